@@ -1,0 +1,1 @@
+"""The core of Drydock: it plans, looks up, runs and publishes stages, and knows none of them by name."""

@@ -1,0 +1,63 @@
+"""What passes between stages: an artifact of a kind, either a folder of files or an object in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Kind(StrEnum):
+    """The kinds of artifact. `FILES` says which file of an artifact's folder a reader opens."""
+
+    MODULE = "module"  # torch.nn.Module, in memory only
+    REFERENCE = "reference"  # seeded inputs and the eager module's outputs
+    EXPORTED = "exported"  # torch.export.ExportedProgram
+    TORCHSCRIPT = "torchscript"  # torch.jit.ScriptModule
+    ONNX = "onnx"
+    OPENVINO = "openvino"  # OpenVINO IR
+    DELIVERY = "delivery"  # the copy that the user is handed
+
+
+FILES: Mapping[Kind, str] = {
+    Kind.REFERENCE: "reference.safetensors",
+    Kind.EXPORTED: "model.pt2",
+    Kind.TORCHSCRIPT: "model.pt",
+    Kind.ONNX: "model.onnx",
+    Kind.OPENVINO: "model.xml",
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A stage's result.
+
+    Args:
+        kind: What it is.
+        folder: Where its files are; read-only once published. None for an artifact that lives in memory.
+        facts: Plain JSON that travels with the artifact and is part of its content, such as where its weights
+            came from. The runner adds those of the first input, so a stage states only what it adds.
+        notes: Plain JSON about this run of this stage, such as parity figures; not part of the content.
+        live: The object itself while it is in memory, so that the next stage need not read it again.
+        digest: What identifies the content; given by the runner.
+    """
+
+    kind: Kind
+    folder: Path | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    live: Any = None
+    digest: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The file that a reader of this kind opens."""
+        if self.folder is None:
+            raise ValueError(f"a {self.kind} artifact has no file: it lives in memory")
+        return self.folder / FILES[self.kind]
+
+    def noting(self, **notes: Any) -> Artifact:
+        """The same artifact, content and all, with notes of its own: what a stage returns that changes nothing."""
+        return replace(self, notes=notes)

@@ -1,0 +1,251 @@
+"""The command line: Hydra's entry, the order of a run, and the exit code.
+
+stdout carries the result alone (the artifact's path, or the plan), so that `$(python -m pipeline …)` works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import complaints, delivery, errors, graph, plan
+from pipeline.console import Console, plan_table
+from pipeline.errors import ConfigError, DrydockError, Problem
+from pipeline.instantiate import build_stage
+from pipeline.manifest import RunManifest
+from pipeline.plan import Step
+from pipeline.runner import Outcome, Runner
+from pipeline.schema import register
+from pipeline.store import Store
+from pipeline.world import ThisMachine
+
+log = logging.getLogger(__name__)
+# Reaches the log file alone: a person is shown the problem, not the traceback.
+trace = logging.getLogger("traceback")
+
+_HERE = Path(__file__).resolve().parent
+# In a wheel conf/ lies inside the package, in a checkout beside it.
+CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
+
+
+class UserConfigs(SearchPathPlugin):
+    """Adds ./conf and the folders that DRYDOCK_CONF names after the shipped ones: options are added, never shadowed."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        folders = [Path("conf").absolute(), *map(Path, filter(None, os.environ.get("DRYDOCK_CONF", "").split(":")))]
+        for folder in folders:
+            if folder.is_dir() and folder.resolve() != CONF:
+                search_path.append("drydock", f"file://{folder.absolute()}")
+
+
+Plugins.instance().register(UserConfigs)
+register(CONF)
+
+# The exit code of each job that ran in this process.
+_exit_codes: list[int] = []
+
+
+def main() -> int:
+    """Runs the command line and returns the exit code that pipeline/errors.py promises."""
+    _exit_codes.clear()
+    # What `python -m` does, for the console script too; last, so that nothing of the user's shadows an installed module.
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        with _environ(HYDRA_FULL_ERROR="1"), _sigterm_interrupts():
+            _hydra_entry()
+    except KeyboardInterrupt:
+        return errors.INTERRUPTED
+    except (HydraException, OmegaConfBaseException) as e:
+        if wants_traceback:
+            traceback.print_exc()
+        return _show(complaints.of_hydra(e, CONF))
+    except DrydockError as e:
+        return _show(e)
+    if len(_exit_codes) > 1 and any(_exit_codes):
+        return errors.SWEEP_FAILED
+    return max(_exit_codes, default=errors.OK)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _hydra_entry(cfg: DictConfig) -> int:
+    """One job. Never raises but for an interruption, so that one failed job cannot end a sweep."""
+    code = errors.BUG
+    try:
+        with _stdout_for_the_result() as say:
+            code = _run(cfg, say)
+    except DrydockError as e:
+        code = _report(e)
+    except KeyboardInterrupt:
+        log.error("interrupted; run the same command again to go on from the last finished stage")
+        raise
+    except Exception as e:
+        trace.error("a bug in Drydock", exc_info=e)
+        log.error("error: a bug in Drydock: %s: %s\n  the log has the traceback: %s", type(e).__name__, e, _run_folder())
+    _exit_codes.append(code)
+    return code
+
+
+def _run(cfg: DictConfig, say: Any) -> int:
+    config = _resolved(cfg)
+    stages, problems = {}, []
+    for name, settings in config["stages"].items():
+        try:
+            stages[name] = build_stage(f"stages.{name}", settings)
+        except ConfigError as e:
+            problems += e.problems
+    if problems:
+        raise ConfigError(problems)
+    nodes = graph.build(stages, {n: config["stages"][n].get("needs") or () for n in stages})
+    plan.check(nodes)
+    store = Store(_store_folder(config["store"]))
+    world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
+    if config["plan"]:
+        say(plan_table(plan.make(plan.settle(nodes, world), store, world, explain=True)))
+        return errors.OK
+    output = Path(hydra.utils.to_absolute_path(config["output"]))
+    delivery.check(output)
+    hydra_config = HydraConfig.get()
+    overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
+    manifest = RunManifest(_run_folder() / "run.json", config, overrides, choices)
+    console = Console()
+    log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
+    try:
+        result = Runner(nodes, store, world, output, _Both(console, manifest)).run()
+    except DrydockError as e:
+        manifest.fail(e, e.exit_code)
+        raise
+    except KeyboardInterrupt:
+        manifest.fail(None, errors.INTERRUPTED)
+        raise
+    finally:
+        console.close()
+    manifest.finish(result)
+    console.summary(result, manifest.path)
+    if result.delivered is not None:
+        say(str(result.delivered))
+    return errors.OK
+
+
+class _Both:
+    """The console and the manifest as one listener."""
+
+    def __init__(self, console: Console, manifest: RunManifest) -> None:
+        self._console, self._manifest = console, manifest
+
+    def planned(self, steps: list[Step]) -> None:
+        self._manifest.planned(steps)
+        self._console.planned(steps)
+
+    def started(self, name: str) -> None:
+        self._console.started(name)
+
+    def finished(self, outcome: Outcome) -> None:
+        self._manifest.stage(outcome)
+        self._console.finished(outcome)
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values. Raises ConfigError with every value that is missing."""
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise ConfigError([Problem(f"{m} has no value", command=f"{m}=…") for m in missing])
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
+    except OmegaConfBaseException as e:
+        raise complaints.of_hydra(e, CONF) from e
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _store_folder(configured: str | None) -> Path:
+    if configured:
+        return Path(hydra.utils.to_absolute_path(str(Path(configured).expanduser())))
+    if from_environment := os.environ.get("DRYDOCK_STORE"):
+        return Path(from_environment).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+
+
+def _run_folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _report(error: DrydockError) -> int:
+    """Shows what went wrong in a job; the traceback goes to the log file alone."""
+    trace.error("the run ended here", exc_info=error)
+    for problem in error.problems:
+        log.error("error: %s", problem)
+    if HydraConfig.get().mode is RunMode.RUN or error.exit_code != errors.USAGE:
+        log.error("log: %s", _run_folder() / "pipeline.log")
+    return error.exit_code
+
+
+def _show(error: DrydockError) -> int:
+    """Shows an error that came before there was a log."""
+    for problem in error.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _stdout_for_the_result() -> Iterator[Any]:
+    """Sends everything written to stdout, by native libraries too, to stderr; gives a function that still reaches it."""
+    sys.stdout.flush()
+    real = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(text: str) -> None:
+        os.write(real, f"{text}\n".encode())
+
+    try:
+        yield say
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
+
+
+@contextlib.contextmanager
+def _environ(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A scheduler's SIGTERM ends a run as Ctrl-C does: nothing half-written, exit code 130."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,59 @@
+"""Turns what Hydra and OmegaConf say of a configuration into our own errors, with a near match and what to type."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from pipeline.errors import ConfigError, listed, nearest
+
+
+def of_hydra(error: Exception, conf: Path) -> ConfigError:
+    """The ConfigError for anything that went wrong while a configuration was composed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_option(error)
+    cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
+        return _unknown_key(cause, conf)
+    if isinstance(cause, ValidationError):
+        return ConfigError(f"{cause.full_key}: {_first_line(cause)}", command="--cfg job shows the types in force")
+    return ConfigError(_first_line(error))
+
+
+def _missing_option(error: MissingConfigException) -> ConfigError:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    return ConfigError(
+        f"{group or 'config'}={option}: there is no such option{nearest(option, options)}",
+        allowed=listed(options, 30),
+        command=f"{group}=NAME, or add ./conf/{group}/{option}.yaml of your own",
+    )
+
+
+def _unknown_key(error: ConfigKeyError | ConfigAttributeError, conf: Path) -> ConfigError:
+    full = str(error.full_key or error.key)
+    parent = error.parent_node if isinstance(error.parent_node, DictConfig) else None
+    keys = [str(k) for k in parent] if parent is not None else []
+    if "." not in full:
+        keys += [d.name for d in conf.iterdir() if d.is_dir()]
+    return ConfigError(
+        f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
+        allowed=listed(keys, 30),
+        command="--cfg job shows every key; +KEY=VALUE adds one where a mapping is open",
+    )
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _first_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error).strip().split("\n    full_key")[0])

@@ -1,0 +1,114 @@
+"""What a person sees while a run goes on, and when it ends. All of it goes to stderr: stdout is for the result."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.plan import Step, Todo
+from pipeline.runner import Outcome, Result
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is now, so that lines appear above a progress display instead of through it."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class Console:
+    """Tells one run: a line for each stage and a closing summary; on a terminal, the stage under way with a clock."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._progress: Progress | None = None
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        """Says how much there is to do."""
+        hits = sum(s.todo is Todo.HIT for s in steps)
+        log.info("%d stages, %d in the store", len(steps), hits)
+
+    def started(self, name: str) -> None:
+        """Shows that a stage runs."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console as Terminal  # here, so that a run without a terminal never pays for it
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.close()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
+        self._progress.add_task(name, total=None)
+        self._progress.start()
+
+    def finished(self, outcome: Outcome) -> None:
+        """One line for a stage: its name, what became of it, seconds, size, and what it told."""
+        self.close()
+        log.info("%s", stage_line(outcome))
+
+    def close(self) -> None:
+        """Takes the progress display away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def summary(self, result: Result, run_file: object) -> None:
+        """The closing lines of a run that succeeded."""
+        for name, text in summary(result, time.perf_counter() - self._began):
+            log.info("%-9s %s", name, text)
+        log.info("%-9s %s", "record", run_file)
+
+
+def plan_table(steps: Sequence[Step]) -> str:
+    """The plan as a table: stage, what is to be done, what feeds it, and why."""
+    rows = [(s.name, str(s.todo), ", ".join(s.node.inputs.values()), s.why) for s in steps]
+    widths = [max(len(r[i]) for r in rows) for i in range(3)]
+    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows)
+
+
+def stage_line(outcome: Outcome) -> str:
+    """One stage, such as "export           built     3.9 s   97.5 MiB  opset 18, 122 nodes"."""
+    size = _mib(outcome.size) if outcome.size else ""
+    text = outcome.notes.get("says", "")
+    return f"{outcome.name:<16} {outcome.how:<9} {outcome.seconds:6.1f} s  {size:>10}  {text}".rstrip()
+
+
+def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
+    """What a run ended with, as names and texts: artifact, size, parity, weights, time."""
+    last = next((o for o in result.outcomes if o.how == "delivered"), result.outcomes[-1])
+    hits = [o for o in result.outcomes if o.how == "hit"]
+    stored = [o for o in result.outcomes if o.how in ("hit", "built")]
+    saved = sum(o.seconds for o in hits)
+    lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
+    if source := last.facts.get("source", {}).get("bytes"):
+        lines.append(("size", f"{_mib(last.size)}, {last.size / source:.2f}x the source model's {_mib(source)}"))
+    lines.append(("parity", parity(result.outcomes, last.digest)))
+    if weights := last.facts.get("weights"):
+        lines.append(("weights", str(weights["says"])))
+    lines.append(("time", f"{seconds:.1f} s; {len(hits)} of {len(stored)} stages from the store, {saved:.1f} s saved"))
+    return lines
+
+
+def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
+    """The worst error of the artifact with this digest at each shape, by the last check that looked at it."""
+    checks = [o.notes["parity"] for o in outcomes if o.digest == digest and "parity" in o.notes]
+    if not checks:
+        return "NOT CHECKED against the PyTorch model: no check stage looked at this artifact"
+    cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in checks[-1]["cases"]]
+    return f"worst relative error against PyTorch {', '.join(cases)}"
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"

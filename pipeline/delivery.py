@@ -1,0 +1,91 @@
+"""The copy that the user is handed: complete, verified and independent of the store, or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.artifact import Artifact
+from pipeline.errors import ConfigError, StageError
+from pipeline.stage import Stage
+from pipeline.store import Store
+from pipeline.store.files import records, write_json
+from pipeline.store.store import FACTS
+
+
+def check(output: Path) -> None:
+    """Makes sure, before any work, that `output` can be written and that nothing of the user's is in the way.
+
+    Raises ConfigError.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        probe = output.parent / f".drydock-{uuid.uuid4().hex[:8]}"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as e:
+        raise ConfigError(
+            f"output={output} cannot be written: {e.strerror}",
+            allowed="a folder that this user can write",
+            command="output=/another/folder",
+        ) from e
+    if output.exists() and not _replaceable(output):
+        raise ConfigError(
+            f"output={output} is there already and was not delivered by Drydock",
+            allowed="a folder that does not exist, is empty, or holds an earlier delivery",
+            command=f"output={output}/artifact",
+        )
+
+
+def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path) -> tuple[Path, Artifact]:
+    """Runs a delivering stage beside `output`, verifies every byte it wrote, and renames the folder into place.
+
+    Returns the path of the delivered file and what the stage made. Raises StageError.
+    """
+    beside = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        beside.mkdir()
+        made = stage.run(inputs, beside)
+        for artifact in inputs.values():
+            _verify(artifact, store, beside)
+            write_json(beside / FACTS, {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts)})
+        _swap(beside, output)
+    except OSError as e:
+        full = e.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StageError(
+            f"output={output} cannot be written: {e.strerror}",
+            command="free some space" if full else "output=/another/folder",
+        ) from e
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return output / str(made.notes["file"]), made
+
+
+def _replaceable(output: Path) -> bool:
+    return output.is_dir() and ((output / FACTS).is_file() or not any(output.iterdir()))
+
+
+def _verify(artifact: Artifact, store: Store, copy: Path) -> None:
+    """Compares the copy with the manifest: names may differ, content may not."""
+    wanted = sorted(f.sha256 for f in store.files(artifact.digest) if f.path != FACTS)
+    if sorted(r.sha256 for r in records(copy)) != wanted:
+        store.open(artifact.digest)  # raises Damaged, and so has it rebuilt, when the original is to blame
+        raise StageError(f"the copy written to {copy.parent} is not what was read from the store")
+
+
+def _swap(new: Path, output: Path) -> None:
+    """Puts a complete folder in the place of an earlier one; between the two renames there is none, never a mixture."""
+    old = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}.old"
+    if output.exists():
+        output.rename(old)
+    try:
+        os.rename(new, output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

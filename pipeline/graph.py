@@ -1,0 +1,129 @@
+"""From a mapping of stages and their `needs` to a checked, ordered graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from pipeline.artifact import Kind
+from pipeline.errors import ConfigError, Problem, listed, nearest
+from pipeline.stage import Stage
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage in its place.
+
+    Args:
+        name: Its key in the mapping `stages`.
+        stage: The stage itself.
+        inputs: Port name to the name of the node that feeds it.
+        kind: The kind of its result, pass-through resolved.
+    """
+
+    name: str
+    stage: Stage
+    inputs: Mapping[str, str]
+    kind: Kind
+
+
+def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> list[Node]:
+    """The nodes in the mapping's order, with a stage that another's `needs` names moved up to just before it.
+
+    A port is fed by the first stage in the node's `needs` that makes a fitting kind; without one, by the nearest
+    stage before it that does. So `~stages.simplify` leaves a graph that holds together.
+
+    Raises:
+        ConfigError: With every problem found: an unknown name in `needs`, a cycle, kinds that do not fit.
+    """
+    problems = [p for name in stages for p in _unknown_needs(name, needs.get(name, ()), stages)]
+    if problems:
+        raise ConfigError(problems)
+    order = _ordered(stages, needs)
+    nodes: dict[str, Node] = {}
+    for name in order:
+        node, found = _place(name, stages[name], needs.get(name, ()), nodes)
+        problems += found
+        nodes[name] = node
+    if problems:
+        raise ConfigError(problems)
+    return [nodes[name] for name in order]
+
+
+def _unknown_needs(name: str, wanted: Sequence[str], stages: Mapping[str, Stage]) -> list[Problem]:
+    return [
+        Problem(
+            f"stages.{name}.needs names '{need}', which is no stage of this graph{nearest(need, stages)}",
+            allowed=listed(s for s in stages if s != name),
+            command=f"'stages.{name}.needs=[…]' with one of these, or leave it out for the default",
+        )
+        for need in wanted
+        if need not in stages
+    ]
+
+
+def _ordered(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> list[str]:
+    """The mapping's order, with a stage that another needs moved up to just before it."""
+    try:
+        TopologicalSorter({name: needs.get(name, ()) for name in stages}).prepare()
+    except CycleError as e:
+        ring = " → ".join(reversed(e.args[1]))
+        raise ConfigError(
+            f"the stages form a cycle: {ring}", command="remove one of these from the other's `needs`"
+        ) from None
+    order: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for need in needs.get(name, ()):
+            visit(need)
+        order.setdefault(name)
+
+    for name in stages:
+        visit(name)
+    return list(order)
+
+
+def _place(
+    name: str, stage: Stage, wanted: Sequence[str], before: dict[str, Node]
+) -> tuple[Node, list[Problem]]:
+    """The node for one stage, its ports connected, and what is wrong with it."""
+    problems: list[Problem] = []
+    inputs: dict[str, str] = {}
+    unused = list(wanted)
+    for port, kinds in stage.consumes.items():
+        source = next((n for n in unused if before[n].kind in kinds), None)
+        if source is not None:
+            unused.remove(source)
+        else:
+            source = next((n for n in reversed(before) if before[n].kind in kinds), None)
+        if source is None:
+            made = listed(f"{n} makes {before[n].kind}" for n in before)
+            problems.append(
+                Problem(
+                    f"stages.{name} takes {_either(kinds)} as its '{port}', and no stage before it makes that",
+                    allowed=made or "it is the first stage, so it must take nothing",
+                    command=f"put a stage that makes {_either(kinds)} before it, or remove it: '~stages.{name}'",
+                )
+            )
+        else:
+            inputs[port] = source
+    problems += [
+        Problem(
+            f"stages.{name}.needs names '{n}', which makes {before[n].kind}; {name} takes "
+            + (listed(f"{_either(k)} as its '{p}'" for p, k in stage.consumes.items()) or "nothing"),
+            command=f"'stages.{name}.needs=null' for the default",
+        )
+        for n in unused
+    ]
+    kind = stage.produces if isinstance(stage.produces, Kind) else _passed(stage.produces, inputs, before)
+    return Node(name, stage, inputs, kind), problems
+
+
+def _passed(port: str, inputs: Mapping[str, str], before: Mapping[str, Node]) -> Kind:
+    # An unconnected port has been reported already; any kind will do to go on and find the other problems.
+    return before[inputs[port]].kind if port in inputs else Kind.MODULE
+
+
+def _either(kinds: frozenset[Kind]) -> str:
+    return " or ".join(sorted(kinds))

@@ -1,0 +1,98 @@
+"""What identifies a result: the key of a stage, and why one key differs from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SCHEMA = 1
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces.
+
+    Raises:
+        TypeError: For NaN, infinities, keys that are not strings, sets and any other type, which the standard encoder
+            would let through or turn into two texts for one value.
+    """
+    _refuse_the_ambiguous(value, "")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _refuse_the_ambiguous(value: Any, place: str) -> None:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{place or 'value'}: key {name!r} is {type(name).__name__}, only str has one JSON form")
+            _refuse_the_ambiguous(item, f"{place}.{name}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            _refuse_the_ambiguous(item, f"{place}[{i}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise TypeError(f"{place or 'value'}: {value} has no JSON form")
+    elif value is not None and not isinstance(value, (str, bool, int, float)):
+        raise TypeError(f"{place or 'value'}: {type(value).__name__} has no canonical JSON form")
+
+
+def document(
+    *,
+    stage: str,
+    version: int,
+    code: Mapping[str, str],
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    libraries: Mapping[str, str],
+) -> dict[str, Any]:
+    """Everything that decides a stage's result, and nothing else: no path, date, host or thread count.
+
+    Args:
+        stage: Dotted path of the stage's class.
+        version: The stage's own version.
+        code: What identifies a stage that is not ours: its distribution's version or its source's digest.
+        settings: The stage's identity, plain JSON.
+        inputs: Port name to content digest.
+        libraries: Module name to installed version, for the libraries the stage declares.
+    """
+    return {
+        "schema": SCHEMA,
+        "stage": stage,
+        "version": version,
+        "code": dict(code),
+        "settings": dict(settings),
+        "inputs": dict(inputs),
+        "libraries": dict(libraries),
+    }
+
+
+def digest(key_document: Mapping[str, Any]) -> str:
+    """The key: SHA-256 of the canonical document, 64 hex digits."""
+    return hashlib.sha256(canonical(key_document).encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20"."""
+    old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
+    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return [_phrase(k, old.get(k), new.get(k)) for k in changed]
+
+
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _leaves(item, f"{place}.{name}".lstrip("."))
+    else:
+        yield place, value
+
+
+def _phrase(place: str, old: Any, new: Any) -> str:
+    if place.startswith("inputs."):
+        return f"another {place.removeprefix('inputs.')}"
+    return f"{place}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else str(value)
+    return text if len(text) <= 24 else text[:12] + "…"

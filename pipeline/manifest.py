@@ -1,0 +1,121 @@
+"""run.json: what a run was made of and what came of it, enough to explain the artifact a year later."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import DrydockError
+from pipeline.installed import own_version
+from pipeline.plan import Step
+from pipeline.runner import Outcome, Result
+from pipeline.store.files import write_json
+from pipeline.world import library_version
+
+SCHEMA = 1
+ALWAYS = ("hydra-core", "omegaconf", "filelock")
+
+
+class RunManifest:
+    """The run.json of one run: written when it starts, replaced when it ends.
+
+    Args:
+        path: Where it is written.
+        config: The resolved configuration, plain JSON.
+        overrides: What was typed.
+        choices: Which option each config group resolved to.
+    """
+
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, Any]
+    ) -> None:
+        self.path = path
+        self._content: dict[str, Any] = {
+            "schema": SCHEMA,
+            "status": "running",
+            "started": _now(),
+            "command": sys.argv,
+            "overrides": list(overrides),
+            "choices": dict(choices),
+            "config": config,
+            "seed": config["seed"],
+            "drydock": own_version(),
+            "git": git_state(),
+            "machine": machine(),
+            "versions": {"python": platform.python_version(), **{name: library_version(name) for name in ALWAYS}},
+            "stages": [],
+        }
+        write_json(path, self._content)
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        """Takes note of the library versions that the stages' keys stand on."""
+        for step in steps:
+            self._content["versions"] |= (step.key_document or {}).get("libraries", {})
+
+    def stage(self, outcome: Outcome) -> None:
+        """Takes note of a finished stage."""
+        known = [s for s in self._content["stages"] if s["name"] != outcome.name]
+        self._content["stages"] = [*known, asdict(outcome)]
+
+    def finish(self, result: Result) -> None:
+        """Writes the end of a run that succeeded. Raises OSError."""
+        self._content["stages"] = [asdict(o) for o in result.outcomes]
+        self._end("ok", artifact=str(result.delivered) if result.delivered else None)
+
+    def fail(self, error: DrydockError | None, exit_code: int) -> None:
+        """Writes the end of a run that did not: an error of ours, or None for an interruption. Raises OSError."""
+        problems = [asdict(p) for p in error.problems] if error else []
+        self._end("failed" if error else "interrupted", problems=problems, exit_code=exit_code)
+
+    def _end(self, status: str, **more: Any) -> None:
+        self._content |= {"status": status, "ended": _now(), **more}
+        write_json(self.path, self._content)
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that the current folder is at and whether it has changes; None outside a repository."""
+    try:
+        told = subprocess.run(
+            ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    head = {line.split()[1]: line.split()[2] for line in told if line.startswith("# ")}
+    return {
+        "commit": head.get("branch.oid"),
+        "branch": head.get("branch.head"),
+        "dirty": any(not line.startswith("# ") for line in told),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What this machine is: names and counts, no secrets."""
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

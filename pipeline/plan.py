@@ -1,0 +1,161 @@
+"""What a run would do: each stage's key, whether the store has its result, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from pipeline import key as keys
+from pipeline.errors import BackendMissing, ConfigError, Problem
+from pipeline.graph import Node
+from pipeline.installed import how_to_install
+from pipeline.stage import Keep, Stage, World
+from pipeline.store import Entry, State, Store
+from pipeline.world import code_identity, is_installed, library_version
+
+
+class Todo(StrEnum):
+    """What is to be done about a stage."""
+
+    HIT = "hit"  # the store has its result
+    BUILD = "build"  # it must run
+    IDLE = "not needed"  # it lives in memory, or was evicted, and nothing after it must run
+    DELIVER = "deliver"  # it hands the result to the user
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a plan.
+
+    Args:
+        node: The stage in its place.
+        todo: What is to be done about it.
+        why: For a stage to build: what separates its key from the nearest one that was built, or what it waits for.
+        key_document: What its key is the digest of; None while the content of an input is unknown.
+        key: Its key; None likewise.
+        digest: What identifies its content: of the stored result, or the key itself for a stage in memory.
+        entry: The action entry of a result that the store has or had.
+    """
+
+    node: Node
+    todo: Todo
+    why: str = ""
+    key_document: Mapping[str, Any] | None = None
+    key: str | None = None
+    digest: str | None = None
+    entry: Entry | None = None
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def stage(self) -> Stage:
+        return self.node.stage
+
+
+def check(nodes: Sequence[Node]) -> None:
+    """Everything that can be told without any work.
+
+    Raises:
+        ConfigError: With every wrong setting, and with every missing library too when there is one.
+        BackendMissing: With every missing library, when the settings are right.
+    """
+    wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
+    missing: dict[str, list[str]] = {}
+    for node, module in ((n, m) for n in nodes for m in _modules(n, nodes)):
+        if not is_installed(module):
+            missing.setdefault(module, []).append(node.name)
+    lacking = [
+        Problem(f"stages.{', stages.'.join(names)}: '{module}' is not installed", command=how_to_install(module))
+        for module, names in missing.items()
+    ]
+    if wrong:
+        raise ConfigError([*wrong, *lacking])
+    if lacking:
+        raise BackendMissing(lacking)
+
+
+def settle(nodes: Sequence[Node], world: World) -> list[Node]:
+    """The nodes with what their settings name looked up. Raises ConfigError with every problem."""
+    settled, problems = [], []
+    for node in nodes:
+        try:
+            settled.append(replace(node, stage=node.stage.settle(world)))
+        except ConfigError as e:
+            problems += [p.at(f"stages.{node.name}: ") for p in e.problems]
+    if problems:
+        raise ConfigError(problems)
+    return settled
+
+
+def make(nodes: Sequence[Node], store: Store, world: World, *, explain: bool) -> list[Step]:
+    """Walks forward through keys and entries alone, then backward to what must be built.
+
+    Args:
+        nodes: The graph, settled.
+        store: Where results are looked up.
+        world: What identities are asked of.
+        explain: Whether to look for why a key missed, which reads other entries.
+    """
+    steps: dict[str, Step] = {}
+    damaged: set[str] = set()
+    for node in nodes:
+        steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
+        entry = steps[node.name].entry
+        if entry is not None and node.stage.keep is Keep.STORED:
+            state = store.objects.state(entry.digest)
+            if state is State.DAMAGED:
+                damaged.add(entry.digest)
+            if state is not State.PRESENT:
+                # An evicted result is rebuilt when something needs it, a damaged one at once.
+                why = "damaged in the store" if entry.digest in damaged else "no longer in the store"
+                todo = Todo.BUILD if entry.digest in damaged else Todo.IDLE
+                steps[node.name] = replace(steps[node.name], todo=todo, why=why)
+    needed: set[str] = set()
+    for node in reversed(nodes):
+        step = steps[node.name]
+        if step.todo is Todo.IDLE and node.name in needed:
+            step = steps[node.name] = replace(step, todo=Todo.BUILD)
+        if step.todo in (Todo.BUILD, Todo.DELIVER):
+            needed |= set(node.inputs.values())
+    return list(steps.values())
+
+
+def _look_up(
+    node: Node, nodes: Sequence[Node], before: Mapping[str, Step], store: Store, world: World, explain: bool
+) -> Step:
+    todo = {Keep.MEMORY: Todo.IDLE, Keep.DELIVERED: Todo.DELIVER, Keep.STORED: Todo.BUILD}[node.stage.keep]
+    unknown = [source for source in node.inputs.values() if before[source].digest is None]
+    if unknown:
+        return Step(node, todo, why=f"waits for {unknown[0]}")
+    document = _document(node, nodes, before, world)
+    step = Step(node, todo, key_document=document, key=keys.digest(document))
+    assert step.key is not None
+    if node.stage.keep is not Keep.STORED:
+        return replace(step, digest=step.key, why=node.stage.describe())
+    entry = store.actions.find(document["stage"], step.key)
+    if entry is None:
+        return replace(step, why=store.why_missed(document) if explain else "")
+    return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
+
+
+def _document(node: Node, nodes: Sequence[Node], before: Mapping[str, Step], world: World) -> dict[str, Any]:
+    stage = type(node.stage)
+    path = f"{stage.__module__}.{stage.__qualname__}"
+    inputs = {port: before[source].digest or "" for port, source in node.inputs.items()}
+    return keys.document(
+        stage=path,
+        version=stage.version,
+        code={} if path.startswith("stages.") else code_identity(path),
+        settings=node.stage.identity(world),
+        inputs=inputs,
+        libraries={m: library_version(m) for m in _modules(node, nodes)},
+    )
+
+
+def _modules(node: Node, nodes: Collection[Node]) -> tuple[str, ...]:
+    kinds = {n.name: n.kind for n in nodes}
+    return node.stage.modules({port: kinds[source] for port, source in node.inputs.items()})

@@ -1,0 +1,256 @@
+"""Runs a graph: plan, take the first stage that must be built, build and publish it, plan again, deliver.
+
+    plan ──► nothing left to build ──► deliver
+      ▲  └─► lock the key ─► still missing? ─► run in a private folder ─► publish ─┐
+      └────────────────────────────────────────────────────────────────────────────┘
+
+Planning anew after each stage is cheap (a few small files) and makes early cut-off, other runs' work and repairs one
+mechanism: whatever the store has by now is a hit.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import delivery, plan
+from pipeline.artifact import Artifact
+from pipeline.errors import DrydockError, StageError
+from pipeline.graph import Node
+from pipeline.meter import Meter
+from pipeline.plan import Step, Todo
+from pipeline.stage import Keep, World
+from pipeline.store import Damaged, Entry, Lock, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage in a run.
+
+    Args:
+        name: Its name in the graph.
+        how: "built", "hit", "not needed" or "delivered".
+        key: Its key, 64 hex digits.
+        digest: Its content digest; None for a stage in memory.
+        size: Bytes of its files; 0 in memory.
+        seconds: What it took: now if it was built, then if it was a hit.
+        peak_bytes: Peak resident memory while it was built; None for a hit.
+        notes: What it told of its run.
+        facts: What travels with its result.
+    """
+
+    name: str
+    how: str
+    key: str | None
+    digest: str | None = None
+    size: int = 0
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with: one outcome for each stage, in order, and the delivered file, if a stage delivers."""
+
+    outcomes: Sequence[Outcome]
+    delivered: Path | None
+
+
+class Listener(Protocol):
+    """Whoever wants to know what a run is doing."""
+
+    def planned(self, steps: Sequence[Step]) -> None: ...
+
+    def started(self, name: str) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+class Runner:
+    """One run of one graph.
+
+    Args:
+        nodes: The checked graph, in order.
+        store: Where results are looked up and published.
+        world: What the stages' identities are asked of.
+        output: The folder to deliver to.
+        listener: Who is told.
+    """
+
+    def __init__(self, nodes: Sequence[Node], store: Store, world: World, output: Path, listener: Listener) -> None:
+        self._nodes = {n.name: n for n in plan.settle(nodes, world)}
+        self._store = store
+        self._world = world
+        self._output = output
+        self._listener = listener
+        self._in_memory: dict[str, Artifact] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._lock: Lock | None = None
+        self._repairs = 0
+
+    def run(self) -> Result:
+        """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
+        self._store.sweep()
+        self._listener.planned(self._plan(explain=True))
+        try:
+            while True:
+                try:
+                    while step := self._next():
+                        self._build(step)
+                    delivered = [self._deliver(s) for s in self._plan() if s.todo is Todo.DELIVER]
+                    break
+                except Damaged as e:  # set aside by now, so the next plan builds it again
+                    self._forget(e.digest)
+                    self._repairs += 1
+                    if self._repairs > len(self._nodes):
+                        raise StageError(
+                            f"the store in {self._store.root} damages what is written to it", command="store=/another/disk"
+                        ) from e
+        finally:
+            self._hold(None)
+            self._in_memory.clear()
+        return Result([self._outcomes[n] for n in self._nodes], delivered[0] if delivered else None)
+
+    def _plan(self, *, explain: bool = False) -> list[Step]:
+        return plan.make(list(self._nodes.values()), self._store, self._world, explain=explain)
+
+    def _next(self) -> Step | None:
+        """The first stored stage that must be built, and word of everything before it that need not be."""
+        steps = self._plan()
+        self._release(steps)
+        for step in steps:
+            if step.todo is Todo.HIT:
+                self._tell_hit(step)
+            elif step.todo is Todo.IDLE:
+                self._outcomes.setdefault(step.name, Outcome(step.name, str(step.todo), step.key))
+            elif step.todo is Todo.BUILD and step.stage.keep is Keep.STORED:
+                return step
+        return None
+
+    def _build(self, step: Step) -> None:
+        """Builds and publishes one stage, unless another run has done so while we waited for its lock."""
+        assert step.key is not None and step.key_document is not None
+        self._hold(self._store.lock(step.key, step.name))
+        if self._next_is_not(step):
+            return
+        inputs = self._inputs(step.name)
+        with self._store.staging() as folder:
+            made, meter = self._run(step.name, inputs, folder)
+            if not made.digest:  # new content, not an input passed through
+                made = self._store.publish(made)
+        entry = self._store.record(
+            Entry(step.key, step.key_document, made.digest, str(made.kind), dict(made.notes), round(meter.seconds, 3)),
+            replacing=step.digest,
+        )
+        if entry.digest == made.digest:
+            self._in_memory[step.name] = made
+        self._tell(step.name, "built", entry, meter.peak_bytes)
+
+    def _next_is_not(self, step: Step) -> bool:
+        now = self._next()
+        return now is None or now.key != step.key
+
+    def _run(self, name: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, Meter]:
+        """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
+        node = self._nodes[name]
+        self._listener.started(name)
+        try:
+            with Meter() as meter:
+                made = node.stage.run(inputs, folder)
+        except DrydockError as e:
+            raise type(e)([p.at(f"{name}: ") for p in e.problems]) from e
+        except Damaged:
+            raise
+        except Exception as e:  # the one broad except: vendors raise anything
+            first = str(e).strip().splitlines() or ["no message"]
+            raise StageError(f"{name} failed with {type(e).__name__}: {first[0]}", command="see the log") from e
+        if made.kind is not node.kind:
+            raise StageError(f"{name} made {made.kind} but promises {node.kind}")
+        primary = next(iter(inputs.values()), None)
+        return replace(made, facts={**(primary.facts if primary else {}), **made.facts}), meter
+
+    def _inputs(self, name: str) -> dict[str, Artifact]:
+        return {port: self._artifact(source) for port, source in self._nodes[name].inputs.items()}
+
+    def _artifact(self, name: str) -> Artifact:
+        """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""
+        if name in self._in_memory:
+            return self._in_memory[name]
+        step = next(s for s in self._plan() if s.name == name)
+        if step.stage.keep is Keep.MEMORY:
+            inputs = self._inputs(name)
+            with self._store.staging() as folder:
+                made, meter = self._run(name, inputs, folder)
+            self._in_memory[name] = made = replace(made, digest=step.digest or "")
+            outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
+            self._outcomes[name] = replace(outcome, facts=made.facts)
+            self._listener.finished(self._outcomes[name])
+        else:
+            assert step.digest is not None
+            self._in_memory[name] = self._store.open(step.digest)
+        return self._in_memory[name]
+
+    def _deliver(self, step: Step) -> Path:
+        several = sum(n.stage.keep is Keep.DELIVERED for n in self._nodes.values()) > 1
+        output = self._output / step.name if several else self._output
+        self._listener.started(step.name)
+        digests = {s.name: s.digest or "" for s in self._plan()}
+        inputs = {port: self._store.glance(digests[source]) for port, source in step.node.inputs.items()}
+        with Meter() as meter:
+            path, made = delivery.deliver(step.stage, inputs, self._store, output)
+        first = next(iter(inputs.values()))
+        size = sum(f.stat().st_size for f in output.iterdir())
+        outcome = Outcome(step.name, "delivered", step.key, first.digest, size, round(meter.seconds, 3))
+        self._outcomes[step.name] = replace(outcome, notes=made.notes, facts=first.facts)
+        self._listener.finished(self._outcomes[step.name])
+        return path
+
+    def _hold(self, lock: Lock | None) -> None:
+        """Takes the next lock before it lets go of the last one.
+
+        A run that waits for a stage is thus always behind the run that builds it, and never rebuilds what that run
+        holds in memory. Holding both is only ever tried, not waited for, so two runs cannot wait for each other.
+        """
+        previous, self._lock = self._lock, None
+        with ExitStack() as let_go:
+            if previous is not None:
+                let_go.callback(previous.release)
+            if lock is not None and not lock.try_acquire():
+                let_go.close()
+                lock.acquire()
+            self._lock = lock
+
+    def _release(self, steps: Sequence[Step]) -> None:
+        """Drops from memory what nothing still to be built will use."""
+        used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
+        unused = self._in_memory.keys() - used
+        for name in unused:
+            del self._in_memory[name]
+        if unused:
+            gc.collect()  # exported programs are full of cycles
+
+    def _forget(self, digest: str) -> None:
+        for name in [n for n, a in self._in_memory.items() if a.digest == digest]:
+            del self._in_memory[name]
+        self._outcomes = {n: o for n, o in self._outcomes.items() if o.digest != digest}
+
+    def _tell_hit(self, step: Step) -> None:
+        if step.name not in self._outcomes and step.entry is not None:
+            self._tell(step.name, "hit", step.entry, None)
+
+    def _tell(self, name: str, how: str, entry: Entry, peak: int | None) -> None:
+        size = sum(f.size for f in self._store.files(entry.digest))
+        facts = self._store.glance(entry.digest).facts
+        self._outcomes[name] = Outcome(
+            name, how, entry.key, entry.digest, size, entry.seconds, peak, entry.notes, facts
+        )
+        self._listener.finished(self._outcomes[name])

@@ -1,0 +1,96 @@
+"""The types of the configuration: the root, the model's facts, and one schema for each stage's settings.
+
+Hydra checks every override and every YAML against these while it composes, so an unknown key or a wrong type is
+refused before anything runs. A stage's schema is its own dataclass; see `stage_node`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from pipeline.instantiate import find_stage
+from pipeline.stage import Stage
+
+
+@dataclass
+class Model:
+    """Facts about a model; conf/model/ explains each key."""
+
+    name: str = MISSING
+    factory: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    weights: str = MISSING
+    sha256: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    pretrained: Optional[str] = None  # noqa: UP045
+    inputs: dict[str, Any] = MISSING
+    dims: dict[str, Any] = field(default_factory=dict)
+    outputs: list[str] = MISSING
+
+
+@dataclass
+class Precision:
+    """What numbers an artifact stores and computes with."""
+
+    name: str = MISSING
+    storage: str = MISSING
+    compute: str = MISSING
+
+
+@dataclass
+class Target:
+    """The format to reach."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Root:
+    """The top of the configuration; conf/config.yaml explains each key."""
+
+    model: Model = field(default_factory=Model)
+    precision: Precision = field(default_factory=Precision)
+    target: Target = field(default_factory=Target)
+    stages: dict[str, Any] = field(default_factory=dict)
+    opset: int = MISSING
+    seed: int = MISSING
+    plan: bool = False
+    store: Optional[str] = None  # noqa: UP045
+    output: str = MISSING
+
+
+def register(*conf_dirs: Path) -> None:
+    """Puts the root's schema and every stage's into Hydra's ConfigStore.
+
+    conf/stage/x.yaml gets the schema of its `_target_` by naming `/schema/x@_here_` first among its defaults.
+    """
+    store = ConfigStore.instance()
+    store.store(name="root_schema", node=Root)
+    for conf in conf_dirs:
+        for name, target in stage_targets(conf):
+            store.store(group="schema", name=name, node=stage_node(find_stage(target), target))
+
+
+def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
+    """The name and `_target_` of each stage YAML in a configuration folder."""
+    for path in sorted(conf.glob("stage/*.yaml")):
+        if found := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
+            yield path.stem, found[1]
+
+
+def stage_node(stage: type[Stage], target: str) -> DictConfig:
+    """A typed configuration node with a stage's fields, its `_target_` and its `needs`."""
+    node: DictConfig = OmegaConf.structured(stage)
+    # A frozen dataclass gives a read-only node, which would refuse the overrides it is here to check.
+    OmegaConf.set_readonly(node, None)
+    OmegaConf.set_struct(node, False)
+    node["_target_"] = target
+    node["needs"] = None
+    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]  # None means "inherit", which the stub leaves out
+    return node

@@ -1,0 +1,104 @@
+"""The contract of a stage: what it eats, makes and needs, and the one method that does the work.
+
+A stage is a frozen dataclass. Its fields are its settings; their defaults live in its YAML under conf/stage/. It is
+built without importing its vendor and without touching a file, so that a whole plan can be checked before any work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem
+
+
+class Keep(StrEnum):
+    """What becomes of a stage's result."""
+
+    STORED = "stored"  # published in the store, shared by every run
+    MEMORY = "memory"  # never stored: its key stands for its content, and it is rebuilt only when something needs it
+    DELIVERED = "delivered"  # written to the user's output folder on every run
+
+
+class World(Protocol):
+    """What a stage may ask about things outside its settings while its key is computed."""
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether files may be downloaded now; False while only a plan is wanted."""
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's content, as 64 hex digits. Raises OSError."""
+
+    def code(self, import_path: str) -> Mapping[str, str]:
+        """What identifies the code behind a dotted path: a distribution's version, or a digest of its source.
+
+        Raises ConfigError when there is no such top-level module.
+        """
+
+    def recall(self, fact: str, max_age: float) -> str | None:
+        """What `remember` noted under `fact` within the last `max_age` seconds."""
+
+    def remember(self, fact: str, value: str) -> None:
+        """Notes a passing fact about this machine, such as a host that cannot be reached. Never a result."""
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One step of the graph.
+
+    Attributes:
+        consumes: Port name to the kinds it accepts. The facts of the first port's artifact travel on.
+        produces: The kind made, or the name of the port whose artifact is passed through.
+        requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
+            part of the key.
+        version: Raised when the same settings and inputs give another result.
+    """
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {}
+    produces: ClassVar[Kind | str]
+    requires: ClassVar[tuple[str, ...]] = ()
+    keep: ClassVar[Keep] = Keep.STORED
+    version: ClassVar[int] = 1
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the settings themselves, beyond their types."""
+        return []
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        """`requires`, for the kinds that the ports really receive."""
+        return self.requires
+
+    def settle(self, world: World) -> Self:
+        """The stage with every setting that depends on the outside world made definite (a file's digest, say).
+
+        Raises ConfigError when something that a setting names is not there.
+        """
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """Plain JSON that decides the result, inputs and library versions apart: the settings, by default.
+
+        Paths do not belong in it; what the files hold does.
+        """
+        return asdict(self)
+
+    def describe(self) -> str:
+        """A few words for the plan: what a reader should know that the stage's name does not say."""
+        return ""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        """Does the work, writing only inside `folder`, which is private and empty.
+
+        Args:
+            inputs: Port name to artifact. Their folders are read-only.
+            folder: Where the files of the result go.
+
+        Raises StageError or CheckFailed; anything else a vendor raises is wrapped by the runner.
+        """

@@ -1,0 +1,88 @@
+"""Action entries: which key gave which content, with the whole key document so that a miss can be explained."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.store.files import read_json, sync_folder, write_json
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One success. A failure is never written.
+
+    Args:
+        key: The stage's key.
+        key_document: What the key is the digest of.
+        digest: The content digest of the result.
+        kind: The kind of the result.
+        notes: What the stage told of its run, parity figures for instance.
+        seconds: How long the run took.
+    """
+
+    key: str
+    key_document: Mapping[str, Any]
+    digest: str
+    kind: str
+    notes: Mapping[str, Any]
+    seconds: float
+
+
+class Actions:
+    """The entries under `root`, one folder per stage class."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root / "actions"
+
+    def find(self, stage: str, key: str) -> Entry | None:
+        """The entry of a key, or None; an entry that does not parse or names another key counts as none."""
+        return _parse(read_json(self._path(stage, key)), key)
+
+    def add(self, entry: Entry, *, replacing: str | None = None) -> Entry:
+        """Records a success; the first writer wins, and the entry that stands is returned.
+
+        Args:
+            entry: The success.
+            replacing: A content digest that is no longer to be had; an entry naming it gives way.
+
+        Raises OSError.
+        """
+        path = self._path(entry.key_document["stage"], entry.key)
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        write_json(beside, asdict(entry), durable=True)
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            first = self.find(entry.key_document["stage"], entry.key)
+            if first is not None and first.digest not in (replacing, entry.digest):
+                return first
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        return entry
+
+    def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
+        """Up to `newest` entries of a stage class, the latest first."""
+        folder = self._root / stage
+        paths = sorted(folder.glob("[0-9a-f]*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for path in paths[:newest]:
+            if entry := _parse(read_json(path), path.stem):
+                yield entry
+
+    def _path(self, stage: str, key: str) -> Path:
+        return self._root / stage / f"{key}.json"
+
+
+def _parse(read: Any, key: str) -> Entry | None:
+    if not isinstance(read, dict) or read.get("key") != key:
+        return None
+    try:
+        return Entry(**{name: read[name] for name in Entry.__dataclass_fields__})
+    except KeyError:
+        return None

@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all, and digests of files and folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# A manifest or an entry is a few kilobytes; anything beyond this is not ours, and reading it could exhaust memory.
+LARGEST_JSON = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of an artifact: its path relative to the folder, size in bytes and SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, 64 hex digits. Raises OSError."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Every regular file under a folder, in the order of their relative paths.
+
+    Raises:
+        ValueError: For a link or a special file: those could be changed from outside the folder.
+    """
+    for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
+        mode = path.lstat()
+        if stat.S_ISDIR(mode.st_mode):
+            continue
+        if not stat.S_ISREG(mode.st_mode) or mode.st_nlink > 1:
+            raise ValueError(f"{path} is not a plain file (a link or a special file)")
+        yield path
+
+
+def records(folder: Path) -> list[FileRecord]:
+    """A record of every file under a folder, hashed now. Raises OSError, ValueError."""
+    return [FileRecord(p.relative_to(folder).as_posix(), p.stat().st_size, sha256(p)) for p in walk(folder)]
+
+
+def tree_digest(files: list[FileRecord]) -> str:
+    """What identifies a folder's content: SHA-256 over the names, sizes and digests of its files."""
+    lines = "".join(f"{r.sha256} {r.size} {r.path}\n" for r in sorted(files, key=lambda r: r.path))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes when a file is written: size, mtime, ctime, inode. ctime cannot be set back by a user."""
+    s = path.lstat()
+    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+
+
+def read_json(path: Path) -> Any | None:
+    """The content of a JSON file; None when it is absent, too large or not JSON: all the same to a reader."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            return None
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Writes JSON so that a reader sees the old content or the new, never a part. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with beside.open("w") as f:
+            json.dump(value, f, indent=1, sort_keys=True)
+            f.write("\n")
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder survive a power loss. Raises OSError."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

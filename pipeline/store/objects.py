@@ -1,0 +1,160 @@
+"""Immutable artifacts, each a folder named by its content digest."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import uuid
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipeline.store.files import FileRecord, read_json, records, sync_folder, tree_digest, write_json
+from pipeline.store.files import stamp as stat_of
+
+log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """How an object stands."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    DAMAGED = "damaged"
+
+
+class Damaged(Exception):
+    """A stored artifact is not what it was when it was published; it has been set aside."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self.digest = digest
+
+
+class Objects:
+    """The folders of artifacts under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._objects = root / "objects"
+        self._seen = root / "seen"
+        self._quarantine = root / "quarantine"
+
+    def folder(self, digest: str) -> Path:
+        """Where the object with this digest is, or would be."""
+        return self._objects / digest[:2] / digest
+
+    def publish(self, staged: Path) -> str:
+        """Moves a finished folder into place and returns its digest; an equal object that is there already wins.
+
+        The order is the promise: content reaches the disk, then the manifest, then the one rename that makes the
+        object visible. Raises OSError; ValueError for links and special files.
+        """
+        files = records(staged)
+        for record in files:
+            path = staged / record.path
+            _sync_file(path)
+            path.chmod(0o444)
+        digest = tree_digest(files)
+        target = self.folder(digest)
+        if self.state(digest, thorough=True) is not State.PRESENT:
+            write_json(self._manifest(digest), [vars(f) for f in files], durable=True)
+            # ENOTEMPTY: somebody published the same content first. Theirs is as good as ours.
+            with contextlib.suppress(FileExistsError):
+                try:
+                    staged.rename(target)
+                except OSError as e:
+                    if not target.is_dir():
+                        raise
+                    raise FileExistsError from e
+            sync_folder(target.parent)
+            self._remember(digest, files)
+        return digest
+
+    def state(self, digest: str, *, thorough: bool = False) -> State:
+        """Whether an object is there and whole; one that is not whole is set aside first.
+
+        Files are hashed when their stat is not that of the last time they were hashed, or always if `thorough`.
+        """
+        folder = self.folder(digest)
+        if not folder.is_dir():
+            return State.ABSENT
+        if (not thorough and self._untouched(digest)) or self._matches(digest):
+            return State.PRESENT
+        self._set_aside(digest)
+        return State.DAMAGED
+
+    def files(self, digest: str) -> list[FileRecord]:
+        """The manifest of an object that is present. Raises Damaged when there is none."""
+        listed = read_json(self._manifest(digest))
+        if not isinstance(listed, list):
+            raise Damaged(digest)
+        return [FileRecord(**f) for f in listed]
+
+    def _matches(self, digest: str) -> bool:
+        try:
+            files = records(self.folder(digest))
+        except (OSError, ValueError):
+            return False
+        if tree_digest(files) != digest:
+            return False
+        # The digest is the name, so a lost or torn manifest is simply derived again.
+        with contextlib.suppress(OSError):
+            write_json(self._manifest(digest), [vars(f) for f in files])
+            self._remember(digest, files)
+        return True
+
+    def _manifest(self, digest: str) -> Path:
+        return self._objects / digest[:2] / f"{digest}.json"
+
+    def _stamps(self, digest: str) -> Path:
+        return self._seen / f"{digest}.json"
+
+    def _remember(self, digest: str, files: list[FileRecord]) -> None:
+        write_json(self._stamps(digest), self._stat(digest, files))
+
+    def _untouched(self, digest: str) -> bool:
+        then, manifest = read_json(self._stamps(digest)), read_json(self._manifest(digest))
+        if not isinstance(then, dict) or not isinstance(manifest, list):
+            return False
+        try:
+            return then == self._stat(digest, [FileRecord(**f) for f in manifest])
+        except (OSError, TypeError):
+            return False
+
+    def _stat(self, digest: str, files: list[FileRecord]) -> dict[str, Any]:
+        folder = self.folder(digest)
+        return {f.path: stat_of(folder / f.path) for f in files}
+
+    def _set_aside(self, digest: str) -> None:
+        self._quarantine.mkdir(exist_ok=True)
+        aside = self._quarantine / f"{digest}.{uuid.uuid4().hex[:8]}"
+        log.warning("stored artifact %s is damaged: set aside in %s, to be built again", digest[:12], aside)
+        try:
+            self.folder(digest).rename(aside)
+        except FileNotFoundError:
+            return  # another process set it aside first
+        self._manifest(digest).unlink(missing_ok=True)
+        self._stamps(digest).unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """An independent, writable copy: an edit of it must never reach the store. Raises OSError."""
+    shutil.copyfile(source, target)
+    target.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    # Reading the umask means setting it; there is no other portable way.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

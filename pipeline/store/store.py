@@ -1,0 +1,158 @@
+"""The store's front: objects, action entries, locks and private build folders under one root."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import key as keys
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, StageError
+from pipeline.store.actions import Actions, Entry
+from pipeline.store.files import FileRecord, read_json, write_json
+from pipeline.store.locks import Lock
+from pipeline.store.objects import Damaged, Objects, State
+
+FORMAT = {"format": 1, "digest": "sha256"}
+# The facts of an artifact are part of its content, so they live among its files.
+FACTS = "artifact.json"
+# How many entries of a stage are looked through to say why a key missed.
+COMPARED = 50
+
+
+class Store:
+    """A content-addressed store in one folder, made when it is first used.
+
+    Raises ConfigError when the folder cannot be written or was written by another format.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.objects = Objects(root)
+        self.actions = Actions(root)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        marker = self.root / "format.json"
+        found = read_json(marker)
+        if found is None:
+            with _explained(self.root):
+                write_json(marker, FORMAT)
+        elif found != FORMAT:
+            raise ConfigError(
+                f"store={self.root} was written in format {found}",
+                allowed=f"format {FORMAT}",
+                command="store=/another/folder",
+            )
+        with _explained(self.root):
+            (self.root / "staging").mkdir(exist_ok=True)
+
+    def lock(self, key: str, what: str) -> Lock:
+        """The lock of one key; `what` names it to a person who waits."""
+        with _explained(self.root):
+            return Lock(self.root / "locks" / f"{key}.lock", what)
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A private, empty folder that is gone afterwards, unless it was published."""
+        name = uuid.uuid4().hex
+        folder = self.root / "staging" / name
+        alive = self.lock(f"staging-{name}", "a build folder")
+        with _explained(self.root):
+            alive.acquire()
+            folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            alive.release()
+            (self.root / "locks" / f"staging-{name}.lock").unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Removes build folders whose owner died: those whose lock nobody holds."""
+        for folder in (self.root / "staging").iterdir():
+            owner = self.lock(f"staging-{folder.name}", "a dead build")
+            if owner.try_acquire():
+                shutil.rmtree(folder, ignore_errors=True)
+                owner.release()
+                (self.root / "locks" / f"staging-{folder.name}.lock").unlink(missing_ok=True)
+
+    def publish(self, made: Artifact) -> Artifact:
+        """Makes a finished artifact visible under its content digest. Raises ConfigError, StageError."""
+        if made.folder is None:
+            raise StageError(f"a {made.kind} artifact without files was to be stored")
+        with _explained(self.root):
+            write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
+            digest = self.objects.publish(made.folder)
+        return replace(made, folder=self.objects.folder(digest), digest=digest)
+
+    def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
+        """Records which content a key gave, and returns the entry that stands: the first writer's."""
+        with _explained(self.root):
+            return self.actions.add(entry, replacing=replacing)
+
+    def open(self, digest: str) -> Artifact:
+        """A stored artifact, every byte of it verified. Raises Damaged; FileNotFoundError when it is absent."""
+        state = self.objects.state(digest, thorough=True)
+        if state is State.ABSENT:
+            raise FileNotFoundError(self.objects.folder(digest))
+        if state is State.DAMAGED:
+            raise Damaged(digest)
+        return self._described(digest)
+
+    def glance(self, digest: str) -> Artifact:
+        """A stored artifact that a plan found present, its bytes not read again."""
+        return self._described(digest)
+
+    def files(self, digest: str) -> list[FileRecord]:
+        """The files of a present object. Raises Damaged."""
+        return self.objects.files(digest)
+
+    def _described(self, digest: str) -> Artifact:
+        folder = self.objects.folder(digest)
+        described = read_json(folder / FACTS)
+        if not isinstance(described, dict):
+            raise Damaged(digest)
+        return Artifact(Kind(described["kind"]), folder, facts=described["facts"], digest=digest)
+
+    def why_missed(self, key_document: Mapping[str, Any]) -> str:
+        """In a few words, what separates a key from the nearest one that was built before."""
+        nearest: list[str] | None = None
+        for entry in self.actions.of_stage(key_document["stage"], COMPARED):
+            found = keys.differences(entry.key_document, key_document)
+            if nearest is None or len(found) < len(nearest):
+                nearest = found
+        return "never built" if nearest is None else "; ".join(nearest[:3])
+
+
+@contextlib.contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    """Turns what the file system says of the store into what a person can do about it."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StageError(
+                f"no space left for the store in {root}: {_free(root)} free",
+                command="free some space and run the same command again: finished stages are kept",
+            ) from e
+        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
+            raise ConfigError(
+                f"store={root} cannot be written: {e.strerror}",
+                allowed="a folder that this user can write",
+                command="store=/another/folder, or set DRYDOCK_STORE",
+            ) from e
+        raise
+
+
+def _free(root: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(root).free / 2**20:.1f} MiB"
+    except OSError:
+        return "an unknown amount"

@@ -1,0 +1,111 @@
+"""How far an artifact's outputs are from the PyTorch model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+
+# Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled it.
+@dataclass
+class Tolerance:
+    """How far outputs may be from the reference. conf/tolerance/ gives the values and their reasons.
+
+    Args:
+        max_rel: Largest error, as a share of the output's largest magnitude in the reference.
+        p99_rel: The error that 99 % of elements stay within, likewise.
+        cosine: Smallest cosine similarity of the whole output, in -1..1.
+        top1: Smallest share of rows whose largest element is at the same place, in 0..1.
+    """
+
+    max_rel: float
+    p99_rel: float
+    cosine: float
+    top1: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The comparison of one output with its reference.
+
+    Relative errors are shares of the largest magnitude in the reference: per element, a value near zero would make
+    any rounding look like a gross error and drown one that matters. They are 0 where both are 0, and infinite where
+    the reference is 0 and the output is not.
+    """
+
+    max_abs: float
+    mean_abs: float
+    p99_abs: float
+    max_rel: float
+    mean_rel: float
+    p99_rel: float
+    cosine: float
+    top1: float | None
+
+    def beyond(self, tolerance: Tolerance) -> list[str]:
+        """What lies outside the tolerance, each as "max_rel 3.1e-02 > 1.0e-04"."""
+        found = [
+            f"{name} {value:.1e} > {limit:.1e}"
+            for name, value, limit in (
+                ("max_rel", self.max_rel, tolerance.max_rel),
+                ("p99_rel", self.p99_rel, tolerance.p99_rel),
+            )
+            if not value <= limit
+        ]
+        if not self.cosine >= tolerance.cosine:
+            found.append(f"cosine {self.cosine:.6f} < {tolerance.cosine:.6f}")
+        if self.top1 is not None and not self.top1 >= tolerance.top1:
+            found.append(f"top1 {self.top1:.3f} < {tolerance.top1:.3f}")
+        return found
+
+
+def mismatch(found: Array, wanted: Array) -> str:
+    """In words, what makes two outputs incomparable: shape, type, or where NaN and infinities are. Empty if nothing."""
+    import numpy as np
+
+    if found.shape != wanted.shape:
+        return f"has shape {found.shape}, PyTorch's has {wanted.shape}"
+    if found.dtype != wanted.dtype:
+        return f"has type {found.dtype}, PyTorch's has {wanted.dtype}"
+    if not np.issubdtype(wanted.dtype, np.floating):
+        differing = int((found != wanted).sum())
+        return f"differs from PyTorch's in {differing} of {wanted.size} elements" if differing else ""
+    for name, test in (("NaN", np.isnan), ("+Inf", np.isposinf), ("-Inf", np.isneginf)):
+        if (here := test(found)) is not None and not np.array_equal(here, test(wanted)):
+            return f"has {int(here.sum())} {name}, PyTorch's has {int(test(wanted).sum())} or has them elsewhere"
+    return ""
+
+
+def compare(found: Array, wanted: Array) -> Figures:
+    """The figures for two floating-point outputs of the same shape, type and non-finite places."""
+    import numpy as np
+
+    finite = np.isfinite(wanted)
+    a, b = found[finite].astype(np.float64), wanted[finite].astype(np.float64)
+    error = np.abs(a - b)
+    if not error.size:
+        return Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, None)
+    absolute = (float(error.max()), float(error.mean()), float(np.percentile(error, 99)))
+    scale = float(np.abs(b).max())
+    relative = tuple((e / scale if scale else float("inf")) if e else 0.0 for e in absolute)
+    norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(a @ b) / norms if norms else float(not error.any())
+    return Figures(*absolute, *relative, cosine, _top1(found, wanted))
+
+
+def _top1(found: Array, wanted: Array) -> float | None:
+    """The share of rows that agree on the largest element; None unless the output is rows of scores."""
+    if wanted.ndim != 2 or wanted.shape[1] < 2:
+        return None
+    return float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+
+
+def worst(figures: Mapping[str, Figures]) -> float:
+    """The largest max_rel of several outputs."""
+    return max((f.max_rel for f in figures.values()), default=0.0)

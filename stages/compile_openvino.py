@@ -1,0 +1,74 @@
+"""Compiles an ONNX graph to OpenVINO IR."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, Problem
+from pipeline.stage import Stage
+from stages._interface import Dim, Input
+
+STORAGE = {"float32": False, "float16": True}
+
+
+@dataclass(frozen=True)
+class CompileOpenvino(Stage):
+    """openvino.convert_model, the interface's dimensions with their bounds, and save_model.
+
+    Args:
+        storage: What weights are stored in: float32, or float16 (half the file; what is computed in is decided where
+            the model is loaded).
+
+    Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-onnx.html
+    """
+
+    inputs: dict[str, Input]
+    dims: dict[str, Dim]
+    outputs: list[str]
+    storage: str
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    produces: ClassVar[Kind | str] = Kind.OPENVINO
+    requires: ClassVar[tuple[str, ...]] = ("openvino",)
+
+    def problems(self) -> list[Problem]:
+        if self.storage in STORAGE:
+            return []
+        return [Problem(f"storage is {self.storage}", allowed=" or ".join(STORAGE), command="precision=fp32 or fp16")]
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        import openvino
+
+        source = inputs["graph"]
+        model = openvino.convert_model(source.file)
+        model.reshape({name: self._bounded(openvino, spec) for name, spec in self.inputs.items()})
+        for port, name in zip(model.outputs, self.outputs, strict=True):
+            port.get_tensor().set_names({name})
+        for name, value in {**source.facts, "storage": self.storage}.items():
+            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            model.set_rt_info(text, ["drydock", name])
+        path = folder / FILES[Kind.OPENVINO]
+        # Never left to its default, which is to halve the weights.
+        openvino.save_model(model, path, compress_to_fp16=STORAGE[self.storage])
+        shapes = self._read_back(openvino.Core().read_model(path))
+        return Artifact(Kind.OPENVINO, folder, facts={"storage": self.storage}, notes={"says": shapes})
+
+    def _bounded(self, openvino: Any, spec: Input) -> Any:
+        return openvino.PartialShape(
+            [openvino.Dimension(self.dims[d].min, self.dims[d].max) if isinstance(d, str) else d for d in spec.shape]
+        )
+
+    def _read_back(self, model: Any) -> str:
+        """The inputs' shapes as the IR has them. Raises CheckFailed when a dimension is not as it was asked for."""
+        shapes = {}
+        for name, spec in self.inputs.items():
+            shape = shapes[name] = model.input(name).partial_shape
+            for axis, (got, asked) in enumerate(zip(shape, spec.shape, strict=True)):
+                if got.is_dynamic != isinstance(asked, str):
+                    raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {got}")
+        return ", ".join(f"{name} {shape}" for name, shape in shapes.items())

@@ -1,0 +1,60 @@
+"""Records what the PyTorch model answers, for every later stage to be held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, StageError
+from pipeline.stage import Stage
+from stages import _interface, _reference
+from stages._interface import Dim, Input
+from stages._outputs import named
+from stages._reference import Case
+
+
+@dataclass(frozen=True)
+class RecordReference(Stage):
+    """Runs the eager module on seeded inputs at several shapes: the example's, the smallest, an odd one, the largest."""
+
+    inputs: dict[str, Input]
+    dims: dict[str, Dim]
+    outputs: list[str]
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
+    produces: ClassVar[Kind | str] = Kind.REFERENCE
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+
+    def problems(self) -> list[Problem]:
+        return _interface.problems(self.inputs, self.dims, self.outputs)
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        module = inputs["module"].live
+        cases = [self._asked(module, label, sizes) for label, sizes in _interface.cases(self.dims).items()]
+        _reference.write(folder, cases)
+        return Artifact(Kind.REFERENCE, folder, notes={"says": f"{len(cases)} shapes"})
+
+    def _asked(self, module: Any, label: str, sizes: Mapping[str, int]) -> Case:
+        import torch
+
+        drawn = _interface.draw(self.inputs, sizes, self.seed)
+        try:
+            with torch.inference_mode():
+                returned = module(*(torch.from_numpy(v) for v in drawn.values()))
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as e:
+            raise StageError(self._rejected(drawn, e)) from e
+        answers = named(returned, self.outputs)
+        return Case(label, drawn, {n: v.contiguous().numpy() for n, v in answers.items()})
+
+    def _rejected(self, drawn: Mapping[str, Any], error: Exception) -> Problem:
+        shapes = ", ".join(f"{n} {_interface.says(v.shape)} {v.dtype}" for n, v in drawn.items())
+        return Problem(
+            f"the model rejects {shapes}: {str(error).strip().splitlines()[0]}",
+            allowed="inputs that the model's forward accepts, at every size that dims allows",
+            command="model.inputs.NAME.shape=[…] or model.dims.NAME.min=…, .max=…",
+        )
+

@@ -1,0 +1,24 @@
+"""Puts the model in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.stage import Keep, Stage
+
+
+@dataclass(frozen=True)
+class SetEval(Stage):
+    """Dropout off, batch norm on its running statistics, gradients off: what a device will run."""
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
+    produces: ClassVar[Kind | str] = Kind.MODULE
+    requires: ClassVar[tuple[str, ...]] = ("torch",)
+    keep: ClassVar[Keep] = Keep.MEMORY
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return Artifact(Kind.MODULE, live=inputs["module"].live.eval().requires_grad_(False))
