@@ -8,6 +8,7 @@ from pathlib import Path
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from yaml import MarkedYAMLError, YAMLError
 
 from pipeline.errors import ConfigError, listed, nearest
 
@@ -21,7 +22,11 @@ def of_hydra(error: Exception, conf: Path) -> ConfigError:
         return _unknown_key(cause, conf)
     if isinstance(cause, ValidationError):
         return ConfigError(f"{cause.full_key}: {_first_line(cause)}", command="--cfg job shows the types in force")
-    return ConfigError(_first_line(error))
+    if isinstance(cause := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
+        mark = cause.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
+        return ConfigError(f"{where}: {cause.problem}", allowed="YAML", command="--info defaults shows what is read")
+    return ConfigError(_first_line(error), command="--cfg job shows every key, --help every choice")
 
 
 def _missing_option(error: MissingConfigException) -> ConfigError:
@@ -39,7 +44,7 @@ def _unknown_key(error: ConfigKeyError | ConfigAttributeError, conf: Path) -> Co
     parent = error.parent_node if isinstance(error.parent_node, DictConfig) else None
     keys = [str(k) for k in parent] if parent is not None else []
     if "." not in full:
-        keys += [d.name for d in conf.iterdir() if d.is_dir()]
+        keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir())})
     return ConfigError(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),

@@ -29,10 +29,14 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class Console:
-    """Tells one run: a line for each stage and a closing summary; on a terminal, the stage under way with a clock."""
+    """Tells one run: a line for each stage and a closing summary; on a terminal, the stage under way with a clock.
 
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
+    Args:
+        began: When the run began, by time.perf_counter().
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = began
         self._progress: Progress | None = None
 
     def planned(self, steps: Sequence[Step]) -> None:
@@ -80,7 +84,7 @@ def plan_table(steps: Sequence[Step]) -> str:
 
 def stage_line(outcome: Outcome) -> str:
     """One stage, such as "export           built     3.9 s   97.5 MiB  opset 18, 122 nodes"."""
-    size = _mib(outcome.size) if outcome.size else ""
+    size = human(outcome.size) if outcome.size else ""
     text = outcome.notes.get("says", "")
     return f"{outcome.name:<16} {outcome.how:<9} {outcome.seconds:6.1f} s  {size:>10}  {text}".rstrip()
 
@@ -93,7 +97,7 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     saved = sum(o.seconds for o in hits)
     lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
     if source := last.facts.get("source", {}).get("bytes"):
-        lines.append(("size", f"{_mib(last.size)}, {last.size / source:.2f}x the source model's {_mib(source)}"))
+        lines.append(("size", f"{human(last.size)}, {last.size / source:.2f}x the source model's {human(source)}"))
     lines.append(("parity", parity(result.outcomes, last.digest)))
     if weights := last.facts.get("weights"):
         lines.append(("weights", str(weights["says"])))
@@ -110,5 +114,10 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     return f"worst relative error against PyTorch {', '.join(cases)}"
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def human(size: float) -> str:
+    """A number of bytes as people read it: 512 B, 4.9 KiB, 97.4 MiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

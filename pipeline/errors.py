@@ -89,6 +89,6 @@ def listed(items: Iterable[str], limit: int = 10) -> str:
 
 
 def nearest(found: str, options: Iterable[str]) -> str:
-    """", did you mean 'x'?" for the option that is closest to what was found; empty when none is close."""
+    """ ", did you mean 'x'?" for the option that is closest to what was found; empty when none is close."""
     close = difflib.get_close_matches(found, list(options), n=1)
     return f", did you mean '{close[0]}'?" if close else ""

@@ -35,20 +35,33 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     stage before it that does. So `~stages.simplify` leaves a graph that holds together.
 
     Raises:
-        ConfigError: With every problem found: an unknown name in `needs`, a cycle, kinds that do not fit.
+        ConfigError: For unknown names in `needs`, for a cycle, and for the first stage whose inputs do not fit.
     """
     problems = [p for name in stages for p in _unknown_needs(name, needs.get(name, ()), stages)]
     if problems:
         raise ConfigError(problems)
-    order = _ordered(stages, needs)
     nodes: dict[str, Node] = {}
-    for name in order:
-        node, found = _place(name, stages[name], needs.get(name, ()), nodes)
-        problems += found
-        nodes[name] = node
-    if problems:
-        raise ConfigError(problems)
-    return [nodes[name] for name in order]
+    for name in _ordered(stages, needs):
+        inputs, found = _connect(name, stages[name], needs.get(name, ()), nodes)
+        if found:
+            # What comes after an unconnected stage would only repeat its trouble in other words.
+            raise ConfigError([*found, *_ring(name, needs)])
+        makes = stages[name].produces
+        nodes[name] = Node(name, stages[name], inputs, makes if isinstance(makes, Kind) else nodes[inputs[makes]].kind)
+    return list(nodes.values())
+
+
+def _ring(name: str, needs: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """A word on why a stage stands where it does, when another's `needs` put it there."""
+    movers = [n for n, wanted in needs.items() if name in wanted]
+    return [
+        Problem(
+            f"stages.{name} was moved up because stages.{mover}.needs names it: if {name} lives on what comes from "
+            f"{mover}, the two form a cycle",
+            command=f"'stages.{mover}.needs=null' for the default",
+        )
+        for mover in movers
+    ]
 
 
 def _unknown_needs(name: str, wanted: Sequence[str], stages: Mapping[str, Stage]) -> list[Problem]:
@@ -84,45 +97,38 @@ def _ordered(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) ->
     return list(order)
 
 
-def _place(
+def _connect(
     name: str, stage: Stage, wanted: Sequence[str], before: dict[str, Node]
-) -> tuple[Node, list[Problem]]:
-    """The node for one stage, its ports connected, and what is wrong with it."""
+) -> tuple[dict[str, str], list[Problem]]:
+    """What feeds each port of a stage, and what is wrong."""
     problems: list[Problem] = []
     inputs: dict[str, str] = {}
     unused = list(wanted)
     for port, kinds in stage.consumes.items():
-        source = next((n for n in unused if before[n].kind in kinds), None)
-        if source is not None:
-            unused.remove(source)
-        else:
-            source = next((n for n in reversed(before) if before[n].kind in kinds), None)
+        source = next((n for n in [*unused, *reversed(before)] if before[n].kind in kinds), None)
         if source is None:
-            made = listed(f"{n} makes {before[n].kind}" for n in before)
-            problems.append(
-                Problem(
-                    f"stages.{name} takes {_either(kinds)} as its '{port}', and no stage before it makes that",
-                    allowed=made or "it is the first stage, so it must take nothing",
-                    command=f"put a stage that makes {_either(kinds)} before it, or remove it: '~stages.{name}'",
-                )
-            )
+            problems.append(_unfed(name, port, kinds, before))
         else:
             inputs[port] = source
+            unused = [n for n in unused if n != source]
+    takes = listed(f"{_either(kinds)} as its '{port}'" for port, kinds in stage.consumes.items()) or "nothing"
     problems += [
         Problem(
-            f"stages.{name}.needs names '{n}', which makes {before[n].kind}; {name} takes "
-            + (listed(f"{_either(k)} as its '{p}'" for p, k in stage.consumes.items()) or "nothing"),
+            f"stages.{name}.needs names '{n}', which makes {before[n].kind}; {name} takes {takes}",
             command=f"'stages.{name}.needs=null' for the default",
         )
         for n in unused
     ]
-    kind = stage.produces if isinstance(stage.produces, Kind) else _passed(stage.produces, inputs, before)
-    return Node(name, stage, inputs, kind), problems
+    return inputs, problems
 
 
-def _passed(port: str, inputs: Mapping[str, str], before: Mapping[str, Node]) -> Kind:
-    # An unconnected port has been reported already; any kind will do to go on and find the other problems.
-    return before[inputs[port]].kind if port in inputs else Kind.MODULE
+def _unfed(name: str, port: str, kinds: frozenset[Kind], before: Mapping[str, Node]) -> Problem:
+    made = listed(f"{n} makes {before[n].kind}" for n in before)
+    return Problem(
+        f"stages.{name} takes {_either(kinds)} as its '{port}', and no stage before it makes that",
+        allowed=made or "it is the first stage, so it must take nothing",
+        command=f"put a stage that makes {_either(kinds)} before it, or remove it: '~stages.{name}'",
+    )
 
 
 def _either(kinds: frozenset[Kind]) -> str:

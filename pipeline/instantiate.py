@@ -7,6 +7,7 @@ anything importable; it is not used.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ def find_stage(target: str) -> type[Stage]:
     if not _trusted(target):
         raise ConfigError(
             f"_target_ {target} is not among the stages that may be built",
-            allowed="stages.*, packages with an entry point in the group 'drydock.stages', and what DRYDOCK_TRUST names",
+            allowed=f"stages.*, packages with an entry point in the group '{ENTRY_POINTS}', and what {TRUST} names",
             command=f"{TRUST}='{module.partition('.')[0]}.*' python -m pipeline … if you wrote it or have read it",
         )
     try:
@@ -64,7 +65,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
             command=f"+stage@{place}=NAME mounts one of the shipped stages",
         )
     stage = find_stage(settings["_target_"])
-    fields = stage.__dataclass_fields__
+    fields = [f.name for f in dataclasses.fields(stage)]
     problems = [
         Problem(f"{place}.{k} is no setting of {stage.__name__}{nearest(k, fields)}", allowed=listed(fields))
         for k in given
@@ -76,8 +77,6 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     OmegaConf.set_readonly(node, None)
     try:
         node.merge_with(given)
-        if missing := sorted(OmegaConf.missing_keys(node)):
-            raise ConfigError([Problem(f"{place}.{m} has no value") for m in missing])
         built = OmegaConf.to_object(node)
     except OmegaConfBaseException as e:
         where = f"{place}.{e.full_key}" if e.full_key else place

@@ -26,7 +26,9 @@ def _refuse_the_ambiguous(value: Any, place: str) -> None:
     if isinstance(value, Mapping):
         for name, item in value.items():
             if not isinstance(name, str):
-                raise TypeError(f"{place or 'value'}: key {name!r} is {type(name).__name__}, only str has one JSON form")
+                raise TypeError(
+                    f"{place or 'value'}: key {name!r} is {type(name).__name__}, only str has one JSON form"
+                )
             _refuse_the_ambiguous(item, f"{place}.{name}".lstrip("."))
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):

@@ -106,14 +106,15 @@ class Runner:
                 try:
                     while step := self._next():
                         self._build(step)
-                    delivered = [self._deliver(s) for s in self._plan() if s.todo is Todo.DELIVER]
+                    delivered = self._deliver_all(self._plan())
                     break
                 except Damaged as e:  # set aside by now, so the next plan builds it again
                     self._forget(e.digest)
                     self._repairs += 1
                     if self._repairs > len(self._nodes):
                         raise StageError(
-                            f"the store in {self._store.root} damages what is written to it", command="store=/another/disk"
+                            f"the store in {self._store.root} damages what is written to it",
+                            command="store=/another/disk",
                         ) from e
         finally:
             self._hold(None)
@@ -138,7 +139,8 @@ class Runner:
 
     def _build(self, step: Step) -> None:
         """Builds and publishes one stage, unless another run has done so while we waited for its lock."""
-        assert step.key is not None and step.key_document is not None
+        assert step.key is not None
+        assert step.key_document is not None
         self._hold(self._store.lock(step.key, step.name))
         if self._next_is_not(step):
             return
@@ -199,11 +201,16 @@ class Runner:
             self._in_memory[name] = self._store.open(step.digest)
         return self._in_memory[name]
 
-    def _deliver(self, step: Step) -> Path:
-        several = sum(n.stage.keep is Keep.DELIVERED for n in self._nodes.values()) > 1
-        output = self._output / step.name if several else self._output
+    def _deliver_all(self, steps: Sequence[Step]) -> list[Path]:
+        digests = {s.name: s.digest or "" for s in steps}
+        delivering = [s for s in steps if s.todo is Todo.DELIVER]
+        return [
+            self._deliver(s, digests, self._output / s.name if len(delivering) > 1 else self._output)
+            for s in delivering
+        ]
+
+    def _deliver(self, step: Step, digests: Mapping[str, str], output: Path) -> Path:
         self._listener.started(step.name)
-        digests = {s.name: s.digest or "" for s in self._plan()}
         inputs = {port: self._store.glance(digests[source]) for port, source in step.node.inputs.items()}
         with Meter() as meter:
             path, made = delivery.deliver(step.stage, inputs, self._store, output)

@@ -92,5 +92,5 @@ def stage_node(stage: type[Stage], target: str) -> DictConfig:
     OmegaConf.set_struct(node, False)
     node["_target_"] = target
     node["needs"] = None
-    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]  # None means "inherit", which the stub leaves out
+    OmegaConf.set_struct(node, None)
     return node

@@ -93,10 +93,14 @@ def compare(found: Array, wanted: Array) -> Figures:
         return Figures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, None)
     absolute = (float(error.max()), float(error.mean()), float(np.percentile(error, 99)))
     scale = float(np.abs(b).max())
-    relative = tuple((e / scale if scale else float("inf")) if e else 0.0 for e in absolute)
+
+    def share(value: float) -> float:
+        return (value / scale if scale else float("inf")) if value else 0.0
+
+    shares = (share(absolute[0]), share(absolute[1]), share(absolute[2]))
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     cosine = float(a @ b) / norms if norms else float(not error.any())
-    return Figures(*absolute, *relative, cosine, _top1(found, wanted))
+    return Figures(*absolute, *shares, cosine, _top1(found, wanted))
 
 
 def _top1(found: Array, wanted: Array) -> float | None:

@@ -57,9 +57,7 @@ def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         model.metadata_props.add(key=METADATA_PREFIX + name, value=text)
 
 
-def hold_to(
-    model: onnx.ModelProto, *, wanted_opset: int, inputs: Mapping[str, Input], outputs: Sequence[str]
-) -> None:
+def hold_to(model: onnx.ModelProto, *, wanted_opset: int, inputs: Mapping[str, Input], outputs: Sequence[str]) -> None:
     """Reads the graph back and compares it with what was asked for.
 
     Raises:

@@ -23,9 +23,7 @@ def named(returned: Any, names: Sequence[str]) -> dict[str, Any]:
     flat = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     kinds = [type(v).__name__ for v in flat if not torch.is_tensor(v)]
     if kinds:
-        raise StageError(
-            f"the model returns {listed(kinds)}", allowed="a tensor, or a flat tuple or list of tensors"
-        )
+        raise StageError(f"the model returns {listed(kinds)}", allowed="a tensor, or a flat tuple or list of tensors")
     if len(flat) != len(names):
         raise StageError(
             f"outputs names {len(names)} ({listed(names)}), the model returns {len(flat)}",

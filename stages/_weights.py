@@ -9,8 +9,6 @@ import os
 import queue
 import re
 import threading
-import urllib.error
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import Any
@@ -57,6 +55,8 @@ def fetch(file: str, world: World, *, again: bool) -> str:
         world: Remembers for a while that the host cannot be reached, so that warm runs do not wait for it.
         again: Whether to try although it was found unreachable a moment ago.
     """
+    import urllib.error  # here: a warm run downloads nothing, and http takes a while to import
+
     fact = f"cannot download {file}"
     if not again and (why := world.recall(fact, OFFLINE_SECONDS)) is not None:
         return why
@@ -65,6 +65,7 @@ def fetch(file: str, world: World, *, again: bool) -> str:
     except (OSError, ValueError) as e:
         why = str(e.reason if isinstance(e, urllib.error.URLError) else e)
         world.remember(fact, why)
+        log.info("not to be had: %s", why)
         return why
     return ""
 
@@ -89,6 +90,8 @@ def _download(url: str, target: Path) -> None:
 
 def _opened(url: str) -> Any:
     """An open connection within CONNECT_SECONDS, the name look-up included, which a socket's time-out leaves out."""
+    import urllib.request
+
     answer: queue.Queue[Any] = queue.Queue()
 
     def connect() -> None:

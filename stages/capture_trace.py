@@ -45,10 +45,10 @@ class CaptureTrace(Stage):
             with warnings.catch_warnings(record=True) as caught, torch.no_grad():
                 warnings.simplefilter("default")
                 # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
-                traced = torch.jit.trace(inputs["module"].live, arguments, check_trace=False)
+                traced = torch.jit.trace(inputs["module"].live, arguments, check_trace=False)  # type: ignore[no-untyped-call]
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
-        baked = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]
+        baked = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]  # type: ignore[attr-defined]
         for w in baked:
             log.warning("%s:%d: %s", w.filename, w.lineno, str(w.message).strip().splitlines()[0])
         torch.jit.save(traced, str(folder / FILES[Kind.TORCHSCRIPT]))

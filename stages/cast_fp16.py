@@ -39,7 +39,8 @@ class CastFp16(Stage):
             keep_io_types=True,
             op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *self.keep_in_fp32],
         )
-        weights = [i.data_type for i in model.graph.initializer if i.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)]
+        floating = (TensorProto.FLOAT, TensorProto.FLOAT16)
+        weights = [i.data_type for i in model.graph.initializer if i.data_type in floating]
         halves = weights.count(TensorProto.FLOAT16)
         if weights and not halves:
             raise StageError(f"none of the {len(weights)} floating-point weights became float16")

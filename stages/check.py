@@ -57,7 +57,8 @@ class Check(Stage):
                 f"asked to compute in {self.compute}, the runtime computes in {running.computes_in}",
                 command=f"stages.NAME.compute={running.computes_in}, or another machine",
             )
-        told, wrong = [], []
+        told: list[dict[str, Any]] = []
+        wrong: list[str] = []
         for case in _reference.read(inputs["reference"]):
             shape = ", ".join(says(v.shape) for v in case.inputs.values())
             figures, problems = self._compare(_run(running, case.inputs, artifact, shape), case.outputs)

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage
-from stages import _interface, _onnx_file
+from stages import _onnx_file
 from stages._interface import Dim, Input
 
 # What the exporter of the pinned torch writes. Asked for less it logs a failed conversion and writes 18 all the same.
@@ -50,9 +50,7 @@ class ExportOnnx(Stage):
 
         source = inputs["program"]
         program = source.live if source.live is not None else torch.export.load(source.file)
-        names = tuple(
-            {i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in self.inputs.values()
-        )
+        names = tuple({i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in self.inputs.values())
         exported = torch.onnx.export(
             program,
             dynamo=True,

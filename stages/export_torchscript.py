@@ -51,7 +51,7 @@ class ExportTorchscript(Stage):
         import torch
 
         source = inputs["program"]
-        traced = source.live if source.live is not None else torch.jit.load(str(source.file))
+        traced = source.live if source.live is not None else torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
         example = self._arguments(_interface.example_sizes(self.dims))
         path = folder / FILES[Kind.ONNX]
         torch.onnx.export(

@@ -83,7 +83,7 @@ class LoadWeights(Stage):
         }
 
     def describe(self) -> str:
-        return self._provenance()["says"]
+        return str(self._provenance()["says"])
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
@@ -120,9 +120,7 @@ class LoadWeights(Stage):
                     f"factory {self.factory} does not accept kwargs {arguments}: {e}", command="'model.kwargs={…}'"
                 ) from e
         if not isinstance(module, torch.nn.Module):
-            raise ConfigError(
-                f"factory {self.factory} returned {type(module).__name__}", allowed="a torch.nn.Module"
-            )
+            raise ConfigError(f"factory {self.factory} returned {type(module).__name__}", allowed="a torch.nn.Module")
         return module
 
     def _obtain(self, world: World) -> Path | None:

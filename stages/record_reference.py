@@ -18,7 +18,7 @@ from stages._reference import Case
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
-    """Runs the eager module on seeded inputs at several shapes: the example's, the smallest, an odd one, the largest."""
+    """Runs the eager module on seeded inputs at several shapes: the example's, the smallest, an odd and the largest."""
 
     inputs: dict[str, Input]
     dims: dict[str, Dim]
@@ -57,4 +57,3 @@ class RecordReference(Stage):
             allowed="inputs that the model's forward accepts, at every size that dims allows",
             command="model.inputs.NAME.shape=[…] or model.dims.NAME.min=…, .max=…",
         )
-

@@ -32,7 +32,8 @@ class Save(Stage):
     def problems(self) -> list[Problem]:
         if self.name and "/" not in self.name and not self.name.startswith("."):
             return []
-        return [Problem(f"name is '{self.name}'", allowed="a plain file name without suffix", command="model.name=NAME")]
+        wrong = f"name is '{self.name}'"
+        return [Problem(wrong, allowed="a plain file name without suffix", command="model.name=NAME")]
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["artifact"]

@@ -1,14 +1,14 @@
 """The store: results by content, and which key gave which result.
 
-    format.json                      what wrote this store; another format is neither read nor written
-    actions/<stage>/<key>.json       action entries: key → content digest, with the whole key document
-    objects/<ab>/<digest>/           an immutable artifact: a folder of read-only files
-    objects/<ab>/<digest>.json       its manifest: every file's size and SHA-256
-    seen/<digest>.json               stat of each file when it was last hashed, so that a look costs no hashing
-    facts/                           passing facts about this machine: digests of the user's files, unreachable hosts
-    locks/<key>.lock                 one builder per key; saves work, correctness never depends on it
-    staging/<id>/                    where results are built, privately, until they are published by one rename
-    quarantine/                      damaged objects, kept as evidence
+format.json                      what wrote this store; another format is neither read nor written
+actions/<stage>/<key>.json       action entries: key → content digest, with the whole key document
+objects/<ab>/<digest>/           an immutable artifact: a folder of read-only files
+objects/<ab>/<digest>.json       its manifest: every file's size and SHA-256
+seen/<digest>.json               stat of each file when it was last hashed, so that a look costs no hashing
+facts/                           passing facts about this machine: digests of the user's files, unreachable hosts
+locks/<key>.lock                 one builder per key; saves work, correctness never depends on it
+staging/<id>/                    where results are built, privately, until they are published by one rename
+quarantine/                      damaged objects, kept as evidence
 """
 
 from pipeline.store.actions import Entry

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import uuid
 from enum import StrEnum
 from pathlib import Path
@@ -100,9 +99,10 @@ class Objects:
         if tree_digest(files) != digest:
             return False
         # The digest is the name, so a lost or torn manifest is simply derived again.
-        with contextlib.suppress(OSError):
-            write_json(self._manifest(digest), [vars(f) for f in files])
-            self._remember(digest, files)
+        if not self._untouched(digest):
+            with contextlib.suppress(OSError):
+                write_json(self._manifest(digest), [vars(f) for f in files])
+                self._remember(digest, files)
         return True
 
     def _manifest(self, digest: str) -> Path:
@@ -137,19 +137,6 @@ class Objects:
             return  # another process set it aside first
         self._manifest(digest).unlink(missing_ok=True)
         self._stamps(digest).unlink(missing_ok=True)
-
-
-def copy_file(source: Path, target: Path) -> None:
-    """An independent, writable copy: an edit of it must never reach the store. Raises OSError."""
-    shutil.copyfile(source, target)
-    target.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    # Reading the umask means setting it; there is no other portable way.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_file(path: Path) -> None:

@@ -1,0 +1,50 @@
+# `make run` and `make test` each work as the first command on a machine that has Python 3.11, make and git.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?= model=resnet50 target=openvino
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: .venv/ready ## convert a model and print where the artifact is: make run ARGS="model=… target=…"
+	@$(BIN)/python -m pipeline $(ARGS)
+
+test: lint .venv/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: lint .venv/ready ## the same, with the tests that take minutes
+	$(BIN)/python -m pytest
+
+test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
+	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py
+
+lint: .venv/ready ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready ## let ruff put things in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/ready ## how fast and how much memory, against a hand-written script measured in the same run
+	$(BIN)/python -m benchmarks.resnet50_openvino
+
+env: .venv/ready ## the environment alone
+
+# uv installs the whole environment in seconds; pip would take minutes. Bytecode is compiled now, so that the first
+# run and every run of a user who may not write here start as fast as the second.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt \
+		--compile-bytecode --editable '.[openvino,dev]'
+	$(BIN)/python -m compileall -q pipeline stages
+	@touch $@
+
+clean: ## remove the environment and what runs left here; the store stays
+	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.PHONY: help run test test-all test-openvino lint format bench env clean
