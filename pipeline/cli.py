@@ -66,13 +66,13 @@ class UserConfigs(SearchPathPlugin):
 Plugins.instance().register(UserConfigs)
 register(CONF)
 
-# The exit code of each job that ran in this process.
-_exit_codes: list[int] = []
+# What was typed for each job that ran in this process, and its exit code.
+_jobs: list[tuple[str, int]] = []
 
 
 def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
-    _exit_codes.clear()
+    _jobs.clear()
     # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -88,9 +88,11 @@ def main() -> int:
         return _show(complaints.of_hydra(e, CONF))
     except DrydockError as e:
         return _show(e)
-    if len(_exit_codes) > 1 and any(_exit_codes):
-        return errors.SWEEP_FAILED
-    return max(_exit_codes, default=errors.OK)
+    if len(_jobs) < 2:
+        return max((code for _, code in _jobs), default=errors.OK)
+    failed = [f"  exit code {code}: {overrides}" for overrides, code in _jobs if code]
+    print(f"{len(_jobs)} jobs, {len(failed)} failed", *failed, sep="\n", file=sys.stderr)
+    return errors.SWEEP_FAILED if failed else errors.OK
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -98,6 +100,7 @@ def _hydra_entry(cfg: DictConfig) -> int:
     """One job. Never raises but for an interruption, so that one failed job cannot end a sweep."""
     code = errors.BUG
     try:
+        logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
         with _stdout_for_the_result() as say:
             code = _run(cfg, say)
     except DrydockError as e:
@@ -110,7 +113,7 @@ def _hydra_entry(cfg: DictConfig) -> int:
         log.error(
             "error: a bug in Drydock: %s: %s\n  the log has the traceback: %s", type(e).__name__, e, _run_folder()
         )
-    _exit_codes.append(code)
+    _jobs.append((" ".join(HydraConfig.get().overrides.task), code))
     return code
 
 
@@ -178,7 +181,7 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     """The configuration as plain values. Raises ConfigError with every key and value that is unknown or missing."""
     known = [f.name for f in dataclasses.fields(Root)]
     if unknown := [str(k) for k in cfg if k not in known]:
-        raise ConfigError([Problem(f"{k}: there is no such key{errors.nearest(k, known)}") for k in unknown])
+        raise ConfigError([complaints.no_such_key(k, known, CONF) for k in unknown])
     if missing := list(_missing(OmegaConf.to_container(cfg, resolve=False), "")):
         raise ConfigError([Problem(f"{m} has no value", command=f"{m}=VALUE") for m in missing])
     try:
@@ -215,8 +218,7 @@ def _report(error: DrydockError) -> int:
     trace.error("the run ended here", exc_info=error)
     for problem in error.problems:
         log.error("error: %s", problem)
-    if HydraConfig.get().mode is RunMode.RUN or error.exit_code != errors.USAGE:
-        log.error("log: %s", _run_folder() / "pipeline.log")
+    log.error("log: %s", _run_folder() / "pipeline.log")
     return error.exit_code
 
 

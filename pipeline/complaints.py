@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
-from pipeline.errors import ConfigError, listed, nearest
+from pipeline.errors import ConfigError, Problem, listed, nearest
 
 
 def of_hydra(error: Exception, conf: Path) -> ConfigError:
@@ -22,10 +22,10 @@ def of_hydra(error: Exception, conf: Path) -> ConfigError:
         return _unknown_key(cause, conf)
     if isinstance(cause, ValidationError):
         return ConfigError(f"{cause.full_key}: {_first_line(cause)}", command="--cfg job shows the types in force")
-    if isinstance(cause := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
-        mark = cause.problem_mark
+    if isinstance(broken := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
+        mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
-        return ConfigError(f"{where}: {cause.problem}", allowed="YAML", command="--info defaults shows what is read")
+        return ConfigError(f"{where}: {broken.problem}", allowed="YAML", command="--info defaults shows what is read")
     return ConfigError(_first_line(error), command="--cfg job shows every key, --help every choice")
 
 
@@ -40,12 +40,21 @@ def _missing_option(error: MissingConfigException) -> ConfigError:
 
 
 def _unknown_key(error: ConfigKeyError | ConfigAttributeError, conf: Path) -> ConfigError:
-    full = str(error.full_key or error.key)
     parent = error.parent_node if isinstance(error.parent_node, DictConfig) else None
     keys = [str(k) for k in parent] if parent is not None else []
+    return ConfigError(no_such_key(str(error.full_key or error.key), keys, conf))
+
+
+def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
+    """The Problem for a key that the configuration does not have.
+
+    Args:
+        full: The key with everything it is in, such as "stages.export.opsett".
+        keys: What its parent does have; at the top, config groups may be meant too.
+    """
     if "." not in full:
         keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir())})
-    return ConfigError(
+    return Problem(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),
         command="--cfg job shows every key; +KEY=VALUE adds one where a mapping is open",

@@ -62,11 +62,11 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim], outputs: Sequ
     for name, spec in inputs.items():
         found += _input_problems(name, spec, dims)
     for name, dim in dims.items():
-        if not 0 < dim.min <= dim.opt <= dim.max or dim.max < 2:
+        if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
             found.append(
                 Problem(
                     f"dims.{name} is min {dim.min}, opt {dim.opt}, max {dim.max}",
-                    allowed="1 ≤ min ≤ opt ≤ max and max ≥ 2; a dimension of one size is a number in the shape",
+                    allowed="1 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape",
                 )
             )
         if not any(name in spec.shape for spec in inputs.values()):

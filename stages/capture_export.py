@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import Problem, StageError
+from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from pipeline.stage import Stage
 from stages import _interface
 from stages._interface import Dim, Input
@@ -43,15 +44,23 @@ class CaptureExport(Stage):
         try:
             program = torch.export.export(module, arguments, dynamic_shapes=shapes, strict=False)
         except Exception as e:  # torch.export raises from many modules, some of them private
-            raise StageError(_not_captured(e)) from e
+            raise _not_captured(e) from e
         torch.export.save(program, folder / FILES[Kind.EXPORTED])
         return Artifact(Kind.EXPORTED, folder, notes={"says": "torch.export"}, live=program)
 
 
-def _not_captured(error: Exception) -> Problem:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return Problem(
-        f"torch.export cannot capture the model: {first}",
+def _not_captured(error: Exception) -> DrydockError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if fixed := re.search(r"Constraints violated \(([^)]*)\)", str(error)):
+        # torch lists each broken promise on a line that begins with a dash.
+        reasons = [line.lstrip("- ") for line in lines if line.startswith("-")]
+        return CheckFailed(
+            f"model.dims.{fixed[1].replace(', ', ', model.dims.')} cannot be dynamic: {listed(reasons or lines, 3)}",
+            allowed="dimensions that the model's code does not fix",
+            command="a number in model.inputs.NAME.shape instead of the name, or a narrower range in model.dims",
+        )
+    return StageError(
+        f"torch.export cannot capture the model: {lines[0]}",
         allowed="control flow and shapes that do not depend on the values of inputs",
-        command="capture=trace, or model.dims with a narrower range; the log has torch's own explanation",
+        command="capture=trace; the log has torch's own explanation",
     )

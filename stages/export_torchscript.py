@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import Problem
+from pipeline.errors import CheckFailed, Problem, StageError
 from pipeline.stage import Stage
-from stages import _interface, _onnx_file
+from stages import _interface, _native_output, _onnx_file, _symbolics
 from stages._interface import Dim, Input
 from stages._outputs import named
 
@@ -54,16 +55,18 @@ class ExportTorchscript(Stage):
         traced = source.live if source.live is not None else torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
         example = self._arguments(_interface.example_sizes(self.dims))
         path = folder / FILES[Kind.ONNX]
-        torch.onnx.export(
-            traced,
-            example,
-            str(path),
-            dynamo=False,
-            opset_version=self.opset,
-            input_names=list(self.inputs),
-            output_names=self.outputs,
-            dynamic_axes=self._dynamic_axes(traced),
-        )
+        axes = self._dynamic_axes(traced)
+        with _symbolics.registered(self.opset), _explained(), _native_output.to_log():
+            torch.onnx.export(
+                traced,
+                example,
+                str(path),
+                dynamo=False,
+                opset_version=self.opset,
+                input_names=list(self.inputs),
+                output_names=self.outputs,
+                dynamic_axes=axes,
+            )
         model = _onnx_file.read(path)
         for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
             leftover.unlink()
@@ -87,7 +90,15 @@ class ExportTorchscript(Stage):
             other = spec.max if usual[dim] != spec.max else spec.min
             if other == usual[dim]:
                 continue
-            after = self._output_shapes(traced, {**usual, dim: other})
+            try:
+                after = self._output_shapes(traced, {**usual, dim: other})
+            except RuntimeError as e:
+                raise CheckFailed(
+                    f"model.dims.{dim}: traced at {usual[dim]}, the module cannot be run at {other}: "
+                    + str(e).strip().splitlines()[-1],
+                    allowed="dimensions that the model's code does not fix while it is traced",
+                    command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
+                ) from e
             for name, shape in after.items():
                 changed = {i: dim for i, (a, b) in enumerate(zip(before[name], shape, strict=True)) if a != b}
                 axes.setdefault(name, {}).update(changed)
@@ -98,3 +109,17 @@ class ExportTorchscript(Stage):
 
         with torch.inference_mode():
             return {n: tuple(t.shape) for n, t in named(traced(*self._arguments(sizes)), self.outputs).items()}
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """The exporter's refusal in one line; its exception otherwise comes with the whole graph."""
+    import torch
+
+    try:
+        yield
+    except torch.onnx.errors.OnnxExporterError as e:
+        raise StageError(
+            f"the TorchScript exporter cannot write this model: {str(e).splitlines()[0]}",
+            command="another opset, as it says, or capture=export",
+        ) from e

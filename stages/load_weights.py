@@ -24,7 +24,8 @@ class LoadWeights(Stage):
         factory: Dotted path of a class or function that returns a torch.nn.Module.
         kwargs: Keyword arguments for the factory.
         weights: A .pth, .pt or .safetensors file with a state dict; or `pretrained` (an error when it cannot be had),
-            `random` (drawn with `seed`), `auto` (pretrained if cached or downloadable, else random, marked UNTRAINED).
+            `random` (drawn with `seed`, see _weights.enliven); `auto` (pretrained if cached or downloadable, else
+            random, and marked UNTRAINED).
         sha256: What the weights file must hash to, 64 hex digits; None accepts any.
         pretrained: Whose table of published weights `pretrained` and `auto` look in: torchvision, or None.
         seed: For random weights.
@@ -45,7 +46,7 @@ class LoadWeights(Stage):
         if self.weights == "pretrained" and not self._published():
             return [
                 Problem(
-                    f"weights is pretrained, but no published weights are known for {self._called()}",
+                    f"weights is pretrained, but no published weights are known for {self.factory} ({self._called()})",
                     allowed="a file, or random",
                     command="model.weights=/path/to/weights.pth",
                 )
@@ -94,6 +95,8 @@ class LoadWeights(Stage):
             _weights.load_into(module, state, f"weights={Path(self.weights).name}")
         else:
             module = self._build(torch)
+            if self.weights == "random":
+                _weights.enliven(module, self.seed)
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
         return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": self._provenance()})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError
+from pipeline.errors import Problem, StageError, listed
 from pipeline.stage import Stage
 from stages import _interface, _reference
 from stages._interface import Dim, Input
@@ -35,8 +35,16 @@ class RecordReference(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module = inputs["module"].live
         cases = [self._asked(module, label, sizes) for label, sizes in _interface.cases(self.dims).items()]
+        blind = [name for name in self.outputs if _is_blind([c.outputs[name] for c in cases])]
+        if len(blind) == len(self.outputs):
+            raise StageError(
+                f"{listed(blind)}: the model answers the same to every input, so comparing with it proves nothing",
+                allowed="at least one output that depends on the inputs",
+                command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
+            )
         _reference.write(folder, cases)
-        return Artifact(Kind.REFERENCE, folder, notes={"says": f"{len(cases)} shapes"})
+        says = f"{len(cases)} shapes" + (f"; {listed(blind)} the same for every input" if blind else "")
+        return Artifact(Kind.REFERENCE, folder, notes={"says": says})
 
     def _asked(self, module: Any, label: str, sizes: Mapping[str, int]) -> Case:
         import torch
@@ -57,3 +65,9 @@ class RecordReference(Stage):
             allowed="inputs that the model's forward accepts, at every size that dims allows",
             command="model.inputs.NAME.shape=[…] or model.dims.NAME.min=…, .max=…",
         )
+
+
+def _is_blind(answers: Sequence[Any]) -> bool:
+    """Whether an output is the same for every row of every case; False where there are too few rows to tell."""
+    rows = [row for answer in answers if answer.ndim for row in answer]
+    return len(rows) > 1 and all(r.shape == rows[0].shape and (r == rows[0]).all() for r in rows)

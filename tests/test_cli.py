@@ -1,0 +1,400 @@
+"""The command line as a person or a script meets it: real runs of a small model in a folder of their own."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SHOP = Path(__file__).parent / "shop"
+MODEL = (
+    "model=custom",
+    "model.factory=net.Net",
+    "model.weights=net.pth",
+    "model.inputs.input.shape=[batch,3,16,16]",
+)
+
+
+class Shop:
+    """A user's folder with a model in it, a store of its own, and a way to run the pipeline there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = folder / "store"
+
+    def start(self, *args: str, code: str = "-m pipeline") -> subprocess.Popen[str]:
+        command = [sys.executable, *code.split(), *args, f"store={self.store}"]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *args: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*args)
+        out, err = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def converted(self, *args: str) -> dict[str, object]:
+        """run.json of a run that must succeed."""
+        done = self.run(*MODEL, *args)
+        assert done.returncode == 0, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]
+        record = json.loads(Path(line.split(maxsplit=1)[1]).read_text())
+        assert isinstance(record, dict)
+        return record
+
+
+def how(record: dict[str, object]) -> dict[str, str]:
+    return {s["name"]: s["how"] for s in record["stages"]}  # type: ignore[attr-defined]
+
+
+def digests(record: dict[str, object]) -> dict[str, str]:
+    return {s["name"]: s["digest"] for s in record["stages"]}  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that make a user's folder; copied for each test that writes."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("shop")
+    for path in SHOP.glob("*.py"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    sys.path.insert(0, str(folder))
+    try:
+        from net import Net  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(folder))
+    torch.manual_seed(0)
+    state = Net().state_dict()
+    torch.save(state, folder / "net.pth")
+    torch.save({**state, "head.weight": state["head.weight"][:, :4], "extra": state["head.bias"]}, folder / "odd.pth")
+    (folder / "cut.pth").write_bytes((folder / "net.pth").read_bytes()[:900])
+    return folder
+
+
+@pytest.fixture
+def shop(furnished: Path, tmp_path: Path) -> Shop:
+    for path in furnished.glob("*.p*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return Shop(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def warm(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A folder whose store holds a finished conversion; for tests that only look, or build beside it."""
+    folder = tmp_path_factory.mktemp("warm")
+    for path in furnished.glob("*.p*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    shop = Shop(folder)
+    shop.converted()
+    return shop
+
+
+def test_stdout_is_the_path_of_the_artifact_and_nothing_else(warm: Shop) -> None:
+    done = warm.run(*MODEL)
+    (line,) = done.stdout.splitlines()
+    assert Path(line).name == "custom.xml"
+    assert Path(line).is_file()
+    assert Path(line).with_suffix(".bin").is_file()
+
+
+def test_a_second_run_builds_nothing(warm: Shop) -> None:
+    assert set(how(warm.converted()).values()) == {"hit", "not needed", "delivered"}
+
+
+def test_a_warm_run_a_plan_and_help_import_no_framework_and_no_converter(warm: Shop) -> None:
+    listing = (
+        "import sys; from pipeline.cli import main; code = main();"
+        "heavy = {'torch', 'torchvision', 'numpy', 'onnx', 'onnxruntime', 'onnxsim', 'onnxscript', 'openvino'};"
+        "print(code, sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    for args in (MODEL, (*MODEL, "plan=true"), ("--cfg", "job")):
+        done = subprocess.run(
+            [sys.executable, "-c", listing, f"store={warm.store}", *args],
+            cwd=warm.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr.splitlines()[-1] == "0 []", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hits"),
+    [
+        (["opset=20"], ["reference", "capture"]),
+        (["target=onnx"], ["reference", "capture", "export", "check_export", "simplify", "check_simplify"]),
+        (["precision=fp16"], ["reference", "capture", "export", "check_export", "simplify", "check_simplify"]),
+        (["~stages.simplify"], ["reference", "capture", "export", "check_export", "compile", "check_compile"]),
+        (["stages.check_compile.tolerance.max_rel=0.5"], ["compile", "check_simplify"]),
+        (["output=elsewhere", "model.name=other"], ["compile", "check_compile"]),
+    ],
+    ids=lambda v: " ".join(v) if (v and "=" in v[0]) or v[0][0] == "~" else "",
+)
+def test_a_change_rebuilds_only_what_it_decides(warm: Shop, overrides: list[str], hits: list[str]) -> None:
+    became = how(warm.converted(*overrides))
+    assert {n for n in hits if became[n] != "hit"} == set()
+
+
+def test_the_plan_says_hit_or_why_not_and_builds_nothing(warm: Shop) -> None:
+    done = warm.run(*MODEL, "plan=true", "opset=21")
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert " hit " in rows["capture"]
+    assert "→ 21" in rows["export"]
+    assert "waits for export" in rows["check_export"]
+    assert how(warm.converted("opset=21"))["export"] == "built"
+
+
+def test_parity_is_recorded_at_every_shape(warm: Shop) -> None:
+    record = warm.converted()
+    (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]  # type: ignore[attr-defined]
+    parity = check["notes"]["parity"]
+    assert parity["computes_in"] == "float32"
+    assert [c["shape"] for c in parity["cases"]] == [f"{n}x3x16x16" for n in (2, 1, 3, 8)]
+    assert all(c["max_rel"] < 1e-4 for c in parity["cases"])
+
+
+def test_run_json_says_what_the_run_was_made_of(warm: Shop) -> None:
+    record = warm.converted("seed=0")
+    assert record["status"] == "ok"
+    assert "seed=0" in record["overrides"]  # type: ignore[operator]
+    assert record["config"]["model"]["factory"] == "net.Net"  # type: ignore[index]
+    assert {"python", "torch", "onnx", "openvino", "hydra-core"} <= set(record["versions"])  # type: ignore[call-overload]
+    assert record["machine"]["cpu"]  # type: ignore[index]
+
+
+def test_weights_that_are_random_are_called_untrained_everywhere(warm: Shop) -> None:
+    import openvino
+
+    plan = warm.run(*MODEL, "model.weights=random", "plan=true").stdout
+    done = warm.run(*MODEL, "model.weights=random")
+    artifact = Path(done.stdout.strip())
+    told = openvino.Core().read_model(artifact).get_rt_info(["drydock", "weights"]).value
+    sidecar, record = artifact.with_name("artifact.json").read_text(), (artifact.parent.parent / "run.json").read_text()
+    for text in (plan, done.stderr, told, sidecar, record):
+        assert "UNTRAINED" in text
+        assert "model.weights=/path/to/" in text
+
+
+def test_a_users_checkpoint_is_never_written(shop: Shop) -> None:
+    before = (shop.folder / "net.pth").read_bytes()
+    (shop.folder / "net.pth").chmod(0o444)
+    shop.converted("target=onnx")
+    assert (shop.folder / "net.pth").read_bytes() == before
+
+
+def test_editing_the_delivered_copy_leaves_the_store_whole(warm: Shop) -> None:
+    artifact = Path(warm.run(*MODEL, "output=edited").stdout.strip())
+    artifact.write_text("mine now")
+    assert "compile" in how(warm.converted())
+    assert how(warm.converted())["compile"] == "hit"
+
+
+WRONG = [
+    (["model=resnet5"], 2, ["model=resnet5", "'resnet50'", "model=NAME"]),
+    (["target=openvin"], 2, ["target=openvin", "'openvino'"]),
+    (["modle=resnet50"], 2, ["modle", "'model'"]),
+    (["+experimnt=x"], 2, ["experimnt", "'experiment'"]),
+    (["~stages.nope"], 2, ["stages.nope"]),
+    (["stages.export.opsett=3"], 2, ["stages.export.opsett", "'opset'"]),
+    (["stages.export.opset=abc"], 2, ["stages.export.opset", "abc", "Integer"]),
+    (["opset=abc"], 2, ["opset", "abc", "Integer"]),
+    (["opset=17"], 2, ["stages.export.opset is 17", "18 to 26", "capture=trace"]),
+    (["opset=99"], 2, ["stages.export.opset is 99", "18 to 26"]),
+    (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
+    (["model.weights=none.pth"], 2, ["none.pth", "No such file", "model.weights=/path"]),
+    (["model.weights=pretrained"], 2, ["pretrained", "net.Net"]),
+    (["model.sha256=" + "0" * 64], 2, ["SHA-256", "model.sha256="]),
+    (["model.factory=net.Nett"], 2, ["net.Nett", "'Net'"]),
+    (["model.factory=nowhere.Net"], 2, ["nowhere", "PYTHONPATH"]),
+    (["model.factory=net.no_module"], 2, ["net.no_module", "torch.nn.Module"]),
+    (["model.inputs.input.shape=[bach,3,16,16]"], 2, ["'bach'", "'batch'"]),
+    (["stages.export.needs=[check_export]"], 2, ["stages.check_export", "cycle"]),
+    (
+        ["stages.capture.needs=[simplify]", "stages.simplify.needs=[capture]"],
+        2,
+        ["cycle: capture → simplify → capture"],
+    ),
+    (["stages.export.needs=[captur]"], 2, ["'captur'", "'capture'"]),
+    (["stages.compile.needs=[reference]"], 2, ["stages.compile.needs", "makes reference", "takes onnx"]),
+    (["~stages.capture"], 2, ["stages.export takes exported"]),
+    (["+stages.x={_target_: os.system}"], 2, ["os.system", "DRYDOCK_TRUST"]),
+    (["output=net.pth"], 2, ["output=", "was not delivered by Drydock"]),
+    (["output=net.pth/below"], 2, ["output=", "cannot be written"]),
+    (["store=net.pth/below"], 2, ["store=", "cannot be written", "DRYDOCK_STORE"]),
+    (["opset=18,20"], 2, ["multirun"]),
+    (["model.weights=cut.pth"], 3, ["load", "cut.pth", "900 bytes"]),
+    (["model.weights=odd.pth"], 3, ["load", "extra", "head.weight is (10, 4) in the file"]),
+    (["model.weights=evil.pth"], 3, ["evil.pth was refused", "run code"]),
+    (["model.inputs.input.shape=[batch,4,16,16]"], 3, ["reference", "2x4x16x16", "model.inputs"]),
+    (["model.outputs=[a,b]"], 3, ["names 2 (a, b), the model returns 1"]),
+    (["stages.check_export.tolerance.max_rel=0"], 5, ["check_export", "max_rel"]),
+]
+
+
+@pytest.mark.parametrize(("overrides", "code", "told"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_bad_input_ends_with_place_value_and_what_to_type(
+    warm: Shop, overrides: list[str], code: int, told: list[str]
+) -> None:
+    (warm.folder / "evil.pth").write_bytes(evil_pickle())
+    done = warm.run(*MODEL, *overrides)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert [t for t in told if t not in done.stderr] == [], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (warm.folder / "evil-was-here").exists()
+    assert list((warm.store / "staging").iterdir()) == []
+
+
+def evil_pickle() -> bytes:
+    """A checkpoint that creates a file when it is unpickled."""
+    import io
+
+    import torch
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (Path("evil-was-here"),)
+
+    written = io.BytesIO()
+    torch.save({"head.weight": Evil()}, written)
+    return written.getvalue()
+
+
+def test_a_full_traceback_is_in_the_log_and_none_on_the_screen(warm: Shop) -> None:
+    done = warm.run(*MODEL, "model.weights=cut.pth")
+    log = Path(done.stderr.rsplit("log: ", 1)[1].strip()).read_text()
+    assert "Traceback" in log
+    assert "central directory" in log
+
+
+def test_a_backend_that_is_not_installed_ends_with_4_and_the_install_line(warm: Shop) -> None:
+    hide = "import sys, importlib.util as u; find = u.find_spec;"
+    hide += "u.find_spec = lambda n, *a: None if n == 'openvino' else find(n, *a);"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hide} from pipeline.cli import main; sys.exit(main())", *MODEL],
+        cwd=warm.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "pip install 'drydock[openvino]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("net", "capture", "told"),
+    [
+        ("Frozen", "trace", "export: model.dims.batch: traced at 2, the module cannot be run at 8"),
+        ("Doubled", "export", "capture: model.dims.batch cannot be dynamic"),
+    ],
+)
+def test_a_frozen_batch_axis_fails_and_names_the_stage(warm: Shop, net: str, capture: str, told: str) -> None:
+    done = warm.run(*MODEL, f"model.factory=net.{net}", f"capture={capture}")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert told in done.stderr
+
+
+def test_the_check_is_real_when_one_weight_changes_on_the_way(warm: Shop) -> None:
+    conf = warm.folder / "conf" / "stage"
+    conf.mkdir(parents=True, exist_ok=True)
+    (conf / "tamper.yaml").write_text("_target_: tamper.Tamper\nneeds: [check_simplify]\n")
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("DRYDOCK_TRUST", "tamper.*")
+        done = warm.run(*MODEL, "+stage@stages.tamper=tamper", "stages.compile.needs=[tamper]")
+    assert (done.returncode, done.stdout) == (5, "")
+    assert "check_compile: this openvino does not agree" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate"])
+def test_damage_to_any_stored_artifact_is_found_set_aside_and_repaired(warm: Shop, damage: str) -> None:
+    sound = warm.converted()
+    objects = sorted({p for p in (warm.store / "objects").glob("*/*/*") if p.name != "artifact.json"})
+    mine = [p for p in objects if p.parent.name in digests(sound).values()]
+    assert len(mine) >= 5
+    for path in mine:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(content if damage == "flip" else content[:-1])
+    repaired = warm.run(*MODEL)
+    assert repaired.returncode == 0, repaired.stderr
+    assert "is damaged: set aside" in repaired.stderr
+    after = warm.converted()
+    assert digests(after)["save"] == digests(sound)["save"]
+    assert how(after)["compile"] == "hit"
+
+
+def test_two_runs_at_once_build_each_stage_once(shop: Shop) -> None:
+    runs = [shop.start(*MODEL, f"output=out{i}") for i in range(2)]
+    ended = [r.communicate(timeout=300) for r in runs]
+    assert [r.returncode for r in runs] == [0, 0], ended
+    records = [json.loads(p.read_text()) for p in shop.folder.glob("runs/*/*/run.json")]
+    built = [s["name"] for r in records for s in r["stages"] if s["how"] == "built"]
+    assert sorted(built) == sorted(set(built))
+    assert len({digests(r)["save"] for r in records}) == 1
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop) -> None:
+    args = [a.replace("net.Net", "net.Sleeper") for a in MODEL]
+    run = shop.start(*args, "output=out")
+    assert run.stderr is not None
+    while "asleep" not in (line := run.stderr.readline()):
+        assert line, "the run ended before it could be interrupted"
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert list((shop.store / "staging").iterdir()) == []
+    assert not (shop.folder / "out").exists()
+    (record,) = [json.loads(p.read_text()) for p in shop.folder.glob("runs/*/*/run.json")]
+    assert record["status"] == "interrupted"
+
+
+def test_a_run_killed_at_twelve_moments_goes_on_from_the_last_finished_stage(shop: Shop) -> None:
+    undisturbed = Shop(shop.folder)
+    undisturbed.store = shop.folder / "undisturbed"
+    began = time.monotonic()
+    wanted = undisturbed.converted()
+    whole = time.monotonic() - began
+    told = ""
+    for moment in range(12):
+        run = shop.start(*MODEL)
+        time.sleep(whole * (moment + random.random()) / 12)
+        run.kill()
+        told += run.communicate()[1]
+    resumed = shop.run(*MODEL)
+    built = [line.split()[0] for line in (told + resumed.stderr).splitlines() if " built " in line]
+    stored = [name for name in built if name not in ("load", "eval")]
+    assert sorted(stored) == sorted(set(stored))
+    assert digests(shop.converted())["save"] == digests(wanted)["save"]
+    assert list((shop.store / "staging").iterdir()) == []
+
+
+def test_a_sweep_converts_every_combination_and_ends_with_6_when_one_fails(warm: Shop) -> None:
+    done = warm.run("-m", *MODEL, "target=onnx", "opset=17,18")
+    assert done.returncode == 6
+    assert len(done.stdout.splitlines()) == 1
+    assert "capture=trace" in done.stderr
+
+
+def test_help_shows_examples_and_choices(warm: Shop) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--help"], cwd=warm.folder, capture_output=True, text=True, check=True
+    )
+    for text in ("python -m pipeline model=resnet50 target=openvino", "vit_b_16", "Exit codes"):
+        assert text in done.stdout
+
+
+def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:
+    models = warm.folder / "conf" / "model"
+    models.mkdir(parents=True, exist_ok=True)
+    text = "defaults: [custom]\nname: mine\nfactory: net.Net\nweights: net.pth\n"
+    (models / "mine.yaml").write_text(text + "inputs: {input: {shape: [batch, 3, 16, 16]}}\n")
+    done = warm.run("model=mine", "target=onnx")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).name == "mine.onnx"
