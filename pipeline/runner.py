@@ -239,10 +239,8 @@ class Runner:
     def _release(self, steps: Sequence[Step]) -> None:
         """Drops from memory what nothing still to be built will use."""
         used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
-        unused = self._in_memory.keys() - used
-        for name in unused:
-            del self._in_memory[name]
-        if unused:
+        unused = [self._in_memory.pop(name) for name in self._in_memory.keys() - used]
+        if any(artifact.live is not None for artifact in unused):
             gc.collect()  # exported programs are full of cycles
 
     def _forget(self, digest: str) -> None:

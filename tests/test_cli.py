@@ -393,8 +393,10 @@ def test_help_shows_examples_and_choices(warm: Shop) -> None:
 def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:
     models = warm.folder / "conf" / "model"
     models.mkdir(parents=True, exist_ok=True)
-    text = "defaults: [custom]\nname: mine\nfactory: net.Net\nweights: net.pth\n"
-    (models / "mine.yaml").write_text(text + "inputs: {input: {shape: [batch, 3, 16, 16]}}\n")
+    text = (
+        "name: mine\nfactory: net.Net\nweights: net.pth\noutputs: [scores]\ndims: {batch: {min: 1, opt: 2, max: 4}}\n"
+    )
+    (models / "mine.yaml").write_text(text + "inputs: {image: {shape: [batch, 3, 16, 16]}}\n")
     done = warm.run("model=mine", "target=onnx")
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).name == "mine.onnx"

@@ -1,0 +1,42 @@
+"""Whole processes, timed from outside."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One process: wall time in seconds and peak resident memory in bytes, as the kernel accounts for it."""
+
+    seconds: float
+    peak_bytes: int
+
+
+def measure(command: Sequence[str], folder: Path) -> Measured:
+    """Runs a command in a folder. Raises RuntimeError with what it printed when it fails."""
+    with (folder / "output.log").open("w+") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output.read()}")
+    return Measured(seconds, usage.ru_maxrss * MAXRSS_UNIT)
+
+
+def median(runs: Sequence[Measured]) -> Measured:
+    """The median of each figure."""
+    seconds = statistics.median(r.seconds for r in runs)
+    return Measured(seconds, int(statistics.median(r.peak_bytes for r in runs)))

@@ -1,0 +1,49 @@
+"""The wheel: complete, and at work from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the unpacked wheel, and nothing else of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], cwd=ROOT, check=True)
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def run(installed: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(installed)}
+    return subprocess.run([sys.executable, *args], cwd="/", env=env, capture_output=True, text=True, check=False)
+
+
+def test_it_is_the_wheel_that_is_imported(installed: Path) -> None:
+    done = run(installed, "-c", "import pipeline.cli as c, stages; print(c.CONF, stages.__path__[0])")
+    assert done.stdout.split() == [str(installed / "pipeline" / "conf"), str(installed / "stages")]
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnx"])
+def test_it_composes_every_target_from_any_folder(installed: Path, target: str) -> None:
+    done = run(installed, "-m", "pipeline", f"target={target}", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert f"name: {target}" in done.stdout
+
+
+def test_it_carries_the_table_of_published_weights(installed: Path) -> None:
+    assert (installed / "stages" / "torchvision_weights.json").is_file()
+
+
+def test_the_console_script_names_the_same_program(installed: Path) -> None:
+    (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
+    assert "drydock = pipeline.cli:main" in entry_points.read_text()
