@@ -174,7 +174,9 @@ class Runner:
             raise
         except Exception as e:  # the one broad except: vendors raise anything
             first = str(e).strip().splitlines() or ["no message"]
-            raise StageError(f"{name} failed with {type(e).__name__}: {first[0]}", command="see the log") from e
+            raise StageError(
+                f"{name} failed with {type(e).__name__}: {first[0]}", command=self._store.shortage() or "see the log"
+            ) from e
         if made.kind is not node.kind:
             raise StageError(f"{name} made {made.kind} but promises {node.kind}")
         primary = next(iter(inputs.values()), None)

@@ -62,6 +62,8 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim], outputs: Sequ
     for name, spec in inputs.items():
         found += _input_problems(name, spec, dims)
     for name, dim in dims.items():
+        if not name.isidentifier():
+            found.append(Problem(f"dims names '{name}'", allowed="letters, digits and underscores"))
         if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
             found.append(
                 Problem(
@@ -86,6 +88,12 @@ def _input_problems(name: str, spec: Input, dims: Mapping[str, Dim]) -> Iterator
             yield Problem(f"inputs.{name}.shape holds {dim!r}", allowed="a whole number ≥ 1 or a name of dims")
     if spec.dtype not in DTYPES:
         yield Problem(f"inputs.{name}.dtype is {spec.dtype}{nearest(spec.dtype, DTYPES)}", allowed=listed(DTYPES))
+    if spec.fill in ("uniform", "normal") and not spec.dtype.startswith("float"):
+        yield Problem(
+            f"inputs.{name}.fill is {spec.fill}, which as {spec.dtype} is nearly always the same number",
+            allowed="ones or zeros",
+            command=f"model.inputs.{name}.fill=ones",
+        )
     if spec.fill not in FILLS:
         yield Problem(f"inputs.{name}.fill is {spec.fill}{nearest(spec.fill, FILLS)}", allowed=listed(FILLS))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 
     Nodes carry stack traces with absolute paths of the machine that exported them.
     """
-    for item in [*model.graph.node, *(n for f in model.functions for n in f.node)]:
+    for item in _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)]):
         del item.metadata_props[:]
         item.ClearField("doc_string")
     kept = [p for p in model.metadata_props if not p.key.startswith(METADATA_PREFIX)]
@@ -55,6 +55,15 @@ def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     for name in sorted(facts):
         text = facts[name] if isinstance(facts[name], str) else json.dumps(facts[name], sort_keys=True)
         model.metadata_props.add(key=METADATA_PREFIX + name, value=text)
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes and those of the graphs in their attributes: the branches of an If, the body of a Loop."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
 
 
 def hold_to(model: onnx.ModelProto, *, wanted_opset: int, inputs: Mapping[str, Input], outputs: Sequence[str]) -> None:

@@ -131,6 +131,17 @@ def file_digest(path: Path, world: World) -> str:
         ) from e
 
 
+def expect(path: Path, sha256: str) -> None:
+    """Holds a file to the digest that its key was made with. Raises StageError, and OSError when it is gone."""
+    with path.open("rb") as f:
+        found = hashlib.file_digest(f, "sha256").hexdigest()
+    if found != sha256:
+        raise StageError(
+            f"weights={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {found}",
+            command="run the same command again once the file is complete",
+        )
+
+
 def read(path: Path) -> dict[str, Any]:
     """The state dict in a file: name to tensor on the CPU.
 

@@ -53,4 +53,4 @@ class CaptureTrace(Stage):
             log.warning("%s:%d: %s", w.filename, w.lineno, str(w.message).strip().splitlines()[0])
         torch.jit.save(traced, str(folder / FILES[Kind.TORCHSCRIPT]))
         says = "torch.jit.trace" + (f", {len(baked)} tracer warnings" if baked else "")
-        return Artifact(Kind.TORCHSCRIPT, folder, notes={"says": says}, live=traced)
+        return Artifact(Kind.TORCHSCRIPT, folder, notes={"says": says})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class CompileOpenvino(Stage):
         for name, value in {**source.facts, "storage": self.storage}.items():
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
             model.set_rt_info(text, ["drydock", name])
+        _rename_numbered(model)
         path = folder / FILES[Kind.OPENVINO]
         # Never left to its default, which is to halve the weights.
         openvino.save_model(model, path, compress_to_fp16=STORAGE[self.storage])
@@ -72,3 +74,10 @@ class CompileOpenvino(Stage):
                 if got.is_dynamic != isinstance(asked, str):
                     raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {got}")
         return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+
+
+def _rename_numbered(model: Any) -> None:
+    """Names the operators that OpenVINO named by a counter of the process: the IR must not tell what ran before."""
+    for place, op in enumerate(model.get_ordered_ops()):
+        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()):
+            op.set_friendly_name(f"{op.get_type_name()}_{place}")

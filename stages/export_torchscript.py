@@ -52,7 +52,8 @@ class ExportTorchscript(Stage):
         import torch
 
         source = inputs["program"]
-        traced = source.live if source.live is not None else torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
+        # Never the live trace: the exporter inlines it, and a second export of it would differ from this one.
+        traced = torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
         example = self._arguments(_interface.example_sizes(self.dims))
         path = folder / FILES[Kind.ONNX]
         axes = self._dynamic_axes(traced)

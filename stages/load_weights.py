@@ -61,6 +61,11 @@ class LoadWeights(Stage):
         path = Path(self.weights).expanduser()
         if self.weights in _weights.SOURCES:
             found = self._obtain(world)
+            if found is None and self.sha256 is not None:
+                raise ConfigError(
+                    f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called()}",
+                    command="model.weights=/path/to/weights.pth",
+                )
             if found is None:
                 return replace(self, weights="random")
             path = found
@@ -89,6 +94,8 @@ class LoadWeights(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
+        if self.weights != "random" and self.sha256 is not None:
+            _weights.expect(Path(self.weights), self.sha256)
         if self.weights != "random" and not self._is_published_file():
             state = _weights.read(Path(self.weights))
             module = self._build(torch)
@@ -106,7 +113,7 @@ class LoadWeights(Stage):
         module_path, _, name = self.factory.rpartition(".")
         try:
             home = importlib.import_module(module_path)
-        except ImportError as e:
+        except (ImportError, ValueError) as e:  # a ValueError when there is no dot in it
             raise ConfigError(f"factory {self.factory} cannot be imported: {e}") from e
         if not callable(factory := getattr(home, name, None)):
             raise ConfigError(

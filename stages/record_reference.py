@@ -52,7 +52,8 @@ class RecordReference(Stage):
         drawn = _interface.draw(self.inputs, sizes, self.seed)
         try:
             with torch.inference_mode():
-                returned = module(*(torch.from_numpy(v) for v in drawn.values()))
+                # Copies: a model that writes into its input must not change what is recorded.
+                returned = module(*(torch.from_numpy(v.copy()) for v in drawn.values()))
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as e:
             raise StageError(self._rejected(drawn, e)) from e
         answers = named(returned, self.outputs)

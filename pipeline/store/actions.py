@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.files import read_json, sync_folder, write_json
+from pipeline.store.files import read_json, sync, write_json
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Actions:
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        sync(path.parent)
         return entry
 
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:

@@ -88,12 +88,12 @@ def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     finally:
         beside.unlink(missing_ok=True)
     if durable:
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in a folder survive a power loss. Raises OSError."""
-    fd = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Makes a file's content, or the renames in a folder, survive a power loss. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import uuid
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.files import FileRecord, read_json, records, sync_folder, tree_digest, write_json
+from pipeline.store.files import FileRecord, read_json, records, sync, tree_digest, write_json
 from pipeline.store.files import stamp as stat_of
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Objects:
         files = records(staged)
         for record in files:
             path = staged / record.path
-            _sync_file(path)
+            sync(path)
             path.chmod(0o444)
         digest = tree_digest(files)
         target = self.folder(digest)
@@ -67,7 +66,7 @@ class Objects:
                     if not target.is_dir():
                         raise
                     raise FileExistsError from e
-            sync_folder(target.parent)
+            sync(target.parent)
             self._remember(digest, files)
         return digest
 
@@ -137,11 +136,3 @@ class Objects:
             return  # another process set it aside first
         self._manifest(digest).unlink(missing_ok=True)
         self._stamps(digest).unlink(missing_ok=True)
-
-
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

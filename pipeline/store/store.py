@@ -22,6 +22,8 @@ from pipeline.store.objects import Damaged, Objects, State
 FORMAT = {"format": 1, "digest": "sha256"}
 # The facts of an artifact are part of its content, so they live among its files.
 FACTS = "artifact.json"
+# Less than this many bytes free is worth a word when a stage fails.
+SCANT = 64 * 2**20
 # How many entries of a stage are looked through to say why a key missed.
 COMPARED = 50
 
@@ -120,6 +122,14 @@ class Store:
         if not isinstance(described, dict):
             raise Damaged(digest)
         return Artifact(Kind(described["kind"]), folder, facts=described["facts"], digest=digest)
+
+    def shortage(self) -> str:
+        """What to do about a disk that is nearly full, which vendors tell in words of their own; empty otherwise."""
+        try:
+            free = shutil.disk_usage(self.root).free
+        except OSError:
+            return ""
+        return f"free some space: {free / 2**20:.1f} MiB are left for the store in {self.root}" if free < SCANT else ""
 
     def why_missed(self, key_document: Mapping[str, Any]) -> str:
         """In a few words, what separates a key from the nearest one that was built before."""

@@ -9,20 +9,19 @@ from pipeline.artifact import Artifact
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
 
-REQUIRES = ("onnxruntime", "numpy")
+REQUIRES = ("onnx", "onnxruntime", "numpy")
 
 
 class OnnxSession:
     """An onnxruntime session. It computes in the types that the graph itself has, whatever was asked."""
 
-    def __init__(self, artifact: Artifact, compute: str) -> None:
+    def __init__(self, artifact: Artifact) -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
         self._session = onnxruntime.InferenceSession(str(artifact.file), providers=["CPUExecutionProvider"])
         self._outputs = [o.name for o in self._session.get_outputs()]
-        # The CPU provider has no reduced-precision mode: types are the graph's, cast or not.
-        self.computes_in = compute
+        self.computes_in = _type_of_weights(artifact)
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned: list[Any] = self._session.run(self._outputs, dict(inputs))
@@ -31,4 +30,13 @@ class OnnxSession:
 
 def open_session(artifact: Artifact, compute: str) -> OnnxSession:
     """Loads a graph. Raises what onnxruntime raises."""
-    return OnnxSession(artifact, compute)
+    return OnnxSession(artifact)
+
+
+def _type_of_weights(artifact: Artifact) -> str:
+    """The reduced type that the graph's weights have, otherwise float32: the CPU provider computes in just that."""
+    import onnx
+
+    held = {i.data_type for i in onnx.load(artifact.file, load_external_data=False).graph.initializer}
+    reduced = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+    return next((name for kind, name in reduced.items() if kind in held), "float32")

@@ -1,0 +1,185 @@
+"""Runs one stage without the runner, and models small enough to be made in code."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.stage import Stage
+from pipeline.world import ThisMachine
+from stages import _onnx_file
+from stages._compare import Tolerance
+from stages._interface import Dim, Input
+
+CONF = Path(__file__).parents[1] / "conf"
+
+IMAGE = {"input": Input(["batch", 3, 32, 32])}
+TOKENS = {"tokens": Input(["batch", "seq", 8], fill="normal")}
+VECTOR = {"input": Input(["batch", 4], fill="normal")}
+BATCH = {"batch": Dim(1, 2, 8)}
+BATCH_SEQ = {"batch": Dim(1, 2, 8), "seq": Dim(2, 4, 16)}
+
+
+def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: Path) -> Artifact:
+    """What the runner does about one stage, and what it takes for granted, asserted.
+
+    Args:
+        stage: The stage.
+        inputs: Port name to artifact, or the first port's alone.
+        folder: Where the result goes; made here. Its files are read-only afterwards, as the store's are.
+    """
+    assert stage.problems() == []
+    given = {next(iter(stage.consumes)): inputs} if isinstance(inputs, Artifact) else dict(inputs)
+    assert {port: a.kind in stage.consumes[port] for port, a in given.items()} == dict.fromkeys(stage.consumes, True)
+    before = {port: contents(a.folder) for port, a in given.items()}
+    folder.mkdir(parents=True)
+    made = stage.run(given, folder)
+    assert {port: contents(a.folder) for port, a in given.items()} == before, "a stage wrote into its input's folder"
+    assert made.kind is (stage.produces if isinstance(stage.produces, Kind) else given[stage.produces].kind)
+    primary = next(iter(given.values()), None)
+    made = replace(made, facts={**(primary.facts if primary else {}), **made.facts})
+    for plain in (made.facts, made.notes):
+        assert json.loads(json.dumps(plain)) == plain, "facts and notes are plain JSON"
+    for path in folder.rglob("*"):
+        path.chmod(0o444)
+    return made
+
+
+def contents(folder: Path | None) -> dict[str, str]:
+    """The SHA-256 of every file under a folder, by relative path."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}  # type: ignore[arg-type]
+
+
+def backend(name: str) -> None:
+    """Skips the test when a back end is not installed; fails it when REQUIRE names that back end."""
+    if importlib.util.find_spec(name) is None:
+        (pytest.fail if name in os.environ.get("REQUIRE", "").split(",") else pytest.skip)(f"{name} is not installed")
+
+
+def world(folder: Path) -> ThisMachine:
+    """The world of a plan: it hashes files, but downloads nothing."""
+    return ThisMachine(folder / "facts", may_fetch=False)
+
+
+def tolerance(precision: str) -> Tolerance:
+    """The tolerance that ships for a precision: a test with it proves the numbers that users get."""
+    return Tolerance(**OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{precision}.yaml")))  # type: ignore[arg-type]
+
+
+def module(net: nn.Module) -> Artifact:
+    """A module as `set_eval` hands it on."""
+    return Artifact(Kind.MODULE, live=net.eval().requires_grad_(False))
+
+
+def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], Any]) -> Artifact:
+    """A copy of an ONNX artifact with something done to it."""
+    model = _onnx_file.read(graph.file)
+    change(model)
+    folder.mkdir(parents=True)
+    onnx.save(model, folder / "model.onnx")
+    return replace(graph, folder=folder)
+
+
+class TinyConv(nn.Module):
+    """Convolution, batch norm, ReLU, mean, linear: 10 logits for an image."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        if classes < 1:
+            raise ValueError(f"classes is {classes}")
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, classes)
+        # Statistics as after some training: with 0 and 1 a norm that was dropped on the way would go unnoticed.
+        self.norm.running_mean = torch.linspace(-0.2, 0.2, 4)
+        self.norm.running_var = torch.linspace(0.5, 2.0, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
+
+
+class TwoOutputs(TinyConv):
+    """Logits and the features that they come from."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        features = self.norm(self.conv(x)).relu()
+        return self.head(features.mean((2, 3))), features
+
+
+class FixedBatch(nn.Module):
+    """Works for a batch of two and for no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.reshape(2, 4))
+
+
+class FrozenBatch(FixedBatch):
+    """Works for every batch, but a capture freezes the one that it is shown."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.reshape(int(x.shape[0]), -1))
+
+
+class ValueBranch(FixedBatch):
+    """Takes one of two ways, depending on the values it is given."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x) if x.sum() > 0 else -self.head(x)
+
+
+class GraphBranch(FixedBatch):
+    """The same with torch.cond, which a graph can hold: its two ways are subgraphs of a node."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cond(x.sum() > 0, lambda v: self.head(v), lambda v: -self.head(v), (x,))
+
+
+class Attention(nn.Module):
+    """An encoder layer, whose fast path is one fused operator in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+class WritesIntoItsInput(FixedBatch):
+    """Normalises in place, as many a model's first line does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.sub_(0.5).div_(0.25))
+
+
+def not_a_module() -> dict[str, int]:
+    """A factory that returns something else."""
+    return {}
+
+
+class Canary:
+    """Pickled, it makes a file when it is loaded by anything that runs what a pickle asks for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)

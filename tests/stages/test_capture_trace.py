@@ -1,0 +1,103 @@
+"""stages/capture_trace.py."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from harness import (
+    BATCH,
+    BATCH_SEQ,
+    IMAGE,
+    TOKENS,
+    VECTOR,
+    Attention,
+    FixedBatch,
+    FrozenBatch,
+    TwoOutputs,
+    ValueBranch,
+    module,
+    run_stage,
+)
+
+from stages._interface import Dim
+from stages.capture_trace import CaptureTrace
+
+TRACE_LOG = "stages.capture_trace"
+
+
+def capture(net, folder, inputs=IMAGE, dims=BATCH):
+    return run_stage(CaptureTrace(inputs, dims, 0), module(net), folder)
+
+
+def reloaded(made):
+    return torch.jit.load(made.file)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_the_saved_trace_answers_as_the_model_at_every_size(tiny, traced, batch):
+    images = torch.rand(batch, 3, 32, 32)
+    answer = torch.jit.load(traced.file)(images)
+    torch.testing.assert_close(answer, tiny.live(images), rtol=1e-5, atol=1e-6)  # same kernels, perhaps fused
+
+
+def test_all_outputs_are_captured(tmp_path):
+    made = capture(TwoOutputs(), tmp_path / "out")
+    assert [tuple(v.shape) for v in reloaded(made)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
+
+
+def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
+    made = capture(TwoOutputs(), tmp_path / "out", dims={"batch": Dim(1, 1, 8)})
+    assert reloaded(made)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
+
+
+def test_attention_is_traced_without_its_fast_path(tmp_path):
+    made = capture(Attention(), tmp_path / "out", TOKENS, BATCH_SEQ)
+    assert "_transformer_encoder_layer_fwd" not in str(reloaded(made).inlined_graph)
+    assert "scaled_dot_product_attention" in str(reloaded(made).inlined_graph)
+
+
+def test_the_fast_path_would_be_traced_if_it_were_left_on(tmp_path):
+    with torch.no_grad():
+        trace = torch.jit.trace(module(Attention()).live, torch.randn(2, 4, 8), check_trace=False)
+    assert "_transformer_encoder_layer_fwd" in str(trace.inlined_graph)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_fast_path_is_put_back_as_it_was(tmp_path, fast):
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        capture(Attention(), tmp_path / "out", TOKENS, BATCH_SEQ)
+        assert torch.backends.mha.get_fastpath_enabled() is fast
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def test_the_fast_path_is_put_back_when_tracing_fails(tmp_path):
+    with pytest.raises(RuntimeError, match="shape"):
+        capture(FixedBatch(), tmp_path / "out", VECTOR, {"batch": Dim(3, 3, 8)})
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("net", [ValueBranch, FrozenBatch])
+def test_what_the_tracer_fixes_is_told_with_its_place(tmp_path, caplog, net):
+    with caplog.at_level(logging.WARNING, TRACE_LOG):
+        made = capture(net(), tmp_path / "out", VECTOR)
+    (record,) = caplog.records
+    assert "harness.py" in record.getMessage()
+    assert "might cause the trace to be incorrect" in record.getMessage()
+    assert made.notes["says"] == "torch.jit.trace, 1 tracer warnings"
+
+
+def test_a_model_without_branches_is_traced_without_a_word(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, TRACE_LOG):
+        made = capture(TwoOutputs(), tmp_path / "out")
+    assert (caplog.records, made.notes["says"]) == ([], "torch.jit.trace")
+
+
+def test_two_traces_are_the_same_code(tiny, tmp_path):
+    first, again = (reloaded(run_stage(CaptureTrace(IMAGE, BATCH, 0), tiny, tmp_path / d)) for d in "ab")
+    # Not the same file: TorchScript numbers the classes that it has met in a process.
+    assert first.code == again.code

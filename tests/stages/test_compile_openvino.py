@@ -1,0 +1,132 @@
+"""stages/compile_openvino.py."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from harness import BATCH, BATCH_SEQ, IMAGE, TOKENS, Attention, TwoOutputs, backend, contents, edited, module, run_stage
+
+from pipeline.errors import CheckFailed
+from stages import _onnx_file
+from stages._interface import Dim, Input
+from stages.capture_trace import CaptureTrace
+from stages.compile_openvino import CompileOpenvino
+from stages.export_torchscript import ExportTorchscript
+
+
+@pytest.fixture(autouse=True)
+def _openvino():
+    backend("openvino")
+
+
+def compiled(graph, folder, *, storage="float32", inputs=IMAGE, dims=BATCH, outputs=("logits",)):
+    return run_stage(CompileOpenvino(inputs, dims, list(outputs), storage), graph, folder)
+
+
+def compiled_net(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
+    traced = run_stage(CaptureTrace(inputs, dims, 0), module(net), folder / "traced")
+    export = ExportTorchscript(17, inputs, dims, list(outputs), 0)
+    graph = run_stage(export, traced, folder / "graph")
+    return compiled(graph, folder / "ir", inputs=inputs, dims=dims, outputs=outputs)
+
+
+def read(artifact):
+    import openvino
+
+    return openvino.Core().read_model(artifact.file)
+
+
+def ports(those):
+    return [(p.any_name, str(p.partial_shape)) for p in those]
+
+
+def bin_size(artifact):
+    return artifact.file.with_suffix(".bin").stat().st_size
+
+
+def test_dynamic_dimensions_have_their_bounds_and_ports_their_names(ir):
+    model = read(ir)
+    assert ports(model.inputs) == [("input", "[1..8,3,32,32]")]
+    assert ports(model.outputs) == [("logits", "[1..8,10]")]
+    assert ir.notes["says"] == "input [1..8,3,32,32]"
+
+
+def test_several_outputs_keep_their_names_and_order(tmp_path):
+    model = read(compiled_net(TwoOutputs(), tmp_path, outputs=["scores", "features"]))
+    assert ports(model.outputs) == [("scores", "[1..8,10]"), ("features", "[1..8,4,32,32]")]
+
+
+def test_several_dynamic_dimensions_are_bounded_each(tmp_path):
+    model = read(compiled_net(Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ))
+    assert ports(model.inputs) == [("tokens", "[1..8,2..16,8]")]
+
+
+def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(graph, tmp_path):
+    def fix(model):
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+    fixed = edited(graph, tmp_path / "fixed", fix)
+    made = compiled(fixed, tmp_path / "ir", inputs={"input": Input([2, 3, 32, 32])}, dims={})
+    assert ports(read(made).outputs) == [("logits", "[2,10]")]
+
+
+def test_weights_are_stored_in_float32_when_asked(ir):
+    # 108 + 4 of the convolution and 40 + 10 of the head, and no constant of the norm: it was folded.
+    assert bin_size(ir) >= 4 * (112 + 50)
+
+
+def test_float16_storage_halves_the_weights(graph, tmp_path):
+    # A larger head, beside which the shape constants that stay as they are do not matter.
+    whole, half = (bin_size(compiled(graph, tmp_path / s, storage=s)) for s in ("float32", "float16"))
+    assert half == pytest.approx(whole / 2, rel=0.1)
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16"])
+def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
+    made = compiled(graph, tmp_path / "out", storage=storage)
+    told = {
+        name: read(made).get_rt_info(["drydock", name]).astype(str)
+        for name in ("weights", "source", "storage", "opset")
+    }
+    assert "UNTRAINED: drawn at random with seed 0" in json.loads(told["weights"])["says"]
+    assert json.loads(told["source"])["factory"] == "harness.TinyConv"
+    assert (told["storage"], told["opset"]) == (storage, "18")
+    assert made.facts["storage"] == storage
+
+
+def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
+    assert contents(compiled(graph, tmp_path / "again").folder) == contents(ir.folder)
+
+
+def test_neither_file_tells_where_it_was_made(graph, ir, tmp_path):
+    for path in ir.folder.iterdir():
+        assert str(graph.folder).encode() not in path.read_bytes()
+        assert b"harness.py" not in path.read_bytes()
+
+
+def test_only_the_two_files_of_an_ir_are_made(ir):
+    assert sorted(contents(ir.folder)) == ["model.bin", "model.xml"]
+
+
+def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypatch):
+    import onnx
+
+    folder = tmp_path / "external"
+    folder.mkdir()
+    model = _onnx_file.read(graph.file)
+    onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="w.data", size_threshold=64)
+    made = compiled(replace(graph, folder=folder), tmp_path / "ir")
+    assert bin_size(made) == bin_size(ir)
+
+
+def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
+    with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and is 2"):
+        compiled(graph, tmp_path / "ir", dims={"batch": Dim(2, 2, 2)})
+
+
+@pytest.mark.parametrize("storage", ["fp16", "int8", "bfloat16"])
+def test_a_storage_type_that_is_unknown_is_a_problem(storage):
+    (problem,) = CompileOpenvino(IMAGE, BATCH, ["logits"], storage).problems()
+    assert (problem.what, problem.allowed) == (f"storage is {storage}", "float32 or float16")

@@ -1,0 +1,209 @@
+"""stages/export_onnx.py, and what stages/_onnx_file.py reads from a graph and writes into it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+import pytest
+import torch
+from harness import (
+    BATCH,
+    BATCH_SEQ,
+    IMAGE,
+    TOKENS,
+    VECTOR,
+    Attention,
+    GraphBranch,
+    TwoOutputs,
+    contents,
+    edited,
+    module,
+    run_stage,
+)
+
+from pipeline.errors import CheckFailed, StageError
+from stages import _onnx_file
+from stages._interface import Input
+from stages.capture_export import CaptureExport
+from stages.export_onnx import OPSETS, ExportOnnx
+from stages.runtimes import session
+
+
+def export(program, folder, *, opset=18, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
+    return run_stage(ExportOnnx(opset, inputs, dims, list(outputs)), program, folder)
+
+
+def export_net(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
+    program = run_stage(CaptureExport(inputs, dims, 0), module(net), folder / "program")
+    return export(program, folder / "graph", inputs=inputs, dims=dims, outputs=outputs)
+
+
+def shapes(ports):
+    return {p.name: [d.dim_param or d.dim_value for d in p.type.tensor_type.shape.dim] for p in ports}
+
+
+def hold(graph, *, opset=18, inputs=IMAGE, outputs=("logits",)):
+    _onnx_file.hold_to(_onnx_file.read(graph.file), wanted_opset=opset, inputs=inputs, outputs=list(outputs))
+
+
+@pytest.mark.parametrize("opset", [18, 20, OPSETS.stop - 1])
+def test_the_file_has_the_opset_that_was_asked_for(program, tmp_path, opset):
+    made = export(program, tmp_path / "out", opset=opset)
+    assert [o.version for o in onnx.load(made.file).opset_import if o.domain == ""] == [opset]
+    assert made.facts["opset"] == opset
+    session.open_session(made, "float32")  # onnxruntime knows every opset that is offered
+
+
+def test_names_and_dynamic_dimensions_are_as_asked(graph):
+    model = onnx.load(graph.file)
+    assert shapes(model.graph.input) == {"input": ["batch", 3, 32, 32]}
+    assert shapes(model.graph.output) == {"logits": ["batch", 10]}
+
+
+def test_several_outputs_and_dimensions_keep_their_names(tmp_path):
+    two = onnx.load(export_net(TwoOutputs(), tmp_path / "two", outputs=["logits", "features"]).file)
+    assert shapes(two.graph.output) == {"logits": ["batch", 10], "features": ["batch", 4, 32, 32]}
+    made = export_net(Attention(), tmp_path / "attention", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    assert shapes(onnx.load(made.file).graph.output) == {"encoded": ["batch", "seq", 8]}
+
+
+@pytest.mark.parametrize(
+    ("net", "inputs"), [(TwoOutputs, IMAGE), (GraphBranch, VECTOR)], ids=["plain", "with subgraphs"]
+)
+def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, net, inputs):
+    outputs = ["logits", "features"] if net is TwoOutputs else ["logits"]
+    content = export_net(net(), tmp_path, inputs=inputs, outputs=outputs).file.read_bytes()
+    assert b"harness.py" not in content
+    assert b"site-packages" not in content
+    assert b"stack_trace" not in content
+
+
+def test_provenance_is_written_into_the_file(graph):
+    told = {p.key: p.value for p in onnx.load(graph.file).metadata_props}
+    assert "UNTRAINED: drawn at random with seed 0" in told["drydock.weights"]
+    assert "harness.TinyConv" in told["drydock.source"]
+
+
+def test_what_nodes_tell_of_the_exporters_machine_is_taken_out_of_subgraphs_too():
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"], doc_string="net.py")], "then", [], [])
+    node = onnx.helper.make_node("If", ["c"], ["y"], doc_string="net.py", then_branch=inner, else_branch=inner)
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "main", [], []))
+    _onnx_file.stamp(model, {})
+    assert b"net.py" not in model.SerializeToString()
+
+
+def test_provenance_of_an_earlier_stage_is_replaced_and_others_kept():
+    model = onnx.ModelProto()
+    _onnx_file.stamp(model, {"weights": "old", "source": "gone"})
+    model.metadata_props.add(key="author", value="someone")
+    _onnx_file.stamp(model, {"weights": "new"})
+    assert {p.key: p.value for p in model.metadata_props} == {"author": "someone", "drydock.weights": "new"}
+
+
+def test_two_exports_are_the_same_bytes(program, graph, tmp_path):
+    assert contents(export(program, tmp_path / "again").folder) == contents(graph.folder)
+
+
+def test_a_program_from_the_store_exports_the_same_bytes_as_a_live_one(program, graph, tmp_path):
+    assert contents(export(replace(program, live=None), tmp_path / "again").folder) == contents(graph.folder)
+
+
+def test_weights_beyond_one_protobuf_go_beside_the_graph(program, reference, tmp_path, monkeypatch):
+    monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
+    monkeypatch.setattr("onnx.save_model", smallest_external(onnx.save_model))
+    made = export(program, tmp_path / "out")
+    assert sorted(contents(made.folder)) == ["model.onnx", "model.onnx.data"]
+    names = [i.name for i in _onnx_file.read(made.file, weights=False).graph.initializer if i.external_data]
+    assert "conv.weight" in names
+    session.open_session(made, "float32")
+
+
+def smallest_external(save):
+    """onnx keeps tensors below a kilobyte in the graph, which is all that a tiny model has."""
+    return lambda *args, **kwargs: save(*args, **kwargs, size_threshold=64)
+
+
+@pytest.mark.parametrize(
+    ("opset", "allowed", "command"),
+    [
+        (17, "18 to 26; capture=trace writes 7 to 23", "opset=17 capture=trace"),
+        (7, "18 to 26; capture=trace writes 7 to 23", "opset=7 capture=trace"),
+        (27, "18 to 26", "opset=26"),
+    ],
+)
+def test_an_opset_out_of_range_is_a_problem_with_a_way_out(opset, allowed, command):
+    (problem,) = ExportOnnx(opset, IMAGE, BATCH, ["logits"]).problems()
+    assert problem.what == f"opset is {opset}, which the dynamo exporter does not write"
+    assert (problem.allowed, problem.command) == (allowed, command)
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_in_range_is_accepted(opset):
+    assert ExportOnnx(opset, IMAGE, BATCH, ["logits"]).problems() == []
+
+
+def test_an_exporter_that_writes_another_opset_is_found_out(program, tmp_path):
+    stage = ExportOnnx(17, IMAGE, BATCH, ["logits"])  # torch logs a failed conversion, and writes 18 all the same
+    with pytest.raises(StageError, match="asked for opset 17, the exporter wrote 18"):
+        stage.run({"program": program}, tmp_path)
+
+
+def test_a_graph_that_is_as_asked_is_accepted(graph):
+    hold(graph)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "says"),
+    [
+        ({"opset": 19}, StageError, "asked for opset 19, the exporter wrote 18"),
+        (
+            {"inputs": {"image": IMAGE["input"]}},
+            StageError,
+            "the graph's inputs are input; the model's YAML says image",
+        ),
+        ({"inputs": {**IMAGE, "mask": Input(["batch"])}}, StageError, "the model's YAML says input, mask"),
+        ({"outputs": ["scores"]}, StageError, "the graph's outputs are logits; the model's YAML says scores"),
+        ({"outputs": ["logits", "features"]}, StageError, "the model's YAML says logits, features"),
+        ({"inputs": {"input": Input([2, 3, 32, 32])}}, CheckFailed, "dimension 0 of input 'input' was asked for as 2"),
+        (
+            {"inputs": {"input": Input(["batch", 3, "side", 32])}},
+            CheckFailed,
+            "dimension 2 of input 'input' was asked for as side and came out as 32",
+        ),
+    ],
+)
+def test_a_graph_that_is_not_as_asked_is_refused_by_name(graph, asked, error, says):
+    with pytest.raises(error, match=says):
+        hold(graph, **asked)
+
+
+def test_a_frozen_dimension_is_refused_by_name(graph, tmp_path):
+    frozen = edited(
+        graph, tmp_path / "edited", lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 2)
+    )
+    with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and came out as 2"):
+        hold(frozen)
+
+
+def test_a_model_that_fixes_a_dimension_names_it(tmp_path):
+    class Fixed(TwoOutputs):
+        def forward(self, x):
+            return super().forward(x.reshape(2, 3, 32, 32))
+
+    with pytest.raises(CheckFailed, match=r"model\.dims\.batch cannot be dynamic"):
+        export_net(Fixed(), tmp_path, outputs=["logits", "features"])
+
+
+def test_an_initialiser_that_is_listed_as_an_input_is_not_taken_for_one(graph, tmp_path):
+    def list_weights(model):
+        for tensor in model.graph.initializer:
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+
+    hold(edited(graph, tmp_path / "edited", list_weights))
+
+
+def test_exporting_leaves_the_callers_generator_alone(program, tmp_path):
+    before = torch.random.get_rng_state()
+    export(program, tmp_path / "out")
+    assert torch.equal(torch.random.get_rng_state(), before)
