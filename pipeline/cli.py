@@ -137,7 +137,7 @@ def _run(cfg: DictConfig, say: Any) -> int:
     store = Store(_store_folder(config["store"]))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
     if config["plan"]:
-        say(plan_table(plan.make(plan.settle(nodes, world), store, world, explain=True)))
+        say(plan_table(plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)))
         return errors.OK
     output = Path(hydra.utils.to_absolute_path(config["output"]))
     delivery.check(output)

@@ -41,8 +41,8 @@ class Console:
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Says how much there is to do."""
-        hits = sum(s.todo is Todo.HIT for s in steps)
-        log.info("%d stages, %d in the store", len(steps), hits)
+        misses = sum(s.todo is Todo.BUILD for s in steps)
+        log.info("%d stages, %d to build", len(steps), misses)
 
     def started(self, name: str) -> None:
         """Shows that a stage runs."""
@@ -77,7 +77,8 @@ class Console:
 
 def plan_table(steps: Sequence[Step]) -> str:
     """The plan as a table: stage, what is to be done, what feeds it, and why."""
-    rows = [(s.name, str(s.todo), ", ".join(s.node.inputs.values()), s.why) for s in steps]
+    todo = {s.name: str(Todo.HIT if s.todo is Todo.IDLE else s.todo) for s in steps}
+    rows = [(s.name, todo[s.name], ", ".join(s.node.inputs.values()), s.why) for s in steps]
     widths = [max(len(r[i]) for r in rows) for i in range(3)]
     return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows)
 
@@ -92,8 +93,8 @@ def stage_line(outcome: Outcome) -> str:
 def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     """What a run ended with, as names and texts: artifact, size, parity, weights, time."""
     last = next((o for o in result.outcomes if o.how == "delivered"), result.outcomes[-1])
-    hits = [o for o in result.outcomes if o.how == "hit"]
-    stored = [o for o in result.outcomes if o.how in ("hit", "built")]
+    stored = [o for o in result.outcomes if o.how in ("hit", "built") and o.digest is not None]
+    hits = [o for o in stored if o.how == "hit"]
     saved = sum(o.seconds for o in hits)
     lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
     if source := last.facts.get("source", {}).get("bytes"):

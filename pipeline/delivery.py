@@ -34,11 +34,7 @@ def check(output: Path) -> None:
             command="output=/another/folder",
         ) from e
     if output.exists() and not _replaceable(output):
-        raise ConfigError(
-            f"output={output} is there already and was not delivered by Drydock",
-            allowed="a folder that does not exist, is empty, or holds an earlier delivery",
-            command=f"output={output}/artifact",
-        )
+        raise _in_the_way(output)
 
 
 def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path) -> tuple[Path, Artifact]:
@@ -49,7 +45,7 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
     """
     beside = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}"
     try:
-        beside.mkdir()
+        beside.mkdir(parents=True)
         # The originals are hashed while they are copied: both read the same pages, and hashing frees the interpreter.
         with ThreadPoolExecutor(max_workers=1) as pool:
             originals = [pool.submit(store.open, a.digest) for a in inputs.values()]
@@ -58,12 +54,16 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
             finally:
                 for original in originals:
                     original.result()
+        _expect_whole(inputs, store, beside)
         for artifact in inputs.values():
-            _expect_whole(artifact, store, beside)
             write_json(
                 beside / FACTS, {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts)}
             )
+        if output.exists() and not _replaceable(output):
+            raise _in_the_way(output)
         _swap(beside, output)
+    except ValueError as e:
+        raise StageError(f"the copy written to {output.parent} cannot be handed over: {e}") from e
     except OSError as e:
         full = e.errno in (errno.ENOSPC, errno.EDQUOT)
         raise StageError(
@@ -75,13 +75,24 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
     return output / str(made.notes["file"]), made
 
 
+def _in_the_way(output: Path) -> ConfigError:
+    return ConfigError(
+        f"output={output} is there already and was not delivered by Drydock",
+        allowed="a folder that does not exist, is empty, or holds an earlier delivery",
+        command=f"output={output}/artifact",
+    )
+
+
 def _replaceable(output: Path) -> bool:
-    return output.is_dir() and ((output / FACTS).is_file() or not any(output.iterdir()))
+    """Whether a folder holds a delivery, several of them in folders of their own, or nothing."""
+    if not output.is_dir():
+        return False
+    return (output / FACTS).is_file() or all((below / FACTS).is_file() for below in output.iterdir())
 
 
-def _expect_whole(artifact: Artifact, store: Store, copy: Path) -> None:
-    """Compares the copy with the manifest by size; names may differ. Raises StageError."""
-    wanted = sorted(f.size for f in store.files(artifact.digest) if f.path != FACTS)
+def _expect_whole(inputs: Mapping[str, Artifact], store: Store, copy: Path) -> None:
+    """Compares the copy with the manifests by size; names may differ. Raises StageError."""
+    wanted = sorted(f.size for a in inputs.values() for f in store.files(a.digest) if f.path != FACTS)
     if sorted(f.stat().st_size for f in walk(copy)) != wanted:
         raise StageError(f"the copy written to {copy.parent} is not whole")
 

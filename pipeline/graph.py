@@ -37,6 +37,10 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     Raises:
         ConfigError: For unknown names in `needs`, for a cycle, and for the first stage whose inputs do not fit.
     """
+    if not stages:
+        raise ConfigError(
+            "stages is empty: there is nothing to run", command="target=NAME mounts the stages of a target"
+        )
     problems = [p for name in stages for p in _unknown_needs(name, needs.get(name, ()), stages)]
     if problems:
         raise ConfigError(problems)

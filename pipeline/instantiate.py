@@ -40,8 +40,8 @@ def find_stage(target: str) -> type[Stage]:
         )
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(f"_target_ {target} cannot be imported: {e}") from e
+    except Exception as e:  # a module may raise anything while it is imported
+        raise ConfigError(f"_target_ {target} cannot be imported: {type(e).__name__}: {e}") from e
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise ConfigError(f"_target_ {target} is no stage", allowed="a subclass of pipeline.stage.Stage")
     return found
@@ -75,12 +75,17 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
         raise ConfigError(problems)
     node = OmegaConf.structured(stage)
     OmegaConf.set_readonly(node, None)
+    for name, value in given.items():
+        try:
+            node.merge_with({name: value})
+        except OmegaConfBaseException as e:
+            problems.append(Problem(f"{place}.{e.full_key or name}: {str(e.msg or e).splitlines()[0]}"))
+    if problems:
+        raise ConfigError(problems)
     try:
-        node.merge_with(given)
         built = OmegaConf.to_object(node)
     except OmegaConfBaseException as e:
-        where = f"{place}.{e.full_key}" if e.full_key else place
-        raise ConfigError(f"{where}: {str(e.msg or e).splitlines()[0]}") from e
+        raise ConfigError(f"{place}.{e.full_key}: {str(e.msg or e).splitlines()[0]}") from e
     assert isinstance(built, Stage)
     return built
 

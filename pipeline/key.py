@@ -78,23 +78,23 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20"."""
     old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    return [_phrase(k, old.get(k), new.get(k)) for k in changed]
+    return [_phrase(k, old.get(k, "absent"), new.get(k, "absent")) for k in changed]
 
 
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Each innermost value as its canonical text, which tells 1 from 1.0 and from true."""
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
             yield from _leaves(item, f"{place}.{name}".lstrip("."))
     else:
-        yield place, value
+        yield place, value if isinstance(value, str) else canonical(value)
 
 
-def _phrase(place: str, old: Any, new: Any) -> str:
+def _phrase(place: str, old: str, new: str) -> str:
     if place.startswith("inputs."):
         return f"another {place.removeprefix('inputs.')}"
     return f"{place}: {_short(old)} → {_short(new)}"
 
 
-def _short(value: Any) -> str:
-    text = "absent" if value is None else str(value)
+def _short(text: str) -> str:
     return text if len(text) <= 24 else text[:12] + "…"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline import key as keys
+from pipeline.artifact import Kind
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.graph import Node
 from pipeline.installed import how_to_install
@@ -20,8 +21,8 @@ class Todo(StrEnum):
     """What is to be done about a stage."""
 
     HIT = "hit"  # the store has its result
-    BUILD = "build"  # it must run
-    IDLE = "not needed"  # it lives in memory, or was evicted, and nothing after it must run
+    BUILD = "miss"  # it must run
+    IDLE = "idle"  # it lives in memory, or was evicted, and nothing after it must run: a hit too, to a reader
     DELIVER = "deliver"  # it hands the result to the user
 
 
@@ -91,29 +92,22 @@ def settle(nodes: Sequence[Node], world: World) -> list[Node]:
     return settled
 
 
-def make(nodes: Sequence[Node], store: Store, world: World, *, explain: bool) -> list[Step]:
+def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str], explain: bool) -> list[Step]:
     """Walks forward through keys and entries alone, then backward to what must be built.
 
     Args:
         nodes: The graph, settled.
         store: Where results are looked up.
         world: What identities are asked of.
+        damaged: Digests of results that were found damaged and not yet built again; kept up to date here, since a
+            damaged result is set aside when it is found and looks merely absent from then on.
         explain: Whether to look for why a key missed, which reads other entries.
     """
     steps: dict[str, Step] = {}
-    damaged: set[str] = set()
     for node in nodes:
-        steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
-        entry = steps[node.name].entry
-        if entry is not None and node.stage.keep is Keep.STORED:
-            state = store.objects.state(entry.digest)
-            if state is State.DAMAGED:
-                damaged.add(entry.digest)
-            if state is not State.PRESENT:
-                # An evicted result is rebuilt when something needs it, a damaged one at once.
-                why = "damaged in the store" if entry.digest in damaged else "no longer in the store"
-                todo = Todo.BUILD if entry.digest in damaged else Todo.IDLE
-                steps[node.name] = replace(steps[node.name], todo=todo, why=why)
+        step = steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
+        if step.entry is not None:
+            steps[node.name] = _as_it_stands(step, step.entry.digest, store, damaged)
     needed: set[str] = set()
     for node in reversed(nodes):
         step = steps[node.name]
@@ -122,6 +116,19 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, explain: bool) ->
         if step.todo in (Todo.BUILD, Todo.DELIVER):
             needed |= set(node.inputs.values())
     return list(steps.values())
+
+
+def _as_it_stands(step: Step, digest: str, store: Store, damaged: set[str]) -> Step:
+    """The step of a result that was built before: an evicted one is rebuilt when needed, a damaged one at once."""
+    state = store.state(digest)
+    if state is State.PRESENT:
+        damaged.discard(digest)
+        return step
+    if state is State.DAMAGED:
+        damaged.add(digest)
+    if digest in damaged:
+        return replace(step, todo=Todo.BUILD, why="damaged in the store")
+    return replace(step, todo=Todo.IDLE, why="no longer in the store")
 
 
 def _look_up(
@@ -138,7 +145,9 @@ def _look_up(
         return replace(step, digest=step.key, why=node.stage.describe())
     entry = store.actions.find(document["stage"], step.key)
     if entry is None:
-        return replace(step, why=store.why_missed(document) if explain else "")
+        # What passes its input through is known by it before it runs; it runs before anything that stands on it.
+        passed = None if isinstance(node.stage.produces, Kind) else before[node.inputs[node.stage.produces]].digest
+        return replace(step, digest=passed, why=store.why_missed(document) if explain else "")
     return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
 
 

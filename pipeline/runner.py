@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ class Outcome:
 
     Args:
         name: Its name in the graph.
-        how: "built", "hit", "not needed" or "delivered".
+        how: "built", "hit" (a stage in memory too, when nothing after it must run) or "delivered".
         key: Its key, 64 hex digits.
         digest: Its content digest; None for a stage in memory.
         size: Bytes of its files; 0 in memory.
@@ -96,6 +96,7 @@ class Runner:
         self._outcomes: dict[str, Outcome] = {}
         self._lock: Lock | None = None
         self._repairs = 0
+        self._damaged: set[str] = set()
 
     def run(self) -> Result:
         """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
@@ -110,19 +111,21 @@ class Runner:
                     break
                 except Damaged as e:  # set aside by now, so the next plan builds it again
                     self._forget(e.digest)
-                    self._repairs += 1
-                    if self._repairs > len(self._nodes):
-                        raise StageError(
-                            f"the store in {self._store.root} damages what is written to it",
-                            command="store=/another/disk",
-                        ) from e
+                    self._repaired()
         finally:
             self._hold(None)
             self._in_memory.clear()
         return Result([self._outcomes[n] for n in self._nodes], delivered[0] if delivered else None)
 
+    def _repaired(self) -> None:
+        self._repairs += 1
+        if self._repairs > len(self._nodes):
+            raise StageError(
+                f"the store in {self._store.root} damages what is written to it", command="store=/another/disk"
+            )
+
     def _plan(self, *, explain: bool = False) -> list[Step]:
-        return plan.make(list(self._nodes.values()), self._store, self._world, explain=explain)
+        return plan.make(list(self._nodes.values()), self._store, self._world, damaged=self._damaged, explain=explain)
 
     def _next(self) -> Step | None:
         """The first stored stage that must be built, and word of everything before it that need not be."""
@@ -132,7 +135,9 @@ class Runner:
             if step.todo is Todo.HIT:
                 self._tell_hit(step)
             elif step.todo is Todo.IDLE:
-                self._outcomes.setdefault(step.name, Outcome(step.name, str(step.todo), step.key))
+                digest = step.digest if step.stage.keep is Keep.STORED else None
+                idle = Outcome(step.name, "hit", step.key, digest, notes={"says": "nothing after it must run"})
+                self._outcomes.setdefault(step.name, idle)
             elif step.todo is Todo.BUILD and step.stage.keep is Keep.STORED:
                 return step
         return None
@@ -144,11 +149,14 @@ class Runner:
         self._hold(self._store.lock(step.key, step.name))
         if self._next_is_not(step):
             return
+        if (earlier := self._outcomes.get(step.name)) is not None and earlier.how == "built":
+            self._repaired()
         inputs = self._inputs(step.name)
         with self._store.staging() as folder:
             made, meter = self._run(step.name, inputs, folder)
             if not made.digest:  # new content, not an input passed through
-                made = self._store.publish(made)
+                with self._naming(step.name):
+                    made = self._store.publish(made)
         entry = self._store.record(
             Entry(step.key, step.key_document, made.digest, str(made.kind), dict(made.notes), round(meter.seconds, 3)),
             replacing=step.digest,
@@ -165,9 +173,23 @@ class Runner:
         """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
         node = self._nodes[name]
         self._listener.started(name)
+        with self._naming(name), Meter() as meter:
+            made = node.stage.run(inputs, folder)
+        if made.kind is not node.kind:
+            raise StageError(f"{name} made {made.kind} but promises {node.kind}")
+        passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
+        if made.folder not in (None, folder) and not passed:
+            raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
+        primary = next(iter(inputs.values()), None)
+        facts = {**(primary.facts if primary else {}), **made.facts}
+        # A digest that was copied along with other fields of an input says nothing of new content.
+        return replace(made, digest=made.digest if passed else "", facts=facts), meter
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Makes whatever goes wrong in a stage a DrydockError that names it."""
         try:
-            with Meter() as meter:
-                made = node.stage.run(inputs, folder)
+            yield
         except DrydockError as e:
             raise type(e)([p.at(f"{name}: ") for p in e.problems]) from e
         except Damaged:
@@ -177,10 +199,6 @@ class Runner:
             raise StageError(
                 f"{name} failed with {type(e).__name__}: {first[0]}", command=self._store.shortage() or "see the log"
             ) from e
-        if made.kind is not node.kind:
-            raise StageError(f"{name} made {made.kind} but promises {node.kind}")
-        primary = next(iter(inputs.values()), None)
-        return replace(made, facts={**(primary.facts if primary else {}), **made.facts}), meter
 
     def _inputs(self, name: str) -> dict[str, Artifact]:
         return {port: self._artifact(source) for port, source in self._nodes[name].inputs.items()}
@@ -214,7 +232,7 @@ class Runner:
     def _deliver(self, step: Step, digests: Mapping[str, str], output: Path) -> Path:
         self._listener.started(step.name)
         inputs = {port: self._store.glance(digests[source]) for port, source in step.node.inputs.items()}
-        with Meter() as meter:
+        with self._naming(step.name), Meter() as meter:
             path, made = delivery.deliver(step.stage, inputs, self._store, output)
         first = next(iter(inputs.values()))
         size = sum(f.stat().st_size for f in output.iterdir())
@@ -241,8 +259,11 @@ class Runner:
     def _release(self, steps: Sequence[Step]) -> None:
         """Drops from memory what nothing still to be built will use."""
         used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
-        unused = [self._in_memory.pop(name) for name in self._in_memory.keys() - used]
-        if any(artifact.live is not None for artifact in unused):
+        unused = self._in_memory.keys() - used
+        living = [n for n in unused if self._in_memory[n].live is not None]
+        for name in unused:
+            del self._in_memory[name]
+        if living:
             gc.collect()  # exported programs are full of cycles
 
     def _forget(self, digest: str) -> None:

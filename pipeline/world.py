@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -35,11 +37,13 @@ class ThisMachine:
         memo = self._memo("digest", str(path))
         now = stamp(path)
         known = read_json(memo)
-        if isinstance(known, dict) and known.get("stamp") == now:
+        if isinstance(known, dict) and known.get("stamp") == now and isinstance(known.get("sha256"), str):
             return str(known["sha256"])
         found = sha256(path)
-        if time.time() - path.stat().st_mtime > SETTLED_SECONDS and stamp(path) == now:
-            write_json(memo, {"path": str(path), "stamp": now, "sha256": found})
+        written = path.stat()
+        if time.time() - max(written.st_mtime, written.st_ctime) > SETTLED_SECONDS and stamp(path) == now:
+            with contextlib.suppress(OSError):  # a memo that cannot be kept costs time and nothing else
+                write_json(memo, {"path": str(path), "stamp": now, "sha256": found})
         return found
 
     def code(self, import_path: str) -> Mapping[str, str]:
@@ -53,13 +57,14 @@ class ThisMachine:
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted, when it is not older than `max_age` seconds."""
         known = read_json(self._memo("passing", fact))
-        if not isinstance(known, dict) or not 0 <= time.time() - known["at"] <= max_age:
+        if not isinstance(known, dict) or not isinstance(known.get("at"), (int, float)) or "value" not in known:
             return None
-        return str(known["value"])
+        return str(known["value"]) if 0 <= time.time() - known["at"] <= max_age else None
 
     def remember(self, fact: str, value: str) -> None:
-        """Notes a passing fact. Raises OSError."""
-        write_json(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
+        """Notes a passing fact, if it can be."""
+        with contextlib.suppress(OSError):
+            write_json(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
 
     def _memo(self, what: str, name: str) -> Path:
         return self._facts / what / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
@@ -95,12 +100,13 @@ def code_identity(import_path: str) -> Mapping[str, str]:
     roots = [Path(p) for p in spec.submodule_search_locations or ()]
     if version := _installed_version(top, origin or next(iter(roots), None)):
         return {"distribution": top, "version": version}
-    files = sorted(f for root in roots for f in root.rglob("*.py")) if roots else [f for f in [origin] if f]
-    if not files:
+    sources = [(f, f.relative_to(root)) for root in roots for f in root.rglob("*.py")]
+    if not roots and origin:
+        sources = [(origin, Path(origin.name))]
+    if not sources:
         return {"module": top, "version": library_version(top)}
-    base = roots[0].parent if roots else files[0].parent
-    text = "".join(f"{sha256(f)} {f.relative_to(base).as_posix()}\n" for f in files)
-    return {"module": top, "source": hashlib.sha256(text.encode()).hexdigest()}
+    listed = sorted([name.as_posix(), sha256(f)] for f, name in sources)
+    return {"module": top, "source": hashlib.sha256(json.dumps(listed).encode()).hexdigest()}
 
 
 def _installed_version(top: str, origin: Path | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -31,6 +32,16 @@ class Entry:
     kind: str
     notes: Mapping[str, Any]
     seconds: float
+
+
+TYPES: Mapping[str, Any] = {
+    "key": str,
+    "key_document": dict,
+    "digest": str,
+    "kind": str,
+    "notes": dict,
+    "seconds": (int, float),
+}
 
 
 class Actions:
@@ -80,9 +91,10 @@ class Actions:
 
 
 def _parse(read: Any, key: str) -> Entry | None:
+    """What was read, if it is an entry of ours: others may write to a shared store, and a digest becomes a path."""
     if not isinstance(read, dict) or read.get("key") != key:
         return None
-    try:
-        return Entry(**{name: read[name] for name in Entry.__dataclass_fields__})
-    except KeyError:
+    values: dict[str, Any] = {name: read.get(name) for name in TYPES}
+    if not all(isinstance(values[name], kind) for name, kind in TYPES.items()):
         return None
+    return Entry(**values) if re.fullmatch("[0-9a-f]{64}", read["digest"]) else None

@@ -53,8 +53,8 @@ def records(folder: Path) -> list[FileRecord]:
 
 def tree_digest(files: list[FileRecord]) -> str:
     """What identifies a folder's content: SHA-256 over the names, sizes and digests of its files."""
-    lines = "".join(f"{r.sha256} {r.size} {r.path}\n" for r in sorted(files, key=lambda r: r.path))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    listed = json.dumps([[r.path, r.size, r.sha256] for r in sorted(files, key=lambda r: r.path)])
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def stamp(path: Path) -> list[int]:
@@ -69,7 +69,7 @@ def read_json(path: Path) -> Any | None:
         if path.stat().st_size > LARGEST_JSON:
             return None
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

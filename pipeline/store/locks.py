@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,30 +16,37 @@ PATIENCE_SECONDS = 10.0
 
 
 class Lock:
-    """The lock of one key. The kernel frees it when its holder dies, however it dies."""
+    """The lock of one key. The kernel frees it when its holder dies, however it dies.
 
-    def __init__(self, path: Path, what: str) -> None:
-        path.parent.mkdir(exist_ok=True)
+    Args:
+        path: The lock's file, which stays.
+        what: Names the lock to a person who waits.
+        explained: Surrounds what touches the disk, to turn its errors into ours.
+    """
+
+    def __init__(self, path: Path, what: str, explained: Callable[[], AbstractContextManager[None]]) -> None:
+        with explained():
+            path.parent.mkdir(exist_ok=True)
         self._lock = FileLock(path)
         self._what = what
+        self._explained = explained
 
     def try_acquire(self) -> bool:
         """Takes the lock if nobody holds it."""
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        return True
+        return self._acquired_within(0.0)
 
     def acquire(self) -> None:
         """Waits for the lock, saying so now and then."""
-        while True:
+        while not self._acquired_within(PATIENCE_SECONDS):
+            log.info("%s: another run is building it; waiting", self._what)
+
+    def _acquired_within(self, seconds: float) -> bool:
+        with self._explained():
             try:
-                self._lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.05)
+                self._lock.acquire(timeout=seconds, poll_interval=0.05)
             except Timeout:
-                log.info("%s: another run is building it; waiting", self._what)
-            else:
-                return
+                return False
+        return True
 
     def release(self) -> None:
         """Frees the lock; harmless when it is not held."""

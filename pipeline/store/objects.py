@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Damaged(Exception):
-    """A stored artifact is not what it was when it was published; it has been set aside."""
+    """A stored artifact is gone, or is not what it was when it was published and has been set aside."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
@@ -98,7 +98,7 @@ class Objects:
         if tree_digest(files) != digest:
             return False
         # The digest is the name, so a lost or torn manifest is simply derived again.
-        if not self._untouched(digest):
+        if read_json(self._manifest(digest)) != [vars(f) for f in files] or not self._untouched(digest):
             with contextlib.suppress(OSError):
                 write_json(self._manifest(digest), [vars(f) for f in files])
                 self._remember(digest, files)

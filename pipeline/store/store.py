@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,7 @@ class Store:
 
     def lock(self, key: str, what: str) -> Lock:
         """The lock of one key; `what` names it to a person who waits."""
-        with _explained(self.root):
-            return Lock(self.root / "locks" / f"{key}.lock", what)
+        return Lock(self.root / "locks" / f"{key}.lock", what, partial(_explained, self.root))
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:
@@ -66,10 +66,10 @@ class Store:
         name = uuid.uuid4().hex
         folder = self.root / "staging" / name
         alive = self.lock(f"staging-{name}", "a build folder")
-        with _explained(self.root):
-            alive.acquire()
-            folder.mkdir()
+        alive.acquire()
         try:
+            with _explained(self.root):
+                folder.mkdir()
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -91,7 +91,10 @@ class Store:
             raise StageError(f"a {made.kind} artifact without files was to be stored")
         with _explained(self.root):
             write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
-            digest = self.objects.publish(made.folder)
+            try:
+                digest = self.objects.publish(made.folder)
+            except ValueError as e:
+                raise StageError(f"a result cannot be stored: {e}", command="the stage must write plain files") from e
         return replace(made, folder=self.objects.folder(digest), digest=digest)
 
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
@@ -99,12 +102,14 @@ class Store:
         with _explained(self.root):
             return self.actions.add(entry, replacing=replacing)
 
+    def state(self, digest: str, *, thorough: bool = False) -> State:
+        """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved."""
+        with _explained(self.root):
+            return self.objects.state(digest, thorough=thorough)
+
     def open(self, digest: str) -> Artifact:
-        """A stored artifact, every byte of it verified. Raises Damaged; FileNotFoundError when it is absent."""
-        state = self.objects.state(digest, thorough=True)
-        if state is State.ABSENT:
-            raise FileNotFoundError(self.objects.folder(digest))
-        if state is State.DAMAGED:
+        """A stored artifact, every byte of it verified. Raises Damaged when it is gone or not whole."""
+        if self.state(digest, thorough=True) is not State.PRESENT:
             raise Damaged(digest)
         return self._described(digest)
 

@@ -1,0 +1,228 @@
+"""The store's front: what is published can be opened, what fails says what to do, and the dead are cleared away."""
+
+import errno
+import json
+import os
+import signal
+
+import pytest
+
+from pipeline import errors
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, StageError
+from pipeline.store import Damaged, Entry, Store
+from tests.pipeline.conftest import child, flip, raising
+
+
+def publish(store, content="graph", **facts):
+    with store.staging() as folder:
+        (folder / "model.onnx").write_text(content)
+        return store.publish(Artifact(Kind.ONNX, folder, facts=facts, notes={"says": "x"}, live="live"))
+
+
+def entry_of(made, key="0a" * 32, **settings):
+    document = {"stage": "stages.export.Export", "settings": settings}
+    return Entry(key, document, made.digest, str(made.kind), {}, 0.5)
+
+
+def test_what_is_published_can_be_opened_with_its_facts(store):
+    made = publish(store, opset=18)
+    assert store.open(made.digest) == Artifact(Kind.ONNX, made.folder, facts={"opset": 18}, digest=made.digest)
+    assert store.glance(made.digest) == store.open(made.digest)
+    assert made.file.read_text() == "graph"
+
+
+def test_what_is_published_keeps_its_live_object_and_notes(store):
+    made = publish(store)
+    assert (made.live, made.notes) == ("live", {"says": "x"})
+
+
+def test_facts_are_part_of_the_content_and_notes_are_not(store):
+    assert publish(store, opset=18).digest == publish(store, opset=18).digest != publish(store, opset=20).digest
+
+
+def test_an_artifact_in_memory_cannot_be_stored(store):
+    with pytest.raises(StageError, match="module artifact without files"):
+        store.publish(Artifact(Kind.MODULE, live="net"))
+
+
+def test_what_is_absent_cannot_be_opened(store):
+    with pytest.raises((FileNotFoundError, Damaged)):
+        store.open("ab" * 32)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "artifact.json"])
+def test_what_is_damaged_is_not_opened_even_when_its_time_was_set_back(store, name):
+    made = publish(store)
+    flip(made.folder / name)
+    with pytest.raises(Damaged) as caught:
+        store.open(made.digest)
+    assert caught.value.digest == made.digest
+    assert len(list((store.root / "quarantine").iterdir())) == 1
+
+
+def test_a_glance_at_an_object_without_facts_says_that_it_is_damaged(store):
+    made = publish(store)
+    (made.folder / "artifact.json").unlink()
+    with pytest.raises(Damaged):
+        store.glance(made.digest)
+
+
+def test_a_store_is_marked_with_its_format_and_opened_again(store):
+    assert json.loads((store.root / "format.json").read_text()) == {"format": 1, "digest": "sha256"}
+    made = publish(store)
+    assert Store(store.root).open(made.digest).digest == made.digest
+
+
+@pytest.mark.parametrize("found", [{"format": 2, "digest": "sha256"}, {"format": 1, "digest": "blake3"}, {}, [], "x"])
+def test_a_store_of_another_format_is_neither_read_nor_written(tmp_path, found):
+    (tmp_path / "format.json").write_text(json.dumps(found))
+    with pytest.raises(ConfigError, match="was written in format") as caught:
+        Store(tmp_path)
+    assert caught.value.exit_code == errors.USAGE
+    assert caught.value.problems[0].command
+    assert [p.name for p in tmp_path.iterdir()] == ["format.json"]
+
+
+def test_a_store_where_a_file_is_in_the_way_says_so(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="cannot be written") as caught:
+            Store(root)
+        assert "DRYDOCK_STORE" in caught.value.problems[0].command
+
+
+SAYS = {
+    errno.ENOSPC: (StageError, r"no space left .* MiB free"),
+    errno.EDQUOT: (StageError, r"no space left"),
+    errno.EACCES: (ConfigError, r"cannot be written: "),
+    errno.EROFS: (ConfigError, r"cannot be written: "),
+}
+
+
+@pytest.mark.parametrize("code", SAYS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.rename"])
+def test_a_publish_that_fails_says_what_to_do_and_leaves_nothing(store, monkeypatch, call, code):
+    error, says = SAYS[code]
+    with monkeypatch.context() as patch:
+        patch.setattr(call, raising(OSError(code, "no")))
+        with pytest.raises(error, match=says) as caught:
+            publish(store)
+    assert caught.value.problems[0].command
+    assert isinstance(caught.value.__cause__, OSError)
+    assert not [*store.root.glob("objects/*/*/")]
+    assert not [*store.root.glob("staging/*")]
+    assert store.open(publish(store).digest)
+
+
+@pytest.mark.parametrize("code", SAYS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["os.link", "os.fsync", "pathlib.Path.replace"])
+def test_an_entry_that_cannot_be_recorded_says_what_to_do(store, monkeypatch, call, code):
+    error, says = SAYS[code]
+    entry = entry_of(publish(store))
+    with monkeypatch.context() as patch:
+        patch.setattr(call, raising(OSError(code, "no")))
+        with pytest.raises(error, match=says):
+            store.record(entry)
+    assert not [*store.root.glob("actions/*/*"), *store.root.glob("actions/*/.*")]
+    assert store.record(entry) == entry
+
+
+@pytest.mark.parametrize("code", SAYS, ids=errno.errorcode.get)
+def test_a_build_folder_that_cannot_be_made_says_what_to_do(store, monkeypatch, code):
+    error, says = SAYS[code]
+    monkeypatch.setattr("pathlib.Path.mkdir", raising(OSError(code, "no")))
+    with pytest.raises(error, match=says), store.staging():
+        pass
+
+
+def test_damage_that_cannot_be_set_aside_says_what_to_do(store, monkeypatch):
+    made = publish(store)
+    flip(made.file)
+    monkeypatch.setattr("pathlib.Path.rename", raising(OSError(errno.EACCES, "no")))
+    with pytest.raises(ConfigError, match="cannot be written"):
+        store.open(made.digest)
+
+
+def test_an_error_that_is_not_of_the_disk_is_left_as_it_is(store, monkeypatch):
+    monkeypatch.setattr(os, "fsync", raising(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        publish(store)
+
+
+def test_a_link_among_the_files_is_the_stages_failure(store):
+    with store.staging() as folder:
+        (folder / "model.onnx").symlink_to("elsewhere")
+        with pytest.raises(StageError, match="not a plain file"):
+            store.publish(Artifact(Kind.ONNX, folder))
+
+
+def test_a_build_folder_is_private_empty_and_gone_afterwards(store):
+    with store.staging() as one, store.staging() as two:
+        assert one != two
+        assert [*one.iterdir(), *two.iterdir()] == []
+        (one / "half").write_text("x")
+    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_build_that_fails_leaves_no_folder(store, error):
+    def build():
+        with store.staging() as folder:
+            (folder / "half").write_text("x")
+            raise error
+
+    with pytest.raises(error):
+        build()
+    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+
+
+def test_the_folders_of_the_living_stay_and_those_of_the_dead_are_swept(store):
+    ready, told = os.pipe()
+
+    def build():
+        with store.staging() as folder:
+            (folder / "half").write_text("x")
+            os.write(told, b"x")
+            signal.pause()
+
+    process = child(build)
+    process.start()
+    os.read(ready, 1)
+    store.sweep()
+    assert len([*(store.root / "staging").glob("*/half")]) == 1
+    process.kill()
+    process.join()
+    store.sweep()
+    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+
+
+def test_a_build_of_our_own_is_not_swept(store):
+    with store.staging() as folder:
+        store.sweep()
+        assert folder.is_dir()
+
+
+def test_an_entry_is_recorded_once(store):
+    first, second = entry_of(publish(store, "one")), entry_of(publish(store, "two"))
+    assert store.record(first) == store.record(second) == first
+    assert store.record(second, replacing=first.digest) == second
+
+
+def test_a_miss_is_explained_by_the_nearest_build(store):
+    made = publish(store)
+    store.record(entry_of(made, "0a" * 32, opset=17, mode="a"))
+    store.record(entry_of(made, "0b" * 32, opset=18, mode="b"))
+    wanted = entry_of(made, opset=18, mode="c").key_document
+    assert store.why_missed(wanted) == "settings.mode: b → c"
+
+
+def test_a_miss_names_three_reasons_at_most(store):
+    made = publish(store)
+    store.record(entry_of(made, a=1, b=1, c=1, d=1))
+    wanted = entry_of(made, a=2, b=2, c=2, d=2).key_document
+    assert store.why_missed(wanted) == "settings.a: 1 → 2; settings.b: 1 → 2; settings.c: 1 → 2"
+
+
+def test_a_stage_that_no_one_built_says_so(store):
+    assert store.why_missed(entry_of(publish(store)).key_document) == "never built"

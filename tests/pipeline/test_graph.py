@@ -1,0 +1,150 @@
+"""From a mapping of stages to a graph: who feeds whom, in which order, and what is said when it cannot be."""
+
+import pytest
+
+from pipeline import graph
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError
+from pipeline.stage import Stage
+
+
+class Toy(Stage):
+    def run(self, inputs, folder) -> Artifact:
+        raise AssertionError("a graph is built without running anything")
+
+
+def toy(produces, **consumes):
+    """A stage of its own class, with one port for each keyword."""
+    ports = {port: frozenset(kinds if isinstance(kinds, tuple) else {kinds}) for port, kinds in consumes.items()}
+    return type("Toy", (Toy,), {"produces": produces, "consumes": ports})()
+
+
+def shipyard():
+    return {
+        "load": toy(Kind.MODULE),
+        "reference": toy(Kind.REFERENCE, module=Kind.MODULE),
+        "export": toy(Kind.ONNX, module=Kind.MODULE),
+        "simplify": toy(Kind.ONNX, model=Kind.ONNX),
+        "check": toy("artifact", artifact=(Kind.ONNX, Kind.OPENVINO), reference=Kind.REFERENCE),
+        "compile": toy(Kind.OPENVINO, model=Kind.ONNX),
+        "save": toy(Kind.DELIVERY, artifact=(Kind.ONNX, Kind.OPENVINO)),
+    }
+
+
+def inputs(nodes):
+    return {n.name: dict(n.inputs) for n in nodes}
+
+
+def problems(stages, needs):
+    with pytest.raises(ConfigError) as caught:
+        graph.build(stages, needs)
+    return caught.value.problems
+
+
+def test_a_port_is_fed_by_the_nearest_earlier_stage_that_fits():
+    assert inputs(graph.build(shipyard(), {})) == {
+        "load": {},
+        "reference": {"module": "load"},
+        "export": {"module": "load"},
+        "simplify": {"model": "export"},
+        "check": {"artifact": "simplify", "reference": "reference"},
+        "compile": {"model": "check"},
+        "save": {"artifact": "compile"},
+    }
+
+
+def test_a_stage_that_passes_its_input_through_has_the_kind_of_that_input():
+    kinds = {n.name: n.kind for n in graph.build(shipyard(), {"check": ["compile"]})}
+    assert (kinds["check"], kinds["export"]) == (Kind.OPENVINO, Kind.ONNX)
+
+
+@pytest.mark.parametrize("gone", ["simplify", "check", "compile"])
+def test_a_graph_without_one_of_its_stages_holds_together(gone):
+    stages = {n: s for n, s in shipyard().items() if n != gone}
+    wired = inputs(graph.build(stages, {}))
+    assert set(wired) == set(stages)
+    assert gone not in {source for ports in wired.values() for source in ports.values()}
+
+
+def test_needs_overrides_what_is_nearest():
+    wired = inputs(graph.build(shipyard(), {"compile": ["export"]}))
+    assert wired["compile"] == {"model": "export"}
+    assert wired["check"] == {"artifact": "simplify", "reference": "reference"}
+
+
+def test_what_needs_does_not_feed_comes_from_the_nearest():
+    wired = inputs(graph.build(shipyard(), {"check": ["export"]}))
+    assert wired["check"] == {"artifact": "export", "reference": "reference"}
+
+
+def test_two_ports_of_one_kind_take_the_needs_in_their_order():
+    stages = {**shipyard(), "compare": toy(Kind.REFERENCE, left=Kind.ONNX, right=Kind.ONNX)}
+    wired = inputs(graph.build(stages, {"compare": ["simplify", "export"]}))
+    assert wired["compare"] == {"left": "simplify", "right": "export"}
+
+
+def test_a_needed_stage_is_moved_up_to_just_before_the_one_that_needs_it():
+    stages = {n: s for n, s in shipyard().items() if n != "reference"}
+    stages |= {"reference": toy(Kind.REFERENCE, module=Kind.MODULE)}
+    order = [n.name for n in graph.build(stages, {"check": ["reference"]})]
+    assert order == ["load", "export", "simplify", "reference", "check", "compile", "save"]
+
+
+def test_without_needs_the_order_is_that_of_the_mapping():
+    assert [n.name for n in graph.build(shipyard(), {})] == list(shipyard())
+
+
+def test_a_cycle_is_told_as_the_ring_that_it_is():
+    (problem,) = problems(shipyard(), {"simplify": ["compile"], "compile": ["simplify"]})
+    assert "simplify → compile → simplify" in problem.what or "compile → simplify → compile" in problem.what
+    assert "needs" in problem.command
+
+
+def test_a_stage_that_needs_itself_is_a_cycle():
+    assert "simplify → simplify" in problems(shipyard(), {"simplify": ["simplify"]})[0].what
+
+
+def test_every_unknown_name_in_needs_is_reported_with_a_near_match():
+    found = problems(shipyard(), {"compile": ["simplfy"], "save": ["qqq"]})
+    assert [p.what for p in found] == [
+        "stages.compile.needs names 'simplfy', which is no stage of this graph, did you mean 'simplify'?",
+        "stages.save.needs names 'qqq', which is no stage of this graph",
+    ]
+    assert "compile" not in found[0].allowed
+    assert "stages.compile.needs" in found[0].command
+
+
+def test_a_need_of_a_kind_that_does_not_fit_is_refused():
+    (problem,) = problems(shipyard(), {"compile": ["reference"]})
+    assert (
+        problem.what
+        == "stages.compile.needs names 'reference', which makes reference; compile takes onnx as its 'model'"
+    )
+    assert "stages.compile.needs=null" in problem.command
+
+
+def test_a_need_beyond_the_number_of_ports_is_refused():
+    (problem,) = problems(shipyard(), {"compile": ["simplify", "export"]})
+    assert "needs names 'export'" in problem.what
+
+
+def test_a_port_that_nothing_feeds_names_the_kinds_and_what_there_is():
+    stages = {n: s for n, s in shipyard().items() if n in ("load", "save")}
+    (problem,) = problems(stages, {})
+    assert problem.what == "stages.save takes onnx or openvino as its 'artifact', and no stage before it makes that"
+    assert problem.allowed == "load makes module"
+    assert "~stages.save" in problem.command
+
+
+def test_a_first_stage_that_takes_something_is_told_so():
+    (problem,) = problems({"export": shipyard()["export"]}, {})
+    assert problem.allowed == "it is the first stage, so it must take nothing"
+
+
+def test_a_stage_moved_up_before_what_it_lives_on_is_told_who_moved_it():
+    found = problems(shipyard(), {"export": ["simplify"], "compile": ["simplify"]})
+    assert "stages.simplify takes onnx" in found[0].what
+    assert [p.what.partition(":")[0] for p in found[1:]] == [
+        "stages.simplify was moved up because stages.export.needs names it",
+        "stages.simplify was moved up because stages.compile.needs names it",
+    ]
