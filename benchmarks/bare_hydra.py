@@ -1,4 +1,4 @@
-"""The least that a Hydra program can be: what a warm run is compared with."""
+"""A Hydra program that does nothing: what a warm run is compared with."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hydra
 from omegaconf import DictConfig
 
 
-@hydra.main(version_base="1.3", config_path=None)
+@hydra.main(version_base="1.3", config_path="bare", config_name="config")
 def main(cfg: DictConfig) -> None:
-    """Composes an empty configuration and ends."""
+    """Composes a configuration of two files and ends."""
 
 
 if __name__ == "__main__":

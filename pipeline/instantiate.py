@@ -75,19 +75,30 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
         raise ConfigError(problems)
     node = OmegaConf.structured(stage)
     OmegaConf.set_readonly(node, None)
+    try:
+        node.merge_with(given)
+        built = OmegaConf.to_object(node)
+    except OmegaConfBaseException as e:
+        raise ConfigError(_each_wrong_value(place, stage, given) or [_told(place, "", e)]) from e
+    assert isinstance(built, Stage)
+    return built
+
+
+def _each_wrong_value(place: str, stage: type[Stage], given: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with each setting by itself: a merge of them all stops at the first."""
+    node = OmegaConf.structured(stage)
+    OmegaConf.set_readonly(node, None)
+    problems = []
     for name, value in given.items():
         try:
             node.merge_with({name: value})
         except OmegaConfBaseException as e:
-            problems.append(Problem(f"{place}.{e.full_key or name}: {str(e.msg or e).splitlines()[0]}"))
-    if problems:
-        raise ConfigError(problems)
-    try:
-        built = OmegaConf.to_object(node)
-    except OmegaConfBaseException as e:
-        raise ConfigError(f"{place}.{e.full_key}: {str(e.msg or e).splitlines()[0]}") from e
-    assert isinstance(built, Stage)
-    return built
+            problems.append(_told(place, name, e))
+    return problems
+
+
+def _told(place: str, name: str, error: OmegaConfBaseException) -> Problem:
+    return Problem(f"{place}.{error.full_key or name}: {str(error.msg or error).splitlines()[0]}")
 
 
 def _trusted(target: str) -> bool:

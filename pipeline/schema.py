@@ -1,19 +1,20 @@
 """The types of the configuration: the root, the model's facts, and one schema for each stage's settings.
 
 Hydra checks every override and every YAML against these while it composes, so an unknown key or a wrong type is
-refused before anything runs. A stage's schema is its own dataclass; see `stage_node`.
+refused before anything runs. A stage's schema is its own dataclass; see `stage_schema`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING
 
 from pipeline.instantiate import find_stage
 from pipeline.stage import Stage
@@ -74,7 +75,7 @@ def register(*conf_dirs: Path) -> None:
     store.store(name="root_schema", node=Root)
     for conf in conf_dirs:
         for name, target in stage_targets(conf):
-            store.store(group="schema", name=name, node=stage_node(find_stage(target), target))
+            store.store(group="schema", name=name, node=stage_schema(find_stage(target), target))
 
 
 def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
@@ -84,13 +85,11 @@ def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
             yield path.stem, found[1]
 
 
-def stage_node(stage: type[Stage], target: str) -> DictConfig:
-    """A typed configuration node with a stage's fields, its `_target_` and its `needs`."""
-    node: DictConfig = OmegaConf.structured(stage)
-    # A frozen dataclass gives a read-only node, which would refuse the overrides it is here to check.
-    OmegaConf.set_readonly(node, None)
-    OmegaConf.set_struct(node, False)
-    node["_target_"] = target
-    node["needs"] = None
-    OmegaConf.set_struct(node, None)
-    return node
+def stage_schema(stage: type[Stage], target: str) -> type:
+    """A stage's fields and their types as a schema of its own, with `_target_` and `needs` beside them.
+
+    Not the stage itself: it is frozen, and OmegaConf would refuse every override that the schema is here to check.
+    """
+    fields = [(f.name, hints[f.name], f) for hints in [get_type_hints(stage)] for f in dataclasses.fields(stage)]
+    extra = [("_target_", str, dataclasses.field(default=target)), ("needs", Any, dataclasses.field(default=None))]
+    return dataclasses.make_dataclass(stage.__name__, [*fields, *extra])

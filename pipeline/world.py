@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import re
 import time
 from collections.abc import Mapping
 from importlib import metadata
@@ -74,6 +75,11 @@ class ThisMachine:
 def library_version(module: str) -> str:
     """The installed version of the distribution that a module comes from; "unknown" when none says."""
     try:
+        # metadata.version() would parse the whole of a long file, mail headers and all, for this one line.
+        if found := re.search(
+            r"^Version: *(\S+)", metadata.distribution(module).read_text("METADATA") or "", re.MULTILINE
+        ):
+            return found[1]
         return metadata.version(module)
     except metadata.PackageNotFoundError:
         names = metadata.packages_distributions().get(module.partition(".")[0], ())
