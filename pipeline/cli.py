@@ -69,11 +69,14 @@ register(CONF)
 
 # What was typed for each job that ran in this process, and its exit code.
 _jobs: list[tuple[str, int]] = []
+# Where those jobs delivered to: in a sweep, no job may replace what another one delivered.
+_outputs: list[Path] = []
 
 
 def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
     _jobs.clear()
+    _outputs.clear()
     # Imports and exporters make millions of objects that live until their stage ends; going through them again and
     # again, as Python does by default, took a tenth of a cold run.
     gc.set_threshold(50_000, 20, 50)
@@ -82,6 +85,7 @@ def main() -> int:
         sys.path.append(str(Path.cwd()))
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        _refuse_missing_folders()
         with _environ(HYDRA_FULL_ERROR="1"), _sigterm_interrupts():
             _hydra_entry()
     except KeyboardInterrupt:
@@ -92,11 +96,22 @@ def main() -> int:
         return _show(complaints.of_hydra(e, CONF))
     except DrydockError as e:
         return _show(e)
+    except OSError as e:  # Hydra makes the run folder before any code of ours runs
+        place = f" in {e.filename}" if e.filename else ""
+        return _show(
+            ConfigError(f"the run folder cannot be made{place}: {e.strerror}", command="hydra.run.dir=/a/folder")
+        )
     if len(_jobs) < 2:
         return max((code for _, code in _jobs), default=errors.OK)
     failed = [f"  exit code {code}: {overrides}" for overrides, code in _jobs if code]
     print(f"{len(_jobs)} jobs, {len(failed)} failed", *failed, sep="\n", file=sys.stderr)
     return errors.SWEEP_FAILED if failed else errors.OK
+
+
+def _refuse_missing_folders() -> None:
+    missing = [f for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f and not Path(f).is_dir()]
+    if missing:
+        raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -114,9 +129,8 @@ def _hydra_entry(cfg: DictConfig) -> int:
         raise
     except Exception as e:
         trace.error("a bug in Drydock", exc_info=e)
-        log.error(
-            "error: a bug in Drydock: %s: %s\n  the log has the traceback: %s", type(e).__name__, e, _run_folder()
-        )
+        where = _run_folder() / "pipeline.log"
+        log.error("error: a bug in Drydock: %s: %s\n  the log has the traceback: %s", type(e).__name__, e, where)
     _jobs.append((" ".join(HydraConfig.get().overrides.task), code))
     return code
 
@@ -134,13 +148,17 @@ def _run(cfg: DictConfig, say: Any) -> int:
         raise ConfigError(problems)
     nodes = graph.build(stages, {n: config["stages"][n].get("needs") or () for n in stages})
     plan.check(nodes)
+    for name in graph.unused(nodes):
+        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
+    output = Path(hydra.utils.to_absolute_path(config["output"]))
     store = Store(_store_folder(config["store"]))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
+    delivery.refuse(output, store.root, _outputs)
     if config["plan"]:
         say(plan_table(plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)))
         return errors.OK
-    output = Path(hydra.utils.to_absolute_path(config["output"]))
     delivery.check(output)
+    _outputs.append(output)
     hydra_config = HydraConfig.get()
     overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
     manifest = RunManifest(_run_folder() / "run.json", config, overrides, choices)
@@ -241,7 +259,8 @@ def _stdout_for_the_result() -> Iterator[Any]:
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        os.write(real, f"{text}\n".encode())
+        with contextlib.suppress(BrokenPipeError):  # whoever asked has gone away
+            os.write(real, f"{text}\n".encode())
 
     try:
         yield say

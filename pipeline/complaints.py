@@ -26,6 +26,12 @@ def of_hydra(error: Exception, conf: Path) -> ConfigError:
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
         return ConfigError(f"{where}: {broken.problem}", allowed="YAML", command="--info defaults shows what is read")
+    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
+        return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
+    if "--multirun" in str(error):
+        return ConfigError(
+            _first_line(error).partition(" 1. ")[0], command="-m before the first KEY=VALUE, to sweep over it"
+        )
     return ConfigError(_first_line(error), command="--cfg job shows every key, --help every choice")
 
 

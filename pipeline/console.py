@@ -102,6 +102,7 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     lines.append(("parity", parity(result.outcomes, last.digest)))
     if weights := last.facts.get("weights"):
         lines.append(("weights", str(weights["says"])))
+    lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
     lines.append(("time", f"{seconds:.1f} s; {len(hits)} of {len(stored)} stages from the store, {saved:.1f} s saved"))
     return lines
 

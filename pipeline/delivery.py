@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,15 +13,34 @@ from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
 from pipeline.stage import Stage
 from pipeline.store import Store
-from pipeline.store.files import walk, write_json
+from pipeline.store.files import read_json, walk, write_json
 from pipeline.store.store import FACTS
 
 
-def check(output: Path) -> None:
-    """Makes sure, before any work, that `output` can be written and that nothing of the user's is in the way.
+def refuse(output: Path, store: Path, taken: Sequence[Path]) -> None:
+    """Makes sure, without touching the disk, that delivering to `output` would harm nothing.
+
+    Args:
+        output: The folder to deliver to.
+        store: The store's root, which is nobody's output.
+        taken: Where other jobs of the same sweep delivered.
 
     Raises ConfigError.
     """
+    if output.exists() and not _replaceable(output):
+        raise _in_the_way(output)
+    if output.resolve().is_relative_to(store.resolve()):
+        raise ConfigError(f"output={output} lies in the store {store}", command="output=/another/folder")
+    if output in taken:
+        raise ConfigError(
+            f"output={output} is the same for several jobs of this sweep",
+            allowed="a folder for each job, as the default is",
+            command=f"'output={output}/${{hydra:job.num}}'",
+        )
+
+
+def check(output: Path) -> None:
+    """Makes sure, before any work, that `output` can be written. Raises ConfigError."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         probe = output.parent / f".drydock-{uuid.uuid4().hex[:8]}"
@@ -33,8 +52,6 @@ def check(output: Path) -> None:
             allowed="a folder that this user can write",
             command="output=/another/folder",
         ) from e
-    if output.exists() and not _replaceable(output):
-        raise _in_the_way(output)
 
 
 def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path) -> tuple[Path, Artifact]:
@@ -55,10 +72,10 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
                 for original in originals:
                     original.result()
         _expect_whole(inputs, store, beside)
+        files = sorted(f.name for f in beside.iterdir())
         for artifact in inputs.values():
-            write_json(
-                beside / FACTS, {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts)}
-            )
+            told = {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts), "files": files}
+            write_json(beside / FACTS, told)
         if output.exists() and not _replaceable(output):
             raise _in_the_way(output)
         _swap(beside, output)
@@ -84,10 +101,13 @@ def _in_the_way(output: Path) -> ConfigError:
 
 
 def _replaceable(output: Path) -> bool:
-    """Whether a folder holds a delivery, several of them in folders of their own, or nothing."""
+    """Whether a folder holds a delivery and nothing else, several of them in folders of their own, or nothing."""
     if not output.is_dir():
         return False
-    return (output / FACTS).is_file() or all((below / FACTS).is_file() for below in output.iterdir())
+    facts = read_json(output / FACTS)
+    if isinstance(facts, dict) and isinstance(facts.get("files"), list):
+        return {f.name for f in output.iterdir()} <= {FACTS, *facts["files"]}
+    return all((below / FACTS).is_file() for below in output.iterdir())
 
 
 def _expect_whole(inputs: Mapping[str, Artifact], store: Store, copy: Path) -> None:

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from pipeline.stage import Stage
+from pipeline.stage import Keep, Stage
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
         makes = stages[name].produces
         nodes[name] = Node(name, stages[name], inputs, makes if isinstance(makes, Kind) else nodes[inputs[makes]].kind)
     return list(nodes.values())
+
+
+def unused(nodes: Sequence[Node]) -> list[str]:
+    """The stages that make something new which no other stage takes, and that do not deliver it themselves."""
+    taken = {source for node in nodes for source in node.inputs.values()}
+    makers = [n for n in nodes if isinstance(n.stage.produces, Kind) and n.stage.keep is not Keep.DELIVERED]
+    return [n.name for n in makers if n.name not in taken]
 
 
 def _ring(name: str, needs: Mapping[str, Sequence[str]]) -> list[Problem]:

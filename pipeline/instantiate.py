@@ -104,6 +104,7 @@ def _told(place: str, name: str, error: OmegaConfBaseException) -> Problem:
 def _trusted(target: str) -> bool:
     if target.startswith("stages."):
         return True
-    if any(fnmatch(target, pattern) for pattern in os.environ.get(TRUST, "").split(":") if pattern):
+    named = filter(None, os.environ.get(TRUST, "").split(":"))
+    if any(fnmatch(target, pattern) or target.startswith(f"{pattern}.") for pattern in named):
         return True
     return any(target.startswith(f"{e.value}.") for e in metadata.entry_points(group=ENTRY_POINTS))

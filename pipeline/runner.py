@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import delivery, plan
-from pipeline.artifact import Artifact
+from pipeline.artifact import FILES, Artifact
 from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
 from pipeline.meter import Meter
@@ -175,11 +175,15 @@ class Runner:
         self._listener.started(name)
         with self._naming(name), Meter() as meter:
             made = node.stage.run(inputs, folder)
+        if not isinstance(made, Artifact):
+            raise StageError(f"{name} returned {type(made).__name__}", allowed="a pipeline.artifact.Artifact")
         if made.kind is not node.kind:
             raise StageError(f"{name} made {made.kind} but promises {node.kind}")
         passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
         if made.folder not in (None, folder) and not passed:
             raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
+        if made.folder == folder and made.kind in FILES and not made.file.is_file() and not made.file.is_symlink():
+            raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
         primary = next(iter(inputs.values()), None)
         facts = {**(primary.facts if primary else {}), **made.facts}
         # A digest that was copied along with other fields of an input says nothing of new content.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,18 @@ class Tolerance:
     p99_rel: float
     cosine: float
     top1: float
+
+    def out_of_range(self) -> list[tuple[str, str]]:
+        """The settings that no comparison could use: what they are, and what is allowed."""
+        ranges = {"max_rel": (0.0, math.inf), "p99_rel": (0.0, math.inf), "cosine": (-1.0, 1.0), "top1": (0.0, 1.0)}
+        return [
+            (f"{name} is {value}", f"a number from {low:g}" + (f" to {high:g}" if math.isfinite(high) else " up"))
+            for name, (low, high) in ranges.items()
+            if not (math.isfinite(value := getattr(self, name)) and low <= value <= high)
+        ]
+
+    def __str__(self) -> str:
+        return f"max_rel ≤ {self.max_rel:g}, p99_rel ≤ {self.p99_rel:g}, cosine ≥ {self.cosine:g}, top1 ≥ {self.top1:g}"
 
 
 @dataclass(frozen=True)

@@ -62,5 +62,5 @@ def _not_captured(error: Exception) -> DrydockError:
     return StageError(
         f"torch.export cannot capture the model: {lines[0]}",
         allowed="control flow and shapes that do not depend on the values of inputs",
-        command="capture=trace; the log has torch's own explanation",
+        command="torch.cond or torch.where in the model; capture=trace would fix the branch as the example takes it",
     )

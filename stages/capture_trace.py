@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import listed
 from pipeline.stage import Stage
 from stages import _interface
 from stages._interface import Dim, Input
@@ -52,5 +53,6 @@ class CaptureTrace(Stage):
         for w in baked:
             log.warning("%s:%d: %s", w.filename, w.lineno, str(w.message).strip().splitlines()[0])
         torch.jit.save(traced, str(folder / FILES[Kind.TORCHSCRIPT]))
-        says = "torch.jit.trace" + (f", {len(baked)} tracer warnings" if baked else "")
-        return Artifact(Kind.TORCHSCRIPT, folder, notes={"says": says})
+        where = [f"{Path(w.filename).name}:{w.lineno}" for w in baked]
+        caution = f"branches or sizes are fixed as the example took them, at {listed(where, 5)}" if baked else ""
+        return Artifact(Kind.TORCHSCRIPT, folder, notes={"says": "torch.jit.trace", "caution": caution})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import StageError
+from pipeline.errors import StageError, listed, nearest
 from pipeline.stage import Stage
 from stages import _onnx_file
 
@@ -34,6 +34,12 @@ class CastFp16(Stage):
         from onnxruntime.transformers import float16
 
         source = inputs["graph"]
+        present = {node.op_type for node in _onnx_file.read(source.file, weights=False).graph.node}
+        if absent := [name for name in self.keep_in_fp32 if name not in present]:
+            raise StageError(
+                f"keep_in_fp32 names {listed(absent)}{nearest(absent[0], present)}, which no node of this graph is",
+                allowed=listed(sorted(present), 40),
+            )
         model = float16.convert_float_to_float16(
             _onnx_file.read(source.file),
             keep_io_types=True,

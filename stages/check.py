@@ -45,9 +45,12 @@ class Check(Stage):
         return tuple(sorted({*self.requires, *runtime}))
 
     def problems(self) -> list[Problem]:
-        if self.compute in COMPUTE:
-            return []
-        return [Problem(f"compute is {self.compute}", allowed=listed(COMPUTE), command="precision=fp32 or fp16")]
+        found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
+        if self.compute not in COMPUTE:
+            found.append(
+                Problem(f"compute is {self.compute}", allowed=listed(COMPUTE), command="precision=fp32 or fp16")
+            )
+        return found
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
@@ -68,7 +71,7 @@ class Check(Stage):
         if wrong:
             raise CheckFailed(
                 f"this {artifact.kind} does not agree with the PyTorch model\n    " + "\n    ".join(wrong),
-                allowed=f"{self.tolerance}",
+                allowed=str(self.tolerance),
                 command="the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(

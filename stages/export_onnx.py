@@ -36,12 +36,14 @@ class ExportOnnx(Stage):
     def problems(self) -> list[Problem]:
         if self.opset in OPSETS:
             return []
-        lower = "; capture=trace writes 7 to 23" if self.opset < OPSETS.start else ""
+        lower = "; capture=trace writes 7 to 23" if 7 <= self.opset < OPSETS.start else ""
         return [
             Problem(
                 f"opset is {self.opset}, which the dynamo exporter does not write",
                 allowed=f"{OPSETS.start} to {OPSETS.stop - 1}{lower}",
-                command=f"opset={self.opset} capture=trace" if lower else f"opset={OPSETS.stop - 1}",
+                command=f"opset={self.opset} capture=trace"
+                if lower
+                else f"opset={min(max(self.opset, OPSETS.start), OPSETS.stop - 1)}",
             )
         ]
 

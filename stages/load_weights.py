@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,15 +44,26 @@ class LoadWeights(Stage):
     keep: ClassVar[Keep] = Keep.MEMORY
 
     def problems(self) -> list[Problem]:
+        found = []
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            found.append(
+                Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
+            )
+        elif self.sha256 is not None and self.weights == "random":
+            found.append(
+                Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FILE")
+            )
+        if self.pretrained not in (None, "torchvision"):
+            found.append(Problem(f"pretrained is {self.pretrained}", allowed="torchvision, or null"))
         if self.weights == "pretrained" and not self._published():
-            return [
+            found += [
                 Problem(
                     f"weights is pretrained, but no published weights are known for {self.factory} ({self._called()})",
                     allowed="a file, or random",
                     command="model.weights=/path/to/weights.pth",
                 )
             ]
-        return []
+        return found
 
     def settle(self, world: World) -> Self:
         """Turns `auto` and `pretrained` into a file or into random, and a file into its content."""

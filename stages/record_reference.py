@@ -30,7 +30,12 @@ class RecordReference(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def problems(self) -> list[Problem]:
-        return _interface.problems(self.inputs, self.dims, self.outputs)
+        found = _interface.problems(self.inputs, self.dims, self.outputs)
+        return (
+            found
+            if self.seed >= 0
+            else [*found, Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0")]
+        )
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module = inputs["module"].live

@@ -29,7 +29,8 @@ class Shop:
         self.store = folder / "store"
 
     def start(self, *args: str, code: str = "-m pipeline") -> subprocess.Popen[str]:
-        command = [sys.executable, *code.split(), *args, f"store={self.store}"]
+        own = [] if any(a.startswith("store=") for a in args) else [f"store={self.store}"]
+        command = [sys.executable, *code.split(), *args, *own]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
 
@@ -227,7 +228,13 @@ WRONG = [
     (["output=net.pth"], 2, ["output=", "was not delivered by Drydock"]),
     (["output=net.pth/below"], 2, ["output=", "cannot be written"]),
     (["store=net.pth/below"], 2, ["store=", "cannot be written", "DRYDOCK_STORE"]),
-    (["opset=18,20"], 2, ["multirun"]),
+    (["opset=18,20"], 2, ["opset=18,20", "-m"]),
+    (["seed=-1"], 2, ["seed is -1", "0 or more"]),
+    (["stages.check_compile.tolerance.max_rel=nan"], 2, ["tolerance.max_rel is nan", "from 0"]),
+    (["stages.check_compile.tolerance.cosine=2"], 2, ["tolerance.cosine is 2", "-1 to 1"]),
+    (["model=torchvision"], 2, ["model.name has no value", "model.name=VALUE"]),
+    (["hydra.run.dir=/proc/nope"], 2, ["run folder cannot be made", "hydra.run.dir="]),
+    (["output=store/objects/mine"], 2, ["lies in the store"]),
     (["model.weights=cut.pth"], 3, ["load", "cut.pth", "900 bytes"]),
     (["model.weights=odd.pth"], 3, ["load", "extra", "head.weight is (10, 4) in the file"]),
     (["model.weights=evil.pth"], 3, ["evil.pth was refused", "run code"]),
@@ -400,3 +407,18 @@ def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:
     done = warm.run("model=mine", "target=onnx")
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).name == "mine.onnx"
+
+
+def test_a_sweep_with_one_output_for_all_jobs_is_refused_after_the_first(warm: Shop) -> None:
+    done = warm.run("-m", *MODEL, "target=onnx", "opset=18,20", "output=same")
+    assert done.returncode == 6
+    assert len(done.stdout.splitlines()) == 1
+    assert "output=" in done.stderr
+    assert "the same for several jobs" in done.stderr
+
+
+def test_a_stage_whose_result_nothing_uses_is_told(warm: Shop) -> None:
+    done = warm.run(*MODEL, "target=onnx", "+stage@stages.more=simplify")
+    assert done.returncode == 0
+    assert "stages.more: nothing uses what it makes" in done.stderr
+    assert "stages.save.needs=[more]" in done.stderr

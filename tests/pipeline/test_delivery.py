@@ -46,7 +46,8 @@ def test_a_delivery_is_a_copy_with_what_it_is_written_beside_it(made, store, out
     found = content_of(output)
     told = json.loads(found.pop("artifact.json"))
     assert found == {"model.onnx": b"graph", "data/w.bin": b"weights"}
-    assert told == {"digest": made.digest, "kind": "onnx", "facts": {"opset": 18}}
+    wanted = {"digest": made.digest, "kind": "onnx", "facts": {"opset": 18}, "files": ["data", "model.onnx"]}
+    assert told == wanted
     assert beside(output) == []
 
 
@@ -63,8 +64,9 @@ def test_the_copy_can_be_edited_and_removed_by_its_owner(made, store, output):
 
 
 def test_a_new_delivery_replaces_the_old_one_whole(made, store, output):
-    deliver(made, store, output)
-    (output / "left over").write_text("from last time")
+    output.mkdir()
+    (output / "model.xml").write_text("from last time")
+    (output / "artifact.json").write_text('{"files": ["model.xml"]}')
     deliver(made, store, output)
     assert set(content_of(output)) == {"model.onnx", "data/w.bin", "artifact.json"}
     assert beside(output) == []
@@ -177,7 +179,7 @@ def empty(output):
 
 def delivered(output):
     output.mkdir()
-    (output / "artifact.json").write_text("{}")
+    (output / "artifact.json").write_text('{"files": ["model.onnx"]}')
     (output / "model.onnx").write_text("x")
 
 
@@ -191,6 +193,7 @@ def test_a_folder_that_may_be_replaced_passes_and_is_left_alone(tmp_path, prepar
     output.parent.mkdir()
     prepare(output)
     before = sorted(tmp_path.glob("*/**/*"))
+    delivery.refuse(output, tmp_path / "store", [])
     delivery.check(output)
     assert sorted(tmp_path.glob("*/**/*")) == before
 
@@ -204,11 +207,19 @@ def somebodys_file(output):
     output.write_text("years of work")
 
 
-@pytest.mark.parametrize("prepare", [somebodys_folder, somebodys_file], ids=lambda f: f.__name__)
+def a_delivery_with_a_file_of_somebodys(output):
+    delivered(output)
+    (output / "thesis.tex").write_text("years of work")
+
+
+SOMEBODYS = [somebodys_folder, somebodys_file, a_delivery_with_a_file_of_somebodys]
+
+
+@pytest.mark.parametrize("prepare", SOMEBODYS, ids=lambda f: f.__name__)
 def test_what_drydock_did_not_deliver_is_refused_and_kept(output, prepare):
     prepare(output)
     with pytest.raises(ConfigError, match="was not delivered by Drydock") as caught:
-        delivery.check(output)
+        delivery.refuse(output, output.parent / "store", [])
     assert caught.value.exit_code == errors.USAGE
     assert caught.value.problems[0].command == f"output={output}/artifact"
     assert output.exists()
@@ -234,3 +245,14 @@ def test_a_file_where_a_folder_should_be_is_told_before_any_work(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="cannot be written"):
         delivery.check(tmp_path / "file" / "out")
+
+
+def test_the_store_is_nobodys_output(tmp_path):
+    with pytest.raises(ConfigError, match="lies in the store"):
+        delivery.refuse(tmp_path / "store" / "objects" / "out", tmp_path / "store", [])
+
+
+def test_no_job_of_a_sweep_may_replace_what_another_delivered(output):
+    delivery.refuse(output, output.parent / "store", [output.with_name("other")])
+    with pytest.raises(ConfigError, match="the same for several jobs"):
+        delivery.refuse(output, output.parent / "store", [output])

@@ -75,13 +75,13 @@ def test_a_target_that_nobody_trusts_is_not_even_imported():
     assert not [n for n in sys.modules if n.startswith("dd_acme")]
 
 
-@pytest.mark.parametrize("pattern", ["dd_acme.*", TARGET, "other.*:dd_acme.export.*", "*"])
+@pytest.mark.parametrize("pattern", ["dd_acme.*", "dd_acme", "dd_acme.export", TARGET, "other.*:dd_acme.export.*", "*"])
 def test_what_the_environment_names_is_trusted(acme, monkeypatch, pattern):
     monkeypatch.setenv(instantiate.TRUST, pattern)
     assert instantiate.find_stage(TARGET).__name__ == "Export"
 
 
-@pytest.mark.parametrize("pattern", ["", ":", "dd_acme", "dd_acm.*", "DD_ACME.*", "stages.*", "dd_acme.export"])
+@pytest.mark.parametrize("pattern", ["", ":", "dd_acm", "dd_acm.*", "DD_ACME.*", "stages.*", "dd_acme.exp"])
 def test_what_the_environment_does_not_name_is_not_trusted(acme, monkeypatch, pattern):
     monkeypatch.setenv(instantiate.TRUST, pattern)
     with pytest.raises(ConfigError, match="is not among the stages"):
