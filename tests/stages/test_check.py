@@ -117,7 +117,7 @@ def test_openvino_ir_that_agrees_goes_on(ir, reference, tmp_path):
     [("head.weight", (3, 1)), ("head.bias", 9), ("conv.weight", (2, 1, 0, 0)), ("conv.bias", 0)],
 )
 def test_one_changed_weight_is_found(graph, reference, tmp_path, weight, at):
-    wrong = edited(graph, tmp_path / "wrong", set_weight(weight, at, lambda v: v + np.float32(100)))
+    wrong = edited(graph, tmp_path / "wrong", set_weight(weight, at, lambda v: v + np.float32(0.01)))
     told = refused(wrong, reference, tmp_path)
     assert "this onnx does not agree with the PyTorch model" in told
     assert "output 'logits' max_rel" in told
@@ -125,7 +125,7 @@ def test_one_changed_weight_is_found(graph, reference, tmp_path, weight, at):
 
 def test_one_changed_weight_is_found_in_openvino_ir(graph, reference, tmp_path):
     backend("openvino")
-    wrong = edited(graph, tmp_path / "wrong", set_weight("head.bias", 0, lambda v: v + np.float32(100)))
+    wrong = edited(graph, tmp_path / "wrong", set_weight("head.bias", 0, lambda v: v + np.float32(0.01)))
     ir = run_stage(CompileOpenvino(IMAGE, BATCH, ["logits"], "float32"), wrong, tmp_path / "ir")
     assert "this openvino does not agree" in refused(ir, reference, tmp_path)
 
