@@ -136,20 +136,9 @@ def _hydra_entry(cfg: DictConfig) -> int:
 
 
 def _run(cfg: DictConfig, say: Any) -> int:
+    """One job, from its configuration to its exit code: check everything, plan, run, tell. Raises DrydockError."""
     config = _resolved(cfg)
-    stages: dict[str, Stage] = {}
-    problems: list[Problem] = []
-    for name, settings in config["stages"].items():
-        try:
-            stages[name] = build_stage(f"stages.{name}", settings)
-        except ConfigError as e:
-            problems += e.problems
-    if problems:
-        raise ConfigError(problems)
-    nodes = graph.build(stages, {n: config["stages"][n].get("needs") or () for n in stages})
-    plan.check(nodes)
-    for name in graph.unused(nodes):
-        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
+    nodes = _checked_graph(config)
     output = Path(hydra.utils.to_absolute_path(config["output"]))
     store = Store(_store_folder(config["store"]))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
@@ -179,6 +168,25 @@ def _run(cfg: DictConfig, say: Any) -> int:
     if result.delivered is not None:
         say(str(result.delivered))
     return errors.OK
+
+
+def _checked_graph(config: dict[str, Any]) -> list[graph.Node]:
+    """The stages in order, with everything checked that can be without any work. Raises DrydockError."""
+    stages: dict[str, Stage] = {}
+    problems: list[Problem] = []
+    for name, settings in config["stages"].items():
+        try:
+            stages[name] = build_stage(f"stages.{name}", settings)
+        except ConfigError as e:
+            problems += e.problems
+    if problems:
+        raise ConfigError(problems)
+    needs = {name: config["stages"][name].get("needs") or () for name in stages}
+    nodes = graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
+    plan.check(nodes)
+    for name in graph.unused(nodes):
+        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
+    return nodes
 
 
 class _Both:

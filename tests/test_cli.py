@@ -422,3 +422,8 @@ def test_a_stage_whose_result_nothing_uses_is_told(warm: Shop) -> None:
     assert done.returncode == 0
     assert "stages.more: nothing uses what it makes" in done.stderr
     assert "stages.save.needs=[more]" in done.stderr
+
+
+def test_needs_may_be_one_name(warm: Shop) -> None:
+    done = warm.run(*MODEL, "target=onnx", "stages.save.needs=check_export", "plan=true")
+    assert done.stdout.splitlines()[-1].split() == ["save", "deliver", "check_export"]
