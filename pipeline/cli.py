@@ -33,6 +33,7 @@ from yaml import YAMLError
 from pipeline import complaints, delivery, errors, graph, plan
 from pipeline.console import Console, plan_table
 from pipeline.errors import ConfigError, DrydockError, Problem
+from pipeline.hydra_mode import compose_once
 from pipeline.instantiate import build_stage
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
@@ -66,6 +67,7 @@ class UserConfigs(SearchPathPlugin):
 
 Plugins.instance().register(UserConfigs)
 register(CONF)
+compose_once()
 
 # What was typed for each job that ran in this process, and its exit code.
 _jobs: list[tuple[str, int]] = []

@@ -267,8 +267,10 @@ class Runner:
         living = [n for n in unused if self._in_memory[n].live is not None]
         for name in unused:
             del self._in_memory[name]
-        if living:
-            gc.collect()  # exported programs are full of cycles
+        # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a
+        # quarter of a second with torch in memory, so it waits for the last.
+        if living and not any(a.live is not None for a in self._in_memory.values()):
+            gc.collect()
 
     def _forget(self, digest: str) -> None:
         for name in [n for n, a in self._in_memory.items() if a.digest == digest]:
