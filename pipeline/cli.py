@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
@@ -108,6 +108,23 @@ def main() -> int:
     failed = [f"  exit code {code}: {overrides}" for overrides, code in _jobs if code]
     print(f"{len(_jobs)} jobs, {len(failed)} failed", *failed, sep="\n", file=sys.stderr)
     return errors.SWEEP_FAILED if failed else errors.OK
+
+
+def entry() -> NoReturn:
+    """The command itself: main, and out.
+
+    After a single job the process ends at once. Taking torch and the converters apart piece by piece costs up to two
+    seconds, and a destructor that crashes then would turn a finished run into a failed one. A sweep ends the usual way,
+    since launchers clean up behind themselves at exit.
+    """
+    code = main()
+    if len(_jobs) != 1:
+        raise SystemExit(code)
+    logging.shutdown()
+    with contextlib.suppress(OSError):  # whoever read our output may have gone away
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _refuse_missing_folders() -> None:

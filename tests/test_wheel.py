@@ -46,4 +46,4 @@ def test_it_carries_the_table_of_published_weights(installed: Path) -> None:
 
 def test_the_console_script_names_the_same_program(installed: Path) -> None:
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "drydock = pipeline.cli:main" in entry_points.read_text()
+    assert "drydock = pipeline.cli:entry" in entry_points.read_text()
