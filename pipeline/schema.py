@@ -30,9 +30,11 @@ class Model:
     weights: str = MISSING
     sha256: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
     pretrained: Optional[str] = None  # noqa: UP045
-    inputs: dict[str, Any] = MISSING
+    inputs: Optional[dict[str, Any]] = MISSING  # noqa: UP045
     dims: dict[str, Any] = field(default_factory=dict)
-    outputs: list[str] = MISSING
+    outputs: Any = None
+    call: Optional[dict[str, Any]] = None  # noqa: UP045
+    preprocessing: Optional[dict[str, Any]] = None  # noqa: UP045
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import FILES, Kind
 from pipeline.errors import CheckFailed, StageError, listed
-from stages._interface import Input
+from stages._interface import Interface
 
 if TYPE_CHECKING:
     import onnx
@@ -34,6 +34,21 @@ def write(model: onnx.ModelProto, folder: Path) -> Path:
     external = model.ByteSize() > LARGEST_PROTOBUF
     onnx.save_model(model, path, save_as_external_data=external, location=f"{path.name}.data")
     return path
+
+
+def external_files(model: onnx.ModelProto) -> list[str]:
+    """The files with weights that a model names, as it names them: relative to its folder, if it means well."""
+    from onnx import external_data_helper as external
+
+    tensors = external._get_all_tensors(model)
+    named = (
+        entry.value
+        for t in tensors
+        if external.uses_external_data(t)
+        for entry in t.external_data
+        if entry.key == "location"
+    )
+    return sorted(set(named))
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -66,8 +81,8 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(graph.node)
 
 
-def hold_to(model: onnx.ModelProto, *, wanted_opset: int, inputs: Mapping[str, Input], outputs: Sequence[str]) -> None:
-    """Reads the graph back and compares it with what was asked for.
+def hold_to(model: onnx.ModelProto, wanted_opset: int, interface: Interface) -> None:
+    """Reads the graph back, compares it with what was asked for, and gives its dimensions the interface's names.
 
     Raises:
         StageError: When the opset or a name is another one.
@@ -78,20 +93,74 @@ def hold_to(model: onnx.ModelProto, *, wanted_opset: int, inputs: Mapping[str, I
             f"asked for opset {wanted_opset}, the exporter wrote {found}",
             command=f"opset={found}, or capture=trace, whose exporter knows other opsets",
         )
-    initializers = {i.name for i in model.graph.initializer}
-    names = [i.name for i in model.graph.input if i.name not in initializers]
-    if names != list(inputs):
-        raise StageError(f"the graph's inputs are {listed(names)}; the model's YAML says {listed(inputs)}")
-    if (made := [o.name for o in model.graph.output]) != list(outputs):
-        raise StageError(f"the graph's outputs are {listed(made)}; the model's YAML says {listed(outputs)}")
-    shapes = {
-        i.name: [d.dim_param if d.HasField("dim_param") else d.dim_value for d in i.type.tensor_type.shape.dim]
-        for i in model.graph.input
+    given, made = inputs(model), list(model.graph.output)
+    if (names := [i.name for i in given]) != list(interface.inputs):
+        raise StageError(f"the graph's inputs are {listed(names)}; the model's are {listed(interface.inputs)}")
+    if (names := [o.name for o in made]) != list(interface.outputs):
+        raise StageError(f"the graph's outputs are {listed(names)}; the model's are {listed(interface.outputs)}")
+    for value, spec in zip(given, interface.inputs.values(), strict=True):
+        _hold_axes(value, spec.shape, "input")
+    follows_values = _follows_values(model)
+    for value, output in zip(made, interface.outputs.values(), strict=True):
+        # A size that was the same at every shape is fixed, unless operators are there whose results' sizes depend on
+        # values: only then is what was seen no proof.
+        fixed = len(interface.dims) > 0 and not follows_values
+        _hold_axes(value, [d if isinstance(d, str) or (fixed and d) else None for d in output.shape], "output")
+
+
+def _hold_axes(value: onnx.ValueInfoProto, wanted: Sequence[Any], what: str) -> None:
+    """Compares one shape with what was asked for: a number, a name, or None for what is not known."""
+    dims = value.type.tensor_type.shape.dim
+    if not value.type.tensor_type.HasField("shape") or len(dims) != len(wanted):
+        del dims[:]
+        for _ in wanted:
+            dims.add()
+    for axis, (dim, asked) in enumerate(zip(dims, wanted, strict=True)):
+        got = dim.dim_value if dim.HasField("dim_value") else None
+        if isinstance(asked, str) and got is not None:
+            raise CheckFailed(
+                f"dimension {axis} of {what} '{value.name}' was to follow '{asked}' and came out as {got}",
+                allowed="dimensions that the model's code does not fix",
+                command="capture=trace or capture=export may differ; else a number in model.inputs.NAME.shape",
+            )
+        if isinstance(asked, int) and what == "input" and got != asked:
+            raise CheckFailed(
+                f"dimension {axis} of {what} '{value.name}' was asked for as {asked} and came out as "
+                f"{got or dim.dim_param or 'dynamic'}"
+            )
+        if isinstance(asked, str):
+            dim.dim_param = asked
+        elif asked is not None:
+            dim.dim_value = asked
+
+
+# Operators whose results' sizes depend on values, or whose bodies may hold such.
+VALUES_DECIDE = {"NonZero", "NonMaxSuppression", "Unique", "Compress", "Loop", "If", "Scan", "Range", "StringSplit"}
+
+
+def _follows_values(model: onnx.ModelProto) -> bool:
+    return any(n.op_type in VALUES_DECIDE for n in [*model.graph.node, *(n for f in model.functions for n in f.node)])
+
+
+def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The graph's inputs; old files list the weights among them, with their values elsewhere."""
+    weights = {i.name for i in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in weights]
+
+
+def unprefix(model: onnx.ModelProto, prefix: str) -> None:
+    """Takes a prefix off the weights' names, so that they are called as in the module's state dict."""
+    taken = {name for n in _nodes(model.graph.node) for name in n.output} | {i.name for i in model.graph.input}
+    renamed = {
+        i.name: i.name.removeprefix(prefix)
+        for i in model.graph.initializer
+        if i.name.startswith(prefix) and i.name.removeprefix(prefix) not in taken
     }
-    for name, spec in inputs.items():
-        for axis, (got, asked) in enumerate(zip(shapes[name], spec.shape, strict=True)):
-            if isinstance(got, str) != isinstance(asked, str):
-                raise CheckFailed(
-                    f"dimension {axis} of input '{name}' was asked for as {asked} and came out as {got}",
-                    command="the model's code fixes that size; capture=trace or capture=export may differ",
-                )
+    for weight in (*model.graph.initializer, *model.graph.value_info):
+        weight.name = renamed.get(weight.name, weight.name)
+    for node in _nodes(model.graph.node):
+        for place, name in enumerate(node.input):
+            if name in renamed:
+                node.input[place] = renamed[name]
+    for output in model.graph.output:  # a weight that is returned as it is
+        output.name = renamed.get(output.name, output.name)

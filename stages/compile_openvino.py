@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage
-from stages._interface import Dim, Input
+from stages._interface import Input, Interface
 
 STORAGE = {"float32": False, "float16": True}
 
@@ -28,9 +28,6 @@ class CompileOpenvino(Stage):
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-onnx.html
     """
 
-    inputs: dict[str, Input]
-    dims: dict[str, Dim]
-    outputs: list[str]
     storage: str
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
@@ -46,9 +43,10 @@ class CompileOpenvino(Stage):
         import openvino
 
         source = inputs["graph"]
+        interface = Interface.of(source)
         model = openvino.convert_model(source.file)
-        model.reshape({name: self._bounded(openvino, spec) for name, spec in self.inputs.items()})
-        for port, name in zip(model.outputs, self.outputs, strict=True):
+        model.reshape({name: _bounded(openvino, spec, interface) for name, spec in interface.inputs.items()})
+        for port, name in zip(model.outputs, interface.outputs, strict=True):
             port.get_tensor().set_names({name})
         for name, value in {**source.facts, "storage": self.storage}.items():
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -57,23 +55,26 @@ class CompileOpenvino(Stage):
         path = folder / FILES[Kind.OPENVINO]
         # Never left to its default, which is to halve the weights.
         openvino.save_model(model, path, compress_to_fp16=STORAGE[self.storage])
-        shapes = self._read_back(openvino.Core().read_model(path))
+        shapes = _read_back(openvino.Core().read_model(path), interface)
         return Artifact(Kind.OPENVINO, folder, facts={"storage": self.storage}, notes={"says": shapes})
 
-    def _bounded(self, openvino: Any, spec: Input) -> Any:
-        return openvino.PartialShape(
-            [openvino.Dimension(self.dims[d].min, self.dims[d].max) if isinstance(d, str) else d for d in spec.shape]
-        )
 
-    def _read_back(self, model: Any) -> str:
-        """The inputs' shapes as the IR has them. Raises CheckFailed when a dimension is not as it was asked for."""
-        shapes = {}
-        for name, spec in self.inputs.items():
-            shape = shapes[name] = model.input(name).partial_shape
-            for axis, (got, asked) in enumerate(zip(shape, spec.shape, strict=True)):
-                if got.is_dynamic != isinstance(asked, str):
-                    raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {got}")
-        return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+def _bounded(openvino: Any, spec: Input, interface: Interface) -> Any:
+    dims = interface.dims
+    return openvino.PartialShape(
+        [openvino.Dimension(dims[d].min, dims[d].max) if isinstance(d, str) else d for d in spec.shape]
+    )
+
+
+def _read_back(model: Any, interface: Interface) -> str:
+    """The inputs' shapes as the IR has them. Raises CheckFailed when a dimension is not as it was asked for."""
+    shapes = {}
+    for name, spec in interface.inputs.items():
+        shape = shapes[name] = model.input(name).partial_shape
+        for axis, (got, asked) in enumerate(zip(shape, spec.shape, strict=True)):
+            if got.is_dynamic != isinstance(asked, str):
+                raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {got}")
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def _rename_numbered(model: Any) -> None:

@@ -10,11 +10,8 @@ from typing import ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage
-from stages import _onnx_file
-from stages._interface import Dim, Input
-
-# What the exporter of the pinned torch writes. Asked for less it logs a failed conversion and writes 18 all the same.
-OPSETS = range(18, 27)
+from stages import _exporters
+from stages._exporters import DYNAMO_OPSETS, TORCHSCRIPT_OPSETS
 
 
 @dataclass(frozen=True)
@@ -25,25 +22,22 @@ class ExportOnnx(Stage):
     """
 
     opset: int
-    inputs: dict[str, Input]
-    dims: dict[str, Dim]
-    outputs: list[str]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.EXPORTED})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def problems(self) -> list[Problem]:
-        if self.opset in OPSETS:
+        if self.opset in DYNAMO_OPSETS:
             return []
-        lower = "; capture=trace writes 7 to 23" if 7 <= self.opset < OPSETS.start else ""
+        lower = self.opset in TORCHSCRIPT_OPSETS
+        nearest = min(max(self.opset, DYNAMO_OPSETS.start), DYNAMO_OPSETS.stop - 1)
         return [
             Problem(
                 f"opset is {self.opset}, which the dynamo exporter does not write",
-                allowed=f"{OPSETS.start} to {OPSETS.stop - 1}{lower}",
-                command=f"opset={self.opset} capture=trace"
-                if lower
-                else f"opset={min(max(self.opset, OPSETS.start), OPSETS.stop - 1)}",
+                allowed=f"{DYNAMO_OPSETS.start} to {DYNAMO_OPSETS.stop - 1}"
+                + ("; capture=trace or script writes it" if lower else ""),
+                command=f"opset={self.opset} capture=trace" if lower else f"opset={nearest}",
             )
         ]
 
@@ -52,20 +46,4 @@ class ExportOnnx(Stage):
 
         source = inputs["program"]
         program = source.live if source.live is not None else torch.export.load(source.file)
-        names = tuple({i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in self.inputs.values())
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=self.opset,
-            input_names=list(self.inputs),
-            output_names=self.outputs,
-            dynamic_shapes=names,
-            verbose=False,
-        )
-        assert exported is not None
-        model = exported.model_proto
-        _onnx_file.stamp(model, source.facts)
-        _onnx_file.write(model, folder)
-        _onnx_file.hold_to(model, wanted_opset=self.opset, inputs=self.inputs, outputs=self.outputs)
-        says = f"opset {self.opset}, {len(model.graph.node)} nodes"
-        return Artifact(Kind.ONNX, folder, facts={"opset": self.opset}, notes={"says": says})
+        return _exporters.by_dynamo(program, source, self.opset, folder)

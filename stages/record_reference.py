@@ -1,76 +1,175 @@
-"""Records what the PyTorch model answers, for every later stage to be held to."""
+"""Records what the model answers, for every later stage to be held to, and completes its interface."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError, listed
-from pipeline.stage import Stage
-from stages import _interface, _reference
-from stages._interface import Dim, Input
-from stages._outputs import named
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Stage, World
+from stages import _call, _derived, _fills, _interface, _outputs, _reference
+from stages._fills import Preprocessing
+from stages._interface import Dim, Input, Interface, Output
 from stages._reference import Case
+from stages.runtimes import session
+
+Ask = Callable[[Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
-    """Runs the eager module on seeded inputs at several shapes: the example's, the smallest, an odd and the largest."""
+    """Asks the model on seeded inputs at several shapes: the example's, the smallest, an odd and the largest.
 
-    inputs: dict[str, Input]
+    The model is the eager PyTorch module. Where an ONNX file is all there is, it is that file, run by onnxruntime.
+
+    Args:
+        inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
+        dims: The dynamic dimensions, by name. With derived inputs, those that the model has no use for are left out.
+        outputs: Names in the order of what forward returns; or names with the paths of some; None for all of them,
+            named after their paths.
+        call: How forward is called; None for every input in order. See stages/_call.py.
+        preprocessing: For fills that are photographs.
+        seed: For what is drawn.
+    """
+
+    inputs: Optional[dict[str, Input]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     dims: dict[str, Dim]
-    outputs: list[str]
+    outputs: Any
+    call: Optional[dict[str, Any]]  # noqa: UP045
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
     seed: int
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
-    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        asked = session.modules(Kind.ONNX) if kinds.get("model") is Kind.ONNX else ("torch",)
+        return tuple(sorted({*self.requires, *asked}))
 
     def problems(self) -> list[Problem]:
-        found = _interface.problems(self.inputs, self.dims, self.outputs)
-        return (
-            found
-            if self.seed >= 0
-            else [*found, Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0")]
-        )
+        found = _outputs.problems(self.outputs, list(self.inputs or ()))
+        if self.inputs is not None:
+            found += _interface.problems(self.inputs, self.dims)
+            found += _fills.problems(self.inputs, self.preprocessing)
+            found += _call.problems(self.call, self.inputs)
+        if self.seed < 0:
+            found.append(Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0"))
+        return found
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings, with the content of files and the code of factories in place of their names."""
+        settings = asdict(self)
+        for name, spec in (self.inputs or {}).items():
+            if read := _fills.files({name: spec}):
+                settings["inputs"][name]["fill"] = {"sha256": [_digest(f, name, world) for f in read]}
+            for path in _fills.factories({name: spec}):
+                settings["inputs"][name]["fill"] = {"factory": path, "code": dict(world.code(path))}
+        # A key knows no order of mappings, and here it decides which argument is which.
+        order = {"inputs": list(self.inputs or ()), "outputs": list(self.outputs or ()), "call": json.dumps(self.call)}
+        return {**settings, "order": order}
+
+    def settle(self, world: World) -> RecordReference:
+        self.identity(world)  # raises when a file or a module that a fill names is not there
+        return self
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        module = inputs["module"].live
-        cases = [self._asked(module, label, sizes) for label, sizes in _interface.cases(self.dims).items()]
-        blind = [name for name in self.outputs if _is_blind([c.outputs[name] for c in cases])]
-        if len(blind) == len(self.outputs):
+        model = inputs["model"]
+        known = self._known(model)
+        ask = _runtime(model) if model.kind is Kind.ONNX else _eager(model.live, known.call)
+        sizes = _interface.cases(known.dims)
+        drawn = {n: _fills.draw(known.inputs, s, self.seed, self.preprocessing) for n, s in sizes.items()}
+        answers = {label: _answer(ask, arrays) for label, arrays in drawn.items()}
+        paths = _outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
+        cases = [Case(n, drawn[n], {o: _array(answers[n], o, p) for o, p in paths.items()}) for n in sizes]
+        blind = [name for name in paths if _is_blind([c.outputs[name] for c in cases])]
+        if len(blind) == len(paths):
             raise StageError(
                 f"{listed(blind)}: the model answers the same to every input, so comparing with it proves nothing",
                 allowed="at least one output that depends on the inputs",
                 command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
             )
         _reference.write(folder, cases)
-        says = f"{len(cases)} shapes" + (f"; {listed(blind)} the same for every input" if blind else "")
-        return Artifact(Kind.REFERENCE, folder, notes={"says": says})
-
-    def _asked(self, module: Any, label: str, sizes: Mapping[str, int]) -> Case:
-        import torch
-
-        drawn = _interface.draw(self.inputs, sizes, self.seed)
-        try:
-            with torch.inference_mode():
-                # Copies: a model that writes into its input must not change what is recorded.
-                returned = module(*(torch.from_numpy(v.copy()) for v in drawn.values()))
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as e:
-            raise StageError(self._rejected(drawn, e)) from e
-        answers = named(returned, self.outputs)
-        return Case(label, drawn, {n: v.contiguous().numpy() for n, v in answers.items()})
-
-    def _rejected(self, drawn: Mapping[str, Any], error: Exception) -> Problem:
-        shapes = ", ".join(f"{n} {_interface.says(v.shape)} {v.dtype}" for n, v in drawn.items())
-        return Problem(
-            f"the model rejects {shapes}: {str(error).strip().splitlines()[0]}",
-            allowed="inputs that the model's forward accepts, at every size that dims allows",
-            command="model.inputs.NAME.shape=[…] or model.dims.NAME.min=…, .max=…",
+        interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
+        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
+            f"; {listed(blind)} the same for every input" if blind else ""
         )
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
+
+    def _known(self, model: Artifact) -> Interface:
+        """The interface as far as it is known before the model has answered."""
+        if model.kind is Kind.ONNX:
+            told = Interface.of(model)
+            if self.outputs not in (None, list(told.outputs)):
+                raise ConfigError(
+                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}", command="model.outputs=null"
+                )
+            # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
+            return replace(told, inputs=self.inputs or {n: _fills.default(s) for n, s in told.inputs.items()})
+        if self.inputs is not None:
+            return Interface(self.inputs, self.dims, call=self.call)
+        return _derived.interface(model.live, self.dims, self.call)
+
+
+def _digest(path: Path, name: str, world: World) -> str:
+    try:
+        return world.digest(path)
+    except OSError as e:
+        raise ConfigError(f"inputs.{name}.fill: {path} cannot be read: {e.strerror}", command="an existing file") from e
+
+
+def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
+    import torch
+
+    def ask(arrays: Mapping[str, Any]) -> Any:
+        # Copies: a model that writes into its input must not change what is recorded.
+        args, kwargs = _call.arguments(call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
+        with torch.inference_mode():
+            return module(*args, **kwargs)
+
+    return ask
+
+
+def _runtime(model: Artifact) -> Ask:
+    import torch
+
+    running = session.open_session(model, "float32")
+    return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
+
+
+def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
+    try:
+        return ask(arrays)
+    except Exception as e:  # a model raises anything
+        shapes = ", ".join(f"{n} {_interface.says(v.shape)} {v.dtype}" for n, v in arrays.items())
+        first = (str(e).strip().splitlines() or ["no message"])[0]
+        raise StageError(
+            f"the model rejects {shapes}: {type(e).__name__}: {first}",
+            allowed="inputs that the model's forward accepts, at every size that dims allows",
+            command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…, or model.call",
+        ) from e
+
+
+def _array(returned: Any, name: str, path: _outputs.Path) -> Any:
+    try:
+        return _outputs.at(returned, path).contiguous().numpy()
+    except (LookupError, AttributeError) as e:
+        raise StageError(f"outputs: '{name}' is returned at some sizes of the inputs and not at others") from e
+    except TypeError as e:
+        raise StageError(
+            f"outputs: '{name}' has a type that no target shares: {str(e).splitlines()[0]}",
+            allowed="float32, float64, float16, integers, bool",
+            command="a model that computes in one of these; precision= lowers it later",
+        ) from e
+
+
+def _output(name: str, path: _outputs.Path, cases: Sequence[Case], sizes: Mapping[str, Mapping[str, int]]) -> Output:
+    shapes = {c.label: c.outputs[name].shape for c in cases}
+    return Output(list(path), _interface.output_shape(shapes, sizes), str(cases[0].outputs[name].dtype))
 
 
 def _is_blind(answers: Sequence[Any]) -> bool:

@@ -1,0 +1,129 @@
+"""The three ways to capture a module, each with its errors in words. Stages write what comes out of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed, DrydockError, StageError, listed
+from stages import _call, _reference
+from stages._interface import Dim, Interface
+
+log = logging.getLogger(__name__)
+
+
+def exported(module: Any, reference: Artifact) -> Any:
+    """A torch.export.ExportedProgram with the interface's dynamic dimensions, each within its min and max.
+
+    Raises:
+        CheckFailed: When the model's code fixes a dimension that was to be dynamic.
+        StageError: When torch.export cannot capture it otherwise.
+    """
+    import torch
+
+    interface = Interface.of(reference)
+    bound = _call.bind(module, interface)
+    dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
+    shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
+    with _slow_attention():
+        try:
+            return torch.export.export(bound, _example(torch, reference), dynamic_shapes=shapes, strict=False)
+        except Exception as e:  # torch.export raises from many modules, some of them private
+            raise _not_exported(e) from e
+
+
+def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
+    """A torch.jit.ScriptModule that does what one call did, and the places where it fixed something, "net.py:27"."""
+    import torch
+
+    bound = _call.bind(module, Interface.of(reference))
+    with _slow_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("default")
+        try:
+            # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
+            made = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
+        except Exception as e:  # a model raises anything
+            raise StageError(
+                f"torch.jit.trace cannot capture the model: {_first_line(e)}",
+                allowed="modules that answer with tensors and call nothing but torch",
+                command="capture=export",
+            ) from e
+    baked = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]  # type: ignore[attr-defined]
+    told: dict[str, str] = {}
+    for w in baked:
+        told.setdefault(f"{Path(w.filename).name}:{w.lineno}", str(w.message).strip().splitlines()[0])
+    for place, message in told.items():
+        log.warning("%s: %s", place, message)
+    return made, list(told)
+
+
+def caution(fixed: list[str]) -> str:
+    """What a person must know of a trace that fixed something; empty when it did not."""
+    return f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
+
+
+def scripted(module: Any, reference: Artifact) -> Any:
+    """A torch.jit.ScriptModule compiled from the model's source, with its branches and loops. Raises StageError."""
+    import torch
+
+    try:
+        return torch.jit.script(_call.bind(module, Interface.of(reference)))
+    except Exception as e:  # the compiler raises anything
+        raise StageError(
+            f"torch.jit.script cannot compile the model: {_first_line(e)}",
+            allowed="the part of Python that TorchScript knows, with types that it can tell",
+            command="capture=export or capture=trace",
+        ) from e
+
+
+def _example(torch: Any, reference: Artifact) -> tuple[Any, ...]:
+    """The first case's inputs. Copies: a model that writes into its input must not change what others read."""
+    case = next(_reference.read(reference))
+    return tuple(torch.from_numpy(v.copy()) for v in case.inputs.values())
+
+
+def _dim(torch: Any, name: str, dim: Dim) -> Any:
+    if dim.multiple == 1:
+        return torch.export.Dim(name, min=dim.min, max=dim.max)
+    return dim.multiple * torch.export.Dim(name, min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+
+
+@contextlib.contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without attention's fast path, one fused operator that no exporter knows."""
+    import torch
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" :~^")]
+    return lines[0] if lines else type(error).__name__
+
+
+def _not_exported(error: Exception) -> DrydockError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if fixed := re.search(r"Constraints violated \(([^)]*)\)", str(error)):
+        # torch lists each broken promise on a line that begins with a dash.
+        reasons = [line.lstrip("- ") for line in lines if line.startswith("-")]
+        return CheckFailed(
+            f"model.dims.{fixed[1].replace(', ', ', model.dims.')} cannot be dynamic: {listed(reasons or lines, 3)}",
+            allowed="dimensions that the model's code does not fix",
+            command="a number in model.inputs.NAME.shape instead of the name, or a narrower range in model.dims",
+        )
+    return StageError(
+        f"torch.export cannot capture the model: {lines[0]}",
+        allowed="control flow and shapes that do not depend on the values of inputs",
+        command="torch.cond or torch.where in the model; capture=trace would fix the branch as the example takes it",
+    )

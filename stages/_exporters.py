@@ -1,0 +1,144 @@
+"""torch's two ONNX exporters, driven from an interface and held to it. Stages choose between them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, StageError
+from stages import _call, _fills, _interface, _native_output, _onnx_file, _reference, _symbolics
+from stages._interface import Interface
+
+# What the exporters of the pinned torch write. Asked for less, the dynamo exporter logs a failed conversion and writes
+# 18 all the same; torch.onnx._constants.ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET has the other's end.
+DYNAMO_OPSETS = range(18, 27)
+TORCHSCRIPT_OPSETS = range(7, 24)
+
+
+def by_dynamo(program: Any, source: Artifact, opset: int, folder: Path) -> Artifact:
+    """torch.onnx.export(dynamo=True) of an ExportedProgram; folds constants and batch norms as it goes.
+
+    Raises:
+        StageError: When an operator has no translation.
+        CheckFailed: When the graph's dimensions are not those of the interface.
+    """
+    import torch
+
+    interface = Interface.of(source)
+    exported = torch.onnx.export(
+        program,
+        dynamo=True,
+        opset_version=opset,
+        input_names=list(interface.inputs),
+        output_names=list(interface.outputs),
+        dynamic_shapes=tuple(spec.axes for spec in interface.inputs.values()),
+        verbose=False,
+    )
+    assert exported is not None
+    return _finished(exported.model_proto, source, opset, folder)
+
+
+def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: int, folder: Path) -> Artifact:
+    """torch.onnx.export(dynamo=False) of a ScriptModule: the only way to opsets below 18.
+
+    Args:
+        traced: Read from its file. The exporter inlines a live one, and a second export of it would differ.
+        source: Whose facts travel on.
+        reference: Gives the example.
+        opset: One of TORCHSCRIPT_OPSETS.
+        folder: For the result.
+
+    Raises as by_dynamo does.
+    """
+    import torch
+
+    interface = Interface.of(source)
+    _hold_capture_to(traced, interface, reference)
+    axes = {n: s.axes for n, s in interface.inputs.items()}
+    axes |= {
+        n: {i: d or f"{n}_dim{i}" for i, d in enumerate(o.shape) if not isinstance(d, int)}
+        for n, o in interface.outputs.items()
+    }
+    path = folder / FILES[Kind.ONNX]
+    example = next(_reference.read(reference)).inputs
+    with _symbolics.registered(opset), _explained(), _native_output.to_log():
+        torch.onnx.export(
+            traced,
+            tuple(torch.from_numpy(v) for v in example.values()),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=list(interface.inputs),
+            output_names=list(interface.outputs),
+            dynamic_axes=axes,
+        )
+    model = _onnx_file.read(path)
+    for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
+        leftover.unlink()
+    return _finished(model, source, opset, folder)
+
+
+def _finished(model: Any, source: Artifact, opset: int, folder: Path) -> Artifact:
+    _onnx_file.stamp(model, source.facts)
+    _onnx_file.unprefix(model, f"{_call.INNER}.")
+    interface = Interface.of(source)
+    _onnx_file.hold_to(model, opset, interface)
+    _onnx_file.write(model, folder)
+    return Artifact(
+        Kind.ONNX,
+        folder,
+        facts={**interface.facts, "opset": opset},
+        notes={"says": f"opset {opset}, {len(model.graph.node)} nodes"},
+    )
+
+
+def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> None:
+    """Changes one dimension at a time and looks at the shapes that come out, to name one that was fixed on the way.
+
+    The exporter would write any name on any axis. Raises CheckFailed.
+    """
+    import torch
+
+    *_, largest = _reference.read(reference)
+    usual = _interface.example_sizes(interface.dims)
+    for dim, spec in interface.dims.items():
+        sizes = {**usual, dim: spec.max if usual[dim] != spec.max else spec.min}
+        given = [
+            torch.from_numpy(_fills.fit(largest.inputs[n], i, i.at(sizes), n)) for n, i in interface.inputs.items()
+        ]
+        try:
+            with torch.inference_mode():
+                returned = traced(*given)
+        except RuntimeError as e:
+            raise CheckFailed(
+                f"model.dims.{dim}: captured at {usual[dim]}, the module cannot be run at {sizes[dim]}: "
+                + str(e).strip().splitlines()[-1],
+                allowed="dimensions that the model's code does not fix while it is captured",
+                command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
+            ) from e
+        for (name, output), tensor in zip(interface.outputs.items(), returned, strict=True):
+            for axis, follows in enumerate(output.shape):
+                if follows == dim and tensor.shape[axis] != sizes[dim]:
+                    raise CheckFailed(
+                        f"model.dims.{dim}: captured at {usual[dim]} and run at {sizes[dim]}, dimension {axis} of "
+                        f"output '{name}' is {tensor.shape[axis]}",
+                        allowed="dimensions that the model's code does not fix while it is captured",
+                        command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
+                    )
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """The exporter's refusal in one line; its exception otherwise comes with the whole graph."""
+    import torch
+
+    try:
+        yield
+    except torch.onnx.errors.OnnxExporterError as e:
+        raise StageError(
+            f"the TorchScript exporter cannot write this model: {str(e).splitlines()[0]}",
+            command="another opset, as it says, or capture=export",
+        ) from e

@@ -1,0 +1,36 @@
+"""Captures the model by compiling its source with TorchScript."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.stage import Stage
+from stages import _captures
+from stages._interface import Interface
+
+
+@dataclass(frozen=True)
+class CaptureScript(Stage):
+    """torch.jit.script: the model's own branches and loops go into the graph, as far as TorchScript knows its Python.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.jit.script.html
+    """
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.TORCHSCRIPT
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        import torch
+
+        scripted = _captures.scripted(inputs["module"].live, inputs["reference"])
+        torch.jit.save(scripted, str(folder / FILES[Kind.TORCHSCRIPT]))
+        facts = {**Interface.of(inputs["reference"]).facts, "capture": "script"}
+        return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": "torch.jit.script"})
