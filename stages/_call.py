@@ -1,7 +1,8 @@
 """How forward is called: from named tensors to its arguments, and from what it returns to a tuple of named tensors.
 
-`call` in a model's YAML has `args` and `kwargs`. A string in them names an input; lists, mappings and plain values stand
-for themselves; {_tuple_: […]} is a tuple and {_value_: text} a string. Without `call`, forward takes every input in order.
+`call` in a model's YAML has `args` and `kwargs`. A string in them names an input; lists, mappings and plain values
+stand for themselves; {_tuple_: […]} is a tuple and {_value_: text} a string. Without `call`, forward takes every input
+in order.
 
     call:
       args: [{_tuple_: [query, key]}]

@@ -40,15 +40,8 @@ def external_files(model: onnx.ModelProto) -> list[str]:
     """The files with weights that a model names, as it names them: relative to its folder, if it means well."""
     from onnx import external_data_helper as external
 
-    tensors = external._get_all_tensors(model)
-    named = (
-        entry.value
-        for t in tensors
-        if external.uses_external_data(t)
-        for entry in t.external_data
-        if entry.key == "location"
-    )
-    return sorted(set(named))
+    tensors = [t for t in external._get_all_tensors(model) if external.uses_external_data(t)]
+    return sorted({entry.value for t in tensors for entry in t.external_data if entry.key == "location"})
 
 
 def opset(model: onnx.ModelProto) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Optional, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import Stage, World
-from stages import _interface, _onnx_file
+from stages import _interface, _onnx_file, _weights
 from stages._interface import Dim, Input, Interface, Output
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class OpenOnnx(Stage):
         import onnx
 
         path = self._path
+        _weights.expect(path, str(self.sha256))
         try:
             model = _onnx_file.read(path)
             onnx.checker.check_model(str(path))
@@ -99,13 +100,11 @@ class OpenOnnx(Stage):
                 allowed="a range for each",
                 command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
             )
-        outputs = {
-            v.name: Output(
-                [v.name], [d if d in self.dims or isinstance(d, int) else None for d in _shape(v)], _dtype(v)
-            )
-            for v in model.graph.output
-        }
+        outputs = {v.name: Output([v.name], self._followed(_shape(v)), _dtype(v)) for v in model.graph.output}
         return Interface(given, self.dims, outputs)
+
+    def _followed(self, shape: list[Any]) -> list[Any]:
+        return [d if d in self.dims or isinstance(d, int) else None for d in shape]
 
     @property
     def _path(self) -> Path:
@@ -115,11 +114,8 @@ class OpenOnnx(Stage):
         try:
             return world.digest(path)
         except OSError as e:
-            raise ConfigError(
-                f"weights={path} cannot be read: {e.strerror}",
-                allowed="an .onnx file",
-                command="model.weights=net.onnx",
-            ) from e
+            wrong = f"weights={path} cannot be read: {e.strerror}"
+            raise ConfigError(wrong, allowed="an .onnx file", command="model.weights=net.onnx") from e
 
     def _beside(self, digest: str, world: World) -> list[str]:
         """The files with weights that the graph names, each inside the graph's own folder.
