@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import re
 import warnings
@@ -17,6 +18,9 @@ from stages._interface import Dim, Interface
 
 log = logging.getLogger(__name__)
 
+# How many times conditions are tried before they count as unproved; ten seconds' worth.
+LARGEST_PROOF = 50_000
+
 
 def exported(module: Any, reference: Artifact) -> Any:
     """A torch.export.ExportedProgram with the interface's dynamic dimensions, each within its min and max.
@@ -28,14 +32,56 @@ def exported(module: Any, reference: Artifact) -> Any:
     import torch
 
     interface = Interface.of(reference)
-    bound = _call.bind(module, interface)
+    bound, example = _call.bind(module, interface), _example(torch, reference)
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
+
     with _slow_attention():
         try:
-            return torch.export.export(bound, _example(torch, reference), dynamic_shapes=shapes, strict=False)
+            return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
         except Exception as e:  # torch.export raises from many modules, some of them private
-            raise _not_exported(e) from e
+            refusal = e
+        if "Constraints violated" in str(refusal):
+            # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. Captured with sizes
+            # that it may restrict as it likes, a program lists its conditions, and each is tried at every size.
+            anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
+            with contextlib.suppress(Exception):
+                program = torch.export.export(bound, example, dynamic_shapes=anything, strict=False)
+                if _holds_at_every_size(program, interface):
+                    return program
+        raise _not_exported(refusal) from refusal
+
+
+def _holds_at_every_size(program: Any, interface: Interface) -> bool:
+    """Whether no dynamic dimension was fixed and every condition that a program was captured under always holds."""
+    shapes = {n.name: n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder"}
+    dims: dict[Any, str] = {}
+    environment = None
+    for name, spec in zip(program.graph_signature.user_inputs, interface.inputs.values(), strict=True):
+        for axis, dim in spec.axes.items():
+            if isinstance(size := shapes[name][axis], int) or not size.node.expr.is_Symbol:
+                return False
+            dims[size.node.expr] = dim
+            environment = size.node.shape_env
+    tried = 0
+    for condition in {guard.expr for guard in environment.guards} if environment is not None else ():
+        symbols = sorted(condition.free_symbols, key=str)
+        if not dims.keys() >= set(symbols):
+            return False
+        names = sorted({dims[s] for s in symbols})
+        # torch.export takes 1 for a size like any other, as it does with sizes of its own solver: the check runs it.
+        for sizes in itertools.product(*([n for n in interface.dims[d].sizes if n > 1] for d in names)):
+            at = dict(zip(names, sizes, strict=True))
+            tried += 1
+            if tried > LARGEST_PROOF or not condition.xreplace({s: _integer(at[dims[s]]) for s in symbols}):
+                return False
+    return True
+
+
+def _integer(value: int) -> Any:
+    import sympy
+
+    return sympy.Integer(value)
 
 
 def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:

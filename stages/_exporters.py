@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
 from stages import _call, _fills, _interface, _native_output, _onnx_file, _reference, _symbolics
 from stages._interface import Interface
+
+log = logging.getLogger(__name__)
 
 # What the exporters of the pinned torch write. Asked for less, the dynamo exporter logs a failed conversion and writes
 # 18 all the same; torch.onnx._constants.ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET has the other's end.
@@ -26,19 +30,30 @@ def by_dynamo(program: Any, source: Artifact, opset: int, folder: Path) -> Artif
         CheckFailed: When the graph's dimensions are not those of the interface.
     """
     import torch
+    from onnx_ir.passes import PassError
 
     interface = Interface.of(source)
-    exported = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=opset,
-        input_names=list(interface.inputs),
-        output_names=list(interface.outputs),
-        dynamic_shapes=tuple(spec.axes for spec in interface.inputs.values()),
-        verbose=False,
-    )
-    assert exported is not None
-    return _finished(exported.model_proto, source, opset, folder)
+
+    def export(*, optimize: bool) -> Any:
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(interface.inputs),
+            output_names=list(interface.outputs),
+            dynamic_shapes=tuple(spec.axes for spec in interface.inputs.values()),
+            optimize=optimize,
+            verbose=False,
+        )
+        assert exported is not None
+        return exported.model_proto
+
+    try:
+        return _finished(export(optimize=True), source, opset, folder)
+    except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
+        log.info("torch's optimizer for ONNX failed with %s: the graph goes on as it was translated", type(e).__name__)
+    made = _finished(export(optimize=False), source, opset, folder)
+    return replace(made, notes={"says": f"{made.notes['says']}, not optimized: torch's optimizer failed on it"})
 
 
 def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: int, folder: Path) -> Artifact:
