@@ -159,8 +159,6 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Probl
 
 
 def _input_problems(name: str, spec: Input, dims: Mapping[str, Dim]) -> Iterator[Problem]:
-    if not is_name(name):
-        yield Problem(f"inputs names '{name}'", allowed="letters, digits and underscores, and no word of Python's")
     for dim in spec.shape:
         if isinstance(dim, str) and dim not in dims:
             yield Problem(

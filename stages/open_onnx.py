@@ -51,8 +51,9 @@ class OpenOnnx(Stage):
                 f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
                 command=f"model.sha256={digest} if the new content is meant",
             )
-        self._beside(digest, world)
-        return replace(self, weights=str(path.absolute()), sha256=digest)
+        settled = replace(self, weights=str(path.absolute()), sha256=digest)
+        settled.identity(world)  # raises when a file with weights is missing or lies elsewhere
+        return settled
 
     def identity(self, world: World) -> Mapping[str, Any]:
         external = {f: self._digest(self._path.parent / f, world) for f in self._beside(str(self.sha256), world)}

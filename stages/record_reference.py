@@ -111,6 +111,8 @@ class RecordReference(Stage):
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
             return replace(told, inputs=self.inputs or {n: _fills.default(s) for n, s in told.inputs.items()})
         if self.inputs is not None:
+            if wrong := [name for name in self.inputs if not _interface.is_name(name)]:
+                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
             return Interface(self.inputs, self.dims, call=self.call)
         return _derived.interface(model.live, self.dims, self.call)
 

@@ -23,6 +23,14 @@ from pipeline.world import ThisMachine
 from stages import _onnx_file
 from stages._compare import Tolerance
 from stages._interface import Dim, Input
+from stages.capture_export import CaptureExport
+from stages.capture_script import CaptureScript
+from stages.capture_trace import CaptureTrace
+from stages.check import Check
+from stages.export_auto import ExportAuto
+from stages.export_onnx import ExportOnnx
+from stages.export_torchscript import ExportTorchscript
+from stages.record_reference import RecordReference
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -83,6 +91,54 @@ def tolerance(precision: str) -> Tolerance:
 def module(net: nn.Module) -> Artifact:
     """A module as `set_eval` hands it on."""
     return Artifact(Kind.MODULE, live=net.eval().requires_grad_(False))
+
+
+def record(
+    net: nn.Module | Artifact,
+    folder: Path,
+    *,
+    inputs: Mapping[str, Input] | None = IMAGE,
+    dims: Mapping[str, Dim] = BATCH,
+    outputs: Any = None,
+    call: Any = None,
+    seed: int = 0,
+) -> Artifact:
+    """The reference of a module, or of an artifact that stands for one."""
+    asked = net if isinstance(net, Artifact) else module(net)
+    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, seed)
+    return run_stage(stage, asked, folder)
+
+
+def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any) -> Artifact:
+    """A module captured by export, trace or script, with its reference in `folder`/reference."""
+    stage = {"export": CaptureExport, "trace": CaptureTrace, "script": CaptureScript}[how]()
+    reference = record(net, folder / "reference", **interface)
+    given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
+    return run_stage(stage, given, folder / how)
+
+
+def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18, **interface: Any) -> Artifact:
+    """The ONNX graph of a module by way of a capture, or by auto, with its reference in `folder`/reference."""
+    if how == "auto":
+        reference = record(net, folder / "reference", **interface)
+        given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
+        return run_stage(ExportAuto(opset), given, folder / "graph")
+    program = capture(how, net, folder, **interface)
+    if how == "export":
+        return run_stage(ExportOnnx(opset), program, folder / "graph")
+    given = {"program": program, "reference": reference_in(folder)}
+    return run_stage(ExportTorchscript(opset), given, folder / "graph")
+
+
+def reference_in(folder: Path) -> Artifact:
+    """The reference that `capture` and `export` recorded on their way."""
+    return Artifact(Kind.REFERENCE, folder / "reference")
+
+
+def agrees(graph: Artifact, folder: Path) -> None:
+    """Checks a graph with the tolerances that ship, against the reference that was recorded in `folder`."""
+    check = Check("float32", tolerance("fp32"))
+    run_stage(check, {"artifact": graph, "reference": reference_in(folder)}, folder / "check")
 
 
 def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], Any]) -> Artifact:

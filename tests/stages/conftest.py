@@ -31,26 +31,26 @@ def tiny(house: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def reference(tiny: Artifact, house: Path) -> Artifact:
-    return run_stage(RecordReference(IMAGE, BATCH, ["logits"], 0), tiny, house / "reference")
+    return run_stage(RecordReference(IMAGE, BATCH, ["logits"], None, None, 0), tiny, house / "reference")
 
 
 @pytest.fixture(scope="session")
-def program(tiny: Artifact, house: Path) -> Artifact:
-    return run_stage(CaptureExport(IMAGE, BATCH, 0), tiny, house / "program")
+def program(tiny: Artifact, reference: Artifact, house: Path) -> Artifact:
+    return run_stage(CaptureExport(), {"module": tiny, "reference": reference}, house / "program")
 
 
 @pytest.fixture(scope="session")
-def traced(tiny: Artifact, house: Path) -> Artifact:
-    return run_stage(CaptureTrace(IMAGE, BATCH, 0), tiny, house / "traced")
+def traced(tiny: Artifact, reference: Artifact, house: Path) -> Artifact:
+    return run_stage(CaptureTrace(), {"module": tiny, "reference": reference}, house / "traced")
 
 
 @pytest.fixture(scope="session")
 def graph(program: Artifact, house: Path) -> Artifact:
     """The dynamo exporter's ONNX graph."""
-    return run_stage(ExportOnnx(18, IMAGE, BATCH, ["logits"]), program, house / "graph")
+    return run_stage(ExportOnnx(18), program, house / "graph")
 
 
 @pytest.fixture(scope="session")
 def ir(graph: Artifact, house: Path) -> Artifact:
     backend("openvino")
-    return run_stage(CompileOpenvino(IMAGE, BATCH, ["logits"], "float32"), graph, house / "ir")
+    return run_stage(CompileOpenvino("float32"), graph, house / "ir")

@@ -7,9 +7,7 @@ import logging
 import pytest
 import torch
 from harness import (
-    BATCH,
     BATCH_SEQ,
-    IMAGE,
     TOKENS,
     VECTOR,
     Attention,
@@ -17,18 +15,16 @@ from harness import (
     FrozenBatch,
     TwoOutputs,
     ValueBranch,
+    capture,
     module,
     run_stage,
 )
 
+from pipeline.errors import StageError
 from stages._interface import Dim
 from stages.capture_trace import CaptureTrace
 
-TRACE_LOG = "stages.capture_trace"
-
-
-def capture(net, folder, inputs=IMAGE, dims=BATCH):
-    return run_stage(CaptureTrace(inputs, dims, 0), module(net), folder)
+TRACE_LOG = "stages._captures"
 
 
 def reloaded(made):
@@ -38,22 +34,22 @@ def reloaded(made):
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
 def test_the_saved_trace_answers_as_the_model_at_every_size(tiny, traced, batch):
     images = torch.rand(batch, 3, 32, 32)
-    answer = torch.jit.load(traced.file)(images)
+    (answer,) = torch.jit.load(traced.file)(images)
     torch.testing.assert_close(answer, tiny.live(images), rtol=1e-5, atol=1e-6)  # same kernels, perhaps fused
 
 
 def test_all_outputs_are_captured(tmp_path):
-    made = capture(TwoOutputs(), tmp_path / "out")
+    made = capture("trace", TwoOutputs(), tmp_path)
     assert [tuple(v.shape) for v in reloaded(made)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
 
 
 def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
-    made = capture(TwoOutputs(), tmp_path / "out", dims={"batch": Dim(1, 1, 8)})
+    made = capture("trace", TwoOutputs(), tmp_path, dims={"batch": Dim(1, 1, 8)})
     assert reloaded(made)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
 
 
 def test_attention_is_traced_without_its_fast_path(tmp_path):
-    made = capture(Attention(), tmp_path / "out", TOKENS, BATCH_SEQ)
+    made = capture("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
     assert "_transformer_encoder_layer_fwd" not in str(reloaded(made).inlined_graph)
     assert "scaled_dot_product_attention" in str(reloaded(made).inlined_graph)
 
@@ -69,22 +65,44 @@ def test_the_fast_path_is_put_back_as_it_was(tmp_path, fast):
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(fast)
     try:
-        capture(Attention(), tmp_path / "out", TOKENS, BATCH_SEQ)
+        capture("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
         assert torch.backends.mha.get_fastpath_enabled() is fast
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+class Untraceable(FixedBatch):
+    """Answers only while nobody records."""
+
+    def forward(self, x):
+        if torch.jit.is_tracing():
+            raise ValueError("not while tracing")
+        return self.head(x)
+
+
 def test_the_fast_path_is_put_back_when_tracing_fails(tmp_path):
-    with pytest.raises(RuntimeError, match="shape"):
-        capture(FixedBatch(), tmp_path / "out", VECTOR, {"batch": Dim(3, 3, 8)})
+    with pytest.raises(StageError, match=r"torch\.jit\.trace cannot capture the model: not while tracing"):
+        capture("trace", Untraceable(), tmp_path, inputs=VECTOR)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class BranchesTwice(ValueBranch):
+    """Meets the same line again."""
+
+    def forward(self, x):
+        return super().forward(super().forward(x))
+
+
+def test_each_line_is_told_once(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, TRACE_LOG):
+        capture("trace", BranchesTwice(), tmp_path, inputs=VECTOR)
+    assert len(caplog.records) == 1
 
 
 @pytest.mark.parametrize("net", [ValueBranch, FrozenBatch])
 def test_what_the_tracer_fixes_is_told_with_its_place(tmp_path, caplog, net):
     with caplog.at_level(logging.WARNING, TRACE_LOG):
-        made = capture(net(), tmp_path / "out", VECTOR)
+        made = capture("trace", net(), tmp_path, inputs=VECTOR)
     (record,) = caplog.records
     assert "harness.py" in record.getMessage()
     assert "might cause the trace to be incorrect" in record.getMessage()
@@ -93,11 +111,12 @@ def test_what_the_tracer_fixes_is_told_with_its_place(tmp_path, caplog, net):
 
 def test_a_model_without_branches_is_traced_without_a_word(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, TRACE_LOG):
-        made = capture(TwoOutputs(), tmp_path / "out")
+        made = capture("trace", TwoOutputs(), tmp_path)
     assert (caplog.records, made.notes["caution"]) == ([], "")
 
 
-def test_two_traces_are_the_same_code(tiny, tmp_path):
-    first, again = (reloaded(run_stage(CaptureTrace(IMAGE, BATCH, 0), tiny, tmp_path / d)) for d in "ab")
+def test_two_traces_are_the_same_code(tiny, reference, tmp_path):
+    given = {"module": tiny, "reference": reference}
+    first, again = (reloaded(run_stage(CaptureTrace(), given, tmp_path / d)) for d in "ab")
     # Not the same file: TorchScript numbers the classes that it has met in a process.
     assert first.code == again.code

@@ -1,39 +1,41 @@
-"""stages/_interface.py: what a model's YAML may say of its inputs, and what examples are drawn from it."""
+"""stages/_interface.py: what a model's YAML may say of its inputs, and what travels on."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
 
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import StageError
 from stages import _interface
-from stages._interface import DTYPES, FILLS, Dim, Input
+from stages._interface import Dim, Input, Interface, Output
 
 BATCH = Dim(1, 2, 8)
 
 
 def test_a_sound_interface_has_no_problems():
     inputs = {"image": Input(["batch", 3, "side", "side"]), "mask": Input(["batch"], dtype="bool", fill="ones")}
-    assert _interface.problems(inputs, {"batch": BATCH, "side": Dim(32, 64, 96)}, ["logits"]) == []
+    assert _interface.problems(inputs, {"batch": BATCH, "side": Dim(32, 64, 96, 32)}) == []
 
 
 @pytest.mark.parametrize(
-    ("inputs", "dims", "outputs", "place"),
+    ("inputs", "dims", "place"),
     [
-        ({}, {}, ["y"], "inputs is empty"),
-        ({"x": Input([2])}, {}, [], "outputs is empty"),
-        ({"x": Input([2])}, {}, ["x"], "both name 'x'"),
-        ({"x": Input(["bach"])}, {"batch": BATCH}, ["y"], "names 'bach', which is no dimension of dims, did you mean"),
-        ({"x": Input([2])}, {"batch": BATCH}, ["y"], "dims.batch is in no input's shape"),
-        ({"x": Input([0])}, {}, ["y"], "inputs.x.shape holds 0"),
-        ({"x": Input([-1])}, {}, ["y"], "inputs.x.shape holds -1"),
-        ({"x": Input([True])}, {}, ["y"], "inputs.x.shape holds True"),
-        ({"x": Input([2.5])}, {}, ["y"], "inputs.x.shape holds 2.5"),
-        ({"x": Input([2], dtype="float23")}, {}, ["y"], "inputs.x.dtype is float23, did you mean 'float32'?"),
-        ({"x": Input([2], fill="uniforn")}, {}, ["y"], "inputs.x.fill is uniforn, did you mean 'uniform'?"),
+        ({}, {}, "inputs is empty"),
+        ({"x": Input(["bach"])}, {"batch": BATCH}, "names 'bach', which is no dimension of dims, did you mean"),
+        ({"x": Input([2])}, {"batch": BATCH}, "dims.batch is in no input's shape"),
+        ({"x": Input([0])}, {}, "inputs.x.shape holds 0"),
+        ({"x": Input([-1])}, {}, "inputs.x.shape holds -1"),
+        ({"x": Input([True])}, {}, "inputs.x.shape holds True"),
+        ({"x": Input([2.5])}, {}, "inputs.x.shape holds 2.5"),
+        ({"x": Input([2], dtype="float23")}, {}, "inputs.x.dtype is float23, did you mean 'float32'?"),
+        ({"x": Input(["side"])}, {"side": Dim(32, 50, 96, 32)}, "of multiple 32"),
+        ({"x": Input(["batch size"])}, {"batch size": BATCH}, "dims names 'batch size'"),
     ],
 )
-def test_each_problem_names_its_place(inputs, dims, outputs, place):
-    found = [p.what for p in _interface.problems(inputs, dims, outputs)]
+def test_each_problem_names_its_place(inputs, dims, place):
+    found = [p.what for p in _interface.problems(inputs, dims)]
     assert any(place in what for what in found), found
 
 
@@ -43,23 +45,18 @@ def test_each_problem_names_its_place(inputs, dims, outputs, place):
     ids=lambda d: f"{d.min}-{d.opt}-{d.max}",
 )
 def test_bounds_that_no_exporter_could_use_are_refused(dim):
-    found = _interface.problems({"x": Input(["batch", 3])}, {"batch": dim}, ["y"])
+    found = _interface.problems({"x": Input(["batch", 3])}, {"batch": dim})
     assert [p.what for p in found] == [f"dims.batch is min {dim.min}, opt {dim.opt}, max {dim.max}"]
 
 
-def test_a_name_that_torch_export_cannot_take_is_refused():
-    assert _interface.problems({"x": Input(["batch size"])}, {"batch size": BATCH}, ["y"]) != []
-
-
 def test_every_problem_is_told_at_once():
-    found = _interface.problems({"x": Input(["n", 0], dtype="f", fill="g")}, {"batch": BATCH}, [])
-    assert len(found) == 6
+    assert len(_interface.problems({"x": Input(["n", 0], dtype="f")}, {"batch": BATCH})) == 4
 
 
-@pytest.mark.parametrize("dim", [Dim(1, 1, 2), Dim(1, 2, 8), Dim(1, 1, 64), Dim(3, 5, 9)])
+@pytest.mark.parametrize("dim", [Dim(1, 1, 2), Dim(1, 2, 8), Dim(1, 1, 64), Dim(3, 5, 9), Dim(32, 32, 96, 32)])
 def test_the_example_size_is_within_bounds_and_never_one(dim):
     assert dim.example >= 2
-    assert dim.min <= dim.example <= dim.max
+    assert dim.example in dim.sizes
 
 
 @pytest.mark.parametrize(
@@ -70,6 +67,7 @@ def test_the_example_size_is_within_bounds_and_never_one(dim):
         (Dim(1, 1, 2), {"example": 2, "min": 1}),
         (Dim(2, 2, 3), {"example": 2, "odd": 3}),
         (Dim(4, 4, 6), {"example": 4, "odd": 5, "max": 6}),
+        (Dim(32, 64, 256, 32), {"example": 64, "min": 32, "odd": 96, "max": 256}),
     ],
     ids=lambda v: f"{v.min}-{v.opt}-{v.max}" if isinstance(v, Dim) else "",
 )
@@ -87,35 +85,49 @@ def test_every_dimension_differs_from_the_example_in_some_case():
     assert all(any(c[name] != cases["example"][name] for c in cases.values()) for name in dims)
 
 
-def test_the_same_seed_draws_the_same_values_and_another_does_not():
-    inputs, sizes = {"x": Input(["batch", 3])}, {"batch": 2}
-    first, again, other = (_interface.draw(inputs, sizes, seed)["x"] for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, again)
-    assert (first != other).all()
+def test_dimensions_of_one_range_differ_in_the_odd_case():
+    sizes = _interface.cases({"height": Dim(2, 4, 16), "width": Dim(2, 4, 16)})["odd"]
+    assert sizes == {"height": 3, "width": 5}
 
 
-def test_another_input_changes_no_values_of_the_first():
-    alone = _interface.draw({"x": Input([4])}, {}, 0)["x"]
-    beside = _interface.draw({"w": Input([4]), "x": Input([4])}, {}, 0)
-    np.testing.assert_array_equal(beside["x"], alone)
-    assert (beside["w"] != beside["x"]).all()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fill", FILLS)
-def test_values_have_the_shape_and_type_that_were_asked_for(dtype, fill):
-    drawn = _interface.draw({"x": Input(["batch", 5], dtype=dtype, fill=fill)}, {"batch": 3}, 0)["x"]
-    assert (drawn.shape, drawn.dtype) == ((3, 5), np.dtype(dtype))
+SIZES = {"example": {"h": 4, "w": 4}, "odd": {"h": 3, "w": 5}}
 
 
 @pytest.mark.parametrize(
-    ("fill", "low", "high"), [("uniform", 0.0, 1.0), ("normal", -6.0, 6.0), ("ones", 1.0, 1.0), ("zeros", 0.0, 0.0)]
+    ("example", "odd", "follows"),
+    [
+        ((4, 4), (3, 5), ["h", "w"]),
+        ((4, 4), (5, 3), ["w", "h"]),
+        ((7, 4), (7, 3), [7, "h"]),
+        ((16, 2), (15, 2), [None, 2]),
+    ],
 )
-def test_values_lie_where_their_fill_says(fill, low, high):
-    drawn = _interface.draw({"x": Input([1000], fill=fill)}, {}, 0)["x"]
-    assert low <= drawn.min() <= drawn.max() <= high
-    assert (drawn.std() > 0.2) == (fill in ("uniform", "normal"))  # 0.29 for uniform, 1 for normal
-    assert (drawn.min() < 0) == (fill == "normal")
+def test_an_outputs_dimensions_are_named_by_what_they_follow(example, odd, follows):
+    assert _interface.output_shape({"example": example, "odd": odd}, SIZES) == follows
+
+
+def test_an_output_whose_rank_depends_on_sizes_is_refused():
+    with pytest.raises(StageError, match="an output has 1, 2 dimensions"):
+        _interface.output_shape({"example": (4,), "odd": (3, 1)}, SIZES)
+
+
+def test_an_interface_survives_its_way_through_sorted_json():
+    interface = Interface(
+        {"z": Input(["batch", 3]), "a": Input(["batch"], "int64")},
+        {"batch": BATCH},
+        {"y": Output(["out", 0], ["batch"], "float32"), "b": Output([], [None], "bool")},
+        {"args": [{"z": "z", "a": "a"}]},
+    )
+    facts = json.loads(json.dumps(interface.facts, sort_keys=True))
+    found = Interface.of(Artifact(Kind.ONNX, facts=facts))
+    assert found == interface
+    assert (list(found.inputs), list(found.outputs)) == (["z", "a"], ["y", "b"])
+    assert list(found.call["args"][0]) == ["z", "a"]
+
+
+def test_an_artifact_without_an_interface_says_what_is_missing():
+    with pytest.raises(StageError, match="this onnx came without its interface"):
+        Interface.of(Artifact(Kind.ONNX))
 
 
 def test_shapes_read_as_people_write_them():

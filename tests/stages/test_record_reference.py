@@ -17,19 +17,19 @@ from harness import (
     TwoOutputs,
     WritesIntoItsInput,
     contents,
-    module,
-    run_stage,
+    record,
+    world,
 )
 from torch import nn
 
-from pipeline.errors import StageError
+from pipeline.errors import ConfigError, StageError
 from stages import _reference
-from stages._interface import Input
+from stages._interface import Dim, Input, Interface
 from stages.record_reference import RecordReference
 
 
-def record(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",), seed=0):
-    return run_stage(RecordReference(inputs, dims, list(outputs), seed), module(net), folder)
+def stage(inputs=IMAGE, *, dims=BATCH, outputs=None, call=None, seed=0):
+    return RecordReference(inputs, dims, outputs, call, None, seed)
 
 
 class Returns(nn.Module):
@@ -58,7 +58,7 @@ def test_answers_are_the_eager_modules_own(reference, tiny):
 def test_every_dynamic_dimension_is_varied(tmp_path):
     made = record(Attention(), tmp_path / "out", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
     shapes = {c.label: c.outputs["encoded"].shape for c in _reference.read(made)}
-    assert shapes == {"example": (2, 4, 8), "min": (1, 2, 8), "odd": (3, 3, 8), "max": (8, 16, 8)}
+    assert shapes == {"example": (2, 4, 8), "min": (1, 2, 8), "odd": (3, 5, 8), "max": (8, 16, 8)}
 
 
 def test_outputs_get_their_names_in_order(tmp_path):
@@ -73,23 +73,23 @@ def test_inputs_are_given_in_the_order_of_the_yaml(tmp_path):
             return b - a
 
     inputs = {"b": Input(["batch", 4]), "a": Input(["batch", 4])}
-    case = next(_reference.read(record(Minus(), tmp_path / "out", inputs=inputs)))
+    case = next(_reference.read(record(Minus(), tmp_path / "out", inputs=inputs, outputs=["logits"])))
     np.testing.assert_array_equal(case.outputs["logits"], case.inputs["b"] - case.inputs["a"])
 
 
 def test_two_recordings_are_the_same_bytes(tiny, reference, tmp_path):
-    again = run_stage(RecordReference(IMAGE, BATCH, ["logits"], 0), tiny, tmp_path / "again")
+    again = record(tiny, tmp_path / "again", outputs=["logits"])
     assert contents(again.folder) == contents(reference.folder)
 
 
 def test_another_seed_asks_something_else(tiny, reference, tmp_path):
-    other = run_stage(RecordReference(IMAGE, BATCH, ["logits"], 1), tiny, tmp_path / "other")
+    other = record(tiny, tmp_path / "other", outputs=["logits"], seed=1)
     assert contents(other.folder) != contents(reference.folder)
 
 
 def test_a_model_that_writes_into_its_input_is_recorded_with_what_it_was_given(tmp_path):
     net = WritesIntoItsInput()
-    case = next(_reference.read(record(net, tmp_path / "out", inputs=VECTOR)))
+    case = next(_reference.read(record(net, tmp_path / "out", inputs=VECTOR, outputs=["logits"])))
     answer = net(torch.from_numpy(case.inputs["input"].copy())).detach()
     np.testing.assert_array_equal(case.outputs["logits"], answer.numpy())
 
@@ -104,36 +104,136 @@ def test_a_wrong_number_of_channels_is_named(tmp_path):
         record(TinyConv(), tmp_path / "out", inputs={"input": Input(["batch", 4, 32, 32])})
 
 
+def test_outputs_of_every_form_are_recorded_under_names_made_of_their_paths(tmp_path):
+    net = Returns(lambda x: {"out": x.mean((2, 3)), "maps": [x, None]})
+    made = record(net, tmp_path / "out")
+    assert {n: o.shape for n, o in Interface.of(made).outputs.items()} == {
+        "out": ["batch", 3],
+        "maps_0": ["batch", 3, 32, 32],
+    }
+
+
+def test_a_dimension_that_follows_no_input_one_to_one_is_left_open(tmp_path):
+    made = record(Returns(lambda x: x.reshape(-1, 4)), tmp_path / "out")
+    (output,) = Interface.of(made).outputs.values()
+    assert (output.shape, output.dtype) == ([None, 4], "float32")
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda x: {"logits": x}, "the model returns dict"),
-        (lambda x: (x, None), "the model returns NoneType"),
-        (lambda x: (x, [x]), "the model returns list"),
-        (
-            lambda x: (x, x),
-            r"(?s)outputs names 1 \(logits\), the model returns 2.*model.outputs=\[output_0, output_1\]",
-        ),
+        (lambda x: (x, x), r"outputs names 1 \(logits\), the model returns 2"),
+        (lambda x: {"logits": x} if len(x) < 4 else {"scores": x}, "'logits' is returned at some sizes"),
+        (lambda x: x.bfloat16(), "'logits' has a type that no target shares"),
+        (lambda x: x.no_such_method(), "the model rejects input 2x3x32x32 float32: AttributeError"),
     ],
-    ids=["dict", "None", "nested", "two"],
+    ids=["two", "not always", "bfloat16", "broken"],
 )
-def test_outputs_that_the_yaml_does_not_describe_are_refused(tmp_path, make, says):
+def test_outputs_that_cannot_be_recorded_are_refused(tmp_path, make, says):
     with pytest.raises(StageError, match=says):
-        record(Returns(make), tmp_path / "out")
+        record(Returns(make), tmp_path / "out", outputs=["logits"])
 
 
 def test_a_model_that_answers_the_same_to_everything_proves_nothing(tmp_path):
     with pytest.raises(StageError, match="logits: the model answers the same"):
-        record(Returns(lambda x: torch.zeros(x.shape[0], 10)), tmp_path / "out")
+        record(Returns(lambda x: torch.zeros(x.shape[0], 10)), tmp_path / "out", outputs=["logits"])
 
 
 def test_one_output_may_be_the_same_for_every_input(tmp_path):
     net = Returns(lambda x: (x.mean((2, 3)), torch.ones(x.shape[0], 2)))
     made = record(net, tmp_path / "out", outputs=["means", "ones"])
-    assert made.notes["says"] == "4 shapes; ones the same for every input"
+    assert made.notes["says"] == "4 shapes; outputs means, ones; ones the same for every input"
 
 
 def test_nothing_is_left_of_a_refused_recording(tmp_path):
     with pytest.raises(StageError):
         record(FixedBatch(), tmp_path / "out", inputs=VECTOR)
     assert contents(tmp_path / "out") == {}
+
+
+def test_what_it_is_called_with_is_part_of_the_key_in_its_order(tmp_path):
+    there = world(tmp_path)
+    first = stage({"a": Input([2]), "b": Input([2])}, dims={}).identity(there)
+    other = stage({"b": Input([2]), "a": Input([2])}, dims={}).identity(there)
+    assert (first["inputs"], first["order"]) != (other["inputs"], other["order"])
+
+
+def test_a_file_enters_the_key_by_its_content(tmp_path):
+    def identity(name, values):
+        np.save(tmp_path / name, np.asarray(values, np.float32))
+        return stage({"x": Input([2], fill={"file": str(tmp_path / name)})}, dims={}).identity(world(tmp_path))
+
+    first, moved, other = identity("a.npy", [1, 2]), identity("b.npy", [1, 2]), identity("c.npy", [1, 3])
+    assert first == moved != other
+    assert "a.npy" not in str(first)
+
+
+def test_a_file_that_is_not_there_is_found_before_any_work(tmp_path):
+    with pytest.raises(ConfigError, match=r"inputs\.x\.fill: .*gone\.npy cannot be read"):
+        stage({"x": Input([2], fill={"file": str(tmp_path / "gone.npy")})}, dims={}).settle(world(tmp_path))
+
+
+def test_a_factory_enters_the_key_by_its_code(tmp_path):
+    there = stage({"x": Input([2], fill={"factory": "numpy.ones"})}, dims={}).identity(world(tmp_path))
+    assert there["inputs"]["x"]["fill"]["code"] == {"distribution": "numpy", "version": np.__version__}
+
+
+def test_inputs_that_nobody_names_are_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match="inputs is null, and TinyConv does not say what it takes"):
+        record(TinyConv(), tmp_path / "out", inputs=None)
+
+
+SMALL = {"vocab_size": 99, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+TEXT_DIMS = {"batch": Dim(1, 2, 3), "sequence": Dim(2, 4, 8), "decoder_sequence": Dim(2, 3, 5)}
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "inputs"),
+    [
+        (
+            "AutoModelForSequenceClassification",
+            {"model_type": "bert", **SMALL},
+            {name: ["batch", "sequence"] for name in ("input_ids", "attention_mask", "token_type_ids")},
+        ),
+        (
+            "AutoModelForImageClassification",
+            {"model_type": "vit", **SMALL, "image_size": 16, "patch_size": 8},
+            {"pixel_values": ["batch", 3, 16, 16]},
+        ),
+        (
+            "AutoModelForSeq2SeqLM",
+            {
+                "model_type": "t5",
+                "d_model": 16,
+                "d_kv": 8,
+                "d_ff": 16,
+                "num_layers": 1,
+                "num_heads": 2,
+                "vocab_size": 99,
+            },
+            {
+                "input_ids": ["batch", "sequence"],
+                "attention_mask": ["batch", "sequence"],
+                "decoder_input_ids": ["batch", "decoder_sequence"],
+            },
+        ),
+    ],
+    ids=["text", "image", "text to text"],
+)
+def test_a_transformers_model_says_its_own_inputs(tmp_path, task, config, inputs):
+    import transformers
+
+    net = getattr(transformers, task).from_config(transformers.AutoConfig.for_model(**config))
+    made = record(net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call={"kwargs": {"output_attentions": False}})
+    found = Interface.of(made)
+    assert {n: s.shape for n, s in found.inputs.items()} == inputs
+    assert set(found.dims) == {d for shape in inputs.values() for d in shape if isinstance(d, str)}
+    assert found.call["kwargs"]["output_attentions"] is False
+
+
+def test_a_dimension_that_a_transformers_model_needs_is_asked_for(tmp_path):
+    import transformers
+
+    net = transformers.BertModel(transformers.BertConfig(**SMALL))
+    with pytest.raises(ConfigError, match=r"(?s)dims has no sequence, which BertModel needs.*\+model\.dims\.sequence="):
+        record(net, tmp_path / "out", inputs=None, dims=BATCH)

@@ -1,0 +1,83 @@
+"""stages/export_auto.py: the first capture that serves."""
+
+from __future__ import annotations
+
+import pytest
+from harness import VECTOR, TwoOutputs, ValueBranch, agrees, export
+from torch import nn
+
+from pipeline.errors import StageError
+from stages.export_auto import OPSETS, ExportAuto
+
+
+class Unexportable(ValueBranch):
+    """Branches on values, in a way that a tracer follows."""
+
+
+class OnlyScripts(ValueBranch):
+    """Refuses to be recorded."""
+
+    def forward(self, x):
+        import torch
+
+        if not torch.jit.is_scripting() and torch.jit.is_tracing():
+            raise ValueError("not while tracing")
+        return self.head(x) if x.sum() > 0 else -self.head(x)
+
+
+def test_export_is_tried_first(tmp_path):
+    made = export("auto", TwoOutputs(), tmp_path)
+    assert (made.facts["capture"], made.facts["opset"]) == ("export", 18)
+    assert made.notes["says"].startswith("by export: opset 18")
+    agrees(made, tmp_path)
+
+
+def test_what_export_cannot_capture_is_traced_and_the_notes_say_why(tmp_path):
+    made = export("auto", ValueBranch(), tmp_path, inputs=VECTOR)
+    assert made.facts["capture"] == "trace"
+    assert "; not export: torch.export cannot capture the model" in made.notes["says"]
+    assert "fixed as the example took them" in made.notes["caution"]
+    agrees(made, tmp_path)
+
+
+@pytest.mark.parametrize("opset", [9, 17])
+def test_captures_whose_exporter_does_not_write_the_opset_are_not_tried(tmp_path, opset):
+    made = export("auto", TwoOutputs(), tmp_path, opset=opset)
+    assert (made.facts["capture"], made.facts["opset"]) == ("trace", opset)
+    assert "not export" not in made.notes["says"]
+
+
+def test_nothing_but_the_graph_is_left_in_the_folder(tmp_path):
+    made = export("auto", ValueBranch(), tmp_path, inputs=VECTOR)
+    assert [p.name for p in made.folder.iterdir()] == ["model.onnx"]
+
+
+class Hopeless(nn.Module):
+    """numpy in the middle."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x, **anything):
+        import torch
+
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            raise ValueError("not while anybody looks")
+        return self.head(x)
+
+
+def test_when_none_serves_each_says_why(tmp_path):
+    with pytest.raises(StageError) as told:
+        export("auto", Hopeless(), tmp_path, inputs=VECTOR)
+    assert [p.what.partition(":")[0] for p in told.value.problems] == [
+        "capture=export",
+        "capture=trace",
+        "capture=script",
+    ]
+
+
+@pytest.mark.parametrize("opset", [OPSETS.start - 1, OPSETS.stop])
+def test_an_opset_that_no_exporter_writes_is_a_problem(opset):
+    (problem,) = ExportAuto(opset).problems()
+    assert problem.what == f"opset is {opset}, which no exporter writes"
