@@ -47,9 +47,7 @@ def test_attention_is_captured_for_every_length(tmp_path):
     net = Attention()
     made = capture("export", net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
     tokens = torch.randn(3, 7, 8)
-    torch.testing.assert_close(
-        reloaded(made)(tokens)[0], net(tokens), rtol=1e-4, atol=1e-5
-    )  # fused kernel against plain
+    torch.testing.assert_close(reloaded(made)(tokens)[0], net(tokens), rtol=1e-4, atol=1e-5)  # fused and plain
 
 
 def test_all_outputs_are_captured(tmp_path):

@@ -10,10 +10,6 @@ from pipeline.errors import StageError
 from stages.export_auto import OPSETS, ExportAuto
 
 
-class Unexportable(ValueBranch):
-    """Branches on values, in a way that a tracer follows."""
-
-
 class OnlyScripts(ValueBranch):
     """Refuses to be recorded."""
 
@@ -53,7 +49,7 @@ def test_nothing_but_the_graph_is_left_in_the_folder(tmp_path):
 
 
 class Hopeless(nn.Module):
-    """numpy in the middle."""
+    """Refuses whoever records it."""
 
     def __init__(self):
         super().__init__()

@@ -178,6 +178,12 @@ def test_a_factory_enters_the_key_by_its_code(tmp_path):
     assert there["inputs"]["x"]["fill"]["code"] == {"distribution": "numpy", "version": np.__version__}
 
 
+@pytest.mark.parametrize("name", ["input.1", "lambda", "é"])
+def test_a_name_that_not_every_target_takes_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"inputs names '{name}'"):
+        record(TinyConv(), tmp_path / "out", inputs={name: IMAGE["input"]})
+
+
 def test_inputs_that_nobody_names_are_asked_for(tmp_path):
     with pytest.raises(ConfigError, match="inputs is null, and TinyConv does not say what it takes"):
         record(TinyConv(), tmp_path / "out", inputs=None)
