@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage
-from stages import _onnx_file
+from pipeline.stage import Stage, World
+from stages import _native_output, _onnx_file, _opsets, _translations, _unsupported
 from stages._interface import Dim, Input
 
-# What the exporter of the pinned torch writes. Asked for less it logs a failed conversion and writes 18 all the same.
-OPSETS = range(18, 27)
+OPSETS = _opsets.DYNAMO
 
 
 @dataclass(frozen=True)
 class ExportOnnx(Stage):
     """torch.onnx.export(dynamo=True) on an exported program; folds constants and batch norms as it goes.
+
+    Args:
+        translations: Operator, such as my_ns::my_op, to the dotted path of an onnxscript function that is used for it.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """
@@ -28,42 +31,61 @@ class ExportOnnx(Stage):
     inputs: dict[str, Input]
     dims: dict[str, Dim]
     outputs: list[str]
+    translations: dict[str, str]
+    keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.EXPORTED})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def problems(self) -> list[Problem]:
+        found = _translations.problems(self.translations, overloads=True)
         if self.opset in OPSETS:
-            return []
+            return found
         lower = "; capture=trace writes 7 to 23" if 7 <= self.opset < OPSETS.start else ""
         return [
+            *found,
             Problem(
                 f"opset is {self.opset}, which the dynamo exporter does not write",
                 allowed=f"{OPSETS.start} to {OPSETS.stop - 1}{lower}",
                 command=f"opset={self.opset} capture=trace"
                 if lower
                 else f"opset={min(max(self.opset, OPSETS.start), OPSETS.stop - 1)}",
-            )
+            ),
         ]
+
+    def settle(self, world: World) -> Self:
+        _translations.settle(self.translations, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
         source = inputs["program"]
-        program = source.live if source.live is not None else torch.export.load(source.file)
         names = tuple({i: d for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in self.inputs.values())
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=self.opset,
-            input_names=list(self.inputs),
-            output_names=self.outputs,
-            dynamic_shapes=names,
-            verbose=False,
-        )
+        with _native_output.to_log():
+            program = source.live
+            if program is None:
+                program = _translations.load(lambda: torch.export.load(source.file), source.facts)
+            table = _translations.for_dynamo(self.translations)
+            with _unsupported.by_dynamo(program, self.opset, table):
+                exported = torch.onnx.export(
+                    program,
+                    dynamo=True,
+                    opset_version=self.opset,
+                    input_names=list(self.inputs),
+                    output_names=self.outputs,
+                    dynamic_shapes=names,
+                    custom_translation_table=table,
+                    verbose=False,
+                )
         assert exported is not None
         model = exported.model_proto
+        if not self.keep_source:
+            _onnx_file.strip(model)
         _onnx_file.stamp(model, source.facts)
         _onnx_file.write(model, folder)
         _onnx_file.hold_to(model, wanted_opset=self.opset, inputs=self.inputs, outputs=self.outputs)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, StageError
-from pipeline.stage import Stage
-from stages import _interface, _native_output, _onnx_file, _symbolics
+from pipeline.errors import CheckFailed, Problem
+from pipeline.stage import Stage, World
+from stages import _interface, _native_output, _onnx_file, _opsets, _translations, _unsupported
 from stages._interface import Dim, Input
 from stages._outputs import named
 
-# What the exporter of the pinned torch writes (torch.onnx._constants.ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET).
-OPSETS = range(7, 24)
+OPSETS = _opsets.TORCHSCRIPT
 
 
 @dataclass(frozen=True)
 class ExportTorchscript(Stage):
     """torch.onnx.export(dynamo=False) on a traced module: the only way to opsets below 18.
+
+    Args:
+        translations: Operator, such as my_ns::my_op, to the dotted path of a symbolic function that is used for it.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_torchscript.html
     """
@@ -31,33 +33,49 @@ class ExportTorchscript(Stage):
     dims: dict[str, Dim]
     outputs: list[str]
     seed: int
+    translations: dict[str, str]
+    keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.TORCHSCRIPT})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx")
 
     def problems(self) -> list[Problem]:
+        found = _translations.problems(self.translations, overloads=False)
         if self.opset in OPSETS:
-            return []
+            return found
         higher = "; capture=export writes 18 to 26" if self.opset >= OPSETS.stop else ""
         return [
+            *found,
             Problem(
                 f"opset is {self.opset}, which the TorchScript exporter does not write",
                 allowed=f"{OPSETS.start} to {OPSETS.stop - 1}{higher}",
                 command=f"opset={self.opset} capture=export" if higher else f"opset={OPSETS.start}",
-            )
+            ),
         ]
+
+    def settle(self, world: World) -> Self:
+        _translations.settle(self.translations, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
         source = inputs["program"]
         # Never the live trace: the exporter inlines it, and a second export of it would differ from this one.
-        traced = torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
+        with _native_output.to_log():
+            traced = _translations.load(lambda: torch.jit.load(str(source.file)), source.facts)  # type: ignore[no-untyped-call]
         example = self._arguments(_interface.example_sizes(self.dims))
         path = folder / FILES[Kind.ONNX]
         axes = self._dynamic_axes(traced)
-        with _symbolics.registered(self.opset), _explained(), _native_output.to_log():
+        with (
+            _native_output.to_log(),
+            _translations.for_torchscript(self.translations, self.opset),
+            _unsupported.by_torchscript(traced, self.opset),
+        ):
             torch.onnx.export(
                 traced,
                 example,
@@ -67,10 +85,13 @@ class ExportTorchscript(Stage):
                 input_names=list(self.inputs),
                 output_names=self.outputs,
                 dynamic_axes=axes,
+                verbose=self.keep_source,  # what it prints then is the graph; nodes get their lines of code
             )
         model = _onnx_file.read(path)
         for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
             leftover.unlink()
+        if not self.keep_source:
+            _onnx_file.strip(model)
         _onnx_file.stamp(model, source.facts)
         _onnx_file.write(model, folder)
         _onnx_file.hold_to(model, wanted_opset=self.opset, inputs=self.inputs, outputs=self.outputs)
@@ -110,17 +131,3 @@ class ExportTorchscript(Stage):
 
         with torch.inference_mode():
             return {n: tuple(t.shape) for n, t in named(traced(*self._arguments(sizes)), self.outputs).items()}
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """The exporter's refusal in one line; its exception otherwise comes with the whole graph."""
-    import torch
-
-    try:
-        yield
-    except torch.onnx.errors.OnnxExporterError as e:
-        raise StageError(
-            f"the TorchScript exporter cannot write this model: {str(e).splitlines()[0]}",
-            command="another opset, as it says, or capture=export",
-        ) from e
