@@ -11,7 +11,7 @@ import linecache
 import logging
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
 from pathlib import Path
@@ -68,25 +68,21 @@ def source_of(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def by_dynamo(program: Any, opset: int, translations: Mapping[Any, Callable[..., Any]]) -> Iterator[None]:
+def by_dynamo(opset: int) -> Iterator[None]:
     """Turns what the dynamo exporter raises into a StageError that names operators and lines of the model.
 
     Args:
-        program: The torch.export.ExportedProgram that is exported.
-        opset: What it is exported to.
-        translations: Custom ones, by torch.ops overload.
+        opset: What the block exports to.
     """
     try:
         yield
     except Exception as e:  # ConversionError, and whatever its later passes and a custom translation raise
-        with contextlib.suppress(Exception):  # a second failure must not hide the first
-            program = _decomposed(program, opset, translations)
+        program, registry = _at_hand(e)
         failed = _failed_node(program, e)
         at = [] if failed is None else [Missing(_operator(failed), _place_of(failed))]
-        lacking = _lacking_dynamo(program, opset, translations) or at
+        lacking = _lacking_dynamo(program, registry) or at or _named_by_dynamo(e)
         if lacking and "No ONNX function found" in _told(e):
-            ways = _ways_from_dynamo(program, lacking, opset, translations)
-            raise _report("dynamo", opset, lacking, ways) from e
+            raise _report("dynamo", opset, lacking, _ways_from_dynamo(lacking, opset)) from e
         raise _other("dynamo", opset, [*(f"{m.operator}: {m.place}" for m in at), source_of(e)], e) from e
 
 
@@ -142,43 +138,37 @@ def _other(exporter: str, opset: int, places: Iterable[str], error: BaseExceptio
 # ── the dynamo exporter ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _registry(opset: int, translations: Mapping[Any, Callable[..., Any]]) -> Any:
-    from torch.onnx._internal.exporter import _registration
+def _at_hand(error: BaseException) -> tuple[Any, Any]:
+    """The program that the exporter was translating, decomposed as it is, and its registry; None for what is not found.
 
-    registry = _registration.ONNXRegistry.from_torchlib(opset)
-    for operator, function in translations.items():
-        registry.register_op(operator, function)
-    return registry
-
-
-def _decomposed(program: Any, opset: int, translations: Mapping[Any, Callable[..., Any]]) -> Any:
-    """The program as the exporter translates it, by smaller operators; each knows the one that it comes from."""
-    from torch.onnx._internal.exporter import _core
-
-    return _core._prepare_exported_program_for_export(program, registry=_registry(opset, translations))
+    They are the exporter's own, out of the frame that raised: decomposing again fails for sizes that depend on data.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if "decomposed_program" in frame.f_locals:
+            return frame.f_locals["decomposed_program"], frame.f_locals.get("registry")
+    return None, None
 
 
-def _lacking_dynamo(program: Any, opset: int, translations: Mapping[Any, Callable[..., Any]]) -> list[Missing]:
-    """Every operator of a decomposed program without a translation; none when torch's registry is not as we know it."""
+def _lacking_dynamo(program: Any, registry: Any) -> list[Missing]:
+    """Every operator of a decomposed program without a translation; none when torch is not as we know it."""
     try:
-        return [
-            Missing(_operator(n), _place_of(n)) for n in _without_translation(program, _registry(opset, translations))
-        ]
+        from torch.onnx._internal.exporter import _dispatching
+
+        nodes = [n for n in _calls(program) if not _told_name(n).startswith("onnx::")]
+        return [Missing(_operator(n), _place_of(n)) for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
     except Exception as e:
         log.info("torch's registry of translations cannot be asked", exc_info=e)
         return []
 
 
-def _without_translation(program: Any, registry: Any) -> list[Any]:
-    from torch.onnx._internal.exporter import _dispatching
-
-    nodes = [n for n in _calls(program) if not _told_name(n).startswith("onnx::")]
-    return [n for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
+def _named_by_dynamo(error: BaseException) -> list[Missing]:
+    told = re.search(r"OpOverload\(op='(\w+)\.(\w+)', overload='(\w+)'", _told(error))
+    return [Missing(f"{told[1]}::{told[2]}")] if told else []
 
 
 def _calls(program: Any) -> Iterator[Any]:
     """The calls of operators in a program, those in the branches of a cond or the body of a loop included."""
-    for graph_module in program.graph_module.modules():
+    for graph_module in program.graph_module.modules() if program is not None else ():
         if hasattr(graph_module, "graph"):
             yield from (n for n in graph_module.graph.nodes if n.op == "call_function")
 
@@ -214,19 +204,13 @@ def _failed_node(program: Any, error: BaseException) -> Any:
     return next((n for n in _calls(program) if told and n.name == told[1]), None)
 
 
-def _ways_from_dynamo(
-    program: Any, operators: Sequence[Missing], opset: int, translations: Mapping[Any, Callable[..., Any]]
-) -> list[str]:
-    """The lowest higher opset, and the other capture, where they have all that is lacking."""
-    ways = []
-    for higher in range(opset + 1, _opsets.DYNAMO.stop):
-        with contextlib.suppress(Exception):
-            if not _without_translation(program, _registry(higher, translations)):
-                ways.append(f"opset={higher}")
-                break
-    if found := _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset):
-        ways.append("capture=trace" if found == opset else f"capture=trace opset={found}")
-    return ways
+def _ways_from_dynamo(operators: Iterable[Missing], opset: int) -> list[str]:
+    """The other capture, where its exporter has all that is lacking.
+
+    Not a higher opset: of what the registry of the pinned torch gains with one, lower ones have a decomposition.
+    """
+    found = _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset)
+    return [] if found is None else ["capture=trace" if found == opset else f"capture=trace opset={found}"]
 
 
 # ── the TorchScript exporter ──────────────────────────────────────────────────────────────────────────────────────────
@@ -301,9 +285,11 @@ def _dynamo_knows(names: Iterable[str], opset: int) -> bool:
     import torch
 
     try:
+        from torch.onnx._internal.exporter import _registration
+
         tables = (torch.export.default_decompositions(), torch._decomp.decomposition_table)
         overloads: list[Any] = [o for table in tables for o in table if isinstance(o, torch._ops.OpOverload)]
-        translated = [n for n in _registry(opset, {}).functions if isinstance(n, str)]
+        translated = [n for n in _registration.ONNXRegistry.from_torchlib(opset).functions if isinstance(n, str)]
         known = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
         lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - known]
         composite = "CompositeImplicitAutograd"

@@ -71,7 +71,7 @@ class ExportOnnx(Stage):
             if program is None:
                 program = _translations.load(lambda: torch.export.load(source.file), source.facts)
             table = _translations.for_dynamo(self.translations)
-            with _unsupported.by_dynamo(program, self.opset, table):
+            with _unsupported.by_dynamo(self.opset):
                 exported = torch.onnx.export(
                     program,
                     dynamo=True,

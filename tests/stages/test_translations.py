@@ -99,7 +99,7 @@ def test_names_that_cannot_be_are_problems_before_any_work(capture, translations
 
 @pytest.mark.parametrize("path", ["no_such_pkg.f", "onnx_ops.inner.f", "torch.no_such.f", "torch.onnx.no_such.f"])
 def test_a_module_that_is_not_there_is_found_without_importing_any(tmp_path, path):
-    with pytest.raises(ConfigError, match=r"there is no module '(no_such_pkg|onnx_ops\.inner|torch\.(onnx\.)?no_such)'"):
+    with pytest.raises(ConfigError, match=r"there is no module '(no_such_pkg|onnx_ops\.inner|torch.*no_such)'"):
         stage("export", {OP: path}).settle(world(tmp_path))
 
 
