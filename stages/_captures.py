@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
-from stages import _call, _reference
+from stages import _call, _native_output, _reference, _unsupported
 from stages._interface import Dim, Interface
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
 
-    with _slow_attention():
+    with _slow_attention(), _native_output.to_log():
         try:
             return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
         except Exception as e:  # torch.export raises from many modules, some of them private
@@ -96,7 +96,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
             made = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
         except Exception as e:  # a model raises anything
             raise StageError(
-                f"torch.jit.trace cannot capture the model: {_first_line(e)}",
+                f"torch.jit.trace cannot capture the model: {_first_line(e)}{_at(e)}",
                 allowed="modules that answer with tensors and call nothing but torch",
                 command="capture=export",
             ) from e
@@ -122,7 +122,7 @@ def scripted(module: Any, reference: Artifact) -> Any:
         return torch.jit.script(_call.bind(module, Interface.of(reference)))
     except Exception as e:  # the compiler raises anything
         raise StageError(
-            f"torch.jit.script cannot compile the model: {_first_line(e)}",
+            f"torch.jit.script cannot compile the model: {_first_line(e)}{_at(e)}",
             allowed="the part of Python that TorchScript knows, with types that it can tell",
             command="capture=export or capture=trace",
         ) from e
@@ -153,6 +153,11 @@ def _slow_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _at(error: Exception) -> str:
+    """The model's line, where torch tells it."""
+    return f"\n    at {place}" if (place := _unsupported.source_of(error)) else ""
+
+
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" :~^")]
     return lines[0] if lines else type(error).__name__
@@ -169,7 +174,7 @@ def _not_exported(error: Exception) -> DrydockError:
             command="a number in model.inputs.NAME.shape instead of the name, or a narrower range in model.dims",
         )
     return StageError(
-        f"torch.export cannot capture the model: {lines[0]}",
+        f"torch.export cannot capture the model: {lines[0]}{_at(error)}",
         allowed="control flow and shapes that do not depend on the values of inputs",
         command="torch.cond or torch.where in the model; capture=trace would fix the branch as the example takes it",
     )

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, StageError
-from stages import _call, _fills, _interface, _native_output, _onnx_file, _reference, _symbolics
+from pipeline.errors import CheckFailed
+from stages import (
+    _call,
+    _fills,
+    _interface,
+    _native_output,
+    _onnx_file,
+    _reference,
+    _translations,
+    _unsupported,
+)
 from stages._interface import Interface
 
 log = logging.getLogger(__name__)
 
-# What the exporters of the pinned torch write. Asked for less, the dynamo exporter logs a failed conversion and writes
-# 18 all the same; torch.onnx._constants.ONNX_TORCHSCRIPT_EXPORTER_MAX_OPSET has the other's end.
-DYNAMO_OPSETS = range(18, 27)
-TORCHSCRIPT_OPSETS = range(7, 24)
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for either exporter.
+
+    Args:
+        translations: Operator, such as my_ns::my_op, to the dotted path of a function that is used for it: one of
+            onnxscript for the dynamo exporter, a symbolic function for the other.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+    """
+
+    translations: Mapping[str, str]
+    keep_source: bool
 
 
-def by_dynamo(program: Any, source: Artifact, opset: int, folder: Path) -> Artifact:
+def by_dynamo(program: Any, source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """torch.onnx.export(dynamo=True) of an ExportedProgram; folds constants and batch norms as it goes.
 
     Raises:
@@ -33,37 +50,44 @@ def by_dynamo(program: Any, source: Artifact, opset: int, folder: Path) -> Artif
     from onnx_ir.passes import PassError
 
     interface = Interface.of(source)
+    table = _translations.for_dynamo(options.translations)
 
     def export(*, optimize: bool) -> Any:
-        exported = torch.onnx.export(
+        return torch.onnx.export(
             program,
             dynamo=True,
             opset_version=opset,
             input_names=list(interface.inputs),
             output_names=list(interface.outputs),
             dynamic_shapes=tuple(spec.axes for spec in interface.inputs.values()),
+            custom_translation_table=table,
             optimize=optimize,
             verbose=False,
         )
-        assert exported is not None
-        return exported.model_proto
 
-    try:
-        return _finished(export(optimize=True), source, opset, folder)
-    except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
-        log.info("torch's optimizer for ONNX failed with %s: the graph goes on as it was translated", type(e).__name__)
-    made = _finished(export(optimize=False), source, opset, folder)
-    return replace(made, notes={"says": f"{made.notes['says']}, not optimized: torch's optimizer failed on it"})
+    stumbled = ""
+    with _native_output.to_log(), _unsupported.by_dynamo(opset):
+        try:
+            exported = export(optimize=True)
+        except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
+            log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
+            stumbled = ", not optimized: torch's optimizer failed on it"
+            exported = export(optimize=False)
+    made = _finished(exported.model_proto, source, opset, options, folder)
+    return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
 
 
-def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: int, folder: Path) -> Artifact:
+def by_torchscript(
+    captured: Any, source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path
+) -> Artifact:
     """torch.onnx.export(dynamo=False) of a ScriptModule: the only way to opsets below 18.
 
     Args:
-        traced: Read from its file. The exporter inlines a live one, and a second export of it would differ.
+        captured: Read from its file. The exporter inlines a live one, and a second export of it would differ.
         source: Whose facts travel on.
         reference: Gives the example.
-        opset: One of TORCHSCRIPT_OPSETS.
+        opset: One of _opsets.TORCHSCRIPT.
+        options: See there.
         folder: For the result.
 
     Raises as by_dynamo does.
@@ -71,7 +95,7 @@ def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: in
     import torch
 
     interface = Interface.of(source)
-    _hold_capture_to(traced, interface, reference)
+    _hold_capture_to(captured, interface, reference)
     axes = {n: s.axes for n, s in interface.inputs.items()}
     axes |= {
         n: {i: d or f"{n}_dim{i}" for i, d in enumerate(o.shape) if not isinstance(d, int)}
@@ -79,9 +103,13 @@ def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: in
     }
     path = folder / FILES[Kind.ONNX]
     example = next(_reference.read(reference)).inputs
-    with _symbolics.registered(opset), _explained(), _native_output.to_log():
+    with (
+        _native_output.to_log(),
+        _translations.for_torchscript(options.translations, opset),
+        _unsupported.by_torchscript(captured, opset),
+    ):
         torch.onnx.export(
-            traced,
+            captured,
             tuple(torch.from_numpy(v) for v in example.values()),
             str(path),
             dynamo=False,
@@ -89,14 +117,17 @@ def by_torchscript(traced: Any, source: Artifact, reference: Artifact, opset: in
             input_names=list(interface.inputs),
             output_names=list(interface.outputs),
             dynamic_axes=axes,
+            verbose=options.keep_source,  # what it prints then is the graph; nodes get their lines of code
         )
     model = _onnx_file.read(path)
     for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
         leftover.unlink()
-    return _finished(model, source, opset, folder)
+    return _finished(model, source, opset, options, folder)
 
 
-def _finished(model: Any, source: Artifact, opset: int, folder: Path) -> Artifact:
+def _finished(model: Any, source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    if not options.keep_source:
+        _onnx_file.strip(model)
     _onnx_file.stamp(model, source.facts)
     _onnx_file.unprefix(model, f"{_call.INNER}.")
     interface = Interface.of(source)
@@ -143,17 +174,3 @@ def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> 
                         allowed="dimensions that the model's code does not fix while it is captured",
                         command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
                     )
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """The exporter's refusal in one line; its exception otherwise comes with the whole graph."""
-    import torch
-
-    try:
-        yield
-    except torch.onnx.errors.OnnxExporterError as e:
-        raise StageError(
-            f"the TorchScript exporter cannot write this model: {str(e).splitlines()[0]}",
-            command="another opset, as it says, or capture=export",
-        ) from e

@@ -1,13 +1,16 @@
-"""What native code writes to stdout: kept from a person's screen, kept in the log."""
+"""What vendors write to a person's screen by themselves: kept from it, kept in the log."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
@@ -15,17 +18,39 @@ log = logging.getLogger("vendor")
 
 @contextlib.contextmanager
 def to_log() -> Iterator[None]:
-    """Sends everything written to stdout in the block, by C++ too, to the log instead."""
+    """Sends to the log what the block writes to stdout, by C++ too, and what its thread writes to Python's stderr.
+
+    torch prints whole graphs to either when it fails, and its own loggers write to stderr.
+    """
+    screen = _OtherThreads(sys.stderr)
     with tempfile.TemporaryFile() as caught:
         sys.stdout.flush()
         before = os.dup(1)
         os.dup2(caught.fileno(), 1)
         try:
-            yield
+            with contextlib.redirect_stderr(screen):
+                yield
         finally:
             sys.stdout.flush()
             os.dup2(before, 1)
             os.close(before)
             caught.seek(0)
-            if text := caught.read().decode(errors="replace").strip():
-                log.info("%s", text)
+            for text in (caught.read().decode(errors="replace").strip(), screen.kept.getvalue().strip()):
+                if text:
+                    log.info("%s", text)
+
+
+class _OtherThreads:
+    """A stderr for every thread but the one that made it, whose words are kept: a progress display goes on drawing."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._thread = threading.get_ident()
+        self.kept = io.StringIO()
+
+    def write(self, text: str) -> int:
+        stream = self.kept if threading.get_ident() == self._thread else self._stream
+        return int(stream.write(text) or 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

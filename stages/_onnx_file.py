@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,19 +52,52 @@ def opset(model: onnx.ModelProto) -> int:
 
 
 def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
-    """Writes provenance into the model's metadata and takes out what leaks or differs between equal exports.
-
-    Nodes carry stack traces with absolute paths of the machine that exported them.
-    """
-    for item in _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)]):
-        del item.metadata_props[:]
-        item.ClearField("doc_string")
+    """Writes provenance into the model's metadata, in place of an earlier stage's."""
     kept = [p for p in model.metadata_props if not p.key.startswith(METADATA_PREFIX)]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
     for name in sorted(facts):
         text = facts[name] if isinstance(facts[name], str) else json.dumps(facts[name], sort_keys=True)
         model.metadata_props.add(key=METADATA_PREFIX + name, value=text)
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Takes out what an exporter tells of where and from what code it exported: equal models become equal bytes.
+
+    Nodes carry stack traces with absolute paths. Anything else in ONNX that can hold free text may carry them in
+    another version, so every doc_string and metadata_props goes, on graphs, functions, values and tensors too.
+    """
+    pending: list[Any] = [model]
+    while pending:
+        message = pending.pop()
+        told, held = _fields(message.DESCRIPTOR)
+        for field in told:
+            message.ClearField(field)
+        for field in held:
+            value = getattr(message, field)
+            if hasattr(value, "add"):  # repeated
+                pending.extend(value)
+            elif message.HasField(field):
+                pending.append(value)
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[list[str], list[str]]:
+    """Of a kind of message, the fields that tell of its origin, and those that hold messages. Not the tensors' data."""
+    told = [f.name for f in kind.fields if f.name in ("doc_string", "metadata_props")]
+    return told, [f.name for f in kind.fields if f.message_type is not None and f.name not in told]
+
+
+def custom_operators(path: Path) -> dict[str, int]:
+    """How often each operator occurs that is neither of a standard domain nor a function of the file's own."""
+    import onnx
+
+    model = read(path, weights=False)
+    known = {"", *(s.domain for s in onnx.defs.get_all_schemas())}
+    functions = {(f.domain, f.name) for f in model.functions}
+    nodes = _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
+    custom = [n for n in nodes if n.domain not in known and (n.domain, n.op_type) not in functions]
+    return dict(collections.Counter(f"{n.domain}::{n.op_type}" for n in custom))
 
 
 def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

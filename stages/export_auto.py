@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import DrydockError, Problem, StageError
-from pipeline.stage import Stage
-from stages import _captures, _exporters
-from stages._exporters import DYNAMO_OPSETS, TORCHSCRIPT_OPSETS
+from pipeline.stage import Stage, World
+from stages import _captures, _exporters, _opsets, _translations
+from stages._exporters import Options
 from stages._interface import Interface
 
 log = logging.getLogger(__name__)
 
-OPSETS = range(TORCHSCRIPT_OPSETS.start, DYNAMO_OPSETS.stop)
+OPSETS = range(_opsets.TORCHSCRIPT.start, _opsets.DYNAMO.stop)
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,18 @@ class ExportAuto(Stage):
 
     The result says which capture served, and the notes why the others did not. A capture whose exporter does not write
     the opset is not tried.
+
+    Args:
+        opset: What the file declares; read back from it.
+        translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
+        symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
     """
 
     opset: int
+    translations: dict[str, str]
+    symbolics: dict[str, str]
+    keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
@@ -39,18 +48,28 @@ class ExportAuto(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "safetensors")
 
     def problems(self) -> list[Problem]:
+        found = _translations.problems(self.translations, overloads=True)
+        found += _translations.problems(self.symbolics, overloads=False)
         if self.opset in OPSETS:
-            return []
+            return found
         nearest = min(max(self.opset, OPSETS.start), OPSETS.stop - 1)
         allowed = f"{OPSETS.start} to {OPSETS.stop - 1}"
-        return [Problem(f"opset is {self.opset}, which no exporter writes", allowed, f"opset={nearest}")]
+        return [*found, Problem(f"opset is {self.opset}, which no exporter writes", allowed, f"opset={nearest}")]
+
+    def settle(self, world: World) -> Self:
+        _translations.settle({**self.translations, **self.symbolics}, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        named = {name: _translations.identity(getattr(self, name), world) for name in ("translations", "symbolics")}
+        return {**asdict(self), **named}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         refused: dict[str, DrydockError] = {}
         for capture, opsets in (
-            ("export", DYNAMO_OPSETS),
-            ("trace", TORCHSCRIPT_OPSETS),
-            ("script", TORCHSCRIPT_OPSETS),
+            ("export", _opsets.DYNAMO),
+            ("trace", _opsets.TORCHSCRIPT),
+            ("script", _opsets.TORCHSCRIPT),
         ):
             if self.opset not in opsets:
                 continue
@@ -81,7 +100,9 @@ class ExportAuto(Stage):
             Kind.MODULE, facts={**inputs["module"].facts, **Interface.of(reference).facts, "capture": capture}
         )
         if capture == "export":
-            return _exporters.by_dynamo(_captures.exported(module, reference), source, self.opset, folder), ""
+            program = _captures.exported(module, reference)
+            options = Options(self.translations, self.keep_source)
+            return _exporters.by_dynamo(program, source, self.opset, options, folder), ""
         fixed: list[str] = []
         captured: Any
         if capture == "trace":
@@ -93,4 +114,6 @@ class ExportAuto(Stage):
         torch.jit.save(captured, str(path))
         captured = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         path.unlink()
-        return _exporters.by_torchscript(captured, source, reference, self.opset, folder), _captures.caution(fixed)
+        options = Options(self.symbolics, self.keep_source)
+        made = _exporters.by_torchscript(captured, source, reference, self.opset, options, folder)
+        return made, _captures.caution(fixed)

@@ -3,47 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage
-from stages import _exporters
-from stages._exporters import DYNAMO_OPSETS, TORCHSCRIPT_OPSETS
+from pipeline.stage import Stage, World
+from stages import _exporters, _native_output, _opsets, _translations
+from stages._exporters import Options
 
 
 @dataclass(frozen=True)
 class ExportOnnx(Stage):
     """torch.onnx.export(dynamo=True) on an exported program; folds constants and batch norms as it goes.
 
+    Args:
+        opset: What the file declares; read back from it.
+        translations: Operator, such as my_ns::my_op, to the dotted path of an onnxscript function that is used for it.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """
 
     opset: int
+    translations: dict[str, str]
+    keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.EXPORTED})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def problems(self) -> list[Problem]:
-        if self.opset in DYNAMO_OPSETS:
-            return []
-        lower = self.opset in TORCHSCRIPT_OPSETS
-        nearest = min(max(self.opset, DYNAMO_OPSETS.start), DYNAMO_OPSETS.stop - 1)
+        found = _translations.problems(self.translations, overloads=True)
+        if self.opset in _opsets.DYNAMO:
+            return found
+        lower = self.opset in _opsets.TORCHSCRIPT
+        nearest = min(max(self.opset, _opsets.DYNAMO.start), _opsets.DYNAMO.stop - 1)
         return [
+            *found,
             Problem(
                 f"opset is {self.opset}, which the dynamo exporter does not write",
-                allowed=f"{DYNAMO_OPSETS.start} to {DYNAMO_OPSETS.stop - 1}"
+                allowed=f"{_opsets.DYNAMO.start} to {_opsets.DYNAMO.stop - 1}"
                 + ("; capture=trace or script writes it" if lower else ""),
                 command=f"opset={self.opset} capture=trace" if lower else f"opset={nearest}",
-            )
+            ),
         ]
+
+    def settle(self, world: World) -> Self:
+        _translations.settle(self.translations, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
         source = inputs["program"]
-        program = source.live if source.live is not None else torch.export.load(source.file)
-        return _exporters.by_dynamo(program, source, self.opset, folder)
+        program = source.live
+        if program is None:
+            with _native_output.to_log():
+                program = _translations.load(lambda: torch.export.load(source.file), source.facts)
+        options = Options(self.translations, self.keep_source)
+        return _exporters.by_dynamo(program, source, self.opset, options, folder)

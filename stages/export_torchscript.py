@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage
-from stages import _exporters
-from stages._exporters import DYNAMO_OPSETS, TORCHSCRIPT_OPSETS
+from pipeline.stage import Stage, World
+from stages import _exporters, _native_output, _opsets, _translations
+from stages._exporters import Options
 
 
 @dataclass(frozen=True)
 class ExportTorchscript(Stage):
     """torch.onnx.export(dynamo=False) on a TorchScript module: the only way to opsets below 18.
 
+    Args:
+        opset: What the file declares; read back from it.
+        translations: Operator, such as my_ns::my_op, to the dotted path of a symbolic function that is used for it.
+        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+
     Source: https://docs.pytorch.org/docs/stable/onnx_torchscript.html
     """
 
     opset: int
+    translations: dict[str, str]
+    keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "program": frozenset({Kind.TORCHSCRIPT}),
@@ -31,22 +38,33 @@ class ExportTorchscript(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
 
     def problems(self) -> list[Problem]:
-        if self.opset in TORCHSCRIPT_OPSETS:
-            return []
-        higher = self.opset in DYNAMO_OPSETS
-        nearest = min(max(self.opset, TORCHSCRIPT_OPSETS.start), TORCHSCRIPT_OPSETS.stop - 1)
+        found = _translations.problems(self.translations, overloads=False)
+        if self.opset in _opsets.TORCHSCRIPT:
+            return found
+        higher = self.opset in _opsets.DYNAMO
+        nearest = min(max(self.opset, _opsets.TORCHSCRIPT.start), _opsets.TORCHSCRIPT.stop - 1)
         return [
+            *found,
             Problem(
                 f"opset is {self.opset}, which the TorchScript exporter does not write",
-                allowed=f"{TORCHSCRIPT_OPSETS.start} to {TORCHSCRIPT_OPSETS.stop - 1}"
+                allowed=f"{_opsets.TORCHSCRIPT.start} to {_opsets.TORCHSCRIPT.stop - 1}"
                 + ("; capture=export writes it" if higher else ""),
                 command=f"opset={self.opset} capture=export" if higher else f"opset={nearest}",
-            )
+            ),
         ]
+
+    def settle(self, world: World) -> Self:
+        _translations.settle(self.translations, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
         source = inputs["program"]
-        traced = torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
-        return _exporters.by_torchscript(traced, source, inputs["reference"], self.opset, folder)
+        with _native_output.to_log():
+            captured = _translations.load(lambda: torch.jit.load(str(source.file)), source.facts)  # type: ignore[no-untyped-call]
+        options = Options(self.translations, self.keep_source)
+        return _exporters.by_torchscript(captured, source, inputs["reference"], self.opset, options, folder)

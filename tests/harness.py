@@ -122,12 +122,12 @@ def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18
     if how == "auto":
         reference = record(net, folder / "reference", **interface)
         given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
-        return run_stage(ExportAuto(opset), given, folder / "graph")
+        return run_stage(ExportAuto(opset, {}, {}, False), given, folder / "graph")
     program = capture(how, net, folder, **interface)
     if how == "export":
-        return run_stage(ExportOnnx(opset), program, folder / "graph")
+        return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")
     given = {"program": program, "reference": reference_in(folder)}
-    return run_stage(ExportTorchscript(opset), given, folder / "graph")
+    return run_stage(ExportTorchscript(opset, {}, False), given, folder / "graph")
 
 
 def reference_in(folder: Path) -> Artifact:

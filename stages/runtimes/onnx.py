@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed, listed
+from stages import _onnx_file
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -19,7 +21,17 @@ class OnnxSession:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
-        self._session = onnxruntime.InferenceSession(str(artifact.file), providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(artifact.file), providers=["CPUExecutionProvider"])
+        except Exception as e:
+            if custom := _onnx_file.custom_operators(artifact.file):
+                raise CheckFailed(
+                    f"onnxruntime cannot run {listed(f'{name} ({n}×)' for name, n in custom.items())}: "
+                    "an operator outside ONNX that it has no kernel for",
+                    allowed="operators of ONNX, and functions made of them",
+                    command="a translation into those; or '~stages.check_export' and the like, if your runtime has it",
+                ) from e
+            raise
         self._outputs = [o.name for o in self._session.get_outputs()]
         self.computes_in = _type_of_weights(artifact)
 

@@ -47,7 +47,7 @@ def traced(tiny: Artifact, reference: Artifact, house: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def graph(program: Artifact, house: Path) -> Artifact:
     """The dynamo exporter's ONNX graph."""
-    return run_stage(ExportOnnx(18), program, house / "graph")
+    return run_stage(ExportOnnx(18, {}, False), program, house / "graph")
 
 
 @pytest.fixture(scope="session")

@@ -175,7 +175,7 @@ def test_openvino_ir_with_a_frozen_batch_is_found(graph, reference, tmp_path):
 def test_a_branch_that_was_fixed_while_tracing_is_found(tmp_path):
     net = module(ValueBranch())
     traced = run_stage(CaptureTrace(VECTOR, BATCH, 0), net, tmp_path / "traced")
-    graph = run_stage(ExportTorchscript(17, VECTOR, BATCH, ["y"], 0), traced, tmp_path / "graph")
+    graph = run_stage(ExportTorchscript(17, VECTOR, BATCH, ["y"], 0, {}, False), traced, tmp_path / "graph")
     reference = run_stage(RecordReference(VECTOR, BATCH, ["y"], 0), net, tmp_path / "reference")
     assert "output 'y' max_rel" in refused(graph, reference, tmp_path)
 
@@ -265,7 +265,7 @@ def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime)
 def test_a_model_with_dynamic_batch_and_length_is_checked_at_both(tmp_path):
     net = module(Attention())
     traced = run_stage(CaptureTrace(TOKENS, BATCH_SEQ, 0), net, tmp_path / "traced")
-    graph = run_stage(ExportTorchscript(17, TOKENS, BATCH_SEQ, ["y"], 0), traced, tmp_path / "graph")
+    graph = run_stage(ExportTorchscript(17, TOKENS, BATCH_SEQ, ["y"], 0, {}, False), traced, tmp_path / "graph")
     reference = run_stage(RecordReference(TOKENS, BATCH_SEQ, ["y"], 0), net, tmp_path / "reference")
     shapes = [c["shape"] for c in check(graph, reference, tmp_path).notes["parity"]["cases"]]
     assert shapes == ["2x4x8", "1x2x8", "3x3x8", "8x16x8"]

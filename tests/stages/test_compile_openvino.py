@@ -27,7 +27,7 @@ def compiled(graph, folder, *, storage="float32", inputs=IMAGE, dims=BATCH, outp
 
 def compiled_net(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
     traced = run_stage(CaptureTrace(inputs, dims, 0), module(net), folder / "traced")
-    export = ExportTorchscript(17, inputs, dims, list(outputs), 0)
+    export = ExportTorchscript(17, inputs, dims, list(outputs), 0, {}, False)
     graph = run_stage(export, traced, folder / "graph")
     return compiled(graph, folder / "ir", inputs=inputs, dims=dims, outputs=outputs)
 

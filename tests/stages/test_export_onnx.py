@@ -31,7 +31,7 @@ from stages.runtimes import session
 
 
 def export(program, folder, *, opset=18, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
-    return run_stage(ExportOnnx(opset, inputs, dims, list(outputs)), program, folder)
+    return run_stage(ExportOnnx(opset, inputs, dims, list(outputs), {}, False), program, folder)
 
 
 def export_net(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
@@ -85,14 +85,6 @@ def test_provenance_is_written_into_the_file(graph):
     assert "harness.TinyConv" in told["drydock.source"]
 
 
-def test_what_nodes_tell_of_the_exporters_machine_is_taken_out_of_subgraphs_too():
-    inner = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"], doc_string="net.py")], "then", [], [])
-    node = onnx.helper.make_node("If", ["c"], ["y"], doc_string="net.py", then_branch=inner, else_branch=inner)
-    model = onnx.helper.make_model(onnx.helper.make_graph([node], "main", [], []))
-    _onnx_file.stamp(model, {})
-    assert b"net.py" not in model.SerializeToString()
-
-
 def test_provenance_of_an_earlier_stage_is_replaced_and_others_kept():
     model = onnx.ModelProto()
     _onnx_file.stamp(model, {"weights": "old", "source": "gone"})
@@ -133,18 +125,20 @@ def smallest_external(save):
     ],
 )
 def test_an_opset_out_of_range_is_a_problem_with_a_way_out(opset, allowed, command):
-    (problem,) = ExportOnnx(opset, IMAGE, BATCH, ["logits"]).problems()
+    (problem,) = ExportOnnx(opset, IMAGE, BATCH, ["logits"], {}, False).problems()
     assert problem.what == f"opset is {opset}, which the dynamo exporter does not write"
     assert (problem.allowed, problem.command) == (allowed, command)
 
 
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_opset_in_range_is_accepted(opset):
-    assert ExportOnnx(opset, IMAGE, BATCH, ["logits"]).problems() == []
+    assert ExportOnnx(opset, IMAGE, BATCH, ["logits"], {}, False).problems() == []
 
 
 def test_an_exporter_that_writes_another_opset_is_found_out(program, tmp_path):
-    stage = ExportOnnx(17, IMAGE, BATCH, ["logits"])  # torch logs a failed conversion, and writes 18 all the same
+    stage = ExportOnnx(
+        17, IMAGE, BATCH, ["logits"], {}, False
+    )  # torch logs a failed conversion, and writes 18 all the same
     with pytest.raises(StageError, match="asked for opset 17, the exporter wrote 18"):
         stage.run({"program": program}, tmp_path)
 

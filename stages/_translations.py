@@ -1,0 +1,225 @@
+"""Translations of operators to ONNX that the exporters lack: ours, and those that a YAML names by import path."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.machinery
+import importlib.util
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem, listed, nearest
+from pipeline.stage import World
+
+OPERATOR = re.compile(r"([A-Za-z]\w*)::(\w+)(?:\.(\w+))?")
+PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+# On a command line Hydra takes an unescaped colon for the end of the key.
+EXAMPLE = r"'stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
+# torch's own symbolic for unflatten begins here.
+UNFLATTEN_SINCE = 13
+
+
+def problems(translations: Mapping[str, str], *, overloads: bool) -> list[Problem]:
+    """What is wrong with the names in a setting `translations`.
+
+    Args:
+        translations: Operator to dotted path of a function.
+        overloads: Whether the exporter tells the overloads of an operator apart.
+    """
+    found = []
+    for operator, path in translations.items():
+        name = OPERATOR.fullmatch(operator)
+        if name is None:
+            allowed = "my_ns::my_op" + (" or my_ns::my_op.overload" if overloads else "")
+            found.append(Problem(f"translations: '{operator}' is no operator's name", allowed=allowed, command=EXAMPLE))
+        elif name[3] and not overloads:
+            found.append(
+                Problem(
+                    f"translations: {operator} names an overload, which the TorchScript exporter does not tell apart",
+                    allowed=operator.rpartition(".")[0],
+                )
+            )
+        if not PATH.fullmatch(path):
+            what = f"translations: {operator}: '{path}' is no dotted path of a function"
+            found.append(Problem(what, allowed="my_pkg.onnx_ops.my_op", command=EXAMPLE))
+    return found
+
+
+def settle(translations: Mapping[str, str], world: World) -> None:
+    """Looks for the module of each translation without importing it. Raises ConfigError."""
+    for operator, path in translations.items():
+        world.code(path)  # raises when there is no such top-level module
+        module = path.rpartition(".")[0]
+        if missing := _not_found(module):
+            raise ConfigError(
+                f"translations: {operator}: {path}: there is no module '{missing}'",
+                allowed="the dotted path of a function in a module, from an installed package or the current folder",
+                command=EXAMPLE,
+            )
+
+
+def identity(translations: Mapping[str, str], world: World) -> dict[str, Any]:
+    """What decides the result: each function's name and what identifies its code."""
+    return {o: {"function": path, "code": dict(world.code(path))} for o, path in translations.items()}
+
+
+def load(read: Callable[[], Any], facts: Mapping[str, Any]) -> Any:
+    """Reads a program from the store, in a process that may not have built the model.
+
+    The custom operators that it calls are registered by the module of the model's factory, which is imported when they
+    are not known, and not before: it may take seconds.
+
+    Args:
+        read: Loads the program.
+        facts: The program's; `source` tells the factory.
+
+    Raises what `read` raises.
+    """
+    try:
+        return read()
+    except RuntimeError:
+        home = str(facts.get("source", {}).get("factory", "")).rpartition(".")[0]
+        if not home or home in sys.modules:
+            raise
+        importlib.import_module(home)
+        return read()
+
+
+def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
+    """The table that torch.onnx.export(custom_translation_table=…) takes. Raises ConfigError."""
+    functions = {operator: _function(operator, path) for operator, path in translations.items()}  # may register them
+    for operator, function in functions.items():
+        # Without the annotation the exporter takes it to return nothing, and fails far from here.
+        if _is_onnxscript(function) and "return" not in function.function.__annotations__:
+            raise ConfigError(
+                f"translations: {operator}: {translations[operator]} does not annotate what it returns",
+                allowed="an onnxscript function with the types of its arguments and its result annotated",
+                command="-> onnxscript.FLOAT[...] in its definition",
+            )
+    return {_overload(operator): function for operator, function in functions.items()}
+
+
+@contextlib.contextmanager
+def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[None]:
+    """Registers symbolic functions for one export: the YAML's, and ours where it names none.
+
+    Ours is aten::unflatten's: torch's own forgets the rank of its result when it exports a traced module (a module that
+    it traces itself still has every shape), and the transpose after it, as in nn.MultiheadAttention, then fails.
+
+    Raises:
+        ConfigError: When an operator or a function cannot be found.
+    """
+    import torch
+
+    functions = {"aten::unflatten": _unflatten} if opset >= UNFLATTEN_SINCE else {}
+    for operator, path in translations.items():
+        functions[operator] = _function(operator, path)
+        _packet(operator)
+        if _is_onnxscript(functions[operator]):
+            raise ConfigError(
+                f"translations: {operator}: {path} is an onnxscript function, for the dynamo exporter",
+                allowed="a symbolic function(g, *arguments) that returns g.op(…)",
+                command="capture=export, or the path of a symbolic function",
+            )
+    with contextlib.ExitStack() as registered:
+        for operator, function in functions.items():
+            torch.onnx.register_custom_op_symbolic(operator, function, opset)  # type: ignore[attr-defined]
+            registered.callback(_unregister, operator, opset)
+        yield
+
+
+def _unregister(operator: str, opset: int) -> None:
+    import torch
+
+    torch.onnx.unregister_custom_op_symbolic(operator, opset)  # type: ignore[attr-defined]
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch.onnx._internal.torchscript_exporter.registration import registry
+
+        # Of an operator that torch does not know, an empty group is left behind, over which its next report fails.
+        group = registry.get_function_group(operator)
+        if group is not None and not group._functions:
+            del registry._registry[operator]
+
+
+def _not_found(module: str) -> str:
+    """The first part of a dotted path that no module file is found for, or ''. Parents are not imported."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    for name in rest:
+        top = f"{top}.{name}"
+        places = spec.submodule_search_locations if spec else None
+        spec = importlib.machinery.PathFinder.find_spec(top, list(places)) if places else None
+        if spec is None:
+            return top
+    return ""
+
+
+def _is_onnxscript(function: Any) -> bool:
+    onnxscript = sys.modules.get("onnxscript")  # which is there if a function of its is
+    return onnxscript is not None and isinstance(function, onnxscript.OnnxFunction)
+
+
+def _function(operator: str, path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        home = importlib.import_module(module)
+    except Exception as e:  # a module may raise anything while it is imported
+        raise ConfigError(f"translations: {operator}: {module} cannot be imported: {type(e).__name__}: {e}") from e
+    found = getattr(home, name, None)
+    if not callable(found):
+        raise ConfigError(
+            f"translations: {operator}: {module} has no '{name}' to call{nearest(name, vars(home))}", command=EXAMPLE
+        )
+    return found
+
+
+def _packet(operator: str) -> Any:
+    """torch.ops.my_ns.my_op. Raises ConfigError."""
+    import torch
+
+    namespace, _, name = operator.partition(".")[0].partition("::")
+    try:
+        return getattr(getattr(torch.ops, namespace), name)
+    except AttributeError as e:
+        known = {o.partition(".")[0] for o in torch._C._dispatch_get_all_op_names()}
+        there = sorted(o for o in known if o.startswith(f"{namespace}::"))
+        raise ConfigError(
+            f"translations: torch has no operator {operator.partition('.')[0]}{nearest(operator, known)}",
+            allowed=listed(there) if there else f"an operator that is registered; none is in '{namespace}'",
+            command="the module that registers it is imported by the module of the model's factory or of the function",
+        ) from e
+
+
+def _overload(operator: str) -> Any:
+    """torch.ops.my_ns.my_op.overload. Without one it is the default, unless that is for numbers, as of aten::add."""
+    packet = _packet(operator)
+    base, _, name = operator.partition(".")
+    known = {o: getattr(packet, o) for o in packet.overloads()}
+    tensors = [o for o, found in known.items() if any("Tensor" in str(a.type) for a in found._schema.arguments)]
+    if (name or "default") not in (known if name else tensors):
+        raise ConfigError(
+            f"translations: {operator}: {base} has no overload '{name or 'default'}' for tensors",
+            allowed=listed(f"{base}.{o}" for o in tensors),
+        )
+    return known[name or "default"]
+
+
+def _unflatten(g: Any, source: Any, dim: Any, sizes: Any) -> Any:
+    import torch
+    from torch.onnx import symbolic_helper as helper
+
+    def constant(*values: int) -> Any:
+        return g.op("Constant", value_t=torch.tensor(values, dtype=torch.int64))
+
+    rank = int(helper._get_tensor_rank(source) or 0)
+    axis = helper._maybe_get_const(dim, "i") % rank
+    shape = g.op("Shape", source)
+    before = g.op("Slice", shape, constant(0), constant(axis))
+    after = g.op("Slice", shape, constant(axis + 1), constant(rank))
+    result = g.op("Reshape", source, g.op("Concat", before, sizes, after, axis_i=0))
+    parts = helper._unpack_list(sizes) if helper._is_packed_list(sizes) else helper._maybe_get_const(sizes, "is")
+    result.setType(source.type().with_sizes([None] * (rank - 1 + len(parts))))
+    return result
