@@ -24,6 +24,7 @@ from pipeline.cli import CONF
 from pipeline.errors import ConfigError
 from pipeline.graph import Node
 from pipeline.instantiate import build_stage
+from stages import _translations
 
 
 def options(group: str) -> list[str]:
@@ -252,3 +253,9 @@ def test_a_model_that_the_user_must_complete_has_no_value_there(name, missing):
     assert OmegaConf.is_missing(composed(f"model={name}").model, missing)
     with pytest.raises(OmegaConfBaseException):
         nodes(f"model={name}")
+
+
+def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
+    """Hydra takes a bare colon for the end of a key, and adds to a mapping only what has a plus before it."""
+    asked = composed(_translations.EXAMPLE.strip("'"))
+    assert asked.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
