@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +16,128 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Protobuf's own limit; beyond it the weights go into a file of their own, beside the graph.
-LARGEST_PROTOBUF = 2**31 - 2**20
+# Protobuf's own limit, less some room for the graph; weights beyond it go into a file of their own beside the graph.
+LARGEST_PROTOBUF = 2**31 - 2**26
+# In that file are tensors of this many bytes and more; shapes and scalars stay in the graph, where tools look for them.
+SMALLEST_EXTERNAL = 1024
 
 
 def read(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """The model in a file. Without weights, external tensors stay where they are. Raises what onnx raises."""
+    """The model in a file. Without weights, external tensors stay where they are.
+
+    Raises what onnx raises; StageError when a file that the graph names is not beside it, or shorter than it says.
+    """
     import onnx
 
-    return onnx.load(path, load_external_data=weights)
+    model = onnx.load(path, load_external_data=False)
+    # onnx's own loader refuses a file that has two names, as those have that simplify shares with its input.
+    for tensor in external(model) if weights else ():
+        tensor.raw_data = _content(tensor, path.parent)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    return model
+
+
+def _content(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    place: dict[str, str] = {e.key: e.value for e in tensor.external_data}
+    path = folder / place["location"]
+    if path.parent != folder or path.is_symlink() or not path.is_file():
+        raise StageError(
+            f"the graph's weight '{tensor.name}' is in '{place['location']}', which is no file beside the graph",
+            allowed="plain files in the graph's own folder",
+        )
+    with path.open("rb") as f:
+        f.seek(int(place.get("offset", 0)))
+        content = f.read(int(place.get("length", -1)))
+    if len(content) != size(tensor):
+        raise StageError(f"{path.name} holds {len(content)} bytes of the weight '{tensor.name}', not {size(tensor)}")
+    return content
 
 
 def write(model: onnx.ModelProto, folder: Path) -> Path:
-    """Writes model.onnx, and model.onnx.data beside it when one protobuf cannot hold the weights."""
+    """Writes model.onnx, and model.onnx.data beside it when one protobuf cannot hold the weights.
+
+    Weights that are in a file already stay there: only the graph is written.
+    """
     import onnx
 
     path = folder / FILES[Kind.ONNX]
-    external = model.ByteSize() > LARGEST_PROTOBUF
-    onnx.save_model(model, path, save_as_external_data=external, location=f"{path.name}.data")
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=sum(t.ByteSize() for t in tensors(model)) > LARGEST_PROTOBUF,
+        location=f"{path.name}.data",
+        size_threshold=SMALLEST_EXTERNAL,
+    )
     return path
+
+
+def of_program(program: Any, folder: Path) -> onnx.ModelProto:
+    """The model that torch's dynamo exporter made.
+
+    Where one protobuf cannot hold the weights, they are in model.onnx.data by now, written one at a time: together
+    they would be in memory twice.
+
+    Args:
+        program: A torch.onnx.ONNXProgram.
+        folder: Where `write` will put the graph.
+    """
+    weights = (v.const_value for v in program.model.graph.initializers.values())
+    if sum(w.nbytes for w in weights if w is not None) <= LARGEST_PROTOBUF:
+        model: onnx.ModelProto = program.model_proto
+        return model
+    path = folder / FILES[Kind.ONNX]
+    program.save(path, external_data=True)
+    return read(path, weights=False)
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of functions and of graphs inside nodes included."""
+    yield from _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
+
+
+def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, and those in attributes: the branches of an If, the body of a Loop."""
+    yield model.graph
+    for node in nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.g, *attribute.graphs)
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every initialiser, and every tensor in an attribute, such as a Constant's."""
+    for graph in graphs(model):
+        yield from graph.initializer
+    for node in nodes(model):
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's values are in a file beside the graph."""
+    return bool(tensor.data_location == tensor.EXTERNAL)
+
+
+def external(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """The tensors whose values are in files beside the graph."""
+    return [t for t in tensors(model) if is_external(t)]
+
+
+def files_beside(model: onnx.ModelProto) -> list[str]:
+    """The names of the files that hold a graph's external tensors."""
+    return sorted({e.value for t in external(model) for e in t.external_data if e.key == "location"})
+
+
+def size(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's values, wherever they are."""
+    from onnx import TensorProto, helper
+
+    if tensor.data_type == TensorProto.STRING:
+        return sum(map(len, tensor.string_data))
+    if found := next((e.value for e in tensor.external_data if e.key == "length"), None):
+        return int(found)
+    count: int = math.prod(tensor.dims)
+    return count * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -46,7 +150,7 @@ def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 
     Nodes carry stack traces with absolute paths of the machine that exported them.
     """
-    for item in _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)]):
+    for item in nodes(model):
         del item.metadata_props[:]
         item.ClearField("doc_string")
     kept = [p for p in model.metadata_props if not p.key.startswith(METADATA_PREFIX)]

@@ -63,7 +63,7 @@ class ExportOnnx(Stage):
             verbose=False,
         )
         assert exported is not None
-        model = exported.model_proto
+        model = _onnx_file.of_program(exported, folder)
         _onnx_file.stamp(model, source.facts)
         _onnx_file.write(model, folder)
         _onnx_file.hold_to(model, wanted_opset=self.opset, inputs=self.inputs, outputs=self.outputs)

@@ -19,7 +19,10 @@ class OnnxSession:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
-        self._session = onnxruntime.InferenceSession(str(artifact.file), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        # A graph is run once at each shape: rearranging its weights costs a second copy of them and saves no time.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        self._session = onnxruntime.InferenceSession(str(artifact.file), options, providers=["CPUExecutionProvider"])
         self._outputs = [o.name for o in self._session.get_outputs()]
         self.computes_in = _type_of_weights(artifact)
 
