@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +90,20 @@ def of_program(program: Any, folder: Path) -> onnx.ModelProto:
         return model
     path = folder / FILES[Kind.ONNX]
     program.save(path, external_data=True)
+    _forget_the_last_match()
     return read(path, weights=False)
+
+
+def _forget_the_last_match() -> None:
+    """Lets go of what the exporter's rewrite rules keep as long as the process lives.
+
+    Each has the nodes that it looked at last, and with them the whole graph and its weights (onnxscript 0.7.2,
+    rewriter/_matcher.py). Looking for the rules takes a moment that only large models are worth.
+    """
+    matcher = getattr(sys.modules.get("onnxscript.rewriter._matcher"), "SimplePatternMatcher", None)
+    for rule in gc.get_objects() if matcher else ():
+        if type(rule) is matcher:
+            rule._match = rule._current_node = rule._graph = None
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:

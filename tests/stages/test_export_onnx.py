@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import onnx
@@ -127,6 +129,16 @@ def test_weights_beside_the_graph_are_not_held_in_one_piece(program, graph, tmp_
     assert weights(beside) == weights(whole)
     assert [(n.op_type, *n.input) for n in beside.graph.node] == [(n.op_type, *n.input) for n in whole.graph.node]
     assert contents(export(program, tmp_path / "again").folder) == contents(made.folder)
+
+
+def test_large_weights_are_let_go_once_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
+    net = Attention()
+    weight = weakref.ref(net.layer.linear1.weight)
+    export_net(net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    del net
+    gc.collect()
+    assert weight() is None
 
 
 def weights(model):
