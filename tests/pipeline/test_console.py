@@ -66,7 +66,10 @@ def test_parity_is_that_of_the_last_check_of_this_very_artifact():
         outcome("late", digest="aa", notes={"parity": PARITY}),
         outcome("other", digest="bb", notes={"parity": {"cases": []}}),
     ]
-    assert console.parity(outcomes, "aa") == "worst relative error against PyTorch 1.2e-04 at 1x3, 2.0e-06 at 8x3"
+    assert (
+        console.parity(outcomes, "aa")
+        == "worst relative error against the PyTorch model 1.2e-04 at 1x3, 2.0e-06 at 8x3"
+    )
 
 
 @pytest.mark.parametrize("digest", ["bb", None])

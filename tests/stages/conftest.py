@@ -36,7 +36,7 @@ def reference(tiny: Artifact, house: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def program(tiny: Artifact, reference: Artifact, house: Path) -> Artifact:
-    return run_stage(CaptureExport(), {"module": tiny, "reference": reference}, house / "program")
+    return run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, house / "program")
 
 
 @pytest.fixture(scope="session")

@@ -75,5 +75,5 @@ def test_when_none_serves_each_says_why(tmp_path):
 
 @pytest.mark.parametrize("opset", [OPSETS.start - 1, OPSETS.stop])
 def test_an_opset_that_no_exporter_writes_is_a_problem(opset):
-    (problem,) = ExportAuto(opset, {}, {}, False).problems()
+    (problem,) = ExportAuto(opset, {}, {}, False, tolerance("fp32")).problems()
     assert problem.what == f"opset is {opset}, which no exporter writes"
