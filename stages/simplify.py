@@ -60,12 +60,12 @@ class Simplify(Stage):
             after = simplified(source.file, bare=bare)
         except Exception as e:  # its passes and the checker raise anything; the graph that came in is still good
             return _dropped(source, "onnxsim failed", e)
-        _onnx_file.stamp(after, source.facts)
         old, new = _Bulk.of(before), _Bulk.of(after)
         if not new.is_better_than(old):
             return source.noting(says=f"{new.against(old)}, not smaller: kept as it was")
         if changed := _changes(before, after):
             return _dropped(source, f"onnxsim changed {listed(changed)}")
+        _onnx_file.stamp(after, source.facts)
         _onnx_file.write(after, folder)
         for name in _onnx_file.files_beside(after):
             os.link(source.file.with_name(name), folder / name)

@@ -62,7 +62,11 @@ def test_the_plan_is_a_table_of_what_is_done_with_what_and_why():
 
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():
     outcomes = [
-        outcome("early", digest="aa", notes={"parity": {"cases": [{"max_rel": 0.5, "shape": "1x3"}]}}),
+        outcome(
+            "early",
+            digest="aa",
+            notes={"parity": {"cases": [{"max_rel": 0.5, "shape": "1x3"}]}},
+        ),
         outcome("late", digest="aa", notes={"parity": PARITY}),
         outcome("other", digest="bb", notes={"parity": {"cases": []}}),
     ]
