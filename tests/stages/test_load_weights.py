@@ -18,8 +18,9 @@ from stages import _weights
 from stages.load_weights import LoadWeights
 
 
-def load(weights="random", *, factory="harness.TinyConv", kwargs=None, sha256=None, pretrained=None, seed=0):
-    return LoadWeights(factory, kwargs or {}, str(weights), sha256, pretrained, seed)
+def load(weights="random", *, factory="harness.TinyConv", kwargs=None, pretrained=None, seed=0, **settings):
+    given = {"sha256": None, "checkpoint_key": None, "prefixes": ["module.", "_orig_mod."], "strict": True} | settings
+    return LoadWeights(factory, kwargs or {}, str(weights), pretrained=pretrained, seed=seed, **given)
 
 
 def published(weights="auto"):
