@@ -64,12 +64,8 @@ def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         accepted = inspect.signature(models.get_model_builder(called(factory, kwargs))).parameters
     except ValueError:  # no registered builder: the factory itself says what is wrong, if anything is
         return {}
-    added: dict[str, Any] = {}
-    if "weights_backbone" in accepted and "weights_backbone" not in kwargs:
-        added["weights_backbone"] = None  # detection and segmentation models download their backbone's otherwise
-    if called(factory, kwargs) in ("googlenet", "inception_v3") and "init_weights" not in kwargs:
-        added["init_weights"] = False  # their own draws die out or overflow on the way through
-    return added
+    # Detection and segmentation models download their backbone's otherwise.
+    return {"weights_backbone": None} if "weights_backbone" in accepted else {}
 
 
 @contextlib.contextmanager

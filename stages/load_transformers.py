@@ -114,8 +114,6 @@ class LoadTransformers(Stage):
         module.config.name_or_path = ""  # a folder of this machine
         if self.weights == "random":
             _weights.enliven(module, self.seed)
-        elif left:
-            _weights.enliven(module, self.seed, only=left)
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
         weights = self._provenance()
@@ -154,8 +152,8 @@ class LoadTransformers(Stage):
         settings = {k: v for k, v in self.kwargs.items() if k not in ("dtype", "model_type")}
         local = {"local_files_only": True, "trust_remote_code": False}
         try:
+            self._refuse_unknown(AutoConfig.from_pretrained(folder, **local))
             config = AutoConfig.from_pretrained(folder, **local, **settings)
-            self._refuse_unknown(config)
             module, info = task.from_pretrained(
                 folder,
                 **local,
@@ -199,7 +197,7 @@ class LoadTransformers(Stage):
 
         made = type(config)
         known = {*inspect.signature(made).parameters, *inspect.signature(PreTrainedConfig).parameters}
-        known |= {*made.attribute_map, *dir(made), *BESIDES}
+        known |= {*made.attribute_map, *BESIDES, *(n for n in dir(made) if isinstance(getattr(made, n), property))}
         if unknown := [k for k in self.kwargs if k not in known]:
             raise ConfigError(
                 [Problem(f"kwargs.{k} is no field of {made.__name__}{nearest(k, known)}") for k in unknown]

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import threading
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -27,10 +28,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
     files: dict[str, bytes] = {}  # noqa: RUF012
     asked: list[str] = []  # noqa: RUF012
 
-    def do_HEAD(self):  # noqa: N802
+    def do_HEAD(self):
         self.do_GET()
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.asked.append(self.path)
         data = self.files.get(self.path.rpartition("/")[2])
         found = data is not None and self.path.startswith("/org/net/resolve/")
@@ -113,17 +114,26 @@ def test_a_plan_downloads_nothing(hub, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_is_not_asked_again_for_a_while_unless_it_must(hub, tmp_path, monkeypatch):
-    from huggingface_hub import constants
-
-    reachable = constants.ENDPOINT
-    monkeypatch.setattr(constants, "ENDPOINT", "http://localhost:9")
-    with pytest.raises(LookupError, match="cannot be reached"):
-        obtain(tmp_path)
     hub.files["model.safetensors"] = WEIGHTS
-    with pytest.raises(LookupError, match="cannot be reached"):
+    with monkeypatch.context() as m:
+        m.setattr(_hub, "_reach", Mock(side_effect=ConnectionError("no answer")))
+        with pytest.raises(LookupError, match="cannot be reached: no answer"):
+            obtain(tmp_path)
+    with pytest.raises(LookupError, match="cannot be reached: no answer"):
         obtain(tmp_path)
-    monkeypatch.setattr(constants, "ENDPOINT", reachable)
     assert obtain(tmp_path, again=True).name == "model.safetensors"
+
+
+def test_a_host_that_refuses_is_told_at_once(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://localhost:9")
+    with pytest.raises(LookupError, match="http://localhost:9 cannot be reached"):
+        obtain(tmp_path)
+
+
+def test_all_files_come_from_one_commit(hub, tmp_path):
+    hub.files.update({"config.json": b"{}", "model.safetensors": WEIGHTS})
+    obtain(tmp_path, config=True)
+    assert [a for a in hub.asked if "model" in a and COMMIT not in a] == []
 
 
 def test_being_told_to_stay_offline_is_heeded(hub, tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def test_an_evil_pickle_put_in_the_place_of_a_named_file_runs_nothing(tmp_path):
 
 
 def test_the_evil_pickle_would_have_run(tmp_path):
-    with pytest.raises(StageError, match="holds int, no torch.nn.Module"):
+    with pytest.raises(StageError, match="holds int, no torch"):
         opened(evil(tmp_path / "net.pt"), tmp_path)
     assert (tmp_path / "canary").exists()
 
@@ -196,8 +196,8 @@ def test_the_facts_hold_no_place(tmp_path):
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_the_classes_of_a_pickle_are_read_off_it(tmp_path, protocol):
-    torch.save({"a": Path("x"), "b": net()}, tmp_path / "net", pickle_protocol=protocol)
+    torch.save([nn.Conv1d, nn.Conv2d, Path("x")], tmp_path / "net", pickle_protocol=protocol)
     with (tmp_path / "net").open("rb") as f:
         found = _archive.classes(f)
-    assert {"harness.TinyConv", "torch.nn.modules.conv.Conv2d"} < set(found)
+    assert [n for n in found if "conv" in n] == ["torch.nn.modules.conv.Conv1d", "torch.nn.modules.conv.Conv2d"]
     assert any(n.startswith("pathlib.") for n in found)

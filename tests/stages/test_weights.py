@@ -119,6 +119,7 @@ def test_a_norm_that_saw_no_data_is_set_to_what_its_convolution_makes_of_noise()
 
 def test_a_norm_with_statistics_of_its_own_keeps_them():
     net = TinyConv()  # it sets them
+    net.norm.running_mean.zero_()
     before = net.norm.running_var.clone()
     _weights.enliven(net, seed=0)
     assert torch.equal(net.norm.running_var, before)
