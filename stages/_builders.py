@@ -39,7 +39,7 @@ def problems(factory: str, kwargs: Mapping[str, Any]) -> list[Problem]:
             Problem(
                 f"kwargs.model_name is {name}: timm would read the model's definition from elsewhere",
                 allowed="a name that timm itself knows",
-                command="model.kwargs.model_name=resnet18, with model.weights for a file of weights",
+                command="model.name=resnet18, with model.weights for a file of weights",
             )
         )
     return found

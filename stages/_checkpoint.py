@@ -109,7 +109,7 @@ def unreadable(path: Path, error: Exception) -> Problem:
         return Problem(
             f"weights={path.name} holds a whole model ({whole}), not weights",
             allowed="a state dict: torch.save(model.state_dict(), …), or .safetensors",
-            command="stage@stages.load=open_module opens it as it is",
+            command=f"model=module_file model.weights={path.name} opens it as it is",
         )
     if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower().replace(" ", "_"):
         wanted = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+\.\S+) class", str(error))

@@ -57,7 +57,7 @@ def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str
             raise StageError(f"factory {factory} calls itself without end: {told(e)}") from e
         except (TypeError, ValueError) as e:
             raise ConfigError(
-                f"factory {factory} does not accept kwargs {dict(kwargs)}: {told(e)}", command="'model.kwargs={…}'"
+                f"factory {factory} does not accept kwargs {dict(kwargs)}: {told(e)}", command="'+model.kwargs={…}'"
             ) from e
         except (Exception, SystemExit) as e:  # the factory is the user's own code
             raise StageError(f"factory {factory} failed with kwargs {dict(kwargs)}: {told(e)}") from e

@@ -67,7 +67,7 @@ class LoadTransformers(Stage):
                 Problem(
                     "weights is random, but kwargs has no model_type",
                     allowed="a model_type of transformers, and fields of its configuration",
-                    command="'model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER",
+                    command="'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER",
                 )
             )
         if (dtype := self.kwargs.get("dtype", DTYPES[0])) not in DTYPES:
@@ -139,7 +139,7 @@ class LoadTransformers(Stage):
         except Exception as e:  # configurations validate themselves with errors of their own kinds
             raise ConfigError(
                 f"factory {self.factory} does not accept kwargs {self.kwargs}: {_factory.told(e)}",
-                command="'model.kwargs={model_type: …}'",
+                command="'+model.kwargs={model_type: …}'",
             ) from e
 
     def _loaded(self, task: Any) -> tuple[Any, list[str], list[str]]:

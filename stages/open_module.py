@@ -60,7 +60,7 @@ class OpenModule(Stage):
             pinned = f"; the configuration says {self.sha256}" if self.sha256 else ""
             imports = [n for n in named if not _archive.holds_tensors_only([n])]
             raise ConfigError(
-                f"weights={path} is a {held} file, and loading one can run any code. Its SHA-256 is {digest}{pinned}",
+                f"weights={path} ({held}) can run any code when it is loaded. Its SHA-256 is {digest}{pinned}",
                 allowed="a file whose SHA-256 the configuration names"
                 + (f". What it wants to import: {listed(imports)}" if imports else ""),
                 command=f"model.sha256={digest} if you trust where it came from",

@@ -75,7 +75,7 @@ def test_a_whole_model_is_told_from_weights(tmp_path, kind):
         torch.jit.script(net).save(path)
     else:
         torch.export.save(torch.export.export(net, (torch.rand(2, 3, 8, 8),)), path)
-    with pytest.raises(StageError, match=rf"(?s)holds a whole model \({kind}\), not weights.*open_module"):
+    with pytest.raises(StageError, match=rf"(?s)holds a whole model \({kind}\), not weights.*model=module_file"):
         _checkpoint.read([path])
 
 

@@ -69,7 +69,7 @@ def test_what_was_opened_can_be_put_in_evaluation_mode(tmp_path, kind):
 def test_a_file_that_is_not_named_is_refused_with_the_line_to_add(tmp_path, kind):
     path = saved(tmp_path / "net", kind)
     with pytest.raises(
-        ConfigError, match=rf"(?s){kind} file, and loading one can run any code.*sha256={digest(path)} if"
+        ConfigError, match=rf"(?s)\({kind}\) can run any code when it is loaded.*sha256={digest(path)} if"
     ):
         OpenModule(str(path), None).settle(world(tmp_path))
 
