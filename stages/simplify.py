@@ -100,6 +100,9 @@ def simplified(path: Path, *, bare: bool) -> onnx.ModelProto:
     onnx.checker.check_model(made)
     if weights is not None:
         _weightless.put_back(made, weights)
+    kept = [p for p in made.metadata_props if not p.key.startswith("onnxsim.")]  # its own account of itself
+    del made.metadata_props[:]
+    made.metadata_props.extend(kept)
     if not annotated:  # the shapes it inferred would make any graph larger
         del made.graph.value_info[:]
     assert isinstance(made, onnx.ModelProto)
