@@ -26,9 +26,12 @@ def in_place() -> Iterator[None]:
 
 def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any:
     """torchvision.ops.boxes.batched_nms by its coordinate trick, however many boxes there are."""
+    import torch
     from torchvision.ops import nms
 
-    offsets = idxs.to(boxes) * (boxes.max() + 1)
+    # The zero is for images in which nothing was found: there is no largest coordinate of no boxes.
+    largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()
+    offsets = idxs.to(boxes) * (largest + 1)
     return nms(boxes + offsets[:, None], scores, iou_threshold)
 
 

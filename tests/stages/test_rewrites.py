@@ -17,7 +17,7 @@ def boxes(count, seed=0):
     return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
 
 
-@pytest.mark.parametrize("count", [1, 40, 2000])  # of none there is no largest coordinate
+@pytest.mark.parametrize("count", [0, 1, 40, 2000])
 def test_the_same_boxes_are_kept(count):
     some, scores, idxs = boxes(count), torch.rand(count), torch.arange(count) % 3
     wanted = ops.batched_nms(some, scores, idxs, 0.5)
@@ -55,3 +55,17 @@ class Suppress(nn.Module):
 def test_as_many_boxes_as_there_are_pass_through_torch_export(tmp_path):
     inputs = {"corners": Input([40, 4]), "scores": Input([40])}
     agrees(export("export", Suppress(), tmp_path, inputs=inputs, dims={}), tmp_path)
+
+
+class FindsNothing(Suppress):
+    """Every score is below what is asked for."""
+
+    def forward(self, corners, scores):
+        above = torch.where(scores > scores.sum())[0]
+        found = super().forward(corners[above], scores[above])
+        return (*found, scores * 2)
+
+
+def test_an_image_in_which_nothing_is_found_passes_too(tmp_path):
+    inputs = {"corners": Input([40, 4]), "scores": Input([40])}
+    agrees(export("export", FindsNothing(), tmp_path, inputs=inputs, dims={}), tmp_path)
