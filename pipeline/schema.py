@@ -30,11 +30,12 @@ class Model:
     weights: str = MISSING
     sha256: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
     pretrained: Optional[str] = None  # noqa: UP045
-    inputs: Optional[dict[str, Any]] = MISSING  # noqa: UP045
+    # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
+    inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)
     outputs: Any = None
-    call: Optional[dict[str, Any]] = None  # noqa: UP045
-    preprocessing: Optional[dict[str, Any]] = None  # noqa: UP045
+    call: Any = None
+    preprocessing: Any = None
 
 
 @dataclass
