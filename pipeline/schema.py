@@ -33,11 +33,12 @@ class Model:
     checkpoint_key: Optional[str] = None  # noqa: UP045
     prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
     strict: bool = True
-    inputs: Optional[dict[str, Any]] = MISSING  # noqa: UP045
+    # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
+    inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)
     outputs: Any = None
-    call: Optional[dict[str, Any]] = None  # noqa: UP045
-    preprocessing: Optional[dict[str, Any]] = None  # noqa: UP045
+    call: Any = None
+    preprocessing: Any = None
 
 
 @dataclass

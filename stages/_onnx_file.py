@@ -294,7 +294,8 @@ def unprefix(model: onnx.ModelProto, prefix: str) -> None:
         for i in model.graph.initializer
         if i.name.startswith(prefix) and i.name.removeprefix(prefix) not in taken
     }
-    for weight in (*model.graph.initializer, *model.graph.value_info):
+    # Old files list their weights among the inputs, too.
+    for weight in (*model.graph.initializer, *model.graph.input, *model.graph.value_info):
         weight.name = renamed.get(weight.name, weight.name)
     for node in _nodes(model.graph.node):
         for place, name in enumerate(node.input):

@@ -171,7 +171,7 @@ class TinyConv(nn.Module):
 class TwoOutputs(TinyConv):
     """Logits and the features that they come from."""
 
-    def forward(self, x: torch.Tensor) -> Any:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.norm(self.conv(x)).relu()
         return self.head(features.mean((2, 3))), features
 

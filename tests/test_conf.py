@@ -32,26 +32,29 @@ def options(group: str) -> list[str]:
 
 
 MODELS, TARGETS, CAPTURES, PRECISIONS = map(options, ("model", "target", "capture", "precision"))
-COMBINATIONS = list(itertools.product(MODELS, TARGETS, CAPTURES, PRECISIONS))
+# A graph that is given as a file is not captured.
+CAPTURED_BY = {model: [None] if model == "onnx_file" else CAPTURES for model in MODELS}
+COMBINATIONS = [(m, t, c, p) for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS) for c in CAPTURED_BY[m]]
 EXPERIMENTS = options("experiment")
 
-# What the user must give to the models that are not complete by themselves.
+# What the user must give to the models that are not complete by themselves, besides a name.
 GIVEN = {
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
-    "torchvision": ["model.name=regnet_y_400mf"],
+    "module_file": ["model.weights=net.pt"],
+    "onnx_file": ["model.weights=net.onnx"],
+    "transformers": ["model.factory=transformers.AutoModel", "model.weights=random", "+model.kwargs.model_type=bert"],
 }
+FROM_MODULE = {"load": Kind.MODULE, "eval": Kind.MODULE, "reference": Kind.REFERENCE}
+# How each capture, or a file, reaches the graph.
 TO_GRAPH = {
-    "load": Kind.MODULE,
-    "eval": Kind.MODULE,
-    "reference": Kind.REFERENCE,
-    "capture": None,  # the capture's own kind, see CAPTURED
-    "export": Kind.ONNX,
-    "check_export": Kind.ONNX,
-    "simplify": Kind.ONNX,
-    "check_simplify": Kind.ONNX,
+    "export": {**FROM_MODULE, "capture": Kind.EXPORTED, "export": Kind.ONNX},
+    "trace": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT, "export": Kind.ONNX},
+    "script": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT, "export": Kind.ONNX},
+    "auto": {**FROM_MODULE, "export": Kind.ONNX},
+    None: {"export": Kind.ONNX, "reference": Kind.REFERENCE},
 }
+CHECKED = {"check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
-CAPTURED = {"export": Kind.EXPORTED, "trace": Kind.TORCHSCRIPT}
 # What follows the graph for each target, by precision.
 AFTER = {
     ("onnx", "fp32"): {"save": Kind.DELIVERY},
@@ -67,6 +70,11 @@ def _shipped_configs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.delenv("DRYDOCK_CONF", raising=False)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
+
+
+def given(model: str) -> list[str]:
+    nameless = OmegaConf.is_missing(OmegaConf.load(CONF / "model" / f"{model}.yaml"), "name")
+    return [f"model={model}", *GIVEN.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -85,15 +93,15 @@ def stage(name: str, *overrides: str) -> Any:
 
 
 def test_the_globs_found_every_choice():
-    assert len(COMBINATIONS) >= 5 * 2 * 2 * 2
+    assert len(COMBINATIONS) >= 10 * 2 * 4 * 2
     assert len(EXPERIMENTS) >= 1
 
 
 @pytest.mark.parametrize(("model", "target", "capture", "precision"), COMBINATIONS)
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, capture, precision):
-    asked = [f"model={model}", f"target={target}", f"capture={capture}", f"precision={precision}", "opset=18"]
-    built = nodes(*asked, *GIVEN.get(model, []))
-    expected = {**TO_GRAPH, "capture": CAPTURED[capture], **AFTER[target, precision]}
+    asked = [f"target={target}", f"precision={precision}", "opset=18"] + ([f"capture={capture}"] if capture else [])
+    built = nodes(*given(model), *asked)
+    expected = {**TO_GRAPH[capture], **CHECKED, **AFTER[target, precision]}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
 
@@ -145,22 +153,38 @@ def test_stages_can_be_taken_out_and_put_in(overrides, stages):
 
 
 def test_a_stage_that_others_live_on_is_missed_by_name():
-    with pytest.raises(ConfigError, match=r"stages\.check_export takes reference as its 'reference', and no stage"):
+    with pytest.raises(ConfigError, match=r"stages\.capture takes reference as its 'reference', and no stage"):
         nodes("~stages.reference")
 
 
-def test_the_models_interface_reaches_every_stage_that_needs_it():
-    asked = ["model.dims.batch.max=16", "model.outputs=[scores]"]
-    built = {n.name: n.stage for n in nodes(*asked)}
-    for name in ("reference", "capture", "export", "compile"):
-        assert built[name].dims["batch"].max == 16
-    for name in ("reference", "export", "compile"):
-        assert built[name].outputs == ["scores"]
+def test_the_models_interface_enters_where_the_reference_is_recorded():
+    reference = stage("reference", "model.dims.batch.max=16", "model.outputs=[scores]", "model.call={args: [input]}")
+    assert reference.dims["batch"].max == 16
+    assert (list(reference.inputs), reference.outputs, reference.call) == (["input"], ["scores"], {"args": ["input"]})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("call", "{args: [input]}"),
+        ("preprocessing", "{resize: 256, mean: [0.5], std: [0.5]}"),
+        ("inputs", "{input: {shape: [2, 3]}}"),
+        ("outputs", "{scores: x.y}"),
+        ("outputs", "[scores]"),
+    ],
+)
+def test_what_a_model_leaves_open_can_be_said_on_the_command_line(key, value):
+    assert getattr(stage("reference", *given("onnx_file"), f"model.{key}={value}"), key)
+
+
+def test_the_interface_of_a_file_enters_where_it_is_opened_too():
+    built = {n.name: n.stage for n in nodes(*given("onnx_file"), "+model.dims.batch={min: 1, opt: 2, max: 16}")}
+    assert [built[name].dims["batch"].max for name in ("export", "reference")] == [16, 16]
 
 
 def test_one_seed_reaches_weights_and_inputs():
-    built = {n.name: n.stage for n in nodes("seed=7", "capture=trace")}
-    assert {built[name].seed for name in ("load", "reference", "capture", "export")} == {7}
+    built = {n.name: n.stage for n in nodes("seed=7")}
+    assert {built[name].seed for name in ("load", "reference")} == {7}
 
 
 # One wrong value for each setting of each stage: what it is, by the type of its field.
@@ -171,23 +195,43 @@ WRONG = {
         "weights": "{a: 1}",
         "sha256": "[1]",
         "pretrained": "{a: 1}",
+        "checkpoint_key": "[1]",
+        "prefixes": "module",
+        "strict": "sometimes",
         "seed": "one",
     },
-    "reference": {"inputs": "3", "dims": "[1]", "outputs": "logits", "seed": "1.5"},
-    "capture": {"inputs": "[1]", "dims": "3", "seed": "zero"},
-    "export": {"opset": "eighteen", "translations": "3", "keep_source": "maybe"},
+    "reference": {"inputs": "3", "dims": "[1]", "call": "3", "preprocessing": "3", "seed": "1.5"},
+    "capture": {"store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
+    "export": {
+        "opset": "eighteen",
+        "translations": "3",
+        "symbolics": "3",
+        "keep_source": "maybe",
+        "tolerance": "3",
+        "weights": "[1]",
+        "sha256": "[1]",
+        "inputs": "3",
+        "dims": "[1]",
+    },
     "cast": {"keep_in_fp32": "Softmax"},
     "check_export": {"compute": "[1]", "tolerance": "3"},
     "check_export.tolerance": {"max_rel": "tiny", "p99_rel": "[1]", "cosine": "none", "top1": "{a: 1}"},
-    "compile": {"inputs": "3", "dims": "[1]", "outputs": "3", "storage": "{a: 1}"},
+    "compile": {"storage": "{a: 1}"},
     "save": {"name": "[1]"},
 }
 WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, value in keys.items()]
 
 
-def asked_for(place):
-    return ["target=onnx", "precision=fp16"] if place == "cast" else []
+# The settings of stages that stand in the place of another.
+ELSEWHERE = {("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")} | {
+    ("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")
+}
+UNTYPED = {("reference", "outputs")}  # a list or a mapping: test_outputs_… has it
+
+
+def asked_for(place, key=""):
+    return ["target=onnx", "precision=fp16"] if place == "cast" else ELSEWHERE.get((place, key), [])
 
 
 def cause_of_refusal(*overrides: str) -> BaseException | None:
@@ -199,22 +243,23 @@ def cause_of_refusal(*overrides: str) -> BaseException | None:
 
 @pytest.mark.parametrize(("place", "key", "value"), WRONG_TYPES)
 def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value):
-    cause = cause_of_refusal(*asked_for(place), f"stages.{place}.{key}={value}")
+    cause = cause_of_refusal(*asked_for(place, key), f"stages.{place}.{key}={value}")
     assert isinstance(cause, ValidationError | ConfigTypeError)
     assert f"stages.{place}.{key}" in str(cause)
 
 
-@pytest.mark.parametrize("capture", CAPTURES)
-def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(capture):
-    settings = composed(f"capture={capture}", "target=onnx", "precision=fp16").stages
-    typed = {(n, k) for n in WRONG if n in settings for k in settings[n] if k not in ("_target_", "needs")}
-    missing = typed - {(p, k) for p, k, _ in WRONG_TYPES}
-    assert missing <= {("export", "seed")}  # the TorchScript exporter's alone; the next test has it
-    assert {n for n in settings if len(settings[n]) > 2 and not n.startswith("check")} <= set(WRONG)
+@pytest.mark.parametrize("asked", [given("onnx_file"), *([f"capture={c}"] for c in CAPTURES)], ids=" ".join)
+def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
+    settings = composed(*asked, "target=onnx", "precision=fp16").stages
+    typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
+    typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
+    assert typed - {(p, k) for p, k, _ in WRONG_TYPES} == UNTYPED
 
 
-def test_the_torchscript_exporters_seed_is_typed_too():
-    assert isinstance(cause_of_refusal("capture=trace", "stages.export.seed=zero"), ValidationError)
+@pytest.mark.parametrize("outputs", ["logits", "3", "[1]"])
+def test_outputs_of_the_wrong_type_are_a_problem_before_any_work(outputs):
+    (problem,) = stage("reference", f"model.outputs={outputs}").problems()
+    assert problem.what.startswith("outputs is ")
 
 
 @pytest.mark.parametrize("place", [*WRONG, "eval"])

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from harness import (
-    BATCH,
     BATCH_SEQ,
     IMAGE,
     TOKENS,
@@ -16,7 +15,9 @@ from harness import (
     ValueBranch,
     backend,
     edited,
-    module,
+    export,
+    record,
+    reference_in,
     run_stage,
     tolerance,
 )
@@ -25,12 +26,9 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages._compare import Tolerance
-from stages.capture_trace import CaptureTrace
 from stages.cast_fp16 import CastFp16
 from stages.check import Check
 from stages.compile_openvino import CompileOpenvino
-from stages.export_torchscript import ExportTorchscript
-from stages.record_reference import RecordReference
 
 ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 
@@ -126,7 +124,7 @@ def test_one_changed_weight_is_found(graph, reference, tmp_path, weight, at):
 def test_one_changed_weight_is_found_in_openvino_ir(graph, reference, tmp_path):
     backend("openvino")
     wrong = edited(graph, tmp_path / "wrong", set_weight("head.bias", 0, lambda v: v + np.float32(0.01)))
-    ir = run_stage(CompileOpenvino(IMAGE, BATCH, ["logits"], "float32"), wrong, tmp_path / "ir")
+    ir = run_stage(CompileOpenvino("float32"), wrong, tmp_path / "ir")
     assert "this openvino does not agree" in refused(ir, reference, tmp_path)
 
 
@@ -173,11 +171,8 @@ def test_openvino_ir_with_a_frozen_batch_is_found(graph, reference, tmp_path):
 
 
 def test_a_branch_that_was_fixed_while_tracing_is_found(tmp_path):
-    net = module(ValueBranch())
-    traced = run_stage(CaptureTrace(VECTOR, BATCH, 0), net, tmp_path / "traced")
-    graph = run_stage(ExportTorchscript(17, VECTOR, BATCH, ["y"], 0, {}, False), traced, tmp_path / "graph")
-    reference = run_stage(RecordReference(VECTOR, BATCH, ["y"], 0), net, tmp_path / "reference")
-    assert "output 'y' max_rel" in refused(graph, reference, tmp_path)
+    graph = export("trace", ValueBranch(), tmp_path, inputs=VECTOR)
+    assert "output 'output' max_rel" in refused(graph, reference_in(tmp_path), tmp_path)
 
 
 def test_the_tolerance_of_float32_has_no_room_for_float16_weights(graph, reference, tmp_path):
@@ -208,8 +203,7 @@ def test_the_tolerance_of_float32_has_no_room_for_bfloat16_computation(ir, refer
 )
 def test_the_line_is_drawn_exactly_where_the_tolerance_says(graph, tiny, tmp_path, edge, within):
     # One fixed size: every machine rounds in its own way, so the edge is taken from the figures themselves.
-    record = RecordReference({"input": replace_batch(2)}, {}, ["logits"], 0)
-    reference = run_stage(record, tiny, tmp_path / "reference")
+    reference = record(tiny, tmp_path / "reference", inputs={"input": replace_batch(2)}, dims={}, outputs=["logits"])
     wrong = edited(graph, tmp_path / "wrong", set_weight("head.bias", 0, lambda v: v + np.float32(100)))
     (case,) = check(wrong, reference, tmp_path, limits=ANY).notes["parity"]["cases"]
     limits = replace(ANY, **{k: float(v) for k, v in edge(case["outputs"]["logits"]).items()})
@@ -263,9 +257,6 @@ def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime)
 
 
 def test_a_model_with_dynamic_batch_and_length_is_checked_at_both(tmp_path):
-    net = module(Attention())
-    traced = run_stage(CaptureTrace(TOKENS, BATCH_SEQ, 0), net, tmp_path / "traced")
-    graph = run_stage(ExportTorchscript(17, TOKENS, BATCH_SEQ, ["y"], 0, {}, False), traced, tmp_path / "graph")
-    reference = run_stage(RecordReference(TOKENS, BATCH_SEQ, ["y"], 0), net, tmp_path / "reference")
-    shapes = [c["shape"] for c in check(graph, reference, tmp_path).notes["parity"]["cases"]]
-    assert shapes == ["2x4x8", "1x2x8", "3x3x8", "8x16x8"]
+    graph = export("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
+    shapes = [c["shape"] for c in check(graph, reference_in(tmp_path), tmp_path).notes["parity"]["cases"]]
+    assert shapes == ["2x4x8", "1x2x8", "3x5x8", "8x16x8"]

@@ -6,14 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from harness import BATCH, BATCH_SEQ, IMAGE, TOKENS, Attention, TwoOutputs, backend, contents, edited, module, run_stage
+from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, backend, contents, export, run_stage
 
 from pipeline.errors import CheckFailed
 from stages import _onnx_file
-from stages._interface import Dim, Input
-from stages.capture_trace import CaptureTrace
+from stages._interface import Dim, Input, Interface
 from stages.compile_openvino import CompileOpenvino
-from stages.export_torchscript import ExportTorchscript
 
 
 @pytest.fixture(autouse=True)
@@ -21,15 +19,12 @@ def _openvino():
     backend("openvino")
 
 
-def compiled(graph, folder, *, storage="float32", inputs=IMAGE, dims=BATCH, outputs=("logits",)):
-    return run_stage(CompileOpenvino(inputs, dims, list(outputs), storage), graph, folder)
+def compiled(graph, folder, *, storage="float32"):
+    return run_stage(CompileOpenvino(storage), graph, folder)
 
 
-def compiled_net(net, folder, *, inputs=IMAGE, dims=BATCH, outputs=("logits",)):
-    traced = run_stage(CaptureTrace(inputs, dims, 0), module(net), folder / "traced")
-    export = ExportTorchscript(17, inputs, dims, list(outputs), 0, {}, False)
-    graph = run_stage(export, traced, folder / "graph")
-    return compiled(graph, folder / "ir", inputs=inputs, dims=dims, outputs=outputs)
+def compiled_net(net, folder, **interface):
+    return compiled(export("trace", net, folder, **interface), folder / "ir")
 
 
 def read(artifact):
@@ -63,13 +58,10 @@ def test_several_dynamic_dimensions_are_bounded_each(tmp_path):
     assert ports(model.inputs) == [("tokens", "[1..8,2..16,8]")]
 
 
-def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(graph, tmp_path):
-    def fix(model):
-        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-
-    fixed = edited(graph, tmp_path / "fixed", fix)
-    made = compiled(fixed, tmp_path / "ir", inputs={"input": Input([2, 3, 32, 32])}, dims={})
-    assert ports(read(made).outputs) == [("logits", "[2,10]")]
+def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(tmp_path):
+    made = compiled_net(TwoOutputs(), tmp_path, inputs={"image": Input([2, 3, 32, 32])}, dims={})
+    assert ports(read(made).inputs) == [("image", "[2,3,32,32]")]
+    assert ports(read(made).outputs) == [("output_0", "[2,10]"), ("output_1", "[2,4,32,32]")]
 
 
 def test_weights_are_stored_in_float32_when_asked(ir):
@@ -122,11 +114,12 @@ def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypa
 
 
 def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
+    narrow = replace(Interface.of(graph), dims={"batch": Dim(2, 2, 2)})
     with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and is 2"):
-        compiled(graph, tmp_path / "ir", dims={"batch": Dim(2, 2, 2)})
+        compiled(replace(graph, facts=narrow.facts), tmp_path / "ir")
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8", "bfloat16"])
 def test_a_storage_type_that_is_unknown_is_a_problem(storage):
-    (problem,) = CompileOpenvino(IMAGE, BATCH, ["logits"], storage).problems()
+    (problem,) = CompileOpenvino(storage).problems()
     assert (problem.what, problem.allowed) == (f"storage is {storage}", "float32 or float16")

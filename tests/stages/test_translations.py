@@ -10,33 +10,26 @@ import onnx
 import onnx_ops
 import pytest
 import torch
-from harness import BATCH, VECTOR, module, run_stage, tolerance, world
+from harness import VECTOR, agrees, module, record, reference_in, run_stage, world
+from harness import capture as captured
 
 from pipeline.errors import CheckFailed, ConfigError
-from stages.capture_export import CaptureExport
-from stages.capture_trace import CaptureTrace
-from stages.check import Check
+from stages.export_auto import ExportAuto
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
-from stages.record_reference import RecordReference
 
 OP = "drydock_test::scale_add"
 
 
 def stage(capture, translations, opset=18):
-    if capture == "export":
-        return ExportOnnx(opset, VECTOR, BATCH, ["y"], translations, False)
-    return ExportTorchscript(opset, VECTOR, BATCH, ["y"], 0, translations, False)
+    return (ExportOnnx if capture == "export" else ExportTorchscript)(opset, translations, False)
 
 
 def export(net, capture, translations, folder, opset=18):
-    program = run_stage({"export": CaptureExport, "trace": CaptureTrace}[capture](VECTOR, BATCH, 0), net, folder / "c")
-    return run_stage(stage(capture, translations, opset), program, folder / "graph")
-
-
-def check(net, graph, folder):
-    reference = run_stage(RecordReference(VECTOR, BATCH, ["y"], 0), net, folder / "reference")
-    run_stage(Check("float32", tolerance("fp32")), {"artifact": graph, "reference": reference}, folder / "check")
+    """The graph, with its reference in `folder`/reference."""
+    program = captured(capture, net, folder, inputs=VECTOR)
+    given = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
+    return run_stage(stage(capture, translations, opset), given, folder / "graph")
 
 
 @pytest.mark.parametrize(
@@ -50,22 +43,41 @@ def check(net, graph, folder):
     ],
 )
 def test_a_custom_operator_is_translated_by_the_function_that_is_named(tmp_path, capture, opset, translations):
-    net = module(onnx_ops.ScaleAdd())
-    graph = export(net, capture, translations, tmp_path, opset)
-    check(net, graph, tmp_path)
+    graph = export(onnx_ops.ScaleAdd(), capture, translations, tmp_path, opset)
+    agrees(graph, tmp_path)
     assert {n.domain for n in onnx.load(graph.file).graph.node} == {""}
 
 
+class Scripted(onnx_ops.ScaleAdd):
+    """Calls the operator by the name that TorchScript knows it by."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.drydock_test.scale_add(x, self.head(x), 3.0)
+
+
+def test_a_custom_operator_in_a_script_is_translated_too(tmp_path):
+    agrees(export(Scripted(), "script", {OP: "onnx_ops.symbolic"}, tmp_path), tmp_path)
+
+
 def test_an_operator_of_torchs_own_is_overridden(tmp_path):
-    net = module(torch.nn.Softsign())
-    graph = export(net, "export", {"aten::abs": "onnx_ops.absolute"}, tmp_path)
+    graph = export(torch.nn.Softsign(), "export", {"aten::abs": "onnx_ops.absolute"}, tmp_path)
     assert [n.op_type for n in onnx.load(graph.file).graph.node][:2] == ["Neg", "Max"]
-    check(net, graph, tmp_path)
+    agrees(graph, tmp_path)
+
+
+@pytest.mark.parametrize(("opset", "served"), [(18, "export"), (17, "trace")])
+def test_auto_takes_the_translation_of_the_exporter_that_serves(tmp_path, opset, served):
+    net = module(onnx_ops.ScaleAdd())
+    given = {"module": net, "reference": record(net, tmp_path / "reference", inputs=VECTOR)}
+    auto = ExportAuto(opset, {OP: "onnx_ops.scripted"}, {OP: "onnx_ops.symbolic"}, False)
+    made = run_stage(auto, given, tmp_path / "graph")
+    assert made.facts["capture"] == served
+    agrees(made, tmp_path)
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_symbolic_function_is_registered_for_one_export_alone(tmp_path, fails):
-    net = module(onnx_ops.ScaleAdd(bessel=fails))
+    net = onnx_ops.ScaleAdd(bessel=fails)
     with pytest.raises(Exception, match="bessel") if fails else pytest.MonkeyPatch.context():
         export(net, "trace", {OP: "onnx_ops.symbolic"}, tmp_path)
     with pytest.raises(Exception, match="has no translation to opset 18 of drydock_test::scale_add"):
@@ -77,10 +89,9 @@ def test_a_symbolic_function_is_registered_for_one_export_alone(tmp_path, fails)
     [(onnx_ops.ScaleAdd, "trace", {OP: "onnx_ops.symbolic_left_custom"}), (onnx_ops.LeftCustom, "export", {})],
 )
 def test_a_node_that_stays_custom_fails_the_check_by_name(tmp_path, net, capture, translations):
-    net = module(net())
-    graph = export(net, capture, translations, tmp_path)
+    graph = export(net(), capture, translations, tmp_path)
     with pytest.raises(CheckFailed, match=r"onnxruntime cannot run drydock\.test::ScaleAdd \([12]×\)"):
-        check(net, graph, tmp_path)
+        agrees(graph, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +133,7 @@ def test_a_module_that_is_there_is_not_imported_by_a_plan(tmp_path):
 )
 def test_what_does_not_fit_is_a_config_error(tmp_path, capture, translations, says):
     with pytest.raises(ConfigError, match=says):
-        export(module(onnx_ops.ScaleAdd()), capture, translations, tmp_path)
+        export(onnx_ops.ScaleAdd(), capture, translations, tmp_path)
 
 
 @pytest.mark.parametrize("capture", ["export", "trace"])
@@ -137,8 +148,7 @@ def test_the_code_of_a_translation_is_part_of_the_key(tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize("capture", ["export", "trace"])
 def test_a_program_from_the_store_finds_its_operators_in_a_process_that_did_not_build_it(tmp_path, capture):
-    net = module(onnx_ops.ScaleAdd())
-    made = run_stage({"export": CaptureExport, "trace": CaptureTrace}[capture](VECTOR, BATCH, 0), net, tmp_path / "c")
+    made = captured(capture, onnx_ops.ScaleAdd(), tmp_path, inputs=VECTOR)
     code = f"""
 import sys, torch; from pathlib import Path
 from stages import _translations

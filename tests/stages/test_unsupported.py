@@ -7,13 +7,12 @@ import re
 import onnx_ops
 import pytest
 import torch
-from harness import BATCH, BATCH_SEQ, TOKENS, VECTOR, Attention, module, run_stage
+from harness import BATCH, BATCH_SEQ, TOKENS, VECTOR, Attention, reference_in, run_stage
+from harness import capture as captured
 from torch import nn
 
 from pipeline.errors import StageError
 from stages import _unsupported
-from stages.capture_export import CaptureExport
-from stages.capture_trace import CaptureTrace
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
 
@@ -22,14 +21,11 @@ OP = "drydock_test::scale_add"
 
 def refused(net, capture, opset, folder, *, translations=(), inputs=VECTOR, dims=BATCH):
     """The one problem that an export ends with."""
-    if capture == "export":
-        program = run_stage(CaptureExport(inputs, dims, 0), module(net), folder / "c")
-        stage = ExportOnnx(opset, inputs, dims, ["y"], dict(translations), False)
-    else:
-        program = run_stage(CaptureTrace(inputs, dims, 0), module(net), folder / "c")
-        stage = ExportTorchscript(opset, inputs, dims, ["y"], 0, dict(translations), False)
+    program = captured(capture, net, folder, inputs=inputs, dims=dims)
+    stage = (ExportOnnx if capture == "export" else ExportTorchscript)(opset, dict(translations), False)
+    given = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
     with pytest.raises(StageError) as caught:
-        run_stage(stage, program, folder / "graph")
+        run_stage(stage, given, folder / "graph")
     (problem,) = caught.value.problems
     return problem
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import BATCH, IMAGE, backend, run_stage
+from harness import backend, run_stage
 
 from pipeline.artifact import Artifact, Kind
 from stages import _reference
@@ -66,7 +66,7 @@ def test_openvino_says_what_it_computes_in_rather_than_what_was_asked(ir, comput
 
 def test_float16_weights_do_not_change_what_openvino_computes_in(graph, tmp_path):
     backend("openvino")
-    half = run_stage(CompileOpenvino(IMAGE, BATCH, ["logits"], "float16"), graph, tmp_path / "half")
+    half = run_stage(CompileOpenvino("float16"), graph, tmp_path / "half")
     assert session.open_session(half, "float32").computes_in == "float32"
 
 
