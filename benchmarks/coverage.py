@@ -3,8 +3,8 @@
     make coverage                        everything; about half an hour on two cores
     python -m benchmarks.coverage timm   one family, printed and not written
 
-Each model is built with random weights and goes the way a user's goes: what `python -m pipeline -m capture=export,trace`
-does, without simplification. Some share a process, since imports would take longer than most conversions do.
+Each model is built with random weights and goes the way a user's goes, `python -m pipeline -m capture=export,trace`,
+without simplification. Some share a process, since imports would take longer than most conversions do.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage
+from stages import _openvino
 from stages._interface import Input, Interface
 
 STORAGE = {"float32": False, "float16": True}
@@ -40,8 +41,7 @@ class CompileOpenvino(Stage):
         return [Problem(f"storage is {self.storage}", allowed=" or ".join(STORAGE), command="precision=fp32 or fp16")]
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import openvino
-
+        openvino = _openvino.quiet()
         source = inputs["graph"]
         interface = Interface.of(source)
         model = openvino.convert_model(source.file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.artifact import Artifact
+from stages import _openvino
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -20,8 +21,7 @@ class OpenvinoSession:
     """
 
     def __init__(self, artifact: Artifact, compute: str) -> None:
-        import openvino
-
+        openvino = _openvino.quiet()
         core = openvino.Core()
         self._model = core.compile_model(artifact.file, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[compute]})
         hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()

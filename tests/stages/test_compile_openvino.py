@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, backend, contents, export, run_stage
@@ -12,6 +15,8 @@ from pipeline.errors import CheckFailed
 from stages import _onnx_file
 from stages._interface import Dim, Input, Interface
 from stages.compile_openvino import CompileOpenvino
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +128,13 @@ def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp
 def test_a_storage_type_that_is_unknown_is_a_problem(storage):
     (problem,) = CompileOpenvino(storage).problems()
     assert (problem.what, problem.allowed) == (f"storage is {storage}", "float32 or float16")
+
+
+def test_the_converter_has_no_telemetry_to_report_through():
+    # In a process of its own: here somebody may have imported openvino already.
+    asked = (
+        "from stages import _openvino; _openvino.quiet();"
+        "from openvino.tools.ovc import telemetry_utils as t; print(t.tm.__name__)"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
