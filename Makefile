@@ -32,6 +32,12 @@ format: .venv/ready ## let ruff put things in order
 bench: .venv/ready ## how fast and how much memory, against a hand-written script measured in the same run
 	$(BIN)/python -m benchmarks.resnet50_openvino
 
+coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph; about an hour
+	$(BIN)/python -m benchmarks.coverage
+
+bench-large: .venv/ready ## 2.25 GiB of weights to ONNX: time, memory and bytes written; needs 5 GiB of disk and of memory
+	$(BIN)/python -m benchmarks.large_model
+
 env: .venv/ready ## the environment alone
 
 # uv installs the whole environment in seconds; pip would take minutes. Bytecode is compiled now, so that the first
@@ -47,4 +53,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino lint format bench env clean
+.PHONY: help run test test-all test-openvino lint format bench bench-large coverage env clean

@@ -160,6 +160,6 @@ def subjects() -> Iterator[Subject]:
                 "model=transformers",
                 f"model.name='{file_name}'",
                 f"model.factory=transformers.{task}",
-                f"model.kwargs={{{config}}}",
+                f"+model.kwargs={{{config}}}",
             ),
         )

@@ -8,15 +8,30 @@ from typing import Any
 def detector(name: str, **kwargs: Any) -> Any:
     """A torchvision detector whose scores differ from each other.
 
-    As torchvision initialises them, all scores are nearly equal, and which of two equal ones is kept is decided by the
-    last bit: an artifact that is right to seven digits would keep others.
+    As torchvision initialises them, all scores are nearly equal, and which of two equal boxes is kept is decided by the
+    last bit: an artifact that is right to seven digits would keep others. So each layer in turn is scaled to give
+    outputs of variance one.
+    Source: Mishkin and Matas, "All you need is a good init", https://arxiv.org/abs/1511.06422
     """
     import torch
+    from torch import nn
     from torchvision import models
 
-    net = models.get_model(name, weights=None, **kwargs)
+    net = models.get_model(name, weights=None, **kwargs).eval()
+    scaled = set()
+
+    def even_out(layer: Any, _: Any, answer: Any) -> Any:
+        if layer in scaled:
+            return None
+        scaled.add(layer)
+        centred = answer - answer.mean((0, 2, 3), keepdim=True) if answer.dim() == 4 else answer
+        spread = centred.std().clamp(min=1e-8)
+        layer.weight.div_(spread)
+        return answer / spread
+
+    hooks = [m.register_forward_hook(even_out) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
-        for part, parameter in net.named_parameters():
-            if parameter.dim() >= 2 and not part.startswith("backbone.body"):
-                torch.nn.init.kaiming_normal_(parameter)
+        net([torch.rand(3, 320, 320)])
+    for hook in hooks:
+        hook.remove()
     return net

@@ -16,10 +16,14 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class Measured:
-    """One process: wall time in seconds and peak resident memory in bytes, as the kernel accounts for it."""
+    """One process: wall time in seconds, peak resident memory and bytes written, as the kernel accounts for them.
+
+    Written are the pages of files that it changed, whether or not the files were still there at the end.
+    """
 
     seconds: float
     peak_bytes: int
+    written_bytes: int
 
 
 def measure(command: Sequence[str], folder: Path) -> Measured:
@@ -33,10 +37,14 @@ def measure(command: Sequence[str], folder: Path) -> Measured:
         if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output.read()}")
-    return Measured(seconds, usage.ru_maxrss * MAXRSS_UNIT)
+    return Measured(seconds, usage.ru_maxrss * MAXRSS_UNIT, usage.ru_oublock * 512)
 
 
 def median(runs: Sequence[Measured]) -> Measured:
     """The median of each figure."""
     seconds = statistics.median(r.seconds for r in runs)
-    return Measured(seconds, int(statistics.median(r.peak_bytes for r in runs)))
+    peak, written = (
+        int(statistics.median(figures))
+        for figures in zip(*((r.peak_bytes, r.written_bytes) for r in runs), strict=True)
+    )
+    return Measured(seconds, peak, written)

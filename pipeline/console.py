@@ -111,9 +111,9 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     """The worst error of the artifact with this digest at each shape, by the last check that looked at it."""
     checks = [o.notes["parity"] for o in outcomes if o.digest == digest and "parity" in o.notes]
     if not checks:
-        return "NOT CHECKED against the PyTorch model: no check stage looked at this artifact"
+        return "NOT CHECKED against the model: no check stage looked at this artifact"
     cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in checks[-1]["cases"]]
-    return f"worst relative error against PyTorch {', '.join(cases)}"
+    return f"worst relative error against {checks[-1]['against']} {', '.join(cases)}"
 
 
 def human(size: float) -> str:

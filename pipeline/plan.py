@@ -22,7 +22,7 @@ class Todo(StrEnum):
 
     HIT = "hit"  # the store has its result
     BUILD = "miss"  # it must run
-    IDLE = "idle"  # it lives in memory, or was evicted, and nothing after it must run: a hit too, to a reader
+    IDLE = "idle"  # its result lives in memory, or was evicted, and nothing after it must run: a hit too, to a reader
     DELIVER = "deliver"  # it hands the result to the user
 
 
@@ -36,7 +36,7 @@ class Step:
         why: For a stage to build: what separates its key from the nearest one that was built, or what it waits for.
         key_document: What its key is the digest of; None while the content of an input is unknown.
         key: Its key; None likewise.
-        digest: What identifies its content: of the stored result, or the key itself for a stage in memory.
+        digest: What identifies its content: of the stored result, or the key itself for one in memory.
         entry: The action entry of a result that the store has or had.
     """
 
@@ -55,6 +55,11 @@ class Step:
     @property
     def stage(self) -> Stage:
         return self.node.stage
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its result is never looked for in the store: by the stage's nature, or because it was not stored."""
+        return self.stage.keep is Keep.MEMORY or (self.entry is not None and self.entry.in_memory)
 
 
 def check(nodes: Sequence[Node]) -> None:
@@ -106,7 +111,9 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
     steps: dict[str, Step] = {}
     for node in nodes:
         step = steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
-        if step.entry is not None:
+        if step.in_memory:
+            steps[node.name] = replace(step, todo=Todo.IDLE)
+        elif step.entry is not None:
             steps[node.name] = _as_it_stands(step, step.entry.digest, store, damaged)
     needed: set[str] = set()
     for node in reversed(nodes):

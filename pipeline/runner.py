@@ -24,7 +24,7 @@ from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
 from pipeline.meter import Meter
 from pipeline.plan import Step, Todo
-from pipeline.stage import Keep, World
+from pipeline.stage import World
 from pipeline.store import Damaged, Entry, Lock, Store
 
 log = logging.getLogger(__name__)
@@ -135,10 +135,8 @@ class Runner:
             if step.todo is Todo.HIT:
                 self._tell_hit(step)
             elif step.todo is Todo.IDLE:
-                digest = step.digest if step.stage.keep is Keep.STORED else None
-                idle = Outcome(step.name, "hit", step.key, digest, notes={"says": "nothing after it must run"})
-                self._outcomes.setdefault(step.name, idle)
-            elif step.todo is Todo.BUILD and step.stage.keep is Keep.STORED:
+                self._outcomes.setdefault(step.name, _idle(step))
+            elif step.todo is Todo.BUILD and not step.in_memory:
                 return step
         return None
 
@@ -152,11 +150,14 @@ class Runner:
         if (earlier := self._outcomes.get(step.name)) is not None and earlier.how == "built":
             self._repaired()
         inputs = self._inputs(step.name)
-        with self._store.staging() as folder:
+        sources = _stored(inputs)
+        with self._store.staging(sources) as folder:
             made, meter = self._run(step.name, inputs, folder)
-            if not made.digest:  # new content, not an input passed through
+            if made.folder is None:
+                made = replace(made, digest=step.key)
+            elif not made.digest:  # new content, not an input passed through
                 with self._naming(step.name):
-                    made = self._store.publish(made)
+                    made = self._store.publish(made, sources)
         entry = self._store.record(
             Entry(step.key, step.key_document, made.digest, str(made.kind), dict(made.notes), round(meter.seconds, 3)),
             replacing=step.digest,
@@ -182,6 +183,8 @@ class Runner:
         passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
         if made.folder not in (None, folder) and not passed:
             raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
+        if made.folder is None and made.live is None:
+            raise StageError(f"{name} left no files, and no object in memory either")
         if made.folder == folder and made.kind in FILES and not made.file.is_file() and not made.file.is_symlink():
             raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
         primary = next(iter(inputs.values()), None)
@@ -212,10 +215,12 @@ class Runner:
         if name in self._in_memory:
             return self._in_memory[name]
         step = next(s for s in self._plan() if s.name == name)
-        if step.stage.keep is Keep.MEMORY:
+        if step.in_memory:
             inputs = self._inputs(name)
-            with self._store.staging() as folder:
+            with self._store.staging(_stored(inputs)) as folder:
                 made, meter = self._run(name, inputs, folder)
+            if made.folder is not None:
+                raise StageError(f"{name} left files, but its result is one that is kept in memory")
             self._in_memory[name] = made = replace(made, digest=step.digest or "")
             outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
             self._outcomes[name] = replace(outcome, facts=made.facts)
@@ -226,16 +231,20 @@ class Runner:
         return self._in_memory[name]
 
     def _deliver_all(self, steps: Sequence[Step]) -> list[Path]:
-        digests = {s.name: s.digest or "" for s in steps}
+        named = {s.name: s for s in steps}
         delivering = [s for s in steps if s.todo is Todo.DELIVER]
         return [
-            self._deliver(s, digests, self._output / s.name if len(delivering) > 1 else self._output)
-            for s in delivering
+            self._deliver(s, named, self._output / s.name if len(delivering) > 1 else self._output) for s in delivering
         ]
 
-    def _deliver(self, step: Step, digests: Mapping[str, str], output: Path) -> Path:
+    def _deliver(self, step: Step, steps: Mapping[str, Step], output: Path) -> Path:
         self._listener.started(step.name)
-        inputs = {port: self._store.glance(digests[source]) for port, source in step.node.inputs.items()}
+        if living := [source for source in step.node.inputs.values() if steps[source].in_memory]:
+            raise StageError(
+                f"{step.name} has no files to deliver: {living[0]} kept its result in memory",
+                command=f"'stages.{step.name}.needs=[…]' with a stage whose result is stored",
+            )
+        inputs = {port: self._store.glance(steps[source].digest or "") for port, source in step.node.inputs.items()}
         with self._naming(step.name), Meter() as meter:
             path, made = delivery.deliver(step.stage, inputs, self._store, output)
         first = next(iter(inputs.values()))
@@ -282,9 +291,22 @@ class Runner:
             self._tell(step.name, "hit", step.entry, None)
 
     def _tell(self, name: str, how: str, entry: Entry, peak: int | None) -> None:
-        size = sum(f.size for f in self._store.files(entry.digest))
-        facts = self._store.glance(entry.digest).facts
-        self._outcomes[name] = Outcome(
-            name, how, entry.key, entry.digest, size, entry.seconds, peak, entry.notes, facts
-        )
-        self._listener.finished(self._outcomes[name])
+        told = Outcome(name, how, entry.key, None, 0, entry.seconds, peak, entry.notes)
+        if entry.in_memory:
+            told = replace(told, facts=self._in_memory[name].facts)
+        else:
+            size = sum(f.size for f in self._store.files(entry.digest))
+            told = replace(told, digest=entry.digest, size=size, facts=self._store.glance(entry.digest).facts)
+        self._outcomes[name] = told
+        self._listener.finished(told)
+
+
+def _idle(step: Step) -> Outcome:
+    """What is told of a stage that need not run though its result is not at hand."""
+    notes = step.entry.notes if step.in_memory and step.entry else {"says": "nothing after it must run"}
+    return Outcome(step.name, "hit", step.key, None if step.in_memory else step.digest, notes=notes)
+
+
+def _stored(inputs: Mapping[str, Artifact]) -> list[str]:
+    """The digests of the inputs that have files, which a result may share by hard links."""
+    return [a.digest for a in inputs.values() if a.folder is not None]

@@ -30,6 +30,9 @@ class Model:
     weights: str = MISSING
     sha256: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
     pretrained: Optional[str] = None  # noqa: UP045
+    checkpoint_key: Optional[str] = None  # noqa: UP045
+    prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
+    strict: bool = True
     # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
     inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)

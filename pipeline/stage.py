@@ -20,7 +20,7 @@ from pipeline.errors import Problem
 class Keep(StrEnum):
     """What becomes of a stage's result."""
 
-    STORED = "stored"  # published in the store, shared by every run
+    STORED = "stored"  # published in the store, shared by every run, unless the stage leaves no files
     MEMORY = "memory"  # never stored: its key stands for its content, and it is rebuilt only when something needs it
     DELIVERED = "delivered"  # written to the user's output folder on every run
 
@@ -99,6 +99,9 @@ class Stage(ABC):
         Args:
             inputs: Port name to artifact. Their folders are read-only.
             folder: Where the files of the result go.
+
+        A result may share a file with an input by a hard link, which costs no space and is not hashed again. A result
+        with an object in memory and no folder is not stored: it is made again when something after it must run.
 
         Raises StageError or CheckFailed; anything else a vendor raises is wrapped by the runner.
         """

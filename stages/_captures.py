@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
-from stages import _call, _native_output, _reference, _unsupported
+from stages import _call, _native_output, _reference, _rewrites, _unsupported
 from stages._interface import Dim, Interface
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
 
-    with _slow_attention(), _native_output.to_log():
+    with _slow_attention(), _rewrites.in_place(), _native_output.to_log():
         try:
             return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
         except Exception as e:  # torch.export raises from many modules, some of them private

@@ -83,15 +83,15 @@ def mismatch(found: Array, wanted: Array) -> str:
     import numpy as np
 
     if found.shape != wanted.shape:
-        return f"has shape {found.shape}, PyTorch's has {wanted.shape}"
+        return f"has shape {found.shape}, the model's has {wanted.shape}"
     if found.dtype != wanted.dtype:
-        return f"has type {found.dtype}, PyTorch's has {wanted.dtype}"
+        return f"has type {found.dtype}, the model's has {wanted.dtype}"
     if not np.issubdtype(wanted.dtype, np.floating):
         differing = int((found != wanted).sum())
-        return f"differs from PyTorch's in {differing} of {wanted.size} elements" if differing else ""
+        return f"differs from the model's in {differing} of {wanted.size} elements" if differing else ""
     for name, test in (("NaN", np.isnan), ("+Inf", np.isposinf), ("-Inf", np.isneginf)):
         if (here := test(found)) is not None and not np.array_equal(here, test(wanted)):
-            return f"has {int(here.sum())} {name}, PyTorch's has {int(test(wanted).sum())} or has them elsewhere"
+            return f"has {int(here.sum())} {name}, the model's has {int(test(wanted).sum())} or has them elsewhere"
     return ""
 
 

@@ -73,7 +73,7 @@ def by_dynamo(program: Any, source: Artifact, opset: int, options: Options, fold
             log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
             stumbled = ", not optimized: torch's optimizer failed on it"
             exported = export(optimize=False)
-    made = _finished(exported.model_proto, source, opset, options, folder)
+    made = _finished(_onnx_file.of_program(exported, folder), source, opset, options, folder)
     return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import json
+import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,33 +20,141 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Protobuf's own limit; beyond it the weights go into a file of their own, beside the graph.
-LARGEST_PROTOBUF = 2**31 - 2**20
+# Protobuf's own limit, less some room for the graph; weights beyond it go into a file of their own beside the graph.
+LARGEST_PROTOBUF = 2**31 - 2**26
+# In that file are tensors of this many bytes and more; shapes and scalars stay in the graph, where tools look for them.
+SMALLEST_EXTERNAL = 1024
 
 
 def read(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """The model in a file. Without weights, external tensors stay where they are. Raises what onnx raises."""
+    """The model in a file. Without weights, external tensors stay where they are.
+
+    Raises what onnx raises; StageError when a file that the graph names is not beside it, or shorter than it says.
+    """
     import onnx
 
-    return onnx.load(path, load_external_data=weights)
+    model = onnx.load(path, load_external_data=False)
+    # onnx's own loader refuses a file that has two names, as those have that simplify shares with its input.
+    for tensor in external(model) if weights else ():
+        tensor.raw_data = _content(tensor, path.parent)
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+    return model
+
+
+def _content(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    place: dict[str, str] = {e.key: e.value for e in tensor.external_data}
+    path = folder / place["location"]
+    if path.parent != folder or path.is_symlink() or not path.is_file():
+        raise StageError(
+            f"the graph's weight '{tensor.name}' is in '{place['location']}', which is no file beside the graph",
+            allowed="plain files in the graph's own folder",
+        )
+    with path.open("rb") as f:
+        f.seek(int(place.get("offset", 0)))
+        content = f.read(int(place.get("length", -1)))
+    if len(content) != size(tensor):
+        raise StageError(f"{path.name} holds {len(content)} bytes of the weight '{tensor.name}', not {size(tensor)}")
+    return content
 
 
 def write(model: onnx.ModelProto, folder: Path) -> Path:
-    """Writes model.onnx, and model.onnx.data beside it when one protobuf cannot hold the weights."""
+    """Writes model.onnx, and model.onnx.data beside it when one protobuf cannot hold the weights.
+
+    Weights that are in a file already stay there: only the graph is written.
+    """
     import onnx
 
     path = folder / FILES[Kind.ONNX]
-    external = model.ByteSize() > LARGEST_PROTOBUF
-    onnx.save_model(model, path, save_as_external_data=external, location=f"{path.name}.data")
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=sum(t.ByteSize() for t in tensors(model)) > LARGEST_PROTOBUF,
+        location=f"{path.name}.data",
+        size_threshold=SMALLEST_EXTERNAL,
+    )
     return path
 
 
-def external_files(model: onnx.ModelProto) -> list[str]:
-    """The files with weights that a model names, as it names them: relative to its folder, if it means well."""
-    from onnx import external_data_helper as external
+def of_program(program: Any, folder: Path) -> onnx.ModelProto:
+    """The model that torch's dynamo exporter made.
 
-    tensors = [t for t in external._get_all_tensors(model) if external.uses_external_data(t)]
-    return sorted({entry.value for t in tensors for entry in t.external_data if entry.key == "location"})
+    Where one protobuf cannot hold the weights, they are in model.onnx.data by now, written one at a time: together
+    they would be in memory twice.
+
+    Args:
+        program: A torch.onnx.ONNXProgram.
+        folder: Where `write` will put the graph.
+    """
+    weights = (v.const_value for v in program.model.graph.initializers.values())
+    if sum(w.nbytes for w in weights if w is not None) <= LARGEST_PROTOBUF:
+        model: onnx.ModelProto = program.model_proto
+        return model
+    path = folder / FILES[Kind.ONNX]
+    program.save(path, external_data=True)
+    _forget_the_last_match()
+    return read(path, weights=False)
+
+
+def _forget_the_last_match() -> None:
+    """Lets go of what the exporter's rewrite rules keep as long as the process lives.
+
+    Each has the nodes that it looked at last, and with them the whole graph and its weights (onnxscript 0.7.2,
+    rewriter/_matcher.py). Looking for the rules takes a moment that only large models are worth.
+    """
+    matcher = getattr(sys.modules.get("onnxscript.rewriter._matcher"), "SimplePatternMatcher", None)
+    for rule in gc.get_objects() if matcher else ():
+        if type(rule) is matcher:
+            rule._match = rule._current_node = rule._graph = None
+
+
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those of functions and of graphs inside nodes included."""
+    yield from _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
+
+
+def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph, and those in attributes: the branches of an If, the body of a Loop."""
+    yield model.graph
+    for node in nodes(model):
+        for attribute in node.attribute:
+            yield from (attribute.g, *attribute.graphs)
+
+
+def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every initialiser, and every tensor in an attribute, such as a Constant's."""
+    for graph in graphs(model):
+        yield from graph.initializer
+    for node in nodes(model):
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether a tensor's values are in a file beside the graph."""
+    return bool(tensor.data_location == tensor.EXTERNAL)
+
+
+def external(model: onnx.ModelProto) -> list[onnx.TensorProto]:
+    """The tensors whose values are in files beside the graph."""
+    return [t for t in tensors(model) if is_external(t)]
+
+
+def files_beside(model: onnx.ModelProto) -> list[str]:
+    """The names of the files that hold a graph's external tensors."""
+    return sorted({e.value for t in external(model) for e in t.external_data if e.key == "location"})
+
+
+def size(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's values, wherever they are."""
+    from onnx import TensorProto, helper
+
+    if tensor.data_type == TensorProto.STRING:
+        return sum(map(len, tensor.string_data))
+    if found := next((e.value for e in tensor.external_data if e.key == "length"), None):
+        return int(found)
+    count: int = math.prod(tensor.dims)
+    return count * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -95,8 +206,7 @@ def custom_operators(path: Path) -> dict[str, int]:
     model = read(path, weights=False)
     known = {"", *(s.domain for s in onnx.defs.get_all_schemas())}
     functions = {(f.domain, f.name) for f in model.functions}
-    nodes = _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
-    custom = [n for n in nodes if n.domain not in known and (n.domain, n.op_type) not in functions]
+    custom = [n for n in nodes(model) if n.domain not in known and (n.domain, n.op_type) not in functions]
     return dict(collections.Counter(f"{n.domain}::{n.op_type}" for n in custom))
 
 
@@ -167,7 +277,7 @@ VALUES_DECIDE = {"NonZero", "NonMaxSuppression", "Unique", "Compress", "Loop", "
 
 
 def _follows_values(model: onnx.ModelProto) -> bool:
-    return any(n.op_type in VALUES_DECIDE for n in [*model.graph.node, *(n for f in model.functions for n in f.node)])
+    return any(n.op_type in VALUES_DECIDE for n in nodes(model))
 
 
 def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -33,6 +33,11 @@ class Case:
     outputs: Arrays
 
 
+def stands_for(reference: Artifact) -> str:
+    """What gave the answers, in words: an ONNX file that is converted has no PyTorch model to be held to."""
+    return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
+
+
 def write(folder: Path, cases: Sequence[Case]) -> None:
     """Writes reference.safetensors, with a tensor "<label>/<name>" for each array, and cases.json beside it."""
     from safetensors.numpy import save_file

@@ -17,7 +17,7 @@ from pipeline.stage import World
 OPERATOR = re.compile(r"([A-Za-z]\w*)::(\w+)(?:\.(\w+))?")
 PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # On a command line Hydra takes an unescaped colon for the end of the key.
-EXAMPLE = r"'stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
+EXAMPLE = r"'+stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
 # torch's own symbolic for unflatten begins here.
 UNFLATTEN_SINCE = 13
 

@@ -114,7 +114,7 @@ def _report(exporter: str, opset: int, operators: Sequence[Missing], ways: Seque
         calls = f", {len(found)} calls" if len(found) > 1 else ""
         lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, found)), 3) or 'line not known'}")
     example = next(iter(places)).partition(" ")[0].replace(":", r"\:")
-    custom = f"'stages.export.translations={{{example}: my_pkg.onnx_ops.translation}}'"
+    custom = f"'+stages.export.translations={{{example}: my_pkg.onnx_ops.translation}}'"
     return StageError(
         Problem(
             "\n".join(lines),

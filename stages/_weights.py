@@ -10,11 +10,15 @@ import queue
 import re
 import threading
 import uuid
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import World
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +93,21 @@ def _download(url: str, target: Path) -> None:
 
 
 def _opened(url: str) -> Any:
-    """An open connection within CONNECT_SECONDS, the name look-up included, which a socket's time-out leaves out."""
     import urllib.request
 
+    return answer_of(lambda: urllib.request.urlopen(url, timeout=CONNECT_SECONDS))
+
+
+def answer_of(ask: Callable[[], Any]) -> Any:
+    """What a host answers within CONNECT_SECONDS, the name look-up included, which a socket's time-out leaves out.
+
+    Raises what `ask` raises, and TimeoutError.
+    """
     answer: queue.Queue[Any] = queue.Queue()
 
     def connect() -> None:
         try:
-            answer.put(urllib.request.urlopen(url, timeout=CONNECT_SECONDS))
+            answer.put(ask())
         except Exception as e:  # handed to the thread that waits, which raises it
             answer.put(e)
 
@@ -112,9 +123,14 @@ def _opened(url: str) -> Any:
 
 def refuse_unless_named(file: Path, sha256: str) -> None:
     """Holds a published file to the digits of its SHA-256 that its name ends in. Raises ValueError."""
-    promised = re.split("[-_]", file.stem)[-1]
-    if not sha256.startswith(promised):
-        raise ValueError(f"{file.name} should have a SHA-256 that begins with {promised}; it begins with {sha256[:8]}")
+    digits = promised(file.name)
+    if not sha256.startswith(digits):
+        raise ValueError(f"{file.name} should have a SHA-256 that begins with {digits}; it begins with {sha256[:8]}")
+
+
+def promised(file: str) -> str:
+    """The digits of its SHA-256 that a published file's name ends in."""
+    return re.split("[-_]", Path(file).stem)[-1]
 
 
 def file_digest(path: Path, world: World) -> str:
@@ -125,16 +141,27 @@ def file_digest(path: Path, world: World) -> str:
         beside = listed(sorted(f.name for f in path.parent.glob(f"*{path.suffix}"))) if path.parent.is_dir() else ""
         raise ConfigError(
             f"weights={path} cannot be read: {e.strerror}",
-            allowed=f"a .pth, .pt or .safetensors file, or one of {listed(SOURCES)}"
+            allowed=f"a .pth, .pt or .safetensors file, a folder or index of shards, or one of {listed(SOURCES)}"
             + (f"; {path.parent} holds {beside}" if beside else ""),
             command="model.weights=/path/to/weights.pth",
         ) from e
 
 
-def expect(path: Path, sha256: str) -> None:
-    """Holds a file to the digest that its key was made with. Raises StageError, and OSError when it is gone."""
+def content(path: Path) -> str:
+    """The SHA-256 of a file as it is now."""
     with path.open("rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def expect(path: Path, sha256: str, found: str | None = None) -> None:
+    """Holds a file to the digest that its key was made with. Raises StageError, and OSError when it is gone.
+
+    Args:
+        path: The file.
+        sha256: What it was.
+        found: What it is; None to hash the file now.
+    """
+    found = found or content(path)
     if found != sha256:
         raise StageError(
             f"weights={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {found}",
@@ -142,84 +169,42 @@ def expect(path: Path, sha256: str) -> None:
         )
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The state dict in a file: name to tensor on the CPU.
+def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = None) -> None:
+    """Makes random weights answer different things to different inputs, or checks would prove nothing.
 
-    .pth and .pt are read with weights_only, which runs no code; .safetensors cannot hold any.
+    Every weight matrix that a factory left at zero, such as the head of torchvision's ViT, is drawn from N(0, 0.02):
+    a model whose last matrix is zero answers zero to everything. And a batch norm that has seen no data divides by the
+    standard deviation that its convolution's weights lead to, instead of by one: of what inception_v3 is shown, one
+    part in ten million reaches its answer otherwise.
 
-    Raises:
-        StageError: When the file is damaged, would have run code, or holds no state dict.
-    """
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:  # readers raise anything on a damaged file
-        raise StageError(_unreadable(path, e)) from e
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        held = listed(state) if isinstance(state, dict) else type(state).__name__
-        raise StageError(
-            f"weights={path.name} holds no state dict but {held}",
-            allowed="a mapping from parameter names to tensors, as torch.save(model.state_dict(), …) writes it",
-        )
-    return state
-
-
-def _unreadable(path: Path, error: Exception) -> Problem:
-    import pickle
-
-    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower().replace(" ", "_"):
-        wanted = next((line for line in str(error).splitlines() if "GLOBAL" in line or "class" in line), "")
-        return Problem(
-            f"weights={path.name} was refused: it is a pickle that wants to run code. {wanted.strip()}",
-            allowed="tensors only: torch.save(model.state_dict(), …), or .safetensors",
-            command="save the state dict again where you trust the file",
-        )
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Problem(
-        f"weights={path.name} cannot be read as a checkpoint ({path.stat().st_size} bytes): {first}",
-        allowed="a whole .pth, .pt or .safetensors file",
-        command="compare its size and SHA-256 with the original's",
-    )
-
-
-def load_into(module: Any, state: dict[str, Any], origin: str) -> None:
-    """Loads a state dict strictly. Raises StageError with the keys that are missing, unexpected or of another shape."""
-    own = module.state_dict()
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
-    shapes = [
-        f"{k} is {tuple(state[k].shape)} in the file and {tuple(own[k].shape)} in the model"
-        for k in own
-        if k in state and own[k].shape != state[k].shape
-    ]
-    problems = [
-        Problem(f"{origin} {what}: {listed(keys)}", command="weights and model.factory must belong together")
-        for what, keys in (
-            (f"lacks {len(missing)} keys of the model", missing),
-            (f"has {len(unexpected)} keys that the model does not know", unexpected),
-            (f"has {len(shapes)} tensors of another shape", shapes),
-        )
-        if keys
-    ]
-    if problems:
-        raise StageError(problems)
-    module.load_state_dict(state, strict=True)
-
-
-def enliven(module: Any, seed: int) -> None:
-    """Draws every weight matrix that a factory left at zero, such as the head of torchvision's ViT, from N(0, 0.02).
-
-    A model whose last matrix is zero answers zero to everything, and every artifact of it would pass every check.
+    Args:
+        module: With weights as its factory left them.
+        seed: For the draw.
+        only: The names of the parameters and buffers that are random; None for all.
     """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in module.parameters():
-            if parameter.dim() >= 2 and parameter.is_floating_point() and not parameter.any():
+        for name, parameter in module.named_parameters():
+            zero = parameter.dim() >= 2 and parameter.is_floating_point() and not parameter.any()
+            if zero and (only is None or name in only):
                 parameter.normal_(0.0, 0.02, generator=generator)
+        if only is None:
+            _scale_norms(module)
+
+
+def _scale_norms(module: torch.nn.Module) -> None:
+    """Takes each layer's inputs for uncorrelated and of variance one, which the norms before it see to."""
+    import torch
+
+    before = None
+    for part in module.modules():
+        if isinstance(part, (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.Linear)):
+            before = part.weight
+        elif isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            mean, var = part.running_mean, part.running_var
+            fresh = mean is not None and var is not None and not mean.any() and torch.equal(var, torch.ones_like(var))
+            if fresh and before is not None and len(before) == part.num_features:
+                part.running_var = before.square().flatten(1).sum(1).clamp_min(1e-6)
+            before = None

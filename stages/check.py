@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed
 from pipeline.stage import Stage
-from stages import _compare, _reference
-from stages._compare import Figures, Tolerance
-from stages._interface import says
+from stages import _parity, _reference
+from stages._compare import Tolerance
 from stages.runtimes import session
 
 COMPUTE = ("float32", "float16", "bfloat16")
@@ -60,46 +59,20 @@ class Check(Stage):
                 f"asked to compute in {self.compute}, the runtime computes in {running.computes_in}",
                 command=f"stages.NAME.compute={running.computes_in}, or another machine",
             )
-        told: list[dict[str, Any]] = []
-        wrong: list[str] = []
-        for case in _reference.read(inputs["reference"]):
-            shape = ", ".join(says(v.shape) for v in case.inputs.values())
-            figures, problems = self._compare(_run(running, case.inputs, artifact, shape), case.outputs)
-            wrong += [f"{case.label} ({shape}): {p}" for p in problems]
-            outputs = {n: asdict(f) for n, f in figures.items()}
-            told.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
-        if wrong:
+        found = _parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        model = _reference.stands_for(inputs["reference"])
+        if found.wrong:
             raise CheckFailed(
-                f"this {artifact.kind} does not agree with the PyTorch model\n    " + "\n    ".join(wrong),
+                f"this {artifact.kind} does not agree with {model}\n    " + "\n    ".join(found.wrong),
                 allowed=str(self.tolerance),
                 command="the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(
-            says=f"worst relative error {max(c['max_rel'] for c in told):.1e}",
-            parity={"runtime": artifact.kind, "computes_in": running.computes_in, "cases": told},
+            says=f"worst relative error {found.worst:.1e}",
+            parity={
+                "runtime": artifact.kind,
+                "computes_in": running.computes_in,
+                "against": model,
+                "cases": found.cases,
+            },
         )
-
-    def _compare(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[dict[str, Figures], list[str]]:
-        if set(found) != set(wanted):
-            return {}, [f"its outputs are {listed(found)}, PyTorch's are {listed(wanted)}"]
-        figures: dict[str, Figures] = {}
-        wrong = []
-        for name in wanted:
-            if problem := _compare.mismatch(found[name], wanted[name]):
-                wrong.append(f"output '{name}' {problem}")
-            elif wanted[name].dtype.kind == "f":
-                figures[name] = _compare.compare(found[name], wanted[name])
-                wrong += [f"output '{name}' {b}" for b in figures[name].beyond(self.tolerance)]
-        return figures, wrong
-
-
-def _run(running: session.Session, given: Mapping[str, Any], artifact: Artifact, shape: str) -> Mapping[str, Any]:
-    try:
-        return running(given)
-    except Exception as e:  # a runtime raises anything; a shape it rejects is a finding, not a crash
-        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
-        raise CheckFailed(
-            f"this {artifact.kind} cannot be run at {shape}, which the PyTorch model accepts: {first}",
-            allowed="every size between min and max of model.dims",
-            command="a dimension was frozen on the way; capture=trace or capture=export may differ",
-        ) from e

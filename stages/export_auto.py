@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import DrydockError, Problem, StageError
+from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
 from pipeline.stage import Stage, World
-from stages import _captures, _exporters, _opsets, _translations
+from stages import _captures, _exporters, _opsets, _parity, _translations
+from stages._compare import Tolerance
 from stages._exporters import Options
 from stages._interface import Interface
+from stages.runtimes import session
 
 log = logging.getLogger(__name__)
 
@@ -23,32 +25,36 @@ OPSETS = range(_opsets.TORCHSCRIPT.start, _opsets.DYNAMO.stop)
 
 @dataclass(frozen=True)
 class ExportAuto(Stage):
-    """Captures and exports in one stage, since a capture serves only if the exporter can write what it captured.
+    """Captures and exports in one stage, since a capture serves only if its graph is written and agrees with the model.
 
-    The result says which capture served, and the notes why the others did not. A capture whose exporter does not write
-    the opset is not tried.
+    A trace that fixed a branch, for instance, is found out at another shape, and script is tried. The result says which
+    capture served, and the notes why the others did not. A capture whose exporter does not write the opset is not
+    tried.
 
     Args:
         opset: What the file declares; read back from it.
         translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
         symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
         keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+        tolerance: How far the graph's outputs may be from the reference.
     """
 
     opset: int
     translations: dict[str, str]
     symbolics: dict[str, str]
     keep_source: bool
+    tolerance: Tolerance
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     produces: ClassVar[Kind | str] = Kind.ONNX
-    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "safetensors")
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
     def problems(self) -> list[Problem]:
-        found = _translations.problems(self.translations, overloads=True)
+        found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
+        found += _translations.problems(self.translations, overloads=True)
         found += _translations.problems(self.symbolics, overloads=False)
         if self.opset in OPSETS:
             return found
@@ -77,6 +83,7 @@ class ExportAuto(Stage):
             attempt.mkdir()
             try:
                 made, caution = self._by(capture, inputs, attempt)
+                self._hold_to(inputs["reference"], made)
             except DrydockError as e:
                 refused[capture] = e
                 shutil.rmtree(attempt)
@@ -91,6 +98,11 @@ class ExportAuto(Stage):
         raise StageError([p.at(f"capture={name}: ") for name, e in refused.items() for p in e.problems]) from (
             next(reversed(refused.values()))
         )
+
+    def _hold_to(self, reference: Artifact, made: Artifact) -> None:
+        found = _parity.measure(made, session.open_session(made, "float32"), reference, self.tolerance)
+        if found.wrong:
+            raise CheckFailed(f"its graph does not agree with the model: {listed(found.wrong, 1)}")
 
     def _by(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, str]:
         import torch

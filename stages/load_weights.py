@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, nearest
+from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.stage import Keep, Stage, World
-from stages import _weights
+from stages import _builders, _checkpoint, _factory, _hub, _shards, _weights
+
+TABLES = ("torchvision", "timm")
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,15 @@ class LoadWeights(Stage):
     Args:
         factory: Dotted path of a class or function that returns a torch.nn.Module.
         kwargs: Keyword arguments for the factory.
-        weights: A .pth, .pt or .safetensors file with a state dict; or `pretrained` (an error when it cannot be had),
-            `random` (drawn with `seed`, see _weights.enliven); `auto` (pretrained if cached or downloadable, else
-            random, and marked UNTRAINED).
-        sha256: What the weights file must hash to, 64 hex digits; None accepts any.
-        pretrained: Whose table of published weights `pretrained` and `auto` look in: torchvision, or None.
+        weights: A .pth, .pt, .bin or .safetensors file with a state dict; an index of shards, or a folder with one; or
+            `pretrained` (an error when they cannot be had), `random` (drawn with `seed`, see _weights.enliven); `auto`
+            (pretrained if cached or downloadable, else random, and marked UNTRAINED).
+        sha256: What the weights file must hash to, 64 hex digits; None accepts any. Of shards, see _shards.digest.
+        pretrained: Whose published weights `pretrained` and `auto` look for: torchvision, timm, or None.
+        checkpoint_key: Where in the file the state dict is, as in `ema.state_dict`; None to look for it.
+        prefixes: What wrappers put before each key; taken off when that makes keys fit.
+        strict: Whether the file must have every key of the model and no other. Otherwise what fits is loaded, the rest
+            stays random, and the summary says which.
         seed: For random weights.
     """
 
@@ -37,14 +40,18 @@ class LoadWeights(Stage):
     weights: str
     sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     pretrained: Optional[str]  # noqa: UP045
+    checkpoint_key: Optional[str]  # noqa: UP045
+    prefixes: list[str]
+    strict: bool
     seed: int
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     keep: ClassVar[Keep] = Keep.MEMORY
+    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
-        found = []
+        found = _builders.problems(self.factory, self.kwargs)
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             found.append(
                 Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
@@ -53,16 +60,12 @@ class LoadWeights(Stage):
             found.append(
                 Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FILE")
             )
-        if self.pretrained not in (None, "torchvision"):
-            found.append(Problem(f"pretrained is {self.pretrained}", allowed="torchvision, or null"))
-        if self.weights == "pretrained" and not self._published():
-            found += [
-                Problem(
-                    f"weights is pretrained, but no published weights are known for {self.factory} ({self._called()})",
-                    allowed="a file, or random",
-                    command="model.weights=/path/to/weights.pth",
-                )
-            ]
+        if self.pretrained not in (None, *TABLES):
+            found.append(Problem(f"pretrained is {self.pretrained}", allowed=f"{', '.join(TABLES)}, or null"))
+        if "" in self.prefixes:
+            found.append(Problem("prefixes has an empty one", command="'model.prefixes=[module.]'"))
+        if self.weights == "pretrained" and self.pretrained != "timm" and not self._file():
+            found.append(self._unpublished())
         return found
 
     def settle(self, world: World) -> Self:
@@ -72,82 +75,92 @@ class LoadWeights(Stage):
             return self
         path = Path(self.weights).expanduser()
         if self.weights in _weights.SOURCES:
-            found = self._obtain(world)
+            found = self._from_hub(world) if self.pretrained == "timm" else self._from_torchvision(world)
             if found is None and self.sha256 is not None:
                 raise ConfigError(
-                    f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called()}",
+                    f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called}",
                     command="model.weights=/path/to/weights.pth",
                 )
             if found is None:
                 return replace(self, weights="random")
             path = found
-        digest = _weights.file_digest(path, world)
+        files = _shards.files(path)
+        digest = _shards.digest(files, lambda f: _weights.file_digest(f, world))
         if self.sha256 not in (None, digest):
             raise ConfigError(
                 f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
                 command=f"model.sha256={digest} if the new content is meant",
             )
-        return replace(self, weights=str(path.absolute()), sha256=digest)
+        return replace(self, weights=str(files[0].absolute()), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        drawn = {"random": self.seed} if self.weights == "random" else {"sha256": self.sha256}
-        return {
-            "factory": self.factory,
-            "code": dict(world.code(self.factory)),
-            "kwargs": self.kwargs,
-            "weights": drawn,
-            # torchvision's builders do more than load the file when they are asked for their own weights.
-            "published": self._is_published_file(),
-        }
+        how: dict[str, Any] = {"random": self.seed}
+        if self.weights != "random":
+            # The libraries' builders do more than load the file when they are asked for their own weights.
+            how = {"sha256": self.sha256, "published": self._is_published}
+            how |= {"key": self.checkpoint_key, "prefixes": self.prefixes}
+            how |= {} if self.strict else {"seed": self.seed}  # of what the file leaves random
+        code = dict(world.code(self.factory))
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": how}
 
     def describe(self) -> str:
         return str(self._provenance()["says"])
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
-        if self.weights != "random" and self.sha256 is not None:
-            _weights.expect(Path(self.weights), self.sha256)
-        if self.weights != "random" and not self._is_published_file():
-            state = _weights.read(Path(self.weights))
-            module = self._build(torch)
-            _weights.load_into(module, state, f"weights={Path(self.weights).name}")
+        says, left = "", _checkpoint.Left()
+        if self.weights == "random":
+            module = self._build()
+            _weights.enliven(module, self.seed)
+        elif self._is_published:
+            module, left = self._built_by_its_library(self._read())
         else:
-            module = self._build(torch)
-            if self.weights == "random":
-                _weights.enliven(module, self.seed)
+            held = self._read()
+            module = self._build()
+            found = _checkpoint.pick(held, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
+            left = _checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
+            _weights.enliven(module, self.seed, only=left.drawn)
+            says = found.says
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
-        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": self._provenance()})
+        weights = self._provenance()
+        if left.drawn:
+            weights["says"] += f"; {len(left.drawn)} of its {len(module.state_dict())} tensors UNTRAINED"
+        notes = {name: text for name, text in (("says", says), ("caution", left.caution)) if text}
+        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": weights}, notes=notes)
 
-    def _build(self, torch: Any) -> Any:
-        """The module, its random parameters drawn with the seed and without disturbing the caller's generator."""
-        module_path, _, name = self.factory.rpartition(".")
-        try:
-            home = importlib.import_module(module_path)
-        except (ImportError, ValueError) as e:  # a ValueError when there is no dot in it
-            raise ConfigError(f"factory {self.factory} cannot be imported: {e}") from e
-        if not callable(factory := getattr(home, name, None)):
-            raise ConfigError(
-                f"factory {self.factory}: {module_path} has no '{name}' to call{nearest(name, vars(home))}",
-                command="model.factory=my_package.net.Net",
+    def _read(self) -> Any:
+        """What the file holds that the key was made with."""
+        files = _shards.files(Path(self.weights))
+        if self.sha256 is not None:
+            _weights.expect(files[0], self.sha256, _shards.digest(files, _weights.content))
+        return _checkpoint.read(files)
+
+    def _build(self) -> Any:
+        extra = _builders.plain(self.factory, self.kwargs)
+        return _factory.build(self.factory, self.kwargs, self.seed, extra)
+
+    def _built_by_its_library(self, state: Any) -> tuple[Any, _checkpoint.Left]:
+        """With published weights, which a head of another size leaves out."""
+        if not _checkpoint.is_state(state):
+            raise StageError(f"{self._origin} holds no state dict", command=f"rm {self.weights}, and run again")
+        with _builders.published(self.factory, state) as extra:
+            module = _factory.build(self.factory, self.kwargs, self.seed, extra)
+        left = _builders.left_out(module)
+        if left.drawn and self.strict:
+            raise StageError(
+                f"the published weights do not fill all of {self._called}: {left.caution}",
+                command="model.strict=false leaves the rest random; or leave kwargs as they were published",
             )
-        arguments = {**self.kwargs, "weights": "DEFAULT"} if self._is_published_file() else self.kwargs
-        with torch.random.fork_rng(devices=[]), _forced_weights_only():
-            torch.manual_seed(self.seed)
-            try:
-                module = factory(**arguments)
-            except (TypeError, ValueError) as e:
-                raise ConfigError(
-                    f"factory {self.factory} does not accept kwargs {arguments}: {e}", command="'model.kwargs={…}'"
-                ) from e
-        if not isinstance(module, torch.nn.Module):
-            raise ConfigError(f"factory {self.factory} returned {type(module).__name__}", allowed="a torch.nn.Module")
-        return module
+        _weights.enliven(module, self.seed, only=left.drawn)
+        return module, left
 
-    def _obtain(self, world: World) -> Path | None:
+    @property
+    def _origin(self) -> str:
+        return f"weights={Path(self.weights).name}"
+
+    def _from_torchvision(self, world: World) -> Path | None:
         """The published weights, downloaded if need be; None for `auto` that cannot have them. Raises ConfigError."""
-        file = self._published()
+        file = self._file()
         if file is None:
             return None
         path = _weights.cached(file)
@@ -168,42 +181,56 @@ class LoadWeights(Stage):
             )
         return None
 
-    def _published(self) -> str | None:
-        return _weights.pretrained_file(self.pretrained, self._called())
+    def _from_hub(self, world: World) -> Path | None:
+        """The same for timm."""
+        must = self.weights == "pretrained"
+        repo = _hub.timm_repo(self._called, world)
+        if repo is None and must:
+            raise ConfigError([self._unpublished()])
+        if repo is None:
+            return None
+        try:
+            return _hub.obtain(repo, None, world, config=False, again=must)
+        except LookupError as e:
+            if must:
+                raise ConfigError(
+                    f"weights is pretrained, but those of {repo} cannot be had: {e}",
+                    command="download them elsewhere, then model.weights=/path/to/model.safetensors; "
+                    "or model.weights=random",
+                ) from e
+            return None
 
+    def _file(self) -> str | None:
+        return _weights.pretrained_file(self.pretrained, self._called)
+
+    @property
     def _called(self) -> str:
-        return str(self.kwargs.get("name", self.factory.rpartition(".")[2]))
+        return _builders.called(self.factory, self.kwargs)
 
-    def _is_published_file(self) -> bool:
-        file = self._published()
-        return file is not None and Path(self.weights) == _weights.cached(file).absolute()
+    def _unpublished(self) -> Problem:
+        return Problem(
+            f"weights is pretrained, but no published weights are known for {self.factory} ({self._called})",
+            allowed="a file, or random",
+            command="model.weights=/path/to/weights.pth",
+        )
+
+    @property
+    def _is_published(self) -> bool:
+        """Whether the file is what the library itself would download, told by its content or its place in the cache."""
+        if self.weights == "random" or self.sha256 is None:
+            return False
+        if self.pretrained == "timm":
+            return _hub.is_cached(Path(self.weights))
+        file = self._file()
+        return file is not None and self.sha256.startswith(_weights.promised(file))
 
     def _provenance(self) -> dict[str, Any]:
         """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
         if self.weights != "random":
             return {"trained": True, "sha256": self.sha256, "says": f"from a file with SHA-256 {self.sha256}"}
-        file = self._published()
-        remedy = f"model.weights=/path/to/{file or 'weights.pth'}"
+        remedy = f"model.weights=/path/to/{self._file() or 'weights.pth'}"
         return {
             "trained": False,
             "seed": self.seed,
             "says": f"UNTRAINED: drawn at random with seed {self.seed}. For trained ones: {remedy}",
         }
-
-
-@contextlib.contextmanager
-def _forced_weights_only() -> Iterator[None]:
-    """While published weights load: torchvision's loader would unpickle whatever the file holds.
-
-    torch reads TORCH_FORCE_WEIGHTS_ONLY_LOAD on every load (torch/serialization.py).
-    """
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before

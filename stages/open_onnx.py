@@ -86,6 +86,7 @@ class OpenOnnx(Stage):
             "source": {"onnx": self.sha256, "bytes": model.ByteSize()},
             "weights": {"sha256": self.sha256, "says": f"as they are in the ONNX file with SHA-256 {self.sha256}"},
         }
+        _onnx_file.strip(model)
         _onnx_file.stamp(model, facts)
         _onnx_file.write(model, folder)
         says = f"opset {opset}, {len(model.graph.node)} nodes, from a file"
@@ -129,7 +130,7 @@ class OpenOnnx(Stage):
                 model = _onnx_file.read(self._path, weights=False)
             except Exception as e:  # protobuf raises anything
                 raise ConfigError(f"weights={self._path} is no ONNX model: {_first_line(e)}") from e
-            known = json.dumps(_onnx_file.external_files(model))
+            known = json.dumps(_onnx_file.files_beside(model))
             world.remember(fact, known)
         names: list[str] = json.loads(known)
         folder = self._path.parent.resolve()

@@ -89,7 +89,8 @@ class RecordReference(Stage):
         blind = [name for name in paths if _is_blind([c.outputs[name] for c in cases])]
         if len(blind) == len(paths):
             raise StageError(
-                f"{listed(blind)}: the model answers the same to every input, so comparing with it proves nothing",
+                f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "
+                "nothing",
                 allowed="at least one output that depends on the inputs",
                 command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
             )
@@ -175,6 +176,8 @@ def _output(name: str, path: _outputs.Path, cases: Sequence[Case], sizes: Mappin
 
 
 def _is_blind(answers: Sequence[Any]) -> bool:
-    """Whether an output is the same for every row of every case; False where there are too few rows to tell."""
+    """Whether an output is empty or the same for every row of every case; False where too few rows tell."""
+    if not any(answer.size for answer in answers):
+        return True
     rows = [row for answer in answers if answer.ndim for row in answer]
     return len(rows) > 1 and all(r.shape == rows[0].shape and (r == rows[0]).all() for r in rows)

@@ -21,4 +21,7 @@ class SetEval(Stage):
     keep: ClassVar[Keep] = Keep.MEMORY
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return Artifact(Kind.MODULE, live=inputs["module"].live.eval().requires_grad_(False))
+        module = inputs["module"].live.eval()
+        for parameter in module.parameters():  # the module's own requires_grad_ refuses to, if it is TorchScript
+            parameter.requires_grad_(False)
+        return Artifact(Kind.MODULE, live=module)

@@ -111,7 +111,7 @@ def record(
 
 def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any) -> Artifact:
     """A module captured by export, trace or script, with its reference in `folder`/reference."""
-    stage = {"export": CaptureExport, "trace": CaptureTrace, "script": CaptureScript}[how]()
+    stage = {"export": CaptureExport(2**30), "trace": CaptureTrace(), "script": CaptureScript()}[how]
     reference = record(net, folder / "reference", **interface)
     given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
     return run_stage(stage, given, folder / how)
@@ -122,7 +122,7 @@ def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18
     if how == "auto":
         reference = record(net, folder / "reference", **interface)
         given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
-        return run_stage(ExportAuto(opset, {}, {}, False), given, folder / "graph")
+        return run_stage(ExportAuto(opset, {}, {}, False, tolerance("fp32")), given, folder / "graph")
     program = capture(how, net, folder, **interface)
     if how == "export":
         return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")

@@ -20,7 +20,7 @@ class Entry:
     Args:
         key: The stage's key.
         key_document: What the key is the digest of.
-        digest: The content digest of the result.
+        digest: The content digest of the result; the key itself for one that was kept in memory.
         kind: The kind of the result.
         notes: What the stage told of its run, parity figures for instance.
         seconds: How long the run took.
@@ -32,6 +32,11 @@ class Entry:
     kind: str
     notes: Mapping[str, Any]
     seconds: float
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the result was not stored: its key stands for its content."""
+        return self.digest == self.key
 
 
 TYPES: Mapping[str, Any] = {

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,24 +31,42 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, *, shared: Collection[int] | None = ()) -> Iterator[Path]:
     """Every regular file under a folder, in the order of their relative paths.
 
+    Args:
+        folder: Where to look.
+        shared: Inodes of the files that may have another name elsewhere; None allows it for all.
+
     Raises:
-        ValueError: For a link or a special file: those could be changed from outside the folder.
+        ValueError: For any other link or a special file: those could be changed from outside the folder.
     """
     for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
         mode = path.lstat()
         if stat.S_ISDIR(mode.st_mode):
             continue
-        if not stat.S_ISREG(mode.st_mode) or mode.st_nlink > 1:
+        linked = mode.st_nlink > 1 and shared is not None and mode.st_ino not in shared
+        if not stat.S_ISREG(mode.st_mode) or linked:
             raise ValueError(f"{path} is not a plain file (a link or a special file)")
         yield path
 
 
-def records(folder: Path) -> list[FileRecord]:
-    """A record of every file under a folder, hashed now. Raises OSError, ValueError."""
-    return [FileRecord(p.relative_to(folder).as_posix(), p.stat().st_size, sha256(p)) for p in walk(folder)]
+def records(folder: Path, *, shared: Mapping[int, str] | None) -> list[FileRecord]:
+    """A record of every file under a folder.
+
+    Args:
+        folder: Where to look.
+        shared: By inode, the files that may have another name elsewhere, with their SHA-256; all others are hashed
+            now. None allows other names for all.
+
+    Raises OSError, ValueError.
+    """
+    found = []
+    for path in walk(folder, shared=shared):
+        at = path.lstat()
+        digest = (shared or {}).get(at.st_ino) or sha256(path)
+        found.append(FileRecord(path.relative_to(folder).as_posix(), at.st_size, digest))
+    return found
 
 
 def tree_digest(files: list[FileRecord]) -> str:
@@ -58,9 +76,14 @@ def tree_digest(files: list[FileRecord]) -> str:
 
 
 def stamp(path: Path) -> list[int]:
-    """What changes when a file is written: size, mtime, ctime, inode. ctime cannot be set back by a user."""
+    """What changes when a file is written: size, mtime, inode, ctime. ctime cannot be set back by a user."""
     s = path.lstat()
-    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+    return [s.st_size, s.st_mtime_ns, s.st_ino, s.st_ctime_ns]
+
+
+def differ_by_links_alone(then: Any, now: list[int]) -> bool:
+    """Whether a stamp is apart from an earlier one, as read back, by no more than making a link changes: ctime."""
+    return isinstance(then, list) and then != now and then[:3] == now[:3]
 
 
 def read_json(path: Path) -> Any | None:

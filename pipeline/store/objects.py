@@ -5,11 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.store.files import FileRecord, read_json, records, sync, tree_digest, write_json
+from pipeline.store.files import (
+    FileRecord,
+    differ_by_links_alone,
+    read_json,
+    records,
+    sync,
+    tree_digest,
+    walk,
+    write_json,
+)
 from pipeline.store.files import stamp as stat_of
 
 log = logging.getLogger(__name__)
@@ -43,17 +53,27 @@ class Objects:
         """Where the object with this digest is, or would be."""
         return self._objects / digest[:2] / digest
 
-    def publish(self, staged: Path) -> str:
+    def publish(self, staged: Path, sources: Collection[str] = ()) -> str:
         """Moves a finished folder into place and returns its digest; an equal object that is there already wins.
 
         The order is the promise: content reaches the disk, then the manifest, then the one rename that makes the
-        object visible. Raises OSError; ValueError for links and special files.
+        object visible.
+
+        Args:
+            staged: The folder.
+            sources: Objects whose files the folder may share by hard links; these are on the disk already, and their
+                SHA-256 is taken from the manifest.
+
+        Raises OSError; ValueError for other links and special files.
         """
-        files = records(staged)
-        for record in files:
-            path = staged / record.path
-            sync(path)
-            path.chmod(0o444)
+        shared = self._shareable(sources if any(p.lstat().st_nlink > 1 for p in walk(staged, shared=None)) else ())
+        files = records(staged, shared=shared)
+        for path in (staged / r.path for r in files):
+            if path.lstat().st_ino in shared:
+                sync(path.parent)  # the name is new, the file is not
+            else:
+                sync(path)
+                path.chmod(0o444)
         digest = tree_digest(files)
         target = self.folder(digest)
         if self.state(digest, thorough=True) is not State.PRESENT:
@@ -68,7 +88,20 @@ class Objects:
                     raise FileExistsError from e
             sync(target.parent)
             self._remember(digest, files)
+            self.restamp(sources, shared)
         return digest
+
+    def restamp(self, sources: Collection[str], inodes: Collection[int]) -> None:
+        """Takes note that files of these objects got or lost another name, which changes their ctime and no content.
+
+        Without this they would be hashed again. Any other change is left to be found.
+        """
+        for digest in sources:
+            then, now = self._then_and_now(digest)
+            moved = {n: s for n, s in now.items() if s[2] in inodes and differ_by_links_alone(then.get(n), s)}
+            if moved:
+                with contextlib.suppress(OSError):  # a memo that cannot be kept costs time and nothing else
+                    write_json(self._stamps(digest), {**then, **moved})
 
     def state(self, digest: str, *, thorough: bool = False) -> State:
         """Whether an object is there and whole; one that is not whole is set aside first.
@@ -90,9 +123,23 @@ class Objects:
             raise Damaged(digest)
         return [FileRecord(**f) for f in listed]
 
+    def _shareable(self, sources: Collection[str]) -> dict[int, str]:
+        """The SHA-256 of every file of some objects, by inode. Raises Damaged when one of them is gone.
+
+        It is not computed again: should a file have been harmed meanwhile, whoever shares it is found damaged with it.
+        """
+        shared = {}
+        for digest in sources:
+            for file in self.files(digest):
+                try:
+                    shared[(self.folder(digest) / file.path).lstat().st_ino] = file.sha256
+                except FileNotFoundError as e:
+                    raise Damaged(digest) from e
+        return shared
+
     def _matches(self, digest: str) -> bool:
         try:
-            files = records(self.folder(digest))
+            files = records(self.folder(digest), shared=None)  # another object may have the same file
         except (OSError, ValueError):
             return False
         if tree_digest(files) != digest:
@@ -114,13 +161,17 @@ class Objects:
         write_json(self._stamps(digest), self._stat(digest, files))
 
     def _untouched(self, digest: str) -> bool:
+        then, now = self._then_and_now(digest)
+        return bool(now) and then == now
+
+    def _then_and_now(self, digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The stat of each file of an object when it was last hashed, and at present; empty where there is none."""
         then, manifest = read_json(self._stamps(digest)), read_json(self._manifest(digest))
-        if not isinstance(then, dict) or not isinstance(manifest, list):
-            return False
         try:
-            return then == self._stat(digest, [FileRecord(**f) for f in manifest])
+            now = self._stat(digest, [FileRecord(**f) for f in manifest or ()])
         except (OSError, TypeError):
-            return False
+            now = {}
+        return then if isinstance(then, dict) else {}, now
 
     def _stat(self, digest: str, files: list[FileRecord]) -> dict[str, Any]:
         folder = self.folder(digest)

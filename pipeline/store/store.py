@@ -6,7 +6,7 @@ import contextlib
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -61,8 +61,12 @@ class Store:
         return Lock(self.root / "locks" / f"{key}.lock", what, partial(_explained, self.root))
 
     @contextlib.contextmanager
-    def staging(self) -> Iterator[Path]:
-        """A private, empty folder that is gone afterwards, unless it was published."""
+    def staging(self, sources: Collection[str] = ()) -> Iterator[Path]:
+        """A private, empty folder that is gone afterwards, unless it was published.
+
+        Args:
+            sources: Digests of the objects to whose files it may hold hard links.
+        """
         name = uuid.uuid4().hex
         folder = self.root / "staging" / name
         alive = self.lock(f"staging-{name}", "a build folder")
@@ -72,7 +76,9 @@ class Store:
                 folder.mkdir()
             yield folder
         finally:
+            linked = {at.st_ino for p in folder.rglob("*") if (at := p.lstat()).st_nlink > 1}
             shutil.rmtree(folder, ignore_errors=True)
+            self.objects.restamp(sources if linked else (), linked)
             alive.release()
             (self.root / "locks" / f"staging-{name}.lock").unlink(missing_ok=True)
 
@@ -85,16 +91,26 @@ class Store:
                 owner.release()
                 (self.root / "locks" / f"staging-{folder.name}.lock").unlink(missing_ok=True)
 
-    def publish(self, made: Artifact) -> Artifact:
-        """Makes a finished artifact visible under its content digest. Raises ConfigError, StageError."""
+    def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
+        """Makes a finished artifact visible under its content digest.
+
+        Args:
+            made: The artifact, its folder a staging folder.
+            sources: Digests of the objects to whose files the folder may hold hard links.
+
+        Raises ConfigError, StageError.
+        """
         if made.folder is None:
             raise StageError(f"a {made.kind} artifact without files was to be stored")
         with _explained(self.root):
             write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
             try:
-                digest = self.objects.publish(made.folder)
+                digest = self.objects.publish(made.folder, sources)
             except ValueError as e:
-                raise StageError(f"a result cannot be stored: {e}", command="the stage must write plain files") from e
+                raise StageError(
+                    f"a result cannot be stored: {e}",
+                    command="the stage must write plain files, or link to those of its inputs",
+                ) from e
         return replace(made, folder=self.objects.folder(digest), digest=digest)
 
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:

@@ -85,6 +85,35 @@ class Export(Fake):
         return Artifact(Kind.ONNX, folder)
 
 
+class Capture(Fake):
+    """Keeps its result in memory, as a capture does whose weights are many."""
+
+    consumes: ClassVar = {"module": frozenset({Kind.MODULE})}
+    produces = Kind.EXPORTED
+
+    def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        facts = {"captured": self.text}
+        return Artifact(
+            Kind.EXPORTED, facts=facts, notes={"says": "in memory"}, live=Module(inputs["module"].live.text)
+        )
+
+
+class ExportCaptured(Export):
+    consumes: ClassVar = {"module": frozenset({Kind.EXPORTED})}
+
+
+class Trim(Fake):
+    """Writes a new graph beside the weights that its input has already."""
+
+    consumes: ClassVar = {"model": frozenset({Kind.ONNX})}
+
+    def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        (folder / "model.onnx").write_text(f"trimmed {inputs['model'].file.read_text()}")
+        (folder / "weights").mkdir()
+        os.link(inputs["model"].folder / "weights" / "0.bin", folder / "weights" / "0.bin")
+        return Artifact(Kind.ONNX, folder)
+
+
 class Tidy(Fake):
     """Removes its text from the model, and hands its input on when there is nothing to remove."""
 

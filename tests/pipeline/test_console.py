@@ -14,7 +14,10 @@ from pipeline.graph import Node
 from pipeline.plan import Step, Todo
 from pipeline.runner import Outcome, Result
 
-PARITY = {"cases": [{"max_rel": 0.00012, "shape": "1x3"}, {"max_rel": 2e-06, "shape": "8x3"}]}
+PARITY = {
+    "against": "the PyTorch model",
+    "cases": [{"max_rel": 0.00012, "shape": "1x3"}, {"max_rel": 2e-06, "shape": "8x3"}],
+}
 
 
 def outcome(name, how="built", digest="aa", **more):
@@ -62,11 +65,18 @@ def test_the_plan_is_a_table_of_what_is_done_with_what_and_why():
 
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():
     outcomes = [
-        outcome("early", digest="aa", notes={"parity": {"cases": [{"max_rel": 0.5, "shape": "1x3"}]}}),
+        outcome(
+            "early",
+            digest="aa",
+            notes={"parity": {"cases": [{"max_rel": 0.5, "shape": "1x3"}]}},
+        ),
         outcome("late", digest="aa", notes={"parity": PARITY}),
         outcome("other", digest="bb", notes={"parity": {"cases": []}}),
     ]
-    assert console.parity(outcomes, "aa") == "worst relative error against PyTorch 1.2e-04 at 1x3, 2.0e-06 at 8x3"
+    assert (
+        console.parity(outcomes, "aa")
+        == "worst relative error against the PyTorch model 1.2e-04 at 1x3, 2.0e-06 at 8x3"
+    )
 
 
 @pytest.mark.parametrize("digest", ["bb", None])

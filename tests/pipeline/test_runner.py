@@ -15,20 +15,23 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline import delivery, errors
+from pipeline import delivery, errors, plan
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
-from pipeline.store import Lock
+from pipeline.store import Lock, files
 from tests.pipeline.conftest import (
     CRASHED,
+    Capture,
     Check,
     Compile,
     Dock,
     Export,
+    ExportCaptured,
     Load,
     Quiet,
     Save,
     Tidy,
+    Trim,
     child,
     digests,
     exit_code,
@@ -247,6 +250,103 @@ def test_a_stage_that_leaves_a_link_has_failed(dock):
     dock.assert_sound()
 
 
+@pytest.fixture
+def hashed(monkeypatch):
+    """The names of the files that were hashed, one by one."""
+    seen, sha256 = [], files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: seen.append(path.name) or sha256(path))
+    return seen
+
+
+@pytest.fixture
+def trimming(dock):
+    """The graph with a stage that shares a file with its input."""
+    dock.stages["trim"] = Trim(dock.log)
+    dock.needs |= {"trim": ["export"], "tidy": ["export"], "save": ["trim"]}
+    return dock
+
+
+def test_a_result_may_share_a_file_with_an_input(trimming):
+    delivered = trimming.run().delivered
+    one, other = (trimming.object_of(n) / "weights" / "0.bin" for n in ("export", "trim"))
+    assert one.samefile(other)
+    assert delivered.read_text() == "trimmed graph of net, opset 18"
+    assert (delivered.parent / "weights" / "0.bin").stat().st_nlink == 1
+    trimming.assert_sound()
+
+
+def test_a_shared_file_is_hashed_when_it_is_new_and_when_it_is_read_again(trimming, hashed):
+    trimming.run()
+    assert hashed.count("0.bin") == 2  # published by export, and compared with its copy by save
+    hashed.clear()
+    trimming.run()
+    assert hashed.count("0.bin") == 1
+
+
+class Dropping(Trim):
+    """Shares a file, thinks better of it, and hands its input on."""
+
+    def make(self, inputs, folder):
+        super().make(inputs, folder)
+        return inputs["model"].noting(says="not better")
+
+
+def test_a_file_whose_other_name_was_dropped_is_not_hashed_for_that(trimming, hashed):
+    trimming.stages["trim"] = Dropping(trimming.log)
+    trimming.run()
+    assert hashed.count("0.bin") == 2
+    hashed.clear()
+    plan.make(trimming.nodes(), trimming.store, trimming.world, damaged=set(), explain=False)
+    assert hashed == []
+
+
+def test_a_file_that_is_harmed_while_it_is_shared_is_found_out_and_both_are_rebuilt(trimming):
+    harm = iter([lambda inputs: flip(inputs["model"].folder / "weights" / "0.bin")])
+    trimming.change("trim", hook=lambda inputs: next(harm, lambda inputs: None)(inputs))
+    delivered = trimming.run().delivered
+    assert (delivered.parent / "weights" / "0.bin").read_bytes() == bytes(range(64))
+    assert trimming.ran().count("trim") == 2
+    trimming.assert_sound()
+
+
+def test_damage_to_a_shared_file_is_damage_to_both_and_both_are_rebuilt(trimming):
+    first = trimming.run()
+    flip(trimming.object_of("export") / "weights" / "0.bin")
+    trimming.ran()
+    assert digests(trimming.run()) == digests(first)
+    assert trimming.ran() == ["load", "export", "trim", "save"]
+    assert len([*trimming.store.root.glob("quarantine/*")]) == 2
+    trimming.assert_sound()
+
+
+class Reaching(Trim):
+    """Links to a file of the store that belongs to none of its inputs."""
+
+    def make(self, inputs, folder):
+        (other,) = folder.parents[1].glob("objects/*/*/reference.safetensors")
+        os.link(other, folder / "weights.bin")
+        (folder / "model.onnx").write_text("graph")
+        return Artifact(Kind.ONNX, folder)
+
+
+class Twice(Trim):
+    """Gives a file of its own two names."""
+
+    def make(self, inputs, folder):
+        (folder / "model.onnx").write_text("graph")
+        os.link(folder / "model.onnx", folder / "again.onnx")
+        return Artifact(Kind.ONNX, folder)
+
+
+@pytest.mark.parametrize("stage", [Reaching, Twice])
+def test_a_link_to_what_is_no_file_of_an_input_is_refused(trimming, stage):
+    trimming.stages["trim"] = stage(trimming.log)
+    with pytest.raises(StageError, match=r"^trim: .*not a plain file") as caught:
+        trimming.run()
+    assert "link to those of its inputs" in caught.value.problems[0].command
+    trimming.assert_sound()
+
+
 class Deriving(Tidy):
     """Says what it made by changing what it was given, which still bears the digest of what it was given."""
 
@@ -402,6 +502,114 @@ def test_an_object_that_another_run_evicts_after_the_plan_looked_is_rebuilt(dock
     dock.assert_sound()
 
 
+@pytest.fixture
+def capturing(dock):
+    """The graph with a stage that leaves no files between the module and its export."""
+    dock.stages = {
+        "load": dock.stages.pop("load"),
+        "capture": Capture(dock.log),
+        **dock.stages,
+        "export": ExportCaptured(dock.log, "opset 18"),
+    }
+    return dock
+
+
+def test_a_result_without_files_is_used_and_not_stored(capturing):
+    result = capturing.run()
+    assert capturing.ran() == ["load", "capture", "record", "exportcaptured", "tidy", "compile", "save"]
+    told = next(o for o in result.outcomes if o.name == "capture")
+    assert (told.how, told.digest, told.size, told.facts["captured"]) == ("built", None, 0, "")
+    assert {o.name: o.facts for o in result.outcomes}["save"]["captured"] == ""
+    assert [*capturing.store.root.glob("objects/*/*/model.pt2")] == []
+    capturing.assert_sound()
+
+
+def test_a_result_without_files_is_a_hit_as_long_as_nothing_after_it_must_run(capturing):
+    first = capturing.run()
+    capturing.change("tidy", text="net")
+    capturing.ran()
+    second = capturing.run(listener := Quiet())
+    assert capturing.ran() == ["tidy", "compile", "save"]
+    assert how(second)["capture"] == "hit"
+    assert {s.name: s.why for s in listener.steps}["capture"] == ""
+    assert [{o.name: o.notes for o in r.outcomes}["capture"] for r in (first, second)] == [{"says": "in memory"}] * 2
+
+
+def test_a_result_without_files_is_made_again_when_something_after_it_must_run(capturing):
+    capturing.run()
+    capturing.change("export", text="opset 20")
+    capturing.ran()
+    assert how(capturing.run())["capture"] == "built"
+    assert capturing.ran() == ["load", "capture", "exportcaptured", "tidy", "compile", "save"]
+
+
+def test_a_result_without_files_is_released_after_its_last_use(capturing):
+    seen = {}
+    capturing.change("export", hook=lambda inputs: seen.update(program=weakref.ref(inputs["module"].live)))
+    capturing.change("tidy", hook=lambda inputs: seen.update(alive=seen["program"]() is not None))
+    gc.disable()
+    try:
+        capturing.run()
+    finally:
+        gc.enable()
+    assert seen["alive"] is False
+
+
+class Nothing(Capture):
+    def make(self, inputs, folder):
+        return Artifact(Kind.EXPORTED)
+
+
+class Moody(Capture):
+    """Leaves no files the first time, and files ever after."""
+
+    def make(self, inputs, folder):
+        made = super().make(inputs, folder)
+        if not self.log.with_name("mood").exists():
+            self.log.with_name("mood").touch()
+            return made
+        (folder / "model.pt2").touch()
+        return replace(made, folder=folder)
+
+
+def test_a_stage_that_leaves_neither_files_nor_an_object_has_failed(capturing):
+    capturing.stages["capture"] = Nothing(capturing.log)
+    with pytest.raises(StageError, match="capture left no files, and no object in memory either"):
+        capturing.run()
+
+
+def test_a_stage_that_leaves_files_where_it_left_none_before_has_failed(capturing):
+    capturing.stages["capture"] = Moody(capturing.log)
+    capturing.run()
+    capturing.change("export", text="opset 20")
+    with pytest.raises(StageError, match="capture left files, but its result is one that is kept in memory"):
+        capturing.run()
+    capturing.assert_sound()
+
+
+class Hand(Save):
+    consumes: ClassVar = {"artifact": frozenset({Kind.EXPORTED})}
+
+
+def test_a_result_without_files_cannot_be_delivered(capturing):
+    capturing.stages["save"] = Hand(capturing.log)
+    with pytest.raises(StageError, match="save has no files to deliver: capture kept its result in memory"):
+        capturing.run()
+
+
+class Passing(Check):
+    consumes: ClassVar = {"artifact": frozenset({Kind.EXPORTED})}
+
+
+def test_a_result_without_files_can_be_passed_through(capturing):
+    capturing.stages["look"] = Passing(capturing.log)
+    capturing.needs |= {"look": ["capture"], "export": ["look"]}
+    for _ in range(2):
+        assert how(capturing.run())["look"] in ("built", "hit")
+    assert capturing.ran().count("passing") == 1
+    capturing.assert_sound()
+
+
 def test_an_object_in_memory_is_released_after_its_last_use(dock):
     seen = {}
     dock.change("export", hook=lambda inputs: seen.update(module=weakref.ref(inputs["module"].live)))
@@ -488,10 +696,16 @@ def interpose(steps, step, act, patch=setattr):
 
 
 def small(home):
-    """The shortest graph that publishes and delivers."""
+    """A short graph that keeps a result in memory, publishes one, shares a file of it in the next, and delivers."""
     home.mkdir()
     dock = Dock(home)
-    dock.stages = {name: dock.stages[name] for name in ("load", "export", "save")}
+    dock.stages = {
+        "load": dock.stages["load"],
+        "capture": Capture(dock.log),
+        "export": ExportCaptured(dock.log, "opset 18"),
+        "trim": Trim(dock.log),
+        "save": dock.stages["save"],
+    }
     return dock
 
 
@@ -516,7 +730,7 @@ def test_a_crash_at_any_step_leaves_a_store_from_which_a_rerun_works(tmp_path, m
         code = exit_code(lambda: crash(dock, step))  # noqa: B023
         again = dock.run()
         assert digests(again) == whole, f"after a crash before step {step}"
-        assert (dock.output / "model.onnx").read_text() == "graph of net, opset 18"
+        assert (dock.output / "model.onnx").read_text() == "trimmed graph of net, opset 18"
         dock.assert_sound()
         if code != CRASHED:
             break

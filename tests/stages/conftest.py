@@ -25,7 +25,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(house: Path) -> Artifact:
     """TinyConv with random weights, in evaluation mode."""
-    loaded = run_stage(LoadWeights("harness.TinyConv", {}, "random", None, None, 0), {}, house / "load")
+    loaded = run_stage(LoadWeights("harness.TinyConv", {}, "random", None, None, None, [], True, 0), {}, house / "load")
     return run_stage(SetEval(), loaded, house / "eval")
 
 
@@ -36,7 +36,7 @@ def reference(tiny: Artifact, house: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def program(tiny: Artifact, reference: Artifact, house: Path) -> Artifact:
-    return run_stage(CaptureExport(), {"module": tiny, "reference": reference}, house / "program")
+    return run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, house / "program")
 
 
 @pytest.fixture(scope="session")

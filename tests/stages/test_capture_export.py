@@ -61,7 +61,7 @@ def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
 
 
 def test_two_captures_are_the_same_bytes(tiny, reference, program, tmp_path):
-    again = run_stage(CaptureExport(), {"module": tiny, "reference": reference}, tmp_path / "again")
+    again = run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, tmp_path / "again")
     assert contents(again.folder) == contents(program.folder)
 
 
@@ -110,6 +110,6 @@ def test_a_branch_on_values_is_refused_with_another_way(tmp_path):
 
 def test_the_callers_generator_and_the_model_are_left_as_they_were(tiny, reference, tmp_path):
     before, state = torch.random.get_rng_state(), {k: v.clone() for k, v in tiny.live.state_dict().items()}
-    run_stage(CaptureExport(), {"module": tiny, "reference": reference}, tmp_path / "out")
+    run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, tmp_path / "out")
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.testing.assert_close(tiny.live.state_dict(), state, rtol=0, atol=0)

@@ -138,7 +138,7 @@ def test_an_error_is_told_for_every_shape_that_has_it(graph, reference, tmp_path
 def test_a_single_place_that_is_not_finite_is_found_whatever_the_tolerance(graph, reference, tmp_path, value):
     wrong = edited(graph, tmp_path / "wrong", set_weight("head.bias", 4, lambda _: np.float32(value)))
     name = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
-    assert f"min (1x3x32x32): output 'logits' has 1 {name}, PyTorch's has 0" in refused(
+    assert f"min (1x3x32x32): output 'logits' has 1 {name}, the model's has 0" in refused(
         wrong, reference, tmp_path, limits=ANY
     )
 
@@ -146,12 +146,12 @@ def test_a_single_place_that_is_not_finite_is_found_whatever_the_tolerance(graph
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (cast_output, "output 'logits' has type float64, PyTorch's has float32"),
-        (rename_output, "its outputs are scores, PyTorch's are logits"),
-        (add_output, "its outputs are logits, extra, PyTorch's are logits"),
-        (flatten_output, "output 'logits' has shape (20,), PyTorch's has (2, 10)"),
-        (freeze_batch, "this onnx cannot be run at 1x3x32x32, which the PyTorch model accepts"),
-        (freeze_batch_inside, "this onnx cannot be run at 1x3x32x32, which the PyTorch model accepts"),
+        (cast_output, "output 'logits' has type float64, the model's has float32"),
+        (rename_output, "its outputs are scores, the model's are logits"),
+        (add_output, "its outputs are logits, extra, the model's are logits"),
+        (flatten_output, "output 'logits' has shape (20,), the model's has (2, 10)"),
+        (freeze_batch, "this onnx cannot be run at 1x3x32x32, which the model accepts"),
+        (freeze_batch_inside, "this onnx cannot be run at 1x3x32x32, which the model accepts"),
     ],
 )
 def test_a_graph_of_another_shape_is_found_whatever_the_tolerance(graph, reference, tmp_path, change, says):

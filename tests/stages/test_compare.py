@@ -85,12 +85,12 @@ def test_an_output_with_no_elements_agrees():
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        (SCORES[:1], "has shape (1, 3), PyTorch's has (2, 3)"),
-        (SCORES.astype(np.float64), "has type float64, PyTorch's has float32"),
-        (SCORES.astype(np.float16), "has type float16, PyTorch's has float32"),
-        (changed((0, 0), np.nan), "has 1 NaN, PyTorch's has 0"),
-        (changed((0, 0), np.inf), "has 1 +Inf, PyTorch's has 0"),
-        (changed((0, 0), -np.inf), "has 1 -Inf, PyTorch's has 0"),
+        (SCORES[:1], "has shape (1, 3), the model's has (2, 3)"),
+        (SCORES.astype(np.float64), "has type float64, the model's has float32"),
+        (SCORES.astype(np.float16), "has type float16, the model's has float32"),
+        (changed((0, 0), np.nan), "has 1 NaN, the model's has 0"),
+        (changed((0, 0), np.inf), "has 1 +Inf, the model's has 0"),
+        (changed((0, 0), -np.inf), "has 1 -Inf, the model's has 0"),
     ],
 )
 def test_outputs_that_cannot_be_compared(found, says):
@@ -105,7 +105,7 @@ def test_nan_in_another_place_is_a_mismatch():
 def test_whole_numbers_must_be_equal(dtype):
     wanted = np.array([0, 1, 1, 0], dtype=dtype)
     assert mismatch(wanted, wanted) == ""
-    assert mismatch(np.array([1, 1, 1, 0], dtype=dtype), wanted) == "differs from PyTorch's in 1 of 4 elements"
+    assert mismatch(np.array([1, 1, 1, 0], dtype=dtype), wanted) == "differs from the model's in 1 of 4 elements"
 
 
 def test_what_lies_on_the_line_is_within():

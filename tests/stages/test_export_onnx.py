@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 
 import onnx
@@ -105,7 +107,6 @@ def test_a_program_from_the_store_exports_the_same_bytes_as_a_live_one(program, 
 
 def test_weights_beyond_one_protobuf_go_beside_the_graph(program, reference, tmp_path, monkeypatch):
     monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
-    monkeypatch.setattr("onnx.save_model", smallest_external(onnx.save_model))
     made = export(program, tmp_path / "out")
     assert sorted(contents(made.folder)) == ["model.onnx", "model.onnx.data"]
     names = [i.name for i in _onnx_file.read(made.file, weights=False).graph.initializer if i.external_data]
@@ -113,9 +114,64 @@ def test_weights_beyond_one_protobuf_go_beside_the_graph(program, reference, tmp
     session.open_session(made, "float32")
 
 
-def smallest_external(save):
-    """onnx keeps tensors below a kilobyte in the graph, which is all that a tiny model has."""
-    return lambda *args, **kwargs: save(*args, **kwargs, size_threshold=64)
+def test_weights_beside_the_graph_are_not_held_in_one_piece(program, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
+    monkeypatch.setattr(torch.onnx.ONNXProgram, "model_proto", property(lambda p: pytest.fail("held in one piece")))
+    made = export(program, tmp_path / "out")
+    assert (made.file.stat().st_mode, made.facts) == (graph.file.stat().st_mode, graph.facts)
+    whole, beside = (_onnx_file.read(a.file) for a in (graph, made))
+    assert weights(beside) == weights(whole)
+    assert [(n.op_type, *n.input) for n in beside.graph.node] == [(n.op_type, *n.input) for n in whole.graph.node]
+    assert contents(export(program, tmp_path / "again").folder) == contents(made.folder)
+
+
+def test_large_weights_are_let_go_once_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
+    net = Attention()
+    weight = weakref.ref(net.layer.linear1.weight)
+    export_net(net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    del net
+    gc.collect()
+    assert weight() is None
+
+
+def weights(model):
+    return {t.name: onnx.numpy_helper.to_array(t).tolist() for t in model.graph.initializer}
+
+
+def test_a_graph_whose_weights_are_beside_it_is_as_clean_as_any(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(_onnx_file, "LARGEST_PROTOBUF", 0)
+    content = export(program, tmp_path / "out").file.read_bytes()
+    assert b"harness.py" not in content
+    assert b"stack_trace" not in content
+    assert b"drydock.weights" in content
+
+
+def located(model, place, offset=0, length=432):
+    """The first weight of the tiny graph in a file of this name."""
+    tensor = next(t for t in model.graph.initializer if t.name == "conv.weight")
+    onnx.external_data_helper.set_external_data(tensor, place, offset, length)
+    tensor.ClearField("raw_data")
+
+
+@pytest.mark.parametrize("place", ["../outside.bin", "/etc/hostname", "link.bin", "absent.bin", "sub/inside.bin", ".."])
+def test_weights_are_read_from_plain_files_beside_the_graph_alone(graph, tmp_path, place):
+    made = edited(graph, tmp_path / "graph", lambda m: located(m, place))
+    for path in (tmp_path / "outside.bin", tmp_path / "graph" / "sub" / "inside.bin"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(1000))
+    (tmp_path / "graph" / "link.bin").symlink_to(tmp_path / "outside.bin")
+    with pytest.raises(StageError, match=r"weight 'conv\.weight' is in .* which is no file beside the graph"):
+        _onnx_file.read(made.file)
+    assert _onnx_file.read(made.file, weights=False).graph.node
+
+
+@pytest.mark.parametrize(("offset", "length", "found"), [(600, 432, 400), (2000, 432, 0)])
+def test_a_file_that_is_shorter_than_the_graph_says_is_found_out(graph, tmp_path, offset, length, found):
+    made = edited(graph, tmp_path / "graph", lambda m: located(m, "weights.bin", offset, length))
+    (tmp_path / "graph" / "weights.bin").write_bytes(bytes(1000))
+    with pytest.raises(StageError, match=f"weights.bin holds {found} bytes of the weight 'conv.weight', not 432"):
+        _onnx_file.read(made.file)
 
 
 @pytest.mark.parametrize(

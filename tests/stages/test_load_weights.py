@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import pickle
+import json
 import shutil
+import socket
 from pathlib import Path
 
 import harness
@@ -18,8 +20,9 @@ from stages import _weights
 from stages.load_weights import LoadWeights
 
 
-def load(weights="random", *, factory="harness.TinyConv", kwargs=None, sha256=None, pretrained=None, seed=0):
-    return LoadWeights(factory, kwargs or {}, str(weights), sha256, pretrained, seed)
+def load(weights="random", *, factory="harness.TinyConv", kwargs=None, pretrained=None, seed=0, **settings):
+    given = {"sha256": None, "checkpoint_key": None, "prefixes": ["module.", "_orig_mod."], "strict": True} | settings
+    return LoadWeights(factory, kwargs or {}, str(weights), pretrained=pretrained, seed=seed, **given)
 
 
 def published(weights="auto"):
@@ -44,6 +47,31 @@ def hub(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "torch" / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     return folder
+
+
+@pytest.fixture
+def publish(hub, tmp_path, monkeypatch):
+    """Puts a file into torch.hub's folder that torchvision, as far as we know, published for a model."""
+
+    def write(state, model="squeezenet1_1"):
+        torch.save(state, tmp_path / "published")
+        name = f"{model}-{hashlib.sha256((tmp_path / 'published').read_bytes()).hexdigest()[:8]}.pth"
+        (tmp_path / "table.json").write_text(json.dumps({model: name}))
+        monkeypatch.setattr(_weights, "TORCHVISION_FILES", tmp_path / "table.json")
+        return shutil.move(tmp_path / "published", hub / name)
+
+    return write
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Fails whatever tries to connect to a host."""
+
+    def refuse(*_):
+        raise AssertionError("nothing may be downloaded")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def weights_of(artifact):
@@ -91,11 +119,10 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_published_file_that_would_run_code_is_refused_and_runs_none(hub, tmp_path):
-    evil = hub / "squeezenet1_1-b8a52dc0.pth"
-    torch.save({"classifier.1.weight": Canary(tmp_path / "canary")}, evil)
-    with pytest.raises((pickle.UnpicklingError, StageError)):
-        run_stage(published(evil), {}, tmp_path / "out")
+def test_a_published_file_that_would_run_code_is_refused_and_runs_none(publish, tmp_path):
+    publish({"classifier.1.weight": Canary(tmp_path / "canary")})
+    with pytest.raises(StageError, match="wants to run code"):
+        run_stage(published().settle(world(tmp_path)), {}, tmp_path / "out")
     assert not (tmp_path / "canary").exists()
 
 
@@ -202,13 +229,26 @@ def test_a_published_file_with_other_digits_than_its_name_is_refused(hub, tmp_pa
         published(weights).settle(world(tmp_path))
 
 
-def test_a_published_file_is_loaded_as_torchvision_loads_it(hub, tmp_path):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_published_file_is_loaded_as_torchvision_loads_it_wherever_it_lies(publish, tmp_path, elsewhere):
+    from torchvision.models import googlenet
+
+    state = googlenet(init_weights=False).state_dict()
+    file = publish(state, "googlenet")
+    weights = shutil.copy(file, tmp_path / "mine.pth") if elsewhere else "pretrained"
+    stage = load(weights, factory="torchvision.models.googlenet", pretrained="torchvision").settle(world(tmp_path))
+    net = run_stage(stage, {}, tmp_path / "out").live
+    assert torch.equal(net.fc.weight, state["fc.weight"])
+    assert net.transform_input  # as published, and not as the builder's default
+
+
+def test_a_published_file_for_another_number_of_classes_is_refused(publish, tmp_path):
     from torchvision.models import squeezenet1_1
 
-    state = squeezenet1_1().state_dict()
-    torch.save(state, hub / "squeezenet1_1-b8a52dc0.pth")
-    made = run_stage(published(hub / "squeezenet1_1-b8a52dc0.pth"), {}, tmp_path / "out")
-    assert torch.equal(made.live.classifier[1].weight, state["classifier.1.weight"])
+    publish(squeezenet1_1().state_dict())
+    stage = dataclasses.replace(published(), kwargs={"num_classes": 7}).settle(world(tmp_path))
+    with pytest.raises(ConfigError, match=r"num_classes' expected value 1000 but got 7"):
+        run_stage(stage, {}, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -237,3 +277,152 @@ def test_a_model_that_would_answer_zero_to_everything_is_enlivened(tmp_path, mon
     monkeypatch.setattr(harness.TinyConv, "forward", lambda self, x: x)
     monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda self: [p.data.zero_() for p in self.parameters()])
     assert run_stage(load(), {}, tmp_path / "out").live.head.weight.any()
+
+
+@pytest.mark.parametrize(
+    ("factory", "kwargs"),
+    [
+        ("torchvision.models.segmentation.lraspp_mobilenet_v3_large", {}),
+        ("torchvision.models.get_model", {"name": "fcn_resnet50"}),
+        ("torchvision.models.detection.ssdlite320_mobilenet_v3_large", {}),
+        ("torchvision.models.get_model", {"name": "googlenet"}),
+        ("timm.create_model", {"model_name": "test_resnet", "pretrained": False}),
+    ],
+)
+def test_random_weights_are_drawn_without_any_download(hub, tmp_path, no_network, factory, kwargs):
+    assert run_stage(load(factory=factory, kwargs=kwargs).settle(world(tmp_path)), {}, tmp_path / "out").live
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "shufflenet_v2_x0_5"])
+def test_random_models_answer_different_things_to_different_images(tmp_path, name):
+    net = run_stage(load(factory=f"torchvision.models.{name}"), {}, tmp_path / "out").live.eval()
+    first, second = net(torch.rand(2, 3, 299, 299, generator=torch.Generator().manual_seed(0))).detach()
+    assert (first - second).abs().max() > 1e-4 * first.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("factory", "kwargs", "says"),
+    [
+        ("torchvision.models.resnet18", {"weights": "DEFAULT"}, "kwargs.weights is DEFAULT: torchvision would read"),
+        ("torchvision.models.get_model", {"weights_backbone": "DEFAULT"}, "kwargs.weights_backbone is DEFAULT"),
+        ("timm.create_model", {"model_name": "resnet18", "pretrained": True}, "kwargs.pretrained is True: timm would"),
+        ("timm.create_model", {"model_name": "resnet18", "checkpoint_path": "x"}, "kwargs.checkpoint_path is x"),
+        ("timm.create_model", {"model_name": "hf-hub:org/net"}, "kwargs.model_name is hf-hub:org/net: timm would"),
+    ],
+)
+def test_a_builder_that_would_fetch_weights_by_itself_is_a_problem(factory, kwargs, says):
+    (problem,) = load(factory=factory, kwargs=kwargs).problems()
+    assert problem.what.startswith(says)
+
+
+def test_a_timm_model_of_no_such_name_is_told_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match=r"resnt18, which timm does not know, did you mean 'resnet18'\?"):
+        run_stage(load(factory="timm.create_model", kwargs={"model_name": "resnt18"}), {}, tmp_path / "out")
+
+
+TIMM = {"model_name": "test_resnet.r160_in1k"}
+
+
+def timm_model(weights="auto", kwargs=TIMM, **settings):
+    return load(weights, factory="timm.create_model", kwargs=kwargs, pretrained="timm", **settings)
+
+
+@pytest.fixture
+def timm_cache(tmp_path, monkeypatch):
+    """A hub's cache with the weights of one small timm model; returns those."""
+    import timm
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    repo, commit = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k", "0123456789abcdef0123456789abcdef01234567"
+    (repo / "snapshots" / commit).mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    torch.manual_seed(1)
+    state = timm.create_model("test_resnet").state_dict()
+    save_file(state, repo / "snapshots" / commit / "model.safetensors")
+    return state
+
+
+@pytest.mark.parametrize("weights", ["auto", "pretrained"])
+def test_timms_published_weights_are_found_in_the_hubs_cache(timm_cache, tmp_path, no_network, weights):
+    made = run_stage(timm_model(weights).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert made.facts["weights"]["trained"] is True
+    assert torch.equal(made.live.fc.weight, timm_cache["fc.weight"])
+    assert "state_dict" not in made.live.pretrained_cfg
+
+
+def test_timms_weights_for_another_number_of_classes_are_refused_unless_told(timm_cache, tmp_path):
+    kwargs = {**TIMM, "num_classes": 7}
+    with pytest.raises(StageError, match=r"7 classes asked for, 1000 published: fc.weight, fc.bias random"):
+        run_stage(timm_model(kwargs=kwargs).settle(world(tmp_path)), {}, tmp_path / "strict")
+    made = run_stage(timm_model(kwargs=kwargs, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert "2 of its" in made.facts["weights"]["says"]
+    assert torch.equal(made.live.conv1[0].weight, timm_cache["conv1.0.weight"])
+    assert "fc.weight" in made.notes["caution"]
+
+
+@pytest.mark.parametrize("name", ["test_resnet.r160_in1k", "no_such_model"])
+def test_timms_weights_that_cannot_be_had(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert timm_model(kwargs={"model_name": name}).settle(world(tmp_path)).weights == "random"
+    with pytest.raises(ConfigError, match=r"weights is pretrained, but (those of timm/test_resnet|no published)"):
+        timm_model("pretrained", kwargs={"model_name": name}).settle(world(tmp_path))
+
+
+def test_what_was_picked_and_stripped_is_noted(file, tmp_path):
+    state = {f"module.{k}": v for k, v in torch.load(file, weights_only=True).items()}
+    torch.save({"epoch": 3, "model": state}, file)
+    made = run_stage(load(file).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert made.notes == {"says": "took 'model', stripped 'module.'"}
+
+
+def test_several_state_dicts_are_told_apart_by_key(file, tmp_path):
+    state = torch.load(file, weights_only=True)
+    torch.save({"model": state, "ema": {k: v + 1 for k, v in state.items()}}, file)
+    stage = load(file).settle(world(tmp_path))
+    with pytest.raises(ConfigError, match=r"net\.pth holds several state dicts: model, ema"):
+        run_stage(stage, {}, tmp_path / "several")
+    made = run_stage(dataclasses.replace(stage, checkpoint_key="ema"), {}, tmp_path / "out")
+    assert torch.equal(made.live.head.bias, state["head.bias"] + 1)
+
+
+def test_without_strict_what_was_left_out_is_a_caution_and_marked_untrained(file, tmp_path):
+    made = run_stage(load(file, kwargs={"classes": 7}, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert "head.weight is (10, 4) in the file and (7, 4) in the model" in made.notes["caution"]
+    assert made.facts["weights"]["says"].endswith("2 of its 9 tensors UNTRAINED")
+
+
+@pytest.fixture
+def shards(file, tmp_path):
+    """The same weights in two shards with an index."""
+    state = torch.load(file, weights_only=True)
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    names = {k: f"model-{len(k) % 2}.safetensors" for k in state}
+    for name in set(names.values()):
+        save_file({k: v for k, v in state.items() if names[k] == name}, folder / name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    return folder
+
+
+@pytest.mark.parametrize("named", ["", "model.safetensors.index.json"])
+def test_shards_load_the_same_weights(shards, file, tmp_path, named):
+    first = run_stage(load(file), {}, tmp_path / "one")
+    made = run_stage(load(shards / named).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert weights_of(made) == weights_of(first)
+
+
+@pytest.mark.parametrize("name", ["model-0.safetensors", "model-1.safetensors", "model.safetensors.index.json"])
+def test_every_shard_counts(shards, tmp_path, name):
+    here = world(tmp_path)
+    settled = load(shards).settle(here)
+    (shards / name).write_bytes((shards / name).read_bytes() + b" ")
+    assert load(shards).settle(here).identity(here) != settled.identity(here)
+    with pytest.raises(ConfigError, match="the configuration says"):
+        load(shards, sha256=settled.sha256).settle(here)
+    with pytest.raises(StageError, match="changed since the plan was made"):
+        run_stage(settled, {}, tmp_path / "out")
+
+
+def test_an_empty_prefix_is_a_problem():
+    assert [p.what for p in load(prefixes=["module.", ""]).problems()] == ["prefixes has an empty one"]

@@ -243,3 +243,8 @@ def test_a_dimension_that_a_transformers_model_needs_is_asked_for(tmp_path):
     net = transformers.BertModel(transformers.BertConfig(**SMALL))
     with pytest.raises(ConfigError, match=r"(?s)dims has no sequence, which BertModel needs.*\+model\.dims\.sequence="):
         record(net, tmp_path / "out", inputs=None, dims=BATCH)
+
+
+def test_a_model_that_finds_nothing_proves_nothing(tmp_path):
+    with pytest.raises(StageError, match="boxes: the model answers the same to every input, or nothing"):
+        record(Returns(lambda x: x[x > 2]), tmp_path / "out", outputs=["boxes"])

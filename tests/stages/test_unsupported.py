@@ -76,7 +76,7 @@ def test_only_what_can_help_is_offered(tmp_path, net, capture, opset, ways):
     problem = refused(net, capture, opset, tmp_path)
     *offered, custom = problem.command.split(", or ")
     assert offered == ways
-    assert re.fullmatch(r"'stages\.export\.translations=\{\w+\\:\\:\w+: my_pkg\.onnx_ops\.translation\}'", custom)
+    assert re.fullmatch(r"'\+stages\.export\.translations=\{\w+\\:\\:\w+: my_pkg\.onnx_ops\.translation\}'", custom)
 
 
 def test_the_lowest_opset_that_has_what_a_layer_of_torchs_own_lacks_is_told(tmp_path):

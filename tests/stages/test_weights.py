@@ -1,4 +1,4 @@
-"""stages/_weights.py: what a weights file may be, and how published ones are had."""
+"""stages/_weights.py: how published weights are had, and random ones drawn."""
 
 from __future__ import annotations
 
@@ -11,16 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Canary, TinyConv, world
-from safetensors.torch import save_file
+from harness import TinyConv, world
 
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError
 from stages import _weights
-
-
-@pytest.fixture
-def state() -> dict[str, torch.Tensor]:
-    return TinyConv().state_dict()
 
 
 @pytest.fixture
@@ -43,83 +37,6 @@ def published(folder: Path, content: bytes = b"weights", promised: str = "") -> 
     name = f"net-{promised or hashlib.sha256(content).hexdigest()[:8]}.pth"
     (folder / name).write_bytes(content)
     return name
-
-
-@pytest.mark.parametrize("suffix", ["pth", "pt", "safetensors"])
-def test_a_state_dict_is_read_back_as_it_was(tmp_path, state, suffix):
-    path = tmp_path / f"net.{suffix}"
-    (save_file if suffix == "safetensors" else torch.save)(state, path)
-    read = _weights.read(path)
-    assert {k: v.tolist() for k, v in read.items()} == {k: v.tolist() for k, v in state.items()}
-
-
-def test_a_pickle_that_would_run_code_is_refused_and_runs_none(tmp_path):
-    torch.save({"head.weight": Canary(tmp_path / "canary")}, tmp_path / "evil.pth")
-    with pytest.raises(StageError, match=r"evil\.pth was refused: it is a pickle that wants to run code"):
-        _weights.read(tmp_path / "evil.pth")
-    assert not (tmp_path / "canary").exists()
-
-
-def test_the_canary_would_sing_if_code_ran(tmp_path):
-    torch.save({"head.weight": Canary(tmp_path / "canary")}, tmp_path / "evil.pth")
-    torch.load(tmp_path / "evil.pth", weights_only=False)
-    assert (tmp_path / "canary").exists()
-
-
-def test_a_whole_pickled_module_is_refused(tmp_path):
-    torch.save(TinyConv(), tmp_path / "whole.pth")
-    with pytest.raises(StageError, match=r"whole.pth was refused.*(?s:.*)torch.save\(model.state_dict\(\)"):
-        _weights.read(tmp_path / "whole.pth")
-
-
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize("kept", [0, 7, 0.5, 0.99])
-def test_a_truncated_file_is_named_with_its_size(tmp_path, state, suffix, kept):
-    path = tmp_path / f"net.{suffix}"
-    (save_file if suffix == "safetensors" else torch.save)(state, path)
-    size = int(kept if kept >= 1 else path.stat().st_size * kept)
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(StageError, match=rf"net.{suffix} cannot be read as a checkpoint \({size} bytes\)"):
-        _weights.read(path)
-
-
-@pytest.mark.parametrize(
-    ("held", "says"),
-    [
-        ({"epoch": 3, "state_dict": {}}, "no state dict but epoch, state_dict"),
-        ([torch.ones(1)], "no state dict but list"),
-    ],
-)
-def test_a_file_that_holds_something_else_says_what(tmp_path, held, says):
-    torch.save(held, tmp_path / "net.pth")
-    with pytest.raises(StageError, match=says):
-        _weights.read(tmp_path / "net.pth")
-
-
-def test_loading_is_strict_and_tells_everything_at_once(state):
-    state["head.wieght"] = state.pop("head.weight")
-    state["conv.weight"] = torch.ones(4, 1, 3, 3)
-    with pytest.raises(StageError) as caught:
-        _weights.load_into(TinyConv(), state, "weights=net.pth")
-    missing, unexpected, shapes = (p.what for p in caught.value.problems)
-    assert missing == "weights=net.pth lacks 1 keys of the model: head.weight"
-    assert unexpected == "weights=net.pth has 1 keys that the model does not know: head.wieght"
-    assert shapes.endswith("conv.weight is (4, 1, 3, 3) in the file and (4, 3, 3, 3) in the model")
-
-
-def test_no_more_than_ten_keys_are_listed(state):
-    state |= {f"extra.{i}": torch.ones(1) for i in range(12)}
-    with pytest.raises(StageError, match=r"has 12 keys .*: (extra\.\d, ){9}extra\.9 … and 2 more"):
-        _weights.load_into(TinyConv(), state, "weights=net.pth")
-
-
-def test_a_model_is_left_as_it_was_when_its_weights_do_not_fit(state):
-    net = TinyConv()
-    before = net.conv.weight.clone()
-    del state["head.bias"]
-    with pytest.raises(StageError):
-        _weights.load_into(net, state, "weights=net.pth")
-    assert torch.equal(net.conv.weight, before)
 
 
 def test_a_file_that_is_not_there_names_what_lies_beside_it(tmp_path):
@@ -191,3 +108,25 @@ def test_a_matrix_left_at_zero_is_drawn_and_the_rest_left_alone():
     assert float(net.head.weight.detach().std()) == pytest.approx(0.02, rel=0.5)  # 40 samples of N(0, 0.02)
     assert torch.equal(net.conv.weight, before)
     assert not net.head.bias.any()
+
+
+def test_a_norm_that_saw_no_data_is_set_to_what_its_convolution_makes_of_noise():
+    net = torch.nn.Sequential(torch.nn.Conv2d(16, 8, 3, bias=False), torch.nn.BatchNorm2d(8)).eval()
+    _weights.enliven(net, seed=0)
+    answers = net(torch.randn(4, 16, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert answers.std((0, 2, 3)).tolist() == pytest.approx([1.0] * 8, rel=0.1)
+
+
+def test_a_norm_with_statistics_of_its_own_keeps_them():
+    net = TinyConv()  # it sets them
+    net.norm.running_mean.zero_()
+    before = net.norm.running_var.clone()
+    _weights.enliven(net, seed=0)
+    assert torch.equal(net.norm.running_var, before)
+
+
+def test_only_what_is_named_is_drawn():
+    net = TinyConv()
+    torch.nn.init.zeros_(net.head.weight)
+    _weights.enliven(net, seed=0, only=("head.bias",))
+    assert not net.head.weight.any()

@@ -28,13 +28,13 @@ def test_a_digest_is_the_sha256_of_the_content(folder):
 
 
 def test_records_list_every_file_in_order_with_size_and_digest(folder):
-    found = files.records(folder)
+    found = files.records(folder, shared={})
     assert [(r.path, r.size) for r in found] == [("a", 12), ("b/x", 14), ("c", 12)]
     assert found[1].sha256 == hashlib.sha256(b"content of b/x").hexdigest()
 
 
 def test_an_empty_folder_has_no_records(tmp_path):
-    assert files.records(tmp_path) == []
+    assert files.records(tmp_path, shared={}) == []
 
 
 def link_to_a_file(path, target):
@@ -73,7 +73,7 @@ def test_links_and_special_files_are_refused(folder, tmp_path, make):
     (tmp_path / "outside").write_text("x")
     make(folder / "b" / "odd", tmp_path / "outside")
     with pytest.raises(ValueError, match=r"odd is not a plain file"):
-        files.records(folder)
+        files.records(folder, shared={})
 
 
 A, B = FileRecord("a", 1, "0" * 64), FileRecord("b", 2, "1" * 64)

@@ -1,0 +1,30 @@
+"""Simplifies one graph in a process of its own: python -m benchmarks.large_simplify GRAPH RESULT [bare]
+
+With `bare` as the stage does it, without the large weights; otherwise by onnxsim alone, with all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import onnxsim  # its import takes longer than its work, and is not what is measured
+
+from benchmarks.process import MAXRSS_UNIT
+from stages import _onnx_file
+from stages.simplify import simplified
+
+
+def main(graph: Path, result: Path, *, bare: bool) -> None:
+    began = time.perf_counter()
+    made = simplified(graph, bare=True) if bare else onnxsim.simplify(_onnx_file.read(graph), check_n=0)[0]
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    result.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak, "nodes": len(made.graph.node)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), bare="bare" in sys.argv[3:])
