@@ -233,6 +233,28 @@ def test_a_graph_that_is_not_as_asked_is_refused_by_name(graph, asked, error, sa
         hold(graph, **asked)
 
 
+def other_names(model):
+    for port in (model.graph.input[0], model.graph.output[0]):
+        port.type.tensor_type.shape.dim[0].dim_param = "s0"
+
+
+def unknown_size(model):
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "s1"
+
+
+def no_shape(model):
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+
+
+@pytest.mark.parametrize("lose", [other_names, unknown_size, no_shape])
+def test_what_an_exporter_does_not_know_of_a_dimension_is_written_into_the_graph(graph, lose):
+    model = _onnx_file.read(graph.file)
+    lose(model)
+    _onnx_file.hold_to(model, 18, Interface.of(graph))
+    assert shapes(model.graph.input) == {"input": ["batch", 3, 32, 32]}
+    assert shapes(model.graph.output) == {"logits": ["batch", 10]}
+
+
 def test_a_frozen_dimension_is_refused_by_name(graph, tmp_path):
     frozen = edited(
         graph, tmp_path / "edited", lambda m: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_value", 2)

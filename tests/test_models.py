@@ -1,0 +1,137 @@
+"""Models of every form through every capture, and every opset, each as a sweep of the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+from typing import Any
+
+import onnx
+import pytest
+from command_line import SHOP, Shop
+
+CAPTURES = ("export", "trace", "script", "auto")
+# By model of tests/shop/conf/model: the inputs and outputs of its ONNX graph, whatever the capture.
+PORTS: dict[str, tuple[dict[str, list[Any]], dict[str, list[Any]]]] = {
+    "bert": (
+        {name: ["batch", "sequence"] for name in ("input_ids", "attention_mask", "token_type_ids")},
+        {"logits": ["batch", 3]},
+    ),
+    "two": (
+        {"image": ["batch", 3, "height", 16], "gain": ["batch", 3]},
+        {"features": ["batch", 4, "height", 16]},
+    ),
+    "mapping": (
+        {"ids": ["batch", "length"], "mask": ["batch", "length"]},
+        {"scores_raw": ["batch", 5], "hidden_tokens": ["batch", "length", 8], "hidden_mean": ["batch", 8]},
+    ),
+    "pair": (
+        {"query": ["batch", "rows", 6], "key": ["batch", "columns", 6]},
+        {"weights": ["batch", "rows", "columns"], "match": ["batch", "rows", "columns"]},
+    ),
+}
+REFUSED = {("bert", "script"): "capture: torch.jit.script cannot compile the model"}
+
+OPSETS = (9, 11, 13, 17, 18, 20, 23)
+BELOW_DYNAMO = {(opset, "export") for opset in OPSETS if opset < 18}
+
+
+class Sweep:
+    """A finished sweep.
+
+    Args:
+        done: The process.
+        records: run.json of each job that got as far as a plan, by what is swept, such as ("two", "trace").
+    """
+
+    def __init__(self, shop: Shop, over: list[str], *args: str) -> None:
+        self.done: subprocess.CompletedProcess[str] = shop.run("-m", *args, "target=onnx")
+        found = [json.loads(p.read_text()) for p in shop.folder.glob("sweeps/*/*/*/run.json")]
+        self.records = {self._swept(r["overrides"], over): r for r in found}
+        failed = [line.split() for line in self.done.stderr.splitlines() if line.startswith("  exit code ")]
+        self.failed = {self._swept(words, over): int(words[2].rstrip(":")) for words in failed}
+
+    def _swept(self, overrides: list[str], over: list[str]) -> tuple[str, ...]:
+        told = dict(o.split("=", 1) for o in overrides if "=" in o)
+        return tuple(told[key] for key in over)
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Every model by every capture."""
+    folder = tmp_path_factory.mktemp("forms") / "shop"
+    shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    over = [f"model={','.join(PORTS)}", f"capture={','.join(CAPTURES)}"]
+    return Sweep(Shop(folder), ["model", "capture"], *over)
+
+
+def shapes(ports: Any) -> dict[str, list[Any]]:
+    return {p.name: [d.dim_param or d.dim_value for d in p.type.tensor_type.shape.dim] for p in ports}
+
+
+@pytest.mark.parametrize(("model", "capture"), [c for c in itertools.product(PORTS, CAPTURES) if c not in REFUSED])
+def test_a_model_has_the_same_interface_by_whatever_capture(forms: Sweep, model: str, capture: str) -> None:
+    record = forms.records[model, capture]
+    assert record["status"] == "ok", record["problems"]
+    graph = onnx.load(record["artifact"]).graph
+    for found, wanted in zip((graph.input, graph.output), PORTS[model], strict=True):
+        assert list(shapes(found).items()) == list(wanted.items())
+    (check,) = [s for s in record["stages"] if s["name"] == "check_simplify"]
+    assert [c["label"] for c in check["notes"]["parity"]["cases"]] == ["example", "min", "odd", "max"]
+
+
+@pytest.mark.parametrize("model", PORTS)
+def test_auto_is_served_by_export_where_that_can(forms: Sweep, model: str) -> None:
+    (made,) = [s for s in forms.records[model, "auto"]["stages"] if s["name"] == "export"]
+    assert made["notes"]["says"].startswith("by export: opset 18")
+
+
+@pytest.mark.parametrize(("model", "capture"), REFUSED)
+def test_what_a_capture_cannot_compile_fails_with_its_reason_and_another_way(
+    forms: Sweep, model: str, capture: str
+) -> None:
+    record = forms.records[model, capture]
+    (problem,) = record["problems"]
+    assert (record["status"], record["exit_code"]) == ("failed", 3)
+    assert problem["what"].startswith(REFUSED[model, capture])
+    assert problem["command"] == "capture=export or capture=trace"
+
+
+def test_only_what_is_refused_fails_in_the_sweep(forms: Sweep) -> None:
+    assert forms.failed == dict.fromkeys(REFUSED, 3)
+    assert forms.done.returncode == 6
+
+
+@pytest.fixture(scope="module")
+def opsets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, dict[tuple[str, ...], int]]:
+    """A ResNet at every opset by both exporters, and what the delivered files declare."""
+    folder = tmp_path_factory.mktemp("opsets")
+    model = ["model=torchvision", "model.name=resnet18", "model.weights=random"]
+    over = [f"opset={','.join(map(str, OPSETS))}", "capture=export,trace"]
+    sweep = Sweep(Shop(folder), ["opset", "capture"], *model, "model.inputs.input.shape=[batch,3,64,64]", *over)
+    delivered = {cell: r["artifact"] for cell, r in sweep.records.items() if r["status"] == "ok"}
+    declared = {cell: onnx.load(path).opset_import[0].version for cell, path in delivered.items()}
+    shutil.rmtree(folder)  # a gigabyte
+    return sweep, declared
+
+
+@pytest.mark.parametrize(("opset", "capture"), itertools.product(OPSETS, ("export", "trace")))
+def test_a_delivered_graph_has_the_opset_or_nothing_is_begun(
+    opsets: tuple[Sweep, dict[tuple[str, ...], int]], opset: int, capture: str
+) -> None:
+    sweep, declared = opsets
+    cell = (str(opset), capture)
+    if (opset, capture) in BELOW_DYNAMO:
+        assert sweep.failed[cell] == 2
+        assert cell not in sweep.records  # which is written before the first stage runs
+    else:
+        assert declared[cell] == opset
+
+
+def test_what_is_refused_names_the_capture_that_serves_the_opset(
+    opsets: tuple[Sweep, dict[tuple[str, ...], int]],
+) -> None:
+    for opset in sorted({o for o, _ in BELOW_DYNAMO}):
+        assert f"try:     opset={opset} capture=trace" in opsets[0].done.stderr
