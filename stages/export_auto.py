@@ -20,8 +20,6 @@ from stages.runtimes import session
 
 log = logging.getLogger(__name__)
 
-OPSETS = range(_opsets.TORCHSCRIPT.start, _opsets.DYNAMO.stop)
-
 
 @dataclass(frozen=True)
 class ExportAuto(Stage):
@@ -56,11 +54,7 @@ class ExportAuto(Stage):
         found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
         found += _translations.problems(self.translations, overloads=True)
         found += _translations.problems(self.symbolics, overloads=False)
-        if self.opset in OPSETS:
-            return found
-        nearest = min(max(self.opset, OPSETS.start), OPSETS.stop - 1)
-        allowed = f"{OPSETS.start} to {OPSETS.stop - 1}"
-        return [*found, Problem(f"opset is {self.opset}, which no exporter writes", allowed, f"opset={nearest}")]
+        return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
 
     def settle(self, world: World) -> Self:
         _translations.settle({**self.translations, **self.symbolics}, world)

@@ -35,18 +35,10 @@ class ExportOnnx(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def problems(self) -> list[Problem]:
-        found = _translations.problems(self.translations, overloads=True)
-        if self.opset in _opsets.DYNAMO:
-            return found
-        lower = self.opset in _opsets.TORCHSCRIPT
-        nearest = min(max(self.opset, _opsets.DYNAMO.start), _opsets.DYNAMO.stop - 1)
         return [
-            *found,
-            Problem(
-                f"opset is {self.opset}, which the dynamo exporter does not write",
-                allowed=f"{_opsets.DYNAMO.start} to {_opsets.DYNAMO.stop - 1}"
-                + ("; capture=trace or script writes it" if lower else ""),
-                command=f"opset={self.opset} capture=trace" if lower else f"opset={nearest}",
+            *_translations.problems(self.translations, overloads=True),
+            *_opsets.problems(
+                self.opset, "the dynamo exporter does not write", _opsets.DYNAMO, _opsets.TORCHSCRIPT, "trace"
             ),
         ]
 

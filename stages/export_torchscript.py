@@ -38,18 +38,10 @@ class ExportTorchscript(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
 
     def problems(self) -> list[Problem]:
-        found = _translations.problems(self.translations, overloads=False)
-        if self.opset in _opsets.TORCHSCRIPT:
-            return found
-        higher = self.opset in _opsets.DYNAMO
-        nearest = min(max(self.opset, _opsets.TORCHSCRIPT.start), _opsets.TORCHSCRIPT.stop - 1)
         return [
-            *found,
-            Problem(
-                f"opset is {self.opset}, which the TorchScript exporter does not write",
-                allowed=f"{_opsets.TORCHSCRIPT.start} to {_opsets.TORCHSCRIPT.stop - 1}"
-                + ("; capture=export writes it" if higher else ""),
-                command=f"opset={self.opset} capture=export" if higher else f"opset={nearest}",
+            *_translations.problems(self.translations, overloads=False),
+            *_opsets.problems(
+                self.opset, "the TorchScript exporter does not write", _opsets.TORCHSCRIPT, _opsets.DYNAMO, "export"
             ),
         ]
 

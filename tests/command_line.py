@@ -31,7 +31,7 @@ class Shop:
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*args)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=900)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def converted(self, *args: str) -> dict[str, object]:
