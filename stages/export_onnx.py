@@ -35,12 +35,9 @@ class ExportOnnx(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def problems(self) -> list[Problem]:
-        return [
-            *_translations.problems(self.translations, overloads=True),
-            *_opsets.problems(
-                self.opset, "the dynamo exporter does not write", _opsets.DYNAMO, _opsets.TORCHSCRIPT, "trace"
-            ),
-        ]
+        refusal = "the dynamo exporter does not write"
+        found = _translations.problems(self.translations, overloads=True)
+        return found + _opsets.problems(self.opset, refusal, _opsets.DYNAMO, _opsets.TORCHSCRIPT, "trace")
 
     def settle(self, world: World) -> Self:
         _translations.settle(self.translations, world)

@@ -38,12 +38,9 @@ class ExportTorchscript(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
 
     def problems(self) -> list[Problem]:
-        return [
-            *_translations.problems(self.translations, overloads=False),
-            *_opsets.problems(
-                self.opset, "the TorchScript exporter does not write", _opsets.TORCHSCRIPT, _opsets.DYNAMO, "export"
-            ),
-        ]
+        refusal = "the TorchScript exporter does not write"
+        found = _translations.problems(self.translations, overloads=False)
+        return found + _opsets.problems(self.opset, refusal, _opsets.TORCHSCRIPT, _opsets.DYNAMO, "export")
 
     def settle(self, world: World) -> Self:
         _translations.settle(self.translations, world)
