@@ -10,6 +10,7 @@ import contextlib
 import linecache
 import logging
 import re
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -322,7 +323,7 @@ def _below_torch(frames: Iterable[Frame]) -> list[Frame]:
 
 def _of_the_model(frames: Sequence[Frame]) -> Frame | None:
     """The last of the frames that is neither torch's nor ours; else the last of torch's own layers."""
-    others = [f for f in frames if not f.file.startswith(("<", SERIALIZED, *OURS))]
+    others = [f for f in frames if not f.file.startswith(("<", SERIALIZED, *OURS)) and not _is_pythons(f.file)]
     model = [f for f in others if not _is_torch(f.file)]
     layers = [f for f in others if "/torch/nn/modules/" in f.file and f.file.rpartition("/")[2] != "module.py"]
     return next(iter([*reversed(model), *reversed(layers)]), None)
@@ -334,6 +335,11 @@ def _is_torch(file: str) -> bool:
 
     site = Path(torch.__file__).parents[1]
     return file.startswith(tuple(f"{site / package}/" for package in ("torch", "onnx", "onnx_ir", "onnxscript")))
+
+
+def _is_pythons(file: str) -> bool:
+    """Whether a file is of Python's own library."""
+    return file.startswith(f"{sysconfig.get_path('stdlib')}/") and "/site-packages/" not in file
 
 
 def _short(file: str) -> str:
