@@ -9,17 +9,14 @@ from pathlib import Path
 
 import onnx
 import pytest
-from harness import BATCH, IMAGE, TwoOutputs, contents, module, run_stage
+from harness import TwoOutputs, capture, contents, reference_in, run_stage
 from onnx import TensorProto, helper
 
 from stages import _onnx_file
-from stages.capture_export import CaptureExport
-from stages.capture_trace import CaptureTrace
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
 
 ROOT = Path(__file__).parents[2]
-OUTPUTS = ["logits", "features"]
 # A model with a subgraph, a submodule and a scripted constant, exported by both exporters; run in folders of its own.
 MAKE = """
 import sys; from pathlib import Path
@@ -28,19 +25,23 @@ import torch, net; from pipeline.artifact import Artifact, Kind
 from stages._interface import Dim, Input
 from stages.capture_export import CaptureExport; from stages.capture_trace import CaptureTrace
 from stages.export_onnx import ExportOnnx; from stages.export_torchscript import ExportTorchscript
+from stages.record_reference import RecordReference
 torch.manual_seed(0)
 inputs, dims = {"input": Input(["batch", 4], fill="normal")}, {"batch": Dim(1, 2, 8)}
 facts = {"source": {"factory": "net.Net", "kwargs": {}}}
 model = Artifact(Kind.MODULE, live=net.Net().eval().requires_grad_(False), facts=facts)
+def run(stage, given, *place):
+    folder = Path(*place)
+    folder.mkdir(parents=True)
+    made = stage.run(given, folder)
+    return Artifact(made.kind, folder, facts={**facts, **made.facts}, live=made.live)
+reference = run(RecordReference(inputs, dims, ["y"], None, None, 0), {"model": model}, "reference")
 for capture, export in (
-    (CaptureExport(inputs, dims, 0), ExportOnnx(18, inputs, dims, ["y"], {}, False)),
-    (CaptureTrace(inputs, dims, 0), ExportTorchscript(17, inputs, dims, ["y"], 0, {}, False)),
+    (CaptureExport(2**30), ExportOnnx(18, {}, False)), (CaptureTrace(), ExportTorchscript(17, {}, False))
 ):
     name = type(export).__name__
-    for folder in (Path(name, "program"), Path(name, "graph")):
-        folder.mkdir(parents=True)
-    program = capture.run({"module": model}, Path(name, "program"))
-    export.run({"program": Artifact(program.kind, program.folder, facts=facts, live=program.live)}, Path(name, "graph"))
+    program = run(capture, {"module": model, "reference": reference}, name, "program")
+    run(export, {"program": program, "reference": reference}, name, "graph")
 """
 NET = """
 import torch
@@ -96,16 +97,12 @@ def test_no_file_tells_where_it_was_made(made, exporter):
 
 
 @pytest.mark.parametrize("keep", [True, False])
-@pytest.mark.parametrize("capture", ["export", "trace"])
-def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, capture, keep):
-    net = module(TwoOutputs())
-    if capture == "export":
-        program = run_stage(CaptureExport(IMAGE, BATCH, 0), net, tmp_path / "program")
-        stage = ExportOnnx(18, IMAGE, BATCH, OUTPUTS, {}, keep)
-    else:
-        program = run_stage(CaptureTrace(IMAGE, BATCH, 0), net, tmp_path / "program")
-        stage = ExportTorchscript(17, IMAGE, BATCH, OUTPUTS, 0, {}, keep)
-    graph = onnx.load(run_stage(stage, program, tmp_path / "graph").file).graph
+@pytest.mark.parametrize("how", ["export", "trace"])
+def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, how, keep):
+    program = capture(how, TwoOutputs(), tmp_path)
+    stage = ExportOnnx(18, {}, keep) if how == "export" else ExportTorchscript(17, {}, keep)
+    given = program if how == "export" else {"program": program, "reference": reference_in(tmp_path)}
+    graph = onnx.load(run_stage(stage, given, tmp_path / "graph").file).graph
     (conv,) = (n for n in graph.node if n.op_type == "Conv")
     told = conv.doc_string + "".join(p.value for p in conv.metadata_props)
     assert ("harness.py" in told) is keep

@@ -30,6 +30,7 @@ def foldable(graph, tmp_path_factory):
         first = helper.make_node("Add", [gemm.input[2], "zeros"], ["bias_1"], name="add_1")
         second = helper.make_node("Add", ["bias_1", "zeros"], ["bias_2"], name="add_2")
         gemm.input[2] = "bias_2"
+        gemm.doc_string = "from somewhere.py"
         last = model.graph.node.pop()
         model.graph.node.extend([first, second, last])
 

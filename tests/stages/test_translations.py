@@ -10,7 +10,7 @@ import onnx
 import onnx_ops
 import pytest
 import torch
-from harness import VECTOR, agrees, module, record, reference_in, run_stage, world
+from harness import VECTOR, agrees, module, record, reference_in, run_stage, tolerance, world
 from harness import capture as captured
 
 from pipeline.errors import CheckFailed, ConfigError
@@ -69,7 +69,7 @@ def test_an_operator_of_torchs_own_is_overridden(tmp_path):
 def test_auto_takes_the_translation_of_the_exporter_that_serves(tmp_path, opset, served):
     net = module(onnx_ops.ScaleAdd())
     given = {"module": net, "reference": record(net, tmp_path / "reference", inputs=VECTOR)}
-    auto = ExportAuto(opset, {OP: "onnx_ops.scripted"}, {OP: "onnx_ops.symbolic"}, False)
+    auto = ExportAuto(opset, {OP: "onnx_ops.scripted"}, {OP: "onnx_ops.symbolic"}, False, tolerance("fp32"))
     made = run_stage(auto, given, tmp_path / "graph")
     assert made.facts["capture"] == served
     agrees(made, tmp_path)
