@@ -36,7 +36,7 @@ class Model:
     # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
     inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)
-    outputs: Any = None
+    outputs: Optional[list[Any]] = None  # noqa: UP045
     call: Any = None
     preprocessing: Any = None
 

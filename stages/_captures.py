@@ -109,6 +109,20 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     return made, list(told)
 
 
+def save(captured: Any, path: Path) -> None:
+    """Writes a ScriptModule to a file. Raises StageError for what a graph may hold in memory only, such as Python."""
+    import torch
+
+    try:
+        torch.jit.save(captured, str(path))
+    except RuntimeError as e:
+        raise StageError(
+            f"TorchScript cannot save what it captured: {_first_line(e)}{_at(e)}",
+            allowed="modules that call nothing but torch's operators",
+            command="capture=export",
+        ) from e
+
+
 def caution(fixed: list[str]) -> str:
     """What a person must know of a trace that fixed something; empty when it did not."""
     return f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""

@@ -14,19 +14,23 @@ from stages._interface import is_name
 Path = tuple[Any, ...]
 
 
-def problems(outputs: Any, inputs: Sequence[str]) -> list[Problem]:
-    """What is wrong with `outputs`: null, a list of names, or a mapping from names to paths such as "0.boxes"."""
+# As a model's YAML has them: names, or mappings of a name to a path such as "0.boxes". A list in either case, so that
+# one can take the place of another: OmegaConf merges no mapping into a list.
+Outputs = Sequence[str | Mapping[str, Any]] | None
+ALLOWED = "null, [name, …] in the order of what forward returns, or [{name: path}, …] for some of it"
+
+
+def problems(outputs: Outputs, inputs: Sequence[str]) -> list[Problem]:
+    """What is wrong with `outputs`."""
     if outputs is None:
         return []
-    if not isinstance(outputs, (list, Mapping)) or not all(isinstance(n, str) for n in outputs):
-        allowed = "null, [name, …] in the order of what forward returns, or {name: path, …}"
-        return [Problem(f"outputs is {outputs}", allowed=allowed, command="'model.outputs=null'")]
+    if not outputs or not (all(isinstance(o, str) for o in outputs) or all(map(_is_choice, outputs))):
+        return [Problem(f"outputs is {outputs}", allowed=ALLOWED, command="'model.outputs=null'")]
     found = []
-    if not outputs:
-        found.append(Problem("outputs is empty", allowed="one name for each output, or null for names of their own"))
-    if len(set(outputs)) != len(outputs):
-        found.append(Problem(f"outputs is {listed(outputs)}", allowed="names that differ"))
-    for name in outputs:
+    listed_names = names(outputs)
+    if len(set(listed_names)) != len(listed_names):
+        found.append(Problem(f"outputs is {listed(listed_names)}", allowed="names that differ"))
+    for name in listed_names:
         if not is_name(name):
             found.append(
                 Problem(f"outputs names '{name}'", allowed="letters, digits, underscores, no word of Python's")
@@ -36,7 +40,16 @@ def problems(outputs: Any, inputs: Sequence[str]) -> list[Problem]:
     return found
 
 
-def found(returned: Any, outputs: Any, inputs: Sequence[str]) -> dict[str, Path]:
+def _is_choice(output: Any) -> bool:
+    return isinstance(output, Mapping) and len(output) == 1 and all(isinstance(name, str) for name in output)
+
+
+def names(outputs: Outputs) -> list[str]:
+    """The names that are given, in order."""
+    return [o if isinstance(o, str) else next(iter(o)) for o in outputs or ()]
+
+
+def found(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str, Path]:
     """The path of each output by its name.
 
     Args:
@@ -47,8 +60,9 @@ def found(returned: Any, outputs: Any, inputs: Sequence[str]) -> dict[str, Path]
     Raises:
         StageError: When a name has no tensor or a tensor has no name, or something returned is no tensor.
     """
-    if isinstance(outputs, Mapping):
-        return {name: _resolve(returned, str(path), name) for name, path in outputs.items()}
+    if outputs and isinstance(outputs[0], Mapping):
+        chosen = {name: str(path) for o in outputs if isinstance(o, Mapping) for name, path in o.items()}
+        return {name: _resolve(returned, path, name) for name, path in chosen.items()}
     paths = list(_leaves(returned, ()))
     if not paths:
         raise StageError("the model returns no tensor", allowed="at least one")
@@ -56,12 +70,12 @@ def found(returned: Any, outputs: Any, inputs: Sequence[str]) -> dict[str, Path]
         return _named(paths, inputs)
     if len(outputs) != len(paths):
         raise StageError(
-            f"outputs names {len(outputs)} ({listed(outputs)}), the model returns {len(paths)}: "
+            f"outputs names {len(outputs)} ({listed(names(outputs))}), the model returns {len(paths)}: "
             + listed(map(_written, paths)),
-            allowed="one name for each, null for names made of these, or {name: path, …} for some of them",
+            allowed=ALLOWED,
             command=f"'model.outputs=[{', '.join(_named(paths, inputs))}]'",
         )
-    return dict(zip(outputs, paths, strict=True))
+    return dict(zip(names(outputs), paths, strict=True))
 
 
 def at(returned: Any, path: Path) -> Any:
@@ -105,7 +119,7 @@ def _leaves(value: Any, path: Path) -> Iterator[Path]:
         raise StageError(
             f"the model returns {type(value).__name__} at {_written(path)}, which no graph can hold",
             allowed="tensors in tuples, lists, mappings and dataclasses; None is left out",
-            command="'model.outputs={name: path}' for the tensors that are wanted, or model.call to turn it off",
+            command="'model.outputs=[{name: path}]' for the tensors that are wanted, or model.call to turn it off",
         )
 
 
@@ -133,7 +147,7 @@ def _resolve(returned: Any, wanted: str, name: str) -> Path:
             raise StageError(
                 f"outputs.{name} is '{wanted}', and {_written(path)} has no '{word}'{nearest(word, steps)}",
                 allowed=listed(steps) or f"it is {type(value).__name__}",
-                command=f"'model.outputs={{{name}: PATH}}'",
+                command=f"'model.outputs=[{{{name}: PATH}}]'",
             )
         step, value = steps[word]
         path = (*path, step)

@@ -28,9 +28,7 @@ class CaptureScript(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
         scripted = _captures.scripted(inputs["module"].live, inputs["reference"])
-        torch.jit.save(scripted, str(folder / FILES[Kind.TORCHSCRIPT]))
+        _captures.save(scripted, folder / FILES[Kind.TORCHSCRIPT])
         facts = {**Interface.of(inputs["reference"]).facts, "capture": "script"}
         return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": "torch.jit.script"})

@@ -30,10 +30,8 @@ class CaptureTrace(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
         traced, fixed = _captures.traced(inputs["module"].live, inputs["reference"])
-        torch.jit.save(traced, str(folder / FILES[Kind.TORCHSCRIPT]))
+        _captures.save(traced, folder / FILES[Kind.TORCHSCRIPT])
         notes = {"says": "torch.jit.trace", "caution": _captures.caution(fixed)}
         facts = {**Interface.of(inputs["reference"]).facts, "capture": "trace"}
         return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes=notes)

@@ -117,7 +117,7 @@ class ExportAuto(Stage):
             captured = _captures.scripted(module, reference)
         # Through a file, as by_torchscript wants it.
         path = folder / FILES[Kind.TORCHSCRIPT]
-        torch.jit.save(captured, str(path))
+        _captures.save(captured, path)
         captured = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
         path.unlink()
         options = Options(self.symbolics, self.keep_source)

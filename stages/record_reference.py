@@ -29,8 +29,8 @@ class RecordReference(Stage):
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
         dims: The dynamic dimensions, by name. With derived inputs, those that the model has no use for are left out.
-        outputs: Names in the order of what forward returns; or names with the paths of some; None for all of them,
-            named after their paths.
+        outputs: Names in the order of what forward returns; or a name and a path for each that is wanted; None for all
+            of them, named after their paths.
         call: How forward is called; None for every input in order. See stages/_call.py.
         preprocessing: For fills that are photographs.
         seed: For what is drawn.
@@ -38,7 +38,7 @@ class RecordReference(Stage):
 
     inputs: Optional[dict[str, Input]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     dims: dict[str, Dim]
-    outputs: Any
+    outputs: Optional[list[Any]]  # noqa: UP045
     call: Optional[dict[str, Any]]  # noqa: UP045
     preprocessing: Optional[Preprocessing]  # noqa: UP045
     seed: int
@@ -70,7 +70,11 @@ class RecordReference(Stage):
             for path in _fills.factories({name: spec}):
                 settings["inputs"][name]["fill"] = {"factory": path, "code": dict(world.code(path))}
         # A key knows no order of mappings, and here it decides which argument is which.
-        order = {"inputs": list(self.inputs or ()), "outputs": list(self.outputs or ()), "call": json.dumps(self.call)}
+        order = {
+            "inputs": list(self.inputs or ()),
+            "outputs": _outputs.names(self.outputs),
+            "call": json.dumps(self.call),
+        }
         return {**settings, "order": order}
 
     def settle(self, world: World) -> RecordReference:

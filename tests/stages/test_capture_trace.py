@@ -120,3 +120,21 @@ def test_two_traces_are_the_same_code(tiny, reference, tmp_path):
     first, again = (reloaded(run_stage(CaptureTrace(), given, tmp_path / d)) for d in "ab")
     # Not the same file: TorchScript numbers the classes that it has met in a process.
     assert first.code == again.code
+
+
+class Doubled(torch.autograd.Function):
+    """Python that no file of TorchScript's can hold."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+
+class CallsPython(FixedBatch):
+    def forward(self, x):
+        return Doubled.apply(self.head(x))
+
+
+def test_python_inside_a_trace_is_refused_in_words(tmp_path):
+    with pytest.raises(StageError, match=r"(?s)TorchScript cannot save what it captured: \w.*try: +capture=export"):
+        capture("trace", CallsPython(), tmp_path, inputs=VECTOR)

@@ -56,7 +56,7 @@ def test_tensors_are_named_after_their_paths(returned, names):
 )
 def test_some_tensors_can_be_chosen_by_path(path, wanted):
     returned = {"out": A, "nested": [B, C], "pair": Pair(A, B), "answer": Answer(B), "cache": object()}
-    (found,) = _outputs.found(returned, {"y": path}, []).values()
+    (found,) = _outputs.found(returned, [{"y": path}], []).values()
     assert _outputs.at(returned, found) is wanted
 
 
@@ -68,9 +68,9 @@ def test_some_tensors_can_be_chosen_by_path(path, wanted):
         ({}, None, "returns no tensor"),
         ((A, B), ["y"], r"outputs names 1 \(y\), the model returns 2: 0, 1"),
         (A, ["y", "z"], r"(?s)names 2 .* the model returns 1: what forward returns.*model.outputs=\[output\]"),
-        ({"logits": A}, {"y": "logit"}, "has no 'logit', did you mean 'logits'?"),
-        ({"hidden": (A, B)}, {"y": "hidden"}, "which is tuple, no tensor\n  allowed: one of 0, 1 in it"),
-        (A, {"y": "0"}, "has no '0'"),
+        ({"logits": A}, [{"y": "logit"}], "has no 'logit', did you mean 'logits'?"),
+        ({"hidden": (A, B)}, [{"y": "hidden"}], "which is tuple, no tensor\n  allowed: one of 0, 1 in it"),
+        (A, [{"y": "0"}], "has no '0'"),
     ],
 )
 def test_what_does_not_fit_is_refused(returned, outputs, says):
@@ -81,12 +81,12 @@ def test_what_does_not_fit_is_refused(returned, outputs, says):
 @pytest.mark.parametrize(
     ("outputs", "says"),
     [
-        ("logits", "outputs is logits"),
-        ([], "outputs is empty"),
+        ([], "outputs is []"),
+        (["a", {"b": "0"}], "outputs is ['a', {'b': '0'}]"),
         (["a", "a"], "outputs is a, a"),
         (["x"], "outputs and inputs both name 'x'"),
         (["1st"], "outputs names '1st'"),
-        ({"for": "0"}, "outputs names 'for'"),
+        ([{"for": "0"}], "outputs names 'for'"),
         ([1], "outputs is [1]"),
     ],
 )
@@ -94,6 +94,6 @@ def test_names_that_no_target_could_use_are_problems(outputs, says):
     assert says in [p.what for p in _outputs.problems(outputs, ["x"])]
 
 
-@pytest.mark.parametrize("outputs", [None, ["y"], {"y": "0.boxes"}])
+@pytest.mark.parametrize("outputs", [None, ["y"], [{"y": "0.boxes"}, {"z": 1}]])
 def test_sound_outputs_have_no_problems(outputs):
     assert _outputs.problems(outputs, ["x"]) == []
