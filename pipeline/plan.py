@@ -146,7 +146,12 @@ def _look_up(
     if unknown:
         return Step(node, todo, why=f"waits for {unknown[0]}")
     document = _document(node, nodes, before, world)
-    step = Step(node, todo, key_document=document, key=keys.digest(document))
+    try:
+        step = Step(node, todo, key_document=document, key=keys.digest(document))
+    except TypeError as e:
+        raise ConfigError(
+            f"stages.{node.name}: {e}", allowed="numbers, text in quotes where it is a key, lists and mappings"
+        ) from e
     assert step.key is not None
     if node.stage.keep is not Keep.STORED:
         return replace(step, digest=step.key, why=node.stage.describe())

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError, listed
+from stages import _call
 from stages._interface import Dim, Input, Interface
 
 # Special tokens are left out of what is drawn: models stop, pool or pad at them.
@@ -48,9 +49,14 @@ def interface(module: Any, dims: Mapping[str, Dim], call: Mapping[str, Any] | No
             allowed=listed(sorted(used)),
             command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
         )
+    if call and call.get("args"):
+        raise ConfigError("call has args, and inputs that the model names itself are passed by name", allowed="kwargs")
     fixed = {"use_cache": False} if "use_cache" in parameters else {}
     kwargs = {name: name for name in inputs} | fixed | dict((call or {}).get("kwargs", {}))
-    return Interface(inputs, {n: d for n, d in dims.items() if n in used}, call={"args": [], "kwargs": kwargs})
+    complete = {"args": [], "kwargs": kwargs}
+    if wrong := _call.problems(complete, inputs):
+        raise ConfigError(wrong)
+    return Interface(inputs, {n: d for n, d in dims.items() if n in used}, call=complete)
 
 
 def _known_inputs(module: Any, config: Any) -> Iterator[tuple[str, Input]]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WORDS = ("uniform", "normal", "ones", "zeros", "mask")
 MAPPINGS = ("integers", "file", "image", "factory")
 SUFFIXES = (".npz", ".npy", ".pt")
+# The least and the greatest number of each type of whole numbers; of the others any will do.
+LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
+LIMITS["int32"] = (-(2**31), 2**31 - 1)
 
 
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
@@ -63,8 +66,17 @@ def _problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> I
             allowed="{integers: [low, high]}, mask, ones, zeros",
             command=f"'model.{place}={{integers: [0, 100]}}'",
         )
-    elif kind == "integers" and not _is_range(fill["integers"]):
-        yield Problem(f"{place} is {dict(fill)}", allowed="{integers: [low, high]} with low < high, both whole")
+    elif kind == "integers" and not _is_range(fill["integers"], spec.dtype):
+        allowed = f"{{integers: [low, high]}} with low < high, both whole, and numbers that {spec.dtype} has"
+        yield Problem(f"{place} is {dict(fill)}", allowed=allowed)
+    elif kind in ("file", "factory") and not isinstance(fill[kind], str):
+        yield Problem(
+            f"{place} is {dict(fill)}", allowed=f"the {'path of a file' if kind == 'file' else 'dotted path'}"
+        )
+    elif kind == "image" and not (fill[kind] and all(isinstance(f, str) for f in _listed(fill[kind]))):
+        yield Problem(f"{place} is {dict(fill)}", allowed="the path of a file, or a list of them")
+    elif kind == "mask" and not spec.shape:
+        yield Problem(f"{place} is mask, and its shape has no dimension to mask", allowed=listed(WORDS[:-1]))
     elif kind == "file" and Path(str(fill["file"])).suffix not in SUFFIXES:
         yield Problem(f"{place} is {dict(fill)}", allowed=f"a file that ends in {listed(SUFFIXES)}")
     elif kind == "image" and (preprocessing is None or len(spec.shape) != 4):
@@ -76,10 +88,15 @@ def _problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> I
         )
 
 
-def _is_range(value: Any) -> bool:
-    return (
-        isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int for v in value) and value[0] < value[1]
-    )
+def _is_range(value: Any, dtype: str) -> bool:
+    if not (isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int for v in value)):
+        return False
+    lowest, highest = LIMITS.get(dtype, (-(2**63), 2**63 - 1))
+    return bool(lowest <= value[0] < value[1] <= highest + 1)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def default(spec: Input) -> Input:
@@ -95,8 +112,12 @@ def files(inputs: Mapping[str, Input]) -> list[Path]:
 def _files(spec: Input) -> list[Path]:
     if not isinstance(spec.fill, Mapping):
         return []
-    named = spec.fill.get("file", spec.fill.get("image", []))
-    return [Path(n).expanduser() for n in ([named] if isinstance(named, str) else named)]
+    return [Path(n).expanduser() for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
+
+
+def modules(inputs: Mapping[str, Input]) -> list[str]:
+    """The libraries that fills need besides numpy."""
+    return ["PIL"] if any(isinstance(s.fill, Mapping) and "image" in s.fill for s in inputs.values()) else []
 
 
 def factories(inputs: Mapping[str, Input]) -> list[str]:
@@ -142,7 +163,23 @@ def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Pr
             "mask": lambda: _mask(rng, shape),
         }
         values = draws[fill]()
-    return np.ascontiguousarray(np.asarray(values).astype(spec.dtype))
+    values = np.asarray(values)
+    if isinstance(fill, Mapping) and "integers" not in fill:
+        _hold_to(values, name, spec, shape)
+    return np.ascontiguousarray(values.astype(spec.dtype)).reshape(shape)
+
+
+def _hold_to(values: Array, name: str, spec: Input, shape: list[int]) -> None:
+    """What comes from outside is not bent to fit: another type or shape is another model's. Raises StageError."""
+    import numpy as np
+
+    if values.shape != tuple(shape):
+        raise StageError(f"inputs.{name}.fill gives {says(values.shape)}, not {says(shape)}")
+    if not np.can_cast(values.dtype, spec.dtype, "same_kind"):
+        raise StageError(
+            f"inputs.{name}.fill gives {values.dtype}, which {spec.dtype} cannot hold",
+            command=f"model.inputs.{name}.dtype={values.dtype}, or values of that type",
+        )
 
 
 def fit(values: Array, spec: Input, shape: Sequence[int], origin: str) -> Array:
@@ -233,6 +270,4 @@ def _from_factory(path: str, name: str, shape: list[int], seed: int) -> Array:
         made = np.asarray(make(shape=list(shape), seed=seed))
     except Exception as e:  # a user's function raises anything
         raise StageError(f"inputs.{name}.fill: factory {path} failed with {type(e).__name__}: {e}") from e
-    if made.shape != tuple(shape):
-        raise StageError(f"inputs.{name}.fill: factory {path} gave {says(made.shape)}, not {says(shape)}")
     return made

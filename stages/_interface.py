@@ -136,6 +136,15 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Probl
         found.append(Problem("inputs is empty", allowed="at least one input"))
     for name, spec in inputs.items():
         found += _input_problems(name, spec, dims)
+    for name in dims:
+        if not any(name in spec.shape for spec in inputs.values()):
+            found.append(Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}"))
+    return found + dim_problems(dims)
+
+
+def dim_problems(dims: Mapping[str, Dim]) -> list[Problem]:
+    """What is wrong with dimensions by themselves, every place named."""
+    found = []
     for name, dim in dims.items():
         if not name.isidentifier():
             found.append(Problem(f"dims names '{name}'", allowed="letters, digits and underscores"))
@@ -153,8 +162,6 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Probl
                     allowed="sizes that are multiples of it",
                 )
             )
-        if not any(name in spec.shape for spec in inputs.values()):
-            found.append(Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}"))
     return found
 
 
@@ -201,11 +208,12 @@ def cases(dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
 
 
 def _odd_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
-    """An odd multiple for each dimension, each another one where there are enough: axes that were swapped show."""
+    """An odd multiple for each dimension, and another size for each where there are enough: swapped axes show."""
     sizes: dict[str, int] = {}
     for name, dim in dims.items():
         odd = [n for n in dim.sizes if n // dim.multiple % 2 and n not in (dim.example, dim.min, dim.max)]
-        sizes[name] = next((n for n in odd if n not in sizes.values()), odd[0] if odd else dim.max)
+        choices = [*odd, dim.max, *dim.sizes]
+        sizes[name] = next((n for n in choices if n not in sizes.values()), choices[0])
     return sizes
 
 

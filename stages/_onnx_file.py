@@ -125,9 +125,13 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every initialiser, and every tensor in an attribute, such as a Constant's."""
     for graph in graphs(model):
         yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
     for node in nodes(model):
         for attribute in node.attribute:
             yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
@@ -249,8 +253,9 @@ def hold_to(model: onnx.ModelProto, wanted_opset: int, interface: Interface) -> 
 def _hold_axes(value: onnx.ValueInfoProto, wanted: Sequence[Any], what: str) -> None:
     """Compares one shape with what was asked for: a number, a name, or None for what is not known."""
     dims = value.type.tensor_type.shape.dim
-    if not value.type.tensor_type.HasField("shape") or len(dims) != len(wanted):
-        del dims[:]
+    if value.type.tensor_type.HasField("shape") and len(dims) != len(wanted):
+        raise CheckFailed(f"{what} '{value.name}' has {len(dims)} dimensions, the model's has {len(wanted)}")
+    if len(dims) != len(wanted):
         for _ in wanted:
             dims.add()
     for axis, (dim, asked) in enumerate(zip(dims, wanted, strict=True)):

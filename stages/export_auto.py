@@ -94,7 +94,13 @@ class ExportAuto(Stage):
         )
 
     def _hold_to(self, reference: Artifact, made: Artifact) -> None:
-        found = _parity.measure(made, session.open_session(made, "float32"), reference, self.tolerance)
+        try:
+            running = session.open_session(made, "float32")
+        except DrydockError:
+            raise
+        except Exception as e:  # a runtime raises anything
+            raise CheckFailed(f"onnxruntime cannot load its graph: {(str(e).splitlines() or [''])[0]}") from e
+        found = _parity.measure(made, running, reference, self.tolerance)
         if found.wrong:
             raise CheckFailed(f"its graph does not agree with the model: {listed(found.wrong, 1)}")
 

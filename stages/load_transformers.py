@@ -70,6 +70,9 @@ class LoadTransformers(Stage):
                     command="'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER",
                 )
             )
+        if "/" in str(attention := self.kwargs.get("attn_implementation", "")):
+            wrong = f"kwargs.attn_implementation is {attention}, which is code from the hub"
+            found.append(Problem(wrong, allowed="one of the library's own: eager, sdpa"))
         if (dtype := self.kwargs.get("dtype", DTYPES[0])) not in DTYPES:
             found.append(Problem(f"kwargs.dtype is {dtype}", allowed=listed(DTYPES)))
         return found
@@ -267,6 +270,17 @@ def _refuse_code(folder: Path) -> None:
             f"weights={folder}: {CONFIG} has an auto_map, so the model is code that came with the weights: {code}",
             allowed="models that the transformers library itself has",
             command="read that code, put it into a package of yours, and use model=custom model.factory=my_pkg.Net",
+        )
+    if other := config.get("transformers_weights"):
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} has transformers load '{other}', a file that nothing holds to a digest",
+            allowed="model.safetensors, or an index and its shards",
+            command="save_pretrained() writes it again under the usual name",
+        )
+    if "/" in str(config.get("attn_implementation") or config.get("_attn_implementation") or ""):
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} wants an attention that is code from the hub",
+            allowed="an attn_implementation of the library's own: eager, sdpa",
         )
     if (folder / "adapter_config.json").exists():
         raise ConfigError(

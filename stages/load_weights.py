@@ -50,6 +50,10 @@ class LoadWeights(Stage):
     keep: ClassVar[Keep] = Keep.MEMORY
     version: ClassVar[int] = 2
 
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        home = self.factory.partition(".")[0]
+        return (*self.requires, home) if home in ("timm", "torchvision") else self.requires
+
     def problems(self) -> list[Problem]:
         found = _builders.problems(self.factory, self.kwargs)
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
@@ -220,7 +224,8 @@ class LoadWeights(Stage):
         if self.weights == "random" or self.sha256 is None:
             return False
         if self.pretrained == "timm":
-            return _hub.is_cached(Path(self.weights))
+            published = _hub.origin(Path(self.weights)).partition("@")[0].partition(".")[0]
+            return published == f"timm/{self._called.partition('.')[0]}"
         file = self._file()
         return file is not None and self.sha256.startswith(_weights.promised(file))
 

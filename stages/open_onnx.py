@@ -6,13 +6,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
 from pipeline.stage import Stage, World
-from stages import _interface, _onnx_file, _weights
+from stages import _interface, _onnx_file, _shards, _weights
 from stages._interface import Dim, Input, Interface, Output
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenOnnx(Stage):
-    """Takes a file in as it is: its opset, its names, its weights, external ones from beside it too.
+    """Takes a file in as it is: its opset, its names, its metadata, its weights, those beside it too.
 
     There is no PyTorch model to be held to, so the file itself, run by onnxruntime, is the reference of what follows.
 
     Args:
         weights: The file.
-        sha256: What it must hash to, 64 hex digits; None accepts any.
+        sha256: What it must hash to, 64 hex digits; None accepts any. With weights beside it, see _shards.digest.
         inputs: By name; None for what the graph says. Given, they must be what the graph says.
         dims: The range of each dynamic dimension, by the graph's name for it.
     """
@@ -41,25 +41,23 @@ class OpenOnnx(Stage):
     requires: ClassVar[tuple[str, ...]] = ("onnx",)
 
     def problems(self) -> list[Problem]:
-        return _interface.problems(self.inputs, self.dims) if self.inputs else []
+        return _interface.problems(self.inputs, self.dims) if self.inputs else _interface.dim_problems(self.dims)
 
     def settle(self, world: World) -> Self:
-        path = self._path
-        digest = self._digest(path, world)
+        path = self._path.absolute()
+        names = self._beside(self._digest(path, world), world)
+        digest = _shards.digest([path, *(path.parent / n for n in names)], lambda f: self._digest(f, world))
         if self.sha256 not in (None, digest):
             raise ConfigError(
                 f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
                 command=f"model.sha256={digest} if the new content is meant",
             )
-        settled = replace(self, weights=str(path.absolute()), sha256=digest)
-        settled.identity(world)  # raises when a file with weights is missing or lies elsewhere
-        return settled
+        return replace(self, weights=str(path), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        external = {f: self._digest(self._path.parent / f, world) for f in self._beside(str(self.sha256), world)}
         shapes = None if self.inputs is None else {n: [s.shape, s.dtype] for n, s in self.inputs.items()}
         dims = {n: [d.min, d.opt, d.max, d.multiple] for n, d in self.dims.items()}
-        return {"sha256": self.sha256, "external": external, "inputs": shapes, "dims": dims}
+        return {"sha256": self.sha256, "inputs": shapes, "dims": dims}
 
     def describe(self) -> str:
         return f"the file with SHA-256 {self.sha256}"
@@ -68,10 +66,14 @@ class OpenOnnx(Stage):
         import onnx
 
         path = self._path
-        _weights.expect(path, str(self.sha256))
         try:
+            names = _onnx_file.files_beside(_onnx_file.read(path, weights=False))
+            found = _shards.digest([path, *(path.parent / n for n in names)], _weights.content)
+            _weights.expect(path, str(self.sha256), found)
             model = _onnx_file.read(path)
             onnx.checker.check_model(str(path))
+        except StageError:
+            raise
         except Exception as e:  # onnx and protobuf raise anything on a damaged file
             raise StageError(
                 f"{path.name} is no sound ONNX model: {_first_line(e)}",
@@ -86,7 +88,6 @@ class OpenOnnx(Stage):
             "source": {"onnx": self.sha256, "bytes": model.ByteSize()},
             "weights": {"sha256": self.sha256, "says": f"as they are in the ONNX file with SHA-256 {self.sha256}"},
         }
-        _onnx_file.strip(model)
         _onnx_file.stamp(model, facts)
         _onnx_file.write(model, folder)
         says = f"opset {opset}, {len(model.graph.node)} nodes, from a file"
@@ -101,6 +102,13 @@ class OpenOnnx(Stage):
                 + listed(f"{n} {s.shape}" for n, s in given.items()),
                 allowed="a range for each",
                 command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
+            )
+        if unused := sorted(set(self.dims) - used):
+            raise CheckFailed(
+                f"dims.{unused[0]} was asked for, and no input of the file follows it: "
+                + listed(f"{n} {s.shape}" for n, s in given.items()),
+                allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
+                command=f"without model.dims.{unused[0]}, or a file that was exported with it",
             )
         outputs = {v.name: Output([v.name], self._followed(_shape(v)), _dtype(v)) for v in model.graph.output}
         return Interface(given, self.dims, outputs)
@@ -133,12 +141,11 @@ class OpenOnnx(Stage):
             known = json.dumps(_onnx_file.files_beside(model))
             world.remember(fact, known)
         names: list[str] = json.loads(known)
-        folder = self._path.parent.resolve()
-        outside = [n for n in names if not (folder / n).resolve().is_relative_to(folder) or Path(n).is_absolute()]
-        if outside:
+        folder = self._path.parent
+        if outside := [n for n in names if PurePath(n).name != n or n == ".." or (folder / n).is_symlink()]:
             raise ConfigError(
                 f"weights={self._path} wants to read {listed(outside)}, which is outside its folder",
-                allowed="weights in the same folder as the .onnx file",
+                allowed="plain files in the same folder as the .onnx file",
                 command="save the model again with its weights beside it",
             )
         return names

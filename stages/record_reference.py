@@ -49,10 +49,12 @@ class RecordReference(Stage):
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         asked = session.modules(Kind.ONNX) if kinds.get("model") is Kind.ONNX else ("torch",)
-        return tuple(sorted({*self.requires, *asked}))
+        return tuple(sorted({*self.requires, *asked, *_fills.modules(self.inputs or {})}))
 
     def problems(self) -> list[Problem]:
         found = _outputs.problems(self.outputs, list(self.inputs or ()))
+        if self.inputs is None:
+            found += _interface.dim_problems(self.dims)
         if self.inputs is not None:
             found += _interface.problems(self.inputs, self.dims)
             found += _fills.problems(self.inputs, self.preprocessing)
@@ -109,6 +111,8 @@ class RecordReference(Stage):
         """The interface as far as it is known before the model has answered."""
         if model.kind is Kind.ONNX:
             told = Interface.of(model)
+            if self.call is not None:
+                raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
             if self.outputs not in (None, list(told.outputs)):
                 raise ConfigError(
                     f"outputs is {self.outputs}; the file's are {listed(told.outputs)}", command="model.outputs=null"

@@ -33,6 +33,10 @@ def tokens(shape, seed):
         (Input([2], dtype="bool", fill="normal"), "nearly always the same number"),
         (Input([2], dtype="int64", fill={"integers": [3, 3]}), "inputs.x.fill is {'integers': [3, 3]}"),
         (Input([2], dtype="int64", fill={"integers": [0, 2.5]}), "inputs.x.fill is"),
+        (Input([2], dtype="int8", fill={"integers": [0, 30522]}), "inputs.x.fill is"),
+        (Input([2], dtype="bool", fill={"integers": [0, 3]}), "inputs.x.fill is"),
+        (Input([2], fill={"factory": 3}), "inputs.x.fill is {'factory': 3}"),
+        (Input([], fill="mask"), "no dimension to mask"),
         (Input([2], fill={"file": "x.csv"}), "inputs.x.fill is {'file': 'x.csv'}"),
         (Input([1, 3, 8, 8], fill={"image": "x.png"}), "nothing says how it becomes a tensor"),
     ],
@@ -142,4 +146,24 @@ def test_a_factory_is_called_with_shape_and_seed():
 def test_a_factory_that_fails_is_named():
     spec = Input([2], fill={"factory": "numpy.linalg.inv"})
     with pytest.raises(StageError, match=r"inputs\.x\.fill: factory numpy\.linalg\.inv failed with TypeError"):
+        draw(spec)
+
+
+@pytest.mark.parametrize("fill", [{"image": None}, {"image": []}, {"image": [3]}])
+def test_images_are_paths(fill):
+    (problem,) = _fills.problems({"x": Input([1, 3, 8, 8], fill=fill)}, PLAIN)
+    assert problem.allowed == "the path of a file, or a list of them"
+
+
+def test_a_scalar_is_drawn_as_one():
+    assert draw(Input([])).shape == ()
+
+
+def fractions(shape, seed):
+    return torch.full(shape, 0.5)
+
+
+def test_values_are_not_bent_to_another_type():
+    spec = Input([2], dtype="int64", fill={"factory": f"{__name__}.fractions"})
+    with pytest.raises(StageError, match=r"inputs\.x\.fill gives float32, which int64 cannot hold"):
         draw(spec)

@@ -85,9 +85,11 @@ def test_every_dimension_differs_from_the_example_in_some_case():
     assert all(any(c[name] != cases["example"][name] for c in cases.values()) for name in dims)
 
 
-def test_dimensions_of_one_range_differ_in_the_odd_case():
-    sizes = _interface.cases({"height": Dim(2, 4, 16), "width": Dim(2, 4, 16)})["odd"]
-    assert sizes == {"height": 3, "width": 5}
+@pytest.mark.parametrize("dim", [Dim(2, 4, 16), Dim(1, 2, 3), Dim(32, 64, 96, 32), Dim(1, 1, 2)])
+def test_dimensions_of_one_range_differ_in_the_odd_case(dim):
+    sizes = _interface.cases({"height": dim, "width": dim})["odd"]
+    assert sizes["height"] != sizes["width"]
+    assert {*sizes.values()} <= {*dim.sizes}
 
 
 SIZES = {"example": {"h": 4, "w": 4}, "odd": {"h": 3, "w": 5}}

@@ -179,6 +179,8 @@ def config_with(**entries):
         (lambda f: (f / "model.safetensors").unlink(), ConfigError, "has no weights; it holds config.json"),
         (lambda f: next(as_shards(f).glob("*-of-*")).unlink(), ConfigError, "shards that are not there"),
         (config_with(auto_map={"AutoModel": "evil.Net"}), ConfigError, "has an auto_map, .*evil.Net"),
+        (config_with(transformers_weights="evil.safetensors"), ConfigError, "nothing holds to a digest"),
+        (config_with(attn_implementation="org/kernel"), ConfigError, "code from the hub"),
         (config_with(model_type="brt"), StageError, "cannot load .*brt"),
         (config_with(model_type="vit"), StageError, "cannot load .*Unrecognized configuration class"),
         (lambda f: (f / "adapter_config.json").touch(), ConfigError, "holds an adapter"),

@@ -78,7 +78,7 @@ def test_external_weights_are_taken_in_and_are_part_of_the_key(tmp_path):
     assert stage.settle(world(tmp_path)).identity(world(tmp_path)) != before
 
 
-@pytest.mark.parametrize("location", ["../secret.bin", "sub/../../secret.bin", "/etc/passwd"])
+@pytest.mark.parametrize("location", ["../secret.bin", "sub/../../secret.bin", "sub/net.bin", "/etc/passwd"])
 def test_weights_outside_the_files_folder_are_refused_before_any_work(tmp_path, location):
     (tmp_path / "mine").mkdir()
     (tmp_path / "secret.bin").write_bytes(b"\0" * 48)
@@ -162,3 +162,33 @@ def test_integers_are_drawn_small_where_nothing_says_how(tmp_path):
     made = opened(tmp_path / "net.onnx", tmp_path, dims={"n": Dim(1, 2, 4)})
     case = next(_reference.read(record(made, tmp_path / "reference", inputs=None)))
     assert set(np.unique(case.inputs["ids"])) == {0, 1}
+
+
+def test_a_dimension_that_no_input_follows_is_named(tmp_path):
+    with pytest.raises(
+        CheckFailed, match=r"dims\.batch was asked for, and no input of the file follows it: .*\[2, 4\]"
+    ):
+        opened(make(tmp_path / "net.onnx", batch=2), tmp_path)
+
+
+def test_weights_beside_it_that_changed_after_the_plan_are_refused(tmp_path):
+    path = make(tmp_path / "net.onnx", external="net.bin")
+    stage = OpenOnnx(str(path), None, None, BATCH).settle(world(tmp_path))
+    (tmp_path / "net.bin").write_bytes(bytes(48))
+    with pytest.raises(StageError, match="changed since the plan was made"):
+        run_stage(stage, {}, tmp_path / "opened")
+
+
+def test_what_its_author_wrote_about_it_is_kept(tmp_path):
+    path = make(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key="names", value="cat,dog")
+    onnx.save(model, path)
+    kept = onnx.load(opened(path, tmp_path).file).metadata_props
+    assert {p.key: p.value for p in kept}["names"] == "cat,dog"
+
+
+def test_a_call_is_nothing_for_a_file(tmp_path):
+    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    with pytest.raises(ConfigError, match="call says how forward is called"):
+        record(made, tmp_path / "reference", inputs=None, call={"args": ["x"]})

@@ -248,3 +248,17 @@ def test_a_dimension_that_a_transformers_model_needs_is_asked_for(tmp_path):
 def test_a_model_that_finds_nothing_proves_nothing(tmp_path):
     with pytest.raises(StageError, match="boxes: the model answers the same to every input, or nothing"):
         record(Returns(lambda x: x[x > 2]), tmp_path / "out", outputs=["boxes"])
+
+
+def test_dimensions_are_held_to_sense_whoever_names_the_inputs():
+    problems = stage(None, dims={"batch": Dim(1, 2, 1), "side": Dim(32, 32, 64, 0)}).problems()
+    assert [p.what.partition(" ")[0] for p in problems] == ["dims.batch", "dims.side"]
+
+
+@pytest.mark.parametrize(("call", "says"), [({"args": [1]}, "call has args"), ({"kwargs": {"x": "y"}}, "names 'y'")])
+def test_a_call_that_does_not_fit_the_models_own_inputs_is_refused(tmp_path, call, says):
+    import transformers
+
+    net = transformers.BertModel(transformers.BertConfig(**SMALL))
+    with pytest.raises(ConfigError, match=says):
+        record(net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call=call)
