@@ -130,7 +130,8 @@ def tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     for node in nodes(model):
         for attribute in node.attribute:
             yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            one = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            for sparse in (*one, *attribute.sparse_tensors):
                 yield from (sparse.values, sparse.indices)
 
 
