@@ -1,7 +1,7 @@
 """Which models reach a checked ONNX graph, by which capture: makes docs/coverage.md.
 
     make coverage                        everything; about half an hour on two cores
-    python -m benchmarks.coverage timm   one family, printed and not written
+    python -m benchmarks.coverage timm   one family, printed and not written; --done FILE goes on where one was stopped
 
 Each model is built with random weights and goes the way a user's goes, `python -m pipeline -m capture=export,trace`,
 without simplification. Some share a process, since imports would take longer than most conversions do.
@@ -9,14 +9,15 @@ without simplification. Some share a process, since imports would take longer th
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +39,34 @@ class Cell:
 
 
 def main() -> None:
-    wanted = " ".join(sys.argv[1:])
-    chosen = [s for s in subjects() if wanted in s.family or wanted in s.name]
-    batches = [chosen[i : i + TOGETHER] for i in range(0, len(chosen), TOGETHER)]
-    rows: list[tuple[Subject, list[Cell]]] = []
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wanted", nargs="?", default="", help="part of a family's or a model's name")
+    parser.add_argument("--done", type=Path, help="a file that keeps what is finished, for a run that goes on later")
+    asked = parser.parse_args()
+    chosen = [s for s in subjects() if asked.wanted in s.family or asked.wanted in s.name]
+    rows = _finished(asked.done)
+    open_ones = [s for s in chosen if s not in rows]
+    batches = [open_ones[i : i + TOGETHER] for i in range(0, len(open_ones), TOGETHER)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for batch in pool.map(convert, batches):
-            for subject, cells in batch:
+        for ended in as_completed([pool.submit(convert, b) for b in batches]):
+            for subject, cells in ended.result():
                 told = (f"{c}: {cell.text}" for c, cell in zip(CAPTURES, cells, strict=True))
                 print(f"{subject.family}, {subject.name}:", *told, flush=True)
-            rows += batch
-    page = written(rows)
-    if wanted:
+                rows[subject] = cells
+                if asked.done:
+                    with asked.done.open("a") as f:
+                        print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
+    page = written([(s, rows[s]) for s in chosen])
+    if asked.wanted:
         print(page)
     else:
         PAGE.write_text(page)
+
+
+def _finished(done: Path | None) -> dict[Subject, list[Cell]]:
+    lines = done.read_text().splitlines() if done and done.exists() else []
+    read = (json.loads(line) for line in lines)
+    return {Subject(s["family"], s["name"], tuple(s["overrides"])): [Cell(**c) for c in cells] for s, cells in read}
 
 
 def convert(batch: Sequence[Subject]) -> list[tuple[Subject, list[Cell]]]:

@@ -142,7 +142,7 @@ def subjects() -> Iterator[Subject]:
         )
         yield Subject("torchvision detection", name, ("model=torchvision_detection", f"model.name={name}", *asked))
     for name in models.list_models(module=models.video):
-        side = 224 if name.startswith("mvit") else 112
+        side = 224 if name.startswith(("mvit", "s3d")) else 112
         shape = f"model.inputs.input.shape=[batch, 3, 16, {side}, {side}]"
         yield Subject("torchvision video", name, ("model=torchvision_video", f"model.name={name}", shape, BATCH))
     for name in models.list_models(module=models.optical_flow):
