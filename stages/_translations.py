@@ -18,8 +18,8 @@ OPERATOR = re.compile(r"([A-Za-z]\w*)::(\w+)(?:\.(\w+))?")
 PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # On a command line Hydra takes an unescaped colon for the end of the key.
 EXAMPLE = r"'+stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
-# torch's own symbolic for unflatten begins here.
-UNFLATTEN_SINCE = 13
+# torch's own symbolics for what we replace begin here.
+OURS_SINCE = 13
 
 
 def problems(translations: Mapping[str, str], *, overloads: bool) -> list[Problem]:
@@ -106,15 +106,17 @@ def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
 def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[None]:
     """Registers symbolic functions for one export: the YAML's, and ours where it names none.
 
-    Ours is aten::unflatten's: torch's own forgets the rank of its result when it exports a traced module (a module that
-    it traces itself still has every shape), and the transpose after it, as in nn.MultiheadAttention, then fails.
+    Ours are aten::unflatten's and aten::tensor_split's: torch's own forget the rank of their results when they export a
+    traced module (a module that it traces itself still has every shape), and the transpose after them, as in
+    nn.MultiheadAttention, then fails.
 
     Raises:
         ConfigError: When an operator or a function cannot be found.
     """
     import torch
 
-    functions = {"aten::unflatten": _unflatten} if opset >= UNFLATTEN_SINCE else {}
+    ours = {"aten::unflatten": _unflatten, "aten::tensor_split": _tensor_split}
+    functions: dict[str, Any] = dict(ours) if opset >= OURS_SINCE else {}
     for operator, path in translations.items():
         functions[operator] = _function(operator, path)
         _packet(operator)
@@ -223,3 +225,23 @@ def _unflatten(g: Any, source: Any, dim: Any, sizes: Any) -> Any:
     parts = helper._unpack_list(sizes) if helper._is_packed_list(sizes) else helper._maybe_get_const(sizes, "is")
     result.setType(source.type().with_sizes([None] * (rank - 1 + len(parts))))
     return result
+
+
+def _tensor_split(g: Any, source: Any, where: Any, dim: Any, _outputs: int | None = None) -> Any:
+    import torch
+    from torch.onnx import symbolic_helper as helper
+    from torch.onnx._internal.torchscript_exporter import symbolic_opset13
+
+    rank, places = helper._get_tensor_rank(source), helper._maybe_get_const(where, "is")
+    if rank is None or not isinstance(places, (list, tuple)):  # a number of parts, or places that are computed
+        return symbolic_opset13.tensor_split(g, source, where, dim, _outputs)
+
+    def constant(value: int) -> Any:
+        return g.op("Constant", value_t=torch.tensor([value], dtype=torch.int64))
+
+    axis = constant(int(helper._maybe_get_const(dim, "i")) % rank)
+    bounds = zip([0, *places], [*places, torch.iinfo(torch.int64).max], strict=True)
+    parts = [g.op("Slice", source, constant(start), constant(end), axis) for start, end in bounds]
+    for part in parts:
+        part.setType(source.type().with_sizes([None] * rank))
+    return g.op("prim::ListConstruct", *parts)  # whose elements the exporter unpacks as they are

@@ -211,3 +211,17 @@ def test_what_we_teach_the_exporter_is_taken_back(traced, export):
 
     export(traced)
     assert registry.get_function_group("aten::unflatten").get(17).__module__.startswith("torch.onnx")
+
+
+class Splits(nn.Module):
+    """A class token apart from the rest, as video transformers take it."""
+
+    def forward(self, x):
+        first, rest = torch.tensor_split(x, (1,), dim=1)
+        return rest.transpose(1, 2), first.transpose(-1, -2)
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_what_was_split_at_a_place_keeps_its_rank(tmp_path, opset):
+    made = export_by("trace", Splits(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ)
+    agrees(made, tmp_path)
