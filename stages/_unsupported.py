@@ -343,10 +343,11 @@ def _is_pythons(file: str) -> bool:
 
 
 def _short(file: str) -> str:
-    """A path as a person looks for it: below the current folder, or the package that it was installed in."""
-    if (path := Path(file)).is_relative_to(Path.cwd()):
-        return str(path.relative_to(Path.cwd()))
-    return file.rpartition("/site-packages/")[2]
+    """A path as a person looks for it: below the package that it was installed in, or the current folder."""
+    if "/site-packages/" in file:
+        return file.rpartition("/site-packages/")[2]
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

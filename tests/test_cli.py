@@ -175,7 +175,7 @@ WRONG = [
     (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
     (["model.weights=none.pth"], 2, ["none.pth", "No such file", "model.weights=/path"]),
     (["model.weights=pretrained"], 2, ["pretrained", "net.Net"]),
-    (["+model.kwargs={1: a}"], 2, ["stages.load: settings.kwargs: key 1 is int"]),
+    (["+model.kwargs={labels: {1: a}}"], 2, ["stages.load: settings.kwargs.labels: key 1 is int"]),
     (["model.sha256=" + "0" * 64], 2, ["SHA-256", "model.sha256="]),
     (["model.factory=net.Nett"], 2, ["net.Nett", "'Net'"]),
     (["model.factory=nowhere.Net"], 2, ["nowhere", "PYTHONPATH"]),
