@@ -59,6 +59,13 @@ SEQ2SEQ = (
 )
 T5 = "d_model: 32, d_kv: 16, d_ff: 64, num_layers: 2, num_heads: 2, vocab_size: 120"
 STAGES = "hidden_sizes: [8, 16, 16, 32], depths: [1, 1, 1, 1], image_size: 64"
+SEGFORMER = "model_type: segformer, hidden_sizes: [8, 16, 16, 32], depths: [1, 1, 1, 1], decoder_hidden_size: 32"
+# Its configuration does not say how large an image is.
+PIXELS = (
+    "model.inputs={pixel_values: {shape: [batch, 3, 64, 64], fill: normal}}",
+    "model.call={kwargs: {pixel_values: pixel_values}}",
+    *(f"~model.dims.{dim}" for dim in ("sequence", "decoder_sequence", "samples")),
+)
 # Name, class, configuration.
 TRANSFORMERS = (
     ("BERT", "AutoModelForSequenceClassification", f"model_type: bert, {TEXT}"),
@@ -73,7 +80,7 @@ TRANSFORMERS = (
     (
         "DeBERTa-v2",
         "AutoModelForSequenceClassification",
-        f"model_type: deberta-v2, {TEXT}, relative_attention: true, position_buckets: 8, pos_att_type: [p2c, c2p], "
+        f"model_type: deberta-v2, {TEXT}, relative_attention: true, pos_att_type: [p2c, c2p], "
         "max_relative_positions: 16",
     ),
     ("MPNet", "AutoModel", f"model_type: mpnet, {TEXT}"),
@@ -82,7 +89,12 @@ TRANSFORMERS = (
         "AutoModelForCausalLM",
         "model_type: gpt2, n_embd: 32, n_layer: 2, n_head: 2, vocab_size: 120, bos_token_id: 1, eos_token_id: 1",
     ),
-    ("OPT", "AutoModelForCausalLM", f"model_type: opt, {TEXT}, ffn_dim: 64, word_embed_proj_dim: 32"),
+    (
+        "OPT",
+        "AutoModelForCausalLM",
+        "model_type: opt, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, vocab_size: 120, ffn_dim: 64, "
+        "word_embed_proj_dim: 32",
+    ),
     ("Llama", "AutoModelForCausalLM", f"model_type: llama, {TEXT}, num_key_value_heads: 2"),
     ("Mistral", "AutoModelForCausalLM", f"model_type: mistral, {TEXT}, num_key_value_heads: 2"),
     ("Qwen2", "AutoModelForCausalLM", f"model_type: qwen2, {TEXT}, num_key_value_heads: 2"),
@@ -90,14 +102,18 @@ TRANSFORMERS = (
     ("T5 encoder", "T5EncoderModel", f"model_type: t5, {T5}"),
     ("T5", "AutoModelForSeq2SeqLM", f"model_type: t5, {T5}"),
     ("ViT", "AutoModelForImageClassification", f"model_type: vit, {IMAGES}, patch_size: 8"),
-    ("DINOv2", "AutoModelForImageClassification", f"model_type: dinov2, {IMAGES}, patch_size: 8"),
+    (
+        "DINOv2",
+        "AutoModelForImageClassification",
+        "model_type: dinov2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, image_size: 32, patch_size: 8",
+    ),
     ("BEiT", "AutoModelForImageClassification", f"model_type: beit, {IMAGES}, patch_size: 8"),
     (
         "Swin",
         "AutoModelForImageClassification",
         "model_type: swin, embed_dim: 16, depths: [2, 2], num_heads: [2, 2], image_size: 32, window_size: 4",
     ),
-    ("SegFormer", "AutoModelForSemanticSegmentation", f"model_type: segformer, {STAGES}, decoder_hidden_size: 32"),
+    ("SegFormer", "AutoModelForSemanticSegmentation", SEGFORMER),
     ("ConvNeXtV2", "AutoModelForImageClassification", f"model_type: convnextv2, {STAGES}"),
     (
         "CLIP",
@@ -108,7 +124,7 @@ TRANSFORMERS = (
         "wav2vec 2.0",
         "AutoModelForCTC",
         f"model_type: wav2vec2, {TEXT}, conv_dim: [16, 16, 16], conv_kernel: [10, 3, 3], conv_stride: [5, 2, 2], "
-        "num_feat_extract_layers: 3, num_conv_pos_embeddings: 16, num_conv_pos_embedding_groups: 2",
+        "num_conv_pos_embeddings: 16, num_conv_pos_embedding_groups: 2",
     ),
     (
         "Whisper",
@@ -119,7 +135,8 @@ TRANSFORMERS = (
     (
         "Audio Spectrogram Transformer",
         "AutoModelForAudioClassification",
-        f"model_type: audio-spectrogram-transformer, {IMAGES}, max_length: 64, num_mel_bins: 32",
+        "model_type: audio-spectrogram-transformer, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, "
+        "intermediate_size: 64, max_length: 64, num_mel_bins: 32",
     ),
 )
 
@@ -138,7 +155,7 @@ def subjects() -> Iterator[Subject]:
         asked = (
             "model.factory=benchmarks.coverage_nets.detector",
             f"+model.kwargs.{prefix}score_thresh=0.0",
-            f"+model.kwargs.{prefix}detections_per_img=20",
+            f"+model.kwargs.{prefix}detections_per_img=5",
         )
         yield Subject("torchvision detection", name, ("model=torchvision_detection", f"model.name={name}", *asked))
     for name in models.list_models(module=models.video):
@@ -161,5 +178,6 @@ def subjects() -> Iterator[Subject]:
                 f"model.name='{file_name}'",
                 f"model.factory=transformers.{task}",
                 f"+model.kwargs={{{config}}}",
+                *(PIXELS if name == "SegFormer" else ()),
             ),
         )
