@@ -105,7 +105,8 @@ TRANSFORMERS = (
     (
         "DINOv2",
         "AutoModelForImageClassification",
-        "model_type: dinov2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, image_size: 32, patch_size: 8",
+        "model_type: dinov2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, image_size: 32, "
+        "patch_size: 8",
     ),
     ("BEiT", "AutoModelForImageClassification", f"model_type: beit, {IMAGES}, patch_size: 8"),
     (
