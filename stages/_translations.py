@@ -106,17 +106,16 @@ def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
 def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[None]:
     """Registers symbolic functions for one export: the YAML's, and ours where it names none.
 
-    Ours are aten::unflatten's and aten::tensor_split's: torch's own forget the rank of their results when they export a
-    traced module (a module that it traces itself still has every shape), and the transpose after them, as in
-    nn.MultiheadAttention, then fails.
+    Why ours: torch's own for unflatten and tensor_split forget the rank of their results when they export a traced module
+    (a module that it traces itself still has every shape), and the transpose after them, as in nn.MultiheadAttention,
+    then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does not add up.
 
     Raises:
         ConfigError: When an operator or a function cannot be found.
     """
     import torch
 
-    ours = {"aten::unflatten": _unflatten, "aten::tensor_split": _tensor_split}
-    functions: dict[str, Any] = dict(ours) if opset >= OURS_SINCE else {}
+    functions: dict[str, Any] = dict(OURS) if opset >= OURS_SINCE else {}
     for operator, path in translations.items():
         functions[operator] = _function(operator, path)
         _packet(operator)
@@ -245,3 +244,43 @@ def _tensor_split(g: Any, source: Any, where: Any, dim: Any, _outputs: int | Non
     for part in parts:
         part.setType(source.type().with_sizes([None] * rank))
     return g.op("prim::ListConstruct", *parts)  # whose elements the exporter unpacks as they are
+
+
+def _diff(g: Any, source: Any, n: Any, dim: Any, prepend: Any, append: Any) -> Any:
+    import torch
+    from torch.onnx import symbolic_helper as helper
+
+    rank, times = helper._get_tensor_rank(source), helper._maybe_get_const(n, "i")
+    if rank is None or not isinstance(times, int):
+        return helper._onnx_unsupported("diff of unknown rank or order", source)
+
+    def constant(value: int) -> Any:
+        return g.op("Constant", value_t=torch.tensor([value], dtype=torch.int64))
+
+    place = int(helper._maybe_get_const(dim, "i")) % rank
+    axis = constant(place)
+    whole = [part for part in (prepend, source, append) if not helper._is_none(part)]
+    if len(whole) > 1:
+        source = g.op("Concat", *whole, axis_i=place)
+    for _ in range(times):
+        later = g.op("Slice", source, constant(1), constant(torch.iinfo(torch.int64).max), axis)
+        source = g.op("Sub", later, g.op("Slice", source, constant(0), constant(-1), axis))
+    return source
+
+
+def _cumsum(g: Any, source: Any, dim: Any, dtype: Any) -> Any:
+    import torch
+    from torch.onnx import symbolic_helper as helper
+    from torch.onnx._internal.torchscript_exporter import symbolic_opset11
+
+    if source.type().scalarType() == "Bool" and helper._is_none(dtype):
+        source = g.op("Cast", source, to_i=torch._C._onnx.TensorProtoDataType.INT64)
+    return symbolic_opset11.cumsum(g, source, dim, dtype)
+
+
+OURS = {
+    "aten::unflatten": _unflatten,
+    "aten::tensor_split": _tensor_split,
+    "aten::diff": _diff,
+    "aten::cumsum": _cumsum,
+}

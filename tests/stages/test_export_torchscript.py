@@ -21,6 +21,7 @@ from harness import export as export_by
 from torch import nn
 
 from pipeline.errors import CheckFailed
+from stages import _translations
 from stages._interface import Dim, Input
 from stages._opsets import TORCHSCRIPT
 from stages.capture_trace import CaptureTrace
@@ -206,11 +207,13 @@ def test_exporting_leaves_the_callers_generator_alone(traced, export):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_what_we_teach_the_exporter_is_taken_back(traced, export):
+@pytest.mark.parametrize("operator", _translations.OURS)
+def test_what_we_teach_the_exporter_is_taken_back(traced, export, operator):
     from torch.onnx._internal.torchscript_exporter.registration import registry
 
     export(traced)
-    assert registry.get_function_group("aten::unflatten").get(17).__module__.startswith("torch.onnx")
+    known = registry.get_function_group(operator)
+    assert known is None or known.get(17).__module__.startswith("torch.onnx")
 
 
 class Splits(nn.Module):
@@ -225,3 +228,14 @@ class Splits(nn.Module):
 def test_what_was_split_at_a_place_keeps_its_rank(tmp_path, opset):
     made = export_by("trace", Splits(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ)
     agrees(made, tmp_path)
+
+
+class Differences(nn.Module):
+    """How much each element is above the one before, that once more, and how many are positive so far."""
+
+    def forward(self, x):
+        return torch.diff(x, dim=1, prepend=x[:, :1] - 1), torch.diff(x, n=2), (x > 0).cumsum(-1)
+
+
+def test_differences_and_counts_are_exported(tmp_path):
+    agrees(export_by("trace", Differences(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ), tmp_path)
