@@ -106,9 +106,9 @@ def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
 def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[None]:
     """Registers symbolic functions for one export: the YAML's, and ours where it names none.
 
-    Why ours: torch's own for unflatten and tensor_split forget the rank of their results when they export a traced module
-    (a module that it traces itself still has every shape), and the transpose after them, as in nn.MultiheadAttention,
-    then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does not add up.
+    Why ours: torch's own for unflatten and tensor_split forget the rank of their results when they export a traced
+    module (a module that it traces itself still has every shape), and the transpose after them, as in
+    nn.MultiheadAttention, then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does not add up.
 
     Raises:
         ConfigError: When an operator or a function cannot be found.
