@@ -108,7 +108,8 @@ def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[Non
 
     Why ours: torch's own for unflatten and tensor_split forget the rank of their results when they export a traced
     module (a module that it traces itself still has every shape), and the transpose after them, as in
-    nn.MultiheadAttention, then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does not add up.
+    nn.MultiheadAttention, then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does
+    not add up.
 
     Raises:
         ConfigError: When an operator or a function cannot be found.
