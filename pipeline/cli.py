@@ -198,6 +198,14 @@ def _checked_graph(config: dict[str, Any]) -> list[graph.Node]:
             stages[name] = build_stage(f"stages.{name}", settings)
         except ConfigError as e:
             problems += e.problems
+    if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):
+        problems.append(
+            Problem(
+                f"opset is {config['opset']}, and no stage of this graph writes ONNX by an opset",
+                allowed="null: a direct route has no graph, and a file has its own opset",
+                command="route=onnx, or the same command without opset",
+            )
+        )
     if problems:
         raise ConfigError(problems)
     needs = {name: config["stages"][name].get("needs") or () for name in stages}

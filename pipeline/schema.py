@@ -65,7 +65,7 @@ class Root:
     precision: Precision = field(default_factory=Precision)
     target: Target = field(default_factory=Target)
     stages: dict[str, Any] = field(default_factory=dict)
-    opset: int = MISSING
+    opset: int | None = MISSING  # noqa: UP045; None where no ONNX graph is made
     seed: int = MISSING
     plan: bool = False
     store: Optional[str] = None  # noqa: UP045

@@ -1,4 +1,4 @@
-"""The three ways to capture a module, each with its errors in words. Stages write what comes out of them."""
+"""The three ways to capture a module, each with its errors in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import itertools
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages import _call, _native_output, _reference, _rewrites, _unsupported
 from stages._interface import Dim, Interface
@@ -20,6 +20,27 @@ log = logging.getLogger(__name__)
 
 # How many times conditions are tried before they count as unproved; ten seconds' worth.
 LARGEST_PROOF = 50_000
+
+
+def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+    """A module captured by export, which stays in memory, or by trace or script, which is written to `folder`.
+
+    Args:
+        how: export, trace or script.
+        inputs: The module and its reference, by the names of the capturing stages' ports.
+        folder: For model.pt.
+
+    Raises as the function of that way does.
+    """
+    module, reference = inputs["module"].live, inputs["reference"]
+    facts = {**Interface.of(reference).facts, "capture": how}
+    if how == "export":
+        program = exported(module, reference)
+        return Artifact(Kind.EXPORTED, facts=facts, notes={"says": "torch.export"}, live=program)
+    made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
+    _save(made, folder / FILES[Kind.TORCHSCRIPT])
+    caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
+    return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
 
 
 def exported(module: Any, reference: Artifact) -> Any:
@@ -109,7 +130,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     return made, list(told)
 
 
-def save(captured: Any, path: Path) -> None:
+def _save(captured: Any, path: Path) -> None:
     """Writes a ScriptModule to a file. Raises StageError for what a graph may hold in memory only, such as Python."""
     import torch
 
@@ -121,11 +142,6 @@ def save(captured: Any, path: Path) -> None:
             allowed="modules that call nothing but torch's operators",
             command="capture=export",
         ) from e
-
-
-def caution(fixed: list[str]) -> str:
-    """What a person must know of a trace that fixed something; empty when it did not."""
-    return f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
 
 
 def scripted(module: Any, reference: Artifact) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import Problem
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,11 +32,14 @@ class Tolerance:
     cosine: float
     top1: float
 
-    def out_of_range(self) -> list[tuple[str, str]]:
-        """The settings that no comparison could use: what they are, and what is allowed."""
+    def problems(self) -> list[Problem]:
+        """The settings that no comparison could use."""
         ranges = {"max_rel": (0.0, math.inf), "p99_rel": (0.0, math.inf), "cosine": (-1.0, 1.0), "top1": (0.0, 1.0)}
         return [
-            (f"{name} is {value}", f"a number from {low:g}" + (f" to {high:g}" if math.isfinite(high) else " up"))
+            Problem(
+                f"tolerance.{name} is {value}",
+                allowed=f"a number from {low:g}" + (f" to {high:g}" if math.isfinite(high) else " up"),
+            )
             for name, (low, high) in ranges.items()
             if not (math.isfinite(value := getattr(self, name)) and low <= value <= high)
         ]

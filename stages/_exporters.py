@@ -39,7 +39,32 @@ class Options:
     keep_source: bool
 
 
-def by_dynamo(program: Any, source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+def loaded(source: Artifact) -> Any:
+    """The program of a capture, from its file or, of torch.export, as it is in memory.
+
+    A ScriptModule is never taken as it is: exporters change it, and another use of it would then differ.
+    """
+    import torch
+
+    def read() -> Any:
+        if source.kind is Kind.EXPORTED:
+            return torch.export.load(source.file)
+        return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
+
+    if source.kind is Kind.EXPORTED and source.live is not None:
+        return source.live
+    with _native_output.to_log():
+        return _translations.load(read, source.facts)
+
+
+def to_onnx(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    """A capture's ONNX graph by the exporter that takes it; see `by_dynamo` and `by_torchscript`."""
+    if source.kind is Kind.EXPORTED:
+        return by_dynamo(source, opset, options, folder)
+    return by_torchscript(source, reference, opset, options, folder)
+
+
+def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """torch.onnx.export(dynamo=True) of an ExportedProgram; folds constants and batch norms as it goes.
 
     Raises:
@@ -49,7 +74,7 @@ def by_dynamo(program: Any, source: Artifact, opset: int, options: Options, fold
     import torch
     from onnx_ir.passes import PassError
 
-    interface = Interface.of(source)
+    interface, program = Interface.of(source), loaded(source)
     table = _translations.for_dynamo(options.translations)
 
     def export(*, optimize: bool) -> Any:
@@ -77,14 +102,11 @@ def by_dynamo(program: Any, source: Artifact, opset: int, options: Options, fold
     return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
 
 
-def by_torchscript(
-    captured: Any, source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path
-) -> Artifact:
+def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """torch.onnx.export(dynamo=False) of a ScriptModule: the only way to opsets below 18.
 
     Args:
-        captured: Read from its file. The exporter inlines a live one, and a second export of it would differ.
-        source: Whose facts travel on.
+        source: The capture. Its facts travel on.
         reference: Gives the example.
         opset: One of _opsets.TORCHSCRIPT.
         options: See there.
@@ -94,7 +116,7 @@ def by_torchscript(
     """
     import torch
 
-    interface = Interface.of(source)
+    interface, captured = Interface.of(source), loaded(source)
     _hold_capture_to(captured, interface, reference)
     axes = {n: s.axes for n, s in interface.inputs.items()}
     axes |= {

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from stages import _images
+from stages._images import Preprocessing
 from stages._interface import Input, says
 
 if TYPE_CHECKING:
@@ -31,22 +33,6 @@ SUFFIXES = (".npz", ".npy", ".pt")
 # The least and the greatest number of each type of whole numbers; of the others any will do.
 LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
 LIMITS["int32"] = (-(2**31), 2**31 - 1)
-
-
-# Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
-@dataclass
-class Preprocessing:
-    """What a model wants done to a photograph, as torchvision's ImageClassification preset does it.
-
-    Args:
-        resize: What the shorter side is scaled to before the middle is cut out, in pixels.
-        mean: Of each channel, in 0..1.
-        std: Of each channel, in 0..1.
-    """
-
-    resize: int
-    mean: list[float]
-    std: list[float]
 
 
 def problems(inputs: Mapping[str, Input], preprocessing: Preprocessing | None) -> list[Problem]:
@@ -237,25 +223,9 @@ def _from_images(paths: Sequence[Path], shape: list[int], how: Preprocessing) ->
     """One row for each photograph in turn; from the second round on mirrored, so that rows differ."""
     import numpy as np
 
-    rows = [_photograph(paths[i % len(paths)], shape[-2], shape[-1], how) for i in range(shape[0])]
-    return np.stack([r[..., ::-1] if i // len(paths) % 2 else r for i, r in enumerate(rows)])
-
-
-def _photograph(path: Path, height: int, width: int, how: Preprocessing) -> Array:
-    """The middle of a photograph as float32 [3, height, width]: scaled, cut out, normalised."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        image = Image.open(path).convert("RGB")
-    except OSError as e:
-        raise StageError(f"{path.name} cannot be read as an image: {e}") from e
-    scale = max(how.resize / min(image.size), height / image.height, width / image.width)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), dtype=np.float32) / 255
-    normal = (pixels - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
-    return normal.transpose(2, 0, 1)
+    size, across = how.size(shape), 2 if how.layout == "NCHW" else 1
+    rows = [_images.prepared(_images.from_file(paths[i % len(paths)]), *size, how) for i in range(shape[0])]
+    return np.stack([np.flip(r, across) if i // len(paths) % 2 else r for i, r in enumerate(rows)])
 
 
 def _from_factory(path: str, name: str, shape: list[int], seed: int) -> Array:

@@ -1,9 +1,17 @@
-"""OpenVINO without its telemetry."""
+"""OpenVINO without its telemetry, with the extensions that a configuration names."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import World
+
+LIBRARY = (".so", ".dll", ".dylib")
 
 
 def quiet() -> Any:
@@ -15,3 +23,62 @@ def quiet() -> Any:
     import openvino
 
     return openvino
+
+
+def extended(extensions: Sequence[str]) -> Any:
+    """An openvino.Core that knows the operations of extensions. Raises as `loaded` does."""
+    core = quiet().Core()
+    for extension in loaded(extensions):
+        try:
+            core.add_extension(extension)
+        except Exception as e:  # a library may be anything
+            first = (str(e).strip().splitlines() or [type(e).__name__])[-1]
+            raise StageError(f"OpenVINO cannot load the extension {extension}: {first}") from e
+    return core
+
+
+def loaded(extensions: Sequence[str]) -> list[Any]:
+    """What add_extension and convert_model take: the path of a library, or the Python object behind a dotted path.
+
+    Raises:
+        ConfigError: When a dotted path cannot be imported.
+    """
+    found: list[Any] = []
+    for named in extensions:
+        if is_library(named):
+            found.append(str(Path(named).expanduser().absolute()))
+            continue
+        module, _, name = named.rpartition(".")
+        try:
+            found.append(getattr(importlib.import_module(module), name))
+        except (ImportError, ValueError, AttributeError) as e:
+            raise ConfigError(f"extensions names {named}, which cannot be imported: {e}") from e
+    return found
+
+
+def is_library(named: str) -> bool:
+    """Whether an extension is a shared library rather than a dotted path."""
+    return Path(named).suffix in LIBRARY
+
+
+def problems(extensions: Sequence[str]) -> list[Problem]:
+    """What can be told of extensions before any work."""
+    return [
+        Problem(f"extensions names '{named}'", allowed=f"a library that ends in {listed(LIBRARY)}, or a dotted path")
+        for named in extensions
+        if not is_library(named) and "." not in named.strip(".")
+    ]
+
+
+def identity(extensions: Sequence[str], world: World) -> list[dict[str, Any]]:
+    """What the extensions are, whatever they are called. Raises ConfigError for one that is not there."""
+    return [_identity(named, world) for named in extensions]
+
+
+def _identity(named: str, world: World) -> dict[str, Any]:
+    if not is_library(named):
+        return {"path": named, "code": dict(world.code(named))}
+    try:
+        return {"sha256": world.digest(Path(named).expanduser())}
+    except OSError as e:
+        raise ConfigError(f"extensions: {named} cannot be read: {e.strerror}", command="an existing library") from e

@@ -8,6 +8,8 @@ from pipeline.errors import Problem
 DYNAMO = range(18, 27)
 # torch.onnx._constants.ONNX_MIN_OPSET to ONNX_MAX_OPSET. 21 to 23 carry a warning, and 20's translations.
 TORCHSCRIPT = range(7, 24)
+# By the capture that leads to the exporter, in the order in which they are tried.
+OF_CAPTURE = {"export": DYNAMO, "trace": TORCHSCRIPT, "script": TORCHSCRIPT}
 EITHER = range(TORCHSCRIPT.start, DYNAMO.stop)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
-from stages import _compare, _reference
+from stages import _compare, _edits, _reference
 from stages._compare import Figures, Tolerance
 from stages._interface import says
 from stages.runtimes.session import Session
@@ -33,7 +33,7 @@ class Parity:
 
 
 def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance: Tolerance) -> Parity:
-    """Compares at every recorded shape.
+    """Compares at every recorded shape that the artifact takes: all of them, unless its interface was edited.
 
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance, all
     others equal.
@@ -45,16 +45,24 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
         tolerance: How far outputs may be from that.
 
     Raises:
-        CheckFailed: When the artifact cannot be run at a shape.
+        CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
     """
     cases: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for case in _reference.read(reference):
+    for recorded in _reference.read(reference):
+        case = _edits.case_for(artifact, recorded)
+        if case is None:
+            continue
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         outputs = {n: asdict(f) for n, f in figures.items()}
         cases.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
+    if not cases:
+        raise CheckFailed(
+            f"the reference has no case of the sizes that this {artifact.kind} takes, so nothing was compared",
+            command="'stages.reference.sizes=[{DIMENSION: SIZE}]' records one",
+        )
     return Parity(cases, wrong)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,16 @@ class Case:
     """One shape of the reference.
 
     Args:
-        label: "example", "min", "odd" or "max".
+        label: "example", "min", "odd", "max", sizes that were asked for, or "photograph" and a number.
         inputs: Arrays by name.
         outputs: Arrays by name, as the eager module returned them.
+        raw: The photograph that an input was prepared from, uint8 [batch, height, width, 3], RGB, by the input's name.
     """
 
     label: str
     inputs: Arrays
     outputs: Arrays
+    raw: Arrays = field(default_factory=dict)
 
 
 def stands_for(reference: Artifact) -> str:
@@ -39,12 +41,21 @@ def stands_for(reference: Artifact) -> str:
 
 
 def write(folder: Path, cases: Sequence[Case]) -> None:
-    """Writes reference.safetensors, with a tensor "<label>/<name>" for each array, and cases.json beside it."""
+    """Writes reference.safetensors and cases.json, which says what is in it.
+
+    A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph.
+    """
     from safetensors.numpy import save_file
 
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
+    arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
     save_file(arrays, folder / FILES[Kind.REFERENCE])
-    names = {"labels": [c.label for c in cases], "inputs": list(cases[0].inputs), "outputs": list(cases[0].outputs)}
+    names = {
+        "labels": [c.label for c in cases],
+        "inputs": list(cases[0].inputs),
+        "outputs": list(cases[0].outputs),
+        "raw": {c.label: list(c.raw) for c in cases if c.raw},
+    }
     (folder / CASES).write_text(json.dumps(names, indent=1) + "\n")
 
 
@@ -56,4 +67,5 @@ def read(reference: Artifact) -> Iterator[Case]:
     names = json.loads(reference.file.with_name(CASES).read_text())
     for label in names["labels"]:
         inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))
-        yield Case(label, inputs, outputs)
+        raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
+        yield Case(label, inputs, outputs, raw)

@@ -65,7 +65,7 @@ def source_of(error: BaseException) -> str:
         frames = [Frame(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(e.__traceback__)]
         if found := _of_the_model(_below_torch(frames)):
             return str(found)
-    return next(filter(None, (_place(str(e)) for e in chain)), "")
+    return next(filter(None, (place(str(e)) for e in chain)), "")
 
 
 @contextlib.contextmanager
@@ -80,7 +80,7 @@ def by_dynamo(opset: int) -> Iterator[None]:
     except Exception as e:  # ConversionError, and whatever its later passes and a custom translation raise
         program, registry = _at_hand(e)
         failed = _failed_node(program, e)
-        at = [] if failed is None else [Missing(_operator(failed), _place_of(failed))]
+        at = [] if failed is None else [Missing(_operator(failed), place_of(failed))]
         lacking = _lacking_dynamo(program, registry) or at or _named_by_dynamo(e)
         if lacking and "No ONNX function found" in _told(e):
             raise _report("dynamo", opset, lacking, _ways_from_dynamo(lacking, opset)) from e
@@ -155,8 +155,8 @@ def _lacking_dynamo(program: Any, registry: Any) -> list[Missing]:
     try:
         from torch.onnx._internal.exporter import _dispatching
 
-        nodes = [n for n in _calls(program) if not _told_name(n).startswith("onnx::")]
-        return [Missing(_operator(n), _place_of(n)) for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
+        nodes = [n for n in calls(program) if not _told_name(n).startswith("onnx::")]
+        return [Missing(_operator(n), place_of(n)) for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
     except Exception as e:
         log.info("torch's registry of translations cannot be asked", exc_info=e)
         return []
@@ -167,7 +167,7 @@ def _named_by_dynamo(error: BaseException) -> list[Missing]:
     return [Missing(f"{told[1]}::{told[2]}")] if told else []
 
 
-def _calls(program: Any) -> Iterator[Any]:
+def calls(program: Any) -> Iterator[Any]:
     """The calls of operators in a program, those in the branches of a cond or the body of a loop included."""
     for graph_module in program.graph_module.modules() if program is not None else ():
         if hasattr(graph_module, "graph"):
@@ -202,7 +202,7 @@ def _called(operator: str) -> str:
 def _failed_node(program: Any, error: BaseException) -> Any:
     """The node that the exporter says it was translating."""
     told = re.search(r"Error when translating node %(\w+)", _told(error))
-    return next((n for n in _calls(program) if told and n.name == told[1]), None)
+    return next((n for n in calls(program) if told and n.name == told[1]), None)
 
 
 def _ways_from_dynamo(operators: Iterable[Missing], opset: int) -> list[str]:
@@ -229,15 +229,15 @@ def _lacking_torchscript(traced: Any, opset: int) -> list[Missing]:
     except Exception as e:
         log.info("the traced graph cannot be walked", exc_info=e)
         return []
-    calls = [n for n in _nodes(graph) if not n.kind().startswith(("prim::", "onnx::"))]
-    return [Missing(_symbolic(n.kind()), _place(n.sourceRange())) for n in calls if not _has_symbolic(n.kind(), opset)]
+    calls = [n for n in nodes(graph) if not n.kind().startswith(("prim::", "onnx::"))]
+    return [Missing(_symbolic(n.kind()), place(n.sourceRange())) for n in calls if not _has_symbolic(n.kind(), opset)]
 
 
-def _nodes(block: Any) -> Iterator[Any]:
+def nodes(block: Any) -> Iterator[Any]:
     for node in block.nodes():
         yield node
         for inner in node.blocks():
-            yield from _nodes(inner)
+            yield from nodes(inner)
 
 
 def _symbolic(kind: str) -> str:
@@ -304,11 +304,11 @@ def _dynamo_knows(names: Iterable[str], opset: int) -> bool:
 # ── lines of the model ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _place_of(node: Any) -> str:
-    return _place(node.meta.get("stack_trace") or "")
+def place_of(node: Any) -> str:
+    return place(node.meta.get("stack_trace") or "")
 
 
-def _place(stack: str) -> str:
+def place(stack: str) -> str:
     """The model's line in a stack that torch wrote down, in either of its spellings."""
     written = [Frame(file, int(line), name) for file, line, name in PYTHON_FRAME.findall(stack)]
     traced = [Frame(file, int(line), name) for file, line, name in reversed(TRACED_FRAME.findall(stack))]

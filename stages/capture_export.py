@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,7 +11,6 @@ from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage
 from stages import _captures
-from stages._interface import Interface
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,9 @@ class CaptureExport(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import torch
 
-        program = _captures.exported(inputs["module"].live, inputs["reference"])
-        facts = {**Interface.of(inputs["reference"]).facts, "capture": "export"}
-        size = sum(t.numel() * t.element_size() for t in program.state_dict.values())
+        made = _captures.captured("export", inputs, folder)
+        size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
         if size > self.store_up_to:
-            says = f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory"
-            return Artifact(Kind.EXPORTED, facts=facts, notes={"says": says}, live=program)
-        torch.export.save(program, folder / FILES[Kind.EXPORTED])
-        return Artifact(Kind.EXPORTED, folder, facts=facts, notes={"says": "torch.export"}, live=program)
+            return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
+        torch.export.save(made.live, folder / FILES[Kind.EXPORTED])
+        return replace(made, folder=folder)

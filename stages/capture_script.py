@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Stage
 from stages import _captures
-from stages._interface import Interface
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,4 @@ class CaptureScript(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        scripted = _captures.scripted(inputs["module"].live, inputs["reference"])
-        _captures.save(scripted, folder / FILES[Kind.TORCHSCRIPT])
-        facts = {**Interface.of(inputs["reference"]).facts, "capture": "script"}
-        return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": "torch.jit.script"})
+        return _captures.captured("script", inputs, folder)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Stage
 from stages import _captures
-from stages._interface import Interface
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,4 @@ class CaptureTrace(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        traced, fixed = _captures.traced(inputs["module"].live, inputs["reference"])
-        _captures.save(traced, folder / FILES[Kind.TORCHSCRIPT])
-        notes = {"says": "torch.jit.trace", "caution": _captures.caution(fixed)}
-        facts = {**Interface.of(inputs["reference"]).facts, "capture": "trace"}
-        return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes=notes)
+        return _captures.captured("trace", inputs, folder)

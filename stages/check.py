@@ -44,7 +44,7 @@ class Check(Stage):
         return tuple(sorted({*self.requires, *runtime}))
 
     def problems(self) -> list[Problem]:
-        found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
+        found = self.tolerance.problems()
         if self.compute not in COMPUTE:
             found.append(
                 Problem(f"compute is {self.compute}", allowed=listed(COMPUTE), command="precision=fp32 or fp16")

@@ -1,84 +1,62 @@
-"""Compiles an ONNX graph to OpenVINO IR."""
+"""Compiles what a route brings to OpenVINO IR: a captured program, an ONNX graph, or another framework's file."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Optional, Self
 
-from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, Problem
-from pipeline.stage import Stage
-from stages import _openvino
-from stages._interface import Input, Interface
-
-STORAGE = {"float32": False, "float16": True}
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem
+from pipeline.stage import Stage, World
+from stages import _ir, _openvino
+from stages._edits import Edits
+from stages._images import Preprocessing
 
 
 @dataclass(frozen=True)
 class CompileOpenvino(Stage):
-    """openvino.convert_model, the interface's dimensions with their bounds, and save_model.
+    """openvino.convert_model, the interface's names and bounded dimensions, edits to them, and save_model.
 
     Args:
         storage: What weights are stored in: float32, or float16 (half the file; what is computed in is decided where
             the model is loaded).
+        edits: What the IR's interface is to be where it is not the model's.
+        preprocessing: What is compiled in when the edits ask for raw images.
+        extensions: Paths of libraries and dotted paths of Python classes with operations and conversions of your own.
 
-    Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-onnx.html
+    Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html
     """
 
     storage: str
+    edits: Edits
+    preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    extensions: list[str]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "program": frozenset({Kind.ONNX, Kind.EXPORTED, Kind.TORCHSCRIPT})
+    }
     produces: ClassVar[Kind | str] = Kind.OPENVINO
-    requires: ClassVar[tuple[str, ...]] = ("openvino",)
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "openvino")
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        torch = ["torch"] if kinds.get("program") in _ir.CAPTURED else []
+        return (*self.requires, *torch)
 
     def problems(self) -> list[Problem]:
-        if self.storage in STORAGE:
-            return []
-        return [Problem(f"storage is {self.storage}", allowed=" or ".join(STORAGE), command="precision=fp32 or fp16")]
+        return self._wanted.problems()
+
+    def settle(self, world: World) -> Self:
+        _openvino.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return self._wanted.identity(world)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        openvino = _openvino.quiet()
-        source = inputs["graph"]
-        interface = Interface.of(source)
-        model = openvino.convert_model(source.file)
-        model.reshape({name: _bounded(openvino, spec, interface) for name, spec in interface.inputs.items()})
-        for port, name in zip(model.outputs, interface.outputs, strict=True):
-            port.get_tensor().set_names({name})
-        for name, value in {**source.facts, "storage": self.storage}.items():
-            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            model.set_rt_info(text, ["drydock", name])
-        _rename_numbered(model)
-        path = folder / FILES[Kind.OPENVINO]
-        # Never left to its default, which is to halve the weights.
-        openvino.save_model(model, path, compress_to_fp16=STORAGE[self.storage])
-        shapes = _read_back(openvino.Core().read_model(path), interface)
-        return Artifact(Kind.OPENVINO, folder, facts={"storage": self.storage}, notes={"says": shapes})
+        return _ir.made(inputs["program"], self._wanted, folder)
 
-
-def _bounded(openvino: Any, spec: Input, interface: Interface) -> Any:
-    dims = interface.dims
-    return openvino.PartialShape(
-        [openvino.Dimension(dims[d].min, dims[d].max) if isinstance(d, str) else d for d in spec.shape]
-    )
-
-
-def _read_back(model: Any, interface: Interface) -> str:
-    """The inputs' shapes as the IR has them. Raises CheckFailed when a dimension is not as it was asked for."""
-    shapes = {}
-    for name, spec in interface.inputs.items():
-        shape = shapes[name] = model.input(name).partial_shape
-        for axis, (got, asked) in enumerate(zip(shape, spec.shape, strict=True)):
-            if got.is_dynamic != isinstance(asked, str):
-                raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {got}")
-    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-
-
-def _rename_numbered(model: Any) -> None:
-    """Names the operators that OpenVINO named by a counter of the process: the IR must not tell what ran before."""
-    for place, op in enumerate(model.get_ordered_ops()):
-        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()):
-            op.set_friendly_name(f"{op.get_type_name()}_{place}")
+    @property
+    def _wanted(self) -> _ir.Wanted:
+        return _ir.Wanted(self.storage, self.edits, self.preprocessing, self.extensions)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
+import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem
 from pipeline.stage import Stage, World
-from stages import _captures, _exporters, _opsets, _parity, _translations
+from stages import _attempts, _captures, _exporters, _opsets, _translations
+from stages._attempts import Held
 from stages._compare import Tolerance
 from stages._exporters import Options
-from stages._interface import Interface
-from stages.runtimes import session
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class ExportAuto(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
     def problems(self) -> list[Problem]:
-        found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
+        found = self.tolerance.problems()
         found += _translations.problems(self.translations, overloads=True)
         found += _translations.problems(self.symbolics, overloads=False)
         return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
@@ -65,67 +61,20 @@ class ExportAuto(Stage):
         return {**asdict(self), **named}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        refused: dict[str, DrydockError] = {}
-        for capture, opsets in (
-            ("export", _opsets.DYNAMO),
-            ("trace", _opsets.TORCHSCRIPT),
-            ("script", _opsets.TORCHSCRIPT),
-        ):
-            if self.opset not in opsets:
-                continue
-            attempt = folder / capture
-            attempt.mkdir()
-            try:
-                made, caution = self._by(capture, inputs, attempt)
-                self._hold_to(inputs["reference"], made)
-            except DrydockError as e:
-                refused[capture] = e
-                shutil.rmtree(attempt)
-                log.info("capture=%s does not serve: %s", capture, e.problems[0].what)
-                continue
-            for path in attempt.iterdir():
-                path.rename(folder / path.name)
-            attempt.rmdir()
-            why = "".join(f"; not {name}: {e.problems[0].what}" for name, e in refused.items())
-            notes = {"says": f"by {capture}: {made.notes['says']}{why}", "caution": caution}
-            return Artifact(Kind.ONNX, folder, facts={**made.facts, "capture": capture}, notes=notes)
-        raise StageError([p.at(f"capture={name}: ") for name, e in refused.items() for p in e.problems]) from (
-            next(reversed(refused.values()))
-        )
+        ways = {
+            f"capture={how}": functools.partial(self._by, how, inputs)
+            for how, opsets in _opsets.OF_CAPTURE.items()
+            if self.opset in opsets
+        }
+        return _attempts.first(ways, Held(inputs["reference"], self.tolerance), folder)
 
-    def _hold_to(self, reference: Artifact, made: Artifact) -> None:
-        try:
-            running = session.open_session(made, "float32")
-        except DrydockError:
-            raise
-        except Exception as e:  # a runtime raises anything
-            raise CheckFailed(f"onnxruntime cannot load its graph: {(str(e).splitlines() or [''])[0]}") from e
-        found = _parity.measure(made, running, reference, self.tolerance)
-        if found.wrong:
-            raise CheckFailed(f"its graph does not agree with the model: {listed(found.wrong, 1)}")
-
-    def _by(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, str]:
-        import torch
-
-        module, reference = inputs["module"].live, inputs["reference"]
-        source = Artifact(
-            Kind.MODULE, facts={**inputs["module"].facts, **Interface.of(reference).facts, "capture": capture}
-        )
-        if capture == "export":
-            program = _captures.exported(module, reference)
-            options = Options(self.translations, self.keep_source)
-            return _exporters.by_dynamo(program, source, self.opset, options, folder), ""
-        fixed: list[str] = []
-        captured: Any
-        if capture == "trace":
-            captured, fixed = _captures.traced(module, reference)
-        else:
-            captured = _captures.scripted(module, reference)
-        # Through a file, as by_torchscript wants it.
-        path = folder / FILES[Kind.TORCHSCRIPT]
-        _captures.save(captured, path)
-        captured = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
-        path.unlink()
-        options = Options(self.symbolics, self.keep_source)
-        made = _exporters.by_torchscript(captured, source, reference, self.opset, options, folder)
-        return made, _captures.caution(fixed)
+    def _by(self, how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        aside, graph = folder / "captured", folder / "graph"
+        aside.mkdir()
+        graph.mkdir()
+        program = _captures.captured(how, inputs, aside)
+        source = replace(program, facts={**inputs["module"].facts, **program.facts})
+        options = Options(self.translations if how == "export" else self.symbolics, self.keep_source)
+        made = _exporters.to_onnx(source, inputs["reference"], self.opset, options, graph)
+        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        return replace(made, facts={**made.facts, "capture": how}, notes=notes)

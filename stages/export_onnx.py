@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage, World
-from stages import _exporters, _native_output, _opsets, _translations
+from stages import _exporters, _opsets, _translations
 from stages._exporters import Options
 
 
@@ -47,12 +47,5 @@ class ExportOnnx(Stage):
         return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
-        source = inputs["program"]
-        program = source.live
-        if program is None:
-            with _native_output.to_log():
-                program = _translations.load(lambda: torch.export.load(source.file), source.facts)
         options = Options(self.translations, self.keep_source)
-        return _exporters.by_dynamo(program, source, self.opset, options, folder)
+        return _exporters.by_dynamo(inputs["program"], self.opset, options, folder)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage, World
-from stages import _exporters, _native_output, _opsets, _translations
+from stages import _exporters, _opsets, _translations
 from stages._exporters import Options
 
 
@@ -50,10 +50,5 @@ class ExportTorchscript(Stage):
         return {**asdict(self), "translations": _translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
-        source = inputs["program"]
-        with _native_output.to_log():
-            captured = _translations.load(lambda: torch.jit.load(str(source.file)), source.facts)  # type: ignore[no-untyped-call]
         options = Options(self.translations, self.keep_source)
-        return _exporters.by_torchscript(captured, source, inputs["reference"], self.opset, options, folder)
+        return _exporters.by_torchscript(inputs["program"], inputs["reference"], self.opset, options, folder)

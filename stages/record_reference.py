@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _call, _derived, _fills, _interface, _outputs, _reference
-from stages._fills import Preprocessing
+from stages import _call, _derived, _fills, _images, _interface, _outputs, _reference
+from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface, Output
 from stages._reference import Case
 from stages.runtimes import session
@@ -33,6 +33,9 @@ class RecordReference(Stage):
             of them, named after their paths.
         call: How forward is called; None for every input in order. See stages/_call.py.
         preprocessing: For fills that are photographs.
+        photographs: Whether to ask about whole photographs too, one at a time, and to keep their bytes: those of the
+            input's fill, or drawn ones. Artifacts that take raw images are held to these.
+        sizes: Of the dynamic dimensions, for further cases; those left out are the example's.
         seed: For what is drawn.
     """
 
@@ -41,6 +44,8 @@ class RecordReference(Stage):
     outputs: Optional[list[Any]]  # noqa: UP045
     call: Optional[dict[str, Any]]  # noqa: UP045
     preprocessing: Optional[Preprocessing]  # noqa: UP045
+    photographs: bool
+    sizes: list[dict[str, int]]
     seed: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, Kind.ONNX})}
@@ -49,7 +54,8 @@ class RecordReference(Stage):
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         asked = session.modules(Kind.ONNX) if kinds.get("model") is Kind.ONNX else ("torch",)
-        return tuple(sorted({*self.requires, *asked, *_fills.modules(self.inputs or {})}))
+        pillow = ["PIL"] if self.photographs else []
+        return tuple(sorted({*self.requires, *asked, *pillow, *_fills.modules(self.inputs or {})}))
 
     def problems(self) -> list[Problem]:
         found = _outputs.problems(self.outputs, list(self.inputs or ()))
@@ -59,9 +65,26 @@ class RecordReference(Stage):
             found += _interface.problems(self.inputs, self.dims)
             found += _fills.problems(self.inputs, self.preprocessing)
             found += _call.problems(self.call, self.inputs)
+        found += self._size_problems()
+        if self.preprocessing is not None:
+            found += self.preprocessing.problems()
+        elif self.photographs:
+            found.append(
+                Problem("photographs is true, and nothing says how one becomes an input", allowed="model.preprocessing")
+            )
         if self.seed < 0:
             found.append(Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0"))
         return found
+
+    def _size_problems(self) -> Iterator[Problem]:
+        for sizes in self.sizes:
+            for name, size in sizes.items():
+                dim = self.dims.get(name)
+                if dim is None or size not in dim.sizes:
+                    yield Problem(
+                        f"sizes has {name}: {size}" + nearest(name, self.dims) * (dim is None),
+                        allowed=f"a size of {dim}" if dim else listed(self.dims) or "none: nothing is dynamic",
+                    )
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """The settings, with the content of files and the code of factories in place of their names."""
@@ -87,11 +110,14 @@ class RecordReference(Stage):
         model = inputs["model"]
         known = self._known(model)
         ask = _runtime(model) if model.kind is Kind.ONNX else _eager(model.live, known.call)
-        sizes = _interface.cases(known.dims)
+        sizes = self._sizes(known.dims)
         drawn = {n: _fills.draw(known.inputs, s, self.seed, self.preprocessing) for n, s in sizes.items()}
+        raw = self._photographed(known, drawn, sizes) if self.photographs else {}
         answers = {label: _answer(ask, arrays) for label, arrays in drawn.items()}
         paths = _outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
-        cases = [Case(n, drawn[n], {o: _array(answers[n], o, p) for o, p in paths.items()}) for n in sizes]
+        cases = [
+            Case(n, drawn[n], {o: _array(answers[n], o, p) for o, p in paths.items()}, raw.get(n, {})) for n in sizes
+        ]
         blind = [name for name in paths if _is_blind([c.outputs[name] for c in cases])]
         if len(blind) == len(paths):
             raise StageError(
@@ -106,6 +132,39 @@ class RecordReference(Stage):
             f"; {listed(blind)} the same for every input" if blind else ""
         )
         return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
+
+    def _sizes(self, dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
+        """The sizes of each case, by its label."""
+        asked = {", ".join(f"{n}={v}" for n, v in own.items()): own for own in self.sizes}
+        return {**_interface.cases(dims), **{n: {**_interface.example_sizes(dims), **own} for n, own in asked.items()}}
+
+    def _photographed(
+        self, known: Interface, drawn: dict[str, dict[str, Any]], sizes: dict[str, dict[str, int]]
+    ) -> dict[str, dict[str, Any]]:
+        """Adds a case for each photograph; returns the bytes of each, by label and input."""
+        import numpy as np
+
+        assert self.preprocessing is not None
+        how, fitting = self.preprocessing, [n for n, s in known.inputs.items() if len(s.shape) == 4]
+        if len(fitting) != 1:
+            raise ConfigError(
+                f"photographs is true, and {len(fitting)} inputs have four dimensions", allowed="one such input"
+            )
+        name, spec = fitting[0], known.inputs[fitting[0]]
+        # The smallest batch that there may be: a photograph has a size of its own.
+        smallest = {n: d.min for n, d in known.dims.items()}
+        batch, *_ = shape = spec.at(smallest)
+        raw = {}
+        for number, photograph in enumerate(
+            [_images.from_file(f) for f in _fills.files({name: spec})] or _images.drawn(self.seed)
+        ):
+            label = f"photograph {number}"
+            row = _images.prepared(photograph, *how.size(shape), how).astype(spec.dtype)
+            others = _fills.draw(known.inputs, smallest, self.seed, how)
+            drawn[label] = {**others, name: np.stack([row] * batch)}
+            sizes[label] = smallest
+            raw[label] = {name: np.stack([photograph] * batch)}
+        return raw
 
     def _known(self, model: Artifact) -> Interface:
         """The interface as far as it is known before the model has answered."""

@@ -47,7 +47,7 @@ class Simplify(Stage):
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
 
     def problems(self) -> list[Problem]:
-        found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
+        found = self.tolerance.problems()
         if self.weightless_above < 0:
             found.append(Problem(f"weightless_above is {self.weightless_above}", allowed="a number of bytes from 0 up"))
         return found

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,14 @@ from pipeline.stage import Stage
 from pipeline.world import ThisMachine
 from stages import _onnx_file
 from stages._compare import Tolerance
+from stages._edits import NOTHING, Edits
+from stages._images import Preprocessing
 from stages._interface import Dim, Input
 from stages.capture_export import CaptureExport
 from stages.capture_script import CaptureScript
 from stages.capture_trace import CaptureTrace
 from stages.check import Check
+from stages.compile_openvino import CompileOpenvino
 from stages.export_auto import ExportAuto
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
@@ -105,7 +108,7 @@ def record(
 ) -> Artifact:
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
-    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, seed)
+    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, [], seed)
     return run_stage(stage, asked, folder)
 
 
@@ -128,6 +131,20 @@ def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18
         return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")
     given = {"program": program, "reference": reference_in(folder)}
     return run_stage(ExportTorchscript(opset, {}, False), given, folder / "graph")
+
+
+def ir(
+    program: Artifact,
+    folder: Path,
+    *,
+    storage: str = "float32",
+    preprocessing: Preprocessing | None = None,
+    extensions: Sequence[str] = (),
+    **edits: Any,
+) -> Artifact:
+    """The OpenVINO IR of a captured program, an ONNX graph or a file, with edits to its interface."""
+    stage = CompileOpenvino(storage, Edits(**{**vars(NOTHING), **edits}), preprocessing, list(extensions))
+    return run_stage(stage, program, folder)
 
 
 def reference_in(folder: Path) -> Artifact:

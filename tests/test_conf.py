@@ -31,10 +31,20 @@ def options(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
-MODELS, TARGETS, CAPTURES, PRECISIONS = map(options, ("model", "target", "capture", "precision"))
+MODELS, TARGETS, ROUTES, PRECISIONS = map(options, ("model", "target", "route", "precision"))
+CAPTURES = [c for c in options("capture") if c != "none"]
 # A graph that is given as a file is not captured.
 CAPTURED_BY = {model: [None] if model == "onnx_file" else CAPTURES for model in MODELS}
-COMBINATIONS = [(m, t, c, p) for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS) for c in CAPTURED_BY[m]]
+# The routes that a target may be asked for by: onnx has one, and openvino_onnx says its own.
+ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")[2]] for target in TARGETS}
+COMBINATIONS = [
+    (m, t, r, c, p)
+    for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS)
+    for r in ROUTED_BY[t]
+    for c in CAPTURED_BY[m]
+    # Only the stage of route=auto captures by itself what it compiles, and it has no use for a file.
+    if (r, c) not in (("direct", "auto"), ("auto", None))
+]
 EXPERIMENTS = options("experiment")
 
 # What the user must give to the models that are not complete by themselves, besides a name.
@@ -45,22 +55,22 @@ GIVEN = {
     "transformers": ["model.factory=transformers.AutoModel", "model.weights=random", "+model.kwargs.model_type=bert"],
 }
 FROM_MODULE = {"load": Kind.MODULE, "eval": Kind.MODULE, "reference": Kind.REFERENCE}
-# How each capture, or a file, reaches the graph.
-TO_GRAPH = {
-    "export": {**FROM_MODULE, "capture": Kind.EXPORTED, "export": Kind.ONNX},
-    "trace": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT, "export": Kind.ONNX},
-    "script": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT, "export": Kind.ONNX},
-    "auto": {**FROM_MODULE, "export": Kind.ONNX},
+# How each capture, or a file, begins.
+TO_PROGRAM = {
+    "export": {**FROM_MODULE, "capture": Kind.EXPORTED},
+    "trace": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
+    "script": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
+    "auto": FROM_MODULE,
     None: {"export": Kind.ONNX, "reference": Kind.REFERENCE},
 }
-CHECKED = {"check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
+THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
 # What follows the graph for each target, by precision.
+COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
 AFTER = {
     ("onnx", "fp32"): {"save": Kind.DELIVERY},
     ("onnx", "fp16"): {**CAST, "save": Kind.DELIVERY},
-    ("openvino", "fp32"): {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY},
-    ("openvino", "fp16"): {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY},
+    **{(t, p): COMPILED for t in TARGETS if t.startswith("openvino") for p in PRECISIONS},
 }
 
 
@@ -97,11 +107,12 @@ def test_the_globs_found_every_choice():
     assert len(EXPERIMENTS) >= 1
 
 
-@pytest.mark.parametrize(("model", "target", "capture", "precision"), COMBINATIONS)
-def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, capture, precision):
-    asked = [f"target={target}", f"precision={precision}", "opset=18"] + ([f"capture={capture}"] if capture else [])
-    built = nodes(*given(model), *asked)
-    expected = {**TO_GRAPH[capture], **CHECKED, **AFTER[target, precision]}
+@pytest.mark.parametrize(("model", "target", "route", "capture", "precision"), COMBINATIONS)
+def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, route, capture, precision):
+    asked = [f"target={target}", f"precision={precision}"] + ([f"capture={capture}"] if capture else [])
+    built = nodes(*given(model), *asked, *([f"route={route}"] if target == "openvino" else []))
+    through = THROUGH_ONNX if route == "onnx" else {}
+    expected = {**TO_PROGRAM[capture], **through, **AFTER[target, precision]}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
 
@@ -200,7 +211,16 @@ WRONG = {
         "strict": "sometimes",
         "seed": "one",
     },
-    "reference": {"inputs": "3", "dims": "[1]", "outputs": "logits", "call": "3", "preprocessing": "3", "seed": "1.5"},
+    "reference": {
+        "inputs": "3",
+        "dims": "[1]",
+        "outputs": "logits",
+        "call": "3",
+        "preprocessing": "3",
+        "photographs": "some",
+        "sizes": "{a: 1}",
+        "seed": "1.5",
+    },
     "capture": {"store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
@@ -217,7 +237,24 @@ WRONG = {
     "cast": {"keep_in_fp32": "Softmax"},
     "check_export": {"compute": "[1]", "tolerance": "3"},
     "check_export.tolerance": {"max_rel": "tiny", "p99_rel": "[1]", "cosine": "none", "top1": "{a: 1}"},
-    "compile": {"storage": "{a: 1}"},
+    "compile": {
+        "storage": "{a: 1}",
+        "edits": "3",
+        "preprocessing": "3",
+        "extensions": "3",
+        "captures": "export",
+        "opset": "eighteen",
+        "compute": "[1]",
+        "tolerance": "3",
+    },
+    "compile.edits": {
+        "reshape": "3",
+        "outputs": "{a: 1}",
+        "names": "[a]",
+        "dtypes": "[a]",
+        "layouts": "[a]",
+        "images": "yes",
+    },
     "save": {"name": "[1]"},
 }
 WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, value in keys.items()]
@@ -227,6 +264,7 @@ WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, val
 ELSEWHERE = {("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")} | {
     ("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")
 }
+ELSEWHERE |= {("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")}
 
 
 def asked_for(place, key=""):
@@ -247,9 +285,17 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
     assert f"stages.{place}.{key}" in str(cause)
 
 
-@pytest.mark.parametrize("asked", [given("onnx_file"), *([f"capture={c}"] for c in CAPTURES)], ids=" ".join)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        [*given("onnx_file"), "target=onnx"],
+        *([f"capture={c}", "target=onnx"] for c in CAPTURES),
+        *([f"route={r}", "target=openvino"] for r in ROUTES),
+    ],
+    ids=" ".join,
+)
 def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
-    settings = composed(*asked, "target=onnx", "precision=fp16").stages
+    settings = composed(*asked, "precision=fp16").stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}

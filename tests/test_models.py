@@ -85,7 +85,7 @@ def test_a_model_has_the_same_interface_by_whatever_capture(forms: Sweep, model:
 @pytest.mark.parametrize("model", PORTS)
 def test_auto_is_served_by_export_where_that_can(forms: Sweep, model: str) -> None:
     (made,) = [s for s in forms.records[model, "auto"]["stages"] if s["name"] == "export"]
-    assert made["notes"]["says"].startswith("by export: opset 18")
+    assert made["notes"]["says"].startswith("by capture=export: opset 18")
 
 
 @pytest.mark.parametrize(("model", "capture"), REFUSED)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import harness
 import pytest
 from harness import BATCH, IMAGE, backend, run_stage
 
 from pipeline.artifact import Artifact
 from stages.capture_export import CaptureExport
 from stages.capture_trace import CaptureTrace
-from stages.compile_openvino import CompileOpenvino
 from stages.export_onnx import ExportOnnx
 from stages.load_weights import LoadWeights
 from stages.record_reference import RecordReference
@@ -31,7 +31,7 @@ def tiny(house: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def reference(tiny: Artifact, house: Path) -> Artifact:
-    return run_stage(RecordReference(IMAGE, BATCH, ["logits"], None, None, 0), tiny, house / "reference")
+    return run_stage(RecordReference(IMAGE, BATCH, ["logits"], None, None, False, [], 0), tiny, house / "reference")
 
 
 @pytest.fixture(scope="session")
@@ -53,4 +53,4 @@ def graph(program: Artifact, house: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def ir(graph: Artifact, house: Path) -> Artifact:
     backend("openvino")
-    return run_stage(CompileOpenvino("float32"), graph, house / "ir")
+    return harness.ir(graph, house / "ir")

@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import harness
 import pytest
-from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, backend, contents, export, run_stage
+from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, backend, contents, export
 
 from pipeline.errors import CheckFailed
 from stages import _onnx_file
+from stages._edits import NOTHING
 from stages._interface import Dim, Input, Interface
 from stages.compile_openvino import CompileOpenvino
 
@@ -24,12 +26,8 @@ def _openvino():
     backend("openvino")
 
 
-def compiled(graph, folder, *, storage="float32"):
-    return run_stage(CompileOpenvino(storage), graph, folder)
-
-
 def compiled_net(net, folder, **interface):
-    return compiled(export("trace", net, folder, **interface), folder / "ir")
+    return harness.ir(export("trace", net, folder, **interface), folder / "ir")
 
 
 def read(artifact):
@@ -76,13 +74,13 @@ def test_weights_are_stored_in_float32_when_asked(ir):
 
 def test_float16_storage_halves_the_weights(graph, tmp_path):
     # A larger head, beside which the shape constants that stay as they are do not matter.
-    whole, half = (bin_size(compiled(graph, tmp_path / s, storage=s)) for s in ("float32", "float16"))
+    whole, half = (bin_size(harness.ir(graph, tmp_path / s, storage=s)) for s in ("float32", "float16"))
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
-    made = compiled(graph, tmp_path / "out", storage=storage)
+    made = harness.ir(graph, tmp_path / "out", storage=storage)
     told = {
         name: read(made).get_rt_info(["drydock", name]).astype(str)
         for name in ("weights", "source", "storage", "opset")
@@ -94,7 +92,7 @@ def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
 
 
 def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
-    assert contents(compiled(graph, tmp_path / "again").folder) == contents(ir.folder)
+    assert contents(harness.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
 
 
 def test_neither_file_tells_where_it_was_made(graph, ir, tmp_path):
@@ -114,19 +112,19 @@ def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypa
     folder.mkdir()
     model = _onnx_file.read(graph.file)
     onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="w.data", size_threshold=64)
-    made = compiled(replace(graph, folder=folder), tmp_path / "ir")
+    made = harness.ir(replace(graph, folder=folder), tmp_path / "ir")
     assert bin_size(made) == bin_size(ir)
 
 
 def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
     narrow = replace(Interface.of(graph), dims={"batch": Dim(2, 2, 2)})
     with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and is 2"):
-        compiled(replace(graph, facts=narrow.facts), tmp_path / "ir")
+        harness.ir(replace(graph, facts=narrow.facts), tmp_path / "ir")
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8", "bfloat16"])
 def test_a_storage_type_that_is_unknown_is_a_problem(storage):
-    (problem,) = CompileOpenvino(storage).problems()
+    (problem,) = CompileOpenvino(storage, NOTHING, None, []).problems()
     assert (problem.what, problem.allowed) == (f"storage is {storage}", "float32 or float16")
 
 

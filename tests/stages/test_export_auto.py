@@ -14,7 +14,7 @@ from stages.export_auto import ExportAuto
 def test_export_is_tried_first(tmp_path):
     made = export("auto", TwoOutputs(), tmp_path)
     assert (made.facts["capture"], made.facts["opset"]) == ("export", 18)
-    assert made.notes["says"].startswith("by export: opset 18")
+    assert made.notes["says"].startswith("by capture=export: opset 18")
     agrees(made, tmp_path)
 
 
@@ -28,7 +28,7 @@ class SizesAsNumbers(ValueBranch):
 def test_what_export_cannot_capture_is_traced_and_the_notes_say_why(tmp_path):
     made = export("auto", SizesAsNumbers(), tmp_path, inputs=VECTOR)
     assert made.facts["capture"] == "trace"
-    assert "; not export: " in made.notes["says"]
+    assert "; not capture=export: " in made.notes["says"]
     assert "fixed as the example took them" in made.notes["caution"]
     agrees(made, tmp_path)
 
@@ -36,7 +36,7 @@ def test_what_export_cannot_capture_is_traced_and_the_notes_say_why(tmp_path):
 def test_a_trace_that_fixed_a_branch_gives_way_to_script(tmp_path):
     made = export("auto", ValueBranch(), tmp_path, inputs=VECTOR)
     assert made.facts["capture"] == "script"
-    assert "; not trace: its graph does not agree with the model" in made.notes["says"]
+    assert "; not capture=trace: its result does not agree with the model" in made.notes["says"]
     agrees(made, tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_a_trace_that_fixed_a_branch_gives_way_to_script(tmp_path):
 def test_captures_whose_exporter_does_not_write_the_opset_are_not_tried(tmp_path, opset):
     made = export("auto", TwoOutputs(), tmp_path, opset=opset)
     assert (made.facts["capture"], made.facts["opset"]) == ("trace", opset)
-    assert "not export" not in made.notes["says"]
+    assert "not capture=export" not in made.notes["says"]
 
 
 def test_nothing_but_the_graph_is_left_in_the_folder(tmp_path):

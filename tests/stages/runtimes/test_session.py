@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import harness
 import numpy as np
 import pytest
 from harness import backend, run_stage
@@ -9,7 +10,6 @@ from harness import backend, run_stage
 from pipeline.artifact import Artifact, Kind
 from stages import _reference
 from stages.cast_fp16 import CastFp16
-from stages.compile_openvino import CompileOpenvino
 from stages.runtimes import session
 from stages.runtimes.openvino import HINTS
 
@@ -66,7 +66,7 @@ def test_openvino_says_what_it_computes_in_rather_than_what_was_asked(ir, comput
 
 def test_float16_weights_do_not_change_what_openvino_computes_in(graph, tmp_path):
     backend("openvino")
-    half = run_stage(CompileOpenvino("float16"), graph, tmp_path / "half")
+    half = harness.ir(graph, tmp_path / "half", storage="float16")
     assert session.open_session(half, "float32").computes_in == "float32"
 
 

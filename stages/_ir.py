@@ -1,0 +1,232 @@
+"""From a program to OpenVINO IR: conversion, the interface and its edits, and the files, byte for byte the same.
+
+Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, StageError, listed
+from pipeline.stage import World
+from stages import _exporters, _ir_images, _native_output, _openvino, _unconverted
+from stages._edits import Edits
+from stages._images import Preprocessing
+from stages._interface import Input, Interface
+
+# Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
+CAPTURED = (Kind.EXPORTED, Kind.TORCHSCRIPT)
+STORAGE = {"float32": False, "float16": True}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an IR is to be.
+
+    Args:
+        storage: What weights are stored in: float32 or float16.
+        edits: How its interface differs from the model's.
+        preprocessing: For edits that have it take raw images.
+        extensions: See _openvino.extended.
+    """
+
+    storage: str
+    edits: Edits
+    preprocessing: Preprocessing | None
+    extensions: Sequence[str]
+
+    def problems(self) -> list[Problem]:
+        """What is wrong whatever the model is."""
+        found = [*self.edits.problems(self.preprocessing), *_openvino.problems(self.extensions)]
+        if self.storage not in STORAGE:
+            found.append(
+                Problem(f"storage is {self.storage}", allowed=" or ".join(STORAGE), command="precision=fp32 or fp16")
+            )
+        return found
+
+    def identity(self, world: World) -> dict[str, Any]:
+        """What decides the IR. Raises ConfigError for an extension that is not there."""
+        compiled_in = self.preprocessing if self.edits.images is not None else None
+        return {
+            "storage": self.storage,
+            "edits": asdict(self.edits),
+            "preprocessing": compiled_in and asdict(compiled_in),
+            "extensions": _openvino.identity(self.extensions, world),
+        }
+
+
+def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
+    """model.xml and model.bin of a program.
+
+    Raises:
+        ConfigError: When an edit names what the model does not have.
+        StageError: When OpenVINO cannot convert it, or an edit does not go with the graph.
+        CheckFailed: When the IR's interface, read back, is not what was asked for.
+    """
+    interface = Interface.of(source)
+    edits = wanted.edits.on(interface)
+    model = _converted(source, interface, wanted.extensions)
+    _name(model, interface)
+    _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
+    _edit(model, interface, edits, wanted.preprocessing)
+    route = "direct" if source.kind in CAPTURED else source.kind.value
+    facts = {**edits.edited(interface).facts, **edits.facts, "route": route, "storage": wanted.storage}
+    for name, value in {**source.facts, **facts}.items():
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        model.set_rt_info(text, ["drydock", name])
+    _rename_numbered(model)
+    path = folder / FILES[Kind.OPENVINO]
+    # Never left to its default, which is to halve the weights.
+    _openvino.quiet().save_model(model, path, compress_to_fp16=STORAGE[wanted.storage])
+    says = _read_back(_openvino.extended(wanted.extensions).read_model(path), edits.edited(interface))
+    return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})
+
+
+def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
+    openvino = _openvino.quiet()
+    program = _exporters.loaded(source) if source.kind in CAPTURED else source.file
+    told: dict[str, Any] = {"extension": _openvino.loaded(extensions)} if extensions else {}
+    if source.kind in CAPTURED:
+        told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
+    try:
+        with _native_output.to_log():
+            return openvino.convert_model(program, **told)
+    except Exception as e:  # its front ends raise anything
+        raise _unconverted.report(program, e) from e
+
+
+def _shape(spec: Input, interface: Interface) -> Any:
+    """Fixed dimensions as they are, dynamic ones with their bounds."""
+    openvino = _openvino.quiet()
+    dims = interface.dims
+
+    def size(d: Any) -> Any:
+        if isinstance(d, str):
+            return openvino.Dimension(dims[d].min, dims[d].max)
+        return openvino.Dimension(-1) if d is None else openvino.Dimension(d)
+
+    return openvino.PartialShape([size(d) for d in spec.shape])
+
+
+def _type(dtype: str) -> Any:
+    import numpy as np
+
+    return _openvino.quiet().Type(np.dtype(dtype))
+
+
+def _name(model: Any, interface: Interface) -> None:
+    """Gives inputs and outputs the interface's names, by their places; what a file calls them is found by name."""
+    if len(model.inputs) != len(interface.inputs) or len(model.outputs) != len(interface.outputs):
+        raise StageError(
+            f"OpenVINO's model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
+            f"the model has {listed(interface.inputs)} and {listed(interface.outputs)}"
+        )
+    by_name = {name: port for port in model.inputs for name in port.get_names()}
+    known = by_name.keys() >= interface.inputs.keys()
+    for place, name in enumerate(interface.inputs):
+        port = by_name[name] if known else model.inputs[place]
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(name)
+    for port, name in zip(model.outputs, interface.outputs, strict=True):
+        port.get_tensor().set_names({name})
+
+
+def _reshape(model: Any, shapes: Mapping[str, Any]) -> None:
+    try:
+        model.reshape(dict(shapes))
+    except Exception as e:  # shape inference raises anything
+        raise _refused(model, shapes, e) from e
+
+
+def _refused(model: Any, shapes: Mapping[str, Any], error: Exception) -> StageError:
+    """Which inputs' shapes the graph does not take, by themselves, and which node said so."""
+    culprits = []
+    for name, shape in shapes.items():
+        try:
+            model.clone().reshape({name: shape})
+        except Exception:  # as above
+            culprits.append(name)
+    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    node = re.search(r"with friendly_name '([^']*)'", str(error))
+    return StageError(
+        f"the graph does not take {listed(f'{n} {shapes[n]}' for n in culprits or shapes)}"
+        + (f": node '{node[1]}' refuses" if node else "")
+        + f"\n    {told[-1] if told else type(error).__name__}",
+        allowed="shapes that the model's forward accepts",
+        command="another stages.compile.edits.reshape, or model.inputs.NAME.shape",
+    )
+
+
+def _edit(model: Any, interface: Interface, edits: Edits, preprocessing: Preprocessing | None) -> None:
+    if edits.outputs is not None:
+        for result in [p.get_node() for p in model.outputs if p.any_name not in edits.outputs]:
+            model.remove_result(result)
+    if edits.reshape:
+        plain = replace(edits, names={}, dtypes={}, layouts={}, images=None).edited(interface)
+        _reshape(model, {n: _shape(s, plain) for n, s in plain.inputs.items()})
+    if edits.dtypes or edits.layouts or edits.images:
+        _preprocess(model, interface, edits, preprocessing)
+    for port in (*model.inputs, *model.outputs):
+        port.get_tensor().set_names({edits.name(port.any_name)})
+    for port in model.inputs:
+        port.get_node().set_friendly_name(port.any_name)
+
+
+def _preprocess(model: Any, interface: Interface, edits: Edits, preprocessing: Preprocessing | None) -> None:
+    """Types, layouts and images, by OpenVINO's PrePostProcessor, which puts them around the graph."""
+    openvino = _openvino.quiet()
+    steps = openvino.preprocess.PrePostProcessor(model)
+    for name in [p.any_name for p in (*model.inputs, *model.outputs)]:
+        port = steps.input(name) if name in interface.inputs else steps.output(name)
+        if name in edits.dtypes:
+            port.tensor().set_element_type(_type(edits.dtypes[name]))
+        if name in edits.layouts:
+            was, _, becomes = edits.layouts[name].partition("->")
+            port.model().set_layout(openvino.Layout(was))
+            port.tensor().set_layout(openvino.Layout(becomes or was))
+    if edits.images is not None:
+        assert preprocessing is not None
+        assert edits.images.input is not None
+        spec = interface.inputs[edits.images.input]
+        _ir_images.put_in_front(steps.input(edits.images.input), spec, edits.images, preprocessing)
+    try:
+        steps.build()
+    except Exception as e:  # it raises anything
+        raise StageError(f"OpenVINO cannot put the edits in front of the graph: {str(e).strip()}") from e
+
+
+def _read_back(model: Any, interface: Interface) -> str:
+    """The inputs as the IR has them. Raises CheckFailed for what is not as it was asked for."""
+    for what, ports, named in (
+        ("inputs", model.inputs, interface.inputs),
+        ("outputs", model.outputs, interface.outputs),
+    ):
+        if (found := [p.any_name for p in ports]) != list(named):
+            raise CheckFailed(f"the IR's {what} are {listed(found)}; asked for were {listed(named)}")
+    says = []
+    for name, spec in interface.inputs.items():
+        port = model.input(name)
+        if (got := port.element_type.to_dtype().name) != spec.dtype and port.element_type != _type(spec.dtype):
+            raise CheckFailed(f"input '{name}' was asked for as {spec.dtype} and is {got}")
+        bounded = _shape(spec, interface)
+        for axis, (size, bounds, asked) in enumerate(zip(port.partial_shape, bounded, spec.shape, strict=True)):
+            if size != bounds or size.is_static != isinstance(asked, int):
+                raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {size}")
+        says.append(f"{name} {port.partial_shape}" + (f" {spec.dtype}" if spec.dtype == "uint8" else ""))
+    return ", ".join(says)
+
+
+def _rename_numbered(model: Any) -> None:
+    """Names the operators that OpenVINO named by a counter of the process: the IR must not tell what ran before."""
+    if re.fullmatch(r"Model\d+", model.get_friendly_name()):
+        model.set_friendly_name("Model")
+    for place, op in enumerate(model.get_ordered_ops()):
+        name = op.get_friendly_name()
+        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", name):
+            op.set_friendly_name(f"{op.get_type_name()}_{place}")

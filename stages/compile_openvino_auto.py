@@ -1,0 +1,111 @@
+"""Compiles a module or a captured program to OpenVINO IR by the first way that serves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, listed
+from pipeline.stage import Stage, World
+from stages import _attempts, _captures, _exporters, _ir, _openvino, _opsets
+from stages._attempts import Held
+from stages._compare import Tolerance
+from stages._edits import Edits
+from stages._exporters import Options
+from stages._images import Preprocessing
+
+
+@dataclass(frozen=True)
+class CompileOpenvinoAuto(Stage):
+    """Direct conversion, then by way of an ONNX graph; of a module, each with every capture in turn.
+
+    A way is taken when its IR is there and agrees with the model. The facts say which route and capture served, the
+    notes why the others did not.
+
+    Args:
+        storage: See compile_openvino, whose four settings these are.
+        edits: Likewise.
+        preprocessing: Likewise.
+        extensions: Likewise.
+        captures: Of a module, the captures to try, in this order.
+        opset: Of the ONNX graph.
+        compute: What the IR must compute in while it is held to the model.
+        tolerance: How far its outputs may be from the reference.
+    """
+
+    storage: str
+    edits: Edits
+    preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    extensions: list[str]
+    captures: list[str]
+    opset: int
+    compute: str
+    tolerance: Tolerance
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "program": frozenset({Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.OPENVINO
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
+
+    def problems(self) -> list[Problem]:
+        found = [*self._wanted.problems(), *self.tolerance.problems()]
+        if not self.captures or not set(self.captures) <= set(_opsets.OF_CAPTURE):
+            found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(_opsets.OF_CAPTURE)}"))
+        return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
+
+    def settle(self, world: World) -> Self:
+        _openvino.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        own = {"captures": self.captures, "opset": self.opset, "compute": self.compute}
+        return {**self._wanted.identity(world), **own, "tolerance": vars(self.tolerance)}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        captures = self.captures if inputs["program"].kind is Kind.MODULE else [""]
+        ways = {
+            f"route={route}" + (f" capture={capture}" if capture else ""): functools.partial(way, capture, inputs)
+            for route, way in (("direct", self._direct), ("onnx", self._through_onnx))
+            for capture in captures
+            if route == "direct" or self.opset in self._opsets(capture, inputs["program"])
+        }
+        return _attempts.first(ways, Held(inputs["reference"], self.tolerance, self.compute), folder)
+
+    def _opsets(self, capture: str, program: Artifact) -> range:
+        return _opsets.OF_CAPTURE[capture or ("export" if program.kind is Kind.EXPORTED else "trace")]
+
+    def _direct(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return self._compiled(self._program(capture, inputs, folder), folder)
+
+    def _through_onnx(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        program = self._program(capture, inputs, folder)
+        graph = folder / "graph"
+        graph.mkdir()
+        made = _exporters.to_onnx(program, inputs["reference"], self.opset, Options({}, False), graph)
+        return self._compiled(replace(made, facts={**program.facts, **made.facts}, notes=program.notes), folder)
+
+    def _program(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        given = inputs["program"]
+        if not capture:
+            return given
+        aside = folder / "captured"
+        aside.mkdir()
+        made = _captures.captured(capture, {"module": given, "reference": inputs["reference"]}, aside)
+        return replace(made, facts={**given.facts, **made.facts})
+
+    def _compiled(self, program: Artifact, folder: Path) -> Artifact:
+        ir = folder / "ir"
+        ir.mkdir()
+        made = _ir.made(program, self._wanted, ir)
+        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        return replace(made, facts={**program.facts, **made.facts}, notes=notes)
+
+    @property
+    def _wanted(self) -> _ir.Wanted:
+        return _ir.Wanted(self.storage, self.edits, self.preprocessing, self.extensions)
