@@ -45,11 +45,13 @@ def write(folder: Path, cases: Sequence[Case]) -> None:
 
     A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph.
     """
+    import numpy as np
     from safetensors.numpy import save_file
 
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
     arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
-    save_file(arrays, folder / FILES[Kind.REFERENCE])
+    # safetensors writes the memory as it lies, whatever order the dimensions have in it.
+    save_file({n: np.ascontiguousarray(v) for n, v in arrays.items()}, folder / FILES[Kind.REFERENCE])
     names = {
         "labels": [c.label for c in cases],
         "inputs": list(cases[0].inputs),

@@ -27,9 +27,7 @@ def report(program: Any, error: Exception) -> StageError:
     said = f"\n    OpenVINO says: {listed(own, 6)}"
     places = "".join(f"\n    {m.operator}: {m.place}" for m in _places(program, lacking or failed) if m.place)
     # A file has come through ONNX, or never will.
-    elsewhere = (
-        [] if isinstance(program, Path) else ["route=onnx or route=auto, whose exporter may know more operators"]
-    )
+    elsewhere = [] if isinstance(program, Path) else ["route=onnx or route=auto, whose exporter may know more"]
     if not lacking:
         return StageError(f"OpenVINO cannot convert the model{places}{said}", command="".join(elsewhere))
     return StageError(

@@ -261,10 +261,11 @@ WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, val
 
 
 # The settings of stages that stand in the place of another.
-ELSEWHERE = {("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")} | {
-    ("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")
+ELSEWHERE = {
+    **{("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")},
+    **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
+    **{("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")},
 }
-ELSEWHERE |= {("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")}
 
 
 def asked_for(place, key=""):

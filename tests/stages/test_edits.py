@@ -1,0 +1,294 @@
+"""stages/_edits.py and stages/_ir.py: an IR whose interface is not the model's is held to the model's answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from harness import (
+    IMAGE,
+    TinyConv,
+    TwoOutputs,
+    backend,
+    capture,
+    export,
+    ir,
+    module,
+    record,
+    reference_in,
+    run_stage,
+    tolerance,
+)
+from torch import nn
+
+from pipeline.errors import CheckFailed, ConfigError, StageError
+from stages import _images, _reference
+from stages._edits import NOTHING, Images
+from stages._images import Preprocessing
+from stages._interface import Dim, Input
+from stages.capture_trace import CaptureTrace
+from stages.check import Check
+from stages.record_reference import RecordReference
+
+
+@pytest.fixture(autouse=True)
+def _openvino():
+    backend("openvino")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """A model of two outputs: its reference, and its program by either route."""
+    folder = tmp_path_factory.mktemp("two")
+    graph = export("trace", TwoOutputs(), folder, outputs=["scores", "features"])
+    traced = capture("trace", TwoOutputs(), folder / "again", outputs=["scores", "features"])
+    return {"reference": reference_in(folder), "onnx": graph, "direct": replace(traced, folder=folder / "trace")}
+
+
+@pytest.fixture(params=["direct", "onnx"])
+def route(request):
+    return request.param
+
+
+def held(made, reference, folder):
+    stage = Check("float32", tolerance("fp32"))
+    return run_stage(stage, {"artifact": made, "reference": reference}, folder / "check").notes["parity"]["cases"]
+
+
+def ports(made):
+    import openvino
+
+    model = openvino.Core().read_model(made.file)
+    return {p.any_name: f"{p.element_type.to_string()}{p.partial_shape}" for p in (*model.inputs, *model.outputs)}
+
+
+CASES = {
+    "nothing": ({}, {"input": "f32[1..8,3,32,32]", "scores": "f32[1..8,10]", "features": "f32[1..8,4,32,32]"}, 4),
+    "one fixed size": ({"reshape": {"input": [2, 3, 32, 32]}}, {"input": "f32[2,3,32,32]"}, 1),
+    "a narrower range": ({"reshape": {"input": [[2, 4], 3, 32, 32]}}, {"input": "f32[2..4,3,32,32]"}, 2),
+    "any size": ({"reshape": {"input": [None, 3, 32, 32]}}, {"input": "f32[?,3,32,32]"}, 4),
+    "a dimension by its name": ({"reshape": {"input": ["batch", 3, 32, 32]}}, {"input": "f32[1..8,3,32,32]"}, 4),
+    "one output": ({"outputs": ["features"]}, {"features": "f32[1..8,4,32,32]"}, 4),
+    "other names": ({"names": {"input": "image", "scores": "logits"}}, {"image": "f32[1..8,3,32,32]"}, 4),
+    "a wider output": ({"dtypes": {"scores": "float64"}}, {"scores": "f64[1..8,10]"}, 4),
+    "an input the other way": ({"layouts": {"input": "NCHW->NHWC"}}, {"input": "f32[1..8,32,32,3]"}, 4),
+    "an output the other way": ({"layouts": {"features": "NCHW->NHWC"}}, {"features": "f32[1..8,32,32,4]"}, 4),
+    "a layout that is only told": ({"layouts": {"input": "NCHW"}}, {"input": "f32[1..8,3,32,32]"}, 4),
+    "several at once": (
+        {
+            "reshape": {"input": [1, 3, 32, 32]},
+            "outputs": ["features"],
+            "names": {"input": "image", "features": "map"},
+            "layouts": {"input": "NCHW->NHWC", "features": "NCHW->NHWC"},
+        },
+        {"image": "f32[1,32,32,3]", "map": "f32[1,32,32,4]"},
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize(("edits", "wanted", "cases"), CASES.values(), ids=CASES)
+def test_an_edited_ir_is_as_it_was_asked_for_and_agrees_with_the_model(two, route, tmp_path, edits, wanted, cases):
+    made = ir(two[route], tmp_path / "ir", **edits)
+    assert wanted.items() <= ports(made).items()
+    assert len(held(made, two["reference"], tmp_path)) == cases
+
+
+def test_outputs_that_were_not_chosen_are_gone(two, route, tmp_path):
+    assert list(ports(ir(two[route], tmp_path / "ir", outputs=["scores"]))) == ["input", "scores"]
+
+
+def test_an_input_in_half_precision_is_rounded_like_the_references(two, route, tmp_path):
+    made = ir(two[route], tmp_path / "ir", dtypes={"input": "float16"})
+    assert ports(made)["input"] == "f16[1..8,3,32,32]"
+    loose = Check("float32", tolerance("fp16"))
+    run_stage(loose, {"artifact": made, "reference": two["reference"]}, tmp_path / "check")
+
+
+def test_a_layout_is_read_back(two, tmp_path):
+    import openvino
+
+    made = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW"})
+    assert str(openvino.Core().read_model(made.file).input("input").get_node().layout) == "[N,C,H,W]"
+
+
+def test_an_edit_that_is_wrong_is_found_by_the_check(two, tmp_path):
+    made = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW->NCWH"})
+    lied = replace(made, facts={**made.facts, "edits": {"layouts": {"input": "NCHW"}}})
+    with pytest.raises(CheckFailed, match="does not agree"):
+        held(lied, two["reference"], tmp_path)
+
+
+def test_a_size_that_the_reference_does_not_have_is_not_called_checked(two, tmp_path):
+    made = ir(two["direct"], tmp_path / "ir", reshape={"input": [5, 3, 32, 32]})
+    with pytest.raises(CheckFailed, match="no case of the sizes that this openvino takes"):
+        held(made, two["reference"], tmp_path)
+
+
+def test_a_further_size_of_the_reference_serves_it(two, tmp_path):
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, [{"batch": 5}], 0)
+    reference = run_stage(stage, module(TwoOutputs()), tmp_path / "reference")
+    assert [c.label for c in _reference.read(reference)] == ["example", "min", "odd", "max", "batch=5"]
+
+
+REFUSED = {
+    "an unknown input": ({"reshape": {"inptu": [1, 3, 32, 32]}}, "no input, did you mean 'input'"),
+    "an unknown output": ({"outputs": ["score"]}, "no output, did you mean 'scores'"),
+    "an unknown name": ({"dtypes": {"x": "float16"}}, "edits.dtypes names 'x', which is no input or output"),
+    "another rank": ({"reshape": {"input": [1, 3, 32]}}, "and the input has 4 dimensions"),
+    "an unknown dimension": ({"reshape": {"input": ["bacth", 3, 32, 32]}}, "no dimension, did you mean 'batch'"),
+    "a layout of another rank": ({"layouts": {"scores": "NCHW"}}, "edits.layouts.scores is NCHW, and it has 2"),
+    "two of one name": ({"names": {"input": "scores"}}, "makes two of one name: 'scores'"),
+}
+
+
+@pytest.mark.parametrize(("edits", "says"), REFUSED.values(), ids=REFUSED)
+def test_an_edit_of_what_the_model_does_not_have_is_refused(two, tmp_path, edits, says):
+    with pytest.raises(ConfigError, match=says):
+        ir(two["direct"], tmp_path / "ir", **edits)
+
+
+PROBLEMS = {
+    "reshape.input has 0": {"reshape": {"input": [0, 3]}},
+    "reshape.input has [4, 2]": {"reshape": {"input": [[4, 2], 3]}},
+    "names.x is 'a b'": {"names": {"x": "a b"}},
+    "names gives one name twice: a, a": {"names": {"x": "a", "y": "a"}},
+    "dtypes.x is float": {"dtypes": {"x": "float"}},
+    "layouts.x is NCHW->NHW": {"layouts": {"x": "NCHW->NHW"}},
+    "layouts.x is nchw": {"layouts": {"x": "nchw"}},
+    "outputs is []": {"outputs": []},
+    "images asks for raw photographs": {"images": Images()},
+}
+
+
+@pytest.mark.parametrize(("what", "edits"), PROBLEMS.items(), ids=PROBLEMS)
+def test_a_wrong_edit_is_a_problem_before_any_work(what, edits):
+    (problem,) = replace(NOTHING, **edits).problems(None)
+    assert problem.what.startswith(f"edits.{what}")
+
+
+@pytest.mark.parametrize(("key", "value"), [("color", "GRB"), ("layout", "HWC")])
+def test_a_wrong_word_about_images_is_a_problem(key, value):
+    (problem,) = replace(NOTHING, images=Images(**{key: value})).problems(PICTURES)
+    assert problem.what == f"edits.images.{key} is {value}"
+
+
+def test_a_shape_that_the_graph_does_not_take_names_the_input_and_the_node(two, tmp_path):
+    with pytest.raises(StageError) as told:
+        ir(two["onnx"], tmp_path / "ir", reshape={"input": [1, 4, 32, 32]})
+    (problem,) = told.value.problems
+    assert problem.what.startswith("the graph does not take input [1,4,32,32]: node '/model/conv/Conv")
+    assert "Data batch channel count (4) does not match filter input channel count (3)" in problem.what
+
+
+# ── raw photographs ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+PICTURES = Preprocessing(40, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
+
+
+class NhwcConv(TinyConv):
+    """Takes its channels last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.permute(0, 3, 1, 2))
+
+
+def pictured(net, folder, how, images, *, inputs=IMAGE, dims=None):
+    """The IR of a module that takes photographs, and its reference."""
+    dims = {"batch": Dim(1, 2, 8)} if dims is None else dims
+
+    made = module(net)
+    reference = run_stage(RecordReference(inputs, dims, None, None, how, True, [], 0), made, folder / "reference")
+    traced = run_stage(CaptureTrace(), {"module": made, "reference": reference}, folder / "traced")
+    return ir(traced, folder / "ir", preprocessing=how, images=images), reference
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        PICTURES,
+        replace(PICTURES, resize=[32, 32]),
+        replace(PICTURES, resize=[48, 36], interpolation="bicubic"),
+        replace(PICTURES, color="BGR", scale=1.0, mean=[100.0, 110.0, 120.0], std=[1.0]),
+    ],
+    ids=["shorter side", "both sides", "bicubic", "BGR, bytes"],
+)
+@pytest.mark.parametrize("images", [Images(), Images("input", "BGR", "NCHW")], ids=["RGB NHWC", "BGR NCHW"])
+def test_raw_photographs_give_the_answers_of_the_model_with_its_preprocessing(tmp_path, how, images):
+    made, reference = pictured(TinyConv(), tmp_path, how, images)
+    shape = "[1..8,?,?,3]" if images.layout == "NHWC" else "[1..8,3,?,?]"
+    assert ports(made)["input"] == f"u8{shape}"
+    stage = Check("float32", tolerance("fp32_raw_images"))
+    cases = run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
+    assert [c["label"] for c in cases] == ["photograph 0", "photograph 1", "photograph 2"]
+
+
+def test_a_model_that_takes_channels_last_takes_photographs_too(tmp_path):
+    how, spec = replace(PICTURES, layout="NHWC"), {"input": Input([2, 32, 32, 3])}
+    made, reference = pictured(NhwcConv(), tmp_path, how, Images(), inputs=spec, dims={})
+    assert ports(made)["input"] == "u8[2,?,?,3]"
+    stage = Check("float32", tolerance("fp32_raw_images"))
+    run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
+
+
+def test_photographs_in_another_order_of_colours_are_found_by_the_check(tmp_path):
+    made, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
+    lied = replace(made, facts={**made.facts, "edits": {"images": {**vars(Images(input="input"))}}})
+    with pytest.raises(CheckFailed, match="does not agree"):
+        stage = Check("float32", tolerance("fp32_raw_images"))
+        run_stage(stage, {"artifact": lied, "reference": reference}, tmp_path / "check")
+
+
+def test_a_photograph_that_would_be_scaled_below_the_models_size_is_refused(two, tmp_path):
+    with pytest.raises(ConfigError, match="resize is 24, and the model takes 32x32"):
+        ir(two["direct"], tmp_path / "ir", preprocessing=replace(PICTURES, resize=24), images=Images())
+
+
+def test_the_bytes_of_photographs_are_kept_beside_what_the_model_was_asked(tmp_path):
+    _, reference = pictured(TinyConv(), tmp_path, PICTURES, Images())
+    shown = [c for c in _reference.read(reference) if c.raw]
+    for case, photograph in zip(shown, _images.drawn(0), strict=True):
+        np.testing.assert_array_equal(case.raw["input"], photograph[None])
+        np.testing.assert_array_equal(case.inputs["input"][0], _images.prepared(photograph, 32, 32, PICTURES))
+
+
+class TwoImages(nn.Module):
+    """Has no one input that a photograph could stand for."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x * 2 + y
+
+
+def test_which_input_a_photograph_stands_for_must_be_clear(tmp_path):
+    spec = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}
+    program = capture("trace", TwoImages(), tmp_path, inputs=spec, dims={})
+    with pytest.raises(ConfigError) as told:
+        ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images())
+    assert told.value.problems[0].allowed == "left, right"
+
+
+def test_a_reference_of_photographs_wants_to_know_how_they_are_prepared():
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, True, [], 0)
+    (problem,) = stage.problems()
+    assert problem.what.startswith("photographs is true")
+
+
+@pytest.mark.parametrize("sizes", [{"bacth": 2}, {"batch": 9}])
+def test_a_further_size_outside_the_dimensions_is_a_problem(sizes):
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, [sizes], 0)
+    (problem,) = stage.problems()
+    assert problem.what.startswith(f"sizes has {next(iter(sizes))}")
+
+
+def test_the_recorded_answers_do_not_depend_on_how_an_array_lies_in_memory(tmp_path):
+    reference = record(TinyConv(), tmp_path / "reference")
+    (case, *_) = _reference.read(reference)
+    channels_last = np.ascontiguousarray(case.inputs["input"].transpose(0, 2, 3, 1))
+    turned = replace(case, inputs={"input": channels_last.transpose(0, 3, 1, 2)})
+    folder = tmp_path / "again"
+    folder.mkdir()
+    _reference.write(folder, [turned])
+    (read, *_) = _reference.read(replace(reference, folder=folder))
+    np.testing.assert_array_equal(read.inputs["input"], case.inputs["input"])
