@@ -121,15 +121,31 @@ def bind(module: Any, interface: Interface) -> Any:
     Every capture takes this one, so every target has the same inputs and outputs. Its forward is written out as source
     rather than put together from closures, because torch.jit.script compiles source.
     """
-    import torch
-
-    text = source(interface)
-    name = f"<how the model is called, {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
-    # inspect, through which torch reads source, finds it here. No time stamp: nothing can be stale.
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    namespace: dict[str, Any] = {}
-    exec(compile(text, name, "exec"), namespace)
-    bound = type("Bound", (torch.nn.Module,), {"forward": namespace["forward"], "__module__": __name__})()
+    bound = _module(source(interface))
     setattr(bound, INNER, module)
     # A module made now would be in training mode, whatever the one in it is in.
     return bound.train(module.training)
+
+
+def of_function(function: Any) -> Any:
+    """A torch.nn.Module that calls a torch.jit.ScriptFunction with its own parameters.
+
+    All can be done with it that is done with a module: recorded, captured, scripted.
+    """
+    taken = {a.name: "torch.Tensor" if str(a.type) == "Tensor" else str(a.type) for a in function.schema.arguments}
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in taken.items())
+    called = _module(f"def forward(self, {parameters}):\n    return self.{INNER}({', '.join(taken)})\n")
+    setattr(called, INNER, function)
+    return called
+
+
+def _module(forward: str) -> Any:
+    """A torch.nn.Module whose forward is written out as source, which torch.jit.script wants to read."""
+    import torch
+
+    name = f"<how the model is called, {hashlib.sha256(forward.encode()).hexdigest()[:8]}>"
+    # inspect, through which torch reads source, finds it here. No time stamp: nothing can be stale.
+    linecache.cache[name] = (len(forward), None, forward.splitlines(keepends=True), name)
+    namespace: dict[str, Any] = {"torch": torch}
+    exec(compile(forward, name, "exec"), namespace)
+    return type("Bound", (torch.nn.Module,), {"forward": namespace["forward"], "__module__": __name__})()

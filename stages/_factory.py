@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, StageError, nearest
 
+from stages import _call
+
 if TYPE_CHECKING:
     import torch
 
@@ -52,7 +54,8 @@ def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            module = call(**{**kwargs, **(extra or {})})
+            # A function that was scripted where it is defined is the model itself; its arguments are inputs.
+            module = call if isinstance(call, torch.jit.ScriptFunction) else call(**{**kwargs, **(extra or {})})
         except RecursionError as e:
             raise StageError(f"factory {factory} calls itself without end: {told(e)}") from e
         except (TypeError, ValueError) as e:
@@ -61,8 +64,13 @@ def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str
             ) from e
         except (Exception, SystemExit) as e:  # the factory is the user's own code
             raise StageError(f"factory {factory} failed with kwargs {dict(kwargs)}: {told(e)}") from e
+    if isinstance(module, torch.jit.ScriptFunction):
+        module = _call.of_function(module)
     if not isinstance(module, torch.nn.Module):
-        raise ConfigError(f"factory {factory} returned {type(module).__name__}", allowed="a torch.nn.Module")
+        raise ConfigError(
+            f"factory {factory} returned {type(module).__name__}",
+            allowed="a torch.nn.Module, or a torch.jit.ScriptFunction",
+        )
     refuse_cycles(module, f"the module that {factory} returned")
     return module
 

@@ -49,3 +49,19 @@ class Pair(nn.Module):
         query, key = pair
         match = self.head(query) @ key.transpose(1, 2) * scale
         return match, match.softmax(-1)
+
+
+def vit():
+    """torchvision's vision transformer, small."""
+    from torchvision.models import VisionTransformer
+
+    return VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+
+
+@torch.jit.script
+def gated(x: torch.Tensor, scale: float, flip: bool) -> torch.Tensor:
+    """A ScriptFunction: no module, no weights."""
+    y = x * scale
+    if flip:
+        y = -y
+    return y.sigmoid() * x
