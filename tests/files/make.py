@@ -83,7 +83,7 @@ def tensorflow() -> None:
 
 def paddle() -> None:
     """A program and its parameters, in the format before PIR, which Paddle 3 writes only when it is told to."""
-    os.environ["FLAGS_enable_pir_api"] = "0"
+    os.environ["FLAGS_enable_pir_api"] = "0"  # noqa: SIM112 (Paddle's own name)
     import paddle
 
     class Net(paddle.nn.Layer):
