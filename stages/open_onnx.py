@@ -46,11 +46,7 @@ class OpenOnnx(Stage):
         path = self._path.absolute()
         names = _onnx_file.beside(path, self._digest(path, world), world, "weights")
         digest = _shards.digest([path, *(path.parent / n for n in names)], lambda f: self._digest(f, world))
-        if self.sha256 not in (None, digest):
-            raise ConfigError(
-                f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
-                command=f"model.sha256={digest} if the new content is meant",
-            )
+        _weights.hold_to_pin(f"weights={path}", digest, self.sha256)
         return replace(self, weights=str(path), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:
