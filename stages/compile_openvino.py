@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage
-from stages import _openvino
+from stages import _formats, _openvino
 from stages._interface import Input, Interface
 
 STORAGE = {"float32": False, "float16": True}
@@ -31,7 +31,7 @@ class CompileOpenvino(Stage):
 
     storage: str
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX, Kind.FILE})}
     produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
 
@@ -44,10 +44,15 @@ class CompileOpenvino(Stage):
         openvino = _openvino.quiet()
         source = inputs["graph"]
         interface = Interface.of(source)
-        model = openvino.convert_model(source.file)
-        model.reshape({name: _bounded(openvino, spec, interface) for name, spec in interface.inputs.items()})
-        for port, name in zip(model.outputs, interface.outputs, strict=True):
-            port.get_tensor().set_names({name})
+        if source.kind is Kind.FILE:
+            model = _openvino.read(_formats.file_of(source), _formats.of(source).says)
+        else:
+            model = openvino.convert_model(source.file)
+        shapes = [_bounded(openvino, spec, interface) for spec in interface.inputs.values()]
+        model.reshape(dict(zip(model.inputs, shapes, strict=True)))
+        for ports, names in ((model.inputs, interface.inputs), (model.outputs, interface.outputs)):
+            for port, name in zip(ports, names, strict=True):
+                port.get_tensor().set_names({name})
         for name, value in {**source.facts, "storage": self.storage}.items():
             text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
             model.set_rt_info(text, ["drydock", name])
@@ -55,8 +60,8 @@ class CompileOpenvino(Stage):
         path = folder / FILES[Kind.OPENVINO]
         # Never left to its default, which is to halve the weights.
         openvino.save_model(model, path, compress_to_fp16=STORAGE[self.storage])
-        shapes = _read_back(openvino.Core().read_model(path), interface)
-        return Artifact(Kind.OPENVINO, folder, facts={"storage": self.storage}, notes={"says": shapes})
+        read_back = _read_back(openvino.Core().read_model(path), interface)
+        return Artifact(Kind.OPENVINO, folder, facts={"storage": self.storage}, notes={"says": read_back})
 
 
 def _bounded(openvino: Any, spec: Input, interface: Interface) -> Any:
