@@ -33,13 +33,19 @@ def options(group: str) -> list[str]:
 
 MODELS, TARGETS, CAPTURES, PRECISIONS = map(options, ("model", "target", "capture", "precision"))
 # A graph that is given as a file is not captured.
-CAPTURED_BY = {model: [None] if model == "onnx_file" else CAPTURES for model in MODELS}
-COMBINATIONS = [(m, t, c, p) for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS) for c in CAPTURED_BY[m]]
+CAPTURED_BY = {model: [None] if model in ("onnx_file", "file") else CAPTURES for model in MODELS}
+COMBINATIONS = [
+    (m, t, c, p)
+    for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS)
+    for c in CAPTURED_BY[m]
+    if (m, t) != ("file", "onnx")  # no ONNX graph is made of another framework's file
+]
 EXPERIMENTS = options("experiment")
 
 # What the user must give to the models that are not complete by themselves, besides a name.
 GIVEN = {
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
+    "file": ["model.path=net.tflite"],
     "module_file": ["model.weights=net.pt"],
     "onnx_file": ["model.weights=net.onnx"],
     "transformers": ["model.factory=transformers.AutoModel", "model.weights=random", "+model.kwargs.model_type=bert"],
@@ -53,6 +59,7 @@ TO_GRAPH = {
     "auto": {**FROM_MODULE, "export": Kind.ONNX},
     None: {"export": Kind.ONNX, "reference": Kind.REFERENCE},
 }
+FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
 CHECKED = {"check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
 # What follows the graph for each target, by precision.
@@ -101,7 +108,8 @@ def test_the_globs_found_every_choice():
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, capture, precision):
     asked = [f"target={target}", f"precision={precision}", "opset=18"] + ([f"capture={capture}"] if capture else [])
     built = nodes(*given(model), *asked)
-    expected = {**TO_GRAPH[capture], **CHECKED, **AFTER[target, precision]}
+    to_target = FROM_FILE if model == "file" else {**TO_GRAPH[capture], **CHECKED}
+    expected = {**to_target, **AFTER[target, precision]}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
 
@@ -182,6 +190,18 @@ def test_the_interface_of_a_file_enters_where_it_is_opened_too():
     assert [built[name].dims["batch"].max for name in ("export", "reference")] == [16, 16]
 
 
+def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too():
+    overrides = ["+model.dims.image_dim0={min: 1, opt: 2, max: 16}", '+model.names.image="serving_default_image:0"']
+    built = {n.name: n.stage for n in nodes(*given("file"), *overrides)}
+    assert [built[name].dims["image_dim0"].max for name in ("open", "reference")] == [16, 16]
+    assert (built["open"].path, built["open"].names) == ("net.tflite", {"image": "serving_default_image:0"})
+
+
+def test_no_onnx_graph_is_made_of_another_frameworks_file():
+    with pytest.raises(ConfigError, match=r"stages\.save takes onnx or openvino as its 'artifact', and no stage"):
+        nodes(*given("file"), "target=onnx")
+
+
 def test_one_seed_reaches_weights_and_inputs():
     built = {n.name: n.stage for n in nodes("seed=7")}
     assert {built[name].seed for name in ("load", "reference")} == {7}
@@ -201,6 +221,7 @@ WRONG = {
         "seed": "one",
     },
     "reference": {"inputs": "3", "dims": "[1]", "outputs": "logits", "call": "3", "preprocessing": "3", "seed": "1.5"},
+    "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]"},
     "capture": {"store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
@@ -230,7 +251,8 @@ ELSEWHERE = {("export", key): ["capture=auto"] for key in ("symbolics", "toleran
 
 
 def asked_for(place, key=""):
-    return ["target=onnx", "precision=fp16"] if place == "cast" else ELSEWHERE.get((place, key), [])
+    whole = {"cast": ["target=onnx", "precision=fp16"], "open": given("file")}
+    return whole.get(place) or ELSEWHERE.get((place, key), [])
 
 
 def cause_of_refusal(*overrides: str) -> BaseException | None:
@@ -247,9 +269,12 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
     assert f"stages.{place}.{key}" in str(cause)
 
 
-@pytest.mark.parametrize("asked", [given("onnx_file"), *([f"capture={c}"] for c in CAPTURES)], ids=" ".join)
+FROM_MODULES = [["target=onnx", f"capture={c}"] for c in CAPTURES]
+
+
+@pytest.mark.parametrize("asked", [["target=onnx", *given("onnx_file")], given("file"), *FROM_MODULES], ids=" ".join)
 def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
-    settings = composed(*asked, "target=onnx", "precision=fp16").stages
+    settings = composed(*asked, "precision=fp16").stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}
