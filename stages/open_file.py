@@ -48,6 +48,8 @@ class OpenFile(Stage):
         found = [
             Problem(f"names has '{n}'", allowed="letters, digits, underscores, no word of Python's") for n in wrong
         ]
+        if not self.path:
+            found.append(Problem("path is empty", allowed=_formats.ALLOWED, command="model.path=/path/to/net.tflite"))
         if self.inputs:
             return found + _interface.problems(self.inputs, self.dims)
         return found + _interface.dim_problems(self.dims)

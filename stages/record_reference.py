@@ -122,7 +122,9 @@ class RecordReference(Stage):
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
             if self.outputs not in (None, list(told.outputs)):
                 raise ConfigError(
-                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}", command="model.outputs=null"
+                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}",
+                    command="model.outputs=null"
+                    + ("; '+model.names.OURS=THEIRS' gives one another name" if model.kind is Kind.FILE else ""),
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
             given = self.inputs or {}

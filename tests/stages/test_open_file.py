@@ -171,6 +171,11 @@ def test_a_range_that_no_input_follows_is_named(tmp_path):
         opened(FILES / "frozen.pb", tmp_path, dims={"image_dim0": Dim(1, 2, 8), "height": Dim(8, 8, 16)})
 
 
+def test_no_path_is_a_problem_before_any_work():
+    (problem,) = OpenFile("", None, {}, None, {}).problems()
+    assert (problem.what, problem.command) == ("path is empty", "model.path=/path/to/net.tflite")
+
+
 def test_names_that_no_target_takes_are_a_problem_before_any_work():
     (problem,) = OpenFile("net.pb", None, {"a:0": "image:0"}, None, {}).problems()
     assert problem.what == "names has 'a:0'"
@@ -227,13 +232,13 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path, mine):
         run_stage(stage, {}, tmp_path / "opened")
 
 
-def graph_of(path, operator, given, output, weights=(), **kept):
+def graph_of(path, operator, given, output, weights=(), *, gives=onnx.TensorProto.FLOAT, **kept):
     """An ONNX file of one operator: the names and shapes of what it takes, of what it gives, and its weights."""
     info = onnx.helper.make_tensor_value_info
     node = onnx.helper.make_node(operator, [*given, *(w.name for w in weights)], [output[0]])
     takes = [info(n, onnx.TensorProto.FLOAT, shape) for n, shape in given.items()]
-    gives = [info(output[0], onnx.TensorProto.FLOAT, output[1])]
-    graph = onnx.helper.make_graph([node], "main", takes, gives, list(weights))
+    made = [info(output[0], gives, output[1])]
+    graph = onnx.helper.make_graph([node], "main", takes, made, list(weights))
     opsets = [onnx.helper.make_opsetid("", 13)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path, **kept)
     return path
@@ -353,6 +358,16 @@ def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape
     with pytest.raises(CheckFailed) as caught:
         run_stage(Check("float32", tolerance("fp32")), {"artifact": ir, "reference": reference}, folder / "c")
     return str(caught.value)
+
+
+def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    path = graph_of(tmp_path / "n.onnx", "NonZero", {"x": ["N", 4]}, ("y", [2, "found"]), gives=onnx.TensorProto.INT64)
+    made = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
+    assert Interface.of(made).outputs["y"].shape == [2, None]
+    reference = record(made, tmp_path / "reference", inputs=None)
+    ir = run_stage(CompileOpenvino("float32"), made, tmp_path / "ir")
+    run_stage(Check("float32", tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c")
 
 
 def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
