@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Optional, Self
@@ -14,6 +14,8 @@ from pipeline.stage import Stage, World
 from stages import _formats, _interface, _onnx_file, _openvino, _ports, _shards, _weights
 from stages._interface import Dim, Input, Interface, Output
 from stages._ports import Port
+
+OPEN = -1  # a size that depends on values, and is known only once the model has run
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,11 @@ class OpenFile(Stage):
     dims: dict[str, Dim]
 
     produces: ClassVar[Kind | str] = Kind.FILE
-    requires: ClassVar[tuple[str, ...]] = ("openvino", "onnx")
+    requires: ClassVar[tuple[str, ...]] = ("openvino",)
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        # onnx tells which files lie beside a graph; nothing of it decides what becomes of the others.
+        return (*self.requires, "onnx") if self._path.suffix == ".onnx" else self.requires
 
     def problems(self) -> list[Problem]:
         wrong = [n for n in self.names if not _interface.is_name(n)]
@@ -106,7 +112,7 @@ class OpenFile(Stage):
         return Path(self.path).expanduser()
 
 
-def _digest(path: Path, files: Sequence[Path], one: Any) -> str:
+def _digest(path: Path, files: Sequence[Path], one: Callable[[Path], str]) -> str:
     return _shards.digest(files, one, path if path.is_dir() else None)
 
 
@@ -123,9 +129,6 @@ def _outputs(
                 raise StageError(f"the file does not say how many dimensions its output '{name}' has")
             shapes[name][label] = [OPEN if d is None else d for d in port.shape]
     return {n: Output([n], _followed(shapes[n], sizes), port.dtype) for n, port in made.items()}
-
-
-OPEN = -1  # a size that depends on values, and is known only once the model has run
 
 
 def _followed(shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, Mapping[str, int]]) -> list[Any]:

@@ -370,6 +370,11 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     run_stage(Check("float32", tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c")
 
 
+@pytest.mark.parametrize(("path", "modules"), [("n.onnx", ("openvino", "onnx")), ("n.pb", ("openvino",))])
+def test_it_takes_openvino_and_no_framework(path, modules):
+    assert OpenFile(path, None, {}, None, {}).modules({}) == modules
+
+
 def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
     def modules():
         from stages.record_reference import RecordReference
