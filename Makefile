@@ -17,7 +17,7 @@ test-all: lint .venv/ready ## the same, with the tests that take minutes
 	$(BIN)/python -m pytest
 
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
-	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py
+	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py tests/stages/test_open_file.py
 
 lint: .venv/ready ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

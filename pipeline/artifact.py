@@ -18,6 +18,7 @@ class Kind(StrEnum):
     TORCHSCRIPT = "torchscript"  # torch.jit.ScriptModule
     ONNX = "onnx"
     OPENVINO = "openvino"  # OpenVINO IR
+    FILE = "file"  # a model file of any framework that a compiler reads itself; stages/_formats.py knows them
     DELIVERY = "delivery"  # the copy that the user is handed
 
 

@@ -109,11 +109,15 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
 
 def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     """The worst error of the artifact with this digest at each shape, by the last check that looked at it."""
-    checks = [o.notes["parity"] for o in outcomes if o.digest == digest and "parity" in o.notes]
+    checks = [n for n in (o.notes for o in outcomes if o.digest == digest) if {"parity", "unchecked"} & set(n)]
     if not checks:
         return "NOT CHECKED against the model: no check stage looked at this artifact"
-    cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in checks[-1]["cases"]]
-    return f"worst relative error against {checks[-1]['against']} {', '.join(cases)}"
+    if unchecked := checks[-1].get("unchecked"):
+        shapes = ", ".join(case["shape"] for case in unchecked["cases"])
+        return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}; it only runs, at {shapes}"
+    found = checks[-1]["parity"]
+    cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in found["cases"]]
+    return f"worst relative error against {found['against']} {', '.join(cases)}"
 
 
 def human(size: float) -> str:

@@ -28,7 +28,9 @@ class Model:
     factory: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     weights: str = MISSING
-    sha256: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    path: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    names: dict[str, str] = field(default_factory=dict)
+    sha256: Optional[str] = None  # noqa: UP045
     pretrained: Optional[str] = None  # noqa: UP045
     checkpoint_key: Optional[str] = None  # noqa: UP045
     prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])

@@ -228,7 +228,8 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         edits.name(n): _transposed(case.outputs[n], edits.permutation(n)).astype(
             edits.dtypes.get(n, str(case.outputs[n].dtype))
         )
-        for n in edits.outputs or case.outputs
+        for n in case.outputs  # none, where nothing could be asked
+        if n in (edits.outputs or case.outputs)
     }
     return Case(case.label, given, wanted)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, StageError, nearest
-
 from stages import _call
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.errors import Problem, StageError, listed, nearest
+from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed, nearest
 
 # numpy's names; torch's and every target's are the same for these.
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -163,6 +163,29 @@ def dim_problems(dims: Mapping[str, Dim]) -> list[Problem]:
                 )
             )
     return found
+
+
+def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
+    """Holds `dims` to the dynamic dimensions that a file's inputs have.
+
+    Raises:
+        ConfigError: When one has no range.
+        CheckFailed: When a range is asked for that no input follows.
+    """
+    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    told = listed(f"{n} {s.shape}" for n, s in inputs.items())
+    if missing := sorted(used - set(dims)):
+        raise ConfigError(
+            f"dims has no {listed(missing)}, which the file's inputs have: {told}",
+            allowed="a range for each",
+            command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
+        )
+    if unused := sorted(set(dims) - used):
+        raise CheckFailed(
+            f"dims.{unused[0]} was asked for, and no input of the file follows it: {told}",
+            allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
+            command=f"without model.dims.{unused[0]}, or a file that was exported with it",
+        )
 
 
 def _input_problems(name: str, spec: Input, dims: Mapping[str, Dim]) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from pipeline.stage import World
-from stages import _exporters, _ir_images, _native_output, _openvino, _unconverted
+from stages import _exporters, _formats, _ir_images, _native_output, _openvino, _unconverted
 from stages._edits import Edits
 from stages._images import Preprocessing
 from stages._interface import Input, Interface
@@ -72,7 +72,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     interface = Interface.of(source)
     edits = wanted.edits.on(interface)
     model = _converted(source, interface, wanted.extensions)
-    _name(model, interface)
+    _name(model, interface, by_name=source.kind is Kind.ONNX)
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
     route = "direct" if source.kind in CAPTURED else source.kind.value
@@ -90,6 +90,8 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
 
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
     openvino = _openvino.quiet()
+    if source.kind is Kind.FILE:
+        return _openvino.read(_formats.file_of(source), _formats.of(source).says, extensions)
     program = _exporters.loaded(source) if source.kind in CAPTURED else source.file
     told: dict[str, Any] = {"extension": _openvino.loaded(extensions)} if extensions else {}
     if source.kind in CAPTURED:
@@ -120,17 +122,15 @@ def _type(dtype: str) -> Any:
     return _openvino.quiet().Type(np.dtype(dtype))
 
 
-def _name(model: Any, interface: Interface) -> None:
-    """Gives inputs and outputs the interface's names, by their places; what a file calls them is found by name."""
+def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
+    """Gives inputs and outputs the interface's names; OpenVINO keeps an ONNX graph's, and otherwise the order."""
     if len(model.inputs) != len(interface.inputs) or len(model.outputs) != len(interface.outputs):
         raise StageError(
             f"OpenVINO's model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
             f"the model has {listed(interface.inputs)} and {listed(interface.outputs)}"
         )
-    by_name = {name: port for port in model.inputs for name in port.get_names()}
-    known = by_name.keys() >= interface.inputs.keys()
     for place, name in enumerate(interface.inputs):
-        port = by_name[name] if known else model.inputs[place]
+        port = model.input(name) if by_name else model.inputs[place]
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
     for port, name in zip(model.outputs, interface.outputs, strict=True):

@@ -9,11 +9,12 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import FILES, Kind
-from pipeline.errors import CheckFailed, StageError, listed
+from pipeline.errors import CheckFailed, ConfigError, StageError, listed
+from pipeline.stage import World
 from stages._interface import Interface
 
 if TYPE_CHECKING:
@@ -148,6 +149,43 @@ def external(model: onnx.ModelProto) -> list[onnx.TensorProto]:
 def files_beside(model: onnx.ModelProto) -> list[str]:
     """The names of the files that hold a graph's external tensors."""
     return sorted({e.value for t in external(model) for e in t.external_data if e.key == "location"})
+
+
+def beside(path: Path, digest: str, world: World, setting: str) -> list[str]:
+    """The names of the files with weights that a user's graph names, each inside the graph's own folder.
+
+    What a file of this digest names never changes, so it is looked up once and not on every run.
+
+    Args:
+        path: The graph's file.
+        digest: Its SHA-256.
+        world: Remembers the names.
+        setting: What says the path, for the message.
+
+    Raises:
+        ConfigError: When the file is no ONNX model, or names a file outside its folder.
+    """
+    fact = f"external data of {digest}"
+    if (known := world.recall(fact, math.inf)) is None:
+        try:
+            model = read(path, weights=False)
+        except Exception as e:  # protobuf raises anything
+            raise ConfigError(f"{setting}={path} is no ONNX model: {first_line(e)}") from e
+        known = json.dumps(files_beside(model))
+        world.remember(fact, known)
+    names: list[str] = json.loads(known)
+    if outside := [n for n in names if PurePath(n).name != n or n == ".." or (path.parent / n).is_symlink()]:
+        raise ConfigError(
+            f"{setting}={path} wants to read {listed(outside)}, which is outside its folder",
+            allowed="plain files in the same folder as the .onnx file",
+            command="save the model again with its weights beside it",
+        )
+    return names
+
+
+def first_line(error: Exception) -> str:
+    """What onnx or protobuf said, as far as a person is helped by it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def size(tensor: onnx.TensorProto) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,32 @@ def quiet() -> Any:
     import openvino
 
     return openvino
+
+
+def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
+    """The openvino.Model of a file that one of OpenVINO's own readers knows. Raises StageError.
+
+    Args:
+        path: The file, or a SavedModel's folder.
+        says: What people call such a file.
+        extensions: See `loaded`.
+    """
+    openvino = quiet()
+    try:
+        return openvino.convert_model(path, extension=loaded(extensions) or None)
+    except Exception as e:  # the readers raise anything on a damaged file
+        raise StageError(
+            f"OpenVINO cannot read this {says}: {first_line(e)}",
+            allowed="a whole file, of operators that OpenVINO has",
+            command="compare its size and SHA-256 with the original's",
+        ) from e
+
+
+def first_line(error: Exception) -> str:
+    """The first line that is for people: OpenVINO puts before it which check failed where in its own source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    told = [n for n in lines if not re.match(r"Check '.*' failed at |FrontEnd API failed|Exception from ", n)]
+    return (told or lines)[0]
 
 
 def extended(extensions: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages import _compare, _edits, _reference
 from stages._compare import Figures, Tolerance
-from stages._interface import says
+from stages._interface import Interface, Output, says
 from stages.runtimes.session import Session
 
 
@@ -19,7 +19,8 @@ class Parity:
     """What a comparison found.
 
     Args:
-        cases: For each shape of the reference its label, the shape, the worst relative error and all figures.
+        cases: For each shape of the reference its label, the shape, the worst relative error and all figures; where
+            there are no answers, the label and the shape alone.
         wrong: What lies outside the tolerance, a sentence each; empty when the artifact agrees.
     """
 
@@ -47,7 +48,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     Raises:
         CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
     """
-    cases: list[Mapping[str, Any]] = []
+    measured: list[Mapping[str, Any]] = []
     wrong: list[str] = []
     for recorded in _reference.read(reference):
         case = _edits.case_for(artifact, recorded)
@@ -57,13 +58,60 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
         figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         outputs = {n: asdict(f) for n, f in figures.items()}
-        cases.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
+        measured.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
+    _hold_some(measured, artifact)
+    return Parity(measured, wrong)
+
+
+def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Parity:
+    """Runs at every recorded shape that the artifact takes, where there are no answers to compare with.
+
+    All there is to hold the outputs to is what the file says of them, names, shapes and types, and to be finite.
+
+    Raises as `measure` does.
+    """
+    interface = Interface.of(artifact)
+    found: list[Mapping[str, Any]] = []
+    wrong: list[str] = []
+    for recorded in _reference.read(reference):
+        case = _edits.case_for(artifact, recorded)
+        if case is None:
+            continue
+        shape = ", ".join(says(v.shape) for v in case.inputs.values())
+        outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
+        sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}
+        wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, interface.outputs, sizes)]
+        found.append({"label": case.label, "shape": shape})
+    _hold_some(found, artifact)
+    return Parity(found, wrong)
+
+
+def _hold_some(cases: Sequence[Any], artifact: Artifact) -> None:
     if not cases:
         raise CheckFailed(
             f"the reference has no case of the sizes that this {artifact.kind} takes, so nothing was compared",
             command="'stages.reference.sizes=[{DIMENSION: SIZE}]' records one",
         )
-    return Parity(cases, wrong)
+
+
+def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping[str, int]) -> list[str]:
+    """How outputs differ from what is known of them, a sentence each."""
+    import numpy as np
+
+    if set(found) != set(told):
+        return [f"its outputs are {listed(found)}, the file's are {listed(told)}"]
+    wrong = []
+    for name, output in told.items():
+        value, wanted = found[name], [sizes[d] if isinstance(d, str) else d for d in output.shape]
+        fits = len(value.shape) == len(wanted) and all(w in (None, n) for n, w in zip(value.shape, wanted, strict=True))
+        if not fits:
+            expected = "x".join("?" if w is None else str(w) for w in wanted) or "scalar"
+            wrong.append(f"output '{name}' is {says(value.shape)}, by what the file says it is {expected}")
+        if value.dtype.name != output.dtype:
+            wrong.append(f"output '{name}' is {value.dtype}, by what the file says it is {output.dtype}")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            wrong.append(f"output '{name}' holds NaN or infinities")
+    return wrong
 
 
 def _compared(
@@ -82,13 +130,15 @@ def _compared(
     return figures, wrong
 
 
-def _run(running: Session, given: Mapping[str, Any], artifact: Artifact, shape: str) -> Mapping[str, Any]:
+def _run(
+    running: Session, given: Mapping[str, Any], artifact: Artifact, shape: str, which: str = "which the model accepts"
+) -> Mapping[str, Any]:
     try:
         return running(given)
     except Exception as e:  # a runtime raises anything; a shape it rejects is a finding, not a crash
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise CheckFailed(
-            f"this {artifact.kind} cannot be run at {shape}, which the model accepts: {first}",
+            f"this {artifact.kind} cannot be run at {shape}, {which}: {first}",
             allowed="every size between min and max of model.dims",
             command="a dimension was frozen on the way; capture=trace or capture=export may differ",
         ) from e

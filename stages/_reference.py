@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import FILES, Artifact, Kind
+from stages import _formats
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 CASES = "cases.json"
+UNANSWERED = "unanswered"  # the fact that nothing gave answers, and why
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Case:
     Args:
         label: "example", "min", "odd", "max", sizes that were asked for, or "photograph" and a number.
         inputs: Arrays by name.
-        outputs: Arrays by name, as the eager module returned them.
+        outputs: Arrays by name, as the eager module returned them; none where nothing could be asked.
         raw: The photograph that an input was prepared from, uint8 [batch, height, width, 3], RGB, by the input's name.
     """
 
@@ -36,7 +38,9 @@ class Case:
 
 
 def stands_for(reference: Artifact) -> str:
-    """What gave the answers, in words: an ONNX file that is converted has no PyTorch model to be held to."""
+    """What gave the answers, in words: a file that is converted has no PyTorch model to be held to."""
+    if "format" in reference.facts.get(_formats.SOURCE, {}):
+        return f"the {_formats.of(reference).says}"
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
 
 

@@ -50,7 +50,7 @@ def weight_map(index: Path) -> dict[str, str]:
     return {str(k): v for k, v in found.items()}
 
 
-def digest(paths: Sequence[Path], one: Callable[[Path], str]) -> str:
+def digest(paths: Sequence[Path], one: Callable[[Path], str], folder: Path | None = None) -> str:
     """The SHA-256 that stands for the files: of one, its own; of several, what this prints in their folder:
 
         LC_ALL=C; sha256sum model*.safetensors* | sha256sum
@@ -58,10 +58,12 @@ def digest(paths: Sequence[Path], one: Callable[[Path], str]) -> str:
     Args:
         paths: The files.
         one: The SHA-256 of a single file.
+        folder: Where they are, when they are in folders below it: `find * -type f | sort` lists them then.
     """
     if len(paths) == 1:
         return one(paths[0])
-    lines = (f"{one(p)}  {p.name}\n" for p in sorted(paths, key=lambda p: p.name))
+    names = {p.relative_to(folder).as_posix() if folder else p.name: p for p in paths}
+    lines = (f"{one(names[name])}  {name}\n" for name in sorted(names))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

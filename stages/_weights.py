@@ -153,18 +153,28 @@ def content(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def expect(path: Path, sha256: str, found: str | None = None) -> None:
+def hold_to_pin(place: str, digest: str, pinned: str | None) -> None:
+    """Holds what a setting names to the SHA-256 that the configuration pins, if it does. Raises ConfigError."""
+    if pinned not in (None, digest):
+        raise ConfigError(
+            f"{place} has SHA-256 {digest}, the configuration says {pinned}",
+            command=f"model.sha256={digest} if the new content is meant",
+        )
+
+
+def expect(path: Path, sha256: str, found: str | None = None, setting: str = "weights") -> None:
     """Holds a file to the digest that its key was made with. Raises StageError, and OSError when it is gone.
 
     Args:
         path: The file.
         sha256: What it was.
         found: What it is; None to hash the file now.
+        setting: What says the path, for the message.
     """
     found = found or content(path)
     if found != sha256:
         raise StageError(
-            f"weights={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {found}",
+            f"{setting}={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {found}",
             command="run the same command again once the file is complete",
         )
 

@@ -35,7 +35,7 @@ class CompileOpenvino(Stage):
     extensions: list[str]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "program": frozenset({Kind.ONNX, Kind.EXPORTED, Kind.TORCHSCRIPT})
+        "program": frozenset({Kind.ONNX, Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.FILE})
     }
     produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("numpy", "openvino")

@@ -85,11 +85,7 @@ class LoadTransformers(Stage):
         folder = self._folder(world)
         files = _files(folder)
         digest = _shards.digest(files, lambda f: _weights.file_digest(f, world))
-        if self.sha256 not in (None, digest):
-            raise ConfigError(
-                f"weights={self.weights} has SHA-256 {digest}, the configuration says {self.sha256}",
-                command=f"model.sha256={digest} if the new content is meant",
-            )
+        _weights.hold_to_pin(f"weights={self.weights}", digest, self.sha256)
         _refuse_code(folder)
         return replace(self, weights=str(folder.absolute()), sha256=digest)
 

@@ -90,11 +90,7 @@ class LoadWeights(Stage):
             path = found
         files = _shards.files(path)
         digest = _shards.digest(files, lambda f: _weights.file_digest(f, world))
-        if self.sha256 not in (None, digest):
-            raise ConfigError(
-                f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
-                command=f"model.sha256={digest} if the new content is meant",
-            )
+        _weights.hold_to_pin(f"weights={path}", digest, self.sha256)
         return replace(self, weights=str(files[0].absolute()), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:

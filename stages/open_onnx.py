@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
+from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.stage import Stage, World
 from stages import _interface, _onnx_file, _shards, _weights
 from stages._interface import Dim, Input, Interface, Output
+from stages._onnx_file import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -45,13 +44,9 @@ class OpenOnnx(Stage):
 
     def settle(self, world: World) -> Self:
         path = self._path.absolute()
-        names = self._beside(self._digest(path, world), world)
+        names = _onnx_file.beside(path, self._digest(path, world), world, "weights")
         digest = _shards.digest([path, *(path.parent / n for n in names)], lambda f: self._digest(f, world))
-        if self.sha256 not in (None, digest):
-            raise ConfigError(
-                f"weights={path} has SHA-256 {digest}, the configuration says {self.sha256}",
-                command=f"model.sha256={digest} if the new content is meant",
-            )
+        _weights.hold_to_pin(f"weights={path}", digest, self.sha256)
         return replace(self, weights=str(path), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:
@@ -76,7 +71,7 @@ class OpenOnnx(Stage):
             raise
         except Exception as e:  # onnx and protobuf raise anything on a damaged file
             raise StageError(
-                f"{path.name} is no sound ONNX model: {_first_line(e)}",
+                f"{path.name} is no sound ONNX model: {first_line(e)}",
                 command="compare its size and SHA-256 with the original's",
             ) from e
         interface = self._interface(model)
@@ -95,21 +90,7 @@ class OpenOnnx(Stage):
 
     def _interface(self, model: onnx.ModelProto) -> Interface:
         given = self.inputs or {v.name: Input(_shape(v), _dtype(v)) for v in _onnx_file.inputs(model)}
-        used = {d for spec in given.values() for d in spec.axes.values()}
-        if missing := sorted(used - set(self.dims)):
-            raise ConfigError(
-                f"dims has no {listed(missing)}, which the file's inputs have: "
-                + listed(f"{n} {s.shape}" for n, s in given.items()),
-                allowed="a range for each",
-                command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
-            )
-        if unused := sorted(set(self.dims) - used):
-            raise CheckFailed(
-                f"dims.{unused[0]} was asked for, and no input of the file follows it: "
-                + listed(f"{n} {s.shape}" for n, s in given.items()),
-                allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
-                command=f"without model.dims.{unused[0]}, or a file that was exported with it",
-            )
+        _interface.hold_dims(given, self.dims)
         outputs = {v.name: Output([v.name], self._followed(_shape(v)), _dtype(v)) for v in model.graph.output}
         return Interface(given, self.dims, outputs)
 
@@ -127,29 +108,6 @@ class OpenOnnx(Stage):
             wrong = f"weights={path} cannot be read: {e.strerror}"
             raise ConfigError(wrong, allowed="an .onnx file", command="model.weights=net.onnx") from e
 
-    def _beside(self, digest: str, world: World) -> list[str]:
-        """The files with weights that the graph names, each inside the graph's own folder.
-
-        What a file of this digest names never changes, so it is looked up once and not on every run.
-        """
-        fact = f"external data of {digest}"
-        if (known := world.recall(fact, math.inf)) is None:
-            try:
-                model = _onnx_file.read(self._path, weights=False)
-            except Exception as e:  # protobuf raises anything
-                raise ConfigError(f"weights={self._path} is no ONNX model: {_first_line(e)}") from e
-            known = json.dumps(_onnx_file.files_beside(model))
-            world.remember(fact, known)
-        names: list[str] = json.loads(known)
-        folder = self._path.parent
-        if outside := [n for n in names if PurePath(n).name != n or n == ".." or (folder / n).is_symlink()]:
-            raise ConfigError(
-                f"weights={self._path} wants to read {listed(outside)}, which is outside its folder",
-                allowed="plain files in the same folder as the .onnx file",
-                command="save the model again with its weights beside it",
-            )
-        return names
-
 
 def _shape(value: onnx.ValueInfoProto) -> list[Any]:
     return [
@@ -162,7 +120,3 @@ def _dtype(value: onnx.ValueInfoProto) -> str:
     import onnx
 
     return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

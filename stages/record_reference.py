@@ -11,20 +11,24 @@ from typing import Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _call, _derived, _fills, _images, _interface, _outputs, _reference
+from stages import _call, _derived, _fills, _formats, _images, _interface, _outputs, _reference
 from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface, Output
 from stages._reference import Case
-from stages.runtimes import session
+from stages.runtimes import file, session
 
 Ask = Callable[[Mapping[str, Any]], Any]
+Drawn = Mapping[str, Mapping[str, Any]]  # arrays by name, by the case's label
+# What stands for itself, there being no PyTorch model; each kind with what loads it.
+FROM_FILES = {Kind.ONNX: session.open_session, Kind.FILE: file.open_session}
 
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
     """Asks the model on seeded inputs at several shapes: the example's, the smallest, an odd and the largest.
 
-    The model is the eager PyTorch module. Where an ONNX file is all there is, it is that file, run by onnxruntime.
+    The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
+    onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
 
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
@@ -48,14 +52,16 @@ class RecordReference(Stage):
     sizes: list[dict[str, int]]
     seed: int
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, Kind.ONNX})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        asked = session.modules(Kind.ONNX) if kinds.get("model") is Kind.ONNX else ("torch",)
+        # For a file, whatever could run it is looked for: what is installed later makes another reference.
+        asked = {Kind.ONNX: session.modules(Kind.ONNX), Kind.FILE: _formats.installed()}
+        by_kind = asked.get(kinds.get("model", Kind.MODULE), ("torch",))
         pillow = ["PIL"] if self.photographs else []
-        return tuple(sorted({*self.requires, *asked, *pillow, *_fills.modules(self.inputs or {})}))
+        return tuple(sorted({*self.requires, *by_kind, *pillow, *_fills.modules(self.inputs or {})}))
 
     def problems(self) -> list[Problem]:
         found = _outputs.problems(self.outputs, list(self.inputs or ()))
@@ -109,10 +115,12 @@ class RecordReference(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         model = inputs["model"]
         known = self._known(model)
-        ask = _runtime(model) if model.kind is Kind.ONNX else _eager(model.live, known.call)
         sizes = self._sizes(known.dims)
         drawn = {n: _fills.draw(known.inputs, s, self.seed, self.preprocessing) for n, s in sizes.items()}
         raw = self._photographed(known, drawn, sizes) if self.photographs else {}
+        if model.kind is Kind.FILE and _formats.library(model) is None:
+            return _unanswered(_formats.lacking(model), known, drawn, raw, folder)
+        ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
         answers = {label: _answer(ask, arrays) for label, arrays in drawn.items()}
         paths = _outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
         cases = [
@@ -168,16 +176,19 @@ class RecordReference(Stage):
 
     def _known(self, model: Artifact) -> Interface:
         """The interface as far as it is known before the model has answered."""
-        if model.kind is Kind.ONNX:
+        if model.kind in FROM_FILES:
             told = Interface.of(model)
             if self.call is not None:
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
             if self.outputs not in (None, list(told.outputs)):
                 raise ConfigError(
-                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}", command="model.outputs=null"
+                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}",
+                    command="model.outputs=null"
+                    + ("; '+model.names.OURS=THEIRS' gives one another name" if model.kind is Kind.FILE else ""),
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
-            return replace(told, inputs=self.inputs or {n: _fills.default(s) for n, s in told.inputs.items()})
+            given = self.inputs or {}
+            return replace(told, inputs={n: given.get(n) or _fills.default(s) for n, s in told.inputs.items()})
         if self.inputs is not None:
             if wrong := [name for name in self.inputs if not _interface.is_name(name)]:
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
@@ -207,8 +218,15 @@ def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
 def _runtime(model: Artifact) -> Ask:
     import torch
 
-    running = session.open_session(model, "float32")
+    running = FROM_FILES[model.kind](model, "float32")
     return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
+
+
+def _unanswered(why: str, known: Interface, drawn: Drawn, raw: Drawn, folder: Path) -> Artifact:
+    """The questions alone; what the outputs are is what the file says."""
+    _reference.write(folder, [Case(label, arrays, {}, raw.get(label, {})) for label, arrays in drawn.items()])
+    says = f"{len(drawn)} shapes, and no answers: {why}"
+    return Artifact(Kind.REFERENCE, folder, facts={**known.facts, _reference.UNANSWERED: why}, notes={"says": says})
 
 
 def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 SHOP = Path(__file__).parent / "shop"
+FILES = Path(__file__).parent / "files"  # small files of other frameworks; see its README
 MODEL = (
     "model=custom",
     "model.factory=net.Net",

@@ -33,9 +33,11 @@ from stages.compile_openvino import CompileOpenvino
 from stages.export_auto import ExportAuto
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
+from stages.open_file import OpenFile
 from stages.record_reference import RecordReference
 
 CONF = Path(__file__).parents[1] / "conf"
+FILES = Path(__file__).parent / "files"  # small files of other frameworks; see its README
 
 IMAGE = {"input": Input(["batch", 3, 32, 32])}
 TOKENS = {"tokens": Input(["batch", "seq", 8], fill="normal")}
@@ -110,6 +112,20 @@ def record(
     asked = net if isinstance(net, Artifact) else module(net)
     stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, [], seed)
     return run_stage(stage, asked, folder)
+
+
+def opened(
+    path: Path,
+    folder: Path,
+    *,
+    sha256: str | None = None,
+    names: Mapping[str, str] | None = None,
+    inputs: Mapping[str, Input] | None = None,
+    dims: Mapping[str, Dim] = BATCH,
+) -> Artifact:
+    """A file of another framework, opened as it is, in `folder`/opened."""
+    stage = OpenFile(str(path), sha256, dict(names or {}), inputs and dict(inputs), dict(dims)).settle(world(folder))
+    return run_stage(stage, {}, folder / "opened")
 
 
 def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any) -> Artifact:

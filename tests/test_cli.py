@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import MODEL, SHOP, Shop
+from command_line import FILES, MODEL, SHOP, Shop
 
 
 def how(record: dict[str, object]) -> dict[str, str]:
@@ -145,6 +146,27 @@ def test_weights_that_are_random_are_called_untrained_everywhere(warm: Shop) -> 
     for text in (plan, done.stderr, told, sidecar, record):
         assert "UNTRAINED" in text
         assert "model.weights=/path/to/" in text
+
+
+def test_another_frameworks_file_is_converted_without_it_and_called_not_checked(shop: Shop) -> None:
+    shutil.copy(FILES / "frozen.pb", shop.folder / "net.pb")
+    asked = ["model=file", "model.path=net.pb", "+model.dims.image_dim0={min: 1, opt: 2, max: 8}"]
+    hide = "import sys; sys.modules['tensorflow'] = None; from pipeline.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", hide, *asked, f"store={shop.store}"],
+        cwd=shop.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).name == "file.xml"
+    (parity,) = [line for line in done.stderr.splitlines() if line.startswith("parity ")]
+    assert "NOT CHECKED against the frozen TensorFlow graph: tensorflow would run it, and is not installed" in parity
+    (record,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]
+    stages = {s["name"]: s for s in json.loads(Path(record.split(maxsplit=1)[1]).read_text())["stages"]}
+    assert "parity" not in stages["check_compile"]["notes"]
+    assert "pip install tensorflow" in stages["check_compile"]["notes"]["unchecked"]["why"]
 
 
 def test_a_users_checkpoint_is_never_written(shop: Shop) -> None:

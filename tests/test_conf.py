@@ -34,7 +34,8 @@ def options(group: str) -> list[str]:
 MODELS, TARGETS, ROUTES, PRECISIONS = map(options, ("model", "target", "route", "precision"))
 CAPTURES = [c for c in options("capture") if c != "none"]
 # A graph that is given as a file is not captured.
-CAPTURED_BY = {model: [None] if model == "onnx_file" else CAPTURES for model in MODELS}
+FILES = ("onnx_file", "file")
+CAPTURED_BY = {model: [None] if model in FILES else CAPTURES for model in MODELS}
 # The routes that a target may be asked for by: onnx has one, and openvino_onnx says its own.
 ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")[2]] for target in TARGETS}
 COMBINATIONS = [
@@ -44,12 +45,15 @@ COMBINATIONS = [
     for c in CAPTURED_BY[m]
     # Only the stage of route=auto captures by itself what it compiles, and it has no use for a file.
     if (r, c) not in (("direct", "auto"), ("auto", None))
+    # No graph is made of another framework's file: the compiler reads it.
+    if m != "file" or r == "direct"
 ]
 EXPERIMENTS = options("experiment")
 
 # What the user must give to the models that are not complete by themselves, besides a name.
 GIVEN = {
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
+    "file": ["model.path=net.tflite"],
     "module_file": ["model.weights=net.pt"],
     "onnx_file": ["model.weights=net.onnx"],
     "transformers": ["model.factory=transformers.AutoModel", "model.weights=random", "+model.kwargs.model_type=bert"],
@@ -64,6 +68,7 @@ TO_PROGRAM = {
     None: {"export": Kind.ONNX, "reference": Kind.REFERENCE},
 }
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
+FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
 # What follows the graph for each target, by precision.
 COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
@@ -111,8 +116,9 @@ def test_the_globs_found_every_choice():
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, route, capture, precision):
     asked = [f"target={target}", f"precision={precision}"] + ([f"capture={capture}"] if capture else [])
     built = nodes(*given(model), *asked, *([f"route={route}"] if target == "openvino" else []))
+    to_program = FROM_FILE if model == "file" else TO_PROGRAM[capture]
     through = THROUGH_ONNX if route == "onnx" else {}
-    expected = {**TO_PROGRAM[capture], **through, **AFTER[target, precision]}
+    expected = {**to_program, **through, **AFTER[target, precision]}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
 
@@ -193,6 +199,18 @@ def test_the_interface_of_a_file_enters_where_it_is_opened_too():
     assert [built[name].dims["batch"].max for name in ("export", "reference")] == [16, 16]
 
 
+def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too():
+    overrides = ["+model.dims.image_dim0={min: 1, opt: 2, max: 16}", '+model.names.image="serving_default_image:0"']
+    built = {n.name: n.stage for n in nodes(*given("file"), *overrides)}
+    assert [built[name].dims["image_dim0"].max for name in ("open", "reference")] == [16, 16]
+    assert (built["open"].path, built["open"].names) == ("net.tflite", {"image": "serving_default_image:0"})
+
+
+def test_no_onnx_graph_is_made_of_another_frameworks_file():
+    with pytest.raises(ConfigError, match=r"stages\.save takes onnx or openvino as its 'artifact', and no stage"):
+        nodes(*given("file"), "target=onnx")
+
+
 def test_one_seed_reaches_weights_and_inputs():
     built = {n.name: n.stage for n in nodes("seed=7")}
     assert {built[name].seed for name in ("load", "reference")} == {7}
@@ -221,6 +239,7 @@ WRONG = {
         "sizes": "{a: 1}",
         "seed": "1.5",
     },
+    "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]"},
     "capture": {"store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
@@ -269,7 +288,8 @@ ELSEWHERE = {
 
 
 def asked_for(place, key=""):
-    return ["target=onnx", "precision=fp16"] if place == "cast" else ELSEWHERE.get((place, key), [])
+    whole = {"cast": ["target=onnx", "precision=fp16"], "open": given("file")}
+    return whole.get(place) or ELSEWHERE.get((place, key), [])
 
 
 def cause_of_refusal(*overrides: str) -> BaseException | None:
@@ -289,6 +309,7 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
 @pytest.mark.parametrize(
     "asked",
     [
+        given("file"),
         [*given("onnx_file"), "target=onnx"],
         *([f"capture={c}", "target=onnx"] for c in CAPTURES),
         *([f"route={r}", "target=openvino"] for r in ROUTES),

@@ -84,6 +84,16 @@ def test_an_artifact_that_no_check_looked_at_is_not_called_checked(digest):
     assert console.parity([outcome("check", notes={"parity": PARITY})], digest).startswith("NOT CHECKED")
 
 
+def test_an_artifact_that_was_only_run_is_called_not_checked_and_why():
+    why = "tensorflow would run it, and is not installed (pip install tensorflow)"
+    unchecked = {"against": "the frozen graph", "why": why, "cases": [{"shape": "2x3"}, {"shape": "1x3"}]}
+    outcomes = [
+        outcome("early", digest="aa", notes={"parity": PARITY}),
+        outcome("late", digest="aa", notes={"unchecked": unchecked}),
+    ]
+    assert console.parity(outcomes, "aa") == f"NOT CHECKED against the frozen graph: {why}; it only runs, at 2x3, 1x3"
+
+
 def finished():
     facts = {"source": {"bytes": 2048}, "weights": {"says": "IMAGENET1K_V2"}}
     return Result(

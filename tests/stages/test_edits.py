@@ -236,8 +236,8 @@ def test_a_model_that_takes_channels_last_takes_photographs_too(tmp_path):
 def test_photographs_in_another_order_of_colours_are_found_by_the_check(tmp_path):
     made, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
     lied = replace(made, facts={**made.facts, "edits": {"images": {**vars(Images(input="input"))}}})
+    stage = Check("float32", tolerance("fp32_raw_images"))
     with pytest.raises(CheckFailed, match="does not agree"):
-        stage = Check("float32", tolerance("fp32_raw_images"))
         run_stage(stage, {"artifact": lied, "reference": reference}, tmp_path / "check")
 
 

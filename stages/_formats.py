@@ -1,0 +1,150 @@
+"""The files of other frameworks that a compiler reads by itself: how each is recognised, and what else can run it.
+
+SavedModel is a folder; a PaddlePaddle program has its parameters beside it, an ONNX graph may have.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifact import Artifact
+from pipeline.errors import ConfigError, listed
+
+SOURCE, THEIR_NAMES = "source", "file_names"  # the facts that say the format and what the file calls its tensors
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Args:
+        says: What people call such a file.
+        file: What it is called in an artifact's folder; it ends as the user's file does, unless that is a folder.
+        libraries: The modules any one of which runs it, best first.
+    """
+
+    says: str
+    file: str
+    libraries: tuple[str, ...]
+
+
+SAVED_MODEL, PADDLE, ONNX = "saved_model", "paddle", "onnx"
+FORMATS: Mapping[str, Format] = {
+    ONNX: Format("ONNX file", "model.onnx", ("onnxruntime",)),
+    "frozen_graph": Format("frozen TensorFlow graph", "model.pb", ("tensorflow",)),
+    SAVED_MODEL: Format("TensorFlow SavedModel", "saved_model", ("tensorflow",)),
+    "tflite": Format("TensorFlow Lite file", "model.tflite", ("ai_edge_litert", "tensorflow")),
+    PADDLE: Format("PaddlePaddle program", "model.pdmodel", ("paddle",)),
+}
+BY_SUFFIX = {Path(f.file).suffix: name for name, f in FORMATS.items() if name != SAVED_MODEL}
+ALLOWED = f"a file that ends in {listed(BY_SUFFIX)}, or a SavedModel's folder"
+# What pip calls a module, where that is another name.
+PACKAGES = {"ai_edge_litert": "ai-edge-litert", "paddle": "paddlepaddle"}
+IN_A_SAVED_MODEL = "saved_model.pb"
+PARAMETERS = ".pdiparams"
+
+
+def recognised(path: Path) -> str:
+    """The format's name in FORMATS. Raises ConfigError."""
+    if path.name == IN_A_SAVED_MODEL:
+        raise ConfigError(
+            f"path={path} is a part of a SavedModel", allowed=ALLOWED, command=f"model.path={path.parent}"
+        )
+    if path.is_dir():
+        if (path / IN_A_SAVED_MODEL).is_file():
+            return SAVED_MODEL
+        holds = listed(sorted(f.name for f in path.iterdir())) or "nothing"
+        raise ConfigError(f"path={path} is a folder without {IN_A_SAVED_MODEL}; it holds {holds}", allowed=ALLOWED)
+    if path.suffix not in BY_SUFFIX:
+        program = path.with_suffix(Path(FORMATS[PADDLE].file).suffix)
+        other = program if path.suffix == PARAMETERS else "/path/to/net.pb"
+        raise ConfigError(
+            f"path={path} ends in '{path.suffix}', which is no format that is known",
+            allowed=ALLOWED,
+            command=f"model.path={other}",
+        )
+    if not path.is_file():
+        raise ConfigError(f"path={path} is no file", allowed=ALLOWED, command="model.path=/path/to/the/file")
+    return BY_SUFFIX[path.suffix]
+
+
+def files(path: Path, named: Callable[[Path], Sequence[str]]) -> list[Path]:
+    """Every file that belongs to a model.
+
+    Args:
+        path: What the user names.
+        named: The names of the files with weights that an ONNX graph names, each known to be beside it.
+
+    Raises:
+        ConfigError: When one is missing, or is a link: what is read must be what is hashed.
+    """
+    kind = recognised(path)
+    if kind == SAVED_MODEL:
+        found = sorted(p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
+    elif kind == PADDLE:
+        found = [path, path.with_suffix(PARAMETERS)]
+    else:
+        return [path, *(path.parent / n for n in named(path))] if kind == ONNX else [path]
+    beside = [f for f in found if f != path]
+    if links := [f.relative_to(path.parent).as_posix() for f in beside if f.is_symlink()]:
+        raise ConfigError(f"path={path}: {listed(links)} is a link, which may lead anywhere", allowed="plain files")
+    if missing := [f.relative_to(path.parent).as_posix() for f in beside if not f.is_file()]:
+        raise ConfigError(
+            f"path={path}: {listed(missing)} belongs to it and is no file", command=f"put it into {path.parent}"
+        )
+    return found
+
+
+def copies(path: Path, found: Sequence[Path]) -> dict[str, Path]:
+    """What each of a model's files is called in an artifact's folder: there, names are the same whatever the user's."""
+    kind = recognised(path)
+    if kind == SAVED_MODEL:
+        return {f"{FORMATS[kind].file}/{f.relative_to(path).as_posix()}": f for f in found}
+    stem = Path(FORMATS[kind].file).stem
+    # An ONNX graph names its weights' files inside.
+    return {f.name if kind == ONNX and f != path else stem + f.suffix: f for f in found}
+
+
+def of(artifact: Artifact) -> Format:
+    """The format of a file artifact, or of one that was made from such a file; its facts say it."""
+    return FORMATS[artifact.facts[SOURCE]["format"]]
+
+
+def file_of(artifact: Artifact) -> Path:
+    """The path to open in a file artifact's folder."""
+    assert artifact.folder is not None
+    return artifact.folder / of(artifact).file
+
+
+def their_names(artifact: Artifact) -> Mapping[str, str]:
+    """What the file itself calls each input and output, by the name that it has here."""
+    names: Mapping[str, str] = artifact.facts[THEIR_NAMES]
+    return names
+
+
+def installed() -> tuple[str, ...]:
+    """The libraries there are that run one format or another."""
+    every = {name for f in FORMATS.values() for name in f.libraries}
+    return tuple(sorted(name for name in every if _is_installed(name)))
+
+
+def library(artifact: Artifact) -> str | None:
+    """The best library there is that runs an artifact's file."""
+    return next((name for name in of(artifact).libraries if _is_installed(name)), None)
+
+
+def lacking(artifact: Artifact) -> str:
+    """That no library is there that runs an artifact's file, in words, and how to get one."""
+    libraries = of(artifact).libraries
+    return f"{' or '.join(libraries)} would run it, and is not installed (pip install {_package(libraries[0])})"
+
+
+def _package(module: str) -> str:
+    return PACKAGES.get(module, module)
+
+
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
