@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import pytest
 from command_line import SHOP, Shop
+from harness import backend
 
 CAPTURES = ("export", "trace", "script", "auto")
 # By model of tests/shop/conf/model: the inputs and outputs of its ONNX graph, whatever the capture.
@@ -47,7 +48,7 @@ class Sweep:
     """
 
     def __init__(self, shop: Shop, over: list[str], *args: str) -> None:
-        self.done: subprocess.CompletedProcess[str] = shop.run("-m", *args, "target=onnx")
+        self.done: subprocess.CompletedProcess[str] = shop.run("-m", *args)
         found = [json.loads(p.read_text()) for p in shop.folder.glob("sweeps/*/*/*/run.json")]
         self.records = {self._swept(r["overrides"], over): r for r in found}
         failed = [line.split() for line in self.done.stderr.splitlines() if line.startswith("  exit code ")]
@@ -64,7 +65,7 @@ def forms(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("forms") / "shop"
     shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
     over = [f"model={','.join(PORTS)}", f"capture={','.join(CAPTURES)}"]
-    return Sweep(Shop(folder), ["model", "capture"], *over)
+    return Sweep(Shop(folder), ["model", "capture"], *over, "target=onnx")
 
 
 def shapes(ports: Any) -> dict[str, list[Any]]:
@@ -108,9 +109,11 @@ def test_only_what_is_refused_fails_in_the_sweep(forms: Sweep) -> None:
 def opsets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, dict[tuple[str, ...], int]]:
     """A ResNet at every opset by both exporters, and what the delivered files declare."""
     folder = tmp_path_factory.mktemp("opsets")
-    model = ["model=torchvision", "model.name=resnet18", "model.weights=random"]
+    model = ["model=torchvision", "model.name=resnet18", "model.weights=random", "target=onnx"]
     over = [f"opset={','.join(map(str, OPSETS))}", "capture=export,trace"]
-    sweep = Sweep(Shop(folder), ["opset", "capture"], *model, "model.inputs.input.shape=[batch,3,64,64]", *over)
+    sweep = Sweep(
+        Shop(folder), ["opset", "capture"], *model, "model.inputs.input.shape=[batch,3,64,64]", "target=onnx", *over
+    )
     delivered = {cell: r["artifact"] for cell, r in sweep.records.items() if r["status"] == "ok"}
     declared = {cell: onnx.load(path).opset_import[0].version for cell, path in delivered.items()}
     shutil.rmtree(folder)  # a gigabyte
@@ -135,3 +138,51 @@ def test_what_is_refused_names_the_capture_that_serves_the_opset(
 ) -> None:
     for opset in sorted({o for o, _ in BELOW_DYNAMO}):
         assert f"try:     opset={opset} capture=trace" in opsets[0].done.stderr
+
+
+# By model of tests/shop/conf/model: the inputs and outputs of its IR, whatever the route and the capture.
+IR_PORTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "resnet": ({"input": "[1..8,3,64,64]"}, {"logits": "[1..8,1000]"}),
+    "vit": ({"input": "[1..8,3,32,32]"}, {"logits": "[1..8,1000]"}),
+    "segmentation": ({"input": "[1..4,3,64,96]"}, {"masks": "[1..4,21,64,96]"}),
+    "bert": (
+        dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "[1..8,2..32]"),
+        {"logits": "[1..4,3]"},
+    ),
+    "two": ({"image": "[1..4,3,8..24,16]", "gain": "[1..4,3]"}, {"features": "[1..4,4,8..24,16]"}),
+    "mapping": (
+        {"ids": "[1..4,2..12]", "mask": "[1..4,2..12]"},
+        {"scores_raw": "[1..4,5]", "hidden_tokens": "[1..4,2..12,8]", "hidden_mean": "[1..4,8]"},
+    ),
+    "pair": (
+        {"query": "[1..4,2..8,6]", "key": "[1..4,2..8,6]"},
+        {"weights": "[1..4,2..8,2..8]", "match": "[1..4,2..8,2..8]"},
+    ),
+    "gated": ({"x": "[1..4,6]"}, {"gated": "[1..4,6]"}),
+}
+ROUTES = list(itertools.product(IR_PORTS, ("export", "trace"), ("direct", "onnx")))
+
+
+@pytest.fixture(scope="module")
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Every model by both routes to OpenVINO, of both captures."""
+    backend("openvino")
+    folder = tmp_path_factory.mktemp("routed") / "shop"
+    shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    over = [f"model={','.join(IR_PORTS)}", "capture=export,trace", "route=direct,onnx"]
+    return Sweep(Shop(folder), ["model", "capture", "route"], "target=openvino", *over)
+
+
+@pytest.mark.parametrize(("model", "capture", "route"), ROUTES)
+def test_both_routes_to_openvino_give_the_same_interface_checked_at_every_shape(
+    routed: Sweep, model: str, capture: str, route: str
+) -> None:
+    import openvino
+
+    record = routed.records[model, capture, route]
+    assert record["status"] == "ok", record["problems"]
+    ir = openvino.Core().read_model(record["artifact"])
+    for found, wanted in zip((ir.inputs, ir.outputs), IR_PORTS[model], strict=True):
+        assert [(p.any_name, str(p.partial_shape)) for p in found] == list(wanted.items())
+    (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]
+    assert [c["label"] for c in check["notes"]["parity"]["cases"]] == ["example", "min", "odd", "max"]
