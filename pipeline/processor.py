@@ -1,4 +1,4 @@
-"""This machine's processor: what decides the results that are native to it, such as compiled code and measured times."""
+"""This machine's processor: what decides results that are native to it, such as compiled code and measured times."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 # The instruction sets that back ends choose kernels and precisions by: x86-64's by Linux's names, then aarch64's.
-DECISIVE = frozenset(
-    "sse4_2 avx f16c fma avx2 avx_vnni avx_vnni_int8 avx_ne_convert avx512f avx512bw avx512dq avx512vl avx512_vnni "
-    "avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 amx_fp16 avx10_1 avx10_2 "
-    "asimd asimdhp asimddp asimdfhm bf16 i8mm sve sve2 svebf16 svei8mm sme sme2".split()
-)
+DECISIVE = """
+sse4_2 avx f16c fma avx2 avx_vnni avx_vnni_int8 avx_ne_convert avx512f avx512bw avx512dq avx512vl avx512_vnni
+avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 amx_fp16 avx10_1 avx10_2
+asimd asimdhp asimddp asimdfhm bf16 i8mm sve sve2 svebf16 svei8mm sme sme2
+"""
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def describe() -> Mapping[str, str]:
     return {
         "architecture": platform.machine(),
         "name": told.get("model name") or platform.processor() or "unknown",
-        "instructions": " ".join(sorted(DECISIVE & set(listed.split()))) if listed else "unknown",
+        "instructions": " ".join(sorted({*DECISIVE.split()} & {*listed.split()})) if listed else "unknown",
     }
 
 

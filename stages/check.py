@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, listed
+from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage
 from stages import _parity, _reference
 from stages._compare import Tolerance
 from stages.runtimes import session
-
-COMPUTE = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -24,18 +22,23 @@ class Check(Stage):
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance,
     all others equal. The artifact goes on as it is, so the next stage's key does not depend on this one's.
 
+    A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names.
+
     Args:
         compute: What the artifact must compute in while it is checked; asked for and read back.
+        properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
         tolerance: How far outputs may be from the reference.
     """
 
     compute: str
+    properties: dict[str, str]
     tolerance: Tolerance
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": frozenset(session.RUNTIMES),
         "reference": frozenset({Kind.REFERENCE}),
     }
+    on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
 
@@ -45,21 +48,15 @@ class Check(Stage):
 
     def problems(self) -> list[Problem]:
         found = [Problem(f"tolerance.{wrong}", allowed=allowed) for wrong, allowed in self.tolerance.out_of_range()]
-        if self.compute not in COMPUTE:
-            found.append(
-                Problem(f"compute is {self.compute}", allowed=listed(COMPUTE), command="precision=fp32 or fp16")
-            )
+        found += session.compute_problems(self.compute)
         return found
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
-        running = session.open_session(artifact, self.compute)
-        if running.computes_in != self.compute:
-            raise CheckFailed(
-                f"asked to compute in {self.compute}, the runtime computes in {running.computes_in}",
-                command=f"stages.NAME.compute={running.computes_in}, or another machine",
-            )
+        ready = session.with_interface(artifact, inputs["reference"])
+        running = session.open_session(ready, self.compute, properties=self.properties)
         found = _parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        session.must_compute_in(self.compute, running.computes_in)
         model = _reference.stands_for(inputs["reference"])
         if found.wrong:
             raise CheckFailed(
@@ -70,8 +67,9 @@ class Check(Stage):
         return artifact.noting(
             says=f"worst relative error {found.worst:.1e}",
             parity={
-                "runtime": artifact.kind,
+                "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
+                "properties": dict(running.properties),
                 "against": model,
                 "cases": found.cases,
             },
