@@ -244,6 +244,15 @@ class Dies(FixedBatch):
         os._exit(3)
 
 
+class Chatty(FixedBatch):
+    """Says something to stdout, from Python and from below it, whenever it is asked."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        print("hello")
+        os.write(1, b"hello\n")
+        return self.head(x)
+
+
 class Unpicklable(FixedBatch):
     """Holds what no pickle can."""
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from harness import (
     VECTOR,
+    Chatty,
     Dies,
     FixedBatch,
     Unpicklable,
@@ -144,6 +145,12 @@ def test_a_contender_that_dies_is_named_with_its_last_words(graph_of_vectors, tm
     graph, reference = graph_of_vectors
     with pytest.raises(StageError, match=r"'eager' died with 3: no more memory for the likes of you"):
         measured(graph, reference, tmp_path, net=module(Dies()), against=["eager"])
+
+
+def test_what_a_model_prints_is_no_answer(graph_of_vectors, tmp_path):
+    graph, reference = graph_of_vectors
+    told = measured(graph, reference, tmp_path, net=module(Chatty()), against=["eager"]).notes["benchmark"]
+    assert told["contenders"]["eager"]["inferences"] >= 2
 
 
 def test_a_module_that_cannot_be_pickled_is_not_measured_and_that_is_said(graph_of_vectors, tmp_path):
