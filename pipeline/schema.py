@@ -52,9 +52,10 @@ class Precision:
 
 @dataclass
 class Target:
-    """The format to reach."""
+    """The format to reach, and what its artifact computes in."""
 
     name: str = MISSING
+    compute: str = "${precision.compute}"
 
 
 @dataclass

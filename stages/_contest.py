@@ -48,12 +48,20 @@ class Contender:
             text=True,
             env={**os.environ, "PYTHONPATH": paths},
         )
-        self.told = self._answer()
+        try:
+            self.told = self._answer()
+        except BaseException:
+            self.end()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Ends the process, whatever it is doing."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()

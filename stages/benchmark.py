@@ -106,10 +106,10 @@ class Benchmark(Stage):
         items = _items(case, reference)
         with ExitStack() as running:
             started = [running.enter_context(Contender(name, job, folder)) for name, job in jobs.items()]
-            refused = {c.name: str(c.told["refused"]) for c in started if "refused" in c.told}
-            if ours in refused:
-                raise StageError(f"this {artifact.kind} cannot be run: {refused[ours]}")
+            if "refused" in started[0].told:
+                raise StageError(f"this {artifact.kind} cannot be run: {started[0].told['refused']}")
             session.must_compute_in(self.compute, started[0].told["computes_in"])
+            refused = {c.name: why for c in started if (why := self._refused(c))}
             contenders = [c for c in started if c.name not in refused]
             blocks, peaks = in_turn(contenders, self.rounds, self.seconds, self.warmup)
         found = {
@@ -131,12 +131,21 @@ class Benchmark(Stage):
             "contenders": found,
             "not_measured": missing,
             "table": [
-                f"{shapes}, {self.threads} threads, {self.rounds} rounds of {self.seconds:g} s in turn",
+                f"{shapes} ({items} item{'s' * (items != 1)}), {self.threads} thread{'s' * (self.threads != 1)}, "
+                f"{self.rounds} rounds of {self.seconds:g} s in turn",
                 *(_row(name, figures) for name, figures in found.items()),
                 *(f"{name:<13} not measured: {why}" for name, why in missing.items()),
             ],
         }
         return artifact.noting(says=_headline(ours, found), benchmark=told)
+
+    def _refused(self, beside: Contender) -> str:
+        """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
+        if "refused" in beside.told:
+            return str(beside.told["refused"])
+        if beside.name == "torch_compile" and (found := beside.told["computes_in"]) != self.compute:
+            return f"asked to compute in {self.compute}, it computes in {found}"
+        return ""
 
     def _case(self, reference: Artifact) -> Case:
         cases = {case.label: case for case in _reference.read(reference)}

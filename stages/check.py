@@ -62,7 +62,9 @@ class Check(Stage):
             raise CheckFailed(
                 f"this {artifact.kind} does not agree with {model}\n    " + "\n    ".join(found.wrong),
                 allowed=str(self.tolerance),
-                command="the stage just before this check brought the error in: the checks before it passed",
+                command="the reference is this module's own: what runs it brought the error in"
+                if artifact.kind is Kind.MODULE
+                else "the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(
             says=f"worst relative error {found.worst:.1e}",

@@ -151,6 +151,13 @@ def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
     assert nodes("also=[torch_compile,benchmark]")[-1].inputs["artifact"] == "check_compile"
 
 
+@pytest.mark.parametrize(("target", "precision"), REACHED)
+def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
+    built = {n.name: n for n in nodes(f"target={target}", f"precision={precision}", "also=benchmark")}
+    checked = built[built["benchmark"].inputs["artifact"]].stage
+    assert built["benchmark"].stage.compute == checked.compute
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_builds_a_graph_and_pins_its_choices(name):
     built = nodes(f"experiment={name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import pytest
 import torch
@@ -26,6 +26,7 @@ from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, StageError
 from stages._contest import Figures
 from stages.benchmark import Benchmark
+from stages.cast_fp16 import CastFp16
 
 FIGURES = {f.name for f in fields(Figures)} | {"import_ms", "load_ms", "first_ms", "to_first_answer_ms"}
 FIGURES |= {"peak_bytes", "disk_bytes", "computes_in", "properties"}
@@ -99,7 +100,7 @@ def test_threads_and_precision_are_read_back(against_pytorch):
 
 def test_the_summary_has_a_line_for_each_and_says_what_was_run(against_pytorch):
     head, *rows = against_pytorch.notes["benchmark"]["table"]
-    assert head.startswith("input 2x3x32x32, 1 threads, 2 rounds of 0.01 s in turn")
+    assert head == "input 2x3x32x32 (2 items), 1 thread, 2 rounds of 0.01 s in turn"
     assert [r.split()[0] for r in rows] == ["openvino", "eager", "torch_compile"]
     assert "× the speed of eager PyTorch" in against_pytorch.notes["says"]
 
@@ -208,21 +209,40 @@ def test_no_number_of_threads_means_every_core(tmp_path):
     assert benchmark(threads=3).settle(world(tmp_path)).threads == 3
 
 
-def test_it_is_measured_again_on_another_processor_and_when_asked_to(tmp_path):
-    here = world(tmp_path)
+@dataclass
+class Elsewhere:
+    """Another machine, as far as a key asks."""
 
-    class Elsewhere:
-        def processor(self):
-            return {**here.processor(), "instructions": "avx2"}
+    instructions: str = "avx2"
+    number: int = 8
 
-        def cores(self):
-            return here.cores()
+    def processor(self):
+        return {"architecture": "x86_64", "name": "some CPU", "instructions": self.instructions}
 
-    keys = [key.canonical(stage.identity(w)) for stage, w in [
-        (benchmark(), here), (benchmark(), Elsewhere()), (benchmark(again=1), here),
-    ]]  # fmt: skip
-    assert len({*keys}) == 3
-    assert asdict(benchmark()).items() <= benchmark().identity(here).items()
+    def cores(self):
+        return self.number
+
+
+def test_it_is_measured_again_on_another_processor_and_when_asked_to():
+    asked = [
+        benchmark().identity(Elsewhere()),
+        benchmark().identity(Elsewhere(instructions="avx512f")),
+        benchmark().identity(Elsewhere(number=2)),
+        benchmark(again=1).identity(Elsewhere()),
+    ]
+    assert len({key.canonical(identity) for identity in asked}) == 4
+    assert asdict(benchmark()).items() <= asked[0].items()
+
+
+def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, reference, tiny, tmp_path):
+    backend("openvino")
+    import openvino
+
+    if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU computes in float16")
+    half = run_stage(CastFp16([]), graph, tmp_path / "half")
+    told = measured(half, reference, tmp_path, net=tiny, compute="float16", against=["torch_compile"])
+    assert told.notes["benchmark"]["not_measured"]["torch_compile"].startswith("asked to compute in float16, it comp")
 
 
 @pytest.mark.parametrize(
