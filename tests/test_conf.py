@@ -155,7 +155,8 @@ def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
 def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
     built = {n.name: n for n in nodes(f"target={target}", f"precision={precision}", "also=benchmark")}
     checked = built[built["benchmark"].inputs["artifact"]].stage
-    assert built["benchmark"].stage.compute == checked.compute
+    wanted = {("onnx", "fp16"): "float16", ("openvino", "bf16"): "bfloat16"}.get((target, precision), "float32")
+    assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -187,6 +188,13 @@ def test_stages_can_be_taken_out_and_put_in(overrides, stages):
 def test_a_stage_that_others_live_on_is_missed_by_name():
     with pytest.raises(ConfigError, match=r"stages\.capture takes reference as its 'reference', and no stage"):
         nodes("~stages.reference")
+
+
+def test_a_check_without_a_graph_before_it_does_not_take_the_module_in_its_place():
+    with pytest.raises(
+        ConfigError, match=r"stages\.check_export takes onnx or openvino as its 'artifact', and no stage"
+    ):
+        nodes("~stages.capture", "~stages.export")
 
 
 def test_the_models_interface_enters_where_the_reference_is_recorded():

@@ -111,7 +111,9 @@ def test_the_figures_of_every_shape_are_told(graph, reference, tmp_path):
 
 
 def test_openvino_ir_that_agrees_goes_on(ir, reference, tmp_path):
-    assert check(ir, reference, tmp_path).notes["parity"]["runtime"] == "openvino"
+    parity = check(ir, reference, tmp_path).notes["parity"]
+    assert parity["runtime"] == "openvino"
+    assert set(parity["properties"]) == {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"}  # asked for or not
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,9 @@ def test_a_module_that_torch_compile_hands_back_to_pytorch_is_not_passed(tmp_pat
     backend("openvino")
     net = module(Attention())  # its fast path is one operator that OpenVINO cannot compile
     reference = record(net, tmp_path / "reference", inputs=TOKENS, dims=BATCH_SEQ)
-    assert "left the model to PyTorch, without a word of it" in refused(net, reference, tmp_path)
+    told = refused(net, reference, tmp_path)
+    assert "left the model to PyTorch, without a word of it" in told
+    assert "every size between" not in told  # which is what a frozen dimension would be told with
 
 
 def test_operators_that_torch_compile_leaves_to_pytorch_are_told(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import backend, run_stage, skip_unless_bfloat16
+from harness import VECTOR, WritesIntoItsInput, backend, module, record, run_stage, skip_unless_bfloat16
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
@@ -131,6 +131,18 @@ def test_a_property_that_a_setting_of_ours_decides_names_the_setting(ir, name, o
 def test_onnxruntime_has_no_properties(graph):
     with pytest.raises(StageError, match="onnxruntime has no such setting"):
         session.open_session(graph, "float32", properties={"EXECUTION_MODE_HINT": "ACCURACY"})
+
+
+@pytest.mark.parametrize("runtime", session.MODULE_RUNTIMES.values())
+def test_a_module_that_writes_into_its_input_leaves_the_arrays_it_was_given(tmp_path, runtime):
+    backend("openvino")
+    net = module(WritesIntoItsInput())
+    ready = session.with_interface(net, record(net, tmp_path / "reference", inputs=VECTOR))
+    given = {"input": np.ones((2, 4), np.float32)}
+    running = session.open_session(ready, "float32", runtime=runtime)
+    running(given)
+    running.prepare(given)()
+    np.testing.assert_array_equal(given["input"], 1)
 
 
 def test_eager_agrees_with_what_was_recorded_of_it(tiny, reference):
