@@ -106,6 +106,7 @@ def machine() -> dict[str, Any]:
         "host": platform.node(),
         "system": platform.platform(),
         "cpu": processor.describe()["name"],
+        "instructions": processor.describe()["instructions"],
         "cores": os.cpu_count(),
     }
 

@@ -81,6 +81,7 @@ def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
         "import_ms": (imported - began) * 1e3,
         "load_ms": (loaded - imported) * 1e3,
         "first_ms": (answered - loaded) * 1e3,
+        "to_first_answer_ms": (answered - began) * 1e3,
         "computes_in": running.computes_in,
         "properties": dict(running.properties),
     }

@@ -116,28 +116,20 @@ class Benchmark(Stage):
             c.name: {
                 **Figures.of(blocks[c.name], items, self.noisy_above).plain,
                 **c.told,
-                "to_first_answer_ms": sum(c.told[part] for part in ("import_ms", "load_ms", "first_ms")),
                 "peak_bytes": peaks[c.name],
                 "disk_bytes": _disk_bytes(Path(jobs[c.name]["folder"])),
             }
             for c in contenders
         }
-        missing |= refused
         shapes = ", ".join(f"{n} {says(v.shape)}" for n, v in case.inputs.items())
         told = {
             "artifact": ours,
             "case": {"label": case.label, "shapes": shapes, "items": items},
             **{name: getattr(self, name) for name in ("threads", "rounds", "seconds", "warmup")},
             "contenders": found,
-            "not_measured": missing,
-            "table": [
-                f"{shapes} ({items} item{'s' * (items != 1)}), {self.threads} thread{'s' * (self.threads != 1)}, "
-                f"{self.rounds} rounds of {self.seconds:g} s in turn",
-                *(_row(name, figures) for name, figures in found.items()),
-                *(f"{name:<13} not measured: {why}" for name, why in missing.items()),
-            ],
+            "not_measured": missing | refused,
         }
-        return artifact.noting(says=_headline(ours, found), benchmark=told)
+        return artifact.noting(says=_headline(ours, found), benchmark={**told, "table": _table(told)})
 
     def _refused(self, beside: Contender) -> str:
         """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
@@ -250,6 +242,17 @@ def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:
         text += f", {found['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch"
     noisy = [f"{name} by {f['spread']:.0%}" for name, f in found.items() if f["noisy"]]
     return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
+
+
+def _table(told: Mapping[str, Any]) -> list[str]:
+    """For the summary: what was run, a line for each contender, and one for each that was not measured."""
+    items, threads = told["case"]["items"], told["threads"]
+    return [
+        f"{told['case']['shapes']} ({items} item{'s' * (items != 1)}), {threads} thread{'s' * (threads != 1)}, "
+        f"{told['rounds']} rounds of {told['seconds']:g} s in turn",
+        *(_row(name, figures) for name, figures in told["contenders"].items()),
+        *(f"{name:<13} not measured: {why}" for name, why in told["not_measured"].items()),
+    ]
 
 
 def _row(name: str, figures: Mapping[str, Any]) -> str:
