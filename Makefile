@@ -32,6 +32,9 @@ format: .venv/ready ## let ruff put things in order
 bench: .venv/ready ## how fast and how much memory, against a hand-written script measured in the same run
 	$(BIN)/python -m benchmarks.resnet50_openvino
 
+bench-openvino: .venv/ready ## our benchmark stage against OpenVINO's benchmark_app; the first inference; staying in PyTorch
+	$(BIN)/python -m benchmarks.openvino
+
 coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph; about an hour
 	$(BIN)/python -m benchmarks.coverage
 
@@ -53,4 +56,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino lint format bench bench-large coverage env clean
+.PHONY: help run test test-all test-openvino lint format bench bench-large bench-openvino coverage env clean

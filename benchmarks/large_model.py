@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import verdict
 from benchmarks.process import Measured, measure
 
 HERE = Path(__file__).resolve().parent
@@ -81,7 +82,7 @@ def report(folder: Path, *, alone: bool) -> bool:
         ("written / weights", total / weights, WRITTEN),
     ]
     for name, value, bound in rows:
-        print(f"{name:<24} {value:6.2f}   bound {bound:.2f}: {'held' if value <= bound else 'NOT HELD'}")
+        print(verdict.line(name, value, bound))
     print(f"the simplified graph was {'kept' if kept else 'NOT KEPT'}")
     return kept and all(value <= bound for _, value, bound in rows)
 

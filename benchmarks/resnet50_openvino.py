@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import verdict
 from benchmarks.process import Measured, measure, median
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,12 +49,11 @@ def main() -> None:
         ("cold / hand-written, memory", middle["cold"].peak_bytes / middle["hand-written"].peak_bytes, COLD_MEMORY),
         ("warm / bare Hydra, wall", middle["warm"].seconds / middle["bare Hydra"].seconds, WARM_OF_BARE),
         ("warm, seconds", middle["warm"].seconds, WARM_SECONDS),
-        ("warm / cold, wall", middle["warm"].seconds / middle["cold"].seconds, float("inf")),
+        ("warm / cold, wall", middle["warm"].seconds / middle["cold"].seconds),
     ]
     print(f"\nmedians of {rounds} rounds")
-    for name, ratio, bound in rows:
-        held = "" if bound == float("inf") else f"   bound {bound:.2f}: {'held' if ratio <= bound else 'NOT HELD'}"
-        print(f"{name:<28} {ratio:6.2f}{held}")
+    for row in rows:
+        print(verdict.line(*row))
 
 
 if __name__ == "__main__":

@@ -38,10 +38,13 @@ def of_hydra(error: Exception, conf: Path) -> ConfigError:
 def _missing_option(error: MissingConfigException) -> ConfigError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or [])
+    asker = re.match(r"In '([^']+/[^']+)'", str(error))  # a choice that names this one, not the person
     return ConfigError(
-        f"{group or 'config'}={option}: there is no such option{nearest(option, options)}",
+        f"{group or 'config'}={option}{f', which {asker[1]} asks for' if asker else ''}: "
+        f"there is no such option{nearest(option, options)}",
         allowed=listed(options, 30),
-        command=f"{group}=NAME, or add ./conf/{group}/{option}.yaml of your own",
+        command=f"{f'a choice with which {asker[1]} asks for one of these' if asker else f'{group}=NAME'}, "
+        f"or add ./conf/{group}/{option}.yaml of your own",
     )
 
 

@@ -100,6 +100,7 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     if source := last.facts.get("source", {}).get("bytes"):
         lines.append(("size", f"{human(last.size)}, {last.size / source:.2f}x the source model's {human(source)}"))
     lines.append(("parity", parity(result.outcomes, last.digest)))
+    lines += [(o.name, line) for o in result.outcomes for line in o.notes.get("benchmark", {}).get("table", ())]
     if weights := last.facts.get("weights"):
         lines.append(("weights", str(weights["says"])))
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]

@@ -32,7 +32,8 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     """The nodes in the mapping's order, with a stage that another's `needs` names moved up to just before it.
 
     A port is fed by the first stage in the node's `needs` that makes a fitting kind; without one, by the nearest
-    stage before it that does. So `~stages.simplify` leaves a graph that holds together.
+    stage before it that does, unless it takes that kind on request only. So `~stages.simplify` leaves a graph that
+    holds together.
 
     Raises:
         ConfigError: For unknown names in `needs`, for a cycle, and for the first stage whose inputs do not fit.
@@ -116,9 +117,13 @@ def _connect(
     inputs: dict[str, str] = {}
     unused = list(wanted)
     for port, kinds in stage.consumes.items():
-        source = next((n for n in [*unused, *reversed(before)] if before[n].kind in kinds), None)
+        unasked = kinds - stage.on_request.get(port, frozenset())
+        fitting = [n for n in unused if before[n].kind in kinds] + [
+            n for n in reversed(before) if before[n].kind in unasked
+        ]
+        source = next(iter(fitting), None)
         if source is None:
-            problems.append(_unfed(name, port, kinds, before))
+            problems += [] if port in stage.optional else [_unfed(name, port, unasked, before)]
         else:
             inputs[port] = source
             unused = [n for n in unused if n != source]

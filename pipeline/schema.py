@@ -54,9 +54,10 @@ class Precision:
 
 @dataclass
 class Target:
-    """The format to reach."""
+    """The format to reach, and what its artifact computes in."""
 
     name: str = MISSING
+    compute: str = "${precision.compute}"
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Root:
     precision: Precision = field(default_factory=Precision)
     target: Target = field(default_factory=Target)
     stages: dict[str, Any] = field(default_factory=dict)
-    opset: int | None = MISSING  # noqa: UP045; None where no ONNX graph is made
+    opset: int | None = MISSING
     seed: int = MISSING
     plan: bool = False
     store: Optional[str] = None  # noqa: UP045

@@ -41,6 +41,12 @@ class World(Protocol):
         Raises ConfigError when there is no such top-level module.
         """
 
+    def processor(self) -> Mapping[str, str]:
+        """What of this machine's processor decides results that are native to it: architecture, name, instructions."""
+
+    def cores(self) -> int:
+        """How many logical cores there are to use; apart from the processor, since few results depend on it."""
+
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted under `fact` within the last `max_age` seconds."""
 
@@ -54,6 +60,8 @@ class Stage(ABC):
 
     Attributes:
         consumes: Port name to the kinds it accepts. The facts of the first port's artifact travel on.
+        on_request: Port name to those of its kinds that only a stage named in `needs` may feed it.
+        optional: Ports that may stay unfed; `run` then gets nothing for them. Never the one passed through.
         produces: The kind made, or the name of the port whose artifact is passed through.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
@@ -61,6 +69,8 @@ class Stage(ABC):
     """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {}
+    on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {}
+    optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Kind | str]
     requires: ClassVar[tuple[str, ...]] = ()
     keep: ClassVar[Keep] = Keep.STORED
@@ -97,7 +107,7 @@ class Stage(ABC):
         """Does the work, writing only inside `folder`, which is private and empty.
 
         Args:
-            inputs: Port name to artifact. Their folders are read-only.
+            inputs: Port name to artifact, for the ports that are fed. Their folders are read-only.
             folder: Where the files of the result go.
 
         A result may share a file with an input by a hard link, which costs no space and is not hashed again. A result

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+from pipeline import processor
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, sha256, stamp, write_json
 
@@ -54,6 +55,14 @@ class ThisMachine:
         are not followed. Raises ConfigError.
         """
         return code_identity(import_path)
+
+    def processor(self) -> Mapping[str, str]:
+        """This machine's processor: its architecture, name and instruction sets."""
+        return processor.describe()
+
+    def cores(self) -> int:
+        """How many logical cores this process may use."""
+        return processor.cores()
 
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted, when it is not older than `max_age` seconds."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.errors import CheckFailed, listed
+from pipeline.errors import CheckFailed, DrydockError, listed
 from stages import _compare, _edits, _reference
 from stages._compare import Figures, Tolerance
 from stages._interface import Interface, Output, says
@@ -135,6 +135,8 @@ def _run(
 ) -> Mapping[str, Any]:
     try:
         return running(given)
+    except DrydockError:
+        raise
     except Exception as e:  # a runtime raises anything; a shape it rejects is a finding, not a crash
         first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise CheckFailed(

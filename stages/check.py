@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, listed
+from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage
 from stages import _parity, _reference
 from stages._compare import Tolerance
 from stages.runtimes import session
 from stages.runtimes.session import Session
-
-COMPUTE = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -25,20 +23,24 @@ class Check(Stage):
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance,
     all others equal. The artifact goes on as it is, so the next stage's key does not depend on this one's.
 
-    Where nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
+    A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
+    nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
 
     Args:
         compute: What the artifact must compute in while it is checked; asked for and read back.
+        properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
         tolerance: How far outputs may be from the reference.
     """
 
     compute: str
+    properties: dict[str, str]
     tolerance: Tolerance
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": frozenset(session.RUNTIMES),
         "reference": frozenset({Kind.REFERENCE}),
     }
+    on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
 
@@ -47,36 +49,32 @@ class Check(Stage):
         return tuple(sorted({*self.requires, *runtime}))
 
     def problems(self) -> list[Problem]:
-        found = self.tolerance.problems()
-        if self.compute not in COMPUTE:
-            found.append(
-                Problem(f"compute is {self.compute}", allowed=listed(COMPUTE), command="precision=fp32 or fp16")
-            )
-        return found
+        return [*self.tolerance.problems(), *session.compute_problems(self.compute)]
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
-        running = session.open_session(artifact, self.compute)
-        if running.computes_in != self.compute:
-            raise CheckFailed(
-                f"asked to compute in {self.compute}, the runtime computes in {running.computes_in}",
-                command=f"stages.NAME.compute={running.computes_in}, or another machine",
-            )
+        ready = session.with_interface(artifact, inputs["reference"])
+        running = session.open_session(ready, self.compute, properties=self.properties)
         if _reference.UNANSWERED in inputs["reference"].facts:
+            session.must_compute_in(self.compute, running.computes_in)
             return _unchecked(artifact, running, inputs["reference"])
         found = _parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        session.must_compute_in(self.compute, running.computes_in)
         model = _reference.stands_for(inputs["reference"])
         if found.wrong:
             raise CheckFailed(
                 f"this {artifact.kind} does not agree with {model}\n    " + "\n    ".join(found.wrong),
                 allowed=str(self.tolerance),
-                command="the stage just before this check brought the error in: the checks before it passed",
+                command="the reference is this module's own: what runs it brought the error in"
+                if artifact.kind is Kind.MODULE
+                else "the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(
             says=f"worst relative error {found.worst:.1e}",
             parity={
-                "runtime": artifact.kind,
+                "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
+                "properties": dict(running.properties),
                 "against": model,
                 "cases": found.cases,
             },

@@ -56,7 +56,8 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
     """
     assert stage.problems() == []
     given = {next(iter(stage.consumes)): inputs} if isinstance(inputs, Artifact) else dict(inputs)
-    assert {port: a.kind in stage.consumes[port] for port, a in given.items()} == dict.fromkeys(stage.consumes, True)
+    assert all(a.kind in stage.consumes[port] for port, a in given.items())
+    assert stage.consumes.keys() - stage.optional <= given.keys()
     before = {port: contents(a.folder) for port, a in given.items()}
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
@@ -81,6 +82,15 @@ def backend(name: str) -> None:
     """Skips the test when a back end is not installed; fails it when REQUIRE names that back end."""
     if importlib.util.find_spec(name) is None:
         (pytest.fail if name in os.environ.get("REQUIRE", "").split(",") else pytest.skip)(f"{name} is not installed")
+
+
+def skip_unless_bfloat16() -> None:
+    """Skips the test on a CPU that OpenVINO does not compute in bfloat16 on."""
+    backend("openvino")
+    import openvino
+
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU does not compute in bfloat16")
 
 
 def world(folder: Path) -> ThisMachine:
@@ -170,7 +180,7 @@ def reference_in(folder: Path) -> Artifact:
 
 def agrees(graph: Artifact, folder: Path) -> None:
     """Checks a graph with the tolerances that ship, against the reference that was recorded in `folder`."""
-    check = Check("float32", tolerance("fp32"))
+    check = Check("float32", {}, tolerance("fp32"))
     run_stage(check, {"artifact": graph, "reference": reference_in(folder)}, folder / "check")
 
 
@@ -257,6 +267,41 @@ class WritesIntoItsInput(FixedBatch):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(x.sub_(0.5).div_(0.25))
+
+
+class Dies(FixedBatch):
+    """Ends its process when it is asked, as a crash in native code would, with a word to stderr."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        os.write(2, b"no more memory for the likes of you\n")
+        os._exit(3)
+
+
+class Chatty(FixedBatch):
+    """Says something to stdout, from Python and from below it, whenever it is asked."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        print("hello")
+        os.write(1, b"hello\n")
+        return self.head(x)
+
+
+class Unpicklable(FixedBatch):
+    """Holds what no pickle can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = lambda x: x.relu()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.head(x))
+
+
+class Bessel(FixedBatch):
+    """Ends with an operator that no translation of torch's graphs to OpenVINO has."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.special.bessel_j0(self.head(x))
 
 
 def not_a_module() -> dict[str, int]:

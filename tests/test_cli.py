@@ -192,6 +192,8 @@ WRONG = [
     (["stages.export.opsett=3"], 2, ["stages.export.opsett", "'opset'"]),
     (["stages.export.opset=abc"], 2, ["stages.export.opset", "abc", "Integer"]),
     (["opset=abc"], 2, ["opset", "abc", "Integer"]),
+    (["target=onnx", "precision=bf16"], 2, ["cast=bf16, which target/onnx asks for", "fp16, fp32"]),
+    (["also=benchmark", "stages.benchmark.rounds=1"], 2, ["stages.benchmark.rounds is 1", "2 or more"]),
     (["opset=17"], 2, ["stages.export.opset is 17", "18 to 26", "capture=trace"]),
     (["opset=99"], 2, ["stages.export.opset is 99", "18 to 26"]),
     (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
@@ -383,6 +385,20 @@ def test_help_shows_examples_and_choices(warm: Shop) -> None:
     )
     for text in ("python -m pipeline model=resnet50 target=openvino", "vit_b_16", "Exit codes"):
         assert text in done.stdout
+
+
+def test_what_is_done_besides_changes_nothing_that_is_delivered_and_is_kept(warm: Shop) -> None:
+    beside = ["also=[benchmark,torch_compile]", "stages.benchmark.seconds=0.05", "stages.benchmark.rounds=2"]
+    plain, measured, again = warm.converted(), warm.converted(*beside), warm.converted(*beside)
+    assert digests(measured)["save"] == digests(plain)["save"]
+    assert [how(measured)[name] for name in ("compile", "benchmark", "check_torch_compile")] == [
+        "hit",
+        "built",
+        "built",
+    ]
+    assert {how(again)[name] for name in ("benchmark", "check_torch_compile")} == {"hit"}
+    (notes,) = [s["notes"] for s in again["stages"] if s["name"] == "benchmark"]  # type: ignore[attr-defined]
+    assert set(notes["benchmark"]["contenders"]) == {"openvino", "eager", "torch_compile"}
 
 
 def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:

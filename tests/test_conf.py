@@ -38,9 +38,11 @@ FILES = ("onnx_file", "file")
 CAPTURED_BY = {model: [None] if model in FILES else CAPTURES for model in MODELS}
 # The routes that a target may be asked for by: onnx has one, and openvino_onnx says its own.
 ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")[2]] for target in TARGETS}
+# There is no cast to bfloat16 yet.
+REACHED = [(t, p) for t, p in itertools.product(TARGETS, PRECISIONS) if (t, p) != ("onnx", "bf16")]
 COMBINATIONS = [
     (m, t, r, c, p)
-    for m, t, p in itertools.product(MODELS, TARGETS, PRECISIONS)
+    for m, (t, p) in itertools.product(MODELS, REACHED)
     for r in ROUTED_BY[t]
     for c in CAPTURED_BY[m]
     # Only the stage of route=auto captures by itself what it compiles, and it has no use for a file.
@@ -70,6 +72,7 @@ TO_PROGRAM = {
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
+COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
 # What follows the graph for each target, by precision.
 COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
 AFTER = {
@@ -123,8 +126,7 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
     assert [p for n in built for p in n.stage.problems()] == []
 
 
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(target, precision):
     built = nodes(f"target={target}", f"precision={precision}")
     for made, after in itertools.pairwise(n for n in built if n.kind in (Kind.ONNX, Kind.OPENVINO, Kind.DELIVERY)):
@@ -135,12 +137,42 @@ def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(targ
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_precision_brings_its_storage_and_its_tolerance(precision):
-    storage = {"fp32": "float32", "fp16": "float16"}[precision]
+    storage = {"fp32": "float32", "fp16": "float16", "bf16": "float32"}[precision]
+    compute = {"fp32": "float32", "fp16": "float32", "bf16": "bfloat16"}[precision]
     assert stage("compile", f"precision={precision}").storage == storage
+    assert stage("check_compile", f"precision={precision}").compute == compute
     shipped = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{precision}.yaml"))
     assert vars(stage("check_compile", f"precision={precision}").tolerance) == shipped
     strict = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / "fp32.yaml"))
     assert vars(stage("check_export", f"precision={precision}").tolerance) == strict
+
+
+@pytest.mark.parametrize("model", [*CAPTURES, "onnx_file"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_done_besides_comes_after_what_is_delivered_and_measures_that(target, model):
+    asked = given("onnx_file") if model == "onnx_file" else [f"capture={model}"]
+    plain = nodes(*asked, f"target={target}")
+    *same, benchmark = nodes(*asked, f"target={target}", "also=benchmark")
+    assert same == plain
+    wanted = {"artifact": plain[-1].inputs["artifact"], "reference": "reference"}
+    assert benchmark.inputs == (wanted if model == "onnx_file" else {**wanted, "module": "eval"})
+
+
+def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
+    *_, benchmark, check = nodes("also=[benchmark,torch_compile]", "precision=bf16")
+    assert (benchmark.name, benchmark.inputs["artifact"]) == ("benchmark", "check_compile")
+    assert (check.name, check.inputs) == ("check_torch_compile", {"artifact": "eval", "reference": "reference"})
+    assert (check.stage.compute, benchmark.stage.compute) == ("bfloat16", "bfloat16")
+    assert check.stage.tolerance.max_rel == stage("check_compile", "precision=bf16").tolerance.max_rel
+    assert nodes("also=[torch_compile,benchmark]")[-1].inputs["artifact"] == "check_compile"
+
+
+@pytest.mark.parametrize(("target", "precision"), REACHED)
+def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
+    built = {n.name: n for n in nodes(f"target={target}", f"precision={precision}", "also=benchmark")}
+    checked = built[built["benchmark"].inputs["artifact"]].stage
+    wanted = {("onnx", "fp16"): "float16", ("openvino", "bf16"): "bfloat16"}.get((target, precision), "float32")
+    assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -172,6 +204,13 @@ def test_stages_can_be_taken_out_and_put_in(overrides, stages):
 def test_a_stage_that_others_live_on_is_missed_by_name():
     with pytest.raises(ConfigError, match=r"stages\.capture takes reference as its 'reference', and no stage"):
         nodes("~stages.reference")
+
+
+def test_a_check_without_a_graph_before_it_does_not_take_the_module_in_its_place():
+    with pytest.raises(
+        ConfigError, match=r"stages\.check_export takes onnx or openvino as its 'artifact', and no stage"
+    ):
+        nodes("~stages.capture", "~stages.export")
 
 
 def test_the_models_interface_enters_where_the_reference_is_recorded():
@@ -254,7 +293,7 @@ WRONG = {
         "dims": "[1]",
     },
     "cast": {"keep_in_fp32": "Softmax"},
-    "check_export": {"compute": "[1]", "tolerance": "3"},
+    "check_export": {"compute": "[1]", "properties": "3", "tolerance": "3"},
     "check_export.tolerance": {"max_rel": "tiny", "p99_rel": "[1]", "cosine": "none", "top1": "{a: 1}"},
     "compile": {
         "storage": "{a: 1}",
@@ -275,6 +314,18 @@ WRONG = {
         "images": "yes",
     },
     "save": {"name": "[1]"},
+    "benchmark": {
+        "case": "[1]",
+        "compute": "{a: 1}",
+        "properties": "3",
+        "threads": "many",
+        "rounds": "1.5",
+        "seconds": "long",
+        "warmup": "maybe",
+        "against": "eager",
+        "noisy_above": "loud",
+        "again": "yes",
+    },
 }
 WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, value in keys.items()]
 
@@ -287,8 +338,12 @@ ELSEWHERE = {
 }
 
 
+BESIDE = {"cast": ["target=onnx", "precision=fp16"], "benchmark": ["also=benchmark"]}
+
+
 def asked_for(place, key=""):
-    whole = {"cast": ["target=onnx", "precision=fp16"], "open": given("file")}
+def asked_for(place, key=""):
+    whole = {**BESIDE, "open": given("file")}
     return whole.get(place) or ELSEWHERE.get((place, key), [])
 
 
@@ -317,7 +372,7 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
     ids=" ".join,
 )
 def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
-    settings = composed(*asked, "precision=fp16").stages
+    settings = composed(*asked, "precision=fp16", "also=benchmark").stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}

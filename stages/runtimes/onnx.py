@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages import _onnx_file
+from stages.runtimes import session
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -17,13 +19,16 @@ REQUIRES = ("onnx", "onnxruntime", "numpy")
 class OnnxSession:
     """An onnxruntime session. It computes in the types that the graph itself has, whatever was asked."""
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, threads: int | None) -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
-        # A graph is run once at each shape: rearranging its weights costs a second copy of them and saves no time.
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        if threads is None:
+            # Run once at each shape: rearranging the weights costs a second copy of them and saves no time.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        else:
+            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         try:
             self._session = onnxruntime.InferenceSession(artifact.file, options, providers=["CPUExecutionProvider"])
         except Exception as e:
@@ -37,15 +42,24 @@ class OnnxSession:
             raise
         self._outputs = [o.name for o in self._session.get_outputs()]
         self.computes_in = _type_of_weights(artifact)
+        # All that there is to read back is what was set.
+        self.properties = {} if threads is None else {"intra_op_num_threads": str(options.intra_op_num_threads)}
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned: list[Any] = self._session.run(self._outputs, dict(inputs))
         return dict(zip(self._outputs, returned, strict=True))
 
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        feeds = dict(inputs)
+        return lambda: self._session.run(self._outputs, feeds)
 
-def open_session(artifact: Artifact, compute: str) -> OnnxSession:
-    """Loads a graph. Raises what onnxruntime raises."""
-    return OnnxSession(artifact)
+
+def open_session(
+    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
+) -> OnnxSession:
+    """Loads a graph. Raises what onnxruntime raises, and StageError for any property: it reads none back."""
+    session.refuse_unknown(properties, {}, "onnxruntime")
+    return OnnxSession(artifact, threads)
 
 
 def _type_of_weights(artifact: Artifact) -> str:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed
 from stages import _openvino
+from stages.runtimes import session
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
 
 REQUIRES = ("openvino", "numpy")
+DEVICE = "CPU"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+PRECISION, MODE, THREADS = "INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT", "INFERENCE_NUM_THREADS"
+# What settings of ours decide, and the values that pin a run to one stream of that many threads.
+OURS = {PRECISION: "compute", THREADS: "threads"}
+ONE_STREAM = {"NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
 
 
 class OpenvinoSession:
@@ -20,18 +28,73 @@ class OpenvinoSession:
     On CPUs with AVX512_BF16 or AMX the plugin computes in bfloat16 unless it is told otherwise at compile time.
     """
 
-    def __init__(self, artifact: Artifact, compute: str) -> None:
-        openvino = _openvino.quiet()
-        core = openvino.Core()
-        self._model = core.compile_model(artifact.file, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[compute]})
-        hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
-        self.computes_in = {v: k for k, v in HINTS.items()}.get(hint, hint)
+    def __init__(self, artifact: Artifact, asked: Mapping[str, str]) -> None:
+        self._model = _openvino.quiet().Core().compile_model(artifact.file, DEVICE, dict(asked))
+        self.properties = read_back(self._model, asked)
+        self.computes_in = computes_in(self.properties)
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned = self._model(dict(inputs))
         return {port.any_name: returned[port] for port in self._model.outputs}
 
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        openvino = _openvino.quiet()
+        request = self._model.create_infer_request()
+        for name, value in inputs.items():
+            tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, aligned as it likes
+            tensor.data[...] = value
+            request.set_tensor(name, tensor)
+        return lambda: request.infer(share_outputs=True)
 
-def open_session(artifact: Artifact, compute: str) -> OpenvinoSession:
-    """Compiles a model for this CPU. Raises what OpenVINO raises."""
-    return OpenvinoSession(artifact, compute)
+
+def open_session(
+    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
+) -> OpenvinoSession:
+    """Compiles a model for this CPU. Raises what OpenVINO raises, StageError and CheckFailed for properties."""
+    return OpenvinoSession(artifact, settings(compute, threads, properties))
+
+
+def settings(compute: str, threads: int | None, properties: Mapping[str, str]) -> dict[str, str]:
+    """What the plugin is asked for, by its own names. Raises StageError for a property that it does not have."""
+    pinned = {} if threads is None else {THREADS: str(threads), **ONE_STREAM}
+    if properties:
+        told = _openvino.quiet().Core().get_property(DEVICE, "SUPPORTED_PROPERTIES")
+        known = {name: OURS.get(name, "") for name, access in told.items() if access == "RW"}
+        session.refuse_unknown(properties, known, "OpenVINO's CPU plugin")
+    return {PRECISION: HINTS[compute], **pinned, **properties}
+
+
+def read_back(model: Any, asked: Mapping[str, str]) -> dict[str, str]:
+    """What a compiled model says of itself: precision, execution mode, and whatever was asked for.
+
+    Raises:
+        CheckFailed: When a property reads back otherwise than it was asked for. The precision is left to whoever
+            asked for it, who can say it in the words of `compute`.
+    """
+    told = {name: _text(model.get_property(name)) for name in (PRECISION, MODE, *asked)}
+    for name, value in asked.items():
+        if name != PRECISION and told[name].casefold() != _spelled(value).casefold():
+            raise CheckFailed(
+                f"{name} was asked for as {value}, OpenVINO set it to {told[name]}",
+                command=f"{told[name]}, or another machine",
+            )
+    return told
+
+
+def computes_in(properties: Mapping[str, str]) -> str:
+    """The precision that was read back, by the name that `compute` has for it."""
+    hint = properties[PRECISION]
+    return {v: k for k, v in HINTS.items()}.get(hint, hint)
+
+
+def _text(value: Any) -> str:
+    """A property's value as it would be asked for: f32, ACCURACY, YES, 2."""
+    if hasattr(value, "to_string"):  # an element type
+        return str(value.to_string())
+    if hasattr(value, "name"):  # an enumeration's member
+        return str(value.name)
+    return _spelled(str(value))
+
+
+def _spelled(value: str) -> str:
+    return {"true": "YES", "false": "NO"}.get(value.casefold(), value)

@@ -49,6 +49,12 @@ def test_an_option_that_is_not_there_is_told_with_those_that_are(conf):
     assert "conf/model/resnet5.yaml" in problem.command
 
 
+def test_an_option_that_another_choice_asks_for_is_told_with_who_asks(conf):
+    problem = told(MissingConfigException("In 'target/onnx': Could not find 'cast/bf16'", "cast/bf16", ["fp16"]), conf)
+    assert problem.what.startswith("cast=bf16, which target/onnx asks for: there is no such option")
+    assert "a choice with which target/onnx asks for one of these" in problem.command
+
+
 def test_an_option_outside_a_group_is_told_too(conf):
     assert "config=absent: there is no such option" in told(MissingConfigException("…", "absent"), conf).what
 

@@ -166,3 +166,9 @@ def test_a_line_goes_to_what_stderr_is_now(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     handler.emit(logging.makeLogRecord({"msg": "hello"}))
     assert sys.stderr.getvalue() == "hello\n"
+
+
+def test_the_summary_has_every_line_of_what_was_measured():
+    measured = outcome("benchmark", notes={"benchmark": {"table": ["what was run", "openvino p50 7 ms"]}})
+    lines = console.summary(Result([measured, outcome("save", "delivered")], None), 1.0)
+    assert [text for name, text in lines if name == "benchmark"] == ["what was run", "openvino p50 7 ms"]

@@ -13,10 +13,12 @@ class Toy(Stage):
         raise AssertionError("a graph is built without running anything")
 
 
-def toy(produces, **consumes):
+def toy(produces, *, on_request=None, optional=(), **consumes):
     """A stage of its own class, with one port for each keyword."""
     ports = {port: frozenset(kinds if isinstance(kinds, tuple) else {kinds}) for port, kinds in consumes.items()}
-    return type("Toy", (Toy,), {"produces": produces, "consumes": ports})()
+    asked = {port: frozenset({kind}) for port, kind in (on_request or {}).items()}
+    given = {"produces": produces, "consumes": ports, "on_request": asked, "optional": frozenset(optional)}
+    return type("Toy", (Toy,), given)()
 
 
 def shipyard():
@@ -148,3 +150,32 @@ def test_a_stage_moved_up_before_what_it_lives_on_is_told_who_moved_it():
         "stages.simplify was moved up because stages.export.needs names it",
         "stages.simplify was moved up because stages.compile.needs names it",
     ]
+
+
+def runs_modules():
+    """A check that takes a module too, if it is told which."""
+    takes = {"artifact": (Kind.ONNX, Kind.MODULE), "reference": Kind.REFERENCE}
+    return toy("artifact", on_request={"artifact": Kind.MODULE}, **takes)
+
+
+def test_a_kind_that_a_port_takes_on_request_only_does_not_feed_it_by_being_near():
+    stages = {**shipyard(), "check": runs_modules()}
+    nearer = {"load": stages["load"], **{n: s for n, s in stages.items() if n in ("export", "reference")}}
+    nearer |= {"again": stages["load"], "check": stages["check"]}
+    assert inputs(graph.build(nearer, {}))["check"]["artifact"] == "export"
+    del nearer["export"]
+    (problem,) = problems(nearer, {})
+    assert problem.what.startswith("stages.check takes onnx as its 'artifact', and no stage before it makes that")
+
+
+def test_a_kind_that_a_port_takes_on_request_feeds_it_when_needs_names_it():
+    nodes = graph.build({**shipyard(), "last": runs_modules()}, {"last": ["load", "reference"]})
+    assert inputs(nodes)["last"] == {"artifact": "load", "reference": "reference"}
+    assert nodes[-1].kind is Kind.MODULE
+
+
+def test_an_optional_port_is_fed_by_what_is_there_and_stays_unfed_without():
+    stages = {**shipyard(), "measure": toy("artifact", optional=["module"], artifact=Kind.ONNX, module=Kind.MODULE)}
+    assert inputs(graph.build(stages, {}))["measure"] == {"artifact": "check", "module": "load"}
+    bare = {"open": toy(Kind.ONNX), "measure": stages["measure"]}
+    assert inputs(graph.build(bare, {}))["measure"] == {"artifact": "open"}

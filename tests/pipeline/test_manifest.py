@@ -38,7 +38,7 @@ def test_a_run_is_recorded_with_the_versions_it_stands_on(run):
     assert found["versions"]["onnx"] == "1.21"
     assert found["versions"]["omegaconf"] == version("omegaconf")
     assert found["drydock"] == own_version()
-    assert set(found["machine"]) == {"host", "system", "cpu", "cores"}
+    assert set(found["machine"]) == {"host", "system", "cpu", "instructions", "cores"}
 
 
 def test_a_run_that_succeeded_names_its_artifact_and_every_stage(run, tmp_path):

@@ -38,6 +38,11 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def test_the_processor_and_its_cores_are_this_machines(machine):
+    assert set(machine.processor()) == {"architecture", "name", "instructions"}
+    assert machine.cores() == len(os.sched_getaffinity(0))
+
+
 def test_a_digest_is_that_of_the_content_and_is_remembered(machine, weights, settled, monkeypatch):
     assert machine.digest(weights) == sha256(b"old!")
     monkeypatch.setattr(world, "sha256", raising(AssertionError("hashed again")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -12,14 +13,17 @@ from harness import (
     TOKENS,
     VECTOR,
     Attention,
+    Bessel,
     ValueBranch,
     backend,
     edited,
     export,
     ir,
+    module,
     record,
     reference_in,
     run_stage,
+    skip_unless_bfloat16,
     tolerance,
 )
 from onnx import TensorProto, helper, numpy_helper
@@ -33,9 +37,9 @@ from stages.check import Check
 ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 
 
-def check(artifact, reference, folder, *, compute="float32", limits=None):
+def check(artifact, reference, folder, *, compute="float32", properties=None, limits=None):
     given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check(compute, limits or tolerance("fp32")), given, folder / "check")
+    return run_stage(Check(compute, properties or {}, limits or tolerance("fp32")), given, folder / "check")
 
 
 def refused(artifact, reference, folder, **settings) -> str:
@@ -107,7 +111,9 @@ def test_the_figures_of_every_shape_are_told(graph, reference, tmp_path):
 
 
 def test_openvino_ir_that_agrees_goes_on(ir, reference, tmp_path):
-    assert check(ir, reference, tmp_path).notes["parity"]["runtime"] == "openvino"
+    parity = check(ir, reference, tmp_path).notes["parity"]
+    assert parity["runtime"] == "openvino"
+    assert set(parity["properties"]) == {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"}  # asked for or not
 
 
 @pytest.mark.parametrize(
@@ -236,23 +242,15 @@ def test_a_precision_that_the_runtime_does_not_honour_is_refused(ir, reference, 
     )
 
 
-def skip_unless_bfloat16():
-    backend("openvino")
-    import openvino
-
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        pytest.skip("this CPU does not compute in bfloat16")
-
-
 @pytest.mark.parametrize("compute", ["fp32", "float64", "int8", ""])
 def test_a_compute_type_that_is_unknown_is_a_problem(compute):
-    (problem,) = Check(compute, tolerance("fp32")).problems()
+    (problem,) = Check(compute, {}, tolerance("fp32")).problems()
     assert problem.allowed == "float32, float16, bfloat16"
 
 
 @pytest.mark.parametrize(("kind", "runtime"), [(Kind.ONNX, "onnxruntime"), (Kind.OPENVINO, "openvino")])
 def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime):
-    needed = Check("float32", tolerance("fp32")).modules({"artifact": kind})
+    needed = Check("float32", {}, tolerance("fp32")).modules({"artifact": kind})
     assert {"onnxruntime", "openvino"} & {*needed} == {runtime}
 
 
@@ -260,3 +258,50 @@ def test_a_model_with_dynamic_batch_and_length_is_checked_at_both(tmp_path):
     graph = export("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
     shapes = [c["shape"] for c in check(graph, reference_in(tmp_path), tmp_path).notes["parity"]["cases"]]
     assert shapes == ["2x4x8", "1x2x8", "3x5x8", "8x16x8"]
+
+
+@pytest.mark.parametrize(("compute", "precision"), [("float32", "fp32"), ("bfloat16", "bf16")])
+@pytest.mark.parametrize("mode", ["ACCURACY", "PERFORMANCE"])
+def test_precision_and_execution_mode_are_read_back_as_asked_and_recorded(
+    ir, reference, tmp_path, compute, precision, mode
+):
+    if compute == "bfloat16":
+        skip_unless_bfloat16()
+    asked = {"EXECUTION_MODE_HINT": mode}
+    made = check(ir, reference, tmp_path, compute=compute, properties=asked, limits=tolerance(precision))
+    parity = made.notes["parity"]
+    hint = {"float32": "f32", "bfloat16": "bf16"}[compute]
+    assert parity["computes_in"] == compute
+    assert parity["properties"] == {"INFERENCE_PRECISION_HINT": hint, **asked}
+
+
+def test_a_module_is_run_by_torch_compile_and_goes_on_as_it_is(tiny, reference, tmp_path):
+    backend("openvino")
+    made = check(replace(tiny, digest="d" * 64), reference, tmp_path)
+    assert (made.live, made.digest) == (tiny.live, "d" * 64)
+    parity = made.notes["parity"]
+    assert (parity["runtime"], parity["computes_in"]) == ("torch_compile", "float32")
+    assert [c["label"] for c in parity["cases"]] == ["example", "min", "odd", "max"]
+
+
+def test_a_module_that_torch_compile_gives_other_answers_for_is_found(tiny, reference, tmp_path):
+    backend("openvino")
+    other = copy.deepcopy(tiny.live)
+    other.head.bias[0] += 1
+    assert "this module does not agree" in refused(replace(tiny, live=other), reference, tmp_path)
+
+
+def test_a_module_that_torch_compile_hands_back_to_pytorch_is_not_passed(tmp_path):
+    backend("openvino")
+    net = module(Attention())  # its fast path is one operator that OpenVINO cannot compile
+    reference = record(net, tmp_path / "reference", inputs=TOKENS, dims=BATCH_SEQ)
+    told = refused(net, reference, tmp_path)
+    assert "left the model to PyTorch, without a word of it" in told
+    assert "every size between" not in told  # which is what a frozen dimension would be told with
+
+
+def test_operators_that_torch_compile_leaves_to_pytorch_are_told(tmp_path):
+    backend("openvino")
+    net = module(Bessel())
+    made = check(net, record(net, tmp_path / "reference", inputs=VECTOR), tmp_path)
+    assert "special_bessel_j0" in made.notes["parity"]["properties"]["left_to_pytorch"]
