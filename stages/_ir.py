@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from pipeline.stage import World
-from stages import _exporters, _formats, _ir_images, _native_output, _openvino, _unconverted
+from stages import _exporters, _formats, _ir_images, _openvino, _unconverted
 from stages._edits import Edits
 from stages._images import Preprocessing
 from stages._interface import Input, Interface
@@ -89,7 +89,6 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
 
 
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
-    openvino = _openvino.quiet()
     if source.kind is Kind.FILE:
         return _openvino.read(_formats.file_of(source), _formats.of(source).says, extensions)
     program = _exporters.loaded(source) if source.kind in CAPTURED else source.file
@@ -97,8 +96,7 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     if source.kind in CAPTURED:
         told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
     try:
-        with _native_output.to_log():
-            return openvino.convert_model(program, **told)
+        return _openvino.converted(program, **told)
     except Exception as e:  # its front ends raise anything
         raise _unconverted.report(program, e) from e
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import World
+from stages import _native_output
 
 LIBRARY = (".so", ".dll", ".dylib")
 
@@ -26,6 +28,22 @@ def quiet() -> Any:
     return openvino
 
 
+def converted(program: Any, **how: Any) -> Any:
+    """openvino.convert_model, kept from the person's screen and from the root logger. Raises whatever it raises.
+
+    It sets the root logger's level, which would silence us from then on, and writes there what it raises too.
+    """
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers
+    with _native_output.to_log():
+        root.handlers = [logging.NullHandler()]
+        try:
+            return quiet().convert_model(program, **how)
+        finally:
+            root.handlers = handlers
+            root.setLevel(level)
+
+
 def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
     """The openvino.Model of a file that one of OpenVINO's own readers knows. Raises StageError.
 
@@ -34,9 +52,8 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
         says: What people call such a file.
         extensions: See `loaded`.
     """
-    openvino = quiet()
     try:
-        return openvino.convert_model(path, extension=loaded(extensions) or None)
+        return converted(path, extension=loaded(extensions) or None)
     except Exception as e:  # the readers raise anything on a damaged file
         raise StageError(
             f"OpenVINO cannot read this {says}: {first_line(e)}",

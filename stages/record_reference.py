@@ -16,12 +16,11 @@ from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface, Output
 from stages._reference import Case
 from stages.runtimes import file, session
-from stages.runtimes.session import Session
 
 Ask = Callable[[Mapping[str, Any]], Any]
 Drawn = Mapping[str, Mapping[str, Any]]  # arrays by name, by the case's label
 # What stands for itself, there being no PyTorch model; each kind with what loads it.
-FROM_FILES: Mapping[Kind, Callable[..., Session]] = {Kind.ONNX: session.open_session, Kind.FILE: file.open_session}
+FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file.open_session}
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,6 @@ TO_PROGRAM = {
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
-COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
 # What follows the graph for each target, by precision.
 COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
 AFTER = {
@@ -341,7 +340,6 @@ ELSEWHERE = {
 BESIDE = {"cast": ["target=onnx", "precision=fp16"], "benchmark": ["also=benchmark"]}
 
 
-def asked_for(place, key=""):
 def asked_for(place, key=""):
     whole = {**BESIDE, "open": given("file")}
     return whole.get(place) or ELSEWHERE.get((place, key), [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import onnx
 import pytest
 import torch
@@ -69,6 +71,14 @@ class ListsOfUnknownLength(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.head(x)
         return torch.linalg.det(y[:, :, None] * y[:, None, :] + torch.eye(4))
+
+
+def test_a_failed_conversion_leaves_the_root_logger_as_it_was(tmp_path, capsys):
+    root = logging.getLogger()
+    before = (root.level, list(root.handlers))
+    refused(capture("export", Middle(), tmp_path, inputs=VECTOR), tmp_path)
+    assert (root.level, list(root.handlers)) == before
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_rule_that_fails_keeps_openvinos_reason_and_the_models_line(tmp_path):
