@@ -18,6 +18,7 @@ class Kind(StrEnum):
     TORCHSCRIPT = "torchscript"  # torch.jit.ScriptModule
     ONNX = "onnx"
     OPENVINO = "openvino"  # OpenVINO IR
+    OPENVINO_BLOB = "openvino_blob"  # the same, compiled for one device, beside it
     FILE = "file"  # a model file of any framework that a compiler reads itself; stages/_formats.py knows them
     DELIVERY = "delivery"  # the copy that the user is handed
 
@@ -28,6 +29,7 @@ FILES: Mapping[Kind, str] = {
     Kind.TORCHSCRIPT: "model.pt",
     Kind.ONNX: "model.onnx",
     Kind.OPENVINO: "model.xml",
+    Kind.OPENVINO_BLOB: "model.blob",
 }
 
 

@@ -54,10 +54,11 @@ class Precision:
 
 @dataclass
 class Target:
-    """The format to reach, and what its artifact computes in."""
+    """The format to reach, what its artifact computes in, and operations that its runtime does not have by itself."""
 
     name: str = MISSING
     compute: str = "${precision.compute}"
+    extensions: list[str] = field(default_factory=list)
 
 
 @dataclass

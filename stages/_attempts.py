@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,16 +27,18 @@ class Held:
         reference: What the model answered.
         tolerance: How far the result's outputs may be from that.
         compute: What it computes in meanwhile.
+        extensions: Operations that its runtime does not have by itself.
     """
 
     reference: Artifact
     tolerance: Tolerance
     compute: str = "float32"
+    extensions: Sequence[str] = ()
 
     def to(self, made: Artifact) -> None:
         """Raises CheckFailed for a result that cannot be loaded, cannot be run, or does not agree."""
         try:
-            running = session.open_session(made, self.compute)
+            running = session.open_session(made, self.compute, extensions=self.extensions)
         except DrydockError:
             raise
         except Exception as e:  # a runtime raises anything

@@ -35,6 +35,7 @@ class Job(TypedDict):
     compute: str
     threads: int
     properties: dict[str, str]
+    extensions: list[str]
     inputs: list[str]  # names, in the order in which they are passed
     arrays: str  # the file that has them
 
@@ -71,7 +72,12 @@ def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
     given = _arrays(job)
     artifact = Artifact(Kind(job["kind"]), Path(job["folder"]), facts=job["facts"], live=_module(Path(job["folder"])))
     running = session.open_session(
-        artifact, job["compute"], threads=job["threads"], properties=job["properties"], runtime=job["runtime"]
+        artifact,
+        job["compute"],
+        threads=job["threads"],
+        properties=job["properties"],
+        extensions=job["extensions"],
+        runtime=job["runtime"],
     )
     infer = running.prepare(given)
     loaded = time.perf_counter()

@@ -92,11 +92,11 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     if source.kind is Kind.FILE:
         return _openvino.read(_formats.file_of(source), _formats.of(source).says, extensions)
     program = _exporters.loaded(source) if source.kind in CAPTURED else source.file
-    told: dict[str, Any] = {"extension": _openvino.loaded(extensions)} if extensions else {}
+    told = {}
     if source.kind in CAPTURED:
         told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
     try:
-        return _openvino.converted(program, **told)
+        return _openvino.converted(program, extensions, **told)
     except Exception as e:  # its front ends raise anything
         raise _unconverted.report(program, e) from e
 

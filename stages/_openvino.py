@@ -28,17 +28,19 @@ def quiet() -> Any:
     return openvino
 
 
-def converted(program: Any, **how: Any) -> Any:
+def converted(program: Any, extensions: Sequence[str], **how: Any) -> Any:
     """openvino.convert_model, kept from the person's screen and from the root logger. Raises whatever it raises.
 
     It sets the root logger's level, which would silence us from then on, and writes there what it raises too.
     """
+    # A Python operation needs no telling: the rule that brings it in has it at hand.
+    known = [e for e in loaded(extensions) if not isinstance(e, type)]
     root = logging.getLogger()
     level, handlers = root.level, root.handlers
     with _native_output.to_log():
         root.handlers = [logging.NullHandler()]
         try:
-            return quiet().convert_model(program, **how)
+            return quiet().convert_model(program, extension=known or None, **how)
         finally:
             root.handlers = handlers
             root.setLevel(level)
@@ -53,7 +55,7 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
         extensions: See `loaded`.
     """
     try:
-        return converted(path, extension=loaded(extensions) or None)
+        return converted(path, extensions)
     except Exception as e:  # the readers raise anything on a damaged file
         raise StageError(
             f"OpenVINO cannot read this {says}: {first_line(e)}",

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _reference
+from stages import _edits, _openvino, _reference
 from stages._contender import MODULE, SCRIPT, Job
 from stages._contest import Contender, Figures, in_turn
 from stages._interface import Interface, says
@@ -35,6 +35,7 @@ class Benchmark(Stage):
         case: Which of the reference's shapes to run: example, min, odd or max.
         compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
         properties: The runtime's own settings by its own names; each is read back.
+        extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         threads: How many threads each contender computes with; None for every logical core there is.
         rounds: Blocks of each contender, 2 or more.
         seconds: How long a block lasts, above 0.
@@ -47,6 +48,7 @@ class Benchmark(Stage):
     case: str
     compute: str
     properties: dict[str, str]
+    extensions: list[str]
     threads: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     rounds: int
     seconds: float
@@ -72,7 +74,7 @@ class Benchmark(Stage):
         return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
 
     def problems(self) -> list[Problem]:
-        found = session.compute_problems(self.compute)
+        found = [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]
         if self.case not in CASES:
             found.append(Problem(f"case is {self.case}{nearest(self.case, CASES)}", allowed=listed(CASES)))
         found += [
@@ -93,15 +95,17 @@ class Benchmark(Stage):
         return found
 
     def settle(self, world: World) -> Benchmark:
+        _openvino.identity(self.extensions, world)
         return self if self.threads is not None else dataclasses.replace(self, threads=world.cores())
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """The settings and the machine: times are native to it."""
-        return {**asdict(self), "processor": dict(world.processor()), "cores": world.cores()}
+        machine = {"processor": dict(world.processor()), "cores": world.cores()}
+        return {**asdict(self), "extensions": _openvino.identity(self.extensions, world), **machine}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact, reference = inputs["artifact"], inputs["reference"]
-        case, ours = self._case(reference), session.name(artifact.kind)
+        case, ours = self._case(artifact, reference), session.name(artifact.kind)
         jobs, missing = self._jobs(inputs, case, folder)
         items = _items(case, reference)
         with ExitStack() as running:
@@ -139,13 +143,13 @@ class Benchmark(Stage):
             return f"asked to compute in {self.compute}, it computes in {found}"
         return ""
 
-    def _case(self, reference: Artifact) -> Case:
-        cases = {case.label: case for case in _reference.read(reference)}
+    def _case(self, artifact: Artifact, reference: Artifact) -> Case:
+        cases = {c.label: c for c in _reference.read(reference) if _edits.case_for(artifact, c) is not None}
         if self.case not in cases:
             raise StageError(
-                f"case is {self.case}, and the reference has none of that label: its sizes are those of another",
-                allowed=listed(cases),
-                command="stages.NAME.case=example",
+                f"case is {self.case}, and the reference has none of that label that this {artifact.kind} takes",
+                allowed=listed(cases) or "none: 'stages.reference.sizes=[{DIMENSION: SIZE}]' records another",
+                command=f"'stages.NAME.case={next(iter(cases), 'example')}'",
             )
         return cases[self.case]
 
@@ -175,6 +179,7 @@ class Benchmark(Stage):
                 compute=self.compute,
                 threads=self.threads or 1,
                 properties=self.properties if name == ours else {},
+                extensions=self.extensions if name == ours else [],
                 inputs=list(given),
                 arrays=str(_write_arrays(given, folder / f"{name}.safetensors")),
             )
@@ -185,7 +190,9 @@ class Benchmark(Stage):
 
 def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
     """The arrays that an artifact takes in a case, by its own names for them."""
-    return case.inputs
+    met = _edits.case_for(artifact, case)
+    assert met is not None, "the case was chosen so that the artifact takes it"
+    return met.inputs
 
 
 def _write_arrays(arrays: Mapping[str, Any], path: Path) -> Path:

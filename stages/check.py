@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem
-from pipeline.stage import Stage
-from stages import _parity, _reference
+from pipeline.stage import Stage, World
+from stages import _openvino, _parity, _reference
 from stages._compare import Tolerance
 from stages.runtimes import session
 from stages.runtimes.session import Session
@@ -29,11 +29,13 @@ class Check(Stage):
     Args:
         compute: What the artifact must compute in while it is checked; asked for and read back.
         properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
+        extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         tolerance: How far outputs may be from the reference.
     """
 
     compute: str
     properties: dict[str, str]
+    extensions: list[str]
     tolerance: Tolerance
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -49,12 +51,23 @@ class Check(Stage):
         return tuple(sorted({*self.requires, *runtime}))
 
     def problems(self) -> list[Problem]:
-        return [*self.tolerance.problems(), *session.compute_problems(self.compute)]
+        return [
+            *self.tolerance.problems(),
+            *session.compute_problems(self.compute),
+            *_openvino.problems(self.extensions),
+        ]
+
+    def settle(self, world: World) -> Self:
+        _openvino.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "extensions": _openvino.identity(self.extensions, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
         ready = session.with_interface(artifact, inputs["reference"])
-        running = session.open_session(ready, self.compute, properties=self.properties)
+        running = session.open_session(ready, self.compute, properties=self.properties, extensions=self.extensions)
         if _reference.UNANSWERED in inputs["reference"].facts:
             session.must_compute_in(self.compute, running.computes_in)
             return _unchecked(artifact, running, inputs["reference"])

@@ -75,7 +75,7 @@ class CompileOpenvinoAuto(Stage):
             for capture in captures
             if route == "direct" or self.opset in self._opsets(capture, inputs["program"])
         }
-        return _attempts.first(ways, Held(inputs["reference"], self.tolerance, self.compute), folder)
+        return _attempts.first(ways, Held(inputs["reference"], self.tolerance, self.compute, self.extensions), folder)
 
     def _opsets(self, capture: str, program: Artifact) -> range:
         return _opsets.OF_CAPTURE[capture or ("export" if program.kind is Kind.EXPORTED else "trace")]

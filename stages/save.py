@@ -12,7 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Keep, Stage
 
-DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO})
+DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
 
 
 @dataclass(frozen=True)

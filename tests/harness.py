@@ -180,7 +180,7 @@ def reference_in(folder: Path) -> Artifact:
 
 def agrees(graph: Artifact, folder: Path) -> None:
     """Checks a graph with the tolerances that ship, against the reference that was recorded in `folder`."""
-    check = Check("float32", {}, tolerance("fp32"))
+    check = Check("float32", {}, [], tolerance("fp32"))
     run_stage(check, {"artifact": graph, "reference": reference_in(folder)}, folder / "check")
 
 

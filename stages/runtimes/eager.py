@@ -9,6 +9,7 @@ from pipeline.artifact import Artifact
 from stages import _call
 from stages._interface import Interface
 from stages.runtimes import session
+from stages.runtimes.session import How
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -63,9 +64,6 @@ def _tensors(inputs: Arrays) -> list[Any]:
     return [torch.from_numpy(v.copy()) for v in inputs.values()]
 
 
-def open_session(
-    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
-) -> ModuleSession:
+def open_session(artifact: Artifact, how: How) -> ModuleSession:
     """A module in memory. Raises StageError for any property: it has none."""
-    session.refuse_unknown(properties, {}, "eager PyTorch")
-    return ModuleSession(artifact, threads)
+    return ModuleSession(artifact, session.without_settings(how, "eager PyTorch").threads)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages import _onnx_file
 from stages.runtimes import session
+from stages.runtimes.session import How
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -54,12 +55,9 @@ class OnnxSession:
         return lambda: self._session.run(self._outputs, feeds)
 
 
-def open_session(
-    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
-) -> OnnxSession:
+def open_session(artifact: Artifact, how: How) -> OnnxSession:
     """Loads a graph. Raises what onnxruntime raises, and StageError for any property: it reads none back."""
-    session.refuse_unknown(properties, {}, "onnxruntime")
-    return OnnxSession(artifact, threads)
+    return OnnxSession(artifact, session.without_settings(how, "onnxruntime").threads)
 
 
 def _type_of_weights(artifact: Artifact) -> str:

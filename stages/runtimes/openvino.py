@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed
-from stages import _openvino
+from stages import _blob, _openvino
 from stages.runtimes import session
+from stages.runtimes.session import How
 
 if TYPE_CHECKING:
     from stages.runtimes.session import Arrays
@@ -28,8 +29,12 @@ class OpenvinoSession:
     On CPUs with AVX512_BF16 or AMX the plugin computes in bfloat16 unless it is told otherwise at compile time.
     """
 
-    def __init__(self, artifact: Artifact, asked: Mapping[str, str]) -> None:
-        self._model = _openvino.quiet().Core().compile_model(artifact.file, DEVICE, dict(asked))
+    def __init__(self, artifact: Artifact, asked: Mapping[str, str], extensions: Sequence[str]) -> None:
+        core = _openvino.extended(extensions)
+        if artifact.kind is Kind.OPENVINO_BLOB:
+            self._model = _blob.loaded(core, artifact, asked)
+        else:
+            self._model = core.compile_model(artifact.file, DEVICE, dict(asked))
         self.properties = read_back(self._model, asked)
         self.computes_in = computes_in(self.properties)
 
@@ -47,21 +52,19 @@ class OpenvinoSession:
         return lambda: request.infer(share_outputs=True)
 
 
-def open_session(
-    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
-) -> OpenvinoSession:
+def open_session(artifact: Artifact, how: How) -> OpenvinoSession:
     """Compiles a model for this CPU. Raises what OpenVINO raises, StageError and CheckFailed for properties."""
-    return OpenvinoSession(artifact, settings(compute, threads, properties))
+    return OpenvinoSession(artifact, settings(how), how.extensions)
 
 
-def settings(compute: str, threads: int | None, properties: Mapping[str, str]) -> dict[str, str]:
+def settings(how: How, device: str = DEVICE) -> dict[str, str]:
     """What the plugin is asked for, by its own names. Raises StageError for a property that it does not have."""
-    pinned = {} if threads is None else {THREADS: str(threads), **ONE_STREAM}
-    if properties:
-        told = _openvino.quiet().Core().get_property(DEVICE, "SUPPORTED_PROPERTIES")
+    pinned = {} if how.threads is None else {THREADS: str(how.threads), **ONE_STREAM}
+    if how.properties:
+        told = _openvino.quiet().Core().get_property(device, "SUPPORTED_PROPERTIES")
         known = {name: OURS.get(name, "") for name, access in told.items() if access == "RW"}
-        session.refuse_unknown(properties, known, "OpenVINO's CPU plugin")
-    return {PRECISION: HINTS[compute], **pinned, **properties}
+        session.refuse_unknown(how.properties, known, f"OpenVINO's {device} plugin")
+    return {PRECISION: HINTS[how.compute], **pinned, **how.properties}
 
 
 def read_back(model: Any, asked: Mapping[str, str]) -> dict[str, str]:

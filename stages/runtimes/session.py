@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.artifact import Artifact, Kind
@@ -21,12 +21,31 @@ TORCH_COMPILE = "stages.runtimes.torch_compile"
 RUNTIMES: Mapping[Kind, str] = {
     Kind.ONNX: "stages.runtimes.onnx",
     Kind.OPENVINO: "stages.runtimes.openvino",
+    Kind.OPENVINO_BLOB: "stages.runtimes.openvino",
     Kind.MODULE: TORCH_COMPILE,
 }
 # What a stage's port takes only when `needs` names it: there is a module before every graph, and the graph is meant.
 ON_REQUEST = frozenset({Kind.MODULE})
 # How else a module is executed: what an artifact is measured against.
 MODULE_RUNTIMES: Mapping[str, str] = {"eager": "stages.runtimes.eager", "torch_compile": TORCH_COMPILE}
+
+
+@dataclass(frozen=True)
+class How:
+    """How an artifact is to be run.
+
+    Args:
+        compute: What it must compute in: float32, float16 or bfloat16.
+        threads: How many threads it computes with, pinned, in a session set up to be run many times; None for the
+            runtime's own choice in one that is run a few times.
+        properties: The runtime's own settings by its own names; each is read back.
+        extensions: Operations that the runtime does not have by itself; see stages/_openvino.py.
+    """
+
+    compute: str
+    threads: int | None
+    properties: Mapping[str, str]
+    extensions: Sequence[str]
 
 
 class Session(Protocol):
@@ -88,24 +107,26 @@ def open_session(
     *,
     threads: int | None = None,
     properties: Mapping[str, str] | None = None,
+    extensions: Sequence[str] = (),
     runtime: str | None = None,
 ) -> Session:
     """Loads an artifact on the CPU.
 
     Args:
         artifact: One of the kinds in RUNTIMES. A module comes with its interface; see `with_interface`.
-        compute: What it must compute in: float32, float16 or bfloat16.
-        threads: How many threads it computes with, pinned, in a session set up to be run many times; None for the
-            runtime's own choice in one that is run a few times.
-        properties: The runtime's own settings by its own names; each is read back.
+        compute: See How, and for the next three.
+        threads: Likewise.
+        properties: Likewise.
+        extensions: Likewise.
         runtime: The module that executes it; None for the kind's own.
 
     Raises:
-        StageError: For a property that the runtime does not have.
-        CheckFailed: For one that reads back otherwise than it was asked for.
+        StageError: For a property or an extension that the runtime has no use for.
+        CheckFailed: For a property that reads back otherwise than it was asked for.
     """
     opening = importlib.import_module(runtime or RUNTIMES[artifact.kind])
-    session: Session = opening.open_session(artifact, compute, threads=threads, properties=properties or {})
+    how = How(compute, threads, properties or {}, extensions)
+    session: Session = opening.open_session(artifact, how)
     return session
 
 
@@ -114,6 +135,16 @@ def with_interface(artifact: Artifact, reference: Artifact) -> Artifact:
     if artifact.kind is not Kind.MODULE:
         return artifact
     return replace(artifact, facts={**artifact.facts, FACT: reference.facts[FACT]})
+
+
+def without_settings(how: How, runtime: str) -> How:
+    """Refuses properties and extensions for a runtime that has neither. Raises StageError."""
+    refuse_unknown(how.properties, {}, runtime)
+    if how.extensions:
+        raise StageError(
+            f"extensions names {listed(how.extensions)}, and {runtime} takes none", command="'target.extensions=[]'"
+        )
+    return how
 
 
 def refuse_unknown(properties: Mapping[str, str], known: Mapping[str, str], runtime: str) -> None:

@@ -15,6 +15,7 @@ from stages import _openvino
 from stages._native_output import to_log
 from stages.runtimes import openvino
 from stages.runtimes.eager import ModuleSession
+from stages.runtimes.session import How
 
 REQUIRES = ("torch", "openvino", "numpy")
 NAME = 'torch.compile(backend="openvino")'
@@ -64,11 +65,9 @@ class CompiledSession(ModuleSession):
         return answers
 
 
-def open_session(
-    artifact: Artifact, compute: str, *, threads: int | None, properties: Mapping[str, str]
-) -> CompiledSession:
+def open_session(artifact: Artifact, how: How) -> CompiledSession:
     """A module that is compiled when it is first called. Raises StageError for a property OpenVINO does not have."""
-    return CompiledSession(artifact, openvino.settings(compute, threads, properties), threads)
+    return CompiledSession(artifact, openvino.settings(how), how.threads)
 
 
 def _backend() -> Any:

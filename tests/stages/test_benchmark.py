@@ -33,7 +33,15 @@ FIGURES |= {"peak_bytes", "disk_bytes", "computes_in", "properties"}
 
 
 def benchmark(**settings):
-    quick = {"case": "example", "compute": "float32", "properties": {}, "threads": 1, "rounds": 2, "seconds": 0.01}
+    quick = {
+        "case": "example",
+        "compute": "float32",
+        "properties": {},
+        "extensions": [],
+        "threads": 1,
+        "rounds": 2,
+        "seconds": 0.01,
+    }
     quick |= {"warmup": 0, "against": [], "noisy_above": 0.1, "again": 0}
     return Benchmark(**{**quick, **settings})
 

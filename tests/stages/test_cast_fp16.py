@@ -38,7 +38,9 @@ def test_inputs_and_outputs_stay_float32_and_keep_their_names(graph, half):
 
 
 def test_its_answers_are_within_the_tolerance_that_ships(half, reference, tmp_path):
-    run_stage(Check("float16", {}, tolerance("fp16")), {"artifact": half, "reference": reference}, tmp_path / "check")
+    run_stage(
+        Check("float16", {}, [], tolerance("fp16")), {"artifact": half, "reference": reference}, tmp_path / "check"
+    )
 
 
 def test_the_opset_and_provenance_stay(graph, half):

@@ -39,7 +39,7 @@ ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 
 def check(artifact, reference, folder, *, compute="float32", properties=None, limits=None):
     given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check(compute, properties or {}, limits or tolerance("fp32")), given, folder / "check")
+    return run_stage(Check(compute, properties or {}, [], limits or tolerance("fp32")), given, folder / "check")
 
 
 def refused(artifact, reference, folder, **settings) -> str:
@@ -244,13 +244,13 @@ def test_a_precision_that_the_runtime_does_not_honour_is_refused(ir, reference, 
 
 @pytest.mark.parametrize("compute", ["fp32", "float64", "int8", ""])
 def test_a_compute_type_that_is_unknown_is_a_problem(compute):
-    (problem,) = Check(compute, {}, tolerance("fp32")).problems()
+    (problem,) = Check(compute, {}, [], tolerance("fp32")).problems()
     assert problem.allowed == "float32, float16, bfloat16"
 
 
 @pytest.mark.parametrize(("kind", "runtime"), [(Kind.ONNX, "onnxruntime"), (Kind.OPENVINO, "openvino")])
 def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime):
-    needed = Check("float32", {}, tolerance("fp32")).modules({"artifact": kind})
+    needed = Check("float32", {}, [], tolerance("fp32")).modules({"artifact": kind})
     assert {"onnxruntime", "openvino"} & {*needed} == {runtime}
 
 

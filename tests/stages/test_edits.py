@@ -53,7 +53,7 @@ def route(request):
 
 
 def held(made, reference, folder):
-    stage = Check("float32", {}, tolerance("fp32"))
+    stage = Check("float32", {}, [], tolerance("fp32"))
     return run_stage(stage, {"artifact": made, "reference": reference}, folder / "check").notes["parity"]["cases"]
 
 
@@ -103,7 +103,7 @@ def test_outputs_that_were_not_chosen_are_gone(two, route, tmp_path):
 def test_an_input_in_half_precision_is_rounded_like_the_references(two, route, tmp_path):
     made = ir(two[route], tmp_path / "ir", dtypes={"input": "float16"})
     assert ports(made)["input"] == "f16[1..8,3,32,32]"
-    loose = Check("float32", {}, tolerance("fp16"))
+    loose = Check("float32", {}, [], tolerance("fp16"))
     run_stage(loose, {"artifact": made, "reference": two["reference"]}, tmp_path / "check")
 
 
@@ -220,7 +220,7 @@ def test_raw_photographs_give_the_answers_of_the_model_with_its_preprocessing(tm
     made, reference = pictured(TinyConv(), tmp_path, how, images)
     shape = "[1..8,?,?,3]" if images.layout == "NHWC" else "[1..8,3,?,?]"
     assert ports(made)["input"] == f"u8{shape}"
-    stage = Check("float32", {}, tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
     cases = run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
     assert [c["label"] for c in cases] == ["photograph 0", "photograph 1", "photograph 2"]
 
@@ -229,14 +229,14 @@ def test_a_model_that_takes_channels_last_takes_photographs_too(tmp_path):
     how, spec = replace(PICTURES, layout="NHWC"), {"input": Input([2, 32, 32, 3])}
     made, reference = pictured(NhwcConv(), tmp_path, how, Images(), inputs=spec, dims={})
     assert ports(made)["input"] == "u8[2,?,?,3]"
-    stage = Check("float32", {}, tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
     run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
 
 
 def test_photographs_in_another_order_of_colours_are_found_by_the_check(tmp_path):
     made, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
     lied = replace(made, facts={**made.facts, "edits": {"images": {**vars(Images(input="input"))}}})
-    stage = Check("float32", {}, tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
     with pytest.raises(CheckFailed, match="does not agree"):
         run_stage(stage, {"artifact": lied, "reference": reference}, tmp_path / "check")
 
