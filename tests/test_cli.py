@@ -212,7 +212,11 @@ WRONG = [
         ["cycle: capture → simplify → capture"],
     ),
     (["stages.export.needs=[captur]"], 2, ["'captur'", "'capture'"]),
-    (["stages.compile.needs=[reference]"], 2, ["stages.compile.needs", "makes reference", "takes onnx"]),
+    (
+        ["stages.compile.needs=[reference]"],
+        2,
+        ["stages.compile.needs", "makes reference", "takes exported or file or onnx"],
+    ),
     (["~stages.capture"], 2, ["stages.export takes exported"]),
     (["+stages.x={_target_: os.system}"], 2, ["os.system", "DRYDOCK_TRUST"]),
     (["output=net.pth"], 2, ["output=", "was not delivered by Drydock"]),

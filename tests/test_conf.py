@@ -212,7 +212,8 @@ def test_a_stage_that_others_live_on_is_missed_by_name():
 
 def test_a_check_without_a_graph_before_it_does_not_take_the_module_in_its_place():
     with pytest.raises(
-        ConfigError, match=r"stages\.check_export takes onnx or openvino or openvino_blob as its 'artifact', and no stage"
+        ConfigError,
+        match=r"stages\.check_export takes onnx or openvino or openvino_blob as its 'artifact', and no stage",
     ):
         nodes("~stages.capture", "~stages.export")
 
@@ -250,7 +251,9 @@ def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too(
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
-    with pytest.raises(ConfigError, match=r"stages\.save takes onnx or openvino or openvino_blob as its 'artifact', and no stage"):
+    with pytest.raises(
+        ConfigError, match=r"stages\.save takes onnx or openvino or openvino_blob as its 'artifact', and no stage"
+    ):
         nodes(*given("file"), "target=onnx")
 
 

@@ -146,7 +146,7 @@ IR_PORTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "vit": ({"input": "[1..8,3,32,32]"}, {"logits": "[1..8,1000]"}),
     "segmentation": ({"input": "[1..4,3,64,96]"}, {"masks": "[1..4,21,64,96]"}),
     "bert": (
-        dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "[1..8,2..32]"),
+        dict.fromkeys(("input_ids", "attention_mask", "token_type_ids"), "[1..4,4..32]"),
         {"logits": "[1..4,3]"},
     ),
     "two": ({"image": "[1..4,3,8..24,16]", "gain": "[1..4,3]"}, {"features": "[1..4,4,8..24,16]"}),
