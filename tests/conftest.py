@@ -1,7 +1,11 @@
-"""Lets every test import `harness`."""
+"""Lets every test import `harness`, and what tests start hear Ctrl-C."""
 
+import signal
 import sys
 from pathlib import Path
 
 # Last, so that tests/pipeline and tests/stages never stand in for the packages of those names.
 sys.path.append(str(Path(__file__).parent))
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -251,9 +251,7 @@ def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too(
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
-    with pytest.raises(
-        ConfigError, match=r"stages\.save takes onnx or openvino or openvino_blob as its 'artifact', and no stage"
-    ):
+    with pytest.raises(ConfigError, match=r"stages\.save takes onnx or .* as its 'artifact', and no stage"):
         nodes(*given("file"), "target=onnx")
 
 
