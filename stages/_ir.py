@@ -131,8 +131,21 @@ def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
         port = model.input(name) if by_name else model.inputs[place]
         port.get_tensor().set_names({name})
         port.get_node().set_friendly_name(name)
+    _part_outputs(model)
     for port, name in zip(model.outputs, interface.outputs, strict=True):
         port.get_tensor().set_names({name})
+
+
+def _part_outputs(model: Any) -> None:
+    """Gives each output a tensor of its own: an input, or another output, that is returned as it is shares names."""
+    from openvino import opset16
+
+    taken = set(model.inputs)
+    for result in model.get_results():
+        if (source := result.input_value(0)) in taken:
+            result.input(0).replace_source_output(opset16.identity(source).output(0))
+        taken.add(source)
+    model.validate_nodes_and_infer_types()
 
 
 def _reshape(model: Any, shapes: Mapping[str, Any]) -> None:

@@ -82,3 +82,17 @@ def test_two_wrappers_in_one_process_are_compiled_from_their_own_source():
     twice, thrice = scripted(2.0), scripted(3.0)
     assert torch.equal(twice(B)[0], B * 2 + 1)
     assert torch.equal(thrice(B)[0], B * 3 + 1)
+
+
+@torch.jit.script
+def scripted_function(x: torch.Tensor, scale: float, flip: bool) -> torch.Tensor:
+    y = x * scale
+    if flip:
+        y = -y
+    return y
+
+
+def test_a_scripted_function_becomes_a_module_that_can_be_scripted_with_its_own_types():
+    module = _call.of_function(scripted_function)
+    assert torch.equal(module(A + 1, 2.0, True), -2 * (A + 1))
+    assert torch.equal(torch.jit.script(module)(A + 1, 2.0, False), 2 * (A + 1))

@@ -11,6 +11,7 @@ from harness import backend, contents, run_stage, tolerance, world
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import BackendMissing, CheckFailed, StageError
+from stages import _blob
 from stages.check import Check
 from stages.compile_blob import CompileBlob
 from stages.runtimes import session
@@ -66,6 +67,13 @@ def test_it_computes_in_what_it_was_compiled_for_although_the_blob_does_not_know
     core = openvino.Core()
     ours = core.import_model(blob.file.read_bytes(), "CPU", told(blob)["properties"])
     assert ours.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+def test_it_is_loaded_with_what_it_was_compiled_for_unless_something_else_is_asked(blob):
+    import openvino
+
+    loaded = _blob.loaded(openvino.Core(), blob, {})
+    assert loaded.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
 ELSEWHERE = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import harness
 import pytest
-from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, backend, contents, export
+import torch
+from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, agrees, backend, capture, contents, export
 
 from pipeline.errors import CheckFailed
 from stages import _onnx_file
@@ -93,6 +94,40 @@ def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
 
 def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
     assert contents(harness.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
+
+
+@pytest.mark.parametrize("how", ["export", "trace", "script"])
+def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_between(tmp_path, how):
+    program = capture(how, TwoOutputs(), tmp_path)
+    first = harness.ir(program, tmp_path / "first")
+    harness.ir(capture(how, harness.TinyConv(), tmp_path / "between"), tmp_path / "between" / "ir")
+    assert contents(harness.ir(program, tmp_path / "again").folder) == contents(first.folder)
+
+
+class SameTwice(TwoOutputs):
+    """Returns one tensor under two names."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, _ = super().forward(x)
+        return scores, scores
+
+
+class InputBack(TwoOutputs):
+    """Returns its input as it is, too."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores, _ = super().forward(x)
+        return scores, x
+
+
+@pytest.mark.parametrize("route", ["direct", "onnx"])
+@pytest.mark.parametrize(("net", "again"), [(SameTwice(), "[1..8,10]"), (InputBack(), "[1..8,3,32,32]")])
+def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, route, net, again):
+    make = capture if route == "direct" else export
+    made = harness.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
+    assert ports(read(made).inputs) == [("input", "[1..8,3,32,32]")]
+    assert ports(read(made).outputs) == [("scores", "[1..8,10]"), ("again", again)]
+    agrees(made, tmp_path)
 
 
 def test_neither_file_tells_where_it_was_made(graph, ir, tmp_path):

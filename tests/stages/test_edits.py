@@ -20,11 +20,12 @@ from harness import (
     reference_in,
     run_stage,
     tolerance,
+    world,
 )
 from torch import nn
 
 from pipeline.errors import CheckFailed, ConfigError, StageError
-from stages import _images, _reference
+from stages import _edits, _images, _ir, _reference
 from stages._edits import NOTHING, Images
 from stages._images import Preprocessing
 from stages._interface import Dim, Input
@@ -105,6 +106,21 @@ def test_an_input_in_half_precision_is_rounded_like_the_references(two, route, t
     assert ports(made)["input"] == "f16[1..8,3,32,32]"
     loose = Check("float32", {}, [], tolerance("fp16"))
     run_stage(loose, {"artifact": made, "reference": two["reference"]}, tmp_path / "check")
+
+
+def test_the_reference_is_asked_in_the_artifacts_own_types_names_and_order(two, tmp_path):
+    made = ir(
+        two["direct"],
+        tmp_path / "ir",
+        names={"input": "image", "scores": "logits"},
+        dtypes={"input": "float16", "scores": "float64"},
+        layouts={"input": "NCHW->NHWC"},
+        outputs=["scores"],
+    )
+    (recorded, *_) = _reference.read(two["reference"])
+    met = _edits.case_for(made, recorded)
+    assert {n: (str(v.dtype), v.shape) for n, v in met.inputs.items()} == {"image": ("float16", (2, 32, 32, 3))}
+    assert {n: (str(v.dtype), v.shape) for n, v in met.outputs.items()} == {"logits": ("float64", (2, 10))}
 
 
 def test_a_layout_is_read_back(two, tmp_path):
@@ -292,3 +308,40 @@ def test_the_recorded_answers_do_not_depend_on_how_an_array_lies_in_memory(tmp_p
     _reference.write(folder, [turned])
     (read, *_) = _reference.read(replace(reference, folder=folder))
     np.testing.assert_array_equal(read.inputs["input"], case.inputs["input"])
+
+
+class Pair(nn.Module):
+    """Two inputs, of which either shape may be wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 4), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.left(x) + self.right(y)
+
+
+def test_of_several_inputs_the_one_whose_shape_is_refused_is_named(tmp_path):
+    spec = {"x": Input([2, 4], fill="normal"), "y": Input([2, 6], fill="normal")}
+    program = capture("trace", Pair(), tmp_path, inputs=spec, dims={})
+    with pytest.raises(StageError, match=r"the graph does not take y \[2,5\]: node"):
+        ir(program, tmp_path / "ir", reshape={"y": [2, 5]})
+
+
+def wanted(**settings):
+    return replace(_ir.Wanted("float32", NOTHING, PICTURES, []), **settings)
+
+
+def test_preprocessing_decides_an_ir_only_where_it_is_compiled_in(tmp_path):
+    here, other = world(tmp_path), replace(PICTURES, resize=41)
+    pictured = replace(NOTHING, images=Images())
+    assert wanted().identity(here) == wanted(preprocessing=other).identity(here)
+    assert wanted(edits=pictured).identity(here) != wanted(edits=pictured, preprocessing=other).identity(here)
+
+
+def test_an_extension_decides_an_ir_by_its_content(tmp_path):
+    library = tmp_path / "ops.so"
+    library.write_text("one")
+    before = wanted(extensions=[str(library)]).identity(world(tmp_path))
+    library.write_text("another")
+    assert wanted(extensions=[str(library)]).identity(world(tmp_path)) != before != wanted().identity(world(tmp_path))

@@ -83,3 +83,19 @@ def test_ours_are_added_to_the_users_arguments_and_not_shown(package):
     written(package, drydock_a="def Net(seen, hidden):\n  raise ValueError(hidden)")
     with pytest.raises(ConfigError, match=r"kwargs \{'seen': 1\}: ValueError: 2"):
         _factory.build("drydock_a.Net", {"seen": 1}, 0, {"hidden": 2})
+
+
+@torch.jit.script
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return x * 2
+
+
+def returns_it() -> object:
+    return doubled
+
+
+@pytest.mark.parametrize("factory", ["doubled", "returns_it"])
+def test_a_scripted_function_is_a_model_itself_or_returned_by_its_factory(factory):
+    made = _factory.build(f"{__name__}.{factory}", {}, 0)
+    assert isinstance(made, torch.nn.Module)
+    assert torch.equal(made(torch.ones(2)), torch.full((2,), 2.0))

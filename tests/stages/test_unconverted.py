@@ -48,6 +48,18 @@ def test_every_operator_is_named_with_the_models_line(tmp_path, how):
     assert "route=onnx or route=auto" in told
 
 
+class Decomposed(Middle):
+    """Calls what torch takes apart before OpenVINO sees it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.svdvals(self.head(x))  # taken apart
+
+
+def test_what_torch_made_of_an_operator_has_the_line_that_called_it(tmp_path):
+    told = refused(capture("export", Decomposed(), tmp_path, inputs=VECTOR), tmp_path)
+    assert any("aten._linalg_svd" in row and "# taken apart" in row for row in told.splitlines())
+
+
 def test_an_operator_of_a_graph_is_named_with_its_node(tmp_path):
     def spoil(model):
         node = next(n for n in model.graph.node if n.op_type == "Gemm")
@@ -75,6 +87,7 @@ class ListsOfUnknownLength(nn.Module):
 
 def test_a_failed_conversion_leaves_the_root_logger_as_it_was(tmp_path, capsys):
     root = logging.getLogger()
+    root.setLevel(logging.WARNING)
     before = (root.level, list(root.handlers))
     refused(capture("export", Middle(), tmp_path, inputs=VECTOR), tmp_path)
     assert (root.level, list(root.handlers)) == before
