@@ -198,6 +198,15 @@ def _checked_graph(config: dict[str, Any]) -> list[graph.Node]:
             stages[name] = build_stage(f"stages.{name}", settings)
         except ConfigError as e:
             problems += e.problems
+    target = config["target"]
+    if target["pinned"] not in (None, target["route"]):
+        problems.append(
+            Problem(
+                f"target={target['name']} says its route, and route is {target['route']}",
+                allowed=f"route={target['pinned']}",
+                command=f"target={target['name'].removesuffix('_' + target['pinned'])} route={target['route']}",
+            )
+        )
     if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):
         problems.append(
             Problem(

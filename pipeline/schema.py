@@ -59,6 +59,8 @@ class Target:
     name: str = MISSING
     compute: str = "${precision.compute}"
     extensions: list[str] = field(default_factory=list)
+    route: Optional[str] = None  # noqa: UP045
+    pinned: Optional[str] = None  # noqa: UP045 (the route that the target's name says)
 
 
 @dataclass

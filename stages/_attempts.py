@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError
 from stages import _parity
 from stages._compare import Tolerance
+from stages._said import first_line
 from stages.runtimes import session
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Held:
         except DrydockError:
             raise
         except Exception as e:  # a runtime raises anything
-            raise CheckFailed(f"its result cannot be loaded: {(str(e).splitlines() or [''])[0]}") from e
+            raise CheckFailed(f"its result cannot be loaded: {first_line(e)}") from e
         found = _parity.measure(made, running, self.reference, self.tolerance)
         if found.wrong:
             raise CheckFailed(f"its result does not agree with the model: {found.wrong[0]}")
@@ -66,10 +67,11 @@ def first(ways: Mapping[str, Way], held: Held, folder: Path) -> Artifact:
         try:
             made = way(attempt)
             held.to(made)
-        except DrydockError as e:
-            refused[name] = e
+        except Exception as e:  # vendors raise anything, and the next way may do without that vendor
+            told = e if isinstance(e, DrydockError) else StageError(f"{type(e).__name__}: {first_line(e)}")
+            refused[name] = told
             shutil.rmtree(attempt)
-            log.info("%s does not serve: %s", name, e.problems[0].what)
+            log.info("%s does not serve: %s", name, told.problems[0].what, exc_info=e)
             continue
         assert made.folder is not None
         for path in made.folder.iterdir():

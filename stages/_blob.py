@@ -15,6 +15,7 @@ from typing import Any, Self
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import StageError
 from stages import _openvino
+from stages._said import first_line
 
 TIES = Path(FILES[Kind.OPENVINO_BLOB]).with_suffix(".json").name
 
@@ -86,12 +87,17 @@ def loaded(core: Any, artifact: Artifact, asked: Mapping[str, str]) -> Any:
         raise _elsewhere(ties, f"OpenVINO {here}")
     if ties.device not in core.available_devices:
         raise _elsewhere(ties, f"a machine with {', '.join(core.available_devices)}")
-    if ties.requirements and ties.requirements != (found := requirements(core, ties.device)):
-        raise _elsewhere(ties, f"'{core.get_property(ties.device, 'FULL_DEVICE_NAME')}', {found}")
+    name = str(core.get_property(ties.device, "FULL_DEVICE_NAME")).strip()
+    # What a plugin says that its blobs need is exact; without that, the device must be of the same name.
+    needs, here = (
+        (ties.requirements, requirements(core, ties.device)) if ties.requirements else (ties.device_name, name)
+    )
+    if needs != here:
+        raise _elsewhere(ties, f"'{name}', {here}")
     try:
         return core.import_model(artifact.file.read_bytes(), ties.device, {**ties.properties, **asked})
     except Exception as e:  # a plugin raises anything
-        told = _openvino.first_line(e)
+        told = first_line(e)
         raise StageError(f"{ties.device} does not take this blob: {told}\n    it was made by {ties}") from e
 
 

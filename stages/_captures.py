@@ -15,6 +15,7 @@ from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages import _call, _native_output, _reference, _rewrites, _unsupported
 from stages._interface import Dim, Interface
+from stages._said import first_line
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
             made = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
         except Exception as e:  # a model raises anything
             raise StageError(
-                f"torch.jit.trace cannot capture the model: {_first_line(e)}{_at(e)}",
+                f"torch.jit.trace cannot capture the model: {first_line(e)}{_at(e)}",
                 allowed="modules that answer with tensors and call nothing but torch",
                 command="capture=export",
             ) from e
@@ -138,7 +139,7 @@ def _save(captured: Any, path: Path) -> None:
         torch.jit.save(captured, str(path))
     except RuntimeError as e:
         raise StageError(
-            f"TorchScript cannot save what it captured: {_first_line(e)}{_at(e)}",
+            f"TorchScript cannot save what it captured: {first_line(e)}{_at(e)}",
             allowed="modules that call nothing but torch's operators",
             command="capture=export",
         ) from e
@@ -152,7 +153,7 @@ def scripted(module: Any, reference: Artifact) -> Any:
         return torch.jit.script(_call.bind(module, Interface.of(reference)))
     except Exception as e:  # the compiler raises anything
         raise StageError(
-            f"torch.jit.script cannot compile the model: {_first_line(e)}{_at(e)}",
+            f"torch.jit.script cannot compile the model: {first_line(e)}{_at(e)}",
             allowed="the part of Python that TorchScript knows, with types that it can tell",
             command="capture=export or capture=trace",
         ) from e
@@ -186,11 +187,6 @@ def _slow_attention() -> Iterator[None]:
 def _at(error: Exception) -> str:
     """The model's line, where torch tells it."""
     return f"\n    at {place}" if (place := _unsupported.source_of(error)) else ""
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" :~^")]
-    return lines[0] if lines else type(error).__name__
 
 
 def _not_exported(error: Exception) -> DrydockError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from stages import _archive, _shards
+from stages._said import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -120,9 +121,8 @@ def unreadable(path: Path, error: Exception) -> Problem:
             command="where you trust the file, keep the state dict alone: "
             f"torch.save(torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')",
         )
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Problem(
-        f"weights={path.name} cannot be read as a checkpoint ({path.stat().st_size} bytes): {first}",
+        f"weights={path.name} cannot be read as a checkpoint ({path.stat().st_size} bytes): {first_line(error)}",
         allowed="a whole .pth, .pt, .bin or .safetensors file",
         command="compare its size and SHA-256 with the original's",
     )

@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import DrydockError
 from stages import _openvino
+from stages._said import first_line
 from stages.runtimes import session
 
 STATUS = Path("/proc/self/status")
@@ -52,9 +53,7 @@ def main(job: Job) -> None:
     try:
         infer, told = opened(job)
     except Exception as e:  # a vendor that refuses is a finding; whoever asked decides what it means
-        first = (
-            e.problems[0].what if isinstance(e, DrydockError) else f"{type(e).__name__}: {e}".strip().splitlines()[0]
-        )
+        first = e.problems[0].what if isinstance(e, DrydockError) else f"{type(e).__name__}: {first_line(e)}"
         answer({"refused": first})
         return
     answer(told)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Optional
 
 from pipeline.artifact import Artifact
-from pipeline.errors import ConfigError, Problem, listed, nearest
+from pipeline.errors import CheckFailed, ConfigError, Problem, listed, nearest
 from stages import _interface
 from stages._images import COLORS, Preprocessing
 from stages._interface import Dim, Input, Interface
@@ -62,7 +62,11 @@ class Edits:
     names: dict[str, str]
     dtypes: dict[str, str]
     layouts: dict[str, str]
-    images: Optional[Images]  # noqa: UP045
+    images: Any  # Images: of an optional dataclass, Hydra cannot take the place of null on a command line
+
+    def __post_init__(self) -> None:
+        if isinstance(self.images, dict) and self.images.keys() <= {f.name for f in fields(Images)}:
+            self.images = Images(**self.images)
 
     def problems(self, preprocessing: Preprocessing | None) -> Iterator[Problem]:
         """What is wrong whatever the model is."""
@@ -89,8 +93,11 @@ class Edits:
                 )
         if self.outputs is not None and (not self.outputs or len(set(self.outputs)) < len(self.outputs)):
             yield Problem(f"edits.outputs is {self.outputs}", allowed="one output or more, each once; null for all")
-        if self.images is not None:
+        if isinstance(self.images, Images):
             yield from self._image_problems(self.images, preprocessing)
+        elif self.images is not None:
+            allowed = listed(f.name for f in fields(Images))
+            yield Problem(f"edits.images is {self.images}", allowed=f"null, or a mapping of {allowed}")
 
     def _image_problems(self, images: Images, preprocessing: Preprocessing | None) -> Iterator[Problem]:
         if preprocessing is None:
@@ -124,6 +131,13 @@ class Edits:
                 raise ConfigError(f"edits.layouts.{name} is {layout}, and it has {rank} dimensions")
         for name, shape in self.reshape.items():
             _hold_shape(name, shape, interface)
+        for name, dtype in self.dtypes.items():
+            was = (interface.inputs.get(name) or interface.outputs[name]).dtype
+            if was.startswith("float") and not dtype.startswith("float"):
+                raise ConfigError(
+                    f"edits.dtypes.{name} is {dtype}, which cannot hold {was}",
+                    allowed="a floating-point type; edits.images for photographs",
+                )
         renamed = [self.name(n) for n in (*inputs, *(self.outputs or outputs))]
         if twice := [n for n in renamed if renamed.count(n) > 1]:
             raise ConfigError(f"edits.names makes two of one name: '{twice[0]}'", allowed="a name of its own for each")
@@ -172,6 +186,8 @@ class Edits:
             for axis, size in enumerate(self.reshape.get(name, spec.shape)):
                 if isinstance(size, list):
                     (low, high), size = size, f"{name}_{axis}"
+                    while size in dims:
+                        size += "_"
                     dims[size] = Dim(low, low, high)
                 shape.append(size)
             inputs[self.name(name)] = Input(self._moved(name, shape), self.dtypes.get(name, spec.dtype))
@@ -206,7 +222,7 @@ def of(artifact: Artifact) -> Edits:
 
 def case_for(artifact: Artifact, case: Case) -> Case | None:
     """A case of the reference as an artifact meets it; None for one whose sizes or kind it does not take."""
-    if FACT not in artifact.facts:
+    if _interface.FACT not in artifact.facts:  # a module, which takes what it was asked
         return case
     edits = of(artifact)
     interface = Interface.of(artifact)
@@ -223,15 +239,38 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         moved = _transposed(values, edits.permutation(name))
         if not _takes(spec, moved.shape, interface.dims):
             return None
-        given[edits.name(name)] = moved.astype(spec.dtype)
-    wanted = {
-        edits.name(n): _transposed(case.outputs[n], edits.permutation(n)).astype(
-            edits.dtypes.get(n, str(case.outputs[n].dtype))
-        )
-        for n in case.outputs  # none, where nothing could be asked
-        if n in (edits.outputs or case.outputs)
-    }
+        given[edits.name(name)] = _cast(moved, spec.dtype, name)
+    wanted = {}
+    for name, values in case.outputs.items():  # none, where nothing could be asked
+        if name in (edits.outputs or case.outputs):
+            dtype = edits.dtypes.get(name, str(values.dtype))
+            wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
     return Case(case.label, given, wanted)
+
+
+def loosened(artifact: Artifact) -> dict[str, list[int]]:
+    """The dimensions that an edit let free, by the artifact's inputs and in its order: a range, or any size."""
+    edits = of(artifact)
+    free = {}
+    for name, shape in edits.reshape.items():
+        order = edits.permutation(name) or range(len(shape))
+        free[edits.name(name)] = [
+            axis for axis, was in enumerate(order) if shape[was] is None or isinstance(shape[was], list)
+        ]
+    if edits.images is not None:
+        free[edits.name(edits.images.input)] = [1, 2] if edits.images.layout == "NHWC" else [2, 3]
+    return free
+
+
+def _cast(values: Array, dtype: str, name: str) -> Array:
+    """Values in the artifact's type. Raises CheckFailed when whole numbers do not fit: nothing would be compared."""
+    cast = values.astype(dtype)
+    if cast.dtype.kind in "iub" and (cast != values).any():
+        raise CheckFailed(
+            f"edits.dtypes.{name} is {dtype}, which cannot hold what the model takes or answers there",
+            allowed=f"a type that holds {values.min()} to {values.max()}",
+        )
+    return cast
 
 
 def _as_bytes(raw: Array, images: Images) -> Array:

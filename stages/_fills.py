@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from stages import _images
 from stages._images import Preprocessing
 from stages._interface import Input, says
+from stages._said import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,9 +102,14 @@ def _files(spec: Input) -> list[Path]:
     return [Path(n).expanduser() for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
 
 
+def pictures(inputs: Mapping[str, Input]) -> list[Path]:
+    """The photographs among the files."""
+    return [f for s in inputs.values() if isinstance(s.fill, Mapping) and "image" in s.fill for f in _files(s)]
+
+
 def modules(inputs: Mapping[str, Input]) -> list[str]:
     """The libraries that fills need besides numpy."""
-    return ["PIL"] if any(isinstance(s.fill, Mapping) and "image" in s.fill for s in inputs.values()) else []
+    return ["PIL"] if pictures(inputs) else []
 
 
 def factories(inputs: Mapping[str, Input]) -> list[str]:
@@ -216,7 +222,7 @@ def _from_file(path: Path, name: str) -> Array:
             f"inputs.{name}.fill: {path.name} holds no array '{name}'", command=f"save it as {name}=…"
         ) from e
     except Exception as e:  # readers raise anything on a damaged file
-        raise StageError(f"inputs.{name}.fill: {path.name} cannot be read: {str(e).splitlines()[0]}") from e
+        raise StageError(f"inputs.{name}.fill: {path.name} cannot be read: {first_line(e)}") from e
 
 
 def _from_images(paths: Sequence[Path], shape: list[int], how: Preprocessing) -> Array:

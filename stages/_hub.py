@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.stage import World
 from stages import _shards, _weights
+from stages._said import first_line
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def _downloaded(repo: str, revision: str | None, world: World, *, config: bool, 
     except ConfigError:
         raise
     except Exception as e:  # as above; and a repository that is gated, private or not there
-        raise LookupError(f"{repo}: {(str(e).strip().splitlines() or [type(e).__name__])[0]}") from e
+        raise LookupError(f"{repo}: {first_line(e)}") from e
     if found is None:
         raise LookupError(f"{repo} publishes no {'config.json with ' if config else ''}{' or '.join(WEIGHTS)}")
     return found

@@ -94,6 +94,14 @@ def drawn(seed: int) -> list[Array]:
     ]
 
 
+def variant(photograph: Array, number: int) -> Array:
+    """Another photograph of the same size, so that the rows of a batch differ: turned about, and shifted."""
+    import numpy as np
+
+    turned = np.flip(photograph, [a for a in (0, 1) if number >> a & 1])
+    return np.ascontiguousarray(np.roll(turned, 3 * (number // 4), axis=1))
+
+
 def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
     """What the model takes, float32, [3, height, width] or [height, width, 3] by the layout."""
     import numpy as np

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,19 +76,56 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
     route = "direct" if source.kind in CAPTURED else source.kind.value
-    facts = {**edits.edited(interface).facts, **edits.facts, "route": route, "storage": wanted.storage}
+    told = _as_it_is(edits.edited(interface), model)
+    facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage}
     for name, value in {**source.facts, **facts}.items():
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         model.set_rt_info(text, ["drydock", name])
-    _rename_numbered(model)
+    _rename_numbered(model, told.inputs)
     path = folder / FILES[Kind.OPENVINO]
     # Never left to its default, which is to halve the weights.
     _openvino.quiet().save_model(model, path, compress_to_fp16=STORAGE[wanted.storage])
-    says = _read_back(_openvino.extended(wanted.extensions).read_model(path), edits.edited(interface))
+    written = _openvino.extended(wanted.extensions).read_model(path)
+    says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
     return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})
 
 
+def _as_it_is(interface: Interface, model: Any) -> Interface:
+    """The interface with the outputs' fixed sizes as the graph infers them: a reshape changes those, too."""
+    outputs = {}
+    for port, (name, output) in zip(model.outputs, interface.outputs.items(), strict=True):
+        shape = list(output.shape)
+        if port.partial_shape.rank.is_static:
+            inferred = [d.get_length() if d.is_static else None for d in port.partial_shape]
+            shape = [
+                old if new is None and isinstance(old, str) else new for old, new in zip(shape, inferred, strict=True)
+            ]
+        outputs[name] = replace(output, shape=shape)
+    return replace(interface, outputs=outputs)
+
+
+def _stored(model: Any, storage: str) -> str:
+    """How much of the weights is in float16, where that was asked for. Raises CheckFailed when it is not the most.
+
+    OpenVINO leaves in float32 what float16 cannot hold.
+    """
+    if not STORAGE[storage]:
+        return ""
+    held = {"f16": 0, "f32": 0}
+    for op in model.get_ordered_ops():
+        if op.get_type_name() == "Constant" and (kind := op.get_element_type().to_string()) in held:
+            held[kind] += op.get_byte_size()
+    if held["f32"] > held["f16"]:
+        raise CheckFailed(
+            f"asked to store weights in float16, OpenVINO left {held['f32']:,} bytes of them in float32",
+            allowed="weights within ±65504, which float16 can hold",
+            command="precision=fp32",
+        )
+    return f"{held['f32']:,} bytes of weights stay in float32" if held["f32"] > held["f16"] // 100 else ""
+
+
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
+    known = _openvino.loaded(extensions)
     if source.kind is Kind.FILE:
         return _openvino.read(_formats.file_of(source), _formats.of(source).says, extensions)
     program = _exporters.loaded(source) if source.kind in CAPTURED else source.file
@@ -96,7 +133,7 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     if source.kind in CAPTURED:
         told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
     try:
-        return _openvino.converted(program, extensions, **told)
+        return _openvino.converted(program, known, **told)
     except Exception as e:  # its front ends raise anything
         raise _unconverted.report(program, e) from e
 
@@ -233,11 +270,24 @@ def _read_back(model: Any, interface: Interface) -> str:
     return ", ".join(says)
 
 
-def _rename_numbered(model: Any) -> None:
-    """Names the operators that OpenVINO named by a counter of the process: the IR must not tell what ran before."""
+def _rename_numbered(model: Any, given: Collection[str] = ()) -> None:
+    """Names what OpenVINO named by a counter of the process: the IR must not tell what ran before.
+
+    Args:
+        model: The graph, or one inside an operator.
+        given: The names of its inputs, which look like that now and then.
+    """
     if re.fullmatch(r"Model\d+", model.get_friendly_name()):
         model.set_friendly_name("Model")
     for place, op in enumerate(model.get_ordered_ops()):
-        name = op.get_friendly_name()
-        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", name):
+        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()) and op.get_friendly_name() not in given:
             op.set_friendly_name(f"{op.get_type_name()}_{place}")
+        for body in _bodies(op):
+            _rename_numbered(body)
+
+
+def _bodies(op: Any) -> list[Any]:
+    """The graphs inside an operator: an If's branches, the body of a Loop."""
+    if op.get_type_name() == "If":
+        return [op.get_then_body(), op.get_else_body()]
+    return [op.get_function()] if op.get_type_name() in ("Loop", "TensorIterator") else []

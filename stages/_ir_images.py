@@ -25,8 +25,8 @@ def put_in_front(port: Any, spec: Input, images: Images, how: Preprocessing) -> 
     """
     openvino = _openvino.quiet()
     height, width = how.size(spec.shape)
-    least = min(how.resize) if isinstance(how.resize, list) else how.resize
-    if least < max(height, width) and how.resize != [height, width]:
+    tall, wide = how.resize if isinstance(how.resize, list) else (how.resize, how.resize)
+    if tall < height or wide < width:
         raise ConfigError(
             f"preprocessing.resize is {how.resize}, and the model takes {height}x{width}",
             allowed=f"{max(height, width)} or more, or [{height}, {width}]",

@@ -17,23 +17,34 @@ log = logging.getLogger("vendor")
 
 
 @contextlib.contextmanager
-def to_log() -> Iterator[None]:
+def to_log(*, errors: bool = False) -> Iterator[None]:
     """Sends to the log what the block writes to stdout, by C++ too, and what its thread writes to Python's stderr.
 
     torch prints whole graphs to either when it fails, and its own loggers write to stderr.
+
+    Args:
+        errors: Whether C++'s stderr goes there too. What a crash would say is then lost, and other threads are heard
+            through Python's alone.
     """
-    screen = _OtherThreads(sys.stderr)
-    with tempfile.TemporaryFile() as caught:
+    sys.stderr.flush()
+    descriptors = [1, 2] if errors else [1]
+    with tempfile.TemporaryFile() as caught, contextlib.ExitStack() as undo:
         sys.stdout.flush()
-        before = os.dup(1)
-        os.dup2(caught.fileno(), 1)
+        before = {fd: os.dup(fd) for fd in descriptors}
+        display = sys.stderr
+        if errors:  # by a descriptor of its own, a progress display goes on drawing
+            display = undo.enter_context(os.fdopen(os.dup(2), "w"))
+        screen = _OtherThreads(display)
+        for fd in descriptors:
+            os.dup2(caught.fileno(), fd)
         try:
             with contextlib.redirect_stderr(screen):
                 yield
         finally:
             sys.stdout.flush()
-            os.dup2(before, 1)
-            os.close(before)
+            for fd, original in before.items():
+                os.dup2(original, fd)
+                os.close(original)
             caught.seek(0)
             for text in (caught.read().decode(errors="replace").strip(), screen.kept.getvalue().strip()):
                 if text:

@@ -16,6 +16,7 @@ from pipeline.artifact import FILES, Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError, listed
 from pipeline.stage import World
 from stages._interface import Interface
+from stages._said import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -181,11 +182,6 @@ def beside(path: Path, digest: str, world: World, setting: str) -> list[str]:
             command="save the model again with its weights beside it",
         )
     return names
-
-
-def first_line(error: Exception) -> str:
-    """What onnx or protobuf said, as far as a person is helped by it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def size(tensor: onnx.TensorProto) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import World
-from stages import _native_output
+from stages import _native_output, _unconverted
+from stages._said import first_line
 
 LIBRARY = (".so", ".dll", ".dylib")
 
@@ -28,16 +28,21 @@ def quiet() -> Any:
     return openvino
 
 
-def converted(program: Any, extensions: Sequence[str], **how: Any) -> Any:
+def converted(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     """openvino.convert_model, kept from the person's screen and from the root logger. Raises whatever it raises.
 
     It sets the root logger's level, which would silence us from then on, and writes there what it raises too.
+
+    Args:
+        program: What it takes.
+        extensions: As `loaded` returns them.
+        how: What else it takes.
     """
     # A Python operation needs no telling: the rule that brings it in has it at hand.
-    known = [e for e in loaded(extensions) if not isinstance(e, type)]
+    known = [e for e in extensions if not isinstance(e, type)]
     root = logging.getLogger()
     level, handlers = root.level, root.handlers
-    with _native_output.to_log():
+    with _native_output.to_log(errors=True):
         root.handlers = [logging.NullHandler()]
         try:
             return quiet().convert_model(program, extension=known or None, **how)
@@ -54,21 +59,17 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
         says: What people call such a file.
         extensions: See `loaded`.
     """
+    known = loaded(extensions)
     try:
-        return converted(path, extensions)
+        return converted(path, known)
     except Exception as e:  # the readers raise anything on a damaged file
+        if _unconverted.tells(e):
+            raise _unconverted.report(path, e) from e
         raise StageError(
             f"OpenVINO cannot read this {says}: {first_line(e)}",
             allowed="a whole file, of operators that OpenVINO has",
             command="compare its size and SHA-256 with the original's",
         ) from e
-
-
-def first_line(error: Exception) -> str:
-    """The first line that is for people: OpenVINO puts before it which check failed where in its own source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    told = [n for n in lines if not re.match(r"Check '.*' failed at |FrontEnd API failed|Exception from ", n)]
-    return (told or lines)[0]
 
 
 def extended(extensions: Sequence[str]) -> Any:
@@ -78,8 +79,7 @@ def extended(extensions: Sequence[str]) -> Any:
         try:
             core.add_extension(extension)
         except Exception as e:  # a library may be anything
-            first = (str(e).strip().splitlines() or [type(e).__name__])[-1]
-            raise StageError(f"OpenVINO cannot load the extension {extension}: {first}") from e
+            raise StageError(f"OpenVINO cannot load the extension {extension}: {first_line(e)}") from e
     return core
 
 
@@ -97,8 +97,8 @@ def loaded(extensions: Sequence[str]) -> list[Any]:
         module, _, name = named.rpartition(".")
         try:
             found.append(getattr(importlib.import_module(module), name))
-        except (ImportError, ValueError, AttributeError) as e:
-            raise ConfigError(f"extensions names {named}, which cannot be imported: {e}") from e
+        except Exception as e:  # a module may raise anything while it is imported
+            raise ConfigError(f"extensions names {named}, which cannot be imported: {first_line(e)}") from e
     return found
 
 

@@ -11,7 +11,11 @@ from pipeline.errors import CheckFailed, DrydockError, listed
 from stages import _compare, _edits, _reference
 from stages._compare import Figures, Tolerance
 from stages._interface import Interface, Output, says
+from stages._reference import Case
+from stages._said import first_line
 from stages.runtimes.session import Session
+
+RECORD = "'+stages.reference.shapes=[{INPUT: [SIZES]}]' records a case of these sizes"
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,20 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     """
     measured: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for recorded in _reference.read(reference):
-        case = _edits.case_for(artifact, recorded)
-        if case is None:
-            continue
+    for case in _met(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         outputs = {n: asdict(f) for n, f in figures.items()}
         measured.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
-    _hold_some(measured, artifact)
     return Parity(measured, wrong)
+
+
+def _met(artifact: Artifact, reference: Artifact) -> list[Case]:
+    """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove nothing."""
+    met = [c for c in (_edits.case_for(artifact, recorded) for recorded in _reference.read(reference)) if c is not None]
+    _hold_some(met, artifact)
+    return met
 
 
 def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Parity:
@@ -70,27 +77,43 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
 
     Raises as `measure` does.
     """
-    interface = Interface.of(artifact)
+    edits, interface = _edits.of(artifact), Interface.of(artifact)
+    # What the file says of its outputs, unless a reshape made other sizes of them.
+    told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
     found: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for recorded in _reference.read(reference):
-        case = _edits.case_for(artifact, recorded)
-        if case is None:
-            continue
+    for case in _met(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}
-        wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, interface.outputs, sizes)]
+        wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, told.outputs, sizes)]
         found.append({"label": case.label, "shape": shape})
-    _hold_some(found, artifact)
     return Parity(found, wrong)
 
 
-def _hold_some(cases: Sequence[Any], artifact: Artifact) -> None:
+def _hold_some(cases: Sequence[Case], artifact: Artifact) -> None:
+    """Refuses to call checked what was compared at no size, at one of many, or in outputs that say nothing."""
     if not cases:
+        pictured = _edits.of(artifact).images is not None
         raise CheckFailed(
-            f"the reference has no case of the sizes that this {artifact.kind} takes, so nothing was compared",
-            command="'stages.reference.sizes=[{DIMENSION: SIZE}]' records one",
+            f"the reference has no case that this {artifact.kind} takes, so nothing was compared",
+            command="also=raw_images records photographs" if pictured else RECORD,
+        )
+    for name, axes in _edits.loosened(artifact).items():
+        for axis in axes:
+            seen = sorted({c.inputs[name].shape[axis] for c in cases})
+            if len(seen) < 2:
+                raise CheckFailed(
+                    f"dimension {axis} of '{name}' was let free, and {seen[0]} alone was compared",
+                    allowed="two sizes of it at least, since a graph may have the example's baked in",
+                    command=RECORD,
+                )
+    outputs = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
+    if outputs and all(map(_compare.is_blind, outputs.values())):
+        raise CheckFailed(
+            f"{listed(outputs)}: the same for every input, so comparing them proves nothing",
+            allowed="at least one output that depends on the inputs",
+            command="another stages.compile.edits.outputs",
         )
 
 
@@ -138,9 +161,8 @@ def _run(
     except DrydockError:
         raise
     except Exception as e:  # a runtime raises anything; a shape it rejects is a finding, not a crash
-        first = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise CheckFailed(
-            f"this {artifact.kind} cannot be run at {shape}, {which}: {first}",
+            f"this {artifact.kind} cannot be run at {shape}, {which}: {first_line(e)}",
             allowed="every size between min and max of model.dims",
             command="a dimension was frozen on the way; capture=trace or capture=export may differ",
         ) from e

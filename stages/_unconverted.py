@@ -15,6 +15,11 @@ NO_RULE = re.compile(r"No conversion rule found for operations: (.*)")
 FAILED = re.compile(r"Conversion is failed for: (.*)")
 
 
+def tells(error: Exception) -> bool:
+    """Whether an error of convert_model's is about operators, rather than a file that cannot be read."""
+    return bool(NO_RULE.search(str(error)) or FAILED.search(str(error)))
+
+
 def report(program: Any, error: Exception) -> StageError:
     """The error to raise from one of convert_model's.
 
@@ -32,8 +37,8 @@ def report(program: Any, error: Exception) -> StageError:
         return StageError(f"OpenVINO cannot convert the model{places}{said}", command="".join(elsewhere))
     return StageError(
         f"OpenVINO has no conversion rule for {listed(lacking)}{places}{said}",
-        allowed="the operators of its front end, and those of stages.compile.extensions",
-        command="; ".join([*elsewhere, "'stages.compile.extensions=[PATH]'"]),
+        allowed="the operators of its front end, and those of target.extensions",
+        command="; ".join([*elsewhere, "'target.extensions=[PATH]'"]),
     )
 
 

@@ -9,17 +9,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Optional
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _edits, _openvino, _reference
+from stages import _edits, _openvino, _parity, _reference
 from stages._contender import MODULE, SCRIPT, Job
 from stages._contest import Contender, Figures, in_turn
 from stages._interface import Interface, says
 from stages._reference import Case
 from stages.runtimes import session
 
-CASES = ("example", "min", "odd", "max")
 MIB = 2**20
 
 
@@ -32,7 +31,7 @@ class Benchmark(Stage):
     is too far to rely on. The artifact goes on as it is.
 
     Args:
-        case: Which of the reference's shapes to run: example, min, odd or max.
+        case: Which of the reference's cases to run, such as example or max; None for the first that the artifact takes.
         compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
@@ -45,11 +44,11 @@ class Benchmark(Stage):
         again: Raised to measure once more; what was measured is kept like any other result.
     """
 
-    case: str
+    case: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     compute: str
     properties: dict[str, str]
     extensions: list[str]
-    threads: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    threads: Optional[int]  # noqa: UP045
     rounds: int
     seconds: float
     warmup: int
@@ -75,8 +74,6 @@ class Benchmark(Stage):
 
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]
-        if self.case not in CASES:
-            found.append(Problem(f"case is {self.case}{nearest(self.case, CASES)}", allowed=listed(CASES)))
         found += [
             Problem(
                 f"against has {name}{nearest(name, session.MODULE_RUNTIMES)}", allowed=listed(session.MODULE_RUNTIMES)
@@ -145,13 +142,15 @@ class Benchmark(Stage):
 
     def _case(self, artifact: Artifact, reference: Artifact) -> Case:
         cases = {c.label: c for c in _reference.read(reference) if _edits.case_for(artifact, c) is not None}
-        if self.case not in cases:
+        label = next(iter(cases), None) if self.case is None else self.case
+        if label not in cases:
             raise StageError(
-                f"case is {self.case}, and the reference has none of that label that this {artifact.kind} takes",
-                allowed=listed(cases) or "none: 'stages.reference.sizes=[{DIMENSION: SIZE}]' records another",
-                command=f"'stages.NAME.case={next(iter(cases), 'example')}'",
+                f"case is {self.case}, and the reference has none of that label that this {artifact.kind} takes"
+                f"{nearest(str(self.case), cases)}",
+                allowed=listed(cases),
+                command=f"'stages.benchmark.case={next(iter(cases))}'" if cases else _parity.RECORD,
             )
-        return cases[self.case]
+        return cases[label]
 
     def _jobs(self, inputs: Mapping[str, Artifact], case: Case, folder: Path) -> tuple[dict[str, Job], dict[str, str]]:
         """What each contender runs, the artifact's first, and why others are not measured, by name."""
@@ -238,7 +237,10 @@ def _items(case: Case, reference: Artifact) -> int:
 
 
 def _disk_bytes(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    """What a device needs of an artifact: of a blob, not the IR beside it."""
+    blob = folder / FILES[Kind.OPENVINO_BLOB]
+    needed = [blob, blob.with_suffix(".json")] if blob.exists() else folder.rglob("*")
+    return sum(f.stat().st_size for f in needed if f.is_file())
 
 
 def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -62,7 +62,9 @@ class Check(Stage):
         return self
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        return {**asdict(self), "extensions": _openvino.identity(self.extensions, world)}
+        """The settings and the processor, which decides what types there are to compute in."""
+        extensions = _openvino.identity(self.extensions, world)
+        return {**asdict(self), "extensions": extensions, "processor": dict(world.processor())}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]

@@ -77,7 +77,7 @@ class CompileBlob(Stage):
 
         source, core = inputs["ir"], _openvino.extended(self.extensions)
         asked = runtime.settings(How(self.compute, None, self.properties, self.extensions), self.device)
-        compiled = core.compile_model(source.file, self.device, asked)
+        compiled = runtime.compiled(core, source.file, self.device, asked)
         told = runtime.read_back(compiled, asked)
         session.must_compute_in(self.compute, runtime.computes_in(told))
         ties = _blob.Ties.of(compiled, core, self.device, asked)

@@ -65,7 +65,8 @@ class CompileOpenvinoAuto(Stage):
 
     def identity(self, world: World) -> Mapping[str, Any]:
         own = {"captures": self.captures, "opset": self.opset, "compute": self.compute}
-        return {**self._wanted.identity(world), **own, "tolerance": vars(self.tolerance)}
+        held = {"tolerance": vars(self.tolerance), "processor": dict(world.processor())}
+        return {**self._wanted.identity(world), **own, **held}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         captures = self.captures if inputs["program"].kind is Kind.MODULE else [""]

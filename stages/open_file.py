@@ -14,6 +14,7 @@ from pipeline.stage import Stage, World
 from stages import _formats, _interface, _onnx_file, _openvino, _ports, _shards, _weights
 from stages._interface import Dim, Input, Interface, Output
 from stages._ports import Port
+from stages._said import first_line
 
 OPEN = -1  # a size that depends on values, and is known only once the model has run
 
@@ -32,6 +33,7 @@ class OpenFile(Stage):
         inputs: By name; None for what the file says.
         dims: The range of each dynamic dimension, by the name that a shape has for it; a dimension that the file leaves
             open, and no shape names, is called after its place, such as image_dim0.
+        extensions: Operations that OpenVINO does not have by itself, by path; see compile_openvino.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
     """
@@ -41,6 +43,7 @@ class OpenFile(Stage):
     names: dict[str, str]
     inputs: Optional[dict[str, Input]]  # noqa: UP045
     dims: dict[str, Dim]
+    extensions: list[str]
 
     produces: ClassVar[Kind | str] = Kind.FILE
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
@@ -56,12 +59,14 @@ class OpenFile(Stage):
         ]
         if not self.path:
             found.append(Problem("path is empty", allowed=_formats.ALLOWED, command="model.path=/path/to/net.tflite"))
+        found += _openvino.problems(self.extensions)
         if self.inputs:
             return found + _interface.problems(self.inputs, self.dims)
         return found + _interface.dim_problems(self.dims)
 
     def settle(self, world: World) -> Self:
         path = self._path.absolute()
+        _openvino.identity(self.extensions, world)
 
         def one(file: Path) -> str:
             try:
@@ -78,7 +83,8 @@ class OpenFile(Stage):
         shapes = None if self.inputs is None else {n: [s.shape, s.dtype] for n, s in self.inputs.items()}
         dims = {n: [d.min, d.opt, d.max, d.multiple] for n, d in self.dims.items()}
         format_ = _formats.recognised(self._path)
-        return {"sha256": self.sha256, "format": format_, "names": self.names, "inputs": shapes, "dims": dims}
+        settings = {"sha256": self.sha256, "format": format_, "names": self.names, "inputs": shapes, "dims": dims}
+        return {**settings, "extensions": _openvino.identity(self.extensions, world)}
 
     def describe(self) -> str:
         return f"the file with SHA-256 {self.sha256}"
@@ -97,7 +103,7 @@ class OpenFile(Stage):
             _formats.SOURCE: {"file": self.sha256, "format": name, "bytes": size},
             "weights": {"sha256": self.sha256, "says": f"as they are in the {says} with SHA-256 {self.sha256}"},
         }
-        model = _openvino.read(_formats.file_of(Artifact(Kind.FILE, folder, facts)), says)
+        model = _openvino.read(_formats.file_of(Artifact(Kind.FILE, folder, facts)), says, self.extensions)
         taken, made = _ports.named(_ports.of(model.inputs, "input"), _ports.of(model.outputs, "output"), self.names)
         specs = _ports.inputs(taken, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
@@ -141,7 +147,7 @@ def _reshape(model: Any, shapes: Sequence[Sequence[int]]) -> None:
     except Exception as e:  # OpenVINO raises its own for an operator that a size does not fit
         said = ", ".join(map(_interface.says, shapes))
         raise StageError(
-            f"the file cannot take inputs of {said}: {_openvino.first_line(e)}",
+            f"the file cannot take inputs of {said}: {first_line(e)}",
             allowed="sizes that the file's operators have",
             command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…",
         ) from e

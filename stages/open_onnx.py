@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.stage import Stage, World
 from stages import _interface, _onnx_file, _shards, _weights
 from stages._interface import Dim, Input, Interface, Output
-from stages._onnx_file import first_line
+from stages._said import first_line
 
 if TYPE_CHECKING:
     import onnx

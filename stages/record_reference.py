@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import Stage, World
-from stages import _call, _derived, _fills, _formats, _images, _interface, _outputs, _reference
+from stages import _call, _compare, _derived, _fills, _formats, _interface, _outputs, _questions, _reference
 from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface, Output
+from stages._questions import Question
 from stages._reference import Case
+from stages._said import first_line
 from stages.runtimes import file, session
 
 Ask = Callable[[Mapping[str, Any]], Any]
-Drawn = Mapping[str, Mapping[str, Any]]  # arrays by name, by the case's label
 # What stands for itself, there being no PyTorch model; each kind with what loads it.
 FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file.open_session}
 
@@ -37,9 +38,10 @@ class RecordReference(Stage):
             of them, named after their paths.
         call: How forward is called; None for every input in order. See stages/_call.py.
         preprocessing: For fills that are photographs.
-        photographs: Whether to ask about whole photographs too, one at a time, and to keep their bytes: those of the
-            input's fill, or drawn ones. Artifacts that take raw images are held to these.
-        sizes: Of the dynamic dimensions, for further cases; those left out are the example's.
+        photographs: Whether to ask about whole photographs too, and to keep their bytes: those of the input's fill,
+            and drawn ones. Artifacts that take raw images are held to these.
+        photographed: The input that they stand for; None for the only one of four dimensions.
+        shapes: Of further cases, by input; those left out are the example's. For artifacts that are reshaped.
         seed: For what is drawn.
     """
 
@@ -49,7 +51,8 @@ class RecordReference(Stage):
     call: Optional[dict[str, Any]]  # noqa: UP045
     preprocessing: Optional[Preprocessing]  # noqa: UP045
     photographs: bool
-    sizes: list[dict[str, int]]
+    photographed: Optional[str]  # noqa: UP045
+    shapes: list[dict[str, list[int]]]
     seed: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
@@ -71,7 +74,7 @@ class RecordReference(Stage):
             found += _interface.problems(self.inputs, self.dims)
             found += _fills.problems(self.inputs, self.preprocessing)
             found += _call.problems(self.call, self.inputs)
-        found += self._size_problems()
+        found += _questions.problems(self.shapes, self.inputs)
         if self.preprocessing is not None:
             found += self.preprocessing.problems()
         elif self.photographs:
@@ -81,16 +84,6 @@ class RecordReference(Stage):
         if self.seed < 0:
             found.append(Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0"))
         return found
-
-    def _size_problems(self) -> Iterator[Problem]:
-        for sizes in self.sizes:
-            for name, size in sizes.items():
-                dim = self.dims.get(name)
-                if dim is None or size not in dim.sizes:
-                    yield Problem(
-                        f"sizes has {name}: {size}" + nearest(name, self.dims) * (dim is None),
-                        allowed=f"a size of {dim}" if dim else listed(self.dims) or "none: nothing is dynamic",
-                    )
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """The settings, with the content of files and the code of factories in place of their names."""
@@ -115,18 +108,16 @@ class RecordReference(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         model = inputs["model"]
         known = self._known(model)
-        sizes = self._sizes(known.dims)
-        drawn = {n: _fills.draw(known.inputs, s, self.seed, self.preprocessing) for n, s in sizes.items()}
-        raw = self._photographed(known, drawn, sizes) if self.photographs else {}
+        asked = list(self._questions(known))
         if model.kind is Kind.FILE and _formats.library(model) is None:
-            return _unanswered(_formats.lacking(model), known, drawn, raw, folder)
+            return _unanswered(_formats.lacking(model), known, asked, folder)
         ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
-        answers = {label: _answer(ask, arrays) for label, arrays in drawn.items()}
+        answers = {q.label: _answer(ask, q.inputs) for q in asked}
         paths = _outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
         cases = [
-            Case(n, drawn[n], {o: _array(answers[n], o, p) for o, p in paths.items()}, raw.get(n, {})) for n in sizes
+            Case(q.label, q.inputs, {o: _array(answers[q.label], o, p) for o, p in paths.items()}, q.raw) for q in asked
         ]
-        blind = [name for name in paths if _is_blind([c.outputs[name] for c in cases])]
+        blind = [name for name in paths if _compare.is_blind([c.outputs[name] for c in cases])]
         if len(blind) == len(paths):
             raise StageError(
                 f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "
@@ -135,44 +126,19 @@ class RecordReference(Stage):
                 command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
             )
         _reference.write(folder, cases)
+        sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
         interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
         says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
             f"; {listed(blind)} the same for every input" if blind else ""
         )
         return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
 
-    def _sizes(self, dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
-        """The sizes of each case, by its label."""
-        asked = {", ".join(f"{n}={v}" for n, v in own.items()): own for own in self.sizes}
-        return {**_interface.cases(dims), **{n: {**_interface.example_sizes(dims), **own} for n, own in asked.items()}}
-
-    def _photographed(
-        self, known: Interface, drawn: dict[str, dict[str, Any]], sizes: dict[str, dict[str, int]]
-    ) -> dict[str, dict[str, Any]]:
-        """Adds a case for each photograph; returns the bytes of each, by label and input."""
-        import numpy as np
-
-        assert self.preprocessing is not None
-        how, fitting = self.preprocessing, [n for n, s in known.inputs.items() if len(s.shape) == 4]
-        if len(fitting) != 1:
-            raise ConfigError(
-                f"photographs is true, and {len(fitting)} inputs have four dimensions", allowed="one such input"
-            )
-        name, spec = fitting[0], known.inputs[fitting[0]]
-        # The smallest batch that there may be: a photograph has a size of its own.
-        smallest = {n: d.min for n, d in known.dims.items()}
-        batch, *_ = shape = spec.at(smallest)
-        raw = {}
-        for number, photograph in enumerate(
-            [_images.from_file(f) for f in _fills.files({name: spec})] or _images.drawn(self.seed)
-        ):
-            label = f"photograph {number}"
-            row = _images.prepared(photograph, *how.size(shape), how).astype(spec.dtype)
-            others = _fills.draw(known.inputs, smallest, self.seed, how)
-            drawn[label] = {**others, name: np.stack([row] * batch)}
-            sizes[label] = smallest
-            raw[label] = {name: np.stack([photograph] * batch)}
-        return raw
+    def _questions(self, known: Interface) -> Iterator[Question]:
+        yield from _questions.at_every_size(known, self.seed, self.preprocessing)
+        yield from _questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
+        if self.photographs:
+            assert self.preprocessing is not None
+            yield from _questions.of_photographs(known, self.photographed, self.seed, self.preprocessing)
 
     def _known(self, model: Artifact) -> Interface:
         """The interface as far as it is known before the model has answered."""
@@ -222,10 +188,10 @@ def _runtime(model: Artifact) -> Ask:
     return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
 
 
-def _unanswered(why: str, known: Interface, drawn: Drawn, raw: Drawn, folder: Path) -> Artifact:
+def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
     """The questions alone; what the outputs are is what the file says."""
-    _reference.write(folder, [Case(label, arrays, {}, raw.get(label, {})) for label, arrays in drawn.items()])
-    says = f"{len(drawn)} shapes, and no answers: {why}"
+    _reference.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked])
+    says = f"{len(asked)} shapes, and no answers: {why}"
     return Artifact(Kind.REFERENCE, folder, facts={**known.facts, _reference.UNANSWERED: why}, notes={"says": says})
 
 
@@ -234,9 +200,8 @@ def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
         return ask(arrays)
     except Exception as e:  # a model raises anything
         shapes = ", ".join(f"{n} {_interface.says(v.shape)} {v.dtype}" for n, v in arrays.items())
-        first = (str(e).strip().splitlines() or ["no message"])[0]
         raise StageError(
-            f"the model rejects {shapes}: {type(e).__name__}: {first}",
+            f"the model rejects {shapes}: {type(e).__name__}: {first_line(e)}",
             allowed="inputs that the model's forward accepts, at every size that dims allows",
             command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…, or model.call",
         ) from e
@@ -249,20 +214,12 @@ def _array(returned: Any, name: str, path: _outputs.Path) -> Any:
         raise StageError(f"outputs: '{name}' is returned at some sizes of the inputs and not at others") from e
     except TypeError as e:
         raise StageError(
-            f"outputs: '{name}' has a type that no target shares: {str(e).splitlines()[0]}",
+            f"outputs: '{name}' has a type that no target shares: {first_line(e)}",
             allowed="float32, float64, float16, integers, bool",
             command="a model that computes in one of these; precision= lowers it later",
         ) from e
 
 
 def _output(name: str, path: _outputs.Path, cases: Sequence[Case], sizes: Mapping[str, Mapping[str, int]]) -> Output:
-    shapes = {c.label: c.outputs[name].shape for c in cases}
+    shapes = {c.label: c.outputs[name].shape for c in cases if c.label in sizes}
     return Output(list(path), _interface.output_shape(shapes, sizes), str(cases[0].outputs[name].dtype))
-
-
-def _is_blind(answers: Sequence[Any]) -> bool:
-    """Whether an output is empty or the same for every row of every case; False where too few rows tell."""
-    if not any(answer.size for answer in answers):
-        return True
-    rows = [row for answer in answers if answer.ndim for row in answer]
-    return len(rows) > 1 and all(r.shape == rows[0].shape and (r == rows[0]).all() for r in rows)

@@ -69,7 +69,7 @@ class Simplify(Stage):
         _onnx_file.write(after, folder)
         for name in _onnx_file.files_beside(after):
             os.link(source.file.with_name(name), folder / name)
-        made = Artifact(Kind.ONNX, folder)
+        made = Artifact(Kind.ONNX, folder, facts=source.facts)
         try:
             found = _parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)
         except Exception as e:  # so does a runtime that is given a wrong graph

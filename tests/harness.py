@@ -120,7 +120,7 @@ def record(
 ) -> Artifact:
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
-    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, [], seed)
+    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed)
     return run_stage(stage, asked, folder)
 
 
@@ -134,7 +134,9 @@ def opened(
     dims: Mapping[str, Dim] = BATCH,
 ) -> Artifact:
     """A file of another framework, opened as it is, in `folder`/opened."""
-    stage = OpenFile(str(path), sha256, dict(names or {}), inputs and dict(inputs), dict(dims)).settle(world(folder))
+    stage = OpenFile(str(path), sha256, dict(names or {}), inputs and dict(inputs), dict(dims), []).settle(
+        world(folder)
+    )
     return run_stage(stage, {}, folder / "opened")
 
 

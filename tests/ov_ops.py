@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import openvino
 from openvino import opset15
+from openvino.frontend.onnx import ConversionExtension as OnnxExtension
 from openvino.frontend.pytorch import ConversionExtension
 
 
@@ -53,3 +54,5 @@ class ScaleAdd(openvino.Op):
 kept = ConversionExtension(
     "drydock_test::scale_add", lambda context: ScaleAdd([context.get_input(0), context.get_input(1)]).outputs()
 )
+
+relu = OnnxExtension("MyRelu", "my", lambda context: opset15.relu(context.get_input(0)).outputs())

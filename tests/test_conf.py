@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -280,10 +281,11 @@ WRONG = {
         "call": "3",
         "preprocessing": "3",
         "photographs": "some",
-        "sizes": "{a: 1}",
+        "photographed": "[1]",
+        "shapes": "{a: 1}",
         "seed": "1.5",
     },
-    "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]"},
+    "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]", "extensions": "3"},
     "capture": {"store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
@@ -316,7 +318,6 @@ WRONG = {
         "names": "[a]",
         "dtypes": "[a]",
         "layouts": "[a]",
-        "images": "yes",
     },
     "blob": {"device": "[1]", "compute": "[1]", "properties": "3", "extensions": "3"},
     "save": {"name": "[1]"},
@@ -430,3 +431,56 @@ def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
     """Hydra takes a bare colon for the end of a key, and adds to a mapping only what has a plus before it."""
     asked = composed(_translations.EXAMPLE.strip("'"))
     assert asked.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "also", ["raw_images", "compiled", "benchmark", "torch_compile", "[raw_images,compiled,benchmark]"]
+)
+@pytest.mark.parametrize("route", ROUTES)
+def test_whatever_else_is_wanted_of_an_ir_goes_with_every_precision_and_route(precision, also, route):
+    built = nodes(f"precision={precision}", f"also={also}", f"route={route}")
+    wanted = {"raw_images", "compiled"} & set(also.strip("[]").split(","))
+    assert ("check_blob" in [n.name for n in built]) == ("compiled" in wanted)
+    assert [p for n in built for p in n.stage.problems()] == []
+
+
+def test_operations_of_ones_own_reach_what_openvino_runs_and_nothing_else():
+    asked = ["target.extensions=[my_pkg.rule]", "also=[compiled,benchmark]"]
+    told = {n.name: n.stage.extensions for n in nodes(*asked) if hasattr(n.stage, "extensions")}
+    assert {n for n, e in told.items() if e} == {"compile", "check_compile", "blob", "check_blob", "benchmark"}
+
+
+def test_what_is_made_of_an_ir_may_be_as_far_off_as_the_ir():
+    built = {n.name: n.stage for n in nodes("also=[raw_images,compiled]", "route=auto")}
+    wide = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / "fp32_raw_images.yaml"))
+    assert [vars(built[n].tolerance) for n in ("compile", "check_compile", "check_blob")] == [wide] * 3
+
+
+ROOT = CONF.parent
+# The help's are beside words of its own.
+WRITTEN = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(set(CONF.rglob("*.yaml")) - set(CONF.glob("hydra/**/*"))),
+]
+COMMANDS = sorted(
+    {
+        line.strip().lstrip("# ")
+        for path in WRITTEN
+        for line in path.read_text().replace("\\\n", " ").splitlines()
+        if line.strip().lstrip("# ").startswith("python -m pipeline ")
+    }
+)
+
+
+def test_there_are_commands_in_the_documents():
+    assert len(COMMANDS) > 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_in_the_documents_composes(command):
+    arguments = shlex.split(command, comments=True)[3:]
+    if {"-m", "--help", "--cfg"} & {*arguments} or any("…" in a or "mine" in a or "$(" in a for a in arguments):
+        return
+    composed(*arguments)

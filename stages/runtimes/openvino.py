@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed
+from pipeline.errors import CheckFailed, StageError
 from stages import _blob, _openvino
+from stages._said import first_line
 from stages.runtimes import session
 from stages.runtimes.session import How
 
@@ -34,7 +36,7 @@ class OpenvinoSession:
         if artifact.kind is Kind.OPENVINO_BLOB:
             self._model = _blob.loaded(core, artifact, asked)
         else:
-            self._model = core.compile_model(artifact.file, DEVICE, dict(asked))
+            self._model = compiled(core, artifact.file, DEVICE, asked)
         self.properties = read_back(self._model, asked)
         self.computes_in = computes_in(self.properties)
 
@@ -50,6 +52,17 @@ class OpenvinoSession:
             tensor.data[...] = value
             request.set_tensor(name, tensor)
         return lambda: request.infer(share_outputs=True)
+
+
+def compiled(core: Any, path: Path, device: str, asked: Mapping[str, str]) -> Any:
+    """core.compile_model, with what OpenVINO says in words. Raises StageError."""
+    try:
+        return core.compile_model(path, device, dict(asked))
+    except Exception as e:  # OpenVINO raises anything
+        raise StageError(
+            f"OpenVINO cannot load the model for {device}: {first_line(e)}",
+            allowed="operations that it has or target.extensions brings, and settings with values that it knows",
+        ) from e
 
 
 def open_session(artifact: Artifact, how: How) -> OpenvinoSession:

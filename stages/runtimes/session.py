@@ -140,9 +140,15 @@ def with_interface(artifact: Artifact, reference: Artifact) -> Artifact:
 def without_settings(how: How, runtime: str) -> How:
     """Refuses properties and extensions for a runtime that has neither. Raises StageError."""
     refuse_unknown(how.properties, {}, runtime)
+    return without_extensions(how, runtime)
+
+
+def without_extensions(how: How, runtime: str) -> How:
+    """Refuses extensions for a runtime that takes none. Raises StageError."""
     if how.extensions:
         raise StageError(
-            f"extensions names {listed(how.extensions)}, and {runtime} takes none", command="'target.extensions=[]'"
+            f"extensions names {listed(how.extensions)}, and {runtime} takes none",
+            command="'stages.NAME.extensions=[]'",
         )
     return how
 

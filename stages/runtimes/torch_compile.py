@@ -13,7 +13,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages import _openvino
 from stages._native_output import to_log
-from stages.runtimes import openvino
+from stages.runtimes import openvino, session
 from stages.runtimes.eager import ModuleSession
 from stages.runtimes.session import How
 
@@ -67,6 +67,7 @@ class CompiledSession(ModuleSession):
 
 def open_session(artifact: Artifact, how: How) -> CompiledSession:
     """A module that is compiled when it is first called. Raises StageError for a property OpenVINO does not have."""
+    session.without_extensions(how, "torch.compile")
     return CompiledSession(artifact, openvino.settings(how), how.threads)
 
 

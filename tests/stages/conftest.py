@@ -31,7 +31,9 @@ def tiny(house: Path) -> Artifact:
 
 @pytest.fixture(scope="session")
 def reference(tiny: Artifact, house: Path) -> Artifact:
-    return run_stage(RecordReference(IMAGE, BATCH, ["logits"], None, None, False, [], 0), tiny, house / "reference")
+    return run_stage(
+        RecordReference(IMAGE, BATCH, ["logits"], None, None, False, None, [], 0), tiny, house / "reference"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from harness import (
     Unpicklable,
     backend,
     export,
+    ir,
     module,
     record,
     run_stage,
@@ -193,7 +194,6 @@ def test_a_case_that_the_reference_has_not_is_refused(graph_of_vectors, tmp_path
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"case": "exmaple"}, "case is exmaple, did you mean 'example'?"),
         ({"compute": "fp32"}, "compute is fp32"),
         ({"against": ["eagre"]}, "against has eagre, did you mean 'eager'?"),
         ({"threads": 0}, "threads is 0"),
@@ -263,3 +263,14 @@ def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, ref
 )
 def test_it_requires_what_its_contenders_do(kinds, against, needed):
     assert {"onnxruntime", "openvino", "torch"} & {*benchmark(against=against).modules(kinds)} == needed
+
+
+def test_a_case_that_there_is_not_is_told_with_the_nearest(graph, reference, tmp_path):
+    with pytest.raises(StageError, match="none of that label that this onnx takes, did you mean 'example'"):
+        measured(graph, reference, tmp_path, case="exmaple")
+
+
+def test_an_artifact_whose_interface_was_edited_is_measured_at_the_first_case_that_it_takes(graph, reference, tmp_path):
+    made = ir(graph, tmp_path / "ir", reshape={"input": [1, 3, 32, 32]}, names={"input": "image"})
+    told = measured(made, reference, tmp_path, case=None).notes["benchmark"]
+    assert told["case"]["label"] == "min"

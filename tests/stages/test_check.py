@@ -25,6 +25,7 @@ from harness import (
     run_stage,
     skip_unless_bfloat16,
     tolerance,
+    world,
 )
 from onnx import TensorProto, helper, numpy_helper
 
@@ -305,3 +306,10 @@ def test_operators_that_torch_compile_leaves_to_pytorch_are_told(tmp_path):
     net = module(Bessel())
     made = check(net, record(net, tmp_path / "reference", inputs=VECTOR), tmp_path)
     assert "special_bessel_j0" in made.notes["parity"]["properties"]["left_to_pytorch"]
+
+
+def test_another_processor_is_another_key(tmp_path, monkeypatch):
+    here, stage = world(tmp_path), Check("bfloat16", {}, [], tolerance("fp32"))
+    before = stage.identity(here)
+    monkeypatch.setattr(type(here), "processor", lambda self: {"name": "another"})
+    assert stage.identity(here) != before

@@ -80,6 +80,7 @@ ELSEWHERE = [
     ({"openvino": "2025.1.0-1-abc"}, r"made by OpenVINO 2025\.1\.0-1-abc for CPU .*; this is OpenVINO 20"),
     ({"device": "NPU"}, r"for NPU .*; this is a machine with .*CPU"),
     ({"requirements": "meta=1.0;isa=Intel AMX"}, r"isa=Intel AMX; this is '.*', .*isa="),
+    ({"requirements": "", "device_name": "Arc"}, r"for CPU 'Arc'; this is "),
 ]
 
 

@@ -12,6 +12,7 @@ import harness
 import pytest
 import torch
 from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, agrees, backend, capture, contents, export
+from torch import nn
 
 from pipeline.errors import CheckFailed
 from stages import _onnx_file
@@ -102,6 +103,34 @@ def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_betwee
     first = harness.ir(program, tmp_path / "first")
     harness.ir(capture(how, harness.TinyConv(), tmp_path / "between"), tmp_path / "between" / "ir")
     assert contents(harness.ir(program, tmp_path / "again").folder) == contents(first.folder)
+
+
+class Branches(nn.Module):
+    """A loop and a branch, whose bodies are graphs of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(int(x.shape[0])):
+            x = self.head(x) + 1.5
+        return x * 2.5 if bool(x.sum() > 0) else x - 3.5
+
+
+def test_the_bodies_of_branches_and_loops_are_the_same_bytes_too(tmp_path):
+    program = capture("script", Branches(), tmp_path, inputs=harness.VECTOR)
+    first, again = (harness.ir(program, tmp_path / name) for name in ("first", "again"))
+    assert (
+        "<body>" in (first.folder / "model.xml").read_text() or "then_body" in (first.folder / "model.xml").read_text()
+    )
+    assert contents(first.folder) == contents(again.folder)
+
+
+def test_an_input_keeps_a_name_that_looks_like_a_number_of_openvinos(tmp_path):
+    spec = {"Image_1": Input([2, 4], fill="normal")}
+    made = harness.ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=spec, dims={}), tmp_path / "ir")
+    assert [p.get_node().get_friendly_name() for p in read(made).inputs] == ["Image_1"]
 
 
 class SameTwice(TwoOutputs):

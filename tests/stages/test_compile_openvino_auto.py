@@ -26,6 +26,7 @@ from harness import (
 from torch import nn
 
 from pipeline.errors import StageError
+from stages import _ir
 from stages._edits import NOTHING
 from stages.compile_openvino_auto import CompileOpenvinoAuto
 
@@ -108,3 +109,15 @@ def test_an_opset_that_a_captures_exporter_does_not_write_leaves_the_direct_rout
 def test_captures_that_there_are_not_are_a_problem(captures):
     (problem,) = replace(AUTO, captures=captures).problems()
     assert problem.allowed == "some of export, trace, script"
+
+
+def test_what_a_vendor_raises_is_one_ways_refusal_and_not_the_end(tmp_path, monkeypatch):
+    def breaks(*args):
+        raise RuntimeError("Exception from src/x.cpp:1:\nno such thing here")
+
+    program = capture("trace", TwoOutputs(), tmp_path)
+    direct = _ir.made
+    monkeypatch.setattr(_ir, "made", lambda source, *rest: (breaks if source.kind != "onnx" else direct)(source, *rest))
+    made = compiled(program, tmp_path)
+    assert made.facts["route"] == "onnx"
+    assert "not route=direct: RuntimeError: no such thing here" in made.notes["says"]

@@ -35,7 +35,7 @@ def run(stage, given, *place):
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
     return Artifact(made.kind, folder, facts={**facts, **made.facts}, live=made.live)
-reference = run(RecordReference(inputs, dims, ["y"], None, None, False, [], 0), {"model": model}, "reference")
+reference = run(RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0), {"model": model}, "reference")
 for capture, export in (
     (CaptureExport(2**30), ExportOnnx(18, {}, False)), (CaptureTrace(), ExportTorchscript(17, {}, False))
 ):

@@ -116,7 +116,7 @@ def test_the_users_files_are_copied_whole_and_left_as_they_were(file, tmp_path, 
 @pytest.mark.parametrize("file", FORMATS)
 def test_the_key_follows_the_content_and_not_the_place(file, tmp_path, mine):
     def key(path):
-        stage = OpenFile(str(path), None, {}, inputs(file), BATCH).settle(world(tmp_path))
+        stage = OpenFile(str(path), None, {}, inputs(file), BATCH, []).settle(world(tmp_path))
         return stage.identity(world(tmp_path))
 
     assert key(FILES / file) == key(mine / file)
@@ -172,12 +172,12 @@ def test_a_range_that_no_input_follows_is_named(tmp_path):
 
 
 def test_no_path_is_a_problem_before_any_work():
-    (problem,) = OpenFile("", None, {}, None, {}).problems()
+    (problem,) = OpenFile("", None, {}, None, {}, []).problems()
     assert (problem.what, problem.command) == ("path is empty", "model.path=/path/to/net.tflite")
 
 
 def test_names_that_no_target_takes_are_a_problem_before_any_work():
-    (problem,) = OpenFile("net.pb", None, {"a:0": "image:0"}, None, {}).problems()
+    (problem,) = OpenFile("net.pb", None, {"a:0": "image:0"}, None, {}, []).problems()
     assert problem.what == "names has 'a:0'"
 
 
@@ -226,7 +226,7 @@ def test_a_broken_file_is_refused_in_words(tmp_path, mine, file, damage, told):
 
 
 def test_a_file_that_changed_after_the_plan_is_refused(tmp_path, mine):
-    stage = OpenFile(str(mine / "saved_model"), None, {}, inputs("saved_model"), BATCH).settle(world(tmp_path))
+    stage = OpenFile(str(mine / "saved_model"), None, {}, inputs("saved_model"), BATCH, []).settle(world(tmp_path))
     (mine / "saved_model" / "more").write_text("more")
     with pytest.raises(StageError, match="path=saved_model changed since the plan was made"):
         run_stage(stage, {}, tmp_path / "opened")
@@ -267,7 +267,7 @@ def test_weights_outside_the_files_folder_are_refused_before_any_work(tmp_path):
     model.graph.initializer[0].external_data[0].value = "../secret.bin"
     onnx.save(model, path)
     with pytest.raises(ConfigError, match=r"path=.*wants to read \.\./secret\.bin, which is outside its folder"):
-        OpenFile(str(path), None, {}, None, {}).settle(world(tmp_path))
+        OpenFile(str(path), None, {}, None, {}, []).settle(world(tmp_path))
 
 
 def test_two_names_that_become_the_same_are_told_apart(tmp_path):
@@ -376,14 +376,14 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("path", "modules"), [("n.onnx", ("openvino", "onnx")), ("n.pb", ("openvino",))])
 def test_it_takes_openvino_and_no_framework(path, modules):
-    assert OpenFile(path, None, {}, None, {}).modules({}) == modules
+    assert OpenFile(path, None, {}, None, {}, []).modules({}) == modules
 
 
 def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
     def modules():
         from stages.record_reference import RecordReference
 
-        return RecordReference(None, {}, None, None, None, False, [], 0).modules({"model": Kind.FILE})
+        return RecordReference(None, {}, None, None, None, False, None, [], 0).modules({"model": Kind.FILE})
 
     assert "tensorflow" not in modules()
     assert "onnxruntime" in modules()

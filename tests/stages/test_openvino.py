@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import onnx
 import onnx_ops
 import pytest
 import torch
-from harness import VECTOR, backend, capture, ir, reference_in, run_stage, tolerance, world
+from harness import VECTOR, backend, capture, ir, module, record, reference_in, run_stage, tolerance, world
 from torch import nn
 
 from pipeline.errors import ConfigError, StageError
 from stages import _openvino
 from stages.check import Check
+from stages.open_file import OpenFile
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,7 @@ def test_an_operation_of_ones_own_is_in_the_ir_and_runs_where_it_is_known(tmp_pa
     known = ["ov_ops.ScaleAdd", "ov_ops.kept"]
     made = ir(capture("trace", Once(), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=known)
     check(made, tmp_path, extensions=known)
-    with pytest.raises(RuntimeError, match="Cannot create ScaleAdd layer"):
+    with pytest.raises(StageError, match="OpenVINO cannot load the model for CPU: Cannot create ScaleAdd layer"):
         check(made, tmp_path)
 
 
@@ -98,3 +100,51 @@ def test_a_runtime_without_extensions_refuses_them(graph, reference, tmp_path):
     stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"))
     with pytest.raises(StageError, match="and onnxruntime takes none"):
         run_stage(stage, {"artifact": graph, "reference": reference}, tmp_path / "check")
+
+
+def test_torch_compile_refuses_them_too(tmp_path):
+    reference = record(Once(), tmp_path / "reference", inputs=VECTOR)
+    stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"))
+    with pytest.raises(StageError, match=r"and torch\.compile takes none"):
+        run_stage(stage, {"artifact": module(Once()), "reference": reference}, tmp_path / "check")
+
+
+def test_one_that_cannot_be_imported_is_no_failure_of_the_model(tmp_path):
+    program = capture("trace", nn.Linear(4, 4), tmp_path, inputs=VECTOR)
+    with pytest.raises(ConfigError, match=r"extensions names ov_ops\.missing"):
+        ir(program, tmp_path / "ir", extensions=["ov_ops.missing"])
+
+
+def test_a_module_that_raises_while_it_is_imported_is_told(tmp_path, monkeypatch):
+    (tmp_path / "boom.py").write_text("raise RuntimeError('boom')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"extensions names boom\.rule, which cannot be imported: boom"):
+        _openvino.loaded(["boom.rule"])
+
+
+def of_my_own(folder):
+    """An ONNX file with an operator of nobody's."""
+    node = onnx.helper.make_node("MyRelu", ["x"], ["y"], name="first", domain="my")
+    ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2, 4]) for n in "xy"]
+    graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:])
+    imports = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("my", 1)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=10), folder / "mine.onnx")
+    return folder / "mine.onnx"
+
+
+def test_a_file_with_an_operator_of_ones_own_is_read_with_a_rule_for_it(tmp_path):
+    stage = OpenFile(str(of_my_own(tmp_path)), None, {}, None, {}, ["ov_ops.relu"]).settle(world(tmp_path))
+    made = run_stage(stage, {}, tmp_path / "opened")
+    assert read_ops(ir(made, tmp_path / "ir", extensions=["ov_ops.relu"])) >= {"Relu"}
+
+
+def read_ops(made):
+    import openvino
+
+    return {op.get_type_name() for op in openvino.Core().read_model(made.file).get_ops()}
+
+
+def test_a_file_with_an_operator_of_nobodys_is_not_called_damaged(tmp_path):
+    stage = OpenFile(str(of_my_own(tmp_path)), None, {}, None, {}, []).settle(world(tmp_path))
+    with pytest.raises(StageError, match=r"no conversion rule for my\.MyRelu\n .*: node 'first' of the graph"):
+        run_stage(stage, {}, tmp_path / "opened")

@@ -29,7 +29,7 @@ from stages.record_reference import RecordReference
 
 
 def stage(inputs=IMAGE, *, dims=BATCH, outputs=None, call=None, seed=0):
-    return RecordReference(inputs, dims, outputs, call, None, False, [], seed)
+    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed)
 
 
 class Returns(nn.Module):

@@ -11,10 +11,11 @@ from harness import VECTOR, backend, capture, edited, export, ir
 from torch import nn
 
 from pipeline.errors import StageError
+from stages import _openvino
 
 
 @pytest.fixture(autouse=True)
-def _openvino():
+def _openvino_is_there():
     backend("openvino")
 
 
@@ -92,6 +93,14 @@ def test_a_failed_conversion_leaves_the_root_logger_as_it_was(tmp_path, capsys):
     refused(capture("export", Middle(), tmp_path, inputs=VECTOR), tmp_path)
     assert (root.level, list(root.handlers)) == before
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["bad.onnx", "bad.pb", "bad.tflite"])
+def test_what_a_reader_writes_to_the_screen_of_a_damaged_file_is_kept_from_it(tmp_path, capfd, name):
+    (tmp_path / name).write_bytes(b"no model at all" * 100)
+    with pytest.raises(StageError, match="OpenVINO cannot read this file"):
+        _openvino.read(tmp_path / name, "file")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_rule_that_fails_keeps_openvinos_reason_and_the_models_line(tmp_path):
