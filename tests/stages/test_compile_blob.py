@@ -91,6 +91,10 @@ def test_elsewhere_it_is_refused_with_what_it_was_made_for_and_what_this_is(blob
     assert "the IR beside it runs anywhere" in caught.value.problems[0].allowed
 
 
+def test_without_a_plugins_word_the_devices_name_is_what_counts(blob, tmp_path):
+    session.open_session(elsewhere(blob, tmp_path / "else", requirements=""), "float32")
+
+
 def test_a_damaged_blob_keeps_openvinos_own_message(blob, tmp_path):
     spoiled = elsewhere(blob, tmp_path / "else")
     spoiled.file.chmod(0o644)

@@ -493,3 +493,44 @@ def test_weights_that_float16_cannot_hold_are_not_called_stored_in_it(tmp_path):
     program = capture("trace", net, tmp_path, inputs={"x": Input([2, 64], fill="normal")}, dims={})
     with pytest.raises(CheckFailed, match="asked to store weights in float16, OpenVINO left 16,"):
         ir(program, tmp_path / "ir", storage="float16")
+
+
+def test_a_range_gets_a_name_that_no_dimension_has(tmp_path):
+    spec, dims = {"x": Input(["x_1", 4], fill="normal")}, {"x_1": Dim(1, 2, 8)}
+    made = ir(
+        capture("trace", nn.Identity(), tmp_path, inputs=spec, dims=dims),
+        tmp_path / "ir",
+        reshape={"x": ["x_1", [2, 4]]},
+    )
+    told = Interface.of(made)
+    assert (told.inputs["x"].shape, told.dims["x_1"].max, told.dims["x_1_"].max) == (["x_1", "x_1_"], 8, 4)
+
+
+def test_the_photographs_of_a_batch_differ_in_the_reference(tmp_path):
+    _, reference = pictured(TinyConv(), tmp_path, PICTURES, Images())
+    (largest,) = [c for c in _reference.read(reference) if c.raw and len(c.raw["input"]) == 8]
+    assert len({row.tobytes() for row in largest.raw["input"]}) == 8
+
+
+def test_a_reference_of_photographs_needs_pillow():
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0)
+    assert "PIL" in stage.modules({})
+    assert "PIL" not in replace(stage, photographs=False).modules({})
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"inputs": {"image": Input(["batch", 3, 32, 32])}}, "the IR's inputs are input; asked for were image"),
+        ({"outputs": {}}, "the IR's outputs are scores, features; asked for were "),
+        ({"inputs": {"input": Input(["batch", 3, 32, 32], "float16")}}, "asked for as float16 and is float32"),
+        ({"inputs": {"input": Input(["batch", 3, 32, None])}}, "dimension 3 of input 'input' was asked for as None"),
+    ],
+)
+def test_what_the_ir_has_otherwise_than_asked_is_found_when_it_is_read_back(two, tmp_path, asked, says):
+    import openvino
+
+    made = ir(two["direct"], tmp_path / "ir")
+    wrong = replace(Interface.of(made), **asked)
+    with pytest.raises(CheckFailed, match=says):
+        _ir._read_back(openvino.Core().read_model(made.file), wrong)
