@@ -50,7 +50,7 @@ COMBINATIONS = [
     # Only the stage of route=auto captures by itself what it compiles, and it has no use for a file.
     if (r, c) not in (("direct", "auto"), ("auto", None))
     # A model decides what loads it and no more, so most are tried one way to each target.
-    if m in THROUGHOUT or (r, c) == ("onnx", "export") and "_" not in t
+    if m in THROUGHOUT or ((r, c) == ("onnx", "export") and "_" not in t)
     # No graph is made of another framework's file: the compiler reads it.
     if m != "file" or r == "direct"
 ]
