@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
-from stages import _compare, _edits, _reference
+from stages import _as_met, _compare, _reference
 from stages._compare import Figures, Tolerance
 from stages._interface import Interface, Output, says
 from stages._reference import Case
@@ -54,7 +54,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     """
     measured: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for case in _met(artifact, reference):
+    for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
@@ -63,9 +63,11 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     return Parity(measured, wrong)
 
 
-def _met(artifact: Artifact, reference: Artifact) -> list[Case]:
+def _cases(artifact: Artifact, reference: Artifact) -> list[Case]:
     """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove nothing."""
-    met = [c for c in (_edits.case_for(artifact, recorded) for recorded in _reference.read(reference)) if c is not None]
+    met = [
+        c for c in (_as_met.case_for(artifact, recorded) for recorded in _reference.read(reference)) if c is not None
+    ]
     _hold_some(met, artifact)
     return met
 
@@ -77,12 +79,12 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
 
     Raises as `measure` does.
     """
-    edits, interface = _edits.of(artifact), Interface.of(artifact)
+    edits, interface = _as_met.of(artifact), Interface.of(artifact)
     # What the file says of its outputs, unless a reshape made other sizes of them.
     told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
     found: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for case in _met(artifact, reference):
+    for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}
@@ -94,12 +96,12 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
 def _hold_some(cases: Sequence[Case], artifact: Artifact) -> None:
     """Refuses to call checked what was compared at no size, at one of many, or in outputs that say nothing."""
     if not cases:
-        pictured = _edits.of(artifact).images is not None
+        pictured = _as_met.of(artifact).images is not None
         raise CheckFailed(
             f"the reference has no case that this {artifact.kind} takes, so nothing was compared",
             command="also=raw_images records photographs" if pictured else RECORD,
         )
-    for name, axes in _edits.loosened(artifact).items():
+    for name, axes in _as_met.loosened(artifact).items():
         for axis in axes:
             seen = sorted({c.inputs[name].shape[axis] for c in cases})
             if len(seen) < 2:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _edits, _openvino, _parity, _reference
+from stages import _as_met, _openvino, _parity, _reference
 from stages._contender import MODULE, SCRIPT, Job
 from stages._contest import Contender, Figures, in_turn
 from stages._interface import Interface, says
@@ -141,7 +141,7 @@ class Benchmark(Stage):
         return ""
 
     def _case(self, artifact: Artifact, reference: Artifact) -> Case:
-        cases = {c.label: c for c in _reference.read(reference) if _edits.case_for(artifact, c) is not None}
+        cases = {c.label: c for c in _reference.read(reference) if _as_met.case_for(artifact, c) is not None}
         label = next(iter(cases), None) if self.case is None else self.case
         if label not in cases:
             raise StageError(
@@ -189,7 +189,7 @@ class Benchmark(Stage):
 
 def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
     """The arrays that an artifact takes in a case, by its own names for them."""
-    met = _edits.case_for(artifact, case)
+    met = _as_met.case_for(artifact, case)
     assert met is not None, "the case was chosen so that the artifact takes it"
     return met.inputs
 

@@ -1,4 +1,4 @@
-"""stages/_edits.py and stages/_ir.py: an IR whose interface is not the model's is held to the model's answers."""
+"""stages/_edits.py, _as_met.py and _ir.py: an IR whose interface is not the model's is held to the model's answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness import (
 from torch import nn
 
 from pipeline.errors import CheckFailed, ConfigError, StageError
-from stages import _edits, _images, _ir, _reference
+from stages import _as_met, _images, _ir, _reference
 from stages._edits import NOTHING, Images
 from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface
@@ -119,7 +119,7 @@ def test_the_reference_is_asked_in_the_artifacts_own_types_names_and_order(two, 
         outputs=["scores"],
     )
     (recorded, *_) = _reference.read(two["reference"])
-    met = _edits.case_for(made, recorded)
+    met = _as_met.case_for(made, recorded)
     assert {n: (str(v.dtype), v.shape) for n, v in met.inputs.items()} == {"image": ("float16", (2, 32, 32, 3))}
     assert {n: (str(v.dtype), v.shape) for n, v in met.outputs.items()} == {"logits": ("float64", (2, 10))}
 

@@ -1,0 +1,99 @@
+"""The cases of a reference as an artifact meets them: in its own names, types, layouts and sizes, if they were edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed
+from stages import _interface
+from stages._edits import FACT, NOTHING, Edits, Images
+from stages._interface import Dim, Input, Interface
+from stages._reference import Case
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+
+def of(artifact: Artifact) -> Edits:
+    """The edits that an artifact was made with."""
+    told = {**asdict(NOTHING), **artifact.facts.get(FACT, {})}
+    return Edits(**{**told, "images": Images(**told["images"]) if told["images"] else None})
+
+
+def case_for(artifact: Artifact, case: Case) -> Case | None:
+    """A case of the reference as an artifact meets it; None for one whose sizes or kind it does not take."""
+    if _interface.FACT not in artifact.facts:  # a module, which takes what it was asked
+        return case
+    edits = of(artifact)
+    interface = Interface.of(artifact)
+    pictured = edits.images.input if edits.images is not None else None
+    if pictured is not None and pictured not in case.raw:
+        return None
+    given: dict[str, Array] = {}
+    for name, values in case.inputs.items():
+        if name == pictured:
+            assert edits.images is not None
+            given[edits.name(name)] = _as_bytes(case.raw[name], edits.images)
+            continue
+        spec = interface.inputs[edits.name(name)]
+        moved = _transposed(values, edits.permutation(name))
+        if not _takes(spec, moved.shape, interface.dims):
+            return None
+        given[edits.name(name)] = _cast(moved, spec.dtype, name)
+    wanted = {}
+    for name, values in case.outputs.items():  # none, where nothing could be asked
+        if name in (edits.outputs or case.outputs):
+            dtype = edits.dtypes.get(name, str(values.dtype))
+            wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
+    return Case(case.label, given, wanted)
+
+
+def loosened(artifact: Artifact) -> dict[str, list[int]]:
+    """The dimensions that an edit let free, by the artifact's inputs and in its order: a range, or any size."""
+    edits = of(artifact)
+    free = {}
+    for name, shape in edits.reshape.items():
+        order = edits.permutation(name) or range(len(shape))
+        free[edits.name(name)] = [
+            axis for axis, was in enumerate(order) if shape[was] is None or isinstance(shape[was], list)
+        ]
+    if edits.images is not None:
+        free[edits.name(edits.images.input)] = [1, 2] if edits.images.layout == "NHWC" else [2, 3]
+    return free
+
+
+def _cast(values: Array, dtype: str, name: str) -> Array:
+    """Values in the artifact's type. Raises CheckFailed when whole numbers do not fit: nothing would be compared."""
+    cast = values.astype(dtype)
+    if cast.dtype.kind in "iub" and (cast != values).any():
+        raise CheckFailed(
+            f"edits.dtypes.{name} is {dtype}, which cannot hold what the model takes or answers there",
+            allowed=f"a type that holds {values.min()} to {values.max()}",
+        )
+    return cast
+
+
+def _as_bytes(raw: Array, images: Images) -> Array:
+    """RGB in NHWC, as the reference keeps it, in the order that the artifact takes."""
+    import numpy as np
+
+    ordered = raw[..., ::-1] if images.color == "BGR" else raw
+    return np.ascontiguousarray(ordered if images.layout == "NHWC" else ordered.transpose(0, 3, 1, 2))
+
+
+def _transposed(values: Array, permutation: list[int]) -> Array:
+    import numpy as np
+
+    return np.ascontiguousarray(values.transpose(permutation)) if permutation else values
+
+
+def _takes(spec: Input, shape: tuple[int, ...], dims: Mapping[str, Dim]) -> bool:
+    return all(
+        want is None or (dims[want].min <= have <= dims[want].max if isinstance(want, str) else have == want)
+        for have, want in zip(shape, spec.shape, strict=True)
+    )
