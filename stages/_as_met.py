@@ -1,4 +1,4 @@
-"""The cases of a reference as an artifact meets them: in its own names, types, layouts and sizes, if they were edited."""
+"""The cases of a reference as an artifact meets them: in its own names, types, layouts and sizes, where edited."""
 
 from __future__ import annotations
 
