@@ -212,7 +212,7 @@ def _checked_graph(config: dict[str, Any]) -> list[graph.Node]:
             Problem(
                 f"opset is {config['opset']}, and no stage of this graph writes ONNX by an opset",
                 allowed="null: a direct route has no graph, and a file has its own opset",
-                command="route=onnx, or the same command without opset",
+                command="the same command without opset, or, of a module, route=onnx",
             )
         )
     if problems:

@@ -53,27 +53,21 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
     return Case(case.label, given, wanted)
 
 
-def loosened(artifact: Artifact) -> dict[str, list[int]]:
-    """The dimensions that an edit let free, by the artifact's inputs and in its order: a range, or any size."""
-    edits = of(artifact)
-    free = {}
-    for name, shape in edits.reshape.items():
-        order = edits.permutation(name) or range(len(shape))
-        free[edits.name(name)] = [
-            axis for axis, was in enumerate(order) if shape[was] is None or isinstance(shape[was], list)
-        ]
-    if edits.images is not None:
-        free[edits.name(edits.images.input)] = [1, 2] if edits.images.layout == "NHWC" else [2, 3]
-    return free
-
-
 def _cast(values: Array, dtype: str, name: str) -> Array:
-    """Values in the artifact's type. Raises CheckFailed when whole numbers do not fit: nothing would be compared."""
-    cast = values.astype(dtype)
-    if cast.dtype.kind in "iub" and (cast != values).any():
+    """Values in the artifact's type; floating-point ones are rounded.
+
+    Raises CheckFailed for numbers that do not fit: equal infinities, or whole numbers cut alike, would prove nothing.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = values.astype(dtype)
+        whole = not (values.dtype.kind == cast.dtype.kind == "f")
+        fits = (cast.astype(values.dtype) == values) if whole else np.isfinite(cast) | ~np.isfinite(values)
+    if not fits.all():
         raise CheckFailed(
             f"edits.dtypes.{name} is {dtype}, which cannot hold what the model takes or answers there",
-            allowed=f"a type that holds {values.min()} to {values.max()}",
+            allowed=f"a type that holds {values.min()} to {values.max()}" + (", each exactly" if whole else ""),
         )
     return cast
 

@@ -19,6 +19,7 @@ from stages import _exporters, _formats, _ir_images, _openvino, _unconverted
 from stages._edits import Edits
 from stages._images import Preprocessing
 from stages._interface import Input, Interface
+from stages._said import first_line
 
 # Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
 CAPTURED = (Kind.EXPORTED, Kind.TORCHSCRIPT)
@@ -85,9 +86,20 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     path = folder / FILES[Kind.OPENVINO]
     # Never left to its default, which is to halve the weights.
     _openvino.quiet().save_model(model, path, compress_to_fp16=STORAGE[wanted.storage])
-    written = _openvino.extended(wanted.extensions).read_model(path)
+    written = _read(path, wanted.extensions)
     says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
     return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})
+
+
+def _read(path: Path, extensions: Sequence[str]) -> Any:
+    core = _openvino.extended(extensions)
+    try:
+        return core.read_model(path)
+    except Exception as e:  # OpenVINO raises anything
+        raise StageError(
+            f"OpenVINO cannot read the IR back: {first_line(e)}",
+            allowed="operations that it has, and those whose class or library target.extensions names beside the rule",
+        ) from e
 
 
 def _as_it_is(interface: Interface, model: Any) -> Interface:

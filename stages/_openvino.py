@@ -96,10 +96,21 @@ def loaded(extensions: Sequence[str]) -> list[Any]:
             continue
         module, _, name = named.rpartition(".")
         try:
-            found.append(getattr(importlib.import_module(module), name))
+            extension = getattr(importlib.import_module(module), name)
         except Exception as e:  # a module may raise anything while it is imported
             raise ConfigError(f"extensions names {named}, which cannot be imported: {first_line(e)}") from e
+        openvino = quiet()
+        if not isinstance(extension, openvino.Extension) and not _is_operation(extension):
+            raise ConfigError(
+                f"extensions names {named}, which is {type(extension).__name__}",
+                allowed="a ConversionExtension of openvino.frontend, or a class under openvino.Op",
+            )
+        found.append(extension)
     return found
+
+
+def _is_operation(extension: Any) -> bool:
+    return isinstance(extension, type) and issubclass(extension, quiet().Op)
 
 
 def is_library(named: str) -> bool:

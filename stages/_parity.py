@@ -8,14 +8,12 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
-from stages import _as_met, _compare, _reference
+from stages import _as_met, _compare, _evidence, _reference
 from stages._compare import Figures, Tolerance
 from stages._interface import Interface, Output, says
 from stages._reference import Case
 from stages._said import first_line
 from stages.runtimes.session import Session
-
-RECORD = "'+stages.reference.shapes=[{INPUT: [SIZES]}]' records a case of these sizes"
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,12 @@ class Parity:
         cases: For each shape of the reference its label, the shape, the worst relative error and all figures; where
             there are no answers, the label and the shape alone.
         wrong: What lies outside the tolerance, a sentence each; empty when the artifact agrees.
+        left_out: The labels of the cases that the artifact does not take, its interface being another.
     """
 
     cases: Sequence[Mapping[str, Any]]
     wrong: Sequence[str]
+    left_out: Sequence[str] = ()
 
     @property
     def worst(self) -> float:
@@ -60,15 +60,16 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         outputs = {n: asdict(f) for n, f in figures.items()}
         measured.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
-    return Parity(measured, wrong)
+    seen = {m["label"] for m in measured}
+    return Parity(measured, wrong, [c.label for c in _reference.read(reference) if c.label not in seen])
 
 
 def _cases(artifact: Artifact, reference: Artifact) -> list[Case]:
-    """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove nothing."""
-    met = [
-        c for c in (_as_met.case_for(artifact, recorded) for recorded in _reference.read(reference)) if c is not None
-    ]
-    _hold_some(met, artifact)
+    """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove too little."""
+    both = [(asked, _as_met.case_for(artifact, asked)) for asked in _reference.read(reference)]
+    taken = [(asked, met) for asked, met in both if met is not None]
+    asked, met = [a for a, _ in taken], [m for _, m in taken]
+    _evidence.demand(artifact, reference, asked, met)
     return met
 
 
@@ -91,32 +92,6 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
         wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, told.outputs, sizes)]
         found.append({"label": case.label, "shape": shape})
     return Parity(found, wrong)
-
-
-def _hold_some(cases: Sequence[Case], artifact: Artifact) -> None:
-    """Refuses to call checked what was compared at no size, at one of many, or in outputs that say nothing."""
-    if not cases:
-        pictured = _as_met.of(artifact).images is not None
-        raise CheckFailed(
-            f"the reference has no case that this {artifact.kind} takes, so nothing was compared",
-            command="also=raw_images records photographs" if pictured else RECORD,
-        )
-    for name, axes in _as_met.loosened(artifact).items():
-        for axis in axes:
-            seen = sorted({c.inputs[name].shape[axis] for c in cases})
-            if len(seen) < 2:
-                raise CheckFailed(
-                    f"dimension {axis} of '{name}' was let free, and {seen[0]} alone was compared",
-                    allowed="two sizes of it at least, since a graph may have the example's baked in",
-                    command=RECORD,
-                )
-    outputs = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
-    if outputs and all(map(_compare.is_blind, outputs.values())):
-        raise CheckFailed(
-            f"{listed(outputs)}: the same for every input, so comparing them proves nothing",
-            allowed="at least one output that depends on the inputs",
-            command="another stages.compile.edits.outputs",
-        )
 
 
 def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping[str, int]) -> list[str]:

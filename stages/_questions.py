@@ -48,6 +48,7 @@ def at_shapes(
     Raises ConfigError for an input that there is not.
     """
     example = _interface.example_sizes(known.dims)
+    usual = [{n: s.at(z) for n, s in known.inputs.items()} for z in _interface.cases(known.dims).values()]
     for own in shapes:
         if unknown := [n for n in own if n not in known.inputs]:
             raise ConfigError(
@@ -57,15 +58,25 @@ def at_shapes(
         asked = {n: replace(s, shape=list(own.get(n, s.at(example)))) for n, s in known.inputs.items()}
         if wrong := [n for n in own if len(own[n]) != len(known.inputs[n].shape)]:
             raise ConfigError(f"shapes.{wrong[0]} is {list(own[wrong[0]])}, and it has {known.inputs[wrong[0]].shape}")
+        if (drawn := {n: list(s.shape) for n, s in asked.items()}) in usual:
+            continue  # the same draw once more
+        usual.append(drawn)
         label = ", ".join(f"{n} {_interface.says(shape)}" for n, shape in own.items())
         yield Question(label, None, _fills.draw(asked, {}, seed, how))
 
 
-def of_photographs(known: Interface, photographed: str | None, seed: int, how: Preprocessing) -> Iterator[Question]:
+def of_photographs(
+    known: Interface,
+    photographed: str | None,
+    shapes: Sequence[Mapping[str, Sequence[int]]],
+    seed: int,
+    how: Preprocessing,
+) -> Iterator[Question]:
     """Each photograph by itself, and the first one in batches whose rows differ; then drawn ones, of other sizes.
 
     Args:
         known: The interface.
+        shapes: Of the other inputs, for further cases with the first photograph.
         photographed: The input that photographs stand for; None for the only one of four dimensions.
         seed: For what is drawn, the other inputs too.
         how: What the model wants done to them.
@@ -86,19 +97,27 @@ def of_photographs(known: Interface, photographed: str | None, seed: int, how: P
     name, spec = chosen[0], known.inputs[chosen[0]]
     given = [_images.from_file(f) for f in _fills.pictures({name: spec})]
     smallest = {n: d.min for n, d in known.dims.items()}
-    asked = [(p, smallest) for p in (*given, *_images.drawn(seed))]
-    asked += [(asked[0][0], sizes) for sizes in _interface.cases(known.dims).values() if sizes != smallest]
-    for number, (photograph, sizes) in enumerate(asked):
+    asked = [(p, known.inputs, smallest) for p in (*given, *_images.drawn(seed))]
+    first = asked[0][0]
+    asked += [(first, known.inputs, sizes) for sizes in _interface.cases(known.dims).values() if sizes != smallest]
+    for own in shapes:
+        if name not in own:
+            bent = {n: replace(s, shape=list(own.get(n, s.shape))) for n, s in known.inputs.items()}
+            asked.append((first, bent, smallest))
+    for number, (photograph, inputs, sizes) in enumerate(asked):
         batch, *_ = shape = spec.at(sizes)
         rows = [_images.variant(photograph, i) for i in range(batch)]
         prepared = np.stack([_images.prepared(row, *how.size(shape), how) for row in rows]).astype(spec.dtype)
-        inputs = {**_fills.draw(known.inputs, sizes, seed, how), name: prepared}
-        yield Question(f"photograph {number}", sizes, inputs, {name: np.stack(rows)})
+        drawn = {**_fills.draw(inputs, sizes, seed, how), name: prepared}
+        at = sizes if inputs is known.inputs else None
+        yield Question(f"photograph {number}", at, drawn, {name: np.stack(rows)})
 
 
 def problems(shapes: Sequence[Any], inputs: Mapping[str, Any] | None) -> Iterator[Problem]:
     """What is wrong with `shapes` before any work."""
     for own in shapes:
+        if not own:
+            yield Problem("shapes has {}", allowed="inputs and their shapes: {input: [4, 3, 224, 224]}")
         for name, shape in own.items():
             if not shape or not all(type(n) is int and n > 0 for n in shape):
                 yield Problem(f"shapes has {name}: {shape}", allowed="numbers from 1 up")

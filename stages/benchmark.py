@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Optional
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
-from stages import _as_met, _openvino, _parity, _reference
+from stages import _as_met, _evidence, _openvino, _reference
 from stages._contender import MODULE, SCRIPT, Job
 from stages._contest import Contender, Figures, in_turn
 from stages._interface import Interface, says
@@ -122,7 +122,7 @@ class Benchmark(Stage):
             }
             for c in contenders
         }
-        shapes = ", ".join(f"{n} {says(v.shape)}" for n, v in case.inputs.items())
+        shapes = ", ".join(f"{n} {says(v.shape)}" for n, v in _fed(artifact, case).items())
         told = {
             "artifact": ours,
             "case": {"label": case.label, "shapes": shapes, "items": items},
@@ -130,7 +130,9 @@ class Benchmark(Stage):
             "contenders": found,
             "not_measured": missing | refused,
         }
-        return artifact.noting(says=_headline(ours, found), benchmark={**told, "table": _table(told)})
+        return artifact.noting(
+            says=_headline(ours, found) + _inside(artifact), benchmark={**told, "table": _table(told)}
+        )
 
     def _refused(self, beside: Contender) -> str:
         """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
@@ -148,7 +150,7 @@ class Benchmark(Stage):
                 f"case is {self.case}, and the reference has none of that label that this {artifact.kind} takes"
                 f"{nearest(str(self.case), cases)}",
                 allowed=listed(cases),
-                command=f"'stages.benchmark.case={next(iter(cases))}'" if cases else _parity.RECORD,
+                command=f"'stages.benchmark.case={next(iter(cases))}'" if cases else _evidence.RECORD,
             )
         return cases[label]
 
@@ -228,10 +230,10 @@ def _write_module(module: Any, home: Path) -> str:
 
 
 def _items(case: Case, reference: Artifact) -> int:
-    """What one inference answers for: the size of the dimension 'batch', or 1 where there is none of that name."""
+    """What one inference answers for: the size of the dimension 'batch', or a file's first; 1 without either."""
     for name, spec in Interface.of(reference).inputs.items():
         for axis, dim in spec.axes.items():
-            if dim == "batch":
+            if dim in ("batch", f"{name}_dim0"):  # the second is a file's that leaves it open
                 return int(case.inputs[name].shape[axis])
     return 1
 
@@ -241,6 +243,10 @@ def _disk_bytes(folder: Path) -> int:
     blob = folder / FILES[Kind.OPENVINO_BLOB]
     needed = [blob, blob.with_suffix(".json")] if blob.exists() else folder.rglob("*")
     return sum(f.stat().st_size for f in needed if f.is_file())
+
+
+def _inside(artifact: Artifact) -> str:
+    return "; its preprocessing is inside, PyTorch's is not" if _as_met.of(artifact).images is not None else ""
 
 
 def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem
+from pipeline.errors import CheckFailed, Problem, listed
 from pipeline.stage import Stage, World
 from stages import _openvino, _parity, _reference
 from stages._compare import Tolerance
@@ -85,13 +85,15 @@ class Check(Stage):
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(
-            says=f"worst relative error {found.worst:.1e}",
+            says=f"worst relative error {found.worst:.1e}"
+            + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else ""),
             parity={
                 "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
                 "properties": dict(running.properties),
                 "against": model,
                 "cases": found.cases,
+                "left_out": list(found.left_out),
             },
         )
 

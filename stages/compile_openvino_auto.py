@@ -42,7 +42,7 @@ class CompileOpenvinoAuto(Stage):
     preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     extensions: list[str]
     captures: list[str]
-    opset: int
+    opset: Optional[int]  # noqa: UP045
     compute: str
     tolerance: Tolerance
 
@@ -57,6 +57,9 @@ class CompileOpenvinoAuto(Stage):
         found = [*self._wanted.problems(), *self.tolerance.problems()]
         if not self.captures or not set(self.captures) <= set(_opsets.OF_CAPTURE):
             found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(_opsets.OF_CAPTURE)}"))
+        if self.opset is None:
+            wrong = "opset is null, as for a file, and a file has no captures to choose from"
+            return [*found, Problem(wrong, allowed="a module", command="route=onnx or route=direct")]
         return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
 
     def settle(self, world: World) -> Self:
@@ -88,6 +91,7 @@ class CompileOpenvinoAuto(Stage):
         program = self._program(capture, inputs, folder)
         graph = folder / "graph"
         graph.mkdir()
+        assert self.opset is not None  # see problems
         made = _exporters.to_onnx(program, inputs["reference"], self.opset, Options({}, False), graph)
         return self._compiled(replace(made, facts={**program.facts, **made.facts}, notes=program.notes), folder)
 

@@ -138,7 +138,7 @@ class RecordReference(Stage):
         yield from _questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
         if self.photographs:
             assert self.preprocessing is not None
-            yield from _questions.of_photographs(known, self.photographed, self.seed, self.preprocessing)
+            yield from _questions.of_photographs(known, self.photographed, self.shapes, self.seed, self.preprocessing)
 
     def _known(self, model: Artifact) -> Interface:
         """The interface as far as it is known before the model has answered."""

@@ -46,6 +46,9 @@ BATCH = {"batch": Dim(1, 2, 8)}
 BATCH_SEQ = {"batch": Dim(1, 2, 8), "seq": Dim(2, 4, 16)}
 
 
+_RECORDED: dict[Path, Artifact] = {}
+
+
 def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: Path) -> Artifact:
     """What the runner does about one stage, and what it takes for granted, asserted.
 
@@ -121,7 +124,8 @@ def record(
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
     stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed)
-    return run_stage(stage, asked, folder)
+    _RECORDED[folder] = run_stage(stage, asked, folder)
+    return _RECORDED[folder]
 
 
 def opened(
@@ -177,7 +181,7 @@ def ir(
 
 def reference_in(folder: Path) -> Artifact:
     """The reference that `capture` and `export` recorded on their way."""
-    return Artifact(Kind.REFERENCE, folder / "reference")
+    return _RECORDED[folder / "reference"]
 
 
 def agrees(graph: Artifact, folder: Path) -> None:

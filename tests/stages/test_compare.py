@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from harness import tolerance
 
-from stages._compare import Figures, Tolerance, compare, mismatch, worst
+from stages._compare import Figures, Tolerance, compare, is_blind, mismatch, worst
 
 SCORES = np.array([[1.0, 2.0, 4.0], [3.0, -8.0, 1.0]], dtype=np.float32)
 LIMITS = Tolerance(max_rel=1e-4, p99_rel=1e-5, cosine=0.999, top1=0.5)
@@ -138,3 +138,24 @@ def test_outputs_without_top1_are_not_held_to_it():
 def test_worst_is_the_largest_of_all_outputs():
     assert worst({"a": WITHIN, "b": replace(WITHIN, max_rel=0.3)}) == 0.3
     assert worst({}) == 0.0
+
+
+def rows(*shapes, value=None):
+    rng = np.random.default_rng(0)
+    return [np.full(s, value, np.float32) if value is not None else rng.random(s, np.float32) for s in shapes]
+
+
+BLIND = [
+    (rows((2, 4), (3, 4)), False),
+    (rows((2, 4), (3, 4), value=1.5), True),
+    (rows((2, 4), (3, 6), value=0.0), True),  # each shape by itself
+    (rows((1, 4), (1, 6), value=0.0), True),
+    (rows((1, 4), (1, 6)), False),  # too few rows to tell
+    (rows((0, 4), (0, 6)), True),
+    ([np.tile(r, (3, 1)) for r in rows((1, 4))], True),
+]
+
+
+@pytest.mark.parametrize(("answers", "blind"), BLIND)
+def test_an_output_is_blind_where_no_two_rows_of_a_shape_differ(answers, blind):
+    assert is_blind(answers) is blind

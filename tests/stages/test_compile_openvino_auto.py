@@ -121,3 +121,8 @@ def test_what_a_vendor_raises_is_one_ways_refusal_and_not_the_end(tmp_path, monk
     made = compiled(program, tmp_path)
     assert made.facts["route"] == "onnx"
     assert "not route=direct: RuntimeError: no such thing here" in made.notes["says"]
+
+
+def test_a_file_has_no_captures_to_choose_from():
+    (problem,) = replace(AUTO, opset=None).problems()
+    assert problem.command == "route=onnx or route=direct"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from harness import (
     IMAGE,
+    VECTOR,
     TinyConv,
     TwoOutputs,
     backend,
@@ -25,10 +27,11 @@ from harness import (
 from torch import nn
 
 from pipeline.errors import CheckFailed, ConfigError, StageError
-from stages import _as_met, _images, _ir, _reference
+from stages import _as_met, _evidence, _images, _ir, _reference
 from stages._edits import NOTHING, Images
 from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface
+from stages._reference import Case
 from stages.capture_export import CaptureExport
 from stages.capture_trace import CaptureTrace
 from stages.check import Check
@@ -298,7 +301,7 @@ def test_a_reference_of_photographs_wants_to_know_how_they_are_prepared():
     assert problem.what.startswith("photographs is true")
 
 
-@pytest.mark.parametrize("shapes", [{"inptu": [5, 3, 32, 32]}, {"input": [0, 3, 32, 32]}, {"input": []}])
+@pytest.mark.parametrize("shapes", [{"inptu": [5, 3, 32, 32]}, {"input": [0, 3, 32, 32]}, {"input": []}, {}])
 def test_a_further_shape_that_cannot_be_is_a_problem(shapes):
     stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [shapes], 0)
     (problem,) = stage.problems()
@@ -373,16 +376,132 @@ def reshaped(folder, shapes):
     return ir(program, folder / "ir", reshape={"input": [2, 3, [8, 32], 16]}), reference
 
 
-def test_a_dimension_that_was_let_free_is_not_called_checked_at_one_size(tmp_path):
-    made, reference = reshaped(tmp_path, [])
-    with pytest.raises(CheckFailed, match="dimension 2 of 'input' was let free, and 16 alone was compared"):
+def sized(*shape):
+    return {"input": list(shape)}
+
+
+ENDS = [sized(2, 3, 8, 16), sized(2, 3, 32, 16)]
+
+
+def test_a_dimension_that_was_let_free_is_compared_at_both_ends(tmp_path):
+    made, reference = reshaped(tmp_path, ENDS[:1])
+    with pytest.raises(
+        CheckFailed, match="let sizes free that were not compared: dimension 2 of 'input' at 32"
+    ) as told:
         held(made, reference, tmp_path)
+    assert told.value.problems[0].command.count("{input: [2, 3, ") == 2
 
 
 def test_a_size_that_a_graph_has_baked_in_is_found_at_another(tmp_path):
-    made, reference = reshaped(tmp_path, [{"input": [2, 3, 32, 16]}])
+    made, reference = reshaped(tmp_path, ENDS)
     with pytest.raises(CheckFailed, match=r"input 2x3x32x16 \(2x3x32x16\): output 'output' max_rel"):
         held(made, reference, tmp_path)
+
+
+SIDES = [sized(2, 3, 8, 8), sized(2, 3, 32, 32)]
+SQUARES = {("input", 2): (8, 32), ("input", 3): (8, 32)}
+EDITS = replace(NOTHING, reshape={"input": [2, 3, [8, 32], [8, 32]]})
+
+
+@pytest.mark.parametrize(
+    ("shapes", "lacking"),
+    [
+        (SIDES, "dimension 2 of 'input' changed only along with dimension 3 of 'input'"),
+        ([sized(2, 3, 8, 32), sized(2, 3, 32, 8)], "changed only along with"),
+        ([*SIDES, sized(2, 3, 8, 16)], ""),
+        ([sized(2, 3, 8, 16), sized(2, 3, 32, 16), sized(2, 3, 16, 8), sized(2, 3, 16, 32)], ""),
+    ],
+)
+def test_two_dimensions_that_were_let_free_are_compared_each_by_itself(shapes, lacking):
+    model = Interface({"input": Input([2, 3, 16, 16])})
+    assert _evidence.loosened(EDITS, model) == SQUARES
+    cases = [Case("", {"input": np.zeros(s["input"])}, {}) for s in (sized(2, 3, 16, 16), *shapes)]
+    if lacking:
+        with pytest.raises(CheckFailed, match=lacking):
+            _evidence._demand_sizes(EDITS, model, cases)
+    else:
+        _evidence._demand_sizes(EDITS, model, cases)
+
+
+def test_what_it_tells_to_record_is_enough():
+    model = Interface({"input": Input([2, 3, 16, 16])})
+    told = [json.loads(s.replace("input", '"input"')) for s in _evidence._shapes(SQUARES, model)]
+    cases = [Case("", {"input": np.zeros(s["input"])}, {}) for s in (sized(2, 3, 16, 16), *told)]
+    _evidence._demand_sizes(EDITS, model, cases)
+
+
+@pytest.mark.parametrize(
+    ("shape", "free"),
+    [
+        (["n", 4], {}),
+        ([3, 4], {}),
+        ([[2, 5], 4], {}),
+        ([[2, 9], 4], {("x", 0): (2, 9)}),
+        ([None, 4], {("x", 0): None}),
+        (["n", "n"], {("x", 1): (1, 8)}),
+        (["n", [4, 6]], {("x", 1): (4, 6)}),
+    ],
+)
+def test_a_dimension_is_let_free_where_it_may_have_sizes_that_the_models_had_not(shape, free):
+    model = Interface({"x": Input(["n", 4])}, {"n": Dim(1, 2, 8)})
+    assert _evidence.loosened(replace(NOTHING, reshape={"x": shape}), model) == free
+
+
+def test_two_of_one_dimension_of_the_models_may_change_together():
+    model = Interface({"x": Input(["n", 4]), "y": Input(["n", 4])}, {"n": Dim(1, 2, 8)})
+    edits = replace(NOTHING, reshape={"x": [None, 4], "y": [None, 4]})
+    cases = [Case("", {n: np.zeros([size, 4]) for n in "xy"}, {}) for size in (2, 3)]
+    _evidence._demand_sizes(edits, model, cases)
+
+
+def test_floating_point_numbers_that_become_infinite_do_not_pass(tmp_path):
+    class Big(FixedHead):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x) * 1e8
+
+    made = ir(capture("trace", Big(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
+    with pytest.raises(CheckFailed, match=r"edits\.dtypes\.output is float16, which cannot hold"):
+        held(made, reference_in(tmp_path), tmp_path)
+
+
+class FixedHead(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+
+
+def test_whole_numbers_that_a_floating_point_type_rounds_do_not_pass(tmp_path):
+    class Index(FixedHead):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x).argmax(1) + 46211
+
+    made = ir(capture("trace", Index(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
+    with pytest.raises(CheckFailed, match="which cannot hold .*"):
+        held(made, reference_in(tmp_path), tmp_path)
+
+
+def test_a_case_that_an_artifact_does_not_take_is_told(two, tmp_path):
+    made = ir(two["direct"], tmp_path / "ir", reshape={"input": [[2, 4], 3, 32, 32]})
+    stage = Check("float32", {}, [], tolerance("fp32"))
+    notes = run_stage(stage, {"artifact": made, "reference": two["reference"]}, tmp_path / "check").notes
+    assert notes["parity"]["left_out"] == ["min", "max"]
+    assert notes["says"].endswith("; it does not take min, max")
+
+
+def test_photographs_go_with_further_shapes_of_the_other_inputs(tmp_path):
+    class Beside(TinyConv):
+        def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + z.mean()
+
+    spec, net = {"x": Input([1, 3, 32, 32]), "z": Input([4, 8])}, module(Beside())
+    shapes = [{"z": [1, 8]}, {"z": [6, 8]}]
+    stage = RecordReference(spec, {}, None, None, PICTURES, True, None, shapes, 0)
+    reference = run_stage(stage, net, tmp_path / "reference")
+    program = run_stage(CaptureTrace(), {"module": net, "reference": reference}, tmp_path / "traced")
+    made = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images("x"), reshape={"z": [[1, 6], 8]})
+    check = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    cases = run_stage(check, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
+    assert {c["shape"].split(", ")[1] for c in cases} == {"4x8", "1x8", "6x8"}
 
 
 def test_sizes_of_outputs_are_told_as_the_reshaped_graph_has_them(two, tmp_path):

@@ -148,3 +148,14 @@ def test_a_file_with_an_operator_of_nobodys_is_not_called_damaged(tmp_path):
     stage = OpenFile(str(of_my_own(tmp_path)), None, {}, None, {}, []).settle(world(tmp_path))
     with pytest.raises(StageError, match=r"no conversion rule for my\.MyRelu\n .*: node 'first' of the graph"):
         run_stage(stage, {}, tmp_path / "opened")
+
+
+def test_what_is_neither_a_rule_nor_an_operation_is_refused():
+    with pytest.raises(ConfigError, match=r"extensions names ov_ops\._scale_add, which is function"):
+        _openvino.loaded(["ov_ops._scale_add"])
+
+
+def test_a_rule_without_its_operation_is_told_when_the_ir_is_read_back(tmp_path):
+    program = capture("trace", Once(), tmp_path, inputs=VECTOR)
+    with pytest.raises(StageError, match="cannot read the IR back: Cannot create ScaleAdd layer"):
+        ir(program, tmp_path / "ir", extensions=["ov_ops.kept"])

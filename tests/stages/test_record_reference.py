@@ -17,7 +17,9 @@ from harness import (
     TwoOutputs,
     WritesIntoItsInput,
     contents,
+    module,
     record,
+    run_stage,
     world,
 )
 from torch import nn
@@ -262,3 +264,9 @@ def test_a_call_that_does_not_fit_the_models_own_inputs_is_refused(tmp_path, cal
     net = transformers.BertModel(transformers.BertConfig(**SMALL))
     with pytest.raises(ConfigError, match=says):
         record(net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call=call)
+
+
+def test_a_further_shape_that_is_asked_anyway_is_asked_once(tmp_path):
+    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0)
+    made = run_stage(stage, module(TinyConv()), tmp_path / "reference")
+    assert [c.label for c in _reference.read(made)] == ["example", "min", "odd", "max"]
