@@ -476,7 +476,7 @@ def test_whole_numbers_that_a_floating_point_type_rounds_do_not_pass(tmp_path):
             return self.head(x).argmax(1) + 46211
 
     made = ir(capture("trace", Index(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
-    with pytest.raises(CheckFailed, match="which cannot hold .*"):
+    with pytest.raises(CheckFailed, match="which cannot hold"):
         held(made, reference_in(tmp_path), tmp_path)
 
 
