@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional, get_type_hints
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import MISSING, OmegaConf
 
 from pipeline.instantiate import find_stage
 from pipeline.stage import Stage
@@ -71,7 +71,7 @@ class Root:
     precision: Precision = field(default_factory=Precision)
     target: Target = field(default_factory=Target)
     stages: dict[str, Any] = field(default_factory=dict)
-    opset: int | None = MISSING
+    opset: Optional[int] = MISSING  # noqa: UP045
     seed: int = MISSING
     plan: bool = False
     store: Optional[str] = None  # noqa: UP045
@@ -85,9 +85,19 @@ def register(*conf_dirs: Path) -> None:
     """
     store = ConfigStore.instance()
     store.store(name="root_schema", node=Root)
-    for conf in conf_dirs:
-        for name, target in stage_targets(conf):
-            store.store(group="schema", name=name, node=stage_schema(find_stage(target), target))
+    store.repo["schema"] = _Schemas({f"{n}.yaml": target for conf in conf_dirs for n, target in stage_targets(conf)})
+
+
+class _Schemas(dict[str, Any]):
+    """The stages' schemas, each made of a `_target_` when a composition asks for it.
+
+    Few stages are in any one graph, and to import one takes milliseconds of every start.
+    """
+
+    def __getitem__(self, name: str) -> ConfigNode:
+        target = super().__getitem__(name)
+        node = OmegaConf.structured(stage_schema(find_stage(target), target))
+        return ConfigNode(name=name, node=node, group="schema", package=None, provider=None)
 
 
 def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
