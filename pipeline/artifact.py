@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +14,8 @@ class Kind(StrEnum):
 
     MODULE = "module"  # torch.nn.Module, in memory only
     REFERENCE = "reference"  # seeded inputs and the eager module's outputs
+    SAMPLES = "samples"  # inputs that ranges are calibrated on
+    ANSWERS = "answers"  # labelled samples and what the eager module says to them
     EXPORTED = "exported"  # torch.export.ExportedProgram
     TORCHSCRIPT = "torchscript"  # torch.jit.ScriptModule
     ONNX = "onnx"
@@ -25,12 +27,27 @@ class Kind(StrEnum):
 
 FILES: Mapping[Kind, str] = {
     Kind.REFERENCE: "reference.safetensors",
+    Kind.SAMPLES: "samples.safetensors",
+    Kind.ANSWERS: "answers.safetensors",
     Kind.EXPORTED: "model.pt2",
     Kind.TORCHSCRIPT: "model.pt",
     Kind.ONNX: "model.onnx",
     Kind.OPENVINO: "model.xml",
     Kind.OPENVINO_BLOB: "model.blob",
 }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an artifact comes from in this run's graph.
+
+    Args:
+        stage: The name of the stage that made it.
+        source: Opens what that stage made it of, the artifact of its first port; None for a stage without ports.
+    """
+
+    stage: str
+    source: Callable[[], Artifact] | None
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class Artifact:
         notes: Plain JSON about this run of this stage, such as parity figures; not part of the content.
         live: The object itself while it is in memory, so that the next stage need not read it again.
         digest: What identifies the content; given by the runner.
+        origin: Where it comes from; given by the runner. For what a failure is to be explained with: no verdict and
+            no content may depend on it.
     """
 
     kind: Kind
@@ -53,6 +72,7 @@ class Artifact:
     notes: Mapping[str, Any] = field(default_factory=dict)
     live: Any = None
     digest: str = ""
+    origin: Origin | None = None
 
     @property
     def file(self) -> Path:

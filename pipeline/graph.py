@@ -51,15 +51,15 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
         if found:
             # What comes after an unconnected stage would only repeat its trouble in other words.
             raise ConfigError([*found, *_ring(name, needs)])
-        makes = stages[name].produces
-        nodes[name] = Node(name, stages[name], inputs, makes if isinstance(makes, Kind) else nodes[inputs[makes]].kind)
+        kinds = {port: nodes[source].kind for port, source in inputs.items()}
+        nodes[name] = Node(name, stages[name], inputs, stages[name].makes(kinds))
     return list(nodes.values())
 
 
 def unused(nodes: Sequence[Node]) -> list[str]:
     """The stages that make something new which no other stage takes, and that do not deliver it themselves."""
     taken = {source for node in nodes for source in node.inputs.values()}
-    makers = [n for n in nodes if isinstance(n.stage.produces, Kind) and n.stage.keep is not Keep.DELIVERED]
+    makers = [n for n in nodes if n.stage.passes_on is None and n.stage.keep is not Keep.DELIVERED]
     return [n.name for n in makers if n.name not in taken]
 
 

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 
 from pipeline import key as keys
-from pipeline.artifact import Kind
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.graph import Node
 from pipeline.installed import how_to_install
@@ -158,7 +157,7 @@ def _look_up(
     entry = store.actions.find(document["stage"], step.key)
     if entry is None:
         # What passes its input through is known by it before it runs; it runs before anything that stands on it.
-        passed = None if isinstance(node.stage.produces, Kind) else before[node.inputs[node.stage.produces]].digest
+        passed = before[node.inputs[port]].digest if (port := node.stage.passes_on) else None
         return replace(step, digest=passed, why=store.why_missed(document) if explain else "")
     return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
 

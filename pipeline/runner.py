@@ -10,6 +10,7 @@ mechanism: whatever the store has by now is a hit.
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline import delivery, plan
-from pipeline.artifact import FILES, Artifact
+from pipeline.artifact import FILES, Artifact, Origin
 from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
 from pipeline.meter import Meter
@@ -208,7 +209,18 @@ class Runner:
             ) from e
 
     def _inputs(self, name: str) -> dict[str, Artifact]:
-        return {port: self._artifact(source) for port, source in self._nodes[name].inputs.items()}
+        return {
+            port: replace(self._artifact(source), origin=self._origin(source))
+            for port, source in self._nodes[name].inputs.items()
+        }
+
+    def _origin(self, name: str) -> Origin:
+        """Where a stage's result comes from: what passes through a stage comes from before it."""
+        node = self._nodes[name]
+        if port := node.stage.passes_on:
+            return self._origin(node.inputs[port])
+        primary = next(iter(node.inputs.values()), None)
+        return Origin(name, functools.partial(self._artifact, primary) if primary else None)
 
     def _artifact(self, name: str) -> Artifact:
         """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""

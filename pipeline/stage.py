@@ -55,6 +55,13 @@ class World(Protocol):
 
 
 @dataclass(frozen=True)
+class SameKindAs:
+    """For `Stage.produces`: something new, of the kind that a port receives."""
+
+    port: str
+
+
+@dataclass(frozen=True)
 class Stage(ABC):
     """One step of the graph.
 
@@ -62,7 +69,7 @@ class Stage(ABC):
         consumes: Port name to the kinds it accepts. The facts of the first port's artifact travel on.
         on_request: Port name to those of its kinds that only a stage named in `needs` may feed it.
         optional: Ports that may stay unfed; `run` then gets nothing for them. Never the one passed through.
-        produces: The kind made, or the name of the port whose artifact is passed through.
+        produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
         version: Raised when the same settings and inputs give another result.
@@ -71,10 +78,22 @@ class Stage(ABC):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {}
     on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {}
     optional: ClassVar[frozenset[str]] = frozenset()
-    produces: ClassVar[Kind | str]
+    produces: ClassVar[Kind | str | SameKindAs]
     requires: ClassVar[tuple[str, ...]] = ()
     keep: ClassVar[Keep] = Keep.STORED
     version: ClassVar[int] = 1
+
+    def makes(self, kinds: Mapping[str, Kind]) -> Kind:
+        """The kind of the result, for the kinds that the ports really receive."""
+        if isinstance(self.produces, Kind):
+            return self.produces
+        return kinds[self.produces.port if isinstance(self.produces, SameKindAs) else self.produces]
+
+    @property
+    def passes_on(self) -> str | None:
+        """The port whose artifact is the result; None where that is something new."""
+        told = self.produces
+        return told if isinstance(told, str) and not isinstance(told, Kind) else None
 
     def problems(self) -> list[Problem]:
         """What is wrong with the settings themselves, beyond their types."""

@@ -5,7 +5,7 @@ import pytest
 from pipeline import graph
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError
-from pipeline.stage import Stage
+from pipeline.stage import SameKindAs, Stage
 
 
 class Toy(Stage):
@@ -179,3 +179,24 @@ def test_an_optional_port_is_fed_by_what_is_there_and_stays_unfed_without():
     assert inputs(graph.build(stages, {}))["measure"] == {"artifact": "check", "module": "load"}
     bare = {"open": toy(Kind.ONNX), "measure": stages["measure"]}
     assert inputs(graph.build(bare, {}))["measure"] == {"artifact": "open"}
+
+
+@pytest.mark.parametrize(("feed", "kind"), [("simplify", Kind.ONNX), ("compile", Kind.OPENVINO)])
+def test_a_stage_that_makes_something_new_of_the_same_kind_has_the_kind_of_what_it_is_fed(feed, kind):
+    quantize = toy(SameKindAs("graph"), graph=(Kind.ONNX, Kind.OPENVINO))
+    stages = {**shipyard(), "quantize": quantize}
+    nodes = {n.name: n for n in graph.build(stages, {"quantize": [feed], "save": ["quantize"]})}
+    assert nodes["quantize"].kind is kind
+    assert nodes["save"].inputs == {"artifact": "quantize"}
+
+
+def test_what_it_makes_is_new_so_it_is_unused_until_a_stage_takes_it():
+    grown = {**shipyard(), "quantize": toy(SameKindAs("graph"), graph=Kind.OPENVINO)}
+    assert grown["quantize"].passes_on is None
+    assert "quantize" in graph.unused(graph.build(grown, {"save": ["compile"]}))
+    assert "quantize" not in graph.unused(graph.build(grown, {"save": ["quantize"]}))
+
+
+def test_a_stage_says_which_port_it_passes_on_and_one_that_makes_something_new_says_none():
+    passes = {n: s.passes_on for n, s in shipyard().items()}
+    assert passes == dict.fromkeys(shipyard()) | {"check": "artifact"}
