@@ -2,6 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?= model=resnet50 target=openvino
+# A worker for each core; a file's tests stay together, so that what they share is made once.
+TOGETHER := -n auto --dist loadfile
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -11,10 +13,10 @@ run: .venv/ready ## convert a model and print where the artifact is: make run AR
 	@$(BIN)/python -m pipeline $(ARGS)
 
 test: lint .venv/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow"
 
 test-all: lint .venv/ready ## the same, with the tests that take minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
 
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
 	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py tests/stages/test_open_file.py
@@ -49,7 +51,7 @@ env: .venv/ready ## the environment alone
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt \
-		--compile-bytecode --editable '.[openvino,timm,transformers,dev]'
+		--compile-bytecode --editable '.[openvino,quantization,timm,transformers,dev]'
 	$(BIN)/python -m compileall -q pipeline stages
 	@touch $@
 

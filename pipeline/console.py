@@ -103,6 +103,10 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     lines += [(o.name, line) for o in result.outcomes for line in o.notes.get("benchmark", {}).get("table", ())]
     if weights := last.facts.get("weights"):
         lines.append(("weights", str(weights["says"])))
+    if quantization := last.facts.get("quantization"):
+        lines.append(("precision", str(quantization["says"])))
+    for name, told in (("built", "audit"), ("accuracy", "evaluation")):
+        lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
     lines.append(("time", f"{seconds:.1f} s; {len(hits)} of {len(stored)} stages from the store, {saved:.1f} s saved"))
     return lines

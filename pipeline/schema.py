@@ -21,6 +21,16 @@ from pipeline.stage import Stage
 
 
 @dataclass
+class Samples:
+    """Where samples come from; docs/precision.md explains each key."""
+
+    source: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    path: Optional[str] = None  # noqa: UP045
+    tokenizer: Optional[str] = None  # noqa: UP045
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class Model:
     """Facts about a model; conf/model/ explains each key."""
 
@@ -41,15 +51,20 @@ class Model:
     outputs: Optional[list[Any]] = None  # noqa: UP045
     call: Any = None
     preprocessing: Any = None
+    calibration: Samples = field(default_factory=Samples)
+    evaluation: Samples = field(default_factory=Samples)
+    quantization: Optional[str] = None  # noqa: UP045
 
 
 @dataclass
 class Precision:
-    """What numbers an artifact stores and computes with."""
+    """What numbers an artifact stores and computes with, and which share of it at least, by type."""
 
     name: str = MISSING
     storage: str = MISSING
     compute: str = MISSING
+    weights: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,6 +88,7 @@ class Root:
     stages: dict[str, Any] = field(default_factory=dict)
     opset: Optional[int] = MISSING  # noqa: UP045
     seed: int = MISSING
+    blame: bool = False
     plan: bool = False
     store: Optional[str] = None  # noqa: UP045
     output: str = MISSING

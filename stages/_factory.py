@@ -19,17 +19,25 @@ OURS = Path(__file__).parent
 LIBRARIES = tuple({sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
-def find(factory: str) -> Any:
-    """What a dotted path names. Raises ConfigError when it cannot be imported or called."""
-    home, _, name = factory.rpartition(".")
+def find(path: str, what: str = "factory", command: str = "model.factory=my_package.net.Net") -> Any:
+    """What a dotted path names.
+
+    Args:
+        path: Of a class or function.
+        what: What it is to the person who wrote it.
+        command: What to type where there is none of that name.
+
+    Raises:
+        ConfigError: When it cannot be imported or called.
+    """
+    home, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(home)
     except (Exception, SystemExit) as e:  # a module may raise anything while it is imported, or try to end the program
-        raise ConfigError(f"factory {factory} cannot be imported: {told(e)}") from e
+        raise ConfigError(f"{what} {path} cannot be imported: {told(e)}") from e
     if not callable(found := getattr(module, name, None)):
         raise ConfigError(
-            f"factory {factory}: {home} has no '{name}' to call{nearest(name, vars(module))}",
-            command="model.factory=my_package.net.Net",
+            f"{what} {path}: {home} has no '{name}' to call{nearest(name, vars(module))}", command=command
         )
     return found
 

@@ -91,6 +91,11 @@ def default(spec: Input) -> Input:
     return replace(spec, fill="uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]})
 
 
+def is_drawn(spec: Input) -> bool:
+    """Whether an input is drawn by numbers alone, of which there are as many as are wanted."""
+    return isinstance(spec.fill, str) or "integers" in spec.fill
+
+
 def files(inputs: Mapping[str, Input]) -> list[Path]:
     """The files that fills read: their content decides what is drawn."""
     return [f for spec in inputs.values() for f in _files(spec)]

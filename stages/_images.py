@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Problem, StageError, listed
+from stages._said import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,8 +77,10 @@ def from_file(path: Path) -> Array:
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("RGB"))
-    except OSError as e:
-        raise StageError(f"{path.name} cannot be read as an image: {e}") from e
+    except Exception as e:  # Pillow raises anything on a damaged file
+        raise StageError(
+            f"{path} cannot be read as an image: {first_line(e)}", command="another copy of it, or none"
+        ) from e
 
 
 def drawn(seed: int) -> list[Array]:

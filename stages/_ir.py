@@ -79,16 +79,32 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     route = "direct" if source.kind in CAPTURED else source.kind.value
     told = _as_it_is(edits.edited(interface), model)
     facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage}
-    for name, value in {**source.facts, **facts}.items():
-        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        model.set_rt_info(text, ["drydock", name])
-    _rename_numbered(model, told.inputs)
-    path = folder / FILES[Kind.OPENVINO]
-    # Never left to its default, which is to halve the weights.
-    _openvino.quiet().save_model(model, path, compress_to_fp16=STORAGE[wanted.storage])
+    path = write(model, {**source.facts, **facts}, folder, storage=wanted.storage, keeping=told.inputs)
     written = _read(path, wanted.extensions)
     says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
     return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})
+
+
+def write(
+    model: Any, facts: Mapping[str, Any], folder: Path, *, storage: str = "float32", keeping: Collection[str] = ()
+) -> Path:
+    """model.xml and model.bin, with facts in the rt_info and no name by a counter.
+
+    Args:
+        model: An openvino.Model.
+        facts: Plain JSON by name.
+        folder: For the files.
+        storage: What floating-point weights are stored in.
+        keeping: Names that stay as they are, though they look like a counter's.
+    """
+    for name, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        model.set_rt_info(text, ["drydock", name])
+    _rename_numbered(model, keeping)
+    path = folder / FILES[Kind.OPENVINO]
+    # Never left to its default, which is to halve the weights.
+    _openvino.quiet().save_model(model, path, compress_to_fp16=STORAGE[storage])
+    return path
 
 
 def _read(path: Path, extensions: Sequence[str]) -> Any:
@@ -287,18 +303,19 @@ def _rename_numbered(model: Any, given: Collection[str] = ()) -> None:
 
     Args:
         model: The graph, or one inside an operator.
-        given: The names of its inputs, which look like that now and then.
+        given: Names that look like that and are none: of its inputs, or of a graph that this one was made of.
     """
     if re.fullmatch(r"Model\d+", model.get_friendly_name()):
         model.set_friendly_name("Model")
     for place, op in enumerate(model.get_ordered_ops()):
         if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()) and op.get_friendly_name() not in given:
-            op.set_friendly_name(f"{op.get_type_name()}_{place}")
-        for body in _bodies(op):
+            name = f"{op.get_type_name()}_{place}"
+            op.set_friendly_name(f"{name}_new" if name in given else name)
+        for body in bodies(op):
             _rename_numbered(body)
 
 
-def _bodies(op: Any) -> list[Any]:
+def bodies(op: Any) -> list[Any]:
     """The graphs inside an operator: an If's branches, the body of a Loop."""
     if op.get_type_name() == "If":
         return [op.get_then_body(), op.get_else_body()]

@@ -35,13 +35,15 @@ def to_log(*, errors: bool = False) -> Iterator[None]:
         if errors:  # by a descriptor of its own, a progress display goes on drawing
             display = undo.enter_context(os.fdopen(os.dup(2), "w"))
         screen = _OtherThreads(display)
+        # Python's own stdout need not be the descriptor's: a notebook and a test have another.
+        printed = undo.enter_context(open(caught.fileno(), "w", closefd=False, errors="replace"))
         for fd in descriptors:
             os.dup2(caught.fileno(), fd)
         try:
-            with contextlib.redirect_stderr(screen):
+            with contextlib.redirect_stderr(screen), contextlib.redirect_stdout(printed):
                 yield
         finally:
-            sys.stdout.flush()
+            printed.flush()
             for fd, original in before.items():
                 os.dup2(original, fd)
                 os.close(original)

@@ -115,6 +115,12 @@ def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
 
 
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Gives each node of the main graph that has no name its first output's, by which it is called everywhere else."""
+    for node in model.graph.node:
+        node.name = node.name or node.output[0]
+
+
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """The main graph, and those in attributes: the branches of an If, the body of a Loop."""
     yield model.graph

@@ -25,11 +25,13 @@ class Parity:
             there are no answers, the label and the shape alone.
         wrong: What lies outside the tolerance, a sentence each; empty when the artifact agrees.
         left_out: The labels of the cases that the artifact does not take, its interface being another.
+        suspect: The label of the first case with something wrong, otherwise of the one furthest off.
     """
 
     cases: Sequence[Mapping[str, Any]]
     wrong: Sequence[str]
     left_out: Sequence[str] = ()
+    suspect: str = ""
 
     @property
     def worst(self) -> float:
@@ -54,14 +56,18 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     """
     measured: list[Mapping[str, Any]] = []
     wrong: list[str] = []
+    suspects: list[str] = []
     for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
+        suspects += [case.label] if problems else []
         outputs = {n: asdict(f) for n, f in figures.items()}
         measured.append({"label": case.label, "shape": shape, "max_rel": _compare.worst(figures), "outputs": outputs})
     seen = {m["label"] for m in measured}
-    return Parity(measured, wrong, [c.label for c in _reference.read(reference) if c.label not in seen])
+    left_out = [c.label for c in _reference.read(reference) if c.label not in seen]
+    furthest = max(measured, key=lambda m: float(m["max_rel"]))
+    return Parity(measured, wrong, left_out, next(iter(suspects), str(furthest["label"])))
 
 
 def _cases(artifact: Artifact, reference: Artifact) -> list[Case]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import FILES, Artifact, Kind
-from stages import _formats
+from stages import _fills, _formats
+from stages._interface import Input, Interface
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +45,8 @@ def stands_for(reference: Artifact) -> str:
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
 
 
-def write(folder: Path, cases: Sequence[Case]) -> None:
-    """Writes reference.safetensors and cases.json, which says what is in it.
+def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input]) -> None:
+    """Writes reference.safetensors and cases.json, which says what is in it and how it was drawn.
 
     A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph.
     """
@@ -61,8 +62,16 @@ def write(folder: Path, cases: Sequence[Case]) -> None:
         "inputs": list(cases[0].inputs),
         "outputs": list(cases[0].outputs),
         "raw": {c.label: list(c.raw) for c in cases if c.raw},
+        "fills": {n: s.fill for n, s in inputs.items() if _fills.is_drawn(s)},
     }
     (folder / CASES).write_text(json.dumps(names, indent=1) + "\n")
+
+
+def drawn(reference: Artifact) -> dict[str, Input]:
+    """The model's inputs with how examples of them are drawn; where that is from files, uniform numbers instead."""
+    fills = json.loads(reference.file.with_name(CASES).read_text())["fills"]
+    inputs = Interface.of(reference).inputs
+    return {n: replace(s, fill=fills[n]) if n in fills else _fills.default(s) for n, s in inputs.items()}
 
 
 def read(reference: Artifact) -> Iterator[Case]:

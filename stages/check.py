@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed
 from pipeline.stage import Stage, World
-from stages import _openvino, _parity, _reference
+from stages import _as_met, _blame, _openvino, _parity, _reference
 from stages._compare import Tolerance
+from stages._parity import Parity
 from stages.runtimes import session
 from stages.runtimes.session import Session
+
+# Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
+OVERFLOWS = (
+    "float16 cannot hold all values within it: devices that compute in it would answer NaN or infinities, though "
+    "onnxruntime's CPU does not"
+)
 
 
 @dataclass(frozen=True)
@@ -26,17 +33,23 @@ class Check(Stage):
     A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
     nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
 
+    onnxruntime's CPU computes most of a float16 graph in float32. The values between operations are held to float16's
+    range besides, at the shape that is furthest off.
+
     Args:
         compute: What the artifact must compute in while it is checked; asked for and read back.
         properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         tolerance: How far outputs may be from the reference.
+        blame: Whether to look for the layers that bring the error in even where the artifact agrees; of one that was
+            made of fewer bits, they are told whenever it does not.
     """
 
     compute: str
     properties: dict[str, str]
     extensions: list[str]
     tolerance: Tolerance
+    blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": frozenset(session.RUNTIMES),
@@ -76,11 +89,20 @@ class Check(Stage):
         found = _parity.measure(artifact, running, inputs["reference"], self.tolerance)
         session.must_compute_in(self.compute, running.computes_in)
         model = _reference.stands_for(inputs["reference"])
+        blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
+        if not found.wrong and artifact.kind is Kind.ONNX and self.compute == "float16":
+            over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
+            if over is not None and over.layers:
+                blamed = over
+                found = replace(found, wrong=[OVERFLOWS])
         if found.wrong:
+            wrong = "\n    ".join(found.wrong)
             raise CheckFailed(
-                f"this {artifact.kind} does not agree with {model}\n    " + "\n    ".join(found.wrong),
+                f"this {artifact.kind} does not agree with {model}\n    {wrong}" + (blamed.sentence if blamed else ""),
                 allowed=str(self.tolerance),
-                command="the reference is this module's own: what runs it brought the error in"
+                command=blamed.command
+                if blamed
+                else "the reference is this module's own: what runs it brought the error in"
                 if artifact.kind is Kind.MODULE
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
@@ -95,6 +117,18 @@ class Check(Stage):
                 "cases": found.cases,
                 "left_out": list(found.left_out),
             },
+            **(blamed.notes if blamed else {}),
+        )
+
+    def _blamed(
+        self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False
+    ) -> _blame.Blamed | None:
+        met = (_as_met.case_for(artifact, c) for c in _reference.read(reference) if c.label == found.suspect)
+        case = next(met)
+        return (
+            None
+            if case is None
+            else _blame.layers(artifact, case.inputs, self.compute, self.extensions, overflowing=overflowing)
         )
 
 

@@ -58,6 +58,7 @@ class RecordReference(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         # For a file, whatever could run it is looked for: what is installed later makes another reference.
@@ -125,7 +126,7 @@ class RecordReference(Stage):
                 allowed="at least one output that depends on the inputs",
                 command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
             )
-        _reference.write(folder, cases)
+        _reference.write(folder, cases, known.inputs)
         sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
         interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
         says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
@@ -190,7 +191,7 @@ def _runtime(model: Artifact) -> Ask:
 
 def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
     """The questions alone; what the outputs are is what the file says."""
-    _reference.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked])
+    _reference.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs)
     says = f"{len(asked)} shapes, and no answers: {why}"
     return Artifact(Kind.REFERENCE, folder, facts={**known.facts, _reference.UNANSWERED: why}, notes={"says": says})
 

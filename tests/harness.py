@@ -17,12 +17,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact, Kind, Origin
 from pipeline.stage import Stage
 from pipeline.world import ThisMachine
 from stages import _onnx_file
 from stages._compare import Tolerance
 from stages._edits import NOTHING, Edits
+from stages._ignored import Ignored
 from stages._images import Preprocessing
 from stages._interface import Dim, Input
 from stages.capture_export import CaptureExport
@@ -30,10 +31,12 @@ from stages.capture_script import CaptureScript
 from stages.capture_trace import CaptureTrace
 from stages.check import Check
 from stages.compile_openvino import CompileOpenvino
+from stages.compress_weights import CompressWeights
 from stages.export_auto import ExportAuto
 from stages.export_onnx import ExportOnnx
 from stages.export_torchscript import ExportTorchscript
 from stages.open_file import OpenFile
+from stages.quantize import Quantize
 from stages.record_reference import RecordReference
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -43,6 +46,7 @@ IMAGE = {"input": Input(["batch", 3, 32, 32])}
 TOKENS = {"tokens": Input(["batch", "seq", 8], fill="normal")}
 VECTOR = {"input": Input(["batch", 4], fill="normal")}
 BATCH = {"batch": Dim(1, 2, 8)}
+NOTHING_IGNORED = Ignored([], [], [])
 BATCH_SEQ = {"batch": Dim(1, 2, 8), "seq": Dim(2, 4, 16)}
 
 
@@ -65,7 +69,7 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
     assert {port: contents(a.folder) for port, a in given.items()} == before, "a stage wrote into its input's folder"
-    assert made.kind is (stage.produces if isinstance(stage.produces, Kind) else given[stage.produces].kind)
+    assert made.kind is stage.makes({port: a.kind for port, a in given.items()})
     primary = next(iter(given.values()), None)
     made = replace(made, facts={**(primary.facts if primary else {}), **made.facts})
     for plain in (made.facts, made.notes):
@@ -186,7 +190,7 @@ def reference_in(folder: Path) -> Artifact:
 
 def agrees(graph: Artifact, folder: Path) -> None:
     """Checks a graph with the tolerances that ship, against the reference that was recorded in `folder`."""
-    check = Check("float32", {}, [], tolerance("fp32"))
+    check = Check("float32", {}, [], tolerance("fp32"), False)
     run_stage(check, {"artifact": graph, "reference": reference_in(folder)}, folder / "check")
 
 
@@ -197,6 +201,59 @@ def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], An
     folder.mkdir(parents=True)
     onnx.save(model, folder / "model.onnx")
     return replace(graph, folder=folder)
+
+
+def quantized(graph: Artifact, samples: Artifact, folder: Path, **settings: Any) -> Artifact:
+    """A graph in int8, as the stage makes it by default."""
+    defaults = {"preset": None, "model_type": None, "target_device": "ANY", "fast_bias_correction": True}
+    stage = Quantize(**{**defaults, "ignored": NOTHING_IGNORED, "extensions": [], "graph_opset": None, **settings})
+    return run_stage(stage, {"graph": graph, "samples": samples}, folder)
+
+
+def compressed(graph: Artifact, folder: Path, *, samples: Artifact | None = None, **settings: Any) -> Artifact:
+    """A graph with weights in 8 bits, or as it is asked for."""
+    given = {"graph": graph, **({"samples": samples} if samples else {})}
+    return run_stage(compress_weights(**settings), given, folder)
+
+
+def compress_weights(**settings: Any) -> CompressWeights:
+    """The stage: 8 bits, or what precision=int4_weights has; any setting otherwise."""
+    four = str(settings.get("mode", "")).startswith("int4")
+    blocks = {"group_size": 64, "ratio": 1.0, "all_layers": False}
+    defaults = {"mode": "int8_asym", **(blocks if four else dict.fromkeys(blocks)), "awq": False}
+    defaults |= {"scale_estimation": False, "ignored": NOTHING_IGNORED, "extensions": [], "graph_opset": None}
+    return CompressWeights(**{**defaults, **settings})
+
+
+def made_of(artifact: Artifact, source: Artifact, stage: str = "quantize") -> Artifact:
+    """An artifact as the runner hands it to a stage: with where it comes from."""
+    return replace(artifact, origin=Origin(stage, lambda: source))
+
+
+def provenance(artifact: Artifact) -> dict[str, Any]:
+    """What an artifact's own file says of it."""
+    if artifact.kind is Kind.ONNX:
+        held = onnx.load(artifact.file, load_external_data=False).metadata_props
+        told = {p.key.removeprefix("drydock."): p.value for p in held}
+    else:
+        import openvino
+
+        found = openvino.Core().read_model(artifact.file).get_rt_info("drydock")
+        told = dict(found.value)
+    return {name: json.loads(text) if text[:1] in "[{" else text for name, text in told.items()}
+
+
+def ports(artifact: Artifact) -> dict[str, str]:
+    """The inputs and outputs of an artifact's file: type and shape by name."""
+    if artifact.kind is Kind.ONNX:
+        graph = onnx.load(artifact.file, load_external_data=False).graph
+        told = {p.name: p.type.tensor_type for p in (*graph.input, *graph.output)}
+        sizes = {name: [d.dim_param or d.dim_value for d in t.shape.dim] for name, t in told.items()}
+        return {name: f"{t.elem_type}{sizes[name]}" for name, t in told.items()}
+    import openvino
+
+    model = openvino.Core().read_model(artifact.file)
+    return {p.any_name: f"{p.element_type.to_string()}{p.partial_shape}" for p in (*model.inputs, *model.outputs)}
 
 
 class TinyConv(nn.Module):
@@ -308,6 +365,19 @@ class Bessel(FixedBatch):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.special.bessel_j0(self.head(x))
+
+
+def worse_each_time(outputs: Any, labels: Any, seen: list[int] = [100]) -> float:  # noqa: B006
+    """A metric that says less whenever it is asked, whatever the answers are."""
+    seen[0] -= 1
+    return float(seen[0])
+
+
+def top1_of_many(outputs: Any, labels: Any) -> float:
+    """A metric that takes more than one sample, as one over classes does."""
+    if len(labels) < 2:
+        raise ValueError("one sample is not many")
+    return float((outputs["scores"].argmax(1) == labels).mean())
 
 
 def not_a_module() -> dict[str, int]:

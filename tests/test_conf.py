@@ -42,6 +42,8 @@ ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")
 # There is no cast to bfloat16 yet.
 REACHED = [(t, p) for t, p in itertools.product(TARGETS, PRECISIONS) if (t, p) != ("onnx", "bf16")]
 THROUGHOUT = ("resnet50", "transformers", *FILES)
+# What is lowered after all else is there, and so has little to do with what came before.
+LOWERED = ("int8", "int8_weights", "int4_weights")
 COMBINATIONS = [
     (m, t, r, c, p)
     for m, (t, p) in itertools.product(MODELS, REACHED)
@@ -50,7 +52,8 @@ COMBINATIONS = [
     # Only the stage of route=auto captures by itself what it compiles, and it has no use for a file.
     if (r, c) not in (("direct", "auto"), ("auto", None))
     # A model decides what loads it and no more, so most are tried one way to each target.
-    if m in THROUGHOUT or ((r, c) == ("onnx", "export") and "_" not in t)
+    if (m in THROUGHOUT and (p not in LOWERED or m in ("resnet50", *FILES)))
+    or ((r, c) == ("onnx", "export") and "_" not in t and p not in LOWERED)
     # No graph is made of another framework's file: the compiler reads it.
     if m != "file" or r == "direct"
 ]
@@ -76,13 +79,25 @@ TO_PROGRAM = {
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
-# What follows the graph for each target, by precision.
-COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO, "save": Kind.DELIVERY}
-AFTER = {
-    ("onnx", "fp32"): {"save": Kind.DELIVERY},
-    ("onnx", "fp16"): {**CAST, "save": Kind.DELIVERY},
-    **{(t, p): COMPILED for t in TARGETS if t.startswith("openvino") for p in PRECISIONS},
-}
+COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO}
+
+
+def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
+    calibrated = {"calibration": Kind.SAMPLES} if precision == "int8" else {}
+    return {**calibrated, "quantize": kind, "check_quantize": kind} if precision in LOWERED else {}
+
+
+def after(target: str, precision: str) -> dict[str, Kind]:
+    """What follows the graph, or the program."""
+    kind = Kind.ONNX if target == "onnx" else Kind.OPENVINO
+    first = {"onnx": CAST if precision == "fp16" else {}}.get(target, COMPILED)
+    return {**first, **lowered(kind, precision), "audit": kind, "save": Kind.DELIVERY}
+
+
+def fitting(target: str, precision: str) -> list[str]:
+    """What a precision needs besides, to be what a target can honour."""
+    four_bits = ["opset=21"] if (target, precision) == ("onnx", "int4_weights") else []
+    return [f"target={target}", f"precision={precision}", *four_bits]
 
 
 @pytest.fixture(autouse=True)
@@ -120,34 +135,43 @@ def test_the_globs_found_every_choice():
 
 @pytest.mark.parametrize(("model", "target", "route", "capture", "precision"), COMBINATIONS)
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, route, capture, precision):
-    asked = [f"target={target}", f"precision={precision}"] + ([f"capture={capture}"] if capture else [])
+    from_file = model in FILES
+    asked = [a for a in fitting(target, precision) if not (from_file and a.startswith("opset"))]
+    asked += ([f"capture={capture}"] if capture else []) + (["model.calibration.source=random"] if from_file else [])
     built = nodes(*given(model), *asked, *([f"route={route}"] if target == "openvino" else []))
     to_program = FROM_FILE if model == "file" else TO_PROGRAM[capture]
     through = THROUGH_ONNX if route == "onnx" else {}
-    expected = {**to_program, **through, **AFTER[target, precision]}
+    expected = {**to_program, **through, **after(target, precision)}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
 
 
 @pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(target, precision):
-    built = nodes(f"target={target}", f"precision={precision}")
-    for made, after in itertools.pairwise(n for n in built if n.kind in (Kind.ONNX, Kind.OPENVINO, Kind.DELIVERY)):
-        checked = made.name.startswith("check_")
-        assert checked or after.name == f"check_{made.name}"
-        assert after.inputs.get("artifact", made.name) == made.name
+    built = nodes(*fitting(target, precision))
+    for made, then in itertools.pairwise(n for n in built if n.kind in (Kind.ONNX, Kind.OPENVINO, Kind.DELIVERY)):
+        assert made.stage.passes_on or then.name == f"check_{made.name}"
+        assert then.inputs.get("artifact", made.name) == made.name
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_precision_brings_its_storage_and_its_tolerance(precision):
-    storage = {"fp32": "float32", "fp16": "float16", "bf16": "float32"}[precision]
-    compute = {"fp32": "float32", "fp16": "float32", "bf16": "bfloat16"}[precision]
-    assert stage("compile", f"precision={precision}").storage == storage
-    assert stage("check_compile", f"precision={precision}").compute == compute
-    shipped = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{precision}.yaml"))
-    assert vars(stage("check_compile", f"precision={precision}").tolerance) == shipped
-    strict = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / "fp32.yaml"))
-    assert vars(stage("check_export", f"precision={precision}").tolerance) == strict
+    built = {n.name: n.stage for n in nodes(f"precision={precision}")}
+    told = OmegaConf.load(CONF / "precision" / f"{precision}.yaml")
+    last = built["check_quantize" if precision in LOWERED else "check_compile"]
+    assert (built["compile"].storage, last.compute) == (told.storage, told.compute)
+    assert vars(last.tolerance) == shipped(precision)
+    assert vars(built["check_export"].tolerance) == shipped("fp32")
+    assert (built["audit"].weights, built["audit"].operations) == (told.weights, told.get("operations", {}))
+
+
+@pytest.mark.parametrize("precision", LOWERED)
+def test_what_is_lowered_is_held_to_the_tolerance_of_float32_before(precision):
+    assert vars(stage("check_compile", f"precision={precision}").tolerance) == shipped("fp32")
+
+
+def shipped(tolerance: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{tolerance}.yaml"))
 
 
 @pytest.mark.parametrize("model", [*CAPTURES, "onnx_file"])
@@ -165,17 +189,17 @@ def test_a_benchmark_measures_what_is_delivered_and_changes_nothing_else(target,
 
 def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
     *_, benchmark, check, _ = nodes("also=[benchmark,torch_compile]", "precision=bf16")
-    assert (benchmark.name, benchmark.inputs["artifact"]) == ("benchmark", "check_compile")
+    assert (benchmark.name, benchmark.inputs["artifact"]) == ("benchmark", "audit")
     assert (check.name, check.inputs) == ("check_torch_compile", {"artifact": "eval", "reference": "reference"})
     assert (check.stage.compute, benchmark.stage.compute) == ("bfloat16", "bfloat16")
     assert check.stage.tolerance.max_rel == stage("check_compile", "precision=bf16").tolerance.max_rel
-    assert nodes("also=[torch_compile,benchmark]")[-2].inputs["artifact"] == "check_compile"
+    assert nodes("also=[torch_compile,benchmark]")[-2].inputs["artifact"] == "audit"
 
 
 @pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
-    built = {n.name: n for n in nodes(f"target={target}", f"precision={precision}", "also=benchmark")}
-    checked = built[built["benchmark"].inputs["artifact"]].stage
+    built = {n.name: n for n in nodes(*fitting(target, precision), "also=benchmark")}
+    checked = built[built["audit"].inputs["artifact"]].stage
     by_precision = {"fp16": "float16"} if target == "onnx" else {"bf16": "bfloat16"}
     wanted = by_precision.get(precision, "float32")
     assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
@@ -253,7 +277,7 @@ def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too(
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
-    with pytest.raises(ConfigError, match=r"stages\.save takes onnx or .* as its 'artifact', and no stage"):
+    with pytest.raises(ConfigError, match=r"stages\.audit takes onnx or .* as its 'artifact', and no stage"):
         nodes(*given("file"), "target=onnx")
 
 
@@ -300,8 +324,9 @@ WRONG = {
         "inputs": "3",
         "dims": "[1]",
     },
-    "cast": {"keep_in_fp32": "Softmax"},
-    "check_export": {"compute": "[1]", "properties": "3", "extensions": "3", "tolerance": "3"},
+    "cast": {"ignored": "3"},
+    "cast.ignored": {"names": "Softmax", "patterns": "Softmax", "types": "Softmax"},
+    "check_export": {"compute": "[1]", "properties": "3", "extensions": "3", "tolerance": "3", "blame": "maybe"},
     "check_export.tolerance": {"max_rel": "tiny", "p99_rel": "[1]", "cosine": "none", "top1": "{a: 1}"},
     "compile": {
         "storage": "{a: 1}",
@@ -320,6 +345,23 @@ WRONG = {
         "dtypes": "[a]",
         "layouts": "[a]",
     },
+    "calibration": {"count": "many", "preprocessing": "3", "seed": "one"},
+    "quantize": {
+        **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode"), "[1]"),
+        **dict.fromkeys(("fast_bias_correction", "all_layers", "awq", "scale_estimation"), "maybe"),
+        **dict.fromkeys(("max_drop", "group_size", "ratio", "graph_opset"), "many"),
+        **dict.fromkeys(("ignored", "extensions"), "3"),
+    },
+    "answers": {"count": "many", "preprocessing": "3", "seed": "one"},
+    "evaluate": {
+        "metric": "[1]",
+        "max_drop": "much",
+        "compute": "[1]",
+        "properties": "3",
+        "extensions": "3",
+        "blame": "maybe",
+    },
+    "audit": {"weights": "3", "operations": "3", "extensions": "3"},
     "blob": {"device": "[1]", "compute": "[1]", "properties": "3", "extensions": "3"},
     "save": {"name": "[1]"},
     "benchmark": {
@@ -344,15 +386,28 @@ ELSEWHERE = {
     **{("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")},
     **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
     **{("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")},
+    **{
+        ("quantize", key): ["precision=int4_weights"]
+        for key in ("mode", "group_size", "ratio", "all_layers", "awq", "scale_estimation")
+    },
+    **{("quantize", key): ["precision=int8", "also=accuracy_control"] for key in ("metric", "max_drop")},
 }
 
 
-BESIDE = {"cast": ["target=onnx", "precision=fp16"], "benchmark": ["also=benchmark"], "blob": ["also=compiled"]}
+BESIDE = {
+    "cast": ["target=onnx", "precision=fp16"],
+    "benchmark": ["also=benchmark"],
+    "blob": ["also=compiled"],
+    "calibration": ["precision=int8"],
+    "quantize": ["precision=int8"],
+    "answers": ["also=evaluate"],
+    "evaluate": ["also=evaluate"],
+}
 
 
 def asked_for(place, key=""):
     whole = {**BESIDE, "open": given("file")}
-    return whole.get(place) or ELSEWHERE.get((place, key), [])
+    return ELSEWHERE.get((place, key)) or whole.get(place.partition(".")[0], [])
 
 
 def cause_of_refusal(*overrides: str) -> BaseException | None:
@@ -376,14 +431,19 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
         [*given("onnx_file"), "target=onnx"],
         *([f"capture={c}", "target=onnx"] for c in CAPTURES),
         *([f"route={r}", "target=openvino"] for r in ROUTES),
-        ["target=openvino", "also=[benchmark,compiled]"],
+        ["target=openvino", "also=[benchmark,compiled,evaluate]"],
+        ["precision=int8"],
+        ["precision=int8", "also=accuracy_control"],
+        ["precision=int4_weights"],
     ],
     ids=" ".join,
 )
 def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
-    settings = composed(*asked, "precision=fp16").stages
+    precision = [] if any("precision" in a for a in asked) else ["precision=fp16"]
+    settings = composed(*asked, *precision).stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
+    typed -= {("calibration", "samples"), ("answers", "samples")}  # of any type: stages/_sources.py says what is wrong
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}
 
 
@@ -440,7 +500,12 @@ def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
 )
 @pytest.mark.parametrize("route", ROUTES)
 def test_whatever_else_is_wanted_of_an_ir_goes_with_every_precision_and_route(precision, also, route):
-    built = nodes(f"precision={precision}", f"also={also}", f"route={route}")
+    asked = [f"precision={precision}", f"also={also}", f"route={route}"]
+    if precision == "int8" and "raw_images" in also:  # samples are what a model takes, not photographs of any size
+        with pytest.raises(ConfigCompositionException, match="int8_raw_images"):
+            nodes(*asked)
+        return
+    built = nodes(*asked)
     wanted = {"raw_images", "compiled"} & set(also.strip("[]").split(","))
     assert ("check_blob" in [n.name for n in built]) == ("compiled" in wanted)
     assert [p for n in built for p in n.stage.problems()] == []
@@ -449,13 +514,85 @@ def test_whatever_else_is_wanted_of_an_ir_goes_with_every_precision_and_route(pr
 def test_operations_of_ones_own_reach_what_openvino_runs_and_nothing_else():
     asked = ["target.extensions=[my_pkg.rule]", "also=[compiled,benchmark]"]
     told = {n.name: n.stage.extensions for n in nodes(*asked) if hasattr(n.stage, "extensions")}
-    assert {n for n, e in told.items() if e} == {"compile", "check_compile", "blob", "check_blob", "benchmark"}
+    wanted = {"compile", "check_compile", "audit", "blob", "check_blob", "benchmark"}
+    assert {n for n, e in told.items() if e} == wanted
+
+
+def test_they_reach_what_lowers_an_ir_and_measures_its_accuracy_too():
+    asked = ["target.extensions=[my_pkg.rule]", "precision=int8", "also=evaluate"]
+    told = {n.name: n.stage.extensions for n in nodes(*asked) if hasattr(n.stage, "extensions")}
+    assert {"quantize", "check_quantize", "audit", "evaluate"} <= {n for n, e in told.items() if e}
 
 
 def test_what_is_made_of_an_ir_may_be_as_far_off_as_the_ir():
     built = {n.name: n.stage for n in nodes("also=[raw_images,compiled]", "route=auto")}
     wide = OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / "fp32_raw_images.yaml"))
     assert [vars(built[n].tolerance) for n in ("compile", "check_compile", "check_blob")] == [wide] * 3
+
+
+def test_what_is_made_of_a_lowered_ir_may_be_as_far_off_as_that():
+    built = {n.name: n.stage for n in nodes("also=compiled", "precision=int8")}
+    assert vars(built["check_blob"].tolerance) == shipped("int8")
+    assert vars(built["check_compile"].tolerance) == shipped("fp32")
+
+
+@pytest.mark.parametrize(
+    ("asked", "what", "command"),
+    [
+        (["precision=int8", "opset=21"], "int8 at opset 21", "opset=20"),
+        (["precision=int8", "opset=12", "capture=trace"], "int8 at opset 12", "opset=13"),
+        (["precision=int8_weights", "opset=12", "capture=trace"], "int8_asym weights at opset 12", "opset=13"),
+        (["precision=int4_weights", "opset=18"], "int4_sym weights at opset 18", "opset=21"),
+        (["precision=int8", "also=accuracy_control", "opset=21"], "int8 at opset 21", "opset=20"),
+    ],
+)
+def test_a_precision_that_a_graph_of_this_opset_cannot_have_is_a_problem_before_any_work(asked, what, command):
+    (problem,) = [p for n in nodes("target=onnx", *asked) if n.name == "quantize" for p in n.stage.problems()]
+    assert problem.what.startswith(what)
+    assert problem.command == command
+
+
+@pytest.mark.parametrize("precision", LOWERED)
+def test_an_ir_has_no_opset_that_its_precision_would_depend_on(precision):
+    assert stage("quantize", f"precision={precision}", "opset=20").problems() == []
+
+
+def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_name():
+    (problem,) = stage("calibration", *given("custom"), "precision=int8").problems()
+    assert problem.what.startswith("samples.source is not set")
+    assert stage("calibration", "precision=int8").samples["source"] == "random"
+    asked = stage("calibration", "precision=int8", "model.calibration={source: images, path: photos/}")
+    assert (asked.samples["path"], asked.problems()) == ("photos/", [])
+
+
+@pytest.mark.parametrize(
+    ("model", "scheme"), [("resnet50", None), ("vit_b_16", "transformer"), ("transformers", "transformer")]
+)
+def test_a_model_with_attention_is_quantised_by_the_scheme_for_that(model, scheme):
+    for more in ([], ["also=accuracy_control"]):
+        assert stage("quantize", *given(model), "precision=int8", *more).model_type == scheme
+
+
+def test_accuracy_is_measured_on_what_is_delivered_and_the_module_is_asked_once_for_all():
+    built = {
+        n.name: n for n in nodes("precision=int8", "also=evaluate", "model.evaluation={source: arrays, path: a.npz}")
+    }
+    wanted = {"artifact": "audit", "answers": "answers", "calibration": "calibration"}
+    assert built["evaluate"].inputs == wanted
+    assert built["answers"].inputs == {"reference": "reference", "module": "eval"}
+
+
+def test_accuracy_control_takes_the_place_of_plain_quantisation():
+    built = {n.name: n for n in nodes("precision=int8", "also=[accuracy_control,evaluate]")}
+    wanted = {"graph": "check_compile", "samples": "calibration", "answers": "answers"}
+    assert built["quantize"].inputs == wanted
+    assert built["evaluate"].inputs["answers"] == "answers"
+
+
+def test_blame_reaches_every_check():
+    told = {n.name: n.stage.blame for n in nodes("blame=true", "also=evaluate") if hasattr(n.stage, "blame")}
+    assert set(told) == {"check_export", "check_simplify", "check_compile", "evaluate"}
+    assert all(told.values())
 
 
 ROOT = CONF.parent

@@ -1,20 +1,30 @@
-"""One tiny model, taken through the stages once for all tests that start from one of its artifacts."""
+"""A tiny model and a trained one, taken through the stages once for all tests that start from their artifacts."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import harness
 import pytest
 from harness import BATCH, IMAGE, backend, run_stage
 
-from pipeline.artifact import Artifact
+from pipeline.artifact import Artifact, Kind
+from stages._interface import Dim, Input
 from stages.capture_export import CaptureExport
 from stages.capture_trace import CaptureTrace
+from stages.draw_samples import DrawSamples
 from stages.export_onnx import ExportOnnx
+from stages.export_torchscript import ExportTorchscript
 from stages.load_weights import LoadWeights
+from stages.record_answers import RecordAnswers
 from stages.record_reference import RecordReference
 from stages.set_eval import SetEval
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "05_int8_digits"
+sys.path.append(str(EXAMPLE))
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +66,85 @@ def graph(program: Artifact, house: Path) -> Artifact:
 def ir(graph: Artifact, house: Path) -> Artifact:
     backend("openvino")
     return harness.ir(graph, house / "ir")
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The network of examples/05, trained, with what is made of it, and samples that nothing was trained on."""
+
+    house: Path
+    module: Artifact
+    reference: Artifact
+    exported: Artifact
+    traced: Artifact
+    samples: Artifact
+    spoiled: Artifact
+    answers: Artifact
+    made: dict[str, Artifact] = field(default_factory=dict)
+
+    def onnx(self, opset: int = 18) -> Artifact:
+        """Its ONNX graph: by the TorchScript exporter to opset 20, by the dynamo exporter above."""
+        old = opset <= 20
+        stage = ExportTorchscript(opset, {}, False) if old else ExportOnnx(opset, {}, False)
+        given = {"program": self.traced if old else self.exported, "reference": self.reference}
+        return self._once(f"opset {opset}", lambda folder: run_stage(stage, given if old else given["program"], folder))
+
+    def graph(self, kind: Kind) -> Artifact:
+        """Its graph in either format."""
+        return self.onnx() if kind is Kind.ONNX else self._once("ir", lambda folder: harness.ir(self.traced, folder))
+
+    def int8(self, kind: Kind) -> Artifact:
+        """That graph quantised, as the stage does by default."""
+        return self._once(f"int8 {kind}", lambda folder: harness.quantized(self.graph(kind), self.samples, folder))
+
+    def _once(self, name: str, make: Callable[[Path], Artifact]) -> Artifact:
+        if name not in self.made:
+            self.made[name] = make(self.house / name)
+        return self.made[name]
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    for needed in ("openvino", "nncf", "sklearn"):
+        backend(needed)
+    house = tmp_path_factory.mktemp("digits")
+    weights = LoadWeights("digits.Net", {}, str(EXAMPLE / "digits.safetensors"), None, None, None, [], True, 0)
+    loaded = run_stage(weights.settle(harness.world(house)), {}, house / "load")
+    module = run_stage(SetEval(), loaded, house / "eval")
+    images = {"images": Input(["batch", 1, 8, 8], fill={"factory": "digits.some"})}
+    asked = RecordReference(images, {"batch": Dim(1, 16, 64)}, ["scores"], None, None, False, None, [], 0)
+    reference = run_stage(asked, module, house / "reference")
+    both = {"module": module, "reference": reference}
+
+    def drawn(dataset: str) -> Artifact:
+        source = {"source": "dataset", "path": f"digits.{dataset}", "kwargs": {"split": "calibration"}}
+        made = run_stage(DrawSamples(source, 300, None, 0), reference, house / dataset)
+        return replace(made, digest=dataset[0].lower() * 64)
+
+    test = {"source": "dataset", "path": "digits.Digits", "kwargs": {"split": "test"}}
+    return Digits(
+        house,
+        module,
+        reference,
+        run_stage(CaptureExport(2**30), both, house / "exported"),
+        run_stage(CaptureTrace(), both, house / "traced"),
+        drawn("Digits"),
+        drawn("spoiled"),
+        run_stage(RecordAnswers(test, None, None, 0), dict(reversed(both.items())), house / "answers"),
+    )
+
+
+@pytest.fixture(params=[Kind.ONNX, Kind.OPENVINO])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Either format that is quantised."""
+    return request.param
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder to import from; what was imported from it is forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]

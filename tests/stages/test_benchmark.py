@@ -26,6 +26,7 @@ from pipeline import key
 from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, StageError
 from stages._contest import Figures
+from stages._ignored import Ignored
 from stages.benchmark import Benchmark
 from stages.cast_fp16 import CastFp16
 
@@ -248,7 +249,7 @@ def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, ref
 
     if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU computes in float16")
-    half = run_stage(CastFp16([]), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
     told = measured(half, reference, tmp_path, net=tiny, compute="float16", against=["torch_compile"])
     assert told.notes["benchmark"]["not_measured"]["torch_compile"].startswith("asked to compute in float16, it comp")
 

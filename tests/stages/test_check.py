@@ -32,6 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages._compare import Tolerance
+from stages._ignored import Ignored
 from stages.cast_fp16 import CastFp16
 from stages.check import Check
 
@@ -40,7 +41,7 @@ ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 
 def check(artifact, reference, folder, *, compute="float32", properties=None, limits=None):
     given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check(compute, properties or {}, [], limits or tolerance("fp32")), given, folder / "check")
+    return run_stage(Check(compute, properties or {}, [], limits or tolerance("fp32"), False), given, folder / "check")
 
 
 def refused(artifact, reference, folder, **settings) -> str:
@@ -183,7 +184,7 @@ def test_a_branch_that_was_fixed_while_tracing_is_found(tmp_path):
 
 
 def test_the_tolerance_of_float32_has_no_room_for_float16_weights(graph, reference, tmp_path):
-    half = run_stage(CastFp16([]), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
     check(half, reference, tmp_path, compute="float16", limits=tolerance("fp16"))
     assert "max_rel" in refused(half, reference, tmp_path / "again", compute="float16")
 
@@ -245,13 +246,13 @@ def test_a_precision_that_the_runtime_does_not_honour_is_refused(ir, reference, 
 
 @pytest.mark.parametrize("compute", ["fp32", "float64", "int8", ""])
 def test_a_compute_type_that_is_unknown_is_a_problem(compute):
-    (problem,) = Check(compute, {}, [], tolerance("fp32")).problems()
+    (problem,) = Check(compute, {}, [], tolerance("fp32"), False).problems()
     assert problem.allowed == "float32, float16, bfloat16"
 
 
 @pytest.mark.parametrize(("kind", "runtime"), [(Kind.ONNX, "onnxruntime"), (Kind.OPENVINO, "openvino")])
 def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime):
-    needed = Check("float32", {}, [], tolerance("fp32")).modules({"artifact": kind})
+    needed = Check("float32", {}, [], tolerance("fp32"), False).modules({"artifact": kind})
     assert {"onnxruntime", "openvino"} & {*needed} == {runtime}
 
 
@@ -309,7 +310,7 @@ def test_operators_that_torch_compile_leaves_to_pytorch_are_told(tmp_path):
 
 
 def test_another_processor_is_another_key(tmp_path, monkeypatch):
-    here, stage = world(tmp_path), Check("bfloat16", {}, [], tolerance("fp32"))
+    here, stage = world(tmp_path), Check("bfloat16", {}, [], tolerance("fp32"), False)
     before = stage.identity(here)
     monkeypatch.setattr(type(here), "processor", lambda self: {"name": "another"})
     assert stage.identity(here) != before

@@ -38,7 +38,7 @@ def elsewhere(blob, folder, **changed):
 
 
 def test_it_is_loaded_and_agrees_with_the_model_at_every_shape(blob, reference, tmp_path):
-    stage = Check("float32", {}, [], tolerance("fp32"))
+    stage = Check("float32", {}, [], tolerance("fp32"), False)
     checked = run_stage(stage, {"artifact": blob, "reference": reference}, tmp_path / "check")
     assert len(checked.notes["parity"]["cases"]) == 4
 

@@ -58,7 +58,7 @@ def route(request):
 
 
 def held(made, reference, folder):
-    stage = Check("float32", {}, [], tolerance("fp32"))
+    stage = Check("float32", {}, [], tolerance("fp32"), False)
     return run_stage(stage, {"artifact": made, "reference": reference}, folder / "check").notes["parity"]["cases"]
 
 
@@ -108,7 +108,7 @@ def test_outputs_that_were_not_chosen_are_gone(two, route, tmp_path):
 def test_an_input_in_half_precision_is_rounded_like_the_references(two, route, tmp_path):
     made = ir(two[route], tmp_path / "ir", dtypes={"input": "float16"})
     assert ports(made)["input"] == "f16[1..8,3,32,32]"
-    loose = Check("float32", {}, [], tolerance("fp16"))
+    loose = Check("float32", {}, [], tolerance("fp16"), False)
     run_stage(loose, {"artifact": made, "reference": two["reference"]}, tmp_path / "check")
 
 
@@ -246,7 +246,7 @@ def test_raw_photographs_give_the_answers_of_the_model_with_its_preprocessing(tm
     made, reference = pictured(TinyConv(), tmp_path, how, images)
     shape = "[1..8,?,?,3]" if images.layout == "NHWC" else "[1..8,3,?,?]"
     assert ports(made)["input"] == f"u8{shape}"
-    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     cases = run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
     assert [c["shape"] for c in cases if images.layout == "NHWC"] in ([], SHOWN)
 
@@ -255,14 +255,14 @@ def test_a_model_that_takes_channels_last_takes_photographs_too(tmp_path):
     how, spec = replace(PICTURES, layout="NHWC"), {"input": Input([2, 32, 32, 3])}
     made, reference = pictured(NhwcConv(), tmp_path, how, Images(), inputs=spec, dims={})
     assert ports(made)["input"] == "u8[2,?,?,3]"
-    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
 
 
 def test_photographs_in_another_order_of_colours_are_found_by_the_check(tmp_path):
     made, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
     lied = replace(made, facts={**made.facts, "edits": {"images": {**vars(Images(input="input"))}}})
-    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     with pytest.raises(CheckFailed, match="does not agree"):
         run_stage(stage, {"artifact": lied, "reference": reference}, tmp_path / "check")
 
@@ -315,7 +315,7 @@ def test_the_recorded_answers_do_not_depend_on_how_an_array_lies_in_memory(tmp_p
     turned = replace(case, inputs={"input": channels_last.transpose(0, 3, 1, 2)})
     folder = tmp_path / "again"
     folder.mkdir()
-    _reference.write(folder, [turned])
+    _reference.write(folder, [turned], {})
     (read, *_) = _reference.read(replace(reference, folder=folder))
     np.testing.assert_array_equal(read.inputs["input"], case.inputs["input"])
 
@@ -482,7 +482,7 @@ def test_whole_numbers_that_a_floating_point_type_rounds_do_not_pass(tmp_path):
 
 def test_a_case_that_an_artifact_does_not_take_is_told(two, tmp_path):
     made = ir(two["direct"], tmp_path / "ir", reshape={"input": [[2, 4], 3, 32, 32]})
-    stage = Check("float32", {}, [], tolerance("fp32"))
+    stage = Check("float32", {}, [], tolerance("fp32"), False)
     notes = run_stage(stage, {"artifact": made, "reference": two["reference"]}, tmp_path / "check").notes
     assert notes["parity"]["left_out"] == ["min", "max"]
     assert notes["says"].endswith("; it does not take min, max")
@@ -499,7 +499,7 @@ def test_photographs_go_with_further_shapes_of_the_other_inputs(tmp_path):
     reference = run_stage(stage, net, tmp_path / "reference")
     program = run_stage(CaptureTrace(), {"module": net, "reference": reference}, tmp_path / "traced")
     made = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images("x"), reshape={"z": [[1, 6], 8]})
-    check = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    check = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     cases = run_stage(check, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
     assert {c["shape"].split(", ")[1] for c in cases} == {"4x8", "1x8", "6x8"}
 
@@ -562,7 +562,7 @@ class CutBatch(TinyConv):
 
 def test_a_batch_that_a_trace_cut_is_found_where_photographs_go_in(tmp_path):
     made, reference = pictured(CutBatch(), tmp_path, PICTURES, Images())
-    stage = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     with pytest.raises(CheckFailed, match=r"photograph . \(8x240x320x3\)"):
         run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
 
@@ -583,7 +583,7 @@ def test_of_several_inputs_one_may_be_photographs(tmp_path, photographed):
     compiled = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images(photographed))
     other = "right" if photographed == "left" else "left"
     assert {photographed: "u8[2,?,?,3]", other: "f32[2,3,32,32]"}.items() <= ports(compiled).items()
-    check = Check("float32", {}, [], tolerance("fp32_raw_images"))
+    check = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     run_stage(check, {"artifact": compiled, "reference": reference}, tmp_path / "check")
 
 

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 
 from pipeline.errors import ConfigError, StageError
 from stages import _factory
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A folder to import from; what was imported from it is forgotten afterwards."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def written(folder, **modules):

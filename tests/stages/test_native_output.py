@@ -22,6 +22,7 @@ def vendor(caplog):
     "write",
     [
         lambda: os.write(1, b"a graph\n"),  # as C++ does
+        lambda: print("a graph"),
         lambda: print("a graph", file=sys.stderr),
         lambda: logging.StreamHandler(sys.stderr).emit(logging.makeLogRecord({"msg": "a graph"})),
     ],

@@ -294,7 +294,7 @@ def test_it_is_its_own_reference_where_something_runs_it(tmp_path):
     assert _reference.stands_for(reference) == "the ONNX file"
     ir = harness.ir(made, tmp_path / "ir")
     checked = run_stage(
-        Check("float32", {}, [], tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c"
+        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
     )
     assert len(checked.notes["parity"]["cases"]) == 4
     assert checked.notes["parity"]["against"] == "the ONNX file"
@@ -311,7 +311,9 @@ def test_a_wrong_artifact_does_not_pass_for_the_file(tmp_path):
     other = opened(tmp_path / "torch.onnx", tmp_path / "other", inputs=inputs("torch.onnx"))
     ir = harness.ir(other, tmp_path / "ir")
     with pytest.raises(CheckFailed, match="does not agree with the ONNX file"):
-        run_stage(Check("float32", {}, [], tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c")
+        run_stage(
+            Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
+        )
 
 
 @pytest.mark.parametrize(
@@ -332,7 +334,7 @@ def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_pa
     ]
     ir = harness.ir(made, tmp_path / "ir")
     checked = run_stage(
-        Check("float32", {}, [], tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c"
+        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
     )
     assert "parity" not in checked.notes
     assert checked.notes["says"].startswith(f"NOT CHECKED against the {_formats.of(made).says}: {why}")
@@ -360,7 +362,9 @@ def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape
     ir = harness.ir(made, folder / "ir")
     reference = record(made, folder / "reference", inputs=given)
     with pytest.raises(CheckFailed) as caught:
-        run_stage(Check("float32", {}, [], tolerance("fp32")), {"artifact": ir, "reference": reference}, folder / "c")
+        run_stage(
+            Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, folder / "c"
+        )
     return str(caught.value)
 
 
@@ -371,7 +375,9 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     assert Interface.of(made).outputs["y"].shape == [2, None]
     reference = record(made, tmp_path / "reference", inputs=None)
     ir = harness.ir(made, tmp_path / "ir")
-    run_stage(Check("float32", {}, [], tolerance("fp32")), {"artifact": ir, "reference": reference}, tmp_path / "c")
+    run_stage(
+        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
+    )
 
 
 @pytest.mark.parametrize(("path", "modules"), [("n.onnx", ("openvino", "onnx")), ("n.pb", ("openvino",))])

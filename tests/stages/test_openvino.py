@@ -35,7 +35,7 @@ class Once(nn.Module):
 
 
 def check(made, folder, *, extensions=()):
-    stage = Check("float32", {}, list(extensions), tolerance("fp32"))
+    stage = Check("float32", {}, list(extensions), tolerance("fp32"), False)
     return run_stage(stage, {"artifact": made, "reference": reference_in(folder)}, folder / f"check{len(extensions)}")
 
 
@@ -97,14 +97,14 @@ def test_a_dotted_path_that_cannot_be_imported_is_told():
 
 
 def test_a_runtime_without_extensions_refuses_them(graph, reference, tmp_path):
-    stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"))
+    stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"), False)
     with pytest.raises(StageError, match="and onnxruntime takes none"):
         run_stage(stage, {"artifact": graph, "reference": reference}, tmp_path / "check")
 
 
 def test_torch_compile_refuses_them_too(tmp_path):
     reference = record(Once(), tmp_path / "reference", inputs=VECTOR)
-    stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"))
+    stage = Check("float32", {}, ["ov_ops.traced"], tolerance("fp32"), False)
     with pytest.raises(StageError, match=r"and torch\.compile takes none"):
         run_stage(stage, {"artifact": module(Once()), "reference": reference}, tmp_path / "check")
 

@@ -10,6 +10,7 @@ from harness import VECTOR, WritesIntoItsInput, backend, module, record, run_sta
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
 from stages import _reference
+from stages._ignored import Ignored
 from stages.cast_fp16 import CastFp16
 from stages.runtimes import session
 from stages.runtimes.openvino import HINTS
@@ -175,7 +176,7 @@ def test_float16_weights_do_not_change_what_openvino_computes_in(graph, tmp_path
 
 
 def test_a_half_precision_graph_takes_and_gives_float32(graph, reference, tmp_path):
-    half = run_stage(CastFp16([]), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
     case = next(_reference.read(reference))
     assert session.open_session(half, "float32")(case.inputs)["logits"].dtype == np.float32
 

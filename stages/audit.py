@@ -1,0 +1,90 @@
+"""Counts what was really built: weights and operations by type, held to what the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, listed, nearest
+from pipeline.stage import Stage, World
+from stages import _dtypes, _ignored, _openvino
+
+KNOWN = (*_dtypes.FLOATS, *_dtypes.INTEGERS)
+
+
+@dataclass(frozen=True)
+class Audit(Stage):
+    """The share of weights (by number of elements) and of operations with weights (by count) that each type has.
+
+    An operation is int8 when both of its operands were quantised, as runtimes that compute in integers need it;
+    weights that are merely stored in few bits are computed with in their operation's own type. What was to be left
+    alone by name is counted, and not held to a share. The artifact goes on as it is.
+
+    Args:
+        weights: The least share by type, in 0..1; a type that is not named is counted and may have any.
+        operations: Likewise.
+        extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
+    """
+
+    weights: dict[str, float]
+    operations: dict[str, float]
+    extensions: list[str]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset(_dtypes.KINDS)}
+    produces: ClassVar[Kind | str] = "artifact"
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return ("openvino",) if kinds.get("artifact") is Kind.OPENVINO else ("onnx",)
+
+    def problems(self) -> list[Problem]:
+        found = list(_openvino.problems(self.extensions))
+        for setting, shares in (("weights", self.weights), ("operations", self.operations)):
+            for dtype, share in shares.items():
+                if dtype not in KNOWN:
+                    found.append(Problem(f"{setting} names {dtype}{nearest(dtype, KNOWN)}", allowed=listed(KNOWN)))
+                if not 0 <= share <= 1:
+                    found.append(Problem(f"{setting}.{dtype} is {share}", allowed="a share from 0 to 1"))
+        return found
+
+    def settle(self, world: World) -> Self:
+        _openvino.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "extensions": _openvino.identity(self.extensions, world)}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        artifact = inputs["artifact"]
+        built = _dtypes.of(artifact, self.extensions)
+        told = {"weights": built.weights(), "operations": built.operations()}
+        ignored = _ignored.of(artifact)
+        left = ignored.left(built) if ignored else []
+        meant = {"weights": built.weights(left), "operations": built.operations(left)}
+        wanted = {"weights": self.weights, "operations": self.operations}
+        lacking = [
+            f"{share:.1%} of its {what} are {dtype}, at least {least:.0%} were asked for"
+            for what, asked in wanted.items()
+            for dtype, least in asked.items()
+            if meant[what] and (share := _share(meant[what], dtype)) < least
+        ]
+        says = "; ".join(f"{what} {_shares(counts)}" for what, counts in told.items() if counts)
+        if lacking:
+            raise CheckFailed(
+                f"this {artifact.kind} is not what was asked for: {listed(lacking)}. It has {says}",
+                command="another precision, or stages.audit.weights, .operations with what you accept",
+            )
+        empty = [what for what, asked in wanted.items() if asked and not told[what]]
+        caution = {"caution": f"nothing shows its precision: no {' and no '.join(empty)}"} if empty else {}
+        says = says or "neither weights nor operations with weights"
+        return artifact.noting(says=says, audit=told, **caution)
+
+
+def _share(counts: Mapping[str, int], dtype: str) -> float:
+    return counts.get(dtype, 0) / sum(counts.values())
+
+
+def _shares(counts: Mapping[str, int]) -> str:
+    return listed(f"{dtype} {_share(counts, dtype):.1%}" for dtype in counts)

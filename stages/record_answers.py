@@ -1,0 +1,99 @@
+"""Asks the PyTorch model about labelled samples, for every artifact's accuracy to be held to its."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Stage, World
+from stages import _interface, _samples, _sources
+from stages._images import Preprocessing
+from stages._interface import Interface
+from stages._samples import Samples
+from stages.runtimes import eager, session
+from stages.runtimes.session import How
+
+
+@dataclass(frozen=True)
+class RecordAnswers(Stage):
+    """The labelled samples of a source, and what the eager module answers to them.
+
+    Args:
+        samples: Where they come from; stages/_sources.py says what there is. Its content is part of the key.
+        count: How many at most, 1 or more, chosen by the seed; None for all.
+        preprocessing: For photographs.
+        seed: For the choice.
+    """
+
+    samples: Any
+    count: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "reference": frozenset({Kind.REFERENCE}),
+        "module": frozenset({Kind.MODULE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.ANSWERS
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors", "torch")
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return tuple(sorted({*self.requires, *_sources.modules(self.samples)}))
+
+    def problems(self) -> list[Problem]:
+        found = _sources.problems("model.evaluation", self.samples, self.preprocessing, labelled=True)
+        if self.count is not None and self.count < 1:
+            found.append(Problem(f"count is {self.count}", allowed="1 or more; null for all"))
+        return found
+
+    def settle(self, world: World) -> Self:
+        self.identity(world)  # raises when what the source names is not there
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        source = _sources.of(self.samples, self.preprocessing).identity(world)
+        return {"source": source, "count": self.count, "seed": self.seed}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        reference = inputs["reference"]
+        module = session.with_interface(inputs["module"], reference)
+        interface = Interface.of(reference)
+        rows = _sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+        samples = _samples.draw(rows, self.count, self.seed)
+        if samples.labels is None:
+            raise StageError(
+                f"the {len(samples)} samples have no labels, so there is nothing to hold answers to",
+                allowed="images in a folder for each class, an array named labels, a .tsv, items that end in a label",
+            )
+        _samples.write(replace(samples, answers=_answers(module, samples)), Kind.ANSWERS, folder)
+        told = {"from": _sources.says(self.samples), "count": len(samples)}
+        says = f"{len(samples)} labelled samples, {told['from']}; outputs {listed(interface.outputs, 4)}"
+        return Artifact(
+            Kind.ANSWERS,
+            folder,
+            facts={_samples.FACT: told},
+            notes={"says": says, **({"caution": rows.caution} if rows.caution else {})},
+        )
+
+
+def _answers(module: Artifact, samples: Samples) -> dict[str, Any]:
+    """The module's outputs, [samples, …] by name."""
+    import numpy as np
+
+    running = eager.open_session(module, How("float32", None, {}, ()))
+    told: dict[str, list[Any]] = {}
+    for given, _, count in _samples.fed(module, samples):
+        fed = len(next(iter(given.values())))
+        for name, values in running(given).items():
+            if not values.ndim or len(values) != fed:
+                raise ConfigError(
+                    f"output '{name}' is {_interface.says(values.shape)} for {fed} samples",
+                    allowed="outputs that begin with the batch, a row for each sample",
+                    command="model.outputs=[…] with those alone",
+                )
+            told.setdefault(name, []).append(np.asarray(values)[:count])
+    return {name: np.concatenate(parts) for name, parts in told.items()}
