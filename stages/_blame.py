@@ -109,7 +109,8 @@ def layers(
         inputs: Arrays that it takes, by name.
         compute: What an IR is to compute in.
         extensions: Operations that OpenVINO does not have by itself.
-        overflowing: Whether to look for those alone whose values do not fit their type, with harm to the answers.
+        overflowing: Whether to look for those alone whose values do not fit their type, with harm to the answers. What
+            runtimes raise then goes on to whoever asked.
     """
     origin = artifact.origin
     if origin is None or origin.source is None or (told := _ignored.of(artifact)) is None:
@@ -122,6 +123,8 @@ def layers(
             return None
         found = _measured(source, artifact, inputs, How(compute, None, {}, extensions), overflowing=overflowing)
     except Exception:  # runtimes raise anything, and what failed must not be hidden by what was to explain it
+        if overflowing:  # that is no explanation but a finding of its own: who asked must say that there is none
+            raise
         log.info("the layers cannot be compared", exc_info=True)
         return None
     found.sort(key=lambda e: e.brought, reverse=True)

@@ -360,3 +360,14 @@ def test_values_that_only_a_device_with_float16_would_lose_fail_too_and_left_out
     assert "node_linear_1 (Gemm, overflows)" in problem.what
     named = yaml.safe_load(problem.command.partition("or YAML: ")[2])["stages"]["cast"]["ignored"]["names"]
     check(half(named, "again"), reference_in(tmp_path), tmp_path / "passes", "fp16")
+
+
+def test_values_that_could_not_be_looked_at_are_not_said_to_fit(tmp_path):
+    graph = export("export", LargeBetween(), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")})
+    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
+
+    def gone():
+        raise OSError("the graph is gone")
+
+    made = check(replace(half, origin=Origin("cast", gone)), reference_in(tmp_path), tmp_path / "check", "fp16")
+    assert made.notes["caution"] == "values between operations were not held to float16's range: the graph is gone"
