@@ -6,7 +6,6 @@ stdout carries the result alone (the artifact's path, or the plan), so that `$(p
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
 import logging
 import os
@@ -20,26 +19,18 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from omegaconf import DictConfig
 
-from pipeline import complaints, delivery, errors, graph, plan
+from pipeline import complaints, compose, console, delivery, errors, plan
+from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
-from pipeline.errors import ConfigError, DrydockError, Problem
+from pipeline.errors import ConfigError, DrydockError
 from pipeline.hydra_mode import compose_once
-from pipeline.instantiate import build_stage
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
 from pipeline.runner import Outcome, Runner
-from pipeline.schema import Root, register
-from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.world import ThisMachine
 
@@ -50,23 +41,6 @@ log = logging.getLogger(__name__)
 # Reaches the log file alone: a person is shown the problem, not the traceback.
 trace = logging.getLogger("traceback")
 
-_HERE = Path(__file__).resolve().parent
-# In a wheel conf/ lies inside the package, in a checkout beside it.
-CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
-
-
-class UserConfigs(SearchPathPlugin):
-    """Adds ./conf and the folders that DRYDOCK_CONF names after the shipped ones: options are added, never shadowed."""
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        folders = [Path("conf").absolute(), *map(Path, filter(None, os.environ.get("DRYDOCK_CONF", "").split(":")))]
-        for folder in folders:
-            if folder.is_dir() and folder.resolve() != CONF:
-                search_path.append("drydock", f"file://{folder.absolute()}")
-
-
-Plugins.instance().register(UserConfigs)
-register(CONF)
 compose_once()
 
 # What was typed for each job that ran in this process, and its exit code.
@@ -87,20 +61,20 @@ def main() -> int:
         sys.path.append(str(Path.cwd()))
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        _refuse_missing_folders()
+        compose.refuse_missing_folders()
         with _environ(HYDRA_FULL_ERROR="1"), _sigterm_interrupts():
             _hydra_entry()
     except KeyboardInterrupt:
         return errors.INTERRUPTED
-    except (HydraException, OmegaConfBaseException, YAMLError) as e:
+    except complaints.RAISED as e:
         if wants_traceback:
             traceback.print_exc()
-        return _show(complaints.of_hydra(e, CONF))
+        return console.show(complaints.of_hydra(e, CONF))
     except DrydockError as e:
-        return _show(e)
+        return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
         place = f" in {e.filename}" if e.filename else ""
-        return _show(
+        return console.show(
             ConfigError(f"the run folder cannot be made{place}: {e.strerror}", command="hydra.run.dir=/a/folder")
         )
     if len(_jobs) < 2:
@@ -127,12 +101,6 @@ def entry() -> NoReturn:
     os._exit(code)
 
 
-def _refuse_missing_folders() -> None:
-    missing = [f for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f and not Path(f).is_dir()]
-    if missing:
-        raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
-
-
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _hydra_entry(cfg: DictConfig) -> int:
     """One job. Never raises but for an interruption, so that one failed job cannot end a sweep."""
@@ -156,10 +124,11 @@ def _hydra_entry(cfg: DictConfig) -> int:
 
 def _run(cfg: DictConfig, say: Any) -> int:
     """One job, from its configuration to its exit code: check everything, plan, run, tell. Raises DrydockError."""
-    config = _resolved(cfg)
-    nodes = _checked_graph(config)
+    composed = compose.of_job(cfg)
+    config = composed.config
+    nodes = compose.checked_graph(config)
     output = Path(hydra.utils.to_absolute_path(config["output"]))
-    store = Store(_store_folder(config["store"]))
+    store = Store(compose.store_folder(config))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
     delivery.refuse(output, store.root, _outputs)
     if config["plan"]:
@@ -167,13 +136,11 @@ def _run(cfg: DictConfig, say: Any) -> int:
         return errors.OK
     delivery.check(output)
     _outputs.append(output)
-    hydra_config = HydraConfig.get()
-    overrides, choices = list(hydra_config.overrides.task), dict(hydra_config.runtime.choices)
-    manifest = RunManifest(_run_folder() / "run.json", config, overrides, choices)
-    console = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
+    manifest = RunManifest(_run_folder() / "run.json", config, composed.overrides, composed.choices)
+    screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
     log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
     try:
-        result = Runner(nodes, store, world, output, _Both(console, manifest)).run()
+        result = Runner(nodes, store, world, output, _Both(screen, manifest)).run()
     except DrydockError as e:
         manifest.fail(e, e.exit_code)
         raise
@@ -181,98 +148,30 @@ def _run(cfg: DictConfig, say: Any) -> int:
         manifest.fail(None, errors.INTERRUPTED)
         raise
     finally:
-        console.close()
+        screen.close()
     manifest.finish(result)
-    console.summary(result, manifest.path)
+    screen.summary(result, manifest.path)
     if result.delivered is not None:
         say(str(result.delivered))
     return errors.OK
 
 
-def _checked_graph(config: dict[str, Any]) -> list[graph.Node]:
-    """The stages in order, with everything checked that can be without any work. Raises DrydockError."""
-    stages: dict[str, Stage] = {}
-    problems: list[Problem] = []
-    for name, settings in config["stages"].items():
-        try:
-            stages[name] = build_stage(f"stages.{name}", settings)
-        except ConfigError as e:
-            problems += e.problems
-    target = config["target"]
-    if target["pinned"] not in (None, target["route"]):
-        problems.append(
-            Problem(
-                f"target={target['name']} says its route, and route is {target['route']}",
-                allowed=f"route={target['pinned']}",
-                command=f"target={target['name'].removesuffix('_' + target['pinned'])} route={target['route']}",
-            )
-        )
-    if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):
-        problems.append(
-            Problem(
-                f"opset is {config['opset']}, and no stage of this graph writes ONNX by an opset",
-                allowed="null: a direct route has no graph, and a file has its own opset",
-                command="the same command without opset, or, of a module, route=onnx",
-            )
-        )
-    if problems:
-        raise ConfigError(problems)
-    needs = {name: config["stages"][name].get("needs") or () for name in stages}
-    nodes = graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
-    plan.check(nodes)
-    for name in graph.unused(nodes):
-        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
-    return nodes
-
-
 class _Both:
     """The console and the manifest as one listener."""
 
-    def __init__(self, console: Console, manifest: RunManifest) -> None:
-        self._console, self._manifest = console, manifest
+    def __init__(self, screen: Console, manifest: RunManifest) -> None:
+        self._screen, self._manifest = screen, manifest
 
     def planned(self, steps: Sequence[Step]) -> None:
         self._manifest.planned(steps)
-        self._console.planned(steps)
+        self._screen.planned(steps)
 
     def started(self, name: str) -> None:
-        self._console.started(name)
+        self._screen.started(name)
 
     def finished(self, outcome: Outcome) -> None:
         self._manifest.stage(outcome)
-        self._console.finished(outcome)
-
-
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values. Raises ConfigError with every key and value that is unknown or missing."""
-    known = [f.name for f in dataclasses.fields(Root)]
-    if unknown := [str(k) for k in cfg if k not in known]:
-        raise ConfigError([complaints.no_such_key(k, known, CONF) for k in unknown])
-    if missing := list(_missing(OmegaConf.to_container(cfg, resolve=False), "")):
-        raise ConfigError([Problem(f"{m} has no value", command=f"{m}=VALUE") for m in missing])
-    try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
-    except OmegaConfBaseException as e:
-        raise complaints.of_hydra(e, CONF) from e
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
-
-
-def _missing(value: Any, place: str) -> Iterator[str]:
-    """The places that still hold ???. OmegaConf.missing_keys resolves everything on the way, ten times as slowly."""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            yield from _missing(item, f"{place}.{name}".lstrip("."))
-    elif value == "???":
-        yield place
-
-
-def _store_folder(configured: str | None) -> Path:
-    if configured:
-        return Path(hydra.utils.to_absolute_path(str(Path(configured).expanduser())))
-    if from_environment := os.environ.get("DRYDOCK_STORE"):
-        return Path(from_environment).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+        self._screen.finished(outcome)
 
 
 def _run_folder() -> Path:
@@ -285,13 +184,6 @@ def _report(error: DrydockError) -> int:
     for problem in error.problems:
         log.error("error: %s", problem)
     log.error("log: %s", _run_folder() / "pipeline.log")
-    return error.exit_code
-
-
-def _show(error: DrydockError) -> int:
-    """Shows an error that came before there was a log."""
-    for problem in error.problems:
-        print(f"error: {problem}", file=sys.stderr)
     return error.exit_code
 
 

@@ -5,34 +5,48 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
 
+# What composing a configuration raises.
+RAISED = (HydraException, OmegaConfBaseException, YAMLError)
 
-def of_hydra(error: Exception, conf: Path) -> ConfigError:
-    """The ConfigError for anything that went wrong while a configuration was composed."""
+
+def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> ConfigError:
+    """The ConfigError for anything that went wrong while a configuration was composed.
+
+    Args:
+        error: What was raised.
+        conf: The folder of the shipped configurations.
+        sweeps: Whether the command could have been one for several values of a key.
+    """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(cause, conf)
     if isinstance(cause, ValidationError):
-        return ConfigError(f"{cause.full_key}: {_first_line(cause)}", command="--cfg job shows the types in force")
+        return ConfigError(
+            f"{cause.full_key}: {_first_line(cause)}", command="python -m pipeline --cfg job shows the types in force"
+        )
     if isinstance(broken := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
-        return ConfigError(f"{where}: {broken.problem}", allowed="YAML", command="--info defaults shows what is read")
+        return ConfigError(
+            f"{where}: {broken.problem}",
+            allowed="YAML",
+            command="python -m pipeline --info defaults shows what is read",
+        )
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
         return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
     if "--multirun" in str(error):
-        return ConfigError(
-            _first_line(error).partition(" 1. ")[0], command="-m before the first KEY=VALUE, to sweep over it"
-        )
-    return ConfigError(_first_line(error), command="--cfg job shows every key, --help every choice")
+        how = "-m before the first KEY=VALUE, to sweep over it" if sweeps else "one value: this command does not sweep"
+        return ConfigError(_first_line(error).partition(" 1. ")[0], command=how)
+    return ConfigError(_first_line(error), command="python -m pipeline --cfg job shows every key, --help every choice")
 
 
 def _missing_option(error: MissingConfigException) -> ConfigError:
@@ -66,7 +80,7 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
     return Problem(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),
-        command="--cfg job shows every key; +KEY=VALUE adds one where a mapping is open",
+        command="python -m pipeline --cfg job shows every key; +KEY=VALUE adds one where a mapping is open",
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline.errors import DrydockError
 from pipeline.plan import Step, Todo
 from pipeline.runner import Outcome, Result
 
@@ -73,6 +74,13 @@ class Console:
         for name, text in summary(result, time.perf_counter() - self._began):
             log.info("%-9s %s", name, text)
         log.info("%-9s %s", "record", run_file)
+
+
+def show(error: DrydockError) -> int:
+    """Shows an error where there is no log to say it in, and returns its exit code."""
+    for problem in error.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return error.exit_code
 
 
 def plan_table(steps: Sequence[Step]) -> str:

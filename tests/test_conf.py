@@ -21,7 +21,7 @@ from omegaconf.errors import (
 
 from pipeline import graph
 from pipeline.artifact import Kind
-from pipeline.cli import CONF
+from pipeline.compose import CONF
 from pipeline.errors import ConfigError
 from pipeline.graph import Node
 from pipeline.instantiate import build_stage
