@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
-from stages import _call, _native_output, _reference, _rewrites, _unsupported
+from stages import _call, _code_files, _native_output, _reference, _rewrites, _script_file, _unsupported
 from stages._interface import Dim, Interface
 from stages._said import first_line
 
@@ -60,7 +60,7 @@ def exported(module: Any, reference: Artifact) -> Any:
 
     with _slow_attention(), _rewrites.in_place(), _native_output.to_log():
         try:
-            return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
+            return _told(torch.export.export(bound, example, dynamic_shapes=shapes, strict=False))
         except Exception as e:  # torch.export raises from many modules, some of them private
             refusal = e
         if "Constraints violated" in str(refusal):
@@ -70,8 +70,17 @@ def exported(module: Any, reference: Artifact) -> Any:
             with contextlib.suppress(Exception):
                 program = torch.export.export(bound, example, dynamic_shapes=anything, strict=False)
                 if _holds_at_every_size(program, interface):
-                    return program
+                    return _told(program)
         raise _not_exported(refusal) from refusal
+
+
+def _told(program: Any) -> Any:
+    """The program, with its nodes' stack traces free of this machine's paths."""
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if hasattr(module, "graph") else ():
+            if stack := node.meta.get("stack_trace"):
+                node.meta["stack_trace"] = _code_files.relative_stack(stack)
+    return program
 
 
 def _holds_at_every_size(program: Any, interface: Interface) -> bool:
@@ -143,6 +152,7 @@ def _save(captured: Any, path: Path) -> None:
             allowed="modules that call nothing but torch's operators",
             command="capture=export",
         ) from e
+    _script_file.make_equal(path)
 
 
 def scripted(module: Any, reference: Artifact) -> Any:

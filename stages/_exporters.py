@@ -32,7 +32,7 @@ class Options:
     Args:
         translations: Operator, such as my_ns::my_op, to the dotted path of a function that is used for it: one of
             onnxscript for the dynamo exporter, a symbolic function for the other.
-        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
     """
 
     translations: Mapping[str, str]

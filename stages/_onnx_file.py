@@ -220,7 +220,7 @@ def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 def strip(model: onnx.ModelProto) -> None:
     """Takes out what an exporter tells of where and from what code it exported: equal models become equal bytes.
 
-    Nodes carry stack traces with absolute paths. Anything else in ONNX that can hold free text may carry them in
+    Nodes carry stack traces. Anything else in ONNX that can hold free text may carry them in
     another version, so every doc_string and metadata_props goes, on graphs, functions, values and tensors too.
     """
     pending: list[Any] = [model]

@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Problem, StageError, listed
-from stages import _opsets
+from stages import _code_files, _opsets
 
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
 
-OURS = tuple(f"{Path(__file__).parents[1] / package}/" for package in ("stages", "pipeline"))
 # Where a saved TorchScript module says that its own code is.
 SERIALIZED = "code/__torch__"
 # Python's tracebacks and what fx and dynamo print; then the source ranges of a traced graph, innermost first.
@@ -310,10 +309,14 @@ def place_of(node: Any) -> str:
 
 def place(stack: str) -> str:
     """The model's line in a stack that torch wrote down, in either of its spellings."""
-    written = [Frame(file, int(line), name) for file, line, name in PYTHON_FRAME.findall(stack)]
-    traced = [Frame(file, int(line), name) for file, line, name in reversed(TRACED_FRAME.findall(stack))]
+    written = [_frame(*told) for told in PYTHON_FRAME.findall(stack)]
+    traced = [_frame(*told) for told in reversed(TRACED_FRAME.findall(stack))]
     found = _of_the_model(written) or _of_the_model(_below_torch(traced))
     return str(found) if found else ""
+
+
+def _frame(file: str, line: str, function: str) -> Frame:
+    return Frame(_code_files.found(file), int(line), function)
 
 
 def _below_torch(frames: Iterable[Frame]) -> list[Frame]:
@@ -323,7 +326,9 @@ def _below_torch(frames: Iterable[Frame]) -> list[Frame]:
 
 def _of_the_model(frames: Sequence[Frame]) -> Frame | None:
     """The last of the frames that is neither torch's nor ours; else the last of torch's own layers."""
-    others = [f for f in frames if not f.file.startswith(("<", SERIALIZED, *OURS)) and not _is_pythons(f.file)]
+    others = [
+        f for f in frames if not f.file.startswith(("<", SERIALIZED, *_code_files.OURS)) and not _is_pythons(f.file)
+    ]
     model = [f for f in others if not _is_torch(f.file)]
     layers = [f for f in others if "/torch/nn/modules/" in f.file and f.file.rpartition("/")[2] != "module.py"]
     return next(iter([*reversed(model), *reversed(layers)]), None)

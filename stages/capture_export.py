@@ -34,6 +34,7 @@ class CaptureExport(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.EXPORTED
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         if self.store_up_to >= 0:

@@ -25,6 +25,7 @@ class CaptureScript(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.TORCHSCRIPT
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+    version: ClassVar[int] = 2
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return _captures.captured("script", inputs, folder)

@@ -29,7 +29,7 @@ class ExportAuto(Stage):
         opset: What the file declares; read back from it.
         translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
         symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
-        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
         tolerance: How far the graph's outputs may be from the reference.
     """
 
@@ -45,6 +45,7 @@ class ExportAuto(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
+    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         found = self.tolerance.problems()

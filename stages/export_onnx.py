@@ -21,7 +21,7 @@ class ExportOnnx(Stage):
     Args:
         opset: What the file declares; read back from it.
         translations: Operator, such as my_ns::my_op, to the dotted path of an onnxscript function that is used for it.
-        keep_source: Whether nodes keep the stack traces of the model's code, absolute paths and all.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """

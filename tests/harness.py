@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 import json
 import os
+import sys
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +85,18 @@ def contents(folder: Path | None) -> dict[str, str]:
     """The SHA-256 of every file under a folder, by relative path."""
     files = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}  # type: ignore[arg-type]
+
+
+def archived(path: Path) -> dict[str, bytes]:
+    """The entries of a file that torch wrote, by their names in it."""
+    with zipfile.ZipFile(path) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def tells_where(path: Path) -> list[str]:
+    """The entries of a file that torch wrote which hold a path of this machine."""
+    folders = [str(place).encode() for place in (sys.prefix, sys.base_prefix, Path.cwd(), Path(__file__).parent)]
+    return [name for name, held in archived(path).items() if any(folder in held for folder in folders)]
 
 
 def backend(name: str) -> None:

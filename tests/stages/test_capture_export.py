@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from harness import (
@@ -10,14 +12,17 @@ from harness import (
     VECTOR,
     Attention,
     FrozenBatch,
+    GraphBranch,
     TwoOutputs,
     ValueBranch,
     capture,
     contents,
     run_stage,
+    tells_where,
 )
 
 from pipeline.errors import CheckFailed, StageError
+from stages import _unsupported
 from stages._interface import Dim
 from stages.capture_export import CaptureExport
 
@@ -63,6 +68,20 @@ def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
 def test_two_captures_are_the_same_bytes(tiny, reference, program, tmp_path):
     again = run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, tmp_path / "again")
     assert contents(again.folder) == contents(program.folder)
+
+
+def test_neither_the_file_nor_the_program_in_memory_tells_where_it_was_made(tmp_path):
+    made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
+    assert tells_where(made.file) == []
+    stacks = [node.meta.get("stack_trace", "") for node in _unsupported.calls(made.live)]
+    assert any('File "harness.py"' in stack for stack in stacks)
+    assert not any('File "/' in stack for stack in stacks)
+
+
+def test_the_line_of_the_model_is_found_again(tmp_path):
+    made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
+    places = {_unsupported.place_of(node) for node in _unsupported.calls(torch.export.load(made.file))}
+    assert any(re.fullmatch(r"tests/harness\.py:\d+ in .*: return torch\.cond\(.*", place) for place in places)
 
 
 def test_a_batch_that_the_model_freezes_is_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import torch
@@ -16,8 +17,11 @@ from harness import (
     TwoOutputs,
     ValueBranch,
     capture,
+    contents,
+    export,
     module,
     run_stage,
+    tells_where,
 )
 
 from pipeline.errors import StageError
@@ -120,6 +124,20 @@ def test_two_traces_are_the_same_code(tiny, reference, tmp_path):
     first, again = (reloaded(run_stage(CaptureTrace(), given, tmp_path / d)) for d in "ab")
     # Not the same file: TorchScript numbers the classes that it has met in a process.
     assert first.code == again.code
+
+
+def test_two_traces_are_exported_to_the_same_bytes(tmp_path):
+    net = TwoOutputs()
+    first, again = (export("trace", net, tmp_path / d, opset=17) for d in "ab")
+    assert contents(first.folder) == contents(again.folder)
+
+
+def test_the_file_tells_neither_where_it_was_made_nor_by_whom(traced):
+    assert tells_where(traced.file) == []
+    (told,) = (str(n.sourceRange()) for n in reloaded(traced).inlined_graph.nodes() if n.kind() == "aten::batch_norm")
+    frames = re.findall(r"^(\S+)\(\d+\): (\w+)$", told, re.MULTILINE)
+    assert ("harness.py", "forward") in frames
+    assert frames[-1][0].startswith("torch/")
 
 
 class Doubled(torch.autograd.Function):

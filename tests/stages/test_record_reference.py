@@ -57,6 +57,26 @@ def test_answers_are_the_eager_modules_own(reference, tiny):
         np.testing.assert_array_equal(case.outputs["logits"], answer.numpy())
 
 
+class Total(nn.Module):
+    """A sum over so much that its last bits tell how many threads shared it."""
+
+    def forward(self, x):
+        return x.sum()[None]
+
+
+def test_answers_are_the_same_bytes_however_many_threads_there_are(tmp_path):
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            made = record(Total(), tmp_path / str(threads), inputs={"x": Input(["batch", 3, 128, 128])})
+            found.append(contents(made.folder))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found == [found[0]] * 3
+
+
 def test_every_dynamic_dimension_is_varied(tmp_path):
     made = record(Attention(), tmp_path / "out", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
     shapes = {c.label: c.outputs["encoded"].shape for c in _reference.read(made)}
