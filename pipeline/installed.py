@@ -1,11 +1,44 @@
-"""What our own distribution says of itself: its version, and which extra brings a library."""
+"""What our own distribution says of itself: its version, and which libraries it wants, in which versions."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from importlib import metadata
 
 DISTRIBUTION = "drydock"
+# Libraries that are not imported by the name that they are installed by.
+IMPORTED_AS = {"hydra-core": "hydra", "pillow": "PIL"}
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A library that our distribution names, such as `numpy>=2.0`.
+
+    Args:
+        distribution: Its name to pip.
+        module: Its name to Python.
+        versions: Those that will do, such as ">=2.0,<2.4"; empty when any does.
+        extra: The extra of ours that brings it; None when it always comes along.
+    """
+
+    distribution: str
+    module: str
+    versions: str
+    extra: str | None
+
+    def admits(self, version: str) -> bool:
+        """Whether a version is among those that will do; one that is no version at all cannot be judged, and is."""
+        from packaging.specifiers import SpecifierSet
+        from packaging.version import InvalidVersion, Version
+
+        try:
+            return SpecifierSet(self.versions).contains(Version(version), prereleases=True)
+        except InvalidVersion:
+            return True
+
+    def __str__(self) -> str:
+        return f"{self.distribution}{self.versions}"
 
 
 def own_version() -> str:
@@ -16,16 +49,38 @@ def own_version() -> str:
         return "not installed"
 
 
+def python_wanted() -> Requirement:
+    """The versions of Python that our distribution runs on; any, for a bare checkout."""
+    try:
+        versions = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
+    except metadata.PackageNotFoundError:
+        versions = ""
+    return Requirement("python", "python", versions, None)
+
+
+def requirements() -> list[Requirement]:
+    """The libraries that an installation may have, those for developing apart; none for a bare checkout."""
+    # Here, since a run that lacks nothing never asks.
+    from packaging.requirements import Requirement as Line
+
+    found = []
+    for line in map(Line, _lines()):
+        extra = re.search(r"extra == \"([\w-]+)\"", str(line.marker or ""))
+        if line.name != DISTRIBUTION and (extra is None or extra[1] not in ("all", "dev")):
+            module = IMPORTED_AS.get(line.name, line.name.replace("-", "_"))
+            found.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
+    return found
+
+
 def how_to_install(module: str) -> str:
     """The command that brings a library in: the extra of ours that requires it, if one does."""
-    for requirement in _requirements():
-        name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"]([\w-]+)['\"]", requirement)
-        if name and extra and name[0].replace("-", "_") == module and extra[1] not in ("all", "dev"):
-            return f"pip install '{DISTRIBUTION}[{extra[1]}]'"
-    return f"pip install {module}"
+    known = next((r for r in requirements() if r.module == module), None)
+    if known and known.extra:
+        return f"pip install '{DISTRIBUTION}[{known.extra}]'"
+    return f"pip install {known.distribution if known else module}"
 
 
-def _requirements() -> list[str]:
+def _lines() -> list[str]:
     try:
         return metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:

@@ -69,18 +69,23 @@ def check(nodes: Sequence[Node]) -> None:
         BackendMissing: With every missing library, when the settings are right.
     """
     wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
-    missing: dict[str, list[str]] = {}
-    for node, module in ((n, m) for n in nodes for m in _modules(n, nodes)):
-        if not is_installed(module):
-            missing.setdefault(module, []).append(node.name)
     lacking = [
         Problem(f"stages.{', stages.'.join(names)}: '{module}' is not installed", command=how_to_install(module))
-        for module, names in missing.items()
+        for module, names in needed(nodes).items()
+        if not is_installed(module)
     ]
     if wrong:
         raise ConfigError([*wrong, *lacking])
     if lacking:
         raise BackendMissing(lacking)
+
+
+def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """The modules that stages run on, each with the names of those stages."""
+    found: dict[str, list[str]] = {}
+    for node, module in ((n, m) for n in nodes for m in _modules(n, nodes)):
+        found.setdefault(module, []).append(node.name)
+    return found
 
 
 def settle(nodes: Sequence[Node], world: World) -> list[Node]:

@@ -1,0 +1,227 @@
+"""`python -m pipeline.doctor`: whether a configuration can run on this machine, and what to type where it cannot.
+
+It imports no library itself: each is imported in a process of its own, and whatever becomes of that is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import backends, compose, console, errors, manifest, plan, processor
+from pipeline.backends import Backend, State
+from pipeline.errors import BackendMissing, DrydockError, Problem
+from pipeline.installed import how_to_install, own_version, python_wanted
+from pipeline.store import Store
+from pipeline.store.trial import trial
+
+# What computes in each type without a detour through float32; see pipeline/processor.py.
+NATIVE = {
+    "float16": ("avx512_fp16", "amx_fp16", "asimdhp"),
+    "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "svebf16"),
+    "int8": ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"),
+}
+# What the core imports, whatever the graph; the last of it only on a terminal.
+ITSELF = ("filelock", "hydra", "omegaconf", "packaging", "rich")
+# What changes results or speed, and is easily forgotten.
+DECISIVE = """
+ATEN_CPU_CAPABILITY CUDA_VISIBLE_DEVICES MKL_NUM_THREADS NVIDIA_TF32_OVERRIDE OMP_NUM_THREADS
+ONEDNN_DEFAULT_FPMATH_MODE ONEDNN_MAX_CPU_ISA TORCH_ALLOW_TF32_CUBLAS_OVERRIDE
+"""
+NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total", "--format=csv,noheader")
+# File systems that other machines write to as well.
+SHARED = ("9p", "afs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Args:
+        machine: Facts of this machine that change results, by name.
+        store: Where it is, and facts of its file system, by name.
+        backends: Every library that is needed or known.
+        problems: What keeps the configuration from running here.
+        exit_code: What that amounts to.
+    """
+
+    machine: Mapping[str, Any]
+    store: Mapping[str, Any]
+    backends: Sequence[Backend]
+    problems: Sequence[Problem]
+    exit_code: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Examines, prints the report, and returns the exit code."""
+    given = _parser().parse_intermixed_args(arguments)
+    try:
+        config = compose.compose(given.overrides).config
+        report = examine(compose.store_folder(config), _needed(config))
+    except DrydockError as e:
+        return console.show(e)
+    except KeyboardInterrupt:
+        return errors.INTERRUPTED
+    print(json.dumps(_plain(report), indent=1) if given.json else _text(report))
+    return report.exit_code
+
+
+def examine(store: Path, needed: Mapping[str, Sequence[str]]) -> Report:
+    """Looks at everything, and stops at nothing.
+
+    Args:
+        store: Where finished stages are to be kept; made if it is not there, as a run does.
+        needed: The modules that the configuration needs, each with what runs on it.
+    """
+    told, refusal = _store(store)
+    found = backends.examine(needed)
+    lacking = [b.problem for b in found if b.problem]
+    if not (python := python_wanted()).admits(platform.python_version()):
+        lacking.insert(
+            0, Problem(f"Python is {platform.python_version()}", python.versions, "python3.11 -m venv .venv")
+        )
+    code = errors.USAGE if refusal else errors.BACKEND_MISSING if lacking else errors.OK
+    return Report(_machine(), told, found, [*refusal, *lacking], code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.doctor",
+        description="Says whether a configuration can run on this machine, and what to type where it cannot.",
+        epilog="Exit codes: 0 it can, 2 usage, configuration or store, 4 a library is missing, too old or broken.",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="the configuration, as for the pipeline")
+    parser.add_argument("--json", action="store_true", help="the report as data")
+    return parser
+
+
+def _needed(config: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The modules that a run of the configuration takes, each with what runs on it. Raises ConfigError."""
+    nodes = compose.graph_of(config)
+    with contextlib.suppress(BackendMissing):  # told in its place, with all the others
+        plan.check(nodes)
+    found = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
+    return {**found, **{module: ["Drydock itself"] for module in ITSELF}}
+
+
+def _machine() -> dict[str, Any]:
+    instructions = processor.describe()["instructions"].split()
+    native = {dtype: sorted({*sets} & {*instructions}) or "not native" for dtype, sets in NATIVE.items()}
+    return {
+        "drydock": own_version(),
+        "python": f"{platform.python_version()}, {sys.executable}",
+        **manifest.machine(),
+        "usable cores": processor.cores(),
+        **(native if instructions != ["unknown"] else {}),
+        "memory": console.human(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        "gpu": _gpus(),
+        "environment": [f"{name}={os.environ[name]}" for name in DECISIVE.split() if name in os.environ],
+    }
+
+
+def _gpus() -> list[str] | str:
+    """One line for each GPU of NVIDIA's: name, driver, compute capability, memory."""
+    try:
+        told = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.SubprocessError) as e:
+        return "none: there is no nvidia-smi" if isinstance(e, FileNotFoundError) else f"unknown: {e}"
+    lines = [line.strip() for line in (told.stdout or told.stderr).splitlines() if line.strip()]
+    return lines if told.returncode == 0 else f"none: nvidia-smi says {lines[-1] if lines else told.returncode}"
+
+
+def _store(root: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
+    """Facts of the store, and why it will not do."""
+    refusal: Sequence[Problem] = ()
+    try:
+        store = Store(root)
+        trial(store)
+        if short := store.shortage():
+            refusal = [Problem(f"store={root}: its disk is nearly full", command=short)]
+    except DrydockError as e:
+        refusal = e.problems
+    except OSError as e:  # a disk that fails, say
+        refusal = [Problem(f"store={root}: {e}", command="store=/another/folder, or set DRYDOCK_STORE")]
+    there = next(p for p in (root, *root.parents) if p.is_dir())
+    kind = _file_system(there)
+    told = {
+        "folder": str(root),
+        "works": "no" if refusal else "written, linked and locked by two processes",
+        "file system": kind,
+        "free": console.human(shutil.disk_usage(there).free),
+    }
+    if kind in SHARED:
+        told["shared"] = "with other machines, perhaps; locks were tried between processes of this one"
+    return told, refusal
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system that a folder is on, by Linux's name; "unknown" elsewhere."""
+    try:
+        mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return "unknown"
+    real = folder.resolve()
+    holding = [(len(place), kind) for _, place, kind, *_ in mounts if real.is_relative_to(place.replace("\\040", " "))]
+    return max(holding, key=lambda found: found[0])[1] if holding else "unknown"
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    """The report as plain JSON."""
+    return {
+        "machine": report.machine,
+        "store": report.store,
+        "backends": [{**asdict(b), "wanted": b.wanted and str(b.wanted)} for b in report.backends],
+        "to do": [asdict(p) for p in report.problems],
+        "exit code": report.exit_code,
+    }
+
+
+def _text(report: Report) -> str:
+    """The report for a person: aligned columns under four headings."""
+    rows = [(b.module, b.version or "-", "needed" if b.needed_by else "optional", _says(b)) for b in report.backends]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    told = []
+    for backend, row in zip(report.backends, rows, strict=True):
+        told.append("  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]))
+        told += [f"  {line}" for line in _aligned(backend.facts)]
+    to_do = [line for p in report.problems for line in str(p).splitlines()]
+    sections = {
+        "this machine": _aligned(report.machine),
+        "store": _aligned(report.store),
+        "backends": told,
+        "to do": to_do or ["nothing: this configuration can run here"],
+    }
+    return "\n\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items())
+
+
+def _says(backend: Backend) -> str:
+    if backend.state is State.MISSING:
+        return f"not installed: {how_to_install(backend.module)}"
+    if backend.state is State.UNFIT and backend.wanted:
+        return f"will not do: {backend.wanted.versions} is wanted: pip install '{backend.wanted}'"
+    return str(backend.state)
+
+
+def _aligned(facts: Mapping[str, Any]) -> Iterable[str]:
+    width = max(map(len, facts), default=0)
+    return [f"{name.ljust(width)}  {_told(value)}" for name, value in facts.items()]
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(map(str, value)) or "none set") if isinstance(value, list) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""Whether a store's file system does what the store takes for granted; tried, since what it is called says little.
+
+`python -m pipeline.store.trial FILE` is the other process: it says whether it got the lock, and dies with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from pipeline.store.locks import Lock
+from pipeline.store.store import Store
+
+PATIENCE_SECONDS = 60.0
+
+
+def trial(store: Store) -> None:
+    """Makes hard links and takes locks, in a private folder that is gone afterwards.
+
+    Raises ConfigError for what does not work.
+    """
+    try:
+        with store.staging() as folder:
+            _links(store, folder)
+            _locks(store, folder / "trial.lock")
+    except (OSError, NotImplementedError, subprocess.SubprocessError) as e:
+        raise _refused(store, f"does not lock files: {type(e).__name__}: {e}") from e
+
+
+def _links(store: Store, folder: Path) -> None:
+    """The first writer of an action entry wins by a link."""
+    (folder / "file").write_text("")
+    try:
+        os.link(folder / "file", folder / "link")
+    except OSError as e:
+        raise _refused(store, f"does not make hard links: {e.strerror}") from e
+
+
+def _locks(store: Store, path: Path) -> None:
+    lock = _lock(path)
+    try:
+        if not lock.try_acquire():
+            raise _refused(store, "does not give a lock that nobody holds")
+        if _another_gets(path):
+            raise _refused(store, "gives a lock to two processes at once")
+        lock.release()
+        if not _another_gets(path):
+            raise _refused(store, "does not give a lock that was released")
+        if not lock.try_acquire():
+            raise _refused(store, "keeps the lock of a process that has died")
+    finally:
+        lock.release()
+
+
+def _refused(store: Store, what: str) -> ConfigError:
+    return ConfigError(
+        f"store={store.root}: its file system {what}",
+        allowed="a file system with hard links and flock, as local disks have",
+        command="store=/a/local/folder, or set DRYDOCK_STORE",
+    )
+
+
+def _lock(path: Path) -> Lock:
+    return Lock(path, "a trial", nullcontext)
+
+
+def _another_gets(path: Path) -> bool:
+    """Whether another process, which dies without a release, gets the lock."""
+    command = [sys.executable, "-m", __spec__.name, str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+    return told.stdout.split() == ["True"]
+
+
+if __name__ == "__main__":
+    print(_lock(Path(sys.argv[1])).try_acquire(), flush=True)
+    os._exit(0)

@@ -1,0 +1,45 @@
+"""Whether a file system will do for a store is found out by trying."""
+
+import errno
+import fcntl
+import os
+
+import pytest
+
+from pipeline.errors import ConfigError
+from pipeline.store import trial
+from tests.pipeline.conftest import raising
+
+
+def test_a_file_system_that_will_do_is_left_as_it_was(store):
+    trial.trial(store)
+    assert [list((store.root / folder).iterdir()) for folder in ("staging", "locks")] == [[], []]
+
+
+def test_locks_that_another_process_does_not_heed_are_refused(store, tmp_path, monkeypatch):
+    """As on a network disk that is mounted without them: the other process is given whatever it asks for."""
+    (tmp_path / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda *asked: None\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    with pytest.raises(ConfigError, match="gives a lock to two processes at once") as caught:
+        trial.trial(store)
+    assert "store=/a/local/folder" in caught.value.problems[0].command
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "told"),
+    [(os, "link", "does not make hard links: not here"), (fcntl, "flock", "does not lock files: OSError: .* not here")],
+)
+def test_a_file_system_that_cannot_is_refused(store, monkeypatch, module, name, told):
+    monkeypatch.setattr(module, name, raising(OSError(errno.ENOLCK, "not here")))
+    with pytest.raises(ConfigError, match=told):
+        trial.trial(store)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [([True], "two processes at once"), ([False, False], "does not give a lock that was released")],
+)
+def test_what_the_other_process_says_decides(store, monkeypatch, answers, told):
+    monkeypatch.setattr(trial, "_another_gets", lambda path: answers.pop(0))
+    with pytest.raises(ConfigError, match=told):
+        trial.trial(store)
