@@ -64,6 +64,7 @@ class Artifact:
         digest: What identifies the content; given by the runner.
         origin: Where it comes from; given by the runner. For what a failure is to be explained with: no verdict and
             no content may depend on it.
+        record: What it was made of; given by the runner to the stage that delivers.
     """
 
     kind: Kind
@@ -73,6 +74,7 @@ class Artifact:
     live: Any = None
     digest: str = ""
     origin: Origin | None = None
+    record: Mapping[str, Any] | None = None
 
     @property
     def file(self) -> Path:

@@ -116,7 +116,7 @@ def _connect(
     problems: list[Problem] = []
     inputs: dict[str, str] = {}
     unused = list(wanted)
-    for port, kinds in stage.consumes.items():
+    for port, kinds in stage.ports().items():
         unasked = kinds - stage.on_request.get(port, frozenset())
         fitting = [n for n in unused if before[n].kind in kinds] + [
             n for n in reversed(before) if before[n].kind in unasked
@@ -127,7 +127,7 @@ def _connect(
         else:
             inputs[port] = source
             unused = [n for n in unused if n != source]
-    takes = listed(f"{_either(kinds)} as its '{port}'" for port, kinds in stage.consumes.items()) or "nothing"
+    takes = listed(f"{_either(kinds)} as its '{port}'" for port, kinds in stage.ports().items()) or "nothing"
     problems += [
         Problem(
             f"stages.{name}.needs names '{n}', which makes {before[n].kind}; {name} takes {takes}",

@@ -83,6 +83,10 @@ class Stage(ABC):
     keep: ClassVar[Keep] = Keep.STORED
     version: ClassVar[int] = 1
 
+    def ports(self) -> Mapping[str, frozenset[Kind]]:
+        """`consumes`, less the ports that the settings leave without a use."""
+        return self.consumes
+
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
         """The kind of the result, for the kinds that the ports really receive."""
         if isinstance(self.produces, Kind):

@@ -38,6 +38,11 @@ class Parity:
         """The largest relative error at any shape."""
         return max(float(c["max_rel"]) for c in self.cases)
 
+    @property
+    def shapes(self) -> list[str]:
+        """The shapes that it was run at."""
+        return [str(c["shape"]) for c in self.cases]
+
 
 def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance: Tolerance) -> Parity:
     """Compares at every recorded shape that the artifact takes: all of them, unless its interface was edited.

@@ -35,6 +35,7 @@ class Audit(Stage):
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset(_dtypes.KINDS)}
     produces: ClassVar[Kind | str] = "artifact"
+    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return ("openvino",) if kinds.get("artifact") is Kind.OPENVINO else ("onnx",)
@@ -79,7 +80,7 @@ class Audit(Stage):
         empty = [what for what, asked in wanted.items() if asked and not told[what]]
         caution = {"caution": f"nothing shows its precision: no {' and no '.join(empty)}"} if empty else {}
         says = says or "neither weights nor operations with weights"
-        return artifact.noting(says=says, audit=told, **caution)
+        return artifact.noting(says=says, audit=told, claims={"built": told}, **caution)
 
 
 def _share(counts: Mapping[str, int], dtype: str) -> float:

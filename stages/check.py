@@ -59,6 +59,7 @@ class Check(Stage):
     on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
@@ -123,6 +124,15 @@ class Check(Stage):
                 "cases": found.cases,
                 "left_out": list(found.left_out),
             },
+            claims={
+                "parity": {
+                    "against": model,
+                    "tolerance": asdict(self.tolerance),
+                    "compute": self.compute,
+                    "properties": dict(self.properties),
+                    "shapes": found.shapes,
+                }
+            },
             **(blamed.notes if blamed else {}),
             **caution,
         )
@@ -157,4 +167,5 @@ def _unchecked(artifact: Artifact, running: Session, reference: Artifact) -> Art
             "why": why,
             "cases": found.cases,
         },
+        claims={"unchecked": {"against": model, "why": why, "shapes": found.shapes}},
     )

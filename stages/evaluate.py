@@ -43,6 +43,7 @@ class Evaluate(Stage):
     optional: ClassVar[frozenset[str]] = frozenset({"calibration"})
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
@@ -111,7 +112,8 @@ class Evaluate(Stage):
         more = dict(blamed.notes) if blamed else {}
         if self.metric == _metrics.TOP1 and wanted <= 2 / max(v[0].shape[-1] for v in theirs.values() if v[0].ndim):
             more["caution"] = f"the PyTorch model itself has {says}: are the labels its own?"
-        return artifact.noting(says=says, evaluation=evaluation, **more)
+        claims = {"accuracy": {name: evaluation[name] for name in ("metric", "samples", "max_drop")}}
+        return artifact.noting(says=says, evaluation=evaluation, claims=claims, **more)
 
     def _blamed(self, artifact: Artifact, samples: _samples.Samples) -> _blame.Blamed | None:
         given, _, _ = next(_samples.fed(artifact, samples, most=8))

@@ -64,9 +64,9 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
         folder: Where the result goes; made here. Its files are read-only afterwards, as the store's are.
     """
     assert stage.problems() == []
-    given = {next(iter(stage.consumes)): inputs} if isinstance(inputs, Artifact) else dict(inputs)
-    assert all(a.kind in stage.consumes[port] for port, a in given.items())
-    assert stage.consumes.keys() - stage.optional <= given.keys()
+    given = {next(iter(stage.ports())): inputs} if isinstance(inputs, Artifact) else dict(inputs)
+    assert all(a.kind in stage.ports()[port] for port, a in given.items())
+    assert stage.ports().keys() - stage.optional <= given.keys()
     before = {port: contents(a.folder) for port, a in given.items()}
     folder.mkdir(parents=True)
     made = stage.run(given, folder)

@@ -55,6 +55,15 @@ def test_a_port_is_fed_by_the_nearest_earlier_stage_that_fits():
     }
 
 
+def test_a_stage_is_fed_by_the_ports_that_its_settings_leave_it():
+    stage = toy(Kind.DELIVERY, artifact=Kind.ONNX, reference=Kind.REFERENCE)
+    one = {"artifact": stage.consumes["artifact"]}
+    less = type("Less", (type(stage),), {"ports": lambda self: one})()
+    fed = inputs(graph.build({**shipyard(), "all": stage, "less": less}, {}))
+    assert fed["all"] == {"artifact": "check", "reference": "reference"}
+    assert fed["less"] == {"artifact": "check"}
+
+
 def test_a_stage_that_passes_its_input_through_has_the_kind_of_that_input():
     kinds = {n.name: n.kind for n in graph.build(shipyard(), {"check": ["compile"]})}
     assert (kinds["check"], kinds["export"]) == (Kind.OPENVINO, Kind.ONNX)

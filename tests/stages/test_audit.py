@@ -50,6 +50,7 @@ def test_what_was_built_is_counted_and_goes_on_as_it_is(digits, kind, tmp_path):
     assert made.notes == {
         "says": "weights int8 99.7%, float32 0.3%; operations int8 100.0%",
         "audit": {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}},
+        "claims": {"built": {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}}},
     }
 
 

@@ -112,6 +112,20 @@ def test_the_figures_of_every_shape_are_told(graph, reference, tmp_path):
     assert (parity["runtime"], parity["computes_in"]) == ("onnx", "float32")
 
 
+def test_it_claims_what_it_was_held_to_and_nothing_that_was_measured(graph, reference, tmp_path):
+    limits = {"max_rel": 1e-2, "p99_rel": 1e-3, "cosine": 0.5, "top1": 0.25}
+    made = check(graph, reference, tmp_path, limits=Tolerance(**limits))
+    assert made.notes["claims"] == {
+        "parity": {
+            "against": "the PyTorch model",
+            "tolerance": limits,
+            "compute": "float32",
+            "properties": {},
+            "shapes": ["2x3x32x32", "1x3x32x32", "3x3x32x32", "8x3x32x32"],
+        }
+    }
+
+
 def test_openvino_ir_that_agrees_goes_on(ir, reference, tmp_path):
     parity = check(ir, reference, tmp_path).notes["parity"]
     assert parity["runtime"] == "openvino"

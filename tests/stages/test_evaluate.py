@@ -96,6 +96,7 @@ def test_the_network_is_a_real_one_and_the_graph_is_as_accurate(house, tmp_path)
         "computes_in": "float32",
     }
     assert made.notes["says"].endswith("of 597 samples")
+    assert made.notes["claims"] == {"accuracy": {"metric": "top1", "samples": 597, "max_drop": 0.0}}
 
 
 def test_the_artifact_goes_on_as_it_is(house, tmp_path):

@@ -339,6 +339,9 @@ def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_pa
     assert "parity" not in checked.notes
     assert checked.notes["says"].startswith(f"NOT CHECKED against the {_formats.of(made).says}: {why}")
     assert len(checked.notes["unchecked"]["cases"]) == 4
+    (claim,) = checked.notes["claims"].items()
+    told = {"against": f"the {_formats.of(made).says}", "why": why}
+    assert claim == ("unchecked", {**told, "shapes": [c["shape"] for c in checked.notes["unchecked"]["cases"]]})
 
 
 def test_a_file_of_one_operator_that_answers_nan_is_refused_even_unanswered(tmp_path, monkeypatch):
