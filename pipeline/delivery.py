@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
 from pipeline.stage import Stage
 from pipeline.store import Store
-from pipeline.store.files import read_json, walk, write_json
+from pipeline.store.files import read_json, sha256, walk, write_json
 from pipeline.store.store import FACTS
 
 
@@ -71,11 +72,9 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
             finally:
                 for original in originals:
                     original.result()
-        _expect_whole(inputs, store, beside)
-        files = sorted(f.name for f in beside.iterdir())
-        for artifact in inputs.values():
-            told = {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts), "files": files}
-            write_json(beside / FACTS, told)
+        artifact = next(iter(inputs.values()))
+        _expect_whole(artifact, store, beside, made.notes.get("copies"))
+        write_json(beside / FACTS, _told(artifact, beside, sums=bool(made.notes.get("bundle"))))
         if output.exists() and not _replaceable(output):
             raise _in_the_way(output)
         _swap(beside, output)
@@ -110,10 +109,20 @@ def _replaceable(output: Path) -> bool:
     return all((below / FACTS).is_file() for below in output.iterdir())
 
 
-def _expect_whole(inputs: Mapping[str, Artifact], store: Store, copy: Path) -> None:
-    """Compares the copy with the manifests by size; names may differ. Raises StageError."""
-    wanted = sorted(f.size for a in inputs.values() for f in store.files(a.digest) if f.path != FACTS)
-    if sorted(f.stat().st_size for f in walk(copy)) != wanted:
+def _told(artifact: Artifact, folder: Path, *, sums: bool) -> dict[str, Any]:
+    """What artifact.json says of a delivered folder, with the SHA-256 of each file where it is to check itself."""
+    files = sorted(f.name for f in folder.iterdir())
+    plain = {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts)}
+    told = {**(artifact.record or plain), "files": files}
+    return {**told, "sha256": {name: sha256(folder / name) for name in files}} if sums else told
+
+
+def _expect_whole(artifact: Artifact, store: Store, copy: Path, copies: Mapping[str, str] | None) -> None:
+    """Compares the copies with the manifest by size; names may differ, as the stage says. Raises StageError."""
+    wanted = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
+    found = [f for f in walk(copy) if copies is None or f.name in copies]
+    named = copies is None or sorted(copies.values()) == sorted(wanted)
+    if not named or sorted(f.stat().st_size for f in found) != sorted(wanted.values()):
         raise StageError(f"the copy written to {copy.parent} is not whole")
 
 

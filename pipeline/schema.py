@@ -54,6 +54,8 @@ class Model:
     calibration: Samples = field(default_factory=Samples)
     evaluation: Samples = field(default_factory=Samples)
     quantization: Optional[str] = None  # noqa: UP045
+    license: Optional[str] = None  # noqa: UP045
+    labels: Any = None
 
 
 @dataclass

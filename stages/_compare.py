@@ -1,13 +1,13 @@
-"""How far an artifact's outputs are from the PyTorch model's."""
+"""How far an artifact's outputs are from the PyTorch model's.
+
+The standard library and numpy alone: the self-check of a bundle carries this text with it; see stages/_bundle.py.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from pipeline.errors import Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,18 +31,6 @@ class Tolerance:
     p99_rel: float
     cosine: float
     top1: float
-
-    def problems(self) -> list[Problem]:
-        """The settings that no comparison could use."""
-        ranges = {"max_rel": (0.0, math.inf), "p99_rel": (0.0, math.inf), "cosine": (-1.0, 1.0), "top1": (0.0, 1.0)}
-        return [
-            Problem(
-                f"tolerance.{name} is {value}",
-                allowed=f"a number from {low:g}" + (f" to {high:g}" if math.isfinite(high) else " up"),
-            )
-            for name, (low, high) in ranges.items()
-            if not (math.isfinite(value := getattr(self, name)) and low <= value <= high)
-        ]
 
     def __str__(self) -> str:
         return f"max_rel ≤ {self.max_rel:g}, p99_rel ≤ {self.p99_rel:g}, cosine ≥ {self.cosine:g}, top1 ≥ {self.top1:g}"
@@ -81,6 +69,23 @@ class Figures:
         if self.top1 is not None and not self.top1 >= tolerance.top1:
             found.append(f"top1 {self.top1:.3f} < {tolerance.top1:.3f}")
         return found
+
+
+def compared(
+    found: Mapping[str, Array], wanted: Mapping[str, Array], tolerance: Tolerance
+) -> tuple[dict[str, Figures], list[str]]:
+    """The figures of each floating-point output, and what is wrong with any, a sentence each."""
+    if set(found) != set(wanted):
+        return {}, [f"its outputs are {', '.join(found)}, the model's are {', '.join(wanted)}"]
+    figures: dict[str, Figures] = {}
+    wrong = []
+    for name in wanted:
+        if problem := mismatch(found[name], wanted[name]):
+            wrong.append(f"output '{name}' {problem}")
+        elif wanted[name].dtype.kind == "f":
+            figures[name] = compare(found[name], wanted[name])
+            wrong += [f"output '{name}' {b}" for b in figures[name].beyond(tolerance)]
+    return figures, wrong
 
 
 def mismatch(found: Array, wanted: Array) -> str:

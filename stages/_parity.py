@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
 from stages import _as_met, _compare, _evidence, _reference
-from stages._compare import Figures, Tolerance
+from stages._compare import Tolerance
 from stages._interface import Interface, Output, says
 from stages._reference import Case
 from stages._said import first_line
@@ -64,7 +64,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     suspects: list[str] = []
     for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
-        figures, problems = _compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
+        figures, problems = _compare.compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         suspects += [case.label] if problems else []
         outputs = {n: asdict(f) for n, f in figures.items()}
@@ -123,22 +123,6 @@ def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             wrong.append(f"output '{name}' holds NaN or infinities")
     return wrong
-
-
-def _compared(
-    found: Mapping[str, Any], wanted: Mapping[str, Any], tolerance: Tolerance
-) -> tuple[dict[str, Figures], list[str]]:
-    if set(found) != set(wanted):
-        return {}, [f"its outputs are {listed(found)}, the model's are {listed(wanted)}"]
-    figures: dict[str, Figures] = {}
-    wrong = []
-    for name in wanted:
-        if problem := _compare.mismatch(found[name], wanted[name]):
-            wrong.append(f"output '{name}' {problem}")
-        elif wanted[name].dtype.kind == "f":
-            figures[name] = _compare.compare(found[name], wanted[name])
-            wrong += [f"output '{name}' {b}" for b in figures[name].beyond(tolerance)]
-    return figures, wrong
 
 
 def _run(

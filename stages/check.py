@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed
 from pipeline.stage import Stage, World
-from stages import _as_met, _blame, _openvino, _parity, _reference
+from stages import _as_met, _blame, _openvino, _parity, _reference, _tolerance
 from stages._compare import Tolerance
 from stages._parity import Parity
 from stages._said import first_line
@@ -67,7 +67,7 @@ class Check(Stage):
 
     def problems(self) -> list[Problem]:
         return [
-            *self.tolerance.problems(),
+            *_tolerance.problems(self.tolerance),
             *session.compute_problems(self.compute),
             *_openvino.problems(self.extensions),
         ]

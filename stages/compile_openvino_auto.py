@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Optional, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
 from pipeline.stage import Stage, World
-from stages import _attempts, _captures, _exporters, _ir, _openvino, _opsets
+from stages import _attempts, _captures, _exporters, _ir, _openvino, _opsets, _tolerance
 from stages._attempts import Held
 from stages._compare import Tolerance
 from stages._edits import Edits
@@ -54,7 +54,7 @@ class CompileOpenvinoAuto(Stage):
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
 
     def problems(self) -> list[Problem]:
-        found = [*self._wanted.problems(), *self.tolerance.problems()]
+        found = [*self._wanted.problems(), *_tolerance.problems(self.tolerance)]
         if not self.captures or not set(self.captures) <= set(_opsets.OF_CAPTURE):
             found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(_opsets.OF_CAPTURE)}"))
         if self.opset is None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage, World
-from stages import _attempts, _captures, _exporters, _opsets, _translations
+from stages import _attempts, _captures, _exporters, _opsets, _tolerance, _translations
 from stages._attempts import Held
 from stages._compare import Tolerance
 from stages._exporters import Options
@@ -48,7 +48,7 @@ class ExportAuto(Stage):
     version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
-        found = self.tolerance.problems()
+        found = _tolerance.problems(self.tolerance)
         found += _translations.problems(self.translations, overloads=True)
         found += _translations.problems(self.symbolics, overloads=False)
         return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")

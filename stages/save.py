@@ -1,16 +1,20 @@
-"""Writes the user's copy of the finished artifact."""
+"""Writes the user's copy of the finished artifact, by itself or as a bundle that can be checked where it goes."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Keep, Stage
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Keep, Stage, World
+from stages import _bundle, _selfcheck
+from stages._images import Preprocessing
+from stages._interface import Interface
+from stages._readme import Readme
 
 DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
 
@@ -21,28 +25,112 @@ class Save(Stage):
 
     Args:
         name: What the files are called, without suffix.
+        bundle: Whether to write beside them the reference as this artifact meets it, a script that needs only the
+            runtime and numpy to check the artifact with it, and a README. What follows is for that alone.
+        license: Of the model, as the README says it; None where nobody stated it.
+        labels: What the scores of the only output are called, in order: names, or the path of a text file with one a
+            line; None for no labels.
+        preprocessing: What a photograph goes through, as the README says it.
     """
 
     name: str
+    bundle: bool
+    license: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    labels: Any
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": DELIVERABLE}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": DELIVERABLE,
+        "reference": frozenset({Kind.REFERENCE}),
+    }
     produces: ClassVar[Kind | str] = Kind.DELIVERY
     keep: ClassVar[Keep] = Keep.DELIVERED
 
+    def ports(self) -> Mapping[str, frozenset[Kind]]:
+        return self.consumes if self.bundle else {"artifact": DELIVERABLE}
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return ("numpy", "safetensors") if self.bundle else ()
+
+    def makes(self, kinds: Mapping[str, Kind]) -> Kind:
+        """Raises ConfigError for a bundle of what the self-check cannot run."""
+        if self.bundle and kinds["artifact"] not in _bundle.KINDS:
+            raise ConfigError(
+                f"stages.save.bundle is true, and its self-check cannot run {kinds['artifact']}",
+                allowed=listed(sorted(_bundle.KINDS)),
+                command="stages.save.bundle=false",
+            )
+        return Kind.DELIVERY
+
     def problems(self) -> list[Problem]:
-        if self.name and "/" not in self.name and not self.name.startswith("."):
-            return []
-        wrong = f"name is '{self.name}'"
-        return [Problem(wrong, allowed="a plain file name without suffix", command="model.name=NAME")]
+        found = []
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            wrong = f"name is '{self.name}'"
+            found.append(Problem(wrong, allowed="a plain file name without suffix", command="model.name=NAME"))
+        if not (self.labels is None or isinstance(self.labels, str) or _are_names(self.labels)):
+            allowed = "a list of names, or the path of a text file with one name a line"
+            found.append(Problem(f"labels is {self.labels}", allowed=allowed, command="model.labels=labels.txt"))
+        return found
+
+    def settle(self, world: World) -> Self:
+        """Reads the file that `labels` names. Raises ConfigError."""
+        if not self.bundle or not isinstance(self.labels, str):
+            return self
+        try:
+            return replace(self, labels=Path(self.labels).expanduser().read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(
+                f"labels={self.labels} cannot be read: {e}",
+                allowed="a text file, UTF-8, with one name a line",
+                command="model.labels=labels.txt",
+            ) from e
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["artifact"]
         assert source.folder is not None
         main = source.file
+        copies: dict[str, str] = {}
         for path in sorted(source.folder.iterdir()):
             if path.name == "artifact.json":  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             by_stem = path.stem == main.stem
-            shutil.copyfile(path, folder / (self.name + path.suffix if by_stem else path.name))
-        return Artifact(Kind.DELIVERY, folder, notes={"file": self.name + main.suffix})
+            name = self.name + path.suffix if by_stem else path.name
+            shutil.copyfile(path, folder / name)
+            copies[name] = path.name
+        file = self.name + main.suffix
+        if self.bundle:
+            self._write_bundle(source, inputs["reference"], file, folder)
+        return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": self.bundle})
+
+    def _write_bundle(self, artifact: Artifact, reference: Artifact, file: str, folder: Path) -> None:
+        if artifact.record is None or _selfcheck.verdict(artifact.record) is None:
+            raise StageError(
+                "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
+                command="put a check before save, or stages.save.bundle=false",
+            )
+        labels = self._labels(Interface.of(artifact))
+        cases = _bundle.cases(artifact, reference)
+        _bundle.write_cases(cases, folder / _bundle.REFERENCE)
+        (folder / _bundle.SCRIPT).write_text(_bundle.script(), encoding="utf-8")
+        if labels:
+            (folder / _bundle.LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+        readme = Readme(artifact, file, cases, self.license, len(labels), self.preprocessing)
+        (folder / _bundle.README).write_text(str(readme), encoding="utf-8")
+
+    def _labels(self, interface: Interface) -> list[str]:
+        """The names, one for each score. Raises StageError where that is known to be otherwise."""
+        labels = list(self.labels or ())
+        shapes = {name: output.shape for name, output in interface.outputs.items()}
+        (name, shape), *others = shapes.items()
+        if labels and not others and shape and isinstance(shape[-1], int) and shape[-1] != len(labels):
+            raise StageError(
+                f"labels has {len(labels)} names, and the output '{name}' has {shape[-1]} scores",
+                allowed=f"{shape[-1]} names, in the order of the scores",
+                command="model.labels=null, or a file with one name a line",
+            )
+        return labels
+
+
+def _are_names(labels: Any) -> bool:
+    return isinstance(labels, list) and bool(labels) and all(isinstance(n, str) and n for n in labels)

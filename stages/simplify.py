@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
 from pipeline.stage import Stage
-from stages import _onnx_file, _parity, _weightless
+from stages import _onnx_file, _parity, _tolerance, _weightless
 from stages._compare import Tolerance
 from stages.runtimes import session
 
@@ -47,7 +47,7 @@ class Simplify(Stage):
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
 
     def problems(self) -> list[Problem]:
-        found = self.tolerance.problems()
+        found = _tolerance.problems(self.tolerance)
         if self.weightless_above < 0:
             found.append(Problem(f"weightless_above is {self.weightless_above}", allowed="a number of bytes from 0 up"))
         return found

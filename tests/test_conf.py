@@ -363,7 +363,7 @@ WRONG = {
     },
     "audit": {"weights": "3", "operations": "3", "extensions": "3"},
     "blob": {"device": "[1]", "compute": "[1]", "properties": "3", "extensions": "3"},
-    "save": {"name": "[1]"},
+    "save": {"name": "[1]", "bundle": "maybe", "license": "[1]", "preprocessing": "3"},
     "benchmark": {
         "case": "[1]",
         "compute": "{a: 1}",
@@ -443,7 +443,8 @@ def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
     settings = composed(*asked, *precision).stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
-    typed -= {("calibration", "samples"), ("answers", "samples")}  # of any type: stages/_sources.py says what is wrong
+    # Of any type: the stages say what is wrong.
+    typed -= {("calibration", "samples"), ("answers", "samples"), ("save", "labels")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}
 
 
@@ -587,6 +588,15 @@ def test_accuracy_control_takes_the_place_of_plain_quantisation():
     wanted = {"graph": "check_compile", "samples": "calibration", "answers": "answers"}
     assert built["quantize"].inputs == wanted
     assert built["evaluate"].inputs["answers"] == "answers"
+
+
+def test_a_bundle_has_the_reference_and_what_the_model_says_of_itself():
+    asked = ["stages.save.bundle=true", "model.license=MIT", "model.labels=[cat, dog]"]
+    *_, save = nodes(*asked)
+    assert save.inputs == {"artifact": "audit", "reference": "reference"}
+    assert (save.stage.license, save.stage.labels) == ("MIT", ["cat", "dog"])
+    assert save.stage.preprocessing == stage("reference").preprocessing
+    assert nodes()[-1].inputs == {"artifact": "audit"}
 
 
 def test_blame_reaches_every_check():

@@ -1,6 +1,7 @@
 """The copy that the user is handed: complete, independent of the store, or not there at all."""
 
 import errno
+import hashlib
 import json
 import os
 
@@ -70,6 +71,22 @@ def test_a_new_delivery_replaces_the_old_one_whole(made, store, output):
     deliver(made, store, output)
     assert set(content_of(output)) == {"model.onnx", "data/w.bin", "artifact.json"}
     assert beside(output) == []
+
+
+class Bundling(Save):
+    def make(self, inputs, folder):
+        (folder / "net.onnx").write_bytes(inputs["artifact"].file.read_bytes())
+        (folder / "w.bin").write_bytes(b"weights")
+        (folder / "answers").write_text("42")
+        copies = {"net.onnx": "model.onnx", "w.bin": "data/w.bin"}
+        return Artifact(Kind.DELIVERY, folder, notes={"file": "net.onnx", "copies": copies, "bundle": True})
+
+
+def test_a_bundle_has_more_than_the_copies_and_the_sum_of_each_file(made, store, output):
+    deliver(made, store, output, Bundling)
+    told = json.loads((output / "artifact.json").read_text())
+    assert told["files"] == ["answers", "net.onnx", "w.bin"]
+    assert told["sha256"] == {n: hashlib.sha256((output / n).read_bytes()).hexdigest() for n in told["files"]}
 
 
 class Lossy(Save):

@@ -1,0 +1,46 @@
+"""What makes a delivered model one that can be checked where it goes: reference answers, and a script that compares."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import StageError
+from stages import _as_met, _reference, _selfcheck
+from stages._reference import Case
+
+KINDS = frozenset(Kind(kind) for kind in _selfcheck.RUNTIMES)
+SCRIPT, REFERENCE, README, LABELS = "selfcheck.py", "reference.npz", "README.md", "labels.txt"
+OURS = re.compile(r"^from stages\.(\w+) import .+\n", re.MULTILINE)
+
+
+def script() -> str:
+    """The self-check as one file: what it imports of ours is placed in it, so that each comparison exists once."""
+    return OURS.sub(lambda found: _body(found[1]), _source("_selfcheck"))
+
+
+def _body(module: str) -> str:
+    _, _, body = _source(module).partition("from __future__ import annotations\n")
+    return f"\n# stages/{module}.py\n{body.rstrip()}\n\n"
+
+
+def _source(module: str) -> str:
+    return Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+
+
+def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
+    """The reference's cases as an artifact meets them. Raises StageError when it takes none."""
+    met = [c for c in (_as_met.case_for(artifact, asked) for asked in _reference.read(reference)) if c is not None]
+    if not met:
+        raise StageError(f"the reference has no case that this {artifact.kind} takes, so a bundle would prove nothing")
+    return met
+
+
+def write_cases(met: list[Case], path: Path) -> None:
+    """As numpy reads them: LABEL/in/NAME and LABEL/out/NAME. Equal cases give equal bytes: numpy writes no dates."""
+    import numpy as np
+
+    arrays = {f"{c.label}/in/{n}": v for c in met for n, v in c.inputs.items()}
+    arrays |= {f"{c.label}/out/{n}": v for c in met for n, v in c.outputs.items()}
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes any keyword for allow_pickle

@@ -1,0 +1,352 @@
+"""Checks a model on the device that it was delivered to, against what the original answered.
+
+    python selfcheck.py                        as it was checked before it was delivered
+    python selfcheck.py --compute default      as an application gets it that asks the runtime for nothing
+    python selfcheck.py --runs 200 --threads 2
+
+It needs Python 3.10, numpy and the model's runtime, onnxruntime or openvino, and reads artifact.json and reference.npz
+beside itself.
+Exit codes: 0 it agrees, 2 wrong usage, 3 it cannot run, 4 the runtime or numpy is not installed, 5 it does not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stages._compare import Tolerance, compared
+from stages._said import first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+OK, USAGE, CANNOT_RUN, MISSING, FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 130
+# Of each kind: the file that a runtime opens, and the runtime's module.
+SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "openvino_blob": ".blob"}
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "openvino_blob": "openvino"}
+HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+PRECISION = "INFERENCE_PRECISION_HINT"
+RECORDED, DEFAULT = "recorded", "default"
+
+
+class Stop(Exception):
+    """The end, with its exit code and what a person is told."""
+
+    def __init__(self, code: int, says: str) -> None:
+        super().__init__(says)
+        self.code = code
+
+
+class Case(NamedTuple):
+    """Inputs by name, what the original answered to them by name, and which case of the reference it is."""
+
+    label: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+    @property
+    def shape(self) -> str:
+        return ", ".join("x".join(map(str, v.shape)) or "scalar" for v in self.inputs.values())
+
+
+class Running(NamedTuple):
+    """A loaded model: outputs by name for inputs by name, one inference for a clock, and what the runtime says."""
+
+    run: Callable[[Arrays], dict[str, Any]]
+    prepare: Callable[[Arrays], Callable[[], object]]
+    computes_in: str
+    says: str
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
+    """Checks the bundle in a folder. Returns the exit code."""
+    asked = _asked(arguments)
+    try:
+        return _checked(folder, asked)
+    except Stop as e:
+        print(e, file=sys.stderr)
+        return e.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as e:  # whoever runs this has nobody's source at hand
+        print(f"it cannot be checked: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
+        return CANNOT_RUN
+
+
+def verdict(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the delivered file itself was held to: the claim of the last check, with "tolerance" or with "why" not."""
+    claims = [c.get("parity") or c.get("unchecked") for c in record["checks"]]
+    return next((c for c in reversed(claims) if c), None)
+
+
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    says, *more = str(__doc__).split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=says,
+        epilog="\n\n".join(more),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--compute",
+        choices=(RECORDED, DEFAULT, *HINTS),
+        default=RECORDED,
+        help="what the runtime is asked to compute in; default: it is asked for nothing",
+    )
+    parser.add_argument("--device", help="by the runtime's own name; CPU, or what a blob is for, unless named")
+    parser.add_argument("--runs", type=_count, default=50, help="inferences to time; 0 for none")
+    parser.add_argument("--threads", type=_count, default=0, help="to compute with; 0 for the runtime's own choice")
+    parser.add_argument("--extension", type=Path, help="a library with operations that the runtime does not have")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 up")
+    return int(text)
+
+
+def _checked(folder: Path, asked: argparse.Namespace) -> int:
+    record = _record(folder)
+    claim = verdict(record)
+    if claim is None or record["kind"] not in RUNTIMES:
+        raise Stop(CANNOT_RUN, "artifact.json does not say what this model was held to: deliver it again")
+    claim = {"compute": record["precision"]["compute"], "properties": {}, **claim}
+    print(f"{record['model']}  {record['precision']['name']}, {record['kind']}, made by drydock {record['drydock']}")
+    _demand_files(folder, record["sha256"])
+    print(f"files     {len(record['sha256'])}, as they were delivered")
+    cases = list(_cases(folder))
+    running = _loaded(folder, record, claim, asked)
+    print(f"runtime   {running.says}, computes in {running.computes_in}")
+    wrong = _compared(running, cases, claim)
+    wrong += _of_precision(running.computes_in, claim, asked.compute)
+    if asked.runs:
+        _time(running, next((c for c in cases if c.label == "example"), cases[0]), asked.runs)
+    if wrong:
+        raise Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
+    if "why" in claim:
+        print(f"NOT CHECKED against {claim['against']}: {claim['why']}. It runs at {len(cases)} shapes")
+    else:
+        print(f"passed    it agrees with {claim['against']} at {len(cases)} shapes")
+    return OK
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
+        needed = ("model", "precision", "kind", "drydock", "sha256", "checks", "facts")
+        if lacking := [name for name in needed if name not in record]:
+            raise ValueError(f"it has no {', no '.join(lacking)}")
+    except (OSError, ValueError, TypeError) as e:
+        raise Stop(CANNOT_RUN, f"artifact.json cannot be read: {first_line(e)}") from e
+    return record
+
+
+def _demand_files(folder: Path, wanted: Mapping[str, str]) -> None:
+    wrong = []
+    for name, digest in wanted.items():
+        try:
+            with (folder / name).open("rb") as f:
+                found = hashlib.sha256()
+                while block := f.read(2**20):
+                    found.update(block)
+        except OSError as e:
+            wrong.append(f"{name} cannot be read: {e.strerror}")
+            continue
+        if found.hexdigest() != digest:
+            wrong.append(
+                f"{name} is not what was delivered: its SHA-256 is {found.hexdigest()}, artifact.json has {digest}"
+            )
+    if wrong:
+        raise Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong) + "\n  copy the whole folder again")
+
+
+def _cases(folder: Path) -> Iterator[Case]:
+    """The cases of reference.npz, whose arrays are called LABEL/in/NAME and LABEL/out/NAME."""
+    np = _module("numpy")
+    try:
+        found: dict[str, Case] = {}
+        with np.load(folder / "reference.npz") as held:
+            for key in held.files:
+                label, way, name = key.split("/", 2)
+                case = found.setdefault(label, Case(label, {}, {}))
+                (case.inputs if way == "in" else case.outputs)[name] = held[key]
+    except Exception as e:  # numpy and zipfile raise anything on a damaged file
+        raise Stop(CANNOT_RUN, f"reference.npz cannot be read: {first_line(e)}") from e
+    if not found:
+        raise Stop(CANNOT_RUN, "reference.npz is empty")
+    yield from found.values()
+
+
+def _loaded(folder: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace) -> Running:
+    runtime = _module(RUNTIMES[record["kind"]])
+    (path,) = (folder / n for n in record["files"] if n.endswith(SUFFIXES[record["kind"]]))
+    load = _with_onnxruntime if record["kind"] == "onnx" else _with_openvino
+    try:
+        return load(runtime, path, record, claim, asked)
+    except Stop:
+        raise
+    except Exception as e:  # a runtime raises anything
+        raise Stop(CANNOT_RUN, f"{runtime.__name__} {runtime.__version__} cannot load it: {first_line(e)}") from e
+
+
+def _with_onnxruntime(
+    onnxruntime: Any, path: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace
+) -> Running:
+    device = asked.device or "CPU"
+    known = {p.removesuffix("ExecutionProvider").upper(): p for p in onnxruntime.get_available_providers()}
+    if device.upper() not in known:
+        raise Stop(CANNOT_RUN, f"this onnxruntime does not run on {device}\n  it does on: {', '.join(known)}")
+    provider = known[device.upper()]
+    onnxruntime.set_default_logger_severity(3)
+    options = onnxruntime.SessionOptions()
+    if asked.threads:
+        options.intra_op_num_threads, options.inter_op_num_threads = asked.threads, 1
+    if asked.extension:
+        options.register_custom_ops_library(str(asked.extension))
+    session = onnxruntime.InferenceSession(path, options, providers=[provider])
+    if session.get_providers()[0] != provider:  # it falls back to the CPU without a word
+        raise Stop(CANNOT_RUN, f"onnxruntime cannot use {device} here, and would run on the CPU instead")
+    names = [o.name for o in session.get_outputs()]
+    return Running(
+        lambda given: dict(zip(names, session.run(names, given), strict=True)),
+        lambda given: lambda: session.run(names, given),
+        claim["compute"],  # the types are the graph's own, and its file is the one that was checked
+        f"onnxruntime {onnxruntime.__version__} on {device}",
+    )
+
+
+def _with_openvino(
+    openvino: Any, path: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace
+) -> Running:
+    core = openvino.Core()
+    if asked.extension:
+        core.add_extension(str(asked.extension))
+    ties = record["facts"].get("blob", {})
+    device = asked.device or ties.get("device", "CPU")
+    if device.partition(".")[0] not in {d.partition(".")[0] for d in core.available_devices}:
+        raise Stop(CANNOT_RUN, f"OpenVINO finds no {device} here\n  it finds: {', '.join(core.available_devices)}")
+    settings = _settings({**ties.get("properties", {}), **claim["properties"]}, claim["compute"], asked)
+    name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+    if record["kind"] == "openvino_blob":
+        try:
+            model = core.import_model(path.read_bytes(), device, settings)
+        except Exception as e:  # a plugin raises anything
+            made = f"OpenVINO {ties['openvino']} for {ties['device']} '{ties['device_name']}', {ties['requirements']}"
+            raise Stop(
+                CANNOT_RUN,
+                f"this blob does not fit: {first_line(e)}\n  it was made by {made}\n  this is OpenVINO "
+                f"{openvino.get_version()} on {device} '{name}'\n  the .xml beside it runs anywhere",
+            ) from e
+    else:
+        model = core.compile_model(path, device, settings)
+    for setting, value in settings.items():
+        told = _text(model.get_property(setting))
+        if setting != PRECISION and told.casefold() != _text(value).casefold():
+            raise Stop(FAILED, f"FAILED\n  {setting} was asked for as {value}, OpenVINO set it to {told}")
+    hint = _text(model.get_property(PRECISION))
+
+    def run(given: Arrays) -> dict[str, Any]:
+        returned = model(dict(given))
+        return {port.any_name: returned[port] for port in model.outputs}
+
+    def prepare(given: Arrays) -> Callable[[], object]:
+        request = model.create_infer_request()
+        for port, value in given.items():
+            tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, aligned as it likes
+            tensor.data[...] = value
+            request.set_tensor(port, tensor)
+        return lambda: request.infer(share_outputs=True)
+
+    computes_in = {v: k for k, v in HINTS.items()}.get(hint, hint)
+    return Running(run, prepare, computes_in, f"openvino {openvino.get_version()} on {device} '{name}'")
+
+
+def _settings(recorded: Mapping[str, str], compute: str, asked: argparse.Namespace) -> dict[str, str]:
+    """What OpenVINO is asked for."""
+    threads = {"INFERENCE_NUM_THREADS": str(asked.threads), "NUM_STREAMS": "1"} if asked.threads else {}
+    if asked.compute == DEFAULT:
+        return threads
+    return {**recorded, PRECISION: HINTS[compute if asked.compute == RECORDED else asked.compute], **threads}
+
+
+def _compared(running: Running, cases: Sequence[Case], claim: Mapping[str, Any]) -> list[str]:
+    """Prints the worst figures at each shape. Returns what is wrong, a sentence each."""
+    wrong = []
+    width = max(len(f"{c.label}  {c.shape}") for c in cases)
+    print(f"{'':{width}}  max_rel  p99_rel  cosine    top1")
+    for case in cases:
+        try:
+            found = running.run(case.inputs)
+        except Exception as e:  # a runtime raises anything
+            raise Stop(CANNOT_RUN, f"it cannot be run at {case.shape}: {first_line(e)}") from e
+        if "why" in claim:
+            told, problems = "runs", _not_finite(found)
+        else:
+            figures, problems = compared(found, case.outputs, Tolerance(**claim["tolerance"]))
+            told = _worst(list(figures.values())) if figures else "differs" if problems else "equal"
+        print(f"{case.label}  {case.shape}".ljust(width), told, sep="  ")
+        wrong += [f"{case.label} ({case.shape}): {p}" for p in problems]
+    return wrong
+
+
+def _worst(figures: Sequence[Any]) -> str:
+    top1 = min((f.top1 for f in figures if f.top1 is not None), default=None)
+    told = f"{max(f.max_rel for f in figures):.1e}  {max(f.p99_rel for f in figures):.1e}"
+    return f"{told}  {min(f.cosine for f in figures):.6f}" + ("" if top1 is None else f"  {top1:.3f}")
+
+
+def _not_finite(found: Arrays) -> list[str]:
+    np = _module("numpy")
+    return [f"output '{n}' holds NaN or infinities" for n, v in found.items() if not np.isfinite(v).all()]
+
+
+def _of_precision(found: str, claim: Mapping[str, Any], asked: str) -> list[str]:
+    """What is wrong with the type that the runtime says it computes in: not what was asked for, or not as checked."""
+    if asked in HINTS and found != asked:
+        return [f"asked to compute in {asked}, the runtime computes in {found}"]
+    checked = claim["compute"]
+    return [] if found == checked else [f"the runtime computes in {found}; it was checked computing in {checked}"]
+
+
+def _time(running: Running, case: Case, runs: int) -> None:
+    np = _module("numpy")
+    infer = running.prepare(case.inputs)
+    infer()
+    took = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        infer()
+        took.append((time.perf_counter() - start) * 1000)
+    p50, p90 = np.percentile(took, [50, 90])
+    print(f"latency   p50 {p50:.3g} ms, p90 {p90:.3g} ms at {case.shape}, of {runs} runs")
+
+
+def _module(name: str) -> Any:
+    """An installed module; openvino without its telemetry."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes an import of it fail
+    try:
+        return importlib.import_module(name)
+    except ImportError as e:
+        raise Stop(MISSING, f"{name} is not installed: {e}\n  python -m pip install {name}") from e
+
+
+def _text(value: Any) -> str:
+    """A property's value as it would be asked for: f32, ACCURACY, YES, 2."""
+    if hasattr(value, "to_string"):  # an element type
+        return str(value.to_string())
+    text = str(getattr(value, "name", value))
+    return {"true": "YES", "false": "NO"}.get(text.casefold(), text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
