@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifact import Artifact, Kind
 from stages import _as_met, _bundle, _selfcheck
+from stages._blob import Ties
 from stages._images import Preprocessing
 from stages._interface import Dim, Interface
 from stages._reference import Case
@@ -87,6 +89,7 @@ class Readme:
             ("precision", f"{precision['name']}; computes in {self._claim['compute']}"),
             ("weights", weights.get("says", "not stated")),
             ("licence", self.license or "not stated"),
+            *([("only for", str(Ties(**facts["blob"])))] if "blob" in facts else []),
             ("made by", f"Drydock {record['drydock']}; `artifact.json` is the whole record"),
         )
 
@@ -131,15 +134,15 @@ class Readme:
         code = LOADING[kind].format(
             file=self.file,
             device=ties.get("device"),
-            settings=settings,
+            settings=json.dumps(settings),
             given=f"{{{given}}}",
-            names=names,
+            names=json.dumps(names),
         )
         yield "## Loading it"
         yield f"```python\n{code}```"
         if kind is not Kind.ONNX:
             hint = f"`{_selfcheck.PRECISION}`"
-            yield f"Without {hint}, OpenVINO may compute in bfloat16 on the CPU, which is not what was checked."
+            yield f"Without {hint}, OpenVINO chooses by itself what it computes in: on many CPUs that is bfloat16."
 
     def _checking(self) -> Iterator[str]:
         claim = self._claim

@@ -4,8 +4,8 @@
     python selfcheck.py --compute default      as an application gets it that asks the runtime for nothing
     python selfcheck.py --runs 200 --threads 2
 
-It needs Python 3.10, numpy and the model's runtime, onnxruntime or openvino, and reads artifact.json and reference.npz
-beside itself.
+It needs Python 3.10 or later, numpy, and the model's runtime, onnxruntime or openvino. It reads artifact.json and
+reference.npz beside itself.
 Exit codes: 0 it agrees, 2 wrong usage, 3 it cannot run, 4 the runtime or numpy is not installed, 5 it does not agree.
 """
 
@@ -122,13 +122,14 @@ def _checked(folder: Path, asked: argparse.Namespace) -> int:
         raise Stop(CANNOT_RUN, "artifact.json does not say what this model was held to: deliver it again")
     claim = {"compute": record["precision"]["compute"], "properties": {}, **claim}
     print(f"{record['model']}  {record['precision']['name']}, {record['kind']}, made by drydock {record['drydock']}")
+    if record["facts"].get("weights", {}).get("trained") is False:
+        print("weights   UNTRAINED: its answers mean nothing")
     _demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
     cases = list(_cases(folder))
     running = _loaded(folder, record, claim, asked)
     print(f"runtime   {running.says}, computes in {running.computes_in}")
-    wrong = _compared(running, cases, claim)
-    wrong += _of_precision(running.computes_in, claim, asked.compute)
+    wrong = [*_of_precision(running.computes_in, claim, asked.compute), *_compared(running, cases, claim)]
     if asked.runs:
         _time(running, next((c for c in cases if c.label == "example"), cases[0]), asked.runs)
     if wrong:

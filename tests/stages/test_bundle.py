@@ -124,6 +124,7 @@ def test_a_whole_bundle_passes_and_says_parity_and_latency(whole):
         ("max", "8x3x32x32"),
     ]
     assert "computes in float32\n" in done.stdout
+    assert "UNTRAINED" in done.stdout
     assert re.search(r"^latency   p50 \S+ ms, p90 \S+ ms at 2x3x32x32, of 3 runs$", done.stdout, re.M)
     assert done.stdout.endswith("passed    it agrees with the PyTorch model at 4 shapes\n")
 
@@ -239,6 +240,12 @@ def test_a_device_that_is_not_there_is_told_with_those_that_are(whole):
     assert re.search(r"TPU.*\n.*CPU", done.stderr)
 
 
+def test_an_extension_that_cannot_be_loaded_is_told(whole):
+    done = check(whole, "--extension", "nowhere.so")
+    assert done.returncode == STAGE_FAILED
+    assert "nowhere.so" in done.stderr
+
+
 def spoil(whole, **changes):
     path = whole / "artifact.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -330,6 +337,7 @@ def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):
     told = (folder / "README.md").read_text()
     assert "**UNTRAINED**" in told
     for line in (
+        *([f"| only for | OpenVINO {made.facts['blob']['openvino']} for CPU '"] if "blob" in made.facts else []),
         f"| file | `net{Path(FILES[made.kind]).suffix}`, {made.kind}, opset 18 |",
         "| precision | fp32; computes in float32 |",
         "| licence | MIT |",

@@ -147,6 +147,6 @@ def test_a_precision_that_the_device_does_not_honour_is_a_failure(ir, tmp_path):
 def test_its_file_is_delivered_under_the_models_name(blob, tmp_path):
     from stages.save import Save
 
-    made = run_stage(Save("net"), blob, tmp_path / "out")
+    made = run_stage(Save("net", False, None, None, None), blob, tmp_path / "out")
     assert sorted(contents(made.folder)) == ["net.bin", "net.blob", "net.json", "net.xml"]
     assert made.notes["file"] == f"net{FILES[Kind.OPENVINO_BLOB][5:]}"
