@@ -17,7 +17,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +44,10 @@ class Stop(Exception):
     def __init__(self, code: int, says: str) -> None:
         super().__init__(says)
         self.code = code
+
+
+def _failed(wrong: Sequence[str]) -> Stop:
+    return Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
 
 
 class Case(NamedTuple):
@@ -73,6 +77,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
     try:
         return _checked(folder, asked)
     except Stop as e:
+        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
         print(e, file=sys.stderr)
         return e.code
     except KeyboardInterrupt:
@@ -126,14 +131,14 @@ def _checked(folder: Path, asked: argparse.Namespace) -> int:
         print("weights   UNTRAINED: its answers mean nothing")
     _demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
-    cases = list(_cases(folder))
+    cases = _cases(folder)
     running = _loaded(folder, record, claim, asked)
     print(f"runtime   {running.says}, computes in {running.computes_in}")
     wrong = [*_of_precision(running.computes_in, claim, asked.compute), *_compared(running, cases, claim)]
     if asked.runs:
         _time(running, next((c for c in cases if c.label == "example"), cases[0]), asked.runs)
     if wrong:
-        raise Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
+        raise _failed(wrong)
     if "why" in claim:
         print(f"NOT CHECKED against {claim['against']}: {claim['why']}. It runs at {len(cases)} shapes")
     else:
@@ -168,10 +173,10 @@ def _demand_files(folder: Path, wanted: Mapping[str, str]) -> None:
                 f"{name} is not what was delivered: its SHA-256 is {found.hexdigest()}, artifact.json has {digest}"
             )
     if wrong:
-        raise Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong) + "\n  copy the whole folder again")
+        raise _failed([*wrong, "copy the whole folder again"])
 
 
-def _cases(folder: Path) -> Iterator[Case]:
+def _cases(folder: Path) -> list[Case]:
     """The cases of reference.npz, whose arrays are called LABEL/in/NAME and LABEL/out/NAME."""
     np = _module("numpy")
     try:
@@ -185,7 +190,7 @@ def _cases(folder: Path) -> Iterator[Case]:
         raise Stop(CANNOT_RUN, f"reference.npz cannot be read: {first_line(e)}") from e
     if not found:
         raise Stop(CANNOT_RUN, "reference.npz is empty")
-    yield from found.values()
+    return list(found.values())
 
 
 def _loaded(folder: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace) -> Running:
@@ -253,7 +258,7 @@ def _with_openvino(
     for setting, value in settings.items():
         told = _text(model.get_property(setting))
         if setting != PRECISION and told.casefold() != _text(value).casefold():
-            raise Stop(FAILED, f"FAILED\n  {setting} was asked for as {value}, OpenVINO set it to {told}")
+            raise _failed([f"{setting} was asked for as {value}, OpenVINO set it to {told}"])
     hint = _text(model.get_property(PRECISION))
 
     def run(given: Arrays) -> dict[str, Any]:
