@@ -37,6 +37,10 @@ FILES: Mapping[Kind, str] = {
 }
 
 
+# The name under which a model file carries its record; see pipeline/record/.
+RECORD = "drydock.record"
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where an artifact comes from in this run's graph.
@@ -64,7 +68,8 @@ class Artifact:
         digest: What identifies the content; given by the runner.
         origin: Where it comes from; given by the runner. For what a failure is to be explained with: no verdict and
             no content may depend on it.
-        record: What it was made of; given by the runner to the stage that delivers.
+        record: What it was made of and what vouches for it, see pipeline/record/; given by the runner to a stage that
+            delivers.
     """
 
     kind: Kind

@@ -6,16 +6,13 @@ stdout carries the result alone (the artifact's path, or the plan), so that `$(p
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import hydra
@@ -23,13 +20,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, plan
+from pipeline import complaints, compose, console, delivery, errors, git, plan
+from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
 from pipeline.errors import ConfigError, DrydockError
 from pipeline.hydra_mode import compose_once
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
+from pipeline.record import lineage
 from pipeline.runner import Outcome, Runner
 from pipeline.store import Store
 from pipeline.world import ThisMachine
@@ -53,16 +52,14 @@ def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
     _jobs.clear()
     _outputs.clear()
-    # Imports and exporters make millions of objects that live until their stage ends; going through them again and
-    # again, as Python does by default, took a tenth of a cold run.
-    gc.set_threshold(50_000, 20, 50)
+    spare_collections()
     # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
         sys.path.append(str(Path.cwd()))
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         compose.refuse_missing_folders()
-        with _environ(HYDRA_FULL_ERROR="1"), _sigterm_interrupts():
+        with _environ(HYDRA_FULL_ERROR="1"), sigterm_interrupts():
             _hydra_entry()
     except KeyboardInterrupt:
         return errors.INTERRUPTED
@@ -87,18 +84,12 @@ def main() -> int:
 def entry() -> NoReturn:
     """The command itself: main, and out.
 
-    After a single job the process ends at once. Taking torch and the converters apart piece by piece costs up to two
-    seconds, and a destructor that crashes then would turn a finished run into a failed one. A sweep ends the usual way,
-    since launchers clean up behind themselves at exit.
+    After a single job the process ends at once. A sweep ends the usual way, since launchers clean up behind themselves.
     """
     code = main()
     if len(_jobs) != 1:
         raise SystemExit(code)
-    logging.shutdown()
-    with contextlib.suppress(OSError):  # whoever read our output may have gone away
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    leave(code)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -107,7 +98,7 @@ def _hydra_entry(cfg: DictConfig) -> int:
     code = errors.BUG
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
-        with _stdout_for_the_result() as say:
+        with stdout_for_the_result() as say:
             code = _run(cfg, say)
     except DrydockError as e:
         code = _report(e)
@@ -136,11 +127,14 @@ def _run(cfg: DictConfig, say: Any) -> int:
         return errors.OK
     delivery.check(output)
     _outputs.append(output)
-    manifest = RunManifest(_run_folder() / "run.json", config, composed.overrides, composed.choices)
+    state = git.state(world, (_runs(), store.root, output))
+    if config["require_clean"]:
+        git.refuse_changes(state)
+    manifest = RunManifest(_run_folder() / "run.json", config, composed.overrides, composed.choices, state)
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
     log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
     try:
-        result = Runner(nodes, store, world, output, _Both(screen, manifest)).run()
+        result = Runner(nodes, store, world, output, _Both(screen, manifest), lineage.about(config)).run()
     except DrydockError as e:
         manifest.fail(e, e.exit_code)
         raise
@@ -178,6 +172,13 @@ def _run_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def _runs() -> Path:
+    """The folder that this run and others like it write to: below the current one, what its first part names."""
+    here, folder = Path.cwd(), _run_folder()
+    inside = folder.is_relative_to(here) and folder != here
+    return here / folder.relative_to(here).parts[0] if inside else folder
+
+
 def _report(error: DrydockError) -> int:
     """Shows what went wrong in a job; the traceback goes to the log file alone."""
     trace.error("the run ended here", exc_info=error)
@@ -185,25 +186,6 @@ def _report(error: DrydockError) -> int:
         log.error("error: %s", problem)
     log.error("log: %s", _run_folder() / "pipeline.log")
     return error.exit_code
-
-
-@contextlib.contextmanager
-def _stdout_for_the_result() -> Iterator[Any]:
-    """Sends what is written to stdout, by native libraries too, to stderr; gives a function that still reaches it."""
-    sys.stdout.flush()
-    real = os.dup(1)
-    os.dup2(2, 1)
-
-    def say(text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # whoever asked has gone away
-            os.write(real, f"{text}\n".encode())
-
-    try:
-        yield say
-    finally:
-        sys.stdout.flush()
-        os.dup2(real, 1)
-        os.close(real)
 
 
 @contextlib.contextmanager
@@ -218,17 +200,3 @@ def _environ(**values: str) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a run as Ctrl-C does: nothing half-written, exit code 130."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

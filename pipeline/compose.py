@@ -40,9 +40,8 @@ class UserConfigs(SearchPathPlugin):
     """Adds ./conf and the folders that DRYDOCK_CONF names after the shipped ones: options are added, never shadowed."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        for folder in (Path("conf").absolute(), *_named_folders()):
-            if folder.is_dir() and folder.resolve() != CONF:
-                search_path.append("drydock", f"file://{folder.absolute()}")
+        for folder in folders()[1:]:
+            search_path.append("drydock", f"file://{folder}")
 
 
 Plugins.instance().register(UserConfigs)
@@ -141,6 +140,11 @@ def graph_of(config: Mapping[str, Any]) -> list[Node]:
     return graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
 
 
+def stage_settings(name: str) -> dict[str, Any]:
+    """`_target_` and the settings of a shipped stage, as its YAML has them. Raises ConfigError."""
+    return dict(compose([f"+stage@stages.asked_for={name}"]).config["stages"]["asked_for"])
+
+
 def store_folder(config: Mapping[str, Any]) -> Path:
     """Where finished stages are kept: `store`, else $DRYDOCK_STORE, else drydock/ in the user's cache folder."""
     if configured := config["store"]:
@@ -148,6 +152,12 @@ def store_folder(config: Mapping[str, Any]) -> Path:
     if from_environment := os.environ.get("DRYDOCK_STORE"):
         return Path(from_environment).expanduser().absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+
+
+def folders() -> list[Path]:
+    """Where configurations are looked for, in order: the shipped ones, ./conf, and what DRYDOCK_CONF names."""
+    own = [f.absolute() for f in (Path("conf"), *_named_folders()) if f.is_dir() and f.resolve() != CONF]
+    return [CONF, *own]
 
 
 def refuse_missing_folders() -> None:

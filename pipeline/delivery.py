@@ -7,11 +7,14 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
+from pipeline.record import lineage
+from pipeline.record.carrier import CARRIERS
 from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.store.files import read_json, sha256, walk, write_json
@@ -55,12 +58,25 @@ def check(output: Path) -> None:
         ) from e
 
 
-def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path) -> tuple[Path, Artifact]:
+def deliver(
+    stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path, record: Mapping[str, Any]
+) -> tuple[Path, Artifact]:
     """Runs a delivering stage beside `output`, verifies what it read and wrote, and renames the folder into place.
+
+    Args:
+        stage: The stage. Its result's notes say under `file` which file is the artifact, under `copies` which of the
+            files it wrote are copies of which of the first input's, and under `bundle` whether a reader is to find the
+            SHA-256 of each file in artifact.json.
+        inputs: Port name to artifact.
+        store: Where these are.
+        output: The folder to deliver to.
+        record: What the first input was made of; it is put into its files, and into artifact.json.
 
     Returns the path of the delivered file and what the stage made. Raises StageError; Damaged when what was copied is
     not what was published.
     """
+    first = next(iter(inputs))
+    inputs = {**inputs, first: replace(inputs[first], record=record)}
     beside = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}"
     try:
         beside.mkdir(parents=True)
@@ -72,9 +88,12 @@ def deliver(stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: 
             finally:
                 for original in originals:
                     original.result()
-        artifact = next(iter(inputs.values()))
-        _expect_whole(artifact, store, beside, made.notes.get("copies"))
-        write_json(beside / FACTS, _told(artifact, beside, sums=bool(made.notes.get("bundle"))))
+        copies = made.notes.get("copies", {})
+        _expect_whole(inputs[first], copies, store, beside)
+        _put_record(inputs[first], copies, beside)
+        sums = {"sha256": _sums(beside)} if made.notes.get("bundle") else {}
+        files = sorted(f.name for f in beside.iterdir())
+        write_json(beside / FACTS, {**record, "files": files, **sums}, ordered=True)
         if output.exists() and not _replaceable(output):
             raise _in_the_way(output)
         _swap(beside, output)
@@ -109,21 +128,24 @@ def _replaceable(output: Path) -> bool:
     return all((below / FACTS).is_file() for below in output.iterdir())
 
 
-def _told(artifact: Artifact, folder: Path, *, sums: bool) -> dict[str, Any]:
-    """What artifact.json says of a delivered folder, with the SHA-256 of each file where it is to check itself."""
-    files = sorted(f.name for f in folder.iterdir())
-    plain = {"digest": artifact.digest, "kind": artifact.kind, "facts": dict(artifact.facts)}
-    told = {**(artifact.record or plain), "files": files}
-    return {**told, "sha256": {name: sha256(folder / name) for name in files}} if sums else told
-
-
-def _expect_whole(artifact: Artifact, store: Store, copy: Path, copies: Mapping[str, str] | None) -> None:
-    """Compares the copies with the manifest by size; names may differ, as the stage says. Raises StageError."""
+def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, folder: Path) -> None:
+    """Compares the copies with the manifest by size; names may differ. Raises StageError."""
     wanted = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
-    found = [f for f in walk(copy) if copies is None or f.name in copies]
-    named = copies is None or sorted(copies.values()) == sorted(wanted)
-    if not named or sorted(f.stat().st_size for f in found) != sorted(wanted.values()):
-        raise StageError(f"the copy written to {copy.parent} is not whole")
+    found = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
+    if {original: found.get(copy) for copy, original in copies.items()} != wanted:
+        raise StageError(f"the copy written to {folder.parent} is not whole")
+
+
+def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> None:
+    """Puts the record into the copy of the file that carries it, where the format has a place for one."""
+    carrier = CARRIERS.get(artifact.kind)
+    for copy, original in copies.items():
+        if carrier and artifact.record and original == carrier.FILE:
+            carrier.put(folder / copy, lineage.text(artifact.record))
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    return {f.relative_to(folder).as_posix(): sha256(f) for f in walk(folder)}
 
 
 def _swap(new: Path, output: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import backends, compose, console, errors, manifest, plan, processor
+from pipeline import backends, command, compose, console, errors, manifest, plan, processor
 from pipeline.backends import Backend, State
 from pipeline.errors import BackendMissing, DrydockError, Problem
 from pipeline.installed import how_to_install, own_version, python_wanted
@@ -62,17 +62,12 @@ class Report:
     exit_code: int
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Examines, prints the report, and returns the exit code."""
+def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
+    """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
     given = _parser().parse_intermixed_args(arguments)
-    try:
-        config = compose.compose(given.overrides).config
-        report = examine(compose.store_folder(config), _needed(config))
-    except DrydockError as e:
-        return console.show(e)
-    except KeyboardInterrupt:
-        return errors.INTERRUPTED
-    print(json.dumps(_plain(report), indent=1) if given.json else _text(report))
+    config = compose.compose(given.overrides).config
+    report = examine(compose.store_folder(config), _needed(config))
+    say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 
 
@@ -224,4 +219,4 @@ def _told(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

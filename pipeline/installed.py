@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 DISTRIBUTION = "drydock"
 # Libraries that are not imported by the name that they are installed by.
@@ -78,6 +81,25 @@ def how_to_install(module: str) -> str:
     if known and known.extra:
         return f"pip install '{DISTRIBUTION}[{known.extra}]'"
     return f"pip install {known.distribution if known else module}"
+
+
+def distribution(module: str) -> str:
+    """The name of the distribution that a module comes from; the module's own where none says."""
+    return next(iter(metadata.packages_distributions().get(module, ())), module)
+
+
+def distributions() -> dict[str, str]:
+    """Every installed distribution and its version, by normalised name; read from the names of their folders.
+
+    To ask each for its metadata takes forty times as long, and this is done on every run.
+    """
+    found: dict[str, str] = {}
+    for folder in map(Path, reversed([p for p in sys.path if p])):  # what comes first is what an import finds
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                if entry.suffix == ".dist-info" and (named := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", entry.name)):
+                    found[re.sub(r"[-_.]+", "-", named[1]).lower()] = named[2]
+    return dict(sorted(found.items()))
 
 
 def _lines() -> list[str]:

@@ -76,9 +76,14 @@ def digest(key_document: Mapping[str, Any]) -> str:
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20"."""
+    return [_phrase(*change) for change in changes(before, after)]
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where two plain mappings differ: the place, and the text of the innermost value on either side."""
     old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
-    changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    return [_phrase(k, old.get(k, "absent"), new.get(k, "absent")) for k in changed]
+    changed = sorted(k for k in old.keys() | new.keys() if k and old.get(k) != new.get(k))  # "": an empty mapping
+    return [(k, old.get(k, "absent"), new.get(k, "absent")) for k in changed]
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:

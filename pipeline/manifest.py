@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,13 +13,13 @@ from typing import Any
 
 from pipeline import processor
 from pipeline.errors import DrydockError
-from pipeline.installed import own_version
+from pipeline.installed import distributions, own_version
 from pipeline.plan import Step
 from pipeline.runner import Outcome, Result
 from pipeline.store.files import write_json
 from pipeline.world import library_version
 
-SCHEMA = 1
+SCHEMA = 2
 ALWAYS = ("hydra-core", "omegaconf", "filelock")
 
 
@@ -32,10 +31,16 @@ class RunManifest:
         config: The resolved configuration, plain JSON.
         overrides: What was typed.
         choices: Which option each config group resolved to.
+        git: See `pipeline.git.state`.
     """
 
     def __init__(
-        self, path: Path, config: Mapping[str, Any], overrides: Sequence[str], choices: Mapping[str, Any]
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        overrides: Sequence[str],
+        choices: Mapping[str, Any],
+        git: Mapping[str, Any] | None,
     ) -> None:
         self.path = path
         self._content: dict[str, Any] = {
@@ -43,17 +48,19 @@ class RunManifest:
             "status": "running",
             "started": _now(),
             "command": sys.argv,
+            "folder": str(Path.cwd()),
             "overrides": list(overrides),
             "choices": dict(choices),
             "config": config,
             "seed": config["seed"],
             "drydock": own_version(),
-            "git": git_state(),
+            "git": git,
             "machine": machine(),
             "versions": {"python": platform.python_version(), **{name: library_version(name) for name in ALWAYS}},
+            "environment": distributions(),
             "stages": [],
         }
-        write_json(path, self._content)
+        self._write()
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Takes note of the library versions that the stages' keys stand on."""
@@ -68,7 +75,7 @@ class RunManifest:
     def finish(self, result: Result) -> None:
         """Writes the end of a run that succeeded. Raises OSError."""
         self._content["stages"] = [asdict(o) for o in result.outcomes]
-        self._end("ok", artifact=str(result.delivered) if result.delivered else None)
+        self._end("ok", artifact=str(result.delivered) if result.delivered else None, record=result.record)
 
     def fail(self, error: DrydockError | None, exit_code: int) -> None:
         """Writes the end of a run that did not: an error of ours, or None for an interruption. Raises OSError."""
@@ -77,27 +84,10 @@ class RunManifest:
 
     def _end(self, status: str, **more: Any) -> None:
         self._content |= {"status": status, "ended": _now(), **more}
-        write_json(self.path, self._content)
+        self._write()
 
-
-def git_state() -> dict[str, Any] | None:
-    """The commit that the current folder is at and whether it has changes; None outside a repository."""
-    try:
-        told = subprocess.run(
-            ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=normal"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    head = {line.split()[1]: line.split()[2] for line in told if line.startswith("# ")}
-    return {
-        "commit": head.get("branch.oid"),
-        "branch": head.get("branch.head"),
-        "dirty": any(not line.startswith("# ") for line in told),
-    }
+    def _write(self) -> None:
+        write_json(self.path, self._content, ordered=True)
 
 
 def machine() -> dict[str, Any]:

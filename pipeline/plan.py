@@ -149,7 +149,8 @@ def _look_up(
     unknown = [source for source in node.inputs.values() if before[source].digest is None]
     if unknown:
         return Step(node, todo, why=f"waits for {unknown[0]}")
-    document = _document(node, nodes, before, world)
+    inputs = {port: before[source].digest or "" for port, source in node.inputs.items()}
+    document = document_of(node, nodes, inputs, world)
     try:
         step = Step(node, todo, key_document=document, key=keys.digest(document))
     except TypeError as e:
@@ -167,10 +168,17 @@ def _look_up(
     return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
 
 
-def _document(node: Node, nodes: Sequence[Node], before: Mapping[str, Step], world: World) -> dict[str, Any]:
+def document_of(node: Node, nodes: Sequence[Node], inputs: Mapping[str, str], world: World) -> dict[str, Any]:
+    """What the key of a stage is the digest of.
+
+    Args:
+        node: The stage in its place, settled.
+        nodes: The graph.
+        inputs: Port name to content digest.
+        world: What its identity is asked of.
+    """
     stage = type(node.stage)
     path = f"{stage.__module__}.{stage.__qualname__}"
-    inputs = {port: before[source].digest or "" for port, source in node.inputs.items()}
     return keys.document(
         stage=path,
         version=stage.version,

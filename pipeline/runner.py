@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline import delivery, plan
@@ -25,6 +26,7 @@ from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
 from pipeline.meter import Meter
 from pipeline.plan import Step, Todo
+from pipeline.record import lineage
 from pipeline.stage import World
 from pipeline.store import Damaged, Entry, Lock, Store
 
@@ -40,7 +42,7 @@ class Outcome:
         how: "built", "hit" (a stage in memory too, when nothing after it must run) or "delivered".
         key: Its key, 64 hex digits.
         digest: Its content digest; None for a stage in memory.
-        size: Bytes of its files; 0 in memory.
+        size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
         seconds: What it took: now if it was built, then if it was a hit.
         peak_bytes: Peak resident memory while it was built; None for a hit.
         notes: What it told of its run.
@@ -60,10 +62,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ended with: one outcome for each stage, in order, and the delivered file, if a stage delivers."""
+    """What a run ended with.
+
+    Args:
+        outcomes: One for each stage, in order.
+        delivered: The delivered file; None when no stage delivers.
+        record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
+    """
 
     outcomes: Sequence[Outcome]
     delivered: Path | None
+    record: Mapping[str, Any] | None = None
 
 
 class Listener(Protocol):
@@ -85,14 +94,25 @@ class Runner:
         world: What the stages' identities are asked of.
         output: The folder to deliver to.
         listener: Who is told.
+        about: What a record says of the run beside its stages: model, target, precision, seed.
     """
 
-    def __init__(self, nodes: Sequence[Node], store: Store, world: World, output: Path, listener: Listener) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        store: Store,
+        world: World,
+        output: Path,
+        listener: Listener,
+        about: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         self._nodes = {n.name: n for n in plan.settle(nodes, world)}
         self._store = store
         self._world = world
         self._output = output
         self._listener = listener
+        self._about = about
+        self._records: list[Mapping[str, Any]] = []
         self._in_memory: dict[str, Artifact] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._lock: Lock | None = None
@@ -116,7 +136,8 @@ class Runner:
         finally:
             self._hold(None)
             self._in_memory.clear()
-        return Result([self._outcomes[n] for n in self._nodes], delivered[0] if delivered else None)
+        outcomes = [self._outcomes[n] for n in self._nodes]
+        return Result(outcomes, delivered[0], self._records[0]) if delivered else Result(outcomes, None)
 
     def _repaired(self) -> None:
         self._repairs += 1
@@ -257,10 +278,13 @@ class Runner:
                 command=f"'stages.{step.name}.needs=[…]' with a stage whose result is stored",
             )
         inputs = {port: self._store.glance(steps[source].digest or "") for port, source in step.node.inputs.items()}
+        record = lineage.of(step.node, steps, self._store, self._about)
         with self._naming(step.name), Meter() as meter:
-            path, made = delivery.deliver(step.stage, inputs, self._store, output)
+            path, made = delivery.deliver(step.stage, inputs, self._store, output, record)
+        self._records.append(record)
         first = next(iter(inputs.values()))
-        size = sum(f.stat().st_size for f in output.iterdir())
+        # Of what was checked: neither the record nor what a bundle adds makes a model larger.
+        size = sum(f.size for f in self._store.files(first.digest) if f.path in record["content"])
         outcome = Outcome(step.name, "delivered", step.key, first.digest, size, round(meter.seconds, 3))
         self._outcomes[step.name] = replace(outcome, notes=made.notes, facts=first.facts)
         self._listener.finished(self._outcomes[step.name])

@@ -92,6 +92,7 @@ class Root:
     seed: int = MISSING
     blame: bool = False
     plan: bool = False
+    require_clean: bool = False
     store: Optional[str] = None  # noqa: UP045
     output: str = MISSING
 

@@ -6,6 +6,7 @@ built without importing its vendor and without touching a file, so that a whole 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -72,6 +73,7 @@ class Stage(ABC):
         produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
+        repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
         version: Raised when the same settings and inputs give another result.
     """
 
@@ -81,6 +83,7 @@ class Stage(ABC):
     produces: ClassVar[Kind | str | SameKindAs]
     requires: ClassVar[tuple[str, ...]] = ()
     keep: ClassVar[Keep] = Keep.STORED
+    repeatable: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     def ports(self) -> Mapping[str, frozenset[Kind]]:
@@ -133,8 +136,18 @@ class Stage(ABC):
             inputs: Port name to artifact, for the ports that are fed. Their folders are read-only.
             folder: Where the files of the result go.
 
+        A stage that passes an artifact on and vouches for it says so in its notes, under "claims": plain JSON that the
+        content and the settings alone decide, never a measured figure. It travels in the artifact's record.
+
         A result may share a file with an input by a hard link, which costs no space and is not hashed again. A result
         with an object in memory and no folder is not stored: it is made again when something after it must run.
 
         Raises StageError or CheckFailed; anything else a vendor raises is wrapped by the runner.
         """
+
+
+def settings_of(stage: Stage) -> dict[str, Any]:
+    """A stage's settings as plain JSON, by the names of its fields; a path is its text."""
+    settings = json.loads(json.dumps(asdict(stage), default=str))
+    assert isinstance(settings, dict)
+    return settings

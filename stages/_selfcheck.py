@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
 
 def verdict(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What the delivered file itself was held to: the claim of the last check, with "tolerance" or with "why" not."""
-    claims = [c.get("parity") or c.get("unchecked") for c in record["checks"]]
+    claims = [c.get("parity") or c.get("unchecked") for c in record["checks"] if c["delivered"]]
     return next((c for c in reversed(claims) if c), None)
 
 

@@ -41,6 +41,7 @@ class CompileBlob(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"ir": frozenset({Kind.OPENVINO})}
     produces: ClassVar[Kind | str] = Kind.OPENVINO_BLOB
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
+    repeatable: ClassVar[bool] = False
 
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]

@@ -40,6 +40,7 @@ class RecordAnswers(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.ANSWERS
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors", "torch")
+    repeatable: ClassVar[bool] = False
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return tuple(sorted({*self.requires, *_sources.modules(self.samples)}))

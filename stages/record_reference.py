@@ -61,6 +61,7 @@ class RecordReference(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    repeatable: ClassVar[bool] = False
     version: ClassVar[int] = 3
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from stages._images import Preprocessing
 from stages._interface import Interface
 from stages._readme import Readme
 
+RECORD = "artifact"  # artifact.json, which the runner writes
 DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
 
 
@@ -64,9 +65,10 @@ class Save(Stage):
 
     def problems(self) -> list[Problem]:
         found = []
-        if not self.name or "/" in self.name or self.name.startswith("."):
+        if not self.name or "/" in self.name or self.name.startswith(".") or self.name == RECORD:
             wrong = f"name is '{self.name}'"
-            found.append(Problem(wrong, allowed="a plain file name without suffix", command="model.name=NAME"))
+            allowed = f"a plain file name without suffix, and not '{RECORD}', which says what is beside it"
+            found.append(Problem(wrong, allowed=allowed, command="model.name=NAME"))
         if not (self.labels is None or isinstance(self.labels, str) or _are_names(self.labels)):
             allowed = "a list of names, or the path of a text file with one name a line"
             found.append(Problem(f"labels is {self.labels}", allowed=allowed, command="model.labels=labels.txt"))
@@ -91,7 +93,7 @@ class Save(Stage):
         main = source.file
         copies: dict[str, str] = {}
         for path in sorted(source.folder.iterdir()):
-            if path.name == "artifact.json":  # the runner writes the copy's own
+            if path.name == f"{RECORD}.json":  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             by_stem = path.stem == main.stem

@@ -135,6 +135,21 @@ def test_run_json_says_what_the_run_was_made_of(warm: Shop) -> None:
     assert record["machine"]["cpu"]  # type: ignore[index]
 
 
+def test_a_checkout_with_changes_can_be_refused_and_is_recorded_by_their_digest(shop: Shop) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
+    for command in (["init", "-q"], ["add", "net.py"], [*who, "commit", "-q", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=shop.folder, check=True)
+    refused = shop.run(*MODEL, "target=onnx", "require_clean=true")
+    assert refused.returncode == 2
+    assert "the checkout has changes" in refused.stderr
+    assert "net.pth" in refused.stderr
+    assert len(shop.converted("target=onnx")["git"]["diff"]) == 64  # type: ignore[index]
+    for command in (["add", "*.pth", "*.py"], [*who, "commit", "-q", "-m", "second"]):
+        subprocess.run(["git", *command], cwd=shop.folder, check=True)
+    record = shop.converted("target=onnx", "require_clean=true")
+    assert record["git"]["dirty"] is False  # type: ignore[index]
+
+
 def test_weights_that_are_random_are_called_untrained_everywhere(warm: Shop) -> None:
     import openvino
 

@@ -96,13 +96,20 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Writes JSON so that a reader sees the old content or the new, never a part. Raises OSError."""
+def write_json(path: Path, value: Any, *, durable: bool = False, ordered: bool = False) -> None:
+    """Writes JSON so that a reader sees the old content or the new, never a part. Raises OSError.
+
+    Args:
+        path: Where to.
+        value: What.
+        durable: Whether it must survive a power loss.
+        ordered: Whether mappings keep their order, which in a configuration may say which argument is which.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with beside.open("w") as f:
-            json.dump(value, f, indent=1, sort_keys=True)
+            json.dump(value, f, indent=1, sort_keys=not ordered)
             f.write("\n")
             if durable:
                 f.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,9 +19,11 @@ from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.runner import Outcome, Result, Runner
 from pipeline.stage import Keep, Stage
 from pipeline.store import State, Store
+from pipeline.store.files import walk
 from pipeline.world import ThisMachine
 
 CRASHED = 99
+ABOUT = {"model": "net", "target": "openvino", "precision": {"name": "fp32"}, "seed": 0}
 
 
 class Module:
@@ -157,7 +160,14 @@ class Save(Fake):
         source = inputs["artifact"]
         others = shutil.ignore_patterns("artifact.json")
         shutil.copytree(source.folder, folder, ignore=others, copy_function=shutil.copyfile, dirs_exist_ok=True)
-        return Artifact(Kind.DELIVERY, folder, notes={"file": source.file.name})
+        copies = {name: name for name in (f.relative_to(folder).as_posix() for f in walk(folder))}
+        return Artifact(Kind.DELIVERY, folder, notes={"file": source.file.name, "copies": copies})
+
+
+def without_record(path: Path) -> str:
+    """A delivered file as it was before its record was put in."""
+    text = re.sub(rb"\t<rt_info>\n\t\t<drydock_record.*</rt_info>\n", b"", path.read_bytes(), flags=re.DOTALL)
+    return re.sub(rb"r[\x80-\xff]*.\n\x0edrydock\.record.*", b"", text, flags=re.DOTALL).decode()
 
 
 class Quiet:
@@ -209,7 +219,7 @@ class Dock:
         return graph.build(self.stages, self.needs)
 
     def run(self, listener: Quiet | None = None) -> Result:
-        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet()).run()
+        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT).run()
 
     def ran(self) -> list[str]:
         """The stages that ran since this was last asked, in order."""

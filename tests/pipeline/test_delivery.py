@@ -4,6 +4,8 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
@@ -11,7 +13,7 @@ from pipeline import delivery, errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.store import Damaged, State
-from tests.pipeline.conftest import Save, flip, raising
+from tests.pipeline.conftest import Save, flip, raising, without_record
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def output(tmp_path):
     return tmp_path / "out"
 
 
-def deliver(made, store, output, stage=Save, hook=lambda inputs: None):
-    return delivery.deliver(stage(output.parent / "log", hook=hook), {"artifact": made}, store, output)
+def deliver(made, store, output, stage=Save, hook=lambda inputs: None, record=MappingProxyType({})):
+    return delivery.deliver(stage(output.parent / "log", hook=hook), {"artifact": made}, store, output, record)
 
 
 def content_of(folder):
@@ -47,9 +49,15 @@ def test_a_delivery_is_a_copy_with_what_it_is_written_beside_it(made, store, out
     found = content_of(output)
     told = json.loads(found.pop("artifact.json"))
     assert found == {"model.onnx": b"graph", "data/w.bin": b"weights"}
-    wanted = {"digest": made.digest, "kind": "onnx", "facts": {"opset": 18}, "files": ["data", "model.onnx"]}
-    assert told == wanted
+    assert told == {"files": ["data", "model.onnx"]}
     assert beside(output) == []
+
+
+def test_the_record_goes_into_the_model_file_and_beside_it(made, store, output):
+    path, _ = deliver(made, store, output, record={"schema": 1})
+    assert path.read_bytes() != b"graph"
+    assert without_record(path) == "graph"
+    assert json.loads((output / "artifact.json").read_text()) == {"schema": 1, "files": ["data", "model.onnx"]}
 
 
 def test_editing_the_copy_leaves_the_store_whole(made, store, output):
@@ -107,10 +115,15 @@ class Linking(Save):
     def make(self, inputs, folder):
         for path in inputs["artifact"].folder.glob("model.*"):
             (folder / path.name).symlink_to(path)
-        return Artifact(Kind.DELIVERY, folder, notes={"file": "model.onnx"})
+        return Artifact(Kind.DELIVERY, folder, notes={"file": "model.onnx", "copies": {"model.onnx": "model.onnx"}})
 
 
-@pytest.mark.parametrize("stage", [Lossy, Forgetful, Linking])
+class Silent(Save):
+    def make(self, inputs, folder):
+        return replace(super().make(inputs, folder), notes={"file": "model.onnx"})
+
+
+@pytest.mark.parametrize("stage", [Lossy, Forgetful, Linking, Silent])
 def test_a_copy_that_is_not_whole_is_not_delivered_and_the_old_one_stays(made, store, output, stage):
     deliver(made, store, output)
     before = content_of(output)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from harness import backend
 
-from pipeline import backends, doctor
+from pipeline import backends, console, doctor
+from pipeline.errors import DrydockError
 from pipeline.installed import requirements
 from tests.test_architecture import ROOT
 
@@ -22,7 +23,7 @@ LISTING = f"""
 import sys
 from pipeline.doctor import main
 try:
-    code = main(sys.argv[1:])
+    code = main(print)
 except SystemExit as e:
     code = e.code
 print(code, sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
@@ -38,6 +39,13 @@ def run(folder: Path, *args: str, python: tuple[str, ...] = ("-m", "pipeline.doc
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=600)
     assert "Traceback" not in done.stdout + done.stderr
     return done
+
+
+def examined(overrides: list[str]) -> int:
+    try:
+        return doctor.main(print, overrides)
+    except DrydockError as e:
+        return console.show(e)
 
 
 def package(folder: Path, name: str, source: str = "") -> None:
@@ -119,7 +127,7 @@ def healthy(tmp_path, monkeypatch):
     ],
 )
 def test_a_configuration_that_is_wrong_is_told_as_the_pipeline_tells_it(healthy, capsys, overrides, told):
-    assert doctor.main([*overrides, "store=store"]) == 2
+    assert examined([*overrides, "store=store"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert [t for t in told if t not in err] == []
@@ -127,7 +135,7 @@ def test_a_configuration_that_is_wrong_is_told_as_the_pipeline_tells_it(healthy,
 
 def test_a_store_that_cannot_be_written_is_told_beside_all_else(healthy, capsys):
     (healthy / "file").write_text("")
-    assert doctor.main(["store=file/below"]) == 2
+    assert examined(["store=file/below"]) == 2
     told = capsys.readouterr().out
     assert "works        no" in told
     assert f"store={healthy}/file/below cannot be written: Not a directory" in told
@@ -137,13 +145,13 @@ def test_a_store_that_cannot_be_written_is_told_beside_all_else(healthy, capsys)
 def test_a_store_of_another_format_is_told(healthy, capsys):
     (healthy / "store").mkdir()
     (healthy / "store" / "format.json").write_text('{"format": 9}')
-    assert doctor.main(["store=store"]) == 2
+    assert examined(["store=store"]) == 2
     assert "was written in format {'format': 9}" in capsys.readouterr().out
 
 
 def test_a_disk_that_fails_is_told(healthy, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "trial", lambda store: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-    assert doctor.main(["store=store"]) == 2
+    assert examined(["store=store"]) == 2
     assert "Input/output error" in capsys.readouterr().out
 
 
@@ -159,19 +167,19 @@ def test_a_disk_that_fails_is_told(healthy, capsys, monkeypatch):
 )
 def test_a_version_that_will_not_do_counts_when_it_is_needed(healthy, capsys, monkeypatch, line, code, told):
     monkeypatch.setattr(metadata, "requires", lambda name: [line])
-    assert doctor.main(["target=onnx", "store=store"]) == code
+    assert examined(["target=onnx", "store=store"]) == code
     shown = capsys.readouterr().out
     assert " ".join(told.split()) in " ".join(shown.split())
 
 
 def test_a_python_that_will_not_do_is_told(healthy, capsys, monkeypatch):
     monkeypatch.setattr(metadata, "metadata", lambda name: {"Requires-Python": ">=3.99"})
-    assert doctor.main(["target=onnx", "store=store"]) == 4
+    assert examined(["target=onnx", "store=store"]) == 4
     assert "allowed: >=3.99" in capsys.readouterr().out
 
 
 def test_the_library_that_a_models_factory_comes_from_is_needed(healthy, capsys):
-    doctor.main(["model=timm", "model.name=convnext_atto", "target=onnx", "store=store", "--json"])
+    examined(["model=timm", "model.name=convnext_atto", "target=onnx", "store=store", "--json"])
     needed = {b["module"]: b["needed_by"] for b in json.loads(capsys.readouterr().out)["backends"]}
     assert needed["timm"] == ["stages.load"]
     assert needed["transformers"] == []

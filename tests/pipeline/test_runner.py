@@ -38,6 +38,7 @@ from tests.pipeline.conftest import (
     flip,
     how,
     raising,
+    without_record,
 )
 
 STORED = ["record", "export", "tidy", "compile"]
@@ -53,7 +54,7 @@ def test_a_run_builds_each_stage_once_and_delivers(dock):
     assert dock.ran() == ["load", "record", "export", "tidy", "compile", "save"]
     assert how(result) == dict.fromkeys(ALL, "built") | {"save": "delivered"}
     assert result.delivered == dock.output / "model.xml"
-    assert result.delivered.read_text() == "<net>graph of net,  18</net>"
+    assert without_record(result.delivered) == "<net>graph of net,  18</net>"
     dock.assert_sound()
 
 
@@ -101,7 +102,7 @@ def test_what_stands_on_a_stage_that_changes_what_it_passes_through_gets_the_cha
     dock.stages["doctor"] = Doctor(dock.log)
     dock.needs |= {"doctor": ["tidy", "record"], "compile": ["doctor"]}
     for _ in range(2):
-        assert dock.run().delivered.read_text() == "<net>cured</net>"
+        assert without_record(dock.run().delivered) == "<net>cured</net>"
     assert dock.ran().count("doctor") == 1
     dock.assert_sound()
 
@@ -270,7 +271,7 @@ def test_a_result_may_share_a_file_with_an_input(trimming):
     delivered = trimming.run().delivered
     one, other = (trimming.object_of(n) / "weights" / "0.bin" for n in ("export", "trim"))
     assert one.samefile(other)
-    assert delivered.read_text() == "trimmed graph of net, opset 18"
+    assert without_record(delivered) == "trimmed graph of net, opset 18"
     assert (delivered.parent / "weights" / "0.bin").stat().st_nlink == 1
     trimming.assert_sound()
 
@@ -358,7 +359,7 @@ class Deriving(Tidy):
 def test_new_content_is_stored_even_when_it_bears_the_digest_of_the_old(dock):
     dock.stages["tidy"] = Deriving(dock.log)
     for _ in range(2):
-        assert dock.run().delivered.read_text() == "<net>derived</net>"
+        assert without_record(dock.run().delivered) == "<net>derived</net>"
     dock.assert_sound()
 
 
@@ -730,7 +731,7 @@ def test_a_crash_at_any_step_leaves_a_store_from_which_a_rerun_works(tmp_path, m
         code = exit_code(lambda: crash(dock, step))  # noqa: B023
         again = dock.run()
         assert digests(again) == whole, f"after a crash before step {step}"
-        assert (dock.output / "model.onnx").read_text() == "trimmed graph of net, opset 18"
+        assert without_record(dock.output / "model.onnx") == "trimmed graph of net, opset 18"
         dock.assert_sound()
         if code != CRASHED:
             break

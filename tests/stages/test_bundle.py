@@ -41,7 +41,9 @@ def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision
     claims = run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check").notes["claims"]
     told = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
     told |= {"precision": {"name": precision, "storage": "float32", "compute": "float32"}}
-    return replace(artifact, record={**told, "checks": [{"stage": "check", "of": "compile", **claims}]})
+    return replace(
+        artifact, record={**told, "checks": [{"stage": "check", "of": "compile", "delivered": True, **claims}]}
+    )
 
 
 def bundle(artifact: Artifact, reference: Artifact, folder: Path, **settings) -> Path:
@@ -306,7 +308,9 @@ def test_photographs_go_in_as_they_are_where_the_preprocessing_is_compiled_in(ti
 
 def test_what_nothing_could_answer_for_is_run_and_called_not_checked(made, reference, tmp_path):
     claim = {"against": "the frozen graph", "why": "tensorflow is not installed", "shapes": ["2x3x32x32"]}
-    unchecked = replace(made, record={**made.record, "checks": [{"stage": "check", "of": "x", "unchecked": claim}]})
+    unchecked = replace(
+        made, record={**made.record, "checks": [{"stage": "check", "of": "x", "delivered": True, "unchecked": claim}]}
+    )
     done = check(bundle(unchecked, reference, tmp_path / "bundle"), "--runs", "0")
     assert done.returncode == OK
     assert "NOT CHECKED against the frozen graph: tensorflow is not installed. It runs at 4 shapes" in done.stdout

@@ -81,7 +81,7 @@ def test_the_copy_is_the_users_own(graph, tmp_path):
     session.open_session(graph, "float32")
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden"])
+@pytest.mark.parametrize("name", ["", "a/b", "../up", ".hidden", "artifact"])
 def test_a_name_that_is_no_plain_file_name_is_a_problem(name):
     (problem,) = save(name).problems()
     assert problem.what == f"name is '{name}'"
@@ -106,7 +106,8 @@ RECORD = {"model": "net", "drydock": "", "kind": "onnx", "precision": {"name": "
 
 def bundled(graph, reference, folder, *, checks=(CHECKED,), **settings):
     stage = save(bundle=True, **settings)
-    given = replace(graph, record={**RECORD, "checks": list(checks)})
+    told = [{"delivered": True, **c} for c in checks]
+    given = replace(graph, record={**RECORD, "checks": told})
     return run_stage(stage, {"artifact": given, "reference": reference}, folder / "out")
 
 

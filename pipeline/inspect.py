@@ -1,0 +1,118 @@
+"""`python -m pipeline.inspect PATH [OTHER]`: what an artifact was made of, and what separates two of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import command, console, errors
+from pipeline.record import difference, found
+from pipeline.record.found import Found
+
+
+def main(say: command.Say) -> int:
+    """Prints a record, or the differences between two. Raises ConfigError when there is none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.inspect",
+        description="Prints what an artifact was made of, by the record that it carries; of two, what separates them.",
+        epilog=f"PATH is {found.ALLOWED}.",
+    )
+    parser.add_argument("path", metavar="PATH", type=Path)
+    parser.add_argument("other", metavar="OTHER", type=Path, nargs="?")
+    parser.add_argument("--json", action="store_true", help="print the whole record, or the differences, as JSON")
+    asked = parser.parse_args()
+    one = found.find(asked.path)
+    if asked.other is None:
+        changes = one.changes()
+        if asked.json:
+            say(json.dumps({**one.record, "changed": changes}, indent=1))
+        else:
+            say("\n".join(_lines(one, changes)))
+        return errors.CHECK_FAILED if changes else errors.OK
+    differences = difference.between(one.record, found.find(asked.other).record)
+    if asked.json:
+        say(json.dumps([vars(d) for d in differences], indent=1))
+    else:
+        say("\n".join(map(str, differences)) or "the same record: made of the same, by the same, with the same bytes")
+    return errors.OK
+
+
+def _lines(one: Found, changes: list[str]) -> Iterator[str]:
+    record = one.record
+    facts = record["facts"]
+    precision = record["precision"]
+    yield f"{record['model']} → {record['target']}  {precision['name']}, by Drydock {record['drydock']}"
+    rows: list[tuple[str, str]] = [("record", str(one.path))]
+    rows += [("artifact", str(one.model))] if one.model and one.model != one.path else []
+    rows += [("whole", "; ".join(changes) or "its files are as they were handed over")] if one.model else []
+    if weights := facts.get("weights"):
+        rows.append(("weights", str(weights["says"])))
+    if source := facts.get("source"):
+        rows.append(("source", _plain(source)))
+    if interface := facts.get("interface"):
+        rows += [("inputs", _port(p)) for p in interface["inputs"]]
+        rows += [("outputs", _port(p)) for p in interface["outputs"]]
+        rows += [("dims", f"{d['name']} {d['min']} to {d['max']}") for d in interface["dims"]]
+    rows.append(("precision", f"stored {precision['storage']}, computed in {precision['compute']}"))
+    rows += [(name, _plain(facts[name])) for name in ("opset", "capture", "route", "quantization") if name in facts]
+    rows += [("checked", f"{check['stage']}, of {check['of']}: {_claim(check)}") for check in record["checks"]]
+    rows.append(("libraries", ", ".join(f"{m} {v}" for m, v in record["libraries"].items())))
+    rows.append(("digest", record["digest"]))
+    if one.run:
+        rows += list(_of_run(one.run))
+    yield from (f"{name:<10} {text}" for name, text in rows)
+    yield ""
+    for stage in record["stages"]:
+        digest = stage.get("digest", "")[:12]
+        yield f"{stage['name']:<16} {digest:<12}  {stage['stage']} {stage['version']}  {_plain(stage['settings'])}"
+
+
+def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What only the run knows: when, where, at which commit, and what its checks measured there."""
+    yield "run", f"{run['started']} on {run['machine']['host']}, {run['machine']['cpu']}"
+    if git := run.get("git"):
+        changes = f", with changes {git['diff'][:12]}" if git["dirty"] else ""
+        yield "git", f"{git['commit']} ({git['branch']}){changes}"
+    for stage in run["stages"]:
+        if "parity" in stage["notes"] or "evaluation" in stage["notes"]:
+            yield "measured", f"{stage['name']}: {stage['notes']['says']}"
+    yield "files", console.human(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
+
+
+def _port(port: Mapping[str, Any]) -> str:
+    return f"{port['name']} {port['dtype']} [{', '.join('?' if s is None else str(s) for s in port['shape'])}]"
+
+
+def _claim(check: Mapping[str, Any]) -> str:
+    if parity := check.get("parity"):
+        limits = ", ".join(f"{n} {v:g}" for n, v in parity["tolerance"].items())
+        return (
+            f"agrees with {parity['against']} within {limits}, computing in {parity['compute']}, at "
+            f"{', '.join(parity['shapes'])}"
+        )
+    if unchecked := check.get("unchecked"):
+        return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}"
+    if accuracy := check.get("accuracy"):
+        gate = "no gate" if accuracy["max_drop"] is None else f"drops by {accuracy['max_drop']:g} at most"
+        return f"{accuracy['metric']} on {accuracy['samples']} samples, {gate}"
+    if built := check.get("built"):
+        return "; ".join(f"{what} {_plain(counts)}" for what, counts in built.items() if counts)
+    return _plain({n: v for n, v in check.items() if n not in ("stage", "of")})
+
+
+def _plain(value: Any) -> str:
+    """A value of a record in one line, without JSON's quotes and braces around what is plain."""
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{n} {_plain(v)}" if not isinstance(v, dict) else f"{n} {{{_plain(v)}}}" for n, v in value.items()
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(_plain, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,75 @@
+"""`python -m pipeline.pin experiment=NAME`: writes what an experiment comes to into a lock beside its YAML."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import command, compose, errors, rebuild
+from pipeline.errors import ConfigError
+from pipeline.lock import GROUP, Lock, file
+from pipeline.record import lineage
+
+
+def main(say: command.Say) -> int:
+    """Runs the experiment, from the store where it can, and writes the lock. Raises DrydockError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.pin",
+        description="Runs an experiment and writes NAME.lock.json beside its YAML, meant for git: every stage with its "
+        "settings and the digest of its result, the library versions, and what the checks found.",
+        epilog="python -m pipeline.reproduce experiment=NAME makes it again and compares.",
+    )
+    parser.add_argument("experiment", metavar="experiment=NAME")
+    name = named(parser.parse_args().experiment)
+    beside = file(name)
+    config = compose.compose([f"{GROUP}={name}"]).config
+    _demand_pinned(name, config)
+    nodes = compose.checked_graph(config)
+    with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
+        made = rebuild.run(nodes, lineage.about(config), compose.store_folder(config), Path(folder) / "artifact")
+    try:
+        Lock.of(name, made.result).write()
+    except OSError as e:
+        raise ConfigError(
+            f"{beside} cannot be written: {e.strerror}",
+            allowed=f"an experiment in a folder that this user can write, such as ./conf/{GROUP}",
+        ) from e
+    say(str(beside))
+    return errors.OK
+
+
+def named(typed: str) -> str:
+    """The name in experiment=NAME. Raises ConfigError."""
+    group, sign, name = typed.partition("=")
+    if group != GROUP or not sign or not name:
+        raise ConfigError(
+            f"{typed} names no experiment",
+            allowed=f"{GROUP}=NAME alone: everything else is in the experiment's YAML",
+            command=f"python -m pipeline.pin {GROUP}=NAME",
+        )
+    return name
+
+
+def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:
+    """Refuses what would mean something else on another machine."""
+    model = config["model"]
+    weights = model["weights"] or model["path"]  # a file of another framework has them in it
+    if weights == "auto":
+        raise ConfigError(
+            f"{GROUP}={name} leaves model.weights to what can be had at the time: auto",
+            allowed="a file, with model.sha256; pretrained, with model.sha256; or random",
+            command="model: {weights: …, sha256: …} in the experiment's YAML",
+        )
+    if weights != "random" and model["sha256"] is None:
+        raise ConfigError(
+            f"{GROUP}={name} does not say what {weights} holds: model.sha256 is null",
+            allowed="the SHA-256 of the file, as 64 hex digits",
+            command=f"python -m pipeline plan=true {GROUP}={name} tells it; then model: {{sha256: …}} in the YAML",
+        )
+
+
+if __name__ == "__main__":
+    command.run(main)

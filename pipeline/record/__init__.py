@@ -1,0 +1,9 @@
+"""What an artifact was made of, and how it carries that with it.
+
+lineage.py   the record: everything that decided the content and vouches for it, and nothing else
+carrier.py   what a format must offer to carry a record; which format carries which kind
+onnx.py      ONNX: metadata_props          openvino.py   OpenVINO IR: rt_info
+sources.py   the source files behind a stage, for a lock
+difference.py  what separates two records
+found.py     the record of whatever a person points at: a model file, a delivered folder, a run, a lock
+"""

@@ -1,0 +1,42 @@
+"""What a format must offer to carry a record, and which format carries which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.artifact import Kind
+from pipeline.record.onnx import Onnx
+from pipeline.record.openvino import Ir
+
+
+class Carrier(Protocol):
+    """One format. Records are put in and taken out without the format's own library: a warm run imports none."""
+
+    FILE: str  # which of a stored artifact's files carries it
+    SUFFIX: str  # how such a file's name ends, wherever it went
+
+    @staticmethod
+    def put(path: Path, text: str) -> None:
+        """Adds a record to a file that has none, and changes nothing else in it. Raises OSError, ValueError."""
+
+    @staticmethod
+    def get(path: Path) -> str | None:
+        """The record in a file; None when it has none. Raises OSError, and ValueError for a file of no such format."""
+
+    @staticmethod
+    def bare(path: Path) -> str:
+        """The SHA-256 of the file as it was before the record was put in. Raises OSError, ValueError."""
+
+
+CARRIERS: Mapping[Kind, type[Carrier]] = {
+    Kind.ONNX: Onnx,
+    Kind.OPENVINO: Ir,
+    Kind.OPENVINO_BLOB: Ir,  # the blob has no place for it, the IR beside it has
+}
+
+
+def of_file(path: Path) -> type[Carrier] | None:
+    """Which format a file is of, by its suffix."""
+    return next((c for c in CARRIERS.values() if path.suffix == c.SUFFIX), None)

@@ -1,0 +1,117 @@
+"""What separates two records, stage by stage: settings, what files held, code, library versions, or only bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pipeline import key as keys
+
+SHOWN = 80  # characters of a value
+
+
+class What(StrEnum):
+    """What may differ, in the order in which one explains the next."""
+
+    GRAPH = "graph"  # a stage that only one of them has, or one fed otherwise
+    SETTINGS = "settings"
+    CONTENT = "content"  # of weights, samples and other files, and code outside of Drydock
+    VERSION = "version"  # of the stage itself
+    LIBRARY = "library"
+    CODE = "code"  # of the stage, though its version is the same
+    CLAIMS = "claims"  # what a check vouched for
+    BYTES = "bytes"  # of the result
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that separates two records.
+
+    Args:
+        stage: Where; empty for what no one stage has.
+        what: Which kind of thing.
+        says: In words, such as "tolerance.max_rel: 0.0001 → 0.001".
+    """
+
+    stage: str
+    what: What
+    says: str
+
+    def __str__(self) -> str:
+        return f"{self.stage or 'the run'}: {self.what}: {self.says}"
+
+
+def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
+    """Everything that separates two records, in the order of the stages, causes before their consequences."""
+    found = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
+    old, new = ({s["name"]: s for s in r["stages"]} for r in (before, after))
+    for name in [*old, *(n for n in new if n not in old)]:
+        if name not in old or name not in new:
+            found.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
+            continue
+        found += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
+        claims = [[c for c in r["checks"] if c.get("stage") == name] for r in (before, after)]
+        if not any(d.stage == name and d.what is What.SETTINGS for d in found):
+            found += [
+                Difference(name, What.CLAIMS, p)
+                for one, other in zip(*claims, strict=False)
+                for p in _phrases(one, other)
+            ]
+    return found
+
+
+def before_running(
+    record: Mapping[str, Any], asked: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
+) -> list[Difference]:
+    """What separates a record from stages that have not run, as `lineage.as_asked` tells them."""
+    new = {s["name"]: s for s in asked}
+    both = ((s, new[s["name"]]) for s in record["stages"] if s["name"] in new)
+    unknown = (What.BYTES, What.GRAPH)
+    return [
+        d for old, now in both for d in _of_stage(old, now, record["libraries"], libraries) if d.what not in unknown
+    ]
+
+
+def _head(record: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("schema", "drydock", "model", "target", "precision", "seed", "kind")
+    return {n: record[n] for n in names if n in record}
+
+
+def _of_stage(
+    old: Mapping[str, Any], new: Mapping[str, Any], had: Mapping[str, str], have: Mapping[str, str]
+) -> list[Difference]:
+    name = str(old["name"])
+    found = [
+        Difference(name, what, phrase)
+        for part, what in (("needs", What.GRAPH), ("settings", What.SETTINGS), ("content", What.CONTENT))
+        for phrase in _phrases(old.get(part, {}), new.get(part, {}))
+    ]
+    codes = (s.get("code", {}) for s in (old, new))
+    found += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
+    if old["stage"] != new["stage"]:
+        found.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
+    if old["version"] != new["version"]:
+        found.append(Difference(name, What.VERSION, f"{old['version']} → {new['version']}"))
+    for library in sorted({*old["libraries"], *new["libraries"]}):
+        versions = had.get(library, "absent"), have.get(library, "absent")
+        if versions[0] != versions[1]:
+            found.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
+    if old.get("digest") != new.get("digest"):
+        found.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
+    return found
+
+
+def _phrases(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    return [f"{place}: {_short(old)} → {_short(new)}" for place, old, new in keys.changes(before, after)]
+
+
+def _short(text: Any) -> str:
+    """A digest by its first digits, a long text by its beginning."""
+    if not isinstance(text, str):
+        return "none"
+    if re.fullmatch("[0-9a-f]{32,}", text):
+        return f"{text[:12]}…"
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,0 +1,192 @@
+"""The record of whatever a person points at: a model file, a delivered folder, a run's folder, a lock."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.artifact import Kind
+from pipeline.errors import ConfigError
+from pipeline.record import carrier, lineage
+from pipeline.record.carrier import CARRIERS
+from pipeline.record.openvino import Ir
+from pipeline.store.files import read_json, sha256
+from pipeline.store.store import FACTS
+
+RUN = "run.json"
+LOCK = ".lock.json"
+ALLOWED = "a delivered model file or folder, a run's folder or its run.json, or an experiment's .lock.json"
+# What a record and its parts have at least; see lineage.py.
+RECORD: Mapping[str, type] = {
+    **dict.fromkeys(("model", "target", "kind", "digest", "drydock", "made_by", "handed_on_by"), str),
+    **dict.fromkeys(("precision", "content", "facts", "libraries"), dict),
+    **dict.fromkeys(("schema", "seed"), int),
+    **dict.fromkeys(("checks", "stages"), list),
+}
+STAGE: Mapping[str, type] = {
+    "name": str,
+    "stage": str,
+    "version": int,
+    "settings": dict,
+    "needs": dict,
+    "libraries": list,
+}
+CHECK: Mapping[str, type] = {"stage": str, "of": str}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record and where it was.
+
+    Args:
+        record: The record.
+        path: The file that held it.
+        run: All of run.json, where that is what was pointed at: what is known of that one run.
+        lock: All of a lock, likewise.
+        model: The model file that the record speaks of, where it is there.
+    """
+
+    record: Mapping[str, Any]
+    path: Path
+    run: Mapping[str, Any] | None = None
+    lock: Mapping[str, Any] | None = None
+    model: Path | None = None
+
+    def files(self) -> dict[str, Path]:
+        """Where the copies of the stored artifact's files are, by their names in the store; empty without a model."""
+        form = CARRIERS.get(Kind(self.record["kind"]))
+        if self.model is None or form is None:
+            return {}
+        stem = Path(form.FILE).stem  # what goes by it was given the model's name
+        named = {name: Path(name) for name in self.record["content"]}
+        return {
+            n: self.model.with_suffix(p.suffix) if p.stem == stem else self.model.parent / p for n, p in named.items()
+        }
+
+    def changes(self) -> list[str]:
+        """What is not as it was handed over, a sentence for each file; empty where all of them are as recorded.
+
+        Raises OSError.
+        """
+        form = CARRIERS.get(Kind(self.record["kind"]))
+        changed = []
+        for name, path in self.files().items():
+            wanted = self.record["content"][name]
+            if not path.is_file():
+                changed.append(f"{path.name} is not there")
+                continue
+            try:
+                now = form.bare(path) if form and name == form.FILE else sha256(path)
+            except ValueError as e:
+                now = str(e)
+            if now != wanted:
+                changed.append(f"{path.name} is not what was handed over: its content has another SHA-256")
+        return changed
+
+
+def find(path: Path) -> Found:
+    """The record at a path. Raises ConfigError when there is none, or none that can be read."""
+    try:
+        return _find(path.expanduser())
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}", allowed=ALLOWED) from e
+
+
+def _find(path: Path) -> Found:
+    if path.is_dir():
+        for name in (FACTS, RUN):
+            if (path / name).is_file():
+                return _find(path / name)
+        raise ConfigError(f"{path} holds neither {FACTS} nor {RUN}", allowed=ALLOWED)
+    if not path.is_file():
+        raise ConfigError(f"there is no {path}", allowed=ALLOWED)
+    if path.name.endswith(LOCK):
+        lock = _json(path)
+        return Found(_held(lock.get("record"), path), path, lock=lock)
+    if path.name == FACTS:
+        record = _held(_json(path), path)
+        return Found(record, path, model=_main(path.parent, record))
+    if path.suffix == ".json":
+        run = _json(path)
+        if "record" not in run:
+            raise ConfigError(
+                f"{path} holds no record: that run delivered nothing, or is older than records",
+                allowed="the run.json of a run that ended well",
+                command="the same pipeline command again",
+            )
+        record = _held(run["record"], path)
+        artifact = Path(run["artifact"]) if isinstance(run.get("artifact"), str) else None
+        return Found(record, path, run=run, model=artifact if artifact and artifact.is_file() else None)
+    return _in_model(path)
+
+
+def _in_model(path: Path) -> Found:
+    beside = path.with_suffix(Ir.SUFFIX)
+    holder = beside if path.suffix in (".bin", ".blob") and beside.is_file() else path
+    form = carrier.of_file(holder)
+    if form is None:
+        raise ConfigError(f"{path} is of no format that carries a record", allowed=ALLOWED)
+    try:
+        text = form.get(holder)
+    except ValueError as e:
+        raise ConfigError(str(e), allowed=ALLOWED) from e
+    if text is None:
+        raise ConfigError(
+            f"{holder} carries no record: Drydock did not hand it over, or what wrote it since dropped it",
+            allowed=ALLOWED,
+        )
+    try:
+        record = _held(json.loads(text), holder)
+    except ValueError as e:
+        raise ConfigError(f"the record in {holder} is not whole: {e}", allowed=ALLOWED) from e
+    return Found(record, holder, model=holder)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    read = read_json(path)
+    if not isinstance(read, dict):
+        raise ConfigError(f"{path} is no JSON file of ours", allowed=ALLOWED)
+    return read
+
+
+def _held(record: Any, path: Path) -> dict[str, Any]:
+    """What was read, if it is a record that this version knows: others may have written the file."""
+    if isinstance(record, dict) and isinstance(record.get("schema"), int) and record["schema"] != lineage.SCHEMA:
+        raise ConfigError(
+            f"{path} holds a record of schema {record['schema']}",
+            allowed=f"schema {lineage.SCHEMA}",
+            command="the version of Drydock that it names",
+        )
+    if (
+        not _fits(record, RECORD)
+        or record["kind"] not in set(Kind)
+        or not all(_fits(s, STAGE) for s in record["stages"])
+        or not all(_fits(c, CHECK) for c in record["checks"])
+        or not {record["made_by"], record["handed_on_by"]} <= {s["name"] for s in record["stages"]}
+        or not re.fullmatch("[0-9a-f]{64}", record["digest"])
+        or not all(_is_inside(name) for name in record["content"])
+    ):
+        raise ConfigError(f"{path} holds no record of ours, or not all of one", allowed=ALLOWED)
+    assert isinstance(record, dict)
+    return record
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name stays in the folder that it is looked for in: records come from anywhere."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _fits(value: Any, keys: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(n), t) for n, t in keys.items())
+
+
+def _main(folder: Path, record: Mapping[str, Any]) -> Path | None:
+    """The file among a delivered folder's that carries the record."""
+    form = CARRIERS.get(Kind(record["kind"]))
+    named = [folder / str(f) for f in record.get("files", ()) if form and str(f).endswith(form.SUFFIX)]
+    return next((p for p in named if p.is_file()), None)

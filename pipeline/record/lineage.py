@@ -1,0 +1,174 @@
+"""The record: what decided an artifact's content and what vouches for it.
+
+    delivered ◄─ audit ◄─ check ◄─ compile ◄─ … ◄─ load        followed back from what is delivered
+                  claims   claims └─ reference                 what vouches, and what that stood on
+
+Only what the content determines goes in, so that equal content has equal bytes on every machine: no date, host, path or
+commit, and no measured figure, whose last digits change with the processor. Those are in run.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.graph import Node
+from pipeline.installed import own_version
+from pipeline.plan import Step
+from pipeline.stage import settings_of
+from pipeline.store import Store
+from pipeline.store.store import FACTS
+
+SCHEMA = 1
+# What stands in a recorded setting for the name of a file: what the file holds is under `content`.
+A_FILE = "<file>"
+
+
+def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of what a stage delivers.
+
+    Args:
+        delivering: The stage, in its place; its first port takes what is delivered.
+        steps: The finished plan, by stage.
+        store: Where the results are.
+        about: What the run was asked for: model, target, precision, seed.
+
+    Raises Damaged when a result is gone.
+    """
+    delivered = next(iter(delivering.inputs.values()))
+    digest = steps[delivered].digest or ""
+    artifact = store.glance(digest)
+    chain = _chain(delivered, steps)
+    named = [steps[name] for name in steps if name in chain]
+    libraries = {m: v for s in named for m, v in (s.key_document or {}).get("libraries", {}).items()}
+    return {
+        "schema": SCHEMA,
+        "drydock": own_version(),
+        **about,
+        "kind": str(artifact.kind),
+        "digest": digest,
+        "content": {f.path: f.sha256 for f in store.files(digest) if f.path != FACTS},
+        "facts": dict(artifact.facts),
+        "made_by": _maker(delivered, steps),
+        "handed_on_by": _voucher(delivered, steps),
+        "checks": [
+            {"stage": s.name, "of": _maker(s.name, steps), "delivered": s.digest == digest, **_claims(s)}
+            for s in named
+            if s.stage.passes_on is not None
+        ],
+        "libraries": dict(sorted(libraries.items())),
+        "stages": [_stage(s, steps) for s in named],
+    }
+
+
+def is_repeatable(record: Mapping[str, Any]) -> bool:
+    """Whether what was delivered can be made again byte for byte; what a compiler times, say, cannot."""
+    return all(s.get("repeatable", True) for s in record["stages"] if s["name"] == record["made_by"])
+
+
+def about(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of a run beside its stages, of a resolved configuration."""
+    precision = {name: config["precision"][name] for name in ("name", "storage", "compute")}
+    asked = {"model": config["model"]["name"], "target": config["target"]["name"]}
+    return {**asked, "precision": precision, "seed": config["seed"]}
+
+
+def text(record: Mapping[str, Any]) -> str:
+    """The one text of a record, in ASCII on one line, as model files carry it."""
+    return json.dumps(record, separators=(",", ":"))
+
+
+def _claims(step: Step) -> Mapping[str, Any]:
+    """What a stage that passes its artifact on vouches for; empty for one that only looks, such as a benchmark."""
+    claims = step.entry.notes.get("claims", {}) if step.entry else {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _maker(name: str, steps: Mapping[str, Step]) -> str:
+    """The stage that made what comes out of a stage."""
+    node = steps[name].node
+    return _maker(node.inputs[port], steps) if (port := node.stage.passes_on) else name
+
+
+def _voucher(name: str, steps: Mapping[str, Step]) -> str:
+    """The nearest stage, from here back, that made the artifact or vouches for it."""
+    step = steps[name]
+    port = step.stage.passes_on
+    return name if port is None or _claims(step) else _voucher(step.node.inputs[port], steps)
+
+
+def _needs(step: Step, steps: Mapping[str, Step]) -> dict[str, str]:
+    return {port: _voucher(source, steps) for port, source in step.node.inputs.items()}
+
+
+def _chain(name: str, steps: Mapping[str, Step]) -> set[str]:
+    """Everything that what comes out of a stage stands on."""
+    found: set[str] = set()
+
+    def visit(at: str) -> None:
+        if at not in found:
+            found.add(at)
+            for source in _needs(steps[at], steps).values():
+                visit(source)
+
+    visit(_voucher(name, steps))
+    return found
+
+
+def _stage(step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
+    """One stage of a finished plan: enough to build an equal one, what its files held, and what it came to."""
+    assert step.key_document is not None
+    told = {**as_asked(step.node, step.key_document), "needs": _needs(step, steps)}
+    stored = step.stage.passes_on is None and not step.in_memory and step.stage.repeatable
+    return {**told, "digest": step.digest} if stored else told
+
+
+def as_asked(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of one stage, as far as it is known before it runs.
+
+    Args:
+        node: The stage in its place, settled.
+        document: Its key document; the inputs are not looked at.
+    """
+    settings = _without_files(settings_of(node.stage))
+    told: dict[str, Any] = {"name": node.name, "stage": document["stage"], "version": document["version"]}
+    told |= {"settings": settings, "libraries": sorted(document["libraries"])}
+    if document["code"]:
+        told["code"] = document["code"]
+    if node.stage.passes_on is None:
+        # What a stage that makes something says of itself beyond its settings: digests of files and of code.
+        told["content"] = {n: v for n, v in document["settings"].items() if settings.get(n) != v}
+    if not node.stage.repeatable:
+        told["repeatable"] = False
+    return told
+
+
+def _without_files(value: Any) -> Any:
+    """Settings with the names of files put out of them: where a file lies says nothing of the content."""
+    if isinstance(value, Mapping):
+        return {n: _without_files(v) for n, v in value.items()}
+    if isinstance(value, list):
+        return [_without_files(v) for v in value]
+    return A_FILE if isinstance(value, str) and names_a_file(value) else value
+
+
+def names_a_file(value: str) -> bool:
+    """Whether a setting names a file or a folder that is there; a plain word such as "random" never does."""
+    try:
+        return len(value) > 2 and ("/" in value or "." in value) and Path(value).expanduser().exists()
+    except (OSError, RuntimeError):
+        return False
+
+
+def placeholders(value: Any, place: str) -> Iterator[str]:
+    """Where in recorded settings the name of a file was."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from placeholders(item, f"{place}.{name}")
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from placeholders(item, f"{place}.{i}")
+    elif value == A_FILE:
+        yield place

@@ -1,0 +1,57 @@
+"""A record in an OpenVINO IR: `model.get_rt_info(["drydock_record"])`, a line of the .xml file's rt_info.
+
+Put in and taken out as text, so that all the rest stays as it was checked. Source: OpenVINO's description of the IR
+format; its reader takes the model's runtime information from the last element of <net>.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
+
+from pipeline.artifact import FILES, RECORD, Kind
+
+END = re.compile(rb"(?:\t*</rt_info>\s*)?</net>\s*\Z")
+# A name of its own: of two elements called `drydock`, where the compiler's facts are, OpenVINO reads one.
+NAME = RECORD.replace(".", "_")
+OURS = re.compile(rf"\t\t<{NAME} value=(?:\"[^\"]*\"|'[^']*') />\n".encode())
+OPENED, CLOSED = b"\t<rt_info>\n", b"\t</rt_info>\n"
+# What `put` adds to a net without runtime information.
+WRAPPED = re.compile(OPENED + rb"(?P<ours>" + OURS.pattern + rb")" + CLOSED)
+
+
+class Ir:
+    """The .xml file of an IR; see `pipeline.record.carrier.Carrier`."""
+
+    FILE = FILES[Kind.OPENVINO]
+    SUFFIX = ".xml"
+
+    @staticmethod
+    def put(path: Path, text: str) -> None:
+        before = path.read_bytes()
+        if (end := END.search(before)) is None:
+            raise ValueError(f"{path} is no OpenVINO IR: it does not end with </net>")
+        line = f"\t\t<{NAME} value={quoteattr(text)} />\n".encode()
+        ours = line if b"</rt_info>" in end[0] else OPENED + line + CLOSED
+        path.write_bytes(before[: end.start()] + ours + before[end.start() :])
+
+    @staticmethod
+    def get(path: Path) -> str | None:
+        try:
+            net = ElementTree.parse(path).getroot()
+        except ElementTree.ParseError as e:
+            raise ValueError(f"{path} is no OpenVINO IR: {e}") from e
+        if net.tag != "net":
+            raise ValueError(f"{path} is no OpenVINO IR: its root is <{net.tag}>")
+        found = net.find(f"./rt_info/{NAME}")
+        return None if found is None else found.get("value")
+
+    @staticmethod
+    def bare(path: Path) -> str:
+        after = path.read_bytes()
+        ours = WRAPPED.search(after) or OURS.search(after)
+        before = after if ours is None else after[: ours.start()] + after[ours.end() :]
+        return hashlib.sha256(before).hexdigest()

@@ -1,0 +1,256 @@
+"""`python -m pipeline.reproduce`: makes a pinned experiment, a run or a delivered artifact again, and compares.
+
+what was pinned ──► the same graph, in an empty store ──► stage by stage: the same, or what made the difference
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import command, compose, errors, lock, pin, rebuild
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, DrydockError, listed
+from pipeline.graph import Node
+from pipeline.installed import DISTRIBUTION, distribution
+from pipeline.instantiate import build_stage
+from pipeline.lock import GROUP, Lock
+from pipeline.rebuild import Rebuilt
+from pipeline.record import difference, found, lineage, sources
+from pipeline.record.difference import Difference, What
+from pipeline.record.found import Found
+from pipeline.store import Damaged, Store
+from pipeline.world import ThisMachine
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """What is to be made again.
+
+    Args:
+        says: What it is, for messages.
+        record: What it was made of.
+        nodes: The graph that makes it.
+        about: What the new record is to say beside the stages.
+        lock: Its lock, where it is an experiment.
+        found: Where its record was, otherwise.
+        store: The store that may still have it.
+    """
+
+    says: str
+    record: Mapping[str, Any]
+    nodes: Sequence[Node]
+    about: Mapping[str, Any]
+    lock: Lock | None
+    found: Found | None
+    store: Path
+
+
+def main(say: command.Say) -> int:
+    """Makes it again and says how it compares; 0 only where every delivered byte is the same. Raises DrydockError."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.reproduce",
+        description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
+        "Ends with 0 when every delivered byte is the same, else with 5, and says which stage differs first and why.",
+        epilog=f"PATH is {found.ALLOWED}.",
+    )
+    parser.add_argument("what", metavar=f"{GROUP}=NAME | PATH")
+    parser.add_argument(
+        "given", metavar="stages.NAME.SETTING=FILE", nargs="*", help="files that an artifact's record does not name"
+    )
+    parser.add_argument("--environment", action="store_true", help="print a constraints file for pip or uv, and stop")
+    parser.add_argument("--output", type=Path, help="keep what is made in this folder")
+    asked = parser.parse_args()
+    if asked.environment:
+        say("\n".join(_constraints(asked.what)))
+        return errors.OK
+    with tempfile.TemporaryDirectory(prefix="drydock-") as scratch:
+        folder = Path(scratch)
+        pinned = _pinned(asked.what, asked.given, folder)
+        try:
+            output = asked.output.absolute() if asked.output else folder / "artifact"
+            made = rebuild.run(pinned.nodes, pinned.about, folder / "store", output)
+        except DrydockError:
+            world = ThisMachine(folder / "facts", may_fetch=False)
+            say("\n".join(map(str, rebuild.foreseen(pinned.record, pinned.nodes, world))) or "no setting has changed")
+            raise
+        code = _tell(pinned, made, folder, say)
+        if asked.output:
+            say(f"kept in {output}")
+        return code
+
+
+def _pinned(what: str, given: Sequence[str], folder: Path) -> Pinned:
+    """What was asked for, with the graph that makes it. Raises DrydockError."""
+    if what.startswith(f"{GROUP}=") and not Path(what).exists():
+        name = pin.named(what)
+        if given:
+            raise ConfigError(f"{given[0]}: an experiment says everything itself", command=f"edit {lock.file(name)}")
+        locked = Lock.read(name)
+        config = compose.compose([what]).config
+        nodes = compose.checked_graph(config)
+        return Pinned(what, locked.record, nodes, lineage.about(config), locked, None, compose.store_folder(config))
+    at = found.find(Path(what))
+    if at.lock is not None:
+        return _pinned(f"{GROUP}={at.lock.get('experiment')}", given, folder)
+    world = ThisMachine(folder / "facts", may_fetch=True)
+    store = compose.store_folder(at.run["config"] if at.run else {"store": None})
+    nodes = rebuild.graph_of(at, given, world)
+    return Pinned(what, at.record, nodes, rebuild.about(at.record), None, at, store)
+
+
+def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
+    """Says how what was made compares with what was pinned, and returns the exit code."""
+    assert made.result.record is not None
+    old, new = pinned.record, made.result.record
+    differences = difference.between(old, new)
+    code = _code_changes(pinned.lock) if pinned.lock else {}
+    changed = pinned.found.changes() if pinned.found else []
+    identical = _same(old, new) and not changed
+    say(_table(old, new, differences))
+    if identical and lineage.is_repeatable(new):
+        say(f"{pinned.says}: identical, {new['digest']}")
+    elif identical:
+        say(f"{pinned.says}: the same but for {new['made_by']}, whose bytes differ each time it is made")
+    else:
+        say(f"{pinned.says}: not what was pinned")
+    for text in changed:
+        say(f"  changed since: {text}")
+    if first := next((d.stage for d in differences if d.what is What.BYTES), None):
+        say(f"  differs first: {first}, {_why(first, new, differences, code)}")
+    elif differences:
+        say("  every result is the same, byte for byte; what the record says of them is not")
+    for told in (d for d in differences if d.what is not What.BYTES):
+        say(f"  {told}")
+    for module, stages in code.items():
+        say(f"  code: {module}, which is behind {listed(stages) or 'none of them now'}")
+    if pinned.lock and pinned.lock.python != (now := lock.python()):
+        say(f"  Python: {pinned.lock.python} → {now}")
+    if pinned.lock:
+        for text in _measured(pinned.lock.measured, lock.measured(made.result.outcomes)):
+            say(f"  {text}")
+    if not identical and (changed or old["content"] != new["content"]):
+        say(f"  between the two: {_between(pinned, made, folder)}")
+    return errors.OK if identical else errors.CHECK_FAILED
+
+
+def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether every delivered byte is as it was: those of the content, and the record that the files carry with them.
+
+    Of what cannot be made again byte for byte, whether everything else is.
+    """
+    ours = set() if lineage.is_repeatable(new) else {"digest", "content"}
+    # A delivered folder's artifact.json says more than the record, such as the names of its files.
+    return all(lineage.text({n: old.get(n)}) == lineage.text({n: new[n]}) for n in set(new) - ours)
+
+
+def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence[Difference]) -> str:
+    """One line for each stage: whether it was asked for the same, and came to the same."""
+    then = {s["name"]: s.get("digest") for s in old["stages"]}
+    asked = {d.stage for d in differences if d.what not in (What.BYTES, What.CLAIMS)}
+    checks = {c["stage"] for c in new["checks"]}
+    rows = []
+    for stage in new["stages"]:
+        name, before, after = stage["name"], then.get(stage["name"]), stage.get("digest")
+        how = "asked otherwise" if name in asked else "asked the same"
+        if before and after:
+            came = "identical" if before == after else f"{before[:12]} → {after[:12]}"
+        else:
+            came = "agrees" if name in checks else "bytes not compared" if not stage.get("repeatable", True) else ""
+        rows.append(f"{name:<16} {how:<16} {came}".rstrip())
+    return "\n".join(rows)
+
+
+def _why(
+    stage: str, record: Mapping[str, Any], differences: Sequence[Difference], code: Mapping[str, Sequence[str]]
+) -> str:
+    """What made the first stage differ whose bytes do: what changed for it, and for what it stands on.
+
+    A stage before it whose result has the same digest is out of it, with all that is before that one.
+    """
+    stages = {s["name"]: s for s in record["stages"]}
+    suspects, waiting = set[str](), [stage]
+    while waiting:
+        name = waiting.pop()
+        if name in stages and (name == stage or "digest" not in stages[name]):
+            suspects.add(name)
+            waiting += stages[name]["needs"].values()
+    causes = [(d.stage, str(d.what)) for d in differences if d.what not in (What.BYTES, What.CLAIMS)]
+    causes += [(name, str(What.CODE)) for modules in code.values() for name in modules]
+    told = dict.fromkeys(f"the {what} of {name or 'the run'}" for name, what in causes if name in {*suspects, ""})
+    return f"by {listed(told)}" if told else "in its bytes alone: settings, library versions and code are the same"
+
+
+def _code_changes(locked: Lock) -> dict[str, list[str]]:
+    """The source modules that are not as they were, each with the stages that it is behind."""
+    classes = {s["name"]: s["stage"] for s in locked.record["stages"]}
+    now = sources.of(classes.values())
+    changed = sorted(m for m in {*now, *locked.sources} if now.get(m) != locked.sources.get(m))
+    return {m: [name for name, path in classes.items() if sources.touched(path, [m])] for m in changed}
+
+
+def _measured(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Which figures are others now; they are measured here, so this is no verdict."""
+    for stage in then:
+        if stage in now and then[stage] != now[stage]:
+            yield f"{stage}: measured {_figures(then[stage])}; here {_figures(now[stage])}"
+
+
+def _figures(told: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:.2e} at {shape}" for shape, value in told.items())
+
+
+def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
+    """How far the pinned artifact and the new one are apart when they run, if the pinned one is still to be had."""
+    record = made.result.record or {}
+    old = _old(pinned, folder / "old")
+    references = [o.digest for o, n in zip(made.result.outcomes, pinned.nodes, strict=True) if n.kind is Kind.REFERENCE]
+    checks = [n.stage for n in pinned.nodes for c in record["checks"] if n.name == c["stage"] and "parity" in c]
+    if old is None:
+        return f"parity not measured: {pinned.store} does not have the pinned artifact any more"
+    if not references or not references[0] or not checks:
+        return "parity not measured: this graph records no reference, or checks nothing against it"
+    how = {name: getattr(checks[-1], name) for name in ("compute", "extensions")}
+    stage = build_stage("compare", compose.stage_settings("compare") | how)
+    inputs = {"artifact": made.store.open(record["digest"]), "other": old, "reference": made.store.open(references[0])}
+    try:
+        return str(stage.run(inputs, folder).notes["says"])
+    except Exception as e:  # a runtime raises anything
+        return f"parity not measured: {type(e).__name__}: {(str(e).strip().splitlines() or [''])[0]}"
+
+
+def _old(pinned: Pinned, folder: Path) -> Artifact | None:
+    """The artifact that was pinned: the one at hand, else the store's."""
+    record = pinned.record
+    if pinned.found and pinned.found.model:
+        folder.mkdir()
+        for name, path in pinned.found.files().items():
+            if path.is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).symlink_to(path.resolve())
+        return Artifact(Kind(record["kind"]), folder, facts=record["facts"])
+    if not pinned.store.is_dir():
+        return None
+    try:
+        return Store(pinned.store).open(record["digest"])
+    except (Damaged, ConfigError):
+        return None
+
+
+def _constraints(what: str) -> Iterator[str]:
+    """What pip's --constraint takes: a version for each distribution that is known to have been there."""
+    at = found.find(lock.file(pin.named(what)) if what.startswith(f"{GROUP}=") else Path(what))
+    if at.run is None:
+        yield f"# The libraries that had a part in {what}; all that was installed is known to a run's run.json alone."
+        yield from (f"{distribution(m)}=={v}" for m, v in at.record["libraries"].items())
+        return
+    yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
+    yield from (f"{n}=={v}" for n, v in at.run["environment"].items() if n != DISTRIBUTION)
+
+
+if __name__ == "__main__":
+    command.run(main)

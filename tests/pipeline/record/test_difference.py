@@ -1,0 +1,108 @@
+"""What separates two records, by its kind."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from pipeline.record.difference import What, before_running, between
+
+RECORD = {
+    "schema": 1,
+    "drydock": "0.1.0",
+    "model": "net",
+    "target": "onnx",
+    "precision": {"name": "fp32"},
+    "seed": 0,
+    "kind": "onnx",
+    "libraries": {"onnx": "1.23", "onnxsim": "0.8"},
+    "checks": [{"stage": "check", "of": "export", "parity": {"shapes": ["1x3"]}}],
+    "stages": [
+        {
+            "name": "load",
+            "stage": "stages.load.Load",
+            "version": 1,
+            "needs": {},
+            "settings": {"sha256": 64 * "a", "inputs": {"x": [1, 3]}},
+            "content": {"code": {"version": "2"}},
+            "libraries": [],
+        },
+        {
+            "name": "export",
+            "stage": "stages.export.Export",
+            "version": 1,
+            "needs": {"module": "load"},
+            "settings": {"opset": 18},
+            "libraries": ["onnx"],
+            "digest": 64 * "c",
+        },
+        {
+            "name": "check",
+            "stage": "stages.check.Check",
+            "version": 2,
+            "needs": {"artifact": "export"},
+            "settings": {"tolerance": {"max_rel": 1e-4}},
+            "libraries": ["onnxsim"],
+        },
+    ],
+}
+
+
+def changed(*places):
+    """The record with something else at each place, given as keys that lead there and a value."""
+    made = copy.deepcopy(RECORD)
+    for *keys, last, value in places:
+        at = made
+        for key in keys:
+            at = at[key]
+        at[last] = value
+    return made
+
+
+CHANGES = [
+    (("stages", 0, "settings", "sha256", 64 * "b"), "load: settings: sha256: aaaaaaaaaaaa… → bbbbbbbbbbbb…"),
+    (("stages", 0, "settings", "inputs", {"x": [1, 4]}), "load: settings: inputs.x: [1,3] → [1,4]"),
+    (("stages", 0, "content", "code", {"version": "3"}), "load: content: code.version: 2 → 3"),
+    (("stages", 0, "code", {"source": "s"}), "load: content: code.source: absent → s"),
+    (("stages", 1, "version", 2), "export: version: 1 → 2"),
+    (("stages", 1, "needs", {"module": "eval"}), "export: graph: module: load → eval"),
+    (("stages", 1, "stage", "mine.Export"), "export: graph: stages.export.Export → mine.Export"),
+    (("stages", 1, "digest", 64 * "d"), "export: bytes: cccccccccccc… → dddddddddddd…"),
+    (("stages", 2, "settings", "tolerance", {"max_rel": 1e-3}), "check: settings: tolerance.max_rel: 0.0001 → 0.001"),
+    (("libraries", "onnxsim", "0.9"), "check: library: onnxsim 0.8 → 0.9"),
+    (("checks", 0, "parity", {"shapes": ["2x3"]}), 'check: claims: parity.shapes: ["1x3"] → ["2x3"]'),
+    (("seed", 1), "the run: settings: seed: 0 → 1"),
+    (("precision", {"name": "fp16"}), "the run: settings: precision.name: fp32 → fp16"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), CHANGES, ids=[t for _, t in CHANGES])
+def test_one_change_is_told_as_what_it_is(change, told):
+    assert [str(d) for d in between(RECORD, changed(change))] == [told]
+
+
+def test_equal_records_differ_in_nothing():
+    assert between(RECORD, copy.deepcopy(RECORD)) == []
+
+
+@pytest.mark.parametrize(("one", "told"), [(True, "only after"), (False, "only before")])
+def test_a_stage_that_only_one_has_is_told(one, told):
+    less = changed()
+    del less["stages"][2], less["checks"][0]
+    (found,) = between(less, RECORD) if one else between(RECORD, less)
+    assert (found.stage, found.what, found.says) == ("check", What.GRAPH, told)
+
+
+def test_causes_come_before_what_they_brought_about():
+    after = changed(("stages", 1, "digest", 64 * "d"), ("stages", 1, "settings", "opset", 20))
+    assert [d.what for d in between(RECORD, after)] == [What.SETTINGS, What.BYTES]
+
+
+def test_before_a_run_its_settings_and_libraries_are_known_and_its_bytes_are_not():
+    stages = changed(("stages", 1, "settings", "opset", 20))["stages"]
+    for stage in stages:
+        stage.pop("digest", None)
+        del stage["needs"]
+    found = before_running(RECORD, stages, {"onnx": "1.24", "onnxsim": "0.8"})
+    assert [str(d) for d in found] == ["export: settings: opset: 18 → 20", "export: library: onnx 1.23 → 1.24"]

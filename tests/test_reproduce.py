@@ -1,0 +1,335 @@
+"""Pinning, making again, inspecting: as a team does with a conversion that it keeps in git."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import SHOP
+
+ROOT = Path(__file__).resolve().parent.parent
+EXPERIMENT = """\
+# @package _global_
+# The shop's net.
+#   python -m pipeline experiment=small
+defaults:
+  - override /model: custom
+  - override /target: onnx
+  - override /precision: fp32
+  - override /capture: export
+opset: 18
+seed: 0
+model:
+  name: small
+  factory: net.Net
+  weights: net.pth
+  sha256: {sha256}
+  inputs:
+    input: {{shape: [batch, 3, 16, 16], dtype: float32, fill: uniform}}
+  dims:
+    batch: {{min: 1, opt: 2, max: 4}}
+  outputs: [out]
+"""
+
+
+@dataclass
+class Team:
+    """A checkout with an experiment in it, and a store of its own."""
+
+    folder: Path
+
+    @property
+    def experiment(self) -> Path:
+        return self.folder / "conf" / "experiment" / "small.yaml"
+
+    def lock(self) -> dict[str, object]:
+        return dict(json.loads(self.experiment.with_name("small.lock.json").read_text()))
+
+    def run(self, command: str, *args: str, path: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(path)] * (path is not None) + [os.environ.get("PYTHONPATH", "")]
+        own = {"DRYDOCK_STORE": str(self.folder / "store"), "PYTHONPATH": os.pathsep.join(filter(None, paths)), **env}
+        return subprocess.run(
+            [sys.executable, "-m", command, *args],
+            cwd=self.folder,
+            env={**os.environ, **own},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+
+def write_weights(folder: Path, *, nudged: bool) -> None:
+    """The net's weights, one of them another if `nudged`; and the experiment that names them."""
+    import hashlib
+
+    import torch
+
+    sys.path.insert(0, str(SHOP))
+    try:
+        from net import Net  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(SHOP))
+    torch.manual_seed(0)
+    state = Net().state_dict()
+    if nudged:
+        state["head.bias"][0] += 0.125
+    torch.save(state, folder / "net.pth")
+    sha256 = hashlib.sha256((folder / "net.pth").read_bytes()).hexdigest()
+    (folder / "conf" / "experiment" / "small.yaml").write_text(EXPERIMENT.format(sha256=sha256))
+
+
+@pytest.fixture(scope="module")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Team:
+    folder = tmp_path_factory.mktemp("team")
+    (folder / "conf" / "experiment").mkdir(parents=True)
+    shutil.copy(SHOP / "net.py", folder)
+    write_weights(folder, nudged=False)
+    team = Team(folder)
+    done = team.run("pipeline.pin", "experiment=small")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{folder}/conf/experiment/small.lock.json\n"
+    return team
+
+
+@pytest.fixture
+def team(pinned: Team, tmp_path: Path) -> Team:
+    return Team(Path(shutil.copytree(pinned.folder, tmp_path / "team")))
+
+
+@pytest.fixture(scope="module")
+def delivered(pinned: Team) -> Path:
+    """A run's folder."""
+    done = pinned.run("pipeline", "experiment=small", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    return pinned.folder / "run"
+
+
+def test_a_lock_says_what_was_made_by_what_and_how_well(pinned: Team) -> None:
+    lock = pinned.lock()
+    record = lock["record"]
+    stages = {s["name"]: s for s in record["stages"]}  # type: ignore[index]
+    assert stages["export"]["settings"]["opset"] == 18
+    assert len(stages["export"]["digest"]) == 64
+    assert stages["load"]["settings"]["weights"] == "<file>"
+    assert record["libraries"]["onnxsim"] == "0.8.1"  # type: ignore[index]
+    assert [c["stage"] for c in record["checks"]] == ["check_export", "check_simplify", "audit"]  # type: ignore[index]
+    assert set(lock["measured"]) == {"check_export", "check_simplify"}  # type: ignore[call-overload]
+    assert {"stages.simplify", "stages._onnx_file"} < set(lock["sources"])  # type: ignore[call-overload]
+    assert str(pinned.folder) not in json.dumps(lock)
+
+
+def test_pinning_again_changes_nothing(pinned: Team) -> None:
+    before = pinned.lock()
+    assert pinned.run("pipeline.pin", "experiment=small").returncode == 0
+    assert pinned.lock() == before
+
+
+def test_an_experiment_is_made_again_byte_for_byte(pinned: Team) -> None:
+    done = pinned.run("pipeline.reproduce", "experiment=small")
+    assert done.returncode == 0, done.stdout + done.stderr
+    digest = pinned.lock()["record"]["digest"]  # type: ignore[index]
+    assert done.stdout.endswith(f"experiment=small: identical, {digest}\n")
+
+
+def another_version(team: Team) -> Path:
+    """The metadata of a onnxsim that is newer than the one that is installed."""
+    folder = team.folder / "elsewhere"
+    (folder / "onnxsim-9.9.dist-info").mkdir(parents=True)
+    (folder / "onnxsim-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxsim\nVersion: 9.9\n")
+    return folder
+
+
+def another_tolerance(team: Team) -> None:
+    with team.experiment.open("a") as f:
+        f.write("stages: {check_simplify: {tolerance: {max_rel: 0.0002}}}\n")
+
+
+def another_weight(team: Team) -> None:
+    write_weights(team.folder, nudged=True)
+
+
+def another_line(team: Team) -> Path:
+    """A copy of the project in which exporters sign their graphs."""
+    copy = team.folder / "project"
+    for name in ("pipeline", "stages", "conf"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / "stages" / "_onnx_file.py").open("a") as f:
+        f.write(
+            "_stamp = stamp\n\n\ndef stamp(model, facts):\n    model.doc_string = 'mine'\n    _stamp(model, facts)\n"
+        )
+    return copy
+
+
+CHANGES = [
+    (
+        another_version,
+        ["every result is the same, byte for byte", "simplify: library: onnxsim 0.8.1 → 9.9"],
+        "between the two",
+    ),
+    (
+        another_tolerance,
+        ["every result is the same, byte for byte", "check_simplify: settings: tolerance.max_rel: 0.0001 → 0.0002"],
+        "differs first",
+    ),
+    (
+        another_weight,
+        [
+            r"differs first: capture, by the settings of load",
+            r"load: settings: sha256: \w{12}… → \w{12}…",
+            r"between the two: worst relative error [1-9]",
+        ],
+        "library",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "told", "not_told"), CHANGES, ids=lambda c: getattr(c, "__name__", ""))
+def test_what_changed_is_named(change, told: list[str], not_told: str, team: Team) -> None:  # type: ignore[no-untyped-def]
+    done = team.run("pipeline.reproduce", "experiment=small", path=change(team))
+    assert done.returncode == 5, done.stdout + done.stderr
+    for text in told:
+        assert re.search(text, done.stdout), done.stdout
+    assert not_told not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_line_of_a_stages_code_is_named_though_its_version_is_the_same(team: Team) -> None:
+    done = team.run("pipeline.reproduce", "experiment=small", path=another_line(team))
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "differs first: export, by the code of export\n" in done.stdout
+    assert re.search(r"code: stages\._onnx_file, which is behind .*export", done.stdout), done.stdout
+    assert "between the two: worst relative error 0.0e+00" in done.stdout
+    assert "settings" not in done.stdout
+
+
+def test_a_run_is_made_again_from_its_folder(pinned: Team, delivered: Path) -> None:
+    done = pinned.run("pipeline.reproduce", str(delivered))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{delivered}: identical" in done.stdout
+
+
+def test_an_artifact_alone_is_made_again_from_what_it_carries(pinned: Team, delivered: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(delivered / "artifact" / "small.onnx", tmp_path / "renamed.onnx")
+    given = ("pipeline.reproduce", str(alone), "stages.load.weights=net.pth")
+    done = pinned.run(*given, "--output=again", DRYDOCK_TRUST="net")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"identical, {pinned.lock()['record']['digest']}\n" in done.stdout  # type: ignore[index]
+    assert (pinned.folder / "again" / "small.onnx").read_bytes() == Path(alone).read_bytes()
+
+
+REFUSED = [
+    ((), {"DRYDOCK_TRUST": "net"}, r"stages\.load\.weights named a file.*\n.*sha256 \w{64}"),
+    (("stages.load.weights=net.pth",), {}, "would import and call code of 'net'"),
+    (("stages.load.weights=net.py",), {"DRYDOCK_TRUST": "net"}, "sha256"),
+    (("stages.load.wights=net.pth",), {"DRYDOCK_TRUST": "net"}, "no such setting"),
+    (("weights=net.pth",), {"DRYDOCK_TRUST": "net"}, "is no setting of a stage"),
+]
+
+
+@pytest.mark.parametrize(("given", "env", "told"), REFUSED, ids=[t for *_, t in REFUSED])
+def test_what_a_record_alone_cannot_say_is_asked_for(
+    given: tuple[str, ...], env: dict[str, str], told: str, pinned: Team, delivered: Path
+) -> None:
+    done = pinned.run("pipeline.reproduce", str(delivered / "artifact" / "small.onnx"), *given, **env)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(told, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, delivered: Path, tmp_path: Path) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    changed = tmp_path / "small.onnx"
+    model = onnx.load(delivered / "artifact" / "small.onnx")
+    (bias,) = [t for t in model.graph.initializer if "head.bias" in t.name]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, changed)
+    seen = pinned.run("pipeline.inspect", str(changed))
+    assert seen.returncode == 5
+    assert "small.onnx is not what was handed over" in seen.stdout
+    done = pinned.run("pipeline.reproduce", str(changed), "stages.load.weights=net.pth", DRYDOCK_TRUST="net")
+    assert done.returncode == 5
+    assert re.search(r"between the two: worst relative error [1-9]\.\de-01", done.stdout), done.stdout
+
+
+def test_an_artifact_alone_tells_its_story(pinned: Team, delivered: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(delivered / "artifact" / "small.onnx", tmp_path / "renamed.onnx")
+    done = pinned.run("pipeline.inspect", str(alone))
+    assert done.returncode == 0, done.stderr
+    for told in (
+        r"^small → onnx  fp32",
+        r"^whole +its files are as they were handed over",
+        r"^weights +from a file with SHA-256 \w{64}",
+        r"^inputs +input float32 \[batch, 3, 16, 16\]",
+        r"^opset +18",
+        r"^checked +check_simplify, of \w+: agrees with the PyTorch model within .*max_rel 0\.0001",
+        r"^libraries .*torch 2\.",
+        r"^export +\w{12}  stages\.export_onnx\.ExportOnnx",
+    ):
+        assert re.search(told, done.stdout, re.MULTILINE), told
+    told = json.loads(pinned.run("pipeline.inspect", "--json", str(alone)).stdout)
+    assert told["stages"][0]["settings"]["factory"] == "net.Net"
+    assert str(pinned.folder) not in alone.read_bytes().decode(errors="replace")  # type: ignore[attr-defined]
+
+
+def test_two_artifacts_are_told_apart(pinned: Team, delivered: Path) -> None:
+    done = pinned.run("pipeline", "experiment=small", "opset=20", "hydra.run.dir=other")
+    assert done.returncode == 0, done.stderr
+    artifact = delivered / "artifact" / "small.onnx"
+    seen = pinned.run("pipeline.inspect", str(artifact), "other")
+    assert seen.returncode == 0
+    assert seen.stdout.startswith("export: settings: opset: 18 → 20\nexport: bytes: ")
+    same = pinned.run("pipeline.inspect", str(artifact), str(delivered))
+    assert same.stdout == "the same record: made of the same, by the same, with the same bytes\n"
+
+
+def test_an_environment_is_told_as_constraints(pinned: Team, delivered: Path) -> None:
+    from importlib.metadata import version
+
+    done = pinned.run("pipeline.reproduce", str(delivered), "--environment")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("# What was installed for the run of ")
+    assert {f"torch=={version('torch')}", f"hydra-core=={version('hydra-core')}"} < set(lines)
+    assert not [line for line in lines if line.startswith("drydock")]
+    artifact = pinned.run("pipeline.reproduce", str(delivered / "artifact"), "--environment")
+    assert f"onnx=={version('onnx')}" in artifact.stdout.splitlines()
+
+
+MISTAKES = [
+    ("pipeline.reproduce", "experiment=smal", "did you mean 'small'"),
+    ("pipeline.reproduce", "experiment=resnet", "no such experiment"),
+    ("pipeline.reproduce", "nowhere.onnx", r"there is no nowhere\.onnx"),
+    ("pipeline.reproduce", "net.pth", "no format that carries a record"),
+    ("pipeline.inspect", "conf", "holds neither artifact.json nor run.json"),
+    ("pipeline.inspect", "conf/experiment/small.yaml", "no format that carries a record"),
+    ("pipeline.pin", "small", "names no experiment"),
+    ("pipeline.pin", "experiment=open", "leaves model.weights to what can be had"),
+    ("pipeline.pin", "experiment=loose", r"model\.sha256 is null"),
+]
+
+
+@pytest.mark.parametrize(("command", "given", "told"), MISTAKES, ids=[" ".join(m[:2]) for m in MISTAKES])
+def test_a_mistake_is_told_with_what_is_allowed(command: str, given: str, told: str, pinned: Team) -> None:
+    head = "# @package _global_\ndefaults: [override /model: resnet50]\nmodel: "
+    pinned.experiment.with_name("open.yaml").write_text(f"{head}{{weights: auto}}\n")
+    pinned.experiment.with_name("loose.yaml").write_text(f"{head}{{weights: net.pth}}\n")
+    done = pinned.run(command, given)
+    assert done.returncode == 2, done.stderr
+    assert re.search(told, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_experiment_that_was_never_pinned_says_how(team: Team) -> None:
+    team.experiment.with_name("small.lock.json").unlink()
+    done = team.run("pipeline.reproduce", "experiment=small")
+    assert done.returncode == 2
+    assert "python -m pipeline.pin experiment=small" in done.stderr
