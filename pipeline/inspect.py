@@ -24,30 +24,33 @@ def main(say: command.Say) -> int:
     parser.add_argument("other", metavar="OTHER", type=Path, nargs="?")
     parser.add_argument("--json", action="store_true", help="print the whole record, or the differences, as JSON")
     asked = parser.parse_args()
-    one = found.find(asked.path)
-    if asked.other is None:
-        changes = one.changes()
-        if asked.json:
-            say(json.dumps({**one.record, "changed": changes}, indent=1))
+    both = [found.find(path) for path in (asked.path, asked.other) if path is not None]
+    with found.whole(asked.path):
+        changes = [f"{one.path}: {told}" for one in both for told in one.changes()]
+        if asked.other is not None:
+            differences = [*difference.between(both[0].record, both[1].record)]
+            told = (
+                [vars(d) for d in differences] if asked.json else [str(d) for d in differences] or ["the same record"]
+            )
         else:
-            say("\n".join(_lines(one, changes)))
-        return errors.CHECK_FAILED if changes else errors.OK
-    differences = difference.between(one.record, found.find(asked.other).record)
+            told = [{**both[0].record, "changed": changes}] if asked.json else [*_lines(both[0])]
     if asked.json:
-        say(json.dumps([vars(d) for d in differences], indent=1))
+        say(json.dumps(told if asked.other else told[0], indent=1))
     else:
-        say("\n".join(map(str, differences)) or "the same record: made of the same, by the same, with the same bytes")
-    return errors.OK
+        # Names and texts of a record are anybody's: none of them is to command a terminal.
+        say("\n".join("".join(c if c.isprintable() else "?" for c in line) for line in [*map(str, told), *changes]))
+    return errors.CHECK_FAILED if changes else errors.OK
 
 
-def _lines(one: Found, changes: list[str]) -> Iterator[str]:
+def _lines(one: Found) -> Iterator[str]:
     record = one.record
     facts = record["facts"]
     precision = record["precision"]
     yield f"{record['model']} → {record['target']}  {precision['name']}, by Drydock {record['drydock']}"
     rows: list[tuple[str, str]] = [("record", str(one.path))]
     rows += [("artifact", str(one.model))] if one.model and one.model != one.path else []
-    rows += [("whole", "; ".join(changes) or "its files are as they were handed over")] if one.model else []
+    if one.model and not one.changes():
+        rows.append(("whole", "its files are as they were handed over"))
     if weights := facts.get("weights"):
         rows.append(("weights", str(weights["says"])))
     if source := facts.get("source"):

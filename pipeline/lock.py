@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pipeline import compose
 from pipeline.errors import ConfigError, listed, nearest
 from pipeline.record import found, sources
+from pipeline.record.found import Found
 from pipeline.runner import Outcome, Result
 from pipeline.store.files import write_json
 
@@ -66,20 +67,39 @@ class Lock:
                 allowed="an experiment with a lock beside it",
                 command=f"python -m pipeline.pin experiment={experiment}",
             )
-        lock = found.find(path).lock or {}
-        try:
-            return cls(**lock)
-        except TypeError as e:
+        return cls.of_file(found.find(path), experiment)
+
+    @classmethod
+    def of_file(cls, at: Found, experiment: str) -> Lock:
+        """A lock that was found, of an experiment. Raises ConfigError when it is none that this version reads."""
+        held = at.lock or {}
+        fits = {"schema": SCHEMA, "experiment": experiment}.items() <= held.items()
+        mappings = all(isinstance(held.get(name), dict) for name in ("record", "measured", "sources"))
+        if not fits or not mappings or set(held) != {f.name for f in fields(cls)}:
             raise ConfigError(
-                f"{path} is no lock that this version reads: {e}",
+                f"{at.path} is no lock of experiment={experiment} that this version reads",
+                allowed=f"schema {SCHEMA}, as python -m pipeline.pin writes it",
                 command=f"python -m pipeline.pin {GROUP}={experiment}",
-            ) from e
+            )
+        return cls(**held)
 
     def write(self) -> Path:
         """Writes it beside the YAML, in the place of an earlier one; returns where. Raises OSError, ConfigError."""
         path = file(self.experiment)
         write_json(path, asdict(self), ordered=True)
         return path
+
+
+def named(typed: str) -> str:
+    """The name in experiment=NAME. Raises ConfigError."""
+    group, sign, name = typed.partition("=")
+    if group != GROUP or not sign or not name:
+        raise ConfigError(
+            f"{typed} names no experiment",
+            allowed=f"{GROUP}=NAME alone: everything else is in the experiment's YAML",
+            command=f"ls conf/{GROUP}",
+        )
+    return name
 
 
 def file(experiment: str) -> Path:
@@ -103,7 +123,7 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         if parity := outcome.notes.get("parity"):
             told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in parity["cases"]}
         elif evaluation := outcome.notes.get("evaluation"):
-            told[outcome.name] = {name: _rounded(evaluation[name]) for name in ("value", "of_the_model")}
+            told[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
     return told
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from pipeline import command, compose, errors, rebuild
 from pipeline.errors import ConfigError
-from pipeline.lock import GROUP, Lock, file
+from pipeline.lock import GROUP, Lock, file, named
 from pipeline.record import lineage
+from pipeline.store import Store
 
 
 def main(say: command.Say) -> int:
-    """Runs the experiment, from the store where it can, and writes the lock. Raises DrydockError."""
+    """Runs the experiment in an empty store, as `reproduce` will, and writes the lock. Raises DrydockError."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.pin",
         description="Runs an experiment and writes NAME.lock.json beside its YAML, meant for git: every stage with its "
@@ -28,8 +29,10 @@ def main(say: command.Say) -> int:
     config = compose.compose([f"{GROUP}={name}"]).config
     _demand_pinned(name, config)
     nodes = compose.checked_graph(config)
+    store = Store(compose.store_folder(config))
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
-        made = rebuild.run(nodes, lineage.about(config), compose.store_folder(config), Path(folder) / "artifact")
+        made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
+        store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day
     try:
         Lock.of(name, made.result).write()
     except OSError as e:
@@ -39,18 +42,6 @@ def main(say: command.Say) -> int:
         ) from e
     say(str(beside))
     return errors.OK
-
-
-def named(typed: str) -> str:
-    """The name in experiment=NAME. Raises ConfigError."""
-    group, sign, name = typed.partition("=")
-    if group != GROUP or not sign or not name:
-        raise ConfigError(
-            f"{typed} names no experiment",
-            allowed=f"{GROUP}=NAME alone: everything else is in the experiment's YAML",
-            command=f"python -m pipeline.pin {GROUP}=NAME",
-        )
-    return name
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -10,21 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import compose, delivery, graph, plan
+from pipeline import compose, delivery, graph, plan, trust
 from pipeline.console import Console
-from pipeline.errors import ConfigError, DrydockError, Problem
+from pipeline.errors import ConfigError, DrydockError, Problem, listed
 from pipeline.graph import Node
-from pipeline.instantiate import TRUST, build_stage
+from pipeline.instantiate import build_stage
 from pipeline.record import difference, lineage
 from pipeline.record.difference import Difference
 from pipeline.record.found import Found
 from pipeline.runner import Result, Runner
-from pipeline.stage import Keep, World
+from pipeline.stage import World
 from pipeline.store import Store
 from pipeline.world import ThisMachine
 
-# Libraries whose builders the shipped models call. Any other code that a record names is run only on request.
-KNOWN = ("torchvision", "timm", "transformers")
 DELIVERING = "save"
 
 
@@ -68,13 +66,13 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     return Rebuilt(result, own)
 
 
-def graph_of(found: Found, given: Sequence[str], world: World) -> list[Node]:
+def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
     """The graph that a record tells of, with a stage that delivers what it makes.
 
     Args:
-        found: The record. Of a run, files are where they were then.
+        found: The record. Of a run below the current folder, files are where they were then; anything else comes from
+            anybody, see pipeline/trust.py.
         given: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
-        world: What the stages' identities are asked of.
 
     Raises:
         ConfigError: When a file is not given, when the record names code that nobody has trusted, or when its stages
@@ -82,22 +80,25 @@ def graph_of(found: Found, given: Sequence[str], world: World) -> list[Node]:
     """
     record = found.record
     settings = {s["name"]: deepcopy(s["settings"]) for s in record["stages"]}
-    if found.run is not None:
-        _fill(settings, found.run["config"]["stages"], Path(found.run.get("folder", ".")))
+    ours = found.run is not None and found.path.resolve().is_relative_to(Path.cwd())
+    if found.run is not None and ours:
+        _fill(settings, found.run["config"]["stages"], Path(found.run["folder"]))
+    else:
+        trust.demand(record, given)
     _apply(settings, given)
     _demand_files(record, settings)
     stages = {
         s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s["stage"], **settings[s["name"]]})
         for s in record["stages"]
     }
+    if not ours:
+        trust.demand_typed(stages, given)
     delivering = compose.stage_settings(DELIVERING) | {"name": record["model"]}
     name = DELIVERING if DELIVERING not in stages else f"{DELIVERING}_again"
     stages[name] = build_stage(f"stages.{name}", delivering)
     needs = {s["name"]: list(s["needs"].values()) for s in record["stages"]}
     nodes = graph.build(stages, {**needs, name: [record["handed_on_by"]]})
     plan.check(nodes)
-    if found.run is None:
-        _demand_trust(nodes, world)
     return nodes
 
 
@@ -107,7 +108,7 @@ def about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def foreseen(record: Mapping[str, Any], nodes: Sequence[Node], world: World) -> list[Difference]:
-    """What of a graph is not as a record has it, told without running anything; for a run that failed."""
+    """What of a graph is known not to be as a record has it, told without running anything; for a run that failed."""
     told, libraries = [], dict[str, str]()
     try:
         for node in plan.settle(nodes, world):
@@ -128,8 +129,8 @@ def _fill(settings: dict[str, Any], config: Mapping[str, Any], folder: Path) -> 
                 path = Path(_at(config[name], keys)).expanduser()
             except (KeyError, IndexError, TypeError, ValueError):
                 continue
-            if path.exists() or (folder / path).exists():
-                _put(stage, keys, str(path if path.exists() else folder / path))
+            if (folder / path).exists():
+                _put(stage, keys, str(folder / path))
 
 
 def _apply(settings: dict[str, Any], given: Sequence[str]) -> None:
@@ -167,7 +168,11 @@ def _demand_files(record: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
             [
                 Problem(
                     f"{place} named a file, and a record does not say where it lay",
-                    allowed=f"one that holds what it held: {_held(content[name], settings[name])}",
+                    allowed="one that holds what it held, by SHA-256 "
+                    + (
+                        listed(dict.fromkeys(_digests(content[name])))
+                        or "as `python -m pipeline.inspect --json` has it"
+                    ),
                     command=f"the same command with {place}=PATH",
                 )
                 for name, place in missing
@@ -175,50 +180,13 @@ def _demand_files(record: Mapping[str, Any], settings: Mapping[str, Any]) -> Non
         )
 
 
-def _held(content: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """The digests among what a stage's files held, in a few words."""
-    digests = [f"{k} {v}" for k, v in [*settings.items(), *_leaves(content)] if isinstance(v, str) and len(v) == 64]
-    return ", ".join(digests) or "see `python -m pipeline.inspect --json`"
-
-
-def _leaves(value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _leaves(item)
-        else:
-            yield name, item
-
-
-def _demand_trust(nodes: Sequence[Node], world: World) -> None:
-    """Refuses to run code that a handed-over file names and nobody at this keyboard has."""
-    trusted = {*KNOWN, *(pattern.partition(".")[0] for pattern in os.environ.get(TRUST, "").split(":"))}
-    strange: dict[str, str] = {}
-    for node in plan.settle(nodes, world):
-        if node.stage.keep is not Keep.DELIVERED:
-            strange |= {top: node.name for top in _code(node.stage.identity(world)) if top not in trusted}
-    if strange:
-        raise ConfigError(
-            [
-                Problem(
-                    f"stages.{stage} would import and call code of '{top}', which the record names",
-                    allowed=f"code of {', '.join(KNOWN)}, and what {TRUST} names",
-                    command=f"{TRUST}={top} python -m pipeline.reproduce …, if you know that code",
-                )
-                for top, stage in strange.items()
-            ]
-        )
-
-
-def _code(identity: Any) -> Iterator[str]:
-    """The top-level packages whose code an identity speaks of."""
-    if isinstance(identity, Mapping):
-        if {"version"} < set(identity) <= {"distribution", "module", "version"} or set(identity) == {
-            "module",
-            "source",
-        }:
-            yield str(identity.get("distribution", identity.get("module")))
-        for item in identity.values():
-            yield from _code(item)
-    elif isinstance(identity, list):
-        for item in identity:
-            yield from _code(item)
+def _digests(value: Any) -> Iterator[str]:
+    """The digests among what a stage's files held."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _digests(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _digests(item)
+    elif isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        yield value

@@ -6,13 +6,14 @@ what was pinned ──► the same graph, in an empty store ──► stage by s
 from __future__ import annotations
 
 import argparse
+import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, compose, errors, lock, pin, rebuild
+from pipeline import command, compose, errors, lock, rebuild
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, listed
 from pipeline.graph import Node
@@ -38,6 +39,7 @@ class Pinned:
         about: What the new record is to say beside the stages.
         lock: Its lock, where it is an experiment.
         found: Where its record was, otherwise.
+        changed: What of the files there is not as it was handed over, a sentence each.
         store: The store that may still have it.
     """
 
@@ -47,6 +49,7 @@ class Pinned:
     about: Mapping[str, Any]
     lock: Lock | None
     found: Found | None
+    changed: Sequence[str]
     store: Path
 
 
@@ -55,7 +58,8 @@ def main(say: command.Say) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.reproduce",
         description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
-        "Ends with 0 when every delivered byte is the same, else with 5, and says which stage differs first and why.",
+        "Ends with 0 when every delivered byte is the same (but a blob's, which differ each time); else with 5, and "
+        "says which stage differs first, and why.",
         epilog=f"PATH is {found.ALLOWED}.",
     )
     parser.add_argument("what", metavar=f"{GROUP}=NAME | PATH")
@@ -70,13 +74,20 @@ def main(say: command.Say) -> int:
         return errors.OK
     with tempfile.TemporaryDirectory(prefix="drydock-") as scratch:
         folder = Path(scratch)
-        pinned = _pinned(asked.what, asked.given, folder)
+        pinned = _pinned(asked.what, asked.given)
+        output = asked.output.absolute() if asked.output else folder / "artifact"
+        if pinned.found and any(
+            path.resolve().is_relative_to(output.resolve()) for path in pinned.found.files().values()
+        ):
+            raise ConfigError(
+                f"--output={asked.output} holds what is to be compared with", command="--output=/another/folder"
+            )
         try:
-            output = asked.output.absolute() if asked.output else folder / "artifact"
             made = rebuild.run(pinned.nodes, pinned.about, folder / "store", output)
         except DrydockError:
             world = ThisMachine(folder / "facts", may_fetch=False)
-            say("\n".join(map(str, rebuild.foreseen(pinned.record, pinned.nodes, world))) or "no setting has changed")
+            for told in rebuild.foreseen(pinned.record, pinned.nodes, world):
+                say(str(told))
             raise
         code = _tell(pinned, made, folder, say)
         if asked.output:
@@ -84,23 +95,26 @@ def main(say: command.Say) -> int:
         return code
 
 
-def _pinned(what: str, given: Sequence[str], folder: Path) -> Pinned:
+def _pinned(what: str, given: Sequence[str]) -> Pinned:
     """What was asked for, with the graph that makes it. Raises DrydockError."""
     if what.startswith(f"{GROUP}=") and not Path(what).exists():
-        name = pin.named(what)
-        if given:
-            raise ConfigError(f"{given[0]}: an experiment says everything itself", command=f"edit {lock.file(name)}")
-        locked = Lock.read(name)
-        config = compose.compose([what]).config
-        nodes = compose.checked_graph(config)
-        return Pinned(what, locked.record, nodes, lineage.about(config), locked, None, compose.store_folder(config))
+        name = lock.named(what)
+        return _experiment(what, Lock.read(name), given)
     at = found.find(Path(what))
     if at.lock is not None:
-        return _pinned(f"{GROUP}={at.lock.get('experiment')}", given, folder)
-    world = ThisMachine(folder / "facts", may_fetch=True)
-    store = compose.store_folder(at.run["config"] if at.run else {"store": None})
-    nodes = rebuild.graph_of(at, given, world)
-    return Pinned(what, at.record, nodes, rebuild.about(at.record), None, at, store)
+        return _experiment(what, Lock.of_file(at, str(at.lock.get("experiment"))), given)
+    with found.whole(at.path):
+        store = compose.store_folder(at.run["config"] if at.run else {"store": None})
+        nodes = rebuild.graph_of(at, given)
+        return Pinned(what, at.record, nodes, rebuild.about(at.record), None, at, at.changes(), store)
+
+
+def _experiment(what: str, locked: Lock, given: Sequence[str]) -> Pinned:
+    if given:
+        raise ConfigError(f"{given[0]}: an experiment says everything itself", allowed="changes in its YAML")
+    config = compose.compose([f"{GROUP}={locked.experiment}"]).config
+    nodes, about = compose.checked_graph(config), lineage.about(config)
+    return Pinned(what, locked.record, nodes, about, locked, None, [], compose.store_folder(config))
 
 
 def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
@@ -109,19 +123,21 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
     old, new = pinned.record, made.result.record
     differences = difference.between(old, new)
     code = _code_changes(pinned.lock) if pinned.lock else {}
-    changed = pinned.found.changes() if pinned.found else []
-    identical = _same(old, new) and not changed
+    again = _same(old, new)
+    identical = again and not pinned.changed
     say(_table(old, new, differences))
     if identical and lineage.is_repeatable(new):
         say(f"{pinned.says}: identical, {new['digest']}")
     elif identical:
         say(f"{pinned.says}: the same but for {new['made_by']}, whose bytes differ each time it is made")
+    elif again:
+        say(f"{pinned.says}: made again as it was recorded, and what is there is not that any more")
     else:
         say(f"{pinned.says}: not what was pinned")
-    for text in changed:
+    for text in pinned.changed:
         say(f"  changed since: {text}")
     if first := next((d.stage for d in differences if d.what is What.BYTES), None):
-        say(f"  differs first: {first}, {_why(first, new, differences, code)}")
+        say(f"  differs first: {first}, {_why(first, new, differences, code if pinned.lock else None)}")
     elif differences:
         say("  every result is the same, byte for byte; what the record says of them is not")
     for told in (d for d in differences if d.what is not What.BYTES):
@@ -133,7 +149,7 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
     if pinned.lock:
         for text in _measured(pinned.lock.measured, lock.measured(made.result.outcomes)):
             say(f"  {text}")
-    if not identical and (changed or old["content"] != new["content"]):
+    if not identical and (pinned.changed or old["content"] != new["content"]):
         say(f"  between the two: {_between(pinned, made, folder)}")
     return errors.OK if identical else errors.CHECK_FAILED
 
@@ -166,7 +182,7 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence
 
 
 def _why(
-    stage: str, record: Mapping[str, Any], differences: Sequence[Difference], code: Mapping[str, Sequence[str]]
+    stage: str, record: Mapping[str, Any], differences: Sequence[Difference], code: Mapping[str, Sequence[str]] | None
 ) -> str:
     """What made the first stage differ whose bytes do: what changed for it, and for what it stands on.
 
@@ -180,9 +196,12 @@ def _why(
             suspects.add(name)
             waiting += stages[name]["needs"].values()
     causes = [(d.stage, str(d.what)) for d in differences if d.what not in (What.BYTES, What.CLAIMS)]
-    causes += [(name, str(What.CODE)) for modules in code.values() for name in modules]
+    causes += [(name, str(What.CODE)) for modules in (code or {}).values() for name in modules]
     told = dict.fromkeys(f"the {what} of {name or 'the run'}" for name, what in causes if name in {*suspects, ""})
-    return f"by {listed(told)}" if told else "in its bytes alone: settings, library versions and code are the same"
+    if told:
+        return f"by {listed(told)}"
+    known = "settings, library versions and code are" if code is not None else "settings and library versions are"
+    return f"in its bytes alone: {known} the same"
 
 
 def _code_changes(locked: Lock) -> dict[str, list[str]]:
@@ -201,7 +220,7 @@ def _measured(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _figures(told: Mapping[str, float]) -> str:
-    return ", ".join(f"{value:.2e} at {shape}" for shape, value in told.items())
+    return ", ".join(f"{place} {value:g}" for place, value in told.items())
 
 
 def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
@@ -243,13 +262,19 @@ def _old(pinned: Pinned, folder: Path) -> Artifact | None:
 
 def _constraints(what: str) -> Iterator[str]:
     """What pip's --constraint takes: a version for each distribution that is known to have been there."""
-    at = found.find(lock.file(pin.named(what)) if what.startswith(f"{GROUP}=") else Path(what))
+    at = found.find(lock.file(lock.named(what)) if what.startswith(f"{GROUP}=") else Path(what))
     if at.run is None:
         yield f"# The libraries that had a part in {what}; all that was installed is known to a run's run.json alone."
-        yield from (f"{distribution(m)}=={v}" for m, v in at.record["libraries"].items())
+        yield from _lines((distribution(m), v) for m, v in at.record["libraries"].items())
         return
     yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
-    yield from (f"{n}=={v}" for n, v in at.run["environment"].items() if n != DISTRIBUTION)
+    with found.whole(at.path):
+        yield from _lines((n, v) for n, v in at.run["environment"].items() if n != DISTRIBUTION)
+
+
+def _lines(versions: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each; what is no name or no version would be an option to whoever reads the file."""
+    return (f"{n}=={v}" for n, v in versions if re.fullmatch(r"[\w.-]+", n) and re.fullmatch(r"[\w.+!-]+", str(v)))
 
 
 if __name__ == "__main__":

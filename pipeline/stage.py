@@ -73,6 +73,7 @@ class Stage(ABC):
         produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
+        consent: The setting by which a person says that a file may run code when it is loaded.
         repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
         version: Raised when the same settings and inputs give another result.
     """
@@ -84,6 +85,7 @@ class Stage(ABC):
     requires: ClassVar[tuple[str, ...]] = ()
     keep: ClassVar[Keep] = Keep.STORED
     repeatable: ClassVar[bool] = True
+    consent: ClassVar[str | None] = None
     version: ClassVar[int] = 1
 
     def ports(self) -> Mapping[str, frozenset[Kind]]:
@@ -116,6 +118,10 @@ class Stage(ABC):
         Raises ConfigError when something that a setting names is not there.
         """
         return self
+
+    def files(self) -> frozenset[str]:
+        """Those values in the settings that name files or folders; a record has what these hold in their place."""
+        return frozenset()
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """Plain JSON that decides the result, inputs and library versions apart: the settings, by default.

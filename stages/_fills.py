@@ -101,10 +101,19 @@ def files(inputs: Mapping[str, Input]) -> list[Path]:
     return [f for spec in inputs.values() for f in _files(spec)]
 
 
+def named(inputs: Mapping[str, Input]) -> list[str]:
+    """The same as they are written."""
+    return [n for spec in inputs.values() for n in _named(spec)]
+
+
 def _files(spec: Input) -> list[Path]:
+    return [Path(n).expanduser() for n in _named(spec)]
+
+
+def _named(spec: Input) -> list[str]:
     if not isinstance(spec.fill, Mapping):
         return []
-    return [Path(n).expanduser() for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
+    return [str(n) for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
 
 
 def pictures(inputs: Mapping[str, Input]) -> list[Path]:

@@ -118,6 +118,11 @@ def is_library(named: str) -> bool:
     return Path(named).suffix in LIBRARY
 
 
+def files(extensions: Sequence[str]) -> frozenset[str]:
+    """Those extensions that are files."""
+    return frozenset(filter(is_library, extensions))
+
+
 def problems(extensions: Sequence[str]) -> list[Problem]:
     """What can be told of extensions before any work."""
     return [

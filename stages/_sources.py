@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -119,6 +119,25 @@ def problems(setting: str, spec: Any, preprocessing: Preprocessing | None, *, la
 def is_random(spec: Any) -> bool:
     """Whether nothing real is drawn from."""
     return isinstance(spec, Mapping) and spec.get("source") == RANDOM
+
+
+def files(spec: Any) -> frozenset[str]:
+    """Those values of a mapping that name files or folders, as they are written."""
+    if spec["source"] != "dataset":
+        return frozenset(str(spec[name]) for name in ("path", "tokenizer") if spec.get(name))
+    return frozenset(_paths(spec.get("kwargs") or {}))
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """The arguments that are paths of what is there."""
+    if isinstance(value, Mapping):
+        for part in value.values():
+            yield from _paths(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _paths(part)
+    elif isinstance(value, str) and _existing(value) is not None:
+        yield value
 
 
 def of(spec: Any, preprocessing: Preprocessing | None) -> Source:

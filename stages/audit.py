@@ -50,6 +50,9 @@ class Audit(Stage):
                     found.append(Problem(f"{setting}.{dtype} is {share}", allowed="a share from 0 to 1"))
         return found
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

@@ -91,6 +91,9 @@ class Benchmark(Stage):
             found.append(Problem(f"seconds is {self.seconds}", allowed="a number above 0"))
         return found
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Benchmark:
         _openvino.identity(self.extensions, world)
         return self if self.threads is not None else dataclasses.replace(self, threads=world.cores())

@@ -72,6 +72,9 @@ class Check(Stage):
             *_openvino.problems(self.extensions),
         ]
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

@@ -44,6 +44,9 @@ class Compare(Stage):
     def problems(self) -> list[Problem]:
         return [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

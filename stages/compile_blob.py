@@ -55,6 +55,9 @@ class CompileBlob(Stage):
             )
         return found
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         if self.device != CPU and self.device not in (there := _openvino.quiet().Core().available_devices):

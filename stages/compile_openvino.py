@@ -47,6 +47,9 @@ class CompileOpenvino(Stage):
     def problems(self) -> list[Problem]:
         return self._wanted.problems()
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

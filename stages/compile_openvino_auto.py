@@ -62,6 +62,9 @@ class CompileOpenvinoAuto(Stage):
             return [*found, Problem(wrong, allowed="a module", command="route=onnx or route=direct")]
         return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

@@ -95,6 +95,9 @@ class CompressWeights(Stage):
     def _opsets(self) -> range:
         return _nncf.INT4_OPSETS if self._in_blocks else _nncf.INT8_WEIGHTS_OPSETS
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         _openvino.identity(self.extensions, world)
         return self

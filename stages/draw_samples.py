@@ -44,6 +44,9 @@ class DrawSamples(Stage):
             found.append(Problem(f"count is {self.count}", allowed="1 or more"))
         return found
 
+    def files(self) -> frozenset[str]:
+        return _sources.files(self.samples)
+
     def settle(self, world: World) -> Self:
         self.identity(world)  # raises when what the source names is not there
         return self

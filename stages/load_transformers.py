@@ -77,6 +77,9 @@ class LoadTransformers(Stage):
             found.append(Problem(f"kwargs.dtype is {dtype}", allowed=listed(DTYPES)))
         return found
 
+    def files(self) -> frozenset[str]:
+        return frozenset() if self.weights == "random" else frozenset({self.weights})
+
     def settle(self, world: World) -> Self:
         """Turns a repository into a folder of the local cache, and a folder into its content."""
         world.code(self.factory)  # raises when there is no such module

@@ -72,6 +72,9 @@ class LoadWeights(Stage):
             found.append(self._unpublished())
         return found
 
+    def files(self) -> frozenset[str]:
+        return frozenset() if self.weights in _weights.SOURCES else frozenset({self.weights})
+
     def settle(self, world: World) -> Self:
         """Turns `auto` and `pretrained` into a file or into random, and a file into its content."""
         world.code(self.factory)  # raises when there is no such module

@@ -64,6 +64,9 @@ class OpenFile(Stage):
             return found + _interface.problems(self.inputs, self.dims)
         return found + _interface.dim_problems(self.dims)
 
+    def files(self) -> frozenset[str]:
+        return frozenset({self.path}) | _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         path = self._path.absolute()
         _openvino.identity(self.extensions, world)

@@ -44,12 +44,16 @@ class OpenModule(Stage):
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch",)
+    consent: ClassVar[str | None] = "sha256"
     keep: ClassVar[Keep] = Keep.MEMORY
 
     def problems(self) -> list[Problem]:
         if self.sha256 is None or re.fullmatch("[0-9a-f]{64}", self.sha256):
             return []
         return [Problem(f"sha256 is {self.sha256}", allowed="64 hex digits", command="sha256sum prints them")]
+
+    def files(self) -> frozenset[str]:
+        return frozenset({self.weights})
 
     def settle(self, world: World) -> Self:
         """Refuses a file whose content the configuration does not name. Raises ConfigError."""

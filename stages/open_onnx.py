@@ -42,6 +42,9 @@ class OpenOnnx(Stage):
     def problems(self) -> list[Problem]:
         return _interface.problems(self.inputs, self.dims) if self.inputs else _interface.dim_problems(self.dims)
 
+    def files(self) -> frozenset[str]:
+        return frozenset({self.weights})
+
     def settle(self, world: World) -> Self:
         path = self._path.absolute()
         names = _onnx_file.beside(path, self._digest(path, world), world, "weights")

@@ -68,6 +68,9 @@ class QuantizeToAccuracy(Stage):
             found.append(Problem(f"max_drop is {self.max_drop}", allowed="above 0, in the metric's own units"))
         return found
 
+    def files(self) -> frozenset[str]:
+        return _openvino.files(self.extensions)
+
     def settle(self, world: World) -> Self:
         self.identity(world)  # raises for a metric or an extension that is not there
         return self

@@ -51,6 +51,9 @@ class RecordAnswers(Stage):
             found.append(Problem(f"count is {self.count}", allowed="1 or more; null for all"))
         return found
 
+    def files(self) -> frozenset[str]:
+        return _sources.files(self.samples)
+
     def settle(self, world: World) -> Self:
         self.identity(world)  # raises when what the source names is not there
         return self

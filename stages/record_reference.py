@@ -106,6 +106,9 @@ class RecordReference(Stage):
         }
         return {**settings, "order": order}
 
+    def files(self) -> frozenset[str]:
+        return frozenset(_fills.named(self.inputs or {}))
+
     def settle(self, world: World) -> RecordReference:
         self.identity(world)  # raises when a file or a module that a fill names is not there
         return self

@@ -226,8 +226,8 @@ def test_an_artifact_alone_is_made_again_from_what_it_carries(pinned: Team, deli
 
 
 REFUSED = [
-    ((), {"DRYDOCK_TRUST": "net"}, r"stages\.load\.weights named a file.*\n.*sha256 \w{64}"),
-    (("stages.load.weights=net.pth",), {}, "would import and call code of 'net'"),
+    ((), {"DRYDOCK_TRUST": "net"}, r"stages\.load\.weights named a file.*\n.*SHA-256 \w{64}"),
+    (("stages.load.weights=net.pth",), {}, r"would import 'net\.Net' and may call it"),
     (("stages.load.weights=net.py",), {"DRYDOCK_TRUST": "net"}, "sha256"),
     (("stages.load.wights=net.pth",), {"DRYDOCK_TRUST": "net"}, "no such setting"),
     (("weights=net.pth",), {"DRYDOCK_TRUST": "net"}, "is no setting of a stage"),
@@ -261,6 +261,38 @@ def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, d
     assert re.search(r"between the two: worst relative error [1-9]\.\de-01", done.stdout), done.stdout
 
 
+def test_a_lock_that_is_elsewhere_is_what_is_compared_with(pinned: Team, tmp_path: Path) -> None:
+    lock = pinned.lock()
+    lock["record"]["stages"][3]["digest"] = 64 * "0"  # type: ignore[index]
+    (tmp_path / "old.lock.json").write_text(json.dumps(lock))
+    done = pinned.run("pipeline.reproduce", str(tmp_path / "old.lock.json"))
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "in its bytes alone: settings, library versions and code are the same" in done.stdout
+
+
+def test_what_is_to_be_compared_with_is_not_written_over(pinned: Team, delivered: Path) -> None:
+    before = (delivered / "artifact" / "small.onnx").read_bytes()
+    done = pinned.run("pipeline.reproduce", str(delivered), f"--output={delivered / 'artifact'}")
+    assert done.returncode == 2
+    assert "holds what is to be compared with" in done.stderr
+    assert (delivered / "artifact" / "small.onnx").read_bytes() == before
+
+
+def test_a_lock_is_pinned_from_what_runs_now_and_not_from_the_store(team: Team) -> None:
+    project = another_line(team)
+    assert team.run("pipeline.pin", "experiment=small", path=project).returncode == 0
+    assert team.run("pipeline.reproduce", "experiment=small", path=project).returncode == 0
+
+
+def test_weights_that_are_not_those_of_the_experiment_are_refused_by_their_digest(team: Team) -> None:
+    (team.folder / "net.pth").write_bytes((team.folder / "net.pth").read_bytes() + b" ")
+    done = team.run("pipeline.reproduce", "experiment=small")
+    assert done.returncode == 2
+    assert re.search(r"weights=.*net\.pth", done.stderr)
+    assert len(set(re.findall(r"\w{64}", done.stderr))) == 2
+    assert done.stdout == ""
+
+
 def test_an_artifact_alone_tells_its_story(pinned: Team, delivered: Path, tmp_path: Path) -> None:
     alone = shutil.copy(delivered / "artifact" / "small.onnx", tmp_path / "renamed.onnx")
     done = pinned.run("pipeline.inspect", str(alone))
@@ -289,7 +321,12 @@ def test_two_artifacts_are_told_apart(pinned: Team, delivered: Path) -> None:
     assert seen.returncode == 0
     assert seen.stdout.startswith("export: settings: opset: 18 → 20\nexport: bytes: ")
     same = pinned.run("pipeline.inspect", str(artifact), str(delivered))
-    assert same.stdout == "the same record: made of the same, by the same, with the same bytes\n"
+    assert (same.returncode, same.stdout) == (0, "the same record\n")
+    with (pinned.folder / "other" / "artifact" / "small.onnx").open("r+b") as f:
+        f.write(b"\x08\x09")
+    changed = pinned.run("pipeline.inspect", str(artifact), "other")
+    assert changed.returncode == 5
+    assert "is not what was handed over" in changed.stdout
 
 
 def test_an_environment_is_told_as_constraints(pinned: Team, delivered: Path) -> None:

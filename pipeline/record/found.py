@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
 from pipeline.record import carrier, lineage
-from pipeline.record.carrier import CARRIERS
+from pipeline.record.carrier import CARRIERS, Carrier
 from pipeline.record.openvino import Ir
 from pipeline.store.files import read_json, sha256
 from pipeline.store.store import FACTS
@@ -48,6 +49,7 @@ class Found:
         run: All of run.json, where that is what was pointed at: what is known of that one run.
         lock: All of a lock, likewise.
         model: The model file that the record speaks of, where it is there.
+        folder: The delivered folder, where that is what was pointed at: all of it should be there.
     """
 
     record: Mapping[str, Any]
@@ -55,6 +57,7 @@ class Found:
     run: Mapping[str, Any] | None = None
     lock: Mapping[str, Any] | None = None
     model: Path | None = None
+    folder: Path | None = None
 
     def files(self) -> dict[str, Path]:
         """Where the copies of the stored artifact's files are, by their names in the store; empty without a model."""
@@ -72,28 +75,51 @@ class Found:
 
         Raises OSError.
         """
+        if self.folder is not None and self.model is None:
+            return [f"the model file is not in {self.folder}"]
         form = CARRIERS.get(Kind(self.record["kind"]))
-        changed = []
-        for name, path in self.files().items():
-            wanted = self.record["content"][name]
-            if not path.is_file():
-                changed.append(f"{path.name} is not there")
-                continue
-            try:
-                now = form.bare(path) if form and name == form.FILE else sha256(path)
-            except ValueError as e:
-                now = str(e)
-            if now != wanted:
-                changed.append(f"{path.name} is not what was handed over: its content has another SHA-256")
+        wanted = {path: (self.record["content"][name], name) for name, path in self.files().items()}
+        changed = [told for path, (digest, name) in wanted.items() if (told := _change(path, digest, form, name))]
+        if self.folder is not None:
+            beside = {self.folder / n: d for n, d in self.record.get("sha256", {}).items()}
+            changed += [told for p, d in beside.items() if p not in wanted and (told := _change(p, d, None, ""))]
+            carried = form.get(self.model) if form and self.model else None
+            if carried is not None and json.loads(carried) != {n: self.record.get(n) for n in json.loads(carried)}:
+                changed.append(f"{FACTS} is not the record that {self.model and self.model.name} carries")
         return changed
+
+
+def _change(path: Path, wanted: str, form: type[Carrier] | None, name: str) -> str:
+    """How a file is not as it was handed over, in words; empty where it is."""
+    if not path.is_file():
+        return f"{path.name} is not there"
+    try:
+        now = form.bare(path) if form and name == form.FILE else sha256(path)
+    except ValueError as e:
+        return str(e)
+    return "" if now == wanted else f"{path.name} is not what was handed over: its content has another SHA-256"
 
 
 def find(path: Path) -> Found:
     """The record at a path. Raises ConfigError when there is none, or none that can be read."""
+    with whole(path):
+        try:
+            return _find(path.expanduser())
+        except OSError as e:
+            raise ConfigError(f"{path} cannot be read: {e.strerror}", allowed=ALLOWED) from e
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Makes a ConfigError of what comes of reading a record, a run or a lock that somebody has edited."""
     try:
-        return _find(path.expanduser())
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror}", allowed=ALLOWED) from e
+        yield
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as e:
+        raise ConfigError(
+            f"{path} holds a record that is not whole: {type(e).__name__}: {e}",
+            allowed=ALLOWED,
+            command="what wrote it, once more",
+        ) from e
 
 
 def _find(path: Path) -> Found:
@@ -109,7 +135,7 @@ def _find(path: Path) -> Found:
         return Found(_held(lock.get("record"), path), path, lock=lock)
     if path.name == FACTS:
         record = _held(_json(path), path)
-        return Found(record, path, model=_main(path.parent, record))
+        return Found(record, path, model=_main(path.parent, record), folder=path.parent)
     if path.suffix == ".json":
         run = _json(path)
         if "record" not in run:
@@ -168,16 +194,21 @@ def _held(record: Any, path: Path) -> dict[str, Any]:
         or not all(_fits(c, CHECK) for c in record["checks"])
         or not {record["made_by"], record["handed_on_by"]} <= {s["name"] for s in record["stages"]}
         or not re.fullmatch("[0-9a-f]{64}", record["digest"])
-        or not all(_is_inside(name) for name in record["content"])
+        or not all(
+            _is_inside(name) for name in (*record["content"], *record.get("sha256", ()), *record.get("files", ()))
+        )
+        or len({s["name"] for s in record["stages"]}) < len(record["stages"])
+        or not all(isinstance(record["precision"].get(name), str) for name in ("name", "storage", "compute"))
+        or "${" in json.dumps(record["stages"])  # would be resolved, on this machine
     ):
         raise ConfigError(f"{path} holds no record of ours, or not all of one", allowed=ALLOWED)
     assert isinstance(record, dict)
     return record
 
 
-def _is_inside(name: str) -> bool:
+def _is_inside(name: Any) -> bool:
     """Whether a name stays in the folder that it is looked for in: records come from anywhere."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(str(name))
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 

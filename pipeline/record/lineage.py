@@ -10,8 +10,7 @@ commit, and no measured figure, whose last digits change with the processor. Tho
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipeline.graph import Node
@@ -132,7 +131,7 @@ def as_asked(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
         node: The stage in its place, settled.
         document: Its key document; the inputs are not looked at.
     """
-    settings = _without_files(settings_of(node.stage))
+    settings = _without(node.stage.files(), settings_of(node.stage))
     told: dict[str, Any] = {"name": node.name, "stage": document["stage"], "version": document["version"]}
     told |= {"settings": settings, "libraries": sorted(document["libraries"])}
     if document["code"]:
@@ -145,21 +144,13 @@ def as_asked(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _without_files(value: Any) -> Any:
+def _without(files: Collection[str], value: Any) -> Any:
     """Settings with the names of files put out of them: where a file lies says nothing of the content."""
     if isinstance(value, Mapping):
-        return {n: _without_files(v) for n, v in value.items()}
+        return {n: _without(files, v) for n, v in value.items()}
     if isinstance(value, list):
-        return [_without_files(v) for v in value]
-    return A_FILE if isinstance(value, str) and names_a_file(value) else value
-
-
-def names_a_file(value: str) -> bool:
-    """Whether a setting names a file or a folder that is there; a plain word such as "random" never does."""
-    try:
-        return len(value) > 2 and ("/" in value or "." in value) and Path(value).expanduser().exists()
-    except (OSError, RuntimeError):
-        return False
+        return [_without(files, v) for v in value]
+    return A_FILE if isinstance(value, str) and value in files else value
 
 
 def placeholders(value: Any, place: str) -> Iterator[str]:

@@ -113,6 +113,15 @@ class Store:
                 ) from e
         return replace(made, folder=self.objects.folder(digest), digest=digest)
 
+    def adopt(self, artifact: Artifact) -> None:
+        """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""
+        assert artifact.folder is not None
+        if self.state(artifact.digest) is not State.PRESENT:
+            with self.staging() as folder:
+                with _explained(self.root):
+                    shutil.copytree(artifact.folder, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+                self.publish(replace(artifact, folder=folder))
+
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
         """Records which content a key gave, and returns the entry that stands: the first writer's."""
         with _explained(self.root):

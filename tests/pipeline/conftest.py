@@ -23,7 +23,8 @@ from pipeline.store.files import walk
 from pipeline.world import ThisMachine
 
 CRASHED = 99
-ABOUT = {"model": "net", "target": "openvino", "precision": {"name": "fp32"}, "seed": 0}
+PRECISION = {"name": "fp32", "storage": "float32", "compute": "float32"}
+ABOUT = {"model": "net", "target": "openvino", "precision": PRECISION, "seed": 0}
 
 
 class Module:
@@ -45,6 +46,9 @@ class Fake(Stage):
     hook: Callable[[Mapping[str, Artifact]], None] = nothing
 
     produces: ClassVar[Kind | str] = Kind.ONNX
+
+    def files(self) -> frozenset[str]:
+        return frozenset({str(self.log)})
 
     def identity(self, world: Any) -> Mapping[str, Any]:
         return {"text": self.text}

@@ -9,8 +9,17 @@ import pytest
 from pipeline.errors import ConfigError
 from pipeline.record import found
 from pipeline.record.found import find
+from pipeline.store.files import sha256
 from tests.pipeline.conftest import without_record
 
+STAGE = {
+    "name": "compile",
+    "stage": "s.S",
+    "version": 1,
+    "settings": {},
+    "needs": {},
+    "libraries": [],
+}
 # What each part of a record is broken by, one at a time.
 BROKEN = [
     ({"schema": 99}, "schema 99"),
@@ -23,6 +32,10 @@ BROKEN = [
     ({"content": {"../../etc/passwd": "0"}}, "no record of ours"),
     ({"content": {"/etc/passwd": "0"}}, "no record of ours"),
     ({"digest": "../.."}, "no record of ours"),
+    ({"files": ["../other.xml"]}, "no record of ours"),
+    ({"stages": [STAGE, STAGE]}, "no record of ours"),
+    ({"stages": [{**STAGE, "settings": {"x": "${oc.env:HOME}"}}]}, "no record of ours"),
+    ({"precision": {}}, "no record of ours"),
 ]
 
 
@@ -69,6 +82,28 @@ def test_a_record_that_is_none_of_ours_or_not_whole_is_refused(change, told, del
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(ConfigError, match=told):
         find(path)
+
+
+def test_a_delivered_folder_without_its_model_is_not_as_it_was(delivered):
+    (delivered / "model.xml").rename(delivered / "renamed.xml")
+    assert find(delivered).changes() == [f"the model file is not in {delivered}"]
+
+
+def test_what_a_bundle_adds_is_looked_at_too(delivered):
+    (delivered / "reference.npz").write_bytes(b"answers")
+    told = json.loads((delivered / "artifact.json").read_text())
+    told["sha256"] = {"reference.npz": sha256(delivered / "reference.npz")}
+    (delivered / "artifact.json").write_text(json.dumps(told))
+    assert find(delivered).changes() == []
+    (delivered / "reference.npz").write_bytes(b"others")
+    (change,) = find(delivered).changes()
+    assert change.startswith("reference.npz is not what was handed over")
+
+
+def test_what_lies_beside_a_model_is_held_to_what_the_model_carries(delivered):
+    told = json.loads((delivered / "artifact.json").read_text())
+    (delivered / "artifact.json").write_text(json.dumps({**told, "facts": {"weights": {"trained": True}}}))
+    assert find(delivered).changes() == ["artifact.json is not the record that model.xml carries"]
 
 
 def test_a_model_without_a_record_says_so(delivered):

@@ -123,14 +123,11 @@ def test_the_order_of_a_mapping_is_kept(vouched):
     assert list(told["export"]["settings"]["options"]) == ["b", "a"]
 
 
-@pytest.mark.parametrize(
-    ("value", "is_file"), [("net.pth", True), ("./net.pth", True), ("word", False), ("gone.pth", False), (".", False)]
-)
-def test_a_name_of_a_file_is_told_from_a_word(value, is_file, tmp_path, monkeypatch):
+def test_a_word_that_is_no_files_name_stays_though_a_file_is_called_so(vouched, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "net.pth").touch()
-    (tmp_path / "word").touch()
-    assert lineage.names_a_file(value) is is_file
+    (tmp_path / "opset 18").touch()
+    told = {s["name"]: s for s in record(vouched)["stages"]}
+    assert told["export"]["settings"]["text"] == "opset 18"
 
 
 def test_a_run_that_delivers_nothing_has_no_record(dock):
