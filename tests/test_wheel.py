@@ -47,3 +47,7 @@ def test_it_carries_the_table_of_published_weights(installed: Path) -> None:
 def test_the_console_script_names_the_same_program(installed: Path) -> None:
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "drydock = pipeline.cli:entry" in entry_points.read_text()
+
+
+def test_it_has_what_the_report_is_drawn_with(installed: Path) -> None:
+    assert {"page.css", "page.js"} < {p.name for p in (installed / "pipeline" / "report").iterdir()}

@@ -1,0 +1,50 @@
+"""What a person looks at when a sweep or a run has ended.
+
+    run.json of each job ──collect──► Sweep ─┬─► sweep.json
+                                             ├─► report.html    page, charts; a single run's: run_page
+                                             ├─► CSV, Markdown, the terminal's table
+                                             └─► the best job by a rule: select
+
+`python -m pipeline.report DIR` makes all of it anew from what the jobs' folders say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.errors import ConfigError
+from pipeline.report import page, run_page
+from pipeline.report.collect import JOBS, collect
+from pipeline.report.job import RUN, read_run
+from pipeline.report.select import Rule
+from pipeline.report.sweep import Sweep
+from pipeline.store.files import write_json
+
+PAGE, DATA = "report.html", "sweep.json"
+ALLOWED = f"the folder of a sweep, which has {JOBS} or its jobs' folders in it, or of a run, which has {RUN}"
+
+
+def of_sweep(folder: Path, rule: Rule | None = None) -> Sweep:
+    """Writes sweep.json, report.html, and a page into each job's folder. Raises ConfigError, OSError.
+
+    Args:
+        folder: The sweep's.
+        rule: By what to choose the best job.
+    """
+    sweep = collect(folder)
+    if not sweep.jobs:
+        raise ConfigError(f"{folder} holds no job of a sweep, and no run", allowed=ALLOWED)
+    sweep = rule.applied(sweep) if rule else sweep
+    write_json(folder / DATA, sweep.plain, ordered=True)
+    pages = {job.number for job in sweep.jobs if of_run(folder / job.folder)}
+    (folder / PAGE).write_text(page.html(sweep, pages), encoding="utf-8")
+    return sweep
+
+
+def of_run(folder: Path) -> Path | None:
+    """Writes a single run's page into its folder and returns where; None without a run.json. Raises OSError."""
+    if (run := read_run(folder)) is None:
+        return None
+    path = folder / PAGE
+    path.write_text(run_page.html(run), encoding="utf-8")
+    return path

@@ -1,0 +1,55 @@
+"""`python -m pipeline.report DIR`: makes a sweep's report anew from its jobs' folders, or the page of a single run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline import command, errors, report
+from pipeline.errors import ConfigError
+from pipeline.report import tables
+from pipeline.report.job import RUN
+from pipeline.report.select import FORM, Rule
+
+
+def main(say: command.Say) -> int:
+    """Prints the table and where the page is. Raises ConfigError when there is nothing to report."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.report",
+        description="Makes sweep.json and report.html anew from what the jobs left, and prints the table.",
+        epilog=f"DIR is {report.ALLOWED}. RULE is {FORM}.",
+    )
+    parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write every job and measure there")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write a table for a pull request there")
+    parser.add_argument(
+        "--select", metavar="RULE", help="mark the best job; exit code 5 when none meets the conditions"
+    )
+    asked = parser.parse_args()
+    rule = Rule.read(asked.select) if asked.select is not None else None
+    try:
+        return _report(asked.folder, rule, asked.csv, asked.markdown, say)
+    except OSError as e:
+        raise ConfigError(f"the report cannot be written: {e}", allowed="a folder that you may write to") from e
+
+
+def _report(folder: Path, rule: Rule | None, csv: Path | None, markdown: Path | None, say: command.Say) -> int:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder", allowed=report.ALLOWED)
+    if (folder / RUN).is_file():
+        if rule or csv or markdown:
+            raise ConfigError(f"{folder} is a single run's, which has no table", allowed="the folder of a sweep")
+        if (path := report.of_run(folder)) is None:
+            raise ConfigError(f"{folder / RUN} is no run.json of ours", allowed=report.ALLOWED)
+        say(str(path))
+        return errors.OK
+    sweep = report.of_sweep(folder, rule)
+    for path, text in ((csv, tables.as_csv), (markdown, tables.markdown)):
+        if path is not None:
+            path.write_text(text(sweep), encoding="utf-8")
+    say(f"{tables.terminal(sweep)}\n{folder / report.PAGE}")
+    return errors.CHECK_FAILED if sweep.best and sweep.best.number is None else errors.OK
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,172 @@
+"""One job of a sweep, as its run.json tells of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.runner import Outcome
+from pipeline.store.files import read_json
+
+RUN = "run.json"
+LOG = "pipeline.log"
+# What a run.json has at least; see pipeline/manifest.py.
+HAS: Mapping[str, type] = {
+    **dict.fromkeys(("status", "started", "folder", "drydock"), str),
+    **dict.fromkeys(("overrides", "command", "stages"), list),
+    **dict.fromkeys(("choices", "config", "machine", "versions"), dict),
+}
+# What a job's log says last when it ended before it had a run.json; the log is ours, see pipeline/cli.py.
+TOLD = re.compile(r"error: (?P<what>.+)(?:\n  allowed: .+)?(?:\n  try: +(?P<advice>.+))?")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one stage in a job: an Outcome's name, how, key, digest, bytes and seconds."""
+
+    name: str
+    how: str
+    key: str | None
+    digest: str | None
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job.
+
+    Args:
+        number: Its place in the sweep, from 0.
+        folder: Where it ran, relative to the sweep's.
+        overrides: What it was asked for, complete.
+        swept: Axis to this job's value on it.
+        status: ok, failed, interrupted, lost (it began and never said how it ended) or not run.
+        exit_code: What it ended with, where that is known.
+        problem: The first thing that went wrong.
+        advice: What that problem says to do.
+        command: The command that repeats this one job.
+        stages: What became of each stage, in order.
+        hits: How many of its stored stages were found and not built.
+        stored: How many stored stages it has.
+        seconds: What building and delivering took here.
+        saved: What the stages that were found took when they were built, in seconds.
+        error: Worst relative error of what was delivered, at any shape.
+        unchecked: Why what was delivered was not compared with the model, if so.
+        accuracy: Of what was delivered, by `metric`.
+        metric: The metric's name.
+        drop: How far that is below the PyTorch model's.
+        latency: p50 of one inference, in milliseconds.
+        noisy: Whether the benchmark calls its own figures noisy.
+        size: Bytes of the delivered folder.
+        digest: Content digest of what was delivered.
+    """
+
+    number: int
+    folder: str
+    overrides: tuple[str, ...]
+    swept: Mapping[str, str]
+    status: str
+    exit_code: int | None = None
+    problem: str = ""
+    advice: str = ""
+    command: str = ""
+    stages: tuple[Done, ...] = ()
+    hits: int = 0
+    stored: int = 0
+    seconds: float | None = None
+    saved: float | None = None
+    error: float | None = None
+    unchecked: str = ""
+    accuracy: float | None = None
+    metric: str = ""
+    drop: float | None = None
+    latency: float | None = None
+    noisy: bool = False
+    size: int | None = None
+    digest: str | None = None
+
+    @property
+    def story(self) -> str:
+        """What went wrong, in a sentence; empty for a job that ended well or was interrupted."""
+        told = {"lost": "It began and never said how it ended: killed, or still running.", "not run": "It never began."}
+        return self.problem or told.get(self.status, "")
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others: "opset=18 precision=fp16"."""
+        return " ".join(f"{axis}={value}" for axis, value in self.swept.items()) or f"job {self.number}"
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """run.json of a job's folder; None where there is none that can be read."""
+    run = read_json(folder / RUN)
+    return run if isinstance(run, dict) and all(isinstance(run.get(n), t) for n, t in HAS.items()) else None
+
+
+def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
+    """The outcomes that a run.json recorded; keys that another version added are left out."""
+    known = {f.name for f in fields(Outcome)}
+    return [Outcome(**{n: v for n, v in stage.items() if n in known}) for stage in run["stages"]]
+
+
+def ended(folder: Path, run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job.
+
+    A job that is refused before any work leaves no run.json, only its log.
+    """
+    if run is None:
+        if not folder.is_dir():
+            return {"status": "not run"}
+        told = _last_error(folder / LOG)
+        return {"status": "failed", **told} if told else {"status": "lost"}
+    status = "lost" if run["status"] == "running" else run["status"]
+    first: Mapping[str, str] = next(iter(run.get("problems", ())), {})
+    told = {"problem": first.get("what", ""), "advice": first.get("command", "")}
+    return {"status": status, "exit_code": 0 if status == "ok" else run.get("exit_code"), **told}
+
+
+def measured(found: Sequence[Outcome]) -> dict[str, Any]:
+    """What a run's outcomes came to, as fields of a Job."""
+    if not found:
+        return {}
+    stored = [o for o in found if o.how in ("hit", "built") and o.digest is not None]
+    hits = [o for o in stored if o.how == "hit"]
+    told: dict[str, Any] = {
+        "stages": tuple(Done(o.name, o.how, o.key, o.digest, o.size, o.seconds) for o in found),
+        "hits": len(hits),
+        "stored": len(stored),
+        "seconds": sum(o.seconds for o in found if o.how != "hit"),
+        "saved": sum(o.seconds for o in hits),
+    }
+    if last := next((o for o in found if o.how == "delivered"), None):
+        told |= {"size": last.size, "digest": last.digest}
+        for outcome in found:  # a later check of the same content has the last word
+            if outcome.digest == last.digest and outcome is not last:
+                told |= _of_notes(outcome.notes)
+    return told
+
+
+def _of_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if parity := notes.get("parity"):
+        told |= {"error": max(case["max_rel"] for case in parity["cases"]), "unchecked": ""}
+    if unchecked := notes.get("unchecked"):
+        told |= {"error": None, "unchecked": unchecked["why"]}
+    if accuracy := notes.get("evaluation"):
+        told |= {"accuracy": accuracy["value"], "metric": accuracy["metric"], "drop": accuracy["drop"]}
+    if benchmark := notes.get("benchmark"):
+        ours = benchmark["contenders"][benchmark["artifact"]]
+        told |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}
+    return told
+
+
+def _last_error(log: Path) -> dict[str, str]:
+    try:
+        told = list(TOLD.finditer(log.read_text(encoding="utf-8", errors="replace")))
+    except OSError:
+        return {}
+    return {"problem": told[-1]["what"], "advice": told[-1]["advice"] or ""} if told else {}

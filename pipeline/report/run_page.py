@@ -1,0 +1,233 @@
+"""report.html of a single run: its stages as a graph, each with its artifact, its digest and what was checked of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.console import human
+from pipeline.report.html import Piece, joined, page, tag
+from pipeline.report.job import Job, ended, measured, outcomes
+from pipeline.report.measures import MEASURES, seconds
+from pipeline.report.page import definitions, environment, status
+from pipeline.runner import Outcome
+
+LANE, NODE = 16, 20  # pixels from lane to lane, and from a line's top to its node
+RAIL = 36  # where curves have ended and straight lines go on; page.css knows it too
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage stands in the drawing.
+
+    Args:
+        lane: Its lane, from 0.
+        sources: The lanes that feed it.
+        passing: The lanes that go by it: where from above, and where to below.
+        after: The lanes that go on below it.
+    """
+
+    lane: int
+    sources: tuple[int, ...]
+    passing: tuple[tuple[int, int], ...]
+    after: tuple[int, ...]
+
+
+def html(run: Mapping[str, Any]) -> str:
+    """The page of a run, of its run.json."""
+    found = outcomes(run)
+    job = Job(0, "", (), {}, **ended(Path(), run), **measured(found))
+    title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
+    more = {**run, "machines": [run["machine"]]}
+    typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
+    rows = [("Started", run["started"]), ("Settings", typed), ("In", run["folder"]), *environment(more)]
+    return page(
+        f"Run: {title}",
+        tag(
+            "header",
+            tag("p", "Drydock run", class_="eyebrow"),
+            tag("h1", f"{run['config']['model']['name']} → {run['config']['target']['name']}"),
+            tag("p", status(job), f": {', '.join(_told(job))}", class_="lead"),
+            *(_problem(p) for p in run.get("problems", ())),
+        ),
+        tag("section", tag("h2", "Stages"), _graph(run, found)),
+        tag("section", tag("h2", "Made with"), definitions(iter(rows))),
+    )
+
+
+def edges(run: Mapping[str, Any], found: Sequence[Outcome]) -> dict[str, tuple[str, ...]]:
+    """What feeds each stage, of those that ran: from the record of what was delivered.
+
+    What the record leaves out passes its artifact on, such as a benchmark or the delivery: it comes behind the nearest
+    stage before it with the same content. A run that delivered nothing has no record, and nothing is made up for it.
+    """
+    recorded = {s["name"]: tuple(s["needs"].values()) for s in (run.get("record") or {}).get("stages", ())}
+    if not recorded:
+        return {}
+    names = {o.name for o in found}
+    fed: dict[str, tuple[str, ...]] = {}
+    for i, outcome in enumerate(found):
+        if outcome.name in recorded:
+            sources = recorded[outcome.name]
+        else:
+            same = [o.name for o in found[:i] if o.digest == outcome.digest and o.digest is not None]
+            sources = tuple(same[-1:])
+        fed[outcome.name] = tuple(dict.fromkeys(s for s in sources if s in names))
+    return fed
+
+
+def places(fed: Mapping[str, Sequence[str]]) -> dict[str, Place]:
+    """A lane for each stage, in order, as version control draws its history.
+
+    What leads to the last stage, each time by what is taken first, goes straight down the first lane. Whatever else a
+    stage makes keeps a lane of its own until the last stage that takes it.
+    """
+    lanes: list[str | None] = []
+    order = list(fed)
+    straight = _straight(fed)
+    found: dict[str, Place] = {}
+
+    def free(start: int) -> int:
+        lane = next((i for i in range(start, len(lanes)) if lanes[i] is None), max(len(lanes), start))
+        lanes.extend([None] * (lane + 1 - len(lanes)))
+        return lane
+
+    for i, name in enumerate(order):
+        later = {source for after in order[i + 1 :] for source in fed[after]}
+        above = {held: lane for lane, held in enumerate(lanes) if held is not None}
+        lanes = [held if held in later else None for held in lanes]
+        if name in straight and lanes and (held := lanes[0]) is not None:
+            lanes[0] = None
+            lanes[free(1)] = held  # aside, for those that take it later
+        lane = free(0 if name in straight else 1)
+        passing = tuple((above[held], to) for to, held in enumerate(lanes) if held is not None)
+        lanes[lane] = name if name in later else None
+        after = tuple(to for to, held in enumerate(lanes) if held is not None)
+        found[name] = Place(lane, tuple(above[s] for s in fed[name] if s in above), passing, after)
+    return found
+
+
+def _straight(fed: Mapping[str, Sequence[str]]) -> set[str]:
+    """What leads to the last stage, each time by what is taken first."""
+    name = next(reversed(list(fed)), None)
+    found: set[str] = set()
+    while name is not None and name not in found:
+        found.add(name)
+        name = next(iter(fed[name]), None)
+    return found
+
+
+def _told(job: Job) -> Iterator[str]:
+    yield f"{seconds(job.seconds or 0)} of work"
+    yield f"{job.hits} of {job.stored} stages from the store, {seconds(job.saved or 0)} saved"
+    if job.unchecked:
+        yield f"NOT CHECKED: {job.unchecked}"
+    for measure in MEASURES.values():
+        if measure.name != "seconds" and measure.of(job) is not None:
+            yield f"{measure.title.lower()} {measure.told(job)}"
+
+
+def _problem(problem: Mapping[str, str]) -> Piece:
+    rows = [("allowed", problem.get("allowed")), ("try", problem.get("command"))]
+    more = [tag("p", f"{name}: ", tag("code", text)) for name, text in rows if text]
+    return tag("article", tag("p", problem["what"]), *more)
+
+
+def _graph(run: Mapping[str, Any], found: Sequence[Outcome]) -> Piece:
+    fed = edges(run, found)
+    placed = places(fed)
+    wide = max((lane + 1 for place in placed.values() for lane in (place.lane, *place.after)), default=0)
+    record = run.get("record") or {"stages": (), "checks": ()}
+    asked = {s["name"]: s for s in record["stages"]}
+    checks = {c["stage"]: c for c in record["checks"]}
+    lines = [
+        tag(
+            "li",
+            _drawn(placed[o.name], o) if o.name in placed else None,
+            _line(o, fed.get(o.name, ()), asked.get(o.name), checks.get(o.name)),
+        )
+        for o in found
+    ]
+    key = "A filled dot was built, an open one was found in the store, a square was delivered."
+    none = "This run delivered nothing, so it has no record of what fed what: its stages stand in their order."
+    note = tag("p", key if fed else none, class_="note")
+    return joined(note, tag("ol", *lines, class_="graph" if fed else "graph bare", style=f"--lanes: {wide}"))
+
+
+def _drawn(place: Place, outcome: Outcome) -> Piece:
+    """One line's share of the drawing: what comes from above, the node, and what goes on below."""
+
+    def x(lane: int) -> int:
+        return lane * LANE + 8
+
+    node = x(place.lane)
+
+    def curve(start: int, end: int, down: int) -> str:
+        return f"M{start} 0C{start} {down // 2} {end} {down // 2} {end} {down}"
+
+    paths = [curve(x(above), x(below), RAIL) for above, below in place.passing]
+    paths += [curve(x(lane), node, NODE) for lane in place.sources]
+    paths += [f"M{node} {NODE}V{RAIL}"] if place.lane in place.after else []
+    if outcome.how == "delivered":
+        shape = tag("rect", x=node - 5, y=NODE - 5, width=10, height=10, class_=f"node {outcome.how}")
+    else:
+        shape = tag("circle", cx=node, cy=NODE, r=5, class_=f"node {outcome.how}")
+    width = max(node, *map(x, place.after), 0) + 8
+    svg = tag("svg", *(tag("path", d=d) for d in paths), shape, width=width, height=RAIL, aria_hidden="true")
+    rails = [tag("span", class_="rail", style=f"left: {x(lane) - 1}px") for lane in place.after]
+    return Piece("".join([svg, *rails]))
+
+
+def _line(
+    outcome: Outcome, fed: Sequence[str], asked: Mapping[str, Any] | None, check: Mapping[str, Any] | None
+) -> Piece:
+    says = outcome.notes.get("says")
+    caution = outcome.notes.get("caution")
+    head = tag(
+        "div",
+        tag("h3", outcome.name),
+        tag("span", outcome.how, class_="how"),
+        tag("span", seconds(outcome.seconds), class_="fig"),
+        tag("span", human(outcome.size) if outcome.size else "", class_="fig"),
+        tag("span", tag("code", outcome.digest[:12]) if outcome.digest else "in memory", class_="of"),
+        tag("p", says) if says else None,
+        class_="line",
+    )
+    rows = list(_details(outcome, fed, asked, check))
+    return joined(
+        head,
+        tag("p", f"caution: {caution}") if caution else None,
+        tag("details", tag("summary", "details"), definitions(iter(rows))) if rows else None,
+    )
+
+
+def _details(
+    outcome: Outcome, fed: Sequence[str], asked: Mapping[str, Any] | None, check: Mapping[str, Any] | None
+) -> Iterator[tuple[str, str | Piece]]:
+    if fed:
+        yield "Fed by", ", ".join(fed)
+    if parity := outcome.notes.get("parity"):
+        yield "Compared", f"with {parity['against']}: " + ", ".join(_case(case) for case in parity["cases"])
+    if unchecked := outcome.notes.get("unchecked"):
+        yield "NOT CHECKED", f"against {unchecked['against']}: {unchecked['why']}"
+    if check and (claimed := (check.get("parity") or {}).get("tolerance")):
+        yield "Held to", ", ".join(f"{name} {limit:g}" for name, limit in claimed.items())
+    if table := outcome.notes.get("benchmark", {}).get("table"):
+        yield "Measured", tag("pre", "\n".join(table), tabindex=0)
+    if asked:
+        yield "Stage", f"{asked['stage']} {asked['version']}"
+        yield "Settings", tag("code", json.dumps(asked["settings"], sort_keys=True))
+    if outcome.digest:
+        yield "Digest", tag("code", outcome.digest)
+    if outcome.key:
+        yield "Key", tag("code", outcome.key)
+    if outcome.peak_bytes:
+        yield "Peak memory", human(outcome.peak_bytes)
+
+
+def _case(case: Mapping[str, Any]) -> str:
+    return f"{case['max_rel']:.1e} at {case['shape']}"

@@ -1,0 +1,123 @@
+"""A sweep as a table: for a terminal, for a pull request, for a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from pipeline.report.job import Job
+from pipeline.report.measures import MEASURES, Measure, seconds
+from pipeline.report.sweep import Sweep
+
+MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
+
+
+def terminal(sweep: Sweep) -> str:
+    """Aligned columns, then what failed and the command that repeats it, then the best job and the totals."""
+    head, rows = _cells(sweep)
+    left = 2 + len(sweep.axes)  # numbers are read from the right
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in [[h.lower() for h in head], *rows]
+    ]
+    return "\n".join([*(line.rstrip() for line in lines), *_failures(sweep), *_totals(sweep)])
+
+
+def markdown(sweep: Sweep) -> str:
+    """A table for a pull request, with what failed below it."""
+    head, rows = _cells(sweep)
+    left = 2 + len(sweep.axes)
+    rule = [":--" if i < left else "--:" for i in range(len(head))]
+    lines = [f"| {' | '.join(map(_in_markdown, row))} |" for row in [head, rule, *rows]]
+    failed = [
+        f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n      {job.command}\n"
+        for job in sweep.jobs
+        if job.status != "ok"
+    ]
+    best = [f"\n{line}" for line in _best(sweep)]
+    return "\n".join([*lines, *(["", *failed] if failed else []), *best]) + "\n"
+
+
+def as_csv(sweep: Sweep) -> str:
+    """Every job and every measure, as plain numbers."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    more = ("hits", "stored", "saved", "noisy", "digest", "folder", "problem")
+    out.writerow(["number", *sweep.axes, "status", "exit_code", *MEASURES, *more])
+    for job in sweep.jobs:
+        axes = [job.swept.get(axis, "") for axis in sweep.axes]
+        values = [getattr(job, name) for name in (*MEASURES, *more)]
+        out.writerow([job.number, *axes, job.status, job.exit_code, *values])
+    return text.getvalue()
+
+
+def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
+    shown = [m for m in MEASURES.values() if m.known(sweep.jobs)]
+    head = ["#", *sweep.axes, "Status", *(m.title for m in shown), "Hits", "Saved"]
+    rows = [
+        [
+            str(job.number),
+            *(job.swept.get(axis, "") for axis in sweep.axes),
+            f"{MARKS[job.status]} {job.status}{_code(job)}{' ★' if is_best(sweep, job) else ''}",
+            *(told(job, m) for m in shown),
+            hits(job),
+            "" if job.saved is None else seconds(job.saved),
+        ]
+        for job in sweep.jobs
+    ]
+    return head, rows
+
+
+def told(job: Job, measure: Measure) -> str:
+    """A measure of a job as tables have it: what is noisy or was not checked says so."""
+    if measure.name == "error" and job.unchecked:
+        return "NOT CHECKED"
+    noisy = "~" if measure.name == "latency" and job.noisy else ""
+    return f"{noisy}{measure.told(job)}"
+
+
+def hits(job: Job) -> str:
+    """How many of a job's stored stages were found: "6/10"."""
+    return f"{job.hits}/{job.stored}" if job.stored else ""
+
+
+def is_best(sweep: Sweep, job: Job) -> bool:
+    """Whether a rule chose this job."""
+    return sweep.best is not None and sweep.best.number == job.number
+
+
+def _failures(sweep: Sweep) -> Iterator[str]:
+    for job in sweep.jobs:
+        if job.status != "ok":
+            yield f"\n{job.status}{_code(job)}: {job.name}"
+            yield from (f"  {line}" for line in (job.story, job.advice and f"try: {job.advice}", job.command) if line)
+
+
+def _totals(sweep: Sweep) -> Iterator[str]:
+    yield ""
+    yield from _best(sweep)
+    counted = ", ".join(f"{n} {status}" for status, n in sweep.counts.items())
+    total = sweep.total
+    yield (
+        f"{len(sweep.jobs)} jobs: {counted}; {seconds(total.built)} of work, "
+        f"{seconds(total.shared)} saved by sharing, {seconds(total.earlier)} by earlier runs"
+    )
+    if any(job.noisy for job in sweep.jobs):
+        yield "~ measured on a machine that was not quiet"
+
+
+def _best(sweep: Sweep) -> Sequence[str]:
+    if sweep.best is None:
+        return ()
+    job = next((j for j in sweep.jobs if is_best(sweep, j)), None)
+    return (f"★ {sweep.best.rule}: {job.name if job else 'no job meets that'}",)
+
+
+def _code(job: Job) -> str:
+    return f" {job.exit_code}" if job.exit_code else ""
+
+
+def _in_markdown(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

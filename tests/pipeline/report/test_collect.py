@@ -1,0 +1,135 @@
+"""A sweep's folder, read: how each job ended, what it measured, what it took and what it need not do."""
+
+import json
+
+import pytest
+from fake_sweep import BASE, FakeSweep, finished, outcome, write
+
+from pipeline.report.collect import collect
+from pipeline.runner import Result
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    return collect(write(tmp_path_factory.mktemp("sweeps") / "one"))
+
+
+def test_every_job_says_how_it_ended(sweep):
+    ended = [(j.swept["opset"], j.swept["precision"], j.status, j.exit_code) for j in sweep.jobs]
+    assert ended == [
+        ("18", "fp32", "ok", 0),
+        ("18", "fp16", "ok", 0),
+        ("18", "int8", "failed", 5),
+        ("20", "fp32", "ok", 0),
+        ("20", "fp16", "lost", None),
+        ("20", "int8", "not run", None),
+    ]
+    assert sweep.counts == {"ok": 3, "failed": 1, "lost": 1, "not run": 1}
+
+
+def test_a_job_says_what_was_measured_of_what_it_delivered(sweep):
+    first = sweep.jobs[0]
+    assert (first.error, first.accuracy, first.metric, first.drop) == (2e-7, 0.9, "top1", 0.0)
+    assert (first.latency, first.noisy, first.size) == (8.0, False, 4000)
+    assert sweep.jobs[1].noisy
+
+
+def test_a_check_of_something_else_than_what_was_delivered_is_not_its_error(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    parity = {"parity": {"against": "it", "cases": [{"shape": "1", "max_rel": 0.5}]}}
+    kept = [outcome("check", "built", 1, "k", "another", **parity), outcome("save", "delivered", 0, "s", "this")]
+    sweep.job("opset=18").finish(Result(kept, tmp_path / "x"))
+    assert collect(sweep.listed()).jobs[0].error is None
+
+
+def test_what_could_not_be_compared_says_why(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    notes = {"unchecked": {"against": "TensorFlow", "why": "it is not installed", "cases": []}}
+    kept = [outcome("check", "built", 1, "k", "d", **notes), outcome("save", "delivered", 0, "s", "d")]
+    sweep.job("opset=18").finish(Result(kept, tmp_path / "x"))
+    assert collect(sweep.listed()).jobs[0].unchecked == "it is not installed"
+
+
+def test_time_is_told_apart_by_who_spent_it(sweep):
+    assert (sweep.jobs[1].seconds, sweep.jobs[1].saved, sweep.jobs[1].hits, sweep.jobs[1].stored) == (4.0, 7.0, 2, 5)
+    export = sweep.spent["export"]
+    assert (export.built, export.shared, export.earlier) == (6.0, 6.0, 0.0)
+
+
+def test_what_no_job_of_this_sweep_built_comes_from_an_earlier_run(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    sweep.job("opset=18").finish(finished("hit", "a", "18", 1e-7, size=1))
+    total = collect(sweep.listed()).total
+    assert (total.built, total.shared, total.earlier) == (4.0, 0.0, 7.0)
+
+
+def test_a_failed_job_has_its_first_problem_and_the_command_that_repeats_it_alone(sweep):
+    failed = sweep.jobs[2]
+    assert (failed.problem, failed.advice) == ("check: <b>wrong</b> by 0.5", "precision=fp16")
+    assert failed.command == "python -m pipeline model=small 'store=/a store' opset=18 precision=int8"
+
+
+@pytest.mark.parametrize(
+    ("typed", "command"),
+    [
+        (("-m", *BASE, "opset=18,20"), "model=small 'store=/a store' opset=18"),
+        (
+            ("--multirun", "--config-dir", "mine", "opset=18,20"),
+            "--config-dir mine model=small 'store=/a store' opset=18",
+        ),
+        (("-m", "hydra.sweep.dir=x", "hydra/launcher=pool", "opset=18,20"), "model=small 'store=/a store' opset=18"),
+        (("sweep=all",), "model=small 'store=/a store' sweep=all opset=18 hydra.mode=RUN"),
+    ],
+)
+def test_the_command_of_one_job_leaves_out_what_made_it_a_sweep(tmp_path, typed, command):
+    sweep = FakeSweep(tmp_path / "one")
+    more = tuple(a for a in typed if a.startswith("sweep="))
+    sweep.skip("opset=18", base=(*BASE, *more))
+    (job,) = collect(sweep.listed({"opset": ["18", "20"]}, ("pipeline", *typed))).jobs
+    assert job.command == f"python -m pipeline {command}"
+
+
+def test_a_job_that_was_refused_before_any_work_tells_it_by_its_log(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    sweep.skip("opset=3")
+    folder = sweep.listed()
+    (folder / "0-small").mkdir()
+    told = "2026 ERROR pipeline.cli: error: opset is 3\n  allowed: 7 to 26\n  try:     opset=18\n2026 ERROR: log: x\n"
+    (folder / "0-small" / "pipeline.log").write_text(told)
+    (job,) = collect(folder).jobs
+    assert (job.status, job.problem, job.advice) == ("failed", "opset is 3", "opset=18")
+
+
+def test_a_key_that_the_sweep_adds_is_an_axis_like_any_other(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    sweep.skip("+extra=1")
+    sweep.skip("+extra=[2,3]")
+    found = collect(sweep.listed({"+extra": ["1", "[2, 3]"]}))
+    assert found.axes == {"extra": ("1", "[2,3]")}
+    assert [j.name for j in found.jobs] == ["extra=1", "extra=[2,3]"]
+
+
+def test_an_older_sweep_is_read_from_its_jobs_folders(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    for i in range(11):
+        job = sweep.job(f"opset={10 + i}", "precision=fp32")
+        hydra = job.path.parent / ".hydra"
+        hydra.mkdir()
+        (hydra / "overrides.yaml").write_text(json.dumps([*BASE, f"opset={10 + i}", "precision=fp32"]))
+        job.finish(finished("built", "a", "18", 1e-7, size=1))
+    found = collect(tmp_path / "one")
+    assert found.axes == {"opset": tuple(str(10 + i) for i in range(11))}
+    assert [j.folder for j in found.jobs][8:] == ["8-small", "9-small", "10-small"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"stages": 3}', '{"status": "ok", "stages": []}'])
+def test_a_run_json_that_is_not_ours_is_a_job_that_never_said_how_it_ended(tmp_path, content):
+    sweep = FakeSweep(tmp_path / "one")
+    sweep.job("opset=18").path.write_text(content)
+    assert [j.status for j in collect(sweep.listed()).jobs] == ["lost"]
+
+
+def test_machines_and_versions_are_told_once(sweep):
+    assert len(sweep.machines) == 1
+    assert sweep.git == {"commit": "c0ffee", "branch": "main", "dirty": False}
+    assert sweep.versions["hydra-core"].count(".") == 2
