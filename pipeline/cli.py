@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, git, plan
+from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan
 from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
@@ -118,6 +118,7 @@ def _run(cfg: DictConfig, say: Any) -> int:
     composed = compose.of_job(cfg)
     config = composed.config
     nodes = compose.checked_graph(config)
+    apart = isolation.of(config["runner"], sweeping=HydraConfig.get().mode is RunMode.MULTIRUN)
     output = Path(hydra.utils.to_absolute_path(config["output"]))
     store = Store(compose.store_folder(config))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
@@ -134,7 +135,7 @@ def _run(cfg: DictConfig, say: Any) -> int:
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
     log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
     try:
-        result = Runner(nodes, store, world, output, _Both(screen, manifest), lineage.about(config)).run()
+        result = Runner(nodes, store, world, output, _Both(screen, manifest), lineage.about(config), apart).run()
     except DrydockError as e:
         manifest.fail(e, e.exit_code)
         raise

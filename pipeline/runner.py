@@ -24,6 +24,7 @@ from pipeline import delivery, plan
 from pipeline.artifact import FILES, Artifact, Origin
 from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
+from pipeline.isolation import Isolation
 from pipeline.meter import Meter
 from pipeline.plan import Step, Todo
 from pipeline.record import lineage
@@ -95,6 +96,7 @@ class Runner:
         output: The folder to deliver to.
         listener: Who is told.
         about: What a record says of the run beside its stages: model, target, precision, seed.
+        isolation: Where stages run that can be isolated; None for this process.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Runner:
         output: Path,
         listener: Listener,
         about: Mapping[str, Any] = MappingProxyType({}),
+        isolation: Isolation | None = None,
     ) -> None:
         self._nodes = {n.name: n for n in plan.settle(nodes, world)}
         self._store = store
@@ -112,6 +115,7 @@ class Runner:
         self._output = output
         self._listener = listener
         self._about = about
+        self._isolation = isolation
         self._records: list[Mapping[str, Any]] = []
         self._in_memory: dict[str, Artifact] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -122,7 +126,9 @@ class Runner:
     def run(self) -> Result:
         """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
         self._store.sweep()
-        self._listener.planned(self._plan(explain=True))
+        steps = self._plan(explain=True)
+        self._listener.planned(steps)
+        self._prepare(steps)
         try:
             while True:
                 try:
@@ -138,6 +144,13 @@ class Runner:
             self._in_memory.clear()
         outcomes = [self._outcomes[n] for n in self._nodes]
         return Result(outcomes, delivered[0], self._records[0]) if delivered else Result(outcomes, None)
+
+    def _prepare(self, steps: Sequence[Step]) -> None:
+        """Has the libraries of what is to be isolated imported there, while the first stages run here."""
+        apart = {s.name for s in steps if s.todo is Todo.BUILD and s.stage.isolable}
+        if self._isolation is not None and apart:
+            needed = plan.needed([s.node for s in steps])
+            self._isolation.prepare([m for m, names in needed.items() if apart & set(names)])
 
     def _repaired(self) -> None:
         self._repairs += 1
@@ -197,7 +210,9 @@ class Runner:
         node = self._nodes[name]
         self._listener.started(name)
         with self._naming(name), Meter() as meter:
-            made = node.stage.run(inputs, folder)
+            made, peak = self._made(node, inputs, folder)
+        if peak is not None:
+            meter.peak_bytes = peak
         if not isinstance(made, Artifact):
             raise StageError(f"{name} returned {type(made).__name__}", allowed="a pipeline.artifact.Artifact")
         if made.kind is not node.kind:
@@ -213,6 +228,12 @@ class Runner:
         facts = {**(primary.facts if primary else {}), **made.facts}
         # A digest that was copied along with other fields of an input says nothing of new content.
         return replace(made, digest=made.digest if passed else "", facts=facts), meter
+
+    def _made(self, node: Node, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int | None]:
+        """What a stage makes, and its peak memory where it ran in a process of its own."""
+        if self._isolation is not None and self._isolation.takes(node.stage, inputs):
+            return self._isolation.run(node.stage, inputs, folder)
+        return node.stage.run(inputs, folder), None
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:

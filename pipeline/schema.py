@@ -81,6 +81,15 @@ class Target:
 
 
 @dataclass
+class Running:
+    """Where stages that call native code run, and within which limits; conf/config.yaml explains each key."""
+
+    isolate: Optional[bool] = None  # noqa: UP045
+    memory: Optional[str] = None  # noqa: UP045
+    timeout: Optional[float] = None  # noqa: UP045
+
+
+@dataclass
 class Root:
     """The top of the configuration; conf/config.yaml explains each key."""
 
@@ -93,6 +102,7 @@ class Root:
     blame: bool = False
     plan: bool = False
     require_clean: bool = False
+    runner: Running = field(default_factory=Running)
     store: Optional[str] = None  # noqa: UP045
     output: str = MISSING
 

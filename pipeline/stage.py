@@ -75,6 +75,9 @@ class Stage(ABC):
             part of the key.
         consent: The setting by which a person says that a file may run code when it is loaded.
         repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
+        isolable: Whether `run` may happen in a process of its own, so that a crash, a hang or all memory gone ends this
+            stage alone: for what calls a native compiler or runtime. The settings are pickled, nothing that is `live`
+            comes with its inputs, and nothing that its result keeps in memory comes back.
         version: Raised when the same settings and inputs give another result.
     """
 
@@ -86,6 +89,7 @@ class Stage(ABC):
     keep: ClassVar[Keep] = Keep.STORED
     repeatable: ClassVar[bool] = True
     consent: ClassVar[str | None] = None
+    isolable: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def ports(self) -> Mapping[str, frozenset[Kind]]:

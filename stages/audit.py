@@ -36,6 +36,7 @@ class Audit(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset(_dtypes.KINDS)}
     produces: ClassVar[Kind | str] = "artifact"
     version: ClassVar[int] = 2
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return ("openvino",) if kinds.get("artifact") is Kind.OPENVINO else ("onnx",)

@@ -60,6 +60,7 @@ class Check(Stage):
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     version: ClassVar[int] = 2
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()

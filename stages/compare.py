@@ -36,6 +36,7 @@ class Compare(Stage):
     }
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         runtimes = {m for port in ("artifact", "other") if port in kinds for m in session.modules(kinds[port])}

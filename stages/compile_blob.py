@@ -42,6 +42,7 @@ class CompileBlob(Stage):
     produces: ClassVar[Kind | str] = Kind.OPENVINO_BLOB
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
     repeatable: ClassVar[bool] = False
+    isolable: ClassVar[bool] = True
 
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]

@@ -58,6 +58,7 @@ class CompressWeights(Stage):
     optional: ClassVar[frozenset[str]] = frozenset({"samples"})
     produces: ClassVar[Kind | str | SameKindAs] = SameKindAs("graph")
     requires: ClassVar[tuple[str, ...]] = ("nncf", "numpy", "safetensors")
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return (*self.requires, *_nncf.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))

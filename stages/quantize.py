@@ -46,6 +46,7 @@ class Quantize(Stage):
     }
     produces: ClassVar[Kind | str | SameKindAs] = SameKindAs("graph")
     requires: ClassVar[tuple[str, ...]] = ("nncf", "numpy", "safetensors")
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return (*self.requires, *_nncf.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))

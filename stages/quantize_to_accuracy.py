@@ -52,6 +52,7 @@ class QuantizeToAccuracy(Stage):
     produces: ClassVar[Kind | str | SameKindAs] = SameKindAs("graph")
     requires: ClassVar[tuple[str, ...]] = ("nncf", "numpy", "safetensors")
     repeatable: ClassVar[bool] = False
+    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return (*self.requires, *_nncf.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))

@@ -45,6 +45,7 @@ class Simplify(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
+    isolable: ClassVar[bool] = True
 
     def problems(self) -> list[Problem]:
         found = _tolerance.problems(self.tolerance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -399,6 +400,26 @@ def test_a_sweep_converts_every_combination_and_ends_with_6_when_one_fails(warm:
     assert done.returncode == 6
     assert len(done.stdout.splitlines()) == 1
     assert "capture=trace" in done.stderr
+
+
+def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop) -> None:
+    (shop.folder / "conf" / "stage").mkdir(parents=True)
+    (shop.folder / "conf" / "stage" / "brittle.yaml").write_text("_target_: brittle.Brittle\nneeds: [export]\n")
+    with pytest.MonkeyPatch.context() as env:
+        env.setenv("DRYDOCK_TRUST", "brittle.*")
+        mounted = ("+stage@stages.brittle=brittle", "stages.save.needs=[brittle]", "hydra.sweep.dir=swept")
+        done = shop.run("-m", *MODEL, "target=onnx", "opset=18,19,20", *mounted)
+    assert done.returncode == 6, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+    assert "error: brittle: its process died of SIGSEGV" in done.stderr
+    logs = sorted((shop.folder / "swept").glob("*/pipeline.log"))
+    crash, others = logs[1].read_text(), logs[0].read_text() + logs[2].read_text()
+    assert "brittle.py" in crash.partition("Fatal Python error")[2]
+    assert "Fatal" not in others
+    # One process for the first two jobs, a new one for the crash's second try, and one for the third job.
+    numbers = [set(re.findall(r"runs in process (\d+)", log.read_text())) for log in logs]
+    assert [len(n) for n in numbers] == [1, 2, 1]
+    assert len(set.union(*numbers)) == 3
 
 
 def test_help_shows_examples_and_choices(warm: Shop) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import harness
 import pytest
 import torch
-from harness import BATCH_SEQ, TOKENS, Attention, TwoOutputs, agrees, backend, capture, contents, export
+from harness import BATCH_SEQ, TOKENS, Attention, TinyConv, TwoOutputs, agrees, backend, capture, contents, export
 from torch import nn
 
 from pipeline.errors import CheckFailed
+from pipeline.isolation import Isolation
 from stages import _onnx_file
 from stages._edits import NOTHING
 from stages._interface import Dim, Input, Interface
@@ -200,3 +201,14 @@ def test_the_converter_has_no_telemetry_to_report_through():
     )
     told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+
+
+def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
+    stage = CompileOpenvino("float16", NOTHING, None, [])
+    program = export("trace", TinyConv(), tmp_path)
+    here = harness.run_stage(stage, program, tmp_path / "here")
+    (tmp_path / "there").mkdir()
+    there, _ = Isolation().run(stage, {"program": program}, tmp_path / "there")
+    assert contents(there.folder) == contents(here.folder)
+    assert {**program.facts, **there.facts} == here.facts
+    assert there.notes == here.notes

@@ -1,0 +1,127 @@
+"""Stages that do to their process what native compilers do, in a module that the worker can import too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, StageError
+from pipeline.stage import Stage
+
+
+class Unpicklable(Exception):
+    """As vendors' often are: it cannot be made again from its message."""
+
+    def __init__(self, code: int, handle: Any) -> None:
+        super().__init__(f"code {code}")
+        self.handle = handle
+
+
+@dataclass(frozen=True)
+class Isolated(Stage):
+    """Does what it is told, then writes who it was.
+
+    Args:
+        doing: The name of a function of this module, and what it is called with after the folder.
+    """
+
+    doing: str = "nothing"
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.ONNX})}
+    produces: ClassVar[Kind | str] = Kind.OPENVINO
+    isolable: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        globals()[self.doing](folder)
+        (folder / FILES[Kind.OPENVINO]).write_text(inputs["model"].file.read_text())
+        told = {"live": inputs["model"].live is not None, "env": os.environ.get("DRYDOCK_TEST", "")}
+        return Artifact(Kind.OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **told})
+
+
+@dataclass(frozen=True)
+class AsksWhatItIsMadeOf(Isolated):
+    """As a check that compares layers does."""
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.OPENVINO})}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        origin = inputs["model"].origin
+        assert origin is not None
+        assert origin.source is not None
+        try:
+            told = origin.source().file.read_text()
+        except StageError as e:
+            told = str(e)
+        return inputs["model"].noting(stage=origin.stage, source=told, pid=os.getpid())
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+def segfault(folder: Path) -> None:
+    (folder / "half").mkdir()
+    (folder / "half" / "written").write_text("")
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def killed(folder: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave(folder: Path) -> None:
+    print("no licence", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
+def hang(folder: Path) -> None:
+    while True:
+        signal.pause()
+
+
+def hang_with_a_child(folder: Path) -> None:
+    """Writes the process numbers of itself and of what it started beside the store."""
+    child = subprocess.Popen(["sleep", "600"])
+    (folder.parents[2] / "pids").write_text(f"{os.getpid()} {child.pid}")
+    child.wait()
+
+
+def grow(folder: Path) -> None:
+    held = []
+    while True:
+        held.append(bytearray(os.urandom(1)) * 2**24)
+        time.sleep(0.01)
+
+
+def only_once(folder: Path, seen: list[int] = []) -> None:  # noqa: B006
+    """Crashes in every process but one that is new."""
+    seen.append(0)
+    if len(seen) > 1:
+        segfault(folder)
+
+
+def unpicklable(folder: Path) -> None:
+    raise Unpicklable(7, lambda: None)
+
+
+def exits(folder: Path) -> None:
+    sys.exit("a library that thinks that it is the program")
+
+
+def check(folder: Path) -> None:
+    raise CheckFailed([Problem("worst error is 1.0", "0.1", "precision=fp32"), Problem("and NaN")])
+
+
+def talk(folder: Path) -> None:
+    logging.getLogger("stages.misbehaving").warning("it is %s", "cold")
+    print("said on stdout")
+    os.write(2, b"said on stderr\n")
