@@ -37,6 +37,9 @@ bench: .venv/ready ## how fast and how much memory, against a hand-written scrip
 bench-openvino: .venv/ready ## our benchmark stage against OpenVINO's benchmark_app; the first inference; staying in PyTorch
 	$(BIN)/python -m benchmarks.openvino
 
+bench-sweep: .venv/ready ## a sweep of nine against nine scripts and nine runs; what 200 jobs cost; about ten minutes
+	$(BIN)/python -m benchmarks.sweep
+
 coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph; about an hour
 	$(BIN)/python -m benchmarks.coverage
 
@@ -58,4 +61,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino lint format bench bench-large bench-openvino coverage env clean
+.PHONY: help run test test-all test-openvino lint format bench bench-large bench-openvino bench-sweep coverage env clean
