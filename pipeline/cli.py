@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan
+from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, sweep
 from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
@@ -42,16 +42,14 @@ trace = logging.getLogger("traceback")
 
 compose_once()
 
-# What was typed for each job that ran in this process, and its exit code.
-_jobs: list[tuple[str, int]] = []
-# Where those jobs delivered to: in a sweep, no job may replace what another one delivered.
-_outputs: list[Path] = []
+# The exit code of each job that ran in this process; Hydra hands nothing back.
+_codes: list[int] = []
 
 
 def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
-    _jobs.clear()
-    _outputs.clear()
+    _codes.clear()
+    sweep.begun.clear()
     spare_collections()
     # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
     if str(Path.cwd()) not in sys.path and "" not in sys.path:
@@ -62,6 +60,8 @@ def main() -> int:
         with _environ(HYDRA_FULL_ERROR="1"), sigterm_interrupts():
             _hydra_entry()
     except KeyboardInterrupt:
+        for begun in sweep.begun:
+            begun.tell(interrupted=True)
         return errors.INTERRUPTED
     except complaints.RAISED as e:
         if wants_traceback:
@@ -74,11 +74,9 @@ def main() -> int:
         return console.show(
             ConfigError(f"the run folder cannot be made{place}: {e.strerror}", command="hydra.run.dir=/a/folder")
         )
-    if len(_jobs) < 2:
-        return max((code for _, code in _jobs), default=errors.OK)
-    failed = [f"  exit code {code}: {overrides}" for overrides, code in _jobs if code]
-    print(f"{len(_jobs)} jobs, {len(failed)} failed", *failed, sep="\n", file=sys.stderr)
-    return errors.SWEEP_FAILED if failed else errors.OK
+    if sweep.begun:
+        return sweep.begun[-1].tell()
+    return max(_codes, default=errors.OK)
 
 
 def entry() -> NoReturn:
@@ -87,68 +85,69 @@ def entry() -> NoReturn:
     After a single job the process ends at once. A sweep ends the usual way, since launchers clean up behind themselves.
     """
     code = main()
-    if len(_jobs) != 1:
+    if sweep.begun:
         raise SystemExit(code)
     leave(code)
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _hydra_entry(cfg: DictConfig) -> int:
-    """One job. Never raises but for an interruption, so that one failed job cannot end a sweep."""
-    code = errors.BUG
+def job(cfg: DictConfig) -> int:
+    """One job. Never raises but for an interruption, so that one failed job cannot end a sweep; run.json has it all."""
+    told = HydraConfig.get()
+    code = errors.OK
+    manifest = None
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
+        manifest = RunManifest(_run_folder() / "run.json", told.overrides.task, dict(told.runtime.choices))
         with stdout_for_the_result() as say:
-            code = _run(cfg, say)
-    except DrydockError as e:
-        code = _report(e)
+            _run(cfg, manifest, say)
     except KeyboardInterrupt:
         log.error("interrupted; run the same command again to go on from the last finished stage")
+        if manifest is not None:
+            manifest.fail(None, errors.INTERRUPTED)
         raise
-    except Exception as e:
-        trace.error("a bug in Drydock", exc_info=e)
-        where = _run_folder() / "pipeline.log"
-        log.error("error: a bug in Drydock: %s: %s\n  the log has the traceback: %s", type(e).__name__, e, where)
-    _jobs.append((" ".join(HydraConfig.get().overrides.task), code))
+    except (Exception, SystemExit) as e:  # a model's own code may call sys.exit
+        error = _reported(e)
+        if manifest is not None:
+            manifest.fail(error, error.exit_code)
+        code = error.exit_code
+    _codes.append(code)
     return code
 
 
-def _run(cfg: DictConfig, say: Any) -> int:
-    """One job, from its configuration to its exit code: check everything, plan, run, tell. Raises DrydockError."""
+# Apart from the job itself, so that launchers send that by name to their processes.
+_hydra_entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
+
+
+def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
+    """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
     composed = compose.of_job(cfg)
     config = composed.config
+    manifest.asked(config, None)
     nodes = compose.checked_graph(config)
     apart = isolation.of(config["runner"], sweeping=HydraConfig.get().mode is RunMode.MULTIRUN)
     output = Path(hydra.utils.to_absolute_path(config["output"]))
     store = Store(compose.store_folder(config))
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
-    delivery.refuse(output, store.root, _outputs)
+    delivery.refuse(output, store.root)
     if config["plan"]:
         say(plan_table(plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)))
-        return errors.OK
+        manifest.only_planned()
+        return
     delivery.check(output)
-    _outputs.append(output)
     state = git.state(world, (_runs(), store.root, output))
+    manifest.asked(config, state)
     if config["require_clean"]:
         git.refuse_changes(state)
-    manifest = RunManifest(_run_folder() / "run.json", config, composed.overrides, composed.choices, state)
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
     log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
     try:
         result = Runner(nodes, store, world, output, _Both(screen, manifest), lineage.about(config), apart).run()
-    except DrydockError as e:
-        manifest.fail(e, e.exit_code)
-        raise
-    except KeyboardInterrupt:
-        manifest.fail(None, errors.INTERRUPTED)
-        raise
     finally:
         screen.close()
     manifest.finish(result)
     screen.summary(result, manifest.path)
     if result.delivered is not None:
         say(str(result.delivered))
-    return errors.OK
 
 
 class _Both:
@@ -162,6 +161,7 @@ class _Both:
         self._screen.planned(steps)
 
     def started(self, name: str) -> None:
+        self._manifest.started(name)
         self._screen.started(name)
 
     def finished(self, outcome: Outcome) -> None:
@@ -180,13 +180,19 @@ def _runs() -> Path:
     return here / folder.relative_to(here).parts[0] if inside else folder
 
 
-def _report(error: DrydockError) -> int:
-    """Shows what went wrong in a job; the traceback goes to the log file alone."""
-    trace.error("the run ended here", exc_info=error)
-    for problem in error.problems:
-        log.error("error: %s", problem)
-    log.error("log: %s", _run_folder() / "pipeline.log")
-    return error.exit_code
+def _reported(error: BaseException) -> DrydockError:
+    """Shows what went wrong in a job, and gives it as an error of ours; the traceback goes to the log file alone."""
+    where = _run_folder() / "pipeline.log"
+    if isinstance(error, DrydockError):
+        trace.error("the run ended here", exc_info=error)
+        for problem in error.problems:
+            log.error("error: %s", problem)
+        log.error("log: %s", where)
+        return error
+    trace.error("a bug in Drydock", exc_info=error)
+    bug = f"a bug in Drydock: {type(error).__name__}: {error}"
+    log.error("error: %s\n  the log has the traceback: %s", bug, where)
+    return DrydockError(bug, command=f"the traceback is in {where}")
 
 
 @contextlib.contextmanager

@@ -10,14 +10,16 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
-from pipeline.errors import ConfigError, Problem, listed, nearest
+from pipeline.errors import BackendMissing, ConfigError, DrydockError, Problem, listed, nearest
 
 # What composing a configuration raises.
 RAISED = (HydraException, OmegaConfBaseException, YAMLError)
+# The launchers that plugins bring, and the extras of ours that bring those.
+LAUNCHERS = {"joblib": "pool", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
-def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> ConfigError:
-    """The ConfigError for anything that went wrong while a configuration was composed.
+def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockError:
+    """Our error, nearly always a ConfigError, for anything that went wrong while a configuration was composed.
 
     Args:
         error: What was raised.
@@ -49,8 +51,12 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> ConfigErro
     return ConfigError(_first_line(error), command="python -m pipeline --cfg job shows every key, --help every choice")
 
 
-def _missing_option(error: MissingConfigException) -> ConfigError:
+def _missing_option(error: MissingConfigException) -> DrydockError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
+    if group == "hydra/launcher" and option in LAUNCHERS:
+        return BackendMissing(
+            f"the launcher {option} is not installed", command=f"pip install 'drydock[{LAUNCHERS[option]}]'"
+        )
     options = sorted(error.options or [])
     asker = re.match(r"In '([^']+/[^']+)'", str(error))  # a choice that names this one, not the person
     return ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,12 @@ from pipeline.store.files import read_json, sha256, walk, write_json
 from pipeline.store.store import FACTS
 
 
-def refuse(output: Path, store: Path, taken: Sequence[Path]) -> None:
+def refuse(output: Path, store: Path) -> None:
     """Makes sure, without touching the disk, that delivering to `output` would harm nothing.
 
     Args:
         output: The folder to deliver to.
         store: The store's root, which is nobody's output.
-        taken: Where other jobs of the same sweep delivered.
 
     Raises ConfigError.
     """
@@ -35,12 +34,6 @@ def refuse(output: Path, store: Path, taken: Sequence[Path]) -> None:
         raise _in_the_way(output)
     if output.resolve().is_relative_to(store.resolve()):
         raise ConfigError(f"output={output} lies in the store {store}", command="output=/another/folder")
-    if output in taken:
-        raise ConfigError(
-            f"output={output} is the same for several jobs of this sweep",
-            allowed="a folder for each job, as the default is",
-            command=f"'output={output}/${{hydra:job.num}}'",
-        )
 
 
 def check(output: Path) -> None:

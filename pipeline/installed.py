@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 
 DISTRIBUTION = "drydock"
+# Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
+APART = ("all", "dev", "pool", "slurm", "ray")
 # Libraries that are not imported by the name that they are installed by.
 IMPORTED_AS = {"hydra-core": "hydra", "pillow": "PIL"}
 
@@ -62,14 +64,14 @@ def python_wanted() -> Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """The libraries that an installation may have, those for developing apart; none for a bare checkout."""
+    """The libraries that an installation may have, but those of the extras apart; none for a bare checkout."""
     # Here, since a run that lacks nothing never asks.
     from packaging.requirements import Requirement as Line
 
     found = []
     for line in map(Line, _lines()):
         extra = re.search(r"extra == \"([\w-]+)\"", str(line.marker or ""))
-        if line.name != DISTRIBUTION and (extra is None or extra[1] not in ("all", "dev")):
+        if line.name != DISTRIBUTION and (extra is None or extra[1] not in APART):
             module = IMPORTED_AS.get(line.name, line.name.replace("-", "_"))
             found.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
     return found

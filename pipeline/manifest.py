@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import processor
-from pipeline.errors import DrydockError
+from pipeline.errors import OK, DrydockError
 from pipeline.installed import distributions, own_version
 from pipeline.plan import Step
 from pipeline.runner import Outcome, Result
@@ -24,24 +24,17 @@ ALWAYS = ("hydra-core", "omegaconf", "filelock")
 
 
 class RunManifest:
-    """The run.json of one run: written when it starts, replaced when it ends.
+    """The run.json of one run: written when it starts, kept up as its stages start, and replaced when it ends.
+
+    Others learn from it what became of a run, so it is there from before anything can go wrong.
 
     Args:
         path: Where it is written.
-        config: The resolved configuration, plain JSON.
         overrides: What was typed.
         choices: Which option each config group resolved to.
-        git: See `pipeline.git.state`.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        config: Mapping[str, Any],
-        overrides: Sequence[str],
-        choices: Mapping[str, Any],
-        git: Mapping[str, Any] | None,
-    ) -> None:
+    def __init__(self, path: Path, overrides: Sequence[str], choices: Mapping[str, Any]) -> None:
         self.path = path
         self._content: dict[str, Any] = {
             "schema": SCHEMA,
@@ -51,15 +44,21 @@ class RunManifest:
             "folder": str(Path.cwd()),
             "overrides": list(overrides),
             "choices": dict(choices),
-            "config": config,
-            "seed": config["seed"],
+            "config": {},
+            "seed": None,
             "drydock": own_version(),
-            "git": git,
+            "git": None,
             "machine": machine(),
             "versions": {"python": platform.python_version(), **{name: library_version(name) for name in ALWAYS}},
             "environment": distributions(),
+            "stage": None,
             "stages": [],
         }
+        self._write()
+
+    def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
+        """Takes note of the resolved configuration, plain JSON, and of `pipeline.git.state`. Raises OSError."""
+        self._content |= {"config": config, "seed": config["seed"], "git": git}
         self._write()
 
     def planned(self, steps: Sequence[Step]) -> None:
@@ -67,15 +66,26 @@ class RunManifest:
         for step in steps:
             self._content["versions"] |= (step.key_document or {}).get("libraries", {})
 
+    def started(self, name: str) -> None:
+        """Writes which stage runs now. Raises OSError."""
+        self._content["stage"] = name
+        self._write()
+
     def stage(self, outcome: Outcome) -> None:
         """Takes note of a finished stage."""
+        self._content["stage"] = None
         known = [s for s in self._content["stages"] if s["name"] != outcome.name]
         self._content["stages"] = [*known, asdict(outcome)]
 
     def finish(self, result: Result) -> None:
         """Writes the end of a run that succeeded. Raises OSError."""
         self._content["stages"] = [asdict(o) for o in result.outcomes]
-        self._end("ok", artifact=str(result.delivered) if result.delivered else None, record=result.record)
+        artifact = str(result.delivered) if result.delivered else None
+        self._end("ok", exit_code=OK, artifact=artifact, record=result.record)
+
+    def only_planned(self) -> None:
+        """Writes the end of a run that was only to be planned. Raises OSError."""
+        self._end("planned", exit_code=OK)
 
     def fail(self, error: DrydockError | None, exit_code: int) -> None:
         """Writes the end of a run that did not: an error of ours, or None for an interruption. Raises OSError."""
@@ -98,6 +108,7 @@ def machine() -> dict[str, Any]:
         "cpu": processor.describe()["name"],
         "instructions": processor.describe()["instructions"],
         "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS"),  # launchers give each job its share
     }
 
 

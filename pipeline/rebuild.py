@@ -52,7 +52,7 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     """
     own = Store(store)
     screen = Console(time.perf_counter())
-    delivery.refuse(output, store, ())
+    delivery.refuse(output, store)
     delivery.check(output)
     try:
         result = Runner(nodes, own, ThisMachine(store / "facts", may_fetch=True), output, screen, about).run()

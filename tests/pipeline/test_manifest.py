@@ -15,7 +15,9 @@ from pipeline.runner import Outcome, Result
 @pytest.fixture
 def run(tmp_path):
     config, git = {"seed": 7, "opset": 18}, {"commit": "abc", "dirty": False}
-    return RunManifest(tmp_path / "runs" / "1" / "run.json", config, ["opset=18"], {"target": "onnx"}, git)
+    run = RunManifest(tmp_path / "runs" / "1" / "run.json", ["opset=18"], {"target": "onnx"})
+    run.asked(config, git)
+    return run
 
 
 def read(run):

@@ -656,7 +656,7 @@ class SaveOnnx(Save):
 def test_two_deliveries_each_get_a_folder_and_can_be_repeated(dock):
     dock.stages["save_onnx"] = SaveOnnx(dock.log)
     for _ in range(2):
-        delivery.refuse(dock.output, dock.store.root, [])
+        delivery.refuse(dock.output, dock.store.root)
         delivery.check(dock.output)
         dock.run()
     assert (dock.output / "save" / "model.xml").is_file()

@@ -1,5 +1,7 @@
 """Models that the tests hand to the command line, as a user would: from a file in the current folder."""
 
+import os
+import signal
 import time
 
 import torch
@@ -36,6 +38,18 @@ class Sleeper(Net):
         super().__init__()
         print("asleep", flush=True)
         time.sleep(60)
+
+
+class Raises(Net):
+    def __init__(self):
+        raise RuntimeError("no such luck")
+
+
+class Crashes(Net):
+    """What a native library does at its worst."""
+
+    def __init__(self):
+        os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def no_module():

@@ -1,0 +1,230 @@
+"""Sweeps as a person meets them: real jobs of a small model, in one process and in several."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import stat
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import SHOP, Shop
+
+JOBS = {
+    "a": "opset: 18",
+    "b": "opset: 20",
+    "c": "opset: 20\nseed: 1",
+    "raises": "model: {factory: net.Raises}",
+    "bad_opset": "opset: 99",
+    "crashes": "model: {factory: net.Crashes}",
+    "sleeps": "model: {factory: net.Sleeper}",
+}
+ASKED = ("model=small", "target=onnx")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A folder with a model and one experiment for each of JOBS."""
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "net.py").write_bytes((SHOP / "net.py").read_bytes())
+    dims, inputs = "{batch: {min: 1, opt: 2, max: 8}}", "{input: {shape: [batch, 3, 16, 16]}}"
+    model = f"{{name: small, factory: net.Net, weights: random, dims: {dims}, inputs: {inputs}}}\n"
+    yamls = {"model/small": model, **{f"experiment/{k}": f"# @package _global_\n{v}\n" for k, v in JOBS.items()}}
+    for name, text in yamls.items():
+        path = folder / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Shop(folder)
+
+
+class Found:
+    """What a sweep left: run.json of each job, by what its experiment is called."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.jobs = json.loads((root / "jobs.json").read_text())
+        self.runs = {}
+        for job in self.jobs["jobs"]:
+            (name,) = [o.partition("=")[2] for o in job["overrides"] if o.startswith("experiment=")]
+            self.runs[name] = self._run(root / job["folder"] / "run.json")
+
+    def how(self, name: str) -> set[str]:
+        return {stage["how"] for stage in self.runs[name]["stages"]}
+
+    def built(self) -> Counter[str]:
+        """How often each stage whose result is stored was built, by its key."""
+        stages = [s for run in self.runs.values() for s in run.get("stages", ())]
+        return Counter(s["key"] for s in stages if s["how"] == "built" and s["digest"])
+
+    def digests(self, name: str) -> dict[str, str]:
+        return {s["name"]: s["digest"] for s in self.runs[name]["stages"]}
+
+    @staticmethod
+    def _run(path: Path) -> dict[str, Any]:
+        return json.loads(path.read_text()) if path.exists() else {}
+
+
+def root_of(tmp_path: Path, name: str) -> str:
+    return f"hydra.sweep.dir={tmp_path / name}"
+
+
+@pytest.fixture(scope="module")
+def basic(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """A finished sweep of three jobs in one process; its store is the shop's own."""
+    folder = tmp_path_factory.mktemp("basic")
+    done = shop.run("-m", *ASKED, "experiment=a,b,c", root_of(folder, "1"))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3
+    return Found(folder / "1")
+
+
+def test_what_jobs_share_is_built_once(basic: Found) -> None:
+    assert set(basic.built().values()) == {1}
+    assert [s["name"] for s in basic.runs["b"]["stages"] if s["how"] == "hit"][:2] == ["load", "eval"]
+    assert basic.jobs["axes"] == {"experiment": ["a", "b", "c"]}
+    assert {Path(basic.root / job["folder"] / "artifact").is_dir() for job in basic.jobs["jobs"]} == {True}
+
+
+def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
+    shop: Shop, basic: Found, tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = ["-m", "hydra/launcher=pool", *ASKED, "experiment=raises,a,crashes,b,bad_opset,c", f"store={tmp_path}/s"]
+    done = shop.run(*command, root_of(tmp_path, "1"))
+    first = Found(tmp_path / "1")
+    assert done.returncode == 6
+    rows = [line.split() for line in done.stderr.partition("6 jobs: 3 ok, 2 failed, 1 lost\n")[2].splitlines()[:7]]
+    told = {again[again.index("target=onnx") + 1]: row[1:4] for row, again in zip(rows[1::2], rows[2::2], strict=True)}
+    assert told == {
+        "experiment=raises": ["failed", "(3)", "load"],
+        "experiment=bad_opset": ["failed", "(2)", "-"],
+        "experiment=crashes": ["lost", "load", "its"],
+    }
+    assert {name: first.digests(name) for name in "abc"} == {name: basic.digests(name) for name in "abc"}
+    assert set(first.built().values()) == {1}
+    assert {run["machine"]["threads"] for run in first.runs.values()} == {
+        str(max(1, len(os.sched_getaffinity(0)) // 2))
+    }
+
+    again = shop.run(*command, root_of(tmp_path, "2"))
+    second = Found(tmp_path / "2")
+    assert again.returncode == 6
+    assert [second.how(name) for name in "abc"] == [{"hit", "delivered"}] * 3
+    assert [second.runs[name]["status"] for name in ("raises", "bad_opset", "crashes")] == [
+        "failed",
+        "failed",
+        "running",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin"), [("submitit_local", "hydra_submitit_launcher"), ("ray_local", "hydra_ray_launcher")]
+)
+def test_another_launcher_makes_the_same_and_builds_nothing_twice(
+    shop: Shop, basic: Found, tmp_path: Path, launcher: str, plugin: str
+) -> None:
+    pytest.importorskip(f"hydra_plugins.{plugin}")
+    command = ["-m", f"hydra/launcher={launcher}", *ASKED, "experiment=a,b", f"store={tmp_path}/s"]
+    done = shop.run(*command, root_of(tmp_path, "1"))
+    assert done.returncode == 0, done.stderr
+    found = Found(tmp_path / "1")
+    assert [found.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
+    assert set(found.built().values()) == {1}
+
+
+def test_slurm_gets_one_array_that_runs_what_this_machine_would(
+    shop: Shop, basic: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    # A Slurm that runs the tasks of the batch script here, one after the other, on a node that it always calls busy.
+    task = (
+        "SUBMITIT_EXECUTOR=slurm SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 "
+        "SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_JOB_NUM_NODES=1 SLURM_NODEID=0 SLURM_JOB_NODELIST=here"
+    )
+    commands = {
+        "sbatch": f"""cp "$1" {tmp_path}/script.sh
+run=$(grep ^srun "$1" | sed 's/^srun .* --error [^ ]* //')
+(for task in 0 1; do {task} bash -c "$run" >{tmp_path}/out$task 2>&1; done) >/dev/null 2>&1 </dev/null &
+echo Submitted batch job 7""",
+        "srun": "exit 0",
+        "sacct": "echo 'JobID|State|NodeList'; echo '7_0|RUNNING|here'; echo '7_1|RUNNING|here'",
+    }
+    for name, text in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = shop.run("-m", "hydra/launcher=slurm", *ASKED, "experiment=a,b", root_of(tmp_path, "1"))
+    assert done.returncode == 0, done.stderr + "".join(p.read_text() for p in tmp_path.glob("out*"))
+    script = (tmp_path / "script.sh").read_text()
+    for line in ("--array=0-1%2", "--cpus-per-task=8", "--mem=32GB", "--time=240", "export OMP_NUM_THREADS="):
+        assert line in script
+    found = Found(tmp_path / "1")
+    assert [found.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
+    assert found.built() == {}
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(shop: Shop) -> None:
+    if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher"):
+        pytest.skip("ray's launcher is installed")
+    done = shop.run("-m", "hydra/launcher=ray_local", *ASKED, "opset=18,20")
+    assert done.returncode == 4
+    assert "pip install 'drydock[ray]'" in done.stderr
+
+
+def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Found, tmp_path: Path) -> None:
+    command = ["-m", *ASKED, "experiment=a,b,c", f"store={tmp_path}/s"]
+    killed = shop.start(*command, root_of(tmp_path, "1"))
+    while not [1 for p in tmp_path.glob("1/1-*/run.json") if json.loads(p.read_text())["stage"] == "export"]:
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.communicate()
+    assert shop.run(*command, root_of(tmp_path, "2")).returncode == 0
+    first, second = Found(tmp_path / "1"), Found(tmp_path / "2")
+    assert second.how("a") == {"hit", "delivered"}
+    assert first.built().keys() & second.built().keys() == set()
+    assert set(basic.built()) == set(first.built()) | set(second.built())
+
+
+def test_an_interrupted_sweep_says_what_is_finished_and_keeps_it(shop: Shop, basic: Found, tmp_path: Path) -> None:
+    sweep = shop.start("-m", *ASKED, "experiment=a,sleeps,raises", root_of(tmp_path, "1"))
+    assert sweep.stderr is not None
+    for line in sweep.stderr:
+        if line == "asleep\n":
+            break
+    sweep.send_signal(signal.SIGINT)
+    _, told = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "3 jobs: 1 ok, 1 interrupted, 1 not run\n" in told
+    assert "Traceback" not in told
+    assert Found(tmp_path / "1").runs["a"]["status"] == "ok"
+
+
+def test_a_job_that_cannot_be_composed_fails_alone_and_all_of_them_at_once(shop: Shop, basic: Found) -> None:
+    some = shop.run("-m", *ASKED, "plan=true", "opset=18,abc")
+    assert some.returncode == 6
+    assert "2 jobs: 1 ok, 1 failed\n" in some.stderr
+    assert "check_simplify" in some.stdout
+    none = shop.run("-m", *ASKED, "plan=true", "opset=abc,def")
+    assert (none.returncode, none.stdout) == (2, "")
+
+
+def test_jobs_that_would_deliver_to_one_folder_are_refused_but_the_first(shop: Shop, tmp_path: Path) -> None:
+    done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", f"output={tmp_path}/same")
+    assert done.returncode == 6
+    assert "the same for several jobs" in done.stderr
+
+
+def test_a_committed_sweep_runs_without_m_and_one_of_its_jobs_alone(shop: Shop, tmp_path: Path) -> None:
+    done = shop.run("sweep=resnet50_openvino", "plan=true", root_of(tmp_path, "1"))
+    assert done.returncode == 0, done.stderr
+    jobs = [job["overrides"] for job in json.loads((tmp_path / "1" / "jobs.json").read_text())["jobs"]]
+    assert len(jobs) == 9
+    alone = shop.run(*jobs[0], "hydra.mode=RUN", f"hydra.run.dir={tmp_path}/alone")
+    assert alone.returncode == 0, alone.stderr
+    assert json.loads((tmp_path / "alone" / "run.json").read_text())["status"] == "planned"
