@@ -21,6 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, sweep
+from pipeline.artifact import Artifact
 from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
@@ -44,6 +45,8 @@ compose_once()
 
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
+# The live module of the last job, for the next one of the same sweep.
+_kept: dict[str, Artifact] = {}
 
 
 def main() -> int:
@@ -141,7 +144,9 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
     log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
     try:
-        result = Runner(nodes, store, world, output, _Both(screen, manifest), lineage.about(config), apart).run()
+        kept = _kept if sweep.begun else None  # in the sweep's own process alone: a pool would hold one in each
+        about = lineage.about(config)
+        result = Runner(nodes, store, world, output, _Both(screen, manifest), about, apart, kept).run()
     finally:
         screen.close()
     manifest.finish(result)

@@ -97,6 +97,8 @@ class Runner:
         listener: Who is told.
         about: What a record says of the run beside its stages: model, target, precision, seed.
         isolation: Where stages run that can be isolated; None for this process.
+        kept: Results that live in memory, by key, from one run of this process to the next; those that a run has no
+            use for are dropped when it begins. None keeps nothing beyond its last use.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Runner:
         listener: Listener,
         about: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation | None = None,
+        kept: dict[str, Artifact] | None = None,
     ) -> None:
         self._nodes = {n.name: n for n in plan.settle(nodes, world)}
         self._store = store
@@ -116,6 +119,8 @@ class Runner:
         self._listener = listener
         self._about = about
         self._isolation = isolation
+        self._keeps = kept is not None
+        self._kept = {} if kept is None else kept
         self._records: list[Mapping[str, Any]] = []
         self._in_memory: dict[str, Artifact] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -127,6 +132,8 @@ class Runner:
         """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
         self._store.sweep()
         steps = self._plan(explain=True)
+        for key in self._kept.keys() - {s.key for s in steps}:
+            del self._kept[key]
         self._listener.planned(steps)
         self._prepare(steps)
         try:
@@ -269,7 +276,11 @@ class Runner:
         if name in self._in_memory:
             return self._in_memory[name]
         step = next(s for s in self._plan() if s.name == name)
-        if step.in_memory:
+        if step.key in self._kept:
+            self._in_memory[name] = kept = self._kept[step.key]
+            self._outcomes[name] = Outcome(name, "hit", step.key, notes={"says": "still in memory"}, facts=kept.facts)
+            self._listener.finished(self._outcomes[name])
+        elif step.in_memory:
             inputs = self._inputs(name)
             with self._store.staging(_stored(inputs)) as folder:
                 made, meter = self._run(name, inputs, folder)
@@ -279,6 +290,8 @@ class Runner:
             outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
             self._outcomes[name] = replace(outcome, facts=made.facts)
             self._listener.finished(self._outcomes[name])
+            if self._keeps and step.key:
+                self._kept[step.key] = made
         else:
             assert step.digest is not None
             self._in_memory[name] = self._store.open(step.digest)

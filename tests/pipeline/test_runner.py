@@ -631,6 +631,22 @@ def test_an_object_in_memory_is_shared_by_all_who_need_it(dock):
     assert seen[0] is seen[1]
 
 
+def test_a_run_takes_what_the_last_one_in_its_process_kept_and_drops_what_it_cannot_use(dock):
+    kept = {}
+    for opset, model, ran in [
+        (18, "net", ["load", "export"]),
+        (19, "net", ["export"]),
+        (19, "other", ["load", "export"]),
+    ]:
+        dock.change("export", text=f"opset {opset}")
+        dock.change("load", text=model)
+        dock.ran()
+        result = dock.run(kept=kept)
+        assert [name for name in dock.ran() if name in ("load", "export")] == ran
+        assert how(result)["load"] == ("built" if "load" in ran else "hit")
+        assert [a.live.text for a in kept.values()] == [model]
+
+
 def test_a_failed_run_holds_no_object_in_memory_while_its_error_is_told(dock):
     seen = []
     dock.stages["record"] = dock.stages.pop("record")  # the last to need the module
