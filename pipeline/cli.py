@@ -94,8 +94,10 @@ def entry() -> NoReturn:
 
 
 def job(cfg: DictConfig) -> int:
-    """One job. Never raises but for an interruption, so that one failed job cannot end a sweep; run.json has it all."""
+    """One job. What goes wrong in it is in its run.json and its exit code, so that it cannot end a sweep by raising."""
     told = HydraConfig.get()
+    if told.mode is RunMode.MULTIRUN:
+        sweep.refuse_others(told.sweeper["_target_"])
     code = errors.OK
     manifest = None
     try:

@@ -4,7 +4,7 @@
                                                  ▲  └─ the launcher gave up ─┐
                                                  └── those it had not begun, then those it had, each alone
 
-Files alone say what became of a job, since most launchers run it elsewhere, where a native library may end its process.
+No engine: jobs are launched by Hydra's launchers and handed to them by a sweeper of Hydra's, hydra_plugins/drydock.py.
 """
 
 from __future__ import annotations
@@ -13,12 +13,8 @@ import contextlib
 import importlib
 import itertools
 import json
-import shlex
 import sys
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,124 +27,18 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import complaints, errors
+from pipeline import complaints
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
-from pipeline.manifest import RunManifest
-from pipeline.store.files import read_json, write_json
+from pipeline.jobs import Job, State, Sweep
 
-SCHEMA = 1
-FILE = "jobs.json"
+SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One cell of a sweep.
-
-    Args:
-        number: Its place in the order of the sweep.
-        folder: Where it writes, below the sweep's root.
-        overrides: What was asked for it.
-    """
-
-    number: int
-    folder: str
-    overrides: Sequence[str]
-
-    @property
-    def command(self) -> str:
-        """The command that runs this job alone."""
-        asked = [*self.overrides, *(["hydra.mode=RUN"] if any(o.startswith("sweep=") for o in self.overrides) else [])]
-        return shlex.join(["python", "-m", "pipeline", *asked])
-
-
-class State(StrEnum):
-    """What became of a job."""
-
-    OK = "ok"
-    FAILED = "failed"
-    LOST = "lost"  # its process ended without a word
-    INTERRUPTED = "interrupted"
-    NOT_RUN = "not run"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a job, where and why; code is the exit code that it would have had by itself, if it has one."""
-
-    job: Job
-    state: State
-    where: str = ""
-    why: str = ""
-    code: int | None = None
-
-
-class Sweep:
-    """The jobs of one sweep and their files.
-
-    Args:
-        root: The sweep's folder.
-        jobs: In the order of their numbers.
-    """
-
-    def __init__(self, root: Path, jobs: Sequence[Job]) -> None:
-        self.root = root
-        self.jobs = jobs
-        self.gave_up = ""  # why the launcher ended before its jobs did
-
-    def begin(self, axes: dict[str, list[str]]) -> None:
-        """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
-        for job in self.jobs:
-            self._record(job).unlink(missing_ok=True)
-        content = {
-            "schema": SCHEMA,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": sys.argv,
-            "axes": axes,
-            "jobs": [asdict(job) for job in self.jobs],
-        }
-        write_json(self.root / FILE, content, ordered=True)
-
-    def refuse(self, job: Job, error: DrydockError) -> None:
-        """Writes down that a job failed before it could begin. Raises OSError."""
-        RunManifest(self._record(job), job.overrides, {}).fail(error, error.exit_code)
-
-    def forget(self, job: Job) -> None:
-        """Makes a job one that has not begun. Raises OSError."""
-        self._record(job).unlink(missing_ok=True)
-
-    def outcome(self, job: Job, *, interrupted: bool = False) -> Outcome:
-        """What a job's run.json says became of it.
-
-        Args:
-            job: The job, which is not running any more.
-            interrupted: Whether somebody ended the sweep.
-        """
-        record = read_json(self._record(job))
-        if not isinstance(record, dict):
-            return Outcome(job, State.NOT_RUN, why="" if interrupted else self.gave_up)
-        where, code = record.get("stage") or "", record.get("exit_code")
-        match record.get("status"):
-            case "ok" | "planned":
-                return Outcome(job, State.OK, code=code)
-            case "failed":
-                problems = record.get("problems") or [{"what": ""}]
-                why = str(problems[0]["what"]).splitlines()[0].removeprefix(f"{where}: ")
-                return Outcome(job, State.FAILED, where, why, code)
-            case "running" if not interrupted:
-                return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
-        return Outcome(job, State.INTERRUPTED, where, code=code)
-
-    def tell(self, *, interrupted: bool = False) -> int:
-        """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
-        outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
-        print(table(outcomes), file=sys.stderr)
-        if interrupted:
-            return errors.INTERRUPTED
-        return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
-
-    def _record(self, job: Job) -> Path:
-        return self.root / job.folder / "run.json"
+def refuse_others(sweeper: str) -> None:
+    """Raises ConfigError for a sweeper that is not ours: nobody would hear of its jobs' failures."""
+    if sweeper != SWEEPER:
+        raise ConfigError(f"hydra/sweeper is {sweeper}", allowed="the one that `python -m pipeline -m` has by itself")
 
 
 # The sweep that this process began, for whoever tells how it ended; Hydra hands nothing back.
@@ -199,7 +89,7 @@ def run(
 
 def asked(job: Job) -> list[str]:
     """A job's overrides as its launcher gets them: its folder is what jobs.json says, whoever numbers it."""
-    return [*job.overrides, f"hydra.sweep.subdir={json.dumps(job.folder)}"]
+    return [*job.overrides, f"hydra.sweep.subdir={json.dumps(job.folder, ensure_ascii=False)}"]
 
 
 def ordered(chains: Sequence[Sequence[Hashable]], *, together: bool) -> list[int]:
@@ -229,24 +119,6 @@ def axes_of(grid: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     for key, _, value in (o.partition("=") for overrides in grid for o in overrides):
         values.setdefault(key, {})[value] = None
     return {key: list(found) for key, found in values.items() if len(found) > 1}
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
-    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it."""
-    counts = ", ".join(f"{n} {state}" for state in State if (n := sum(o.state is state for o in outcomes)))
-    bad = [o for o in outcomes if o.state is not State.OK]
-    if not bad:
-        return f"{len(outcomes)} jobs: {counts}"
-    rows = [("job", "state", "where", "why"), *((str(o.job.number), _said(o), o.where or "-", o.why) for o in bad)]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    head, *lines = ["  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows]
-    again = [f"{' ' * widths[0]}  again: {outcome.job.command}" for outcome in bad]
-    told = [line for pair in zip(lines, again, strict=True) for line in pair]
-    return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *told])
-
-
-def _said(outcome: Outcome) -> str:
-    return f"{outcome.state} ({outcome.code})" if outcome.code is not None else str(outcome.state)
 
 
 def _compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> DictConfig | DrydockError:
@@ -282,6 +154,8 @@ def _numbered(
         else:
             with _current(config, number):
                 folder = config.hydra.sweep.subdir
+            if folder in {job.folder for job in jobs}:
+                folder = f"{folder}-{number}"
             config.hydra.sweep.subdir = folder
             with open_dict(config):
                 config.hydra.runtime.output_dir = str(root / folder)

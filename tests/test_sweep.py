@@ -125,13 +125,15 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
 @pytest.mark.parametrize(
     ("launcher", "plugin"), [("submitit_local", "hydra_submitit_launcher"), ("ray_local", "hydra_ray_launcher")]
 )
-def test_another_launcher_makes_the_same_and_builds_nothing_twice(
+def test_another_launcher_makes_the_same_builds_nothing_twice_and_is_heard_out_when_a_job_is_lost(
     shop: Shop, basic: Found, tmp_path: Path, launcher: str, plugin: str
 ) -> None:
     pytest.importorskip(f"hydra_plugins.{plugin}")
-    command = ["-m", f"hydra/launcher={launcher}", *ASKED, "experiment=a,b", f"store={tmp_path}/s"]
+    command = ["-m", f"hydra/launcher={launcher}", *ASKED, "experiment=crashes,a,b", f"store={tmp_path}/s"]
     done = shop.run(*command, root_of(tmp_path, "1"))
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 6, done.stderr
+    assert "3 jobs: 2 ok, 1 lost\n" in done.stderr
+    assert "gave up" not in done.stderr
     found = Found(tmp_path / "1")
     assert [found.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
     assert set(found.built().values()) == {1}
@@ -218,6 +220,18 @@ def test_jobs_that_would_deliver_to_one_folder_are_refused_but_the_first(shop: S
     done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", f"output={tmp_path}/same")
     assert done.returncode == 6
     assert "the same for several jobs" in done.stderr
+
+
+def test_another_sweeper_is_refused(shop: Shop) -> None:
+    done = shop.run("-m", "hydra/sweeper=basic", *ASKED, "plan=true", "opset=18,20")
+    assert done.returncode == 2
+    assert "hydra/sweeper" in done.stderr
+
+
+def test_a_folder_of_ones_own_for_jobs_is_never_that_of_two(shop: Shop, tmp_path: Path) -> None:
+    done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", "hydra.sweep.subdir=all", root_of(tmp_path, "1"))
+    assert done.returncode == 0, done.stderr
+    assert {p.parent.name for p in tmp_path.glob("1/*/run.json")} == {"all", "all-1"}
 
 
 def test_a_committed_sweep_runs_without_m_and_one_of_its_jobs_alone(shop: Shop, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_run_is_recorded_with_the_versions_it_stands_on(run):
     assert found["drydock"] == own_version()
     assert found["git"] == {"commit": "abc", "dirty": False}
     assert found["environment"]["omegaconf"] == version("omegaconf")
-    assert set(found["machine"]) == {"host", "system", "cpu", "instructions", "cores"}
+    assert set(found["machine"]) == {"host", "system", "cpu", "instructions", "cores", "threads"}
 
 
 def test_a_run_that_succeeded_names_its_artifact_and_every_stage(run, tmp_path):

@@ -1,4 +1,4 @@
-"""pipeline/sweep.py on a launcher that does what it is told: order, outcomes by files, and launchers that give up."""
+"""pipeline/sweep.py and pipeline/jobs.py: order, outcomes by files, and launchers that give up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from pipeline import sweep as sweeps
 from pipeline.errors import ConfigError
-from pipeline.sweep import Job, State, Sweep, axes_of, ordered, table
+from pipeline.jobs import Job, State, Sweep, table
+from pipeline.sweep import axes_of, ordered
 
 
 @pytest.fixture

@@ -1,0 +1,150 @@
+"""What a sweep's files say: jobs.json, written when it starts, and what each job's run.json tells became of it.
+
+Files alone are asked, since most launchers run a job elsewhere, where a native library may end its process.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from pipeline import errors
+from pipeline.errors import DrydockError
+from pipeline.manifest import RunManifest
+from pipeline.store.files import read_json, write_json
+
+SCHEMA = 1
+FILE = "jobs.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a sweep.
+
+    Args:
+        number: Its place in the order of the sweep.
+        folder: Where it writes, below the sweep's root.
+        overrides: What was asked for it.
+    """
+
+    number: int
+    folder: str
+    overrides: Sequence[str]
+
+    @property
+    def command(self) -> str:
+        """The command that runs this job alone."""
+        asked = [*self.overrides, *(["hydra.mode=RUN"] if any(o.startswith("sweep=") for o in self.overrides) else [])]
+        return shlex.join(["python", "-m", "pipeline", *asked])
+
+
+class State(StrEnum):
+    """What became of a job."""
+
+    OK = "ok"
+    FAILED = "failed"
+    LOST = "lost"  # its process ended without a word
+    INTERRUPTED = "interrupted"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job, where and why; code is the exit code that it would have had by itself, if it has one."""
+
+    job: Job
+    state: State
+    where: str = ""
+    why: str = ""
+    code: int | None = None
+
+
+class Sweep:
+    """The jobs of one sweep and their files.
+
+    Args:
+        root: The sweep's folder.
+        jobs: In the order of their numbers.
+    """
+
+    def __init__(self, root: Path, jobs: Sequence[Job]) -> None:
+        self.root = root
+        self.jobs = jobs
+        self.gave_up = ""  # why the launcher ended before its jobs did
+
+    def begin(self, axes: dict[str, list[str]]) -> None:
+        """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
+        for job in self.jobs:
+            self._record(job).unlink(missing_ok=True)
+        content = {
+            "schema": SCHEMA,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "axes": axes,
+            "jobs": [asdict(job) for job in self.jobs],
+        }
+        write_json(self.root / FILE, content, ordered=True)
+
+    def refuse(self, job: Job, error: DrydockError) -> None:
+        """Writes down that a job failed before it could begin. Raises OSError."""
+        RunManifest(self._record(job), job.overrides, {}).fail(error, error.exit_code)
+
+    def forget(self, job: Job) -> None:
+        """Makes a job one that has not begun. Raises OSError."""
+        self._record(job).unlink(missing_ok=True)
+
+    def outcome(self, job: Job, *, interrupted: bool = False) -> Outcome:
+        """What a job's run.json says became of it.
+
+        Args:
+            job: The job, which is not running any more.
+            interrupted: Whether somebody ended the sweep.
+        """
+        record = read_json(self._record(job))
+        if not isinstance(record, dict):
+            return Outcome(job, State.NOT_RUN, why="" if interrupted else self.gave_up)
+        where, code = record.get("stage") or "", record.get("exit_code")
+        match record.get("status"):
+            case "ok" | "planned":
+                return Outcome(job, State.OK, code=code)
+            case "failed":
+                problems = record.get("problems") or [{"what": ""}]
+                why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
+                return Outcome(job, State.FAILED, where, why, code)
+            case "running" if not interrupted:
+                return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
+        return Outcome(job, State.INTERRUPTED, where, code=code)
+
+    def tell(self, *, interrupted: bool = False) -> int:
+        """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
+        outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
+        print(table(outcomes), file=sys.stderr)
+        if interrupted:
+            return errors.INTERRUPTED
+        return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
+
+    def _record(self, job: Job) -> Path:
+        return self.root / job.folder / "run.json"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it."""
+    counts = ", ".join(f"{n} {state}" for state in State if (n := sum(o.state is state for o in outcomes)))
+    bad = [o for o in outcomes if o.state is not State.OK]
+    if not bad:
+        return f"{len(outcomes)} jobs: {counts}"
+    rows = [("job", "state", "where", "why"), *((str(o.job.number), _said(o), o.where or "-", o.why) for o in bad)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    head, *lines = ["  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows]
+    again = [f"{' ' * widths[0]}  again: {outcome.job.command}" for outcome in bad]
+    told = [line for pair in zip(lines, again, strict=True) for line in pair]
+    return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *told])
+
+
+def _said(outcome: Outcome) -> str:
+    return f"{outcome.state} ({outcome.code})" if outcome.code is not None else str(outcome.state)
