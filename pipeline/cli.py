@@ -20,16 +20,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, sweep
+from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, report, sweep
 from pipeline.artifact import Artifact
 from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
 from pipeline.errors import ConfigError, DrydockError
 from pipeline.hydra_mode import compose_once
+from pipeline.jobs import Sweep
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
 from pipeline.record import lineage
+from pipeline.report import tables
+from pipeline.report.select import Rule
 from pipeline.runner import Outcome, Runner
 from pipeline.store import Store
 from pipeline.world import ThisMachine
@@ -64,7 +67,7 @@ def main() -> int:
             _hydra_entry()
     except KeyboardInterrupt:
         for begun in sweep.begun:
-            begun.tell(interrupted=True)
+            _told(begun, interrupted=True)
         return errors.INTERRUPTED
     except complaints.RAISED as e:
         if wants_traceback:
@@ -78,8 +81,24 @@ def main() -> int:
             ConfigError(f"the run folder cannot be made{place}: {e.strerror}", command="hydra.run.dir=/a/folder")
         )
     if sweep.begun:
-        return sweep.begun[-1].tell()
+        return _told(sweep.begun[-1])
     return max(_codes, default=errors.OK)
+
+
+def _told(begun: Sweep, *, interrupted: bool = False) -> int:
+    """Tells how a sweep ended, with its report, and returns its exit code."""
+    if begun.reported:
+        try:
+            made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
+            print(
+                tables.terminal(made, failures=False),
+                f"report    {begun.root / report.PAGE}",
+                sep="\n",
+                file=sys.stderr,
+            )
+        except OSError as e:  # what was delivered is there all the same
+            print(f"the report cannot be written: {e}", file=sys.stderr)
+    return begun.tell(interrupted=interrupted)
 
 
 def entry() -> NoReturn:

@@ -70,11 +70,15 @@ class Sweep:
     Args:
         root: The sweep's folder.
         jobs: In the order of their numbers.
+        select: By which rule the best job is told, if by any; see pipeline/report/select.py.
+        reported: Whether it ends with a report; a sweep of plans has nothing to report.
     """
 
-    def __init__(self, root: Path, jobs: Sequence[Job]) -> None:
+    def __init__(self, root: Path, jobs: Sequence[Job], select: str | None = None, *, reported: bool = True) -> None:
         self.root = root
         self.jobs = jobs
+        self.select = select
+        self.reported = reported
         self.gave_up = ""  # why the launcher ended before its jobs did
 
     def begin(self, axes: dict[str, list[str]]) -> None:

@@ -103,6 +103,7 @@ class Root:
     plan: bool = False
     require_clean: bool = False
     runner: Running = field(default_factory=Running)
+    select: Optional[str] = None  # noqa: UP045
     store: Optional[str] = None  # noqa: UP045
     output: str = MISSING
 

@@ -31,6 +31,7 @@ from pipeline import complaints
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.jobs import Job, State, Sweep
+from pipeline.report.select import Rule
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
 
@@ -58,9 +59,11 @@ def run(
         at_once: How many jobs are launched together at most; None for all.
 
     Raises:
-        DrydockError: When no job can be composed.
+        DrydockError: When no job can be composed; when `select` is no rule.
         OSError: When the sweep's folder cannot be written.
     """
+    if master.select is not None:
+        Rule.read(master.select)  # raises, before any work, for one that says nothing
     root = Path(master.hydra.sweep.dir).absolute()
     root.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, root / "multirun.yaml")
@@ -69,7 +72,7 @@ def run(
         raise next(c for c in composed if isinstance(c, DrydockError))
     order = ordered([_chain(c) for c in composed], together=isinstance(launcher, BasicLauncher))
     jobs, refused = _numbered([(grid[i], composed[i]) for i in order], root)
-    sweep = Sweep(root, jobs)
+    sweep = Sweep(root, jobs, master.select, reported=not master.plan)
     begun.append(sweep)
     sweep.begin(axes_of(grid))
     for job in jobs:

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from pipeline.jobs import FILE as JOBS
 from pipeline.report.job import Job, ended, measured, outcomes, read_run
 from pipeline.report.sweep import Sweep
 from pipeline.store.files import read_json
 
-JOBS = "jobs.json"
 TYPED = Path(".hydra") / "overrides.yaml"
 MULTIRUN = ("-m", "--multirun")
 HYDRAS = re.compile(r"[+~]*hydra[./=]")
@@ -29,22 +29,20 @@ def collect(folder: Path) -> Sweep:
     known = [run for run in runs.values() if run is not None]
     typed = tuple(listed.get("command") or next((run["command"] for run in known), ()))[1:]
     axes = [_split(name)[0] for name in listed["axes"]]
-    jobs = [_job(folder, job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
+    jobs = [_job(job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
     return Sweep(
         started=listed.get("started") or min((run["started"] for run in known), default=""),
         command=typed,
         axes={a: tuple(dict.fromkeys(job.swept[a] for job in jobs if a in job.swept)) for a in axes},
         jobs=tuple(sorted(jobs, key=lambda j: j.number)),
         drydock=next((run["drydock"] for run in known), ""),
-        git=next((run["git"] for run in known if run["git"]), None),
+        git=next((run["git"] for run in known if run.get("git")), None),
         machines=_distinct([run["machine"] for run in known]),
         versions=_versions([run["versions"] for run in known]),
     )
 
 
-def _job(
-    root: Path, job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[str], typed: Sequence[str]
-) -> Job:
+def _job(job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[str], typed: Sequence[str]) -> Job:
     overrides = tuple(run["overrides"] if run else job["overrides"])
     values = dict(_split(o) for o in overrides)
     return Job(
@@ -53,7 +51,7 @@ def _job(
         overrides=overrides,
         swept={axis: values[axis] for axis in axes if axis in values},
         command=_repeats(overrides, typed),
-        **ended(root / job["folder"], run),
+        **ended(run),
         **(measured(outcomes(run)) if run else {}),
     )
 

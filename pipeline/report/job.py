@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,15 +11,12 @@ from pipeline.runner import Outcome
 from pipeline.store.files import read_json
 
 RUN = "run.json"
-LOG = "pipeline.log"
 # What a run.json has at least; see pipeline/manifest.py.
 HAS: Mapping[str, type] = {
     **dict.fromkeys(("status", "started", "folder", "drydock"), str),
     **dict.fromkeys(("overrides", "command", "stages"), list),
     **dict.fromkeys(("choices", "config", "machine", "versions"), dict),
 }
-# What a job's log says last when it ended before it had a run.json; the log is ours, see pipeline/cli.py.
-TOLD = re.compile(r"error: (?P<what>.+)(?:\n  allowed: .+)?(?:\n  try: +(?P<advice>.+))?")
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class Job:
         drop: How far that is below the PyTorch model's.
         latency: p50 of one inference, in milliseconds.
         noisy: Whether the benchmark calls its own figures noisy.
-        size: Bytes of the delivered folder.
+        size: Bytes of the delivered artifact's files.
         digest: Content digest of what was delivered.
     """
 
@@ -113,17 +109,11 @@ def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
     return [Outcome(**{n: v for n, v in stage.items() if n in known}) for stage in run["stages"]]
 
 
-def ended(folder: Path, run: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job.
-
-    A job that is refused before any work leaves no run.json, only its log.
-    """
+def ended(run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job."""
     if run is None:
-        if not folder.is_dir():
-            return {"status": "not run"}
-        told = _last_error(folder / LOG)
-        return {"status": "failed", **told} if told else {"status": "lost"}
-    status = "lost" if run["status"] == "running" else run["status"]
+        return {"status": "not run"}
+    status = {"running": "lost", "planned": "ok"}.get(run["status"], run["status"])
     first: Mapping[str, str] = next(iter(run.get("problems", ())), {})
     told = {"problem": first.get("what", ""), "advice": first.get("command", "")}
     return {"status": status, "exit_code": 0 if status == "ok" else run.get("exit_code"), **told}
@@ -162,11 +152,3 @@ def _of_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
         ours = benchmark["contenders"][benchmark["artifact"]]
         told |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}
     return told
-
-
-def _last_error(log: Path) -> dict[str, str]:
-    try:
-        told = list(TOLD.finditer(log.read_text(encoding="utf-8", errors="replace")))
-    except OSError:
-        return {}
-    return {"problem": told[-1]["what"], "advice": told[-1]["advice"] or ""} if told else {}

@@ -6,7 +6,6 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pipeline.console import human
@@ -40,7 +39,7 @@ class Place:
 def html(run: Mapping[str, Any]) -> str:
     """The page of a run, of its run.json."""
     found = outcomes(run)
-    job = Job(0, "", (), {}, **ended(Path(), run), **measured(found))
+    job = Job(0, "", (), {}, **ended(run), **measured(found))
     title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {**run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")

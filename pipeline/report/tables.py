@@ -13,8 +13,8 @@ from pipeline.report.sweep import Sweep
 MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
-def terminal(sweep: Sweep) -> str:
-    """Aligned columns, then what failed and the command that repeats it, then the best job and the totals."""
+def terminal(sweep: Sweep, *, failures: bool = True) -> str:
+    """Aligned columns, then what failed and the command that repeats it if wanted, then the best job and the totals."""
     head, rows = _cells(sweep)
     left = 2 + len(sweep.axes)  # numbers are read from the right
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
@@ -22,7 +22,7 @@ def terminal(sweep: Sweep) -> str:
         "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in [[h.lower() for h in head], *rows]
     ]
-    return "\n".join([*(line.rstrip() for line in lines), *_failures(sweep), *_totals(sweep)])
+    return "\n".join([*(line.rstrip() for line in lines), *(_failures(sweep) if failures else ()), *_totals(sweep)])
 
 
 def markdown(sweep: Sweep) -> str:

@@ -89,17 +89,6 @@ def test_the_command_of_one_job_leaves_out_what_made_it_a_sweep(tmp_path, typed,
     assert job.command == f"python -m pipeline {command}"
 
 
-def test_a_job_that_was_refused_before_any_work_tells_it_by_its_log(tmp_path):
-    sweep = FakeSweep(tmp_path / "one")
-    sweep.skip("opset=3")
-    folder = sweep.listed()
-    (folder / "0-small").mkdir()
-    told = "2026 ERROR pipeline.cli: error: opset is 3\n  allowed: 7 to 26\n  try:     opset=18\n2026 ERROR: log: x\n"
-    (folder / "0-small" / "pipeline.log").write_text(told)
-    (job,) = collect(folder).jobs
-    assert (job.status, job.problem, job.advice) == ("failed", "opset is 3", "opset=18")
-
-
 def test_a_key_that_the_sweep_adds_is_an_axis_like_any_other(tmp_path):
     sweep = FakeSweep(tmp_path / "one")
     sweep.skip("+extra=1")
