@@ -55,7 +55,7 @@ env: .venv/ready ## the environment alone
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt \
 		--compile-bytecode --editable '.[openvino,quantization,timm,transformers,dev]'
-	$(BIN)/python -m compileall -q pipeline stages
+	$(BIN)/python -m compileall -q pipeline stages hydra_plugins
 	@touch $@
 
 clean: ## remove the environment and what runs left here; the store stays
