@@ -39,7 +39,9 @@ class Job:
     @property
     def command(self) -> str:
         """The command that runs this job alone."""
-        asked = [*self.overrides, *(["hydra.mode=RUN"] if any(o.startswith("sweep=") for o in self.overrides) else [])]
+        # By what the best of a sweep is told says nothing to one job.
+        asked = [o for o in self.overrides if not o.startswith("select=")]
+        asked += ["hydra.mode=RUN"] if any(o.startswith("sweep=") for o in asked) else []
         return shlex.join(["python", "-m", "pipeline", *asked])
 
 

@@ -61,7 +61,8 @@ def _repeats(overrides: Sequence[str], typed: Sequence[str]) -> str:
 
     Hydra's own settings were the sweep's. One without -m sweeps because its YAML says so, and has to be told not to.
     """
-    own = {_split(o)[0] for o in overrides}
+    overrides = [o for o in overrides if _split(o)[0] != "select"]  # of a sweep, not of a job
+    own = {"select", *(_split(o)[0] for o in overrides)}
     kept = [a for a in typed if a not in MULTIRUN and _split(a)[0] not in own and not HYDRAS.match(a)]
     once = [] if set(MULTIRUN) & set(typed) or not typed else ["hydra.mode=RUN"]
     return f"python -m pipeline {shlex.join([*kept, *overrides, *once])}"

@@ -105,7 +105,7 @@ def _grid(sweep: Sweep) -> Piece:
         for row in rows
     ]
     top = tag("tr", tag("td", "", colspan=max(len(down), 1)), tag("th", across, colspan=len(sweep.axes[across])))
-    heads = [tag("th", axis, scope="col") for axis in down] or [tag("td", "")]
+    heads = [tag("th", axis, scope="col", class_="axis") for axis in down] or [tag("td", "")]
     values = tag("tr", *heads, *(tag("th", value, scope="col") for value in sweep.axes[across]))
     caption = f"Each cell is a job{f', with its {shown.title.lower()}' if shown else ''}."
     return _section(
