@@ -53,7 +53,9 @@ class FakeSweep:
         config = {"seed": 0, "model": {"name": "small"}, "target": {"name": "openvino"}}
         git = {"commit": "c0ffee", "branch": "main", "dirty": False}
         path = self.folder / self.jobs[-1]["folder"] / "run.json"
-        return RunManifest(path, config, overrides, {"model": "small", "target": "openvino"}, git)
+        manifest = RunManifest(path, overrides, {"model": "small", "target": "openvino"})
+        manifest.asked(config, git)
+        return manifest
 
     def skip(self, *swept: str, base: Sequence[str] = BASE) -> None:
         """A job that never begins."""

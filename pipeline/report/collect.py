@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pipeline.jobs import FILE as JOBS
-from pipeline.report.job import Job, ended, measured, outcomes, read_run
+from pipeline.report.job import Job, began, ended, measured, outcomes, read_run
 from pipeline.report.sweep import Sweep
 from pipeline.store.files import read_json
 
@@ -29,7 +29,7 @@ def collect(folder: Path) -> Sweep:
     known = [run for run in runs.values() if run is not None]
     typed = tuple(listed.get("command") or next((run["command"] for run in known), ()))[1:]
     axes = [_split(name)[0] for name in listed["axes"]]
-    jobs = [_job(job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
+    jobs = [_job(folder / job["folder"], job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
     return Sweep(
         started=listed.get("started") or min((run["started"] for run in known), default=""),
         command=typed,
@@ -42,7 +42,9 @@ def collect(folder: Path) -> Sweep:
     )
 
 
-def _job(job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[str], typed: Sequence[str]) -> Job:
+def _job(
+    folder: Path, job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[str], typed: Sequence[str]
+) -> Job:
     overrides = tuple(run["overrides"] if run else job["overrides"])
     values = dict(_split(o) for o in overrides)
     return Job(
@@ -51,8 +53,7 @@ def _job(job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[s
         overrides=overrides,
         swept={axis: values[axis] for axis in axes if axis in values},
         command=_repeats(overrides, typed),
-        **ended(run),
-        **(measured(outcomes(run)) if run else {}),
+        **({**ended(run), **measured(outcomes(run))} if run else {"status": "lost" if began(folder) else "not run"}),
     )
 
 

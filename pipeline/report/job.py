@@ -97,6 +97,11 @@ class Job:
         return " ".join(f"{axis}={value}" for axis, value in self.swept.items()) or f"job {self.number}"
 
 
+def began(folder: Path) -> bool:
+    """Whether a job left a run.json, be it one that can be read or not."""
+    return (folder / RUN).is_file()
+
+
 def read_run(folder: Path) -> dict[str, Any] | None:
     """run.json of a job's folder; None where there is none that can be read."""
     run = read_json(folder / RUN)
@@ -109,10 +114,8 @@ def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
     return [Outcome(**{n: v for n, v in stage.items() if n in known}) for stage in run["stages"]]
 
 
-def ended(run: Mapping[str, Any] | None) -> dict[str, Any]:
+def ended(run: Mapping[str, Any]) -> dict[str, Any]:
     """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job."""
-    if run is None:
-        return {"status": "not run"}
     status = {"running": "lost", "planned": "ok"}.get(run["status"], run["status"])
     first: Mapping[str, str] = next(iter(run.get("problems", ())), {})
     told = {"problem": first.get("what", ""), "advice": first.get("command", "")}
