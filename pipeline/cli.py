@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, report, sweep
+from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, sweep
 from pipeline.artifact import Artifact
 from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
 from pipeline.compose import CONF
@@ -31,8 +31,6 @@ from pipeline.jobs import Sweep
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
 from pipeline.record import lineage
-from pipeline.report import tables
-from pipeline.report.select import Rule
 from pipeline.runner import Outcome, Runner
 from pipeline.store import Store
 from pipeline.world import ThisMachine
@@ -88,6 +86,10 @@ def main() -> int:
 def _told(begun: Sweep, *, interrupted: bool = False) -> int:
     """Tells how a sweep ended, with its report, and returns its exit code."""
     if begun.reported:
+        from pipeline import report  # here, so that no single run pays for it
+        from pipeline.report import tables
+        from pipeline.report.select import Rule
+
         try:
             made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
             print(

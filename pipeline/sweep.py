@@ -31,7 +31,6 @@ from pipeline import complaints
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.jobs import Job, State, Sweep
-from pipeline.report.select import Rule
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
 
@@ -63,6 +62,8 @@ def run(
         OSError: When the sweep's folder cannot be written.
     """
     if master.select is not None:
+        from pipeline.report.select import Rule  # here, so that no single run pays for reports
+
         Rule.read(master.select)  # raises, before any work, for one that says nothing
     root = Path(master.hydra.sweep.dir).absolute()
     root.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from xml.etree import ElementTree
-from xml.sax.saxutils import quoteattr
 
 from pipeline.artifact import FILES, RECORD, Kind
 
@@ -34,12 +32,14 @@ class Ir:
         before = path.read_bytes()
         if (end := END.search(before)) is None:
             raise ValueError(f"{path} is no OpenVINO IR: it does not end with </net>")
-        line = f"\t\t<{NAME} value={quoteattr(text)} />\n".encode()
+        line = f"\t\t<{NAME} value='{_quoted(text)}' />\n".encode()
         ours = line if b"</rt_info>" in end[0] else OPENED + line + CLOSED
         path.write_bytes(before[: end.start()] + ours + before[end.start() :])
 
     @staticmethod
     def get(path: Path) -> str | None:
+        from xml.etree import ElementTree  # here, since a warm run only puts
+
         try:
             net = ElementTree.parse(path).getroot()
         except ElementTree.ParseError as e:
@@ -55,3 +55,8 @@ class Ir:
         ours = WRAPPED.search(after) or OURS.search(after)
         before = after if ours is None else after[: ours.start()] + after[ours.end() :]
         return hashlib.sha256(before).hexdigest()
+
+
+def _quoted(text: str) -> str:
+    """For an attribute in single quotes: JSON is full of double ones."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&apos;")

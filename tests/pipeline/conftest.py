@@ -223,7 +223,7 @@ class Dock:
         return graph.build(self.stages, self.needs)
 
     def run(self, listener: Quiet | None = None, kept: dict[str, Artifact] | None = None) -> Result:
-        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT, kept).run()
+        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT, kept=kept).run()
 
     def ran(self) -> list[str]:
         """The stages that ran since this was last asked, in order."""
