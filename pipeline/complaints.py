@@ -19,13 +19,15 @@ LAUNCHERS = {"joblib": "pool", "submitit_local": "slurm", "submitit_slurm": "slu
 
 
 def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockError:
-    """Our error, nearly always a ConfigError, for anything that went wrong while a configuration was composed.
+    """Our own error for anything that went wrong while a configuration was composed: a ConfigError, unless it was ours.
 
     Args:
         error: What was raised.
         conf: The folder of the shipped configurations.
         sweeps: Whether the command could have been one for several values of a key.
     """
+    if ours := next((e for e in _chain(error) if isinstance(e, DrydockError)), None):
+        return ours  # a callback of ours that cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)

@@ -65,8 +65,11 @@ class Report:
 def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
     given = _parser().parse_intermixed_args(arguments)
-    config = compose.compose(given.overrides).config
-    report = examine(compose.store_folder(config), _needed(config))
+    composed = compose.compose(given.overrides)
+    needed = _needed(composed.config)
+    if "mlflow" in str(composed.choices.get("hydra/callbacks")):
+        needed["mlflow"] = ["hydra/callbacks"]
+    report = examine(compose.store_folder(composed.config), needed)
     say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 

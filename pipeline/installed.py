@@ -13,7 +13,7 @@ DISTRIBUTION = "drydock"
 # Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
 APART = ("all", "dev", "pool", "slurm", "ray")
 # Libraries that are not imported by the name that they are installed by.
-IMPORTED_AS = {"hydra-core": "hydra", "pillow": "PIL"}
+IMPORTED_AS = {"hydra-core": "hydra", "mlflow-skinny": "mlflow", "pillow": "PIL"}
 
 
 @dataclass(frozen=True)

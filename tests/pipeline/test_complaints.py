@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import complaints
-from pipeline.errors import ConfigError
+from pipeline.errors import BackendMissing, ConfigError
 from pipeline.schema import Root
 
 
@@ -39,6 +39,11 @@ def told(error, conf):
     (problem,) = found.problems
     assert problem.command
     return problem
+
+
+def test_what_a_callback_of_ours_says_is_told_as_it_is(conf):
+    ours = BackendMissing("mlflow is not installed")
+    assert complaints.of_hydra(wrapped(ours), conf) is ours
 
 
 def test_an_option_that_is_not_there_is_told_with_those_that_are(conf):

@@ -185,6 +185,14 @@ def test_the_library_that_a_models_factory_comes_from_is_needed(healthy, capsys)
     assert needed["transformers"] == []
 
 
+@pytest.mark.parametrize(("overrides", "needed_by"), [([], []), (["hydra/callbacks=mlflow"], ["hydra/callbacks"])])
+def test_mlflow_is_needed_where_runs_are_tracked(healthy, capsys, monkeypatch, overrides, needed_by):
+    monkeypatch.setattr(metadata, "requires", lambda name: ["mlflow-skinny>=3; extra == 'mlflow'"])
+    examined(["target=onnx", "store=store", "--json", *overrides])
+    needed = {b["module"]: b["needed_by"] for b in json.loads(capsys.readouterr().out)["backends"]}
+    assert needed["mlflow"] == needed_by
+
+
 @pytest.mark.parametrize(
     ("says", "code", "told"), [("A100, 580.1, 8.0, 80 GB", 0, "A100, 580.1"), ("no driver", 9, "none")]
 )
@@ -198,5 +206,5 @@ def test_gpus_are_what_nvidia_smi_says(healthy, monkeypatch, says, code, told):
 
 def test_what_the_core_itself_imports_is_always_needed():
     imported = "\n".join(p.read_text() for p in (ROOT / "pipeline").rglob("*.py"))
-    named = {r.module for r in requirements()} | {"packaging"}
+    named = {r.module for r in requirements() if r.extra is None} | {"packaging"}
     assert {m for m in named if f"import {m}" in imported or f"from {m}" in imported} == set(doctor.ITSELF)

@@ -1,0 +1,244 @@
+"""Logs runs and sweeps to MLflow, as a callback of Hydra's; off unless `hydra/callbacks=mlflow` is typed.
+
+    job ends ─► run.json ─► one MLflow run, tagged with its sweep ─┐
+    sweep ends ──────────────────────────────────────► a run above them
+
+Each job is logged by the process that ran it, and what belongs together is found by a tag, so that it does not matter
+where jobs run; a sweep that is cut short leaves finished runs, and none that seems to go on. A run's result never
+depends on any of this: what cannot be logged is told in a line, and that is all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pipeline.command import stdout_for_the_result
+from pipeline.errors import OK, BackendMissing
+from pipeline.installed import how_to_install
+from pipeline.report.collect import collect
+from pipeline.report.job import LOG, RUN, Job, ended, measured, outcomes, read_run
+from pipeline.report.measures import MEASURES
+from pipeline.store.store import FACTS
+from pipeline.world import is_installed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PARENT, SWEEP = "mlflow.parentRunId", "drydock.sweep"
+AT_ONCE = 100  # parameters that MLflow takes in one call
+EVERY_RUN = 50_000  # the most that it returns of a search
+
+
+@dataclass(frozen=True)
+class Mlflow(Callback):
+    """The callback.
+
+    Args:
+        tracking_uri: Where to: a folder, or an address that the installed MLflow opens.
+        experiment: Under which name; made when there is none.
+        artifacts: Whether the delivered files are logged too.
+
+    Raises:
+        BackendMissing: When MLflow is not installed. Hydra makes its callbacks before any job.
+    """
+
+    tracking_uri: str
+    experiment: str
+    artifacts: bool
+
+    def __post_init__(self) -> None:
+        if not is_installed("mlflow"):
+            raise BackendMissing(
+                "mlflow is not installed (for hydra/callbacks=mlflow)", command=how_to_install("mlflow")
+            )
+        if not urlparse(self.tracking_uri).scheme:  # jobs may run in another folder
+            object.__setattr__(self, "tracking_uri", Path(self.tracking_uri).expanduser().absolute().as_uri())
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Makes the experiment, so that jobs that begin together do not make several."""
+        if not config.plan:
+            with self._logging():
+                self._experiment(self._client())
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Logs one job, whether it ended well or not; nothing for a mere plan."""
+        if not config.plan:
+            with self._logging():
+                # Its property raises what the job did, and complains on stderr.
+                self._log_job(config, failed=job_return._return_value != OK)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Logs the sweep, and nests its jobs' runs under it."""
+        if not config.plan:
+            with self._logging():
+                self._log_sweep(_sweep_folder(config))
+
+    def _log_job(self, config: DictConfig, *, failed: bool) -> None:
+        folder = Path(config.hydra.runtime.output_dir)
+        run = read_run(folder)
+        if run and failed is (run["status"] == "ok"):
+            run = None  # an earlier run's, in the same folder; this one was refused before it had its own
+        overrides = tuple(config.hydra.overrides.task)
+        story = ended(folder, run) | {"status": "failed" if failed else "ok"}
+        job = Job(0, str(folder), overrides, {}, **story, **(measured(outcomes(run)) if run else {}))
+        sweep = {SWEEP: str(_sweep_folder(config))} if config.hydra.mode is RunMode.MULTIRUN else {}
+        client = self._client()
+        began = client.create_run(
+            self._experiment(client),
+            start_time=_at(run, "started"),
+            tags=_tags(job, run or {}) | sweep,
+            run_name=folder.name,
+        ).info.run_id
+        try:
+            _log(client, began, _parameters(config.hydra.runtime.choices, job, run), _metrics(job))
+            for path in _files(folder, run, whole=self.artifacts):
+                if path.is_dir():
+                    client.log_artifacts(began, str(path), "artifact")
+                else:
+                    client.log_artifact(began, str(path))
+        finally:  # it has ended, whatever became of the rest
+            client.set_terminated(began, "FAILED" if failed else "FINISHED", _at(run, "ended"))
+
+    def _log_sweep(self, folder: Path) -> None:
+        client = self._client()
+        experiment = self._experiment(client)
+        found = client.search_runs([experiment], f'tags.`{SWEEP}` = "{folder}"', max_results=EVERY_RUN)
+        jobs = [run for run in found if PARENT not in run.data.tags]
+        if not jobs:
+            return
+        sweep = collect(folder)
+        failed = sum(job.status != "ok" for job in sweep.jobs)
+        parent = client.create_run(
+            experiment,
+            start_time=min(run.info.start_time for run in jobs),
+            tags={SWEEP: str(folder), "drydock.version": sweep.drydock},
+            run_name="/".join(folder.parts[-2:]),
+        ).info.run_id
+        axes = {_name(axis): ",".join(values) for axis, values in sweep.axes.items()}
+        _log(client, parent, axes, {"jobs": len(sweep.jobs), "failed": failed})
+        for run in jobs:
+            client.set_tag(run.info.run_id, PARENT, parent)
+        client.set_terminated(parent, "FAILED" if failed else "FINISHED")
+
+    def _client(self) -> MlflowClient:
+        """MLflow's client. Raises OSError when the folder cannot be written."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        place = urlparse(self.tracking_uri)
+        if place.scheme == "file":
+            # MLflow extends it no more and wants it asked for. It needs no server, and several machines may write to
+            # it, which a database file on a shared disk does not bear.
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            _keep_out_of_git(Path(unquote(place.path)))
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking_uri)
+
+    def _experiment(self, client: MlflowClient) -> str:
+        found = client.get_experiment_by_name(self.experiment)
+        return str(found.experiment_id if found else client.create_experiment(self.experiment))
+
+    @contextlib.contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Keeps stdout for the result, and whatever goes wrong from the run."""
+        try:
+            with stdout_for_the_result():
+                yield
+        except Exception as e:
+            _tell_once(f"{type(e).__name__}: {e}".splitlines()[0])
+
+
+def _log(client: MlflowClient, run: str, parameters: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric, Param
+
+    now = round(time.time() * 1000)
+    rest = [Param(name, str(value)) for name, value in parameters.items()]
+    client.log_batch(run, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
+    while rest:
+        client.log_batch(run, params=rest[:AT_ONCE])
+        rest = rest[AT_ONCE:]
+
+
+def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was chosen and what was typed; a key that was typed with ~ has that for its value."""
+    found = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith("hydra/")}
+    found |= {name: run["config"][name] for name in ("opset", "seed")} if run else {}
+    for override in job.overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        found[_name(key)] = "~" if key.startswith("~") else value
+    return found
+
+
+def _metrics(job: Job) -> dict[str, float]:
+    """What was measured, by the names of sweep.json; nothing for a job that was refused before any work."""
+    measured = {name: measure.of(job) for name, measure in MEASURES.items()}
+    if job.stages:
+        measured |= {"hits": job.hits, "stored": job.stored, "saved": job.saved}
+    return {name: value for name, value in measured.items() if value is not None}
+
+
+def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
+    git = run.get("git") or {}
+    told = {
+        "mlflow.source.name": "drydock",
+        "mlflow.source.git.commit": git.get("commit"),
+        "drydock.version": run.get("drydock"),
+        "drydock.changes": git.get("diff"),
+        "drydock.status": job.status,
+        "drydock.digest": job.digest,
+        "drydock.folder": job.folder,
+        "drydock.problem": job.problem,
+        "drydock.unchecked": job.unchecked,
+    }
+    return {name: str(text) for name, text in told.items() if text}
+
+
+def _files(folder: Path, run: Mapping[str, Any] | None, *, whole: bool) -> Iterator[Path]:
+    """What is logged of a run's files: its record and log; of what it delivered all, or only what is said of it."""
+    yield from (path for path in (folder / LOG, *([folder / RUN] if run else [])) if path.is_file())
+    if run and run.get("artifact"):
+        delivered = Path(run["artifact"]).parent
+        yield delivered if whole else delivered / FACTS
+
+
+def _name(key: str) -> str:
+    """A key as MLflow takes it: it has neither the @ of a package nor a folder's /, which would make folders there."""
+    return re.sub(r"[^\w.-]", "_", key.lstrip("~"))
+
+
+def _sweep_folder(config: DictConfig) -> Path:
+    return Path(config.hydra.sweep.dir).absolute()
+
+
+def _at(run: Mapping[str, Any] | None, moment: str) -> int | None:
+    """When a run started or ended, in milliseconds; None, which MLflow takes for now, where nothing says."""
+    told = (run or {}).get(moment)
+    return round(datetime.fromisoformat(told).timestamp() * 1000) if told else None
+
+
+@functools.cache
+def _tell_once(why: str) -> None:
+    """Says on stderr that nothing is logged, once for all jobs of this process that meet the same obstacle."""
+    print(f"not logged to MLflow: {why}; try hydra.callbacks.mlflow.tracking_uri=/a/folder", file=sys.stderr)
+
+
+def _keep_out_of_git(folder: Path) -> None:
+    """Makes the folder, and has git pass over it: else a run in a checkout would count as one with changes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as f:
+        f.write("*\n")
