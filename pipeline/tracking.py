@@ -32,10 +32,12 @@ from pipeline.command import stdout_for_the_result
 from pipeline.errors import OK, BackendMissing
 from pipeline.installed import how_to_install
 from pipeline.report.collect import collect
-from pipeline.report.job import LOG, RUN, Job, ended, measured, outcomes, read_run
+from pipeline.report.job import RUN, Job, ended, measured, outcomes, read_run
 from pipeline.report.measures import MEASURES
 from pipeline.store.store import FACTS
 from pipeline.world import is_installed
+
+LOG = "pipeline.log"  # as conf/hydra/job_logging calls it
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,11 +93,9 @@ class Mlflow(Callback):
 
     def _log_job(self, config: DictConfig, *, failed: bool) -> None:
         folder = Path(config.hydra.runtime.output_dir)
-        run = read_run(folder)
-        if run and failed is (run["status"] == "ok"):
-            run = None  # an earlier run's, in the same folder; this one was refused before it had its own
         overrides = tuple(config.hydra.overrides.task)
-        story = ended(folder, run) | {"status": "failed" if failed else "ok"}
+        run = read_run(folder)
+        story = (ended(run) if run else {}) | {"status": "failed" if failed else "ok"}
         job = Job(0, str(folder), overrides, {}, **story, **(measured(outcomes(run)) if run else {}))
         sweep = {SWEEP: str(_sweep_folder(config))} if config.hydra.mode is RunMode.MULTIRUN else {}
         client = self._client()

@@ -126,12 +126,21 @@ def test_a_run_that_failed_is_logged_with_its_problem(
     shop: Shop, tmp_path: Path, override: str, code: int, told: str
 ) -> None:
     backend("mlflow")
-    done = track(shop, tmp_path, override, "hydra.run.dir=runs/again")  # the second finds what the first left
+    done = track(shop, tmp_path, override)
     assert done.returncode == code, done.stderr
     (run,) = logged(tmp_path).values()
     assert (run.info.status, run.data.tags["drydock.status"]) == ("FAILED", "failed")
     assert run.data.tags[TOLD].startswith(told)
     assert run.data.params.items() >= dict([override.split("=")]).items()
+
+
+def test_a_run_that_was_refused_is_not_taken_for_an_earlier_one_in_its_folder(shop: Shop, tmp_path: Path) -> None:
+    backend("mlflow")
+    assert shop.run(*TINY, "hydra.run.dir=runs/same", "stages.check_export.tolerance.max_rel=0").returncode == 5
+    track(shop, tmp_path, "hydra.run.dir=runs/same", "opset=99")
+    (run,) = logged(tmp_path).values()
+    assert run.data.tags[TOLD].startswith("stages.export.opset is 99")
+    assert run.data.metrics == {}
 
 
 def test_a_mere_plan_is_not_logged(shop: Shop, tmp_path: Path) -> None:
