@@ -98,8 +98,9 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
                 sep="\n",
                 file=sys.stderr,
             )
-        except OSError as e:  # what was delivered is there all the same
-            print(f"the report cannot be written: {e}", file=sys.stderr)
+        except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
+            trace.error("the report failed", exc_info=e)
+            print(f"the report cannot be made: {type(e).__name__}: {e}", file=sys.stderr)
     return begun.tell(interrupted=interrupted)
 
 

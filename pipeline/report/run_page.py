@@ -36,12 +36,20 @@ class Place:
     after: tuple[int, ...]
 
 
+def _named(run: Mapping[str, Any]) -> str:
+    """What a run was to make, by the names in its configuration; by its choices, where it had none yet."""
+    model, target = (
+        run["config"].get(group, {}).get("name") or run["choices"].get(group) for group in ("model", "target")
+    )
+    return f"{model or 'a job'} → {target or 'a target'}"
+
+
 def html(run: Mapping[str, Any]) -> str:
     """The page of a run, of its run.json."""
     found = outcomes(run)
     job = Job(0, "", (), {}, **ended(run), **measured(found))
     title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
-    more = {**run, "machines": [run["machine"]]}
+    more = {"git": None, **run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
     rows = [("Started", run["started"]), ("Settings", typed), ("In", run["folder"]), *environment(more)]
     return page(
@@ -49,7 +57,7 @@ def html(run: Mapping[str, Any]) -> str:
         tag(
             "header",
             tag("p", "Drydock run", class_="eyebrow"),
-            tag("h1", f"{run['config']['model']['name']} → {run['config']['target']['name']}"),
+            tag("h1", _named(run)),
             tag("p", status(job), f": {', '.join(_told(job))}", class_="lead"),
             *(_problem(p) for p in run.get("problems", ())),
         ),

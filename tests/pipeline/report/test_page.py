@@ -8,6 +8,8 @@ import pytest
 from fake_sweep import FakeSweep, finished, write
 
 from pipeline import report
+from pipeline.errors import ConfigError
+from pipeline.manifest import RunManifest
 from pipeline.report.charts import front
 from pipeline.report.run_page import places
 
@@ -40,6 +42,16 @@ def test_the_same_sweep_gives_the_same_bytes(folder):
     assert len(before) == 7  # five jobs have begun
     report.of_sweep(folder)
     assert {p: p.read_bytes() for p in before} == before
+
+
+def test_a_job_that_was_refused_before_it_had_a_configuration_has_a_page(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    sweep.skip("opset=abc")
+    folder = sweep.listed({"opset": ["abc"]})
+    RunManifest(folder / "0-small" / "run.json", ["opset=abc"], {}).fail(ConfigError("opset is abc"), 2)
+    (job,) = report.of_sweep(folder).jobs
+    assert (job.status, job.exit_code, job.problem) == ("failed", 2, "opset is abc")
+    assert "opset is abc" in (folder / "0-small" / "report.html").read_text()
 
 
 def test_nothing_that_a_job_says_becomes_part_of_the_page(tmp_path):
