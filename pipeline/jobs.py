@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from pipeline import errors
 from pipeline.errors import DrydockError
@@ -81,12 +82,13 @@ class Sweep:
         self.jobs = jobs
         self.select = select
         self.reported = reported
+        self.lost: set[int] = set()  # numbers of those that are known to be while others still run
         self.gave_up = ""  # why the launcher ended before its jobs did
 
     def begin(self, axes: dict[str, list[str]]) -> None:
         """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
         for job in self.jobs:
-            self._record(job).unlink(missing_ok=True)
+            self.record(job).unlink(missing_ok=True)
         content = {
             "schema": SCHEMA,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,11 +100,11 @@ class Sweep:
 
     def refuse(self, job: Job, error: DrydockError) -> None:
         """Writes down that a job failed before it could begin. Raises OSError."""
-        RunManifest(self._record(job), job.overrides, {}).fail(error, error.exit_code)
+        RunManifest(self.record(job), job.overrides, {}).fail(error, error.exit_code)
 
     def forget(self, job: Job) -> None:
         """Makes a job one that has not begun. Raises OSError."""
-        self._record(job).unlink(missing_ok=True)
+        self.record(job).unlink(missing_ok=True)
 
     def outcome(self, job: Job, *, interrupted: bool = False) -> Outcome:
         """What a job's run.json says became of it.
@@ -111,20 +113,10 @@ class Sweep:
             job: The job, which is not running any more.
             interrupted: Whether somebody ended the sweep.
         """
-        record = read_json(self._record(job))
+        record = read_json(self.record(job))
         if not isinstance(record, dict):
             return Outcome(job, State.NOT_RUN, why="" if interrupted else self.gave_up)
-        where, code = record.get("stage") or "", record.get("exit_code")
-        match record.get("status"):
-            case "ok" | "planned":
-                return Outcome(job, State.OK, code=code)
-            case "failed":
-                problems = record.get("problems") or [{"what": ""}]
-                why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
-                return Outcome(job, State.FAILED, where, why, code)
-            case "running" if not interrupted:
-                return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
-        return Outcome(job, State.INTERRUPTED, where, code=code)
+        return outcome_of(job, record, interrupted=interrupted)
 
     def tell(self, *, interrupted: bool = False) -> int:
         """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
@@ -134,8 +126,24 @@ class Sweep:
             return errors.INTERRUPTED
         return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
 
-    def _record(self, job: Job) -> Path:
+    def record(self, job: Job) -> Path:
+        """A job's run.json, which is there once it has begun."""
         return self.root / job.folder / "run.json"
+
+
+def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False) -> Outcome:
+    """What a run.json says became of its job; one that runs by it counts as lost, or as interrupted with the others."""
+    where, code = record.get("stage") or "", record.get("exit_code")
+    match record.get("status"):
+        case "ok" | "planned":
+            return Outcome(job, State.OK, code=code)
+        case "failed":
+            problems = record.get("problems") or [{"what": ""}]
+            why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
+            return Outcome(job, State.FAILED, where, why, code)
+        case "running" if not interrupted:
+            return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
+    return Outcome(job, State.INTERRUPTED, where, code=code)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

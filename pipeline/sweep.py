@@ -27,7 +27,7 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import complaints
+from pipeline import complaints, live
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.jobs import Job, State, Sweep
@@ -75,7 +75,8 @@ def run(
     jobs, refused = _numbered([(grid[i], composed[i]) for i in order], root)
     sweep = Sweep(root, jobs, master.select, reported=not master.plan)
     begun.append(sweep)
-    sweep.begin(axes_of(grid))
+    axes = axes_of(grid)
+    sweep.begin(axes)
     for job in jobs:
         if error := refused.get(job.number):
             sweep.refuse(job, error)
@@ -86,9 +87,9 @@ def run(
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
     wanted = [job for job in jobs if job.number not in refused]
     size = at_once or len(wanted) or 1
-    with _heard_out(launcher):
+    with live.view(sweep, axes, here=isinstance(launcher, BasicLauncher)) as say, _heard_out(launcher):
         for first in range(0, len(wanted), size):
-            _launch(sweep, wanted[first : first + size], launcher)
+            _launch(sweep, wanted[first : first + size], launcher, say)
 
 
 def asked(job: Job) -> list[str]:
@@ -205,8 +206,8 @@ class _Composed:
         return self._ready.pop(tuple(overrides), None) or self._loader.load_sweep_config(master, overrides)
 
 
-def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher) -> None:
-    """Launches jobs until each has had its chance.
+def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, say: live.Say = live.say) -> None:
+    """Launches jobs until each has had its chance, and says when a launcher gives up.
 
     A launcher that gives up takes along what it was running: one of those jobs brought it down, and the others did
     nothing wrong. So what it had not begun is launched again, and what it had begun comes last, each job alone.
@@ -226,11 +227,12 @@ def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher) -> None:
         left = [job for job, _, state in became if state is State.NOT_RUN]
         if gave_up and len(group) > 1:
             again = f"{len(left)} jobs that had not begun are launched again, {len(begun)} that had each alone"
-            print(f"the launcher gave up ({gave_up}): {again}", file=sys.stderr)
+            say(f"the launcher gave up ({gave_up}): {again}")
             for job in begun:
                 sweep.forget(job)
             groups[:0] = [*([left] if len(left) < len(group) else [[job] for job in left]), *([job] for job in begun)]
             continue
+        sweep.lost.update(job.number for job in begun)
         if left and gave_up and gave_up == last:  # no job gets as far as to begin, so it is not the jobs
             sweep.gave_up = _first_line(answers[0])
             return

@@ -91,7 +91,9 @@ def hang(folder: Path) -> None:
 def hang_with_a_child(folder: Path) -> None:
     """Writes the process numbers of itself and of what it started beside the store."""
     child = subprocess.Popen(["sleep", "600"])
-    (folder.parents[2] / "pids").write_text(f"{os.getpid()} {child.pid}")
+    told = folder.parents[2] / "pids"
+    told.with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
+    told.with_suffix(".tmp").rename(told)  # whole, or not there yet
     child.wait()
 
 

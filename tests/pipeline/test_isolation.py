@@ -80,8 +80,8 @@ def yard(tmp_path: Path) -> Iterator[Yard]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended, or does within a few seconds; one that nobody has asked for its code counts."""
-    for _ in range(500):
+    """Whether a process has ended, or does within half a minute; one that nobody has asked for its code counts."""
+    for _ in range(3000):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True

@@ -87,6 +87,7 @@ CASES = {
 def test_every_job_has_its_chance_whatever_brings_the_launcher_down(six, case):
     does, launched, states = CASES[case]
     assert launch(six, does) == (launched, states)
+    assert six.lost == {number for number, state in enumerate(states) if state is LOST}
 
 
 def test_the_table_says_where_and_why_and_how_to_repeat_each_that_did_not_end_well(six):
