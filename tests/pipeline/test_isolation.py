@@ -212,8 +212,12 @@ def test_an_interruption_ends_the_process_and_what_it_has_started(yard: Yard) ->
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        yard.run("hang_with_a_child")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries that other tests load reset it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yard.run("hang_with_a_child")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert all(gone(int(pid)) for pid in (yard.home / "pids").read_text().split())
 
 
