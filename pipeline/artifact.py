@@ -21,6 +21,8 @@ class Kind(StrEnum):
     ONNX = "onnx"
     OPENVINO = "openvino"  # OpenVINO IR
     OPENVINO_BLOB = "openvino_blob"  # the same, compiled for one device, beside it
+    COREML = "coreml"  # Core ML package, of an ML Program
+    TENSORRT = "tensorrt"  # TensorRT engine, native to a GPU
     FILE = "file"  # a model file of any framework that a compiler reads itself; stages/_formats.py knows them
     DELIVERY = "delivery"  # the copy that the user is handed
 
@@ -34,6 +36,8 @@ FILES: Mapping[Kind, str] = {
     Kind.ONNX: "model.onnx",
     Kind.OPENVINO: "model.xml",
     Kind.OPENVINO_BLOB: "model.blob",
+    Kind.COREML: "model.mlpackage",  # itself a folder
+    Kind.TENSORRT: "model.engine",
 }
 
 
