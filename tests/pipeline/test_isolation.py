@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -205,35 +206,33 @@ def test_what_it_says_reaches_the_log_and_never_stdout(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_interruption_ends_the_process_and_what_it_has_started(yard: Yard) -> None:
-    def interrupt() -> None:
-        while not (yard.home / "pids").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # libraries that other tests load reset it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yard.run("hang_with_a_child")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert all(gone(int(pid)) for pid in (yard.home / "pids").read_text().split())
-
-
+@pytest.mark.parametrize(
+    ("sent", "ended_too"),
+    [(signal.SIGINT, {"worker", "child"}), (signal.SIGKILL, {"worker"})],
+    ids=["interrupted", "killed"],
+)
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends a busy process with its parent on Linux only")
-def test_a_process_whose_parent_was_killed_is_gone(yard: Yard) -> None:
-    parent = os.fork()
-    if parent == 0:
-        yard.run("hang_with_a_child")
-        os._exit(0)
-    while not (yard.home / "pids").exists():
-        time.sleep(0.01)
-    os.kill(parent, signal.SIGKILL)
-    os.waitpid(parent, 0)
-    worker, child = map(int, (yard.home / "pids").read_text().split())
-    assert gone(worker)
-    os.kill(child, signal.SIGKILL)
+def test_a_run_that_is_ended_leaves_no_busy_process(tmp_path: Path, sent: signal.Signals, ended_too: set[str]) -> None:
+    # In a process of its own: the signal must meet this run alone, not whatever else the tests have loaded.
+    script = (
+        "import pathlib, signal, sys; from test_isolation import Yard\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in a shell's background ignores it
+        "Yard(pathlib.Path(sys.argv[1])).run('hang_with_a_child')"
+    )
+    found = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": found},
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        while not (tmp_path / "pids").exists() and run.poll() is None:
+            time.sleep(0.01)
+        run.send_signal(sent)
+        assert run.wait(60) == -sent
+    pids = dict(zip(("worker", "child"), map(int, (tmp_path / "pids").read_text().split()), strict=True))
+    assert all(gone(pids[name]) for name in ended_too)
+    if "child" not in ended_too:
+        os.kill(pids["child"], signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
