@@ -8,11 +8,12 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, DrydockError, StageError, listed
+from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
 from stages import _call, _code_files, _native_output, _reference, _rewrites, _script_file, _unsupported
 from stages._interface import Dim, Interface
 from stages._said import first_line
@@ -42,6 +43,24 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     _save(made, folder / FILES[Kind.TORCHSCRIPT])
     caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
     return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
+
+
+def size_problems(store_up_to: int) -> list[Problem]:
+    """What is wrong with the size up to which programs are stored."""
+    if store_up_to >= 0:
+        return []
+    return [Problem(f"store_up_to is {store_up_to}", allowed="a number of bytes from 0 up")]
+
+
+def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
+    """A capture by export, written to `folder` unless its weights take more than `store_up_to` bytes."""
+    import torch
+
+    size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
+    if size > store_up_to:
+        return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
+    torch.export.save(made.live, folder / FILES[Kind.EXPORTED])
+    return replace(made, folder=folder)
 
 
 def exported(module: Any, reference: Artifact) -> Any:

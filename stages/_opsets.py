@@ -13,6 +13,11 @@ OF_CAPTURE = {"export": DYNAMO, "trace": TORCHSCRIPT, "script": TORCHSCRIPT}
 EITHER = range(TORCHSCRIPT.start, DYNAMO.stop)
 
 
+def either_problems(opset: int) -> list[Problem]:
+    """What is wrong with an opset that any exporter may write."""
+    return problems(opset, "no exporter writes", EITHER, range(0), "")
+
+
 def problems(opset: int, refusal: str, written: range, elsewhere: range, capture: str) -> list[Problem]:
     """What is wrong with an opset, and what serves it.
 

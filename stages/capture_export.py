@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
 from pipeline.stage import Stage
 from stages import _captures
@@ -37,16 +37,7 @@ class CaptureExport(Stage):
     version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
-        if self.store_up_to >= 0:
-            return []
-        return [Problem(f"store_up_to is {self.store_up_to}", allowed="a number of bytes from 0 up")]
+        return _captures.size_problems(self.store_up_to)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        import torch
-
-        made = _captures.captured("export", inputs, folder)
-        size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
-        if size > self.store_up_to:
-            return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
-        torch.export.save(made.live, folder / FILES[Kind.EXPORTED])
-        return replace(made, folder=folder)
+        return _captures.stored(_captures.captured("export", inputs, folder), self.store_up_to, folder)

@@ -51,7 +51,7 @@ class ExportAuto(Stage):
         found = _tolerance.problems(self.tolerance)
         found += _translations.problems(self.translations, overloads=True)
         found += _translations.problems(self.symbolics, overloads=False)
-        return found + _opsets.problems(self.opset, "no exporter writes", _opsets.EITHER, range(0), "")
+        return found + _opsets.either_problems(self.opset)
 
     def settle(self, world: World) -> Self:
         _translations.settle({**self.translations, **self.symbolics}, world)

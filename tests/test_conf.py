@@ -54,6 +54,8 @@ COMBINATIONS = [
     # A model decides what loads it and no more, so most are tried one way to each target.
     if (m in THROUGHOUT and (p not in LOWERED or m in ("resnet50", *FILES)))
     or ((r, c) == ("onnx", "export") and "_" not in t and p not in LOWERED)
+    # What it chooses between is tried everywhere.
+    if c != "by_opset" or m == "resnet50"
     # No graph is made of another framework's file: the compiler reads it.
     if m != "file" or r == "direct"
 ]
@@ -70,6 +72,7 @@ GIVEN = {
 FROM_MODULE = {"load": Kind.MODULE, "eval": Kind.MODULE, "reference": Kind.REFERENCE}
 # How each capture, or a file, begins.
 TO_PROGRAM = {
+    "by_opset": {**FROM_MODULE, "capture": Kind.EXPORTED},
     "export": {**FROM_MODULE, "capture": Kind.EXPORTED},
     "trace": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
     "script": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
@@ -311,7 +314,7 @@ WRONG = {
         "seed": "1.5",
     },
     "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]", "extensions": "3"},
-    "capture": {"store_up_to": "much"},
+    "capture": {"opset": "eighteen", "store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
         "opset": "eighteen",
@@ -383,7 +386,7 @@ WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, val
 
 # The settings of stages that stand in the place of another.
 ELSEWHERE = {
-    **{("export", key): ["capture=auto"] for key in ("symbolics", "tolerance")},
+    **{("export", key): ["capture=auto"] for key in ("tolerance",)},
     **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
     **{("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")},
     **{
@@ -474,7 +477,7 @@ def test_an_unknown_key_is_refused_while_composing(key):
         ("+model.inputs.input.shap=[1]", r"stages\.\w+.*shap"),
         ("model.inputs.input.dtype=[1]", r"stages\.\w+\.inputs\.input\.dtype"),
         ("model.dims.batch.max=many", r"stages\.\w+\.dims\.batch\.max"),
-        ("+stages.export.opse=20", r"stages\.export\.opse is no setting of ExportOnnx, did you mean 'opset'"),
+        ("+stages.export.opse=20", r"stages\.export\.opse is no setting of ExportByOpset, did you mean 'opset'"),
     ],
 )
 def test_what_the_composition_cannot_know_is_refused_when_a_stage_is_built(override, says):
