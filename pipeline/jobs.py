@@ -5,6 +5,7 @@ Files alone are asked, since most launchers run a job elsewhere, where a native 
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from pipeline.store.files import read_json, write_json
 
 SCHEMA = 1
 FILE = "jobs.json"
+MULTIRUN = ("-m", "--multirun")
+HYDRAS = re.compile(r"[+~]*hydra[./=]")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,27 @@ class Job:
     folder: str
     overrides: Sequence[str]
 
-    @property
-    def command(self) -> str:
-        """The command that runs this job alone."""
-        # By what the best of a sweep is told says nothing to one job.
-        asked = [o for o in self.overrides if not o.startswith("select=")]
-        asked += ["hydra.mode=RUN"] if any(o.startswith("sweep=") for o in asked) else []
-        return shlex.join(["python", "-m", "pipeline", *asked])
+
+def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
+    """The command that runs one job of a sweep by itself: the flags that were typed, what the sweeper made of the rest.
+
+    Hydra's own settings were the sweep's. One without -m sweeps because its YAML says so, and has to be told not to.
+
+    Args:
+        overrides: The job's.
+        typed: What the sweep was started with, such as --config-dir, -m and overrides.
+    """
+    overrides = [o for o in overrides if split(o)[0] != "select"]  # of a sweep, not of a job
+    own = {"select", *(split(o)[0] for o in overrides)}
+    kept = [a for a in typed if a not in MULTIRUN and split(a)[0] not in own and not HYDRAS.match(a)]
+    once = [] if set(MULTIRUN) & set(typed) or not typed else ["hydra.mode=RUN"]
+    return f"python -m pipeline {shlex.join([*kept, *overrides, *once])}"
+
+
+def split(override: str) -> tuple[str, str]:
+    """Key and value of an override; that a key is added says nothing of which it is."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+"), value
 
 
 class State(StrEnum):
@@ -121,7 +138,7 @@ class Sweep:
     def tell(self, *, interrupted: bool = False) -> int:
         """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
         outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
-        print(table(outcomes), file=sys.stderr)
+        print(table(outcomes, sys.argv[1:]), file=sys.stderr)
         if interrupted:
             return errors.INTERRUPTED
         return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
@@ -146,8 +163,13 @@ def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False
     return Outcome(job, State.INTERRUPTED, where, code=code)
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it."""
+def table(outcomes: Sequence[Outcome], typed: Sequence[str]) -> str:
+    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it.
+
+    Args:
+        outcomes: What became of the jobs.
+        typed: What the sweep was started with.
+    """
     counts = ", ".join(f"{n} {state}" for state in State if (n := sum(o.state is state for o in outcomes)))
     bad = [o for o in outcomes if o.state is not State.OK]
     if not bad:
@@ -155,7 +177,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     rows = [("job", "state", "where", "why"), *((str(o.job.number), _said(o), o.where or "-", o.why) for o in bad)]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     head, *lines = ["  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows]
-    again = [f"{' ' * widths[0]}  again: {outcome.job.command}" for outcome in bad]
+    again = [f"{' ' * widths[0]}  again: {alone(outcome.job.overrides, typed)}" for outcome in bad]
     told = [line for pair in zip(lines, again, strict=True) for line in pair]
     return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *told])
 

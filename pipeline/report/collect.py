@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,12 @@ from typing import Any
 import yaml
 
 from pipeline.jobs import FILE as JOBS
+from pipeline.jobs import alone, split
 from pipeline.report.job import Job, began, ended, measured, outcomes, read_run
 from pipeline.report.sweep import Sweep
 from pipeline.store.files import read_json
 
 TYPED = Path(".hydra") / "overrides.yaml"
-MULTIRUN = ("-m", "--multirun")
-HYDRAS = re.compile(r"[+~]*hydra[./=]")
 
 
 def collect(folder: Path) -> Sweep:
@@ -28,7 +25,7 @@ def collect(folder: Path) -> Sweep:
     runs = {job["folder"]: read_run(folder / job["folder"]) for job in listed["jobs"]}
     known = [run for run in runs.values() if run is not None]
     typed = tuple(listed.get("command") or next((run["command"] for run in known), ()))[1:]
-    axes = [_split(name)[0] for name in listed["axes"]]
+    axes = [split(name)[0] for name in listed["axes"]]
     jobs = [_job(folder / job["folder"], job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
     return Sweep(
         started=listed.get("started") or min((run["started"] for run in known), default=""),
@@ -46,27 +43,15 @@ def _job(
     folder: Path, job: Mapping[str, Any], run: Mapping[str, Any] | None, axes: Sequence[str], typed: Sequence[str]
 ) -> Job:
     overrides = tuple(run["overrides"] if run else job["overrides"])
-    values = dict(_split(o) for o in overrides)
+    values = dict(split(o) for o in overrides)
     return Job(
         number=job["number"],
         folder=job["folder"],
         overrides=overrides,
         swept={axis: values[axis] for axis in axes if axis in values},
-        command=_repeats(overrides, typed),
+        command=alone(overrides, typed),
         **({**ended(run), **measured(outcomes(run))} if run else {"status": "lost" if began(folder) else "not run"}),
     )
-
-
-def _repeats(overrides: Sequence[str], typed: Sequence[str]) -> str:
-    """The command of one job: the flags that were typed, such as --config-dir, and what the sweeper made of the rest.
-
-    Hydra's own settings were the sweep's. One without -m sweeps because its YAML says so, and has to be told not to.
-    """
-    overrides = [o for o in overrides if _split(o)[0] != "select"]  # of a sweep, not of a job
-    own = {"select", *(_split(o)[0] for o in overrides)}
-    kept = [a for a in typed if a not in MULTIRUN and _split(a)[0] not in own and not HYDRAS.match(a)]
-    once = [] if set(MULTIRUN) & set(typed) or not typed else ["hydra.mode=RUN"]
-    return f"python -m pipeline {shlex.join([*kept, *overrides, *once])}"
 
 
 def _as_left(folder: Path) -> dict[str, Any]:
@@ -78,7 +63,7 @@ def _as_left(folder: Path) -> dict[str, Any]:
     ]
     values: dict[str, list[str]] = {}
     for job in jobs:
-        for axis, value in map(_split, job["overrides"]):
+        for axis, value in map(split, job["overrides"]):
             if value not in values.setdefault(axis, []):
                 values[axis].append(value)
     return {"axes": {axis: found for axis, found in values.items() if len(found) > 1}, "jobs": jobs}
@@ -95,11 +80,6 @@ def _yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return None
-
-
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.partition("=")
-    return key.lstrip("+"), value
 
 
 def _distinct(found: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
