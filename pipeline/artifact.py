@@ -45,6 +45,11 @@ FILES: Mapping[Kind, str] = {
 RECORD = "drydock.record"
 
 
+def carried(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a result: those of what it was made of, unless its own say otherwise or that they hold no longer."""
+    return {name: fact for name, fact in {**before, **own}.items() if fact is not None}
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where an artifact comes from in this run's graph.
@@ -66,7 +71,8 @@ class Artifact:
         kind: What it is.
         folder: Where its files are; read-only once published. None for an artifact that lives in memory.
         facts: Plain JSON that travels with the artifact and is part of its content, such as where its weights
-            came from. The runner adds those of the first input, so a stage states only what it adds.
+            came from. The runner adds those of the first input, so a stage states only what it adds; None for one that
+            holds no longer. See `carried`.
         notes: Plain JSON about this run of this stage, such as parity figures; not part of the content.
         live: The object itself while it is in memory, so that the next stage need not read it again.
         digest: What identifies the content; given by the runner.

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from pipeline import delivery, plan
-from pipeline.artifact import FILES, Artifact, Origin
+from pipeline.artifact import FILES, Artifact, Origin, carried
 from pipeline.errors import DrydockError, StageError
 from pipeline.graph import Node
 from pipeline.isolation import Isolation
@@ -232,7 +232,7 @@ class Runner:
         if made.folder == folder and made.kind in FILES and not made.file.is_file() and not made.file.is_symlink():
             raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
         primary = next(iter(inputs.values()), None)
-        facts = {**(primary.facts if primary else {}), **made.facts}
+        facts = carried(primary.facts if primary else {}, made.facts)
         # A digest that was copied along with other fields of an input says nothing of new content.
         return replace(made, digest=made.digest if passed else "", facts=facts), meter
 

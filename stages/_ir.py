@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import FILES, Artifact, Kind, carried
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from pipeline.stage import World
 from stages import _exporters, _formats, _ir_images, _openvino, _unconverted
@@ -78,8 +78,9 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     _edit(model, interface, edits, wanted.preprocessing)
     route = "direct" if source.kind in CAPTURED else source.kind.value
     told = _as_it_is(edits.edited(interface), model)
-    facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage}
-    path = write(model, {**source.facts, **facts}, folder, storage=wanted.storage, keeping=told.inputs)
+    # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.
+    facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage, "opset": None}
+    path = write(model, carried(source.facts, facts), folder, storage=wanted.storage, keeping=told.inputs)
     written = _read(path, wanted.extensions)
     says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
     return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})

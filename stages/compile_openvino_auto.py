@@ -53,6 +53,7 @@ class CompileOpenvinoAuto(Stage):
     produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
     isolable: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         found = [*self._wanted.problems(), *_tolerance.problems(self.tolerance)]

@@ -19,7 +19,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from pipeline.artifact import Artifact, Kind, Origin
+from pipeline.artifact import Artifact, Kind, Origin, carried
 from pipeline.stage import Stage
 from pipeline.world import ThisMachine
 from stages import _onnx_file
@@ -73,7 +73,7 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
     assert {port: contents(a.folder) for port, a in given.items()} == before, "a stage wrote into its input's folder"
     assert made.kind is stage.makes({port: a.kind for port, a in given.items()})
     primary = next(iter(given.values()), None)
-    made = replace(made, facts={**(primary.facts if primary else {}), **made.facts})
+    made = replace(made, facts=carried(primary.facts if primary else {}, made.facts))
     for plain in (made.facts, made.notes):
         assert json.loads(json.dumps(plain)) == plain, "facts and notes are plain JSON"
     for path in folder.rglob("*"):

@@ -83,6 +83,16 @@ def test_facts_travel_from_the_first_input_to_the_delivery(dock):
     assert dock.store.glance(dock.object_of("compile").name).facts == {"source": {"bytes": 100}}
 
 
+class Forgetting(Compile):
+    def make(self, inputs, folder):
+        return replace(super().make(inputs, folder), facts={"source": None, "mine": True})
+
+
+def test_a_fact_that_holds_no_longer_travels_no_further(dock):
+    dock.stages["compile"] = Forgetting(dock.log)
+    assert {o.name: o.facts for o in dock.run().outcomes}["save"] == {"mine": True}
+
+
 def test_notes_of_a_stage_are_told_again_when_it_is_a_hit(dock):
     dock.stages["check"] = Check(dock.log)
     for _ in range(2):

@@ -70,6 +70,13 @@ def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(tmp_pa
     assert ports(read(made).outputs) == [("output_0", "[2,10]"), ("output_1", "[2,4,32,32]")]
 
 
+def test_graphs_of_several_opsets_become_one_ir(tiny, tmp_path):
+    irs = [harness.ir(export("export", tiny, tmp_path / str(n), opset=n), tmp_path / f"ir{n}") for n in (18, 20)]
+    assert contents(irs[0].folder) == contents(irs[1].folder)
+    assert irs[0].facts == irs[1].facts
+    assert "opset" not in irs[0].facts
+
+
 def test_weights_are_stored_in_float32_when_asked(ir):
     # 108 + 4 of the convolution and 40 + 10 of the head, and no constant of the norm: it was folded.
     assert bin_size(ir) >= 4 * (112 + 50)
