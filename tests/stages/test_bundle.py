@@ -342,7 +342,7 @@ def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):
     assert "**UNTRAINED**" in told
     for line in (
         *([f"| only for | OpenVINO {made.facts['blob']['openvino']} for CPU '"] if "blob" in made.facts else []),
-        f"| file | `net{Path(FILES[made.kind]).suffix}`, {made.kind}, opset 18 |",
+        f"| file | `net{Path(FILES[made.kind]).suffix}`, {made.kind}{', opset 18' if made.kind is Kind.ONNX else ''} |",
         "| precision | fp32; computes in float32 |",
         "| licence | MIT |",
         "| input | `input` | batchx3x32x32 | float32 |",
