@@ -20,11 +20,11 @@ class CaptureByOpset(Stage):
     All opsets on one side of the border share one capture.
 
     Args:
-        opset: Of the ONNX graph; None where there is none, which torch.export serves.
+        graph_opset: Of the ONNX graph; None where there is none, which torch.export serves.
         store_up_to: See capture_export.
     """
 
-    opset: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    graph_opset: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
     store_up_to: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -36,7 +36,7 @@ class CaptureByOpset(Stage):
     repeatable: ClassVar[bool] = False  # see capture_trace
 
     def problems(self) -> list[Problem]:
-        found = [] if self.opset is None else _opsets.either_problems(self.opset)
+        found = [] if self.graph_opset is None else _opsets.either_problems(self.graph_opset)
         return found + _captures.size_problems(self.store_up_to)
 
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
@@ -46,7 +46,7 @@ class CaptureByOpset(Stage):
         return {"how": self._how, "store_up_to": self.store_up_to}
 
     def describe(self) -> str:
-        return f"torch.jit.trace, since opset is {self.opset}" if self._how == "trace" else ""
+        return f"torch.jit.trace, since opset is {self.graph_opset}" if self._how == "trace" else ""
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         if self._how == "trace":
@@ -55,4 +55,4 @@ class CaptureByOpset(Stage):
 
     @property
     def _how(self) -> str:
-        return "export" if self.opset is None or self.opset >= _opsets.DYNAMO.start else "trace"
+        return "export" if self.graph_opset is None or self.graph_opset >= _opsets.DYNAMO.start else "trace"

@@ -314,7 +314,7 @@ WRONG = {
         "seed": "1.5",
     },
     "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]", "extensions": "3"},
-    "capture": {"opset": "eighteen", "store_up_to": "much"},
+    "capture": {"graph_opset": "eighteen", "store_up_to": "much"},
     "simplify": {"weightless_above": "much", "tolerance": "3"},
     "export": {
         "opset": "eighteen",

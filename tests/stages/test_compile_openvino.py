@@ -14,6 +14,7 @@ import torch
 from harness import BATCH_SEQ, TOKENS, Attention, TinyConv, TwoOutputs, agrees, backend, capture, contents, export
 from torch import nn
 
+from pipeline.artifact import carried
 from pipeline.errors import CheckFailed
 from pipeline.isolation import Isolation
 from stages import _onnx_file
@@ -213,5 +214,5 @@ def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
     (tmp_path / "there").mkdir()
     there, _ = Isolation().run(stage, {"program": program}, tmp_path / "there")
     assert contents(there.folder) == contents(here.folder)
-    assert {**program.facts, **there.facts} == here.facts
+    assert carried(program.facts, there.facts) == here.facts
     assert there.notes == here.notes
