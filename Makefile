@@ -12,14 +12,19 @@ help: ## this list
 run: .venv/ready ## convert a model and print where the artifact is: make run ARGS="model=… target=…"
 	@$(BIN)/python -m pipeline $(ARGS)
 
-test: lint .venv/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
-	$(BIN)/python -m pytest $(TOGETHER) -m "not slow"
+test: lint .venv/ready .venv/tensorrt/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not gpu"
 
-test-all: lint .venv/ready ## the same, with the tests that take minutes
-	$(BIN)/python -m pytest $(TOGETHER)
+test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that take minutes
+	$(BIN)/python -m pytest $(TOGETHER) -m "not gpu"
 
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
 	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py tests/stages/test_open_file.py
+
+test-gpu: .venv/ready ## real TensorRT engines, on a host with an NVIDIA GPU and `pip install 'drydock[tensorrt]'`; there a skip is a failure
+	REQUIRE=tensorrt $(BIN)/python -m pytest -n 0 -m gpu tests/gpu
+
+tensorrt-bindings: .venv/tensorrt/ready ## the genuine Python API of TensorRT 10 and 11, for tests that hold our calls to it
 
 lint: .venv/ready ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
@@ -58,7 +63,14 @@ env: .venv/ready ## the environment alone
 	$(BIN)/python -m compileall -q pipeline stages hydra_plugins
 	@touch $@
 
+# The bindings alone, without their libraries: stubs stand for these. Both versions, each in a folder of its own.
+.venv/tensorrt/ready: .venv/ready tests/tensorrt_bindings.txt
+	@set -e; while read -r wheel; do major=$${wheel##*==}; major=$${major%%.*}; \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target .venv/tensorrt/$$major "$$wheel"; \
+	done < tests/tensorrt_bindings.txt
+	@touch $@
+
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino lint format bench bench-large bench-openvino bench-sweep coverage env clean
+.PHONY: help run test test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-sweep coverage env clean

@@ -11,16 +11,16 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import backends, command, compose, console, errors, manifest, plan, processor
+from pipeline import backends, command, compose, console, errors, gpu, manifest, plan, processor
 from pipeline.backends import Backend, State
 from pipeline.errors import BackendMissing, DrydockError, Problem
+from pipeline.graph import Node
 from pipeline.installed import how_to_install, own_version, python_wanted
 from pipeline.store import Store
 from pipeline.store.trial import trial
@@ -38,7 +38,6 @@ DECISIVE = """
 ATEN_CPU_CAPABILITY CUDA_VISIBLE_DEVICES MKL_NUM_THREADS NVIDIA_TF32_OVERRIDE OMP_NUM_THREADS
 ONEDNN_DEFAULT_FPMATH_MODE ONEDNN_MAX_CPU_ISA TORCH_ALLOW_TF32_CUBLAS_OVERRIDE
 """
-NVIDIA_SMI = ("nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total", "--format=csv,noheader")
 # File systems that other machines write to as well.
 SHARED = ("9p", "afs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "nfs4", "smb3")
 
@@ -66,24 +65,26 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
     given = _parser().parse_intermixed_args(arguments)
     composed = compose.compose(given.overrides)
-    needed = _needed(composed.config)
+    nodes = compose.graph_of(composed.config)
+    needed = _needed(nodes)
     if "mlflow" in str(composed.choices.get("hydra/callbacks")):
         needed["mlflow"] = ["hydra/callbacks"]
-    report = examine(compose.store_folder(composed.config), needed)
+    report = examine(compose.store_folder(composed.config), needed, plan.without_gpu(nodes))
     say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 
 
-def examine(store: Path, needed: Mapping[str, Sequence[str]]) -> Report:
+def examine(store: Path, needed: Mapping[str, Sequence[str]], devices: Sequence[Problem] = ()) -> Report:
     """Looks at everything, and stops at nothing.
 
     Args:
         store: Where finished stages are to be kept; made if it is not there, as a run does.
         needed: The modules that the configuration needs, each with what runs on it.
+        devices: What devices it needs that are not there.
     """
     told, refusal = _store(store)
     found = backends.examine(needed)
-    lacking = [b.problem for b in found if b.problem]
+    lacking = [*(b.problem for b in found if b.problem), *devices]
     if not (python := python_wanted()).admits(platform.python_version()):
         lacking.insert(
             0, Problem(f"Python is {platform.python_version()}", python.versions, "python3.11 -m venv .venv")
@@ -103,9 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _needed(config: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The modules that a run of the configuration takes, each with what runs on it. Raises ConfigError."""
-    nodes = compose.graph_of(config)
+def _needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """The modules that a run of a graph takes, each with what runs on it. Raises ConfigError."""
     with contextlib.suppress(BackendMissing):  # told in its place, with all the others
         plan.check(nodes)
     found = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
@@ -129,12 +129,8 @@ def _machine() -> dict[str, Any]:
 
 def _gpus() -> list[str] | str:
     """One line for each GPU of NVIDIA's: name, driver, compute capability, memory."""
-    try:
-        told = subprocess.run(NVIDIA_SMI, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.SubprocessError) as e:
-        return "none: there is no nvidia-smi" if isinstance(e, FileNotFoundError) else f"unknown: {e}"
-    lines = [line.strip() for line in (told.stdout or told.stderr).splitlines() if line.strip()]
-    return lines if told.returncode == 0 else f"none: nvidia-smi says {lines[-1] if lines else told.returncode}"
+    lines, why = gpu.ask()
+    return lines or f"none: {why}"
 
 
 def _store(root: Path) -> tuple[dict[str, Any], Sequence[Problem]]:

@@ -3,7 +3,7 @@
 DrydockError            1   a bug of ours; everything below is an outcome we foresaw
 ├── ConfigError         2   what was asked for cannot be: a key, a value, a file, the graph, the store
 ├── StageError          3   a stage failed
-├── BackendMissing      4   a library that the plan needs is not installed
+├── BackendMissing      4   a library that the plan needs is not installed, or a GPU not there
 └── CheckFailed         5   an artifact does not agree with the PyTorch model
 
 A sweep with failures ends with 6 and an interrupted run with 130; neither is an exception of its own.
@@ -70,7 +70,7 @@ class StageError(DrydockError):
 
 
 class BackendMissing(DrydockError):
-    """A library that the plan needs is not installed."""
+    """A library or a device that the plan needs is not there."""
 
     exit_code = BACKEND_MISSING
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from pipeline import gpu
 from pipeline import key as keys
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.graph import Node
@@ -66,18 +67,41 @@ def check(nodes: Sequence[Node]) -> None:
 
     Raises:
         ConfigError: With every wrong setting, and with every missing library too when there is one.
-        BackendMissing: With every missing library, when the settings are right.
+        BackendMissing: With everything that this machine lacks, when the settings are right.
     """
     wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
     lacking = [
-        Problem(f"stages.{', stages.'.join(names)}: '{module}' is not installed", command=how_to_install(module))
+        Problem(
+            f"stages.{', stages.'.join(names)}: '{module}' is not installed",
+            command=_or_else(how_to_install(module), nodes, names),
+        )
         for module, names in needed(nodes).items()
         if not is_installed(module)
     ]
+    lacking += without_gpu(nodes)
     if wrong:
         raise ConfigError([*wrong, *lacking])
     if lacking:
         raise BackendMissing(lacking)
+
+
+def without_gpu(nodes: Sequence[Node]) -> list[Problem]:
+    """That stages take an NVIDIA GPU and there is none to use; empty where none does, or there is one."""
+    names = [n.name for n in nodes if n.stage.needs_gpu]
+    if not names:
+        return []
+    try:
+        gpu.describe()
+    except BackendMissing as e:
+        place = f"stages.{', stages.'.join(names)}: "
+        return [replace(p.at(place), command=_or_else(p.command, nodes, names)) for p in e.problems]
+    return []
+
+
+def _or_else(way: str, nodes: Sequence[Node], names: Collection[str]) -> str:
+    """A way on, with those that stages have besides."""
+    others = {n.stage.otherwise: None for n in nodes if n.name in names and n.stage.otherwise}
+    return "; or ".join([way, *others])
 
 
 def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:

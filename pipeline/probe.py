@@ -90,10 +90,20 @@ def _coremltools(coremltools: Any) -> Mapping[str, Any]:
     return {"writes models": True, "runs models": True}
 
 
+def _tensorrt(tensorrt: Any) -> Mapping[str, Any]:
+    """Creates a builder, which takes a GPU and a driver that is new enough."""
+    try:
+        tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR))
+    except (TypeError, RuntimeError) as e:  # what its bindings make of a null pointer
+        return {"builds engines": f"no, without an NVIDIA GPU and a driver that fits ({type(e).__name__})"}
+    return {"builds engines": True}
+
+
 FACTS: Mapping[str, Callable[[Any], Mapping[str, Any]]] = {
     "coremltools": _coremltools,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
+    "tensorrt": _tensorrt,
     "torch": _torch,
 }
 

@@ -70,12 +70,35 @@ class Precision:
 
 
 @dataclass
+class Stored:
+    """What a target stores the weights in where it computes in bfloat16, and the least share of them by type."""
+
+    storage: str = "float32"
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """The smallest, the usual and the largest size of a batch, where a model does not say its own."""
+
+    min: int = 1
+    opt: int = 2
+    max: int = 8
+
+
+@dataclass
 class Target:
     """The format to reach, what its artifact computes in, and operations that its runtime does not have by itself."""
 
     name: str = MISSING
     compute: str = "${precision.compute}"
     extensions: list[str] = field(default_factory=list)
+    wide: list[str] = field(default_factory=list)  # types of operations that no target of this kind has in float16
+    symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
+    releases: list[str] = field(default_factory=lambda: ["10", "11"])  # of TensorRT
+    profiles: Optional[list[Any]] = None  # noqa: UP045 (of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml)
+    bfloat16: Stored = field(default_factory=Stored)
+    batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     route: Optional[str] = None  # noqa: UP045
     pinned: Optional[str] = None  # noqa: UP045 (the route that the target's name says)
 

@@ -45,6 +45,12 @@ class World(Protocol):
     def processor(self) -> Mapping[str, str]:
         """What of this machine's processor decides results that are native to it: architecture, name, instructions."""
 
+    def gpu(self) -> Mapping[str, str]:
+        """What of this machine's NVIDIA GPU decides results that are native to it: name, driver, compute_capability.
+
+        Raises BackendMissing where there is none.
+        """
+
     def cores(self) -> int:
         """How many logical cores there are to use; apart from the processor, since few results depend on it."""
 
@@ -73,6 +79,8 @@ class Stage(ABC):
         produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
+        needs_gpu: Whether `run` takes an NVIDIA GPU; looked for before any work.
+        otherwise: What to type on a machine that lacks what it requires, beside installing that.
         consent: The setting by which a person says that a file may run code when it is loaded.
         repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
         isolable: Whether `run` may happen in a process of its own, so that a crash, a hang or all memory gone ends this
@@ -86,6 +94,8 @@ class Stage(ABC):
     optional: ClassVar[frozenset[str]] = frozenset()
     produces: ClassVar[Kind | str | SameKindAs]
     requires: ClassVar[tuple[str, ...]] = ()
+    needs_gpu: ClassVar[bool] = False
+    otherwise: ClassVar[str] = ""
     keep: ClassVar[Keep] = Keep.STORED
     repeatable: ClassVar[bool] = True
     consent: ClassVar[str | None] = None

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-from pipeline import processor
+from pipeline import gpu, processor
 from pipeline.errors import ConfigError
 from pipeline.store.files import read_json, sha256, stamp, write_json
 
@@ -59,6 +59,10 @@ class ThisMachine:
     def processor(self) -> Mapping[str, str]:
         """This machine's processor: its architecture, name and instruction sets."""
         return processor.describe()
+
+    def gpu(self) -> Mapping[str, str]:
+        """This machine's NVIDIA GPU: its name, driver and compute capability. Raises BackendMissing."""
+        return gpu.describe()
 
     def cores(self) -> int:
         """How many logical cores this process may use."""

@@ -17,6 +17,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
 from stages import _dtypes, _ignored, _onnx_file, _openvino
 from stages._dtypes import Built
+from stages.runtimes import onnx as onnx_runtime
 from stages.runtimes import openvino
 from stages.runtimes.session import How
 
@@ -273,7 +274,9 @@ def _of_onnx(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arra
     graph.output.extend(onnx.ValueInfoProto(name=made[name].output[0]) for name in names)
     with tempfile.TemporaryDirectory() as folder:  # in memory, onnxruntime takes no more than one protobuf can hold
         path = _onnx_file.write(model, Path(folder))
-        running = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        running = onnxruntime.InferenceSession(
+            path, providers=["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
+        )
     return dict(zip(names, running.run([made[name].output[0] for name in names], given), strict=True))
 
 

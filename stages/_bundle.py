@@ -12,17 +12,24 @@ from stages._reference import Case
 
 KINDS = frozenset(Kind(kind) for kind in _selfcheck.RUNTIMES)
 SCRIPT, REFERENCE, README, LABELS = "selfcheck.py", "reference.npz", "README.md", "labels.txt"
-OURS = re.compile(r"^from stages\.(\w+) import .+\n", re.MULTILINE)
+OURS = re.compile(r"^from stages\.(\w+) import (?:\([^)]*\)|.+)\n", re.MULTILINE)
 
 
-def script() -> str:
-    """The self-check as one file: what it imports of ours is placed in it, so that each comparison exists once."""
-    return OURS.sub(lambda found: _body(found[1]), _source("_selfcheck"))
+def script(module: str = "_selfcheck") -> str:
+    """A module as one file: what it imports of ours is placed in it, once, so that each comparison exists once."""
+    return _whole(_source(module), set())
 
 
-def _body(module: str) -> str:
+def _whole(text: str, placed: set[str]) -> str:
+    return OURS.sub(lambda found: _body(found[1], placed), text)
+
+
+def _body(module: str, placed: set[str]) -> str:
+    if module in placed:
+        return ""
+    placed.add(module)
     _, _, body = _source(module).partition("from __future__ import annotations\n")
-    return f"\n# stages/{module}.py\n{body.rstrip()}\n\n"
+    return f"\n# stages/{module}.py\n{_whole(body, placed).rstrip()}\n\n"
 
 
 def _source(module: str) -> str:

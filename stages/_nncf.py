@@ -105,16 +105,63 @@ def scheme_problems(preset: str | None, model_type: str | None, target_device: s
     ]
 
 
-def advanced(nncf: Any, graph: Artifact) -> Any:
+def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
     """What a format's runtimes want of the scheme besides.
 
     NNCF gives each channel before a depthwise convolution a range of its own; onnxruntime's QLinearConv takes one for
     all (microsoft/onnxruntime#24518).
+
+    Args:
+        nncf: The module.
+        graph: What is quantised.
+        symmetric: Whether activations have a scale and no zero point, whatever the preset.
     """
     if graph.kind is not Kind.ONNX:
         return None
-    one_range = nncf.quantization.advanced_parameters.QuantizationParameters(per_channel=False)
+    parameters = nncf.quantization.advanced_parameters.QuantizationParameters
+    one_range = parameters(per_channel=False)
+    if symmetric:
+        scheme = nncf.quantization.advanced_parameters.QuantizationMode.SYMMETRIC
+        one_range = parameters(per_channel=False, mode=scheme)
     return nncf.AdvancedQuantizationParameters(activations_quantization_params=one_range)
+
+
+def attention(graph: Artifact) -> list[str]:
+    """The matrix products of an ONNX graph that no weight is in: attention's scores, and what is made of them.
+
+    Signed numbers have 127 steps from 0 to 1, too few for the probabilities of a long text.
+    """
+    model = _onnx_file.read(graph.file, weights=False)
+    held = {i.name for i in model.graph.initializer}
+    return [
+        node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type == "MatMul" and not held.intersection(node.input)
+    ]
+
+
+def signed(model: Any) -> Any:
+    """An ONNX graph whose activations were quantised symmetrically, with those that are never negative signed, too.
+
+    TensorRT takes no unsigned numbers. NNCF 3.4.0 gives these 0 to 255, and none of its devices has them otherwise: the
+    same range in 0 to 127.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    held = {i.name: i for i in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
+    unsigned = [n for n in nodes if numpy_helper.to_array(held[n.input[2]]).dtype == "uint8"]
+    for name in dict.fromkeys(n.input[1] for n in unsigned):
+        scale = numpy_helper.to_array(held[name])
+        held[name].CopyFrom(numpy_helper.from_array((scale * 255 / 127).astype(scale.dtype), name))
+    for name in dict.fromkeys(n.input[2] for n in unsigned):
+        zero = numpy_helper.to_array(held[name])
+        held[name].CopyFrom(numpy_helper.from_array(zero.astype("int8"), name))
+    touched = {name for n in unsigned for name in (*n.output, n.input[2])}
+    for value in (*model.graph.value_info, *model.graph.input):  # NNCF lists zero points among them
+        if value.name in touched and value.type.tensor_type.elem_type == TensorProto.UINT8:
+            value.type.tensor_type.elem_type = TensorProto.INT8
+    return model
 
 
 def scheme(nncf: Any, preset: str | None, model_type: str | None, target_device: str) -> dict[str, Any]:

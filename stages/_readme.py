@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.artifact import Artifact, Kind
-from stages import _as_met, _bundle, _selfcheck
+from stages import _as_met, _bundle, _handed_over, _selfcheck
 from stages._blob import Ties
 from stages._images import Preprocessing
 from stages._interface import Dim, Interface
@@ -73,7 +73,7 @@ class Readme:
 
     @property
     def _claim(self) -> Mapping[str, Any]:
-        return {"compute": self._record["precision"]["compute"], **(_selfcheck.verdict(self._record) or {})}
+        return {"compute": self._record["precision"]["compute"], **(_handed_over.verdict(self._record) or {})}
 
     def _head(self) -> Iterator[str]:
         record, facts = self._record, self.artifact.facts

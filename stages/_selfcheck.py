@@ -12,16 +12,28 @@ Exit codes: 0 it agrees, 2 wrong usage, 3 it cannot run, 4 the runtime or numpy 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib
-import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages._compare import Tolerance, compared
+from stages._handed_over import (
+    CANNOT_RUN,
+    INTERRUPTED,
+    OK,
+    Case,
+    Stop,
+    count,
+    demand_files,
+    failed,
+    latency,
+    module,
+    read_cases,
+    read_record,
+    verdict,
+    worst_of,
+)
 from stages._said import first_line
 
 if TYPE_CHECKING:
@@ -29,37 +41,12 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-OK, USAGE, CANNOT_RUN, MISSING, FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 130
 # Of each kind: the file that a runtime opens, and the runtime's module.
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "openvino_blob": ".blob"}
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "openvino_blob": "openvino"}
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 PRECISION = "INFERENCE_PRECISION_HINT"
 RECORDED, DEFAULT = "recorded", "default"
-
-
-class Stop(Exception):
-    """The end, with its exit code and what a person is told."""
-
-    def __init__(self, code: int, says: str) -> None:
-        super().__init__(says)
-        self.code = code
-
-
-def _failed(wrong: Sequence[str]) -> Stop:
-    return Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
-
-
-class Case(NamedTuple):
-    """Inputs by name, what the original answered to them by name, and which case of the reference it is."""
-
-    label: str
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
-
-    @property
-    def shape(self) -> str:
-        return ", ".join("x".join(map(str, v.shape)) or "scalar" for v in self.inputs.values())
 
 
 class Running(NamedTuple):
@@ -87,12 +74,6 @@ def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).p
         return CANNOT_RUN
 
 
-def verdict(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the delivered file itself was held to: the claim of the last check, with "tolerance" or with "why" not."""
-    claims = [c.get("parity") or c.get("unchecked") for c in record["checks"] if c["delivered"]]
-    return next((c for c in reversed(claims) if c), None)
-
-
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     says, *more = str(__doc__).split("\n\n")
     parser = argparse.ArgumentParser(
@@ -108,20 +89,14 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="what the runtime is asked to compute in; default: it is asked for nothing",
     )
     parser.add_argument("--device", help="by the runtime's own name; CPU, or what a blob is for, unless named")
-    parser.add_argument("--runs", type=_count, default=50, help="inferences to time; 0 for none")
-    parser.add_argument("--threads", type=_count, default=0, help="to compute with; 0 for the runtime's own choice")
+    parser.add_argument("--runs", type=count, default=50, help="inferences to time; 0 for none")
+    parser.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
     parser.add_argument("--extension", type=Path, help="a library with operations that the runtime does not have")
     return parser.parse_args(arguments)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 up")
-    return int(text)
-
-
 def _checked(folder: Path, asked: argparse.Namespace) -> int:
-    record = _record(folder)
+    record = read_record(folder)
     claim = verdict(record)
     if claim is None or record["kind"] not in RUNTIMES:
         raise Stop(CANNOT_RUN, "artifact.json does not say what this model was held to: deliver it again")
@@ -129,16 +104,17 @@ def _checked(folder: Path, asked: argparse.Namespace) -> int:
     print(f"{record['model']}  {record['precision']['name']}, {record['kind']}, made by drydock {record['drydock']}")
     if record["facts"].get("weights", {}).get("trained") is False:
         print("weights   UNTRAINED: its answers mean nothing")
-    _demand_files(folder, record["sha256"])
+    demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
-    cases = _cases(folder)
+    cases = read_cases(folder)
     running = _loaded(folder, record, claim, asked)
     print(f"runtime   {running.says}, computes in {running.computes_in}")
     wrong = [*_of_precision(running.computes_in, claim, asked.compute), *_compared(running, cases, claim)]
     if asked.runs:
-        _time(running, next((c for c in cases if c.label == "example"), cases[0]), asked.runs)
+        case = next((c for c in cases if c.label == "example"), cases[0])
+        latency(running.prepare(case.inputs), case, asked.runs)
     if wrong:
-        raise _failed(wrong)
+        raise failed(wrong)
     if "why" in claim:
         print(f"NOT CHECKED against {claim['against']}: {claim['why']}. It runs at {len(cases)} shapes")
     else:
@@ -146,55 +122,8 @@ def _checked(folder: Path, asked: argparse.Namespace) -> int:
     return OK
 
 
-def _record(folder: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
-        needed = ("model", "precision", "kind", "drydock", "sha256", "checks", "facts")
-        if lacking := [name for name in needed if name not in record]:
-            raise ValueError(f"it has no {', no '.join(lacking)}")
-    except (OSError, ValueError, TypeError) as e:
-        raise Stop(CANNOT_RUN, f"artifact.json cannot be read: {first_line(e)}") from e
-    return record
-
-
-def _demand_files(folder: Path, wanted: Mapping[str, str]) -> None:
-    wrong = []
-    for name, digest in wanted.items():
-        try:
-            with (folder / name).open("rb") as f:
-                found = hashlib.sha256()
-                while block := f.read(2**20):
-                    found.update(block)
-        except OSError as e:
-            wrong.append(f"{name} cannot be read: {e.strerror}")
-            continue
-        if found.hexdigest() != digest:
-            wrong.append(
-                f"{name} is not what was delivered: its SHA-256 is {found.hexdigest()}, artifact.json has {digest}"
-            )
-    if wrong:
-        raise _failed([*wrong, "copy the whole folder again"])
-
-
-def _cases(folder: Path) -> list[Case]:
-    """The cases of reference.npz, whose arrays are called LABEL/in/NAME and LABEL/out/NAME."""
-    np = _module("numpy")
-    try:
-        found: dict[str, Case] = {}
-        with np.load(folder / "reference.npz") as held:
-            for key in held.files:
-                label, way, name = key.split("/", 2)
-                case = found.setdefault(label, Case(label, {}, {}))
-                (case.inputs if way == "in" else case.outputs)[name] = held[key]
-    except Exception as e:  # numpy and zipfile raise anything on a damaged file
-        raise Stop(CANNOT_RUN, f"reference.npz cannot be read: {first_line(e)}") from e
-    if not found:
-        raise Stop(CANNOT_RUN, "reference.npz is empty")
-    return list(found.values())
-
-
 def _loaded(folder: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace) -> Running:
-    runtime = _module(RUNTIMES[record["kind"]])
+    runtime = module(RUNTIMES[record["kind"]])
     (path,) = (folder / n for n in record["files"] if n.endswith(SUFFIXES[record["kind"]]))
     load = _with_onnxruntime if record["kind"] == "onnx" else _with_openvino
     try:
@@ -219,7 +148,9 @@ def _with_onnxruntime(
         options.intra_op_num_threads, options.inter_op_num_threads = asked.threads, 1
     if asked.extension:
         options.register_custom_ops_library(str(asked.extension))
-    session = onnxruntime.InferenceSession(path, options, providers=[provider])
+    # Version 1.31.1 ends its process by a segmentation fault on ViTs in float16, unless it leaves this out.
+    left_out = ["NchwcTransformer"] if record["precision"]["storage"] == "float16" else []
+    session = onnxruntime.InferenceSession(path, options, providers=[provider], disabled_optimizers=left_out)
     if session.get_providers()[0] != provider:  # it falls back to the CPU without a word
         raise Stop(CANNOT_RUN, f"onnxruntime cannot use {device} here, and would run on the CPU instead")
     names = [o.name for o in session.get_outputs()]
@@ -258,7 +189,7 @@ def _with_openvino(
     for setting, value in settings.items():
         told = _text(model.get_property(setting))
         if setting != PRECISION and told.casefold() != _text(value).casefold():
-            raise _failed([f"{setting} was asked for as {value}, OpenVINO set it to {told}"])
+            raise failed([f"{setting} was asked for as {value}, OpenVINO set it to {told}"])
     hint = _text(model.get_property(PRECISION))
 
     def run(given: Arrays) -> dict[str, Any]:
@@ -299,20 +230,14 @@ def _compared(running: Running, cases: Sequence[Case], claim: Mapping[str, Any])
             told, problems = "runs", _not_finite(found)
         else:
             figures, problems = compared(found, case.outputs, Tolerance(**claim["tolerance"]))
-            told = _worst(list(figures.values())) if figures else "differs" if problems else "equal"
+            told = worst_of(list(figures.values())) if figures else "differs" if problems else "equal"
         print(f"{case.label}  {case.shape}".ljust(width), told, sep="  ")
         wrong += [f"{case.label} ({case.shape}): {p}" for p in problems]
     return wrong
 
 
-def _worst(figures: Sequence[Any]) -> str:
-    top1 = min((f.top1 for f in figures if f.top1 is not None), default=None)
-    told = f"{max(f.max_rel for f in figures):.1e}  {max(f.p99_rel for f in figures):.1e}"
-    return f"{told}  {min(f.cosine for f in figures):.6f}" + ("" if top1 is None else f"  {top1:.3f}")
-
-
 def _not_finite(found: Arrays) -> list[str]:
-    np = _module("numpy")
+    np = module("numpy")
     return [f"output '{n}' holds NaN or infinities" for n, v in found.items() if not np.isfinite(v).all()]
 
 
@@ -322,28 +247,6 @@ def _of_precision(found: str, claim: Mapping[str, Any], asked: str) -> list[str]
         return [f"asked to compute in {asked}, the runtime computes in {found}"]
     checked = claim["compute"]
     return [] if found == checked else [f"the runtime computes in {found}; it was checked computing in {checked}"]
-
-
-def _time(running: Running, case: Case, runs: int) -> None:
-    np = _module("numpy")
-    infer = running.prepare(case.inputs)
-    infer()
-    took = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        infer()
-        took.append((time.perf_counter() - start) * 1000)
-    p50, p90 = np.percentile(took, [50, 90])
-    print(f"latency   p50 {p50:.3g} ms, p90 {p90:.3g} ms at {case.shape}, of {runs} runs")
-
-
-def _module(name: str) -> Any:
-    """An installed module; openvino without its telemetry."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes an import of it fail
-    try:
-        return importlib.import_module(name)
-    except ImportError as e:
-        raise Stop(MISSING, f"{name} is not installed: {e}\n  python -m pip install {name}") from e
 
 
 def _text(value: Any) -> str:

@@ -11,7 +11,9 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed, nearest
 from pipeline.stage import Stage, World
 from stages import _dtypes, _ignored, _openvino
+from stages._trt_card import read_card
 
+Counts = Mapping[str, Mapping[str, int]]
 KNOWN = (*_dtypes.FLOATS, *_dtypes.INTEGERS)
 
 
@@ -33,13 +35,13 @@ class Audit(Stage):
     operations: dict[str, float]
     extensions: list[str]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset(_dtypes.KINDS)}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset({*_dtypes.KINDS, Kind.TENSORRT})}
     produces: ClassVar[Kind | str] = "artifact"
     version: ClassVar[int] = 2
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return ("openvino",) if kinds.get("artifact") is Kind.OPENVINO else ("onnx",)
+        return {Kind.OPENVINO: ("openvino",), Kind.TENSORRT: ()}.get(kinds.get("artifact", Kind.ONNX), ("onnx",))
 
     def problems(self) -> list[Problem]:
         found = list(_openvino.problems(self.extensions))
@@ -63,11 +65,7 @@ class Audit(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
-        built = _dtypes.of(artifact, self.extensions)
-        told = {"weights": built.weights(), "operations": built.operations()}
-        ignored = _ignored.of(artifact)
-        left = ignored.left(built) if ignored else []
-        meant = {"weights": built.weights(left), "operations": built.operations(left)}
+        told, meant = self._counted(artifact)
         wanted = {"weights": self.weights, "operations": self.operations}
         lacking = [
             f"{share:.1%} of its {what} are {dtype}, at least {least:.0%} were asked for"
@@ -85,6 +83,17 @@ class Audit(Stage):
         caution = {"caution": f"nothing shows its precision: no {' and no '.join(empty)}"} if empty else {}
         says = says or "neither weights nor operations with weights"
         return artifact.noting(says=says, audit=told, claims={"built": told}, **caution)
+
+    def _counted(self, artifact: Artifact) -> tuple[Counts, Counts]:
+        """What there is of each type, and the same without what was to be left alone."""
+        if artifact.kind is Kind.TENSORRT:  # it tells of its layers only, in which none is what it was in the graph
+            layers: Counts = {"weights": {}, "operations": read_card(artifact.file.with_suffix(".json"))["layers"]}
+            return layers, layers
+        built = _dtypes.of(artifact, self.extensions)
+        ignored = _ignored.of(artifact)
+        left = ignored.left(built) if ignored else []
+        told = {"weights": built.weights(), "operations": built.operations()}
+        return told, {"weights": built.weights(left), "operations": built.operations(left)}
 
 
 def _share(counts: Mapping[str, int], dtype: str) -> float:

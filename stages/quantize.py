@@ -25,6 +25,8 @@ class Quantize(Stage):
         model_type: transformer for a quantisation scheme that keeps attention accurate; None for others.
         target_device: What the scheme is for: ANY, CPU, CPU_SPR, GPU or NPU.
         fast_bias_correction: True for the quick way; False for the accurate one, which takes minutes.
+        symmetric: Of an ONNX graph, whether activations are signed numbers and a scale alone, whatever the preset; of a
+            transformer, attention's products are left as they are then.
         ignored: Operations that are left as they are.
         extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
         graph_opset: Of an ONNX graph, the opset that it will have, so that a wrong one is refused before any work.
@@ -36,6 +38,7 @@ class Quantize(Stage):
     model_type: Optional[str]  # noqa: UP045
     target_device: str
     fast_bias_correction: bool
+    symmetric: bool
     ignored: Ignored
     extensions: list[str]
     graph_opset: Optional[int]  # noqa: UP045
@@ -77,17 +80,22 @@ class Quantize(Stage):
         feed = Feed(source, _samples.read(inputs["samples"]))
 
         def quantized(nncf: Any, model: Any, scope: Any) -> Any:
-            return nncf.quantize(
+            made = nncf.quantize(
                 model,
                 nncf.Dataset(feed),
                 subset_size=len(feed.samples),
                 fast_bias_correction=self.fast_bias_correction,
                 ignored_scope=scope,
-                advanced_parameters=_nncf.advanced(nncf, source),
+                advanced_parameters=_nncf.advanced(nncf, source, self.symmetric),
                 **_nncf.scheme(nncf, self.preset, self.model_type, self.target_device),
             )
+            return _nncf.signed(made) if self.symmetric and source.kind is Kind.ONNX else made
 
-        scheme = {n: getattr(self, n) for n in ("preset", "model_type", "target_device", "fast_bias_correction")}
+        scheme = {
+            n: getattr(self, n) for n in ("preset", "model_type", "target_device", "fast_bias_correction", "symmetric")
+        }
         besides = _nncf.formless(source, _nncf.INT8_FORMLESS)
+        if self.symmetric and self.model_type == "transformer" and source.kind is Kind.ONNX:
+            besides += _nncf.attention(source)
         facts = _nncf.facts("int8", scheme, inputs["samples"])
         return _nncf.lowered(source, quantized, self.ignored, facts, folder, self.extensions, feed, besides)

@@ -27,6 +27,7 @@ class QuantizeToAccuracy(Stage):
         model_type: Likewise.
         target_device: Likewise.
         fast_bias_correction: Likewise.
+        symmetric: Likewise.
         ignored: Likewise.
         extensions: Likewise.
         graph_opset: Likewise.
@@ -40,6 +41,7 @@ class QuantizeToAccuracy(Stage):
     model_type: Optional[str]  # noqa: UP045
     target_device: str
     fast_bias_correction: bool
+    symmetric: bool
     ignored: Ignored
     extensions: list[str]
     graph_opset: Optional[int]  # noqa: UP045
@@ -115,14 +117,16 @@ class QuantizeToAccuracy(Stage):
                 subset_size=len(calibration),
                 fast_bias_correction=self.fast_bias_correction,
                 ignored_scope=scope,
-                advanced_quantization_parameters=_nncf.advanced(nncf, source),
+                advanced_quantization_parameters=_nncf.advanced(nncf, source, self.symmetric),
                 **_nncf.scheme(nncf, self.preset, self.model_type, self.target_device),
             )
             self._hold(whole)
-            return made
+            return _nncf.signed(made) if self.symmetric and source.kind is Kind.ONNX else made
 
         settings = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
         besides = _nncf.formless(source, _nncf.INT8_FORMLESS)
+        if self.symmetric and self.model_type == "transformer" and source.kind is Kind.ONNX:
+            besides += _nncf.attention(source)
         facts = _nncf.facts("int8", settings, inputs["samples"])
         made = _nncf.lowered(source, quantized, self.ignored, facts, folder, self.extensions, feed, besides)
         return made.noting(says=f"{made.notes['says']}; {self.metric} {whole[-1]:.4g}, {whole[0]:.4g} before")

@@ -11,13 +11,12 @@ from typing import Any, ClassVar, Optional, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import Keep, Stage, World
-from stages import _bundle, _selfcheck
+from stages import _bundle, _handed_over, _name
 from stages._images import Preprocessing
 from stages._interface import Interface
 from stages._readme import Readme
 
-RECORD = "artifact"  # artifact.json, which the runner writes
-DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
+DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT})
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,7 @@ class Save(Stage):
         return Kind.DELIVERY
 
     def problems(self) -> list[Problem]:
-        found = []
-        if not self.name or "/" in self.name or self.name.startswith(".") or self.name == RECORD:
-            wrong = f"name is '{self.name}'"
-            allowed = f"a plain file name without suffix, and not '{RECORD}', which says what is beside it"
-            found.append(Problem(wrong, allowed=allowed, command="model.name=NAME"))
+        found = _name.problems(self.name)
         if not (self.labels is None or isinstance(self.labels, str) or _are_names(self.labels)):
             allowed = "a list of names, or the path of a text file with one name a line"
             found.append(Problem(f"labels is {self.labels}", allowed=allowed, command="model.labels=labels.txt"))
@@ -93,7 +88,7 @@ class Save(Stage):
         main = source.file
         copies: dict[str, str] = {}
         for path in sorted(source.folder.iterdir()):
-            if path.name == f"{RECORD}.json":  # the runner writes the copy's own
+            if path.name == f"{_name.RECORD}.json":  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             by_stem = path.stem == main.stem
@@ -106,10 +101,15 @@ class Save(Stage):
         return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": self.bundle})
 
     def _write_bundle(self, artifact: Artifact, reference: Artifact, file: str, folder: Path) -> None:
-        if artifact.record is None or _selfcheck.verdict(artifact.record) is None:
+        if artifact.record is None or _handed_over.verdict(artifact.record) is None:
             raise StageError(
                 "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
                 command="put a check before save, or stages.save.bundle=false",
+            )
+        if artifact.kind is Kind.ONNX and artifact.facts.get("storage") == "bfloat16":
+            raise StageError(
+                "a bundle's self-check runs the graph on onnxruntime's CPU, which has no kernels for bfloat16",
+                command="target=tensorrt_bundle, or stages.save.bundle=false",
             )
         labels = self._labels(Interface.of(artifact))
         cases = _bundle.cases(artifact, reference)

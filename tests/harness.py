@@ -220,7 +220,8 @@ def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], An
 def quantized(graph: Artifact, samples: Artifact, folder: Path, **settings: Any) -> Artifact:
     """A graph in int8, as the stage makes it by default."""
     defaults = {"preset": None, "model_type": None, "target_device": "ANY", "fast_bias_correction": True}
-    stage = Quantize(**{**defaults, "ignored": NOTHING_IGNORED, "extensions": [], "graph_opset": None, **settings})
+    defaults |= {"symmetric": False, "ignored": NOTHING_IGNORED, "extensions": [], "graph_opset": None}
+    stage = Quantize(**{**defaults, **settings})
     return run_stage(stage, {"graph": graph, "samples": samples}, folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.errors import ConfigError
 from pipeline.graph import Node
 from pipeline.instantiate import build_stage
 from stages import _translations
+from stages._engine import EngineSettings
 
 
 def options(group: str) -> list[str]:
@@ -39,8 +41,12 @@ FILES = ("onnx_file", "file")
 CAPTURED_BY = {model: [None] if model in FILES else CAPTURES for model in MODELS}
 # The routes that a target may be asked for by: onnx has one, and openvino_onnx says its own.
 ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")[2]] for target in TARGETS}
-# There is no cast to bfloat16 yet.
-REACHED = [(t, p) for t, p in itertools.product(TARGETS, PRECISIONS) if (t, p) != ("onnx", "bf16")]
+OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
+ROUTED_BY |= {target: ["onnx"] for target in OF_TENSORRT}
+# TensorRT has no weights of fewer bits than their operations compute in.
+REACHED = [
+    (t, p) for t, p in itertools.product(TARGETS, PRECISIONS) if t not in OF_TENSORRT or not p.endswith("_weights")
+]
 THROUGHOUT = ("resnet50", "transformers", *FILES)
 # What is lowered after all else is there, and so has little to do with what came before.
 LOWERED = ("int8", "int8_weights", "int4_weights")
@@ -58,6 +64,8 @@ COMBINATIONS = [
     if c != "by_opset" or m == "resnet50"
     # No graph is made of another framework's file: the compiler reads it.
     if m != "file" or r == "direct"
+    # Up to the graph, TensorRT's are ONNX's.
+    if t not in OF_TENSORRT or m in ("resnet50", "onnx_file")
 ]
 EXPERIMENTS = options("experiment")
 
@@ -81,6 +89,7 @@ TO_PROGRAM = {
 }
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
+GRAPHS = (Kind.ONNX, Kind.OPENVINO, Kind.TENSORRT)
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
 COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO}
 
@@ -92,9 +101,15 @@ def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
 
 def after(target: str, precision: str) -> dict[str, Kind]:
     """What follows the graph, or the program."""
-    kind = Kind.ONNX if target == "onnx" else Kind.OPENVINO
-    first = {"onnx": CAST if precision == "fp16" else {}}.get(target, COMPILED)
-    return {**first, **lowered(kind, precision), "audit": kind, "save": Kind.DELIVERY}
+    if target in ("onnx", *OF_TENSORRT):
+        graph = {**(CAST if precision in ("fp16", "bf16") else {}), **lowered(Kind.ONNX, precision)}
+        built = {"audit": Kind.ONNX}
+        if target in OF_TENSORRT:
+            graph["assess"] = Kind.ONNX
+        if target == "tensorrt":
+            built = {"compile": Kind.TENSORRT, "check_compile": Kind.TENSORRT, "audit": Kind.TENSORRT}
+        return {**graph, **built, "save": Kind.DELIVERY}
+    return {**COMPILED, **lowered(Kind.OPENVINO, precision), "audit": Kind.OPENVINO, "save": Kind.DELIVERY}
 
 
 def fitting(target: str, precision: str) -> list[str]:
@@ -152,7 +167,7 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
 @pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(target, precision):
     built = nodes(*fitting(target, precision))
-    for made, then in itertools.pairwise(n for n in built if n.kind in (Kind.ONNX, Kind.OPENVINO, Kind.DELIVERY)):
+    for made, then in itertools.pairwise(n for n in built if n.kind in (*GRAPHS, Kind.DELIVERY)):
         assert made.stage.passes_on or then.name == f"check_{made.name}"
         assert then.inputs.get("artifact", made.name) == made.name
 
@@ -160,12 +175,34 @@ def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(targ
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_precision_brings_its_storage_and_its_tolerance(precision):
     built = {n.name: n.stage for n in nodes(f"precision={precision}")}
-    told = OmegaConf.load(CONF / "precision" / f"{precision}.yaml")
+    told = composed(f"precision={precision}").precision
     last = built["check_quantize" if precision in LOWERED else "check_compile"]
     assert (built["compile"].storage, last.compute) == (told.storage, told.compute)
     assert vars(last.tolerance) == shipped(precision)
     assert vars(built["check_export"].tolerance) == shipped("fp32")
-    assert (built["audit"].weights, built["audit"].operations) == (told.weights, told.get("operations", {}))
+    assert (built["audit"].weights, built["audit"].operations) == (told.weights, told.operations)
+
+
+@pytest.mark.parametrize(("target", "stored", "opset"), [("onnx", "bfloat16", 22), ("openvino", "float32", 18)])
+def test_bfloat16_is_stored_in_a_graph_and_computed_in_by_what_runs_an_ir(target, stored, opset):
+    asked = composed("precision=bf16", f"target={target}")
+    assert (asked.precision.storage, list(asked.precision.weights), asked.opset) == (stored, [stored], opset)
+    assert composed("precision=bf16", f"target={target}", "opset=23").opset == 23
+
+
+@pytest.mark.parametrize(("target", "asked"), [("onnx", (1, 2, 8)), ("tensorrt_bundle", (1, 4, 16))])
+def test_a_target_says_the_batch_of_models_that_say_none(target, asked):
+    batch = stage("reference", f"target={target}").dims["batch"]
+    assert (batch.min, batch.opt, batch.max) == asked
+    assert stage("reference", f"target={target}", "model.dims.batch.max=32").dims["batch"].max == 32
+
+
+def test_a_tensorrt_graph_has_what_its_parser_takes():
+    assert stage("quantize", *BUNDLE, "precision=int8").symmetric
+    assert "Exp" in stage("cast", *BUNDLE, "precision=fp16").wide
+    assert stage("cast", "target=onnx", "precision=fp16").wide == []
+    profiles = "target.profiles=[{batch: [1, 1, 1]}]"
+    assert stage("assess", *BUNDLE, profiles).profiles == stage("save", *BUNDLE, profiles).profiles
 
 
 @pytest.mark.parametrize("precision", LOWERED)
@@ -202,8 +239,8 @@ def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
 @pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
     built = {n.name: n for n in nodes(*fitting(target, precision), "also=benchmark")}
-    checked = built[built["audit"].inputs["artifact"]].stage
-    by_precision = {"fp16": "float16"} if target == "onnx" else {"bf16": "bfloat16"}
+    *_, checked = (n.stage for n in built.values() if n.name.startswith("check_"))
+    by_precision = {"bf16": "bfloat16", **({"fp16": "float16"} if target in ("onnx", *OF_TENSORRT) else {})}
     wanted = by_precision.get(precision, "float32")
     assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
 
@@ -327,7 +364,7 @@ WRONG = {
         "inputs": "3",
         "dims": "[1]",
     },
-    "cast": {"ignored": "3"},
+    "cast": {"ignored": "3", "wide": "3"},
     "cast.ignored": {"names": "Softmax", "patterns": "Softmax", "types": "Softmax"},
     "check_export": {"compute": "[1]", "properties": "3", "extensions": "3", "tolerance": "3", "blame": "maybe"},
     "check_export.tolerance": {"max_rel": "tiny", "p99_rel": "[1]", "cosine": "none", "top1": "{a: 1}"},
@@ -351,7 +388,7 @@ WRONG = {
     "calibration": {"count": "many", "preprocessing": "3", "seed": "one"},
     "quantize": {
         **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode"), "[1]"),
-        **dict.fromkeys(("fast_bias_correction", "all_layers", "awq", "scale_estimation"), "maybe"),
+        **dict.fromkeys(("fast_bias_correction", "symmetric", "all_layers", "awq", "scale_estimation"), "maybe"),
         **dict.fromkeys(("max_drop", "group_size", "ratio", "graph_opset"), "many"),
         **dict.fromkeys(("ignored", "extensions"), "3"),
     },
@@ -366,7 +403,17 @@ WRONG = {
     },
     "audit": {"weights": "3", "operations": "3", "extensions": "3"},
     "blob": {"device": "[1]", "compute": "[1]", "properties": "3", "extensions": "3"},
-    "save": {"name": "[1]", "bundle": "maybe", "license": "[1]", "preprocessing": "3"},
+    "save": {
+        "name": "[1]",
+        "bundle": "maybe",
+        "license": "[1]",
+        "preprocessing": "3",
+        **dict.fromkeys(("releases", "profiles", "shape_values"), "3"),
+        **dict.fromkeys(("workspace_mib", "optimization_level"), "many"),
+        **dict.fromkeys(("tf32", "version_compatible", "lean_runtime", "strip_weights", "weight_streaming"), "maybe"),
+        **dict.fromkeys(("verbosity", "hardware_compatibility"), "[1]"),
+    },
+    "assess": {"releases": "3", "plugins": "3", "profiles": "3"},
     "benchmark": {
         "case": "[1]",
         "compute": "{a: 1}",
@@ -384,6 +431,7 @@ WRONG = {
 WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, value in keys.items()]
 
 
+BUNDLE = ["target=tensorrt_bundle"]
 # The settings of stages that stand in the place of another.
 ELSEWHERE = {
     **{("export", key): ["capture=auto"] for key in ("tolerance",)},
@@ -394,10 +442,13 @@ ELSEWHERE = {
         for key in ("mode", "group_size", "ratio", "all_layers", "awq", "scale_estimation")
     },
     **{("quantize", key): ["precision=int8", "also=accuracy_control"] for key in ("metric", "max_drop")},
+    **{("save", f.name): BUNDLE for f in fields(EngineSettings)},
+    ("save", "releases"): BUNDLE,
 }
 
 
 BESIDE = {
+    "assess": BUNDLE,
     "cast": ["target=onnx", "precision=fp16"],
     "benchmark": ["also=benchmark"],
     "blob": ["also=compiled"],
@@ -438,6 +489,7 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
         ["precision=int8"],
         ["precision=int8", "also=accuracy_control"],
         ["precision=int4_weights"],
+        ["target=tensorrt_bundle"],
     ],
     ids=" ".join,
 )

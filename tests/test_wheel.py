@@ -33,15 +33,16 @@ def test_it_is_the_wheel_that_is_imported(installed: Path) -> None:
     assert done.stdout.split() == [str(installed / "pipeline" / "conf"), str(installed / "stages")]
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx"])
+@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt_bundle"])
 def test_it_composes_every_target_from_any_folder(installed: Path, target: str) -> None:
     done = run(installed, "-m", "pipeline", f"target={target}", "--cfg", "job")
     assert done.returncode == 0, done.stderr
     assert f"name: {target}" in done.stdout
 
 
-def test_it_carries_the_table_of_published_weights(installed: Path) -> None:
-    assert (installed / "stages" / "torchvision_weights.json").is_file()
+@pytest.mark.parametrize("table", ["torchvision_weights.json", "tensorrt_operators.json"])
+def test_it_carries_the_tables_of_what_others_publish(installed: Path, table: str) -> None:
+    assert (installed / "stages" / table).is_file()
 
 
 def test_the_console_script_names_the_same_program(installed: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from pipeline.artifact import Kind
 from pipeline.record.onnx import Onnx
 from pipeline.record.openvino import Ir
+from pipeline.record.tensorrt import Card
 
 
 class Carrier(Protocol):
@@ -34,6 +35,7 @@ CARRIERS: Mapping[Kind, type[Carrier]] = {
     Kind.ONNX: Onnx,
     Kind.OPENVINO: Ir,
     Kind.OPENVINO_BLOB: Ir,  # the blob has no place for it, the IR beside it has
+    Kind.TENSORRT: Card,  # nor has an engine
 }
 
 

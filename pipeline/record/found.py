@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.artifact import RECORD as RECORD_NAME
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
 from pipeline.record import carrier, lineage
 from pipeline.record.carrier import CARRIERS, Carrier
 from pipeline.record.openvino import Ir
+from pipeline.record.tensorrt import Card
 from pipeline.store.files import read_json, sha256
 from pipeline.store.store import FACTS
 
 RUN = "run.json"
 LOCK = ".lock.json"
+# Files of a model that carry no record, and how the one beside each ends that does.
+BESIDE = {".bin": Ir.SUFFIX, ".blob": Ir.SUFFIX, ".engine": Card.SUFFIX}
 ALLOWED = "a delivered model file or folder, a run's folder or its run.json, or an experiment's .lock.json"
 # What a record and its parts have at least; see lineage.py.
 RECORD: Mapping[str, type] = {
@@ -138,6 +142,8 @@ def _find(path: Path) -> Found:
         return Found(record, path, model=_main(path.parent, record), folder=path.parent)
     if path.suffix == ".json":
         run = _json(path)
+        if RECORD_NAME in run:
+            return _in_model(path)
         if "record" not in run:
             raise ConfigError(
                 f"{path} holds no record: that run delivered nothing, or is older than records",
@@ -151,8 +157,8 @@ def _find(path: Path) -> Found:
 
 
 def _in_model(path: Path) -> Found:
-    beside = path.with_suffix(Ir.SUFFIX)
-    holder = beside if path.suffix in (".bin", ".blob") and beside.is_file() else path
+    beside = path.with_suffix(BESIDE.get(path.suffix, path.suffix))
+    holder = beside if beside.is_file() else path
     form = carrier.of_file(holder)
     if form is None:
         raise ConfigError(f"{path} is of no format that carries a record", allowed=ALLOWED)

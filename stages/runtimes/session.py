@@ -22,6 +22,7 @@ RUNTIMES: Mapping[Kind, str] = {
     Kind.ONNX: "stages.runtimes.onnx",
     Kind.OPENVINO: "stages.runtimes.openvino",
     Kind.OPENVINO_BLOB: "stages.runtimes.openvino",
+    Kind.TENSORRT: "stages.runtimes.tensorrt",
     Kind.MODULE: TORCH_COMPILE,
 }
 # What a stage's port takes only when `needs` names it: there is a module before every graph, and the graph is meant.
@@ -110,7 +111,7 @@ def open_session(
     extensions: Sequence[str] = (),
     runtime: str | None = None,
 ) -> Session:
-    """Loads an artifact on the CPU.
+    """Loads an artifact: on the CPU, but for an engine, which is native to a GPU.
 
     Args:
         artifact: One of the kinds in RUNTIMES. A module comes with its interface; see `with_interface`.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness import backend
 
-from pipeline import backends, console, doctor
+from pipeline import backends, console, doctor, gpu
 from pipeline.errors import DrydockError
 from pipeline.installed import requirements
 from tests.test_architecture import ROOT
@@ -202,6 +202,15 @@ def test_gpus_are_what_nvidia_smi_says(healthy, monkeypatch, says, code, told):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(healthy), prepend=os.pathsep)
     assert told in doctor._told(doctor._gpus())
+
+
+def test_a_target_for_a_gpu_cannot_run_without_one_and_the_other_way_on_is_told(healthy, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(healthy))
+    gpu.describe.cache_clear()
+    assert examined(["target=tensorrt", "store=store", "--json"]) == 4
+    told = json.loads(capsys.readouterr().out)
+    assert told["machine"]["gpu"] == "none: there is no nvidia-smi"
+    assert any("no NVIDIA GPU" in p["what"] and "target=tensorrt_bundle" in p["command"] for p in told["to do"])
 
 
 def test_what_the_core_itself_imports_is_always_needed():

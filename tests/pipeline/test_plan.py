@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from pipeline import plan
+from pipeline import gpu, plan
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.plan import Todo
 from tests.pipeline.conftest import Check, Compile, Export, Fake, Load, Save, flip
@@ -176,6 +176,29 @@ def test_every_missing_library_is_reported_once_with_all_who_need_it(dock):
         ("stages.export, stages.compile: 'no_such_backend' is not installed", "pip install no_such_backend"),
         ("stages.export: 'another_missing' is not installed", "pip install another_missing"),
     ]
+
+
+class OnAGpu(Compile):
+    requires = ("no_such_backend",)
+    needs_gpu = True
+    otherwise = "target=elsewhere"
+
+
+def test_a_stage_for_a_gpu_is_refused_where_there_is_none_with_the_other_way_on(dock, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    gpu.describe.cache_clear()
+    dock.stages |= {"compile": OnAGpu(dock.log)}
+    with pytest.raises(BackendMissing) as caught:
+        plan.check(dock.nodes())
+    library, device = caught.value.problems
+    assert library.command == "pip install no_such_backend; or target=elsewhere"
+    assert device.what.startswith("stages.compile: this machine has no NVIDIA GPU that can be used")
+    assert device.command.endswith("; or target=elsewhere")
+
+
+def test_where_no_stage_is_for_a_gpu_nobody_asks_for_one(dock, monkeypatch):
+    monkeypatch.setattr(gpu, "describe", lambda: pytest.fail("asked"))
+    plan.check(dock.nodes())
 
 
 def test_wrong_settings_come_first_and_missing_libraries_with_them(dock):

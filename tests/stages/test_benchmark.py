@@ -249,7 +249,7 @@ def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, ref
 
     if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU computes in float16")
-    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half")
     told = measured(half, reference, tmp_path, net=tiny, compute="float16", against=["torch_compile"])
     assert told.notes["benchmark"]["not_measured"]["torch_compile"].startswith("asked to compute in float16, it comp")
 

@@ -168,13 +168,13 @@ OVERFLOW = {
 def test_layers_that_overflow_in_float16_are_named_first_and_left_out_as_told_it_agrees(tmp_path, net, first):
     graph = export("trace", net, tmp_path, inputs=ROWS)
     reference = reference_in(tmp_path)
-    half = made_of(run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half"), graph, "cast")
+    half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
     problem = refused(half, reference, tmp_path / "check", "fp16")
     told = ", ".join(f"{name} ({name.rpartition('/')[2]}, overflows)" for name in first)
     assert f"\n    brought in by {told}" in problem.what
     names = to_leave_out(problem.command, "cast")
     assert names[:2] == first
-    again = run_stage(CastFp16(Ignored(names, [], [])), graph, tmp_path / "again")
+    again = run_stage(CastFp16(Ignored(names, [], []), []), graph, tmp_path / "again")
     check(again, reference, tmp_path / "passes", "fp16")
 
 
@@ -198,7 +198,7 @@ class Masked(nn.Module):
 @pytest.mark.parametrize("masks", [(-1e4,), (torch.finfo(torch.float32).min,), (-1e5, -1e5)])
 def test_a_mask_that_float16_cannot_hold_is_not_named(tmp_path, masks):
     graph = export("trace", Masked(*masks), tmp_path, inputs=ROWS)
-    half = made_of(run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half"), graph, "cast")
+    half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
     told = check(half, reference_in(tmp_path), tmp_path / "check", "fp16", blame=True).notes["blame"]["layers"]
     assert {e["name"] for e in told} & {"/model/scores/Gemm", "/model/Softmax", "/model/head/Gemm"}
     assert {e["type"] for e in told}.isdisjoint({"Add"})
@@ -243,7 +243,7 @@ def test_where_it_agrees_the_layers_are_noted_on_request_and_only_then(digits, k
 
 def test_notes_are_plain_json_where_a_layer_overflows(tmp_path):
     graph = export("trace", Through(nn.ReLU()), tmp_path, inputs=ROWS)
-    half = made_of(run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half"), graph, "cast")
+    half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
     (case, *_) = _reference.read(reference_in(tmp_path))
     told = _blame.layers(half, case.inputs, "float16").notes["blame"]["layers"]
     assert json.loads(json.dumps(told, allow_nan=False))[0] == {
@@ -352,7 +352,7 @@ def test_values_that_only_a_device_with_float16_would_lose_fail_too_and_left_out
     graph = export("export", LargeBetween(), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")})
 
     def half(names, folder):
-        made = run_stage(CastFp16(Ignored(list(names), [], [])), graph, tmp_path / folder)
+        made = run_stage(CastFp16(Ignored(list(names), [], []), []), graph, tmp_path / folder)
         return replace(made, origin=Origin("cast", lambda: graph))
 
     problem = refused(half([], "half"), reference_in(tmp_path), tmp_path / "check", "fp16")
@@ -364,7 +364,7 @@ def test_values_that_only_a_device_with_float16_would_lose_fail_too_and_left_out
 
 def test_values_that_could_not_be_looked_at_are_not_said_to_fit(tmp_path):
     graph = export("export", LargeBetween(), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")})
-    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half")
 
     def gone():
         raise OSError("the graph is gone")

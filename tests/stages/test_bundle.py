@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib.util
 import json
 import re
 import subprocess
@@ -17,33 +15,22 @@ import harness
 import numpy as np
 import onnx
 import pytest
-from harness import BATCH, IMAGE, backend, run_stage, skip_unless_bfloat16, tolerance
+from handed_over import change_answer, device, flip, python, recorded, signed
+from harness import BATCH, IMAGE, backend, run_stage, skip_unless_bfloat16
 from onnx import numpy_helper
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, OK, STAGE_FAILED, USAGE
+from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, OK, STAGE_FAILED, USAGE, StageError
 from stages import _bundle
 from stages._edits import Images
 from stages._images import Preprocessing
 from stages.capture_trace import CaptureTrace
-from stages.check import Check
 from stages.compile_blob import CompileBlob
 from stages.record_reference import RecordReference
 from stages.save import Save
 
 RUNTIMES = {Kind.ONNX: "onnxruntime", Kind.OPENVINO: "openvino", Kind.OPENVINO_BLOB: "openvino"}
 PHOTOGRAPHS = Preprocessing(resize=36, mean=[0.5], std=[0.25])
-
-
-def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision="fp32") -> Artifact:
-    """An artifact that passed its check, with the record that the runner gives it."""
-    stage = Check("float32", {}, [], tolerance(precision), False)
-    claims = run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check").notes["claims"]
-    told = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
-    told |= {"precision": {"name": precision, "storage": "float32", "compute": "float32"}}
-    return replace(
-        artifact, record={**told, "checks": [{"stage": "check", "of": "compile", "delivered": True, **claims}]}
-    )
 
 
 def bundle(artifact: Artifact, reference: Artifact, folder: Path, **settings) -> Path:
@@ -55,13 +42,6 @@ def bundle(artifact: Artifact, reference: Artifact, folder: Path, **settings) ->
     (folder / "artifact.json").write_text(json.dumps(artifact.record))
     signed(folder)
     return folder
-
-
-def signed(folder: Path) -> None:
-    """Writes what the files hash to now, as a delivery does."""
-    files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "artifact.json"}
-    told = json.loads((folder / "artifact.json").read_text())
-    (folder / "artifact.json").write_text(json.dumps({**told, "files": sorted(files), "sha256": files}))
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
@@ -78,24 +58,6 @@ def made(request, graph, reference, tmp_path_factory) -> Artifact:
 @pytest.fixture
 def whole(made, reference, tmp_path) -> Path:
     return bundle(made, reference, tmp_path / "bundle")
-
-
-def device(folder: Path, *modules: str) -> Path:
-    """A place to import from that has these and what they carry with them, as an environment of theirs alone has."""
-    folder.mkdir(exist_ok=True)
-    for module in modules:
-        found = importlib.util.find_spec(module)
-        for path in Path(found.origin).parents[1].glob(f"{module}*"):
-            if path.name in (module, f"{module}.libs"):
-                (folder / path.name).symlink_to(path)
-    return folder
-
-
-def python(place: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs code where nothing can be imported but the standard library and what lies in a folder."""
-    start = f"import sys; sys.path.insert(0, {str(place)!r}); {code}"
-    command = [sys.executable, "-I", "-S", "-c", start, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place.parent, timeout=100)
 
 
 def check(folder: Path, *arguments: str, modules=None) -> subprocess.CompletedProcess[str]:
@@ -129,21 +91,6 @@ def test_a_whole_bundle_passes_and_says_parity_and_latency(whole):
     assert "UNTRAINED" in done.stdout
     assert re.search(r"^latency   p50 \S+ ms, p90 \S+ ms at 2x3x32x32, of 3 runs$", done.stdout, re.M)
     assert done.stdout.endswith("passed    it agrees with the PyTorch model at 4 shapes\n")
-
-
-def flip(path: Path) -> None:
-    """Changes the lowest bit of one byte in the middle."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def change_answer(path: Path) -> None:
-    """Changes one number of one answer by a tenth."""
-    with np.load(path) as held:
-        arrays = dict(held)
-    arrays["odd/out/logits"][2, 7] += 0.1
-    np.savez(path, **arrays)
 
 
 def change_weight(folder: Path) -> None:
@@ -333,6 +280,13 @@ def test_equal_references_give_equal_bytes(graph, reference, tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.npz") as held:
         assert {i.date_time for i in held.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_a_graph_that_no_cpu_runs_gets_no_self_check(graph, reference, tmp_path):
+    narrow = recorded(graph, reference, tmp_path)
+    narrow = replace(narrow, facts={**narrow.facts, "storage": "bfloat16"})
+    with pytest.raises(StageError, match="no kernels for bfloat16"):
+        bundle(narrow, reference, tmp_path / "bundle")
 
 
 def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):

@@ -17,7 +17,7 @@ from stages.check import Check
 
 
 def cast(graph, folder, keep=()):
-    return run_stage(CastFp16(Ignored([], [], list(keep))), graph, folder)
+    return run_stage(CastFp16(Ignored([], [], list(keep)), []), graph, folder)
 
 
 @pytest.fixture
@@ -58,6 +58,14 @@ def test_the_opset_and_provenance_stay(graph, half):
 def test_operators_can_be_left_in_float32(graph, tmp_path):
     kept = types(onnx.load(cast(graph, tmp_path / "out", keep=["Gemm"]).file))
     assert {n for n, t in kept.items() if t == TensorProto.FLOAT} == {"head.weight", "head.bias"}
+
+
+def test_operators_whose_values_outgrow_it_stay_in_float32_and_are_named(tmp_path):
+    nodes = [("Exp", ["x"], "large"), ("Log", ["large"], "y")]
+    graph = made_of(nodes, {}, tmp_path / "graph")
+    made = run_stage(CastFp16(Ignored([], [], []), ["Exp", "Log", "ReduceSum"]), graph, tmp_path / "wide")
+    assert made.notes["says"].endswith("; for their range, in float32: large, y")
+    np.testing.assert_allclose(answers(made, [1, 5, 12, 20]), [1, 5, 12, 20], rtol=1e-3)  # e^12 is more than 65504
 
 
 def test_a_cast_that_casts_nothing_is_refused(graph, tmp_path):
@@ -102,7 +110,7 @@ def made_of(nodes, weights, folder):
 
 
 def names(*kept):
-    return CastFp16(Ignored(list(kept), [], []))
+    return CastFp16(Ignored(list(kept), [], []), [])
 
 
 UP, DOWN = 3e6, 1 / 3e6

@@ -198,7 +198,7 @@ def test_a_branch_that_was_fixed_while_tracing_is_found(tmp_path):
 
 
 def test_the_tolerance_of_float32_has_no_room_for_float16_weights(graph, reference, tmp_path):
-    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half")
     check(half, reference, tmp_path, compute="float16", limits=tolerance("fp16"))
     assert "max_rel" in refused(half, reference, tmp_path / "again", compute="float16")
 

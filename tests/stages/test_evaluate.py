@@ -207,7 +207,7 @@ def test_a_type_that_the_runtime_does_not_compute_in_is_refused(house, tmp_path)
 @pytest.fixture
 def lowered(house, tmp_path):
     """The graph in float16, as the runner hands it on."""
-    half = run_stage(CastFp16(Ignored([], [], [])), house.graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], []), []), house.graph, tmp_path / "half")
     assert _ignored.FACT in half.facts
     return replace(half, origin=Origin("cast", lambda: house.graph))
 

@@ -23,7 +23,7 @@ LOWER = {
         digits.graph(kind), digits.samples, folder, ignored=ignored
     ),
     "compress_weights": lambda digits, kind, ignored, folder: compressed(digits.graph(kind), folder, ignored=ignored),
-    "cast_fp16": lambda digits, kind, ignored, folder: run_stage(CastFp16(ignored), digits.graph(kind), folder),
+    "cast_fp16": lambda digits, kind, ignored, folder: run_stage(CastFp16(ignored, []), digits.graph(kind), folder),
 }
 CASES = [(lower, kind) for lower in LOWER for kind in NAMES if (lower, kind) != ("cast_fp16", Kind.OPENVINO)]
 
@@ -81,7 +81,7 @@ BAD = Ignored([], ["ok", "conv(", "*"], [])
 
 @pytest.mark.parametrize(
     "stage",
-    [Quantize(None, None, "ANY", True, BAD, [], None), compress_weights(ignored=BAD), CastFp16(BAD)],
+    [Quantize(None, None, "ANY", True, False, BAD, [], None), compress_weights(ignored=BAD), CastFp16(BAD, [])],
     ids=lambda stage: type(stage).__name__,
 )
 def test_a_bad_regular_expression_is_told_before_any_work(stage):

@@ -21,6 +21,7 @@ from harness import (
     tolerance,
     world,
 )
+from onnx import numpy_helper
 
 from pipeline.artifact import Kind
 from pipeline.errors import StageError
@@ -32,7 +33,7 @@ from stages.draw_samples import DrawSamples
 from stages.evaluate import Evaluate
 from stages.quantize import Quantize
 
-AS_IT_SHIPS = Quantize(None, None, "ANY", True, Ignored([], [], []), [], None)
+AS_IT_SHIPS = Quantize(None, None, "ANY", True, False, Ignored([], [], []), [], None)
 
 
 @pytest.fixture
@@ -96,6 +97,7 @@ def test_two_runs_are_the_same_bytes_whatever_ran_in_between(int8, digits, kind,
 
 def test_facts_tell_every_setting_and_what_it_was_calibrated_on(digits, kind, tmp_path):
     settings = {"preset": "mixed", "model_type": "transformer", "target_device": "CPU", "fast_bias_correction": False}
+    settings["symmetric"] = True
     ignored = Ignored([], [r".*(Gemm|MatMul).*"], [])
     made = quantized(digits.graph(kind), digits.samples, tmp_path / "int8", ignored=ignored, **settings)
     assert made.facts["quantization"] == {
@@ -132,6 +134,17 @@ def test_another_scheme_is_another_graph(attention, tmp_path, kind, settings):
     graph, samples = attention[kind], attention["samples"]
     made = [quantized(graph, samples, tmp_path / str(len(told)), **told) for told in ({}, settings)]
     assert _ranges(made[0]) != _ranges(made[1])
+
+
+@pytest.mark.parametrize("settings", [{}, {"preset": "mixed", "model_type": "transformer"}], ids=str)
+def test_symmetric_activations_are_signed_numbers_and_a_scale_alone_whatever_the_preset(digits, tmp_path, settings):
+    made = quantized(digits.onnx(), digits.samples, tmp_path / "int8", symmetric=True, **settings)
+    model = _onnx_file.read(made.file)
+    held = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    points = [held[n.input[2]] for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
+    assert {(p.dtype.name, bool(p.any())) for p in points} == {("int8", False)}
+    held_to = {"artifact": made, "reference": digits.reference}
+    run_stage(Check("float32", {}, [], tolerance("int8"), False), held_to, tmp_path / "check")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from stages.quantize_to_accuracy import QuantizeToAccuracy
 from stages.record_answers import RecordAnswers
 
 MAX_DROP = 0.003  # of 597 digits one may be lost; calibrated badly, int8 loses five
-STAGE = QuantizeToAccuracy("top1", MAX_DROP, None, None, "ANY", True, NOTHING_IGNORED, [], None)
+STAGE = QuantizeToAccuracy("top1", MAX_DROP, None, None, "ANY", True, False, NOTHING_IGNORED, [], None)
 
 
 def controlled(digits, kind, folder, stage=STAGE, **given):
@@ -63,7 +63,13 @@ def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, held,
 
 
 def test_facts_tell_every_setting_and_are_in_the_file(kind, held):
-    scheme = {"preset": None, "model_type": None, "target_device": "ANY", "fast_bias_correction": True}
+    scheme = {
+        "preset": None,
+        "model_type": None,
+        "target_device": "ANY",
+        "fast_bias_correction": True,
+        "symmetric": False,
+    }
     assert held[kind].facts["quantization"] == {
         "weights": "int8",
         "settings": {"metric": "top1", "max_drop": MAX_DROP, **scheme},

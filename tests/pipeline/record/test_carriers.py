@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from pipeline.record.onnx import Onnx
 from pipeline.record.openvino import Ir
+from pipeline.record.tensorrt import Card
 
 AWKWARD = """{"says":"it's \\"quoted\\" & <tagged> — ü","n":[1,2.5,null]}"""
 
@@ -37,6 +39,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = (folder / "net.xml").read_text()
     (folder / "bare.xml").write_text(text[: text.rindex("\t<rt_info>")] + "</net>\n")
     shutil.copy(folder / "net.bin", folder / "bare.bin")
+    (folder / "net.json").write_text(json.dumps({"host": {"gpu": "a } b"}, "layers": {}}, indent=1) + "\n")
     return folder
 
 
@@ -45,7 +48,7 @@ def models(shipped: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shipped, tmp_path / "models"))
 
 
-CARRIED = [(Onnx, "net.onnx"), (Ir, "net.xml"), (Ir, "bare.xml")]
+CARRIED = [(Onnx, "net.onnx"), (Ir, "net.xml"), (Ir, "bare.xml"), (Card, "net.json")]
 
 
 @pytest.mark.parametrize(("carrier", "name"), CARRIED, ids=[n for _, n in CARRIED])

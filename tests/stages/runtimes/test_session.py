@@ -176,7 +176,7 @@ def test_float16_weights_do_not_change_what_openvino_computes_in(graph, tmp_path
 
 
 def test_a_half_precision_graph_takes_and_gives_float32(graph, reference, tmp_path):
-    half = run_stage(CastFp16(Ignored([], [], [])), graph, tmp_path / "half")
+    half = run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half")
     case = next(_reference.read(reference))
     assert session.open_session(half, "float32")(case.inputs)["logits"].dtype == np.float32
 
@@ -189,7 +189,7 @@ def test_a_shape_that_the_artifact_does_not_take_raises(artifact):
 
 @pytest.mark.parametrize("kind", session.RUNTIMES)
 def test_each_runtime_names_what_it_needs(kind):
-    needed = {Kind.ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}}
+    needed = {Kind.ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}, Kind.TENSORRT: {"tensorrt", "torch"}}
     assert needed.get(kind, {"openvino"}) <= {*session.modules(kind)}
 
 

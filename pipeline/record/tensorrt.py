@@ -1,0 +1,46 @@
+"""A record beside a TensorRT engine: in its portability card, a JSON file, under "drydock.record".
+
+An engine has no place for it: what loads engines takes the file as it is. Put in and taken out as text, so that all the
+rest stays as it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from pipeline.artifact import FILES, RECORD, Kind
+
+END = "\n}\n"
+OURS = re.compile(rf',\n "{re.escape(RECORD)}": "(?:[^"\\]|\\.)*"(?=\n}}\n\Z)')
+
+
+class Card:
+    """The card of an engine; see `pipeline.record.carrier.Carrier`."""
+
+    FILE = Path(FILES[Kind.TENSORRT]).with_suffix(".json").name
+    SUFFIX = ".json"
+
+    @staticmethod
+    def put(path: Path, text: str) -> None:
+        before = path.read_text(encoding="utf-8")
+        if not before.endswith(END):
+            raise ValueError(f"{path} is no card of an engine: it does not end as one")
+        ours = f',\n "{RECORD}": {json.dumps(text)}'
+        path.write_text(before.removesuffix(END) + ours + END, encoding="utf-8")
+
+    @staticmethod
+    def get(path: Path) -> str | None:
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as e:
+            raise ValueError(f"{path} is no card of an engine: {e}") from e
+        found = held.get(RECORD) if isinstance(held, dict) else None
+        return found if isinstance(found, str) else None
+
+    @staticmethod
+    def bare(path: Path) -> str:
+        text = OURS.sub("", path.read_text(encoding="utf-8"))
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,158 @@
+"""Builds the engine of this bundle on the host that it is for, and holds it to what the original answered.
+
+    python build.py                        with TensorRT's Python API
+    python build.py --with trtexec         with trtexec; the Python API still checks the engine
+    python build.py --runs 500 --timing-cache ~/timing
+
+It needs Python 3.11 or later, TensorRT, numpy, and torch built for CUDA or cuda-python. It reads manifest.json,
+artifact.json, reference.npz and the graph beside itself, and writes the engine and its portability card there.
+Exit codes: 0 the engine is there and agrees, 2 wrong usage, 3 it cannot be built or run, 4 TensorRT, a GPU or numpy is
+not there or of another version, 5 a file is not what was handed over, or the engine does not agree, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages._compare import Tolerance, compared
+from stages._handed_over import (
+    CANNOT_RUN,
+    INTERRUPTED,
+    MISSING,
+    OK,
+    Case,
+    Stop,
+    count,
+    demand_files,
+    failed,
+    latency,
+    module,
+    read_cases,
+    read_json,
+    read_record,
+    verdict,
+    worst_of,
+)
+from stages._said import first_line
+from stages._trt_build import Plan, build
+from stages._trt_card import Failure, Host, portability, tensorrt_module
+from stages._trt_cuda import Cuda, open_cuda
+from stages._trt_run import Engine
+from stages._trt_timing import replaced
+from stages._trt_trtexec import build_by_trtexec
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
+    """Builds the bundle in a folder. Returns the exit code."""
+    asked = _asked(arguments)
+    try:
+        return _built(folder, asked)
+    except (Stop, Failure) as e:
+        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
+        print(e, file=sys.stderr)
+        return e.code if isinstance(e, Stop) else e.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as e:  # whoever runs this has nobody's source at hand
+        print(f"it cannot be built: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
+        return CANNOT_RUN
+
+
+def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
+    says, *more = str(__doc__).split("\n\n")
+    parser = argparse.ArgumentParser(
+        description=says,
+        epilog="\n\n".join(more),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--with", dest="way", choices=("python", "trtexec"), default="python", help="what builds it")
+    parser.add_argument("--trtexec", default="trtexec", help="where that is; found on PATH unless named")
+    parser.add_argument("--runs", type=count, default=200, help="inferences to time; 0 for none")
+    parser.add_argument("--timing-cache", help="a folder that keeps what builds measure, for later ones")
+    return parser.parse_args(arguments)
+
+
+def _built(folder: Path, asked: argparse.Namespace) -> int:
+    record = read_record(folder)
+    print(f"{record['model']}  {record['precision']['name']}, made by drydock {record['drydock']}")
+    if record["facts"].get("weights", {}).get("trained") is False:
+        print("weights   UNTRAINED: its answers mean nothing")
+    demand_files(folder, record["sha256"])
+    print(f"files     {len(record['sha256'])}, as they were handed over")
+    manifest, claim = read_json(folder / "manifest.json"), verdict(record)
+    if claim is None or "tolerance" not in claim:
+        raise Stop(CANNOT_RUN, "artifact.json does not say what this graph was held to: make the bundle again")
+    cases = read_cases(folder)
+    _hold_version(tensorrt_module().__version__, manifest["tensorrt"])
+    cuda = open_cuda()
+    print(f"host      {Host.here(cuda.name, cuda.compute_capability)}")
+    graph = folder / manifest["graph"]
+    path = graph.with_suffix(".engine")
+    plan = replace(Plan(**manifest["plan"]), timing_cache=asked.timing_cache)
+    card = _engine(graph, plan, path, cuda, asked)
+    print(f"engine    {path.name}, {card['engine']['bytes']} bytes: {portability(card)}")
+    try:
+        card |= {"checked": _checked(path, cuda, cases, claim, plan, asked.runs)}
+    except (Stop, Failure):
+        path.unlink(missing_ok=True)  # what is wrong must not be taken for what was asked for
+        path.with_suffix(".json").unlink(missing_ok=True)
+        raise
+    replaced(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    print(f"card      {path.with_suffix('.json').name}")
+    print(f"passed    it agrees with {claim['against']} at {len(cases)} shapes")
+    return OK
+
+
+def _hold_version(found: str, wanted: Mapping[str, Any]) -> None:
+    """Raises Stop for a TensorRT that the graph was not made for."""
+    numbers = [int(n) for n in found.split(".")[:2]]
+    if str(numbers[0]) not in wanted["releases"] or numbers < [int(n) for n in wanted["from"].split(".")]:
+        raise Stop(
+            MISSING,
+            f"this host has TensorRT {found}\n  allowed: {wanted['from']} and later, of "
+            f"{', '.join(f'{r}.x' for r in wanted['releases'])}\n  try:     python -m pip install tensorrt-cu13",
+        )
+
+
+def _engine(graph: Path, plan: Plan, path: Path, cuda: Cuda, asked: argparse.Namespace) -> dict[str, Any]:
+    def say(line: str) -> None:
+        print(f"          {line}")
+
+    if asked.way == "trtexec":
+        return build_by_trtexec(asked.trtexec, graph, plan, path, cuda, say)
+    return build(graph, plan, path, cuda, say)
+
+
+def _checked(
+    path: Path, cuda: Cuda, cases: Sequence[Case], claim: Mapping[str, Any], plan: Plan, runs: int
+) -> dict[str, Any]:
+    """Holds the engine to its types and to the reference, and times it. Returns the figures. Raises Stop, Failure."""
+    engine = Engine(path, cuda, lambda line: print(f"          {line}"))
+    print(f"layers    {', '.join(f'{dtype} {n}' for dtype, n in engine.layers.items()) or 'not told'}")
+    wrong = [f"no layer of the engine gives {t}, which was asked for" for t in plan.types if t not in engine.layers]
+    worst: dict[str, float] = {}
+    width = max(len(f"{c.label}  {c.shape}") for c in cases)
+    print(f"{'':{width}}  max_rel  p99_rel  cosine    top1")
+    for case in cases:
+        figures, problems = compared(engine(case.inputs), case.outputs, Tolerance(**claim["tolerance"]))
+        told = worst_of(list(figures.values())) if figures else "differs" if problems else "equal"
+        print(f"{case.label}  {case.shape}".ljust(width), told, sep="  ")
+        wrong += [f"{case.label} ({case.shape}): {p}" for p in problems]
+        worst[case.shape] = max((f.max_rel for f in figures.values()), default=0.0)
+    if wrong:
+        raise failed(wrong)
+    timed = {}
+    for case in cases if runs else ():
+        timed[case.shape] = latency(engine.prepare(case.inputs), case, runs)
+    return {"against": claim["against"], "worst": worst, "latency_ms": timed, "numpy": module("numpy").__version__}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What is handed over, checked where nothing can be imported but what a device has."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from harness import run_stage, tolerance
+
+from pipeline.artifact import Artifact
+from stages.check import Check
+
+
+def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision="fp32", compute="float32") -> Artifact:
+    """An artifact that passed its check, with the record that the runner gives it."""
+    stage = Check(compute, {}, [], tolerance(precision), False)
+    claims = run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check").notes["claims"]
+    told = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
+    told |= {"precision": {"name": precision, "storage": compute, "compute": compute}}
+    return replace(
+        artifact, record={**told, "checks": [{"stage": "check", "of": "compile", "delivered": True, **claims}]}
+    )
+
+
+def signed(folder: Path) -> None:
+    """Writes what the files hash to now, as a delivery does."""
+    files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "artifact.json"}
+    told = json.loads((folder / "artifact.json").read_text())
+    (folder / "artifact.json").write_text(json.dumps({**told, "files": sorted(files), "sha256": files}))
+
+
+def device(folder: Path, *modules: str) -> Path:
+    """A place to import from that has these and what they carry with them, as an environment of theirs alone has."""
+    folder.mkdir(exist_ok=True)
+    for module in modules:
+        found = importlib.util.find_spec(module)
+        for path in Path(found.origin).parents[1].glob(f"{module}*"):
+            if path.name in (module, f"{module}.libs"):
+                (folder / path.name).symlink_to(path)
+    return folder
+
+
+def python(place: Path, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs code where nothing can be imported but the standard library and what lies in a folder."""
+    start = f"import sys; sys.path.insert(0, {str(place)!r}); {code}"
+    command = [sys.executable, "-I", "-S", "-c", start, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=place.parent, timeout=100)
+
+
+def flip(path: Path) -> None:
+    """Changes the lowest bit of one byte in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def change_answer(path: Path) -> None:
+    """Changes one number of one answer by a tenth."""
+    with np.load(path) as held:
+        arrays = dict(held)
+    arrays["odd/out/logits"][2, 7] += 0.1
+    np.savez(path, **arrays)
