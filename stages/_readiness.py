@@ -23,6 +23,7 @@ RELEASES = ("10", "11")
 STANDARD = ("", "ai.onnx")
 MOST_OF_TOPK = 3839
 MODES = {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"}
+NEAREST = {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"}
 LAYER_NORM = 17  # the opset that has LayerNormalization; before, it is Pow and ReduceMean, which outgrow float16
 
 
@@ -155,10 +156,11 @@ def _of_node(
 
 def _of_types(model: onnx.ModelProto, values: Values) -> Iterator[Finding]:
     """What TensorRT makes of types that it has no or few kernels for."""
-    doubles = [n.name or n.output[0] for n in model.graph.node if values.types.get(next(iter(n.output))) == "float64"]
+    doubles = [n for n in _onnx_file.nodes(model) if any(values.types.get(o) == "float64" for o in n.output)]
     if doubles:
-        reason = f"float64 is computed in float32, here and in {len(doubles) - 1} more, and values beyond it are cut"
-        yield Finding(doubles[0], "Cast" if len(doubles) == 1 else "float64", reason, fatal=False)
+        more = f", here and in {len(doubles) - 1} more" if len(doubles) > 1 else ""
+        reason = f"float64 is computed in float32{more}, and values beyond it are cut"
+        yield Finding(doubles[0].name or doubles[0].output[0], doubles[0].op_type, reason, fatal=False)
     for port in (*_onnx_file.inputs(model), *model.graph.output):
         dtype = values.types.get(port.name)
         if dtype == "int64":
@@ -222,6 +224,12 @@ def _resize(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> It
     how = told["coordinate_transformation_mode"].s.decode() if "coordinate_transformation_mode" in told else ""
     if how and how not in MODES:
         yield f"its coordinate_transformation_mode is {how}; TensorRT has {', '.join(sorted(MODES))}"
+    nearest = told["nearest_mode"].s.decode() if "nearest_mode" in told else ""
+    if mode == "nearest" and nearest and nearest not in NEAREST:
+        yield f"its nearest_mode is {nearest}; TensorRT has {', '.join(sorted(NEAREST))}"
+    policy = told["keep_aspect_ratio_policy"].s.decode() if "keep_aspect_ratio_policy" in told else "stretch"
+    if policy != "stretch":
+        yield f"its keep_aspect_ratio_policy is {policy}; TensorRT has stretch"
     if "antialias" in told and told["antialias"].i:
         yield "antialias is on, which TensorRT does not have"
 
@@ -239,6 +247,17 @@ def _one_output(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -
         yield "more than its first output is used, and TensorRT gives that alone"
 
 
+def _attention(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+    ranks = {values.ranks.get(name, 4) for name in node.input[:4] if name}
+    if ranks - {4}:
+        yield f"an input has {min(ranks - {4})} dimensions; TensorRT takes those of 4 alone"
+    if any(node.input[4:]):
+        yield "it is given past keys and values or their lengths, which TensorRT does not take"
+    if "softcap" in told and told["softcap"].f:
+        yield f"softcap is {told['softcap'].f:g}; TensorRT has none"
+    yield from _one_output(node, told, values)
+
+
 def _constant(port: int, name: str) -> Rule:
     def held(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
         if values.is_open(node, port):
@@ -249,7 +268,7 @@ def _constant(port: int, name: str) -> Rule:
 
 def _sampled(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
     if values.ranks.get(node.input[0], 4) != 4:
-        yield f"samples an input of {values.ranks[node.input[0]]} dimensions; TensorRT 10 does of 4"
+        yield f"samples an input of {values.ranks[node.input[0]]} dimensions; TensorRT does of 4"
 
 
 def _attribute(name: str, allowed: Sequence[Any], why: str) -> Rule:
@@ -260,17 +279,23 @@ def _attribute(name: str, allowed: Sequence[Any], why: str) -> Rule:
     return held
 
 
+def _lstm(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+    for name in ("layout", "input_forget"):
+        yield from _attribute(name, [0], "TensorRT takes 0")(node, told, values)
+
+
 # By operator, what the table's column of restrictions says and a graph shows.
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantised),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pooling),
     **{f"Reduce{how}": _constant(1, "axes") for how in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min")},
     **{f"Reduce{how}": _constant(1, "axes") for how in ("Prod", "Sum", "SumSquare")},
+    "Attention": _attention,
     "CumSum": _constant(1, "axis"),
     "OneHot": _constant(1, "depth"),
     "GridSample": _sampled,
     "LayerNormalization": _one_output,
-    "LSTM": _attribute("layout", [0], "TensorRT takes 0"),
+    "LSTM": _lstm,
     "Resize": _resize,
     "ScatterND": _attribute("reduction", ["none"], "TensorRT has none"),
     "TopK": _sorted,

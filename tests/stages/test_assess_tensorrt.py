@@ -145,6 +145,24 @@ CANNOT = {
         {"weights": {"scales": np.float32([1, 2])}},
         "Resize 'y': its mode is cubic; TensorRT has nearest and linear",
     ),
+    "a policy of resizing": (
+        [("Resize", ["x", "", "", "sizes"], ["y"], {"keep_aspect_ratio_policy": "not_larger"})],
+        {"weights": {"sizes": np.int64([4, 8])}},
+        "Resize 'y': its keep_aspect_ratio_policy is not_larger; TensorRT has stretch",
+    ),
+    "attention of heads that are not apart": (
+        [("Attention", ["x", "x", "x"], ["y"], {"q_num_heads": 1, "kv_num_heads": 1})],
+        {"opset": 23, "ports": ((TensorProto.FLOAT, ["batch", 4, 8]),) * 2},
+        "Attention 'y': an input has 3 dimensions; TensorRT takes those of 4 alone",
+    ),
+    "gates of an LSTM that are one": (
+        [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 8, "input_forget": 1})],
+        {
+            "ports": ((TensorProto.FLOAT, ["batch", 4, 8]), (TensorProto.FLOAT, ["batch", 1, 4, 8])),
+            "weights": dict.fromkeys("wr", np.zeros((1, 32, 8), "float32")),
+        },
+        "LSTM 'y': input_forget is 1; TensorRT takes 0",
+    ),
     "too many of the largest": (
         [("TopK", ["x", "k"], ["y", "at"])],
         {"weights": {"k": np.int64([4000])}},
@@ -190,7 +208,11 @@ def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
     ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.FLOAT, [1, 1]))
     graph = made_of(nodes, tmp_path / "graph", opset=13, ports=ports, weights={"two": np.float32(2)})
     told = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
-    for part in ("float64 is computed in float32", "'x' is int64", "opset 13 has no LayerNormalization"):
+    for part in (
+        "Cast 'd': float64 is computed in float32, and values",
+        "'x' is int64",
+        "opset 13 has no LayerNormalization",
+    ):
         assert any(part in line for line in told), told
 
 
