@@ -186,6 +186,63 @@ def test_what_cannot_be_built_is_told_by_node_operator_and_reason(what, tmp_path
     assert "onnx-tensorrt" in problem.allowed
 
 
+SQUARES = (TensorProto.FLOAT, ["batch", 3, 8, 8])
+INDICES = {"at": np.int64([[0, 0]]), "new": np.float32([1])}
+RESTRICTED = {
+    "axes": ("ReduceSum", ["x", "s"], ["y"], {}, "its axes is computed"),
+    "GridSample": ("GridSample", ["volume", "x"], ["y"], {}, "samples an input of 5 dimensions"),
+    "LayerNormalization": ("LayerNormalization", ["x", "scale"], ["y", "m"], {}, "more than its first output is used"),
+    "pools": ("MaxPool", ["x"], ["y"], {"kernel_shape": [2]}, "pools over 1 dimensions"),
+    "dilations": ("MaxPool", ["x"], ["y"], {"kernel_shape": [2, 2], "dilations": [2, 2]}, "has dilations [2, 2]"),
+    "Indices": ("MaxPool", ["x"], ["y", "i"], {"kernel_shape": [2, 2]}, "its output Indices is used"),
+    "antialias": ("Resize", ["x", "", "scales"], ["y"], {"mode": "linear", "antialias": 1}, "antialias is on"),
+    "coordinates": (
+        "Resize",
+        ["x", "", "scales"],
+        ["y"],
+        {"coordinate_transformation_mode": "half_pixel_symmetric"},
+        "its coordinate_transformation_mode is half_pixel_symmetric",
+    ),
+    "rounding": ("Resize", ["x", "", "scales"], ["y"], {"nearest_mode": "simple"}, "its nearest_mode is simple"),
+    "sorted": ("TopK", ["x", "k"], ["y", "i"], {"sorted": 0}, "sorted is 0"),
+    "reduction": ("ScatterND", ["x", "at", "new"], ["y"], {"reduction": "add"}, "reduction is add"),
+}
+
+
+@pytest.mark.parametrize("what", RESTRICTED)
+def test_a_restriction_of_an_operator_is_told(what, tmp_path):
+    kind, given, results, attributes, says = RESTRICTED[what]
+    weights = {"scale": np.ones(8, "float32"), "scales": np.ones(4, "float32"), "k": np.int64([2]), **INDICES}
+    weights["volume"] = np.zeros((1, 1, 2, 2, 2), "float32")
+    nodes = [("Shape", ["x"], ["s"]), (kind, given, results, attributes)]
+    graph = made_of(nodes, tmp_path / "graph", ports=(SQUARES, SQUARES), weights=weights)
+    with pytest.raises(StageError) as caught:
+        assess(graph, tmp_path / "assess")
+    assert f"\n    {kind} 'y': {says}" in caught.value.problems[0].what
+
+
+def test_a_type_that_the_table_does_not_list_is_remarked(tmp_path):
+    ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.INT64, ["batch", 8]))
+    graph = made_of([("CumSum", ["x", "axis"], ["y"])], tmp_path / "graph", ports=ports, weights={"axis": np.int64(1)})
+    told = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
+    assert "CumSum 'y': takes int64, which the table of TensorRT 10 and 11 does not list" in told
+
+
+def test_a_function_of_the_graphs_own_is_judged_by_what_it_is_made_of(tmp_path):
+    graph = made_of([("ours::Twice", ["x"], ["y"])], tmp_path / "graph", ours=1)
+    model, opset = onnx.load(graph.file), helper.make_opsetid("", 18)
+    for inside, passes in (("Relu", True), ("Unique", False)):
+        body = [helper.make_node(inside, ["a"], ["b"], name="inner")]
+        del model.functions[:]
+        model.functions.append(helper.make_function("ours", "Twice", ["a"], ["b"], body, [opset]))
+        onnx.save(model, graph.file)
+        if passes:
+            assess(graph, tmp_path / inside)
+        else:
+            with pytest.raises(StageError, match="Unique 'inner'"):
+                assess(graph, tmp_path / inside)
+
+
 def test_a_release_by_itself_is_held_to_its_own_table(tmp_path):
     graph = made_of([("Swish", ["x"], ["y"])], tmp_path / "graph", opset=24)
     assess(graph, tmp_path / "assess", releases=["11"])
