@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Optional
 
@@ -17,6 +17,8 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "verbosity": ("detailed", "layer_names_only", "none"),
     "hardware_compatibility": ("none", "same_compute_capability", "ampere_plus"),
 }
+
+SPANS = "the smallest, the usual and the largest values, each a list of whole numbers"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class EngineSettings(Stage):
             found.append(Problem(f"optimization_level is {self.optimization_level}", allowed="0 to 5"))
         if self.workspace_mib is not None and self.workspace_mib < 1:
             found.append(Problem(f"workspace_mib is {self.workspace_mib}", allowed="1 or more; null for all there is"))
+        for name, values in self.shape_values.items():
+            if not _are_spans(values):
+                found.append(Problem(f"shape_values has {name}: {values}", allowed="as [[1], [2], [8]]: " + SPANS))
         return found
 
     def plan(self, graph: Artifact, **more: Any) -> Plan:
@@ -67,3 +72,11 @@ class EngineSettings(Stage):
         profiles = _profiles.resolved(self.profiles, Interface.of(graph))
         settings = {name: getattr(self, name) for name in own}
         return Plan(name=f"drydock-{graph.digest[:16]}", profiles=profiles, **settings, **more)
+
+
+def _are_spans(values: Any) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and len(values) == 3
+        and all(isinstance(v, Sequence) and v and all(isinstance(n, int) for n in v) for v in values)
+    )

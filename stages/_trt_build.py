@@ -93,7 +93,7 @@ def build(graph: Path, plan: Plan, path: Path, cuda: Cuda, say: Say) -> dict[str
     if serialized is None:
         told.fail(
             "TensorRT could not build the engine",
-            command="a larger workspace_mib, or verbosity of its log; the lines above are TensorRT's",
+            command="a larger workspace_mib, or a GPU with more free memory; the lines above are TensorRT's",
         )
     replaced(path, bytes(serialized))
     return carded(path, graph, plan, host, understood, told)

@@ -32,6 +32,8 @@ SPELLINGS = {
     "float4": r"FP4|E2M1",
 }
 FLOATS = ("float32", "float16", "bfloat16")
+# What a card says beside the host.
+CARD = {"engine", "graph", "plan", "network", "layers", "inputs", "outputs"}
 # Layers that compute nothing: they copy, wait, or hold numbers.
 IDLE = ("reformat", "noop", "constant", "signal", "wait", "shape")
 
@@ -132,8 +134,9 @@ def read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         Host(**card["host"])
-        assert {"engine", "graph", "plan", "network", "layers", "inputs", "outputs"} <= card.keys()
-    except (OSError, ValueError, TypeError, KeyError, AssertionError) as e:
+        if lacking := CARD - card.keys():
+            raise ValueError(f"it has no {', no '.join(sorted(lacking))}")
+    except (OSError, ValueError, TypeError, KeyError) as e:
         raise Failure(
             f"{path.name} beside the engine does not say what it is tied to: {e}", command="build the engine again"
         ) from e

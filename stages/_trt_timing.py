@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +13,14 @@ from stages._trt_card import Host
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+
+def timing_file(folder: str, host: Host) -> Path:
+    """The file of a GPU, its compute capability and driver, version and platform, in a folder that is there then."""
+    words = (host.gpu, f"sm{host.compute_capability}", host.driver, host.tensorrt, host.platform)
+    path = Path(folder).expanduser() / ("-".join(re.sub(r"[^\w.]+", "_", w) for w in words) + ".timing")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager
@@ -34,27 +41,27 @@ def timing_cache(
     if folder is None:
         yield
         return
-    words = (host.gpu, f"sm{host.compute_capability}", host.driver, host.tensorrt, host.platform)
-    path = Path(folder).expanduser() / ("-".join(re.sub(r"[^\w.]+", "_", w) for w in words) + ".timing")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = timing_file(folder, host)
     with _locked(path):
         known = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
         say(f"{path.name} is not what TensorRT takes here: the timing cache begins anew")
-        known, cache = b"", config.create_timing_cache(b"")
-        path.unlink(missing_ok=True)
+        cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     yield
     measured = config.get_timing_cache()
     with _locked(path):
-        if path.is_file() and (now := path.read_bytes()) != known:
-            measured.combine(config.create_timing_cache(now), ignore_mismatch=False)
+        now = path.read_bytes() if path.is_file() else known
+        if now != known and (others := config.create_timing_cache(now)) is not None:
+            measured.combine(others, ignore_mismatch=False)
         replaced(path, bytes(measured.serialize()))
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    import fcntl  # which Windows does not have: a bundle is built there too, without a timing cache
+
     with path.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -36,7 +36,13 @@ class TensorrtSession:
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         with _trt.failures():
-            return self._engine.prepare(inputs)
+            infer = self._engine.prepare(inputs)
+
+        def once() -> None:
+            with _trt.failures():
+                infer()
+
+        return once
 
 
 def open_session(artifact: Artifact, how: How) -> TensorrtSession:

@@ -166,6 +166,13 @@ def test_what_goes_wrong_while_it_runs_is_told_too(host, built, reference, acts,
         session.open_session(made, "float32")(cases(reference)["example"].inputs)
 
 
+def test_an_inference_that_fails_while_it_is_timed_is_told_too(host, built, reference):
+    host.has(execute="fails")
+    infer = session.open_session(built(), "float32").prepare(cases(reference)["example"].inputs)
+    with pytest.raises(StageError, match="TensorRT refuses the inference"):
+        infer()
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
@@ -296,6 +303,15 @@ def test_an_engine_with_another_ones_card_is_refused(built):
         session.open_session(made, "float32")
 
 
+def test_a_card_that_lacks_something_is_told_with_what(built):
+    made = built()
+    path = made.file.with_suffix(".json")
+    path.chmod(0o644)
+    path.write_text(json.dumps({n: v for n, v in card(made).items() if n != "layers"}))
+    with pytest.raises(StageError, match=r"model\.json .* does not say what it is tied to: it has no layers"):
+        session.open_session(made, "float32")
+
+
 def test_what_builds_measure_is_kept_for_the_gpu_and_the_version_and_added_to(host, built, tmp_path, monkeypatch):
     built()
     (kept,) = (tmp_path / "timing").glob("*.timing")
@@ -325,6 +341,20 @@ def test_a_timing_cache_that_tensorrt_does_not_take_begins_anew(built, tmp_path,
         built()
     assert "the timing cache begins anew" in caplog.text
     assert "another" not in kept.read_text()
+
+
+def test_a_timing_cache_that_is_damaged_during_a_build_is_replaced_and_the_engine_stands(host, built, tmp_path):
+    built()
+    (kept,) = (tmp_path / "timing").glob("*.timing")
+    first, genuine = kept.read_text(), host.tensorrt.Builder.build_serialized_network
+
+    def meanwhile(self, network, config):
+        kept.write_bytes(b"no cache")
+        return genuine(self, network, config)
+
+    host.tensorrt.Builder.build_serialized_network = meanwhile
+    built()
+    assert kept.read_text() == first
 
 
 def test_its_progress_and_tensorrts_warnings_are_told(built, caplog):
@@ -361,6 +391,8 @@ def test_unless_a_folder_is_named_what_builds_measure_is_kept_where_the_store_is
         ({"hardware_compatibility": "ampere"}, "hardware_compatibility is ampere"),
         ({"optimization_level": 6}, "optimization_level is 6"),
         ({"workspace_mib": 0}, "workspace_mib is 0"),
+        ({"shape_values": {"size": [[1], [2]]}}, "shape_values has size: [[1], [2]]"),
+        ({"shape_values": {"size": [1, 2, 8]}}, "shape_values has size: [1, 2, 8]"),
         ({"profiles": [{"batch": [4, 1, 8]}]}, "profiles has batch"),
     ],
 )
