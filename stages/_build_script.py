@@ -100,7 +100,7 @@ def _built(folder: Path, asked: argparse.Namespace) -> int:
     print(f"engine    {path.name}, {card['engine']['bytes']} bytes: {portability(card)}")
     try:
         card |= {"checked": _checked(path, cuda, cases, claim, plan, asked.runs)}
-    except (Stop, Failure):
+    except BaseException:  # an interrupt too
         path.unlink(missing_ok=True)  # what is wrong must not be taken for what was asked for
         path.with_suffix(".json").unlink(missing_ok=True)
         raise
@@ -117,7 +117,8 @@ def _hold_version(found: str, wanted: Mapping[str, Any]) -> None:
         raise Stop(
             MISSING,
             f"this host has TensorRT {found}\n  allowed: {wanted['from']} and later, of "
-            f"{', '.join(f'{r}.x' for r in wanted['releases'])}\n  try:     python -m pip install tensorrt-cu13",
+            f"{', '.join(f'{r}.x' for r in wanted['releases'])}\n"
+            f"  try:     python -m pip install 'tensorrt-cu13=={wanted['releases'][-1]}.*'",
         )
 
 
@@ -136,7 +137,9 @@ def _checked(
     """Holds the engine to its types and to the reference, and times it. Returns the figures. Raises Stop, Failure."""
     engine = Engine(path, cuda, lambda line: print(f"          {line}"))
     print(f"layers    {', '.join(f'{dtype} {n}' for dtype, n in engine.layers.items()) or 'not told'}")
-    wrong = [f"no layer of the engine gives {t}, which was asked for" for t in plan.types if t not in engine.layers]
+    # An engine that tells nothing of its layers was built of a network that had the types: see _trt_build.read.
+    asked = plan.types if engine.layers else ()
+    wrong = [f"no layer of the engine gives {t}, which was asked for" for t in asked if t not in engine.layers]
     worst: dict[str, float] = {}
     width = max(len(f"{c.label}  {c.shape}") for c in cases)
     print(f"{'':{width}}  max_rel  p99_rel  cosine    top1")

@@ -31,8 +31,8 @@ class EngineReadme(Readme):
     def _loading(self) -> Iterator[str]:
         yield "## Building it"
         yield (
-            "On the host whose GPU it is for, with TensorRT, numpy, and torch built for CUDA or cuda-python "
-            "(`python -m pip install tensorrt-cu13 numpy cuda-python`):"
+            "On the host whose GPU it is for, with Python 3.11 or later, TensorRT, numpy, and torch built for CUDA or "
+            "cuda-python (`python -m pip install tensorrt-cu13 numpy cuda-python`):"
         )
         yield BUILD
         stem = self.file.removesuffix(".onnx")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stages._trt_build import Plan, carded, read
 from stages._trt_card import EXIT_MISSING, Failure, Host, Told, tensorrt_module
 from stages._trt_cuda import Cuda
+from stages._trt_timing import timing_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ def build_by_trtexec(
     _, understood = read(builder, graph, plan, told)
     command = [trtexec, *_flags(graph, plan, path, host)]
     say(" ".join(command))
+    path.unlink(missing_ok=True)  # an earlier build's is not to be taken for this one's
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as e:
@@ -67,7 +69,7 @@ def _flags(graph: Path, plan: Plan, path: Path, host: Host) -> Iterator[str]:
     if plan.workspace_mib is not None:
         yield f"--memPoolSize=workspace:{plan.workspace_mib}"
     if plan.timing_cache is not None:
-        yield f"--timingCacheFile={Path(plan.timing_cache) / 'trtexec.timing'}"
+        yield f"--timingCacheFile={timing_file(plan.timing_cache, host)}"
     levels = {"none": "none", "same_compute_capability": "sameComputeCapability", "ampere_plus": "ampere+"}
     yield f"--hardwareCompatibilityLevel={levels[plan.hardware_compatibility]}"
     for flag, on in (

@@ -18,9 +18,11 @@ import onnx
 import pytest
 from handed_over import change_answer, device, flip, recorded, signed
 from harness import NOTHING_IGNORED, backend, quantized, run_stage
+from tensorrt_host import Host
 
-from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, OK, STAGE_FAILED, USAGE, StageError
-from stages import _bundle
+from pipeline import gpu
+from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, INTERRUPTED, OK, STAGE_FAILED, USAGE, StageError
+from stages import _build_script, _bundle
 from stages._trt_build import Plan
 from stages.bundle_tensorrt import BundleTensorrt
 from stages.cast_fp16 import CastFp16
@@ -92,6 +94,29 @@ def test_it_builds_checks_times_and_writes_the_card(whole):
 
 def test_it_builds_with_an_older_release_too(whole):
     assert build(whole, "--runs", "0", acts={"version": "10.13.3.9"}).returncode == OK
+
+
+def test_an_engine_that_is_to_tell_nothing_of_its_layers_is_built_and_compared_all_the_same(graph, reference, tmp_path):
+    done = build(make(graph, reference, tmp_path, verbosity="none"), "--runs", "0")
+    assert (done.returncode, done.stderr) == (OK, "")
+    assert "layers    not told" in done.stdout
+
+
+def test_an_interrupted_check_leaves_no_engine_behind(whole, monkeypatch):
+    def interrupted(path, *rest):
+        assert path.is_file()
+        raise KeyboardInterrupt
+
+    Host(whole.parent, monkeypatch)
+    monkeypatch.setattr(_build_script, "_checked", interrupted)
+    assert _build_script.main([], whole) == INTERRUPTED
+    assert {p.name for p in whole.iterdir()} & {"net.engine", "net.json"} == set()
+    gpu.describe.cache_clear()
+
+
+def test_a_host_with_a_release_that_it_is_not_for_is_told_which_to_install(graph, reference, tmp_path):
+    done = build(make(graph, reference, tmp_path, releases=["10"]))
+    assert (done.returncode, "pip install 'tensorrt-cu13==10.*'" in done.stderr) == (BACKEND_MISSING, True)
 
 
 @pytest.fixture(scope="module")
@@ -246,11 +271,26 @@ def test_trtexec_builds_it_with_the_flags_of_its_release_and_the_python_api_chec
     assert not [a for a in asked if a in ("--fp16", "--int8", "--bf16", "--best")]
 
 
+def test_trtexec_keeps_what_it_measures_in_a_file_of_the_gpu_and_the_version(whole):
+    folder = whole.parent / "timing"
+    arguments = ("--with", "trtexec", "--runs", "0", "--timing-cache", str(folder))
+    assert build(whole, *arguments, path=trtexec(whole)).returncode == OK
+    (kept,) = re.findall(r"^--timingCacheFile=(.+)$", (whole.parent / "asked.txt").read_text(), re.M)
+    assert re.fullmatch(rf"{folder}/NVIDIA_H100.*-sm9\.0-.*-11\.4\.0\.106-.*\.timing", kept)
+    assert folder.is_dir(), "trtexec makes none"
+
+
 def test_a_trtexec_that_fails_or_is_not_there_is_told(whole):
     assert build(whole, "--with", "trtexec", "--trtexec", "/nowhere/trtexec").returncode == BACKEND_MISSING
     failing = trtexec(whole, "#!/bin/sh\necho '[E] Could not open file' >&2\nexit 1\n")
     done = build(whole, "--with", "trtexec", path=failing)
     assert (done.returncode, "Could not open file" in done.stderr) == (STAGE_FAILED, True)
+
+
+def test_an_earlier_engine_is_not_taken_for_the_one_that_trtexec_did_not_write(whole):
+    assert build(whole, "--runs", "0").returncode == OK
+    done = build(whole, "--with", "trtexec", path=trtexec(whole, "#!/bin/sh\nexit 0\n"))
+    assert (done.returncode, "ended with 0 and no engine" in done.stderr) == (STAGE_FAILED, True)
 
 
 def test_several_profiles_are_told_in_the_manifest_and_only_python_builds_them(graph, reference, tmp_path):
