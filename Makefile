@@ -51,6 +51,9 @@ coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph; a
 bench-large: .venv/ready ## 2.25 GiB of weights to ONNX: time, memory and bytes written; needs 5 GiB of disk and of memory
 	$(BIN)/python -m benchmarks.large_model
 
+bench-coreml: .venv/ready ## docs/coreml_coverage.md: which models reach a checked Core ML package; about an hour
+	$(BIN)/python -m benchmarks.coreml
+
 env: .venv/ready ## the environment alone
 
 # uv installs the whole environment in seconds; pip would take minutes. Bytecode is compiled now, so that the first
@@ -59,7 +62,7 @@ env: .venv/ready ## the environment alone
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt \
-		--compile-bytecode --editable '.[openvino,quantization,timm,transformers,dev]'
+		--compile-bytecode --editable '.[openvino,quantization,coreml,timm,transformers,dev]'
 	$(BIN)/python -m compileall -q pipeline stages hydra_plugins
 	@touch $@
 
@@ -73,4 +76,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-sweep coverage env clean
+.PHONY: help run test test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep coverage env clean

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--done", type=Path, help="a file that keeps what is finished, for a run that goes on later")
     asked = parser.parse_args()
     chosen = [s for s in subjects() if asked.wanted in s.family or asked.wanted in s.name]
-    rows = _finished(asked.done)
+    rows = finished(asked.done)
     open_ones = [s for s in chosen if s not in rows]
     batches = [open_ones[i : i + TOGETHER] for i in range(0, len(open_ones), TOGETHER)]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -63,7 +63,8 @@ def main() -> None:
         PAGE.write_text(page)
 
 
-def _finished(done: Path | None) -> dict[Subject, list[Cell]]:
+def finished(done: Path | None) -> dict[Subject, list[Cell]]:
+    """The rows that a file keeps."""
     lines = done.read_text().splitlines() if done and done.exists() else []
     read = (json.loads(line) for line in lines)
     return {Subject(s["family"], s["name"], tuple(s["overrides"])): [Cell(**c) for c in cells] for s, cells in read}
@@ -88,7 +89,7 @@ def convert(batch: Sequence[Subject]) -> list[tuple[Subject, list[Cell]]]:
         jobs = [[Path(folder) / str(n) / str(c) / "run.json" for c in range(len(CAPTURES))] for n in range(len(batch))]
         if len(batch) > 1 and not all(job.exists() for pair in jobs for job in pair):
             return [row for subject in batch for row in convert([subject])]
-        return [(s, [_cell(job, last) for job in pair]) for s, pair in zip(batch, jobs, strict=True)]
+        return [(s, [outcome(job, last) for job in pair]) for s, pair in zip(batch, jobs, strict=True)]
 
 
 def _command_line(subject: Subject, folder: Path) -> Iterator[str]:
@@ -97,7 +98,8 @@ def _command_line(subject: Subject, folder: Path) -> Iterator[str]:
     yield from (f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra.job.num}")
 
 
-def _cell(record: Path, otherwise: str) -> Cell:
+def outcome(record: Path, otherwise: str) -> Cell:
+    """What the run.json of a job says of it; `otherwise` where there is none."""
     try:
         told: dict[str, Any] = json.loads(record.read_text())
     except (OSError, ValueError):
@@ -106,7 +108,7 @@ def _cell(record: Path, otherwise: str) -> Cell:
         problems = told.get("problems") or [{"what": otherwise}]
         return Cell(False, problems[0]["what"])
     checks = [s["notes"]["parity"] for s in told["stages"] if s["notes"].get("parity")]
-    return Cell(True, f"{max(c['max_rel'] for c in checks[-1]['cases']):.0e}")
+    return Cell(True, f"{max(c['max_rel'] for c in checks[-1]['cases']):.0e}" if checks else "converts")
 
 
 def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
@@ -136,12 +138,13 @@ def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
         lines += ["", f"## {family}", "", "| model | " + " | ".join(CAPTURES) + " |"]
         lines.append("| --- |" + " --- |" * len(CAPTURES))
         lines += [
-            f"| {s.name} | {' | '.join(_escaped(c.text) for c in cells)} |" for s, cells in rows if s.family == family
+            f"| {s.name} | {' | '.join(escaped(c.text) for c in cells)} |" for s, cells in rows if s.family == family
         ]
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """As a cell of a table, shortened."""
     one_line = " ".join(text.split())
     return (one_line if len(one_line) < 220 else f"{one_line[:219]}…").replace("|", "\\|")
 

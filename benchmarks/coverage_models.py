@@ -169,16 +169,20 @@ def subjects() -> Iterator[Subject]:
         shape = f"model.inputs.input.shape=[batch, 3, {side}, {side}]"
         for name in names:
             yield Subject("timm", name, ("model=timm", f"model.name={name}", shape, BATCH))
-    for name, task, config in TRANSFORMERS:
-        file_name = name.replace(" ", "_")
-        yield Subject(
-            "transformers",
-            f"{name} ({task})",
-            (
-                "model=transformers",
-                f"model.name='{file_name}'",
-                f"model.factory=transformers.{task}",
-                f"+model.kwargs={{{config}}}",
-                *(PIXELS if name == "SegFormer" else ()),
-            ),
-        )
+    yield from map(transformer, TRANSFORMERS)
+
+
+def transformer(told: tuple[str, str, str]) -> Subject:
+    """A transformers model with random weights, of its name, class and configuration."""
+    name, task, config = told
+    return Subject(
+        "transformers",
+        f"{name} ({task})",
+        (
+            "model=transformers",
+            f"model.name='{name.replace(' ', '_')}'",
+            f"model.factory=transformers.{task}",
+            f"+model.kwargs={{{config}}}",
+            *(PIXELS if name == "SegFormer" else ()),
+        ),
+    )

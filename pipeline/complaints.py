@@ -50,6 +50,13 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
     if "--multirun" in str(error):
         how = "-m before the first KEY=VALUE, to sweep over it" if sweeps else "one value: this command does not sweep"
         return ConfigError(_first_line(error).partition(" 1. ")[0], command=how)
+    if exchanging := re.match(r"In '([^']+)/([^']+)': Could not override '([^']+)'", str(error)):
+        group, option, place = exchanging.groups()
+        return ConfigError(
+            f"{group}={option} exchanges {place}, and nothing else that was chosen has that",
+            allowed=f"what conf/{group}/{option}.yaml says that it goes with",
+            command=f"the target and the precision that it names, or without {group}={option}",
+        )
     return ConfigError(_first_line(error), command="python -m pipeline --cfg job shows every key, --help every choice")
 
 

@@ -123,7 +123,9 @@ def graph_of(config: Mapping[str, Any]) -> list[Node]:
             Problem(
                 f"target={target['name']} says its route, and route is {target['route']}",
                 allowed=f"route={target['pinned']}",
-                command=f"target={target['name'].removesuffix('_' + target['pinned'])} route={target['route']}",
+                command=f"target={target['name'].removesuffix(own)} route={target['route']}"
+                if target["name"].endswith(own := f"_{target['pinned']}")
+                else f"the same command without route={target['route']}",
             )
         )
     if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):

@@ -111,8 +111,8 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     lines += [(o.name, line) for o in result.outcomes for line in o.notes.get("benchmark", {}).get("table", ())]
     if weights := last.facts.get("weights"):
         lines.append(("weights", str(weights["says"])))
-    if quantization := last.facts.get("quantization"):
-        lines.append(("precision", str(quantization["says"])))
+    if lowered := [last.facts[name]["says"] for name in ("pruning", "quantization") if name in last.facts]:
+        lines.append(("precision", "; ".join(lowered)))
     for name, told in (("built", "audit"), ("accuracy", "evaluation")):
         lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]

@@ -60,7 +60,11 @@ def _lines(one: Found) -> Iterator[str]:
         rows += [("outputs", _port(p)) for p in interface["outputs"]]
         rows += [("dims", f"{d['name']} {d['min']} to {d['max']}") for d in interface["dims"]]
     rows.append(("precision", f"stored {precision['storage']}, computed in {precision['compute']}"))
-    rows += [(name, _plain(facts[name])) for name in ("opset", "capture", "route", "quantization") if name in facts]
+    rows += [
+        (name, _plain(facts[name]))
+        for name in ("opset", "capture", "route", "pruning", "quantization")
+        if name in facts
+    ]
     rows += [("checked", f"{check['stage']}, of {check['of']}: {_claim(check)}") for check in record["checks"]]
     rows.append(("libraries", ", ".join(f"{m} {v}" for m, v in record["libraries"].items())))
     rows.append(("digest", record["digest"]))

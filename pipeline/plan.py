@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline import gpu
+from pipeline import gpu, probe
 from pipeline import key as keys
-from pipeline.errors import BackendMissing, ConfigError, Problem
+from pipeline.artifact import Kind
+from pipeline.errors import BackendMissing, ConfigError, Problem, listed
 from pipeline.graph import Node
 from pipeline.installed import how_to_install
 from pipeline.stage import Keep, Stage, World
 from pipeline.store import Entry, State, Store
 from pipeline.world import code_identity, is_installed, library_version
+from pipeline.world import lacking as absent
 
 
 class Todo(StrEnum):
@@ -70,15 +72,9 @@ def check(nodes: Sequence[Node]) -> None:
         BackendMissing: With everything that this machine lacks, when the settings are right.
     """
     wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
-    lacking = [
-        Problem(
-            f"stages.{', stages.'.join(names)}: '{module}' is not installed",
-            command=_or_else(how_to_install(module), nodes, names),
-        )
-        for module, names in needed(nodes).items()
-        if not is_installed(module)
-    ]
+    lacking = [p for module, names in needed(nodes).items() for p in _missing(module, names, nodes)]
     lacking += without_gpu(nodes)
+    lacking += [p.at(f"stages.{n.name}: ") for n in nodes for p in n.stage.lacking(_received(n, nodes))]
     if wrong:
         raise ConfigError([*wrong, *lacking])
     if lacking:
@@ -102,6 +98,21 @@ def _or_else(way: str, nodes: Sequence[Node], names: Collection[str]) -> str:
     """A way on, with those that stages have besides."""
     others = {n.stage.otherwise: None for n in nodes if n.name in names and n.stage.otherwise}
     return "; or ".join([way, *others])
+
+
+def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterator[Problem]:
+    """That a library is not installed, or lacks what it does without until it is wanted."""
+    users = ", stages.".join(names)
+    if not is_installed(module):
+        yield Problem(
+            f"stages.{users}: '{module}' is not installed", command=_or_else(how_to_install(module), nodes, names)
+        )
+    elif parts := absent(module, probe.PARTS.get(module, ())):
+        yield Problem(
+            f"stages.{users}: '{module}' {library_version(module)} is installed without its native {listed(parts)}",
+            allowed="a wheel for this system and this Python, which has them",
+            command=f"pip install --force-reinstall --no-deps '{module}=={library_version(module)}'",
+        )
 
 
 def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
@@ -214,5 +225,10 @@ def document_of(node: Node, nodes: Sequence[Node], inputs: Mapping[str, str], wo
 
 
 def _modules(node: Node, nodes: Collection[Node]) -> tuple[str, ...]:
+    return node.stage.modules(_received(node, nodes))
+
+
+def _received(node: Node, nodes: Collection[Node]) -> dict[str, Kind]:
+    """The kind that each port of a stage is fed."""
     kinds = {n.name: n.kind for n in nodes}
-    return node.stage.modules({port: kinds[source] for port, source in node.inputs.items()})
+    return {port: kinds[source] for port, source in node.inputs.items()}

@@ -15,6 +15,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+# What a library does without, in silence, until it is wanted: wheels that lack it work for minutes, and then fail.
+PARTS: Mapping[str, tuple[str, ...]] = {"coremltools": ("libmilstoragepython", "libmodelpackage")}
+
 
 def main(module: str) -> dict[str, Any]:
     """Imports a module and asks it for its facts."""
@@ -79,7 +82,7 @@ def _torch(torch: Any) -> Mapping[str, Any]:
 
 def _coremltools(coremltools: Any) -> Mapping[str, Any]:
     """Loads the native libraries that it does without, in silence, until a model is to be written."""
-    for name in ("libmilstoragepython", "libmodelpackage"):
+    for name in PARTS["coremltools"]:
         importlib.import_module(f"coremltools.{name}")
     try:
         importlib.import_module("coremltools.libcoremlpython")

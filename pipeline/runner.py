@@ -229,7 +229,7 @@ class Runner:
             raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
         if made.folder is None and made.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
-        if made.folder == folder and made.kind in FILES and not made.file.is_file() and not made.file.is_symlink():
+        if made.folder == folder and made.kind in FILES and not made.file.exists() and not made.file.is_symlink():
             raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
         primary = next(iter(inputs.values()), None)
         facts = carried(primary.facts if primary else {}, made.facts)

@@ -88,7 +88,7 @@ class Batch:
 
 @dataclass
 class Target:
-    """The format to reach, what its artifact computes in, and operations that its runtime does not have by itself."""
+    """The format to reach, what it computes in, operations that its runtime lacks, what becomes of weights."""
 
     name: str = MISSING
     compute: str = "${precision.compute}"
@@ -101,6 +101,8 @@ class Target:
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     route: Optional[str] = None  # noqa: UP045
     pinned: Optional[str] = None  # noqa: UP045 (the route that the target's name says)
+    pruned: bool = False
+    lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
 
 
 @dataclass

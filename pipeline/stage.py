@@ -126,6 +126,10 @@ class Stage(ABC):
         """`requires`, for the kinds that the ports really receive."""
         return self.requires
 
+    def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
+        """What this machine does not have beside modules and a GPU, for the kinds that the ports really receive."""
+        return []
+
     def settle(self, world: World) -> Self:
         """The stage with every setting that depends on the outside world made definite (a file's digest, say).
 

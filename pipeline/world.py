@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib.machinery
 import importlib.util
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -102,6 +103,13 @@ def library_version(module: str) -> str:
 def is_installed(module: str) -> bool:
     """Whether a module can be found; looked up by its top-level package, so that nothing is imported."""
     return importlib.util.find_spec(module.partition(".")[0]) is not None
+
+
+def lacking(module: str, parts: Iterable[str]) -> list[str]:
+    """Those submodules that an installed package does not have; looked up among its files, and nothing is imported."""
+    spec = importlib.util.find_spec(module)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return [p for p in parts if importlib.machinery.PathFinder.find_spec(f"{module}.{p}", places) is None]
 
 
 @functools.cache

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed
-from stages import _interface
+from stages import _images, _interface
 from stages._edits import FACT, NOTHING, Edits, Images
+from stages._images import Preprocessing
 from stages._interface import Dim, Input, Interface
 from stages._reference import Case
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
+
+# Facts of an artifact: the preprocessing of which whoever asks it does the scaling and cutting, before it takes the
+# bytes; and that it answers with the scores of one image or text, without a dimension for the batch.
+CUT = "cut_before"
+SCORES = "classifier"
 
 
 def of(artifact: Artifact) -> Edits:
@@ -27,6 +33,8 @@ def of(artifact: Artifact) -> Edits:
 
 def case_for(artifact: Artifact, case: Case) -> Case | None:
     """A case of the reference as an artifact meets it; None for one whose sizes or kind it does not take."""
+    import numpy as np
+
     if _interface.FACT not in artifact.facts:  # a module, which takes what it was asked
         return case
     edits = of(artifact)
@@ -38,17 +46,27 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
     for name, values in case.inputs.items():
         if name == pictured:
             assert edits.images is not None
-            given[edits.name(name)] = _as_bytes(case.raw[name], edits.images)
+            raw = case.raw[name]
+            if CUT in artifact.facts:
+                batch, height, width, _ = interface.inputs[edits.name(name)].shape
+                if len(raw) != batch:
+                    return None
+                how = Preprocessing(**artifact.facts[CUT])
+                raw = np.stack([_images.cut(photograph, height, width, how) for photograph in raw])
+            given[edits.name(name)] = _as_bytes(raw, edits.images)
             continue
         spec = interface.inputs[edits.name(name)]
         moved = _transposed(values, edits.permutation(name))
         if not _takes(spec, moved.shape, interface.dims):
             return None
         given[edits.name(name)] = _cast(moved, spec.dtype, name)
-    wanted = {}
+    wanted: dict[str, Array] = {}
     for name, values in case.outputs.items():  # none, where nothing could be asked
         if name in (edits.outputs or case.outputs):
             dtype = edits.dtypes.get(name, str(values.dtype))
+            if told := artifact.facts.get(SCORES):
+                values = values.reshape(-1)
+                wanted[told["label"]] = np.asarray(told["labels"][int(values.argmax())])
             wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
     return Case(case.label, given, wanted)
 

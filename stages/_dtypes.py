@@ -6,20 +6,23 @@ import collections
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact, Kind
-from stages import _ir, _onnx_file, _openvino
+from stages import _ir, _mlpackage, _onnx_file, _openvino
 
 log = logging.getLogger(__name__)
 
 CONSTANT = "Constant"
 INTEGERS = ("int8", "int4")
+PALETTES = tuple(f"palette{bits}" for bits in (1, 2, 3, 4, 6, 8))  # weights that are places in a table of values
+SPARSE = "sparse_"  # before the type of weights that are not zero, where the others are not stored
 # Operations that weights are multiplied in: where the time and the memory go. By ONNX's names, then OpenVINO's.
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits", "ConvInteger", "MatMulInteger"}
 WEIGHTED |= {f"{group}Convolution{back}" for group in ("", "Group") for back in ("", "BackpropData")}
+WEIGHTED |= {"conv", "conv_transpose", "linear", "matmul"}  # by MIL's
 # What gives values back that had passed through few bits.
 DEQUANTIZE = {"DequantizeLinear", "FakeQuantize"}
 # What moves values about and leaves each as it is, so that quantised ones stay so.
@@ -34,6 +37,7 @@ PREPARES = {"Convert", "Cast", "Subtract", "Multiply", "Reshape", "Transpose"}
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "int8", "i8": "int8"}
 TYPES |= {"u4": "int4", "i4": "int4", "uint8": "int8", "uint4": "int4"}
 FLOATS = ("float64", "float32", "bfloat16", "float16")
+WEIGHTS = (*FLOATS, *INTEGERS, *PALETTES)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Built:
         aside |= {name for operation in without for name in self._constants(operation)}
         counts: collections.Counter[str] = collections.Counter()
         for name, node in self.nodes.items():
-            if node.type == CONSTANT and name not in aside and node.dtype in (*FLOATS, *INTEGERS):
+            if node.type == CONSTANT and name not in aside and node.dtype.removeprefix(SPARSE) in WEIGHTS:
                 counts[node.dtype] += node.elements
         for graph in self.inner:
             counts.update(graph.weights())
@@ -222,4 +226,67 @@ def _onnx_type(number: int) -> str:
     return TYPES.get(name, name)
 
 
-KINDS: Mapping[Kind, Callable[[Path, Sequence[str]], Built]] = {Kind.ONNX: _of_onnx, Kind.OPENVINO: _of_ir}
+def _of_coreml(path: Path, extensions: Sequence[str]) -> Built:
+    spec = _mlpackage.spec_of(path)
+    functions = [_of_block(block) for f in spec.mlProgram.functions.values() for block in _blocks(f)]
+    return replace(functions[0], inner=[*functions[0].inner, *functions[1:]])
+
+
+def _blocks(function: Any) -> Sequence[Any]:
+    return [*function.block_specializations.values()]
+
+
+def _of_block(block: Any) -> Built:
+    """One block of an ML Program; what gives compressed weights their values back is a constant of their type."""
+    nodes: dict[str, Node] = {}
+    made_by: dict[str, str] = {}
+    inner: list[Built] = []
+    for op in block.operations:
+        name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
+        sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
+        told = op.outputs[0].type.tensorType
+        elements = math.prod(d.constant.size for d in told.dimensions)
+        if op.type == "const":
+            nodes[name] = Node(CONSTANT, (), _mil_type(told), elements)
+        elif op.type.startswith("constexpr_"):
+            nodes[name] = Node(CONSTANT, (), _compressed(op, [nodes[s] for s in sources if s in nodes]), elements)
+            for part in sources:
+                nodes.pop(part, None)
+        else:
+            nodes[name] = Node(op.type, sources, _mil_type(told))
+        made_by |= {output.name: name for output in op.outputs}
+        inner += [_of_block(b) for b in op.blocks]
+    return Built(nodes, {made_by.get(name, name) for name in block.outputs}, inner)
+
+
+def _compressed(op: Any, sources: Sequence[Node]) -> str:
+    """The type of weights that a constexpr operation gives back: of what it reads, or of one before it."""
+    held = {n: v.type.tensorType for n, v in op.attributes.items()}
+    held |= {n: a.value.type.tensorType for n, bound in op.inputs.items() for a in bound.arguments if not a.name}
+    before = next((node.dtype for node in sources), "")
+    if "lut" in held or "lut" in op.inputs:
+        entries = held["lut"].dimensions
+        return f"palette{(entries[-2] if len(entries) > 1 else entries[0]).constant.size.bit_length() - 1}"
+    if op.type == "constexpr_sparse_to_dense":
+        return SPARSE + (before or _mil_type(held["nonzero_data"]))
+    data = next((held[n] for n in ("quantized_data", "data", "nonzero_data") if n in held), None)
+    return before if data is None else _mil_type(data)
+
+
+def _mil_type(tensor: Any) -> str:
+    from coremltools.proto import MIL_pb2
+
+    name: str = MIL_pb2.DataType.Name(tensor.dataType).lower()
+    return TYPES.get(name, name)
+
+
+KINDS: Mapping[Kind, Callable[[Path, Sequence[str]], Built]] = {
+    Kind.ONNX: _of_onnx,
+    Kind.OPENVINO: _of_ir,
+    Kind.COREML: _of_coreml,
+}
+MODULES: Mapping[Kind, tuple[str, ...]] = {
+    Kind.ONNX: ("onnx",),
+    Kind.OPENVINO: ("openvino",),
+    Kind.COREML: ("coremltools",),
+}

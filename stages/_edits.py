@@ -76,7 +76,7 @@ class Edits:
                 )
         for old, new in self.names.items():
             if not _interface.is_name(new):
-                yield Problem(f"edits.names.{old} is '{new}'", allowed="letters, digits and underscores")
+                yield Problem(f"edits.names.{old} is '{new}'", allowed=_interface.NAMES)
         if len(set(self.names.values())) < len(self.names):
             yield Problem(f"edits.names gives one name twice: {listed(self.names.values())}")
         for name, dtype in self.dtypes.items():

@@ -105,8 +105,8 @@ def variant(photograph: Array, number: int) -> Array:
     return np.ascontiguousarray(np.roll(turned, 3 * (number // 4), axis=1))
 
 
-def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
-    """What the model takes, float32, [3, height, width] or [height, width, 3] by the layout."""
+def cut(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
+    """The bytes of what the model takes: scaled, and the middle of it, uint8 [height, width, 3], RGB."""
     import numpy as np
     from PIL import Image
 
@@ -114,7 +114,14 @@ def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> 
     tall, wide = resized(image.height, image.width, how, (height, width))
     image = image.resize((wide, tall), Image.Resampling[how.interpolation.upper()])
     top, left = middle(tall, height), middle(wide, width)
-    pixels = np.asarray(image.crop((left, top, left + width, top + height)), dtype=np.float32)
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
+    """What the model takes, float32, [3, height, width] or [height, width, 3] by the layout."""
+    import numpy as np
+
+    pixels = cut(photograph, height, width, how).astype(np.float32)
     ordered = pixels[..., ::-1] if how.color == "BGR" else pixels
     normal = (ordered / np.float32(how.scale) - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
     return normal.transpose(2, 0, 1) if how.layout == "NCHW" else normal

@@ -18,6 +18,7 @@ from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, liste
 # numpy's names; torch's and every target's are the same for these.
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FACT = "interface"
+NAMES = "letters, digits and underscores, no digit first, and no keyword of Python's"  # see is_name
 
 
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.

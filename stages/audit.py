@@ -14,7 +14,7 @@ from stages import _dtypes, _ignored, _openvino
 from stages._trt_card import read_card
 
 Counts = Mapping[str, Mapping[str, int]]
-KNOWN = (*_dtypes.FLOATS, *_dtypes.INTEGERS)
+KNOWN = (*_dtypes.WEIGHTS, *(f"{_dtypes.SPARSE}{dtype}" for dtype in _dtypes.WEIGHTS))
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Audit(Stage):
 
     An operation is int8 when both of its operands were quantised, as runtimes that compute in integers need it;
     weights that are merely stored in few bits are computed with in their operation's own type. What was to be left
-    alone by name is counted, and not held to a share. The artifact goes on as it is.
+    alone by name is counted, and not held to a share. Weights of which only those that are not zero are stored are
+    counted apart, as sparse_int8, and meet what is asked of int8. The artifact goes on as it is.
 
     Args:
         weights: The least share by type, in 0..1; a type that is not named is counted and may have any.
@@ -41,14 +42,14 @@ class Audit(Stage):
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return {Kind.OPENVINO: ("openvino",), Kind.TENSORRT: ()}.get(kinds.get("artifact", Kind.ONNX), ("onnx",))
+        return _dtypes.MODULES.get(kinds.get("artifact", Kind.FILE), ())
 
     def problems(self) -> list[Problem]:
         found = list(_openvino.problems(self.extensions))
         for setting, shares in (("weights", self.weights), ("operations", self.operations)):
             for dtype, share in shares.items():
                 if dtype not in KNOWN:
-                    found.append(Problem(f"{setting} names {dtype}{nearest(dtype, KNOWN)}", allowed=listed(KNOWN)))
+                    found.append(Problem(f"{setting} names {dtype}{nearest(dtype, KNOWN)}", allowed=listed(KNOWN, 12)))
                 if not 0 <= share <= 1:
                     found.append(Problem(f"{setting}.{dtype} is {share}", allowed="a share from 0 to 1"))
         return found
@@ -97,8 +98,9 @@ class Audit(Stage):
 
 
 def _share(counts: Mapping[str, int], dtype: str) -> float:
-    return counts.get(dtype, 0) / sum(counts.values())
+    """The share of a type, with those of its weights that are stored sparse."""
+    return (counts.get(dtype, 0) + counts.get(f"{_dtypes.SPARSE}{dtype}", 0)) / sum(counts.values())
 
 
 def _shares(counts: Mapping[str, int]) -> str:
-    return listed(f"{dtype} {_share(counts, dtype):.1%}" for dtype in counts)
+    return listed(f"{dtype} {count / sum(counts.values()):.1%}" for dtype, count in counts.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from stages._contender import MODULE, SCRIPT, Job
 from stages._contest import Contender, Figures, in_turn
 from stages._interface import Interface, says
 from stages._reference import Case
-from stages.runtimes import session
+from stages.runtimes import coreml, session
 
 MIB = 2**20
 
@@ -71,6 +72,10 @@ class Benchmark(Stage):
         if "module" in kinds:
             runtimes += [session.MODULE_RUNTIMES[name] for name in self.against if name in session.MODULE_RUNTIMES]
         return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
+
+    def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
+        evaluated = kinds["artifact"] is Kind.COREML and sys.platform != "darwin"
+        return [coreml.UNMEASURED] if evaluated else []
 
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *_openvino.problems(self.extensions)]

@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Optional, Self
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import Keep, Stage, World
-from stages import _bundle, _handed_over, _name
+from stages import _bundle, _handed_over, _labels, _name
 from stages._images import Preprocessing
 from stages._interface import Interface
 from stages._readme import Readme
 
-DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT})
+DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT, Kind.COREML})
 
 
 @dataclass(frozen=True)
@@ -64,37 +64,29 @@ class Save(Stage):
 
     def problems(self) -> list[Problem]:
         found = _name.problems(self.name)
-        if not (self.labels is None or isinstance(self.labels, str) or _are_names(self.labels)):
-            allowed = "a list of names, or the path of a text file with one name a line"
-            found.append(Problem(f"labels is {self.labels}", allowed=allowed, command="model.labels=labels.txt"))
+        found += _labels.problems(self.labels)
         return found
 
     def settle(self, world: World) -> Self:
         """Reads the file that `labels` names. Raises ConfigError."""
-        if not self.bundle or not isinstance(self.labels, str):
-            return self
-        try:
-            return replace(self, labels=Path(self.labels).expanduser().read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(
-                f"labels={self.labels} cannot be read: {e}",
-                allowed="a text file, UTF-8, with one name a line",
-                command="model.labels=labels.txt",
-            ) from e
+        return replace(self, labels=_labels.read(self.labels)) if self.bundle else self
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["artifact"]
         assert source.folder is not None
         main = source.file
         copies: dict[str, str] = {}
-        for path in sorted(source.folder.iterdir()):
-            if path.name == f"{_name.RECORD}.json":  # the runner writes the copy's own
+        for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
+            original = path.relative_to(source.folder)
+            if original == Path(f"{_name.RECORD}.json"):  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
-            by_stem = path.stem == main.stem
-            name = self.name + path.suffix if by_stem else path.name
-            shutil.copyfile(path, folder / name)
-            copies[name] = path.name
+            first, *inside = original.parts
+            top = self.name + Path(first).suffix if Path(first).stem == main.stem else first
+            copy = folder.joinpath(top, *inside)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copies[copy.relative_to(folder).as_posix()] = original.as_posix()
         file = self.name + main.suffix
         if self.bundle:
             self._write_bundle(source, inputs["reference"], file, folder)
@@ -132,7 +124,3 @@ class Save(Stage):
                 command="model.labels=null, or a file with one name a line",
             )
         return labels
-
-
-def _are_names(labels: Any) -> bool:
-    return isinstance(labels, list) and bool(labels) and all(isinstance(n, str) and n for n in labels)

@@ -28,10 +28,12 @@ from stages._edits import NOTHING, Edits
 from stages._ignored import Ignored
 from stages._images import Preprocessing
 from stages._interface import Dim, Input
+from stages._mlpackage import Metadata
 from stages.capture_export import CaptureExport
 from stages.capture_script import CaptureScript
 from stages.capture_trace import CaptureTrace
 from stages.check import Check
+from stages.compile_coreml import CompileCoreml
 from stages.compile_openvino import CompileOpenvino
 from stages.compress_weights import CompressWeights
 from stages.export_auto import ExportAuto
@@ -194,6 +196,16 @@ def ir(
 ) -> Artifact:
     """The OpenVINO IR of a captured program, an ONNX graph or a file, with edits to its interface."""
     stage = CompileOpenvino(storage, Edits(**{**vars(NOTHING), **edits}), preprocessing, list(extensions))
+    return run_stage(stage, program, folder)
+
+
+def coreml(program: Artifact, folder: Path, *, target: str = "iOS18", compute: str = "float32") -> Artifact:
+    """The Core ML package of a captured program."""
+    unchanged = Edits(**vars(NOTHING))
+    metadata = Metadata(None, None, None, None, {}, {})
+    stage = CompileCoreml(
+        target, compute, NOTHING_IGNORED, "ALL", "range", None, unchanged, None, False, None, metadata
+    )
     return run_stage(stage, program, folder)
 
 

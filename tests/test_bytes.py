@@ -25,6 +25,8 @@ WAYS = {
     "ir_direct_export": ("openvino_direct", "export", None),
     "ir_direct_trace": ("openvino_direct", "trace", None),
 }
+# Target, capture, precision: few, since each takes a quarter of a minute.
+PACKAGES = (("coreml", "trace", "fp32"), ("coreml", "export", "fp16"))
 RECIPE = """# @package _global_
 # A recipe of the user's own, {name}.
 defaults:
@@ -193,6 +195,17 @@ def test_a_run_alone_is_the_same_bytes_as_in_a_sweep(sides: tuple[Side, Side]) -
         asked = {f"experiment={way}", f"precision={precision}"}
         (path,) = [p for p in side.runs("sweep/*").values() if asked <= set(overrides_of(p))]
         assert_equal_runs((side, path, "one"), (side, side.work / f"run{i}", "two"))
+
+
+@pytest.mark.parametrize(("target", "capture", "precision"), PACKAGES)
+def test_every_stage_of_a_package_is_the_same_bytes_on_both_sides(
+    target: str, capture: str, precision: str, sides: tuple[Side, Side]
+) -> None:
+    name = f"package-{capture}-{precision}"
+    asked = (f"target={target}", f"capture={capture}", f"precision={precision}", f"hydra.run.dir={name}", "store=one")
+    run(*(side.start("model=mine", *asked) for side in sides))
+    here, there = ((side, side.work / name, "one") for side in sides)
+    assert_equal_runs(here, there)
 
 
 @pytest.mark.slow

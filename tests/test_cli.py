@@ -211,6 +211,7 @@ WRONG = [
     (["target=onnx", "precision=bf16"], 2, ["cast=bf16, which target/onnx asks for", "fp16, fp32"]),
     (["also=benchmark", "stages.benchmark.rounds=1"], 2, ["stages.benchmark.rounds is 1", "2 or more"]),
     (["opset=17", "capture=export"], 2, ["stages.export.opset is 17", "18 to 26", "capture=trace"]),
+    (["also=pruned"], 2, ["also=pruned exchanges pruning", "conf/also/pruned.yaml"]),
     (["opset=99"], 2, ["stages.export.opset is 99", "7 to 26"]),
     (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
     (["model.weights=none.pth"], 2, ["none.pth", "No such file", "model.weights=/path"]),

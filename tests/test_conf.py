@@ -41,15 +41,18 @@ FILES = ("onnx_file", "file")
 CAPTURED_BY = {model: [None] if model in FILES else CAPTURES for model in MODELS}
 # The routes that a target may be asked for by: onnx has one, and openvino_onnx says its own.
 ROUTED_BY = {target: ROUTES if target == "openvino" else [target.rpartition("_")[2]] for target in TARGETS}
+# Those that lower what was compiled, and not the graph before.
+OF_COMPILERS = ("openvino", "openvino_direct", "coreml")
 OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
-ROUTED_BY |= {target: ["onnx"] for target in OF_TENSORRT}
-# TensorRT has no weights of fewer bits than their operations compute in.
-REACHED = [
-    (t, p) for t, p in itertools.product(TARGETS, PRECISIONS) if t not in OF_TENSORRT or not p.endswith("_weights")
-]
+ROUTED_BY |= {"coreml": ["direct"], **{target: ["onnx"] for target in OF_TENSORRT}}
+# What a target makes of each precision it can honour: a file for each. TensorRT has no weights of fewer bits than their
+# operations compute in.
+LOWERED_BY = {"onnx": "cast", "coreml": "coreml", **dict.fromkeys(OF_TENSORRT, "engine")}
+REACHED = [(t, p) for t in TARGETS for p in PRECISIONS if p in options(LOWERED_BY.get(t, "ir"))]
 THROUGHOUT = ("resnet50", "transformers", *FILES)
 # What is lowered after all else is there, and so has little to do with what came before.
-LOWERED = ("int8", "int8_weights", "int4_weights")
+OF_IR = options("ir")
+LOWERED = ("int8", "int8_weights", "int4_weights", "palette4", "palette6", "palette8")
 COMBINATIONS = [
     (m, t, r, c, p)
     for m, (t, p) in itertools.product(MODELS, REACHED)
@@ -63,9 +66,11 @@ COMBINATIONS = [
     # What it chooses between is tried everywhere.
     if c != "by_opset" or m == "resnet50"
     # No graph is made of another framework's file: the compiler reads it.
-    if m != "file" or r == "direct"
+    if m != "file" or (r == "direct" and t != "coreml")
     # Up to the graph, TensorRT's are ONNX's.
     if t not in OF_TENSORRT or m in ("resnet50", "onnx_file")
+    # A Core ML package is made of no graph.
+    if m != "onnx_file" or t != "coreml"
 ]
 EXPERIMENTS = options("experiment")
 
@@ -89,9 +94,8 @@ TO_PROGRAM = {
 }
 THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
 FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
-GRAPHS = (Kind.ONNX, Kind.OPENVINO, Kind.TENSORRT)
+GRAPHS = (Kind.ONNX, Kind.OPENVINO, Kind.TENSORRT, Kind.COREML)
 CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
-COMPILED = {"compile": Kind.OPENVINO, "check_compile": Kind.OPENVINO}
 
 
 def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
@@ -101,15 +105,16 @@ def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
 
 def after(target: str, precision: str) -> dict[str, Kind]:
     """What follows the graph, or the program."""
-    if target in ("onnx", *OF_TENSORRT):
-        graph = {**(CAST if precision in ("fp16", "bf16") else {}), **lowered(Kind.ONNX, precision)}
-        built = {"audit": Kind.ONNX}
-        if target in OF_TENSORRT:
-            graph["assess"] = Kind.ONNX
-        if target == "tensorrt":
-            built = {"compile": Kind.TENSORRT, "check_compile": Kind.TENSORRT, "audit": Kind.TENSORRT}
-        return {**graph, **built, "save": Kind.DELIVERY}
-    return {**COMPILED, **lowered(Kind.OPENVINO, precision), "audit": Kind.OPENVINO, "save": Kind.DELIVERY}
+    kind = {"openvino": Kind.OPENVINO, "coreml": Kind.COREML}.get(target.partition("_")[0], Kind.ONNX)
+    compiled = dict.fromkeys(("compile", "check_compile"), kind)
+    first = compiled if kind is not Kind.ONNX else CAST if precision in ("fp16", "bf16") else {}
+    built = {**first, **lowered(kind, precision)}
+    if target in OF_TENSORRT:
+        built["assess"] = kind
+    if target == "tensorrt":
+        kind = Kind.TENSORRT
+        built |= dict.fromkeys(("compile", "check_compile"), kind)
+    return {**built, "audit": kind, "save": Kind.DELIVERY}
 
 
 def fitting(target: str, precision: str) -> list[str]:
@@ -172,7 +177,7 @@ def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(targ
         assert then.inputs.get("artifact", made.name) == made.name
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", OF_IR)
 def test_a_precision_brings_its_storage_and_its_tolerance(precision):
     built = {n.name: n.stage for n in nodes(f"precision={precision}")}
     told = composed(f"precision={precision}").precision
@@ -205,9 +210,36 @@ def test_a_tensorrt_graph_has_what_its_parser_takes():
     assert stage("assess", *BUNDLE, profiles).profiles == stage("save", *BUNDLE, profiles).profiles
 
 
-@pytest.mark.parametrize("precision", LOWERED)
-def test_what_is_lowered_is_held_to_the_tolerance_of_float32_before(precision):
-    assert vars(stage("check_compile", f"precision={precision}").tolerance) == shipped("fp32")
+@pytest.mark.parametrize(("target", "precision"), [(t, p) for t, p in REACHED if p in LOWERED and t in OF_COMPILERS])
+def test_what_is_lowered_is_held_to_the_tolerance_of_float32_before(target, precision):
+    assert vars(stage("check_compile", f"target={target}", f"precision={precision}").tolerance) == shipped("fp32")
+
+
+@pytest.mark.parametrize("precision", options("coreml"))
+@pytest.mark.parametrize("also", [[], ["also=pruned"]], ids=["dense", "pruned"])
+def test_a_core_ml_package_is_held_to_its_precision_or_to_its_pruning_and_is_audited_last(precision, also):
+    asked = ["target=coreml", f"precision={precision}", *also, "stages.compile.deployment_target=iOS18"]
+    built = {n.name: n for n in nodes(*asked)}
+    last = built[built["audit"].inputs["artifact"]].stage
+    assert vars(last.tolerance) == shipped("pruned" if also else precision)
+    assert last.compute == ("float16" if precision == "fp16" else "float32")
+    if precision in LOWERED:
+        assert built["quantize"].inputs["package"] == ("check_prune" if also else "check_compile")
+        assert built["quantize"].stage.joint_compression is bool(also)
+    assert [p for n in built.values() for p in n.stage.problems()] == []
+
+
+def test_four_bits_raise_the_deployment_target_and_are_refused_where_another_is_asked_for():
+    four = ["target=coreml", "precision=int4_weights"]
+    assert stage("compile", *four).deployment_target == "iOS18"
+    found = stage("quantize", *four, "stages.compile.deployment_target=iOS17").problems()
+    assert {p.command for p in found} == {"stages.compile.deployment_target=iOS18"}
+
+
+def test_the_functions_of_a_package_are_joined_before_it_is_saved():
+    *_, combine, check, save = nodes("target=coreml", "precision=palette4", "also=multifunction")
+    assert (combine.name, check.name, save.inputs["artifact"]) == ("combine", "check_combine", "check_combine")
+    assert vars(check.stage.tolerance) == shipped("palette4")
 
 
 def shipped(tolerance: str) -> Any:
@@ -218,7 +250,7 @@ def shipped(tolerance: str) -> Any:
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_benchmark_measures_what_is_delivered_and_changes_nothing_else(target, model):
     asked = given("onnx_file") if model == "onnx_file" else [f"capture={model}"]
-    if (target, model) == ("openvino_direct", "auto"):
+    if (target, model) in (("openvino_direct", "auto"), ("coreml", "onnx_file")):
         return  # see COMBINATIONS
     *plain, save = nodes(*asked, f"target={target}")
     *same, benchmark, after = nodes(*asked, f"target={target}", "also=benchmark")
@@ -240,7 +272,8 @@ def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
 def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
     built = {n.name: n for n in nodes(*fitting(target, precision), "also=benchmark")}
     *_, checked = (n.stage for n in built.values() if n.name.startswith("check_"))
-    by_precision = {"bf16": "bfloat16", **({"fp16": "float16"} if target in ("onnx", *OF_TENSORRT) else {})}
+    by_precision = {"fp16": "float16"} if target in ("onnx", "coreml", *OF_TENSORRT) else {}
+    by_precision["bf16"] = "bfloat16"
     wanted = by_precision.get(precision, "float32")
     assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
 
@@ -279,7 +312,7 @@ def test_a_stage_that_others_live_on_is_missed_by_name():
 def test_a_check_without_a_graph_before_it_does_not_take_the_module_in_its_place():
     with pytest.raises(
         ConfigError,
-        match=r"stages\.check_export takes onnx or openvino or openvino_blob as its 'artifact', and no stage",
+        match=r"stages\.check_export takes coreml or onnx or .* as its 'artifact', and no stage",
     ):
         nodes("~stages.capture", "~stages.export")
 
@@ -317,7 +350,7 @@ def test_the_interface_of_another_frameworks_file_enters_where_it_is_opened_too(
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
-    with pytest.raises(ConfigError, match=r"stages\.audit takes onnx or .* as its 'artifact', and no stage"):
+    with pytest.raises(ConfigError, match=r"stages\.audit takes .* as its 'artifact', and no stage"):
         nodes(*given("file"), "target=onnx")
 
 
@@ -377,6 +410,11 @@ WRONG = {
         "opset": "eighteen",
         "compute": "[1]",
         "tolerance": "3",
+        **dict.fromkeys(("deployment_target", "compute_units", "shapes"), "[1]"),
+        "ignored": "3",
+        "sizes": "3",
+        "classifier": "maybe",
+        "metadata": "3",
     },
     "compile.edits": {
         "reshape": "3",
@@ -391,7 +429,19 @@ WRONG = {
         **dict.fromkeys(("fast_bias_correction", "symmetric", "all_layers", "awq", "scale_estimation"), "maybe"),
         **dict.fromkeys(("max_drop", "group_size", "ratio", "graph_opset"), "many"),
         **dict.fromkeys(("ignored", "extensions"), "3"),
+        **dict.fromkeys(("dtype", "granularity", "deployment_target"), "[1]"),
+        **dict.fromkeys(("nbits", "channel_axis", "cluster_dim", "weight_threshold"), "many"),
+        **dict.fromkeys(("joint_compression", "enable_per_channel_scale"), "maybe"),
     },
+    "prune": {
+        **dict.fromkeys(("target_sparsity", "threshold", "minimum_sparsity_percentile"), "much"),
+        **dict.fromkeys(("block_size", "dim", "weight_threshold"), "many"),
+        "n_m_ratio": "2",
+        "joint_compression": "maybe",
+        "ignored": "3",
+        "deployment_target": "[1]",
+    },
+    "combine": {"name": "[1]", "functions": "3", "deployment_target": "[1]"},
     "answers": {"count": "many", "preprocessing": "3", "seed": "one"},
     "evaluate": {
         "metric": "[1]",
@@ -444,11 +494,25 @@ ELSEWHERE = {
     **{("quantize", key): ["precision=int8", "also=accuracy_control"] for key in ("metric", "max_drop")},
     **{("save", f.name): BUNDLE for f in fields(EngineSettings)},
     ("save", "releases"): BUNDLE,
+    **{
+        ("compile", key): ["target=coreml"]
+        for key in ("deployment_target", "compute_units", "shapes", "ignored", "sizes", "classifier", "metadata")
+    },
+    **{
+        ("quantize", key): ["target=coreml", "precision=palette4"]
+        for key in ("nbits", "granularity", "channel_axis", "cluster_dim", "enable_per_channel_scale")
+    },
+    **{
+        ("quantize", key): ["target=coreml", "precision=int8_weights"]
+        for key in ("dtype", "weight_threshold", "joint_compression", "deployment_target")
+    },
 }
 
 
 BESIDE = {
     "assess": BUNDLE,
+    "prune": ["target=coreml", "also=pruned"],
+    "combine": ["target=coreml", "also=multifunction"],
     "cast": ["target=onnx", "precision=fp16"],
     "benchmark": ["also=benchmark"],
     "blob": ["also=compiled"],
@@ -490,6 +554,7 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
         ["precision=int8", "also=accuracy_control"],
         ["precision=int4_weights"],
         ["target=tensorrt_bundle"],
+        *(["target=coreml", "also=[pruned,multifunction]", f"precision={p}"] for p in ("int8_weights", "palette4")),
     ],
     ids=" ".join,
 )
@@ -500,6 +565,7 @@ def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     # Of any type: the stages say what is wrong.
     typed -= {("calibration", "samples"), ("answers", "samples"), ("save", "labels")}
+    typed -= {("quantize", "block_size"), ("compile", "labels")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}
 
 
@@ -550,7 +616,7 @@ def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
     assert asked.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", OF_IR)
 @pytest.mark.parametrize(
     "also", ["raw_images", "compiled", "benchmark", "torch_compile", "[raw_images,compiled,benchmark]"]
 )
@@ -608,7 +674,7 @@ def test_a_precision_that_a_graph_of_this_opset_cannot_have_is_a_problem_before_
     assert problem.command == command
 
 
-@pytest.mark.parametrize("precision", LOWERED)
+@pytest.mark.parametrize("precision", sorted({*LOWERED} & {*OF_IR}))
 def test_an_ir_has_no_opset_that_its_precision_would_depend_on(precision):
     assert stage("quantize", f"precision={precision}", "opset=20").problems() == []
 

@@ -3,6 +3,7 @@
 lineage.py   the record: everything that decided the content and vouches for it, and nothing else
 carrier.py   what a format must offer to carry a record; which format carries which kind
 onnx.py      ONNX: metadata_props          openvino.py   OpenVINO IR: rt_info
+coreml.py    Core ML: userDefined metadata  protobuf.py   the fields of either's files
 tensorrt.py  TensorRT: the card beside an engine
 sources.py   the source files behind a stage, for a lock
 difference.py  what separates two records

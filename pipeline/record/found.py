@@ -15,6 +15,7 @@ from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
 from pipeline.record import carrier, lineage
 from pipeline.record.carrier import CARRIERS, Carrier
+from pipeline.record.coreml import Package
 from pipeline.record.openvino import Ir
 from pipeline.record.tensorrt import Card
 from pipeline.store.files import read_json, sha256
@@ -68,11 +69,13 @@ class Found:
         form = CARRIERS.get(Kind(self.record["kind"]))
         if self.model is None or form is None:
             return {}
-        stem = Path(form.FILE).stem  # what goes by it was given the model's name
-        named = {name: Path(name) for name in self.record["content"]}
-        return {
-            n: self.model.with_suffix(p.suffix) if p.stem == stem else self.model.parent / p for n, p in named.items()
-        }
+        stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # what goes by it was given the model's name
+        found = {}
+        for name in self.record["content"]:
+            first, *inside = PurePosixPath(name).parts
+            renamed = self.model.with_suffix(Path(first).suffix) if Path(first).stem == stem else None
+            found[name] = (renamed or self.model.parent / first).joinpath(*inside)
+        return found
 
     def changes(self) -> list[str]:
         """What is not as it was handed over, a sentence for each file; empty where all of them are as recorded.
@@ -87,7 +90,7 @@ class Found:
         if self.folder is not None:
             beside = {self.folder / n: d for n, d in self.record.get("sha256", {}).items()}
             changed += [told for p, d in beside.items() if p not in wanted and (told := _change(p, d, None, ""))]
-            carried = form.get(self.model) if form and self.model else None
+            carried = form.get(carrier.holder(form, self.model)) if form and self.model else None
             if carried is not None and json.loads(carried) != {n: self.record.get(n) for n in json.loads(carried)}:
                 changed.append(f"{FACTS} is not the record that {self.model and self.model.name} carries")
         return changed
@@ -127,12 +130,12 @@ def whole(path: Path) -> Iterator[None]:
 
 
 def _find(path: Path) -> Found:
-    if path.is_dir():
+    if path.is_dir() and carrier.of_file(path) is None:
         for name in (FACTS, RUN):
             if (path / name).is_file():
                 return _find(path / name)
         raise ConfigError(f"{path} holds neither {FACTS} nor {RUN}", allowed=ALLOWED)
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"there is no {path}", allowed=ALLOWED)
     if path.name.endswith(LOCK):
         lock = _json(path)
@@ -152,16 +155,16 @@ def _find(path: Path) -> Found:
             )
         record = _held(run["record"], path)
         artifact = Path(run["artifact"]) if isinstance(run.get("artifact"), str) else None
-        return Found(record, path, run=run, model=artifact if artifact and artifact.is_file() else None)
+        return Found(record, path, run=run, model=artifact if artifact and artifact.exists() else None)
     return _in_model(path)
 
 
 def _in_model(path: Path) -> Found:
-    beside = path.with_suffix(BESIDE.get(path.suffix, path.suffix))
-    holder = beside if beside.is_file() else path
-    form = carrier.of_file(holder)
+    model = _model_of(path)
+    form = carrier.of_file(model)
     if form is None:
         raise ConfigError(f"{path} is of no format that carries a record", allowed=ALLOWED)
+    holder = carrier.holder(form, model)
     try:
         text = form.get(holder)
     except ValueError as e:
@@ -175,7 +178,15 @@ def _in_model(path: Path) -> Found:
         record = _held(json.loads(text), holder)
     except ValueError as e:
         raise ConfigError(f"the record in {holder} is not whole: {e}", allowed=ALLOWED) from e
-    return Found(record, holder, model=holder)
+    return Found(record, holder, model=model)
+
+
+def _model_of(path: Path) -> Path:
+    """What stands for a file: the IR of its weights, the card of its engine, the package that it is in, or itself."""
+    beside = path.with_suffix(BESIDE.get(path.suffix, path.suffix))
+    if beside.is_file():
+        return beside
+    return next((p for p in path.absolute().parents if p.suffix == Package.SUFFIX), path)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -226,4 +237,4 @@ def _main(folder: Path, record: Mapping[str, Any]) -> Path | None:
     """The file among a delivered folder's that carries the record."""
     form = CARRIERS.get(Kind(record["kind"]))
     named = [folder / str(f) for f in record.get("files", ()) if form and str(f).endswith(form.SUFFIX)]
-    return next((p for p in named if p.is_file()), None)
+    return next((p for p in named if p.exists()), None)

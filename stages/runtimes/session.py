@@ -23,6 +23,7 @@ RUNTIMES: Mapping[Kind, str] = {
     Kind.OPENVINO: "stages.runtimes.openvino",
     Kind.OPENVINO_BLOB: "stages.runtimes.openvino",
     Kind.TENSORRT: "stages.runtimes.tensorrt",
+    Kind.COREML: "stages.runtimes.coreml",
     Kind.MODULE: TORCH_COMPILE,
 }
 # What a stage's port takes only when `needs` names it: there is a module before every graph, and the graph is meant.

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 
 import pytest
@@ -67,6 +68,8 @@ def test_core_ml_without_what_writes_its_models_is_broken(made):
 
 def test_core_ml_writes_models_where_it_cannot_run_them(made, monkeypatch):
     made("coremltools", libmilstoragepython="", libmodelpackage="", libcoremlpython="raise ImportError")
+    for name in [n for n in sys.modules if n.partition(".")[0] == "coremltools"]:  # the real one, of another test
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(os.environ["PYTHONPATH"].partition(os.pathsep)[0])
     monkeypatch.setattr(probe.sys, "platform", "linux")
     assert probe.main("coremltools")["facts"]["runs models"].startswith("no, only on macOS")

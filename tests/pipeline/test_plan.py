@@ -1,10 +1,11 @@
 """The plan: what would be done, why, and everything that can be told before any work."""
 
+import importlib
 import shutil
 
 import pytest
 
-from pipeline import gpu, plan
+from pipeline import gpu, plan, probe
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.plan import Todo
 from tests.pipeline.conftest import Check, Compile, Export, Fake, Load, Save, flip
@@ -198,6 +199,33 @@ def test_a_stage_for_a_gpu_is_refused_where_there_is_none_with_the_other_way_on(
 
 def test_where_no_stage_is_for_a_gpu_nobody_asks_for_one(dock, monkeypatch):
     monkeypatch.setattr(gpu, "describe", lambda: pytest.fail("asked"))
+    plan.check(dock.nodes())
+
+
+class OnAnotherSystem(Compile):
+    def lacking(self, kinds):
+        return [Problem(f"{kinds['model']} is not run here", command="another system")]
+
+
+def test_what_a_stage_says_that_this_machine_lacks_is_told_before_any_work(dock):
+    dock.stages |= {"compile": OnAnotherSystem(dock.log)}
+    with pytest.raises(BackendMissing, match=r"stages\.compile: .* is not run here"):
+        plan.check(dock.nodes())
+
+
+def test_a_library_without_the_parts_that_it_does_without_for_minutes_is_missing(dock, tmp_path, monkeypatch):
+    package = tmp_path / "halfway"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('imported')")
+    (package / "there.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(probe, "PARTS", {"halfway": ("there", "_native")})
+    monkeypatch.setattr(Demanding, "requires", ("halfway",))
+    dock.stages |= {"compile": Demanding(dock.log)}
+    with pytest.raises(BackendMissing, match="'halfway' unknown is installed without its native _native"):
+        plan.check(dock.nodes())
+    (package / "_native.py").write_text("")
+    importlib.invalidate_caches()
     plan.check(dock.nodes())
 
 

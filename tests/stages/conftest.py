@@ -89,6 +89,12 @@ class Digits:
         given = {"program": self.traced if old else self.exported, "reference": self.reference}
         return self._once(f"opset {opset}", lambda folder: run_stage(stage, given if old else given["program"], folder))
 
+    def package(self, target: str = "iOS18", compute: str = "float32") -> Artifact:
+        """Its Core ML package."""
+        return self._once(
+            f"{target} {compute}", lambda folder: harness.coreml(self.traced, folder, target=target, compute=compute)
+        )
+
     def graph(self, kind: Kind) -> Artifact:
         """Its graph in either format."""
         return self.onnx() if kind is Kind.ONNX else self._once("ir", lambda folder: harness.ir(self.traced, folder))

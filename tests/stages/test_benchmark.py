@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 
 import pytest
@@ -275,3 +276,11 @@ def test_an_artifact_whose_interface_was_edited_is_measured_at_the_first_case_th
     made = ir(graph, tmp_path / "ir", reshape={"input": [1, 3, 32, 32]}, names={"input": "image"})
     told = measured(made, reference, tmp_path, case=None).notes["benchmark"]
     assert told["case"]["label"] == "min"
+
+
+@pytest.mark.parametrize(("platform", "lacks"), [("linux", ["its speed is not measured"]), ("darwin", [])])
+def test_a_core_ml_package_is_measured_where_core_ml_is(monkeypatch, platform, lacks):
+    monkeypatch.setattr(sys, "platform", platform)
+    told = benchmark().lacking({"artifact": Kind.COREML, "reference": Kind.REFERENCE})
+    assert [p.what.rpartition("so ")[2] for p in told] == lacks
+    assert benchmark().lacking({"artifact": Kind.ONNX, "reference": Kind.REFERENCE}) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.record.coreml import Package
 from pipeline.record.onnx import Onnx
 from pipeline.record.openvino import Ir
 from pipeline.record.tensorrt import Card
@@ -125,3 +126,41 @@ def test_what_does_not_end_as_an_ir_does_is_given_no_record(tmp_path: Path) -> N
     (tmp_path / "net.xml").write_text("<net>")
     with pytest.raises(ValueError, match="does not end with </net>"):
         Ir.put(tmp_path / "net.xml", "{}")
+
+
+@pytest.fixture(scope="module")
+def mlmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a Core ML package, with metadata of its own."""
+    from coremltools.proto import Model_pb2
+
+    made = Model_pb2.Model(specificationVersion=7)
+    made.description.input.add(name="x")
+    made.description.metadata.author = "me"
+    made.description.metadata.userDefined["drydock.capture"] = "trace"
+    made.mlProgram.version = 1
+    path = tmp_path_factory.mktemp("coreml") / "model.mlmodel"
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def test_a_core_ml_model_with_a_record_is_what_it_was(mlmodel: Path, tmp_path: Path) -> None:
+    from coremltools.proto import Model_pb2
+
+    path = Path(shutil.copy(mlmodel, tmp_path))
+    assert (Package.get(path), Package.bare(path)) == (None, hashlib.sha256(mlmodel.read_bytes()).hexdigest())
+    Package.put(path, AWKWARD)
+    assert (Package.get(path), Package.bare(path)) == (AWKWARD, hashlib.sha256(mlmodel.read_bytes()).hexdigest())
+    read = Model_pb2.Model.FromString(path.read_bytes())
+    told = read.description.metadata
+    assert dict(told.userDefined) == {"drydock.capture": "trace", "drydock.record": AWKWARD}
+    assert (told.author, [i.name for i in read.description.input], read.mlProgram.version) == ("me", ["x"], 1)
+
+
+def test_a_core_ml_model_that_was_changed_has_another_bare_content(mlmodel: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(mlmodel, tmp_path))
+    Package.put(path, AWKWARD)
+    path.write_bytes(path.read_bytes().replace(b"trace", b"trade"))
+    assert Package.bare(path) != hashlib.sha256(mlmodel.read_bytes()).hexdigest()
+    path.write_bytes(b"\x0f" + path.read_bytes())
+    with pytest.raises(ValueError, match="is no Core ML model: wire type 7"):
+        Package.get(path)

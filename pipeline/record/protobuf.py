@@ -1,0 +1,113 @@
+"""Fields of a serialised protobuf message, read from a file without the message's own library, and written.
+
+Serialised messages concatenate: what repeats may come in any place, and of a message in a message that comes twice the
+parts are merged. So an entry that is added at the end leaves every byte before it as it was checked.
+Source: https://protobuf.dev/programming-guides/encoding/ (wire types, "Last One Wins" and merging).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
+KEY, VALUE = 1, 2  # in an entry of a map, and in what is made like one
+# No entry of ours is longer; an entry that is belongs to somebody else.
+LONGEST = 2**24
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message: its number, where it begins in the file, and where its payload begins and ends."""
+
+    number: int
+    start: int
+    payload: int
+    end: int
+
+
+@dataclass(frozen=True)
+class File:
+    """An open file that holds one message.
+
+    Args:
+        stream: The file.
+        path: Its path, for errors.
+        form: What it should be, such as "ONNX file", for errors.
+    """
+
+    stream: BinaryIO
+    path: Path
+    form: str
+
+    def fields(self, start: int, end: int) -> Iterator[Field]:
+        """The fields of the message that lies between two places; payloads are skipped, not read. Raises ValueError."""
+        at = start
+        while at < end:
+            tag, payload = self._varint(at)
+            kind = tag & 7
+            if kind == LENGTH_DELIMITED:
+                length, payload = self._varint(payload)
+                after = payload + length
+            elif kind == VARINT:
+                _, after = self._varint(payload)
+            elif kind in (FIXED64, FIXED32):
+                after = payload + (8 if kind == FIXED64 else 4)
+            else:
+                raise ValueError(f"{self.path} is no {self.form}: wire type {kind} at byte {at}")
+            if after > end:
+                raise ValueError(f"{self.path} is no whole {self.form}: a field at byte {at} ends beyond it")
+            yield Field(tag >> 3, at, payload, after)
+            at = after
+
+    def text(self, entry: Field, key: str) -> str | None:
+        """The value of an entry, if it is the one under a key."""
+        if entry.end - entry.payload > LONGEST:
+            return None
+        inside = {i.number: self._read(i) for i in list(self.fields(entry.payload, entry.end))}
+        return inside.get(VALUE, b"").decode(errors="replace") if inside.get(KEY) == key.encode() else None
+
+    def without(self, cut: Field | None) -> str:
+        """The SHA-256 of the file as it is without a field."""
+        digest = hashlib.sha256()
+        self.stream.seek(0)
+        digest.update(self.stream.read() if cut is None else self.stream.read(cut.start))
+        if cut is not None:
+            self.stream.seek(cut.end)
+            digest.update(self.stream.read())
+        return digest.hexdigest()
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        """A base-128 number, the least significant group first, and the place after it."""
+        self.stream.seek(at)
+        value = 0
+        for i, byte in enumerate(self.stream.read(10)):
+            value |= (byte & 0x7F) << (7 * i)
+            if byte < 0x80:
+                return value, at + i + 1
+        raise ValueError(f"{self.path} is no {self.form}: no number at byte {at}")
+
+    def _read(self, field: Field) -> bytes:
+        self.stream.seek(field.payload)
+        return self.stream.read(field.end - field.payload)
+
+
+def entry(key: str, value: str) -> bytes:
+    """The payload of an entry."""
+    return delimited(KEY, key.encode()) + delimited(VALUE, value.encode())
+
+
+def delimited(number: int, payload: bytes) -> bytes:
+    """A field that holds bytes, text or a message."""
+    return _encoded(number << 3 | LENGTH_DELIMITED) + _encoded(len(payload)) + payload
+
+
+def _encoded(value: int) -> bytes:
+    groups = bytearray()
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])

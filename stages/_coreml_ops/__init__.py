@@ -1,0 +1,40 @@
+"""Translations of torch's operators to MIL that coremltools 9.0 lacks, or that it has wrong.
+
+Each module has functions as coremltools registers them, of a context and a node, and a table NAMES of what each
+translates. They import coremltools, so they are imported by `register` alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+MODULES = ("choosing", "counting", "filling", "normalizing", "resizing", "rearranging")
+# What coremltools has and is replaced all the same, with the reason.
+REPLACED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "group_norm"),
+        "coremltools' own demands that all sizes be known, the batch's too; where they are, it is used",
+    ),
+    "floordiv": "coremltools' own makes a floating-point number of sizes, which no shape can be put together from",
+    **dict.fromkeys(
+        ("where", "where.self", "where.scalarself"),
+        "of dynamic sizes, coremltools' own writes a shape into the program that it does not have",
+    ),
+}
+
+
+def register() -> None:
+    """Adds every translation to coremltools' registry; once more changes nothing."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
+
+    for name, translation in translations().items():
+        if name in REPLACED or name not in REGISTRY.name_to_func_mapping:
+            REGISTRY.set_func_by_name(translation, name)
+
+
+def translations() -> dict[str, Callable[[Any, Any], None]]:
+    """Every translation by the operator's name in the registry."""
+    modules = (importlib.import_module(f"{__name__}.{module}") for module in MODULES)
+    return {name: translation for module in modules for name, translation in module.NAMES.items()}

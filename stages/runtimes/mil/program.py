@@ -1,0 +1,159 @@
+"""An ML Program as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StageError, listed
+
+
+@dataclass(frozen=True)
+class Type:
+    """What a value is.
+
+    Args:
+        form: "tensor", "list", "tuple", "dictionary" or "state".
+        dtype: Of a tensor, of what a state holds, or of a list's elements: numpy's name, "string", or a MIL type of
+            less than a byte.
+        shape: Likewise; None for a size that is known only when the program runs, or as a whole for any rank.
+    """
+
+    form: str
+    dtype: str = ""
+    shape: tuple[int | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value that is written in the program, or in its weight file.
+
+    Args:
+        type: What it is.
+        load: Reads it: an array, a string, or a list of these.
+    """
+
+    type: Type
+    load: Callable[[], Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Args:
+        type: Its name in MIL, such as "conv".
+        name: Its own name.
+        inputs: For each parameter what is bound to it: names of values, or values. Several for a variadic one.
+        attributes: Values by name: a constant's "val", the parameters of constexpr operations up to iOS17.
+        outputs: Name and type of each result.
+        blocks: Nested blocks: the branches of cond, condition and body of while_loop.
+    """
+
+    type: str
+    name: str
+    inputs: Mapping[str, tuple[str | Value, ...]]
+    attributes: Mapping[str, Value]
+    outputs: tuple[tuple[str, Type], ...]
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Operations in their order, the names that it is given, and the names that it returns."""
+
+    inputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[str, ...]
+
+    def walk(self) -> Iterator[Operation]:
+        """All operations, those of nested blocks too."""
+        for operation in self.operations:
+            yield operation
+            for block in operation.blocks:
+                yield from block.walk()
+
+
+@dataclass(frozen=True)
+class Feature:
+    """An input or output as a caller sees it.
+
+    Args:
+        form: "array", "image", or "label" and "probabilities" of a classifier.
+        dtype: Of an array, numpy's name; of an image uint8, or float16 for its grey of that name.
+        color: "RGB", "BGR" or "GRAYSCALE" of an image.
+        shapes: The shapes that it may have, one or several; none where `ranges` or nothing says so.
+        ranges: The smallest and largest size of each dimension; None for a largest without bound.
+        optional: The value that it has where it is not given; None for one that has to be.
+    """
+
+    form: str
+    dtype: str = ""
+    color: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
+    ranges: tuple[tuple[int, int | None], ...] = ()
+    optional: float | None = None
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of a program.
+
+    Args:
+        inputs: Name and type of what the block is given, states too.
+        opset: The version of the operations: 5 for iOS15, 6 for iOS16, 7 for iOS17, 8 for iOS18, 9 for iOS26.
+        block: What it does.
+        takes: Its inputs as a caller sees them.
+        gives: Its outputs likewise.
+    """
+
+    inputs: Mapping[str, Type]
+    opset: int
+    block: Block
+    takes: Mapping[str, Feature]
+    gives: Mapping[str, Feature]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every input has one shape."""
+        return all(kind.shape is not None and None not in kind.shape for kind in self.inputs.values())
+
+    @property
+    def labels(self) -> list[Any]:
+        """The labels of a classifier, in the order of its probabilities; none for anything else."""
+        found = [o.inputs["classes"][0] for o in self.block.operations if o.type == "classify"]
+        return [v if isinstance(v, str) else int(v) for c in found if isinstance(c, Value) for v in c.load()]
+
+    @property
+    def computes_in(self) -> str:
+        """The type that most of its floating-point operations result in: float32 or float16."""
+        made = [
+            kind.dtype
+            for operation in self.block.walk()
+            if operation.type not in ("const", "cast") and not operation.type.startswith("constexpr_")
+            for _, kind in operation.outputs
+        ]
+        return "float16" if made.count("float16") > made.count("float32") else "float32"
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a .mlpackage holds.
+
+    Args:
+        path: The package.
+        functions: By name.
+        default: The one that runs where none is named.
+    """
+
+    path: Path
+    functions: Mapping[str, Function]
+    default: str
+
+    def entered_by(self, function: str) -> Program:
+        """The same with another default. Raises StageError for a function that it does not have."""
+        if function not in self.functions:
+            raise StageError(f"{self.path.name} has no function '{function}'", allowed=listed(self.functions))
+        return replace(self, default=function)

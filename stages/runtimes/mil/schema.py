@@ -1,0 +1,34 @@
+"""Core ML's protobuf schema, without importing coremltools, which takes ten seconds."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import BackendMissing
+
+PACKAGE = "drydock_coreml_proto"
+
+
+def model() -> Any:
+    """The message type of a saved model.
+
+    coremltools' generated modules import each other relatively, so they can be loaded as a package of another name.
+    Descriptors are registered in protobuf's pool by their content: coremltools itself, imported before or after, gets
+    the same classes.
+
+    Raises:
+        BackendMissing: Where coremltools is not installed.
+    """
+    if PACKAGE not in sys.modules:
+        found = importlib.util.find_spec("coremltools")
+        if found is None or not found.submodule_search_locations:
+            raise BackendMissing("coremltools is not installed", command="pip install 'drydock[coreml]'")
+        package = types.ModuleType(PACKAGE)
+        package.__path__ = [str(Path(found.submodule_search_locations[0]) / "proto")]
+        sys.modules[PACKAGE] = package
+    return importlib.import_module(f"{PACKAGE}.Model_pb2").Model

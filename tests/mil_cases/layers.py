@@ -1,0 +1,188 @@
+"""Convolutions, pooling, normalizations and recurrent layers."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from mil_cases.case import IOS15, Case, i32, normal, t
+
+CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def around(pads):
+    """MIL's before and after each dimension in torch's order, the last dimension first."""
+    return [n for i in range(len(pads) - 2, -1, -2) for n in pads[i : i + 2]]
+
+
+def same(sizes, reach, strides, lower):
+    """What `same` adds: enough for ceil(size / stride) windows, the odd one last, or first where lower."""
+    pads = []
+    for n, k, s in zip(sizes, reach, strides, strict=True):
+        total = max(0, (-(-n // s) - 1) * s + k - n)
+        pads += [-(-total // 2), total // 2] if lower else [total // 2, -(-total // 2)]
+    return pads
+
+
+def convolutions(rng):
+    for _ in range(16):
+        rank, groups = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+        x = normal(rng, 2, 2 * groups, *rng.integers(5, 9, rank))
+        weight, bias = normal(rng, 3 * groups, 2, *rng.integers(1, 4, rank)), normal(rng, 3 * groups)
+        strides, dilations = rng.integers(1, 4, rank).tolist(), rng.integers(1, 3, rank).tolist()
+        reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+        kinds = {
+            "valid": [0] * 2 * rank,
+            "custom": rng.integers(0, 3, 2 * rank).tolist(),
+            "same": same(x.shape[2:], reach, strides, lower=False),
+            "same_lower": same(x.shape[2:], reach, strides, lower=True),
+        }
+        for kind, pads in kinds.items():
+            wanted = CONV[rank](F.pad(t(x), around(pads)), t(weight), t(bias), strides, 0, dilations, groups)
+            given = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
+            custom = {"pad": i32(*pads)} if kind == "custom" else {}
+            given |= {"pad_type": kind, "groups": np.int32(groups), **custom}
+            yield Case("conv", given, wanted, close=1e-5)
+    x, weight = normal(rng, 1, 3, 8, 8), normal(rng, 4, 3, 3, 3)
+    given = {"x": x, "weight": weight, "pad_type": "same", "dilations": i32(2, 2)}
+    yield Case("conv", given, F.conv2d(t(x), t(weight), padding="same", dilation=2), close=1e-5)
+
+
+def transposed(rng):
+    for _ in range(16):
+        rank, groups = int(rng.integers(1, 4)), int(rng.integers(1, 3))
+        x = normal(rng, 2, 2 * groups, *rng.integers(2, 6, rank))
+        weight, bias = normal(rng, 2 * groups, 3, *rng.integers(2, 5, rank)), normal(rng, 3 * groups)
+        strides, dilations = rng.integers(1, 4, rank).tolist(), rng.integers(1, 3, rank).tolist()
+        pads = [int(rng.integers(0, 2)) for _ in range(rank)]
+        extra = [int(rng.integers(0, max(s, d))) for s, d in zip(strides, dilations, strict=True)]
+        wanted = TRANSPOSE[rank](t(x), t(weight), t(bias), strides, pads, extra, groups, dilations)
+        given = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
+        given |= {"pad_type": "custom", "pad": i32(*(p for p in pads for _ in "12")), "groups": np.int32(groups)}
+        yield Case("conv_transpose", {**given, "output_shape": i32(*wanted.shape)}, wanted, close=1e-5)
+        if not any(extra):
+            yield Case("conv_transpose", given, wanted, close=1e-5)
+        whole = TRANSPOSE[rank](t(x), t(weight), t(bias), strides, 0, 0, groups, dilations)
+        plain = {n: v for n, v in given.items() if n not in ("pad", "pad_type")}
+        yield Case("conv_transpose", plain, whole, close=1e-5)
+    x, weight = normal(rng, 1, 2, 5, 5), normal(rng, 2, 3, 4, 4)
+    given = {"x": x, "weight": weight, "pad_type": "same", "strides": i32(2, 2)}
+    yield Case("conv_transpose", given, F.conv_transpose2d(t(x), t(weight), stride=2, padding=1), close=1e-5)
+
+
+def pools(rng):
+    for _ in range(24):
+        rank = int(rng.integers(1, 4))
+        x = normal(rng, 2, 3, *rng.integers(5, 10, rank))
+        kernel, strides = rng.integers(2, 5, rank).tolist(), rng.integers(1, 4, rank).tolist()
+        pads = [int(rng.integers(0, k // 2 + 1)) for k in kernel]
+        ceil, excluded = bool(rng.integers(2)), bool(rng.integers(2))
+        # Where nothing is padded, MIL keeps a last window that lies outside, and torch does not.
+        spans = zip(x.shape[2:], kernel, strides, pads, strict=True)
+        ceil = ceil and all(p or -(-(n - k) // s) * s < n for n, k, s, p in spans)
+        given = {"x": x, "kernel_sizes": i32(*kernel), "strides": i32(*strides), "pad_type": "custom"}
+        given |= {"pad": i32(*(p for p in pads for _ in "12")), "ceil_mode": np.bool_(ceil)}
+        yield Case("max_pool", given, MAX[rank](t(x), kernel, strides, pads, ceil_mode=ceil))
+        wanted = AVERAGE[rank](t(x), kernel, strides, pads, ceil_mode=ceil, count_include_pad=not excluded)
+        yield Case("avg_pool", {**given, "exclude_padding_from_average": np.bool_(excluded)}, wanted, close=1e-5)
+        uneven = same(x.shape[2:], kernel, strides, lower=False)
+        shared = {"x": x, "kernel_sizes": i32(*kernel), "strides": i32(*strides), "pad_type": "same"}
+        yield Case("max_pool", shared, MAX[rank](F.pad(t(x), around(uneven), value=-torch.inf), kernel, strides))
+        counted = AVERAGE[rank](F.pad(torch.ones_like(t(x)), around(uneven)), kernel, strides)
+        summed = AVERAGE[rank](F.pad(t(x), around(uneven)), kernel, strides)
+        yield Case("avg_pool", shared, summed, close=1e-5)
+        yield Case("avg_pool", {**shared, "exclude_padding_from_average": np.True_}, summed / counted, close=1e-5)
+    x = normal(rng, 1, 2, 6, 6)
+    given = {"x": x, "kernel_sizes": i32(2, 3), "strides": i32(2, 1), "pad_type": "valid"}
+    yield Case("l2_pool", given, F.lp_pool2d(t(x), 2, (2, 3), (2, 1)), close=1e-5)
+    x = np.where(x == x[0, 0, 2, 2], np.float32(np.nan), x)
+    yield Case("max_pool", {**given, "x": x}, F.max_pool2d(t(x), (2, 3), (2, 1)))
+
+
+def normalizations(rng):
+    gamma, beta, mean = (normal(rng, 4) for _ in range(3))
+    variance = np.abs(normal(rng, 4)) + np.float32(0.1)
+    scaled = {"gamma": gamma, "beta": beta, "epsilon": np.float32(1e-3)}
+    for shape in ((2, 4, 5), (2, 4, 5, 3), (1, 4, 2, 3, 3)):
+        x = normal(rng, *shape)
+        wanted = F.batch_norm(t(x), t(mean), t(variance), t(gamma), t(beta), eps=1e-3)
+        yield Case("batch_norm", {"x": x, "mean": mean, "variance": variance, **scaled}, wanted, close=1e-5)
+        plain = F.batch_norm(t(x), t(mean), t(variance), eps=1e-5)
+        yield Case("batch_norm", {"x": x, "mean": mean, "variance": variance}, plain, close=1e-5)
+        wanted = F.instance_norm(t(x), weight=t(gamma), bias=t(beta), eps=1e-3)
+        yield Case("instance_norm", {"x": x, **scaled}, wanted, close=1e-5)
+        yield Case("instance_norm", {"x": x}, F.instance_norm(t(x)), close=1e-5)
+        for size in (1, 3, 4):
+            wanted = F.local_response_norm(t(x), size, alpha=0.01, beta=0.6, k=1.5)
+            given = {"x": x, "size": np.int32(size), "alpha": np.float32(0.01), "beta": np.float32(0.6)}
+            yield Case("local_response_norm", {**given, "k": np.float32(1.5)}, wanted, close=1e-5)
+    for axes in ((-1,), (1, 2), (0, 1, 2)):
+        x = normal(rng, 3, 4, 5)
+        sizes = [x.shape[a] for a in sorted(a % 3 for a in axes)]
+        scale, shift = normal(rng, *sizes), normal(rng, *sizes)
+        wanted = F.layer_norm(t(x), sizes, t(scale), t(shift), 1e-3)
+        given = {"x": x, "axes": i32(*axes), "gamma": scale, "beta": shift, "epsilon": np.float32(1e-3)}
+        yield Case("layer_norm", given, wanted, close=1e-5)
+    yield Case("layer_norm", {"x": x}, F.layer_norm(t(x), x.shape), close=1e-5)
+    x = normal(rng, 2, 3, 4, 5)
+    wanted = t(x) / torch.sqrt(t(x).pow(2).sum((1, 2, 3), keepdim=True) + 1e-6)
+    yield Case("l2_norm", {"x": x}, wanted)
+
+
+def _halves(layer, gates, suffix=""):
+    """torch's weights, its gates in MIL's order."""
+    told = {n: getattr(layer, f"{n}_l0{suffix}").detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    split = {n: torch.cat([v.chunk(len(gates))[i] for i in gates]).numpy() for n, v in told.items()}
+    return split["weight_ih"], split["weight_hh"], split["bias_ih"] + split["bias_hh"]
+
+
+@torch.no_grad()
+def recurrent(rng):
+    torch.manual_seed(0)
+    x = normal(rng, 6, 2, 4)
+    h, c = normal(rng, 2, 5), normal(rng, 2, 5)
+    for reverse in (False, True):
+        way = {"direction": "reverse" if reverse else "forward", "output_sequence": np.True_}
+        turned = t(x).flip(0) if reverse else t(x)
+
+        def ordered(outputs, reverse=reverse):
+            return outputs.flip(0) if reverse else outputs
+
+        for activation in ("tanh", "relu"):
+            layer = nn.RNN(4, 5, nonlinearity=activation)
+            outputs, last = layer(turned, t(h)[None])
+            weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0]), strict=True))
+            given = {"x": x, "initial_h": h, **weights, **way, "activation": activation}
+            yield Case("rnn", given, (ordered(outputs), last[0]), close=1e-5)
+        layer = nn.GRU(4, 5)
+        layer.bias_hh_l0[10:] = 0  # which torch multiplies with the reset gate, and MIL does not
+        outputs, last = layer(turned, t(h)[None])
+        weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 2, 1]), strict=True))
+        yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (ordered(outputs), last[0]), close=1e-5)
+        layer = nn.LSTM(4, 5)
+        outputs, (hidden, cell) = layer(turned, (t(h)[None], t(c)[None]))
+        weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2]), strict=True))
+        given = {"x": x, "initial_h": h, "initial_c": c, **weights}
+        yield Case("lstm", {**given, **way}, (ordered(outputs), hidden[0], cell[0]), close=1e-5)
+        yield Case("lstm", {**given, "direction": way["direction"]}, (hidden, hidden[0], cell[0]), close=1e-5)
+    layer = nn.LSTM(4, 5, bidirectional=True)
+    both = [normal(rng, 2, 10), normal(rng, 2, 10)]
+    outputs, (hidden, cell) = layer(t(x), tuple(torch.stack(t(v).chunk(2, -1)) for v in both))
+    weights = {
+        f"{n}{suffix}": v
+        for suffix, theirs in (("", ""), ("_back", "_reverse"))
+        for n, v in zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2], theirs), strict=True)
+    }
+    given = {"x": x, "initial_h": both[0], "initial_c": both[1], **weights, "direction": "bidirectional"}
+    wanted = (outputs, torch.cat(list(hidden), -1), torch.cat(list(cell), -1))
+    yield Case("lstm", {**given, "output_sequence": np.True_}, wanted, IOS15, close=1e-5)
+
+
+def cases(rng):
+    for family in (convolutions, transposed, pools, normalizations, recurrent):
+        yield from family(rng)
