@@ -208,7 +208,7 @@ WRONG = [
     (["stages.export.opsett=3"], 2, ["stages.export.opsett", "'opset'"]),
     (["stages.export.opset=abc"], 2, ["stages.export.opset", "abc", "Integer"]),
     (["opset=abc"], 2, ["opset", "abc", "Integer"]),
-    (["target=onnx", "precision=bf16"], 2, ["cast=bf16, which target/onnx asks for", "fp16, fp32"]),
+    (["target=onnx", "precision=palette4"], 2, ["cast=palette4, which target/onnx asks for", "fp16, fp32"]),
     (["also=benchmark", "stages.benchmark.rounds=1"], 2, ["stages.benchmark.rounds is 1", "2 or more"]),
     (["opset=17", "capture=export"], 2, ["stages.export.opset is 17", "18 to 26", "capture=trace"]),
     (["also=pruned"], 2, ["also=pruned exchanges pruning", "conf/also/pruned.yaml"]),

@@ -190,6 +190,7 @@ def test_a_shape_that_the_artifact_does_not_take_raises(artifact):
 @pytest.mark.parametrize("kind", session.RUNTIMES)
 def test_each_runtime_names_what_it_needs(kind):
     needed = {Kind.ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}, Kind.TENSORRT: {"tensorrt", "torch"}}
+    needed[Kind.COREML] = {"coremltools"}
     assert needed.get(kind, {"openvino"}) <= {*session.modules(kind)}
 
 
