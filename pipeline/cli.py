@@ -26,7 +26,7 @@ from pipeline.command import leave, sigterm_interrupts, spare_collections, stdou
 from pipeline.compose import CONF
 from pipeline.console import Console, plan_table
 from pipeline.errors import ConfigError, DrydockError
-from pipeline.hydra_mode import compose_once
+from pipeline.hydra_shortcuts import compose_once
 from pipeline.jobs import Sweep
 from pipeline.manifest import RunManifest
 from pipeline.plan import Step
@@ -46,7 +46,7 @@ compose_once()
 
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
-# The live module of the last job, for the next one of the same sweep.
+# What the last job had in memory, for the next one of the same sweep.
 _kept: dict[str, Artifact] = {}
 
 
@@ -107,10 +107,10 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
 def entry() -> NoReturn:
     """The command itself: main, and out.
 
-    After a single job the process ends at once. A sweep ends the usual way, since launchers clean up behind themselves.
+    The process ends at once, unless a sweep was launched elsewhere: launchers clean up behind themselves.
     """
     code = main()
-    if sweep.begun:
+    if any(not begun.here for begun in sweep.begun):
         raise SystemExit(code)
     leave(code)
 

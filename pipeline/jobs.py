@@ -92,13 +92,17 @@ class Sweep:
         jobs: In the order of their numbers.
         select: By which rule the best job is told, if by any; see pipeline/report/select.py.
         reported: Whether it ends with a report; a sweep of plans has nothing to report.
+        here: Whether this process runs the jobs itself, so that no launcher has anything to clean up in the end.
     """
 
-    def __init__(self, root: Path, jobs: Sequence[Job], select: str | None = None, *, reported: bool = True) -> None:
+    def __init__(
+        self, root: Path, jobs: Sequence[Job], select: str | None = None, *, reported: bool = True, here: bool = False
+    ) -> None:
         self.root = root
         self.jobs = jobs
         self.select = select
         self.reported = reported
+        self.here = here
         self.lost: set[int] = set()  # numbers of those that are known to be while others still run
         self.gave_up = ""  # why the launcher ended before its jobs did
 

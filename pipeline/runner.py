@@ -97,8 +97,9 @@ class Runner:
         listener: Who is told.
         about: What a record says of the run beside its stages: model, target, precision, seed.
         isolation: Where stages run that can be isolated; None for this process.
-        kept: Results that live in memory, by key, from one run of this process to the next; those that a run has no
-            use for are dropped when it begins. None keeps nothing beyond its last use.
+        kept: What is in memory, results that live there and objects of stored ones, by key, from one run of this
+            process to the next; what a run has no use for is dropped when it begins. None keeps nothing beyond its
+            last use.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class Runner:
         )
         if entry.digest == made.digest:
             self._in_memory[step.name] = made
+            self._keep(step.key, made)
         self._tell(step.name, "built", entry, meter.peak_bytes)
 
     def _next_is_not(self, step: Step) -> bool:
@@ -276,8 +278,9 @@ class Runner:
         if name in self._in_memory:
             return self._in_memory[name]
         step = next(s for s in self._plan() if s.name == name)
-        if step.key in self._kept:
-            self._in_memory[name] = kept = self._kept[step.key]
+        kept = self._kept.get(step.key or "")
+        if step.in_memory and kept is not None:
+            self._in_memory[name] = kept
             self._outcomes[name] = Outcome(name, "hit", step.key, notes={"says": "still in memory"}, facts=kept.facts)
             self._listener.finished(self._outcomes[name])
         elif step.in_memory:
@@ -290,12 +293,18 @@ class Runner:
             outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
             self._outcomes[name] = replace(outcome, facts=made.facts)
             self._listener.finished(self._outcomes[name])
-            if self._keeps and step.key:
-                self._kept[step.key] = made
+            self._keep(step.key, made)
         else:
             assert step.digest is not None
-            self._in_memory[name] = self._store.open(step.digest)
+            stored = self._store.open(step.digest)
+            still = kept.live if kept is not None and kept.digest == stored.digest else None
+            self._in_memory[name] = replace(stored, live=still)
         return self._in_memory[name]
+
+    def _keep(self, key: str | None, made: Artifact) -> None:
+        """Leaves what is in memory to the next run of this process."""
+        if self._keeps and key and made.live is not None:
+            self._kept[key] = made
 
     def _deliver_all(self, steps: Sequence[Step]) -> list[Path]:
         named = {s.name: s for s in steps}
@@ -343,7 +352,8 @@ class Runner:
         """Drops from memory what nothing still to be built will use."""
         used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
         unused = self._in_memory.keys() - used
-        living = [n for n in unused if self._in_memory[n].live is not None]
+        kept = {id(a.live) for a in self._kept.values()}
+        living = [n for n in unused if self._in_memory[n].live is not None and id(self._in_memory[n].live) not in kept]
         for name in unused:
             del self._in_memory[name]
         # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a

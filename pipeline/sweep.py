@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline import complaints, live
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
+from pipeline.hydra_shortcuts import read_once
 from pipeline.jobs import Job, State, Sweep
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
@@ -68,12 +69,14 @@ def run(
     root = Path(master.hydra.sweep.dir).absolute()
     root.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, root / "multirun.yaml")
-    composed = [_compose(loader, master, overrides) for overrides in grid]
+    with read_once(loader):
+        composed = [_compose(loader, master, overrides) for overrides in grid]
     if all(isinstance(c, DrydockError) for c in composed):
         raise next(c for c in composed if isinstance(c, DrydockError))
-    order = ordered([_chain(c) for c in composed], together=isinstance(launcher, BasicLauncher))
+    here = isinstance(launcher, BasicLauncher)
+    order = ordered([_chain(c) for c in composed], together=here)
     jobs, refused = _numbered([(grid[i], composed[i]) for i in order], root)
-    sweep = Sweep(root, jobs, master.select, reported=not master.plan)
+    sweep = Sweep(root, jobs, master.select, reported=not master.plan, here=here)
     begun.append(sweep)
     axes = axes_of(grid)
     sweep.begin(axes)
@@ -87,7 +90,7 @@ def run(
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
     wanted = [job for job in jobs if job.number not in refused]
     size = at_once or len(wanted) or 1
-    with live.view(sweep, axes, here=isinstance(launcher, BasicLauncher)) as say, _heard_out(launcher):
+    with live.view(sweep, axes, here=here) as say, _heard_out(launcher):
         for first in range(0, len(wanted), size):
             _launch(sweep, wanted[first : first + size], launcher, say)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
-from stages import _call, _code_files, _native_output, _reference, _rewrites, _script_file, _unsupported
+from stages import _call, _code_files, _native_output, _programs, _reference, _rewrites, _script_file, _unsupported
 from stages._interface import Dim, Interface
 from stages._said import first_line
 
@@ -95,10 +95,9 @@ def exported(module: Any, reference: Artifact) -> Any:
 
 def _told(program: Any) -> Any:
     """The program, with its nodes' stack traces free of this machine's paths."""
-    for module in program.graph_module.modules():
-        for node in module.graph.nodes if hasattr(module, "graph") else ():
-            if stack := node.meta.get("stack_trace"):
-                node.meta["stack_trace"] = _code_files.relative_stack(stack)
+    for node in _programs.nodes(program.graph_module):
+        if stack := node.meta.get("stack_trace"):
+            node.meta["stack_trace"] = _code_files.relative_stack(stack)
     return program
 
 

@@ -16,6 +16,7 @@ from stages import (
     _interface,
     _native_output,
     _onnx_file,
+    _programs,
     _reference,
     _translations,
     _unsupported,
@@ -74,7 +75,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
     import torch
     from onnx_ir.passes import PassError
 
-    interface, program = Interface.of(source), loaded(source)
+    interface, program = Interface.of(source), _programs.decomposed_once(loaded(source))
     table = _translations.for_dynamo(options.translations)
 
     def export(*, optimize: bool) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Problem, StageError, listed
-from stages import _code_files, _opsets
+from stages import _code_files, _opsets, _programs
 
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
@@ -168,9 +168,8 @@ def _named_by_dynamo(error: BaseException) -> list[Missing]:
 
 def calls(program: Any) -> Iterator[Any]:
     """The calls of operators in a program, those in the branches of a cond or the body of a loop included."""
-    for graph_module in program.graph_module.modules() if program is not None else ():
-        if hasattr(graph_module, "graph"):
-            yield from (n for n in graph_module.graph.nodes if n.op == "call_function")
+    if program is not None:
+        yield from (n for n in _programs.nodes(program.graph_module) if n.op == "call_function")
 
 
 def _told_name(node: Any) -> str:

@@ -222,6 +222,17 @@ def test_jobs_that_would_deliver_to_one_folder_are_refused_but_the_first(shop: S
     assert "the same for several jobs" in done.stderr
 
 
+def test_a_sweep_in_one_process_ends_at_once_as_a_single_job_does(shop: Shop) -> None:
+    (shop.folder / "watched.py").write_text(
+        "import atexit\nfrom pipeline import cli\natexit.register(print, 'taken apart')\ncli.entry()\n"
+    )
+    process = shop.start("-m", *ASKED, "experiment=a,b", "plan=true", code="watched.py")
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0
+    assert "taken apart" not in out
+    assert "2 jobs: 2 ok" in err
+
+
 def test_another_sweeper_is_refused(shop: Shop) -> None:
     done = shop.run("-m", "hydra/sweeper=basic", *ASKED, "plan=true", "opset=18,20")
     assert done.returncode == 2

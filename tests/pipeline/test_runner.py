@@ -657,6 +657,36 @@ def test_a_run_takes_what_the_last_one_in_its_process_kept_and_drops_what_it_can
         assert [a.live.text for a in kept.values()] == [model]
 
 
+class Stored(Capture):
+    """Writes its program, and keeps it in memory too."""
+
+    def make(self, inputs, folder):
+        (folder / "model.pt2").write_text("a program")
+        return replace(super().make(inputs, folder), folder=folder)
+
+
+def test_the_object_of_a_stored_result_is_kept_for_the_next_run_of_this_process(capturing):
+    kept, seen = {}, []
+    for text in ("opset 18", "opset 20"):
+        capturing.stages["capture"] = Stored(capturing.log)
+        capturing.change("export", text=text, hook=lambda inputs: seen.append(inputs["module"]))
+        capturing.run(kept=kept)
+    assert capturing.ran().count("stored") == 1
+    assert seen[0].live is seen[1].live is not None
+    assert seen[1].file.read_text() == "a program"
+
+
+def test_an_object_is_not_kept_beyond_the_files_that_it_was_stored_as(capturing):
+    kept, seen = {}, []
+    capturing.stages["capture"] = Stored(capturing.log)
+    capturing.run(kept=kept)
+    flip(capturing.object_of("capture") / "model.pt2")
+    capturing.change("export", text="opset 20", hook=lambda inputs: seen.append(inputs["module"].live))
+    capturing.run(kept=kept)
+    assert capturing.ran().count("stored") == 2
+    assert seen[0] in [a.live for a in kept.values()]
+
+
 def test_a_failed_run_holds_no_object_in_memory_while_its_error_is_told(dock):
     seen = []
     dock.stages["record"] = dock.stages.pop("record")  # the last to need the module

@@ -17,13 +17,16 @@ from harness import (
     Attention,
     FixedBatch,
     GraphBranch,
+    TinyConv,
     TwoOutputs,
     agrees,
+    capture,
     contents,
     edited,
     run_stage,
 )
 from harness import export as export_by
+from torch.export import ExportedProgram
 
 from pipeline.errors import CheckFailed, StageError
 from stages import _onnx_file
@@ -103,6 +106,16 @@ def test_two_exports_are_the_same_bytes(program, graph, tmp_path):
 
 def test_a_program_from_the_store_exports_the_same_bytes_as_a_live_one(program, graph, tmp_path):
     assert contents(export(replace(program, live=None), tmp_path / "again").folder) == contents(graph.folder)
+
+
+@pytest.mark.parametrize(("net", "inputs"), [(TinyConv, IMAGE), (GraphBranch, VECTOR)], ids=["plain", "subgraphs"])
+def test_a_program_is_decomposed_once_and_exports_the_bytes_that_it_would_alone(tmp_path, net, inputs, monkeypatch):
+    program, opsets = capture("export", net(), tmp_path, inputs=inputs), (18, 20, 19)
+    alone = [contents(export(replace(program, live=None), tmp_path / f"{o}", opset=o).folder) for o in opsets]
+    decomposed, real = [], ExportedProgram.run_decompositions
+    monkeypatch.setattr(ExportedProgram, "run_decompositions", lambda p, t: decomposed.append(p) or real(p, t))
+    assert [contents(export(program, tmp_path / f"live-{o}", opset=o).folder) for o in opsets] == alone
+    assert decomposed == [program.live]
 
 
 def test_weights_beyond_one_protobuf_go_beside_the_graph(program, reference, tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Programs of torch.export: their nodes, and their decompositions, the larger half of an export, computed once."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# Of each program that is in memory: operators that were decomposed, to what came of it.
+_seen: weakref.WeakKeyDictionary[Any, dict[frozenset[Any], Any]] = weakref.WeakKeyDictionary()
+
+
+def nodes(graph_module: Any) -> Iterator[Any]:
+    """Every node of a torch.fx.GraphModule, those in the branches of a cond or the body of a loop included."""
+    for module in graph_module.modules():
+        yield from module.graph.nodes if hasattr(module, "graph") else ()
+
+
+def decomposed_once(program: Any) -> Any:
+    """A torch.export.ExportedProgram to export in place of `program`, whose decompositions are computed once.
+
+    torch.onnx.export asks the program for them, naming the operators that it cannot translate at an opset: the same
+    ones at most opsets. What each is decomposed to is torch's own and does not change.
+
+    Source: https://docs.pytorch.org/docs/stable/export.html#torch.export.ExportedProgram.run_decompositions
+    """
+    stand_in, found = copy.copy(program), _seen.setdefault(program, {})
+
+    def run_decompositions(table: Mapping[Any, Any]) -> Any:
+        operators = frozenset(table)
+        if operators not in found:
+            found[operators] = program.run_decompositions(table)
+        return _copied(found[operators])
+
+    stand_in.run_decompositions = run_decompositions
+    return stand_in
+
+
+def _copied(program: Any) -> Any:
+    """The program with graphs of its own, since the exporter goes on to change them; weights are shared."""
+    graph_module = copy.deepcopy(program.graph_module)
+    # A copy renames what is called as a builtin is, such as input.
+    for node, original in zip(nodes(graph_module), nodes(program.graph_module), strict=True):
+        node.name = original.name
+    return type(program)(
+        root=graph_module,
+        graph=graph_module.graph,
+        graph_signature=program.graph_signature,
+        state_dict=program.state_dict,
+        range_constraints=program.range_constraints,
+        module_call_graph=program.module_call_graph,
+        example_inputs=program.example_inputs,
+        constants=program.constants,
+        verifiers=program.verifiers,
+    )
