@@ -20,7 +20,8 @@ from stages.simplify import simplified
 
 def main(graph: Path, result: Path, *, bare: bool) -> None:
     began = time.perf_counter()
-    made = simplified(graph, bare=True) if bare else onnxsim.simplify(_onnx_file.read(graph), check_n=0)[0]
+    model = _onnx_file.read(graph, weights=not bare)
+    made = simplified(model, bare=True) if bare else onnxsim.simplify(model, check_n=0)[0]
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
     result.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak, "nodes": len(made.graph.node)}))

@@ -296,9 +296,8 @@ class Runner:
             self._keep(step.key, made)
         else:
             assert step.digest is not None
-            stored = self._store.open(step.digest)
-            still = kept.live if kept is not None and kept.digest == stored.digest else None
-            self._in_memory[name] = replace(stored, live=still)
+            fits = kept is not None and kept.digest == step.digest
+            self._in_memory[name] = kept if kept is not None and fits else self._store.open(step.digest)
         return self._in_memory[name]
 
     def _keep(self, key: str | None, made: Artifact) -> None:

@@ -36,12 +36,18 @@ def read(path: Path, *, weights: bool = True) -> onnx.ModelProto:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    # onnx's own loader refuses a file that has two names, as those have that simplify shares with its input.
-    for tensor in external(model) if weights else ():
-        tensor.raw_data = _content(tensor, path.parent)
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
+    if weights:
+        take_in(model, path.parent)
     return model
+
+
+def take_in(model: onnx.ModelProto, folder: Path) -> None:
+    """Puts the weights that are in files of a folder into the model. Raises StageError as `read` does."""
+    # onnx's own loader refuses a file that has two names, as those have that simplify shares with its input.
+    for tensor in external(model):
+        tensor.raw_data = _content(tensor, folder)
+        tensor.data_location = tensor.DEFAULT
+        del tensor.external_data[:]
 
 
 def _content(tensor: onnx.TensorProto, folder: Path) -> bytes:
@@ -68,10 +74,11 @@ def write(model: onnx.ModelProto, folder: Path) -> Path:
     import onnx
 
     path = folder / FILES[Kind.ONNX]
+    inside = (t for t in tensors(model) if not is_external(t))
     onnx.save_model(
         model,
         path,
-        save_as_external_data=sum(t.ByteSize() for t in tensors(model)) > LARGEST_PROTOBUF,
+        save_as_external_data=sum(map(size, inside)) > LARGEST_PROTOBUF,
         location=f"{path.name}.data",
         size_threshold=SMALLEST_EXTERNAL,
     )

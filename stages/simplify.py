@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
@@ -55,19 +55,23 @@ class Simplify(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
-        before = _onnx_file.read(source.file, weights=False)
-        bare = sum(map(_onnx_file.size, before.graph.initializer)) > self.weightless_above
+        model = _onnx_file.read(source.file, weights=False)
+        old, promised = _Bulk.of(model), _promises(model)
+        size = source.file.stat().st_size + _beside(model)
+        bare = sum(map(_onnx_file.size, model.graph.initializer)) > self.weightless_above
         try:
-            after = simplified(source.file, bare=bare)
+            if not bare:
+                _onnx_file.take_in(model, source.file.parent)
+            after = simplified(model, bare=bare)
         except Exception as e:  # its passes and the checker raise anything; the graph that came in is still good
             return _dropped(source, "onnxsim failed", e)
-        old, new = _Bulk.of(before), _Bulk.of(after)
-        # Counted where it matters alone: protobuf writes a graph to tell its size.
-        grown = _size(after) - _size(before) if new.is_less_than(old) else 0
+        new = _Bulk.of(after)
+        # Told where it matters alone: protobuf writes a graph to tell its size.
+        grown = int(after.ByteSize()) + _beside(after) - size if new.is_less_than(old) else 0
         told = f"{old.nodes} → {new.nodes} nodes" + (f", {grown:+,} bytes" if grown else "")
         if grown > 0 or not new.is_less_than(old):
             return source.noting(says=f"{told}, not smaller: kept as it was")
-        if changed := _changes(before, after):
+        if changed := [what for what, was in promised.items() if _promises(after)[what] != was]:
             return _dropped(source, f"onnxsim changed {listed(changed)}")
         _onnx_file.stamp(after, source.facts)
         _onnx_file.write(after, folder)
@@ -84,11 +88,11 @@ class Simplify(Stage):
         return Artifact(Kind.ONNX, folder, notes={"says": told + aside})
 
 
-def simplified(path: Path, *, bare: bool) -> onnx.ModelProto:
+def simplified(model: onnx.ModelProto, *, bare: bool) -> onnx.ModelProto:
     """What onnxsim makes of a graph, valid by onnx's checker.
 
     Args:
-        path: The graph's file.
+        model: The graph, which is used up.
         bare: Whether onnxsim is shown the graph without its large weights.
 
     Raises what onnxsim and onnx raise.
@@ -96,7 +100,6 @@ def simplified(path: Path, *, bare: bool) -> onnx.ModelProto:
     import onnx
     import onnxsim
 
-    model = _onnx_file.read(path, weights=not bare)
     annotated = bool(model.graph.value_info)
     weights = _weightless.take_out(model) if bare else None
     # Its own check draws inputs at one shape; the reference has several.
@@ -129,21 +132,17 @@ class _Bulk:
         return less and self.nodes <= other.nodes
 
 
-def _size(model: onnx.ModelProto) -> int:
-    """Bytes of all that a graph is, in its file and beside it. Alone they say little: onnxsim drops notes too."""
-    return int(model.ByteSize()) + sum(map(_onnx_file.size, _onnx_file.external(model)))
+def _beside(model: onnx.ModelProto) -> int:
+    """Bytes of the weights that are in files beside the graph."""
+    return sum(map(_onnx_file.size, _onnx_file.external(model)))
 
 
-def _changes(before: onnx.ModelProto, after: onnx.ModelProto) -> list[str]:
-    """What must be the same after simplification and is not."""
-    found = [] if _onnx_file.opset(before) == _onnx_file.opset(after) else ["the opset"]
-    for name, old, new in (
-        ("inputs", before.graph.input, after.graph.input),
-        ("outputs", before.graph.output, after.graph.output),
-    ):
-        if [(p.name, p.type) for p in old] != [(p.name, p.type) for p in new]:
-            found.append(f"the graph's {name}")
-    return found
+def _promises(model: onnx.ModelProto) -> dict[str, Any]:
+    """What must be the same after simplification."""
+    ports = {"the graph's inputs": model.graph.input, "the graph's outputs": model.graph.output}
+    return {"the opset": _onnx_file.opset(model)} | {
+        what: [(p.name, p.type.SerializeToString(deterministic=True)) for p in found] for what, found in ports.items()
+    }
 
 
 def _dropped(source: Artifact, why: str, error: Exception | None = None) -> Artifact:
