@@ -676,6 +676,20 @@ def test_the_object_of_a_stored_result_is_kept_for_the_next_run_of_this_process(
     assert seen[1].file.read_text() == "a program"
 
 
+def test_what_the_next_run_has_no_use_for_is_freed_before_it_loads_anything(dock):
+    kept, seen = {}, {}
+    dock.run(kept=kept)
+    last = weakref.ref(next(iter(kept.values())).live)
+    dock.change("load", text="other", hook=lambda inputs: seen.update(alive=last() is not None))
+    gc.disable()
+    try:
+        dock.run(kept=kept)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+    assert seen["alive"] is False
+
+
 def test_an_object_is_not_kept_beyond_the_files_that_it_was_stored_as(capturing):
     kept, seen = {}, []
     capturing.stages["capture"] = Stored(capturing.log)
