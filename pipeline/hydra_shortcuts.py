@@ -14,15 +14,15 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 
-MAY_SET_MODE = re.compile(r"[+~]*(hydra|experiment|sweep)\b")
+MAY_SET_MODE = re.compile(r"[+~]*(hydra(\.mode|[=/@]|$)|(experiment|sweep)\b)")
 
 
 def compose_once() -> None:
     """Leaves out, in this process, the first of the two times that Hydra composes the whole configuration.
 
-    It does so only to read hydra.mode, and that is a quarter of a warm run. Nothing but an experiment, a sweep or an
-    override of hydra's own settings can ask for another mode than the command line does, so unless one of them was
-    typed Hydra is told None: as the command line says.
+    It does so only to read hydra.mode, and that is a quarter of a warm run. Nothing but an experiment, a sweep, a group
+    of hydra's or hydra.mode itself can ask for another mode than the command line does, so unless one of them was typed
+    Hydra is told None: as the command line says.
     """
     thorough = Hydra.get_mode
 

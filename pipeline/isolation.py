@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,10 @@ def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
     return Isolation(_bytes(memory) if memory is not None else None, timeout) if isolate else None
 
 
+# What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
+meanwhile: list[Callable[[], None]] = []
+
+
 class _Ended(Exception):
     """A worker that ended before its stage did.
 
@@ -199,6 +203,8 @@ class _Worker:
         around["origins"] = {port: (o.stage, o.source is not None) for port, o in origins.items() if o is not None}
         try:
             self._send(("run", stage, {port: _bare(a) for port, a in inputs.items()}, folder, around))
+            while meanwhile and limits == Isolation():
+                meanwhile.pop()()
             answer, *told = self._answer(origins, limits)
         except BaseException:  # an interruption too: nobody waits for what it is doing
             self.end()

@@ -27,7 +27,7 @@ from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline import complaints, live
+from pipeline import complaints, isolation, live
 from pipeline.compose import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.hydra_shortcuts import read_once
@@ -78,6 +78,8 @@ def run(
     jobs, refused = _numbered([(grid[i], composed[i]) for i in order], root)
     sweep = Sweep(root, jobs, master.select, reported=not master.plan, here=here)
     begun.append(sweep)
+    if here and sweep.reported:
+        isolation.meanwhile[:] = [_prepare_report]
     axes = axes_of(grid)
     sweep.begin(axes)
     for job in jobs:
@@ -93,6 +95,14 @@ def run(
     with live.view(sweep, axes, here=here) as say, _heard_out(launcher):
         for first in range(0, len(wanted), size):
             _launch(sweep, wanted[first : first + size], launcher, say)
+
+
+def _prepare_report() -> None:
+    """Imports what the report at the end is drawn with. Should that fail, it fails there again and is told."""
+    with contextlib.suppress(Exception):
+        from pipeline.report import charts
+
+        charts.prepare()
 
 
 def asked(job: Job) -> list[str]:

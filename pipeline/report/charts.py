@@ -51,6 +51,12 @@ class Chart:
     svg: str
 
 
+def prepare() -> None:
+    """Imports what `of` will use. Raises ImportError without matplotlib."""
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+
+
 def of(sweep: Sweep) -> list[Chart]:
     """Every chart that a sweep has figures for. Raises ImportError without matplotlib."""
     from matplotlib import rc_context

@@ -101,6 +101,18 @@ def test_a_result_made_elsewhere_is_the_same_result(yard: Yard, tmp_path: Path) 
     assert here.notes["pid"] == os.getpid()
 
 
+@pytest.mark.parametrize(("limits", "left"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
+def test_what_can_wait_is_done_while_a_stage_runs_there_unless_a_limit_is_watched(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], left: int
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(isolation, "meanwhile", [lambda: done.append("once")])
+    for doing in ("nothing", "talk"):
+        yard.run(doing, Isolation(**limits))
+    assert done == ["once"] * (1 - left)
+    assert len(isolation.meanwhile) == left
+
+
 def test_the_peak_is_that_of_the_process_that_did_the_work(yard: Yard) -> None:
     ballast = bytearray(os.urandom(1)) * 2**28
     peak = yard.run().peak_bytes
