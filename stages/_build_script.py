@@ -23,23 +23,23 @@ from typing import Any
 from stages._compare import Tolerance, compared
 from stages._handed_over import (
     CANNOT_RUN,
-    INTERRUPTED,
     MISSING,
     OK,
     Case,
     Stop,
     count,
     demand_files,
+    exit_code,
     failed,
     latency,
     module,
+    parser,
     read_cases,
     read_json,
     read_record,
     verdict,
     worst_of,
 )
-from stages._said import first_line
 from stages._trt_build import Plan, build
 from stages._trt_card import Failure, Host, portability, tensorrt_module
 from stages._trt_cuda import Cuda, open_cuda
@@ -51,32 +51,16 @@ from stages._trt_trtexec import build_by_trtexec
 def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Builds the bundle in a folder. Returns the exit code."""
     asked = _asked(arguments)
-    try:
-        return _built(folder, asked)
-    except (Stop, Failure) as e:
-        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
-        print(e, file=sys.stderr)
-        return e.code if isinstance(e, Stop) else e.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as e:  # whoever runs this has nobody's source at hand
-        print(f"it cannot be built: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
-        return CANNOT_RUN
+    return exit_code(lambda: _built(folder, asked), "built", Failure)
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
-    says, *more = str(__doc__).split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=says,
-        epilog="\n\n".join(more),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--with", dest="way", choices=("python", "trtexec"), default="python", help="what builds it")
-    parser.add_argument("--trtexec", default="trtexec", help="where that is; found on PATH unless named")
-    parser.add_argument("--runs", type=count, default=200, help="inferences to time; 0 for none")
-    parser.add_argument("--timing-cache", help="a folder that keeps what builds measure, for later ones")
-    return parser.parse_args(arguments)
+    asking = parser(str(__doc__))
+    asking.add_argument("--with", dest="way", choices=("python", "trtexec"), default="python", help="what builds it")
+    asking.add_argument("--trtexec", default="trtexec", help="where that is; found on PATH unless named")
+    asking.add_argument("--runs", type=count, default=200, help="inferences to time; 0 for none")
+    asking.add_argument("--timing-cache", help="a folder that keeps what builds measure, for later ones")
+    return asking.parse_args(arguments)
 
 
 def _built(folder: Path, asked: argparse.Namespace) -> int:

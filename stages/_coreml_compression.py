@@ -5,15 +5,17 @@ Source: https://apple.github.io/coremltools/docs-guides/source/opt-overview.html
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError
+from pipeline.stage import Stage, World
 from stages import _coreml, _dtypes, _ignored, _mlpackage, _native_output
 from stages._ignored import Ignored
 from stages._said import first_line
@@ -48,12 +50,50 @@ class Scheme:
     says: str
 
 
-def problems(target: str, weight_threshold: int, ignored: Ignored, joint: bool, late: Sequence[str]) -> list[Problem]:
-    """What is wrong with the settings that every way to compress has, and what a deployment target lacks for it."""
-    found = [*_coreml.target_problems(target), *ignored.problems()]
-    if weight_threshold < 0:
-        found.append(Problem(f"weight_threshold is {weight_threshold}", allowed="a number of elements, 0 or more"))
-    return found or _lacking(target, joint, late)
+@dataclass(frozen=True)
+class Compression(Stage):
+    """A stage that compresses a package.
+
+    Args:
+        weight_threshold: Weights of no more numbers than this stay as they are.
+        joint_compression: Whether it goes on from weights that are compressed another way.
+        ignored: Operations whose weights stay as they are.
+        deployment_target: That of the package, so that what it lacks is refused before any work.
+    """
+
+    weight_threshold: int
+    joint_compression: bool
+    ignored: Ignored
+    deployment_target: str
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
+    produces: ClassVar[Kind | str] = Kind.COREML
+    requires: ClassVar[tuple[str, ...]] = _coreml.REQUIRES
+    isolable: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def scheme(self) -> Scheme:
+        """How it compresses."""
+
+    @property
+    def late(self) -> list[str]:
+        """Settings that systems have from LATE on, such as dtype=int4."""
+        return []
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with these settings, and otherwise what the deployment target lacks."""
+        found = [*_coreml.target_problems(self.deployment_target), *self.ignored.problems()]
+        if self.weight_threshold < 0:
+            wrong = f"weight_threshold is {self.weight_threshold}"
+            found.append(Problem(wrong, allowed="a number of elements, 0 or more"))
+        return found or _lacking(self.deployment_target, self.joint_compression, self.late)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return _made(inputs["package"], self.scheme, self.ignored, folder)
 
 
 def _lacking(target: str, joint: bool, late: Sequence[str]) -> list[Problem]:
@@ -62,7 +102,7 @@ def _lacking(target: str, joint: bool, late: Sequence[str]) -> list[Problem]:
     return [_coreml.lacks(target, first, what) for what, first in asked.items() if not _coreml.has(target, first)]
 
 
-def made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:
+def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:
     """A package with its weights compressed.
 
     Args:

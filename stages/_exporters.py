@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed
+from pipeline.errors import CheckFailed, Problem
+from pipeline.stage import Stage, World
 from stages import (
     _call,
     _fills,
     _interface,
     _native_output,
     _onnx_file,
+    _opsets,
     _programs,
     _reference,
     _translations,
@@ -38,6 +40,43 @@ class Options:
 
     translations: Mapping[str, str]
     keep_source: bool
+
+
+@dataclass(frozen=True)
+class EitherExporter(Stage):
+    """A stage that exports by whichever of the two takes the capture.
+
+    Args:
+        opset: What the file declares; read back from it.
+        translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
+        symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+    """
+
+    opset: int
+    translations: dict[str, str]
+    symbolics: dict[str, str]
+    keep_source: bool
+
+    produces: ClassVar[Kind | str] = Kind.ONNX
+
+    def problems(self) -> list[Problem]:
+        found = _translations.problems(self.translations, overloads=True)
+        found += _translations.problems(self.symbolics, overloads=False)
+        return found + _opsets.either_problems(self.opset)
+
+    def settle(self, world: World) -> Self:
+        _translations.settle({**self.translations, **self.symbolics}, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        named = {name: _translations.identity(getattr(self, name), world) for name in ("translations", "symbolics")}
+        return {**asdict(self), **named}
+
+    def exported(self, capture: Artifact, reference: Artifact, folder: Path) -> Artifact:
+        """The ONNX graph of a capture; see `to_onnx`."""
+        names = self.translations if capture.kind is Kind.EXPORTED else self.symbolics
+        return to_onnx(capture, reference, self.opset, Options(names, self.keep_source), folder)
 
 
 def loaded(source: Artifact) -> Any:

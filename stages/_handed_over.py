@@ -25,7 +25,37 @@ class Stop(Exception):
 
     def __init__(self, code: int, says: str) -> None:
         super().__init__(says)
-        self.code = code
+        self.exit_code = code
+
+
+def parser(says: str) -> argparse.ArgumentParser:
+    """For a script's arguments; its docstring says what it does, and below them the rest."""
+    first, *more = says.split("\n\n")
+    return argparse.ArgumentParser(
+        description=first,
+        epilog="\n\n".join(more),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def exit_code(work: Callable[[], int], done: str, *failures: type[Exception]) -> int:
+    """Runs a script's work; what is wrong goes to stderr, in words.
+
+    Args:
+        work: Returns the exit code.
+        done: What is to be done by it, such as "checked".
+        failures: Exceptions with an exit code of their own, beside Stop.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as e:  # whoever runs this has nobody's source at hand
+        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
+        known = isinstance(e, (Stop, *failures))
+        print(e if known else f"it cannot be {done}: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
+        return int(vars(e)["exit_code"]) if known else CANNOT_RUN
 
 
 def failed(wrong: Sequence[str]) -> Stop:

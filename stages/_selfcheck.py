@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stages._compare import Tolerance, compared
 from stages._handed_over import (
     CANNOT_RUN,
-    INTERRUPTED,
     OK,
     Case,
     Stop,
     count,
     demand_files,
+    exit_code,
     failed,
     latency,
     module,
+    parser,
     read_cases,
     read_record,
     verdict,
@@ -61,38 +62,22 @@ class Running(NamedTuple):
 def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Checks the bundle in a folder. Returns the exit code."""
     asked = _asked(arguments)
-    try:
-        return _checked(folder, asked)
-    except Stop as e:
-        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
-        print(e, file=sys.stderr)
-        return e.code
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as e:  # whoever runs this has nobody's source at hand
-        print(f"it cannot be checked: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
-        return CANNOT_RUN
+    return exit_code(lambda: _checked(folder, asked), "checked")
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
-    says, *more = str(__doc__).split("\n\n")
-    parser = argparse.ArgumentParser(
-        description=says,
-        epilog="\n\n".join(more),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
+    asking = parser(str(__doc__))
+    asking.add_argument(
         "--compute",
         choices=(RECORDED, DEFAULT, *HINTS),
         default=RECORDED,
         help="what the runtime is asked to compute in; default: it is asked for nothing",
     )
-    parser.add_argument("--device", help="by the runtime's own name; CPU, or what a blob is for, unless named")
-    parser.add_argument("--runs", type=count, default=50, help="inferences to time; 0 for none")
-    parser.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
-    parser.add_argument("--extension", type=Path, help="a library with operations that the runtime does not have")
-    return parser.parse_args(arguments)
+    asking.add_argument("--device", help="by the runtime's own name; CPU, or what a blob is for, unless named")
+    asking.add_argument("--runs", type=count, default=50, help="inferences to time; 0 for none")
+    asking.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
+    asking.add_argument("--extension", type=Path, help="a library with operations that the runtime does not have")
+    return asking.parse_args(arguments)
 
 
 def _checked(folder: Path, asked: argparse.Namespace) -> int:

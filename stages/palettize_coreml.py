@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Optional
+from dataclasses import dataclass
+from typing import Optional
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Kind
 from pipeline.errors import Problem, listed
-from pipeline.stage import Stage, World
-from stages import _coreml, _coreml_compression
-from stages._coreml_compression import LOWERED, Scheme
-from stages._ignored import Ignored
+from stages import _coreml
+from stages._coreml_compression import LOWERED, Compression, Scheme
 
 MODES = ("kmeans", "uniform", "unique")
 BITS = (1, 2, 3, 4, 6, 8)
@@ -20,7 +17,7 @@ GRANULARITIES = ("per_tensor", "per_grouped_channel")
 
 
 @dataclass(frozen=True)
-class PalettizeCoreml(Stage):
+class PalettizeCoreml(Compression):
     """coremltools.optimize.coreml.palettize_weights, its settings by their own names.
 
     Two of them are not here. `num_kmeans_workers` changes no result, and its processes wait for ever once anything in
@@ -35,10 +32,6 @@ class PalettizeCoreml(Stage):
         channel_axis: Of per_grouped_channel: along which dimension; None for the operation's own.
         cluster_dim: How many numbers along the channels have a place in the table together.
         enable_per_channel_scale: Whether weights are divided by a scale for each channel first.
-        weight_threshold: Weights of no more numbers than this stay as they are.
-        joint_compression: Whether the weights that remain of pruned ones are palettised.
-        ignored: Operations whose weights stay as they are.
-        deployment_target: That of the package, so that what it lacks is refused before any work.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-palettization-overview.html
     """
@@ -50,15 +43,6 @@ class PalettizeCoreml(Stage):
     channel_axis: Optional[int]  # noqa: UP045
     cluster_dim: int
     enable_per_channel_scale: bool
-    weight_threshold: int
-    joint_compression: bool
-    ignored: Ignored
-    deployment_target: str
-
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
-    produces: ClassVar[Kind | str] = Kind.COREML
-    requires: ClassVar[tuple[str, ...]] = _coreml.REQUIRES
-    isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         return (*self.requires, "sklearn") if self.mode == "kmeans" else self.requires
@@ -83,27 +67,20 @@ class PalettizeCoreml(Stage):
             found.append(Problem(f"cluster_dim is {self.cluster_dim}", allowed="1 or more"))
         if self.cluster_dim > 1 and self.mode == "uniform":
             found.append(Problem(f"cluster_dim is {self.cluster_dim}, and mode is uniform", allowed="1; or kmeans"))
-        told = (self.deployment_target, self.weight_threshold, self.ignored, self.joint_compression, self._late)
-        return found + _coreml_compression.problems(*told)
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
-
-    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return _coreml_compression.made(inputs["package"], self._scheme, self.ignored, folder)
+        return found + super().problems()
 
     @property
-    def _scheme(self) -> Scheme:
+    def scheme(self) -> Scheme:
         names = ("mode", "nbits", "granularity", "channel_axis", "cluster_dim", "enable_per_channel_scale")
         settings = {n: getattr(self, n) for n in (*names, "weight_threshold")}
         if self.group_size is not None:
             settings["group_size"] = self.group_size
         says = f"weights from tables of {self.nbits or 'up to 8'} bits, {self.mode}, {self.granularity}"
         function, config = "palettize_weights", "OpPalettizerConfig"
-        return Scheme(function, config, settings, self.joint_compression, self._late, LOWERED, says)
+        return Scheme(function, config, settings, self.joint_compression, self.late, LOWERED, says)
 
     @property
-    def _late(self) -> list[str]:
+    def late(self) -> list[str]:
         asked = {
             "nbits=3": self.nbits == 3,
             "granularity=per_grouped_channel": self._grouped,

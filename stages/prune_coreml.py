@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Optional
+from dataclasses import dataclass
+from typing import Optional
 
-from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage, World
-from stages import _coreml, _coreml_compression
-from stages._coreml_compression import PRUNED, Scheme
-from stages._ignored import Ignored
+from stages._coreml_compression import PRUNED, Compression, Scheme
 
 
 @dataclass(frozen=True)
-class PruneCoreml(Stage):
+class PruneCoreml(Compression):
     """coremltools.optimize.coreml.prune_weights, its settings by their own names.
 
     By magnitude with target_sparsity or n_m_ratio, by a threshold otherwise; one of the three is set.
@@ -29,10 +23,6 @@ class PruneCoreml(Stage):
         dim: 0, the output's channels, or 1, the input's; None for coremltools' own: 0 of blocks, 1 of n:m.
         threshold: Numbers up to this magnitude become zero.
         minimum_sparsity_percentile: With threshold: the share of zeros, in 0..1, below which a weight stays as it is.
-        weight_threshold: Weights of no more numbers than this stay as they are.
-        joint_compression: Whether weights that are quantised or palettised already are pruned.
-        ignored: Operations whose weights stay as they are.
-        deployment_target: That of the package, so that what it lacks is refused before any work.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-pruning-overview.html
     """
@@ -43,15 +33,6 @@ class PruneCoreml(Stage):
     dim: Optional[int]  # noqa: UP045
     threshold: Optional[float]  # noqa: UP045
     minimum_sparsity_percentile: Optional[float]  # noqa: UP045
-    weight_threshold: int
-    joint_compression: bool
-    ignored: Ignored
-    deployment_target: str
-
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
-    produces: ClassVar[Kind | str] = Kind.COREML
-    requires: ClassVar[tuple[str, ...]] = _coreml.REQUIRES
-    isolable: ClassVar[bool] = True
 
     def problems(self) -> list[Problem]:
         ways = ("target_sparsity", "n_m_ratio", "threshold")
@@ -70,8 +51,7 @@ class PruneCoreml(Stage):
         if (self.minimum_sparsity_percentile is None) != (self.threshold is None):
             wrong = f"minimum_sparsity_percentile is {self.minimum_sparsity_percentile}, threshold {self.threshold}"
             found.append(Problem(wrong.replace("None", "null"), allowed="both, or neither"))
-        told = (self.deployment_target, self.weight_threshold, self.ignored, self.joint_compression)
-        return found + _coreml_compression.problems(*told, late=[])
+        return found + super().problems()
 
     def _structure_problems(self) -> list[Problem]:
         found = []
@@ -88,14 +68,8 @@ class PruneCoreml(Stage):
             found.append(Problem(f"dim is {self.dim} without block_size or n_m_ratio", allowed="null"))
         return found
 
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
-
-    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return _coreml_compression.made(inputs["package"], self._scheme, self.ignored, folder)
-
     @property
-    def _scheme(self) -> Scheme:
+    def scheme(self) -> Scheme:
         if self.threshold is not None:
             config, names = "OpThresholdPrunerConfig", ["threshold", "minimum_sparsity_percentile"]
             says = f"weights up to {self.threshold:g} set to zero"

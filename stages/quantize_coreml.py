@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
-from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage, World
-from stages import _coreml, _coreml_compression
-from stages._coreml_compression import LOWERED, Scheme
-from stages._ignored import Ignored
+from stages import _coreml
+from stages._coreml_compression import LOWERED, Compression, Scheme
 
 MODES = ("linear_symmetric", "linear")
 DTYPES = ("int8", "uint8", "int4", "uint4")
@@ -20,7 +15,7 @@ GRANULARITIES = ("per_tensor", "per_channel", "per_block")
 
 
 @dataclass(frozen=True)
-class QuantizeCoreml(Stage):
+class QuantizeCoreml(Compression):
     """coremltools.optimize.coreml.linear_quantize_weights, its settings by their own names.
 
     Args:
@@ -29,10 +24,6 @@ class QuantizeCoreml(Stage):
         granularity: What shares a scale: per_tensor, per_channel or per_block.
         block_size: Of per_block: how many numbers along the input's channels share a scale, or a list with the number
             along each dimension, 0 for all; None otherwise. Weights that it does not divide stay as they are.
-        weight_threshold: Weights of no more numbers than this stay as they are.
-        joint_compression: Whether the weights that remain of pruned ones are quantised.
-        ignored: Operations whose weights stay as they are.
-        deployment_target: That of the package, so that what it lacks is refused before any work.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html
     """
@@ -41,15 +32,6 @@ class QuantizeCoreml(Stage):
     dtype: str
     granularity: str
     block_size: Any
-    weight_threshold: int
-    joint_compression: bool
-    ignored: Ignored
-    deployment_target: str
-
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
-    produces: ClassVar[Kind | str] = Kind.COREML
-    requires: ClassVar[tuple[str, ...]] = _coreml.REQUIRES
-    isolable: ClassVar[bool] = True
 
     def problems(self) -> list[Problem]:
         found = [
@@ -63,27 +45,20 @@ class QuantizeCoreml(Stage):
         if not self._in_blocks and self.block_size is not None:
             wrong = f"block_size is {self.block_size}, and granularity is {self.granularity}"
             found.append(Problem(wrong, allowed="null; or per_block"))
-        told = (self.deployment_target, self.weight_threshold, self.ignored, self.joint_compression, self._late)
-        return found + _coreml_compression.problems(*told)
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
-
-    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return _coreml_compression.made(inputs["package"], self._scheme, self.ignored, folder)
+        return found + super().problems()
 
     @property
-    def _scheme(self) -> Scheme:
+    def scheme(self) -> Scheme:
         names = ("mode", "dtype", "granularity", "weight_threshold")
         settings = {n: getattr(self, n) for n in names}
         if self.block_size is not None:
             settings["block_size"] = self.block_size
         says = f"{self.dtype} weights, {self.granularity}"
         function, config = "linear_quantize_weights", "OpLinearQuantizerConfig"
-        return Scheme(function, config, settings, self.joint_compression, self._late, LOWERED, says)
+        return Scheme(function, config, settings, self.joint_compression, self.late, LOWERED, says)
 
     @property
-    def _late(self) -> list[str]:
+    def late(self) -> list[str]:
         asked = {f"dtype={self.dtype}": self.dtype.endswith("4"), "granularity=per_block": self._in_blocks}
         return [what for what, is_asked in asked.items() if is_asked]
 

@@ -8,10 +8,13 @@ Source: https://protobuf.dev/programming-guides/encoding/ (wire types, "Last One
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
+
+from pipeline.artifact import RECORD
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 KEY, VALUE = 1, 2  # in an entry of a map, and in what is made like one
@@ -93,6 +96,56 @@ class File:
     def _read(self, field: Field) -> bytes:
         self.stream.seek(field.payload)
         return self.stream.read(field.end - field.payload)
+
+
+class Carried:
+    """A record in a message, as an entry appended to its file; see `pipeline.record.carrier.Carrier`.
+
+    Attributes:
+        FORM: What the file is, such as "ONNX file", for errors.
+        PLACE: The numbers of the fields that lead to the entries, from the outermost.
+    """
+
+    FORM: ClassVar[str]
+    PLACE: ClassVar[tuple[int, ...]]
+
+    @classmethod
+    def put(cls, path: Path, text: str) -> None:
+        added = entry(RECORD, text)
+        for number in reversed(cls.PLACE):
+            added = delimited(number, added)
+        with path.open("ab") as f:
+            f.write(added)
+
+    @classmethod
+    def get(cls, path: Path) -> str | None:
+        with path.open("rb") as f:
+            found = cls._find(File(f, path, cls.FORM))
+            return found[1] if found else None
+
+    @classmethod
+    def bare(cls, path: Path) -> str:
+        with path.open("rb") as f:
+            file = File(f, path, cls.FORM)
+            found = cls._find(file)
+            return file.without(found[0] if found else None)
+
+    @classmethod
+    def _find(cls, file: File) -> tuple[Field, str] | None:
+        """The last of the outermost fields with an entry under our name in it, and the entry's text."""
+        found = None
+        for outer, inner in _at(file, 0, os.fstat(file.stream.fileno()).st_size, cls.PLACE):
+            if (text := file.text(inner, RECORD)) is not None:
+                found = (outer, text)
+        return found
+
+
+def _at(file: File, start: int, end: int, place: tuple[int, ...]) -> Iterator[tuple[Field, Field]]:
+    """The fields at a place, each with the outermost field that it is in."""
+    for field in list(file.fields(start, end)):
+        if field.number == place[0]:
+            inner = _at(file, field.payload, field.end, place[1:]) if place[1:] else [(field, field)]
+            yield from ((field, found) for _, found in inner)
 
 
 def entry(key: str, value: str) -> bytes:
