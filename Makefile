@@ -19,7 +19,7 @@ test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that
 	$(BIN)/python -m pytest $(TOGETHER) -m "not gpu"
 
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
-	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/test_compile_openvino.py tests/stages/test_open_file.py
+	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/openvino/test_compile_openvino.py tests/stages/loading/test_open_file.py
 
 test-gpu: .venv/ready ## real TensorRT engines, on a host with an NVIDIA GPU and `pip install 'drydock[tensorrt]'`; there a skip is a failure
 	REQUIRE=tensorrt $(BIN)/python -m pytest -n 0 -m gpu tests/gpu

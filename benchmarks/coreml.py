@@ -103,14 +103,14 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
     import coremltools as ct
     import numpy as np
 
-    from stages import _exporters
-    from stages._interface import Interface
+    from stages.interface.interface import Interface
+    from stages.onnx import exporters
 
     with _silent(folder):
         told = {"status": "ok", "stages": []}
         try:
             source = _captured(overrides, capture, folder)
-            program = _exporters.loaded(source)
+            program = exporters.loaded(source)
             program = program.run_decompositions({}) if capture == "export" else program
             interface = Interface.of(source)
             ranges = {n: ct.RangeDim(d.min, d.max, d.opt) for n, d in interface.dims.items()}
@@ -135,10 +135,11 @@ def _captured(overrides, capture, folder):  # type: ignore[no-untyped-def]
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from pipeline import graph, schema
-    from pipeline.compose import CONF
-    from pipeline.instantiate import build_stage
-    from pipeline.world import ThisMachine
+    from pipeline.config import schema
+    from pipeline.config.compose import CONF
+    from pipeline.config.instantiate import build_stage
+    from pipeline.machine.world import ThisMachine
+    from pipeline.planning import graph
 
     schema.register(CONF)
     asked = [*overrides, "target=onnx", f"capture={capture}", "model.weights=random"]
@@ -169,7 +170,7 @@ def _silent(folder: Path) -> Iterator[None]:
 
 def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
     """The page: a summary by family, then a table for each."""
-    from pipeline.world import library_version
+    from pipeline.machine.world import library_version
 
     versions = ", ".join(f"{m} {library_version(m)}" for m in ("torch", "torchvision", "transformers", "coremltools"))
     families = list(dict.fromkeys(s.family for s, _ in rows))

@@ -113,7 +113,7 @@ def outcome(record: Path, otherwise: str) -> Cell:
 
 def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
     """The page: a summary by family, then a table for each."""
-    from pipeline.world import library_version
+    from pipeline.machine.world import library_version
 
     versions = ", ".join(f"{m} {library_version(m)}" for m in ("torch", "torchvision", "timm", "transformers", "onnx"))
     families = list(dict.fromkeys(s.family for s, _ in rows))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stages import _openvino
+from stages.openvino import library as openvino_library
 
 SHAPE = (2, 3, 224, 224)
 
@@ -33,7 +33,7 @@ def converted(openvino: Any, path: Path) -> Any:
 
 
 def main(how: str, path: Path) -> None:
-    openvino = _openvino.quiet()
+    openvino = openvino_library.quiet()
     model = {"ir": from_ir, "convert": converted}[how](openvino, path)
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (answer,) = compiled([np.zeros(SHAPE, np.float32)]).values()

@@ -14,13 +14,13 @@ from pathlib import Path
 import onnxsim  # its import takes longer than its work, and is not what is measured
 
 from benchmarks.process import MAXRSS_UNIT
-from stages import _onnx_file
-from stages.simplify import simplified
+from stages.onnx import file as onnx_file
+from stages.onnx.simplify import simplified
 
 
 def main(graph: Path, result: Path, *, bare: bool) -> None:
     began = time.perf_counter()
-    model = _onnx_file.read(graph, weights=not bare)
+    model = onnx_file.read(graph, weights=not bare)
     made = simplified(model, bare=True) if bare else onnxsim.simplify(model, check_n=0)[0]
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT

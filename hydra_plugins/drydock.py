@@ -1,4 +1,4 @@
-"""Hydra's own grid sweeper, with jobs that share work, fail alone and are told of; pipeline/sweep.py has what it does.
+"""Hydra's own grid sweeper, with jobs that share work, fail alone and are told of; see pipeline/sweeping/sweep.py.
 
 Here because Hydra takes sweepers from this namespace alone; it imports everything in it on every start, so this is all.
 """
@@ -18,7 +18,7 @@ class DrydockSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the jobs. Raises ConfigError when none of them can be composed."""
-        from pipeline import sweep
+        from pipeline.sweeping import sweep
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -23,7 +23,7 @@ class Kind(StrEnum):
     OPENVINO_BLOB = "openvino_blob"  # the same, compiled for one device, beside it
     COREML = "coreml"  # Core ML package, of an ML Program
     TENSORRT = "tensorrt"  # TensorRT engine, native to a GPU
-    FILE = "file"  # a model file of any framework that a compiler reads itself; stages/_formats.py knows them
+    FILE = "file"  # a model file of any framework that a compiler reads itself; stages/frameworks/formats.py knows them
     DELIVERY = "delivery"  # the copy that the user is handed
 
 

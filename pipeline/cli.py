@@ -20,20 +20,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import complaints, compose, console, delivery, errors, git, isolation, plan, sweep
+from pipeline import errors
 from pipeline.artifact import Artifact
-from pipeline.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
-from pipeline.compose import CONF
-from pipeline.console import Console, plan_table
+from pipeline.config import complaints, compose
+from pipeline.config.compose import CONF
+from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.errors import ConfigError, DrydockError
-from pipeline.hydra_shortcuts import compose_once
-from pipeline.jobs import Sweep
-from pipeline.manifest import RunManifest
-from pipeline.plan import Step
+from pipeline.machine import git
+from pipeline.machine.world import ThisMachine
+from pipeline.planning import plan
+from pipeline.planning.plan import Step
 from pipeline.record import lineage
-from pipeline.runner import Outcome, Runner
+from pipeline.running import delivery, isolation
+from pipeline.running.runner import Outcome, Runner
+from pipeline.runs.jobs import Sweep
+from pipeline.runs.manifest import RunManifest
 from pipeline.store import Store
-from pipeline.world import ThisMachine
+from pipeline.sweeping import sweep
+from pipeline.terminal import console
+from pipeline.terminal.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
+from pipeline.terminal.console import Console, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
 BEGAN = time.perf_counter()

@@ -17,15 +17,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import backends, command, compose, console, errors, gpu, manifest, plan, processor
-from pipeline.backends import Backend, State
+from pipeline import errors
+from pipeline.config import compose
 from pipeline.errors import BackendMissing, DrydockError, Problem
-from pipeline.graph import Node
-from pipeline.installed import how_to_install, own_version, python_wanted
+from pipeline.machine import backends, gpu, processor
+from pipeline.machine.backends import Backend, State
+from pipeline.machine.installed import how_to_install, own_version, python_wanted
+from pipeline.planning import plan
+from pipeline.planning.graph import Node
+from pipeline.runs import manifest
 from pipeline.store import Store
 from pipeline.store.trial import trial
+from pipeline.terminal import command, console
 
-# What computes in each type without a detour through float32; see pipeline/processor.py.
+# What computes in each type without a detour through float32; see pipeline/machine/processor.py.
 NATIVE = {
     "float16": ("avx512_fp16", "amx_fp16", "asimdhp"),
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "svebf16"),

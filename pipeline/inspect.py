@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, console, errors
+from pipeline import errors
 from pipeline.record import difference, found
 from pipeline.record.found import Found
+from pipeline.terminal import command, console
 
 
 def main(say: command.Say) -> int:

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, compose, errors, rebuild
+from pipeline import errors
+from pipeline.config import compose
 from pipeline.errors import ConfigError
-from pipeline.lock import GROUP, Lock, file, named
 from pipeline.record import lineage
+from pipeline.reproduction import rebuild
+from pipeline.reproduction.lock import GROUP, Lock, file, named
 from pipeline.store import Store
+from pipeline.terminal import command
 
 
 def main(say: command.Say) -> int:

@@ -13,19 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import command, compose, errors, lock, rebuild
+from pipeline import errors
 from pipeline.artifact import Artifact, Kind
+from pipeline.config import compose
+from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, DrydockError, listed
-from pipeline.graph import Node
-from pipeline.installed import DISTRIBUTION, distribution
-from pipeline.instantiate import build_stage
-from pipeline.lock import GROUP, Lock
-from pipeline.rebuild import Rebuilt
+from pipeline.machine.installed import DISTRIBUTION, distribution
+from pipeline.machine.world import ThisMachine
+from pipeline.planning.graph import Node
 from pipeline.record import difference, found, lineage, sources
 from pipeline.record.difference import Difference, What
 from pipeline.record.found import Found
+from pipeline.reproduction import lock, rebuild
+from pipeline.reproduction.lock import GROUP, Lock
+from pipeline.reproduction.rebuild import Rebuilt
 from pipeline.store import Damaged, Store
-from pipeline.world import ThisMachine
+from pipeline.terminal import command
 
 
 @dataclass(frozen=True)

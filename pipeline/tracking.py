@@ -28,14 +28,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline.command import stdout_for_the_result
 from pipeline.errors import OK, BackendMissing
-from pipeline.installed import how_to_install
+from pipeline.machine.installed import how_to_install
+from pipeline.machine.world import is_installed
 from pipeline.report.collect import collect
 from pipeline.report.job import RUN, Job, ended, measured, outcomes, read_run
 from pipeline.report.measures import MEASURES
 from pipeline.store.store import FACTS
-from pipeline.world import is_installed
+from pipeline.terminal.command import stdout_for_the_result
 
 LOG = "pipeline.log"  # as conf/hydra/job_logging calls it
 

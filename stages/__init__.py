@@ -1,1 +1,4 @@
-"""One file per stage, named by its verb. A stage imports the contract, and its vendor inside `run` only."""
+"""The stages, in rooms by phase and by format.
+
+A file named by a verb is a stage; a file named by a noun is a part that stages share.
+"""

@@ -9,11 +9,11 @@ from harness import CONF, NOTHING_IGNORED, run_stage
 from omegaconf import OmegaConf
 
 from pipeline.artifact import Artifact
-from stages._compare import Tolerance
-from stages.check import Check
-from stages.palettize_coreml import PalettizeCoreml
-from stages.prune_coreml import PruneCoreml
-from stages.quantize_coreml import QuantizeCoreml
+from stages.checking.check import Check
+from stages.coreml.palettize_coreml import PalettizeCoreml
+from stages.coreml.prune_coreml import PruneCoreml
+from stages.coreml.quantize_coreml import QuantizeCoreml
+from stages.portable.compare import Tolerance
 
 
 def quantize(**settings: Any) -> QuantizeCoreml:

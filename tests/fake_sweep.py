@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckFailed
-from pipeline.manifest import RunManifest
-from pipeline.runner import Outcome, Result
+from pipeline.running.runner import Outcome, Result
+from pipeline.runs.manifest import RunManifest
 
 BASE = ("model=small", "store=/a store")
 COMMAND = ("pipeline/__main__.py", "-m", *BASE, "opset=18,20", "precision=fp32,fp16,int8")

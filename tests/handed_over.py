@@ -14,7 +14,7 @@ import numpy as np
 from harness import run_stage, tolerance
 
 from pipeline.artifact import Artifact
-from stages.check import Check
+from stages.checking.check import Check
 
 
 def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision="fp32", compute="float32") -> Artifact:

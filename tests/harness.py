@@ -20,28 +20,28 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from pipeline.artifact import Artifact, Kind, Origin, carried
+from pipeline.machine.world import ThisMachine
 from pipeline.stage import Stage
-from pipeline.world import ThisMachine
-from stages import _onnx_file
-from stages._compare import Tolerance
-from stages._edits import NOTHING, Edits
-from stages._ignored import Ignored
-from stages._images import Preprocessing
-from stages._interface import Dim, Input
-from stages._mlpackage import Metadata
-from stages.capture_export import CaptureExport
-from stages.capture_script import CaptureScript
-from stages.capture_trace import CaptureTrace
-from stages.check import Check
-from stages.compile_coreml import CompileCoreml
-from stages.compile_openvino import CompileOpenvino
-from stages.compress_weights import CompressWeights
-from stages.export_auto import ExportAuto
-from stages.export_onnx import ExportOnnx
-from stages.export_torchscript import ExportTorchscript
-from stages.open_file import OpenFile
-from stages.quantize import Quantize
-from stages.record_reference import RecordReference
+from stages.capture.capture_export import CaptureExport
+from stages.capture.capture_script import CaptureScript
+from stages.capture.capture_trace import CaptureTrace
+from stages.checking.check import Check
+from stages.coreml.compile_coreml import CompileCoreml
+from stages.coreml.package import Metadata
+from stages.formats.ignored import Ignored
+from stages.interface.edits import NOTHING, Edits
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Dim, Input
+from stages.loading.open_file import OpenFile
+from stages.onnx import file as onnx_file
+from stages.onnx.export_auto import ExportAuto
+from stages.onnx.export_onnx import ExportOnnx
+from stages.onnx.export_torchscript import ExportTorchscript
+from stages.openvino.compile_openvino import CompileOpenvino
+from stages.portable.compare import Tolerance
+from stages.quantization.compress_weights import CompressWeights
+from stages.quantization.quantize import Quantize
+from stages.reference.record_reference import RecordReference
 
 CONF = Path(__file__).parents[1] / "conf"
 FILES = Path(__file__).parent / "files"  # small files of other frameworks; see its README
@@ -222,7 +222,7 @@ def agrees(graph: Artifact, folder: Path) -> None:
 
 def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], Any]) -> Artifact:
     """A copy of an ONNX artifact with something done to it."""
-    model = _onnx_file.read(graph.file)
+    model = onnx_file.read(graph.file)
     change(model)
     folder.mkdir(parents=True)
     onnx.save(model, folder / "model.onnx")

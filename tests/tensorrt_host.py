@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from pipeline import gpu
-from stages.compile_tensorrt import CompileTensorrt
+from pipeline.machine import gpu
+from stages.tensorrt.compile_tensorrt import CompileTensorrt
 
 DOUBLES = Path(__file__).parent / "doubles"
 H100, RTX3090 = "NVIDIA H100 80GB HBM3,9.0,580.65.06", "NVIDIA GeForce RTX 3090,8.6,580.65.06"

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
 PLANTED = [
-    ("lint-imports", "pipeline/runner.py", "import torch\n", "the core knows no stage, no framework"),
-    ("lint-imports", "pipeline/plan.py", "import stages.check\n", "the core knows no stage, no framework"),
-    ("lint-imports", "stages/simplify.py", "import pipeline.store\n", "a stage knows the contract"),
-    ("lint-imports", "stages/simplify.py", "import stages.check\n", "stages do not import each other"),
-    ("lint-imports", "pipeline/errors.py", "import pipeline.runner\n", "the core's layers"),
-    ("ruff check .", "pipeline/key.py", "import os\n", "F401"),
-    ("mypy", "pipeline/key.py", "def untyped(x): return x\n", "no-untyped-def"),
+    ("lint-imports", "pipeline/running/runner.py", "import torch\n", "the core knows no stage, no framework"),
+    ("lint-imports", "pipeline/planning/plan.py", "import stages.check\n", "the core knows no stage, no framework"),
+    ("lint-imports", "stages/onnx/simplify.py", "import pipeline.store\n", "a stage knows the contract"),
+    ("lint-imports", "stages/onnx/simplify.py", "import stages.check\n", "stages do not import each other"),
+    ("lint-imports", "pipeline/errors.py", "import pipeline.running.runner\n", "the core's layers"),
+    ("ruff check .", "pipeline/store/key.py", "import os\n", "F401"),
+    ("mypy", "pipeline/store/key.py", "def untyped(x): return x\n", "no-untyped-def"),
 ]
 
 

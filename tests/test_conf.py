@@ -20,14 +20,14 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from pipeline import graph
 from pipeline.artifact import Kind
-from pipeline.compose import CONF
+from pipeline.config.compose import CONF
+from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError
-from pipeline.graph import Node
-from pipeline.instantiate import build_stage
-from stages import _translations
-from stages._engine import EngineSettings
+from pipeline.planning import graph
+from pipeline.planning.graph import Node
+from stages.onnx import translations
+from stages.tensorrt.settings import EngineSettings
 
 
 def options(group: str) -> list[str]:
@@ -612,7 +612,7 @@ def test_a_model_that_the_user_must_complete_has_no_value_there(name, missing):
 
 def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
     """Hydra takes a bare colon for the end of a key, and adds to a mapping only what has a plus before it."""
-    asked = composed(_translations.EXAMPLE.strip("'"))
+    asked = composed(translations.EXAMPLE.strip("'"))
     assert asked.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.instantiate import find_stage
+from pipeline.config.instantiate import find_stage
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

@@ -122,7 +122,7 @@ def test_a_lock_says_what_was_made_by_what_and_how_well(pinned: Team) -> None:
     assert record["libraries"]["onnxsim"] == "0.8.1"  # type: ignore[index]
     assert [c["stage"] for c in record["checks"]] == ["check_export", "check_simplify", "audit"]  # type: ignore[index]
     assert set(lock["measured"]) == {"check_export", "check_simplify"}  # type: ignore[call-overload]
-    assert {"stages.simplify", "stages._onnx_file"} < set(lock["sources"])  # type: ignore[call-overload]
+    assert {"stages.simplify", "stages.onnx.file"} < set(lock["sources"])  # type: ignore[call-overload]
     assert str(pinned.folder) not in json.dumps(lock)
 
 

@@ -29,7 +29,7 @@ def run(installed: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_the_wheel_that_is_imported(installed: Path) -> None:
-    done = run(installed, "-c", "import pipeline.compose as c, stages; print(c.CONF, stages.__path__[0])")
+    done = run(installed, "-c", "import pipeline.config.compose as c, stages; print(c.CONF, stages.__path__[0])")
     assert done.stdout.split() == [str(installed / "pipeline" / "conf"), str(installed / "stages")]
 
 

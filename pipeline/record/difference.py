@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pipeline import key as keys
+from pipeline.store import key as keys
 
 SHOWN = 80  # characters of a value
 

@@ -13,9 +13,9 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from pipeline.graph import Node
-from pipeline.installed import own_version
-from pipeline.plan import Step
+from pipeline.machine.installed import own_version
+from pipeline.planning.graph import Node
+from pipeline.planning.plan import Step
 from pipeline.stage import settings_of
 from pipeline.store import Store
 from pipeline.store.store import FACTS

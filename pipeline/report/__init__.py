@@ -13,12 +13,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.jobs import FILE as JOBS
 from pipeline.report import page, run_page
 from pipeline.report.collect import collect
 from pipeline.report.job import RUN, read_run
 from pipeline.report.select import Rule
 from pipeline.report.sweep import Sweep
+from pipeline.runs.jobs import FILE as JOBS
 from pipeline.store.files import write_json
 
 PAGE, DATA = "report.html", "sweep.json"

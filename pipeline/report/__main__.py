@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import command, errors, report
+from pipeline import errors, report
 from pipeline.errors import ConfigError
 from pipeline.report import tables
 from pipeline.report.job import RUN
 from pipeline.report.select import FORM, Rule
+from pipeline.terminal import command
 
 
 def main(say: command.Say) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from pipeline.jobs import FILE as JOBS
-from pipeline.jobs import alone, split
 from pipeline.report.job import Job, began, ended, measured, outcomes, read_run
 from pipeline.report.sweep import Sweep
+from pipeline.runs.jobs import FILE as JOBS
+from pipeline.runs.jobs import alone, split
 from pipeline.store.files import read_json
 
 TYPED = Path(".hydra") / "overrides.yaml"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.runner import Outcome
+from pipeline.running.runner import Outcome
 from pipeline.store.files import read_json
 
 RUN = "run.json"
-# What a run.json has at least; see pipeline/manifest.py.
+# What a run.json has at least; see pipeline/runs/manifest.py.
 HAS: Mapping[str, type] = {
     **dict.fromkeys(("status", "started", "folder", "drydock"), str),
     **dict.fromkeys(("overrides", "command", "stages"), list),

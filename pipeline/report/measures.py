@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pipeline.console import human
 from pipeline.report.job import Job
+from pipeline.terminal.console import human
 
 
 @dataclass(frozen=True)

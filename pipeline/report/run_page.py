@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.console import human
 from pipeline.report.html import Piece, joined, page, tag
 from pipeline.report.job import Job, ended, measured, outcomes
 from pipeline.report.measures import MEASURES, seconds
 from pipeline.report.page import definitions, environment, status
-from pipeline.runner import Outcome
+from pipeline.running.runner import Outcome
+from pipeline.terminal.console import human
 
 LANE, NODE = 16, 20  # pixels from lane to lane, and from a line's top to its node
 RAIL = 36  # where curves have ended and straight lines go on; page.css knows it too

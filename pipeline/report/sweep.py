@@ -58,8 +58,8 @@ class Sweep:
         axes: Each swept key to its values, in their order.
         jobs: All of them, by number.
         drydock: Our version.
-        git: The commit, of the first job that has one; see pipeline.git.state.
-        machines: Every machine that a job ran on, once; see pipeline.manifest.machine.
+        git: The commit, of the first job that has one; see pipeline.machine.git.state.
+        machines: Every machine that a job ran on, once; see pipeline.runs.manifest.machine.
         versions: Library to its version, or to all of them where jobs differ.
         best: The best job, where a rule was given.
     """

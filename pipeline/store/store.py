@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import key as keys
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
+from pipeline.store import key as keys
 from pipeline.store.actions import Actions, Entry
 from pipeline.store.files import FileRecord, read_json, write_json
 from pipeline.store.locks import Lock

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from harness import backend
 
-from pipeline import gpu
 from pipeline.errors import BackendMissing
+from pipeline.machine import gpu
 
 pytestmark = pytest.mark.gpu
 

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipeline import graph
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.runner import Outcome, Result, Runner
+from pipeline.machine.world import ThisMachine
+from pipeline.planning import graph
+from pipeline.running.runner import Outcome, Result, Runner
 from pipeline.stage import Keep, Stage
 from pipeline.store import State, Store
 from pipeline.store.files import walk
-from pipeline.world import ThisMachine
 
 CRASHED = 99
 PRECISION = {"name": "fp32", "storage": "float32", "compute": "float32"}

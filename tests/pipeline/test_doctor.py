@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from harness import backend
 
-from pipeline import backends, console, doctor, gpu
+from pipeline import doctor
 from pipeline.errors import DrydockError
-from pipeline.installed import requirements
+from pipeline.machine import backends, gpu
+from pipeline.machine.installed import requirements
+from pipeline.terminal import console
 from tests.test_architecture import ROOT
 
 HEAVY = "{'torch', 'torchvision', 'numpy', 'onnx', 'onnxruntime', 'onnxsim', 'onnxscript', 'openvino', 'nncf', 'timm'}"

@@ -12,16 +12,16 @@ import pytest
 from harness import BATCH, IMAGE, backend, run_stage
 
 from pipeline.artifact import Artifact, Kind
-from stages._interface import Dim, Input
-from stages.capture_export import CaptureExport
-from stages.capture_trace import CaptureTrace
-from stages.draw_samples import DrawSamples
-from stages.export_onnx import ExportOnnx
-from stages.export_torchscript import ExportTorchscript
-from stages.load_weights import LoadWeights
-from stages.record_answers import RecordAnswers
-from stages.record_reference import RecordReference
-from stages.set_eval import SetEval
+from stages.capture.capture_export import CaptureExport
+from stages.capture.capture_trace import CaptureTrace
+from stages.interface.interface import Dim, Input
+from stages.loading.load_weights import LoadWeights
+from stages.loading.set_eval import SetEval
+from stages.onnx.export_onnx import ExportOnnx
+from stages.onnx.export_torchscript import ExportTorchscript
+from stages.reference.record_reference import RecordReference
+from stages.samples.draw_samples import DrawSamples
+from stages.samples.record_answers import RecordAnswers
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "05_int8_digits"
 sys.path.append(str(EXAMPLE))

@@ -39,5 +39,5 @@ def test_a_changed_line_changes_the_digest_of_its_module_alone(package):
 
 def test_a_shipped_stage_stands_on_its_nouns_and_on_no_other_stage():
     found = sources.of(["stages.check.Check"])
-    assert {"stages.check", "stages._parity", "stages._compare", "stages.runtimes.onnx"} < set(found)
+    assert {"stages.check", "stages.reference.parity", "stages.portable.compare", "stages.onnx.runtime"} < set(found)
     assert "stages.save" not in found

@@ -9,9 +9,9 @@ from fake_sweep import FakeSweep, finished, write
 
 from pipeline import report
 from pipeline.errors import ConfigError
-from pipeline.manifest import RunManifest
 from pipeline.report.charts import front
 from pipeline.report.run_page import places
+from pipeline.runs.manifest import RunManifest
 
 SCRIPT = "<script>alert(1)</script>"
 

@@ -1,0 +1,198 @@
+"""From overrides to a configuration and its graph: what every command of ours begins with.
+
+Imported once, this module tells Hydra where our configurations lie, of what types they are, and where to look for a
+user's. `python -m pipeline` composes through `hydra.main`, every other command through `compose`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import errors
+from pipeline.config import complaints
+from pipeline.config.instantiate import build_stage
+from pipeline.config.schema import Root, register
+from pipeline.errors import ConfigError, Problem
+from pipeline.planning import graph, plan
+from pipeline.planning.graph import Node
+from pipeline.stage import Stage
+
+log = logging.getLogger(__name__)
+
+_HERE = Path(__file__).resolve().parents[1]
+# In a wheel conf/ lies inside the package, in a checkout beside it.
+CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
+
+
+class UserConfigs(SearchPathPlugin):
+    """Adds ./conf and the folders that DRYDOCK_CONF names after the shipped ones: options are added, never shadowed."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for folder in folders()[1:]:
+            search_path.append("drydock", f"file://{folder}")
+
+
+Plugins.instance().register(UserConfigs)
+register(CONF)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job's configuration.
+
+    Args:
+        config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
+        overrides: What was typed, without what is Hydra's own.
+        choices: Config group to the option that was chosen; None where none is.
+    """
+
+    config: dict[str, Any]
+    overrides: list[str]
+    choices: dict[str, str | None]
+
+
+def compose(overrides: Sequence[str]) -> Composed:
+    """What `python -m pipeline OVERRIDES…` would run, without its run folder being made.
+
+    Raises:
+        ConfigError: For whatever is wrong with the overrides or with a YAML, a sweep over several values included.
+    """
+    refuse_missing_folders()
+    before = HydraConfig.instance().cfg
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose("config", list(overrides), return_hydra_config=True)
+            # As hydra.core.utils.run_job does, so that ${hydra:…} means the same here.
+            HydraConfig.instance().set_config(cfg)
+            with read_write(cfg.hydra.runtime):
+                cfg.hydra.runtime.output_dir = str(Path(cfg.hydra.run.dir).absolute())
+            HydraConfig.instance().set_config(cfg)
+            with read_write(cfg), open_dict(cfg):
+                del cfg["hydra"]
+            return of_job(cfg)
+    except complaints.RAISED as e:
+        raise complaints.of_hydra(e, CONF, sweeps=False) from e
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def of_job(cfg: DictConfig) -> Composed:
+    """The configuration of the job that Hydra is running. Raises ConfigError with every key that is wrong."""
+    told = HydraConfig.get()
+    return Composed(_resolved(cfg), list(told.overrides.task), dict(told.runtime.choices))
+
+
+def checked_graph(config: Mapping[str, Any]) -> list[Node]:
+    """The stages in order, with everything checked that can be without any work.
+
+    Raises:
+        ConfigError: With every problem of the settings, and every missing library too when there is one.
+        BackendMissing: With every missing library, when the settings are right.
+    """
+    nodes = graph_of(config)
+    plan.check(nodes)
+    for name in graph.unused(nodes):
+        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
+    return nodes
+
+
+def graph_of(config: Mapping[str, Any]) -> list[Node]:
+    """The stages in order, each built from its settings. Raises ConfigError with every problem."""
+    stages: dict[str, Stage] = {}
+    problems: list[Problem] = []
+    for name, settings in config["stages"].items():
+        try:
+            stages[name] = build_stage(f"stages.{name}", settings)
+        except ConfigError as e:
+            problems += e.problems
+    target = config["target"]
+    if target["pinned"] not in (None, target["route"]):
+        problems.append(
+            Problem(
+                f"target={target['name']} says its route, and route is {target['route']}",
+                allowed=f"route={target['pinned']}",
+                command=f"target={target['name'].removesuffix(own)} route={target['route']}"
+                if target["name"].endswith(own := f"_{target['pinned']}")
+                else f"the same command without route={target['route']}",
+            )
+        )
+    if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):
+        problems.append(
+            Problem(
+                f"opset is {config['opset']}, and no stage of this graph writes ONNX by an opset",
+                allowed="null: a direct route has no graph, and a file has its own opset",
+                command="the same command without opset, or, of a module, route=onnx",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    needs = {name: config["stages"][name].get("needs") or () for name in stages}
+    return graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
+
+
+def stage_settings(name: str) -> dict[str, Any]:
+    """`_target_` and the settings of a shipped stage, as its YAML has them. Raises ConfigError."""
+    return dict(compose([f"+stage@stages.asked_for={name}"]).config["stages"]["asked_for"])
+
+
+def store_folder(config: Mapping[str, Any]) -> Path:
+    """Where finished stages are kept: `store`, else $DRYDOCK_STORE, else drydock/ in the user's cache folder."""
+    if configured := config["store"]:
+        return Path(hydra.utils.to_absolute_path(str(Path(configured).expanduser())))
+    if from_environment := os.environ.get("DRYDOCK_STORE"):
+        return Path(from_environment).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+
+
+def folders() -> list[Path]:
+    """Where configurations are looked for, in order: the shipped ones, ./conf, and what DRYDOCK_CONF names."""
+    own = [f.absolute() for f in (Path("conf"), *_named_folders()) if f.is_dir() and f.resolve() != CONF]
+    return [CONF, *own]
+
+
+def refuse_missing_folders() -> None:
+    """Raises ConfigError when DRYDOCK_CONF names what is no folder; Hydra would say nothing of it."""
+    if missing := [str(f) for f in _named_folders() if not f.is_dir()]:
+        raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
+
+
+def _named_folders() -> list[Path]:
+    return [Path(f) for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f]
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain values. Raises ConfigError with every key and value that is unknown or missing."""
+    known = [f.name for f in dataclasses.fields(Root)]
+    if unknown := [str(k) for k in cfg if k not in known]:
+        raise ConfigError([complaints.no_such_key(k, known, CONF) for k in unknown])
+    if missing := list(_missing(OmegaConf.to_container(cfg, resolve=False), "")):
+        raise ConfigError([Problem(f"{m} has no value", command=f"{m}=VALUE") for m in missing])
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True, enum_to_str=True)
+    except OmegaConfBaseException as e:
+        raise complaints.of_hydra(e, CONF) from e
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _missing(value: Any, place: str) -> Iterator[str]:
+    """The places that still hold ???. OmegaConf.missing_keys resolves everything on the way, ten times as slowly."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _missing(item, f"{place}.{name}".lstrip("."))
+    elif value == "???":
+        yield place

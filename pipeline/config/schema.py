@@ -1,0 +1,172 @@
+"""The types of the configuration: the root, the model's facts, and one schema for each stage's settings.
+
+Hydra checks every override and every YAML against these while it composes, so an unknown key or a wrong type is
+refused before anything runs. A stage's schema is its own dataclass; see `stage_schema`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional, get_type_hints
+
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+from pipeline.config.instantiate import find_stage
+from pipeline.stage import Stage
+
+
+@dataclass
+class Samples:
+    """Where samples come from; docs/precision.md explains each key."""
+
+    source: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    path: Optional[str] = None  # noqa: UP045
+    tokenizer: Optional[str] = None  # noqa: UP045
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Model:
+    """Facts about a model; conf/model/ explains each key."""
+
+    name: str = MISSING
+    factory: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    weights: str = MISSING
+    path: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    names: dict[str, str] = field(default_factory=dict)
+    sha256: Optional[str] = None  # noqa: UP045
+    pretrained: Optional[str] = None  # noqa: UP045
+    checkpoint_key: Optional[str] = None  # noqa: UP045
+    prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
+    strict: bool = True
+    # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
+    inputs: Any = MISSING
+    dims: dict[str, Any] = field(default_factory=dict)
+    outputs: Optional[list[Any]] = None  # noqa: UP045
+    call: Any = None
+    preprocessing: Any = None
+    calibration: Samples = field(default_factory=Samples)
+    evaluation: Samples = field(default_factory=Samples)
+    quantization: Optional[str] = None  # noqa: UP045
+    license: Optional[str] = None  # noqa: UP045
+    labels: Any = None
+
+
+@dataclass
+class Precision:
+    """What numbers an artifact stores and computes with, and which share of it at least, by type."""
+
+    name: str = MISSING
+    storage: str = MISSING
+    compute: str = MISSING
+    weights: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Stored:
+    """What a target stores the weights in where it computes in bfloat16, and the least share of them by type."""
+
+    storage: str = "float32"
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """The smallest, the usual and the largest size of a batch, where a model does not say its own."""
+
+    min: int = 1
+    opt: int = 2
+    max: int = 8
+
+
+@dataclass
+class Target:
+    """The format to reach, what it computes in, operations that its runtime lacks, what becomes of weights."""
+
+    name: str = MISSING
+    compute: str = "${precision.compute}"
+    extensions: list[str] = field(default_factory=list)
+    wide: list[str] = field(default_factory=list)  # types of operations that no target of this kind has in float16
+    symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
+    releases: list[str] = field(default_factory=lambda: ["10", "11"])  # of TensorRT
+    profiles: Optional[list[Any]] = None  # noqa: UP045 (of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml)
+    bfloat16: Stored = field(default_factory=Stored)
+    batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
+    route: Optional[str] = None  # noqa: UP045
+    pinned: Optional[str] = None  # noqa: UP045 (the route that the target's name says)
+    pruned: bool = False
+    lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
+
+
+@dataclass
+class Running:
+    """Where stages that call native code run, and within which limits; conf/config.yaml explains each key."""
+
+    isolate: Optional[bool] = None  # noqa: UP045
+    memory: Optional[str] = None  # noqa: UP045
+    timeout: Optional[float] = None  # noqa: UP045
+
+
+@dataclass
+class Root:
+    """The top of the configuration; conf/config.yaml explains each key."""
+
+    model: Model = field(default_factory=Model)
+    precision: Precision = field(default_factory=Precision)
+    target: Target = field(default_factory=Target)
+    stages: dict[str, Any] = field(default_factory=dict)
+    opset: Optional[int] = MISSING  # noqa: UP045
+    seed: int = MISSING
+    blame: bool = False
+    plan: bool = False
+    require_clean: bool = False
+    runner: Running = field(default_factory=Running)
+    select: Optional[str] = None  # noqa: UP045
+    store: Optional[str] = None  # noqa: UP045
+    output: str = MISSING
+
+
+def register(*conf_dirs: Path) -> None:
+    """Puts the root's schema and every stage's into Hydra's ConfigStore.
+
+    conf/stage/x.yaml gets the schema of its `_target_` by naming `/schema/x@_here_` first among its defaults.
+    """
+    store = ConfigStore.instance()
+    store.store(name="root_schema", node=Root)
+    store.repo["schema"] = _Schemas({f"{n}.yaml": target for conf in conf_dirs for n, target in stage_targets(conf)})
+
+
+class _Schemas(dict[str, Any]):
+    """The stages' schemas, each made of a `_target_` when a composition asks for it.
+
+    Few stages are in any one graph, and to import one takes milliseconds of every start.
+    """
+
+    def __getitem__(self, name: str) -> ConfigNode:
+        target = super().__getitem__(name)
+        node = OmegaConf.structured(stage_schema(find_stage(target), target))
+        return ConfigNode(name=name, node=node, group="schema", package=None, provider=None)
+
+
+def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
+    """The name and `_target_` of each stage YAML in a configuration folder."""
+    for path in sorted(conf.glob("stage/*.yaml")):
+        if found := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
+            yield path.stem, found[1]
+
+
+def stage_schema(stage: type[Stage], target: str) -> type:
+    """A stage's fields and their types as a schema of its own, with `_target_` and `needs` beside them.
+
+    Not the stage itself: it is frozen, and OmegaConf would refuse every override that the schema is here to check.
+    """
+    fields = [(f.name, hints[f.name], f) for hints in [get_type_hints(stage)] for f in dataclasses.fields(stage)]
+    extra = [("_target_", str, dataclasses.field(default=target)), ("needs", Any, dataclasses.field(default=None))]
+    return dataclasses.make_dataclass(stage.__name__, [*fields, *extra])

@@ -1,0 +1,1 @@
+"""What this machine is and has: processor, GPU, libraries, the state of git."""

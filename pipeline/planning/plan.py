@@ -1,0 +1,234 @@
+"""What a run would do: each stage's key, whether the store has its result, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from pipeline.artifact import Kind
+from pipeline.errors import BackendMissing, ConfigError, Problem, listed
+from pipeline.machine import gpu, probe
+from pipeline.machine.installed import how_to_install
+from pipeline.machine.world import code_identity, is_installed, library_version
+from pipeline.machine.world import lacking as absent
+from pipeline.planning.graph import Node
+from pipeline.stage import Keep, Stage, World
+from pipeline.store import Entry, State, Store
+from pipeline.store import key as keys
+
+
+class Todo(StrEnum):
+    """What is to be done about a stage."""
+
+    HIT = "hit"  # the store has its result
+    BUILD = "miss"  # it must run
+    IDLE = "idle"  # its result lives in memory, or was evicted, and nothing after it must run: a hit too, to a reader
+    DELIVER = "deliver"  # it hands the result to the user
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a plan.
+
+    Args:
+        node: The stage in its place.
+        todo: What is to be done about it.
+        why: For a stage to build: what separates its key from the nearest one that was built, or what it waits for.
+        key_document: What its key is the digest of; None while the content of an input is unknown.
+        key: Its key; None likewise.
+        digest: What identifies its content: of the stored result, or the key itself for one in memory.
+        entry: The action entry of a result that the store has or had.
+    """
+
+    node: Node
+    todo: Todo
+    why: str = ""
+    key_document: Mapping[str, Any] | None = None
+    key: str | None = None
+    digest: str | None = None
+    entry: Entry | None = None
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def stage(self) -> Stage:
+        return self.node.stage
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its result is never looked for in the store: by the stage's nature, or because it was not stored."""
+        return self.stage.keep is Keep.MEMORY or (self.entry is not None and self.entry.in_memory)
+
+
+def check(nodes: Sequence[Node]) -> None:
+    """Everything that can be told without any work.
+
+    Raises:
+        ConfigError: With every wrong setting, and with every missing library too when there is one.
+        BackendMissing: With everything that this machine lacks, when the settings are right.
+    """
+    wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
+    lacking = [p for module, names in needed(nodes).items() for p in _missing(module, names, nodes)]
+    lacking += without_gpu(nodes)
+    lacking += [p.at(f"stages.{n.name}: ") for n in nodes for p in n.stage.lacking(_received(n, nodes))]
+    if wrong:
+        raise ConfigError([*wrong, *lacking])
+    if lacking:
+        raise BackendMissing(lacking)
+
+
+def without_gpu(nodes: Sequence[Node]) -> list[Problem]:
+    """That stages take an NVIDIA GPU and there is none to use; empty where none does, or there is one."""
+    names = [n.name for n in nodes if n.stage.needs_gpu]
+    if not names:
+        return []
+    try:
+        gpu.describe()
+    except BackendMissing as e:
+        place = f"stages.{', stages.'.join(names)}: "
+        return [replace(p.at(place), command=_or_else(p.command, nodes, names)) for p in e.problems]
+    return []
+
+
+def _or_else(way: str, nodes: Sequence[Node], names: Collection[str]) -> str:
+    """A way on, with those that stages have besides."""
+    others = {n.stage.otherwise: None for n in nodes if n.name in names and n.stage.otherwise}
+    return "; or ".join([way, *others])
+
+
+def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterator[Problem]:
+    """That a library is not installed, or lacks what it does without until it is wanted."""
+    users = ", stages.".join(names)
+    if not is_installed(module):
+        yield Problem(
+            f"stages.{users}: '{module}' is not installed", command=_or_else(how_to_install(module), nodes, names)
+        )
+    elif parts := absent(module, probe.PARTS.get(module, ())):
+        yield Problem(
+            f"stages.{users}: '{module}' {library_version(module)} is installed without its native {listed(parts)}",
+            allowed="a wheel for this system and this Python, which has them",
+            command=f"pip install --force-reinstall --no-deps '{module}=={library_version(module)}'",
+        )
+
+
+def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """The modules that stages run on, each with the names of those stages."""
+    found: dict[str, list[str]] = {}
+    for node, module in ((n, m) for n in nodes for m in _modules(n, nodes)):
+        found.setdefault(module, []).append(node.name)
+    return found
+
+
+def settle(nodes: Sequence[Node], world: World) -> list[Node]:
+    """The nodes with what their settings name looked up. Raises ConfigError with every problem."""
+    settled, problems = [], []
+    for node in nodes:
+        try:
+            settled.append(replace(node, stage=node.stage.settle(world)))
+        except ConfigError as e:
+            problems += [p.at(f"stages.{node.name}: ") for p in e.problems]
+    if problems:
+        raise ConfigError(problems)
+    return settled
+
+
+def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str], explain: bool) -> list[Step]:
+    """Walks forward through keys and entries alone, then backward to what must be built.
+
+    Args:
+        nodes: The graph, settled.
+        store: Where results are looked up.
+        world: What identities are asked of.
+        damaged: Digests of results that were found damaged and not yet built again; kept up to date here, since a
+            damaged result is set aside when it is found and looks merely absent from then on.
+        explain: Whether to look for why a key missed, which reads other entries.
+    """
+    steps: dict[str, Step] = {}
+    for node in nodes:
+        step = steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
+        if step.in_memory:
+            steps[node.name] = replace(step, todo=Todo.IDLE)
+        elif step.entry is not None:
+            steps[node.name] = _as_it_stands(step, step.entry.digest, store, damaged)
+    needed: set[str] = set()
+    for node in reversed(nodes):
+        step = steps[node.name]
+        if step.todo is Todo.IDLE and node.name in needed:
+            step = steps[node.name] = replace(step, todo=Todo.BUILD)
+        if step.todo in (Todo.BUILD, Todo.DELIVER):
+            needed |= set(node.inputs.values())
+    return list(steps.values())
+
+
+def _as_it_stands(step: Step, digest: str, store: Store, damaged: set[str]) -> Step:
+    """The step of a result that was built before: an evicted one is rebuilt when needed, a damaged one at once."""
+    state = store.state(digest)
+    if state is State.PRESENT:
+        damaged.discard(digest)
+        return step
+    if state is State.DAMAGED:
+        damaged.add(digest)
+    if digest in damaged:
+        return replace(step, todo=Todo.BUILD, why="damaged in the store")
+    return replace(step, todo=Todo.IDLE, why="no longer in the store")
+
+
+def _look_up(
+    node: Node, nodes: Sequence[Node], before: Mapping[str, Step], store: Store, world: World, explain: bool
+) -> Step:
+    todo = {Keep.MEMORY: Todo.IDLE, Keep.DELIVERED: Todo.DELIVER, Keep.STORED: Todo.BUILD}[node.stage.keep]
+    unknown = [source for source in node.inputs.values() if before[source].digest is None]
+    if unknown:
+        return Step(node, todo, why=f"waits for {unknown[0]}")
+    inputs = {port: before[source].digest or "" for port, source in node.inputs.items()}
+    document = document_of(node, nodes, inputs, world)
+    try:
+        step = Step(node, todo, key_document=document, key=keys.digest(document))
+    except TypeError as e:
+        raise ConfigError(
+            f"stages.{node.name}: {e}", allowed="numbers, text in quotes where it is a key, lists and mappings"
+        ) from e
+    assert step.key is not None
+    if node.stage.keep is not Keep.STORED:
+        return replace(step, digest=step.key, why=node.stage.describe())
+    entry = store.actions.find(document["stage"], step.key)
+    if entry is None:
+        # What passes its input through is known by it before it runs; it runs before anything that stands on it.
+        passed = before[node.inputs[port]].digest if (port := node.stage.passes_on) else None
+        return replace(step, digest=passed, why=store.why_missed(document) if explain else "")
+    return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
+
+
+def document_of(node: Node, nodes: Sequence[Node], inputs: Mapping[str, str], world: World) -> dict[str, Any]:
+    """What the key of a stage is the digest of.
+
+    Args:
+        node: The stage in its place, settled.
+        nodes: The graph.
+        inputs: Port name to content digest.
+        world: What its identity is asked of.
+    """
+    stage = type(node.stage)
+    path = f"{stage.__module__}.{stage.__qualname__}"
+    return keys.document(
+        stage=path,
+        version=stage.version,
+        code={} if path.startswith("stages.") else code_identity(path),
+        settings=node.stage.identity(world),
+        inputs=inputs,
+        libraries={m: library_version(m) for m in _modules(node, nodes)},
+    )
+
+
+def _modules(node: Node, nodes: Collection[Node]) -> tuple[str, ...]:
+    return node.stage.modules(_received(node, nodes))
+
+
+def _received(node: Node, nodes: Collection[Node]) -> dict[str, Kind]:
+    """The kind that each port of a stage is fed."""
+    kinds = {n.name: n.kind for n in nodes}
+    return {port: kinds[source] for port, source in node.inputs.items()}

@@ -1,0 +1,136 @@
+"""The lock of an experiment: what it came to when it was pinned, in a file beside its YAML, meant for git."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import compose
+from pipeline.errors import ConfigError, listed, nearest
+from pipeline.record import found, sources
+from pipeline.record.found import Found
+from pipeline.running.runner import Outcome, Result
+from pipeline.store.files import write_json
+
+SCHEMA = 1
+GROUP = "experiment"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a lock holds.
+
+    Args:
+        schema: Of this file.
+        experiment: Its name.
+        python: The version of Python, major and minor.
+        record: What was made; see pipeline/record/lineage.py.
+        measured: Stage to what its check measured there, by shape; on another processor the last digits differ.
+        sources: Source module to the digest of its file, for every stage that had a part in it.
+    """
+
+    schema: int
+    experiment: str
+    python: str
+    record: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    sources: Mapping[str, str]
+
+    @classmethod
+    def of(cls, experiment: str, result: Result) -> Lock:
+        """The lock of a run that has just ended.
+
+        Args:
+            experiment: Its name.
+            result: What it ended with, a record among it.
+        """
+        assert result.record is not None
+        return cls(
+            schema=SCHEMA,
+            experiment=experiment,
+            python=python(),
+            record=result.record,
+            measured=measured(result.outcomes),
+            sources=sources.of(s["stage"] for s in result.record["stages"]),
+        )
+
+    @classmethod
+    def read(cls, experiment: str) -> Lock:
+        """The lock beside an experiment's YAML. Raises ConfigError when there is none, or no such experiment."""
+        path = file(experiment)
+        if not path.is_file():
+            raise ConfigError(
+                f"experiment={experiment} is not pinned: there is no {path}",
+                allowed="an experiment with a lock beside it",
+                command=f"python -m pipeline.pin experiment={experiment}",
+            )
+        return cls.of_file(found.find(path), experiment)
+
+    @classmethod
+    def of_file(cls, at: Found, experiment: str) -> Lock:
+        """A lock that was found, of an experiment. Raises ConfigError when it is none that this version reads."""
+        held = at.lock or {}
+        fits = {"schema": SCHEMA, "experiment": experiment}.items() <= held.items()
+        mappings = all(isinstance(held.get(name), dict) for name in ("record", "measured", "sources"))
+        if not fits or not mappings or set(held) != {f.name for f in fields(cls)}:
+            raise ConfigError(
+                f"{at.path} is no lock of experiment={experiment} that this version reads",
+                allowed=f"schema {SCHEMA}, as python -m pipeline.pin writes it",
+                command=f"python -m pipeline.pin {GROUP}={experiment}",
+            )
+        return cls(**held)
+
+    def write(self) -> Path:
+        """Writes it beside the YAML, in the place of an earlier one; returns where. Raises OSError, ConfigError."""
+        path = file(self.experiment)
+        write_json(path, asdict(self), ordered=True)
+        return path
+
+
+def named(typed: str) -> str:
+    """The name in experiment=NAME. Raises ConfigError."""
+    group, sign, name = typed.partition("=")
+    if group != GROUP or not sign or not name:
+        raise ConfigError(
+            f"{typed} names no experiment",
+            allowed=f"{GROUP}=NAME alone: everything else is in the experiment's YAML",
+            command=f"ls conf/{GROUP}",
+        )
+    return name
+
+
+def file(experiment: str) -> Path:
+    """Where the lock of an experiment is, or would be. Raises ConfigError when there is no such experiment."""
+    known: dict[str, Path] = {}
+    for folder in reversed([f / GROUP for f in compose.folders()]):
+        known |= {p.relative_to(folder).with_suffix("").as_posix(): p for p in folder.rglob("*.yaml")}
+    if experiment not in known:
+        raise ConfigError(
+            f"experiment={experiment}: there is no such experiment{nearest(experiment, known)}",
+            allowed=listed(known, 30) or "none yet",
+            command=f"add ./conf/{GROUP}/{experiment}.yaml of your own",
+        )
+    return known[experiment].with_suffix(found.LOCK)
+
+
+def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What checks measured, by stage: the worst relative error at each shape, or the accuracy; three digits of it."""
+    told: dict[str, Any] = {}
+    for outcome in outcomes:
+        if parity := outcome.notes.get("parity"):
+            told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in parity["cases"]}
+        elif evaluation := outcome.notes.get("evaluation"):
+            told[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
+    return told
+
+
+def python() -> str:
+    """The version of Python, major and minor."""
+    return ".".join(platform.python_version_tuple()[:2])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.2e}")

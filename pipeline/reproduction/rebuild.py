@@ -1,0 +1,195 @@
+"""Makes an artifact, or makes it again: a graph out of a record or a configuration, run in a given store."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import compose
+from pipeline.config.instantiate import build_stage
+from pipeline.errors import ConfigError, DrydockError, Problem, listed
+from pipeline.machine.world import ThisMachine
+from pipeline.planning import graph, plan
+from pipeline.planning.graph import Node
+from pipeline.record import difference, lineage
+from pipeline.record.difference import Difference
+from pipeline.record.found import Found
+from pipeline.reproduction import trust
+from pipeline.running import delivery
+from pipeline.running.runner import Result, Runner
+from pipeline.stage import World
+from pipeline.store import Store
+from pipeline.terminal.console import Console
+
+DELIVERING = "save"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a graph came to.
+
+    Args:
+        result: What the run ended with, a record among it.
+        store: Where every stage's result is.
+    """
+
+    result: Result
+    store: Store
+
+
+def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Path) -> Rebuilt:
+    """Runs a graph and delivers what it makes.
+
+    Args:
+        nodes: The graph, checked.
+        about: What its record says beside the stages.
+        store: The store's folder; an empty one, or none yet, for everything to be made again.
+        output: The folder to deliver to.
+
+    Raises DrydockError.
+    """
+    own = Store(store)
+    screen = Console(time.perf_counter())
+    delivery.refuse(output, store)
+    delivery.check(output)
+    try:
+        result = Runner(nodes, own, ThisMachine(store / "facts", may_fetch=True), output, screen, about).run()
+    finally:
+        screen.close()
+    if result.record is None:
+        raise ConfigError(
+            "this graph delivers nothing, so there is nothing to pin or to compare",
+            allowed="a graph with a stage that delivers, such as save",
+        )
+    return Rebuilt(result, own)
+
+
+def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
+    """The graph that a record tells of, with a stage that delivers what it makes.
+
+    Args:
+        found: The record. Of a run below the current folder, files are where they were then; anything else comes from
+            anybody, see pipeline/reproduction/trust.py.
+        given: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
+
+    Raises:
+        ConfigError: When a file is not given, when the record names code that nobody has trusted, or when its stages
+            cannot be built.
+    """
+    record = found.record
+    settings = {s["name"]: deepcopy(s["settings"]) for s in record["stages"]}
+    ours = found.run is not None and found.path.resolve().is_relative_to(Path.cwd())
+    if found.run is not None and ours:
+        _fill(settings, found.run["config"]["stages"], Path(found.run["folder"]))
+    else:
+        trust.demand(record, given)
+    _apply(settings, given)
+    _demand_files(record, settings)
+    stages = {
+        s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s["stage"], **settings[s["name"]]})
+        for s in record["stages"]
+    }
+    if not ours:
+        trust.demand_typed(stages, given)
+    delivering = compose.stage_settings(DELIVERING) | {"name": record["model"]}
+    name = DELIVERING if DELIVERING not in stages else f"{DELIVERING}_again"
+    stages[name] = build_stage(f"stages.{name}", delivering)
+    needs = {s["name"]: list(s["needs"].values()) for s in record["stages"]}
+    nodes = graph.build(stages, {**needs, name: [record["handed_on_by"]]})
+    plan.check(nodes)
+    return nodes
+
+
+def about(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says beside its stages."""
+    return {n: record[n] for n in ("model", "target", "precision", "seed")}
+
+
+def foreseen(record: Mapping[str, Any], nodes: Sequence[Node], world: World) -> list[Difference]:
+    """What of a graph is known not to be as a record has it, told without running anything; for a run that failed."""
+    told, libraries = [], dict[str, str]()
+    try:
+        for node in plan.settle(nodes, world):
+            document = plan.document_of(node, nodes, {}, world)
+            told.append(lineage.as_asked(node, document))
+            libraries |= document["libraries"]
+    except DrydockError:  # which is what the run has failed with too
+        return []
+    return difference.before_running(record, told, libraries)
+
+
+def _fill(settings: dict[str, Any], config: Mapping[str, Any], folder: Path) -> None:
+    """Puts the names of files back where a record has left them out, as a run's configuration has them."""
+    for name, stage in settings.items():
+        for place in list(lineage.placeholders(stage, "")):
+            keys = place.lstrip(".").split(".")
+            try:
+                path = Path(_at(config[name], keys)).expanduser()
+            except (KeyError, IndexError, TypeError, ValueError):
+                continue
+            if (folder / path).exists():
+                _put(stage, keys, str(folder / path))
+
+
+def _apply(settings: dict[str, Any], given: Sequence[str]) -> None:
+    for typed in given:
+        place, sign, value = typed.partition("=")
+        keys = place.split(".")
+        if not sign or len(keys) < 3 or keys[0] != "stages":
+            raise ConfigError(
+                f"{typed} is no setting of a stage",
+                allowed="stages.NAME.SETTING=VALUE, for the files that a record does not name",
+            )
+        try:
+            _at(settings, keys[1:])
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ConfigError(f"{place}: the record has no such setting") from None
+        _put(settings, keys[1:], value)
+
+
+def _at(value: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+def _put(value: Any, keys: Sequence[str], new: Any) -> None:
+    holder = _at(value, keys[:-1])
+    holder[int(keys[-1]) if isinstance(holder, list) else keys[-1]] = new
+
+
+def _demand_files(record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    content = {s["name"]: s.get("content", {}) for s in record["stages"]}
+    missing = [(n, p) for n, s in settings.items() for p in lineage.placeholders(s, f"stages.{n}")]
+    if missing:
+        raise ConfigError(
+            [
+                Problem(
+                    f"{place} named a file, and a record does not say where it lay",
+                    allowed="one that holds what it held, by SHA-256 "
+                    + (
+                        listed(dict.fromkeys(_digests(content[name])))
+                        or "as `python -m pipeline.inspect --json` has it"
+                    ),
+                    command=f"the same command with {place}=PATH",
+                )
+                for name, place in missing
+            ]
+        )
+
+
+def _digests(value: Any) -> Iterator[str]:
+    """The digests among what a stage's files held."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _digests(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _digests(item)
+    elif isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        yield value

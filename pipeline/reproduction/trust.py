@@ -1,0 +1,96 @@
+"""Whose code a record may have run. A record comes with a file, from anybody; a configuration is one's own.
+
+Everything that a record names is refused unless it is known to do no harm, or a person has named it: what could be
+imported, what could be read, and what a stage would only do with a person's consent.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.config.instantiate import TRUST, find_stage
+from pipeline.errors import ConfigError, Problem
+from pipeline.stage import Stage
+
+# Builders that the shipped models call: functions and classes, none of them private, that make modules.
+BUILDERS = (
+    r"torchvision\.models(\.[a-z]\w*)*\.[A-Za-z]\w*",
+    r"timm\.create_model",
+    r"transformers\.\w*(Auto|Model|For[A-Z])\w*",
+)
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def demand(record: Mapping[str, Any], given: Sequence[str]) -> None:
+    """Makes sure that no code which a record names runs without a person having said so.
+
+    Args:
+        record: As it was found; nothing of it has been built yet.
+        given: What was typed, such as "stages.load.weights=net.pth".
+
+    Raises ConfigError with everything that is refused.
+    """
+    named = {pattern.partition(".")[0] for pattern in os.environ.get(TRUST, "").split(":") if pattern}
+    typed = {text.partition("=")[0] for text in given}
+    problems = [problem for stage in record["stages"] for problem in (*_code(stage, named), *_consent(stage, typed))]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _code(stage: Mapping[str, Any], named: Collection[str]) -> Iterator[Problem]:
+    for text in dict.fromkeys(_texts(stage["settings"])):
+        top = text.partition(".")[0]
+        known = any(re.fullmatch(pattern, text) for pattern in BUILDERS)
+        if not DOTTED.fullmatch(text) or known or top in named or importlib.util.find_spec(top) is None:
+            continue
+        yield Problem(
+            f"stages.{stage['name']} would import '{text}' and may call it, which the record names",
+            allowed=f"builders of torchvision, timm and transformers, and code of the packages that {TRUST} names",
+            command=f"{TRUST}={top} python -m pipeline.reproduce …, if you know that code",
+        )
+
+
+def demand_typed(stages: Mapping[str, Stage], given: Sequence[str]) -> None:
+    """Makes sure that stages which were built of a record read only files that were typed: a record of ours names none.
+
+    Raises ConfigError with every other.
+    """
+    typed = {text.partition("=")[2] for text in given}
+    problems = [
+        Problem(
+            f"stages.{name} would read {file}, which the record names",
+            allowed="files that are typed here",
+            command="python -m pipeline.inspect --json shows the record",
+        )
+        for name, stage in stages.items()
+        for file in sorted(stage.files() - typed)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _consent(stage: Mapping[str, Any], typed: Collection[str]) -> Iterator[Problem]:
+    setting = find_stage(str(stage["stage"])).consent
+    if setting and f"stages.{stage['name']}.{setting}" not in typed:
+        yield Problem(
+            f"stages.{stage['name']} loads a file that can run any code, and the record alone vouches for it",
+            allowed=f"a stages.{stage['name']}.{setting} that is typed here",
+            command=f"the same command with stages.{stage['name']}.{setting}={stage['settings'].get(setting)}, "
+            "if you trust where that file came from",
+        )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield str(name)
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value

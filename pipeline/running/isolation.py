@@ -1,0 +1,340 @@
+"""Stages in a process of their own, within limits: a crash, a hang or all memory gone ends that stage alone.
+
+Imports cost seconds, so one process serves every stage and every job of this one, and is started anew only when it has
+died. What dies in a process that is not new gets a second try in one that is, since it may have died of what others
+left behind, or of their imports; limits thus mean the same whatever ran before.
+
+Memory is watched from outside, by the resident set, and a stage above the limit is killed. A limit that the kernel
+holds would not do: of address space (RLIMIT_AS), torch reserves 3.4 GiB where 0.6 are used; and any limit that shows as
+a failed allocation can be caught by the stage, which would then make another result of the same key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Artifact, Origin
+from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.stage import Stage
+
+# Not one of our loggers, so it reaches the log file alone.
+log = logging.getLogger("worker")
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B)")
+UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+STATM = "/proc/{}/statm"
+WATCH_SECONDS = 0.05  # how often memory is looked at
+ALIVE_SECONDS = 0.5  # how often a worker that says nothing is looked after
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Where the stages that can be isolated run.
+
+    Args:
+        memory: Bytes that the process may hold, its libraries included; None for no limit.
+        timeout: Seconds that one stage may take, the start of the process included; None for no limit.
+    """
+
+    memory: int | None = None
+    timeout: float | None = None
+
+    @staticmethod
+    def takes(stage: Stage, inputs: Mapping[str, Artifact]) -> bool:
+        """Whether a stage can run there: all that it is given must be files."""
+        return stage.isolable and all(a.folder is not None for a in inputs.values())
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        """Starts the process and its imports, while this one goes on with other work."""
+        with contextlib.suppress(_Ended, OSError):  # the stage that meets it again says it
+            _worker().prepare(modules)
+
+    def run(self, stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int]:
+        """What the stage made, and the largest resident set of its process in bytes.
+
+        Raises:
+            DrydockError: As the stage raised it; StageError when its process died or was ended at a limit.
+            Exception: One with the name and the words of whatever else the stage raised.
+        """
+        worker = _worker()
+        try:
+            return worker.run(stage, inputs, folder, self)
+        except _Ended as e:
+            if e.final or worker.new:
+                raise e.error from None
+            log.info("process %d, after %d other stages, %s; once more in a new one", worker.pid, worker.ran, e.how)
+        _empty(folder)
+        try:
+            return _worker().run(stage, inputs, folder, self)
+        except _Ended as e:
+            raise e.error from None
+
+
+def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
+    """What `runner` in the configuration says; None when every stage runs in this process.
+
+    Args:
+        settings: isolate, memory and timeout; see conf/config.yaml.
+        sweeping: Whether this is one job of several.
+
+    Raises ConfigError.
+    """
+    memory, timeout = settings["memory"], settings["timeout"]
+    problems = []
+    if memory is not None and not SIZE.fullmatch(memory):
+        problems.append(Problem(f"runner.memory is {memory}", allowed="null, or a size such as 512MiB or 8GiB"))
+    elif memory is not None and not Path(STATM.format("self")).exists():
+        problems.append(
+            Problem(
+                f"runner.memory is {memory}, and only on Linux can the memory of a process be watched",
+                allowed="null",
+                command="runner.memory=null",
+            )
+        )
+    if timeout is not None and not timeout > 0:
+        problems.append(Problem(f"runner.timeout is {timeout}", allowed="null, or a number of seconds above 0"))
+    limits = [f"runner.{name}" for name in ("memory", "timeout") if settings[name] is not None]
+    if limits and settings["isolate"] is False:
+        problems.append(
+            Problem(
+                f"runner.isolate is false, and {' and '.join(limits)} can limit only what is isolated",
+                command=f"runner.isolate=true, or {' '.join(f'{limit}=null' for limit in limits)}",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    isolate = sweeping or bool(limits) if settings["isolate"] is None else settings["isolate"]
+    return Isolation(_bytes(memory) if memory is not None else None, timeout) if isolate else None
+
+
+# What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
+meanwhile: list[Callable[[], None]] = []
+
+
+class _Ended(Exception):
+    """A worker that ended before its stage did.
+
+    Args:
+        how: What became of it, as the end of a sentence.
+        command: What to do about it.
+        final: Whether a new worker would end no other way.
+    """
+
+    def __init__(self, how: str, command: str, *, final: bool = False) -> None:
+        super().__init__(how)
+        self.how = how
+        self.command = command
+        self.final = final
+
+    @property
+    def error(self) -> StageError:
+        return StageError(f"its process {self.how}", command=self.command)
+
+
+class _Raised(Exception):
+    """The traceback of an exception that was raised in the other process, as its cause."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class _Worker:
+    """The process, and a connection to it.
+
+    Attributes:
+        owner: The process that may use it: a fork of ours must start its own.
+        ran: How many stages it has run.
+        new: Whether it has done nothing for any other stage.
+    """
+
+    def __init__(self) -> None:
+        from multiprocessing.connection import Pipe  # here, so that a run without a worker never pays for it
+
+        self.owner = os.getpid()
+        self.ran = 0
+        self.new = True
+        # A file, which unlike a pipe never blocks who writes to it, and still has a crash's last words.
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process is)
+        self._connection, theirs = Pipe()
+        # It finds what this process finds, a user's own stages too, and nothing of the current folder's.
+        paths = os.pathsep.join(p or str(Path.cwd()) for p in sys.path)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "pipeline.running.worker", str(theirs.fileno()), str(self.owner)],
+                stdin=subprocess.DEVNULL,
+                stdout=self._words,
+                stderr=self._words,
+                pass_fds=[theirs.fileno()],
+                process_group=0,  # Ctrl-C is for us, and what it has started is ended with it
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def prepare(self, modules: Sequence[str]) -> None:
+        self.new = False
+        self._send(("import", modules))
+
+    def run(
+        self, stage: Stage, inputs: Mapping[str, Artifact], folder: Path, limits: Isolation
+    ) -> tuple[Artifact, int]:
+        """See Isolation.run. Raises _Ended, after which this worker is of no more use."""
+        log.info("%s runs in process %d, its stage number %d", type(stage).__name__, self.pid, self.ran + 1)
+        around = {"cwd": str(Path.cwd()), "environ": dict(os.environ), "level": logging.getLogger().level}
+        origins = {port: a.origin for port, a in inputs.items()}
+        around["origins"] = {port: (o.stage, o.source is not None) for port, o in origins.items() if o is not None}
+        try:
+            self._send(("run", stage, {port: _bare(a) for port, a in inputs.items()}, folder, around))
+            while meanwhile and limits == Isolation():
+                meanwhile.pop()()
+            answer, *told = self._answer(origins, limits)
+        except BaseException:  # an interruption too: nobody waits for what it is doing
+            self.end()
+            raise
+        self.ran += 1
+        self.new = False
+        self._tell()
+        if answer == "made":
+            return told[0], told[1]
+        kind, what, trace = told
+        if answer == "refused":
+            raise kind(what) from _Raised(trace)
+        # Not the exception itself, which may not survive a pickle, and would have its vendor imported here.
+        raise type(kind, (Exception,), {"__module__": "worker"})(what) from _Raised(trace)
+
+    def end(self) -> None:
+        """Ends the process and what it has started, whatever they are doing."""
+        if self._words.closed:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._connection.close()
+        self._tell()
+        self._words.close()
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        try:
+            self._connection.send(message)
+        except ConnectionError:
+            raise self._died() from None
+
+    def _answer(self, origins: Mapping[str, Origin | None], limits: Isolation) -> tuple[Any, ...]:
+        """What it answers, its log records passed on and its questions answered until then. Raises _Ended."""
+        timeout = limits.timeout or math.inf
+        until = time.monotonic() + timeout
+        wait = ALIVE_SECONDS if limits.memory is None else WATCH_SECONDS
+        while True:
+            if self._connection.poll(max(0.0, min(wait, until - time.monotonic()))):
+                try:
+                    message: tuple[Any, ...] = self._connection.recv()
+                except (EOFError, ConnectionError):
+                    raise self._died() from None
+                if message[0] == "log":
+                    logging.getLogger(message[1]).log(message[2], "%s", message[3])
+                elif message[0] == "open":
+                    self._send(_opened(origins[message[1]]))
+                else:
+                    return message
+            elif not self.alive:  # while something that it has started holds the connection open
+                raise self._died()
+            if time.monotonic() >= until:
+                how = f"was ended after runner.timeout={timeout:g} seconds"
+                raise _Ended(how, f"runner.timeout={2 * timeout:g}, or null for no limit", final=True)
+            if limits.memory is not None and (held := self._resident()) > limits.memory:
+                how = f"was ended when it held {_human(held)}, above runner.memory={_human(limits.memory)}"
+                raise _Ended(how, f"runner.memory={_human(2 * limits.memory)}, or null for no limit")
+
+    def _died(self) -> _Ended:
+        code = self._process.wait()
+        if code >= 0:
+            return _Ended(f"ended by itself with code {code}", "see the log for its last words")
+        if code == -signal.SIGKILL:
+            how = "was killed by somebody, probably the kernel for lack of memory"
+            return _Ended(how, "fewer jobs at once, or a machine with more memory")
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        return _Ended(f"died of {name}, {signal.strsignal(-code)}", "see the log for the line that it was at")
+
+    def _resident(self) -> int:
+        try:
+            pages = int(Path(STATM.format(self.pid)).read_text().split()[1])
+        except OSError:  # it is gone, which the connection says too
+            return 0
+        return pages * resource.getpagesize()
+
+    def _tell(self) -> None:
+        """Moves what it has written to its stdout and stderr to the log. The place in the file is shared with it."""
+        self._words.seek(0)
+        words = self._words.read().decode(errors="replace").strip()
+        self._words.seek(0)
+        self._words.truncate()
+        if words:
+            log.info("process %d: %s", self.pid, words)
+
+
+def _bare(artifact: Artifact) -> Artifact:
+    """What of an artifact can go to another process: its files, and what is told of them."""
+    return replace(artifact, live=None, origin=None)
+
+
+def _opened(origin: Origin | None) -> tuple[str, Artifact | str]:
+    """What an artifact was made of, for a stage that asks. What goes wrong with that is the stage's to judge."""
+    assert origin is not None
+    assert origin.source is not None
+    try:
+        return "opened", _bare(origin.source())
+    except Exception as e:
+        log.info("%s cannot be opened", origin.stage, exc_info=True)
+        return "failed", f"{type(e).__name__}: {e}"
+
+
+_kept: _Worker | None = None
+
+
+def _worker() -> _Worker:
+    """The process that serves this one: started when there is none, or none any more."""
+    global _kept
+    if _kept is not None and _kept.owner == os.getpid():
+        if _kept.alive:
+            return _kept
+        _kept.end()
+    _kept = _Worker()
+    return _kept
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _bytes(size: str) -> int:
+    found = SIZE.fullmatch(size)
+    assert found is not None  # see of
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def _human(size: int) -> str:
+    """As runner.memory takes it: 8GiB, 1.5GiB, 640MiB."""
+    unit = next((u for u in ("TiB", "GiB", "MiB", "KiB") if size >= UNITS[u]), "B")
+    return f"{round(size / UNITS[unit], 1):g}{unit}"

@@ -1,0 +1,400 @@
+"""Runs a graph: plan, take the first stage that must be built, build and publish it, plan again, deliver.
+
+    plan ──► nothing left to build ──► deliver
+      ▲  └─► lock the key ─► still missing? ─► run in a private folder ─► publish ─┐
+      └────────────────────────────────────────────────────────────────────────────┘
+
+Planning anew after each stage is cheap (a few small files) and makes early cut-off, other runs' work and repairs one
+mechanism: whatever the store has by now is a hit.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from pipeline.artifact import FILES, Artifact, Origin, carried
+from pipeline.errors import DrydockError, StageError
+from pipeline.planning import plan
+from pipeline.planning.graph import Node
+from pipeline.planning.plan import Step, Todo
+from pipeline.record import lineage
+from pipeline.running import delivery
+from pipeline.running.isolation import Isolation
+from pipeline.running.meter import Meter
+from pipeline.stage import World
+from pipeline.store import Damaged, Entry, Lock, Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage in a run.
+
+    Args:
+        name: Its name in the graph.
+        how: "built", "hit" (a stage in memory too, when nothing after it must run) or "delivered".
+        key: Its key, 64 hex digits.
+        digest: Its content digest; None for a stage in memory.
+        size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
+        seconds: What it took: now if it was built, then if it was a hit.
+        peak_bytes: Peak resident memory while it was built; None for a hit.
+        notes: What it told of its run.
+        facts: What travels with its result.
+    """
+
+    name: str
+    how: str
+    key: str | None
+    digest: str | None = None
+    size: int = 0
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with.
+
+    Args:
+        outcomes: One for each stage, in order.
+        delivered: The delivered file; None when no stage delivers.
+        record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
+    """
+
+    outcomes: Sequence[Outcome]
+    delivered: Path | None
+    record: Mapping[str, Any] | None = None
+
+
+class Listener(Protocol):
+    """Whoever wants to know what a run is doing."""
+
+    def planned(self, steps: Sequence[Step]) -> None: ...
+
+    def started(self, name: str) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+class Runner:
+    """One run of one graph.
+
+    Args:
+        nodes: The checked graph, in order.
+        store: Where results are looked up and published.
+        world: What the stages' identities are asked of.
+        output: The folder to deliver to.
+        listener: Who is told.
+        about: What a record says of the run beside its stages: model, target, precision, seed.
+        isolation: Where stages run that can be isolated; None for this process.
+        kept: What is in memory, results that live there and objects of stored ones, by key, from one run of this
+            process to the next; what a run has no use for is dropped when it begins. None keeps nothing beyond its
+            last use.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        store: Store,
+        world: World,
+        output: Path,
+        listener: Listener,
+        about: Mapping[str, Any] = MappingProxyType({}),
+        isolation: Isolation | None = None,
+        kept: dict[str, Artifact] | None = None,
+    ) -> None:
+        self._nodes = {n.name: n for n in plan.settle(nodes, world)}
+        self._store = store
+        self._world = world
+        self._output = output
+        self._listener = listener
+        self._about = about
+        self._isolation = isolation
+        self._keeps = kept is not None
+        self._kept = {} if kept is None else kept
+        self._records: list[Mapping[str, Any]] = []
+        self._in_memory: dict[str, Artifact] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._lock: Lock | None = None
+        self._repairs = 0
+        self._damaged: set[str] = set()
+
+    def run(self) -> Result:
+        """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
+        self._store.sweep()
+        steps = self._plan(explain=True)
+        self._drop(self._kept.keys() - {s.key for s in steps})
+        self._listener.planned(steps)
+        self._prepare(steps)
+        try:
+            while True:
+                try:
+                    while step := self._next():
+                        self._build(step)
+                    delivered = self._deliver_all(self._plan())
+                    break
+                except Damaged as e:  # set aside by now, so the next plan builds it again
+                    self._forget(e.digest)
+                    self._repaired()
+        finally:
+            self._hold(None)
+            self._in_memory.clear()
+        outcomes = [self._outcomes[n] for n in self._nodes]
+        return Result(outcomes, delivered[0], self._records[0]) if delivered else Result(outcomes, None)
+
+    def _drop(self, keys: Collection[str]) -> None:
+        """Frees what an earlier run of this process left in memory."""
+        for key in keys:
+            del self._kept[key]
+        if keys:
+            gc.collect()
+            if not self._kept:
+                gc.freeze()  # libraries, for the most part: a quarter of a second of each collection to come
+
+    def _prepare(self, steps: Sequence[Step]) -> None:
+        """Has the libraries of what is to be isolated imported there, while the first stages run here."""
+        apart = {s.name for s in steps if s.todo is Todo.BUILD and s.stage.isolable}
+        if self._isolation is not None and apart:
+            needed = plan.needed([s.node for s in steps])
+            self._isolation.prepare([m for m, names in needed.items() if apart & set(names)])
+
+    def _repaired(self) -> None:
+        self._repairs += 1
+        if self._repairs > len(self._nodes):
+            raise StageError(
+                f"the store in {self._store.root} damages what is written to it", command="store=/another/disk"
+            )
+
+    def _plan(self, *, explain: bool = False) -> list[Step]:
+        return plan.make(list(self._nodes.values()), self._store, self._world, damaged=self._damaged, explain=explain)
+
+    def _next(self) -> Step | None:
+        """The first stored stage that must be built, and word of everything before it that need not be."""
+        steps = self._plan()
+        self._release(steps)
+        for step in steps:
+            if step.todo is Todo.HIT:
+                self._tell_hit(step)
+            elif step.todo is Todo.IDLE:
+                self._outcomes.setdefault(step.name, _idle(step))
+            elif step.todo is Todo.BUILD and not step.in_memory:
+                return step
+        return None
+
+    def _build(self, step: Step) -> None:
+        """Builds and publishes one stage, unless another run has done so while we waited for its lock."""
+        assert step.key is not None
+        assert step.key_document is not None
+        self._hold(self._store.lock(step.key, step.name))
+        if self._next_is_not(step):
+            return
+        if (earlier := self._outcomes.get(step.name)) is not None and earlier.how == "built":
+            self._repaired()
+        inputs = self._inputs(step.name)
+        sources = _stored(inputs)
+        with self._store.staging(sources) as folder:
+            made, meter = self._run(step.name, inputs, folder)
+            if made.folder is None:
+                made = replace(made, digest=step.key)
+            elif not made.digest:  # new content, not an input passed through
+                with self._naming(step.name):
+                    made = self._store.publish(made, sources)
+        entry = self._store.record(
+            Entry(step.key, step.key_document, made.digest, str(made.kind), dict(made.notes), round(meter.seconds, 3)),
+            replacing=step.digest,
+        )
+        if entry.digest == made.digest:
+            self._in_memory[step.name] = made
+            self._keep(step.key, made)
+        self._tell(step.name, "built", entry, meter.peak_bytes)
+
+    def _next_is_not(self, step: Step) -> bool:
+        now = self._next()
+        return now is None or now.key != step.key
+
+    def _run(self, name: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, Meter]:
+        """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
+        node = self._nodes[name]
+        self._listener.started(name)
+        with self._naming(name), Meter() as meter:
+            made, peak = self._made(node, inputs, folder)
+        if peak is not None:
+            meter.peak_bytes = peak
+        if not isinstance(made, Artifact):
+            raise StageError(f"{name} returned {type(made).__name__}", allowed="a pipeline.artifact.Artifact")
+        if made.kind is not node.kind:
+            raise StageError(f"{name} made {made.kind} but promises {node.kind}")
+        passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
+        if made.folder not in (None, folder) and not passed:
+            raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
+        if made.folder is None and made.live is None:
+            raise StageError(f"{name} left no files, and no object in memory either")
+        if made.folder == folder and made.kind in FILES and not made.file.exists() and not made.file.is_symlink():
+            raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
+        primary = next(iter(inputs.values()), None)
+        facts = carried(primary.facts if primary else {}, made.facts)
+        # A digest that was copied along with other fields of an input says nothing of new content.
+        return replace(made, digest=made.digest if passed else "", facts=facts), meter
+
+    def _made(self, node: Node, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int | None]:
+        """What a stage makes, and its peak memory where it ran in a process of its own."""
+        if self._isolation is not None and self._isolation.takes(node.stage, inputs):
+            return self._isolation.run(node.stage, inputs, folder)
+        return node.stage.run(inputs, folder), None
+
+    @contextmanager
+    def _naming(self, name: str) -> Iterator[None]:
+        """Makes whatever goes wrong in a stage a DrydockError that names it."""
+        try:
+            yield
+        except DrydockError as e:
+            raise type(e)([p.at(f"{name}: ") for p in e.problems]) from e
+        except Damaged:
+            raise
+        except Exception as e:  # the one broad except: vendors raise anything
+            first = str(e).strip().splitlines() or ["no message"]
+            raise StageError(
+                f"{name} failed with {type(e).__name__}: {first[0]}", command=self._store.shortage() or "see the log"
+            ) from e
+
+    def _inputs(self, name: str) -> dict[str, Artifact]:
+        return {
+            port: replace(self._artifact(source), origin=self._origin(source))
+            for port, source in self._nodes[name].inputs.items()
+        }
+
+    def _origin(self, name: str) -> Origin:
+        """Where a stage's result comes from: what passes through a stage comes from before it."""
+        node = self._nodes[name]
+        if port := node.stage.passes_on:
+            return self._origin(node.inputs[port])
+        primary = next(iter(node.inputs.values()), None)
+        return Origin(name, functools.partial(self._artifact, primary) if primary else None)
+
+    def _artifact(self, name: str) -> Artifact:
+        """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""
+        if name in self._in_memory:
+            return self._in_memory[name]
+        step = next(s for s in self._plan() if s.name == name)
+        kept = self._kept.get(step.key or "")
+        if step.in_memory and kept is not None:
+            self._in_memory[name] = kept
+            self._outcomes[name] = Outcome(name, "hit", step.key, notes={"says": "still in memory"}, facts=kept.facts)
+            self._listener.finished(self._outcomes[name])
+        elif step.in_memory:
+            inputs = self._inputs(name)
+            with self._store.staging(_stored(inputs)) as folder:
+                made, meter = self._run(name, inputs, folder)
+            if made.folder is not None:
+                raise StageError(f"{name} left files, but its result is one that is kept in memory")
+            self._in_memory[name] = made = replace(made, digest=step.digest or "")
+            outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
+            self._outcomes[name] = replace(outcome, facts=made.facts)
+            self._listener.finished(self._outcomes[name])
+            self._keep(step.key, made)
+        else:
+            assert step.digest is not None
+            fits = kept is not None and kept.digest == step.digest
+            self._in_memory[name] = kept if kept is not None and fits else self._store.open(step.digest)
+        return self._in_memory[name]
+
+    def _keep(self, key: str | None, made: Artifact) -> None:
+        """Leaves what is in memory to the next run of this process."""
+        if self._keeps and key and made.live is not None:
+            self._kept[key] = made
+
+    def _deliver_all(self, steps: Sequence[Step]) -> list[Path]:
+        named = {s.name: s for s in steps}
+        delivering = [s for s in steps if s.todo is Todo.DELIVER]
+        return [
+            self._deliver(s, named, self._output / s.name if len(delivering) > 1 else self._output) for s in delivering
+        ]
+
+    def _deliver(self, step: Step, steps: Mapping[str, Step], output: Path) -> Path:
+        self._listener.started(step.name)
+        if living := [source for source in step.node.inputs.values() if steps[source].in_memory]:
+            raise StageError(
+                f"{step.name} has no files to deliver: {living[0]} kept its result in memory",
+                command=f"'stages.{step.name}.needs=[…]' with a stage whose result is stored",
+            )
+        inputs = {port: self._store.glance(steps[source].digest or "") for port, source in step.node.inputs.items()}
+        record = lineage.of(step.node, steps, self._store, self._about)
+        with self._naming(step.name), Meter() as meter:
+            path, made = delivery.deliver(step.stage, inputs, self._store, output, record)
+        self._records.append(record)
+        first = next(iter(inputs.values()))
+        # Of what was checked: neither the record nor what a bundle adds makes a model larger.
+        size = sum(f.size for f in self._store.files(first.digest) if f.path in record["content"])
+        outcome = Outcome(step.name, "delivered", step.key, first.digest, size, round(meter.seconds, 3))
+        self._outcomes[step.name] = replace(outcome, notes=made.notes, facts=first.facts)
+        self._listener.finished(self._outcomes[step.name])
+        return path
+
+    def _hold(self, lock: Lock | None) -> None:
+        """Takes the next lock before it lets go of the last one.
+
+        A run that waits for a stage is thus always behind the run that builds it, and never rebuilds what that run
+        holds in memory. Holding both is only ever tried, not waited for, so two runs cannot wait for each other.
+        """
+        previous, self._lock = self._lock, None
+        with ExitStack() as let_go:
+            if previous is not None:
+                let_go.callback(previous.release)
+            if lock is not None and not lock.try_acquire():
+                let_go.close()
+                lock.acquire()
+            self._lock = lock
+
+    def _release(self, steps: Sequence[Step]) -> None:
+        """Drops from memory what nothing still to be built will use."""
+        used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
+        unused = self._in_memory.keys() - used
+        kept = {id(a.live) for a in self._kept.values()}
+        living = [n for n in unused if self._in_memory[n].live is not None and id(self._in_memory[n].live) not in kept]
+        for name in unused:
+            del self._in_memory[name]
+        # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a
+        # quarter of a second with torch in memory, so it waits for the last.
+        if living and not any(a.live is not None for a in self._in_memory.values()):
+            gc.collect()
+
+    def _forget(self, digest: str) -> None:
+        for name in [n for n, a in self._in_memory.items() if a.digest == digest]:
+            del self._in_memory[name]
+        self._outcomes = {n: o for n, o in self._outcomes.items() if o.digest != digest}
+
+    def _tell_hit(self, step: Step) -> None:
+        if step.name not in self._outcomes and step.entry is not None:
+            self._tell(step.name, "hit", step.entry, None)
+
+    def _tell(self, name: str, how: str, entry: Entry, peak: int | None) -> None:
+        told = Outcome(name, how, entry.key, None, 0, entry.seconds, peak, entry.notes)
+        if entry.in_memory:
+            told = replace(told, facts=self._in_memory[name].facts)
+        else:
+            size = sum(f.size for f in self._store.files(entry.digest))
+            told = replace(told, digest=entry.digest, size=size, facts=self._store.glance(entry.digest).facts)
+        self._outcomes[name] = told
+        self._listener.finished(told)
+
+
+def _idle(step: Step) -> Outcome:
+    """What is told of a stage that need not run though its result is not at hand."""
+    notes = step.entry.notes if step.in_memory and step.entry else {"says": "nothing after it must run"}
+    return Outcome(step.name, "hit", step.key, None if step.in_memory else step.digest, notes=notes)
+
+
+def _stored(inputs: Mapping[str, Artifact]) -> list[str]:
+    """The digests of the inputs that have files, which a result may share by hard links."""
+    return [a.digest for a in inputs.values() if a.folder is not None]

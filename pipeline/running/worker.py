@@ -1,0 +1,154 @@
+"""Runs stages for the process that started it: `python -m pipeline.running.worker FD PARENT`; see isolation.py.
+
+Whatever a native compiler does to its process, it does to this one. To unpickle a stage imports it.
+Messages are tuples, so that neither side needs a class of the other's:
+
+    in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
+    out   ("log", logger, level, text)  and  ("open", port), which gets an answer, any number of them; and to each "run"
+          ("made", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import functools
+import gc
+import importlib
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.artifact import Artifact, Origin
+from pipeline.errors import DrydockError, StageError
+from pipeline.running.meter import Meter
+from pipeline.stage import Stage
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(fd: int, parent: int) -> NoReturn:
+    """Does what it is asked until nobody is left to ask."""
+    _die_with(parent)
+    _die_first()
+    os.set_inheritable(fd, False)  # what a stage starts would keep the connection open after us
+    faulthandler.enable()  # which line of Python a crash was at
+    gc.set_threshold(50_000, 20, 50)  # as pipeline/terminal/command.py, and for its reason
+    speech = _Speech(Connection(fd))
+    logging.getLogger().addHandler(_Forward(speech))
+    logging.captureWarnings(True)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            _obey(speech)
+    os._exit(0)  # as every run of ours ends: taking the converters apart may crash
+
+
+class _Speech:
+    """The connection, for the threads of a stage too."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()  # a signal's handler may log while a record is on its way
+
+    def say(self, *message: Any) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+    def hear(self) -> bytes:
+        return self._connection.recv_bytes()
+
+    def source_of(self, port: str) -> Artifact:
+        """What the artifact of a port was made of; the other process may have to make it first."""
+        self.say("open", port)
+        answer, told = pickle.loads(self.hear())
+        if answer == "failed":
+            raise StageError(told)
+        assert isinstance(told, Artifact)
+        return told
+
+
+def _obey(speech: _Speech) -> None:
+    message = speech.hear()
+    # BaseException: a library's sys.exit is a failure of its stage too, and says so.
+    try:
+        order, *args = pickle.loads(message)
+        if order == "run":
+            speech.say("made", *_run(speech, *args))
+        else:
+            _import(*args)
+    except ConnectionError:
+        raise
+    except DrydockError as e:
+        speech.say("refused", type(e), e.problems, traceback.format_exc())
+    except BaseException as e:
+        speech.say("raised", type(e).__name__, str(e), traceback.format_exc())
+
+
+def _run(
+    speech: _Speech, stage: Stage, inputs: Mapping[str, Artifact], folder: Path, around: Mapping[str, Any]
+) -> tuple[Artifact, int]:
+    os.chdir(around["cwd"])
+    os.environ.clear()
+    os.environ.update(around["environ"])
+    logging.getLogger().setLevel(around["level"])
+    for port, (made_by, has_source) in around["origins"].items():
+        source = functools.partial(speech.source_of, port) if has_source else None
+        inputs = {**inputs, port: replace(inputs[port], origin=Origin(made_by, source))}
+    with Meter() as meter:
+        made = stage.run(inputs, folder)
+    if isinstance(made, Artifact):
+        made = replace(made, live=None, origin=None)  # what is only in memory stays in this one
+    return made, meter.peak_bytes
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Imports what stages to come will use. One that fails fails again, and is told, where a stage needs it."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as stages do: nothing is sent
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+class _Forward(logging.Handler):
+    """Hands log records to the other process, as text."""
+
+    def __init__(self, speech: _Speech) -> None:
+        super().__init__()
+        self._speech = speech
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(ConnectionError):
+            self._speech.say("log", record.name, record.levelno, self.format(record))
+
+
+def _die_with(parent: int) -> None:
+    """Has the kernel end this process with `parent`, whatever native code it is in.
+
+    With the thread that started it, strictly, which costs a new start at most. Elsewhere than on Linux it ends when it
+    next listens: after the stage that it is at.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _die_first() -> None:
+    """Has a kernel that is out of memory take this process and not the one that runs the sweep."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,190 @@
+"""What a sweep's files say: jobs.json, written when it starts, and what each job's run.json tells became of it.
+
+Files alone are asked, since most launchers run a job elsewhere, where a native library may end its process.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipeline import errors
+from pipeline.errors import DrydockError
+from pipeline.runs.manifest import RunManifest
+from pipeline.store.files import read_json, write_json
+
+SCHEMA = 1
+FILE = "jobs.json"
+MULTIRUN = ("-m", "--multirun")
+HYDRAS = re.compile(r"[+~]*hydra[./=]")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell of a sweep.
+
+    Args:
+        number: Its place in the order of the sweep.
+        folder: Where it writes, below the sweep's root.
+        overrides: What was asked for it.
+    """
+
+    number: int
+    folder: str
+    overrides: Sequence[str]
+
+
+def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
+    """The command that runs one job of a sweep by itself: the flags that were typed, what the sweeper made of the rest.
+
+    Hydra's own settings were the sweep's. One without -m sweeps because its YAML says so, and has to be told not to.
+
+    Args:
+        overrides: The job's.
+        typed: What the sweep was started with, such as --config-dir, -m and overrides.
+    """
+    overrides = [o for o in overrides if split(o)[0] != "select"]  # of a sweep, not of a job
+    own = {"select", *(split(o)[0] for o in overrides)}
+    kept = [a for a in typed if a not in MULTIRUN and split(a)[0] not in own and not HYDRAS.match(a)]
+    once = [] if set(MULTIRUN) & set(typed) or not typed else ["hydra.mode=RUN"]
+    return f"python -m pipeline {shlex.join([*kept, *overrides, *once])}"
+
+
+def split(override: str) -> tuple[str, str]:
+    """Key and value of an override; that a key is added says nothing of which it is."""
+    key, _, value = override.partition("=")
+    return key.lstrip("+"), value
+
+
+class State(StrEnum):
+    """What became of a job."""
+
+    OK = "ok"
+    FAILED = "failed"
+    LOST = "lost"  # its process ended without a word
+    INTERRUPTED = "interrupted"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job, where and why; code is the exit code that it would have had by itself, if it has one."""
+
+    job: Job
+    state: State
+    where: str = ""
+    why: str = ""
+    code: int | None = None
+
+
+class Sweep:
+    """The jobs of one sweep and their files.
+
+    Args:
+        root: The sweep's folder.
+        jobs: In the order of their numbers.
+        select: By which rule the best job is told, if by any; see pipeline/report/select.py.
+        reported: Whether it ends with a report; a sweep of plans has nothing to report.
+        here: Whether this process runs the jobs itself, so that no launcher has anything to clean up in the end.
+    """
+
+    def __init__(
+        self, root: Path, jobs: Sequence[Job], select: str | None = None, *, reported: bool = True, here: bool = False
+    ) -> None:
+        self.root = root
+        self.jobs = jobs
+        self.select = select
+        self.reported = reported
+        self.here = here
+        self.lost: set[int] = set()  # numbers of those that are known to be while others still run
+        self.gave_up = ""  # why the launcher ended before its jobs did
+
+    def begin(self, axes: dict[str, list[str]]) -> None:
+        """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
+        for job in self.jobs:
+            self.record(job).unlink(missing_ok=True)
+        content = {
+            "schema": SCHEMA,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "axes": axes,
+            "jobs": [asdict(job) for job in self.jobs],
+        }
+        write_json(self.root / FILE, content, ordered=True)
+
+    def refuse(self, job: Job, error: DrydockError) -> None:
+        """Writes down that a job failed before it could begin. Raises OSError."""
+        RunManifest(self.record(job), job.overrides, {}).fail(error, error.exit_code)
+
+    def forget(self, job: Job) -> None:
+        """Makes a job one that has not begun. Raises OSError."""
+        self.record(job).unlink(missing_ok=True)
+
+    def outcome(self, job: Job, *, interrupted: bool = False) -> Outcome:
+        """What a job's run.json says became of it.
+
+        Args:
+            job: The job, which is not running any more.
+            interrupted: Whether somebody ended the sweep.
+        """
+        record = read_json(self.record(job))
+        if not isinstance(record, dict):
+            return Outcome(job, State.NOT_RUN, why="" if interrupted else self.gave_up)
+        return outcome_of(job, record, interrupted=interrupted)
+
+    def tell(self, *, interrupted: bool = False) -> int:
+        """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
+        outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
+        print(table(outcomes, sys.argv[1:]), file=sys.stderr)
+        if interrupted:
+            return errors.INTERRUPTED
+        return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
+
+    def record(self, job: Job) -> Path:
+        """A job's run.json, which is there once it has begun."""
+        return self.root / job.folder / "run.json"
+
+
+def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False) -> Outcome:
+    """What a run.json says became of its job; one that runs by it counts as lost, or as interrupted with the others."""
+    where, code = record.get("stage") or "", record.get("exit_code")
+    match record.get("status"):
+        case "ok" | "planned":
+            return Outcome(job, State.OK, code=code)
+        case "failed":
+            problems = record.get("problems") or [{"what": ""}]
+            why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
+            return Outcome(job, State.FAILED, where, why, code)
+        case "running" if not interrupted:
+            return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
+    return Outcome(job, State.INTERRUPTED, where, code=code)
+
+
+def table(outcomes: Sequence[Outcome], typed: Sequence[str]) -> str:
+    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it.
+
+    Args:
+        outcomes: What became of the jobs.
+        typed: What the sweep was started with.
+    """
+    counts = ", ".join(f"{n} {state}" for state in State if (n := sum(o.state is state for o in outcomes)))
+    bad = [o for o in outcomes if o.state is not State.OK]
+    if not bad:
+        return f"{len(outcomes)} jobs: {counts}"
+    rows = [("job", "state", "where", "why"), *((str(o.job.number), _said(o), o.where or "-", o.why) for o in bad)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    head, *lines = ["  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows]
+    again = [f"{' ' * widths[0]}  again: {alone(outcome.job.overrides, typed)}" for outcome in bad]
+    told = [line for pair in zip(lines, again, strict=True) for line in pair]
+    return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *told])
+
+
+def _said(outcome: Outcome) -> str:
+    return f"{outcome.state} ({outcome.code})" if outcome.code is not None else str(outcome.state)

@@ -1,0 +1,1 @@
+"""Several jobs from one command: their order, their processes and the live view."""

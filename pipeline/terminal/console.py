@@ -1,0 +1,142 @@
+"""What a person sees while a run goes on, and when it ends. All of it goes to stderr: stdout is for the result."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from pipeline.errors import DrydockError
+from pipeline.planning.plan import Step, Todo
+from pipeline.running.runner import Outcome, Result
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever sys.stderr is now, so that lines appear above a progress display instead of through it."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class Console:
+    """Tells one run: a line for each stage and a closing summary; on a terminal, the stage under way with a clock.
+
+    Args:
+        began: When the run began, by time.perf_counter().
+    """
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self._progress: Progress | None = None
+
+    def planned(self, steps: Sequence[Step]) -> None:
+        """Says how much there is to do."""
+        misses = sum(s.todo is Todo.BUILD for s in steps)
+        log.info("%d stages, %d to build", len(steps), misses)
+
+    def started(self, name: str) -> None:
+        """Shows that a stage runs."""
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console as Terminal  # here, so that a run without a terminal never pays for it
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.close()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
+        self._progress.add_task(name, total=None)
+        self._progress.start()
+
+    def finished(self, outcome: Outcome) -> None:
+        """One line for a stage: its name, what became of it, seconds, size, and what it told."""
+        self.close()
+        log.info("%s", stage_line(outcome))
+
+    def close(self) -> None:
+        """Takes the progress display away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def summary(self, result: Result, run_file: object) -> None:
+        """The closing lines of a run that succeeded."""
+        for name, text in summary(result, time.perf_counter() - self._began):
+            log.info("%-9s %s", name, text)
+        log.info("%-9s %s", "record", run_file)
+
+
+def show(error: DrydockError) -> int:
+    """Shows an error where there is no log to say it in, and returns its exit code."""
+    for problem in error.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return error.exit_code
+
+
+def plan_table(steps: Sequence[Step]) -> str:
+    """The plan as a table: stage, what is to be done, what feeds it, and why."""
+    todo = {s.name: str(Todo.HIT if s.todo is Todo.IDLE else s.todo) for s in steps}
+    rows = [(s.name, todo[s.name], ", ".join(s.node.inputs.values()), s.why) for s in steps]
+    widths = [max(len(r[i]) for r in rows) for i in range(3)]
+    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows)
+
+
+def stage_line(outcome: Outcome) -> str:
+    """One stage, such as "export           built     3.9 s   97.5 MiB  opset 18, 122 nodes"."""
+    size = human(outcome.size) if outcome.size else ""
+    text = outcome.notes.get("says", "")
+    return f"{outcome.name:<16} {outcome.how:<9} {outcome.seconds:6.1f} s  {size:>10}  {text}".rstrip()
+
+
+def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
+    """What a run ended with, as names and texts: artifact, size, parity, weights, time."""
+    last = next((o for o in result.outcomes if o.how == "delivered"), result.outcomes[-1])
+    stored = [o for o in result.outcomes if o.how in ("hit", "built") and o.digest is not None]
+    hits = [o for o in stored if o.how == "hit"]
+    saved = sum(o.seconds for o in hits)
+    lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
+    if source := last.facts.get("source", {}).get("bytes"):
+        lines.append(("size", f"{human(last.size)}, {last.size / source:.2f}x the source model's {human(source)}"))
+    lines.append(("parity", parity(result.outcomes, last.digest)))
+    lines += [(o.name, line) for o in result.outcomes for line in o.notes.get("benchmark", {}).get("table", ())]
+    if weights := last.facts.get("weights"):
+        lines.append(("weights", str(weights["says"])))
+    if lowered := [last.facts[name]["says"] for name in ("pruning", "quantization") if name in last.facts]:
+        lines.append(("precision", "; ".join(lowered)))
+    for name, told in (("built", "audit"), ("accuracy", "evaluation")):
+        lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
+    lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
+    lines.append(("time", f"{seconds:.1f} s; {len(hits)} of {len(stored)} stages from the store, {saved:.1f} s saved"))
+    return lines
+
+
+def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
+    """The worst error of the artifact with this digest at each shape, by the last check that looked at it."""
+    checks = [n for n in (o.notes for o in outcomes if o.digest == digest) if {"parity", "unchecked"} & set(n)]
+    if not checks:
+        return "NOT CHECKED against the model: no check stage looked at this artifact"
+    if unchecked := checks[-1].get("unchecked"):
+        shapes = ", ".join(case["shape"] for case in unchecked["cases"])
+        return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}; it only runs, at {shapes}"
+    found = checks[-1]["parity"]
+    cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in found["cases"]]
+    return f"worst relative error against {found['against']} {', '.join(cases)}"
+
+
+def human(size: float) -> str:
+    """A number of bytes as people read it: 512 B, 4.9 KiB, 97.4 MiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

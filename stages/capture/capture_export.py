@@ -1,0 +1,43 @@
+"""Captures the model as a torch.export program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem
+from pipeline.stage import Stage
+from stages.capture import captures
+
+
+@dataclass(frozen=True)
+class CaptureExport(Stage):
+    """torch.export with the dynamic dimensions of the model's YAML, each within its min and max.
+
+    The whole graph is captured with its conditions on shapes; what cannot be is an error, never a frozen branch.
+
+    Args:
+        store_up_to: Bytes of weights up to which the program is stored. It holds a copy of them, and to capture a
+            larger model again takes less than to write and read that copy.
+
+    Source: https://docs.pytorch.org/docs/stable/export.html
+    """
+
+    store_up_to: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.EXPORTED
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+    version: ClassVar[int] = 2
+
+    def problems(self) -> list[Problem]:
+        return captures.size_problems(self.store_up_to)
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return captures.stored(captures.captured("export", inputs, folder), self.store_up_to, folder)

@@ -1,0 +1,34 @@
+"""Captures the model by tracing one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.stage import Stage
+from stages.capture import captures
+
+
+@dataclass(frozen=True)
+class CaptureTrace(Stage):
+    """torch.jit.trace: records what one call does, so a branch that depends on values is fixed as it was taken.
+
+    The tracer's warnings about that are shown, once for each line of the model, and the checks run at other shapes
+    than the example's.
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.jit.trace.html
+    """
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.TORCHSCRIPT
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
+    repeatable: ClassVar[bool] = False  # its classes are numbered by what the process has met before
+    version: ClassVar[int] = 2
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return captures.captured("trace", inputs, folder)

@@ -1,0 +1,237 @@
+"""The three ways to capture a module, each with its errors in words."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
+from stages.capture import code_files, programs, rewrites, script_file, unsupported
+from stages.interface import call
+from stages.interface.interface import Dim, Interface
+from stages.portable import native_output
+from stages.portable.said import first_line
+from stages.reference import cases as reference_cases
+
+log = logging.getLogger(__name__)
+
+# How many times conditions are tried before they count as unproved; ten seconds' worth.
+LARGEST_PROOF = 50_000
+
+
+def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+    """A module captured by export, which stays in memory, or by trace or script, which is written to `folder`.
+
+    Args:
+        how: export, trace or script.
+        inputs: The module and its reference, by the names of the capturing stages' ports.
+        folder: For model.pt.
+
+    Raises as the function of that way does.
+    """
+    module, reference = inputs["module"].live, inputs["reference"]
+    facts = {**Interface.of(reference).facts, "capture": how}
+    if how == "export":
+        program = exported(module, reference)
+        return Artifact(Kind.EXPORTED, facts=facts, notes={"says": "torch.export"}, live=program)
+    made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
+    _save(made, folder / FILES[Kind.TORCHSCRIPT])
+    caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
+    return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
+
+
+def size_problems(store_up_to: int) -> list[Problem]:
+    """What is wrong with the size up to which programs are stored."""
+    if store_up_to >= 0:
+        return []
+    return [Problem(f"store_up_to is {store_up_to}", allowed="a number of bytes from 0 up")]
+
+
+def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
+    """A capture by export, written to `folder` unless its weights take more than `store_up_to` bytes."""
+    import torch
+
+    size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
+    if size > store_up_to:
+        return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
+    torch.export.save(made.live, folder / FILES[Kind.EXPORTED])
+    return replace(made, folder=folder)
+
+
+def exported(module: Any, reference: Artifact) -> Any:
+    """A torch.export.ExportedProgram with the interface's dynamic dimensions, each within its min and max.
+
+    Raises:
+        CheckFailed: When the model's code fixes a dimension that was to be dynamic.
+        StageError: When torch.export cannot capture it otherwise.
+    """
+    import torch
+
+    interface = Interface.of(reference)
+    bound, example = call.bind(module, interface), _example(torch, reference)
+    dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
+    shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
+
+    with _slow_attention(), rewrites.in_place(), native_output.to_log():
+        try:
+            return _told(torch.export.export(bound, example, dynamic_shapes=shapes, strict=False))
+        except Exception as e:  # torch.export raises from many modules, some of them private
+            refusal = e
+        if "Constraints violated" in str(refusal):
+            # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. Captured with sizes
+            # that it may restrict as it likes, a program lists its conditions, and each is tried at every size.
+            anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
+            with contextlib.suppress(Exception):
+                program = torch.export.export(bound, example, dynamic_shapes=anything, strict=False)
+                if _holds_at_every_size(program, interface):
+                    return _told(program)
+        raise _not_exported(refusal) from refusal
+
+
+def _told(program: Any) -> Any:
+    """The program, with its nodes' stack traces free of this machine's paths."""
+    for node in programs.nodes(program.graph_module):
+        if stack := node.meta.get("stack_trace"):
+            node.meta["stack_trace"] = code_files.relative_stack(stack)
+    return program
+
+
+def _holds_at_every_size(program: Any, interface: Interface) -> bool:
+    """Whether no dynamic dimension was fixed and every condition that a program was captured under always holds."""
+    shapes = {n.name: n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder"}
+    dims: dict[Any, str] = {}
+    environment = None
+    for name, spec in zip(program.graph_signature.user_inputs, interface.inputs.values(), strict=True):
+        for axis, dim in spec.axes.items():
+            if isinstance(size := shapes[name][axis], int) or not size.node.expr.is_Symbol:
+                return False
+            dims[size.node.expr] = dim
+            environment = size.node.shape_env
+    tried = 0
+    for condition in {guard.expr for guard in environment.guards} if environment is not None else ():
+        symbols = sorted(condition.free_symbols, key=str)
+        if not dims.keys() >= set(symbols):
+            return False
+        names = sorted({dims[s] for s in symbols})
+        # torch.export takes 1 for a size like any other, as it does with sizes of its own solver: the check runs it.
+        for sizes in itertools.product(*([n for n in interface.dims[d].sizes if n > 1] for d in names)):
+            at = dict(zip(names, sizes, strict=True))
+            tried += 1
+            if tried > LARGEST_PROOF or not condition.xreplace({s: _integer(at[dims[s]]) for s in symbols}):
+                return False
+    return True
+
+
+def _integer(value: int) -> Any:
+    import sympy
+
+    return sympy.Integer(value)
+
+
+def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
+    """A torch.jit.ScriptModule that does what one call did, and the places where it fixed something, "net.py:27"."""
+    import torch
+
+    bound = call.bind(module, Interface.of(reference))
+    with _slow_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+        warnings.simplefilter("default")
+        try:
+            # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
+            made = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
+        except Exception as e:  # a model raises anything
+            raise StageError(
+                f"torch.jit.trace cannot capture the model: {first_line(e)}{_at(e)}",
+                allowed="modules that answer with tensors and call nothing but torch",
+                command="capture=export",
+            ) from e
+    baked = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]  # type: ignore[attr-defined]
+    told: dict[str, str] = {}
+    for w in baked:
+        told.setdefault(f"{Path(w.filename).name}:{w.lineno}", str(w.message).strip().splitlines()[0])
+    for place, message in told.items():
+        log.warning("%s: %s", place, message)
+    return made, list(told)
+
+
+def _save(captured: Any, path: Path) -> None:
+    """Writes a ScriptModule to a file. Raises StageError for what a graph may hold in memory only, such as Python."""
+    import torch
+
+    try:
+        torch.jit.save(captured, str(path))
+    except RuntimeError as e:
+        raise StageError(
+            f"TorchScript cannot save what it captured: {first_line(e)}{_at(e)}",
+            allowed="modules that call nothing but torch's operators",
+            command="capture=export",
+        ) from e
+    script_file.make_equal(path)
+
+
+def scripted(module: Any, reference: Artifact) -> Any:
+    """A torch.jit.ScriptModule compiled from the model's source, with its branches and loops. Raises StageError."""
+    import torch
+
+    try:
+        return torch.jit.script(call.bind(module, Interface.of(reference)))
+    except Exception as e:  # the compiler raises anything
+        raise StageError(
+            f"torch.jit.script cannot compile the model: {first_line(e)}{_at(e)}",
+            allowed="the part of Python that TorchScript knows, with types that it can tell",
+            command="capture=export or capture=trace",
+        ) from e
+
+
+def _example(torch: Any, reference: Artifact) -> tuple[Any, ...]:
+    """The first case's inputs. Copies: a model that writes into its input must not change what others read."""
+    case = next(reference_cases.read(reference))
+    return tuple(torch.from_numpy(v.copy()) for v in case.inputs.values())
+
+
+def _dim(torch: Any, name: str, dim: Dim) -> Any:
+    if dim.multiple == 1:
+        return torch.export.Dim(name, min=dim.min, max=dim.max)
+    return dim.multiple * torch.export.Dim(name, min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+
+
+@contextlib.contextmanager
+def _slow_attention() -> Iterator[None]:
+    """Without attention's fast path, one fused operator that no exporter knows."""
+    import torch
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _at(error: Exception) -> str:
+    """The model's line, where torch tells it."""
+    return f"\n    at {place}" if (place := unsupported.source_of(error)) else ""
+
+
+def _not_exported(error: Exception) -> DrydockError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if fixed := re.search(r"Constraints violated \(([^)]*)\)", str(error)):
+        # torch lists each broken promise on a line that begins with a dash.
+        reasons = [line.lstrip("- ") for line in lines if line.startswith("-")]
+        return CheckFailed(
+            f"model.dims.{fixed[1].replace(', ', ', model.dims.')} cannot be dynamic: {listed(reasons or lines, 3)}",
+            allowed="dimensions that the model's code does not fix",
+            command="a number in model.inputs.NAME.shape instead of the name, or a narrower range in model.dims",
+        )
+    return StageError(
+        f"torch.export cannot capture the model: {lines[0]}{_at(error)}",
+        allowed="control flow and shapes that do not depend on the values of inputs",
+        command="torch.cond or torch.where in the model; capture=trace would fix the branch as the example takes it",
+    )

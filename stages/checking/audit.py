@@ -1,0 +1,108 @@
+"""Counts what was really built: weights and operations by type, held to what the precision asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, listed, nearest
+from pipeline.stage import Stage, World
+from stages.formats import graphs
+from stages.formats import ignored as ignored_operations
+from stages.openvino import library as openvino_library
+from stages.tensorrt.host.card import read_card
+
+Counts = Mapping[str, Mapping[str, int]]
+KNOWN = (*graphs.WEIGHTS, *(f"{graphs.SPARSE}{dtype}" for dtype in graphs.WEIGHTS))
+
+
+@dataclass(frozen=True)
+class Audit(Stage):
+    """The share of weights (by number of elements) and of operations with weights (by count) that each type has.
+
+    An operation is int8 when both of its operands were quantised, as runtimes that compute in integers need it;
+    weights that are merely stored in few bits are computed with in their operation's own type. What was to be left
+    alone by name is counted, and not held to a share. Weights of which only those that are not zero are stored are
+    counted apart, as sparse_int8, and meet what is asked of int8. The artifact goes on as it is.
+
+    Args:
+        weights: The least share by type, in 0..1; a type that is not named is counted and may have any.
+        operations: Likewise.
+        extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
+    """
+
+    weights: dict[str, float]
+    operations: dict[str, float]
+    extensions: list[str]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset({*graphs.KINDS, Kind.TENSORRT})}
+    produces: ClassVar[Kind | str] = "artifact"
+    version: ClassVar[int] = 2
+    isolable: ClassVar[bool] = True
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return graphs.MODULES.get(kinds.get("artifact", Kind.FILE), ())
+
+    def problems(self) -> list[Problem]:
+        found = list(openvino_library.problems(self.extensions))
+        for setting, shares in (("weights", self.weights), ("operations", self.operations)):
+            for dtype, share in shares.items():
+                if dtype not in KNOWN:
+                    found.append(Problem(f"{setting} names {dtype}{nearest(dtype, KNOWN)}", allowed=listed(KNOWN, 12)))
+                if not 0 <= share <= 1:
+                    found.append(Problem(f"{setting}.{dtype} is {share}", allowed="a share from 0 to 1"))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Self:
+        openvino_library.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "extensions": openvino_library.identity(self.extensions, world)}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        artifact = inputs["artifact"]
+        told, meant = self._counted(artifact)
+        wanted = {"weights": self.weights, "operations": self.operations}
+        lacking = [
+            f"{share:.1%} of its {what} are {dtype}, at least {least:.0%} were asked for"
+            for what, asked in wanted.items()
+            for dtype, least in asked.items()
+            if meant[what] and (share := _share(meant[what], dtype)) < least
+        ]
+        says = "; ".join(f"{what} {_shares(counts)}" for what, counts in told.items() if counts)
+        if lacking:
+            raise CheckFailed(
+                f"this {artifact.kind} is not what was asked for: {listed(lacking)}. It has {says}",
+                command="another precision, or stages.audit.weights, .operations with what you accept",
+            )
+        empty = [what for what, asked in wanted.items() if asked and not told[what]]
+        caution = {"caution": f"nothing shows its precision: no {' and no '.join(empty)}"} if empty else {}
+        says = says or "neither weights nor operations with weights"
+        return artifact.noting(says=says, audit=told, claims={"built": told}, **caution)
+
+    def _counted(self, artifact: Artifact) -> tuple[Counts, Counts]:
+        """What there is of each type, and the same without what was to be left alone."""
+        if artifact.kind is Kind.TENSORRT:  # it tells of its layers only, in which none is what it was in the graph
+            layers: Counts = {"weights": {}, "operations": read_card(artifact.file.with_suffix(".json"))["layers"]}
+            return layers, layers
+        built = graphs.of(artifact, self.extensions)
+        ignored = ignored_operations.of(artifact)
+        left = ignored.left(built) if ignored else []
+        told = {"weights": built.weights(), "operations": built.operations()}
+        return told, {"weights": built.weights(left), "operations": built.operations(left)}
+
+
+def _share(counts: Mapping[str, int], dtype: str) -> float:
+    """The share of a type, with those of its weights that are stored sparse."""
+    return (counts.get(dtype, 0) + counts.get(f"{graphs.SPARSE}{dtype}", 0)) / sum(counts.values())
+
+
+def _shares(counts: Mapping[str, int]) -> str:
+    return listed(f"{dtype} {count / sum(counts.values()):.1%}" for dtype, count in counts.items())

@@ -1,0 +1,291 @@
+"""Measures how fast an artifact is, and what it costs to load, against the PyTorch module that it was made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import Problem, StageError, listed, nearest
+from pipeline.stage import Stage, World
+from stages.checking.contender import MODULE, SCRIPT, Job
+from stages.checking.contest import Contender, Figures, in_turn
+from stages.coreml import runtime as coreml_runtime
+from stages.formats import session
+from stages.interface.interface import Interface, says
+from stages.openvino import library as openvino_library
+from stages.reference import as_met, evidence
+from stages.reference import cases as reference_cases
+from stages.reference.cases import Case
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Benchmark(Stage):
+    """Latency, throughput, time to the first answer, size and peak memory, side by side with PyTorch.
+
+    Each contender runs in a process of its own with one inference at a time and its threads pinned. They are measured
+    in turn, a block each, round after round; how far a contender's blocks lie apart is told, and marked NOISY when it
+    is too far to rely on. The artifact goes on as it is.
+
+    Args:
+        case: Which of the reference's cases to run, such as example or max; None for the first that the artifact takes.
+        compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
+        properties: The runtime's own settings by its own names; each is read back.
+        extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
+        threads: How many threads each contender computes with; None for every logical core there is.
+        rounds: Blocks of each contender, 2 or more.
+        seconds: How long a block lasts, above 0.
+        warmup: Inferences before each block that are not counted, 0 or more.
+        against: What to measure beside the artifact: eager, torch_compile.
+        noisy_above: The spread of a contender's block medians, as a share, above which its figures are marked.
+        again: Raised to measure once more; what was measured is kept like any other result.
+    """
+
+    case: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    compute: str
+    properties: dict[str, str]
+    extensions: list[str]
+    threads: Optional[int]  # noqa: UP045
+    rounds: int
+    seconds: float
+    warmup: int
+    against: list[str]
+    noisy_above: float
+    again: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": frozenset(session.RUNTIMES),
+        "reference": frozenset({Kind.REFERENCE}),
+        "module": frozenset({Kind.MODULE}),
+    }
+    on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
+    optional: ClassVar[frozenset[str]] = frozenset({"module"})  # an ONNX file has none
+    produces: ClassVar[Kind | str] = "artifact"
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        runtimes = [session.RUNTIMES[kinds["artifact"]]] if "artifact" in kinds else []
+        if "module" in kinds:
+            runtimes += [session.MODULE_RUNTIMES[name] for name in self.against if name in session.MODULE_RUNTIMES]
+        return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
+
+    def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
+        evaluated = kinds["artifact"] is Kind.COREML and sys.platform != "darwin"
+        return [coreml_runtime.UNMEASURED] if evaluated else []
+
+    def problems(self) -> list[Problem]:
+        found = [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
+        found += [
+            Problem(
+                f"against has {name}{nearest(name, session.MODULE_RUNTIMES)}", allowed=listed(session.MODULE_RUNTIMES)
+            )
+            for name in self.against
+            if name not in session.MODULE_RUNTIMES
+        ]
+        least = {"threads": 1, "rounds": 2, "warmup": 0, "noisy_above": 0, "again": 0}
+        found += [
+            Problem(f"{name} is {value}", allowed=f"{low} or more")
+            for name, low in least.items()
+            if (value := getattr(self, name)) is not None and not value >= low
+        ]
+        if not 0 < self.seconds < float("inf"):
+            found.append(Problem(f"seconds is {self.seconds}", allowed="a number above 0"))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Benchmark:
+        openvino_library.identity(self.extensions, world)
+        return self if self.threads is not None else dataclasses.replace(self, threads=world.cores())
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings and the machine: times are native to it."""
+        machine = {"processor": dict(world.processor()), "cores": world.cores()}
+        return {**asdict(self), "extensions": openvino_library.identity(self.extensions, world), **machine}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        artifact, reference = inputs["artifact"], inputs["reference"]
+        case, ours = self._case(artifact, reference), session.name(artifact.kind)
+        jobs, missing = self._jobs(inputs, case, folder)
+        items = _items(case, reference)
+        with ExitStack() as running:
+            started = [running.enter_context(Contender(name, job, folder)) for name, job in jobs.items()]
+            if "refused" in started[0].told:
+                raise StageError(f"this {artifact.kind} cannot be run: {started[0].told['refused']}")
+            session.must_compute_in(self.compute, started[0].told["computes_in"])
+            refused = {c.name: why for c in started if (why := self._refused(c))}
+            contenders = [c for c in started if c.name not in refused]
+            blocks, peaks = in_turn(contenders, self.rounds, self.seconds, self.warmup)
+        found = {
+            c.name: {
+                **Figures.of(blocks[c.name], items, self.noisy_above).plain,
+                **c.told,
+                "peak_bytes": peaks[c.name],
+                "disk_bytes": _disk_bytes(Path(jobs[c.name]["folder"])),
+            }
+            for c in contenders
+        }
+        shapes = ", ".join(f"{n} {says(v.shape)}" for n, v in _fed(artifact, case).items())
+        told = {
+            "artifact": ours,
+            "case": {"label": case.label, "shapes": shapes, "items": items},
+            **{name: getattr(self, name) for name in ("threads", "rounds", "seconds", "warmup")},
+            "contenders": found,
+            "not_measured": missing | refused,
+        }
+        return artifact.noting(
+            says=_headline(ours, found) + _inside(artifact), benchmark={**told, "table": _table(told)}
+        )
+
+    def _refused(self, beside: Contender) -> str:
+        """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
+        if "refused" in beside.told:
+            return str(beside.told["refused"])
+        if beside.name == "torch_compile" and (found := beside.told["computes_in"]) != self.compute:
+            return f"asked to compute in {self.compute}, it computes in {found}"
+        return ""
+
+    def _case(self, artifact: Artifact, reference: Artifact) -> Case:
+        cases = {c.label: c for c in reference_cases.read(reference) if as_met.case_for(artifact, c) is not None}
+        label = next(iter(cases), None) if self.case is None else self.case
+        if label not in cases:
+            raise StageError(
+                f"case is {self.case}, and the reference has none of that label that this {artifact.kind} takes"
+                f"{nearest(str(self.case), cases)}",
+                allowed=listed(cases),
+                command=f"'stages.benchmark.case={next(iter(cases))}'" if cases else evidence.RECORD,
+            )
+        return cases[label]
+
+    def _jobs(self, inputs: Mapping[str, Artifact], case: Case, folder: Path) -> tuple[dict[str, Job], dict[str, str]]:
+        """What each contender runs, the artifact's first, and why others are not measured, by name."""
+        artifact = inputs["artifact"]
+        ours = session.name(artifact.kind)
+        against = [name for name in self.against if name != ours]
+        asked, missing = {ours: artifact}, {}
+        if "module" in inputs:
+            asked |= dict.fromkeys(against, inputs["module"])
+        else:
+            missing = dict.fromkeys(against, "there is no PyTorch module: the model came as a file")
+        jobs: dict[str, Job] = {}
+        written: dict[int, tuple[Path, str]] = {}
+        for name, model in asked.items():
+            home, why = _home(model, folder, written)
+            if why:
+                missing[name] = why
+                continue
+            given = _fed(model, case)
+            jobs[name] = Job(
+                runtime=session.MODULE_RUNTIMES.get(name, session.RUNTIMES[model.kind]),
+                kind=model.kind,
+                folder=str(home),
+                facts=dict(session.with_interface(model, inputs["reference"]).facts),
+                compute=self.compute,
+                threads=self.threads or 1,
+                properties=self.properties if name == ours else {},
+                extensions=self.extensions if name == ours else [],
+                inputs=list(given),
+                arrays=str(_write_arrays(given, folder / f"{name}.safetensors")),
+            )
+        if ours in missing:
+            raise StageError(f"this {artifact.kind} cannot be run: {missing[ours]}")
+        return jobs, missing
+
+
+def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
+    """The arrays that an artifact takes in a case, by its own names for them."""
+    met = as_met.case_for(artifact, case)
+    assert met is not None, "the case was chosen so that the artifact takes it"
+    return met.inputs
+
+
+def _write_arrays(arrays: Mapping[str, Any], path: Path) -> Path:
+    from safetensors.numpy import save_file
+
+    save_file(dict(arrays), path)
+    return path
+
+
+def _home(artifact: Artifact, folder: Path, written: dict[int, tuple[Path, str]]) -> tuple[Path, str]:
+    """Where a contender reads its model from, and why it cannot. A module is written there, once for all."""
+    if artifact.folder is not None:
+        return artifact.folder, ""
+    if id(artifact.live) not in written:
+        home = folder / f"module{len(written)}"
+        home.mkdir()
+        written[id(artifact.live)] = home, _write_module(artifact.live, home)
+    return written[id(artifact.live)]
+
+
+def _write_module(module: Any, home: Path) -> str:
+    """Writes a module for another process to read. Returns why it could not be, or nothing."""
+    import torch
+
+    try:
+        if isinstance(module, torch.jit.ScriptModule):
+            torch.jit.save(module, home / SCRIPT)
+        else:
+            torch.save(module, home / MODULE)
+    except Exception as e:  # pickle asks the objects themselves, and they raise anything
+        first = (str(e).strip().splitlines() or ["no message"])[0]
+        return f"the module cannot be pickled for a process of its own: {type(e).__name__}: {first}"
+    return ""
+
+
+def _items(case: Case, reference: Artifact) -> int:
+    """What one inference answers for: the size of the dimension 'batch', or a file's first; 1 without either."""
+    for name, spec in Interface.of(reference).inputs.items():
+        for axis, dim in spec.axes.items():
+            if dim in ("batch", f"{name}_dim0"):  # the second is a file's that leaves it open
+                return int(case.inputs[name].shape[axis])
+    return 1
+
+
+def _disk_bytes(folder: Path) -> int:
+    """What a device needs of an artifact: of a blob, not the IR beside it."""
+    blob = folder / FILES[Kind.OPENVINO_BLOB]
+    needed = [blob, blob.with_suffix(".json")] if blob.exists() else folder.rglob("*")
+    return sum(f.stat().st_size for f in needed if f.is_file())
+
+
+def _inside(artifact: Artifact) -> str:
+    return "; its preprocessing is inside, PyTorch's is not" if as_met.of(artifact).images is not None else ""
+
+
+def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The stage's line: "p50 7.1 ms, 2.9× eager PyTorch; NOISY: blocks of openvino differ by 31 %"."""
+    p50 = found[ours]["p50_ms"]
+    text = f"p50 {p50:.3g} ms"
+    if "eager" in found:
+        text += f", {found['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch"
+    noisy = [f"{name} by {f['spread']:.0%}" for name, f in found.items() if f["noisy"]]
+    return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
+
+
+def _table(told: Mapping[str, Any]) -> list[str]:
+    """For the summary: what was run, a line for each contender, and one for each that was not measured."""
+    items, threads = told["case"]["items"], told["threads"]
+    return [
+        f"{told['case']['shapes']} ({items} item{'s' * (items != 1)}), {threads} thread{'s' * (threads != 1)}, "
+        f"{told['rounds']} rounds of {told['seconds']:g} s in turn",
+        *(_row(name, figures) for name, figures in told["contenders"].items()),
+        *(f"{name:<13} not measured: {why}" for name, why in told["not_measured"].items()),
+    ]
+
+
+def _row(name: str, figures: Mapping[str, Any]) -> str:
+    """A contender's line of the summary."""
+    return (
+        f"{name:<13} p50 {figures['p50_ms']:.3g} p90 {figures['p90_ms']:.3g} p99 {figures['p99_ms']:.3g} ms, "
+        f"{figures['items_per_second']:.4g} items/s, first answer {figures['to_first_answer_ms'] / 1e3:.2f} s, "
+        f"{figures['disk_bytes'] / MIB:.1f} MiB on disk, peak {figures['peak_bytes'] / MIB:.0f} MiB, "
+        f"{figures['computes_in']}, spread {figures['spread']:.0%}{' NOISY' if figures['noisy'] else ''}"
+    )

@@ -1,0 +1,178 @@
+"""Checks an artifact against the PyTorch model, and passes it through only when it agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, listed
+from pipeline.stage import Stage, World
+from stages.checking import blame as layer_blame
+from stages.formats import session
+from stages.formats.session import Session
+from stages.openvino import library as openvino_library
+from stages.portable.compare import Tolerance
+from stages.portable.said import first_line
+from stages.reference import as_met, parity, tolerance
+from stages.reference import cases as reference_cases
+from stages.reference.parity import Parity
+
+# Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
+OVERFLOWS = (
+    "float16 cannot hold all values within it: devices that compute in it would answer NaN or infinities, though "
+    "onnxruntime's CPU does not"
+)
+
+
+@dataclass(frozen=True)
+class Check(Stage):
+    """Runs an artifact on the reference's inputs, at every recorded shape, and compares the outputs.
+
+    Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance,
+    all others equal. The artifact goes on as it is, so the next stage's key does not depend on this one's.
+
+    A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
+    nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
+
+    onnxruntime's CPU computes most of a float16 graph in float32. The values between operations are held to float16's
+    range besides, at the shape that is furthest off.
+
+    Args:
+        compute: What the artifact must compute in while it is checked; asked for and read back.
+        properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
+        extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
+        tolerance: How far outputs may be from the reference.
+        blame: Whether to look for the layers that bring the error in even where the artifact agrees; of one that was
+            made of fewer bits, they are told whenever it does not.
+    """
+
+    compute: str
+    properties: dict[str, str]
+    extensions: list[str]
+    tolerance: Tolerance
+    blame: bool
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": frozenset(session.RUNTIMES),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
+    produces: ClassVar[Kind | str] = "artifact"
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    version: ClassVar[int] = 2
+    isolable: ClassVar[bool] = True
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
+        return tuple(sorted({*self.requires, *runtime}))
+
+    def problems(self) -> list[Problem]:
+        return [
+            *tolerance.problems(self.tolerance),
+            *session.compute_problems(self.compute),
+            *openvino_library.problems(self.extensions),
+        ]
+
+    def files(self) -> frozenset[str]:
+        return openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Self:
+        openvino_library.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings and the processor, which decides what types there are to compute in."""
+        extensions = openvino_library.identity(self.extensions, world)
+        return {**asdict(self), "extensions": extensions, "processor": dict(world.processor())}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        artifact = inputs["artifact"]
+        ready = session.with_interface(artifact, inputs["reference"])
+        running = session.open_session(ready, self.compute, properties=self.properties, extensions=self.extensions)
+        if reference_cases.UNANSWERED in inputs["reference"].facts:
+            session.must_compute_in(self.compute, running.computes_in)
+            return _unchecked(artifact, running, inputs["reference"])
+        found = parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        session.must_compute_in(self.compute, running.computes_in)
+        model = reference_cases.stands_for(inputs["reference"])
+        blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
+        caution = {}
+        if not found.wrong and artifact.kind is Kind.ONNX and self.compute == "float16":
+            try:
+                over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
+            except Exception as e:  # onnxruntime raises anything; that nothing was found is not to be said then
+                over = None
+                caution = {"caution": f"values between operations were not held to float16's range: {first_line(e)}"}
+            if over is not None and over.layers:
+                blamed = over
+                found = replace(found, wrong=[OVERFLOWS])
+        if found.wrong:
+            wrong = "\n    ".join(found.wrong)
+            raise CheckFailed(
+                f"this {artifact.kind} does not agree with {model}\n    {wrong}" + (blamed.sentence if blamed else ""),
+                allowed=str(self.tolerance),
+                command=blamed.command
+                if blamed
+                else "the reference is this module's own: what runs it brought the error in"
+                if artifact.kind is Kind.MODULE
+                else "the stage just before this check brought the error in: the checks before it passed",
+            )
+        return artifact.noting(
+            says=f"worst relative error {found.worst:.1e}"
+            + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else ""),
+            parity={
+                "runtime": session.name(artifact.kind),
+                "computes_in": running.computes_in,
+                "properties": dict(running.properties),
+                "against": model,
+                "cases": found.cases,
+                "left_out": list(found.left_out),
+            },
+            claims={
+                "parity": {
+                    "against": model,
+                    "tolerance": asdict(self.tolerance),
+                    "compute": self.compute,
+                    "properties": dict(self.properties),
+                    "shapes": found.shapes,
+                }
+            },
+            **(blamed.notes if blamed else {}),
+            **caution,
+        )
+
+    def _blamed(
+        self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False
+    ) -> layer_blame.Blamed | None:
+        met = (as_met.case_for(artifact, c) for c in reference_cases.read(reference) if c.label == found.suspect)
+        case = next(met)
+        return (
+            None
+            if case is None
+            else layer_blame.layers(artifact, case.inputs, self.compute, self.extensions, overflowing=overflowing)
+        )
+
+
+def _unchecked(artifact: Artifact, running: Session, reference: Artifact) -> Artifact:
+    found = parity.unanswered(artifact, running, reference)
+    model, why = reference_cases.stands_for(reference), reference.facts[reference_cases.UNANSWERED]
+    if found.wrong:
+        raise CheckFailed(
+            f"this {artifact.kind} is not what {model} says of itself\n    " + "\n    ".join(found.wrong),
+            allowed="the outputs that the file names, of the shapes and types that it says, finite",
+            command=f"the framework itself would show which is right: {why}",
+        )
+    return artifact.noting(
+        says=f"NOT CHECKED against {model}: {why}; runs at {len(found.cases)} shapes",
+        unchecked={
+            "runtime": artifact.kind,
+            "computes_in": running.computes_in,
+            "against": model,
+            "why": why,
+            "cases": found.cases,
+        },
+        claims={"unchecked": {"against": model, "why": why, "shapes": found.shapes}},
+    )

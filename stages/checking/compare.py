@@ -1,0 +1,99 @@
+"""Runs two artifacts on the same inputs and says how far apart they are. It passes no verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, listed
+from pipeline.stage import Stage, World
+from stages.formats import session
+from stages.interface.interface import says
+from stages.openvino import library as openvino_library
+from stages.portable import compare
+from stages.reference import as_met
+from stages.reference import cases as reference_cases
+
+KINDS = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
+
+
+@dataclass(frozen=True)
+class Compare(Stage):
+    """Compares an artifact with another of any kind that runs, at every shape of the reference that both take.
+
+    Args:
+        compute: What both must compute in: float32, float16 or bfloat16.
+        extensions: Operations that the runtime does not have by itself; see compile_openvino.
+    """
+
+    compute: str
+    extensions: list[str]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": KINDS,
+        "other": KINDS,
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = "artifact"
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    isolable: ClassVar[bool] = True
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        runtimes = {m for port in ("artifact", "other") if port in kinds for m in session.modules(kinds[port])}
+        return tuple(sorted({*self.requires, *runtimes}))
+
+    def problems(self) -> list[Problem]:
+        return [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
+
+    def files(self) -> frozenset[str]:
+        return openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Self:
+        openvino_library.identity(self.extensions, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings and the processor, which decides the last digits."""
+        extensions = openvino_library.identity(self.extensions, world)
+        return {**asdict(self), "extensions": extensions, "processor": dict(world.processor())}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        pair = [inputs["artifact"], inputs["other"]]
+        ready = [session.with_interface(artifact, inputs["reference"]) for artifact in pair]
+        running = [session.open_session(a, self.compute, extensions=self.extensions) for a in ready]
+        cases: list[dict[str, Any]] = []
+        unlike: list[str] = []
+        for asked in reference_cases.read(inputs["reference"]):
+            met = [as_met.case_for(artifact, asked) for artifact in pair]
+            if met[0] is None or met[1] is None:
+                continue
+            shape = ", ".join(says(v.shape) for v in met[0].inputs.values())
+            found, wanted = (run(case.inputs) for run, case in zip(running, met, strict=True) if case is not None)
+            worst, apart = _apart(found, wanted)
+            unlike += [f"at {shape}, {p}" for p in apart]
+            cases.append({"label": asked.label, "shape": shape, "max_rel": worst})
+        told = (
+            f"worst relative error {max(float(c['max_rel']) for c in cases):.1e}"
+            if cases
+            else "they take no shape of the reference in common"
+        )
+        return inputs["artifact"].noting(
+            says="; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])]),
+            compared={"cases": cases, "unlike": unlike},
+        )
+
+
+def _apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[float, list[str]]:
+    """The largest relative error of two sets of outputs, and what of them cannot be compared, in words."""
+    if set(found) != set(wanted):
+        return 0.0, [f"one's outputs are {listed(found)}, the other's {listed(wanted)}"]
+    worst, unlike = 0.0, []
+    for name in wanted:
+        if problem := compare.mismatch(found[name], wanted[name]):
+            unlike.append(f"'{name}' {problem}".replace("the model's", "the other's"))
+        elif wanted[name].dtype.kind == "f":
+            worst = max(worst, compare.compare(found[name], wanted[name]).max_rel)
+    return worst, unlike

@@ -1,0 +1,134 @@
+"""One contender of a benchmark, in a process of its own: load time, first inference and peak memory are its alone.
+
+`python -m stages.checking.contender JOB.json` answers each line of JSON on stdin with one on stdout, whatever vendors
+print; contest.py is at the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import DrydockError
+from stages.formats import session
+from stages.openvino import library as openvino_library
+from stages.portable.said import first_line
+
+STATUS = Path("/proc/self/status")
+MODULE, SCRIPT = "module.pickle", "module.pt"
+
+
+class Job(TypedDict):
+    """What a contender is: a runtime by its module's name, what it runs, on what, and how."""
+
+    runtime: str
+    kind: str
+    folder: str  # the artifact's; a module's holds MODULE or SCRIPT
+    facts: dict[str, Any]
+    compute: str
+    threads: int
+    properties: dict[str, str]
+    extensions: list[str]
+    inputs: list[str]  # names, in the order in which they are passed
+    arrays: str  # the file that has them
+
+
+def main(job: Job) -> None:
+    """Answers requests until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what vendors print, by C++ too, is no answer
+
+    def answer(told: dict[str, Any]) -> None:
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()
+
+    try:
+        infer, told = opened(job)
+    except Exception as e:  # a vendor that refuses is a finding; whoever asked decides what it means
+        first = e.problems[0].what if isinstance(e, DrydockError) else f"{type(e).__name__}: {first_line(e)}"
+        answer({"refused": first})
+        return
+    answer(told)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer({"ms": block(infer, request["seconds"], request["warmup"]), "peak_bytes": peak_bytes()})
+
+
+def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
+    """One inference ready to be repeated, and what it took to get there, in milliseconds."""
+    began = time.perf_counter()
+    for module in session.requires(job["runtime"]):
+        openvino_library.quiet() if module == "openvino" else importlib.import_module(module)
+    imported = time.perf_counter()
+    given = _arrays(job)
+    artifact = Artifact(Kind(job["kind"]), Path(job["folder"]), facts=job["facts"], live=_module(Path(job["folder"])))
+    running = session.open_session(
+        artifact,
+        job["compute"],
+        threads=job["threads"],
+        properties=job["properties"],
+        extensions=job["extensions"],
+        runtime=job["runtime"],
+    )
+    infer = running.prepare(given)
+    loaded = time.perf_counter()
+    infer()
+    answered = time.perf_counter()
+    return infer, {
+        "import_ms": (imported - began) * 1e3,
+        "load_ms": (loaded - imported) * 1e3,
+        "first_ms": (answered - loaded) * 1e3,
+        "to_first_answer_ms": (answered - began) * 1e3,
+        "computes_in": running.computes_in,
+        "properties": dict(running.properties),
+    }
+
+
+def block(infer: Callable[[], object], seconds: float, warmup: int) -> list[float]:
+    """Milliseconds of each inference in a time, at least one, after some that are not counted."""
+    for _ in range(warmup):
+        infer()
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end or not taken:
+        infer()
+        taken.append((time.perf_counter() - began) * 1e3)
+    return taken
+
+
+def peak_bytes() -> int:
+    """The largest resident memory so far, of this program alone: getrusage's also counts what started it, on Linux."""
+    if STATUS.exists():
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _arrays(job: Job) -> dict[str, Any]:
+    from safetensors.numpy import load_file
+
+    arrays = load_file(job["arrays"])
+    return {name: arrays[name] for name in job["inputs"]}
+
+
+def _module(folder: Path) -> Any:
+    """The module that benchmark.py wrote a moment ago, so that it may be loaded like code; None for a file."""
+    if not (folder / MODULE).exists() and not (folder / SCRIPT).exists():
+        return None
+    import torch
+
+    if (folder / SCRIPT).exists():
+        return torch.jit.load(folder / SCRIPT)  # type: ignore[no-untyped-call]
+    return torch.load(folder / MODULE, weights_only=False)
+
+
+if __name__ == "__main__":
+    main(json.loads(Path(sys.argv[1]).read_text()))

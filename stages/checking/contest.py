@@ -1,0 +1,153 @@
+"""Several contenders measured in turn, each in a process of its own, and what their times come to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.errors import StageError
+from stages.checking.contender import Job
+
+LAST_WORDS = 5  # lines
+
+
+class Contender:
+    """A process that has loaded one model and answered once, to be asked for blocks of inferences.
+
+    Args:
+        name: What it is called in messages and results.
+        job: What it runs.
+        folder: For its files.
+
+    Attributes:
+        told: What it said when it was ready: the times to get there, what it computes in, its properties; or
+            "refused", and why.
+    """
+
+    def __init__(self, name: str, job: Job, folder: Path) -> None:
+        self.name = name
+        self._errors = (folder / f"{name}.log").open("w+")
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(job))
+        # It finds what this process finds, the modules of a model's code too, and nothing of the current folder's.
+        paths = os.pathsep.join(p or str(Path.cwd()) for p in sys.path)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "stages.checking.contender", str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        try:
+            self.told = self._answer()
+        except BaseException:
+            self.end()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Ends the process, whatever it is doing."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def block(self, seconds: float, warmup: int) -> Mapping[str, Any]:
+        """A block's times in milliseconds as "ms", and "peak_bytes" so far. Raises StageError when it has died."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({"seconds": seconds, "warmup": warmup}) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer that does not come says so
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        if line := self._process.stdout.readline():
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        code = self._process.wait()
+        self._errors.seek(0)
+        words = [line for line in self._errors.read().splitlines() if line.strip()][-LAST_WORDS:]
+        raise StageError(
+            f"the contender '{self.name}' died with {code}: " + ("\n    ".join(words) or "it said nothing"),
+            command=f"stages.NAME.against=[…] without {self.name}, or more memory",
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the times of one contender come to.
+
+    Args:
+        p50_ms, p90_ms, p99_ms: Milliseconds that this share of inferences took at most, over all blocks.
+        items_per_second: Items of all inferences by the time of all.
+        inferences: How many were timed.
+        block_p50_ms: The median of each block, in milliseconds.
+        spread: Largest difference between the medians of two blocks, as a share of the median of the medians.
+        noisy: Whether that is above what was allowed.
+    """
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    items_per_second: float
+    inferences: int
+    block_p50_ms: list[float]
+    spread: float
+    noisy: bool
+
+    @classmethod
+    def of(cls, blocks: Sequence[Sequence[float]], items: int, noisy_above: float) -> Self:
+        """Of one contender's blocks of milliseconds, with `items` in each inference."""
+        times = sorted(t for block in blocks for t in block)
+        medians = [statistics.median(block) for block in blocks]
+        spread = (max(medians) - min(medians)) / statistics.median(medians)
+        p50, p90, p99 = (times[math.ceil(len(times) * share / 100) - 1] for share in (50, 90, 99))
+        return cls(
+            p50_ms=p50,
+            p90_ms=p90,
+            p99_ms=p99,
+            items_per_second=items * len(times) / (sum(times) / 1e3),
+            inferences=len(times),
+            block_p50_ms=medians,
+            spread=spread,
+            noisy=spread > noisy_above,
+        )
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def in_turn(
+    contenders: Sequence[Contender], rounds: int, seconds: float, warmup: int
+) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
+    """Blocks of each contender's times, and its peak memory in bytes, by name.
+
+    A block of the first, one of the second, … and again, so that a machine that slows down slows all of them.
+    """
+    blocks: dict[str, list[list[float]]] = {c.name: [] for c in contenders}
+    peaks: dict[str, int] = {}
+    for _ in range(rounds):
+        for contender in contenders:
+            answer = contender.block(seconds, warmup)
+            blocks[contender.name].append(answer["ms"])
+            peaks[contender.name] = answer["peak_bytes"]
+    return blocks, peaks

@@ -1,0 +1,142 @@
+"""Measures an artifact's accuracy on labelled samples beside the PyTorch model's, and stops when it dropped too far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, Problem
+from pipeline.stage import Stage, World
+from stages.checking import blame as layer_blame
+from stages.formats import session
+from stages.openvino import library as openvino_library
+from stages.samples import files as sample_files
+from stages.samples import metrics
+
+
+@dataclass(frozen=True)
+class Evaluate(Stage):
+    """A metric of the artifact's answers and of the model's; with `max_drop` a gate. The artifact goes on as it is.
+
+    Args:
+        metric: top1, or the dotted path of a function; see stages/samples/metrics.py. More is better.
+        max_drop: How far below the model's it may be; None measures and lets everything pass.
+        compute: What the artifact must compute in; asked for and read back.
+        properties: The runtime's own settings by its own names; each is read back.
+        extensions: Operations that the runtime does not have by itself; see compile_openvino.
+        blame: Whether to look for the layers that bring the error in even where the gate holds.
+    """
+
+    metric: str
+    max_drop: Optional[float]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    compute: str
+    properties: dict[str, str]
+    extensions: list[str]
+    blame: bool
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": frozenset(session.RUNTIMES) - session.ON_REQUEST,
+        "answers": frozenset({Kind.ANSWERS}),
+        "calibration": frozenset({Kind.SAMPLES}),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    produces: ClassVar[Kind | str] = "artifact"
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    version: ClassVar[int] = 2
+    isolable: ClassVar[bool] = True
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
+        return tuple(sorted({*self.requires, *runtime}))
+
+    def problems(self) -> list[Problem]:
+        found = [
+            *metrics.problems(self.metric),
+            *session.compute_problems(self.compute),
+            *openvino_library.problems(self.extensions),
+        ]
+        if self.max_drop is not None and not 0 <= self.max_drop < float("inf"):
+            found.append(Problem(f"max_drop is {self.max_drop}", allowed="0 or more, in the metric's own units"))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Self:
+        self.identity(world)  # raises for a metric or an extension that is not there
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings, the metric's code and the processor, which decides what types there are to compute in."""
+        told = {**asdict(self), **metrics.identity(self.metric, world)}
+        extensions = openvino_library.identity(self.extensions, world)
+        return {**told, "extensions": extensions, "processor": dict(world.processor())}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        import numpy as np
+
+        artifact, samples = inputs["artifact"], sample_files.read(inputs["answers"])
+        if "calibration" in inputs:
+            sample_files.keep_apart(samples, sample_files.read(inputs["calibration"]))
+        assert samples.labels is not None
+        running = session.open_session(artifact, self.compute, properties=self.properties, extensions=self.extensions)
+        ours: dict[str, list[Any]] = {}
+        theirs: dict[str, list[Any]] = {}
+        for given, answers, count in sample_files.fed(artifact, samples):
+            for told, into in ((running(given), ours), (answers, theirs)):
+                for name in answers:
+                    into.setdefault(name, []).append(told[name][:count])
+        session.must_compute_in(self.compute, running.computes_in)
+        _demand_numbers(ours, theirs, artifact)
+        found, wanted = (
+            metrics.measured(self.metric, {n: np.concatenate(v) for n, v in told.items()}, samples.labels, of)
+            for told, of in ((ours, f"this {artifact.kind}"), (theirs, "the PyTorch model"))
+        )
+        drop = wanted - found
+        says = f"{self.metric} {found:.4g}, the PyTorch model's {wanted:.4g}, of {len(samples)} samples"
+        # Shares are rounded: 0.8 - 0.7 is more than 0.1.
+        fails = self.max_drop is not None and drop > self.max_drop and not math.isclose(drop, self.max_drop)
+        blamed = self._blamed(artifact, samples) if self.blame or fails else None
+        if fails:
+            raise CheckFailed(
+                f"{says}: dropped by {drop:.4g}" + (blamed.sentence if blamed else ""),
+                allowed=f"a drop of {self.max_drop:g} at most",
+                command=blamed.command if blamed else "another precision, or stages.evaluate.max_drop=…",
+            )
+        evaluation = {
+            "metric": self.metric,
+            "value": found,
+            "of_the_model": wanted,
+            "drop": drop,
+            "max_drop": self.max_drop,
+            "samples": len(samples),
+            "computes_in": running.computes_in,
+        }
+        more = dict(blamed.notes) if blamed else {}
+        if self.metric == metrics.TOP1 and wanted <= 2 / max(v[0].shape[-1] for v in theirs.values() if v[0].ndim):
+            more["caution"] = f"the PyTorch model itself has {says}: are the labels its own?"
+        claims = {"accuracy": {name: evaluation[name] for name in ("metric", "samples", "max_drop")}}
+        return artifact.noting(says=says, evaluation=evaluation, claims=claims, **more)
+
+    def _blamed(self, artifact: Artifact, samples: sample_files.Samples) -> layer_blame.Blamed | None:
+        given, _, _ = next(sample_files.fed(artifact, samples, most=8))
+        return layer_blame.layers(artifact, given, self.compute, self.extensions)
+
+
+def _demand_numbers(ours: Mapping[str, list[Any]], theirs: Mapping[str, list[Any]], artifact: Artifact) -> None:
+    """Raises CheckFailed for NaN and infinities where the model has numbers: a metric may take them for an answer."""
+    import numpy as np
+
+    for name, values in theirs.items():
+        if values[0].dtype.kind == "f":
+            odd = sum(int((~np.isfinite(a) & np.isfinite(b)).sum()) for a, b in zip(ours[name], values, strict=True))
+            if odd:
+                raise CheckFailed(
+                    f"this {artifact.kind} answers NaN or infinities to {odd} numbers of '{name}' that the model has",
+                    allowed="numbers wherever the PyTorch model answers numbers",
+                    command="another precision, or stages.NAME.ignored for what overflows",
+                )

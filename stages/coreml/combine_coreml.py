@@ -1,0 +1,129 @@
+"""Puts Core ML packages together as the functions of one, which share the weights that are equal."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Stage, World
+from stages.coreml import compression
+from stages.coreml import library as coreml_library
+from stages.coreml import package as package_files
+from stages.portable import native_output
+from stages.portable.said import first_line
+
+FIRST = "iOS18"  # the first systems with several functions in a package
+FACT = "functions"
+
+
+@dataclass(frozen=True)
+class CombineCoreml(Stage):
+    """coremltools.utils.save_multifunction. The artifact's own function is the default one.
+
+    Args:
+        name: Of the artifact's function.
+        functions: Of the others: name to the path of a package, which is only read. Of one with several functions
+            itself, its default one is taken.
+        deployment_target: That of the artifact, so that one that lacks them is refused before any work.
+
+    Source: https://apple.github.io/coremltools/docs-guides/source/multifunction-models.html
+    """
+
+    name: str
+    functions: dict[str, str]
+    deployment_target: str
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
+    produces: ClassVar[Kind | str] = Kind.COREML
+    requires: ClassVar[tuple[str, ...]] = coreml_library.REQUIRES
+    isolable: ClassVar[bool] = True
+
+    def problems(self) -> list[Problem]:
+        found = coreml_library.target_problems(self.deployment_target)
+        if not found and not coreml_library.has(self.deployment_target, FIRST):
+            found.append(coreml_library.lacks(self.deployment_target, FIRST, "several functions in a package"))
+        if not self.functions:
+            command = "+stages.combine.functions.other=other.mlpackage"
+            found.append(Problem("functions names no package", allowed="name: path", command=command))
+        if self.name in self.functions:
+            found.append(Problem(f"functions has '{self.name}', which is the artifact's own", allowed="another name"))
+        for name in (self.name, *self.functions):
+            if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name):
+                found.append(Problem(f"a function is called '{name}'", allowed="letters, digits and _, no digit first"))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return frozenset(self.functions.values())
+
+    def settle(self, world: World) -> Self:
+        problems = [
+            Problem(f"functions.{name} is {path}, where there is no package", allowed="the folder of an .mlpackage")
+            for name, path in self.functions.items()
+            if not (_path(path) / package_files.MODEL).is_file()
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The names in their order, and what the packages hold."""
+        held = [[name, _content(_path(path), world)] for name, path in self.functions.items()]
+        return {"name": self.name, "functions": held}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        source = inputs["package"]
+        packages = {self.name: source.file, **{n: _path(p) for n, p in self.functions.items()}}
+        specs = {name: package_files.spec_of(path) for name, path in packages.items()}
+        self._hold_versions({name: spec.specificationVersion for name, spec in specs.items()})
+        told = {FACT: list(packages)}
+        with tempfile.TemporaryDirectory() as aside:
+            joined = Path(aside) / FILES[Kind.COREML]
+            self._join(packages, {n: s.description.defaultFunctionName or "main" for n, s in specs.items()}, joined)
+            spec = package_files.spec_of(joined)
+            spec.description.metadata.CopyFrom(specs[self.name].description.metadata)
+            package_files.note(spec, told)
+            package_files.write(spec, joined / package_files.WEIGHTS, folder / FILES[Kind.COREML])
+        sizes = [package_files.size(path) for path in (folder / FILES[Kind.COREML], *packages.values())]
+        says = f"functions {listed(packages)}; {sizes[0] / sum(sizes[1:]):.2f} of their packages' size"
+        return Artifact(Kind.COREML, folder, facts=told, notes={"says": says})
+
+    def _hold_versions(self, versions: Mapping[str, int]) -> None:
+        """Raises StageError where the result would not run on all that the artifact runs on."""
+        own = versions[self.name]
+        target = compression.GENERATIONS[own]
+        if not coreml_library.has(target, FIRST):
+            raise StageError(coreml_library.lacks(target, FIRST, "several functions in a package"))
+        if late := [name for name, version in versions.items() if version > own]:
+            raise StageError(
+                f"functions {listed(late)} take later systems than this artifact, which is for {target}",
+                allowed=f"packages for {target} or earlier",
+                command=f"stages.compile.deployment_target={compression.GENERATIONS[max(versions.values())]}",
+            )
+
+    def _join(self, packages: Mapping[str, Path], entries: Mapping[str, str], joined: Path) -> None:
+        ct = coreml_library.quiet()
+        with native_output.to_log(errors=True):
+            try:
+                described = ct.utils.MultiFunctionDescriptor()
+                for name, path in packages.items():
+                    described.add_function(str(path), src_function_name=entries[name], target_function_name=name)
+                described.default_function_name = self.name
+                ct.utils.save_multifunction(described, str(joined))
+            except Exception as e:  # coremltools raises anything
+                raise StageError(f"coremltools cannot join these: {type(e).__name__}: {first_line(e)}") from e
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _content(package: Path, world: World) -> list[list[str]]:
+    """The SHA-256 of every file of a package."""
+    files = sorted(p for p in package.rglob("*") if p.is_file())
+    return [[str(p.relative_to(package)), world.digest(p)] for p in files]

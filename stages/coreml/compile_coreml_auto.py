@@ -1,0 +1,67 @@
+"""Converts a module to a Core ML package by the first capture that serves."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, listed
+from pipeline.stage import World
+from stages.capture import captures
+from stages.coreml import convert
+from stages.coreml import library as coreml_library
+from stages.coreml.settings import Packaging
+from stages.portable.compare import Tolerance
+from stages.reference import attempts, tolerance
+from stages.reference.attempts import Held
+
+CAPTURES = ("export", "trace", "script")
+
+
+@dataclass(frozen=True)
+class CompileCoremlAuto(Packaging):
+    """Each capture in turn; one is taken when its package is there and agrees with the model.
+
+    The facts say which capture served, the notes why the others did not.
+
+    Args: see _packaging.Packaging, and:
+        captures: Those to try, in this order.
+        tolerance: How far the package's outputs may be from the reference.
+    """
+
+    captures: list[str]
+    tolerance: Tolerance
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    requires: ClassVar[tuple[str, ...]] = (*coreml_library.REQUIRES, "safetensors", "torch")
+
+    def problems(self) -> list[Problem]:
+        found = [*super().problems(), *tolerance.problems(self.tolerance)]
+        if not self.captures or not set(self.captures) <= set(CAPTURES):
+            found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(CAPTURES)}"))
+        return found
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        held = {"tolerance": asdict(self.tolerance), "processor": dict(world.processor())}
+        return {**super().identity(world), **held}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        ways = {f"capture={c}": functools.partial(self._by, c, inputs) for c in self.captures}
+        return attempts.first(ways, Held(inputs["reference"], self.tolerance, self.compute), folder)
+
+    def _by(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        aside, package = folder / "captured", folder / "package"
+        aside.mkdir()
+        package.mkdir()
+        program = captures.captured(capture, inputs, aside)
+        program = replace(program, facts={**inputs["module"].facts, **program.facts})
+        made = convert.made(program, self.wanted, package)
+        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        return replace(made, facts={**program.facts, **made.facts}, notes=notes)

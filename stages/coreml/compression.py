@@ -1,0 +1,192 @@
+"""Weights of a Core ML package in fewer bits or with fewer values: coremltools' own compression, kept quiet.
+
+Source: https://apple.github.io/coremltools/docs-guides/source/opt-overview.html
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import Problem, StageError
+from pipeline.stage import Stage, World
+from stages.coreml import library as coreml_library
+from stages.coreml import package as package_files
+from stages.formats import graphs
+from stages.formats import ignored as ignored_operations
+from stages.formats.ignored import Ignored
+from stages.portable import native_output
+from stages.portable.said import first_line
+
+LOWERED, PRUNED = "quantization", "pruning"  # facts: what became of the weights' bits, and of their number
+# The first systems with compressed weights; and those with 4 bits, blocks, groups, and weights compressed in two ways.
+FIRST, LATE = "iOS16", "iOS18"
+# By the version of a package's specification, as coremltools numbers them.
+GENERATIONS = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One way to compress.
+
+    Args:
+        function: Of coremltools.optimize.coreml.
+        config: The class of its settings there.
+        settings: These settings, by coremltools' names.
+        joint: Whether it goes on from weights that are compressed another way.
+        late: Settings that systems have from LATE on, such as dtype=int4.
+        fact: LOWERED or PRUNED.
+        says: What becomes of the weights, in a few words.
+    """
+
+    function: str
+    config: str
+    settings: Mapping[str, Any]
+    joint: bool
+    late: Sequence[str]
+    fact: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Compression(Stage):
+    """A stage that compresses a package.
+
+    Args:
+        weight_threshold: Weights of no more numbers than this stay as they are.
+        joint_compression: Whether it goes on from weights that are compressed another way.
+        ignored: Operations whose weights stay as they are.
+        deployment_target: That of the package, so that what it lacks is refused before any work.
+    """
+
+    weight_threshold: int
+    joint_compression: bool
+    ignored: Ignored
+    deployment_target: str
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
+    produces: ClassVar[Kind | str] = Kind.COREML
+    requires: ClassVar[tuple[str, ...]] = coreml_library.REQUIRES
+    isolable: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def scheme(self) -> Scheme:
+        """How it compresses."""
+
+    @property
+    def late(self) -> list[str]:
+        """Settings that systems have from LATE on, such as dtype=int4."""
+        return []
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with these settings, and otherwise what the deployment target lacks."""
+        found = [*coreml_library.target_problems(self.deployment_target), *self.ignored.problems()]
+        if self.weight_threshold < 0:
+            wrong = f"weight_threshold is {self.weight_threshold}"
+            found.append(Problem(wrong, allowed="a number of elements, 0 or more"))
+        return found or _lacking(self.deployment_target, self.joint_compression, self.late)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return _made(inputs["package"], self.scheme, self.ignored, folder)
+
+
+def _lacking(target: str, joint: bool, late: Sequence[str]) -> list[Problem]:
+    asked = dict.fromkeys([*late, *(["joint_compression=true"] if joint else [])], LATE)
+    asked = asked or {"compressed weights": FIRST}
+    return [
+        coreml_library.lacks(target, first, what)
+        for what, first in asked.items()
+        if not coreml_library.has(target, first)
+    ]
+
+
+def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:
+    """A package with its weights compressed.
+
+    Args:
+        source: The package.
+        scheme: How.
+        ignored: Operations whose weights stay as they are.
+        folder: For the result.
+
+    Raises:
+        ConfigError: When something to be left alone is not there.
+        StageError: For a package whose deployment target lacks the scheme, for what coremltools cannot do, and when
+            nothing was compressed or the result is no smaller.
+    """
+    before = package_files.spec_of(source.file)
+    if wrong := _lacking(GENERATIONS[before.specificationVersion], scheme.joint, scheme.late):
+        raise StageError(wrong)
+    left = ignored.within(graphs.of(source))
+    model = _compressed(source.file, scheme, left)
+    spec = model.get_spec()
+    if _compressing(spec) == _compressing(before):
+        raise _nothing(scheme)
+    settings = {**scheme.settings, "joint_compression": scheme.joint}
+    told = {"settings": settings, "weights": scheme.says, "says": scheme.says}
+    facts: dict[str, Any] = {scheme.fact: told, ignored_operations.FACT: asdict(ignored)}
+    package_files.note(spec, facts)
+    package = folder / FILES[Kind.COREML]
+    package_files.write(spec, Path(model.weights_dir), package)
+    sizes = [package_files.size(where) for where in (source.file, package)]
+    if sizes[1] >= sizes[0]:
+        raise StageError(
+            f"{scheme.says} makes this package larger: {sizes[1]} bytes, from {sizes[0]}",
+            command="coarser groups, other settings, or operations in ignored",
+        )
+    aside = f"; {len(left)} operation{'s' * (len(left) > 1)} left alone" if left else ""
+    says = f"{scheme.says}; {sizes[1] / sizes[0]:.2f} of the size before{aside}"
+    return Artifact(Kind.COREML, folder, facts=facts, notes={"says": says, "bytes": sizes[1], "bytes_before": sizes[0]})
+
+
+def _compressed(package: Path, scheme: Scheme, left: list[str]) -> Any:
+    ct = coreml_library.quiet()
+    with native_output.to_log(errors=True), _one_thread():
+        from coremltools.optimize import coreml
+
+        try:
+            settings = getattr(coreml, scheme.config)(**scheme.settings)
+            config = coreml.OptimizationConfig(global_config=settings, op_name_configs=dict.fromkeys(left))
+            model = ct.models.MLModel(str(package), skip_model_load=True)
+            return getattr(coreml, scheme.function)(model, config, joint_compression=scheme.joint)
+        except Exception as e:  # coremltools raises anything
+            raise StageError(f"coremltools cannot do this: {type(e).__name__}: {first_line(e)}") from e
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of many threads differ in the last bits from run to run, and so would clusters."""
+    try:
+        import threadpoolctl
+    except ImportError:  # it comes with scikit-learn, without which nothing is clustered
+        yield
+        return
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
+def _compressing(spec: Any) -> Counter[str]:
+    """How many operations of each type give compressed weights their values back."""
+    functions = spec.mlProgram.functions.values()
+    blocks = [block for f in functions for block in f.block_specializations.values()]
+    return Counter(op.type for block in blocks for op in block.operations if op.type.startswith("constexpr_"))
+
+
+def _nothing(scheme: Scheme) -> StageError:
+    return StageError(
+        f"{scheme.says}: no weight of this package was compressed",
+        allowed=f"weights of more than {scheme.settings['weight_threshold']} numbers, in two dimensions or more, that "
+        "the settings divide and that are not compressed yet",
+        command="a smaller weight_threshold, or other settings; the log has what coremltools says of each weight. "
+        "joint_compression=true goes on from weights that are compressed another way",
+    )

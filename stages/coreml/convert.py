@@ -1,0 +1,182 @@
+"""From a captured program to a Core ML package: conversion by coremltools, held to what was asked for.
+
+Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-workflow.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import ConfigError, DrydockError, Problem, StageError, listed, nearest
+from stages.capture import unsupported
+from stages.coreml import bounds, classifier, ranks, translations, unconverted
+from stages.coreml import images as coreml_images
+from stages.coreml import library as coreml_library
+from stages.coreml import package as package_files
+from stages.coreml import ports as coreml_ports
+from stages.coreml.package import Metadata
+from stages.coreml.ports import Sizes
+from stages.formats import ignored as ignored_operations
+from stages.formats.ignored import Ignored
+from stages.interface.edits import Edits
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Interface
+from stages.onnx import exporters
+from stages.portable import native_output
+from stages.portable.said import first_line
+
+CAPTURED = (Kind.EXPORTED, Kind.TORCHSCRIPT)
+COMPUTE = ("float32", "float16")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a package is to be; see compile_coreml, whose settings these are."""
+
+    deployment_target: str
+    compute: str
+    ignored: Ignored
+    compute_units: str
+    sizes: Sizes
+    edits: Edits
+    preprocessing: Preprocessing | None
+    labels: Sequence[str] | None
+    metadata: Metadata
+
+
+def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
+    """model.mlpackage of a program.
+
+    Raises:
+        ConfigError: When a setting does not go with the model.
+        StageError: When operators have no translation, or coremltools cannot convert it otherwise.
+        CheckFailed: When what the package says of itself, read back, is not what was asked for.
+    """
+    interface = Interface.of(source)
+    singly = wanted.labels is not None
+    edits = coreml_ports.edits_for(interface, wanted.edits, wanted.deployment_target, singly=singly)
+    if wanted.labels is not None:
+        edits = classifier.edits_for(interface, edits, wanted.labels)
+    edited = coreml_images.edited(interface, edits, wanted.preprocessing)
+    program = _program(source)
+    translations.register()
+    unconverted.refuse(program)
+    kept = _Kept(wanted.ignored)
+    model = _converted(program, interface, edits, edited, wanted, kept)
+    kept.hold_to()
+    facts = {
+        **edited.facts,
+        **edits.facts,
+        **coreml_images.facts(edits, wanted.preprocessing),
+        **classifier.facts(wanted.labels),
+        "deployment_target": wanted.deployment_target,
+        "compute": wanted.compute,
+        "compute_units": wanted.compute_units,
+        **({ignored_operations.FACT: asdict(wanted.ignored)} if wanted.compute == "float16" else {}),
+    }
+    spec = model.get_spec()
+    wanted.metadata.put(spec, {**source.facts, **facts})
+    package = folder / FILES[Kind.COREML]
+    weights = Path(model.weights_dir) if model.weights_dir else None
+    package_files.write(spec, weights, package)
+    says = coreml_ports.hold_to(package_files.spec_of(package), edited, wanted.sizes)
+    return Artifact(Kind.COREML, folder, facts=facts, notes={"says": says})
+
+
+def _program(source: Artifact) -> Any:
+    """What coremltools takes: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
+    program = exporters.loaded(source)
+    if source.kind is Kind.TORCHSCRIPT:
+        _filled(program.forward.graph)
+        return program
+    with native_output.to_log():
+        return program.run_decompositions({})
+
+
+def _filled(graph: Any) -> None:
+    """Spells zero_ as fill_, which coremltools knows of a part of a tensor, too."""
+    import torch
+
+    torch._C._jit_pass_inline(graph)
+    torch._C._jit_pass_custom_pattern_based_rewrite_graph(
+        "graph(%x):\n  %r = aten::zero_(%x)\n  return (%r)",
+        "graph(%x):\n  %zero : int = prim::Constant[value=0]()\n  %r = aten::fill_(%x, %zero)\n  return (%r)",
+        graph,
+    )
+
+
+class _Kept:
+    """Which operations stay in float32: asked of each, and whether all that was named has been met."""
+
+    def __init__(self, ignored: Ignored) -> None:
+        self._ignored = ignored
+        self._met: dict[str, str] = {}  # operation to type
+
+    def may_be_cast(self, op: Any) -> bool:
+        """What coremltools asks of each operation: whether it may compute in float16."""
+        self._met[op.name] = op.op_type
+        named = op.name in self._ignored.names or op.op_type in self._ignored.types
+        return not named and not any(re.fullmatch(p, op.name) for p in self._ignored.patterns)
+
+    def hold_to(self) -> None:
+        """Raises ConfigError for a name, a pattern or a type that no operation had."""
+        types = sorted(set(self._met.values()))
+        problems = []
+        for what, given, has in (
+            ("names", self._ignored.names, self._met.__contains__),
+            ("patterns", self._ignored.patterns, lambda p: any(re.fullmatch(p, n) for n in self._met)),
+            ("types", self._ignored.types, types.__contains__),
+        ):
+            known = types if what == "types" else list(self._met)
+            problems += [
+                Problem(
+                    f"ignored.{what} has {asked}{nearest(asked, known)}, which no operation of this program is",
+                    allowed=listed(known, 12),
+                )
+                for asked in given
+                if not has(asked)
+            ]
+        if problems:
+            raise ConfigError(problems)
+
+
+def _converted(program: Any, interface: Interface, edits: Edits, edited: Interface, wanted: Wanted, kept: _Kept) -> Any:
+    ct = coreml_library.quiet()
+    ranks.register()
+    passes = ct.PassPipeline()
+    passes.insert_pass(passes.passes.index(ranks.BEFORE), ranks.NAME)
+    precision = ct.precision.FLOAT32
+    if wanted.compute == "float16":
+        precision = ct.transform.FP16ComputePrecision(op_selector=kept.may_be_cast)
+        bounds.register(lambda op: precision.is_valid_op(op) and kept.may_be_cast(op))
+        passes.insert_pass(passes.passes.index(bounds.BEFORE), bounds.NAME)
+    if edits.images is not None and wanted.preprocessing is not None:
+        coreml_images.register(edits, wanted.preprocessing)
+        passes.insert_pass(0, coreml_images.NAME)
+    with native_output.to_log():
+        try:
+            return ct.convert(
+                program,
+                source="pytorch",
+                convert_to="mlprogram",
+                inputs=coreml_ports.inputs(interface, edits, edited, wanted.sizes, wanted.deployment_target),
+                outputs=coreml_ports.outputs(edited),
+                classifier_config=classifier.config(wanted.labels),
+                minimum_deployment_target=getattr(ct.target, wanted.deployment_target),
+                compute_precision=precision,
+                pass_pipeline=passes,
+                skip_model_load=True,
+            )
+        except DrydockError:
+            raise
+        except Exception as e:  # its front end raises anything
+            at = f"\n    at {place}" if (place := unsupported.source_of(e)) else ""
+            raise StageError(
+                f"coremltools cannot convert this program: {type(e).__name__}: {first_line(e)}{at}",
+                command="another capture, or another stages.compile.deployment_target; the log has the whole traceback",
+            ) from e

@@ -1,0 +1,69 @@
+"""coremltools as this project meets it: its deployment targets, and what each of them has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.errors import Problem, listed, nearest
+from stages.portable import native_output
+
+# What each of Apple's systems is called by the release of iOS that came with it; the opset of ML Programs goes by that.
+GENERATIONS = {
+    "iOS15": ("iOS15", "macOS12", "watchOS8", "tvOS15"),
+    "iOS16": ("iOS16", "macOS13", "watchOS9", "tvOS16"),
+    "iOS17": ("iOS17", "macOS14", "watchOS10", "tvOS17"),
+    "iOS18": ("iOS18", "macOS15", "watchOS11", "tvOS18"),
+    "iOS26": ("iOS26", "macOS26", "watchOS26", "tvOS26"),
+}
+TARGETS = tuple(name for names in GENERATIONS.values() for name in names)
+UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+# What passes in and out of a program, and what stands for the types that do not. Source: FeatureTypes.proto, and
+# coremltools' pass adjust_io_to_supported_types.
+TYPES = ("float32", "float16", "int32")
+STAND_INS = {"float64": "float32", "bool": "float32", **dict.fromkeys(("int64", "int16", "int8", "uint8"), "int32")}
+REQUIRES = ("numpy", "coremltools")
+
+
+def quiet() -> Any:
+    """The module coremltools, imported without its words about what there is on macOS alone."""
+    with native_output.to_log():
+        import coremltools
+    return coremltools
+
+
+def target_problems(target: str) -> list[Problem]:
+    """What is wrong with the name of a deployment target."""
+    if target in TARGETS:
+        return []
+    return [Problem(f"deployment_target is {target}{nearest(target, TARGETS)}", allowed=listed(TARGETS, 20))]
+
+
+def has(target: str, generation: str) -> bool:
+    """Whether a deployment target is of a generation or a later one."""
+    order = list(GENERATIONS)
+    return order.index(_generation(target)) >= order.index(generation)
+
+
+def lacks(target: str, generation: str, what: str) -> Problem:
+    """A setting that a deployment target does not have, with the lowest one that has it."""
+    return Problem(
+        f"deployment_target is {target}, which does not have {what}",
+        allowed=f"{listed(GENERATIONS[generation])} and later",
+        command=f"stages.compile.deployment_target={_sibling(target, generation)}",
+    )
+
+
+def _generation(target: str) -> str:
+    return next(g for g, names in GENERATIONS.items() if target in names)
+
+
+def _sibling(target: str, generation: str) -> str:
+    """The system of the same device in another generation."""
+    return GENERATIONS[generation][GENERATIONS[_generation(target)].index(target)]
+
+
+def unknown(setting: str, value: str, known: Iterable[str]) -> list[Problem]:
+    """A problem for a value that is none of those known."""
+    known = list(known)
+    return [] if value in known else [Problem(f"{setting} is {value}{nearest(value, known)}", allowed=listed(known))]

@@ -1,0 +1,151 @@
+"""What a caller gives and gets: a model's description, held to, and images in the layout that the program takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import CheckFailed, StageError, listed
+from stages.coreml.mil.program import Feature, Function
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+DTYPES = {"FLOAT32": "float32", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8", "FLOAT16": "float16"}
+
+
+def described(message: Any, description: Any) -> Feature:
+    """A feature of the model's description."""
+    form = message.type.WhichOneof("Type")
+    if form == "imageType":
+        return _image(message.type.imageType)
+    if form == "multiArrayType":
+        return _array(message.type)
+    if message.name == description.predictedFeatureName:
+        return Feature("label")
+    if message.name == description.predictedProbabilitiesName:
+        return Feature("probabilities", "float32")
+    raise StageError(f"'{message.name}' is a {form}", allowed="arrays and images; of a classifier its label as well")
+
+
+def _enumerated(message: Any, field: str) -> str:
+    name: str = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
+    return name
+
+
+def _array(message: Any) -> Feature:
+    array = message.multiArrayType
+    shapes = tuple(tuple(s.shape) for s in array.enumeratedShapes.shapes) or ((tuple(array.shape),) * bool(array.shape))
+    ranges = tuple((r.lowerBound, None if r.upperBound < 0 else r.upperBound) for r in array.shapeRange.sizeRanges)
+    default = array.WhichOneof("defaultOptionalValue")
+    optional = (getattr(array, default) if default else 0) if message.isOptional else None
+    return Feature("array", DTYPES[_enumerated(array, "dataType")], "", () if ranges else shapes, ranges, optional)
+
+
+def _image(image: Any) -> Feature:
+    """Shapes as a caller sees them: [1, height, width, channels]."""
+    color = _enumerated(image, "colorSpace")
+    channels = 1 if color.startswith("GRAYSCALE") else 3
+    dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "uint8"
+    ranges: tuple[tuple[int, int | None], ...] = ()
+    if image.WhichOneof("SizeFlexibility") == "imageSizeRange":
+        sides = (image.imageSizeRange.heightRange, image.imageSizeRange.widthRange)
+        spans = ((s.lowerBound, None if s.upperBound < 0 else s.upperBound) for s in sides)
+        ranges = ((1, 1), *spans, (channels, channels))
+    sizes = [(s.height, s.width) for s in image.enumeratedSizes.sizes] or [(image.height, image.width)]
+    shapes = () if ranges else tuple((1, *size, channels) for size in sizes)
+    return Feature("image", dtype, color.removesuffix("_FLOAT16"), shapes, ranges)
+
+
+def taken(function: Function, inputs: Arrays) -> dict[str, Array]:
+    """What the function's block is given. Raises CheckFailed for what the description does not allow."""
+    needed = [n for n, f in function.takes.items() if f.optional is None]
+    if not (set(needed) <= set(inputs) <= set(function.takes)):
+        raise CheckFailed(f"it was given {listed(inputs) or 'nothing'}", allowed=f"inputs {listed(function.takes)}")
+    given = {}
+    for name, feature in function.takes.items():
+        value = inputs[name] if name in inputs else np.full(feature.shapes[0], feature.optional, feature.dtype)
+        _demand(name, feature, value)
+        dtype = function.inputs[name].dtype
+        # Core ML hands the program an image's channels first, as floating-point numbers from 0 to 255.
+        moved = value.transpose(0, 3, 1, 2) if feature.form == "image" else value
+        given[name] = moved.astype(dtype, copy=False)
+    return given
+
+
+def _demand(name: str, feature: Feature, value: Array) -> None:
+    what = f"'{name}'" if feature.form == "array" else f"'{name}', an image,"
+    if value.dtype.name != feature.dtype:
+        raise CheckFailed(f"{what} is {value.dtype}", allowed=feature.dtype)
+    if feature.ranges and not (
+        len(value.shape) == len(feature.ranges)
+        and all(
+            low <= n and (high is None or n <= high) for n, (low, high) in zip(value.shape, feature.ranges, strict=True)
+        )
+    ):
+        raise CheckFailed(f"{what} is {_says(value.shape)}", allowed=_spans(feature))
+    if feature.shapes and value.shape not in feature.shapes:
+        raise CheckFailed(f"{what} is {_says(value.shape)}", allowed=" or ".join(map(_says, feature.shapes)))
+
+
+def _spans(feature: Feature) -> str:
+    told = (str(low) if low == high else f"{low}..{'' if high is None else high}" for low, high in feature.ranges)
+    return "x".join(told)
+
+
+def _says(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def given(function: Function, values: Mapping[str, Any]) -> dict[str, Array]:
+    """The outputs as a caller gets them.
+
+    An image is uint8 [1, height, width, channels], rounded and held to 0..255. Of a classifier, the label is an array
+    of one element and the probabilities are one array, in the order of the class labels.
+    """
+    outputs = {}
+    for name, feature in function.gives.items():
+        value = values[name]
+        if feature.form == "image":
+            whole = feature.dtype == "uint8"
+            value = value.transpose(0, 2, 3, 1)
+            value = (np.rint(value).clip(0, 255) if whole else value).astype(feature.dtype)
+        elif feature.form == "label":
+            value = np.asarray(value)
+        else:
+            value = value.astype(feature.dtype, copy=False)
+        outputs[name] = value
+    return outputs
+
+
+def for_coreml(function: Function, inputs: Arrays) -> dict[str, Any]:
+    """What Core ML's own prediction takes: images as pictures, which it brings into the colour space itself."""
+    from PIL import Image
+
+    taken(function, inputs)  # held to the description, in words of ours
+    fed: dict[str, Any] = {}
+    for name, value in inputs.items():
+        feature = function.takes[name]
+        if feature.form == "image":
+            pixels = value[0][..., ::-1] if feature.color == "BGR" else value[0]
+            pixels = pixels[..., 0] if feature.color == "GRAYSCALE" else pixels
+            fed[name] = Image.fromarray(np.ascontiguousarray(pixels, None if feature.dtype == "uint8" else "float32"))
+        else:
+            fed[name] = value
+    return fed
+
+
+def from_coreml(function: Function, told: Mapping[str, Any]) -> dict[str, Array]:
+    """The outputs of Core ML's own prediction as `given` has them."""
+    outputs = {}
+    for name, feature in function.gives.items():
+        value = told[name]
+        if feature.form == "image":
+            pixels = np.asarray(value).reshape(1, value.height, value.width, -1)[..., :3]
+            value = pixels[..., ::-1] if feature.color == "BGR" else pixels
+        elif feature.form == "probabilities":
+            value = np.array([value[label] for label in function.labels], feature.dtype)
+        outputs[name] = np.asarray(value) if feature.form == "label" else np.asarray(value, feature.dtype)
+    return outputs

@@ -1,0 +1,114 @@
+"""Sorting, selecting, and a classifier's last operation. Source: iOS15 and iOS17 tensor_operation, iOS15 classify."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from stages.coreml.mil.ops.table import IOS17, Array, mil
+
+
+def _order(x: Array, axis: int, ascending: bool) -> Array:
+    """The indices that sort x, equal elements in their order, NaN as the largest."""
+    if ascending:
+        return np.argsort(x, axis, stable=True)
+    return x.shape[axis] - 1 - np.flip(np.argsort(np.flip(x, axis), axis, stable=True), axis)
+
+
+@mil(exact=True)
+def argsort(x: Array, axis: int = -1, ascending: bool = False) -> Array:
+    """The indices that sort x along an axis."""
+    return _order(x, int(axis), bool(ascending))
+
+
+@mil(exact=True)
+def topk(
+    x: Array,
+    k: Any = 1,
+    axis: int = -1,
+    ascending: bool = False,
+    sort: bool = True,
+    return_indices: bool = True,
+    output_indices_dtype: str = "int32",
+) -> Any:
+    """The k largest values along an axis, or smallest, all where k is -1, and their indices. They are always sorted."""
+    place = int(axis)
+    count = x.shape[place] if int(k) == -1 else int(k)
+    indices = np.take(_order(x, place, bool(ascending)), np.arange(count), place)
+    values = np.take_along_axis(x, indices, place)
+    return (values, indices.astype(output_indices_dtype)) if return_indices else values
+
+
+@mil(exact=True)
+def non_zero(x: Array) -> Array:
+    """The index of each element that is not 0, a row each."""
+    return np.argwhere(x).astype(np.int32)
+
+
+def _overlaps(box: Array, boxes: Array) -> Array:
+    """Intersection over union of a box with others, each centre and size."""
+    low = np.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
+    high = np.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
+    shared = np.maximum(high - low, 0).prod(1)
+    union = box[2:].prod() + boxes[:, 2:].prod(1) - shared
+    return np.where(union > 0, shared / union, 0)
+
+
+def _kept(boxes: Array, scores: Array, iou: Any, least: Any, count: int, per_class: bool) -> list[int]:
+    """The boxes that survive, best first. A box has the score of its best class."""
+    best, kind = scores.max(1), scores.argmax(1)
+    kept: list[int] = []
+    left = [i for i in _order(best, 0, False) if best[i] >= least]
+    while left and len(kept) < count:
+        first, *others = left
+        kept.append(int(first))
+        over = _overlaps(boxes[first], boxes[others]) > iou
+        if per_class:
+            over &= kind[others] == kind[first]
+        left = [i for i, gone in zip(others, over, strict=True) if not gone]
+    return kept
+
+
+@mil()
+def non_maximum_suppression(
+    boxes: Array,
+    scores: Array,
+    iou_threshold: Any,
+    max_boxes: int,
+    score_threshold: Any = -np.inf,
+    per_class_suppression: bool = False,
+) -> tuple[Array, ...]:
+    """The boxes [n, B, 4] that overlap with none of a better score; filled up with index -1, and with 0."""
+    n, count = len(boxes), int(max_boxes)
+    found = np.zeros((n, count, 4), boxes.dtype)
+    scored = np.zeros((n, count, scores.shape[2]), scores.dtype)
+    indices = np.full((n, count), -1, np.int32)
+    counts = np.zeros(n, np.int32)
+    for i in range(n):
+        kept = _kept(boxes[i], scores[i], iou_threshold, score_threshold, count, bool(per_class_suppression))
+        counts[i] = len(kept)
+        found[i, : len(kept)], scored[i, : len(kept)], indices[i, : len(kept)] = boxes[i][kept], scores[i][kept], kept
+    return found, scored, indices, counts
+
+
+@mil("non_maximum_suppression", since=IOS17)
+def non_maximum_suppression_of_columns(
+    boxes: Array, scores: Array, iou_threshold: Any, max_boxes: int, per_class_suppression: bool = False
+) -> tuple[Array, ...]:
+    """The same of boxes [n, 4, B], without a threshold for scores and without how many there are."""
+    found, scored, indices, _ = non_maximum_suppression(
+        boxes.swapaxes(1, 2),
+        scores.swapaxes(1, 2),
+        iou_threshold,
+        max_boxes,
+        per_class_suppression=per_class_suppression,
+    )
+    return found.swapaxes(1, 2), scored.swapaxes(1, 2), indices
+
+
+@mil()
+def classify(probabilities: Array, classes: list[Any]) -> tuple[Any, Array]:
+    """The label of the largest probability, and all of them in the order of the labels."""
+    values = probabilities.reshape(-1)
+    return classes[int(values.argmax())], values

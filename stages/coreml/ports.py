@@ -1,0 +1,226 @@
+"""What a Core ML model's inputs and outputs are, of a model's interface: names, types, bounded shapes, images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline.errors import CheckFailed, ConfigError, Problem, listed
+from stages.coreml import library as coreml_library
+from stages.interface import interface as model_interface
+from stages.interface.edits import Edits, Images
+from stages.interface.interface import Input, Interface, Output
+
+SHAPES = ("range", "enumerated")
+MOST = 128  # shapes that Core ML enumerates of one input
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How dynamic dimensions are told to Core ML.
+
+    Args:
+        shapes: range, each from its min to its max; or enumerated, only the sizes that are named.
+        named: For enumerated: the sizes of the dimensions, together; None for those that the model is checked at.
+    """
+
+    shapes: str
+    named: Sequence[Mapping[str, int]] | None
+
+    def of(self, interface: Interface) -> list[dict[str, int]]:
+        """The sizes that are enumerated, the usual ones first. Raises ConfigError."""
+        dims = interface.dims
+        usual = {name: dim.opt for name, dim in dims.items()}
+        if self.named is None:
+            wanted = [usual, *model_interface.cases(dims).values()]
+        else:
+            wanted = [dict(sizes) for sizes in self.named]
+        for sizes in wanted:
+            if sizes.keys() != dims.keys() or any(sizes[d] not in dims[d].sizes for d in dims):
+                raise ConfigError(
+                    f"sizes has {sizes}",
+                    allowed=listed(f"{n} from {d.min} to {d.max}" for n, d in dims.items()) or "no dynamic dimension",
+                )
+        distinct = [s for i, s in enumerate(wanted) if s not in wanted[:i]]
+        if len(distinct) > MOST:
+            raise ConfigError(f"sizes names {len(distinct)} shapes", allowed=f"{MOST}, which Core ML enumerates")
+        return distinct
+
+
+def problems(edits: Edits) -> list[Problem]:
+    """Those edits that a Core ML package is not made with, whatever the model is."""
+    found = []
+    if edits.outputs is not None:
+        command = "model.outputs, which says which of them the model has"
+        found.append(Problem(f"edits.outputs is {edits.outputs}", allowed="null: all of them", command=command))
+    if isinstance(edits.images, Images) and edits.images.layout != "NHWC":
+        wrong = f"edits.images.layout is {edits.images.layout}, and Core ML's images have none to choose"
+        found.append(Problem(wrong, allowed="NHWC"))
+    if edits.layouts:
+        command = "target=openvino, or a model that takes the other layout"
+        found.append(Problem(f"edits.layouts is {edits.layouts}", allowed="{}: the model's own", command=command))
+    return found
+
+
+def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool = False) -> Edits:
+    """The edits that were asked for, and those that Core ML cannot do without: types that it has.
+
+    Args:
+        interface: The model's.
+        asked: What a person asked for.
+        target: The deployment target.
+        singly: Whether the package is asked about one image or text at a time, so that batches are of one.
+
+    Raises:
+        ConfigError: For what it cannot take or give at all, and for a type that the deployment target lacks.
+    """
+    edits = asked.on(interface)
+    dtypes = dict(edits.dtypes)
+    ports: dict[str, Input | Output] = {**interface.inputs, **interface.outputs}
+    for name, port in ports.items():
+        if not port.shape and name in interface.inputs:
+            raise ConfigError(
+                f"input '{name}' is a scalar, and Core ML takes none",
+                allowed="a shape of one dimension or more",
+                command=f"'model.inputs.{name}.shape=[1]', and a model that takes it",
+            )
+        dtype = dtypes.get(name, port.dtype)
+        if name in edits.dtypes and dtype not in coreml_library.TYPES:
+            raise ConfigError(f"edits.dtypes.{name} is {dtype}", allowed=listed(coreml_library.TYPES))
+        if stand_in := coreml_library.STAND_INS.get(dtype):
+            dtype = dtypes[name] = stand_in
+        if dtype == "float16" and not coreml_library.has(target, "iOS16"):
+            raise ConfigError(coreml_library.lacks(target, "iOS16", f"'{name}' in float16"))
+    unbounded = [n for n, shape in edits.reshape.items() if None in shape]
+    if unbounded:
+        raise ConfigError(
+            f"edits.reshape.{unbounded[0]} leaves a dimension open",
+            allowed="a number, or [min, max], of each dimension",
+        )
+    reshape = dict(edits.reshape)
+    if singly or edits.images is not None:
+        for name, spec in interface.inputs.items():
+            if edits.images is None or name != edits.images.input:
+                first, *rest = reshape.get(name, spec.shape)
+                reshape[name] = [1 if isinstance(first, str) else first, *rest]
+    return replace(edits, dtypes=dtypes, reshape=reshape)
+
+
+def inputs(interface: Interface, edits: Edits, edited: Interface, sizes: Sizes, target: str) -> list[Any]:
+    """coremltools' TensorType or ImageType of each input, as it is to be in the package.
+
+    Args:
+        interface: The model's.
+        edits: What separates the package's from it.
+        edited: The package's.
+        sizes: How dynamic dimensions are told.
+        target: The deployment target.
+
+    Raises:
+        ConfigError: For what that target does not have.
+    """
+    ct = coreml_library.quiet()
+    dynamic = [name for name, spec in edited.inputs.items() if spec.axes]
+    if sizes.shapes == "enumerated" and len(dynamic) > 1 and not coreml_library.has(target, "iOS18"):
+        what = f"enumerated shapes of {len(dynamic)} inputs: {listed(dynamic)}"
+        raise ConfigError(coreml_library.lacks(target, "iOS18", what))
+    # One for each dimension, since coremltools knows two inputs' sizes as equal by the object.
+    ranges = {n: ct.RangeDim(lower_bound=d.min, upper_bound=d.max, default=d.opt) for n, d in edited.dims.items()}
+    named = sizes.of(edited) if sizes.shapes == "enumerated" and dynamic else []
+
+    def shape(spec: Input) -> Any:
+        if named and spec.axes:
+            shapes = [spec.at(at) for at in named]
+            if len(dynamic) == 1:
+                shapes = [s for i, s in enumerate(shapes) if s not in shapes[:i]]
+            return ct.EnumeratedShapes(shapes=shapes, default=shapes[0])
+        return ct.Shape([ranges[d] if isinstance(d, str) else d for d in spec.shape])
+
+    told = []
+    for model_name, (name, spec) in zip(interface.inputs, edited.inputs.items(), strict=True):
+        if edits.images is not None and model_name == edits.images.input:
+            batch, height, width, channels = spec.shape
+            color = getattr(ct.colorlayout, edits.images.color)
+            told.append(ct.ImageType(name=name, shape=(batch, channels, height, width), color_layout=color))
+        else:
+            dtype = _type(interface.inputs[model_name], spec.dtype)
+            told.append(ct.TensorType(name=name, shape=shape(spec), dtype=dtype))
+    return told
+
+
+def _type(model: Input, dtype: str) -> Any:
+    """What coremltools is told: of a bool, bool, since it is to cast what stands for it back."""
+    import numpy as np
+
+    return np.bool_ if model.dtype == "bool" else np.dtype(dtype).type
+
+
+def outputs(edited: Interface) -> list[Any]:
+    """coremltools' TensorType of each output: never without a type, which it would choose by the precision."""
+    import numpy as np
+
+    ct = coreml_library.quiet()
+    return [ct.TensorType(name=name, dtype=np.dtype(output.dtype).type) for name, output in edited.outputs.items()]
+
+
+def hold_to(spec: Any, interface: Interface, sizes: Sizes) -> str:
+    """Reads names, types and sizes back from a model, and says what they are.
+
+    Raises:
+        CheckFailed: For what is not as the interface has it.
+    """
+    for what, ports, wanted in (
+        ("inputs", spec.description.input, list(interface.inputs)),
+        ("outputs", spec.description.output, list(interface.outputs)),
+    ):
+        label = spec.description.predictedFeatureName
+        if (found := [p.name for p in ports if p.name != label or not label]) != wanted:
+            raise CheckFailed(f"the package's {what} are {listed(found)}; asked for were {listed(wanted)}")
+    says = []
+    for port in (*spec.description.input, *spec.description.output):
+        given = interface.inputs.get(port.name)
+        if port.type.WhichOneof("Type") == "imageType":
+            says.append(f"{port.name} {port.type.imageType.width}x{port.type.imageType.height} image")
+            continue
+        if port.name in (spec.description.predictedFeatureName, spec.description.predictedProbabilitiesName):
+            continue
+        asked = given or interface.outputs[port.name]
+        if (dtype := _dtype(port)) != asked.dtype:
+            raise CheckFailed(f"'{port.name}' was asked for as {asked.dtype} and is {dtype}")
+        if given is not None:
+            _hold_sizes(port, given, interface, sizes)
+            says.append(f"{port.name} {listed(map(str, _bounds(port)))} {dtype}")
+    return "; ".join(says)
+
+
+def _hold_sizes(port: Any, spec: Input, interface: Interface, sizes: Sizes) -> None:
+    if sizes.shapes == "enumerated" and spec.axes:
+        found = {tuple(s.shape) for s in port.type.multiArrayType.enumeratedShapes.shapes}
+        wanted = {tuple(spec.at(at)) for at in sizes.of(interface)}
+        if found != wanted:
+            raise CheckFailed(f"input '{port.name}' was asked for at {sorted(wanted)} and has {sorted(found)}")
+        return
+    dims = interface.dims
+    bounds = [(dims[d].min, dims[d].max) if isinstance(d, str) else (d, d) for d in spec.shape]
+    if (told := _bounds(port)) != [low if low == high else f"{low}..{high}" for low, high in bounds]:
+        raise CheckFailed(f"input '{port.name}' was asked for as {spec.shape} and is {told}")
+
+
+def _bounds(port: Any) -> list[Any]:
+    """The sizes of a multi-array: a number, or two for a range."""
+    array = port.type.multiArrayType
+    if array.WhichOneof("ShapeFlexibility") == "shapeRange":
+        return [
+            r.lowerBound if r.lowerBound == r.upperBound else f"{r.lowerBound}..{r.upperBound}"
+            for r in array.shapeRange.sizeRanges
+        ]
+    return list(array.shape)
+
+
+def _dtype(port: Any) -> str:
+    from coremltools.proto import FeatureTypes_pb2
+
+    kind = port.type.multiArrayType.dataType
+    name: str = FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(kind)
+    return name.lower()

@@ -1,0 +1,73 @@
+"""Stores the weights of a Core ML package as whole numbers of 8 or 4 bits; what is computed with stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import Problem
+from stages.coreml import library as coreml_library
+from stages.coreml.compression import LOWERED, Compression, Scheme
+
+MODES = ("linear_symmetric", "linear")
+DTYPES = ("int8", "uint8", "int4", "uint4")
+GRANULARITIES = ("per_tensor", "per_channel", "per_block")
+
+
+@dataclass(frozen=True)
+class QuantizeCoreml(Compression):
+    """coremltools.optimize.coreml.linear_quantize_weights, its settings by their own names.
+
+    Args:
+        mode: linear_symmetric, or linear: with a zero point.
+        dtype: int8, uint8, int4, uint4.
+        granularity: What shares a scale: per_tensor, per_channel or per_block.
+        block_size: Of per_block: how many numbers along the input's channels share a scale, or a list with the number
+            along each dimension, 0 for all; None otherwise. Weights that it does not divide stay as they are.
+
+    Source: https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html
+    """
+
+    mode: str
+    dtype: str
+    granularity: str
+    block_size: Any
+
+    def problems(self) -> list[Problem]:
+        found = [
+            *coreml_library.unknown("mode", self.mode, MODES),
+            *coreml_library.unknown("dtype", self.dtype, DTYPES),
+            *coreml_library.unknown("granularity", self.granularity, GRANULARITIES),
+        ]
+        if self._in_blocks and not _are_sizes(self.block_size):
+            allowed = "a number from 1 on, or a list with one for each dimension, 0 for all of it"
+            found.append(Problem(f"block_size is {self.block_size}", allowed=allowed))
+        if not self._in_blocks and self.block_size is not None:
+            wrong = f"block_size is {self.block_size}, and granularity is {self.granularity}"
+            found.append(Problem(wrong, allowed="null; or per_block"))
+        return found + super().problems()
+
+    @property
+    def scheme(self) -> Scheme:
+        names = ("mode", "dtype", "granularity", "weight_threshold")
+        settings = {n: getattr(self, n) for n in names}
+        if self.block_size is not None:
+            settings["block_size"] = self.block_size
+        says = f"{self.dtype} weights, {self.granularity}"
+        function, config = "linear_quantize_weights", "OpLinearQuantizerConfig"
+        return Scheme(function, config, settings, self.joint_compression, self.late, LOWERED, says)
+
+    @property
+    def late(self) -> list[str]:
+        asked = {f"dtype={self.dtype}": self.dtype.endswith("4"), "granularity=per_block": self._in_blocks}
+        return [what for what, is_asked in asked.items() if is_asked]
+
+    @property
+    def _in_blocks(self) -> bool:
+        return self.granularity == "per_block"
+
+
+def _are_sizes(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(type(n) is int and n >= 0 for n in value)
+    return type(value) is int and value >= 1

@@ -1,0 +1,97 @@
+"""Core ML packages: executed by Core ML where it is, on macOS, and by the reference evaluator everywhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed, Problem, StageError, listed
+from stages.formats import session
+from stages.formats.session import How
+
+if TYPE_CHECKING:
+    from stages.coreml.mil.program import Program
+    from stages.formats.session import Arrays
+
+REQUIRES = ("coremltools", "numpy", "torch")
+# The property that chooses among the functions of a package, by coremltools' name for it.
+FUNCTION = "function_name"
+UNMEASURED = Problem(
+    "the reference evaluator is not what a device runs, so its speed is not measured",
+    allowed="Core ML",
+    command="the same on macOS, or '~stages.benchmark'",
+)
+
+
+class EvaluatorSession:
+    """The reference evaluator. It computes in the types that the program has, whatever was asked."""
+
+    def __init__(self, program: Program) -> None:
+        from stages.coreml.mil import evaluate
+
+        self.properties = {"executed_by": "reference evaluator", **_function(program)}
+        if lacking := evaluate.missing(program):
+            raise CheckFailed(
+                f"not checked: the evaluator lacks {listed(lacking)}",
+                allowed="operations of stages/coreml/mil/ops, which stand for Core ML where there is none",
+                command="a check on macOS; or '~stages.NAME' to hand it over, and be told NOT CHECKED",
+            )
+        self._program = program
+        self.computes_in = program.functions[program.default].computes_in
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        from stages.coreml.mil import evaluate
+
+        return evaluate.evaluate(self._program, inputs)
+
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        raise StageError(UNMEASURED)
+
+
+class CoremlSession:
+    """Core ML's own prediction on the CPU. What it computes in is read from the program: it says nothing of it."""
+
+    def __init__(self, program: Program) -> None:
+        import coremltools
+
+        self.properties = {"executed_by": "Core ML", "compute_units": "CPU_ONLY", **_function(program)}
+        self._function = program.functions[program.default]
+        self.computes_in = self._function.computes_in
+        units = coremltools.ComputeUnit.CPU_ONLY
+        self._model = coremltools.models.MLModel(str(program.path), compute_units=units, **_function(program))
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        from stages.coreml.mil import features
+
+        told = self._model.predict(features.for_coreml(self._function, inputs))
+        return features.from_coreml(self._function, told)
+
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        from stages.coreml.mil import features
+
+        feeds: Any = features.for_coreml(self._function, inputs)
+        return lambda: self._model.predict(feeds)
+
+
+def _function(program: Program) -> dict[str, str]:
+    """Which function is meant, of a package that has several."""
+    return {FUNCTION: program.default} if len(program.functions) > 1 else {}
+
+
+def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSession:
+    """Reads a package.
+
+    Raises:
+        StageError: For one that is damaged, a function that it does not have, and any other property.
+        CheckFailed: Where the evaluator lacks an operation.
+    """
+    from stages.coreml.mil import read
+
+    session.refuse_unknown(how.properties, {FUNCTION: ""}, "Core ML")
+    session.without_extensions(how, "Core ML")
+    program = read.read(artifact.file)
+    if FUNCTION in how.properties:
+        program = program.entered_by(how.properties[FUNCTION])
+    return CoremlSession(program) if sys.platform == "darwin" else EvaluatorSession(program)

@@ -1,0 +1,40 @@
+"""Normalisation over groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from coremltools.converters.mil.frontend.torch import ops
+from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil.types.symbolic import any_symbolic, is_symbolic
+
+from stages.coreml.translations.nodes import argument, value
+
+
+def group_norm(context: Any, node: Any) -> None:
+    """torch.nn.functional.group_norm of dynamic sizes: each group a row, normalised, then scaled channel by channel."""
+    x = argument(context, node, 0, "input")
+    if not any_symbolic(x.shape):
+        ops.group_norm(context, node)
+        return
+    groups = value(argument(context, node, 1, "num_groups"))
+    epsilon = value(argument(context, node, 4, "eps"))
+    shape = mb.shape(x=x)
+    if not any(map(is_symbolic, x.shape[1:])):
+        rows: Any = [-1, groups, math.prod(x.shape[1:]) // groups]
+    else:
+        rows = mb.concat(values=[mb.slice_by_index(x=shape, begin=[0], end=[1]), [groups, -1]], axis=0)
+    normal = mb.layer_norm(x=mb.reshape(x=x, shape=rows), axes=[2], epsilon=1e-5 if epsilon is None else epsilon)
+    result = mb.reshape(x=normal, shape=shape)
+    for combine, factor in (
+        (mb.mul, argument(context, node, 2, "weight")),
+        (mb.add, argument(context, node, 3, "bias")),
+    ):
+        if factor is not None:
+            result = combine(x=result, y=mb.reshape(x=factor, shape=[1, -1, *[1] * (x.rank - 2)]))
+    context.add(result, node.name)
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {"group_norm": group_norm}

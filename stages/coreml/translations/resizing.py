@@ -1,0 +1,94 @@
+"""Resizing and pooling to a given size.
+
+MIL has neither bicubic resizing nor windows of unequal length. Both treat one axis after the other, so a product with a
+matrix for each axis says all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil.frontend.torch import ops
+from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil.types.symbolic import any_symbolic
+
+from stages.coreml.translations.nodes import along, argument, static, value
+
+
+def upsample_bicubic2d(context: Any, node: Any) -> None:
+    """torch.nn.functional.interpolate(mode="bicubic"), with and without antialiasing, of known sizes."""
+    x = argument(context, node, 0, "input")
+    corners = bool(value(argument(context, node, 2, "align_corners")))
+    size, scales = _asked(context, node, x)
+    for axis, (new, scale) in zip((-2, -1), zip(size, scales, strict=True), strict=True):
+        matrix = _bicubic(static(x, axis), new, scale, corners, "_aa" in node.kind)
+        x = along(x, matrix, axis)
+    context.add(x, node.name)
+
+
+def _asked(context: Any, node: Any, x: Any) -> tuple[list[int], list[float | None]]:
+    """The new height and width, and the factors where those were asked for. Source: native_functions.yaml, which has
+    two forms of the operator, with a list of factors or with one for each axis."""
+    size = value(argument(context, node, 1, "output_size"))
+    factors = value(argument(context, node, 3, "scale_factors"))
+    if isinstance(factors, list) or node.kind.endswith(".vec"):
+        scales = factors or [None, None]
+    else:
+        scales = [value(argument(context, node, 3 + i, f"scales_{axis}")) for i, axis in enumerate("hw")]
+    if size is None:
+        size = [int(static(x, axis) * scale) for axis, scale in zip((-2, -1), scales, strict=True)]
+    return size, scales
+
+
+def _bicubic(old: int, new: int, scale: float | None, corners: bool, antialias: bool) -> Any:
+    """[new, old]: torch's own answer to each unit vector."""
+    import torch
+
+    resize = torch.ops.aten._upsample_bicubic2d_aa if antialias else torch.ops.aten.upsample_bicubic2d
+    # Along the last axis: with antialiasing, torch 2.15 answers wrongly for an image of one column.
+    units = torch.eye(old, dtype=torch.float64).reshape(old, 1, 1, old)
+    return resize(units, [1, new], corners, None, scale)[:, 0, 0, :].T.numpy().astype(np.float32)
+
+
+def adaptive_avg_pool(context: Any, node: Any) -> None:
+    """torch.nn.functional.adaptive_avg_pool1d, 2d, 3d: the mean of all, or of windows that follow from known sizes."""
+    x = argument(context, node, 0, "self")
+    asked = value(argument(context, node, 1, "output_size"))
+    if len(asked) < 3 and not any_symbolic(x.shape):
+        (ops.adaptive_avg_pool1d if len(asked) == 1 else ops.adaptive_avg_pool2d)(context, node)
+        return
+    axes = list(range(-len(asked), 0))
+    if set(asked) == {1}:
+        context.add(mb.reduce_mean(x=x, axes=axes, keep_dims=True, name=node.name))
+        return
+    sizes = [static(x, axis) for axis in axes]
+    wanted = [old if new is None else new for old, new in zip(sizes, asked, strict=True)]
+    steps = [old // new for old, new in zip(sizes, wanted, strict=True)]
+    if x.rank == len(axes) + 2 and all(old == new * step for old, new, step in zip(sizes, wanted, steps, strict=True)):
+        if sizes != wanted:
+            x = mb.avg_pool(x=x, kernel_sizes=steps, strides=steps, pad_type="valid")
+        context.add(x, node.name)
+        return
+    for axis, old, new in zip(axes, sizes, wanted, strict=True):
+        x = along(x, _means(old, new), axis) if new != old else x
+    context.add(x, node.name)
+
+
+def _means(old: int, new: int) -> Any:
+    """[new, old]: a row for each window, from floor(i·old/new) to ceil((i+1)·old/new)."""
+    matrix = np.zeros((new, old), np.float32)
+    for i in range(new):
+        first, last = i * old // new, -(-(i + 1) * old // new)
+        matrix[i, first:last] = 1 / (last - first)
+    return matrix
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    "upsample_bicubic2d": upsample_bicubic2d,
+    "upsample_bicubic2d.vec": upsample_bicubic2d,
+    "_upsample_bicubic2d_aa": upsample_bicubic2d,
+    "_upsample_bicubic2d_aa.vec": upsample_bicubic2d,
+    **dict.fromkeys((f"{private}adaptive_avg_pool{n}d" for private in ("", "_") for n in (1, 2, 3)), adaptive_avg_pool),
+}

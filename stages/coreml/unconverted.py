@@ -1,0 +1,61 @@
+"""The operators of a program that coremltools has no translation for: all of them, with the model's lines, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.errors import StageError, listed
+from stages.capture import unsupported
+from stages.capture.unsupported import Missing
+
+
+def refuse(program: Any) -> None:
+    """Raises StageError for a program with an operator that coremltools has no translation for.
+
+    Args:
+        program: A ScriptModule, or an ExportedProgram.
+    """
+    places: dict[str, list[str]] = {}
+    for missing in lacking(program):
+        places.setdefault(missing.operator, []).append(missing.place)
+    if not places:
+        return
+    lines = [f"coremltools has no translation of {listed(places)}"]
+    for operator, found in places.items():
+        calls = f", {len(found)} calls" if len(found) > 1 else ""
+        lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, found)), 3) or 'line not known'}")
+    other = "capture=trace" if hasattr(program, "graph_module") else "capture=export"
+    raise StageError(
+        "\n".join(lines),
+        allowed="operators that coremltools translates",
+        command=f"{other}, which may be made of others; or the same by other operators in the model",
+    )
+
+
+def lacking(program: Any) -> Iterator[Missing]:
+    """The calls of operators that coremltools' registry does not have, looked up as its two front ends do it."""
+    import torch
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
+    from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
+
+    if hasattr(program, "graph_module"):
+        for node in unsupported.calls(program):
+            kind = _kind(node.target)
+            if sanitize_op_kind(kind) not in REGISTRY.name_to_func_mapping:
+                yield Missing(kind, unsupported.place_of(node))
+        return
+    graph = program.inlined_graph  # a copy
+    torch._C._jit_pass_dce(graph)
+    torch._C._jit_pass_canonicalize_graph_fuser_ops(graph)
+    for node in unsupported.nodes(graph):
+        kind = node.kind()
+        # What a graph is built with, prim::GetAttr and the like, is lowered before translations are looked for.
+        if not kind.startswith("prim::") and REGISTRY.get_func(sanitize_op_kind(kind)) is None:
+            yield Missing(kind, unsupported.place(node.sourceRange()))
+
+
+def _kind(target: Any) -> str:
+    """aten::add.Tensor, or the name of a function of Python's that computes with sizes."""
+    name = getattr(target, "name", None)
+    return str(name()) if callable(name) else str(getattr(target, "__name__", target))

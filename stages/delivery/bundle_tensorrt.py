@@ -1,0 +1,105 @@
+"""Hands over what a host with a GPU needs to build a TensorRT engine by itself, and to check it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, Problem, StageError, listed
+from pipeline.stage import Keep
+from stages.delivery import bundle, engine_readme, name
+from stages.formats import graphs
+from stages.interface.images import Preprocessing
+from stages.portable import handed_over
+from stages.tensorrt import readiness
+from stages.tensorrt.settings import EngineSettings
+
+SCRIPT, MANIFEST = "build.py", "manifest.json"
+OLDEST = "10.13"  # whose Python API this one has been held to, and whose parser's table
+
+
+@dataclass(frozen=True)
+class BundleTensorrt(EngineSettings):
+    """The checked graph, profiles, the reference as the graph meets it, and one script that does all the rest.
+
+    The script verifies the files, builds the engine, holds it to the reference within the tolerance of the graph's own
+    check, times it, and writes the portability card. It needs TensorRT, numpy, and torch or cuda-python.
+
+    Args:
+        name: What the graph and the engine are called, without suffix.
+        releases: Of TensorRT, 10 and 11, that the script accepts.
+        license: Of the model, as the README says it; None where nobody stated it.
+        preprocessing: What a photograph goes through, likewise.
+    """
+
+    name: str
+    releases: list[str]
+    license: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": frozenset({Kind.ONNX}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.DELIVERY
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "numpy", "safetensors")
+    keep: ClassVar[Keep] = Keep.DELIVERED
+
+    def problems(self) -> list[Problem]:
+        found = [*super().problems(), *name.problems(self.name)]
+        if not self.releases or set(self.releases) - {*readiness.RELEASES}:
+            allowed = f"one or more of {listed(readiness.RELEASES)}"
+            found.append(Problem(f"releases is {self.releases}", allowed=allowed))
+        return found
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        graph, reference = inputs["artifact"], inputs["reference"]
+        if graph.record is None or "tolerance" not in (handed_over.verdict(graph.record) or {}):
+            raise StageError(
+                "a bundle holds the engine to the tolerance of the graph's check, and no check of it is on record",
+                command="put a check before save",
+            )
+        assert graph.folder is not None
+        file = f"{self.name}.onnx"
+        copies = {file: graph.file.name}
+        # Weights that are beside the graph keep the name that it has for them.
+        copies |= {p.name: p.name for p in graph.folder.glob(f"{graph.file.name}.data")}
+        for copy, original in copies.items():
+            shutil.copyfile(graph.folder / original, folder / copy)
+        cases = bundle.cases(graph, reference)
+        bundle.write_cases(cases, folder / bundle.REFERENCE)
+        manifest = self._manifest(graph, file)
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (folder / SCRIPT).write_text(bundle.script("tensorrt.host.build_script"), encoding="utf-8")
+        readme = engine_readme.EngineReadme(graph, file, cases, self.license, 0, self.preprocessing)
+        (folder / bundle.README).write_text(str(readme), encoding="utf-8")
+        return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": True})
+
+    def _manifest(self, graph: Artifact, file: str) -> dict[str, Any]:
+        """What the script is asked for. The files' SHA-256 are in artifact.json, and so is this file's."""
+        assert graph.record is not None
+        claim = handed_over.verdict(graph.record) or {}
+        plan = {**asdict(self.plan(graph, types=[self._type(graph)])), "timing_cache": None}
+        return {
+            "model": graph.record["model"],
+            "precision": graph.record["precision"]["name"],
+            "graph": file,
+            "reference": bundle.REFERENCE,
+            "against": claim["against"],
+            "tolerance": claim["tolerance"],
+            "tensorrt": {"from": OLDEST, "releases": list(self.releases)},
+            "plan": plan,
+        }
+
+    def _type(self, graph: Artifact) -> str:
+        """What most of the graph's operations with weights compute in: without it there is no such engine."""
+        asked = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
+        counts = graphs.of(graph).operations()
+        if counts and asked not in counts:
+            raise CheckFailed(f"asked for {asked}, and no operation of the graph computes in it: {listed(counts)}")
+        return asked

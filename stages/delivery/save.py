@@ -1,0 +1,129 @@
+"""Writes the user's copy of the finished artifact, by itself or as a bundle that can be checked where it goes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Keep, Stage, World
+from stages.delivery import bundle
+from stages.delivery import name as delivery_name
+from stages.delivery.readme import Readme
+from stages.interface import labels as label_names
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Interface
+from stages.portable import handed_over
+
+DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT, Kind.COREML})
+
+
+@dataclass(frozen=True)
+class Save(Stage):
+    """Copies the artifact's files under the model's name; the runner verifies the copy and puts it in place whole.
+
+    Args:
+        name: What the files are called, without suffix.
+        bundle: Whether to write beside them the reference as this artifact meets it, a script that needs only the
+            runtime and numpy to check the artifact with it, and a README. What follows is for that alone.
+        license: Of the model, as the README says it; None where nobody stated it.
+        labels: What the scores of the only output are called, in order: names, or the path of a text file with one a
+            line; None for no labels.
+        preprocessing: What a photograph goes through, as the README says it.
+    """
+
+    name: str
+    bundle: bool
+    license: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    labels: Any
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": DELIVERABLE,
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.DELIVERY
+    keep: ClassVar[Keep] = Keep.DELIVERED
+
+    def ports(self) -> Mapping[str, frozenset[Kind]]:
+        return self.consumes if self.bundle else {"artifact": DELIVERABLE}
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return ("numpy", "safetensors") if self.bundle else ()
+
+    def makes(self, kinds: Mapping[str, Kind]) -> Kind:
+        """Raises ConfigError for a bundle of what the self-check cannot run."""
+        if self.bundle and kinds["artifact"] not in bundle.KINDS:
+            raise ConfigError(
+                f"stages.save.bundle is true, and its self-check cannot run {kinds['artifact']}",
+                allowed=listed(sorted(bundle.KINDS)),
+                command="stages.save.bundle=false",
+            )
+        return Kind.DELIVERY
+
+    def problems(self) -> list[Problem]:
+        found = delivery_name.problems(self.name)
+        found += label_names.problems(self.labels)
+        return found
+
+    def settle(self, world: World) -> Self:
+        """Reads the file that `labels` names. Raises ConfigError."""
+        return replace(self, labels=label_names.read(self.labels)) if self.bundle else self
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        source = inputs["artifact"]
+        assert source.folder is not None
+        main = source.file
+        copies: dict[str, str] = {}
+        for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
+            original = path.relative_to(source.folder)
+            if original == Path(f"{delivery_name.RECORD}.json"):  # the runner writes the copy's own
+                continue
+            # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
+            first, *inside = original.parts
+            top = self.name + Path(first).suffix if Path(first).stem == main.stem else first
+            copy = folder.joinpath(top, *inside)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            copies[copy.relative_to(folder).as_posix()] = original.as_posix()
+        file = self.name + main.suffix
+        if self.bundle:
+            self._write_bundle(source, inputs["reference"], file, folder)
+        return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": self.bundle})
+
+    def _write_bundle(self, artifact: Artifact, reference: Artifact, file: str, folder: Path) -> None:
+        if artifact.record is None or handed_over.verdict(artifact.record) is None:
+            raise StageError(
+                "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
+                command="put a check before save, or stages.save.bundle=false",
+            )
+        if artifact.kind is Kind.ONNX and artifact.facts.get("storage") == "bfloat16":
+            raise StageError(
+                "a bundle's self-check runs the graph on onnxruntime's CPU, which has no kernels for bfloat16",
+                command="target=tensorrt_bundle, or stages.save.bundle=false",
+            )
+        labels = self._labels(Interface.of(artifact))
+        cases = bundle.cases(artifact, reference)
+        bundle.write_cases(cases, folder / bundle.REFERENCE)
+        (folder / bundle.SCRIPT).write_text(bundle.script(), encoding="utf-8")
+        if labels:
+            (folder / bundle.LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
+        readme = Readme(artifact, file, cases, self.license, len(labels), self.preprocessing)
+        (folder / bundle.README).write_text(str(readme), encoding="utf-8")
+
+    def _labels(self, interface: Interface) -> list[str]:
+        """The names, one for each score. Raises StageError where that is known to be otherwise."""
+        labels = list(self.labels or ())
+        shapes = {name: output.shape for name, output in interface.outputs.items()}
+        (name, shape), *others = shapes.items()
+        if labels and not others and shape and isinstance(shape[-1], int) and shape[-1] != len(labels):
+            raise StageError(
+                f"labels has {len(labels)} names, and the output '{name}' has {shape[-1]} scores",
+                allowed=f"{shape[-1]} names, in the order of the scores",
+                command="model.labels=null, or a file with one name a line",
+            )
+        return labels

@@ -1,0 +1,1 @@
+"""Model files of other frameworks, which a compiler reads by itself."""

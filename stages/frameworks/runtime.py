@@ -1,0 +1,45 @@
+"""A file of another framework, executed by that framework, where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.artifact import Artifact, Kind
+from stages.formats import session
+from stages.frameworks import formats as file_formats
+from stages.interface.interface import Interface
+
+if TYPE_CHECKING:
+    from stages.formats.session import Arrays, Session
+
+RUNTIMES: Mapping[str, str] = {
+    "frozen_graph": "stages.frameworks.tensorflow",
+    "saved_model": "stages.frameworks.tensorflow",
+    "tflite": "stages.frameworks.tflite",
+    "paddle": "stages.frameworks.paddle",
+}
+
+
+class FileSession:
+    """A framework's session, which knows the file's own names, under the names that the interface has for them."""
+
+    def __init__(self, artifact: Artifact, running: Session) -> None:
+        self._running = running
+        self._theirs = file_formats.their_names(artifact)
+        self._outputs = list(Interface.of(artifact).outputs)
+        self.computes_in = running.computes_in
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        returned = self._running({self._theirs[name]: value for name, value in inputs.items()})
+        return {name: returned[self._theirs[name]] for name in self._outputs}
+
+
+def open_session(artifact: Artifact, compute: str) -> FileSession:
+    """Loads a file; `formats.library` says whether anything is there to run it. Raises what the framework raises."""
+    kind = artifact.facts[file_formats.SOURCE]["format"]
+    if kind == file_formats.ONNX:
+        return FileSession(artifact, session.open_session(replace(artifact, kind=Kind.ONNX), compute))
+    return FileSession(artifact, importlib.import_module(RUNTIMES[kind]).open_session(artifact, compute))

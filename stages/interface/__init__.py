@@ -1,0 +1,1 @@
+"""A model's interface: inputs, dimensions, outputs, and how forward is called with them."""

@@ -1,0 +1,236 @@
+"""What an artifact's interface is to be where it is not the model's: shapes, outputs, names, types, layouts, images.
+
+A compiler applies the edits; the check applies them to the reference, so that an edited artifact is held to the same
+answers. They travel in the facts, under FACT, with the model's names as the keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Optional
+
+from pipeline.errors import ConfigError, Problem, listed, nearest
+from stages.interface import interface as model_interface
+from stages.interface.images import COLORS, Preprocessing
+from stages.interface.interface import Dim, Input, Interface
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+FACT = "edits"
+LAYOUT = re.compile(r"([A-Z]+)(?:->([A-Z]+))?")
+
+
+# Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
+@dataclass
+class Images:
+    """Raw photographs in the place of one input: the model's preprocessing is compiled in.
+
+    Args:
+        input: Which; None for the only one of four dimensions.
+        color: In what order the bytes of a pixel come: RGB, or BGR as OpenCV reads them.
+        layout: NHWC, or NCHW. Height and width are whatever a photograph has.
+    """
+
+    input: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    color: str = "RGB"
+    layout: str = "NHWC"
+
+
+@dataclass
+class Edits:
+    """What to change; empty for nothing. Names are the model's, whatever `names` makes of them.
+
+    Args:
+        reshape: Input to its shape: a number; [min, max]; the name of a dimension, which keeps its range; null for any.
+        outputs: Those that stay; None for all.
+        names: Input or output to its new name.
+        dtypes: Input or output to its type in the artifact, one of _interface.DTYPES; converted inside.
+        layouts: Input or output to its layout, such as NCHW, a letter for each dimension; NCHW->NHWC to have the
+            artifact take or give it in another one.
+        images: See Images; None for inputs as the model takes them.
+    """
+
+    reshape: dict[str, list[Any]]
+    outputs: Optional[list[str]]  # noqa: UP045
+    names: dict[str, str]
+    dtypes: dict[str, str]
+    layouts: dict[str, str]
+    images: Any  # Images: of an optional dataclass, Hydra cannot take the place of null on a command line
+
+    def __post_init__(self) -> None:
+        if isinstance(self.images, dict) and self.images.keys() <= {f.name for f in fields(Images)}:
+            self.images = Images(**self.images)
+
+    def problems(self, preprocessing: Preprocessing | None) -> Iterator[Problem]:
+        """What is wrong whatever the model is."""
+        for name, shape in self.reshape.items():
+            if wrong := [d for d in shape if not _is_size(d)]:
+                yield Problem(
+                    f"edits.reshape.{name} has {wrong[0]}",
+                    allowed="a number from 1 up, [min, max], the name of a dimension, null for any size",
+                )
+        for old, new in self.names.items():
+            if not model_interface.is_name(new):
+                yield Problem(f"edits.names.{old} is '{new}'", allowed=model_interface.NAMES)
+        if len(set(self.names.values())) < len(self.names):
+            yield Problem(f"edits.names gives one name twice: {listed(self.names.values())}")
+        for name, dtype in self.dtypes.items():
+            if dtype not in model_interface.DTYPES:
+                near = nearest(dtype, model_interface.DTYPES)
+                yield Problem(f"edits.dtypes.{name} is {dtype}{near}", allowed=listed(model_interface.DTYPES))
+        for name, layout in self.layouts.items():
+            was, becomes = _layouts(layout)
+            if not was or len(set(was)) < len(was) or sorted(was) != sorted(becomes):
+                yield Problem(
+                    f"edits.layouts.{name} is {layout}", allowed="NCHW, or NCHW->NHWC: one letter for each dimension"
+                )
+        if self.outputs is not None and (not self.outputs or len(set(self.outputs)) < len(self.outputs)):
+            yield Problem(f"edits.outputs is {self.outputs}", allowed="one output or more, each once; null for all")
+        if isinstance(self.images, Images):
+            yield from self._image_problems(self.images, preprocessing)
+        elif self.images is not None:
+            allowed = listed(f.name for f in fields(Images))
+            yield Problem(f"edits.images is {self.images}", allowed=f"null, or a mapping of {allowed}")
+
+    def _image_problems(self, images: Images, preprocessing: Preprocessing | None) -> Iterator[Problem]:
+        if preprocessing is None:
+            yield Problem(
+                "edits.images asks for raw photographs, and the model does not say how they become its input",
+                allowed="model.preprocessing",
+                command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
+            )
+        if images.color not in COLORS:
+            yield Problem(f"edits.images.color is {images.color}", allowed=listed(COLORS))
+        if images.layout not in ("NHWC", "NCHW"):
+            yield Problem(f"edits.images.layout is {images.layout}", allowed="NHWC, NCHW")
+
+    def on(self, interface: Interface) -> Edits:
+        """The same edits, with the input of `images` found. Raises ConfigError for what this model does not have."""
+        inputs, outputs = list(interface.inputs), list(interface.outputs)
+        for key, found, known in (
+            ("reshape", self.reshape, inputs),
+            ("outputs", self.outputs or (), outputs),
+            *((key, getattr(self, key), [*inputs, *outputs]) for key in ("names", "dtypes", "layouts")),
+        ):
+            if unknown := [name for name in found if name not in known]:
+                what = "output" if key == "outputs" else "input" if key == "reshape" else "input or output"
+                raise ConfigError(
+                    f"edits.{key} names '{unknown[0]}', which is no {what}{nearest(unknown[0], known)}",
+                    allowed=listed(known),
+                )
+        for name, layout in self.layouts.items():
+            rank = len((interface.inputs.get(name) or interface.outputs[name]).shape)
+            if len(_layouts(layout)[0]) != rank:
+                raise ConfigError(f"edits.layouts.{name} is {layout}, and it has {rank} dimensions")
+        for name, shape in self.reshape.items():
+            _hold_shape(name, shape, interface)
+        for name, dtype in self.dtypes.items():
+            was = (interface.inputs.get(name) or interface.outputs[name]).dtype
+            if was.startswith("float") and not dtype.startswith("float"):
+                raise ConfigError(
+                    f"edits.dtypes.{name} is {dtype}, which cannot hold {was}",
+                    allowed="a floating-point type; edits.images for photographs",
+                )
+        renamed = [self.name(n) for n in (*inputs, *(self.outputs or outputs))]
+        if twice := [n for n in renamed if renamed.count(n) > 1]:
+            raise ConfigError(f"edits.names makes two of one name: '{twice[0]}'", allowed="a name of its own for each")
+        if self.images is None:
+            return self
+        return replace(self, images=replace(self.images, input=self._pictured(self.images, interface)))
+
+    def _pictured(self, images: Images, interface: Interface) -> str:
+        """The input that photographs stand in for."""
+        fitting = [
+            n
+            for n, s in interface.inputs.items()
+            if len(s.shape) == 4 and s.dtype.startswith("float") and sum(isinstance(d, int) for d in s.shape[1:]) == 3
+        ]
+        chosen = [n for n in fitting if images.input in (None, n)]
+        edited = [n for n in chosen if n in {*self.reshape, *self.dtypes, *self.layouts}]
+        if len(chosen) != 1 or edited:
+            raise ConfigError(
+                f"edits.images.input is {images.input}; its reshape, dtype and layout are the photographs'"
+                if edited
+                else f"edits.images.input is {images.input}",
+                allowed=listed(fitting) or "a floating-point input of four dimensions with fixed height and width",
+                command=f"'stages.compile.edits.images={{input: {fitting[0]}}}'" if fitting else "",
+            )
+        return chosen[0]
+
+    def name(self, name: str) -> str:
+        """What an input or output of the model is called in the artifact."""
+        return self.names.get(name, name)
+
+    def permutation(self, name: str) -> list[int]:
+        """Where each dimension of the artifact's tensor is in the model's; empty where they are in the same order."""
+        was, becomes = _layouts(self.layouts.get(name, ""))
+        return [] if was == becomes else [was.index(letter) for letter in becomes]
+
+    def edited(self, interface: Interface) -> Interface:
+        """The artifact's interface."""
+        dims = dict(interface.dims)
+        inputs = {}
+        for name, spec in interface.inputs.items():
+            if self.images is not None and name == self.images.input:
+                shape = [spec.shape[0], *([None, None, 3] if self.images.layout == "NHWC" else [3, None, None])]
+                inputs[self.name(name)] = Input(shape, "uint8")
+                continue
+            shape = []
+            for axis, size in enumerate(self.reshape.get(name, spec.shape)):
+                if isinstance(size, list):
+                    (low, high), size = size, f"{name}_{axis}"
+                    while size in dims:
+                        size += "_"
+                    dims[size] = Dim(low, low, high)
+                shape.append(size)
+            inputs[self.name(name)] = Input(self._moved(name, shape), self.dtypes.get(name, spec.dtype))
+        outputs = {
+            self.name(n): replace(o, shape=self._moved(n, o.shape), dtype=self.dtypes.get(n, o.dtype))
+            for n, o in interface.outputs.items()
+            if n in (self.outputs or interface.outputs)
+        }
+        used = {d for s in inputs.values() for d in s.axes.values()}
+        for output in outputs.values():  # what followed a dimension that is fixed now
+            output.shape = [None if isinstance(d, str) and d not in used else d for d in output.shape]
+        return Interface(inputs, {n: d for n, d in dims.items() if n in used}, outputs, interface.call)
+
+    def _moved(self, name: str, shape: list[Any]) -> list[Any]:
+        return [shape[i] for i in self.permutation(name)] or shape
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What travels with an artifact: nothing when nothing is edited."""
+        told = {k: v for k, v in asdict(self).items() if v}
+        return {FACT: told} if told else {}
+
+
+NOTHING = Edits({}, None, {}, {}, {}, None)
+
+
+def _hold_shape(name: str, shape: list[Any], interface: Interface) -> None:
+    spec = interface.inputs[name]
+    if len(shape) != len(spec.shape):
+        raise ConfigError(f"edits.reshape.{name} is {shape}, and the input has {len(spec.shape)} dimensions")
+    if unknown := [d for d in shape if isinstance(d, str) and d not in interface.dims]:
+        raise ConfigError(
+            f"edits.reshape.{name} names '{unknown[0]}', which is no dimension{nearest(unknown[0], interface.dims)}",
+            allowed=listed(interface.dims) or "numbers, [min, max], null: the model has no dynamic dimension",
+        )
+
+
+def _is_size(size: Any) -> bool:
+    if isinstance(size, list):
+        return len(size) == 2 and all(type(n) is int for n in size) and 0 < size[0] < size[1]
+    return size is None or isinstance(size, str) or (type(size) is int and size > 0)
+
+
+def _layouts(text: str) -> tuple[str, str]:
+    """The model's layout and the artifact's; empty for what is no layout."""
+    if not (found := LAYOUT.fullmatch(text)):
+        return "", ""
+    return found[1], found[2] or found[1]

@@ -1,0 +1,263 @@
+"""How example inputs are drawn.
+
+A fill is one of these words: uniform (in [0, 1)), normal (standard), ones, zeros, mask (ones, then zeros from a random
+place in the last dimension on; the first row has no zeros); or a mapping with one key:
+
+    {integers: [low, high]}     uniform whole numbers, low included, high not
+    {file: inputs.npz}          an array of the input's name; .npy and .pt with a single array or tensor too
+    {image: cat.jpg}            a photograph, or a list of them, through the model's preprocessing
+    {factory: my_pkg.data.ids}  called with shape=[…] and seed=…; returns an array or a tensor
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from stages.interface import images
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Input, says
+from stages.portable.said import first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+WORDS = ("uniform", "normal", "ones", "zeros", "mask")
+MAPPINGS = ("integers", "file", "image", "factory")
+SUFFIXES = (".npz", ".npy", ".pt")
+# The least and the greatest number of each type of whole numbers; of the others any will do.
+LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
+LIMITS["int32"] = (-(2**31), 2**31 - 1)
+
+
+def problems(inputs: Mapping[str, Input], preprocessing: Preprocessing | None) -> list[Problem]:
+    """What is wrong with the fills, every place named."""
+    return [p for name, spec in inputs.items() for p in _problems(f"inputs.{name}.fill", spec, preprocessing)]
+
+
+def _problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> Iterator[Problem]:
+    fill = spec.fill
+    kind = next(iter(fill)) if isinstance(fill, Mapping) and len(fill) == 1 else fill
+    if kind not in (MAPPINGS if isinstance(fill, Mapping) else WORDS):
+        near = nearest(str(kind), (*WORDS, *MAPPINGS))
+        yield Problem(f"{place} is {fill}{near}", allowed=f"{listed(WORDS)}; or a mapping: {listed(MAPPINGS)}")
+    elif kind in ("uniform", "normal") and not spec.dtype.startswith("float"):
+        yield Problem(
+            f"{place} is {fill}, which as {spec.dtype} is nearly always the same number",
+            allowed="{integers: [low, high]}, mask, ones, zeros",
+            command=f"'model.{place}={{integers: [0, 100]}}'",
+        )
+    elif kind == "integers" and not _is_range(fill["integers"], spec.dtype):
+        allowed = f"{{integers: [low, high]}} with low < high, both whole, and numbers that {spec.dtype} has"
+        yield Problem(f"{place} is {dict(fill)}", allowed=allowed)
+    elif kind in ("file", "factory") and not isinstance(fill[kind], str):
+        yield Problem(
+            f"{place} is {dict(fill)}", allowed=f"the {'path of a file' if kind == 'file' else 'dotted path'}"
+        )
+    elif kind == "image" and not (fill[kind] and all(isinstance(f, str) for f in _listed(fill[kind]))):
+        yield Problem(f"{place} is {dict(fill)}", allowed="the path of a file, or a list of them")
+    elif kind == "mask" and not spec.shape:
+        yield Problem(f"{place} is mask, and its shape has no dimension to mask", allowed=listed(WORDS[:-1]))
+    elif kind == "file" and Path(str(fill["file"])).suffix not in SUFFIXES:
+        yield Problem(f"{place} is {dict(fill)}", allowed=f"a file that ends in {listed(SUFFIXES)}")
+    elif kind == "image" and (preprocessing is None or len(spec.shape) != 4):
+        yield Problem(
+            f"{place} is an image, and {'its shape is no' if preprocessing else 'nothing says how it becomes a'} tensor"
+            " of [batch, channels, height, width]",
+            allowed="a shape of four dimensions, and model.preprocessing",
+            command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
+        )
+
+
+def _is_range(value: Any, dtype: str) -> bool:
+    if not (isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int for v in value)):
+        return False
+    lowest, highest = LIMITS.get(dtype, (-(2**63), 2**63 - 1))
+    return bool(lowest <= value[0] < value[1] <= highest + 1)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def default(spec: Input) -> Input:
+    """An input that nothing says how to draw: uniform numbers; zeros and ones where whole numbers are wanted."""
+    return replace(spec, fill="uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]})
+
+
+def is_drawn(spec: Input) -> bool:
+    """Whether an input is drawn by numbers alone, of which there are as many as are wanted."""
+    return isinstance(spec.fill, str) or "integers" in spec.fill
+
+
+def files(inputs: Mapping[str, Input]) -> list[Path]:
+    """The files that fills read: their content decides what is drawn."""
+    return [f for spec in inputs.values() for f in _files(spec)]
+
+
+def named(inputs: Mapping[str, Input]) -> list[str]:
+    """The same as they are written."""
+    return [n for spec in inputs.values() for n in _named(spec)]
+
+
+def _files(spec: Input) -> list[Path]:
+    return [Path(n).expanduser() for n in _named(spec)]
+
+
+def _named(spec: Input) -> list[str]:
+    if not isinstance(spec.fill, Mapping):
+        return []
+    return [str(n) for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
+
+
+def pictures(inputs: Mapping[str, Input]) -> list[Path]:
+    """The photographs among the files."""
+    return [f for s in inputs.values() if isinstance(s.fill, Mapping) and "image" in s.fill for f in _files(s)]
+
+
+def modules(inputs: Mapping[str, Input]) -> list[str]:
+    """The libraries that fills need besides numpy."""
+    return ["PIL"] if pictures(inputs) else []
+
+
+def factories(inputs: Mapping[str, Input]) -> list[str]:
+    """The dotted paths of functions that fills call: their code decides what is drawn."""
+    return [s.fill["factory"] for s in inputs.values() if isinstance(s.fill, Mapping) and "factory" in s.fill]
+
+
+def draw(
+    inputs: Mapping[str, Input], sizes: Mapping[str, int], seed: int, preprocessing: Preprocessing | None = None
+) -> dict[str, Array]:
+    """Inputs of the given sizes. The same seed gives the same values, whatever other inputs there are.
+
+    Raises:
+        StageError: When a file, an image or a factory does not give what the input's shape and type say.
+    """
+    return {name: _draw(name, spec, spec.at(sizes), seed, preprocessing) for name, spec in inputs.items()}
+
+
+def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Preprocessing | None) -> Array:
+    import numpy as np
+
+    # Each input and shape has a stream of its own, so that adding an input changes no other's values.
+    rng = np.random.default_rng([seed, *name.encode(), *shape])
+    fill = spec.fill
+    values: Any
+    if isinstance(fill, Mapping):
+        if "integers" in fill:
+            low, high = fill["integers"]
+            values = rng.integers(low, high, shape)
+        elif "file" in fill:
+            values = fit(_from_file(_files(spec)[0], name), spec, shape, f"inputs.{name}.fill: {fill['file']}")
+        elif "image" in fill:
+            assert preprocessing is not None
+            values = _from_images(_files(spec), shape, preprocessing)
+        else:
+            values = _from_factory(fill["factory"], name, shape, seed)
+    else:
+        draws: dict[str, Any] = {
+            "uniform": lambda: rng.random(shape),
+            "normal": lambda: rng.standard_normal(shape),
+            "ones": lambda: np.ones(shape),
+            "zeros": lambda: np.zeros(shape),
+            "mask": lambda: _mask(rng, shape),
+        }
+        values = draws[fill]()
+    values = np.asarray(values)
+    if isinstance(fill, Mapping) and "integers" not in fill:
+        _hold_to(values, name, spec, shape)
+    return np.ascontiguousarray(values.astype(spec.dtype)).reshape(shape)
+
+
+def _hold_to(values: Array, name: str, spec: Input, shape: list[int]) -> None:
+    """What comes from outside is not bent to fit: another type or shape is another model's. Raises StageError."""
+    import numpy as np
+
+    if values.shape != tuple(shape):
+        raise StageError(f"inputs.{name}.fill gives {says(values.shape)}, not {says(shape)}")
+    if not np.can_cast(values.dtype, spec.dtype, "same_kind"):
+        raise StageError(
+            f"inputs.{name}.fill gives {values.dtype}, which {spec.dtype} cannot hold",
+            command=f"model.inputs.{name}.dtype={values.dtype}, or values of that type",
+        )
+
+
+def fit(values: Array, spec: Input, shape: Sequence[int], origin: str) -> Array:
+    """An array of the wanted shape: dynamic dimensions are cut, or repeated from the start. Raises StageError."""
+    import numpy as np
+
+    fits = len(values.shape) == len(shape) and all(
+        have == want or (axis in spec.axes and have)
+        for axis, (have, want) in enumerate(zip(values.shape, shape, strict=True))
+    )
+    if not fits:
+        raise StageError(
+            f"{origin} has shape {says(values.shape)}",
+            allowed=f"{spec.shape}, as the input says",
+            command="another file, or another shape",
+        )
+    for axis, want in enumerate(shape):
+        values = np.take(values, range(want), axis=axis, mode="wrap")
+    return values
+
+
+def _mask(rng: np.random.Generator, shape: list[int]) -> Array:
+    import numpy as np
+
+    rows = int(np.prod(shape[:-1]))
+    lengths = rng.integers((shape[-1] + 1) // 2, shape[-1] + 1, rows)
+    lengths[:1] = shape[-1]
+    return (np.arange(shape[-1]) < lengths[:, None]).reshape(shape)
+
+
+def _from_file(path: Path, name: str) -> Array:
+    import numpy as np
+
+    try:
+        if path.suffix == ".pt":
+            import torch
+
+            held = torch.load(path, map_location="cpu", weights_only=True)
+            held = held[name] if isinstance(held, dict) else held
+            return np.asarray(held)
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            return np.asarray(loaded)
+        with loaded:
+            return np.asarray(loaded[name])
+    except KeyError as e:
+        raise StageError(
+            f"inputs.{name}.fill: {path.name} holds no array '{name}'", command=f"save it as {name}=…"
+        ) from e
+    except Exception as e:  # readers raise anything on a damaged file
+        raise StageError(f"inputs.{name}.fill: {path.name} cannot be read: {first_line(e)}") from e
+
+
+def _from_images(paths: Sequence[Path], shape: list[int], how: Preprocessing) -> Array:
+    """One row for each photograph in turn; from the second round on mirrored, so that rows differ."""
+    import numpy as np
+
+    size, across = how.size(shape), 2 if how.layout == "NCHW" else 1
+    rows = [images.prepared(images.from_file(paths[i % len(paths)]), *size, how) for i in range(shape[0])]
+    return np.stack([np.flip(r, across) if i // len(paths) % 2 else r for i, r in enumerate(rows)])
+
+
+def _from_factory(path: str, name: str, shape: list[int], seed: int) -> Array:
+    import numpy as np
+
+    module, _, function = path.rpartition(".")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, ValueError, AttributeError) as e:
+        raise ConfigError(f"inputs.{name}.fill: factory {path} cannot be imported: {e}") from e
+    try:
+        made = np.asarray(make(shape=list(shape), seed=seed))
+    except Exception as e:  # a user's function raises anything
+        raise StageError(f"inputs.{name}.fill: factory {path} failed with {type(e).__name__}: {e}") from e
+    return made

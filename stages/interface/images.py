@@ -1,0 +1,144 @@
+"""From a photograph's bytes to what a model takes: the preprocessing that a model's YAML states once.
+
+It is applied here, with Pillow, wherever inputs are drawn from photographs, and compiled into artifacts on request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import Problem, StageError, listed
+from stages.portable.said import first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+COLORS = ("RGB", "BGR")
+INTERPOLATIONS = ("bilinear", "bicubic")
+# What stands for photographs where there are none: one wide, one tall, one smaller than what models resize to.
+DRAWN_SIZES = ((240, 320), (301, 199), (97, 131))
+
+
+# Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
+@dataclass
+class Preprocessing:
+    """What a model wants done to a photograph, as torchvision's ImageClassification preset does it.
+
+    Args:
+        resize: What the shorter side is scaled to before the middle is cut out, in pixels; or [height, width], which
+            both sides are scaled to.
+        mean: Of each channel, in 0..1, in the model's order of colours.
+        std: Of each channel, likewise.
+        scale: What a byte is divided by before that: 255 for numbers in 0..1.
+        color: The order of the model's channels, RGB or BGR.
+        layout: Of the model's input, NCHW or NHWC.
+        interpolation: bilinear or bicubic; with antialiasing, as Pillow does it.
+    """
+
+    resize: Any
+    mean: list[float]
+    std: list[float]
+    scale: float = 255.0
+    color: str = "RGB"
+    layout: str = "NCHW"
+    interpolation: str = "bilinear"
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong, every place named."""
+        sides = self.resize if isinstance(self.resize, list) else [self.resize, self.resize]
+        if len(sides) != 2 or not all(type(n) is int and n > 0 for n in sides):
+            yield Problem(
+                f"preprocessing.resize is {self.resize}", allowed="pixels of the shorter side; [height, width]"
+            )
+        for name, allowed in (("color", COLORS), ("layout", ("NCHW", "NHWC")), ("interpolation", INTERPOLATIONS)):
+            if (value := getattr(self, name)) not in allowed:
+                yield Problem(f"preprocessing.{name} is {value}", allowed=listed(allowed))
+        for name in ("mean", "std"):
+            if len(values := getattr(self, name)) not in (1, 3):
+                yield Problem(f"preprocessing.{name} is {values}", allowed="one number, or one for each channel")
+        if 0 in (*self.std, self.scale):
+            yield Problem("preprocessing divides by 0", allowed="std and scale other than 0")
+
+    def size(self, shape: list[int]) -> tuple[int, int]:
+        """Height and width of the model's input, of its shape of four."""
+        return (shape[2], shape[3]) if self.layout == "NCHW" else (shape[1], shape[2])
+
+
+def from_file(path: Path) -> Array:
+    """A photograph as uint8 [height, width, 3], RGB. Raises StageError for what is no image."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as e:  # Pillow raises anything on a damaged file
+        raise StageError(
+            f"{path} cannot be read as an image: {first_line(e)}", command="another copy of it, or none"
+        ) from e
+
+
+def drawn(seed: int) -> list[Array]:
+    """What stands for photographs where there are none: smooth seeded colours of several sizes, as `from_file`'s."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng([seed, *b"photograph"])
+    return [
+        np.asarray(
+            Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC)
+        )
+        for h, w in DRAWN_SIZES
+    ]
+
+
+def variant(photograph: Array, number: int) -> Array:
+    """Another photograph of the same size, so that the rows of a batch differ: turned about, and shifted."""
+    import numpy as np
+
+    turned = np.flip(photograph, [a for a in (0, 1) if number >> a & 1])
+    return np.ascontiguousarray(np.roll(turned, 3 * (number // 4), axis=1))
+
+
+def cut(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
+    """The bytes of what the model takes: scaled, and the middle of it, uint8 [height, width, 3], RGB."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(photograph)
+    tall, wide = resized(image.height, image.width, how, (height, width))
+    image = image.resize((wide, tall), Image.Resampling[how.interpolation.upper()])
+    top, left = middle(tall, height), middle(wide, width)
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def prepared(photograph: Array, height: int, width: int, how: Preprocessing) -> Array:
+    """What the model takes, float32, [3, height, width] or [height, width, 3] by the layout."""
+    import numpy as np
+
+    pixels = cut(photograph, height, width, how).astype(np.float32)
+    ordered = pixels[..., ::-1] if how.color == "BGR" else pixels
+    normal = (ordered / np.float32(how.scale) - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    return normal.transpose(2, 0, 1) if how.layout == "NCHW" else normal
+
+
+def resized(height: int, width: int, how: Preprocessing, least: tuple[int, int]) -> tuple[int, int]:
+    """The size that a photograph is scaled to, and larger where `least` is; rounded down, as torchvision does it."""
+    if isinstance(how.resize, list):
+        return max(how.resize[0], least[0]), max(how.resize[1], least[1])
+    short = min(height, width)
+    size = how.resize * height // short, how.resize * width // short
+    if size[0] >= least[0] and size[1] >= least[1]:
+        return size
+    scale = max(least[0] / height, least[1] / width)
+    return max(round(height * scale), least[0]), max(round(width * scale), least[1])
+
+
+def middle(whole: int, part: int) -> int:
+    """Where the middle part begins; a half goes to the even number, as in torchvision's center_crop."""
+    return round((whole - part) / 2)

@@ -1,0 +1,272 @@
+"""A model's interface: inputs, dynamic dimensions, outputs, and how forward is called with them.
+
+The YAML states it once. `record_reference` completes it (what the outputs are is known once the model has answered) and
+it travels on in the artifacts' facts, so that every exporter, compiler and runtime is driven from the same.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed, nearest
+
+# numpy's names; torch's and every target's are the same for these.
+DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+FACT = "interface"
+NAMES = "letters, digits and underscores, no digit first, and no keyword of Python's"  # see is_name
+
+
+# Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
+@dataclass
+class Input:
+    """One input.
+
+    Args:
+        shape: A number for a fixed dimension, a name of `dims` for a dynamic one.
+        dtype: One of DTYPES.
+        fill: How examples are drawn; stages/interface/fills.py says what there is.
+    """
+
+    shape: list[Any]
+    dtype: str = "float32"
+    fill: Any = "uniform"
+
+    def at(self, sizes: Mapping[str, int]) -> list[int]:
+        """The shape with every name replaced by its size."""
+        return [sizes[d] if isinstance(d, str) else int(d) for d in self.shape]
+
+    @property
+    def axes(self) -> dict[int, str]:
+        """The dynamic dimensions: axis to name."""
+        return {i: d for i, d in enumerate(self.shape) if isinstance(d, str)}
+
+
+@dataclass
+class Dim:
+    """A dynamic dimension: the smallest, the usual and the largest size that is asked for.
+
+    Args:
+        multiple: What every size is a multiple of; models that halve an image five times need 32.
+    """
+
+    min: int
+    opt: int
+    max: int
+    multiple: int = 1
+
+    @property
+    def example(self) -> int:
+        """The size used for capture. Never 0 or 1: torch.export would freeze the dimension at it."""
+        return self.opt if self.opt > 1 else min(2 * self.multiple, self.max)
+
+    @property
+    def sizes(self) -> range:
+        """Every size there may be."""
+        return range(self.min, self.max + 1, self.multiple)
+
+
+@dataclass
+class Output:
+    """One output.
+
+    Args:
+        path: Where it is in what forward returns: keys, indices and attributes; empty when forward returns it alone.
+        shape: A number for a dimension that is the same whatever the inputs' sizes, a name for one that follows a
+            dynamic dimension, None for one that varies in another way.
+        dtype: numpy's name.
+    """
+
+    path: list[Any]
+    shape: list[Any]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What passes in and out of a model, complete.
+
+    Args:
+        inputs: By name, in the order in which every target takes them.
+        dims: By name.
+        outputs: By name, in the order in which every target returns them.
+        call: How forward is called; see stages/interface/call.py.
+    """
+
+    inputs: Mapping[str, Input]
+    dims: Mapping[str, Dim] = field(default_factory=dict)
+    outputs: Mapping[str, Output] = field(default_factory=dict)
+    call: Mapping[str, Any] | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What travels with an artifact: all but how examples are drawn, which is no part of the model.
+
+        Lists and text rather than mappings, since facts are written with sorted keys and the order matters here.
+        """
+        return {
+            FACT: {
+                "inputs": [{"name": n, "shape": list(s.shape), "dtype": s.dtype} for n, s in self.inputs.items()],
+                "dims": [{"name": n, **asdict(d)} for n, d in self.dims.items()],
+                "outputs": [{"name": n, **asdict(o)} for n, o in self.outputs.items()],
+                "call": json.dumps(self.call),
+            }
+        }
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Interface:
+        """The interface that came with an artifact. Raises StageError when none did."""
+        if (told := artifact.facts.get(FACT)) is None:
+            raise StageError(f"this {artifact.kind} came without its interface", command="record_reference before it")
+        return cls(
+            {i["name"]: Input(i["shape"], i["dtype"]) for i in told["inputs"]},
+            {d["name"]: Dim(d["min"], d["opt"], d["max"], d["multiple"]) for d in told["dims"]},
+            {o["name"]: Output(o["path"], o["shape"], o["dtype"]) for o in told["outputs"]},
+            json.loads(told["call"]),
+        )
+
+
+def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Problem]:
+    """What is wrong with inputs and dimensions, every place named."""
+    found: list[Problem] = []
+    if not inputs:
+        found.append(Problem("inputs is empty", allowed="at least one input"))
+    for name, spec in inputs.items():
+        found += _input_problems(name, spec, dims)
+    for name in dims:
+        if not any(name in spec.shape for spec in inputs.values()):
+            found.append(Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}"))
+    return found + dim_problems(dims)
+
+
+def dim_problems(dims: Mapping[str, Dim]) -> list[Problem]:
+    """What is wrong with dimensions by themselves, every place named."""
+    found = []
+    for name, dim in dims.items():
+        if not name.isidentifier():
+            found.append(Problem(f"dims names '{name}'", allowed="letters, digits and underscores"))
+        if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
+            found.append(
+                Problem(
+                    f"dims.{name} is min {dim.min}, opt {dim.opt}, max {dim.max}",
+                    allowed="1 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape",
+                )
+            )
+        if dim.multiple < 1 or any(size % dim.multiple for size in (dim.min, dim.opt, dim.max)):
+            found.append(
+                Problem(
+                    f"dims.{name} is min {dim.min}, opt {dim.opt}, max {dim.max} of multiple {dim.multiple}",
+                    allowed="sizes that are multiples of it",
+                )
+            )
+    return found
+
+
+def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
+    """Holds `dims` to the dynamic dimensions that a file's inputs have.
+
+    Raises:
+        ConfigError: When one has no range.
+        CheckFailed: When a range is asked for that no input follows.
+    """
+    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    told = listed(f"{n} {s.shape}" for n, s in inputs.items())
+    if missing := sorted(used - set(dims)):
+        raise ConfigError(
+            f"dims has no {listed(missing)}, which the file's inputs have: {told}",
+            allowed="a range for each",
+            command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
+        )
+    if unused := sorted(set(dims) - used):
+        raise CheckFailed(
+            f"dims.{unused[0]} was asked for, and no input of the file follows it: {told}",
+            allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
+            command=f"without model.dims.{unused[0]}, or a file that was exported with it",
+        )
+
+
+def _input_problems(name: str, spec: Input, dims: Mapping[str, Dim]) -> Iterator[Problem]:
+    for dim in spec.shape:
+        if isinstance(dim, str) and dim not in dims:
+            yield Problem(
+                f"inputs.{name}.shape names '{dim}', which is no dimension of dims{nearest(dim, dims)}",
+                allowed=listed(dims) or "dims is empty",
+                command=f"'+model.dims.{dim}={{min: 1, opt: 2, max: 8}}'",
+            )
+        elif not isinstance(dim, str) and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
+            yield Problem(f"inputs.{name}.shape holds {dim!r}", allowed="a whole number ≥ 1 or a name of dims")
+    if spec.dtype not in DTYPES:
+        yield Problem(f"inputs.{name}.dtype is {spec.dtype}{nearest(spec.dtype, DTYPES)}", allowed=listed(DTYPES))
+
+
+def is_name(text: str) -> bool:
+    """Whether every target takes this as the name of an input or output: ONNX takes anything, Core ML an identifier."""
+    return text.isidentifier() and text.isascii() and not keyword.iskeyword(text)
+
+
+def example_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
+    """The size of each dynamic dimension in the inputs that a model is captured with."""
+    return {name: dim.example for name, dim in dims.items()}
+
+
+def cases(dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
+    """The shapes that a model is checked at, by label: the example's, the smallest, an odd one, the largest.
+
+    The last three differ from the example on purpose: a dimension that capture froze passes at the example only.
+    """
+    wanted = {
+        "example": example_sizes(dims),
+        "min": {name: dim.min for name, dim in dims.items()},
+        "odd": _odd_sizes(dims),
+        "max": {name: dim.max for name, dim in dims.items()},
+    }
+    distinct: dict[str, dict[str, int]] = {}
+    for label, sizes in wanted.items():
+        if sizes not in distinct.values():
+            distinct[label] = sizes
+    return distinct
+
+
+def _odd_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
+    """An odd multiple for each dimension, and another size for each where there are enough: swapped axes show."""
+    sizes: dict[str, int] = {}
+    for name, dim in dims.items():
+        odd = [n for n in dim.sizes if n // dim.multiple % 2 and n not in (dim.example, dim.min, dim.max)]
+        choices = [*odd, dim.max, *dim.sizes]
+        sizes[name] = next((n for n in choices if n not in sizes.values()), choices[0])
+    return sizes
+
+
+def output_shape(shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, Mapping[str, int]]) -> list[Any]:
+    """What an output's dimensions follow.
+
+    Args:
+        shapes: The output's shape in each case, by label.
+        sizes: The dynamic dimensions' sizes in each case, by label.
+
+    Returns a number, a name or None for each axis; see Output.
+    """
+    return [_follows({label: shape[axis] for label, shape in shapes.items()}, sizes) for axis in range(_rank(shapes))]
+
+
+def _rank(shapes: Mapping[str, Sequence[int]]) -> int:
+    ranks = {len(s) for s in shapes.values()}
+    if len(ranks) != 1:
+        raise StageError(f"an output has {listed(map(str, sorted(ranks)))} dimensions, by the inputs' sizes")
+    return ranks.pop()
+
+
+def _follows(found: Mapping[str, int], sizes: Mapping[str, Mapping[str, int]]) -> Any:
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    dims = next(iter(sizes.values()))
+    return next((d for d in dims if all(found[label] == sizes[label][d] for label in found)), None)
+
+
+def says(shape: Sequence[int]) -> str:
+    """A shape as people write it: 2x3x224x224."""
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,1 @@
+"""From weights and files to a model in memory."""

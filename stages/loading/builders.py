@@ -1,0 +1,101 @@
+"""What torchvision's and timm's builders are told beyond the user's kwargs, so that they fetch nothing themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.errors import ConfigError, Problem, listed, nearest
+from stages.loading.checkpoint import Left
+
+# Arguments that make a builder download or read weights on its own: unhashed, and unseen by the checks of this house.
+FETCHING = {
+    "torchvision": ("weights", "weights_backbone", "pretrained", "pretrained_backbone"),
+    "timm": ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"),
+}
+
+
+def called(factory: str, kwargs: Mapping[str, Any]) -> str:
+    """The model's name in its library: an argument of a builder that takes one, else the builder's own."""
+    return str(kwargs.get("name") or kwargs.get("model_name") or factory.rpartition(".")[2])
+
+
+def problems(factory: str, kwargs: Mapping[str, Any]) -> list[Problem]:
+    """Kwargs that would have the builder fetch something by itself."""
+    library = factory.partition(".")[0]
+    found = [
+        Problem(
+            f"kwargs.{name} is {kwargs[name]}: {library} would read weights by itself, past every check",
+            allowed="model.weights says where weights come from",
+            command="model.weights=auto, pretrained, random or a file",
+        )
+        for name in FETCHING.get(library, ())
+        if kwargs.get(name)
+    ]
+    if library == "timm" and ":" in (name := called(factory, kwargs)):
+        found.append(
+            Problem(
+                f"kwargs.model_name is {name}: timm would read the model's definition from elsewhere",
+                allowed="a name that timm itself knows",
+                command="model.name=resnet18, with model.weights for a file of weights",
+            )
+        )
+    return found
+
+
+def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What to add for a model without published weights. Raises ConfigError for a name that timm does not know."""
+    if factory.startswith("timm."):
+        import timm
+
+        name = called(factory, kwargs)
+        if factory.endswith(".create_model") and not timm.is_model(name):
+            raise ConfigError(
+                f"kwargs.model_name is {name}, which timm does not know{nearest(name, timm.list_models())}"
+            )
+        return {}
+    if not factory.startswith("torchvision."):
+        return {}
+    from torchvision import models
+
+    try:
+        accepted = inspect.signature(models.get_model_builder(called(factory, kwargs))).parameters
+    except ValueError:  # no registered builder: the factory itself says what is wrong, if anything is
+        return {}
+    # Detection and segmentation models download their backbone's otherwise.
+    return {"weights_backbone": None} if "weights_backbone" in accepted else {}
+
+
+@contextlib.contextmanager
+def published(factory: str, state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """What to add so that the library loads its published weights, as it does itself, from tensors in hand.
+
+    The libraries do more than load: torchvision normalises GoogLeNet's inputs, timm converts keys and pads heads.
+    """
+    if factory.startswith("timm."):
+        yield {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": dict(state)}}
+        return
+    from torchvision.models import WeightsEnum
+
+    own = WeightsEnum.get_state_dict
+    # torchvision offers no other way to hand over what is already here; its own would unpickle whatever a file holds.
+    WeightsEnum.get_state_dict = lambda self, *args, **kwargs: dict(state)
+    try:
+        yield {"weights": "DEFAULT"}
+    finally:
+        WeightsEnum.get_state_dict = own
+
+
+def left_out(module: Any) -> Left:
+    """What timm leaves random when it adapts published weights: the head, for another number of classes."""
+    published = getattr(module, "pretrained_cfg", {})
+    published.pop("state_dict", None)  # as large as the model
+    classes = getattr(module, "num_classes", None)
+    if not classes or classes == published.get("num_classes"):
+        return Left()
+    heads = published.get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else heads
+    names = tuple(n for n in module.state_dict() if n.startswith(tuple(f"{h}." for h in heads)))
+    return Left(f"{classes} classes asked for, {published.get('num_classes')} published: {listed(names)} random", names)

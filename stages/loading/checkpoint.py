@@ -1,0 +1,273 @@
+"""What is in a weights file: which of its mappings is the state dict, and how it gets into a module."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from stages.loading import archive, shards
+from stages.portable.said import first_line
+
+if TYPE_CHECKING:
+    import torch
+
+State = Mapping[str, Any]
+
+# Under which names training loops keep a state dict; one may lie within another, as in ema.state_dict.
+NAMES = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "network",
+    "params",
+    "weights",
+    "ema",
+    "ema_state_dict",
+    "model_ema",
+    "params_ema",
+)
+DEEPEST = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """A state dict, and how it was found.
+
+    Args:
+        state: Name to tensor.
+        says: What was picked and stripped; empty when the file holds it as it is.
+    """
+
+    state: State
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What loading without `strict` left out.
+
+    Args:
+        caution: Both ways, in a sentence; empty when everything fitted.
+        drawn: The keys of the model that the file did not fill.
+    """
+
+    caution: str = ""
+    drawn: tuple[str, ...] = ()
+
+
+def read(files: Sequence[Path]) -> Any:
+    """What a file holds, or the tensors of all shards of an index, on the CPU.
+
+    .pth, .pt and .bin are read with weights_only, which runs no code; .safetensors cannot hold any.
+
+    Args:
+        files: One file; or an index and its shards, as shards.files gives them.
+
+    Raises:
+        StageError: When a file is damaged or would have run code, or a shard lacks what the index promises.
+    """
+    if len(files) == 1:
+        return _read_one(files[0])
+    state: dict[str, Any] = {}
+    promised = shards.weight_map(files[0])
+    for shard in files[1:]:
+        held = _read_one(shard)
+        if not isinstance(held, dict):
+            raise StageError(f"weights={shard.name} holds {type(held).__name__}, not a shard of a state dict")
+        if lacking := [k for k, f in promised.items() if f == shard.name and k not in held]:
+            raise StageError(
+                f"weights={shard.name} lacks {len(lacking)} tensors that {files[0].name} says are in it: "
+                + listed(lacking),
+                command="compare the files' SHA-256 with the originals'",
+            )
+        state |= {k: v for k, v in held.items() if promised.get(k, shard.name) == shard.name}
+    return state
+
+
+def _read_one(path: Path) -> Any:
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:  # readers raise anything on a damaged file
+        raise StageError(unreadable(path, e)) from e
+
+
+def unreadable(path: Path, error: Exception) -> Problem:
+    """Why a reader raised, as far as can be told."""
+    if (whole := _whole_model(path)) is not None:
+        return Problem(
+            f"weights={path.name} holds a whole model ({whole}), not weights",
+            allowed="a state dict: torch.save(model.state_dict(), …), or .safetensors",
+            command=f"model=module_file model.weights={path.name} opens it as it is",
+        )
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower().replace(" ", "_"):
+        wanted = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+\.\S+) class", str(error))
+        what = f": {wanted[1]}" if wanted else ""
+        return Problem(
+            f"weights={path.name} was refused: it is a pickle that wants to run code{what}",
+            allowed="tensors, numbers, strings, and lists and mappings of these: torch.save(model.state_dict(), …)",
+            command="where you trust the file, keep the state dict alone: "
+            f"torch.save(torch.load('{path.name}', weights_only=False)['state_dict'], 'weights.pth')",
+        )
+    return Problem(
+        f"weights={path.name} cannot be read as a checkpoint ({path.stat().st_size} bytes): {first_line(error)}",
+        allowed="a whole .pth, .pt, .bin or .safetensors file",
+        command="compare its size and SHA-256 with the original's",
+    )
+
+
+def _whole_model(path: Path) -> str | None:
+    try:
+        with path.open("rb") as f:
+            found = archive.format_of(f)
+    except ValueError:
+        return None
+    return str(found) if found in (archive.Format.TORCHSCRIPT, archive.Format.PROGRAM) else None
+
+
+def pick(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> Found:
+    """The state dict in what a file holds, its keys without the prefixes that wrappers gave them.
+
+    Args:
+        held: What `read` returned.
+        key: Where it is, as a dotted path; None to look under the names that training loops use.
+        prefixes: What wrappers put before each key.
+        own: The model's state dict.
+        origin: What to call the file.
+
+    Raises:
+        ConfigError: When there is nothing at `key`, or several state dicts would fit.
+        StageError: When there is no state dict.
+    """
+    if key is not None:
+        return _without(prefixes, _at(held, key, origin), own, f"took '{key}'")
+    if is_state(held):
+        return _without(prefixes, held, own, "")
+    known = {path: state for path, state in _states(held) if all(p in NAMES for p in path.split("."))}
+    candidates = {path: _without(prefixes, state, own, f"took '{path}'") for path, state in known.items()}
+    if len(candidates) > 1:
+        # A teacher's or a discriminator's weights do not fit, and are not what is wanted.
+        candidates = {p: f for p, f in candidates.items() if _fits(f.state, own)} or candidates
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if candidates:
+        raise ConfigError(
+            f"{origin} holds several state dicts: {listed(candidates)}",
+            allowed="one of them, by name",
+            command=f"model.checkpoint_key={list(candidates)[-1]}",
+        )
+    elsewhere = [path for path, _ in _states(held)]
+    raise StageError(
+        f"{origin} holds no state dict but {listed(map(str, held)) if isinstance(held, dict) else type(held).__name__}",
+        allowed=f"a mapping from parameter names to tensors, by itself or under one of {listed(NAMES, 20)}",
+        command=f"model.checkpoint_key={elsewhere[0]}" if elsewhere else "torch.save(model.state_dict(), …)",
+    )
+
+
+def is_state(held: Any) -> bool:
+    """Whether something is a mapping from names to tensors; what a module adds by get_extra_state may be anything."""
+    import torch
+
+    return (
+        isinstance(held, Mapping)
+        and any(torch.is_tensor(v) for v in held.values())
+        and all(isinstance(k, str) and (torch.is_tensor(v) or k.endswith("_extra_state")) for k, v in held.items())
+    )
+
+
+def _states(held: Any, path: str = "") -> Iterator[tuple[str, State]]:
+    """Every state dict below a mapping, with its dotted path."""
+    if not isinstance(held, Mapping) or path.count(".") >= DEEPEST - 1:
+        return
+    for name, value in held.items():
+        if not isinstance(name, str):
+            continue
+        at = f"{path}.{name}".lstrip(".")
+        if is_state(value):
+            yield at, value
+        else:
+            yield from _states(value, at)
+
+
+def _at(held: Any, key: str, origin: str) -> State:
+    there = dict(_states(held))
+    if key not in there:
+        raise ConfigError(
+            f"checkpoint_key={key}: {origin} has no state dict there{nearest(key, there)}",
+            allowed=listed(there) or "null: the file holds no mapping with a state dict in it",
+            command=f"model.checkpoint_key={next(iter(there), 'null')}",
+        )
+    return there[key]
+
+
+def _without(prefixes: Sequence[str], state: State, own: State, says: str) -> Found:
+    """The keys without wrappers' prefixes, as many as it takes for the most keys to fit; none if that fits no more."""
+    tries = [Found(state, says)]
+    while (shorter := _one_less(prefixes, tries[-1], own)) is not None:
+        tries.append(shorter)
+    return max(tries, key=lambda f: sum(k in own for k in f.state))  # the first of equals: the least stripped
+
+
+def _one_less(prefixes: Sequence[str], found: Found, own: State) -> Found | None:
+    for prefix in prefixes:
+        others = [k for k in found.state if not k.startswith(prefix)]
+        shorter = {k.removeprefix(prefix): v for k, v in found.state.items()}
+        # A key that fits as it is, or two that would become one, show that the prefix is a part of the names.
+        if len(others) < len(found.state) == len(shorter) and not any(k in own for k in others):
+            return Found(shorter, ", ".join(filter(None, [found.says, f"stripped '{prefix}'"])))
+    return None
+
+
+def load_into(module: torch.nn.Module, state: State, origin: str, *, strict: bool) -> Left:
+    """Loads a state dict.
+
+    Args:
+        module: Left as it was when something is raised.
+        state: Name to tensor.
+        origin: What to call the file.
+        strict: Whether every key must be there, known, and of its shape. Otherwise what fits is loaded.
+
+    Raises:
+        StageError: With the keys that are missing, unexpected or of another shape; or when none fits at all.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in state]
+    unexpected = [k for k in state if k not in own]
+    other = [k for k in own if k in state and _shape(own[k]) != _shape(state[k])]
+    shapes = [f"{k} is {_shape(state[k])} in the file and {_shape(own[k])} in the model" for k in other]
+    wrong = [
+        f"{what}: {listed(keys)}"
+        for what, keys in (
+            (f"lacks {len(missing)} keys of the model", missing),
+            (f"has {len(unexpected)} keys that the model does not know", unexpected),
+            (f"has {len(shapes)} tensors of another shape", shapes),
+        )
+        if keys
+    ]
+    fitting = {k: v for k, v in state.items() if k in own and k not in other}
+    if wrong and (strict or not fitting):
+        command = "weights and model.factory must belong together"
+        command += "; model.strict=false loads what fits" if fitting else ""
+        raise StageError([Problem(f"{origin} {what}", command=command) for what in wrong])
+    module.load_state_dict(fitting, strict=not wrong)
+    return Left(f"{origin} {'; it '.join(wrong)}" if wrong else "", (*missing, *other))
+
+
+def _fits(state: State, own: State) -> bool:
+    return all(k in state and _shape(state[k]) == _shape(v) for k, v in own.items())
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    return tuple(value.shape) if hasattr(value, "shape") else None

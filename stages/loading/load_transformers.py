@@ -1,0 +1,307 @@
+"""Builds a model of the transformers library, with weights from a folder, from the hub, or drawn at random."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from pipeline.stage import Keep, Stage, World
+from stages.interface import factory
+from stages.loading import hub, shards
+from stages.loading import weights as weights_source
+
+CONFIG = "config.json"
+DTYPES = ("float32", "float16", "bfloat16")
+# What a configuration is told that is no field of its class.
+BESIDES = ("attn_implementation", "dtype", "model_type")
+
+
+@dataclass(frozen=True)
+class LoadTransformers(Stage):
+    """from_pretrained, or from_config where weights are random. No code from a model's folder is ever run.
+
+    Args:
+        factory: Dotted path of a class with from_pretrained, such as transformers.AutoModelForSequenceClassification.
+        kwargs: Fields of the model's configuration, over those of its config.json; `attn_implementation`; and `dtype`,
+            float32 unless said otherwise, whatever the file holds. Random weights need a `model_type`.
+        weights: A folder as save_pretrained writes it; a repository of the hub, org/name; or random.
+        sha256: What config.json and the weights hash to together, see shards.digest; None accepts any.
+        revision: A branch, tag or commit on the hub; None for main.
+        strict: Whether the folder must have every tensor of the model, of its shape. Otherwise what it lacks stays
+            random, and the summary says which. What the model does not use is left out either way, and told.
+        seed: For random weights.
+
+    Source: https://huggingface.co/docs/transformers/main_classes/model
+    """
+
+    factory: str
+    kwargs: dict[str, Any]
+    weights: str
+    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    revision: Optional[str]  # noqa: UP045
+    strict: bool
+    seed: int
+
+    produces: ClassVar[Kind | str] = Kind.MODULE
+    requires: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    keep: ClassVar[Keep] = Keep.MEMORY
+
+    def problems(self) -> list[Problem]:
+        found = []
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            found.append(
+                Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
+            )
+        if self.weights == "random" and self.sha256 is not None:
+            found.append(
+                Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FOLDER")
+            )
+        if self.weights == "random" and "model_type" not in self.kwargs:
+            found.append(
+                Problem(
+                    "weights is random, but kwargs has no model_type",
+                    allowed="a model_type of transformers, and fields of its configuration",
+                    command="'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER",
+                )
+            )
+        if "/" in str(attention := self.kwargs.get("attn_implementation", "")):
+            wrong = f"kwargs.attn_implementation is {attention}, which is code from the hub"
+            found.append(Problem(wrong, allowed="one of the library's own: eager, sdpa"))
+        if (dtype := self.kwargs.get("dtype", DTYPES[0])) not in DTYPES:
+            found.append(Problem(f"kwargs.dtype is {dtype}", allowed=listed(DTYPES)))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return frozenset() if self.weights == "random" else frozenset({self.weights})
+
+    def settle(self, world: World) -> Self:
+        """Turns a repository into a folder of the local cache, and a folder into its content."""
+        world.code(self.factory)  # raises when there is no such module
+        if self.weights == "random":
+            return self
+        folder = self._folder(world)
+        files = _files(folder)
+        digest = shards.digest(files, lambda f: weights_source.file_digest(f, world))
+        weights_source.hold_to_pin(f"weights={self.weights}", digest, self.sha256)
+        _refuse_code(folder)
+        return replace(self, weights=str(folder.absolute()), sha256=digest)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        drawn = {"seed": self.seed} if self.weights == "random" or not self.strict else {}
+        code = dict(world.code(self.factory))
+        weights = {"sha256": self.sha256, **drawn}
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights}
+
+    def describe(self) -> str:
+        return str(self._provenance()["says"])
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        import torch
+
+        task = factory.find(self.factory)
+        left: list[str] = []  # what the weights lack
+        unused: list[str] = []  # what the model does not take of them
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(self.seed)
+            if self.weights == "random":
+                module = self._drawn(task)
+            else:
+                module, left, unused = self._loaded(task)
+        module.config.name_or_path = ""  # a folder of this machine
+        if self.weights == "random":
+            weights_source.enliven(module, self.seed)
+        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
+        weights = self._provenance()
+        if left:
+            weights["says"] += f"; {len(left)} of its {len(module.state_dict())} tensors UNTRAINED"
+        caution = f"the weights lack, and random numbers stand for: {listed(left)}" if left else ""
+        says = [hub.origin(Path(self.weights) / CONFIG)] if self.weights != "random" else []
+        says += [f"not used: {listed(unused, 3)}"] if unused else []
+        notes = {"says": ", ".join(filter(None, [type(module).__name__, *says])), "caution": caution}
+        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": weights}, notes=notes)
+
+    def _drawn(self, task: Any) -> Any:
+        """With random weights. Raises ConfigError: all it is made from is configuration."""
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.for_model(**{k: v for k, v in self.kwargs.items() if k != "dtype"})
+            self._refuse_unknown(config)
+            build = getattr(task, "from_config", None) or task._from_config
+            return build(config).to(self._dtype)
+        except ConfigError:
+            raise
+        except Exception as e:  # configurations validate themselves with errors of their own kinds
+            raise ConfigError(
+                f"factory {self.factory} does not accept kwargs {self.kwargs}: {factory.told(e)}",
+                command="'+model.kwargs={model_type: …}'",
+            ) from e
+
+    def _loaded(self, task: Any) -> tuple[Any, list[str], list[str]]:
+        """With the folder's weights; what they lack, and what of them was not used. Raises StageError."""
+        from transformers import AutoConfig
+
+        folder = Path(self.weights)
+        files = _files(folder)
+        weights_source.expect(folder, str(self.sha256), shards.digest(files, weights_source.content))
+        settings = {k: v for k, v in self.kwargs.items() if k not in ("dtype", "model_type")}
+        local = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            self._refuse_unknown(AutoConfig.from_pretrained(folder, **local))
+            config = AutoConfig.from_pretrained(folder, **local, **settings)
+            module, info = task.from_pretrained(
+                folder,
+                **local,
+                config=config,
+                dtype=self._dtype,
+                use_safetensors=".safetensors" in files[1].name,
+                ignore_mismatched_sizes=True,  # told below, with all the rest
+                output_loading_info=True,
+            )
+        except ConfigError:
+            raise
+        except Exception as e:  # readers raise anything on a damaged file
+            raise StageError(
+                f"factory {self.factory} cannot load {listed(f.name for f in files)}: {factory.told(e)}",
+                allowed="a folder as save_pretrained writes it, of a model that the factory knows",
+                command="compare the files' SHA-256 with the originals'",
+            ) from e
+        shapes = {
+            k: f"{k} is {tuple(a)} in the file and {tuple(b)} in the model" for k, a, b in info["mismatched_keys"]
+        }
+        missing = sorted(info["missing_keys"])
+        left = [*missing, *sorted(shapes)]
+        if info["error_msgs"] or (left and self.strict):
+            wrong = {"has tensors of another shape": sorted(shapes.values()), "lacks tensors of the model": missing}
+            raise StageError(
+                [
+                    Problem(
+                        f"weights={folder.name} {what}: {listed(keys)}",
+                        command="a factory for the task that the weights are of; "
+                        "model.strict=false leaves the rest random",
+                    )
+                    for what, keys in {**wrong, "cannot be loaded": info["error_msgs"]}.items()
+                    if keys
+                ]
+            )
+        return module, left, sorted(info["unexpected_keys"])
+
+    def _refuse_unknown(self, config: Any) -> None:
+        """A configuration takes any name for a field of its own, a mistyped one too. Raises ConfigError."""
+        from transformers import PreTrainedConfig
+
+        made = type(config)
+        known = {*inspect.signature(made).parameters, *inspect.signature(PreTrainedConfig).parameters}
+        known |= {*made.attribute_map, *BESIDES, *(n for n in dir(made) if isinstance(getattr(made, n), property))}
+        if unknown := [k for k in self.kwargs if k not in known]:
+            raise ConfigError(
+                [Problem(f"kwargs.{k} is no field of {made.__name__}{nearest(k, known)}") for k in unknown]
+            )
+        if (asked := self.kwargs.get("model_type", config.model_type)) != config.model_type:
+            raise ConfigError(
+                f"kwargs.model_type is {asked}, but {CONFIG} says {config.model_type}",
+                command="'~model.kwargs.model_type'",
+            )
+
+    @property
+    def _dtype(self) -> Any:
+        import torch
+
+        return getattr(torch, self.kwargs.get("dtype", DTYPES[0]))
+
+    def _folder(self, world: World) -> Path:
+        """The folder with the weights, downloaded if need be. Raises ConfigError."""
+        folder = Path(self.weights).expanduser()
+        if folder.is_dir():
+            return folder
+        if not re.fullmatch(hub.NAME, self.weights):
+            raise ConfigError(
+                f"weights={self.weights} is no folder",
+                allowed="a folder as save_pretrained writes it, a repository of the hub (org/name), or random",
+                command="model.weights=/path/to/folder",
+            )
+        try:
+            return hub.obtain(self.weights, self.revision, world, config=True, again=True).parent
+        except LookupError as e:
+            raise ConfigError(
+                f"weights={self.weights} is no folder here, and cannot be had from the hub: {e}",
+                command="download it elsewhere, then model.weights=/path/to/folder; or model.weights=random",
+            ) from e
+
+    def _provenance(self) -> dict[str, Any]:
+        """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
+        if self.weights != "random":
+            return {"trained": True, "sha256": self.sha256, "says": f"from files with SHA-256 {self.sha256}"}
+        says = f"UNTRAINED: drawn at random with seed {self.seed}. For trained ones: model.weights=/path/to/folder"
+        return {"trained": False, "seed": self.seed, "says": says}
+
+
+def _files(folder: Path) -> list[Path]:
+    """config.json, and the weights that from_pretrained takes. Raises ConfigError."""
+    first = next((folder / n for n in hub.WEIGHTS if (folder / n).exists()), None)
+    if first is None or not (folder / CONFIG).is_file():
+        raise ConfigError(
+            f"weights={folder} has no {CONFIG if first else 'weights'}; it holds "
+            + listed(sorted(f.name for f in folder.iterdir())),
+            allowed=f"a folder as save_pretrained writes it: {CONFIG} and one of {listed(hub.WEIGHTS)}",
+        )
+    return [folder / CONFIG, *shards.files(first)]
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raises ConfigError for a model that is code in its folder, or an adapter to another model."""
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        code = config.get("auto_map")
+    except (ValueError, AttributeError) as e:
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} is damaged: {e}", command="compare its SHA-256 with the original's"
+        ) from e
+    if code:
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} has an auto_map, so the model is code that came with the weights: {code}",
+            allowed="models that the transformers library itself has",
+            command="read that code, put it into a package of yours, and use model=custom model.factory=my_pkg.Net",
+        )
+    if other := config.get("transformers_weights"):
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} has transformers load '{other}', a file that nothing holds to a digest",
+            allowed="model.safetensors, or an index and its shards",
+            command="save_pretrained() writes it again under the usual name",
+        )
+    if "/" in str(config.get("attn_implementation") or config.get("_attn_implementation") or ""):
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} wants an attention that is code from the hub",
+            allowed="an attn_implementation of the library's own: eager, sdpa",
+        )
+    if (folder / "adapter_config.json").exists():
+        raise ConfigError(
+            f"weights={folder} holds an adapter, which is loaded into another model",
+            allowed="a whole model",
+            command="merge_and_unload() in peft, then save_pretrained()",
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and reports: what they say is in the stage's notes and errors."""
+    from transformers.utils import logging
+
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,242 @@
+"""Builds the model and loads its weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.stage import Keep, Stage, World
+from stages.interface import factory
+from stages.loading import builders, checkpoint, hub, shards
+from stages.loading import weights as weights_source
+
+TABLES = ("torchvision", "timm")
+
+
+@dataclass(frozen=True)
+class LoadWeights(Stage):
+    """Calls a factory and loads a state dict into the module that it returns.
+
+    Args:
+        factory: Dotted path of a class or function that returns a torch.nn.Module.
+        kwargs: Keyword arguments for the factory.
+        weights: A .pth, .pt, .bin or .safetensors file with a state dict; an index of shards, or a folder with one; or
+            `pretrained` (an error when they cannot be had), `random` (drawn with `seed`, see weights.enliven); `auto`
+            (pretrained if cached or downloadable, else random, and marked UNTRAINED).
+        sha256: What the weights file must hash to, 64 hex digits; None accepts any. Of shards, see shards.digest.
+        pretrained: Whose published weights `pretrained` and `auto` look for: torchvision, timm, or None.
+        checkpoint_key: Where in the file the state dict is, as in `ema.state_dict`; None to look for it.
+        prefixes: What wrappers put before each key; taken off when that makes keys fit.
+        strict: Whether the file must have every key of the model and no other. Otherwise what fits is loaded, the rest
+            stays random, and the summary says which.
+        seed: For random weights.
+    """
+
+    factory: str
+    kwargs: dict[str, Any]
+    weights: str
+    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    pretrained: Optional[str]  # noqa: UP045
+    checkpoint_key: Optional[str]  # noqa: UP045
+    prefixes: list[str]
+    strict: bool
+    seed: int
+
+    produces: ClassVar[Kind | str] = Kind.MODULE
+    requires: ClassVar[tuple[str, ...]] = ("torch",)
+    keep: ClassVar[Keep] = Keep.MEMORY
+    version: ClassVar[int] = 2
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        home = self.factory.partition(".")[0]
+        return (*self.requires, home) if home in ("timm", "torchvision") else self.requires
+
+    def problems(self) -> list[Problem]:
+        found = builders.problems(self.factory, self.kwargs)
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            found.append(
+                Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
+            )
+        elif self.sha256 is not None and self.weights == "random":
+            found.append(
+                Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FILE")
+            )
+        if self.pretrained not in (None, *TABLES):
+            found.append(Problem(f"pretrained is {self.pretrained}", allowed=f"{', '.join(TABLES)}, or null"))
+        if "" in self.prefixes:
+            found.append(Problem("prefixes has an empty one", command="'model.prefixes=[module.]'"))
+        if self.weights == "pretrained" and self.pretrained != "timm" and not self._file():
+            found.append(self._unpublished())
+        return found
+
+    def files(self) -> frozenset[str]:
+        return frozenset() if self.weights in weights_source.SOURCES else frozenset({self.weights})
+
+    def settle(self, world: World) -> Self:
+        """Turns `auto` and `pretrained` into a file or into random, and a file into its content."""
+        world.code(self.factory)  # raises when there is no such module
+        if self.weights == "random":
+            return self
+        path = Path(self.weights).expanduser()
+        if self.weights in weights_source.SOURCES:
+            found = self._from_hub(world) if self.pretrained == "timm" else self._from_torchvision(world)
+            if found is None and self.sha256 is not None:
+                raise ConfigError(
+                    f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called}",
+                    command="model.weights=/path/to/weights.pth",
+                )
+            if found is None:
+                return replace(self, weights="random")
+            path = found
+        files = shards.files(path)
+        digest = shards.digest(files, lambda f: weights_source.file_digest(f, world))
+        weights_source.hold_to_pin(f"weights={path}", digest, self.sha256)
+        return replace(self, weights=str(files[0].absolute()), sha256=digest)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        how: dict[str, Any] = {"random": self.seed}
+        if self.weights != "random":
+            # The libraries' builders do more than load the file when they are asked for their own weights.
+            how = {"sha256": self.sha256, "published": self._is_published}
+            how |= {"key": self.checkpoint_key, "prefixes": self.prefixes}
+            how |= {} if self.strict else {"seed": self.seed}  # of what the file leaves random
+        code = dict(world.code(self.factory))
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": how}
+
+    def describe(self) -> str:
+        return str(self._provenance()["says"])
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        says, left = "", checkpoint.Left()
+        if self.weights == "random":
+            module = self._build()
+            weights_source.enliven(module, self.seed)
+        elif self._is_published:
+            module, left = self._built_by_its_library(self._read())
+        else:
+            held = self._read()
+            module = self._build()
+            found = checkpoint.pick(held, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
+            left = checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
+            weights_source.enliven(module, self.seed, only=left.drawn)
+            says = found.says
+        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
+        weights = self._provenance()
+        if left.drawn:
+            weights["says"] += f"; {len(left.drawn)} of its {len(module.state_dict())} tensors UNTRAINED"
+        notes = {name: text for name, text in (("says", says), ("caution", left.caution)) if text}
+        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": weights}, notes=notes)
+
+    def _read(self) -> Any:
+        """What the file holds that the key was made with."""
+        files = shards.files(Path(self.weights))
+        if self.sha256 is not None:
+            weights_source.expect(files[0], self.sha256, shards.digest(files, weights_source.content))
+        return checkpoint.read(files)
+
+    def _build(self) -> Any:
+        extra = builders.plain(self.factory, self.kwargs)
+        return factory.build(self.factory, self.kwargs, self.seed, extra)
+
+    def _built_by_its_library(self, state: Any) -> tuple[Any, checkpoint.Left]:
+        """With published weights, which a head of another size leaves out."""
+        if not checkpoint.is_state(state):
+            raise StageError(f"{self._origin} holds no state dict", command=f"rm {self.weights}, and run again")
+        with builders.published(self.factory, state) as extra:
+            module = factory.build(self.factory, self.kwargs, self.seed, extra)
+        left = builders.left_out(module)
+        if left.drawn and self.strict:
+            raise StageError(
+                f"the published weights do not fill all of {self._called}: {left.caution}",
+                command="model.strict=false leaves the rest random; or leave kwargs as they were published",
+            )
+        weights_source.enliven(module, self.seed, only=left.drawn)
+        return module, left
+
+    @property
+    def _origin(self) -> str:
+        return f"weights={Path(self.weights).name}"
+
+    def _from_torchvision(self, world: World) -> Path | None:
+        """The published weights, downloaded if need be; None for `auto` that cannot have them. Raises ConfigError."""
+        file = self._file()
+        if file is None:
+            return None
+        path = weights_source.cached(file)
+        must = self.weights == "pretrained"
+        why = "a plan downloads nothing"
+        if not path.exists() and world.may_fetch:
+            why = weights_source.fetch(file, world, again=must)
+        if path.exists():
+            try:
+                weights_source.refuse_unless_named(path, weights_source.file_digest(path, world))
+            except ValueError as e:
+                raise ConfigError(f"{path} is damaged: {e}", command=f"rm {path}") from e
+            return path
+        if must:
+            raise ConfigError(
+                f"weights is pretrained, but {weights_source.TORCHVISION_URL}{file} cannot be had: {why}",
+                command=f"download it elsewhere, then model.weights=/path/to/{file}; or model.weights=random",
+            )
+        return None
+
+    def _from_hub(self, world: World) -> Path | None:
+        """The same for timm."""
+        must = self.weights == "pretrained"
+        repo = hub.timm_repo(self._called, world)
+        if repo is None and must:
+            raise ConfigError([self._unpublished()])
+        if repo is None:
+            return None
+        try:
+            return hub.obtain(repo, None, world, config=False, again=must)
+        except LookupError as e:
+            if must:
+                raise ConfigError(
+                    f"weights is pretrained, but those of {repo} cannot be had: {e}",
+                    command="download them elsewhere, then model.weights=/path/to/model.safetensors; "
+                    "or model.weights=random",
+                ) from e
+            return None
+
+    def _file(self) -> str | None:
+        return weights_source.pretrained_file(self.pretrained, self._called)
+
+    @property
+    def _called(self) -> str:
+        return builders.called(self.factory, self.kwargs)
+
+    def _unpublished(self) -> Problem:
+        return Problem(
+            f"weights is pretrained, but no published weights are known for {self.factory} ({self._called})",
+            allowed="a file, or random",
+            command="model.weights=/path/to/weights.pth",
+        )
+
+    @property
+    def _is_published(self) -> bool:
+        """Whether the file is what the library itself would download, told by its content or its place in the cache."""
+        if self.weights == "random" or self.sha256 is None:
+            return False
+        if self.pretrained == "timm":
+            published = hub.origin(Path(self.weights)).partition("@")[0].partition(".")[0]
+            return published == f"timm/{self._called.partition('.')[0]}"
+        file = self._file()
+        return file is not None and self.sha256.startswith(weights_source.promised(file))
+
+    def _provenance(self) -> dict[str, Any]:
+        """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
+        if self.weights != "random":
+            return {"trained": True, "sha256": self.sha256, "says": f"from a file with SHA-256 {self.sha256}"}
+        remedy = f"model.weights=/path/to/{self._file() or 'weights.pth'}"
+        return {
+            "trained": False,
+            "seed": self.seed,
+            "says": f"UNTRAINED: drawn at random with seed {self.seed}. For trained ones: {remedy}",
+        }

@@ -1,0 +1,163 @@
+"""Opens a model file of another framework, in the place of a model and its capture: a compiler reads it as it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.stage import Stage, World
+from stages.frameworks import formats as file_formats
+from stages.interface import interface as model_interface
+from stages.interface import ports
+from stages.interface.interface import Dim, Input, Interface, Output
+from stages.interface.ports import Port
+from stages.loading import shards, weights
+from stages.onnx import file as onnx_file
+from stages.openvino import library as openvino_library
+from stages.portable.said import first_line
+
+OPEN = -1  # a size that depends on values, and is known only once the model has run
+
+
+@dataclass(frozen=True)
+class OpenFile(Stage):
+    """Takes in an ONNX, TensorFlow, TensorFlow Lite or PaddlePaddle file; none of these need be installed.
+
+    What the file says of its inputs and outputs is read through OpenVINO. What it leaves open, the YAML says.
+
+    Args:
+        path: The file, or the folder of a SavedModel. PaddlePaddle's .pdiparams lies beside the .pdmodel.
+        sha256: What it must hash to, 64 hex digits; None accepts any. For several files, see shards.digest.
+        names: What an input or output shall be called, and what the file calls it; others are called by the file's
+            names, with underscores for what no target takes.
+        inputs: By name; None for what the file says.
+        dims: The range of each dynamic dimension, by the name that a shape has for it; a dimension that the file leaves
+            open, and no shape names, is called after its place, such as image_dim0.
+        extensions: Operations that OpenVINO does not have by itself, by path; see compile_openvino.
+
+    Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
+    """
+
+    path: str
+    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    names: dict[str, str]
+    inputs: Optional[dict[str, Input]]  # noqa: UP045
+    dims: dict[str, Dim]
+    extensions: list[str]
+
+    produces: ClassVar[Kind | str] = Kind.FILE
+    requires: ClassVar[tuple[str, ...]] = ("openvino",)
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        # onnx tells which files lie beside a graph; nothing of it decides what becomes of the others.
+        return (*self.requires, "onnx") if self._path.suffix == ".onnx" else self.requires
+
+    def problems(self) -> list[Problem]:
+        wrong = [n for n in self.names if not model_interface.is_name(n)]
+        found = [
+            Problem(f"names has '{n}'", allowed="letters, digits, underscores, no word of Python's") for n in wrong
+        ]
+        if not self.path:
+            found.append(
+                Problem("path is empty", allowed=file_formats.ALLOWED, command="model.path=/path/to/net.tflite")
+            )
+        found += openvino_library.problems(self.extensions)
+        if self.inputs:
+            return found + model_interface.problems(self.inputs, self.dims)
+        return found + model_interface.dim_problems(self.dims)
+
+    def files(self) -> frozenset[str]:
+        return frozenset({self.path}) | openvino_library.files(self.extensions)
+
+    def settle(self, world: World) -> Self:
+        path = self._path.absolute()
+        openvino_library.identity(self.extensions, world)
+
+        def one(file: Path) -> str:
+            try:
+                return world.digest(file)
+            except OSError as e:
+                raise ConfigError(f"path={path}: {file.name} cannot be read: {e.strerror}") from e
+
+        files = file_formats.files(path, lambda graph: onnx_file.beside(graph, one(graph), world, "path"))
+        digest = _digest(path, files, one)
+        weights.hold_to_pin(f"path={path}", digest, self.sha256)
+        return replace(self, path=str(path), sha256=digest)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        shapes = None if self.inputs is None else {n: [s.shape, s.dtype] for n, s in self.inputs.items()}
+        dims = {n: [d.min, d.opt, d.max, d.multiple] for n, d in self.dims.items()}
+        format_ = file_formats.recognised(self._path)
+        settings = {"sha256": self.sha256, "format": format_, "names": self.names, "inputs": shapes, "dims": dims}
+        return {**settings, "extensions": openvino_library.identity(self.extensions, world)}
+
+    def describe(self) -> str:
+        return f"the file with SHA-256 {self.sha256}"
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        path = self._path
+        name = file_formats.recognised(path)
+        files = file_formats.files(path, lambda graph: onnx_file.files_beside(onnx_file.read(graph, weights=False)))
+        weights.expect(path, str(self.sha256), _digest(path, files, weights.content), "path")
+        for called, file in file_formats.copies(path, files).items():
+            (folder / called).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, folder / called)
+        says = file_formats.FORMATS[name].says
+        size = sum(f.stat().st_size for f in files)
+        facts: dict[str, Any] = {
+            file_formats.SOURCE: {"file": self.sha256, "format": name, "bytes": size},
+            "weights": {"sha256": self.sha256, "says": f"as they are in the {says} with SHA-256 {self.sha256}"},
+        }
+        model = openvino_library.read(file_formats.file_of(Artifact(Kind.FILE, folder, facts)), says, self.extensions)
+        taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
+        specs = ports.inputs(taken, self.inputs or None, self.dims)
+        interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
+        facts |= {**interface.facts, file_formats.THEIR_NAMES: {n: p.theirs for n, p in {**taken, **made}.items()}}
+        notes: dict[str, Any] = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
+        if bent := ports.reshaped(specs, taken):
+            notes["caution"] = f"reshaped {'; '.join(bent)}: the file itself has no such sizes"
+        return Artifact(Kind.FILE, folder, facts=facts, notes=notes)
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.path).expanduser()
+
+
+def _digest(path: Path, files: Sequence[Path], one: Callable[[Path], str]) -> str:
+    return shards.digest(files, one, path if path.is_dir() else None)
+
+
+def _outputs(
+    model: Any, specs: Mapping[str, Input], dims: Mapping[str, Dim], made: Mapping[str, Port]
+) -> dict[str, Output]:
+    """What the outputs' dimensions follow, by OpenVINO's shape inference at each size that is going to be checked."""
+    sizes = model_interface.cases(dims)
+    shapes: dict[str, dict[str, list[int]]] = {name: {} for name in made}
+    for label, at in sizes.items():
+        _reshape(model, [spec.at(at) for spec in specs.values()])
+        for name, port in zip(made, ports.of(model.outputs, "output"), strict=True):
+            if port.shape is None:
+                raise StageError(f"the file does not say how many dimensions its output '{name}' has")
+            shapes[name][label] = [OPEN if d is None else d for d in port.shape]
+    return {n: Output([n], _followed(shapes[n], sizes), port.dtype) for n, port in made.items()}
+
+
+def _followed(shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, Mapping[str, int]]) -> list[Any]:
+    return [None if d == OPEN else d for d in model_interface.output_shape(shapes, sizes)]
+
+
+def _reshape(model: Any, shapes: Sequence[Sequence[int]]) -> None:
+    try:
+        model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+    except Exception as e:  # OpenVINO raises its own for an operator that a size does not fit
+        said = ", ".join(map(model_interface.says, shapes))
+        raise StageError(
+            f"the file cannot take inputs of {said}: {first_line(e)}",
+            allowed="sizes that the file's operators have",
+            command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…",
+        ) from e

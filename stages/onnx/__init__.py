@@ -1,0 +1,1 @@
+"""ONNX: graphs exported, simplified, cast, read and run."""

@@ -1,0 +1,58 @@
+"""Casts an ONNX graph to half precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, listed
+from pipeline.stage import Stage
+from stages.formats import graphs, ignored
+from stages.formats.ignored import Ignored
+from stages.onnx import cast
+from stages.onnx import file as onnx_file
+
+
+@dataclass(frozen=True)
+class CastFp16(Stage):
+    """Weights and computation in float16; inputs and outputs keep their types.
+
+    Args:
+        ignored: Operations that are left alone, on top of those that onnxruntime's converter always leaves. What passes
+            from one such operation to the next stays in float32.
+        wide: Types of operations whose values outgrow float16, such as Exp: left alone too, where the
+            graph has them.
+
+    Source: onnxruntime/transformers/float16.py.
+    """
+
+    ignored: Ignored
+    wide: list[str]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    produces: ClassVar[Kind | str] = Kind.ONNX
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    version: ClassVar[int] = 2
+
+    def problems(self) -> list[Problem]:
+        return self.ignored.problems()
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        from onnx import TensorProto
+
+        source = inputs["graph"]
+        kept = self.ignored.within(graphs.of(source))
+        model = onnx_file.read(source.file)
+        onnx_file.name_nodes(model)
+        wide = [n.name for n in model.graph.node if n.op_type in self.wide]
+        model = cast.to_float16(model, [*kept, *wide])
+        halves, weights = cast.share(model, TensorProto.FLOAT16)
+        facts = {"storage": "float16", ignored.FACT: asdict(self.ignored)}
+        onnx_file.stamp(model, {**source.facts, **facts})
+        onnx_file.write(model, folder)
+        says = f"{halves} of {weights} floating-point weights in float16"
+        says += f"; for their range, in float32: {listed(wide, 4)}" if wide else ""
+        return Artifact(Kind.ONNX, folder, facts=facts, notes={"says": says})

@@ -1,0 +1,25 @@
+"""Exports a captured program to ONNX with the exporter of torch's that takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from stages.onnx.exporters import EitherExporter
+
+
+@dataclass(frozen=True)
+class ExportByOpset(EitherExporter):
+    """As export_onnx does with a program of torch.export, as export_torchscript does with a traced module."""
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "program": frozenset({Kind.EXPORTED, Kind.TORCHSCRIPT}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "safetensors")
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        return self.exported(inputs["program"], inputs["reference"], folder)

@@ -1,0 +1,55 @@
+"""Exports a traced or scripted module to ONNX with torch's TorchScript exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem
+from pipeline.stage import Stage, World
+from stages.capture import opsets
+from stages.onnx import exporters, translations
+from stages.onnx.exporters import Options
+
+
+@dataclass(frozen=True)
+class ExportTorchscript(Stage):
+    """torch.onnx.export(dynamo=False) on a TorchScript module: the only way to opsets below 18.
+
+    Args:
+        opset: What the file declares; read back from it.
+        translations: Operator, such as my_ns::my_op, to the dotted path of a symbolic function that is used for it.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+
+    Source: https://docs.pytorch.org/docs/stable/onnx_torchscript.html
+    """
+
+    opset: int
+    translations: dict[str, str]
+    keep_source: bool
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "program": frozenset({Kind.TORCHSCRIPT}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.ONNX
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
+
+    def problems(self) -> list[Problem]:
+        refusal = "the TorchScript exporter does not write"
+        found = translations.problems(self.translations, overloads=False)
+        return found + opsets.problems(self.opset, refusal, opsets.TORCHSCRIPT, opsets.DYNAMO, "export")
+
+    def settle(self, world: World) -> Self:
+        translations.settle(self.translations, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {**asdict(self), "translations": translations.identity(self.translations, world)}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        options = Options(self.translations, self.keep_source)
+        return exporters.by_torchscript(inputs["program"], inputs["reference"], self.opset, options, folder)

@@ -1,0 +1,231 @@
+"""torch's two ONNX exporters, driven from an interface and held to it. Stages choose between them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import CheckFailed, Problem
+from pipeline.stage import Stage, World
+from stages.capture import opsets, programs, unsupported
+from stages.interface import call, fills
+from stages.interface import interface as model_interface
+from stages.interface.interface import Interface
+from stages.onnx import file as onnx_file
+from stages.onnx import translations
+from stages.portable import native_output
+from stages.reference import cases as reference_cases
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What holds for either exporter.
+
+    Args:
+        translations: Operator, such as my_ns::my_op, to the dotted path of a function that is used for it: one of
+            onnxscript for the dynamo exporter, a symbolic function for the other.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+    """
+
+    translations: Mapping[str, str]
+    keep_source: bool
+
+
+@dataclass(frozen=True)
+class EitherExporter(Stage):
+    """A stage that exports by whichever of the two takes the capture.
+
+    Args:
+        opset: What the file declares; read back from it.
+        translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
+        symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
+        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+    """
+
+    opset: int
+    translations: dict[str, str]
+    symbolics: dict[str, str]
+    keep_source: bool
+
+    produces: ClassVar[Kind | str] = Kind.ONNX
+
+    def problems(self) -> list[Problem]:
+        found = translations.problems(self.translations, overloads=True)
+        found += translations.problems(self.symbolics, overloads=False)
+        return found + opsets.either_problems(self.opset)
+
+    def settle(self, world: World) -> Self:
+        translations.settle({**self.translations, **self.symbolics}, world)
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        named = {name: translations.identity(getattr(self, name), world) for name in ("translations", "symbolics")}
+        return {**asdict(self), **named}
+
+    def exported(self, capture: Artifact, reference: Artifact, folder: Path) -> Artifact:
+        """The ONNX graph of a capture; see `to_onnx`."""
+        names = self.translations if capture.kind is Kind.EXPORTED else self.symbolics
+        return to_onnx(capture, reference, self.opset, Options(names, self.keep_source), folder)
+
+
+def loaded(source: Artifact) -> Any:
+    """The program of a capture, from its file or, of torch.export, as it is in memory.
+
+    A ScriptModule is never taken as it is: exporters change it, and another use of it would then differ.
+    """
+    import torch
+
+    def read() -> Any:
+        if source.kind is Kind.EXPORTED:
+            return torch.export.load(source.file)
+        return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
+
+    if source.kind is Kind.EXPORTED and source.live is not None:
+        return source.live
+    with native_output.to_log():
+        return translations.load(read, source.facts)
+
+
+def to_onnx(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    """A capture's ONNX graph by the exporter that takes it; see `by_dynamo` and `by_torchscript`."""
+    if source.kind is Kind.EXPORTED:
+        return by_dynamo(source, opset, options, folder)
+    return by_torchscript(source, reference, opset, options, folder)
+
+
+def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    """torch.onnx.export(dynamo=True) of an ExportedProgram; folds constants and batch norms as it goes.
+
+    Raises:
+        StageError: When an operator has no translation.
+        CheckFailed: When the graph's dimensions are not those of the interface.
+    """
+    import torch
+    from onnx_ir.passes import PassError
+
+    interface, program = Interface.of(source), programs.decomposed_once(loaded(source))
+    table = translations.for_dynamo(options.translations)
+
+    def export(*, optimize: bool) -> Any:
+        return torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(interface.inputs),
+            output_names=list(interface.outputs),
+            dynamic_shapes=tuple(spec.axes for spec in interface.inputs.values()),
+            custom_translation_table=table,
+            optimize=optimize,
+            verbose=False,
+        )
+
+    stumbled = ""
+    with native_output.to_log(), unsupported.by_dynamo(opset):
+        try:
+            exported = export(optimize=True)
+        except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
+            log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
+            stumbled = ", not optimized: torch's optimizer failed on it"
+            exported = export(optimize=False)
+    made = _finished(onnx_file.of_program(exported, folder), source, opset, options, folder)
+    return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
+
+
+def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    """torch.onnx.export(dynamo=False) of a ScriptModule: the only way to opsets below 18.
+
+    Args:
+        source: The capture. Its facts travel on.
+        reference: Gives the example.
+        opset: One of _opsets.TORCHSCRIPT.
+        options: See there.
+        folder: For the result.
+
+    Raises as by_dynamo does.
+    """
+    import torch
+
+    interface, captured = Interface.of(source), loaded(source)
+    _hold_capture_to(captured, interface, reference)
+    axes = {n: s.axes for n, s in interface.inputs.items()}
+    axes |= {
+        n: {i: d or f"{n}_dim{i}" for i, d in enumerate(o.shape) if not isinstance(d, int)}
+        for n, o in interface.outputs.items()
+    }
+    path = folder / FILES[Kind.ONNX]
+    example = next(reference_cases.read(reference)).inputs
+    with (
+        native_output.to_log(),
+        translations.for_torchscript(options.translations, opset),
+        unsupported.by_torchscript(captured, opset),
+    ):
+        torch.onnx.export(
+            captured,
+            tuple(torch.from_numpy(v) for v in example.values()),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=list(interface.inputs),
+            output_names=list(interface.outputs),
+            dynamic_axes=axes,
+            verbose=options.keep_source,  # what it prints then is the graph; nodes get their lines of code
+        )
+    model = onnx_file.read(path)
+    for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
+        leftover.unlink()
+    return _finished(model, source, opset, options, folder)
+
+
+def _finished(model: Any, source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
+    if not options.keep_source:
+        onnx_file.strip(model)
+    onnx_file.stamp(model, source.facts)
+    onnx_file.unprefix(model, f"{call.INNER}.")
+    interface = Interface.of(source)
+    onnx_file.hold_to(model, opset, interface)
+    onnx_file.write(model, folder)
+    return Artifact(
+        Kind.ONNX,
+        folder,
+        facts={**interface.facts, "opset": opset},
+        notes={"says": f"opset {opset}, {len(model.graph.node)} nodes"},
+    )
+
+
+def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> None:
+    """Changes one dimension at a time and looks at the shapes that come out, to name one that was fixed on the way.
+
+    The exporter would write any name on any axis. Raises CheckFailed.
+    """
+    import torch
+
+    *_, largest = reference_cases.read(reference)
+    usual = model_interface.example_sizes(interface.dims)
+    for dim, spec in interface.dims.items():
+        sizes = {**usual, dim: spec.max if usual[dim] != spec.max else spec.min}
+        given = [torch.from_numpy(fills.fit(largest.inputs[n], i, i.at(sizes), n)) for n, i in interface.inputs.items()]
+        try:
+            with torch.inference_mode():
+                returned = traced(*given)
+        except RuntimeError as e:
+            raise CheckFailed(
+                f"model.dims.{dim}: captured at {usual[dim]}, the module cannot be run at {sizes[dim]}: "
+                + str(e).strip().splitlines()[-1],
+                allowed="dimensions that the model's code does not fix while it is captured",
+                command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
+            ) from e
+        for (name, output), tensor in zip(interface.outputs.items(), returned, strict=True):
+            for axis, follows in enumerate(output.shape):
+                if follows == dim and tensor.shape[axis] != sizes[dim]:
+                    raise CheckFailed(
+                        f"model.dims.{dim}: captured at {usual[dim]} and run at {sizes[dim]}, dimension {axis} of "
+                        f"output '{name}' is {tensor.shape[axis]}",
+                        allowed="dimensions that the model's code does not fix while it is captured",
+                        command="capture=export, or a number in model.inputs.NAME.shape instead of the name",
+                    )

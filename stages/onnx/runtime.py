@@ -1,0 +1,92 @@
+"""ONNX, executed by onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import CheckFailed, StageError, listed
+from stages.formats import session
+from stages.formats.session import How
+from stages.onnx import bfloat16
+from stages.onnx import file as onnx_file
+
+if TYPE_CHECKING:
+    from stages.formats.session import Arrays
+
+REQUIRES = ("onnx", "onnxruntime", "numpy")
+# By what a graph computes in: onnxruntime 1.31.1's ends its process, by a segmentation fault, on ViTs in float16.
+DISABLED: Mapping[str, list[str]] = {"float16": ["NchwcTransformer"]}
+
+
+class OnnxSession:
+    """An onnxruntime session. It computes in the types that the graph itself has, whatever was asked.
+
+    bfloat16 is computed by rounding; see stages/onnx/bfloat16.py.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int | None) -> None:
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        if threads is None:
+            # Run once at each shape: rearranging the weights costs a second copy of them and saves no time.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        else:
+            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self.computes_in = _type_of_weights(artifact)
+        rounds = self.computes_in == "bfloat16"
+        if rounds and threads is not None:
+            raise StageError(
+                "onnxruntime's CPU has no kernels for bfloat16: what would be timed is not what a device does",
+                command="without also=benchmark, or precision=fp16",
+            )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                widened = bfloat16.widened(onnx_file.read(artifact.file)) if rounds else None
+                path = artifact.file if widened is None else onnx_file.write(widened, Path(folder))
+                self._session = onnxruntime.InferenceSession(
+                    path,
+                    options,
+                    providers=["CPUExecutionProvider"],
+                    disabled_optimizers=DISABLED.get(self.computes_in),
+                )
+        except Exception as e:
+            if custom := onnx_file.custom_operators(artifact.file):
+                raise CheckFailed(
+                    f"onnxruntime cannot run {listed(f'{name} ({n}×)' for name, n in custom.items())}: "
+                    "an operator outside ONNX that it has no kernel for",
+                    allowed="operators of ONNX, and functions made of them",
+                    command="a translation into those; or '~stages.check_export' and the like, if your runtime has it",
+                ) from e
+            raise
+        self._outputs = [o.name for o in self._session.get_outputs()]
+        # All that there is to read back is what was set.
+        self.properties = {} if threads is None else {"intra_op_num_threads": str(options.intra_op_num_threads)}
+        self.properties |= {"bfloat16": bfloat16.SAYS} if rounds else {}
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        returned: list[Any] = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, returned, strict=True))
+
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        feeds = dict(inputs)
+        return lambda: self._session.run(self._outputs, feeds)
+
+
+def open_session(artifact: Artifact, how: How) -> OnnxSession:
+    """Loads a graph. Raises what onnxruntime raises, and StageError for any property: it reads none back."""
+    return OnnxSession(artifact, session.without_settings(how, "onnxruntime").threads)
+
+
+def _type_of_weights(artifact: Artifact) -> str:
+    """The reduced type that the graph's weights have, otherwise float32: the CPU provider computes in just that."""
+    import onnx
+
+    held = {i.data_type for i in onnx.load(artifact.file, load_external_data=False).graph.initializer}
+    reduced = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+    return next((name for kind, name in reduced.items() if kind in held), "float32")

@@ -1,0 +1,153 @@
+"""Simplifies an ONNX graph with onnxsim, and keeps the result only when it is right and not worse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import Problem, listed
+from pipeline.stage import Stage
+from stages.formats import session
+from stages.onnx import file as onnx_file
+from stages.onnx import weightless
+from stages.portable.compare import Tolerance
+from stages.reference import parity, tolerance
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@dataclass(frozen=True)
+class Simplify(Stage):
+    """Constant folding, removal of what is computed twice or for nothing, and shape inference by onnxsim.
+
+    The dynamo exporter already does most of this, and onnxsim can make a graph larger. A result is kept when it has
+    fewer nodes or fewer bytes of constants and is no larger otherwise, keeps the interface and the opset, passes onnx's
+    checker and agrees with the PyTorch model. If not, the graph that came in goes on and everything after this stage is
+    still a hit; the summary says what was wrong, if something was.
+
+    Args:
+        weightless_above: Bytes of weights above which onnxsim sees the graph without its large weights, so that their
+            number costs nothing. It then folds nothing into them: a batch norm stays beside its convolution.
+        tolerance: How far the simplified graph's outputs may be from the reference.
+
+    Source: https://github.com/onnxsim/onnxsim
+    """
+
+    weightless_above: int
+    tolerance: Tolerance
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "graph": frozenset({Kind.ONNX}),
+        "reference": frozenset({Kind.REFERENCE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.ONNX
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
+    isolable: ClassVar[bool] = True
+
+    def problems(self) -> list[Problem]:
+        found = tolerance.problems(self.tolerance)
+        if self.weightless_above < 0:
+            found.append(Problem(f"weightless_above is {self.weightless_above}", allowed="a number of bytes from 0 up"))
+        return found
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        source = inputs["graph"]
+        model = onnx_file.read(source.file, weights=False)
+        old, promised = _Bulk.of(model), _promises(model)
+        size = source.file.stat().st_size + _beside(model)
+        bare = sum(map(onnx_file.size, model.graph.initializer)) > self.weightless_above
+        try:
+            if not bare:
+                onnx_file.take_in(model, source.file.parent)
+            after = simplified(model, bare=bare)
+        except Exception as e:  # its passes and the checker raise anything; the graph that came in is still good
+            return _dropped(source, "onnxsim failed", e)
+        new = _Bulk.of(after)
+        # Told where it matters alone: protobuf writes a graph to tell its size.
+        grown = int(after.ByteSize()) + _beside(after) - size if new.is_less_than(old) else 0
+        told = f"{old.nodes} → {new.nodes} nodes" + (f", {grown:+,} bytes" if grown else "")
+        if grown > 0 or not new.is_less_than(old):
+            return source.noting(says=f"{told}, not smaller: kept as it was")
+        if changed := [what for what, was in promised.items() if _promises(after)[what] != was]:
+            return _dropped(source, f"onnxsim changed {listed(changed)}")
+        onnx_file.stamp(after, source.facts)
+        onnx_file.write(after, folder)
+        for name in onnx_file.files_beside(after):
+            os.link(source.file.with_name(name), folder / name)
+        made = Artifact(Kind.ONNX, folder, facts=source.facts)
+        try:
+            found = parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)
+        except Exception as e:  # so does a runtime that is given a wrong graph
+            return _dropped(source, "its result cannot be run", e)
+        if found.wrong:
+            return _dropped(source, f"its result does not agree with the model: {listed(found.wrong, 1)}")
+        aside = "; weights left aside, so nothing was folded into them" if bare else ""
+        return Artifact(Kind.ONNX, folder, notes={"says": told + aside})
+
+
+def simplified(model: onnx.ModelProto, *, bare: bool) -> onnx.ModelProto:
+    """What onnxsim makes of a graph, valid by onnx's checker.
+
+    Args:
+        model: The graph, which is used up.
+        bare: Whether onnxsim is shown the graph without its large weights.
+
+    Raises what onnxsim and onnx raise.
+    """
+    import onnx
+    import onnxsim
+
+    annotated = bool(model.graph.value_info)
+    weights = weightless.take_out(model) if bare else None
+    # Its own check draws inputs at one shape; the reference has several.
+    made, _ = onnxsim.simplify(model, check_n=0)  # which has onnx's checker look at what it made
+    if weights is not None:
+        weightless.put_back(made, weights)
+    kept = [p for p in made.metadata_props if not p.key.startswith("onnxsim.")]  # its own account of itself
+    del made.metadata_props[:]
+    made.metadata_props.extend(kept)
+    if not annotated:  # the shapes it inferred would make any graph larger
+        del made.graph.value_info[:]
+    assert isinstance(made, onnx.ModelProto)
+    return made
+
+
+@dataclass(frozen=True)
+class _Bulk:
+    """How much a graph is: its nodes, and the bytes of its constants wherever they are."""
+
+    nodes: int
+    constants: int
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto) -> Self:
+        constants = sum(map(onnx_file.size, onnx_file.tensors(model)))
+        return cls(sum(1 for _ in onnx_file.nodes(model)), constants)
+
+    def is_less_than(self, other: _Bulk) -> bool:
+        less = self.nodes < other.nodes or self.constants < other.constants
+        return less and self.nodes <= other.nodes
+
+
+def _beside(model: onnx.ModelProto) -> int:
+    """Bytes of the weights that are in files beside the graph."""
+    return sum(map(onnx_file.size, onnx_file.external(model)))
+
+
+def _promises(model: onnx.ModelProto) -> dict[str, Any]:
+    """What must be the same after simplification."""
+    ports = {"the graph's inputs": model.graph.input, "the graph's outputs": model.graph.output}
+    return {"the opset": onnx_file.opset(model)} | {
+        what: [(p.name, p.type.SerializeToString(deterministic=True)) for p in found] for what, found in ports.items()
+    }
+
+
+def _dropped(source: Artifact, why: str, error: Exception | None = None) -> Artifact:
+    first = f" with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}" if error else ""
+    told = f"{why}{first}; the graph goes on as it was"
+    return source.noting(says=told, caution=told)

@@ -1,0 +1,1 @@
+"""OpenVINO: IRs and blobs compiled, read and run."""

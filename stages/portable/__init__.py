@@ -1,0 +1,1 @@
+"""What also runs on other machines, inside bundles: it needs Python's standard library and numpy alone."""

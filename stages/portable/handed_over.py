@@ -1,0 +1,172 @@
+"""What a script that comes with a delivered model does before it runs anything: its record, its files, its cases.
+
+The standard library and numpy alone: both scripts carry this text with them; see stages/delivery/bundle.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stages.portable.said import first_line
+
+OK, USAGE, CANNOT_RUN, MISSING, FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 130
+
+
+class Stop(Exception):
+    """The end, with its exit code and what a person is told."""
+
+    def __init__(self, code: int, says: str) -> None:
+        super().__init__(says)
+        self.exit_code = code
+
+
+def parser(says: str) -> argparse.ArgumentParser:
+    """For a script's arguments; its docstring says what it does, and below them the rest."""
+    first, *more = says.split("\n\n")
+    return argparse.ArgumentParser(
+        description=first,
+        epilog="\n\n".join(more),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def exit_code(work: Callable[[], int], done: str, *failures: type[Exception]) -> int:
+    """Runs a script's work; what is wrong goes to stderr, in words.
+
+    Args:
+        work: Returns the exit code.
+        done: What is to be done by it, such as "checked".
+        failures: Exceptions with an exit code of their own, beside Stop.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as e:  # whoever runs this has nobody's source at hand
+        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
+        known = isinstance(e, (Stop, *failures))
+        print(e if known else f"it cannot be {done}: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
+        return int(vars(e)["exit_code"]) if known else CANNOT_RUN
+
+
+def failed(wrong: Sequence[str]) -> Stop:
+    """What to raise where something does not agree, a sentence each."""
+    return Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
+
+
+class Case(NamedTuple):
+    """Inputs by name, what the original answered to them by name, and which case of the reference it is."""
+
+    label: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+
+    @property
+    def shape(self) -> str:
+        return ", ".join("x".join(map(str, v.shape)) or "scalar" for v in self.inputs.values())
+
+
+def verdict(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the delivered file itself was held to: the claim of the last check, with "tolerance" or with "why" not."""
+    claims = [c.get("parity") or c.get("unchecked") for c in record["checks"] if c["delivered"]]
+    return next((c for c in reversed(claims) if c), None)
+
+
+def count(text: str) -> int:
+    """An argument that is a number from 0 up."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no number from 0 up")
+    return int(text)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """artifact.json. Raises Stop."""
+    needed = ("model", "precision", "kind", "drydock", "sha256", "checks", "facts")
+    return read_json(folder / "artifact.json", needed)
+
+
+def read_json(path: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """A file that has at least some keys. Raises Stop."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if lacking := [name for name in needed if name not in told]:
+            raise ValueError(f"it has no {', no '.join(lacking)}")
+    except (OSError, ValueError, TypeError) as e:
+        raise Stop(CANNOT_RUN, f"{path.name} cannot be read: {first_line(e)}") from e
+    return told
+
+
+def demand_files(folder: Path, wanted: Mapping[str, str]) -> None:
+    """Raises Stop where a file is not there, or not of the SHA-256 that it was handed over with."""
+    wrong = []
+    for name, digest in wanted.items():
+        try:
+            with (folder / name).open("rb") as f:
+                found = hashlib.sha256()
+                while block := f.read(2**20):
+                    found.update(block)
+        except OSError as e:
+            wrong.append(f"{name} cannot be read: {e.strerror}")
+            continue
+        if found.hexdigest() != digest:
+            wrong.append(
+                f"{name} is not what was delivered: its SHA-256 is {found.hexdigest()}, artifact.json has {digest}"
+            )
+    if wrong:
+        raise failed([*wrong, "copy the whole folder again"])
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """The cases of reference.npz, whose arrays are called LABEL/in/NAME and LABEL/out/NAME."""
+    np = module("numpy")
+    try:
+        found: dict[str, Case] = {}
+        with np.load(folder / "reference.npz") as held:
+            for key in held.files:
+                label, way, name = key.split("/", 2)
+                case = found.setdefault(label, Case(label, {}, {}))
+                (case.inputs if way == "in" else case.outputs)[name] = held[key]
+    except Exception as e:  # numpy and zipfile raise anything on a damaged file
+        raise Stop(CANNOT_RUN, f"reference.npz cannot be read: {first_line(e)}") from e
+    if not found:
+        raise Stop(CANNOT_RUN, "reference.npz is empty")
+    return list(found.values())
+
+
+def worst_of(figures: Sequence[Any]) -> str:
+    """The worst of several outputs' figures, in a line."""
+    top1 = min((f.top1 for f in figures if f.top1 is not None), default=None)
+    told = f"{max(f.max_rel for f in figures):.1e}  {max(f.p99_rel for f in figures):.1e}"
+    return f"{told}  {min(f.cosine for f in figures):.6f}" + ("" if top1 is None else f"  {top1:.3f}")
+
+
+def latency(infer: Callable[[], object], case: Case, runs: int) -> dict[str, float]:
+    """Times inferences one by one, and prints p50 and p90. Returns them, in milliseconds."""
+    np = module("numpy")
+    infer()
+    took = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        infer()
+        took.append((time.perf_counter() - start) * 1000)
+    p50, p90 = np.percentile(took, [50, 90])
+    print(f"latency   p50 {p50:.3g} ms, p90 {p90:.3g} ms at {case.shape}, of {runs} runs")
+    return {"p50": round(float(p50), 4), "p90": round(float(p90), 4)}
+
+
+def module(name: str) -> Any:
+    """An installed module; openvino without its telemetry."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes an import of it fail
+    try:
+        return importlib.import_module(name)
+    except ImportError as e:
+        raise Stop(MISSING, f"{name} is not installed: {e}\n  python -m pip install {name}") from e

@@ -1,0 +1,321 @@
+"""NNCF, kept quiet: it lowers a graph of either format, and the result is written byte for byte the same.
+
+Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import DrydockError, Problem, StageError, listed, nearest
+from stages.formats import graphs
+from stages.formats import ignored as ignored_operations
+from stages.formats.ignored import Ignored
+from stages.onnx import file as onnx_file
+from stages.openvino import convert as ir
+from stages.openvino import library as openvino_library
+from stages.portable import native_output
+from stages.portable.said import first_line
+from stages.samples import files as sample_files
+from stages.samples.files import Samples
+
+FACT = "quantization"
+# Scales for each channel came with opset 13. From 21 on, onnxruntime 1.31.1 moves a QuantizeLinear past a reshape with
+# an output_dtype that its own type inference then refuses (microsoft/onnxruntime#28144, #25526).
+INT8_OPSETS = range(13, 21)
+# Of weights, the dimensions that it and NNCF 3.4.0 know no form for: a scale for each column of stacked matrices.
+INT8_FORMLESS: Mapping[str, Collection[int]] = {"MatMul": range(3, 9)}
+# Weights alone have no QuantizeLinear; 4 bits, and a scale for each block, came with opset 21.
+BLOCKS = 21
+INT8_WEIGHTS_OPSETS, INT4_OPSETS = range(13, 27), range(BLOCKS, 27)
+# One-dimensional convolutions get a scale for each channel of each filter, which can be more than float32 takes; the
+# columns of stacked matrices are blocks.
+WEIGHTS_FORMLESS: Mapping[str, Collection[int]] = {"Conv": (3,), "ConvTranspose": (3,)}
+STACKED: Mapping[str, Collection[int]] = {"MatMul": (3,)}
+PRESETS = ("performance", "mixed")
+MODEL_TYPES = ("transformer",)
+DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU")
+GRAPHS = frozenset({Kind.OPENVINO, Kind.ONNX})
+BY_KIND: Mapping[Kind, tuple[str, ...]] = {Kind.OPENVINO: ("openvino",), Kind.ONNX: ("onnx", "onnxruntime")}
+
+
+@dataclass
+class Feed:
+    """Samples as an artifact takes them, one of the smallest batches at a time, and how many were really taken."""
+
+    artifact: Artifact
+    samples: Samples
+    taken: int = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        taken = 0
+        for given, _, count in sample_files.fed(self.artifact, self.samples, most=1):
+            taken += count
+            self.taken = max(self.taken, taken)
+            yield dict(given)
+
+
+def opset_problems(what: str, opset: int | None, allowed: range) -> list[Problem]:
+    """What is wrong with the opset of a graph that is to be lowered; nothing where it is None, an IR having none."""
+    if opset is None or opset in allowed:
+        return []
+    if opset < allowed.start:
+        near, why = allowed.start, "cannot be written: its DequantizeLinear has no such scales"
+    else:
+        near = allowed.stop - 1
+        why = "cannot be relied on: onnxruntime fails on some such graphs while it optimises them"
+    return [
+        Problem(
+            f"{what} at opset {opset} {why}",
+            allowed=f"opset {allowed.start} to {allowed.stop - 1}",
+            command=f"opset={near}",
+        )
+    ]
+
+
+def hold_opset(what: str, graph: Artifact, allowed: range) -> None:
+    """Likewise of a graph that is there. Raises StageError."""
+    if graph.kind is Kind.ONNX:
+        opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
+        if wrong := opset_problems(what, opset, allowed):
+            raise StageError(wrong)
+
+
+def hold_device(target_device: str, graph: Artifact) -> None:
+    """Raises StageError for a device that NNCF has no scheme of a graph's format for."""
+    if graph.kind is Kind.ONNX and target_device == "CPU_SPR":
+        raise StageError(
+            f"target_device is {target_device}, and NNCF has no scheme for it of ONNX graphs",
+            allowed=listed(d for d in DEVICES if d != target_device),
+            command="stages.quantize.target_device=CPU",
+        )
+
+
+def scheme_problems(preset: str | None, model_type: str | None, target_device: str) -> list[Problem]:
+    """What is wrong with the choice of a quantisation scheme."""
+    return [
+        Problem(f"{name} is {value}{nearest(str(value), allowed)}", allowed=listed(allowed))
+        for name, value, allowed in (
+            ("preset", preset or "null", (*PRESETS, "null")),
+            ("model_type", model_type or "null", (*MODEL_TYPES, "null")),
+            ("target_device", target_device, DEVICES),
+        )
+        if value not in allowed
+    ]
+
+
+def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
+    """What a format's runtimes want of the scheme besides.
+
+    NNCF gives each channel before a depthwise convolution a range of its own; onnxruntime's QLinearConv takes one for
+    all (microsoft/onnxruntime#24518).
+
+    Args:
+        nncf: The module.
+        graph: What is quantised.
+        symmetric: Whether activations have a scale and no zero point, whatever the preset.
+    """
+    if graph.kind is not Kind.ONNX:
+        return None
+    parameters = nncf.quantization.advanced_parameters.QuantizationParameters
+    one_range = parameters(per_channel=False)
+    if symmetric:
+        scheme = nncf.quantization.advanced_parameters.QuantizationMode.SYMMETRIC
+        one_range = parameters(per_channel=False, mode=scheme)
+    return nncf.AdvancedQuantizationParameters(activations_quantization_params=one_range)
+
+
+def attention(graph: Artifact) -> list[str]:
+    """The matrix products of an ONNX graph that no weight is in: attention's scores, and what is made of them.
+
+    Signed numbers have 127 steps from 0 to 1, too few for the probabilities of a long text.
+    """
+    model = onnx_file.read(graph.file, weights=False)
+    held = {i.name for i in model.graph.initializer}
+    return [
+        node.name or node.output[0]
+        for node in model.graph.node
+        if node.op_type == "MatMul" and not held.intersection(node.input)
+    ]
+
+
+def signed(model: Any) -> Any:
+    """An ONNX graph whose activations were quantised symmetrically, with those that are never negative signed, too.
+
+    TensorRT takes no unsigned numbers. NNCF 3.4.0 gives these 0 to 255, and none of its devices has them otherwise: the
+    same range in 0 to 127.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    held = {i.name: i for i in model.graph.initializer}
+    nodes = [n for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
+    unsigned = [n for n in nodes if numpy_helper.to_array(held[n.input[2]]).dtype == "uint8"]
+    for name in dict.fromkeys(n.input[1] for n in unsigned):
+        scale = numpy_helper.to_array(held[name])
+        held[name].CopyFrom(numpy_helper.from_array((scale * 255 / 127).astype(scale.dtype), name))
+    for name in dict.fromkeys(n.input[2] for n in unsigned):
+        zero = numpy_helper.to_array(held[name])
+        held[name].CopyFrom(numpy_helper.from_array(zero.astype("int8"), name))
+    touched = {name for n in unsigned for name in (*n.output, n.input[2])}
+    for value in (*model.graph.value_info, *model.graph.input):  # NNCF lists zero points among them
+        if value.name in touched and value.type.tensor_type.elem_type == TensorProto.UINT8:
+            value.type.tensor_type.elem_type = TensorProto.INT8
+    return model
+
+
+def scheme(nncf: Any, preset: str | None, model_type: str | None, target_device: str) -> dict[str, Any]:
+    """The same choice as NNCF takes it."""
+    return {
+        "preset": preset and nncf.QuantizationPreset(preset),
+        "model_type": model_type and nncf.ModelType(model_type),
+        "target_device": nncf.TargetDevice(target_device),
+    }
+
+
+def facts(name: str, settings: Mapping[str, Any], samples: Artifact | None) -> dict[str, Any]:
+    """What travels with a lowered artifact: how it was lowered, and what its ranges were fitted to.
+
+    Args:
+        name: What weights became, for people.
+        settings: All that was asked of NNCF.
+        samples: What it was calibrated on; None where nothing was.
+    """
+    told: dict[str, Any] = {"weights": name, "settings": dict(settings)}
+    says = name
+    if samples is not None:
+        told["samples"] = {**samples.facts[sample_files.FACT], "digest": samples.digest}
+        says += f", calibrated on {told['samples']['count']} samples: {told['samples']['from']}"
+    return {FACT: {**told, "says": says}}
+
+
+def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list[str]:
+    """The operations of an ONNX graph whose weights no form in few bits is known for; none of an IR.
+
+    Args:
+        graph: The graph.
+        dimensions: By type of operation, the numbers of dimensions that are not known.
+    """
+    if graph.kind is not Kind.ONNX:
+        return []
+    model = onnx_file.read(graph.file, weights=False)
+    held = {i.name: len(i.dims) for i in model.graph.initializer}
+    return [
+        node.name or node.output[0]
+        for node in model.graph.node
+        if {held[i] for i in node.input if i in held} & {*dimensions.get(node.op_type, ())}
+    ]
+
+
+def lowered(
+    source: Artifact,
+    how: Callable[[Any, Any, Any], Any],
+    ignored: Ignored,
+    facts: Mapping[str, Any],
+    folder: Path,
+    extensions: Sequence[str] = (),
+    feed: Feed | None = None,
+    besides: Sequence[str] = (),
+) -> Artifact:
+    """What NNCF makes of a graph.
+
+    Args:
+        source: The graph.
+        how: Takes the module nncf, the graph in memory and NNCF's scope of operations to leave alone; returns a graph.
+        ignored: These operations.
+        facts: What is known of the result before it is made.
+        folder: For its files.
+        extensions: Operations that OpenVINO does not have by itself.
+        feed: Where `how` takes samples from; the facts get the number that it really took.
+        besides: Operations that are left alone too, having no such form.
+
+    Raises:
+        ConfigError: When something to be left alone is not there.
+        StageError: When NNCF cannot do it, with what it says.
+    """
+    names = list(dict.fromkeys([*ignored.within(graphs.of(source, extensions)), *besides]))
+    model = _loaded(source, extensions)
+    kept = set() if source.kind is Kind.ONNX else _names(model)  # now: NNCF may change the graph that it is given
+    with _quiet() as nncf:
+        scope = nncf.IgnoredScope(names=names, validate=False) if names else None
+        try:
+            made = how(nncf, model, scope)
+        except DrydockError:
+            raise
+        except Exception as e:  # NNCF and what it runs raise anything
+            raise StageError(f"NNCF cannot do this: {type(e).__name__}: {first_line(e)}") from e
+    told: dict[str, Any] = {**facts, ignored_operations.FACT: asdict(ignored)}
+    if feed is not None:
+        told[FACT] = {**told[FACT], "taken": feed.taken}
+    if source.kind is Kind.ONNX:
+        _put_right(made)
+        onnx_file.stamp(made, {**source.facts, **told})
+        onnx_file.write(made, folder)
+    else:
+        ir.write(made, told, folder, keeping=kept)
+    aside = f"; {len(names)} operation{'s' * (len(names) > 1)} left alone" if names else ""
+    return Artifact(source.kind, folder, facts=told, notes={"says": told[FACT]["says"] + aside})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[Any]:
+    """The module nncf, and what it and its progress displays say in the log."""
+    openvino_library.quiet()
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    with native_output.to_log(errors=True):
+        import nncf
+
+        try:
+            yield nncf
+        finally:
+            root.handlers = handlers
+            root.setLevel(level)
+
+
+def _loaded(source: Artifact, extensions: Sequence[str]) -> Any:
+    if source.kind is Kind.ONNX:
+        model = onnx_file.read(source.file)
+        onnx_file.name_nodes(model)  # or NNCF does, in its own way
+        return model
+    return openvino_library.extended(extensions).read_model(source.file)
+
+
+def _names(model: Any) -> set[str]:
+    return {op.get_friendly_name() for op in model.get_ordered_ops()}
+
+
+def _put_right(model: Any) -> None:
+    """Gives each DequantizeLinear of a weight the scales and the axis that ONNX wants; onnxruntime refuses others.
+
+    NNCF 3.4.0 writes the scales of a convolution's channels as [channels, 1, 1], where ONNX has one dimension; says
+    that blocks lie along axis 0 where Gemm's lie along 1; and writes those of stacked matrices' columns as [stack,
+    columns], which ONNX can say of blocks alone.
+    """
+    from onnx import helper
+
+    held = {i.name: i for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in held:
+            continue
+        told = {a.name: a for a in node.attribute}
+        weight, parameters = held[node.input[0]], [held[n] for n in node.input[1:] if n in held]
+        sizes = list(parameters[0].dims)
+        if "block_size" in told:
+            blocks = [size // told["block_size"].i for size in weight.dims]
+            told["axis"].i = next(a for a, size in enumerate(sizes) if size == blocks[a] and size != weight.dims[a])
+        elif math.prod(sizes) > max(sizes, default=1):
+            stack, rows, columns = weight.dims
+            told["axis"].i = 1
+            node.attribute.append(helper.make_attribute("block_size", rows))
+            sizes = [stack, 1, columns]
+        elif len(sizes) > 1:
+            sizes = [max(sizes)]
+        for parameter in parameters:
+            parameter.dims[:] = sizes

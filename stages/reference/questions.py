@@ -1,0 +1,127 @@
+"""What a model is asked so that what is made of it can be held to its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import ConfigError, Problem, listed, nearest
+from stages.interface import fills, images, interface
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Interface
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """The inputs of one case.
+
+    Args:
+        label: Its name.
+        sizes: Of the dynamic dimensions; None for shapes that they do not make.
+        inputs: Arrays by name.
+        raw: The photographs that an input was prepared from; see _reference.Case.
+    """
+
+    label: str
+    sizes: Mapping[str, int] | None
+    inputs: Arrays
+    raw: Arrays = field(default_factory=dict)
+
+
+def at_every_size(known: Interface, seed: int, how: Preprocessing | None) -> Iterator[Question]:
+    """The example's sizes, the smallest, an odd one and the largest."""
+    for label, sizes in interface.cases(known.dims).items():
+        yield Question(label, sizes, fills.draw(known.inputs, sizes, seed, how))
+
+
+def at_shapes(
+    known: Interface, shapes: Sequence[Mapping[str, Sequence[int]]], seed: int, how: Preprocessing | None
+) -> Iterator[Question]:
+    """Whatever shapes were asked for, the dynamic dimensions' or not; inputs that are left out are the example's.
+
+    Raises ConfigError for an input that there is not.
+    """
+    example = interface.example_sizes(known.dims)
+    usual = [{n: s.at(z) for n, s in known.inputs.items()} for z in interface.cases(known.dims).values()]
+    for own in shapes:
+        if unknown := [n for n in own if n not in known.inputs]:
+            raise ConfigError(
+                f"shapes names '{unknown[0]}', which is no input{nearest(unknown[0], known.inputs)}",
+                allowed=listed(known.inputs),
+            )
+        asked = {n: replace(s, shape=list(own.get(n, s.at(example)))) for n, s in known.inputs.items()}
+        if wrong := [n for n in own if len(own[n]) != len(known.inputs[n].shape)]:
+            raise ConfigError(f"shapes.{wrong[0]} is {list(own[wrong[0]])}, and it has {known.inputs[wrong[0]].shape}")
+        if (drawn := {n: list(s.shape) for n, s in asked.items()}) in usual:
+            continue  # the same draw once more
+        usual.append(drawn)
+        label = ", ".join(f"{n} {interface.says(shape)}" for n, shape in own.items())
+        yield Question(label, None, fills.draw(asked, {}, seed, how))
+
+
+def of_photographs(
+    known: Interface,
+    photographed: str | None,
+    shapes: Sequence[Mapping[str, Sequence[int]]],
+    seed: int,
+    how: Preprocessing,
+) -> Iterator[Question]:
+    """Each photograph by itself, and the first one in batches whose rows differ; then drawn ones, of other sizes.
+
+    Args:
+        known: The interface.
+        shapes: Of the other inputs, for further cases with the first photograph.
+        photographed: The input that photographs stand for; None for the only one of four dimensions.
+        seed: For what is drawn, the other inputs too.
+        how: What the model wants done to them.
+
+    Raises:
+        ConfigError: When it is not clear which input, or it is none for photographs.
+    """
+    import numpy as np
+
+    fitting = [n for n, s in known.inputs.items() if len(s.shape) == 4 and s.dtype.startswith("float")]
+    chosen = [n for n in fitting if photographed in (None, n)]
+    if len(chosen) != 1:
+        raise ConfigError(
+            f"photographed is {photographed}, and {listed(fitting) or 'no input'} could be photographs",
+            allowed=f"one of {listed(fitting)}" if fitting else "a floating-point input of four dimensions",
+            command=f"stages.reference.photographed={fitting[0]}" if fitting else "",
+        )
+    name, spec = chosen[0], known.inputs[chosen[0]]
+    given = [images.from_file(f) for f in fills.pictures({name: spec})]
+    smallest = {n: d.min for n, d in known.dims.items()}
+    asked = [(p, known.inputs, smallest) for p in (*given, *images.drawn(seed))]
+    first = asked[0][0]
+    asked += [(first, known.inputs, sizes) for sizes in interface.cases(known.dims).values() if sizes != smallest]
+    for own in shapes:
+        if name not in own:
+            bent = {n: replace(s, shape=list(own.get(n, s.shape))) for n, s in known.inputs.items()}
+            asked.append((first, bent, smallest))
+    for number, (photograph, inputs, sizes) in enumerate(asked):
+        batch, *_ = shape = spec.at(sizes)
+        rows = [images.variant(photograph, i) for i in range(batch)]
+        prepared = np.stack([images.prepared(row, *how.size(shape), how) for row in rows]).astype(spec.dtype)
+        drawn = {**fills.draw(inputs, sizes, seed, how), name: prepared}
+        at = sizes if inputs is known.inputs else None
+        yield Question(f"photograph {number}", at, drawn, {name: np.stack(rows)})
+
+
+def problems(shapes: Sequence[Any], inputs: Mapping[str, Any] | None) -> Iterator[Problem]:
+    """What is wrong with `shapes` before any work."""
+    for own in shapes:
+        if not own:
+            yield Problem("shapes has {}", allowed="inputs and their shapes: {input: [4, 3, 224, 224]}")
+        for name, shape in own.items():
+            if not shape or not all(type(n) is int and n > 0 for n in shape):
+                yield Problem(f"shapes has {name}: {shape}", allowed="numbers from 1 up")
+            elif inputs is not None and name not in inputs:
+                yield Problem(
+                    f"shapes names '{name}', which is no input{nearest(name, inputs)}", allowed=listed(inputs)
+                )

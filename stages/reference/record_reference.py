@@ -1,0 +1,247 @@
+"""Records what the model answers, for every later stage to be held to, and completes its interface."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Stage, World
+from stages.formats import session
+from stages.frameworks import formats as file_formats
+from stages.frameworks import runtime as file_runtime
+from stages.interface import call as forward_call
+from stages.interface import derived, fills, outputs
+from stages.interface import interface as model_interface
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Dim, Input, Interface, Output
+from stages.portable import compare
+from stages.portable.said import first_line
+from stages.reference import cases as reference_cases
+from stages.reference import questions
+from stages.reference.cases import Case
+from stages.reference.questions import Question
+
+Ask = Callable[[Mapping[str, Any]], Any]
+# How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
+# the few cases that there are, and cost nothing to speak of where there are fewer cores.
+THREADS = 4
+# What stands for itself, there being no PyTorch model; each kind with what loads it.
+FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file_runtime.open_session}
+
+
+@dataclass(frozen=True)
+class RecordReference(Stage):
+    """Asks the model on seeded inputs at several shapes: the example's, the smallest, an odd and the largest.
+
+    The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
+    onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
+
+    Args:
+        inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
+        dims: The dynamic dimensions, by name. With derived inputs, those that the model has no use for are left out.
+        outputs: Names in the order of what forward returns; or a name and a path for each that is wanted; None for all
+            of them, named after their paths.
+        call: How forward is called; None for every input in order. See stages/interface/call.py.
+        preprocessing: For fills that are photographs.
+        photographs: Whether to ask about whole photographs too, and to keep their bytes: those of the input's fill,
+            and drawn ones. Artifacts that take raw images are held to these.
+        photographed: The input that they stand for; None for the only one of four dimensions.
+        shapes: Of further cases, by input; those left out are the example's. For artifacts that are reshaped.
+        seed: For what is drawn.
+    """
+
+    inputs: Optional[dict[str, Input]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    dims: dict[str, Dim]
+    outputs: Optional[list[Any]]  # noqa: UP045
+    call: Optional[dict[str, Any]]  # noqa: UP045
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    photographs: bool
+    photographed: Optional[str]  # noqa: UP045
+    shapes: list[dict[str, list[int]]]
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
+    produces: ClassVar[Kind | str] = Kind.REFERENCE
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    repeatable: ClassVar[bool] = False
+    version: ClassVar[int] = 3
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        # For a file, whatever could run it is looked for: what is installed later makes another reference.
+        asked = {Kind.ONNX: session.modules(Kind.ONNX), Kind.FILE: file_formats.installed()}
+        by_kind = asked.get(kinds.get("model", Kind.MODULE), ("torch",))
+        pillow = ["PIL"] if self.photographs else []
+        return tuple(sorted({*self.requires, *by_kind, *pillow, *fills.modules(self.inputs or {})}))
+
+    def problems(self) -> list[Problem]:
+        found = outputs.problems(self.outputs, list(self.inputs or ()))
+        if self.inputs is None:
+            found += model_interface.dim_problems(self.dims)
+        if self.inputs is not None:
+            found += model_interface.problems(self.inputs, self.dims)
+            found += fills.problems(self.inputs, self.preprocessing)
+            found += forward_call.problems(self.call, self.inputs)
+        found += questions.problems(self.shapes, self.inputs)
+        if self.preprocessing is not None:
+            found += self.preprocessing.problems()
+        elif self.photographs:
+            found.append(
+                Problem("photographs is true, and nothing says how one becomes an input", allowed="model.preprocessing")
+            )
+        if self.seed < 0:
+            found.append(Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0"))
+        return found
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings, with the content of files and the code of factories in place of their names."""
+        settings = asdict(self)
+        for name, spec in (self.inputs or {}).items():
+            if read := fills.files({name: spec}):
+                settings["inputs"][name]["fill"] = {"sha256": [_digest(f, name, world) for f in read]}
+            for path in fills.factories({name: spec}):
+                settings["inputs"][name]["fill"] = {"factory": path, "code": dict(world.code(path))}
+        # A key knows no order of mappings, and here it decides which argument is which.
+        order = {
+            "inputs": list(self.inputs or ()),
+            "outputs": outputs.names(self.outputs),
+            "call": json.dumps(self.call),
+        }
+        return {**settings, "order": order}
+
+    def files(self) -> frozenset[str]:
+        return frozenset(fills.named(self.inputs or {}))
+
+    def settle(self, world: World) -> RecordReference:
+        self.identity(world)  # raises when a file or a module that a fill names is not there
+        return self
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        model = inputs["model"]
+        known = self._known(model)
+        asked = list(self._questions(known))
+        if model.kind is Kind.FILE and file_formats.library(model) is None:
+            return _unanswered(file_formats.lacking(model), known, asked, folder)
+        ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
+        answers = {q.label: _answer(ask, q.inputs) for q in asked}
+        paths = outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
+        cases = [
+            Case(q.label, q.inputs, {o: _array(answers[q.label], o, p) for o, p in paths.items()}, q.raw) for q in asked
+        ]
+        blind = [name for name in paths if compare.is_blind([c.outputs[name] for c in cases])]
+        if len(blind) == len(paths):
+            raise StageError(
+                f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "
+                "nothing",
+                allowed="at least one output that depends on the inputs",
+                command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
+            )
+        reference_cases.write(folder, cases, known.inputs)
+        sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
+        interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
+        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
+            f"; {listed(blind)} the same for every input" if blind else ""
+        )
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
+
+    def _questions(self, known: Interface) -> Iterator[Question]:
+        yield from questions.at_every_size(known, self.seed, self.preprocessing)
+        yield from questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
+        if self.photographs:
+            assert self.preprocessing is not None
+            yield from questions.of_photographs(known, self.photographed, self.shapes, self.seed, self.preprocessing)
+
+    def _known(self, model: Artifact) -> Interface:
+        """The interface as far as it is known before the model has answered."""
+        if model.kind in FROM_FILES:
+            told = Interface.of(model)
+            if self.call is not None:
+                raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
+            if self.outputs not in (None, list(told.outputs)):
+                raise ConfigError(
+                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}",
+                    command="model.outputs=null"
+                    + ("; '+model.names.OURS=THEIRS' gives one another name" if model.kind is Kind.FILE else ""),
+                )
+            # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
+            given = self.inputs or {}
+            return replace(told, inputs={n: given.get(n) or fills.default(s) for n, s in told.inputs.items()})
+        if self.inputs is not None:
+            if wrong := [name for name in self.inputs if not model_interface.is_name(name)]:
+                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
+            return Interface(self.inputs, self.dims, call=self.call)
+        return derived.interface(model.live, self.dims, self.call)
+
+
+def _digest(path: Path, name: str, world: World) -> str:
+    try:
+        return world.digest(path)
+    except OSError as e:
+        raise ConfigError(f"inputs.{name}.fill: {path} cannot be read: {e.strerror}", command="an existing file") from e
+
+
+def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
+    import torch
+
+    def ask(arrays: Mapping[str, Any]) -> Any:
+        # Copies: a model that writes into its input must not change what is recorded.
+        args, kwargs = forward_call.arguments(call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
+        threads = torch.get_num_threads()
+        torch.set_num_threads(THREADS)
+        try:
+            with torch.inference_mode():
+                return module(*args, **kwargs)
+        finally:
+            torch.set_num_threads(threads)
+
+    return ask
+
+
+def _runtime(model: Artifact) -> Ask:
+    import torch
+
+    running = FROM_FILES[model.kind](model, "float32")
+    return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
+
+
+def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
+    """The questions alone; what the outputs are is what the file says."""
+    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs)
+    says = f"{len(asked)} shapes, and no answers: {why}"
+    return Artifact(
+        Kind.REFERENCE, folder, facts={**known.facts, reference_cases.UNANSWERED: why}, notes={"says": says}
+    )
+
+
+def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
+    try:
+        return ask(arrays)
+    except Exception as e:  # a model raises anything
+        shapes = ", ".join(f"{n} {model_interface.says(v.shape)} {v.dtype}" for n, v in arrays.items())
+        raise StageError(
+            f"the model rejects {shapes}: {type(e).__name__}: {first_line(e)}",
+            allowed="inputs that the model's forward accepts, at every size that dims allows",
+            command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…, or model.call",
+        ) from e
+
+
+def _array(returned: Any, name: str, path: outputs.Path) -> Any:
+    try:
+        return outputs.at(returned, path).contiguous().numpy()
+    except (LookupError, AttributeError) as e:
+        raise StageError(f"outputs: '{name}' is returned at some sizes of the inputs and not at others") from e
+    except TypeError as e:
+        raise StageError(
+            f"outputs: '{name}' has a type that no target shares: {first_line(e)}",
+            allowed="float32, float64, float16, integers, bool",
+            command="a model that computes in one of these; precision= lowers it later",
+        ) from e
+
+
+def _output(name: str, path: outputs.Path, cases: Sequence[Case], sizes: Mapping[str, Mapping[str, int]]) -> Output:
+    shapes = {c.label: c.outputs[name].shape for c in cases if c.label in sizes}
+    return Output(list(path), model_interface.output_shape(shapes, sizes), str(cases[0].outputs[name].dtype))

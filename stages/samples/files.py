@@ -1,0 +1,228 @@
+"""The files of samples: inputs row by row, labels, and what the model answered to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import ConfigError, StageError, listed
+from stages.interface.interface import Interface, says
+from stages.reference import as_met
+from stages.reference import cases as reference_cases
+from stages.reference.cases import Case
+from stages.samples.sources import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
+
+FACT = "samples"
+MOST_BYTES = 4 * 2**30  # of one set of samples, which is in memory as a whole
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows of every input, in the order in which they were drawn.
+
+    Args:
+        inputs: [samples, …] by name.
+        labels: [samples, …]; None where there are none.
+        answers: What the model answered, [samples, …] by the outputs' names; none where it was not asked.
+        left_out: How many were passed over, being among those to keep apart from.
+    """
+
+    inputs: Arrays
+    labels: Array | None = None
+    answers: Arrays = field(default_factory=dict)
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    @property
+    def digests(self) -> list[bytes]:
+        """What tells a row from others: the inputs' bytes."""
+        return [_digest({n: v[i] for n, v in self.inputs.items()}) for i in range(len(self))]
+
+
+def draw(rows: Rows, count: int | None, seed: int, apart_from: Collection[bytes] = ()) -> Samples:
+    """Rows at random, each once; or all of them in their order.
+
+    Args:
+        rows: What there is.
+        count: How many at most; None for all.
+        seed: For the choice.
+        apart_from: Digests of rows that are passed over.
+
+    Raises:
+        StageError: When a row cannot be read, or nothing is left.
+    """
+    import numpy as np
+
+    if not len(rows):
+        raise StageError("the source is empty", allowed="one sample or more")
+    order = range(len(rows)) if count is None else np.random.default_rng([seed, *b"samples"]).permutation(len(rows))
+    taken, left_out = [], 0
+    for place in order:
+        row = rows[int(place)]
+        if _digest(row.inputs) in apart_from:
+            left_out += 1
+            continue
+        taken.append(row)
+        if len(taken) == 1:
+            _demand_room(row.inputs, min(len(rows), count or len(rows)))
+        if len(taken) == count:
+            break
+    if not taken:
+        raise StageError(
+            f"no sample is left of {len(rows)}: {left_out} are what the artifact is checked with, too",
+            allowed="samples apart from model.inputs.NAME.fill",
+        )
+    inputs = {n: _stacked([r.inputs[n] for r in taken], f"samples of '{n}'") for n in taken[0].inputs}
+    return Samples(inputs, _labels([r.label for r in taken]), left_out=left_out)
+
+
+def _demand_room(row: Arrays, count: int) -> None:
+    size = count * sum(v.nbytes for v in row.values())
+    if size > MOST_BYTES:
+        raise StageError(
+            f"{count:,} samples are {size / 2**30:.1f} GiB, and all of them are held in memory",
+            allowed=f"{MOST_BYTES / 2**30:.0f} GiB",
+            command="stages.answers.count=5000, or stages.calibration.count=300",
+        )
+
+
+def _labels(labels: list[Any]) -> Array | None:
+    unlabelled = sum(label is None for label in labels)
+    if unlabelled == len(labels):
+        return None
+    if unlabelled:
+        raise StageError(f"{unlabelled} of {len(labels)} samples have no label", allowed="all of them, or none")
+    stacked = _stacked(labels, "labels")
+    if stacked.dtype.kind not in "biuf":
+        raise StageError(f"labels are {stacked.dtype}, such as '{labels[0]}'", allowed="numbers")
+    return stacked
+
+
+def _stacked(values: list[Any], what: str) -> Array:
+    import numpy as np
+
+    if len(shapes := sorted({says(np.shape(v)) for v in values})) > 1:
+        raise StageError(
+            f"{what} have different shapes: {listed(shapes)}",
+            allowed="one shape for every sample: padded texts, images of one size",
+        )
+    return np.stack(values)
+
+
+def write(samples: Samples, kind: Kind, folder: Path) -> None:
+    """A tensor "inputs/<name>" for each input, "answers/<name>" for each output, and "labels"."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    held = {f"inputs/{n}": v for n, v in samples.inputs.items()}
+    held |= {f"answers/{n}": v for n, v in samples.answers.items()}
+    if samples.labels is not None:
+        held["labels"] = samples.labels
+    save_file({n: np.ascontiguousarray(v) for n, v in held.items()}, folder / FILES[kind])
+
+
+def read(artifact: Artifact) -> Samples:
+    """The samples of an artifact, in the order in which they were drawn."""
+    from safetensors.numpy import load_file
+
+    held = load_file(artifact.file)
+    names = list(Interface.of(artifact).inputs)
+    answers = {n.removeprefix("answers/"): v for n, v in held.items() if n.startswith("answers/")}
+    return Samples({n: held[f"inputs/{n}"] for n in names}, held.get("labels"), answers)
+
+
+def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[slice, int]]:
+    """Which rows to run together, and how many more of the last one's kind to put behind them.
+
+    Args:
+        interface: Whose inputs' first dimension is the batch.
+        count: How many rows there are.
+        most: At most so many at once.
+
+    Raises:
+        StageError: When the inputs have no batch in common.
+    """
+    firsts = {str(s.shape[0]) if s.shape else "scalar" for s in interface.inputs.values()}
+    if len(firsts) != 1 or firsts == {"scalar"}:
+        raise StageError(
+            f"samples are rows, and the inputs begin with {listed(sorted(firsts))}",
+            allowed="one batch as the first dimension of every input",
+        )
+    size = next(iter(interface.inputs.values())).shape[0]
+    dim = interface.dims[size] if isinstance(size, str) else None
+    step = most if size is None else int(size) if dim is None else max([n for n in dim.sizes if n <= most] or [dim.min])
+    for start in range(0, count, step):
+        rows = min(step, count - start)
+        whole = rows if size is None else step if dim is None else min(n for n in dim.sizes if n >= rows)
+        yield slice(start, start + rows), whole - rows
+
+
+def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[Arrays, Arrays, int]]:
+    """Batches as an artifact takes them.
+
+    Yields its inputs, the model's answers as it would give them, and how many rows of them count: a batch that has to
+    be larger is filled up with its last row.
+
+    Raises:
+        StageError: For an artifact that takes photographs' bytes, which samples do not keep.
+    """
+    import numpy as np
+
+    interface = Interface.of(artifact)
+    if as_met.of(artifact).images is not None:
+        raise StageError(
+            "the artifact takes raw photographs, and samples are what a model takes",
+            command="without also=raw_images",
+        )
+    for rows, more in batches(interface, len(samples), most):
+
+        def filled(values: Array, rows: slice = rows, more: int = more) -> Array:
+            part = values[rows]
+            return np.concatenate([part, np.repeat(part[-1:], more, axis=0)]) if more else part
+
+        inputs = {n: filled(v) for n, v in samples.inputs.items()}
+        answers = {n: filled(v) for n, v in samples.answers.items()}
+        met = as_met.case_for(artifact, Case("samples", inputs, answers))
+        if met is None:
+            raise StageError("the artifact does not take samples of these sizes: its interface was edited")
+        yield met.inputs, met.outputs, rows.stop - rows.start
+
+
+def keep_apart(samples: Samples, calibration: Samples) -> None:
+    """Accuracy on what ranges were fitted to says too much. Raises ConfigError."""
+    if shared := len({*samples.digests} & {*calibration.digests}):
+        raise ConfigError(
+            f"{shared} of the {len(samples)} samples for evaluation are among the {len(calibration)} for calibration",
+            allowed="two sets that share nothing",
+            command="another model.calibration or model.evaluation",
+        )
+
+
+def of_reference(reference: Artifact) -> set[bytes]:
+    """The digests of the rows that artifacts are checked with."""
+    found = set()
+    for case in reference_cases.read(reference):
+        rows = {len(v) for v in case.inputs.values() if v.ndim}
+        if len(rows) == 1:
+            found |= {_digest({n: v[i] for n, v in case.inputs.items()}) for i in range(rows.pop())}
+    return found
+
+
+def _digest(row: Arrays) -> bytes:
+    told = hashlib.sha256()
+    for name in sorted(row):
+        told.update(f"{name} {row[name].dtype} {row[name].shape} ".encode())
+        told.update(row[name].tobytes())
+    return told.digest()

@@ -1,0 +1,105 @@
+"""Asks the PyTorch model about labelled samples, for every artifact's accuracy to be held to its."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Optional, Self
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.stage import Stage, World
+from stages.formats import eager, session
+from stages.formats.session import How
+from stages.interface import interface as model_interface
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Interface
+from stages.samples import files as sample_files
+from stages.samples import sources
+from stages.samples.files import Samples
+
+
+@dataclass(frozen=True)
+class RecordAnswers(Stage):
+    """The labelled samples of a source, and what the eager module answers to them.
+
+    Args:
+        samples: Where they come from; stages/samples/sources.py says what there is. Its content is part of the key.
+        count: How many at most, 1 or more, chosen by the seed; None for all.
+        preprocessing: For photographs.
+        seed: For the choice.
+    """
+
+    samples: Any
+    count: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "reference": frozenset({Kind.REFERENCE}),
+        "module": frozenset({Kind.MODULE}),
+    }
+    produces: ClassVar[Kind | str] = Kind.ANSWERS
+    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors", "torch")
+    repeatable: ClassVar[bool] = False
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        return tuple(sorted({*self.requires, *sources.modules(self.samples)}))
+
+    def problems(self) -> list[Problem]:
+        found = sources.problems("model.evaluation", self.samples, self.preprocessing, labelled=True)
+        if self.count is not None and self.count < 1:
+            found.append(Problem(f"count is {self.count}", allowed="1 or more; null for all"))
+        return found
+
+    def files(self) -> frozenset[str]:
+        return sources.files(self.samples)
+
+    def settle(self, world: World) -> Self:
+        self.identity(world)  # raises when what the source names is not there
+        return self
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        source = sources.of(self.samples, self.preprocessing).identity(world)
+        return {"source": source, "count": self.count, "seed": self.seed}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        reference = inputs["reference"]
+        module = session.with_interface(inputs["module"], reference)
+        interface = Interface.of(reference)
+        rows = sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+        samples = sample_files.draw(rows, self.count, self.seed)
+        if samples.labels is None:
+            raise StageError(
+                f"the {len(samples)} samples have no labels, so there is nothing to hold answers to",
+                allowed="images in a folder for each class, an array named labels, a .tsv, items that end in a label",
+            )
+        sample_files.write(replace(samples, answers=_answers(module, samples)), Kind.ANSWERS, folder)
+        told = {"from": sources.says(self.samples), "count": len(samples)}
+        says = f"{len(samples)} labelled samples, {told['from']}; outputs {listed(interface.outputs, 4)}"
+        return Artifact(
+            Kind.ANSWERS,
+            folder,
+            facts={sample_files.FACT: told},
+            notes={"says": says, **({"caution": rows.caution} if rows.caution else {})},
+        )
+
+
+def _answers(module: Artifact, samples: Samples) -> dict[str, Any]:
+    """The module's outputs, [samples, …] by name."""
+    import numpy as np
+
+    running = eager.open_session(module, How("float32", None, {}, ()))
+    told: dict[str, list[Any]] = {}
+    for given, _, count in sample_files.fed(module, samples):
+        fed = len(next(iter(given.values())))
+        for name, values in running(given).items():
+            if not values.ndim or len(values) != fed:
+                raise ConfigError(
+                    f"output '{name}' is {model_interface.says(values.shape)} for {fed} samples",
+                    allowed="outputs that begin with the batch, a row for each sample",
+                    command="model.outputs=[…] with those alone",
+                )
+            told.setdefault(name, []).append(np.asarray(values)[:count])
+    return {name: np.concatenate(parts) for name, parts in told.items()}

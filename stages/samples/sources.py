@@ -1,0 +1,546 @@
+"""Where samples come from, for calibration and for evaluation: a mapping with a source and what that needs.
+
+{source: images, path: photos/}        photographs in a folder, or in one for each class, through the preprocessing
+{source: arrays, path: samples.npz}    an array [samples, …] for each input by its name; labels by the name labels
+{source: text, path: lines.txt, tokenizer: FOLDER}         a sample a line; of a .tsv, a label and a tab before each
+{source: dataset, path: my_pkg.data.Train, kwargs: {…}}    a torch.utils.data.Dataset by its import path
+{source: random}                       draws as the model's inputs say: shows that things work, nothing of accuracy
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from pipeline.stage import World
+from stages.interface import factory, fills, images
+from stages.interface import interface as model_interface
+from stages.interface.images import Preprocessing
+from stages.interface.interface import Interface
+from stages.portable.said import first_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+RANDOM = "random"
+KINDS = ("images", "arrays", "text", "dataset", RANDOM)
+KEYS = ("source", "path", "tokenizer", "kwargs")
+PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+LABELS = "labels"
+# Of a tokenizer's folder, what is not its own: a model's weights.
+WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")
+# How many random samples there are: more of them would tell no more.
+DRAWN = 32
+
+
+class Row(NamedTuple):
+    """One sample: an array for each input by name, without the batch's dimension, and its label, if it has one."""
+
+    inputs: Mapping[str, Array]
+    label: Any
+
+
+class Source(Protocol):
+    """Samples that can be counted, and read one at a time."""
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """What the samples are, whatever the files are called. Raises ConfigError for what is not there."""
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        """Gets ready to read. Raises StageError and ConfigError."""
+
+
+class Rows(Protocol):
+    """The samples of an opened source.
+
+    Attributes:
+        caution: What whoever relies on them should know; empty where there is nothing.
+    """
+
+    caution: str = ""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Row:
+        """Raises StageError for a sample that cannot be read or does not fit the model's inputs."""
+
+
+def problems(setting: str, spec: Any, preprocessing: Preprocessing | None, *, labelled: bool) -> list[Problem]:
+    """What is wrong with a source before any work; keys that its kind has no use for may stay from another's.
+
+    Args:
+        setting: What sets it, to be typed.
+        spec: Of the stage's setting `samples`.
+        preprocessing: For photographs.
+        labelled: Whether labels are wanted, which nobody knows of random draws.
+    """
+    kinds = [k for k in KINDS if not (labelled and k == RANDOM)]
+    allowed, command = f"{listed(kinds)}", f"{setting}.source=images {setting}.path=FOLDER"
+    if not isinstance(spec, Mapping):
+        return [Problem(f"samples is {spec}", "a mapping: {source: images, path: FOLDER}", command)]
+    if unknown := sorted(map(str, set(spec) - {*KEYS})):
+        return [Problem(f"samples has {unknown[0]}{nearest(unknown[0], KEYS)}", allowed=listed(KEYS))]
+    kind, path, folder, kwargs = map(spec.get, KEYS)
+    if kind is None:
+        return [Problem("samples.source is not set: nothing says where samples come from", allowed, command)]
+    if kind == RANDOM and labelled:
+        return [Problem("samples.source is random, and nobody knows the labels of random draws", allowed, command)]
+    if kind not in kinds:
+        return [Problem(f"samples.source is {kind}{nearest(str(kind), kinds)}", allowed, command)]
+    found = []
+    if kind != RANDOM and not (isinstance(path, str) and path):
+        what = "a dotted path such as my_pkg.data.Train" if kind == "dataset" else "the path of what is there"
+        found.append(Problem(f"samples.path is {path}, and {kind} need one", what, f"{setting}.path=…"))
+    elif kind == "arrays" and not str(path).endswith(".npz"):
+        found.append(Problem(f"samples.path is {path}", allowed="a .npz file", command=f"{setting}.path=FILE.npz"))
+    if kind == "images" and preprocessing is None:
+        found.append(
+            Problem(
+                "samples has images, and nothing says how one becomes an input",
+                allowed="model.preprocessing",
+                command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
+            )
+        )
+    if kind == "text" and not (isinstance(folder, str) and folder):
+        wrong = f"samples.tokenizer is {folder}"
+        found.append(Problem(wrong, "a folder as save_pretrained writes it", f"{setting}.tokenizer=FOLDER"))
+    if kind == "dataset" and not isinstance(kwargs, Mapping | None):
+        found.append(Problem(f"samples.kwargs is {kwargs}", allowed="a mapping: {split: train}"))
+    return found
+
+
+def is_random(spec: Any) -> bool:
+    """Whether nothing real is drawn from."""
+    return isinstance(spec, Mapping) and spec.get("source") == RANDOM
+
+
+def files(spec: Any) -> frozenset[str]:
+    """Those values of a mapping that name files or folders, as they are written."""
+    if spec["source"] != "dataset":
+        return frozenset(str(spec[name]) for name in ("path", "tokenizer") if spec.get(name))
+    return frozenset(_paths(spec.get("kwargs") or {}))
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """The arguments that are paths of what is there."""
+    if isinstance(value, Mapping):
+        for part in value.values():
+            yield from _paths(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _paths(part)
+    elif isinstance(value, str) and _existing(value) is not None:
+        yield value
+
+
+def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
+    """The source that a mapping names, `problems` having found nothing."""
+    kind, path = spec["source"], Path(spec.get("path") or "").expanduser()
+    if kind == "images":
+        assert preprocessing is not None
+        return Images(path, preprocessing)
+    if kind == "arrays":
+        return Arrays(path)
+    if kind == "text":
+        return Text(path, Path(spec["tokenizer"]).expanduser())
+    return Random() if kind == RANDOM else Dataset(spec["path"], dict(spec.get("kwargs") or {}))
+
+
+def modules(spec: Any) -> tuple[str, ...]:
+    """The libraries that reading a source takes."""
+    taken = {"images": "PIL", "text": "transformers", "dataset": "torch"}
+    kind = spec.get("source") if isinstance(spec, Mapping) else None
+    return (taken[kind],) if kind in taken else ()
+
+
+def says(spec: Any) -> str:
+    """The kind of a source in a word; RANDOM cannot be overlooked."""
+    return "RANDOM draws" if is_random(spec) else str(spec["source"])
+
+
+@dataclass(frozen=True)
+class Random:
+    """Draws by the fills of the model's inputs; where those are files or functions, uniform numbers."""
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {RANDOM: True}
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        return _RandomRows(interface, seed)
+
+
+@dataclass(frozen=True)
+class _RandomRows(Rows):
+    interface: Interface
+    seed: int
+
+    def __len__(self) -> int:
+        return DRAWN
+
+    def __getitem__(self, number: int) -> Row:
+        sizes = {name: dim.opt for name, dim in self.interface.dims.items()}
+        one = {n: model_interface.Input([2, *s.shape[1:]], s.dtype, s.fill) for n, s in self.interface.inputs.items()}
+        # Apart from the reference's draws, which have the seed itself.
+        drawn = fills.draw(one, sizes, 1_000_003 * (self.seed + 1) + number)
+        return Row({n: v[1] for n, v in drawn.items()}, None)  # of a mask, the first has no zeros
+
+
+@dataclass(frozen=True)
+class Images:
+    """Photographs in a folder, or in a folder for each class.
+
+    A class's number is its folder's name where all of these are whole numbers, otherwise its place among the sorted
+    names, as in torchvision.datasets.ImageFolder. Files are told apart by what they hold, not by their names.
+    """
+
+    folder: Path
+    how: Preprocessing
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        found = sorted([label, _digest(path, world)] for path, label in self._files())
+        told = hashlib.sha256(json.dumps(found).encode()).hexdigest()
+        return {"images": told, "count": len(found), "preprocessing": vars(self.how)}
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        pictured = [n for n, s in interface.inputs.items() if len(s.shape) == 4]
+        if len(interface.inputs) != 1 or not pictured:
+            raise ConfigError(
+                f"images stand for one input of four dimensions, and this model takes {listed(interface.inputs)}",
+                allowed="source: arrays or dataset for others",
+            )
+        files = [(hashlib.sha256(path.read_bytes()).hexdigest(), label, path) for path, label in self._files()]
+        return _ImageRows([(path, label) for _, label, path in sorted(files)], self.how, interface, pictured[0])
+
+    def _files(self) -> list[tuple[Path, int | None]]:
+        if not self.folder.is_dir():
+            raise ConfigError(f"images: there is no folder {self.folder}", command="the path of an existing folder")
+        classes = sorted(p for p in self.folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        loose = _photographs(self.folder)
+        if loose and classes:
+            raise ConfigError(
+                f"images: {self.folder} has {len(loose)} photographs beside its folders "
+                + listed(p.name for p in classes),
+                allowed="photographs alone, which have no labels, or a folder for each class and nothing beside them",
+                command=f"move {loose[0].name} into the folder of its class",
+            )
+        if empty := [p.name for p in classes if not _photographs(p)]:
+            raise ConfigError(
+                f"images: {self.folder} has no photograph of class {listed(empty)}",
+                allowed=f"files that end in {listed(PHOTOGRAPHS)}, right in the folder of each class",
+            )
+        if deeper := [d for p in classes for d in sorted(p.iterdir()) if d.is_dir() and not d.name.startswith(".")]:
+            raise ConfigError(
+                f"images: {self.folder} has {len(deeper)} folders in those of its classes, such as {deeper[0].name}",
+                allowed="photographs right in the folder of each class",
+            )
+        numbered = len({int(p.name) for p in classes if p.name.isdecimal()}) == len(classes)
+        found: list[tuple[Path, int | None]] = [(path, None) for path in loose]
+        for place, folder in enumerate(classes):
+            found += [(path, int(folder.name) if numbered else place) for path in _photographs(folder)]
+        if not found:
+            raise ConfigError(
+                f"images: {self.folder} has no photographs", allowed=f"files that end in {listed(PHOTOGRAPHS)}"
+            )
+        return found
+
+
+def _photographs(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTOGRAPHS and p.is_file())
+
+
+@dataclass(frozen=True)
+class _ImageRows(Rows):
+    files: Sequence[tuple[Path, int | None]]
+    how: Preprocessing
+    interface: Interface
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> Row:
+        path, label = self.files[number]
+        shape = self.interface.inputs[self.name].at({n: d.opt for n, d in self.interface.dims.items()})
+        pixels = images.prepared(images.from_file(path), *self.how.size(shape), self.how)
+        return _fitting(Row({self.name: pixels}, label), self.interface, str(path))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A .npz file with an array of [samples, …] for each input, and perhaps labels."""
+
+    path: Path
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        return {"arrays": _digest(self.path, world)}
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        import numpy as np
+
+        try:
+            with np.load(self.path, allow_pickle=False) as loaded:
+                held = {name: loaded[name] for name in loaded.files}
+        except Exception as e:  # numpy raises anything on a damaged file
+            raise StageError(f"arrays: {self.path.name} cannot be read: {first_line(e)}") from e
+        if missing := [n for n in interface.inputs if n not in held]:
+            raise StageError(
+                f"arrays: {self.path.name} holds {listed(held)}, and no {listed(missing)}",
+                allowed=listed(interface.inputs),
+                command=f"save it as {missing[0]}=…",
+            )
+        wanted = [*interface.inputs, *([LABELS] if LABELS in held else [])]
+        if single := [n for n in wanted if not held[n].ndim]:
+            raise StageError(f"arrays: {self.path.name} holds one number as {listed(single)}", allowed="[samples, …]")
+        counts = {n: len(held[n]) for n in wanted}
+        if len(set(counts.values())) != 1:
+            raise StageError(
+                f"arrays: {self.path.name} holds {listed(f'{c} {n}' for n, c in counts.items())}",
+                allowed="as many of each, a row for each sample",
+            )
+        return _ArrayRows(held, interface, self.path.name)
+
+
+@dataclass(frozen=True)
+class _ArrayRows(Rows):
+    held: Mapping[str, Array]
+    interface: Interface
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.held[next(iter(self.interface.inputs))])
+
+    def __getitem__(self, number: int) -> Row:
+        label = self.held[LABELS][number] if LABELS in self.held else None
+        return _fitting(
+            Row({n: self.held[n][number] for n in self.interface.inputs}, label), self.interface, self.origin
+        )
+
+
+@dataclass(frozen=True)
+class Text:
+    """Lines of a text file through a transformers tokenizer, each padded to the longest that the model takes.
+
+    To the same length whatever the file: a line is the same sample in any.
+    """
+
+    path: Path
+    tokenizer: Path
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        if not self.tokenizer.is_dir():
+            raise ConfigError(
+                f"tokenizer: there is no folder {self.tokenizer}", command="a folder as save_pretrained writes it"
+            )
+        files = sorted(p for p in self.tokenizer.iterdir() if p.is_file() and p.suffix not in WEIGHTS)
+        told = {"labelled": self._labelled, "tokenizer": {p.name: _digest(p, world) for p in files}}
+        return {"text": _digest(self.path, world), **told}
+
+    @property
+    def _labelled(self) -> bool:
+        return self.path.suffix == ".tsv"
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        from transformers import AutoTokenizer
+
+        if other := [f"{n} {s.shape}" for n, s in interface.inputs.items() if len(s.shape) != 2]:
+            raise ConfigError(
+                f"text stands for inputs of two dimensions, and this model takes {listed(other)}",
+                allowed="inputs of [batch, length]; source: arrays or dataset for others",
+            )
+        try:
+            content = self.path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as e:
+            raise StageError(f"text: {self.path.name} is no UTF-8: {first_line(e)}", allowed="UTF-8") from e
+        lines = {number: line for number, line in enumerate(content.split("\n"), 1) if line.strip()}
+        if not lines:
+            raise StageError(f"text: {self.path.name} has no lines", allowed="a sample a line")
+        labels = [self._label(number, line) if self._labelled else None for number, line in lines.items()]
+        texts = [line.partition("\t")[2] if self._labelled else line for line in lines.values()]
+        try:
+            tokenize = AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True, trust_remote_code=False)
+            length = _length(interface)
+            cut = sum(len(ids) > length for ids in tokenize(texts)["input_ids"])
+            told = tokenize(texts, padding="max_length", truncation=True, max_length=length, return_tensors="np")
+        except Exception as e:  # tokenizers raise anything
+            raise StageError(f"tokenizer: {self.tokenizer.name} cannot be used: {first_line(e)}") from e
+        if missing := [n for n in interface.inputs if n not in told]:
+            raise StageError(
+                f"tokenizer: {self.tokenizer.name} gives {listed(told)}, and no {listed(missing)}",
+                allowed=f"what the model takes: {listed(interface.inputs)}",
+            )
+        arrays = {n: told[n] for n in interface.inputs}
+        caution = f"{cut} of {len(texts)} texts are cut at {length} tokens: model.dims.sequence.max" if cut else ""
+        return _TextRows(arrays, labels, interface, self.path.name, caution)
+
+    def _label(self, number: int, line: str) -> int:
+        first, tab, _ = line.partition("\t")
+        if not tab or not first.strip().isdecimal():
+            raise StageError(
+                f"text: line {number} of {self.path.name} begins with '{first[:20]}'",
+                allowed="a whole number and a tab before each text of a .tsv",
+            )
+        return int(first)
+
+
+def _length(interface: Interface) -> int:
+    """What texts are padded to: the largest second dimension of the first input."""
+    size = next(iter(interface.inputs.values())).shape[1]
+    return interface.dims[size].max if isinstance(size, str) else int(size)
+
+
+@dataclass(frozen=True)
+class _TextRows(Rows):
+    arrays: Mapping[str, Array]
+    labels: Sequence[int | None]
+    interface: Interface
+    origin: str
+    caution: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, number: int) -> Row:
+        row = Row({n: v[number] for n, v in self.arrays.items()}, self.labels[number])
+        return _fitting(row, self.interface, self.origin)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A torch.utils.data.Dataset, or whatever has a length and can be indexed.
+
+    An item is a mapping of inputs by name, perhaps with labels; or the inputs in order, perhaps with a label after.
+    What identifies it is its code and its arguments; files and folders among these by what they hold.
+    """
+
+    path: str
+    kwargs: Mapping[str, Any]
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        kwargs = {n: _content(v, world) for n, v in self.kwargs.items()}
+        return {"dataset": self.path, "code": dict(world.code(self.path)), "kwargs": kwargs}
+
+    def open(self, interface: Interface, seed: int) -> Rows:
+        make = factory.find(self.path, "dataset", "a path such as my_pkg.data.Train")
+        try:
+            made = make(**self.kwargs)
+            len(made)
+        except Exception as e:  # a user's class raises anything
+            raise StageError(
+                f"dataset {self.path} failed with kwargs {dict(self.kwargs)}: {factory.told(e)}",
+                allowed="a class or function that returns what has a length and can be indexed",
+            ) from e
+        return _DatasetRows(made, interface, self.path)
+
+
+@dataclass(frozen=True)
+class _DatasetRows(Rows):
+    items: Any
+    interface: Interface
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Row:
+        import numpy as np
+
+        try:
+            item = self.items[number]
+        except Exception as e:  # a user's class raises anything
+            raise StageError(f"dataset {self.origin}[{number}] failed: {factory.told(e)}") from e
+        names = list(self.interface.inputs)
+        if isinstance(item, Mapping):
+            told = dict(item)
+            label = next((told.pop(n) for n in (LABELS, "label") if n in told and n not in names), None)
+        else:
+            values = item if isinstance(item, (tuple, list)) else (item,)
+            if len(values) not in (len(names), len(names) + 1):
+                raise StageError(
+                    f"dataset {self.origin}[{number}] has {len(values)} parts",
+                    allowed=f"{listed(names)}, and perhaps a label after them; or a mapping by these names",
+                )
+            told = dict(zip(names, values, strict=False))
+            label = values[-1] if len(values) > len(names) else None
+        if missing := [n for n in names if n not in told]:
+            raise StageError(
+                f"dataset {self.origin}[{number}] has {listed(told)}, and no {listed(missing)}",
+                allowed=f"{listed(names)}, and perhaps {LABELS}",
+            )
+        try:
+            row = Row({n: np.asarray(told[n]) for n in names}, None if label is None else np.asarray(label))
+        except Exception as e:  # a user's type raises anything
+            raise StageError(
+                f"dataset {self.origin}[{number}] has what is no array: {first_line(e)}",
+                allowed="numbers, arrays, tensors in the CPU's memory that need no gradient",
+            ) from e
+        return _fitting(row, self.interface, f"dataset {self.origin}[{number}]")
+
+
+def _fitting(row: Row, interface: Interface, origin: str) -> Row:
+    """A sample in the types of the model's inputs. Raises StageError when it does not fit them."""
+    import numpy as np
+
+    given = {}
+    for name, values in row.inputs.items():
+        spec = interface.inputs[name]
+        wanted = spec.shape[1:]
+        fits = len(values.shape) == len(wanted) and all(
+            want is None or (have in interface.dims[want].sizes if isinstance(want, str) else have == want)
+            for have, want in zip(values.shape, wanted, strict=True)
+        )
+        if not fits:
+            raise StageError(
+                f"{origin}: a sample of '{name}' is {model_interface.says(values.shape)}",
+                allowed=f"{wanted}, the shape of the input without its batch",
+            )
+        fits = np.can_cast(values.dtype, spec.dtype, "same_kind")
+        cast = values.astype(spec.dtype, order="C") if fits else values  # ascontiguousarray: a number gets a dimension
+        if not fits or (cast.dtype.kind in "iu" and (cast != values).any()):
+            raise StageError(
+                f"{origin}: '{name}' is {values.dtype}, which {spec.dtype} cannot hold",
+                allowed=f"numbers that {spec.dtype} has",
+            )
+        if cast.dtype.kind == "f" and not np.isfinite(cast).all():
+            raise StageError(f"{origin}: '{name}' holds NaN or infinities", allowed="numbers")
+        given[name] = cast
+    return Row(given, row.label)
+
+
+def _digest(path: Path, world: World) -> str:
+    try:
+        return world.digest(path)
+    except OSError as e:
+        raise ConfigError(f"{path} cannot be read: {e.strerror}", command="an existing file") from e
+
+
+def _content(value: Any, world: World) -> Any:
+    """An argument as it is; of a path in it, what is there."""
+    if isinstance(value, Mapping):
+        return {name: _content(part, world) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_content(part, world) for part in value]
+    if not isinstance(value, str) or (path := _existing(value)) is None:
+        return value
+    if path.is_file():
+        return {"sha256": _digest(path, world)}
+    files = sorted(Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
+    held = [[p.relative_to(path).as_posix(), _digest(p, world)] for p in files if p.is_file()]
+    told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
+    # A word that happens to name a folder here, such as train, may well be meant as a word.
+    return told if os.sep in value else {**told, "value": value}
+
+
+def _existing(text: str) -> Path | None:
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError):  # longer than a name may be; the home of nobody
+        return None

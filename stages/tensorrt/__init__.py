@@ -1,0 +1,1 @@
+"""TensorRT: graphs assessed, engines built and run."""

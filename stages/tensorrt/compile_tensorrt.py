@@ -1,0 +1,88 @@
+"""Compiles an ONNX graph to a TensorRT engine, on the host whose GPU it is for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Optional
+
+from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.errors import Problem, listed, nearest
+from pipeline.stage import World
+from stages.tensorrt import failures
+from stages.tensorrt.host.build import build
+from stages.tensorrt.host.card import portability
+from stages.tensorrt.host.cuda import open_cuda
+from stages.tensorrt.settings import EngineSettings
+
+log = logging.getLogger(__name__)
+
+TYPES = ("float32", "float16", "bfloat16", "int8")
+
+
+@dataclass(frozen=True)
+class CompileTensorrt(EngineSettings):
+    """TensorRT's builder, strongly typed: model.engine, and model.json, which says where it runs.
+
+    The graph decides the precision. Two builds of one graph on one GPU need not be equal: kernels are chosen by the
+    clock; the store keeps one.
+
+    Args, beside those of EngineSettings:
+        types: What layers must give: float32, float16, bfloat16, int8. Without one of them nothing is built.
+        timing_cache: The folder of what earlier builds measured; None for tensorrt/ where the store is by default.
+
+    Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/python-api-docs.html
+    """
+
+    types: list[str]
+    timing_cache: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    produces: ClassVar[Kind | str] = Kind.TENSORRT
+    requires: ClassVar[tuple[str, ...]] = ("tensorrt", "torch", "numpy")
+    needs_gpu: ClassVar[bool] = True
+    otherwise: ClassVar[str] = "target=tensorrt_bundle, which a host with a GPU builds the engine from by itself"
+    repeatable: ClassVar[bool] = False
+    isolable: ClassVar[bool] = True
+
+    def problems(self) -> list[Problem]:
+        return [
+            *super().problems(),
+            *(
+                Problem(f"types has {name}{nearest(name, TYPES)}", allowed=listed(TYPES))
+                for name in self.types
+                if name not in TYPES
+            ),
+        ]
+
+    def files(self) -> frozenset[str]:
+        return frozenset({self.timing_cache} if self.timing_cache else ())
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """The settings and the GPU; what earlier builds measured is no part of it."""
+        settings = {name: value for name, value in asdict(self).items() if name != "timing_cache"}
+        return {**settings, "gpu": dict(world.gpu())}
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        graph = inputs["graph"]
+        path = folder / FILES[Kind.TENSORRT]
+        cache = Path(self.timing_cache).expanduser() if self.timing_cache else _beside_the_store()
+        with failures.failures():
+            plan = self.plan(graph, types=self.types, timing_cache=str(cache))
+            card = build(graph.file, plan, path, open_cuda(), log.info)
+        if self.strip_weights:
+            assert graph.folder is not None
+            for file in graph.folder.glob(f"{FILES[Kind.ONNX]}*"):
+                os.link(file, folder / file.name)
+        shown = listed(f"{dtype} {n}" for dtype, n in card["layers"].items())
+        facts = {"tensorrt": {**card["host"], "runs_on": portability(card)}}
+        return Artifact(Kind.TENSORRT, folder, facts=facts, notes={"says": f"{portability(card)}; layers {shown}"})
+
+
+def _beside_the_store() -> Path:
+    store = os.environ.get("DRYDOCK_STORE")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(store).expanduser() if store else cache / "drydock") / "tensorrt"

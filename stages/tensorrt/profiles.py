@@ -1,0 +1,59 @@
+"""Optimisation profiles: the sizes that an engine is made for, said by a model's dynamic dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.errors import Problem, StageError, listed, nearest
+from stages.interface.interface import Interface
+
+Asked = Sequence[Mapping[str, Sequence[int]]] | None
+Spans = dict[str, list[list[int]]]
+
+
+def problems(asked: Asked) -> list[Problem]:
+    """What is wrong whatever the model is."""
+    allowed = "[smallest, usual, largest] of a dimension, each 1 or more: '[{batch: [1, 4, 16]}]'"
+    if asked is not None and not asked:
+        return [Problem("profiles is empty", allowed=f"null for the model's own sizes, or {allowed}")]
+    return [
+        Problem(f"profiles has {name}: {list(sizes)}", allowed=allowed)
+        for profile in asked or ()
+        for name, sizes in profile.items()
+        if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]
+    ]
+
+
+def resolved(asked: Asked, interface: Interface) -> list[Spans]:
+    """Of each profile, smallest, usual and largest shape by input; none for a model without dynamic dimensions.
+
+    A dimension that a profile does not name has the model's own sizes; so have all of them where nothing is asked.
+
+    Raises:
+        StageError: For a dimension that the model does not have, or sizes that it was not checked at.
+    """
+    dims = {name: (d.min, d.opt, d.max) for name, d in interface.dims.items()}
+    found = []
+    for profile in asked or ([{}] if dims else []):
+        for name, sizes in profile.items():
+            if name not in dims:
+                raise StageError(
+                    f"profiles names '{name}', which is no dynamic dimension of the model{nearest(name, dims)}",
+                    allowed=listed(dims) or "none: all of its sizes are fixed",
+                )
+            least, _, most = dims[name]
+            if sizes[0] < least or sizes[2] > most:
+                raise StageError(
+                    f"profiles has {name}: {list(sizes)}, and the model is checked at {least} to {most}",
+                    allowed="sizes between min and max of model.dims: beyond them nothing shows what it answers",
+                    command=f"model.dims.{name}.min={sizes[0]} model.dims.{name}.max={sizes[2]}",
+                )
+        sizes_of = {**dims, **{name: tuple(sizes) for name, sizes in profile.items()}}
+        found.append(
+            {
+                name: [spec.at({d: sizes_of[d][place] for d in sizes_of}) for place in range(3)]
+                for name, spec in interface.inputs.items()
+                if spec.axes
+            }
+        )
+    return found

@@ -1,0 +1,75 @@
+"""pipeline/config/hydra_shortcuts.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import hydra
+import pytest
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from pipeline.config.compose import CONF
+from pipeline.config.hydra_shortcuts import read_once
+
+COUNTED = """
+import sys
+from hydra._internal.hydra import Hydra
+from pipeline import cli
+compose, calls = Hydra.compose_config, []
+def counted(*args, **kwargs):
+    calls.append(1)
+    return compose(*args, **kwargs)
+Hydra.compose_config = counted
+code = cli.main()
+print("composed", len(calls), "code", code, file=sys.stderr)
+"""
+
+
+def test_each_yaml_is_read_once_for_all_jobs_and_none_sees_what_another_changed(monkeypatch):
+    read, real = Counter(), ConfigRepository.load_config
+    counted = lambda at, config_path: read.update([config_path]) or real(at, config_path)  # noqa: E731
+    monkeypatch.setattr(ConfigRepository, "load_config", counted)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", ["model=resnet50"], RunMode.MULTIRUN)
+        cells = [[f"opset={opset}", f"precision={p}"] for opset in (18, 20) for p in ("fp32", "int8")]
+        alone = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
+        read.clear()
+        with read_once(loader):
+            together = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
+        assert together == alone
+        assert set(read.values()) == {1}
+        read.clear()
+        loader.load_sweep_config(master, cells[0])
+        assert read["config"] == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "composed", "jobs"),
+    [
+        (["model.weights=random"], 1, 1),
+        (["-m", "opset=18,20", "hydra.sweep.dir=here"], 1, 2),
+        (["experiment=mine"], 2, 2),
+        (["hydra.mode=MULTIRUN", "opset=18,20"], 2, 2),
+    ],
+)
+def test_the_configuration_is_composed_no_more_often_than_needed(tmp_path, args, composed, jobs):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    sweep = "hydra: {mode: MULTIRUN, sweeper: {params: {opset: '18,20'}}}"
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{sweep}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTED, *args, "plan=true", "store=store"],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"composed {composed} code 0" in done.stderr
+    assert sum(line.startswith("check_compile") for line in done.stdout.splitlines()) == jobs

@@ -1,0 +1,283 @@
+"""The copy that the user is handed: complete, independent of the store, or not there at all."""
+
+import errno
+import hashlib
+import json
+import os
+from dataclasses import replace
+from types import MappingProxyType
+
+import pytest
+
+from pipeline import errors
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, StageError
+from pipeline.running import delivery
+from pipeline.store import Damaged, State
+from tests.pipeline.conftest import Save, flip, raising, without_record
+
+
+@pytest.fixture
+def made(store):
+    with store.staging() as folder:
+        (folder / "data").mkdir()
+        (folder / "model.onnx").write_text("graph")
+        (folder / "data" / "w.bin").write_bytes(b"weights")
+        return store.publish(Artifact(Kind.ONNX, folder, facts={"opset": 18}))
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "out"
+
+
+def deliver(made, store, output, stage=Save, hook=lambda inputs: None, record=MappingProxyType({})):
+    return delivery.deliver(stage(output.parent / "log", hook=hook), {"artifact": made}, store, output, record)
+
+
+def content_of(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def beside(output):
+    """What lies beside the output folder under a name that only we would give."""
+    return list(output.parent.glob(f".{output.name}.*"))
+
+
+def test_a_delivery_is_a_copy_with_what_it_is_written_beside_it(made, store, output):
+    path, _ = deliver(made, store, output)
+    assert path == output / "model.onnx"
+    found = content_of(output)
+    told = json.loads(found.pop("artifact.json"))
+    assert found == {"model.onnx": b"graph", "data/w.bin": b"weights"}
+    assert told == {"files": ["data", "model.onnx"]}
+    assert beside(output) == []
+
+
+def test_the_record_goes_into_the_model_file_and_beside_it(made, store, output):
+    path, _ = deliver(made, store, output, record={"schema": 1})
+    assert path.read_bytes() != b"graph"
+    assert without_record(path) == "graph"
+    assert json.loads((output / "artifact.json").read_text()) == {"schema": 1, "files": ["data", "model.onnx"]}
+
+
+def test_editing_the_copy_leaves_the_store_whole(made, store, output):
+    deliver(made, store, output)
+    for path in [p for p in output.rglob("*") if p.is_file()]:
+        path.write_bytes(b"mine now")
+    assert store.objects.state(made.digest, thorough=True) is State.PRESENT
+
+
+def test_the_copy_can_be_edited_and_removed_by_its_owner(made, store, output):
+    deliver(made, store, output)
+    assert all(p.stat().st_mode & 0o200 for p in output.rglob("*"))
+
+
+def test_a_new_delivery_replaces_the_old_one_whole(made, store, output):
+    output.mkdir()
+    (output / "model.xml").write_text("from last time")
+    (output / "artifact.json").write_text('{"files": ["model.xml"]}')
+    deliver(made, store, output)
+    assert set(content_of(output)) == {"model.onnx", "data/w.bin", "artifact.json"}
+    assert beside(output) == []
+
+
+class Bundling(Save):
+    def make(self, inputs, folder):
+        (folder / "net.onnx").write_bytes(inputs["artifact"].file.read_bytes())
+        (folder / "w.bin").write_bytes(b"weights")
+        (folder / "answers").write_text("42")
+        copies = {"net.onnx": "model.onnx", "w.bin": "data/w.bin"}
+        return Artifact(Kind.DELIVERY, folder, notes={"file": "net.onnx", "copies": copies, "bundle": True})
+
+
+def test_a_bundle_has_more_than_the_copies_and_the_sum_of_each_file(made, store, output):
+    deliver(made, store, output, Bundling)
+    told = json.loads((output / "artifact.json").read_text())
+    assert told["files"] == ["answers", "net.onnx", "w.bin"]
+    assert told["sha256"] == {n: hashlib.sha256((output / n).read_bytes()).hexdigest() for n in told["files"]}
+
+
+class Lossy(Save):
+    def make(self, inputs, folder):
+        made = super().make(inputs, folder)
+        (folder / "data" / "w.bin").write_bytes(b"weight")
+        return made
+
+
+class Forgetful(Save):
+    def make(self, inputs, folder):
+        made = super().make(inputs, folder)
+        (folder / "data" / "w.bin").unlink()
+        return made
+
+
+class Linking(Save):
+    def make(self, inputs, folder):
+        for path in inputs["artifact"].folder.glob("model.*"):
+            (folder / path.name).symlink_to(path)
+        return Artifact(Kind.DELIVERY, folder, notes={"file": "model.onnx", "copies": {"model.onnx": "model.onnx"}})
+
+
+class Silent(Save):
+    def make(self, inputs, folder):
+        return replace(super().make(inputs, folder), notes={"file": "model.onnx"})
+
+
+@pytest.mark.parametrize("stage", [Lossy, Forgetful, Linking, Silent])
+def test_a_copy_that_is_not_whole_is_not_delivered_and_the_old_one_stays(made, store, output, stage):
+    deliver(made, store, output)
+    before = content_of(output)
+    with pytest.raises(StageError):
+        deliver(made, store, output, stage)
+    assert content_of(output) == before
+    assert beside(output) == []
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "data/w.bin", "artifact.json"])
+def test_a_damaged_original_is_found_set_aside_and_not_delivered(made, store, output, name):
+    flip(made.folder / name)
+    with pytest.raises(Damaged):
+        deliver(made, store, output)
+    assert not output.exists()
+    assert store.objects.state(made.digest) is State.ABSENT
+    assert beside(output) == []
+
+
+def test_damage_comes_before_what_it_made_the_stage_say(made, store, output):
+    flip(made.file)
+    with pytest.raises(Damaged):
+        deliver(made, store, output, hook=raising(ValueError("cannot parse")))
+
+
+def test_an_original_that_vanished_is_to_be_built_again_and_is_not_the_outputs_fault(made, store, output):
+    made.folder.rename(output.parent / "evicted")
+    with pytest.raises(Damaged):
+        deliver(made, store, output)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "command"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EACCES, "output=/another/folder")],
+)
+@pytest.mark.parametrize("where", ["copying", "renaming"])
+def test_a_disk_that_refuses_leaves_the_old_delivery_and_says_what_to_do(
+    made, store, output, monkeypatch, code, command, where
+):
+    deliver(made, store, output)
+    before, fail = content_of(output), raising(OSError(code, "no"))
+    if where == "renaming":
+        monkeypatch.setattr("pathlib.Path.rename", fail)
+    with pytest.raises(StageError, match=r"out cannot be written: no") as caught:
+        deliver(made, store, output, hook=fail if where == "copying" else lambda inputs: None)
+    assert caught.value.problems[0].command == command
+    assert content_of(output) == before
+    assert beside(output) == []
+
+
+def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(made, store, output, monkeypatch):
+    deliver(made, store, output)
+    before, rename = content_of(output), os.rename
+
+    def refuse_the_new(path, target):
+        if target == output and not str(path).endswith(".old"):
+            raise OSError(errno.EACCES, "no")
+        rename(path, target)
+
+    monkeypatch.setattr("pathlib.Path.rename", refuse_the_new)
+    with pytest.raises(StageError):
+        deliver(made, store, output)
+    assert content_of(output) == before
+
+
+def test_an_interrupted_delivery_leaves_the_old_one(made, store, output):
+    deliver(made, store, output)
+    before = content_of(output)
+    with pytest.raises(KeyboardInterrupt):
+        deliver(made, store, output, hook=raising(KeyboardInterrupt()))
+    assert content_of(output) == before
+    assert beside(output) == []
+
+
+def absent(output):
+    pass
+
+
+def empty(output):
+    output.mkdir()
+
+
+def delivered(output):
+    output.mkdir()
+    (output / "artifact.json").write_text('{"files": ["model.onnx"]}')
+    (output / "model.onnx").write_text("x")
+
+
+def deep(output):
+    output.parent.rmdir()
+
+
+@pytest.mark.parametrize("prepare", [absent, empty, delivered, deep], ids=lambda f: f.__name__)
+def test_a_folder_that_may_be_replaced_passes_and_is_left_alone(tmp_path, prepare):
+    output = tmp_path / "below" / "out"
+    output.parent.mkdir()
+    prepare(output)
+    before = sorted(tmp_path.glob("*/**/*"))
+    delivery.refuse(output, tmp_path / "store")
+    delivery.check(output)
+    assert sorted(tmp_path.glob("*/**/*")) == before
+
+
+def somebodys_folder(output):
+    output.mkdir()
+    (output / "thesis.tex").write_text("years of work")
+
+
+def somebodys_file(output):
+    output.write_text("years of work")
+
+
+def a_delivery_with_a_file_of_somebodys(output):
+    delivered(output)
+    (output / "thesis.tex").write_text("years of work")
+
+
+SOMEBODYS = [somebodys_folder, somebodys_file, a_delivery_with_a_file_of_somebodys]
+
+
+@pytest.mark.parametrize("prepare", SOMEBODYS, ids=lambda f: f.__name__)
+def test_what_drydock_did_not_deliver_is_refused_and_kept(output, prepare):
+    prepare(output)
+    with pytest.raises(ConfigError, match="was not delivered by Drydock") as caught:
+        delivery.refuse(output, output.parent / "store")
+    assert caught.value.exit_code == errors.USAGE
+    assert caught.value.problems[0].command == f"output={output}/artifact"
+    assert output.exists()
+    assert beside(output) == []
+
+
+@pytest.mark.parametrize("prepare", [somebodys_folder, somebodys_file], ids=lambda f: f.__name__)
+def test_what_came_to_lie_there_during_a_long_run_is_kept_too(made, store, output, prepare):
+    with pytest.raises((ConfigError, StageError)):
+        deliver(made, store, output, hook=lambda inputs: prepare(output))
+    kept = output / "thesis.tex" if output.is_dir() else output
+    assert kept.read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_any_work(output, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.mkdir", raising(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(ConfigError, match="cannot be written: Permission denied") as caught:
+        delivery.check(output)
+    assert caught.value.problems[0].command == "output=/another/folder"
+
+
+def test_a_file_where_a_folder_should_be_is_told_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        delivery.check(tmp_path / "file" / "out")
+
+
+def test_the_store_is_nobodys_output(tmp_path):
+    with pytest.raises(ConfigError, match="lies in the store"):
+        delivery.refuse(tmp_path / "store" / "objects" / "out", tmp_path / "store")

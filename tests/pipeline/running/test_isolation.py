@@ -1,0 +1,284 @@
+"""Stages in a process of their own: results come back, failures come back told, and nothing stays behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from misbehaving import AsksWhatItIsMadeOf, Isolated
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, ConfigError, StageError
+from pipeline.machine.world import ThisMachine
+from pipeline.planning import graph
+from pipeline.running import isolation
+from pipeline.running.isolation import Isolation
+from pipeline.running.runner import Outcome, Runner
+from pipeline.stage import Stage
+from pipeline.store import Store
+
+APART = Isolation()
+NOTHING = {"isolate": None, "memory": None, "timeout": None}
+
+
+class Silent:
+    def planned(self, steps: Any) -> None: ...
+
+    def started(self, name: str) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+@dataclass(frozen=True)
+class Source(Stage):
+    """Makes files here, and keeps an object beside them."""
+
+    produces: ClassVar[Kind | str] = Kind.ONNX
+
+    def run(self, inputs: Any, folder: Path) -> Artifact:
+        (folder / "model.onnx").write_text("graph")
+        return Artifact(Kind.ONNX, folder, facts={"from": "source"}, live=threading.Lock())
+
+
+class Yard:
+    """A graph of a source and a stage that is isolated, to be run as often as a test likes."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.store = Store(home / "store")
+
+    def run(self, doing: str = "nothing", apart: Isolation | None = APART) -> Outcome:
+        return self.ran({"source": Source(), "compile": Isolated(doing)}, apart)["compile"]
+
+    def ran(self, stages: Mapping[str, Stage], apart: Isolation | None = APART) -> dict[str, Outcome]:
+        world = ThisMachine(self.home / "facts", may_fetch=True)
+        nodes = graph.build(stages, {})
+        made = Runner(nodes, self.store, world, self.home / "out", Silent(), isolation=apart).run()
+        return {o.name: o for o in made.outcomes}
+
+    def refusal(self, doing: str, **limits: Any) -> str:
+        with pytest.raises(StageError) as failed:
+            self.run(doing, Isolation(**limits))
+        return str(failed.value)
+
+
+@pytest.fixture
+def yard(tmp_path: Path) -> Iterator[Yard]:
+    yield Yard(tmp_path)
+    # What a test did to the worker is not for the next one to find.
+    if isolation._kept is not None:
+        isolation._kept.end()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, or does within half a minute; one that nobody has asked for its code counts."""
+    for _ in range(3000):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_a_result_made_elsewhere_is_the_same_result(yard: Yard, tmp_path: Path) -> None:
+    apart = yard.run()
+    here = Yard(tmp_path / "other").run(apart=None)
+    assert (apart.digest, apart.key, apart.facts) == (here.digest, here.key, here.facts)
+    assert apart.facts == {"from": "source", "by": "isolated"}
+    assert apart.notes["pid"] not in (os.getpid(), here.notes["pid"])
+    assert here.notes["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(("limits", "left"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
+def test_what_can_wait_is_done_while_a_stage_runs_there_unless_a_limit_is_watched(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], left: int
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(isolation, "meanwhile", [lambda: done.append("once")])
+    for doing in ("nothing", "talk"):
+        yard.run(doing, Isolation(**limits))
+    assert done == ["once"] * (1 - left)
+    assert len(isolation.meanwhile) == left
+
+
+def test_the_peak_is_that_of_the_process_that_did_the_work(yard: Yard) -> None:
+    ballast = bytearray(os.urandom(1)) * 2**28
+    peak = yard.run().peak_bytes
+    assert peak is not None
+    assert 0 < peak < len(ballast)
+
+
+def test_one_process_serves_all_until_it_dies(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = yard.run("nothing").notes["pid"]
+    monkeypatch.setenv("DRYDOCK_TEST", "set since")
+    second = yard.run("talk").notes
+    assert (second["pid"], second["env"]) == (first, "set since")
+    yard.refusal("segfault")
+    assert yard.run("only_once").notes["pid"] != first
+
+
+def test_an_object_in_memory_stays_where_it_is(yard: Yard) -> None:
+    assert yard.run().notes["live"] is False
+
+
+def test_a_stage_may_ask_what_its_input_was_made_of(yard: Yard) -> None:
+    stages = {"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()}
+    told = yard.ran(stages)["check"].notes
+    assert (told["stage"], told["source"]) == ("compile", "graph")
+    assert told["pid"] != os.getpid()
+
+
+def test_what_cannot_be_opened_is_the_asking_stages_to_judge(yard: Yard) -> None:
+    made = yard.ran({"source": Source(), "compile": Isolated()})
+    shutil.rmtree(yard.store.objects.folder(made["source"].digest or ""))
+    told = yard.ran({"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()})["check"].notes
+    assert told["source"].startswith("Damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("doing", "limits", "told", "command"),
+    [
+        ("segfault", {}, "compile: its process died of SIGSEGV, Segmentation fault", "see the log for the line"),
+        ("killed", {}, "was killed by somebody, probably the kernel for lack of memory", "fewer jobs at once"),
+        ("leave", {}, "ended by itself with code 3", "see the log for its last words"),
+        ("hang", {"timeout": 1.0}, "was ended after runner.timeout=1 seconds", "runner.timeout=2, or null"),
+        ("grow", {"memory": 2**28}, "MiB, above runner.memory=256MiB", "runner.memory=512MiB, or null"),
+        ("unpicklable", {}, "compile failed with Unpicklable: code 7", "see the log"),
+        ("exits", {}, "compile failed with SystemExit: a library that thinks", "see the log"),
+    ],
+)
+def test_what_ends_the_process_fails_the_stage_and_is_told(
+    yard: Yard, doing: str, limits: dict[str, Any], told: str, command: str
+) -> None:
+    refused = yard.refusal(doing, **limits)
+    assert told in refused
+    assert f"try:     {command}" in refused
+    assert list((yard.store.root / "staging").iterdir()) == []
+    assert yard.run().how == "built"
+
+
+def test_a_failed_stage_is_tried_again_by_the_next_run(yard: Yard) -> None:
+    assert yard.refusal("segfault") == yard.refusal("segfault")
+
+
+def test_an_error_of_ours_comes_back_as_it_was(yard: Yard) -> None:
+    with pytest.raises(CheckFailed) as failed:
+        yard.run("check")
+    first, second = failed.value.problems
+    assert (first.what, first.allowed, first.command) == ("compile: worst error is 1.0", "0.1", "precision=fp32")
+    assert second.what == "compile: and NaN"
+    causes = failed.value.__cause__
+    assert causes is not None
+    assert "in check\n" in str(causes.__cause__)
+
+
+def test_a_crash_in_a_process_that_served_others_is_tried_once_more_in_a_new_one(yard: Yard) -> None:
+    first = yard.run("only_once").notes["pid"]
+    (yard.home / "again").mkdir()
+    second = Yard(yard.home / "again").run("only_once")
+    assert second.notes["pid"] != first
+    assert [f.path for f in Store(yard.home / "again" / "store").files(second.digest or "")] == [
+        "artifact.json",
+        "model.xml",
+    ]
+
+
+def test_a_crash_in_a_new_process_is_not_tried_again(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
+    (yard.home / "graph").mkdir()
+    source = Source().run({}, yard.home / "graph")
+    (yard.home / "made").mkdir()
+    with caplog.at_level(logging.INFO), pytest.raises(StageError, match="SIGSEGV"):
+        APART.run(Isolated("segfault"), {"model": source}, yard.home / "made")
+    assert sum("runs in process" in r.getMessage() for r in caplog.records) == 1
+
+
+def test_what_it_says_reaches_the_log_and_never_stdout(
+    yard: Yard, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO):
+        yard.run("talk")
+        yard.refusal("segfault")
+    assert ("stages.misbehaving", logging.WARNING, "it is cold") in caplog.record_tuples
+    words = "\n".join(r.getMessage() for r in caplog.records if r.name == "worker")
+    assert "said on stdout" in words
+    assert "said on stderr" in words
+    assert "misbehaving.py" in words.partition("Segmentation fault")[2]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("sent", "ended_too"),
+    [(signal.SIGINT, {"worker", "child"}), (signal.SIGKILL, {"worker"})],
+    ids=["interrupted", "killed"],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends a busy process with its parent on Linux only")
+def test_a_run_that_is_ended_leaves_no_busy_process(tmp_path: Path, sent: signal.Signals, ended_too: set[str]) -> None:
+    # In a process of its own: the signal must meet this run alone, not whatever else the tests have loaded.
+    script = (
+        "import pathlib, signal, sys; from tests.pipeline.running.test_isolation import Yard\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in a shell's background ignores it
+        "Yard(pathlib.Path(sys.argv[1])).run('hang_with_a_child')"
+    )
+    found = os.pathsep.join([*filter(None, sys.path)])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": found},
+        stderr=subprocess.DEVNULL,
+    ) as run:
+        while not (tmp_path / "pids").exists() and run.poll() is None:
+            time.sleep(0.01)
+        run.send_signal(sent)
+        assert run.wait(60) == -sent
+    pids = dict(zip(("worker", "child"), map(int, (tmp_path / "pids").read_text().split()), strict=True))
+    assert all(gone(pids[name]) for name in ended_too)
+    if "child" not in ended_too:
+        os.kill(pids["child"], signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sweeping", "expected"),
+    [
+        ({}, False, None),
+        ({}, True, Isolation()),
+        ({"isolate": True}, False, Isolation()),
+        ({"isolate": False}, True, None),
+        ({"memory": "1.5GiB"}, False, Isolation(memory=3 * 2**29)),
+        ({"timeout": 60.0}, False, Isolation(timeout=60.0)),
+    ],
+)
+def test_stages_are_isolated_in_a_sweep_and_where_a_limit_is_set(
+    settings: dict[str, Any], sweeping: bool, expected: Isolation | None
+) -> None:
+    assert isolation.of({**NOTHING, **settings}, sweeping=sweeping) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"memory": "8 gigs"}, "runner.memory is 8 gigs"),
+        ({"timeout": 0.0}, "runner.timeout is 0.0"),
+        ({"isolate": False, "timeout": 9.0}, "runner.isolate is false, and runner.timeout can limit only"),
+    ],
+)
+def test_a_limit_that_cannot_be_held_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        isolation.of({**NOTHING, **settings}, sweeping=True)
+
+
+def test_a_limit_of_memory_is_refused_where_memory_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "STATM", "/no/such/{}")
+    with pytest.raises(ConfigError, match="only on Linux"):
+        isolation.of({**NOTHING, "memory": "1GiB"}, sweeping=True)

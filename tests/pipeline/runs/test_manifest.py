@@ -1,0 +1,83 @@
+"""run.json: what a run was made of, and what came of it."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+
+from pipeline.errors import StageError
+from pipeline.machine.installed import own_version
+from pipeline.planning.plan import Step, Todo
+from pipeline.running.runner import Outcome, Result
+from pipeline.runs.manifest import RunManifest
+
+
+@pytest.fixture
+def run(tmp_path):
+    config, git = {"seed": 7, "opset": 18}, {"commit": "abc", "dirty": False}
+    run = RunManifest(tmp_path / "runs" / "1" / "run.json", ["opset=18"], {"target": "onnx"})
+    run.asked(config, git)
+    return run
+
+
+def read(run):
+    return json.loads(run.path.read_text())
+
+
+def test_a_run_that_has_begun_says_so_and_what_it_was_asked(run):
+    found = read(run)
+    assert (found["status"], found["stages"]) == ("running", [])
+    assert "ended" not in found
+    assert found["config"] == {"seed": 7, "opset": 18}
+    assert (found["seed"], found["overrides"], found["choices"]) == (7, ["opset=18"], {"target": "onnx"})
+
+
+def test_a_run_is_recorded_with_the_versions_it_stands_on(run):
+    run.planned([Step(None, Todo.HIT, key_document={"libraries": {"onnx": "1.21"}}), Step(None, Todo.BUILD)])
+    run.finish(Result([], None))
+    found = read(run)
+    assert found["versions"]["onnx"] == "1.21"
+    assert found["versions"]["omegaconf"] == version("omegaconf")
+    assert found["drydock"] == own_version()
+    assert found["git"] == {"commit": "abc", "dirty": False}
+    assert found["environment"]["omegaconf"] == version("omegaconf")
+    assert set(found["machine"]) == {"host", "system", "cpu", "instructions", "cores", "threads"}
+
+
+def test_a_run_that_succeeded_names_its_artifact_and_every_stage(run, tmp_path):
+    run.stage(Outcome("export", "hit", "aa"))
+    run.finish(Result([Outcome("export", "built", "ab", "cd", 5), Outcome("save", "delivered", "ef")], tmp_path / "x"))
+    found = read(run)
+    assert (found["status"], found["artifact"]) == ("ok", str(tmp_path / "x"))
+    assert [(s["name"], s["how"], s["digest"]) for s in found["stages"]] == [
+        ("export", "built", "cd"),
+        ("save", "delivered", None),
+    ]
+    assert found["ended"] >= found["started"]
+
+
+def test_a_run_that_delivered_nothing_says_so(run):
+    run.finish(Result([], None))
+    assert read(run)["artifact"] is None
+
+
+def test_a_run_keeps_the_record_of_what_it_delivered_in_its_order(run, tmp_path):
+    run.finish(Result([], tmp_path / "x", {"stages": [{"inputs": {"b": 1, "a": 2}}]}))
+    assert list(read(run)["record"]["stages"][0]["inputs"]) == ["b", "a"]
+
+
+def test_a_run_that_failed_keeps_what_went_wrong_and_the_stages_before_it(run):
+    run.stage(Outcome("export", "built", "aa"))
+    run.stage(Outcome("check", "built", "bb"))
+    run.stage(Outcome("export", "built", "cc"))
+    run.fail(StageError("compile: no", command="look"), 3)
+    found = read(run)
+    assert (found["status"], found["exit_code"]) == ("failed", 3)
+    assert found["problems"] == [{"what": "compile: no", "allowed": "", "command": "look"}]
+    assert [(s["name"], s["key"]) for s in found["stages"]] == [("check", "bb"), ("export", "cc")]
+
+
+def test_a_run_that_was_interrupted_is_no_failure(run):
+    run.fail(None, 130)
+    found = read(run)
+    assert (found["status"], found["exit_code"], found["problems"]) == ("interrupted", 130, [])

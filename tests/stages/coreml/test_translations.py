@@ -1,0 +1,122 @@
+"""coreml/translations: what coremltools cannot translate by itself, held to torch at every size by the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import BATCH, backend, capture, reference_in, run_stage, tolerance
+from torch import nn
+from torch.nn import functional
+
+from pipeline.errors import StageError
+from stages.coreml import translations, unconverted
+from stages.formats import session
+from stages.interface.interface import Dim, Input
+from stages.reference import parity
+from tests.stages.coreml.test_compile_coreml import stage
+
+backend("coremltools")
+IMAGE = ["batch", 2, 6, 8]
+VIDEO = ["batch", 2, 5, 6, 7]
+OPEN = {"batch": Dim(1, 2, 4), "wide": Dim(6, 8, 12)}
+
+
+class Calls(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self._function(x)
+
+
+def resized(size: Any, **how: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: functional.interpolate(x, **({"size": size} if size else {}), mode="bicubic", **how)
+
+
+def zeroed(x: torch.Tensor) -> torch.Tensor:
+    x = x.clone()
+    x[:, 1:].zero_()
+    return x
+
+
+def windows(x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
+
+
+# What is asked, and the shape that it is asked of.
+CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
+    "new_ones, a mask": (lambda x: x * (x.new_ones(x.shape, dtype=torch.bool) & (x > 0)), IMAGE),
+    "new_ones, a known size": (lambda x: x + x.new_ones((2, 1, 8)), IMAGE),
+    "upsample_bicubic2d to a size": (resized((9, 5)), IMAGE),
+    "upsample_bicubic2d by a factor": (resized(None, scale_factor=(1.5, 2.0)), IMAGE),
+    "upsample_bicubic2d by the corners": (resized((9, 5), align_corners=True), IMAGE),
+    "upsample_bicubic2d with antialiasing": (resized((4, 3), antialias=True), IMAGE),
+    "alias": (lambda x: torch.ops.aten.alias(x) + 1, IMAGE),
+    "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
+    "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
+    "adaptive_avg_pool2d": (lambda x: functional.adaptive_avg_pool2d(x, (4, 8)), IMAGE),
+    "adaptive_avg_pool2d in equal windows": (lambda x: functional.adaptive_avg_pool2d(x, (3, 2)), IMAGE),
+    "adaptive_avg_pool3d": (lambda x: functional.adaptive_avg_pool3d(x, (2, None, 4)), VIDEO),
+    "adaptive_avg_pool3d of all": (lambda x: functional.adaptive_avg_pool3d(x, 1), VIDEO),
+    "tensor_split into parts": (lambda x: torch.tensor_split(x, 5, dim=-1)[1] * 2, IMAGE),
+    "tensor_split at indices": (lambda x: torch.tensor_split(x, (2, -3), dim=3)[1] * 2, IMAGE),
+    "group_norm": (lambda x: functional.group_norm(x, 2, torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0])), IMAGE),
+    "group_norm of an open width": (lambda x: functional.group_norm(x, 1), ["batch", 2, "wide"]),
+    "where of two numbers": (lambda x: torch.where(x > 0, 1.0, -2.0), ["batch", 2, "wide"]),
+    "where of a wider condition": (lambda x: torch.where(x > 0, x[:1, :1], x[:1]), ["batch", 2, "wide"]),
+    "sizes divided": (
+        lambda x: functional.avg_pool1d(x, 2) + x.new_ones((x.shape[0], 1, x.shape[2] // 2)),
+        ["batch", 2, "wide"],
+    ),
+    "zero_ of a part": (zeroed, [2, 4]),
+    "six dimensions": (windows, ["batch", 2, 3, 16]),
+}
+
+
+@pytest.mark.parametrize("how", ["trace", pytest.param("export", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", CASES)
+def test_what_coremltools_lacks_is_translated(name: str, how: str, tmp_path: Path) -> None:
+    function, shape = CASES[name]
+    dims = {n: d for n, d in OPEN.items() if n in shape}
+    program = capture(how, Calls(function), tmp_path, inputs={"x": Input(shape, fill="normal")}, dims=dims)
+    made = run_stage(stage(), program, tmp_path / "package")
+    found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), tolerance("fp32"))
+    assert (found.wrong, found.left_out) == ([], [])
+    assert len(found.cases) >= 3 or not dims
+
+
+def test_a_split_into_nothing_is_refused(tmp_path: Path) -> None:
+    def split(x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor_split(x, (0, 3), dim=1)[1] * 2
+
+    program = capture("trace", Calls(split), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")}, dims=BATCH)
+    with pytest.raises(StageError, match="one of the parts of 'x' would be empty"):
+        run_stage(stage(), program, tmp_path / "package")
+
+
+def test_registering_twice_changes_nothing_and_replaces_only_what_has_a_reason() -> None:
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+
+    translations.register()
+    once = dict(_TORCH_OPS_REGISTRY.name_to_func_mapping)
+    translations.register()
+    assert dict(_TORCH_OPS_REGISTRY.name_to_func_mapping) == once
+    ours = {name for name, function in once.items() if function.__module__.startswith("stages.")}
+    assert set(translations.REPLACED) <= ours
+    assert ours <= set(translations.translations())
+
+
+def test_nothing_is_lacking_of_a_program_of_known_operators(tmp_path: Path) -> None:
+    program = capture("export", Calls(lambda x: (x & x.new_ones((), dtype=torch.bool)) | x), tmp_path, **MASK)
+    translations.register()
+    assert list(unconverted.lacking(program.live.run_decompositions({}))) == []
+
+
+MASK = {"inputs": {"x": Input(["batch", 4], "bool", {"integers": [0, 2]})}, "dims": BATCH}

@@ -1,0 +1,126 @@
+"""formats/ignored.py: operations that are to be left alone stay as they are, whoever lowers the others."""
+
+from __future__ import annotations
+
+import pytest
+from harness import compress_weights, compressed, quantized, run_stage
+
+from pipeline.artifact import Kind
+from pipeline.errors import ConfigError
+from stages.formats import graphs
+from stages.formats import ignored as ignored_operations
+from stages.formats.graphs import Built, Node
+from stages.formats.ignored import Ignored
+from stages.onnx.cast_fp16 import CastFp16
+from stages.quantization.quantize import Quantize
+
+# By format: the name of the first convolution, a pattern for both, and the type of the products.
+NAMES = {Kind.ONNX: "/model/features/0/Conv", Kind.OPENVINO: "aten::_convolution/Convolution"}
+PATTERNS = {Kind.ONNX: r"/model/features/\d/Conv", Kind.OPENVINO: r"aten::_convolution/Convolution.*"}
+TYPES = {Kind.ONNX: "Gemm", Kind.OPENVINO: "MatMul"}
+
+LOWER = {
+    "quantize": lambda digits, kind, ignored, folder: quantized(
+        digits.graph(kind), digits.samples, folder, ignored=ignored
+    ),
+    "compress_weights": lambda digits, kind, ignored, folder: compressed(digits.graph(kind), folder, ignored=ignored),
+    "cast_fp16": lambda digits, kind, ignored, folder: run_stage(CastFp16(ignored, []), digits.graph(kind), folder),
+}
+CASES = [(lower, kind) for lower in LOWER for kind in NAMES if (lower, kind) != ("cast_fp16", Kind.OPENVINO)]
+
+GRAPH = Built({
+    "w": Node("Constant", (), "float32", 4),
+    "first/MatMul": Node("MatMul", ("x", "w"), "float32"),
+    "then": Node("Softmax", ("first/MatMul",), "float32"),
+    "last/MatMul": Node("MatMul", ("then", "w"), "float32"),
+})  # fmt: skip
+
+
+def in_float32(built):
+    """The operations with weights that compute in float32, with weights in float32."""
+    weighted = [n for n, node in built.nodes.items() if node.type in graphs.WEIGHTED]
+    everything = built.weights()
+    return {
+        n
+        for n in weighted
+        if built.computes_in(n) == "float32"
+        and {t for t, count in everything.items() if built.weights([n]).get(t, 0) != count} == {"float32"}
+    }
+
+
+@pytest.mark.parametrize(("lower", "kind"), CASES)
+@pytest.mark.parametrize("by", ["names", "patterns", "types"])
+def test_what_is_named_stays_in_float_and_nothing_else(digits, tmp_path, lower, kind, by):
+    asked = {"names": NAMES, "patterns": PATTERNS, "types": TYPES}[by][kind]
+    ignored = Ignored(**{"names": [], "patterns": [], "types": [], by: [asked]})
+    made = LOWER[lower](digits, kind, ignored, tmp_path / "made")
+    convolutions = [
+        n for n, v in graphs.of(digits.graph(kind)).nodes.items() if "Conv" in v.type and v.type != "Convert"
+    ]
+    products = [n for n, v in graphs.of(digits.graph(kind)).nodes.items() if v.type == TYPES[kind]]
+    assert (len(convolutions), len(products)) == (2, 2)
+    wanted = {"names": convolutions[:1], "patterns": convolutions, "types": products}[by]
+    assert in_float32(graphs.of(made)) == {*wanted}
+    assert made.facts["ignored"] == vars(ignored)
+
+
+@pytest.mark.parametrize(("lower", "kind"), CASES)
+def test_what_matches_nothing_is_told_with_what_is_near(digits, tmp_path, lower, kind):
+    name, types = NAMES[kind] + "s", [TYPES[kind] + "s"]
+    with pytest.raises(ConfigError) as caught:
+        LOWER[lower](digits, kind, Ignored([name], ["classifier"], types), tmp_path / "made")
+    named, patterned, typed = caught.value.problems
+    assert named.what.startswith(f"ignored.names has {name}, did you mean '{NAMES[kind]}")
+    assert patterned.what == "ignored.patterns has classifier, which no operation of this graph is"  # not in part
+    assert typed.what.startswith(f"ignored.types has {TYPES[kind]}s, did you mean '{TYPES[kind]}'?")
+    assert NAMES[kind] in named.allowed
+    assert TYPES[kind] in typed.allowed.split(", ")
+
+
+BAD = Ignored([], ["ok", "conv(", "*"], [])
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [Quantize(None, None, "ANY", True, False, BAD, [], None), compress_weights(ignored=BAD), CastFp16(BAD, [])],
+    ids=lambda stage: type(stage).__name__,
+)
+def test_a_bad_regular_expression_is_told_before_any_work(stage):
+    first, second = stage.problems()
+    assert first.what.startswith("ignored.patterns has 'conv(', which is no regular expression: missing )")
+    assert second.what.startswith("ignored.patterns has '*', which is no regular expression")
+
+
+@pytest.mark.parametrize(
+    ("ignored", "within"),
+    [
+        (Ignored([], [], []), []),
+        (Ignored(["last/MatMul", "first/MatMul"], [], []), ["first/MatMul", "last/MatMul"]),  # in the graph's order
+        (Ignored([], [".*/MatMul"], ["MatMul"]), ["first/MatMul", "last/MatMul"]),  # each once
+        (Ignored(["then"], ["first/.*"], []), ["first/MatMul", "then"]),
+        (Ignored([], [".*"], []), ["first/MatMul", "then", "last/MatMul"]),
+    ],
+)
+def test_operations_are_found_once_in_the_order_of_the_graph(ignored, within):
+    assert ignored.within(GRAPH) == within
+
+
+@pytest.mark.parametrize("pattern", ["first", "MatMul", "first/MatMu"])
+def test_a_pattern_matches_a_whole_name(pattern):
+    with pytest.raises(ConfigError):
+        Ignored([], [pattern], []).within(GRAPH)
+
+
+@pytest.mark.parametrize("ignored", [Ignored(["w"], [], []), Ignored([], ["w"], []), Ignored([], [], ["Constant"])])
+def test_a_constant_is_no_operation(ignored):
+    with pytest.raises(ConfigError):
+        ignored.within(GRAPH)
+
+
+def test_what_a_later_graph_lacks_is_passed_over_when_it_is_only_looked_up():
+    assert Ignored(["gone", "then"], ["gone.*"], ["Gone"]).left(GRAPH) == ["then"]
+
+
+def test_an_artifact_that_was_not_lowered_has_no_list(digits, kind):
+    assert ignored_operations.of(digits.graph(kind)) is None
+    assert ignored_operations.of(digits.int8(kind)) == Ignored([], [], [])

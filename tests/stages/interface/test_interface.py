@@ -1,0 +1,136 @@
+"""interface/interface.py: what a model's YAML may say of its inputs, and what travels on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import StageError
+from stages.interface import interface as model_interface
+from stages.interface.interface import Dim, Input, Interface, Output
+
+BATCH = Dim(1, 2, 8)
+
+
+def test_a_sound_interface_has_no_problems():
+    inputs = {"image": Input(["batch", 3, "side", "side"]), "mask": Input(["batch"], dtype="bool", fill="ones")}
+    assert model_interface.problems(inputs, {"batch": BATCH, "side": Dim(32, 64, 96, 32)}) == []
+
+
+@pytest.mark.parametrize(
+    ("inputs", "dims", "place"),
+    [
+        ({}, {}, "inputs is empty"),
+        ({"x": Input(["bach"])}, {"batch": BATCH}, "names 'bach', which is no dimension of dims, did you mean"),
+        ({"x": Input([2])}, {"batch": BATCH}, "dims.batch is in no input's shape"),
+        ({"x": Input([0])}, {}, "inputs.x.shape holds 0"),
+        ({"x": Input([-1])}, {}, "inputs.x.shape holds -1"),
+        ({"x": Input([True])}, {}, "inputs.x.shape holds True"),
+        ({"x": Input([2.5])}, {}, "inputs.x.shape holds 2.5"),
+        ({"x": Input([2], dtype="float23")}, {}, "inputs.x.dtype is float23, did you mean 'float32'?"),
+        ({"x": Input(["side"])}, {"side": Dim(32, 50, 96, 32)}, "of multiple 32"),
+        ({"x": Input(["batch size"])}, {"batch size": BATCH}, "dims names 'batch size'"),
+    ],
+)
+def test_each_problem_names_its_place(inputs, dims, place):
+    found = [p.what for p in model_interface.problems(inputs, dims)]
+    assert any(place in what for what in found), found
+
+
+@pytest.mark.parametrize(
+    "dim",
+    [Dim(0, 2, 8), Dim(3, 2, 8), Dim(1, 9, 8), Dim(1, 1, 1), Dim(4, 4, 4)],
+    ids=lambda d: f"{d.min}-{d.opt}-{d.max}",
+)
+def test_bounds_that_no_exporter_could_use_are_refused(dim):
+    found = model_interface.problems({"x": Input(["batch", 3])}, {"batch": dim})
+    assert [p.what for p in found] == [f"dims.batch is min {dim.min}, opt {dim.opt}, max {dim.max}"]
+
+
+def test_every_problem_is_told_at_once():
+    assert len(model_interface.problems({"x": Input(["n", 0], dtype="f")}, {"batch": BATCH})) == 4
+
+
+@pytest.mark.parametrize("dim", [Dim(1, 1, 2), Dim(1, 2, 8), Dim(1, 1, 64), Dim(3, 5, 9), Dim(32, 32, 96, 32)])
+def test_the_example_size_is_within_bounds_and_never_one(dim):
+    assert dim.example >= 2
+    assert dim.example in dim.sizes
+
+
+@pytest.mark.parametrize(
+    ("dim", "sizes"),
+    [
+        (Dim(1, 2, 8), {"example": 2, "min": 1, "odd": 3, "max": 8}),
+        (Dim(1, 3, 8), {"example": 3, "min": 1, "odd": 5, "max": 8}),
+        (Dim(1, 1, 2), {"example": 2, "min": 1}),
+        (Dim(2, 2, 3), {"example": 2, "odd": 3}),
+        (Dim(4, 4, 6), {"example": 4, "odd": 5, "max": 6}),
+        (Dim(32, 64, 256, 32), {"example": 64, "min": 32, "odd": 96, "max": 256}),
+    ],
+    ids=lambda v: f"{v.min}-{v.opt}-{v.max}" if isinstance(v, Dim) else "",
+)
+def test_cases_cover_the_bounds_and_an_odd_size_without_repeats(dim, sizes):
+    assert model_interface.cases({"batch": dim}) == {label: {"batch": n} for label, n in sizes.items()}
+
+
+def test_a_model_without_dynamic_dimensions_has_one_case():
+    assert model_interface.cases({}) == {"example": {}}
+
+
+def test_every_dimension_differs_from_the_example_in_some_case():
+    dims = {"batch": Dim(1, 2, 8), "seq": Dim(2, 16, 16)}
+    cases = model_interface.cases(dims)
+    assert all(any(c[name] != cases["example"][name] for c in cases.values()) for name in dims)
+
+
+@pytest.mark.parametrize("dim", [Dim(2, 4, 16), Dim(1, 2, 3), Dim(32, 64, 96, 32), Dim(1, 1, 2)])
+def test_dimensions_of_one_range_differ_in_the_odd_case(dim):
+    sizes = model_interface.cases({"height": dim, "width": dim})["odd"]
+    assert sizes["height"] != sizes["width"]
+    assert {*sizes.values()} <= {*dim.sizes}
+
+
+SIZES = {"example": {"h": 4, "w": 4}, "odd": {"h": 3, "w": 5}}
+
+
+@pytest.mark.parametrize(
+    ("example", "odd", "follows"),
+    [
+        ((4, 4), (3, 5), ["h", "w"]),
+        ((4, 4), (5, 3), ["w", "h"]),
+        ((7, 4), (7, 3), [7, "h"]),
+        ((16, 2), (15, 2), [None, 2]),
+    ],
+)
+def test_an_outputs_dimensions_are_named_by_what_they_follow(example, odd, follows):
+    assert model_interface.output_shape({"example": example, "odd": odd}, SIZES) == follows
+
+
+def test_an_output_whose_rank_depends_on_sizes_is_refused():
+    with pytest.raises(StageError, match="an output has 1, 2 dimensions"):
+        model_interface.output_shape({"example": (4,), "odd": (3, 1)}, SIZES)
+
+
+def test_an_interface_survives_its_way_through_sorted_json():
+    interface = Interface(
+        {"z": Input(["batch", 3]), "a": Input(["batch"], "int64")},
+        {"batch": BATCH},
+        {"y": Output(["out", 0], ["batch"], "float32"), "b": Output([], [None], "bool")},
+        {"args": [{"z": "z", "a": "a"}]},
+    )
+    facts = json.loads(json.dumps(interface.facts, sort_keys=True))
+    found = Interface.of(Artifact(Kind.ONNX, facts=facts))
+    assert found == interface
+    assert (list(found.inputs), list(found.outputs)) == (["z", "a"], ["y", "b"])
+    assert list(found.call["args"][0]) == ["z", "a"]
+
+
+def test_an_artifact_without_an_interface_says_what_is_missing():
+    with pytest.raises(StageError, match="this onnx came without its interface"):
+        Interface.of(Artifact(Kind.ONNX))
+
+
+def test_shapes_read_as_people_write_them():
+    assert model_interface.says(Input(["batch", 3, 32, 32]).at({"batch": 8})) == "8x3x32x32"

@@ -1,0 +1,194 @@
+"""loading/open_onnx.py, and the reference that an ONNX file is for itself."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from harness import BATCH, contents, record, run_stage, world
+
+from pipeline.errors import CheckFailed, ConfigError, StageError
+from stages.formats import session
+from stages.interface.interface import Dim, Input, Interface
+from stages.loading.open_onnx import OpenOnnx
+from stages.reference import cases as reference_cases
+
+
+def make(path, *, batch="batch", name="input.1", opset=13, external=None):
+    """x·w for a w of ones, with as many dots in the names as exporters like to use."""
+    info = onnx.helper.make_tensor_value_info
+    weight = onnx.numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", [name, "w"], ["out.0"])],
+        "main",
+        [info(name, onnx.TensorProto.FLOAT, [batch, 4])],
+        [info("out.0", onnx.TensorProto.FLOAT, [batch, 3])],
+        [weight],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    if external is None:
+        onnx.save(model, path)
+    else:
+        onnx.save(model, path, save_as_external_data=True, location=external, size_threshold=0)
+    return path
+
+
+def opened(path, folder, *, inputs=None, dims=BATCH, sha256=None):
+    stage = OpenOnnx(str(path), sha256, inputs, dims).settle(world(folder))
+    return run_stage(stage, {}, folder / "opened")
+
+
+def test_a_file_keeps_its_names_its_opset_and_its_dimensions(tmp_path):
+    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    interface = Interface.of(made)
+    assert {n: (s.shape, s.dtype) for n, s in interface.inputs.items()} == {"input.1": (["batch", 4], "float32")}
+    assert {n: o.shape for n, o in interface.outputs.items()} == {"out.0": ["batch", 3]}
+    assert made.facts["opset"] == 13
+    assert onnx.load(made.file).opset_import[0].version == 13
+
+
+def test_it_is_its_own_reference(tmp_path):
+    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    reference = record(made, tmp_path / "reference", inputs=None)
+    cases = list(reference_cases.read(reference))
+    assert [c.label for c in cases] == ["example", "min", "odd", "max"]
+    for case in cases:
+        given = case.inputs["input.1"]
+        np.testing.assert_allclose(case.outputs["out.0"], given.sum(1, keepdims=True).repeat(3, 1), rtol=1e-6)
+
+
+def test_the_users_file_is_left_as_it_was(tmp_path):
+    (tmp_path / "mine").mkdir()
+    path = make(tmp_path / "mine" / "net.onnx", external="net.bin")
+    before = contents(path.parent)
+    opened(path, tmp_path)
+    assert contents(path.parent) == before
+
+
+def test_external_weights_are_taken_in_and_are_part_of_the_key(tmp_path):
+    path = make(tmp_path / "net.onnx", external="net.bin")
+    stage = OpenOnnx(str(path), None, None, BATCH)
+    before = stage.settle(world(tmp_path)).identity(world(tmp_path))
+    made = opened(path, tmp_path)
+    assert session.open_session(made, "float32")({"input.1": np.ones((2, 4), np.float32)})["out.0"][0, 0] == 4
+    weights = (tmp_path / "net.bin").read_bytes()
+    (tmp_path / "net.bin").write_bytes(bytes(reversed(weights)))
+    assert stage.settle(world(tmp_path)).identity(world(tmp_path)) != before
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "sub/../../secret.bin", "sub/net.bin", "/etc/passwd"])
+def test_weights_outside_the_files_folder_are_refused_before_any_work(tmp_path, location):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "secret.bin").write_bytes(b"\0" * 48)
+    path = make(tmp_path / "mine" / "net.onnx", external="net.bin")
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = location
+    onnx.save(model, path)
+    with pytest.raises(ConfigError, match=r"wants to read .*, which is outside its folder"):
+        OpenOnnx(str(path), None, None, BATCH).settle(world(tmp_path))
+
+
+def test_a_link_out_of_the_files_folder_is_refused_too(tmp_path):
+    (tmp_path / "mine").mkdir()
+    path = make(tmp_path / "mine" / "net.onnx", external="net.bin")
+    (tmp_path / "mine" / "net.bin").rename(tmp_path / "secret.bin")
+    (tmp_path / "mine" / "net.bin").symlink_to(tmp_path / "secret.bin")
+    with pytest.raises(ConfigError, match="outside its folder"):
+        OpenOnnx(str(path), None, None, BATCH).settle(world(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda p: p.write_bytes(p.read_bytes()[:40]), "is no ONNX model|is no sound ONNX model"),
+        (lambda p: p.write_bytes(b"not a protobuf at all"), "is no ONNX model"),
+        (lambda p: p.unlink(), "cannot be read: No such file"),
+        (lambda p: (p.parent / "net.bin").unlink(), "net.bin cannot be read"),
+    ],
+    ids=["truncated", "text", "gone", "weights gone"],
+)
+def test_a_broken_file_is_refused_in_words(tmp_path, change, says):
+    path = make(tmp_path / "net.onnx", external="net.bin")
+    change(path)
+    with pytest.raises((ConfigError, StageError), match=says):
+        opened(path, tmp_path)
+
+
+def test_another_digest_than_the_one_that_is_pinned_is_refused(tmp_path):
+    path = make(tmp_path / "net.onnx")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert opened(path, tmp_path, sha256=digest).facts["weights"]["sha256"] == digest
+    with pytest.raises(ConfigError, match=rf"has SHA-256 {digest}, the configuration says {'0' * 64}"):
+        opened(path, tmp_path, sha256="0" * 64)
+
+
+def test_a_file_that_changed_after_the_plan_is_refused(tmp_path):
+    path = make(tmp_path / "net.onnx")
+    stage = OpenOnnx(str(path), None, None, BATCH).settle(world(tmp_path))
+    make(path, opset=14)
+    with pytest.raises(StageError, match="changed since the plan was made"):
+        run_stage(stage, {}, tmp_path / "opened")
+
+
+def test_a_dynamic_dimension_without_a_range_is_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match=r"(?s)dims has no N.*\+model\.dims\.N="):
+        opened(make(tmp_path / "net.onnx", batch="N"), tmp_path)
+
+
+def test_a_dimension_that_the_file_fixes_cannot_be_dynamic(tmp_path):
+    path = make(tmp_path / "net.onnx", batch=2)
+    with pytest.raises(CheckFailed, match=r"dimension 0 of input 'input\.1' was to follow 'batch' and came out as 2"):
+        opened(path, tmp_path, inputs={"input.1": Input(["batch", 4])})
+
+
+def test_outputs_cannot_be_renamed(tmp_path):
+    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    with pytest.raises(ConfigError, match=r"outputs is \['y'\]; the file's are out\.0"):
+        record(made, tmp_path / "reference", inputs=None, outputs=["y"])
+
+
+def test_integers_are_drawn_small_where_nothing_says_how(tmp_path):
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Cast", ["ids"], ["y"], to=onnx.TensorProto.FLOAT)],
+        "main",
+        [info("ids", onnx.TensorProto.INT64, ["n", 8])],
+        [info("y", onnx.TensorProto.FLOAT, ["n", 8])],
+    )
+    opsets = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets), tmp_path / "net.onnx")
+    made = opened(tmp_path / "net.onnx", tmp_path, dims={"n": Dim(1, 2, 4)})
+    case = next(reference_cases.read(record(made, tmp_path / "reference", inputs=None)))
+    assert set(np.unique(case.inputs["ids"])) == {0, 1}
+
+
+def test_a_dimension_that_no_input_follows_is_named(tmp_path):
+    with pytest.raises(
+        CheckFailed, match=r"dims\.batch was asked for, and no input of the file follows it: .*\[2, 4\]"
+    ):
+        opened(make(tmp_path / "net.onnx", batch=2), tmp_path)
+
+
+def test_weights_beside_it_that_changed_after_the_plan_are_refused(tmp_path):
+    path = make(tmp_path / "net.onnx", external="net.bin")
+    stage = OpenOnnx(str(path), None, None, BATCH).settle(world(tmp_path))
+    (tmp_path / "net.bin").write_bytes(bytes(48))
+    with pytest.raises(StageError, match="changed since the plan was made"):
+        run_stage(stage, {}, tmp_path / "opened")
+
+
+def test_what_its_author_wrote_about_it_is_kept(tmp_path):
+    path = make(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    model.metadata_props.add(key="names", value="cat,dog")
+    onnx.save(model, path)
+    kept = onnx.load(opened(path, tmp_path).file).metadata_props
+    assert {p.key: p.value for p in kept}["names"] == "cat,dog"
+
+
+def test_a_call_is_nothing_for_a_file(tmp_path):
+    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    with pytest.raises(ConfigError, match="call says how forward is called"):
+        record(made, tmp_path / "reference", inputs=None, call={"args": ["x"]})

@@ -1,0 +1,35 @@
+"""loading/set_eval.py."""
+
+from __future__ import annotations
+
+import torch
+from harness import TinyConv, run_stage
+from torch import nn
+
+from pipeline.artifact import Artifact, Kind
+from stages.loading.set_eval import SetEval
+
+
+def set_eval(net, tmp_path):
+    return run_stage(SetEval(), Artifact(Kind.MODULE, live=net), tmp_path / "out").live
+
+
+def test_dropout_and_batch_norm_stop_depending_on_the_batch(tmp_path):
+    net = set_eval(nn.Sequential(TinyConv(), nn.Dropout()).train(), tmp_path)
+    images = torch.rand(4, 3, 32, 32)
+    torch.testing.assert_close(net(images)[:1], net(images[:1]))
+
+
+def test_every_submodule_is_in_evaluation_mode(tmp_path):
+    net = set_eval(nn.Sequential(nn.Sequential(TinyConv())).train(), tmp_path)
+    assert [m for m in net.modules() if m.training] == []
+
+
+def test_gradients_are_off(tmp_path):
+    assert not set_eval(TinyConv(), tmp_path)(torch.rand(2, 3, 32, 32)).requires_grad
+
+
+def test_weights_stay_as_they_are(tmp_path):
+    net = TinyConv()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    torch.testing.assert_close(set_eval(net, tmp_path).state_dict(), before, rtol=0, atol=0)

@@ -1,0 +1,28 @@
+"""portable/said.py: of what a vendor's exception says, the line for a person."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.portable.said import first_line
+
+OPENVINO = """Exception from src/inference/src/cpp/core.cpp:132:
+Exception from src/inference/src/dev/plugin.cpp:59:
+Check 'exists' failed at src/frontends/common/src/frontend.cpp:117:
+FrontEnd API failed with GeneralFailure:
+ir: Could not open the file: "net.xml"
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("\n  one\ntwo", "one"),
+        ("", "ValueError"),
+        (OPENVINO, 'ir: Could not open the file: "net.xml"'),
+        ("Exception from src/a.cpp:1:\n", "Exception from src/a.cpp:1:"),
+    ],
+)
+def test_the_first_line_is_the_first_that_helps(said, line):
+    assert first_line(ValueError(said)) == line
