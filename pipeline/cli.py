@@ -32,7 +32,8 @@ from pipeline.planning import plan
 from pipeline.planning.plan import Step
 from pipeline.record import lineage
 from pipeline.running import delivery, isolation
-from pipeline.running.runner import Outcome, Runner
+from pipeline.running.outcome import Outcome
+from pipeline.running.runner import Runner
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RunManifest
 from pipeline.store import Store

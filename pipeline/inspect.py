@@ -75,7 +75,7 @@ def _lines(one: Found) -> Iterator[str]:
     yield ""
     for stage in record["stages"]:
         digest = stage.get("digest", "")[:12]
-        yield f"{stage['name']:<16} {digest:<12}  {stage['stage']} {stage['version']}  {_plain(stage['settings'])}"
+        yield f"{stage['name']:<16} {digest:<12}  {stage['stage']}  {_plain(stage['settings'])}"
 
 
 def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

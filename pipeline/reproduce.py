@@ -20,8 +20,9 @@ from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, DrydockError, listed
 from pipeline.machine.installed import DISTRIBUTION, distribution
 from pipeline.machine.world import ThisMachine
+from pipeline.planning import plan
 from pipeline.planning.graph import Node
-from pipeline.record import difference, found, lineage, sources
+from pipeline.record import difference, found, lineage
 from pipeline.record.difference import Difference, What
 from pipeline.record.found import Found
 from pipeline.reproduction import lock, rebuild
@@ -124,8 +125,8 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
     """Says how what was made compares with what was pinned, and returns the exit code."""
     assert made.result.record is not None
     old, new = pinned.record, made.result.record
-    differences = difference.between(old, new)
-    code = _code_changes(pinned.lock) if pinned.lock else {}
+    behind = {node.name: plan.sources_of(node).keys() for node in pinned.nodes}
+    differences = difference.between(old, new, behind)
     again = _same(old, new)
     identical = again and not pinned.changed
     say(_table(old, new, differences))
@@ -140,13 +141,13 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
     for text in pinned.changed:
         say(f"  changed since: {text}")
     if first := next((d.stage for d in differences if d.what is What.BYTES), None):
-        say(f"  differs first: {first}, {_why(first, new, differences, code if pinned.lock else None)}")
+        say(f"  differs first: {first}, {_why(first, new, differences)}")
     elif differences:
         say("  every result is the same, byte for byte; what the record says of them is not")
-    for told in (d for d in differences if d.what is not What.BYTES):
+    for told in (d for d in differences if d.what not in (What.BYTES, What.CODE)):
         say(f"  {told}")
-    for module, stages in code.items():
-        say(f"  code: {module}, which is behind {listed(stages) or 'none of them now'}")
+    for text in _code(differences):
+        say(f"  {text}")
     if pinned.lock and pinned.lock.python != (now := lock.python()):
         say(f"  Python: {pinned.lock.python} → {now}")
     if pinned.lock:
@@ -160,9 +161,10 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether every delivered byte is as it was: those of the content, and the record that the files carry with them.
 
-    Of what cannot be made again byte for byte, whether everything else is.
+    Of what cannot be made again byte for byte, whether everything else is. That our own code was changed is told, and
+    is no verdict: results decide.
     """
-    ours = set() if lineage.is_repeatable(new) else {"digest", "content"}
+    ours = {"sources"} if lineage.is_repeatable(new) else {"sources", "digest", "content"}
     # A delivered folder's artifact.json says more than the record, such as the names of its files.
     return all(lineage.text({n: old.get(n)}) == lineage.text({n: new[n]}) for n in set(new) - ours)
 
@@ -184,9 +186,7 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence
     return "\n".join(rows)
 
 
-def _why(
-    stage: str, record: Mapping[str, Any], differences: Sequence[Difference], code: Mapping[str, Sequence[str]] | None
-) -> str:
+def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference]) -> str:
     """What made the first stage differ whose bytes do: what changed for it, and for what it stands on.
 
     A stage before it whose result has the same digest is out of it, with all that is before that one.
@@ -199,20 +199,19 @@ def _why(
             suspects.add(name)
             waiting += stages[name]["needs"].values()
     causes = [(d.stage, str(d.what)) for d in differences if d.what not in (What.BYTES, What.CLAIMS)]
-    causes += [(name, str(What.CODE)) for modules in (code or {}).values() for name in modules]
     told = dict.fromkeys(f"the {what} of {name or 'the run'}" for name, what in causes if name in {*suspects, ""})
     if told:
         return f"by {listed(told)}"
-    known = "settings, library versions and code are" if code is not None else "settings and library versions are"
-    return f"in its bytes alone: {known} the same"
+    return "in its bytes alone: settings, library versions and code are the same"
 
 
-def _code_changes(locked: Lock) -> dict[str, list[str]]:
-    """The source modules that are not as they were, each with the stages that it is behind."""
-    classes = {s["name"]: s["stage"] for s in locked.record["stages"]}
-    now = sources.of(classes.values())
-    changed = sorted(m for m in {*now, *locked.sources} if now.get(m) != locked.sources.get(m))
-    return {m: [name for name, path in classes.items() if sources.touched(path, [m])] for m in changed}
+def _code(differences: Sequence[Difference]) -> Iterator[str]:
+    """Each source file that does something else now, with the stages that it is behind."""
+    behind: dict[str, list[str]] = {}
+    for one in differences:
+        if one.what is What.CODE:
+            behind.setdefault(one.says, []).append(one.stage)
+    return (f"code: {file}, which is behind {listed(stages)}" for file, stages in behind.items())
 
 
 def _measured(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ built without importing its vendor and without touching a file, so that a whole 
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,6 +17,9 @@ from typing import Any, ClassVar, Protocol, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
+
+# Part of every key. Raised when a change of this file, artifact.py or errors.py gives stages another result.
+CONTRACT = 1
 
 
 class Keep(StrEnum):
@@ -86,7 +90,6 @@ class Stage(ABC):
         isolable: Whether `run` may happen in a process of its own, so that a crash, a hang or all memory gone ends this
             stage alone: for what calls a native compiler or runtime. The settings are pickled, nothing that is `live`
             comes with its inputs, and nothing that its result keeps in memory comes back.
-        version: Raised when the same settings and inputs give another result.
     """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {}
@@ -100,7 +103,6 @@ class Stage(ABC):
     repeatable: ClassVar[bool] = True
     consent: ClassVar[str | None] = None
     isolable: ClassVar[bool] = False
-    version: ClassVar[int] = 1
 
     def ports(self) -> Mapping[str, frozenset[Kind]]:
         """`consumes`, less the ports that the settings leave without a use."""
@@ -168,6 +170,19 @@ class Stage(ABC):
 
         Raises StageError or CheckFailed; anything else a vendor raises is wrapped by the runner.
         """
+
+
+def name_of(stage: type[Stage]) -> str:
+    """The name of a stage, wherever its class lies: `compile_openvino` for CompileOpenvino.
+
+    Keys, records and locks have this name. It is unique in a graph.
+    """
+    return snake_case(stage.__name__)
+
+
+def snake_case(name: str) -> str:
+    """`compile_openvino` for CompileOpenvino."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def settings_of(stage: Stage) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from stages.checking.check import Check
 from stages.coreml.palettize_coreml import PalettizeCoreml
 from stages.coreml.prune_coreml import PruneCoreml
 from stages.coreml.quantize_coreml import QuantizeCoreml
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 
 
 def quantize(**settings: Any) -> QuantizeCoreml:

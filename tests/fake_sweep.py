@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CheckFailed
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 from pipeline.runs.manifest import RunManifest
 
 BASE = ("model=small", "store=/a store")

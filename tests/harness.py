@@ -38,7 +38,7 @@ from stages.onnx.export_auto import ExportAuto
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
 from stages.openvino.compile_openvino import CompileOpenvino
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.quantization.compress_weights import CompressWeights
 from stages.quantization.quantize import Quantize
 from stages.reference.record_reference import RecordReference

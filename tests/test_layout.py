@@ -1,31 +1,24 @@
-"""One verb, four places: conf/stage/, stages/, tests/stages/ and the import contracts name the same stages."""
+"""The house: a stage is in conf/stage/, in one room of stages/ and in tests/; rooms and files keep natural sizes."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from pipeline.code import names
 from pipeline.config.instantiate import find_stage
+from pipeline.stage import name_of
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 STAGES = sorted(p.stem for p in (CONF / "stage").glob("*.yaml"))
 YAMLS = sorted(str(p.relative_to(CONF)) for p in CONF.rglob("*.yaml"))
-
-
-def stage_modules():
-    return sorted(p.stem for p in (ROOT / "stages").glob("*.py") if not p.stem.startswith("_"))
-
-
-def independent_modules():
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (independence,) = (c for c in contracts if c["type"] == "independence")
-    return sorted(m.removeprefix("stages.") for m in independence["modules"])
+SOURCES = [p for room in ("pipeline", "stages") for p in sorted((ROOT / room).rglob("*.py"))]
+LONGEST, FULLEST = 400, 25
 
 
 def written_keys(yaml):
@@ -33,18 +26,43 @@ def written_keys(yaml):
     return {str(k) for k in OmegaConf.load(CONF / yaml)} - {"defaults"}
 
 
-def test_the_stages_are_the_same_in_all_four_places():
-    tested = {p.stem.removeprefix("test_") for p in (ROOT / "tests" / "stages").glob("test_*.py")}
+def home(name):
+    """The file of a stage, below stages/, found by its name alone."""
+    (path,) = (ROOT / "stages").rglob(f"{name}.py")
+    return path.relative_to(ROOT / "stages")
+
+
+def test_the_stages_are_the_same_in_yaml_and_in_code():
     assert len(STAGES) >= 12
-    assert stage_modules() == STAGES
-    assert independent_modules() == STAGES
-    assert tested >= set(STAGES)
+    assert names.all_shipped() == STAGES
 
 
-def test_a_test_without_a_stage_is_of_a_part_that_stages_share():
-    tested = {p.stem.removeprefix("test_") for p in (ROOT / "tests" / "stages").glob("test_*.py")}
-    shared = {p.stem.removeprefix("_") for p in (ROOT / "stages").glob("_*")}
-    assert tested - set(STAGES) <= shared
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_lies_in_a_room_and_its_test_in_the_same_room(name):
+    path = home(name)
+    assert len(path.parts) == 2
+    assert (ROOT / "tests" / "stages" / path.parent / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("package", ["pipeline", "stages"])
+def test_a_test_is_named_after_a_file_and_lies_in_its_room(package):
+    strangers = {
+        test.relative_to(ROOT).as_posix()
+        for test in (ROOT / "tests" / package).rglob("test_*.py")
+        if not _tested(ROOT / package / test.relative_to(ROOT / "tests" / package).parent, test.stem[5:])
+    }
+    assert strangers == set()
+
+
+def _tested(room, name):
+    """Whether a room has a file or a folder of a test's name, or of the part of it before an underscore."""
+    starts = {"_".join(name.split("_")[:n]) for n in range(1, name.count("_") + 2)}
+    return any((room / f"{start}.py").is_file() or (room / start).is_dir() for start in starts)
+
+
+def test_no_file_is_long_and_no_folder_is_full():
+    assert {str(p.relative_to(ROOT)) for p in SOURCES if len(p.read_text().splitlines()) > LONGEST} == set()
+    assert max(len(list(folder.glob("*.py"))) for folder in {p.parent for p in SOURCES}) <= FULLEST
 
 
 def test_there_are_yamls():
@@ -58,25 +76,21 @@ def test_every_yaml_opens_with_a_sentence(yaml):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stages_yaml_writes_out_every_setting_and_no_other(name):
-    written = written_keys(f"stage/{name}.yaml")
-    stage = find_stage(OmegaConf.load(CONF / "stage" / f"{name}.yaml")["_target_"])
-    assert written == {"_target_", "needs", *(f.name for f in dataclasses.fields(stage))}
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_a_stages_yaml_builds_the_stage_of_its_name(name):
-    target = OmegaConf.load(CONF / "stage" / f"{name}.yaml")["_target_"]
-    assert target == f"stages.{name}.{name.title().replace('_', '')}"
+def test_a_stages_yaml_names_its_stage_and_writes_out_every_setting_and_no_other(name):
+    loaded = OmegaConf.load(CONF / "stage" / f"{name}.yaml")
+    stage = find_stage(loaded["_target_"])
+    assert (loaded["_target_"], name_of(stage)) == (name, name)
+    assert written_keys(f"stage/{name}.yaml") == {"_target_", "needs", *(f.name for f in dataclasses.fields(stage))}
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_settings_have_no_second_default_in_python(name):
-    stage = find_stage(f"stages.{name}.{name.title().replace('_', '')}")
     missing = dataclasses.MISSING
-    assert [f.name for f in dataclasses.fields(stage) if (f.default, f.default_factory) != (missing, missing)] == []
+    fields = dataclasses.fields(find_stage(name))
+    assert [f.name for f in fields if (f.default, f.default_factory) != (missing, missing)] == []
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_typed_by_its_schema(name):
-    assert f"/schema/{name}@_here_" in OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]
+    defaults = OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]
+    assert any(str(entry).endswith(f"schema/{name}@_here_") for entry in defaults)

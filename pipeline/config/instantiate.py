@@ -1,8 +1,9 @@
 """From a stage's configuration to the stage: the one place where a name in a config becomes code.
 
-Only a `_target_` that resolves to a `pipeline.stage.Stage` is ever called, only with typed settings, and only from
-`stages.*` or a package that the person at the keyboard, not the config, has named. Hydra's own `instantiate` would call
-anything importable; it is not used.
+A stage of ours is named (`_target_: simplify`) and found wherever its file lies. Another one is a dotted path
+(`_target_: my_pkg.fp8.CastFp8`) to a package that the person at the keyboard, not the config, has named. Only a
+`pipeline.stage.Stage` is ever called, and only with typed settings. Hydra's own `instantiate` would call anything
+importable; it is not used.
 """
 
 from __future__ import annotations
@@ -18,24 +19,30 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pipeline.code import names
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from pipeline.stage import Stage
+from pipeline.stage import Stage, name_of, snake_case
 
 TRUST = "DRYDOCK_TRUST"
 ENTRY_POINTS = "drydock.stages"
 
 
 def find_stage(target: str) -> type[Stage]:
-    """The stage class behind a `_target_`.
+    """The stage class behind a `_target_`: the name of a stage of ours, or the dotted path of another class.
+
+    A dotted path into `stages` is read as the name of its class, so that paths of before the files moved still serve.
 
     Raises:
-        ConfigError: When the name is not trusted, cannot be imported, or is no Stage.
+        ConfigError: When there is no such stage, its name is one of ours, or the path is not trusted, cannot be
+            imported, or is no Stage.
     """
     module, _, name = target.rpartition(".")
-    if not _trusted(target):
+    if not module or names.is_ours(module):
+        module, name = _of_ours(target)
+    elif not _trusted(target):
         raise ConfigError(
             f"_target_ {target} is not among the stages that may be built",
-            allowed=f"stages.*, packages with an entry point in the group '{ENTRY_POINTS}', and what {TRUST} names",
+            allowed=f"the stages that ship, packages with an entry point in '{ENTRY_POINTS}', and what {TRUST} names",
             command=f"{TRUST}='{module.partition('.')[0]}.*' python -m pipeline … if you wrote it or have read it",
         )
     try:
@@ -44,7 +51,26 @@ def find_stage(target: str) -> type[Stage]:
         raise ConfigError(f"_target_ {target} cannot be imported: {type(e).__name__}: {e}") from e
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise ConfigError(f"_target_ {target} is no stage", allowed="a subclass of pipeline.stage.Stage")
+    if not names.is_ours(found.__module__) and names.shipped(own := name_of(found)):
+        raise ConfigError(
+            f"_target_ {target} is named {own}, as a stage that ships is",
+            allowed="a class whose name no other stage has: keys and records carry it",
+            command=f"rename the class, such as to My{found.__name__}",
+        )
     return found
+
+
+def _of_ours(target: str) -> tuple[str, str]:
+    """The module and the class of a stage of ours. Raises ConfigError."""
+    _, dot, last = target.rpartition(".")
+    name = snake_case(last) if dot else last
+    if module := names.home(name):
+        return module, names.class_of(name)
+    raise ConfigError(
+        f"_target_ {target}: there is no stage named {name}{nearest(name, names.all_shipped())}",
+        allowed="the name of a stage, as in conf/stage/*.yaml, or the dotted path of a class of yours",
+        command="ls conf/stage shows the stages that ship",
+    )
 
 
 def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
@@ -61,7 +87,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     if not isinstance(settings.get("_target_"), str):
         raise ConfigError(
             f"{place} has no _target_",
-            allowed="the dotted path of a stage class, as in conf/stage/*.yaml",
+            allowed="the name of a stage, as in conf/stage/*.yaml, or the dotted path of a class of yours",
             command=f"+stage@{place}=NAME mounts one of the shipped stages",
         )
     stage = find_stage(settings["_target_"])
@@ -102,8 +128,6 @@ def _told(place: str, name: str, error: OmegaConfBaseException) -> Problem:
 
 
 def _trusted(target: str) -> bool:
-    if target.startswith("stages."):
-        return True
     named = filter(None, os.environ.get(TRUST, "").split(":"))
     if any(fnmatch(target, pattern) or target.startswith(f"{pattern}.") for pattern in named):
         return True

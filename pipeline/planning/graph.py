@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from pipeline.stage import Keep, Stage
+from pipeline.stage import Keep, Stage, name_of
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,14 @@ class Node:
         name: Its key in the mapping `stages`.
         stage: The stage itself.
         inputs: Port name to the name of the node that feeds it.
+        kinds: Port name to the kind that it receives.
         kind: The kind of its result, pass-through resolved.
     """
 
     name: str
     stage: Stage
     inputs: Mapping[str, str]
+    kinds: Mapping[str, Kind]
     kind: Kind
 
 
@@ -36,13 +38,15 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     holds together.
 
     Raises:
-        ConfigError: For unknown names in `needs`, for a cycle, and for the first stage whose inputs do not fit.
+        ConfigError: For two stages of one name, unknown names in `needs`, a cycle, and the first stage whose inputs do
+            not fit.
     """
     if not stages:
         raise ConfigError(
             "stages is empty: there is nothing to run", command="target=NAME mounts the stages of a target"
         )
-    problems = [p for name in stages for p in _unknown_needs(name, needs.get(name, ()), stages)]
+    problems = _of_one_name(stages)
+    problems += [p for name in stages for p in _unknown_needs(name, needs.get(name, ()), stages)]
     if problems:
         raise ConfigError(problems)
     nodes: dict[str, Node] = {}
@@ -52,8 +56,28 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
             # What comes after an unconnected stage would only repeat its trouble in other words.
             raise ConfigError([*found, *_ring(name, needs)])
         kinds = {port: nodes[source].kind for port, source in inputs.items()}
-        nodes[name] = Node(name, stages[name], inputs, stages[name].makes(kinds))
+        nodes[name] = Node(name, stages[name], inputs, kinds, stages[name].makes(kinds))
     return list(nodes.values())
+
+
+def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:
+    """That two classes have one name: keys and records could not tell them apart."""
+    known: dict[str, tuple[str, type[Stage]]] = {}
+    problems = []
+    for place, stage in stages.items():
+        first, home = known.setdefault(name_of(type(stage)), (place, type(stage)))
+        if home is not type(stage):
+            both = " and ".join(
+                f"stages.{p} is {c.__module__}.{c.__qualname__}" for p, c in ((first, home), (place, type(stage)))
+            )
+            problems.append(
+                Problem(
+                    f"two stages are named {name_of(home)}: {both}",
+                    allowed="classes of different names",
+                    command=f"rename the class of stages.{place}",
+                )
+            )
+    return problems
 
 
 def unused(nodes: Sequence[Node]) -> list[str]:

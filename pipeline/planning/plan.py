@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Kind
+from pipeline.code import closure
+from pipeline.code.names import PACKAGE, is_ours
 from pipeline.errors import BackendMissing, ConfigError, Problem, listed
 from pipeline.machine import gpu, probe
 from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import code_identity, is_installed, library_version
 from pipeline.machine.world import lacking as absent
 from pipeline.planning.graph import Node
-from pipeline.stage import Keep, Stage, World
+from pipeline.stage import CONTRACT, Keep, Stage, World, name_of
 from pipeline.store import Entry, State, Store
 from pipeline.store import key as keys
 
@@ -74,7 +77,7 @@ def check(nodes: Sequence[Node]) -> None:
     wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
     lacking = [p for module, names in needed(nodes).items() for p in _missing(module, names, nodes)]
     lacking += without_gpu(nodes)
-    lacking += [p.at(f"stages.{n.name}: ") for n in nodes for p in n.stage.lacking(_received(n, nodes))]
+    lacking += [p.at(f"stages.{n.name}: ") for n in nodes for p in n.stage.lacking(n.kinds)]
     if wrong:
         raise ConfigError([*wrong, *lacking])
     if lacking:
@@ -118,7 +121,7 @@ def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterat
 def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """The modules that stages run on, each with the names of those stages."""
     found: dict[str, list[str]] = {}
-    for node, module in ((n, m) for n in nodes for m in _modules(n, nodes)):
+    for node, module in ((n, m) for n in nodes for m in n.stage.modules(n.kinds)):
         found.setdefault(module, []).append(node.name)
     return found
 
@@ -149,7 +152,7 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
     """
     steps: dict[str, Step] = {}
     for node in nodes:
-        step = steps[node.name] = _look_up(node, nodes, steps, store, world, explain)
+        step = steps[node.name] = _look_up(node, steps, store, world, explain)
         if step.in_memory:
             steps[node.name] = replace(step, todo=Todo.IDLE)
         elif step.entry is not None:
@@ -177,15 +180,13 @@ def _as_it_stands(step: Step, digest: str, store: Store, damaged: set[str]) -> S
     return replace(step, todo=Todo.IDLE, why="no longer in the store")
 
 
-def _look_up(
-    node: Node, nodes: Sequence[Node], before: Mapping[str, Step], store: Store, world: World, explain: bool
-) -> Step:
+def _look_up(node: Node, before: Mapping[str, Step], store: Store, world: World, explain: bool) -> Step:
     todo = {Keep.MEMORY: Todo.IDLE, Keep.DELIVERED: Todo.DELIVER, Keep.STORED: Todo.BUILD}[node.stage.keep]
     unknown = [source for source in node.inputs.values() if before[source].digest is None]
     if unknown:
         return Step(node, todo, why=f"waits for {unknown[0]}")
     inputs = {port: before[source].digest or "" for port, source in node.inputs.items()}
-    document = document_of(node, nodes, inputs, world)
+    document = document_of(node, inputs, world)
     try:
         step = Step(node, todo, key_document=document, key=keys.digest(document))
     except TypeError as e:
@@ -199,36 +200,45 @@ def _look_up(
     if entry is None:
         # What passes its input through is known by it before it runs; it runs before anything that stands on it.
         passed = before[node.inputs[port]].digest if (port := node.stage.passes_on) else None
-        return replace(step, digest=passed, why=store.why_missed(document) if explain else "")
+        return replace(step, digest=passed, why=store.why_missed(document, sources_of(node)) if explain else "")
     return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
 
 
-def document_of(node: Node, nodes: Sequence[Node], inputs: Mapping[str, str], world: World) -> dict[str, Any]:
+def document_of(node: Node, inputs: Mapping[str, str], world: World) -> dict[str, Any]:
     """What the key of a stage is the digest of.
 
     Args:
         node: The stage in its place, settled.
-        nodes: The graph.
         inputs: Port name to content digest.
         world: What its identity is asked of.
     """
-    stage = type(node.stage)
-    path = f"{stage.__module__}.{stage.__qualname__}"
     return keys.document(
-        stage=path,
-        version=stage.version,
-        code={} if path.startswith("stages.") else code_identity(path),
+        stage=name_of(type(node.stage)),
+        contract=CONTRACT,
+        code=_code_of(node),
         settings=node.stage.identity(world),
         inputs=inputs,
-        libraries={m: library_version(m) for m in _modules(node, nodes)},
+        libraries={m: library_version(m) for m in node.stage.modules(node.kinds)},
     )
 
 
-def _modules(node: Node, nodes: Collection[Node]) -> tuple[str, ...]:
-    return node.stage.modules(_received(node, nodes))
+def sources_of(node: Node) -> Mapping[str, str]:
+    """The files of ours behind a stage, each with the digest of what it does; none where the stage is not ours."""
+    stage = type(node.stage)
+    return closure.files(stage.__module__, _kinds(node)) if is_ours(stage.__module__) else {}
 
 
-def _received(node: Node, nodes: Collection[Node]) -> dict[str, Kind]:
-    """The kind that each port of a stage is fed."""
-    kinds = {n.name: n.kind for n in nodes}
-    return {port: kinds[source] for port, source in node.inputs.items()}
+def _code_of(node: Node) -> Mapping[str, str]:
+    """What identifies the code behind a stage; of one that is not ours, with what it uses of ours."""
+    stage = type(node.stage)
+    if is_ours(stage.__module__):
+        return {PACKAGE: closure.digest(stage.__module__, _kinds(node))}
+    file = getattr(sys.modules.get(stage.__module__), "__file__", None)
+    ours = closure.digest_of_file(Path(file)) if file else ""
+    own = code_identity(f"{stage.__module__}.{stage.__qualname__}")
+    return {**own, PACKAGE: ours} if ours else own
+
+
+def _kinds(node: Node) -> tuple[str, ...]:
+    """The kinds whose formats a stage may ask for."""
+    return (*node.kinds.values(), node.kind)

@@ -5,7 +5,7 @@ carrier.py   what a format must offer to carry a record; which format carries wh
 onnx.py      ONNX: metadata_props          openvino.py   OpenVINO IR: rt_info
 coreml.py    Core ML: userDefined metadata  protobuf.py   the fields of either's files
 tensorrt.py  TensorRT: the card beside an engine
-sources.py   the source files behind a stage, for a lock
 difference.py  what separates two records
 found.py     the record of whatever a person points at: a model file, a delivered folder, a run, a lock
+older.py  records of earlier schemas, in the form of today
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,9 +19,8 @@ class What(StrEnum):
     GRAPH = "graph"  # a stage that only one of them has, or one fed otherwise
     SETTINGS = "settings"
     CONTENT = "content"  # of weights, samples and other files, and code outside of Drydock
-    VERSION = "version"  # of the stage itself
     LIBRARY = "library"
-    CODE = "code"  # of the stage, though its version is the same
+    CODE = "code"  # of the stage, as far as the files behind it are ours
     CLAIMS = "claims"  # what a check vouched for
     BYTES = "bytes"  # of the result
 
@@ -44,15 +43,27 @@ class Difference:
         return f"{self.stage or 'the run'}: {self.what}: {self.says}"
 
 
-def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    """Everything that separates two records, in the order of the stages, causes before their consequences."""
+def between(
+    before: Mapping[str, Any], after: Mapping[str, Any], behind: Mapping[str, Collection[str]] | None = None
+) -> list[Difference]:
+    """Everything that separates two records, in the order of the stages, causes before their consequences.
+
+    Args:
+        before: One record.
+        after: The other.
+        behind: The source files behind each stage, by path; None where that is not known, and then a file that changed
+            is one of the run. See `of_code`.
+    """
     found = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
+    if behind is None and before["sources"] and after["sources"]:
+        found += of_code("", before, after, before["sources"].keys() | after["sources"].keys())
     old, new = ({s["name"]: s for s in r["stages"]} for r in (before, after))
     for name in [*old, *(n for n in new if n not in old)]:
         if name not in old or name not in new:
             found.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
             continue
         found += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
+        found += of_code(name, before, after, behind.get(name, ())) if behind is not None else []
         claims = [[c for c in r["checks"] if c.get("stage") == name] for r in (before, after)]
         if not any(d.stage == name and d.what is What.SETTINGS for d in found):
             found += [
@@ -61,6 +72,23 @@ def between(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Differe
                 for p in _phrases(one, other)
             ]
     return found
+
+
+def of_code(
+    stage: str, before: Mapping[str, Any], after: Mapping[str, Any], behind: Collection[str]
+) -> list[Difference]:
+    """Which of the files behind a stage do something else in one record than in the other, a difference for each.
+
+    A record older than source files is known to differ only where the stage's result does: then its file is named.
+    """
+    had, have = before["sources"], after["sources"]
+    if had:
+        return [Difference(stage, What.CODE, path) for path in sorted(behind) if had.get(path) != have.get(path)]
+    old, new = (next(s for s in r["stages"] if s["name"] == stage) for r in (before, after))
+    if old.get("digest") == new.get("digest"):
+        return []
+    own = [path for path in behind if path.endswith(f"/{new['stage']}.py")]
+    return [Difference(stage, What.CODE, f"{path}, or a file that it uses: the record is older") for path in own]
 
 
 def before_running(
@@ -93,8 +121,6 @@ def _of_stage(
     found += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
     if old["stage"] != new["stage"]:
         found.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
-    if old["version"] != new["version"]:
-        found.append(Difference(name, What.VERSION, f"{old['version']} → {new['version']}"))
     for library in sorted({*old["libraries"], *new["libraries"]}):
         versions = had.get(library, "absent"), have.get(library, "absent")
         if versions[0] != versions[1]:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.artifact import RECORD as RECORD_NAME
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
-from pipeline.record import carrier, lineage
+from pipeline.record import carrier, lineage, older
 from pipeline.record.carrier import CARRIERS, Carrier
 from pipeline.record.coreml import Package
 from pipeline.record.openvino import Ir
@@ -29,14 +29,13 @@ ALLOWED = "a delivered model file or folder, a run's folder or its run.json, or 
 # What a record and its parts have at least; see lineage.py.
 RECORD: Mapping[str, type] = {
     **dict.fromkeys(("model", "target", "kind", "digest", "drydock", "made_by", "handed_on_by"), str),
-    **dict.fromkeys(("precision", "content", "facts", "libraries"), dict),
+    **dict.fromkeys(("precision", "content", "facts", "libraries", "sources"), dict),
     **dict.fromkeys(("schema", "seed"), int),
     **dict.fromkeys(("checks", "stages"), list),
 }
 STAGE: Mapping[str, type] = {
     "name": str,
     "stage": str,
-    "version": int,
     "settings": dict,
     "needs": dict,
     "libraries": list,
@@ -91,7 +90,8 @@ class Found:
             beside = {self.folder / n: d for n, d in self.record.get("sha256", {}).items()}
             changed += [told for p, d in beside.items() if p not in wanted and (told := _change(p, d, None, ""))]
             carried = form.get(carrier.holder(form, self.model)) if form and self.model else None
-            if carried is not None and json.loads(carried) != {n: self.record.get(n) for n in json.loads(carried)}:
+            inside = None if carried is None else older.in_todays_form(json.loads(carried), lineage.SCHEMA)
+            if inside is not None and inside != {n: self.record.get(n) for n in inside}:
                 changed.append(f"{FACTS} is not the record that {self.model and self.model.name} carries")
         return changed
 
@@ -198,12 +198,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _held(record: Any, path: Path) -> dict[str, Any]:
     """What was read, if it is a record that this version knows: others may have written the file."""
-    if isinstance(record, dict) and isinstance(record.get("schema"), int) and record["schema"] != lineage.SCHEMA:
-        raise ConfigError(
-            f"{path} holds a record of schema {record['schema']}",
-            allowed=f"schema {lineage.SCHEMA}",
-            command="the version of Drydock that it names",
-        )
+    if isinstance(record, dict) and isinstance(record.get("schema"), int):
+        if record["schema"] not in (older.KNOWN, lineage.SCHEMA):
+            raise ConfigError(
+                f"{path} holds a record of schema {record['schema']}",
+                allowed=f"schema {older.KNOWN} or {lineage.SCHEMA}",
+                command="the version of Drydock that it names",
+            )
+        record = older.in_todays_form(record, lineage.SCHEMA)
     if (
         not _fits(record, RECORD)
         or record["kind"] not in set(Kind)

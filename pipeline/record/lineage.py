@@ -13,14 +13,16 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from pipeline.code.names import PACKAGE, is_ours
 from pipeline.machine.installed import own_version
+from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step
 from pipeline.stage import settings_of
 from pipeline.store import Store
 from pipeline.store.store import FACTS
 
-SCHEMA = 1
+SCHEMA = 2
 # What stands in a recorded setting for the name of a file: what the file holds is under `content`.
 A_FILE = "<file>"
 
@@ -58,6 +60,7 @@ def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping
             if s.stage.passes_on is not None
         ],
         "libraries": dict(sorted(libraries.items())),
+        "sources": dict(sorted({f: d for s in named for f, d in plan.sources_of(s.node).items()}.items())),
         "stages": [_stage(s, steps) for s in named],
     }
 
@@ -132,10 +135,12 @@ def as_asked(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
         document: Its key document; the inputs are not looked at.
     """
     settings = _without(node.stage.files(), settings_of(node.stage))
-    told: dict[str, Any] = {"name": node.name, "stage": document["stage"], "version": document["version"]}
+    told: dict[str, Any] = {"name": node.name, "stage": document["stage"]}
+    if not is_ours(type(node.stage).__module__):
+        told["class"] = f"{type(node.stage).__module__}.{type(node.stage).__qualname__}"
     told |= {"settings": settings, "libraries": sorted(document["libraries"])}
-    if document["code"]:
-        told["code"] = document["code"]
+    if theirs := {n: v for n, v in document["code"].items() if n != PACKAGE}:
+        told["code"] = theirs
     if node.stage.passes_on is None:
         # What a stage that makes something says of itself beyond its settings: digests of files and of code.
         told["content"] = {n: v for n, v in document["settings"].items() if settings.get(n) != v}

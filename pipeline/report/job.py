@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pipeline.running.runner import Outcome
+from pipeline.running.outcome import Outcome
 from pipeline.store.files import read_json
 
 RUN = "run.json"

@@ -12,7 +12,7 @@ from pipeline.report.html import Piece, joined, page, tag
 from pipeline.report.job import Job, ended, measured, outcomes
 from pipeline.report.measures import MEASURES, seconds
 from pipeline.report.page import definitions, environment, status
-from pipeline.running.runner import Outcome
+from pipeline.running.outcome import Outcome
 from pipeline.terminal.console import human
 
 LANE, NODE = 16, 20  # pixels from lane to lane, and from a line's top to its node
@@ -226,7 +226,7 @@ def _details(
     if table := outcome.notes.get("benchmark", {}).get("table"):
         yield "Measured", tag("pre", "\n".join(table), tabindex=0)
     if asked:
-        yield "Stage", f"{asked['stage']} {asked['version']}"
+        yield "Stage", str(asked["stage"])
         yield "Settings", tag("code", json.dumps(asked["settings"], sort_keys=True))
     if outcome.digest:
         yield "Digest", tag("code", outcome.digest)

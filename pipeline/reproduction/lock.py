@@ -10,12 +10,14 @@ from typing import Any
 
 from pipeline.config import compose
 from pipeline.errors import ConfigError, listed, nearest
-from pipeline.record import found, sources
+from pipeline.record import found
 from pipeline.record.found import Found
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 from pipeline.store.files import write_json
 
-SCHEMA = 1
+SCHEMA = 2
+# Before, a lock had source files of its own; now they are in its record.
+OLDER = 1
 GROUP = "experiment"
 
 
@@ -29,7 +31,6 @@ class Lock:
         python: The version of Python, major and minor.
         record: What was made; see pipeline/record/lineage.py.
         measured: Stage to what its check measured there, by shape; on another processor the last digits differ.
-        sources: Source module to the digest of its file, for every stage that had a part in it.
     """
 
     schema: int
@@ -37,7 +38,6 @@ class Lock:
     python: str
     record: Mapping[str, Any]
     measured: Mapping[str, Any]
-    sources: Mapping[str, str]
 
     @classmethod
     def of(cls, experiment: str, result: Result) -> Lock:
@@ -54,7 +54,6 @@ class Lock:
             python=python(),
             record=result.record,
             measured=measured(result.outcomes),
-            sources=sources.of(s["stage"] for s in result.record["stages"]),
         )
 
     @classmethod
@@ -72,16 +71,18 @@ class Lock:
     @classmethod
     def of_file(cls, at: Found, experiment: str) -> Lock:
         """A lock that was found, of an experiment. Raises ConfigError when it is none that this version reads."""
-        held = at.lock or {}
-        fits = {"schema": SCHEMA, "experiment": experiment}.items() <= held.items()
-        mappings = all(isinstance(held.get(name), dict) for name in ("record", "measured", "sources"))
-        if not fits or not mappings or set(held) != {f.name for f in fields(cls)}:
+        content = dict(at.lock or {})
+        if content.get("schema") == OLDER:
+            content = {name: part for name, part in content.items() if name != "sources"} | {"schema": SCHEMA}
+        fits = {"schema": SCHEMA, "experiment": experiment}.items() <= content.items()
+        mappings = all(isinstance(content.get(name), dict) for name in ("record", "measured"))
+        if not fits or not mappings or set(content) != {f.name for f in fields(cls)}:
             raise ConfigError(
                 f"{at.path} is no lock of experiment={experiment} that this version reads",
-                allowed=f"schema {SCHEMA}, as python -m pipeline.pin writes it",
+                allowed=f"schema {OLDER} or {SCHEMA}, as python -m pipeline.pin writes it",
                 command=f"python -m pipeline.pin {GROUP}={experiment}",
             )
-        return cls(**held)
+        return cls(**{**content, "record": at.record})
 
     def write(self) -> Path:
         """Writes it beside the YAML, in the place of an earlier one; returns where. Raises OSError, ConfigError."""

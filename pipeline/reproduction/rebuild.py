@@ -21,7 +21,8 @@ from pipeline.record.difference import Difference
 from pipeline.record.found import Found
 from pipeline.reproduction import trust
 from pipeline.running import delivery
-from pipeline.running.runner import Result, Runner
+from pipeline.running.outcome import Result
+from pipeline.running.runner import Runner
 from pipeline.stage import World
 from pipeline.store import Store
 from pipeline.terminal.console import Console
@@ -91,7 +92,7 @@ def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
     _apply(settings, given)
     _demand_files(record, settings)
     stages = {
-        s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s["stage"], **settings[s["name"]]})
+        s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s.get("class", s["stage"]), **settings[s["name"]]})
         for s in record["stages"]
     }
     if not ours:
@@ -115,7 +116,7 @@ def foreseen(record: Mapping[str, Any], nodes: Sequence[Node], world: World) -> 
     told, libraries = [], dict[str, str]()
     try:
         for node in plan.settle(nodes, world):
-            document = plan.document_of(node, nodes, {}, world)
+            document = plan.document_of(node, {}, world)
             told.append(lineage.as_asked(node, document))
             libraries |= document["libraries"]
     except DrydockError:  # which is what the run has failed with too

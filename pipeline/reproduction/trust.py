@@ -74,7 +74,7 @@ def demand_typed(stages: Mapping[str, Stage], given: Sequence[str]) -> None:
 
 
 def _consent(stage: Mapping[str, Any], typed: Collection[str]) -> Iterator[Problem]:
-    setting = find_stage(str(stage["stage"])).consent
+    setting = find_stage(str(stage.get("class", stage["stage"]))).consent
     if setting and f"stages.{stage['name']}.{setting}" not in typed:
         yield Problem(
             f"stages.{stage['name']} loads a file that can run any code, and the record alone vouches for it",

@@ -15,10 +15,10 @@ import gc
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Origin, carried
 from pipeline.errors import DrydockError, StageError
@@ -29,62 +29,11 @@ from pipeline.record import lineage
 from pipeline.running import delivery
 from pipeline.running.isolation import Isolation
 from pipeline.running.meter import Meter
+from pipeline.running.outcome import Listener, Outcome, Result
 from pipeline.stage import World
 from pipeline.store import Damaged, Entry, Lock, Store
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one stage in a run.
-
-    Args:
-        name: Its name in the graph.
-        how: "built", "hit" (a stage in memory too, when nothing after it must run) or "delivered".
-        key: Its key, 64 hex digits.
-        digest: Its content digest; None for a stage in memory.
-        size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
-        seconds: What it took: now if it was built, then if it was a hit.
-        peak_bytes: Peak resident memory while it was built; None for a hit.
-        notes: What it told of its run.
-        facts: What travels with its result.
-    """
-
-    name: str
-    how: str
-    key: str | None
-    digest: str | None = None
-    size: int = 0
-    seconds: float = 0.0
-    peak_bytes: int | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run ended with.
-
-    Args:
-        outcomes: One for each stage, in order.
-        delivered: The delivered file; None when no stage delivers.
-        record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
-    """
-
-    outcomes: Sequence[Outcome]
-    delivered: Path | None
-    record: Mapping[str, Any] | None = None
-
-
-class Listener(Protocol):
-    """Whoever wants to know what a run is doing."""
-
-    def planned(self, steps: Sequence[Step]) -> None: ...
-
-    def started(self, name: str) -> None: ...
-
-    def finished(self, outcome: Outcome) -> None: ...
 
 
 class Runner:
@@ -211,7 +160,15 @@ class Runner:
                 with self._naming(step.name):
                     made = self._store.publish(made, sources)
         entry = self._store.record(
-            Entry(step.key, step.key_document, made.digest, str(made.kind), dict(made.notes), round(meter.seconds, 3)),
+            Entry(
+                step.key,
+                step.key_document,
+                made.digest,
+                str(made.kind),
+                dict(made.notes),
+                round(meter.seconds, 3),
+                plan.sources_of(step.node),
+            ),
             replacing=step.digest,
         )
         if entry.digest == made.digest:

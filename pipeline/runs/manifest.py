@@ -16,7 +16,7 @@ from pipeline.machine import processor
 from pipeline.machine.installed import distributions, own_version
 from pipeline.machine.world import library_version
 from pipeline.planning.plan import Step
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 from pipeline.store.files import write_json
 
 SCHEMA = 2

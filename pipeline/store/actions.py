@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Entry:
         kind: The kind of the result.
         notes: What the stage told of its run, parity figures for instance.
         seconds: How long the run took.
+        sources: The files of ours that made it, each with the digest of what it does; to say why a later key differs.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Entry:
     kind: str
     notes: Mapping[str, Any]
     seconds: float
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def in_memory(self) -> bool:
@@ -50,7 +52,7 @@ TYPES: Mapping[str, Any] = {
 
 
 class Actions:
-    """The entries under `root`, one folder per stage class."""
+    """The entries under `root`, one folder per stage."""
 
     def __init__(self, root: Path) -> None:
         self._root = root / "actions"
@@ -84,7 +86,7 @@ class Actions:
         return entry
 
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
-        """Up to `newest` entries of a stage class, the latest first."""
+        """Up to `newest` entries of a stage, the latest first."""
         folder = self._root / stage
         paths = sorted(folder.glob("[0-9a-f]*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in paths[:newest]:
@@ -102,4 +104,6 @@ def _parse(read: Any, key: str) -> Entry | None:
     values: dict[str, Any] = {name: read.get(name) for name in TYPES}
     if not all(isinstance(values[name], kind) for name, kind in TYPES.items()):
         return None
-    return Entry(**values) if re.fullmatch("[0-9a-f]{64}", read["digest"]) else None
+    sources = read.get("sources")
+    known = sources if isinstance(sources, dict) else {}
+    return Entry(**values, sources=known) if re.fullmatch("[0-9a-f]{64}", read["digest"]) else None

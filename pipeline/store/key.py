@@ -8,7 +8,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
+# Where a document has the digest of our own code; files say more of what changed.
+OWN_CODE = "code.stages"
 
 
 def canonical(value: Any) -> str:
@@ -42,7 +44,7 @@ def _refuse_the_ambiguous(value: Any, place: str) -> None:
 def document(
     *,
     stage: str,
-    version: int,
+    contract: int,
     code: Mapping[str, str],
     settings: Mapping[str, Any],
     inputs: Mapping[str, str],
@@ -51,9 +53,10 @@ def document(
     """Everything that decides a stage's result, and nothing else: no path, date, host or thread count.
 
     Args:
-        stage: Dotted path of the stage's class.
-        version: The stage's own version.
-        code: What identifies a stage that is not ours: its distribution's version or its source's digest.
+        stage: The stage's name.
+        contract: The version of the contract between stages and core.
+        code: What identifies the code that makes the result: a digest of the files of ours, and for a stage that is not
+            ours its distribution's version or its source's digest.
         settings: The stage's identity, plain JSON.
         inputs: Port name to content digest.
         libraries: Module name to installed version, for the libraries the stage declares.
@@ -61,7 +64,7 @@ def document(
     return {
         "schema": SCHEMA,
         "stage": stage,
-        "version": version,
+        "contract": contract,
         "code": dict(code),
         "settings": dict(settings),
         "inputs": dict(inputs),
@@ -74,9 +77,22 @@ def digest(key_document: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(key_document).encode()).hexdigest()
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20"."""
-    return [_phrase(*change) for change in changes(before, after)]
+def differences(
+    before: Mapping[str, Any], after: Mapping[str, Any], had: Mapping[str, str], have: Mapping[str, str]
+) -> list[str]:
+    """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20".
+
+    Args:
+        before: One document.
+        after: The other.
+        had: The source files of the first, by path, each with its digest.
+        have: Likewise, of the other.
+    """
+    found = [_phrase(*change) for change in changes(before, after) if change[0] != OWN_CODE]
+    if any(place == OWN_CODE for place, _, _ in changes(before, after)):
+        files = sorted(path for path in had.keys() | have.keys() if had.get(path) != have.get(path))
+        found += [f"code: {path}" for path in files] or ["code"]
+    return found
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -161,11 +161,16 @@ class Store:
             return ""
         return f"free some space: {free / 2**20:.1f} MiB are left for the store in {self.root}" if free < SCANT else ""
 
-    def why_missed(self, key_document: Mapping[str, Any]) -> str:
-        """In a few words, what separates a key from the nearest one that was built before."""
+    def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+        """In a few words, what separates a key from the nearest one that was built before.
+
+        Args:
+            key_document: What the key is the digest of.
+            sources: The files of ours behind the stage, each with the digest of what it does.
+        """
         nearest: list[str] | None = None
         for entry in self.actions.of_stage(key_document["stage"], COMPARED):
-            found = keys.differences(entry.key_document, key_document)
+            found = keys.differences(entry.key_document, key_document, entry.sources, sources)
             if nearest is None or len(found) < len(nearest):
                 nearest = found
         return "never built" if nearest is None else "; ".join(nearest[:3])

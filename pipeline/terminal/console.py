@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pipeline.errors import DrydockError
 from pipeline.planning.plan import Step, Todo
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 
 if TYPE_CHECKING:
     from rich.progress import Progress

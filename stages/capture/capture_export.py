@@ -34,7 +34,6 @@ class CaptureExport(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.EXPORTED
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
-    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         return captures.size_problems(self.store_up_to)

@@ -28,7 +28,6 @@ class CaptureTrace(Stage):
     produces: ClassVar[Kind | str] = Kind.TORCHSCRIPT
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
     repeatable: ClassVar[bool] = False  # its classes are numbered by what the process has met before
-    version: ClassVar[int] = 2
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return captures.captured("trace", inputs, folder)

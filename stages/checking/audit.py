@@ -38,13 +38,13 @@ class Audit(Stage):
     operations: dict[str, float]
     extensions: list[str]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": frozenset({*graphs.KINDS, Kind.TENSORRT})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": graphs.kinds() | {Kind.TENSORRT}}
     produces: ClassVar[Kind | str] = "artifact"
-    version: ClassVar[int] = 2
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return graphs.MODULES.get(kinds.get("artifact", Kind.FILE), ())
+        kind = kinds.get("artifact")
+        return graphs.modules(kind) if kind in graphs.kinds() else ()
 
     def problems(self) -> list[Problem]:
         found = list(openvino_library.problems(self.extensions))

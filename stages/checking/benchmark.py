@@ -16,7 +16,7 @@ from pipeline.stage import Stage, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
 from stages.coreml import runtime as coreml_runtime
-from stages.formats import session
+from stages.formats import registry, session
 from stages.interface.interface import Interface, says
 from stages.openvino import library as openvino_library
 from stages.reference import as_met, evidence
@@ -24,6 +24,9 @@ from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
 MIB = 2**20
+
+# What an artifact can be measured against: the ways to execute the module itself.
+AGAINST: Mapping[str, str] = {"eager": "stages.formats.eager", "torch_compile": "stages.openvino.torch_compile"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Benchmark(Stage):
     again: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": frozenset(session.RUNTIMES),
+        "artifact": registry.kinds("runtime"),
         "reference": frozenset({Kind.REFERENCE}),
         "module": frozenset({Kind.MODULE}),
     }
@@ -71,9 +74,9 @@ class Benchmark(Stage):
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        runtimes = [session.RUNTIMES[kinds["artifact"]]] if "artifact" in kinds else []
+        runtimes = [session.runtime(kinds["artifact"])] if "artifact" in kinds else []
         if "module" in kinds:
-            runtimes += [session.MODULE_RUNTIMES[name] for name in self.against if name in session.MODULE_RUNTIMES]
+            runtimes += [AGAINST[name] for name in self.against if name in AGAINST]
         return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
@@ -83,11 +86,9 @@ class Benchmark(Stage):
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
         found += [
-            Problem(
-                f"against has {name}{nearest(name, session.MODULE_RUNTIMES)}", allowed=listed(session.MODULE_RUNTIMES)
-            )
+            Problem(f"against has {name}{nearest(name, AGAINST)}", allowed=listed(AGAINST))
             for name in self.against
-            if name not in session.MODULE_RUNTIMES
+            if name not in AGAINST
         ]
         least = {"threads": 1, "rounds": 2, "warmup": 0, "noisy_above": 0, "again": 0}
         found += [
@@ -184,7 +185,7 @@ class Benchmark(Stage):
                 continue
             given = _fed(model, case)
             jobs[name] = Job(
-                runtime=session.MODULE_RUNTIMES.get(name, session.RUNTIMES[model.kind]),
+                runtime=AGAINST.get(name, session.runtime(model.kind)),
                 kind=model.kind,
                 folder=str(home),
                 facts=dict(session.with_interface(model, inputs["reference"]).facts),

@@ -7,21 +7,15 @@ import logging
 import math
 import re
 import shlex
-import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import listed
-from stages.formats import graphs, ignored
+from stages.formats import graphs, ignored, registry
 from stages.formats.graphs import Built
 from stages.formats.session import How
-from stages.onnx import file as onnx_file
-from stages.onnx import runtime as onnx_runtime
-from stages.openvino import library as openvino_library
-from stages.openvino import runtime as openvino_runtime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +114,7 @@ def layers(
         return None
     try:
         source = origin.source()
-        if source.kind is not artifact.kind or artifact.kind not in VALUES:
+        if source.kind is not artifact.kind or artifact.kind not in registry.kinds("values"):
             return None
         if overflowing and not _may_overflow(source, artifact, inputs):
             return None
@@ -142,7 +136,7 @@ def _measured(
 ) -> list[Layer]:
     """What each of the suspects does to the answers, in the graph's order."""
     before = graphs.of(source, how.extensions)
-    values = VALUES[source.kind]
+    values = registry.part(source.kind, "values").values
     results = [n for n in before.results if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
     exact = values(source, results, inputs, {}, how)
     found = []
@@ -162,7 +156,7 @@ def _suspects(
 ) -> dict[str, tuple[float, Array]]:
     """The lowered layers whose values are furthest off when they are given exact ones: the error, and the values."""
     after = graphs.of(artifact, how.extensions)
-    names, values = _common(before, after), VALUES[artifact.kind]
+    names, values = _common(before, after), registry.part(artifact.kind, "values").values
     lowered = [n for n in names if after.is_lowered(n)]
     found: dict[str, tuple[float, Array]] = {}
     for start in range(0, len(lowered), AT_ONCE):
@@ -232,76 +226,15 @@ def _nearest(graph: Built, name: str, known: Collection[str]) -> Iterator[str]:
 
 
 def _may_overflow(source: Artifact, artifact: Artifact, inputs: Arrays) -> bool:
-    """Whether a value of an ONNX graph is beyond what float16 holds where the graph cast from it has float16.
-
-    Only the largest magnitude of each value leaves onnxruntime, so that a look at all of them costs one run.
-    """
+    """Whether a value of a graph is beyond what float16 holds where the graph cast from it has float16."""
     import numpy as np
-    import onnxruntime
-    from onnx import ValueInfoProto, helper
 
     before, after = graphs.of(source), graphs.of(artifact)
     names = {
         n for n in _common(before, after) if after.nodes[n].dtype == "float16" and before.nodes[n].dtype == "float32"
     }
-    model = onnx_file.read(source.file)
-    largest = []
-    for value in [node.output[0] for node in model.graph.node if (node.name or node.output[0]) in names]:
-        largest.append(f"{value}/largest")
-        model.graph.node.append(helper.make_node("Abs", [value], [f"{value}/magnitude"]))
-        model.graph.node.append(helper.make_node("ReduceMax", [f"{value}/magnitude"], largest[-1:], keepdims=0))
-    del model.graph.output[:]
-    model.graph.output.extend(ValueInfoProto(name=name) for name in largest)
-    with tempfile.TemporaryDirectory() as folder:  # as in _of_onnx
-        path = onnx_file.write(model, Path(folder))
-        running = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    told = running.run(largest, dict(inputs)) if largest else []
-    return bool(told) and bool(np.nanmax([float(v) for v in told]) > np.finfo(np.float16).max)
-
-
-def _of_onnx(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
-    import onnx
-    import onnxruntime
-    from onnx import helper
-
-    model = onnx_file.read(artifact.file)
-    graph, given = model.graph, dict(inputs)
-    made = {node.name or node.output[0]: node for node in graph.node}
-    for name, values in fed.items():
-        value = made[name].output[0]
-        made[name].output[0] = f"{value}/computed"
-        graph.input.append(helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(values.dtype), None))
-        given[value] = values
-    del graph.output[:], graph.value_info[:]
-    graph.output.extend(onnx.ValueInfoProto(name=made[name].output[0]) for name in names)
-    with tempfile.TemporaryDirectory() as folder:  # in memory, onnxruntime takes no more than one protobuf can hold
-        path = onnx_file.write(model, Path(folder))
-        running = onnxruntime.InferenceSession(
-            path, providers=["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
-        )
-    return dict(zip(names, running.run([made[name].output[0] for name in names], given), strict=True))
-
-
-def _of_ir(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
-    core = openvino_library.extended(how.extensions)
-    model = core.read_model(artifact.file)
-    named = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
-    from openvino import Model, opset16
-
-    parameters = []
-    for name in fed:
-        value = named[name].output(0)
-        parameters.append(opset16.parameter(value.get_partial_shape(), value.get_element_type()))
-        for target in value.get_target_inputs():
-            target.replace_source_output(parameters[-1].output(0))
-    # Each behind an operation of its own: two results of one tensor would share their names.
-    results = [opset16.result(opset16.identity(named[name].output(0))) for name in names]
-    first = model.get_parameters()
-    compiled = core.compile_model(
-        Model(results, [*first, *parameters]), openvino_runtime.DEVICE, openvino_runtime.settings(how)
-    )
-    told = compiled([*(inputs[p.output(0).any_name] for p in first), *fed.values()])
-    return {name: told[place].copy() for place, name in enumerate(names)}
+    largest: float = registry.part(source.kind, "largest").largest(source, names, inputs)
+    return largest > float(np.finfo(np.float16).max)
 
 
 def _share(value: float) -> str:
@@ -319,11 +252,3 @@ def _typed(name: str) -> str:
 
 def _plain(value: float) -> float | str:
     return value if math.isfinite(value) else "infinite"
-
-
-# The values of layers by name. It takes an artifact, the names, its inputs, by name the values to go on with in place
-# of what layers compute, and how to run it.
-VALUES: Mapping[Kind, Callable[[Artifact, Sequence[str], Arrays, Arrays, How], Arrays]] = {
-    Kind.ONNX: _of_onnx,
-    Kind.OPENVINO: _of_ir,
-}

@@ -11,10 +11,10 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed
 from pipeline.stage import Stage, World
 from stages.checking import blame as layer_blame
-from stages.formats import session
+from stages.formats import registry, session
 from stages.formats.session import Session
 from stages.openvino import library as openvino_library
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import as_met, parity, tolerance
 from stages.reference import cases as reference_cases
@@ -56,13 +56,12 @@ class Check(Stage):
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": frozenset(session.RUNTIMES),
+        "artifact": registry.kinds("runtime"),
         "reference": frozenset({Kind.REFERENCE}),
     }
     on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
-    version: ClassVar[int] = 2
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -100,7 +99,7 @@ class Check(Stage):
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
         caution = {}
-        if not found.wrong and artifact.kind is Kind.ONNX and self.compute == "float16":
+        if not found.wrong and artifact.kind in registry.kinds("largest") and self.compute == "float16":
             try:
                 over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
             except Exception as e:  # onnxruntime raises anything; that nothing was found is not to be said then

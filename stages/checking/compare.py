@@ -13,7 +13,7 @@ from pipeline.stage import Stage, World
 from stages.formats import session
 from stages.interface.interface import says
 from stages.openvino import library as openvino_library
-from stages.portable import compare
+from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 
@@ -92,8 +92,8 @@ def _apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[float, 
         return 0.0, [f"one's outputs are {listed(found)}, the other's {listed(wanted)}"]
     worst, unlike = 0.0, []
     for name in wanted:
-        if problem := compare.mismatch(found[name], wanted[name]):
+        if problem := comparison.mismatch(found[name], wanted[name]):
             unlike.append(f"'{name}' {problem}".replace("the model's", "the other's"))
         elif wanted[name].dtype.kind == "f":
-            worst = max(worst, compare.compare(found[name], wanted[name]).max_rel)
+            worst = max(worst, comparison.compare(found[name], wanted[name]).max_rel)
     return worst, unlike

@@ -76,7 +76,7 @@ def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
         threads=job["threads"],
         properties=job["properties"],
         extensions=job["extensions"],
-        runtime=job["runtime"],
+        by=job["runtime"],
     )
     infer = running.prepare(given)
     loaded = time.perf_counter()

@@ -12,7 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem
 from pipeline.stage import Stage, World
 from stages.checking import blame as layer_blame
-from stages.formats import session
+from stages.formats import registry, session
 from stages.openvino import library as openvino_library
 from stages.samples import files as sample_files
 from stages.samples import metrics
@@ -39,14 +39,13 @@ class Evaluate(Stage):
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": frozenset(session.RUNTIMES) - session.ON_REQUEST,
+        "artifact": registry.kinds("runtime") - session.ON_REQUEST,
         "answers": frozenset({Kind.ANSWERS}),
         "calibration": frozenset({Kind.SAMPLES}),
     }
     optional: ClassVar[frozenset[str]] = frozenset({"calibration"})
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
-    version: ClassVar[int] = 2
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from stages.capture import captures
 from stages.coreml import convert
 from stages.coreml import library as coreml_library
 from stages.coreml.settings import Packaging
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.reference import attempts, tolerance
 from stages.reference.attempts import Held
 

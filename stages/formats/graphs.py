@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import collections
 import logging
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline.artifact import Artifact, Kind
-from stages.coreml import package
-from stages.onnx import file as onnx_file
-from stages.openvino import convert as ir
-from stages.openvino import library as openvino_library
+from stages.formats import registry
 
 log = logging.getLogger(__name__)
 
@@ -159,137 +153,21 @@ class Built:
 
 
 def of(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
-    """The nodes of an artifact of one of KINDS."""
-    return KINDS[artifact.kind](artifact.file, extensions)
+    """The nodes of an artifact of one of `kinds`.
+
+    Args:
+        artifact: A stored one.
+        extensions: Operations that OpenVINO does not have by itself.
+    """
+    built: Built = registry.part(artifact.kind, "types").read(artifact.file, extensions)
+    return built
 
 
-def _of_ir(path: Path, extensions: Sequence[str]) -> Built:
-    return _of_model(openvino_library.extended(extensions).read_model(path))
+def kinds() -> frozenset[Kind]:
+    """The kinds whose graph can be read."""
+    return registry.kinds("types")
 
 
-def _of_model(model: Any) -> Built:
-    nodes: dict[str, Node] = {}
-    inner: list[Built] = []
-    for op in model.get_ordered_ops():
-        sources = [v.get_node().get_friendly_name() for v in op.input_values()]
-        told = op.output(0).get_element_type().to_string() if op.get_output_size() else ""
-        elements = math.prod(op.output(0).get_shape()) if op.get_type_name() == CONSTANT else 0
-        nodes[op.get_friendly_name()] = Node(op.get_type_name(), sources, TYPES.get(told, told), elements)
-        inner += map(_of_model, ir.bodies(op))
-    results = {name for node in nodes.values() if node.type == "Result" for name in node.sources}
-    return Built(nodes, results, inner)
-
-
-def _of_onnx(path: Path, extensions: Sequence[str]) -> Built:
-    import onnx
-
-    model = onnx_file.read(path, weights=False)
-    try:
-        model = onnx.shape_inference.infer_shapes(model)
-    except Exception:  # an operator that onnx does not know: what it gives is taken for what it is given
-        log.info("the types in %s cannot be inferred", path.name, exc_info=True)
-    return _of_graph(model.graph, {})
-
-
-def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
-    """One graph of an ONNX file; of the values of those around it, `outer` has the types."""
-    types = {v.name: _onnx_type(v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output, *graph.input)}
-    types = {**outer, **types}
-    nodes: dict[str, Node] = {}
-    made_by: dict[str, str] = {}
-    inner: list[Built] = []
-    for tensor in graph.initializer:
-        nodes[tensor.name] = Node(CONSTANT, (), _onnx_type(tensor.data_type), math.prod(tensor.dims))
-        made_by[tensor.name] = tensor.name
-        types[tensor.name] = nodes[tensor.name].dtype
-    for node in graph.node:
-        name = node.name or node.output[0]
-        held = next((a.t for a in node.attribute if a.name == "value"), None) if node.op_type == CONSTANT else None
-        if held is not None:
-            nodes[name] = Node(CONSTANT, (), _onnx_type(held.data_type), math.prod(held.dims))
-        else:
-            sources = [made_by.get(i, i) for i in node.input if i]
-            dtype = types.get(node.output[0], "") or next((types[i] for i in node.input if types.get(i)), "")
-            nodes[name] = Node(node.op_type, sources, dtype)
-            types.setdefault(node.output[0], dtype)
-            if node.op_type == "MatMulNBits":  # its second operand is packed into bytes
-                packed = nodes[sources[1]]
-                bits = next((a.i for a in node.attribute if a.name == "bits"), 4)
-                nodes[sources[1]] = Node(CONSTANT, (), f"int{bits}", packed.elements * 8 // bits)
-        made_by |= dict.fromkeys(node.output, name)
-        inner += [_of_graph(g, types) for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
-    return Built(nodes, {made_by.get(o.name, o.name) for o in graph.output}, inner)
-
-
-def _onnx_type(number: int) -> str:
-    import onnx
-
-    name: str = onnx.TensorProto.DataType.Name(number).lower()
-    name = {"float": "float32", "double": "float64"}.get(name, name)
-    return TYPES.get(name, name)
-
-
-def _of_coreml(path: Path, extensions: Sequence[str]) -> Built:
-    spec = package.spec_of(path)
-    functions = [_of_block(block) for f in spec.mlProgram.functions.values() for block in _blocks(f)]
-    return replace(functions[0], inner=[*functions[0].inner, *functions[1:]])
-
-
-def _blocks(function: Any) -> Sequence[Any]:
-    return [*function.block_specializations.values()]
-
-
-def _of_block(block: Any) -> Built:
-    """One block of an ML Program; what gives compressed weights their values back is a constant of their type."""
-    nodes: dict[str, Node] = {}
-    made_by: dict[str, str] = {}
-    inner: list[Built] = []
-    for op in block.operations:
-        name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
-        sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
-        told = op.outputs[0].type.tensorType
-        elements = math.prod(d.constant.size for d in told.dimensions)
-        if op.type == "const":
-            nodes[name] = Node(CONSTANT, (), _mil_type(told), elements)
-        elif op.type.startswith("constexpr_"):
-            nodes[name] = Node(CONSTANT, (), _compressed(op, [nodes[s] for s in sources if s in nodes]), elements)
-            for part in sources:
-                nodes.pop(part, None)
-        else:
-            nodes[name] = Node(op.type, sources, _mil_type(told))
-        made_by |= {output.name: name for output in op.outputs}
-        inner += [_of_block(b) for b in op.blocks]
-    return Built(nodes, {made_by.get(name, name) for name in block.outputs}, inner)
-
-
-def _compressed(op: Any, sources: Sequence[Node]) -> str:
-    """The type of weights that a constexpr operation gives back: of what it reads, or of one before it."""
-    held = {n: v.type.tensorType for n, v in op.attributes.items()}
-    held |= {n: a.value.type.tensorType for n, bound in op.inputs.items() for a in bound.arguments if not a.name}
-    before = next((node.dtype for node in sources), "")
-    if "lut" in held or "lut" in op.inputs:
-        entries = held["lut"].dimensions
-        return f"palette{(entries[-2] if len(entries) > 1 else entries[0]).constant.size.bit_length() - 1}"
-    if op.type == "constexpr_sparse_to_dense":
-        return SPARSE + (before or _mil_type(held["nonzero_data"]))
-    data = next((held[n] for n in ("quantized_data", "data", "nonzero_data") if n in held), None)
-    return before if data is None else _mil_type(data)
-
-
-def _mil_type(tensor: Any) -> str:
-    from coremltools.proto import MIL_pb2
-
-    name: str = MIL_pb2.DataType.Name(tensor.dataType).lower()
-    return TYPES.get(name, name)
-
-
-KINDS: Mapping[Kind, Callable[[Path, Sequence[str]], Built]] = {
-    Kind.ONNX: _of_onnx,
-    Kind.OPENVINO: _of_ir,
-    Kind.COREML: _of_coreml,
-}
-MODULES: Mapping[Kind, tuple[str, ...]] = {
-    Kind.ONNX: ("onnx",),
-    Kind.OPENVINO: ("openvino",),
-    Kind.COREML: ("coremltools",),
-}
+def modules(kind: Kind) -> tuple[str, ...]:
+    """The importable modules that reading a kind takes."""
+    return tuple(registry.part(kind, "types").REQUIRES)

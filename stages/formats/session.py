@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, StageError, listed, nearest
+from stages.formats import registry
 from stages.interface.interface import FACT
 
 if TYPE_CHECKING:
@@ -17,19 +18,8 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 COMPUTE = ("float32", "float16", "bfloat16")
-TORCH_COMPILE = "stages.openvino.torch_compile"
-RUNTIMES: Mapping[Kind, str] = {
-    Kind.ONNX: "stages.onnx.runtime",
-    Kind.OPENVINO: "stages.openvino.runtime",
-    Kind.OPENVINO_BLOB: "stages.openvino.runtime",
-    Kind.TENSORRT: "stages.tensorrt.runtime",
-    Kind.COREML: "stages.coreml.runtime",
-    Kind.MODULE: TORCH_COMPILE,
-}
 # What a stage's port takes only when `needs` names it: there is a module before every graph, and the graph is meant.
 ON_REQUEST = frozenset({Kind.MODULE})
-# How else a module is executed: what an artifact is measured against.
-MODULE_RUNTIMES: Mapping[str, str] = {"eager": "stages.formats.eager", "torch_compile": TORCH_COMPILE}
 
 
 @dataclass(frozen=True)
@@ -74,17 +64,23 @@ class Session(Protocol):
 
 def modules(kind: Kind) -> tuple[str, ...]:
     """The importable modules that executing a kind takes."""
-    return requires(RUNTIMES[kind])
+    return requires(runtime(kind))
 
 
-def requires(runtime: str) -> tuple[str, ...]:
+def runtime(kind: Kind) -> str:
+    """The module that executes a kind, by its dotted name."""
+    return registry.part(kind, "runtime").__name__
+
+
+def requires(module: str) -> tuple[str, ...]:
     """The importable modules that a runtime takes."""
-    return tuple(importlib.import_module(runtime).REQUIRES)
+    return tuple(importlib.import_module(module).REQUIRES)
 
 
 def name(kind: Kind) -> str:
     """What the runtime of a kind is called."""
-    return RUNTIMES[kind].rpartition(".")[2]
+    *_, room, file = runtime(kind).split(".")
+    return room if file == "runtime" else file
 
 
 def compute_problems(compute: str) -> list[Problem]:
@@ -110,23 +106,23 @@ def open_session(
     threads: int | None = None,
     properties: Mapping[str, str] | None = None,
     extensions: Sequence[str] = (),
-    runtime: str | None = None,
+    by: str | None = None,
 ) -> Session:
     """Loads an artifact: on the CPU, but for an engine, which is native to a GPU.
 
     Args:
-        artifact: One of the kinds in RUNTIMES. A module comes with its interface; see `with_interface`.
+        artifact: One of the kinds that have a runtime. A module comes with its interface; see `with_interface`.
         compute: See How, and for the next three.
         threads: Likewise.
         properties: Likewise.
         extensions: Likewise.
-        runtime: The module that executes it; None for the kind's own.
+        by: The module that executes it; None for the kind's own.
 
     Raises:
         StageError: For a property or an extension that the runtime has no use for.
         CheckFailed: For a property that reads back otherwise than it was asked for.
     """
-    opening = importlib.import_module(runtime or RUNTIMES[artifact.kind])
+    opening = importlib.import_module(by or runtime(artifact.kind))
     how = How(compute, threads, properties or {}, extensions)
     session: Session = opening.open_session(artifact, how)
     return session

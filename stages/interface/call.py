@@ -22,6 +22,8 @@ from stages.interface.outputs import expression
 
 TUPLE, VALUE = "_tuple_", "_value_"
 # What the wrapped module is called in the wrapper, and so what the names of its parameters begin with.
+# The module that captures write for the class of `bind`. It is part of their bytes, so it stays when files move.
+WRITTEN_AS = "stages._call"
 INNER = "model"
 
 
@@ -148,4 +150,4 @@ def _module(forward: str) -> Any:
     linecache.cache[name] = (len(forward), None, forward.splitlines(keepends=True), name)
     namespace: dict[str, Any] = {"torch": torch}
     exec(compile(forward, name, "exec"), namespace)
-    return type("Bound", (torch.nn.Module,), {"forward": namespace["forward"], "__module__": __name__})()
+    return type("Bound", (torch.nn.Module,), {"forward": namespace["forward"], "__module__": WRITTEN_AS})()

@@ -50,7 +50,6 @@ class LoadWeights(Stage):
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     keep: ClassVar[Keep] = Keep.MEMORY
-    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         home = self.factory.partition(".")[0]

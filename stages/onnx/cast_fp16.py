@@ -35,7 +35,6 @@ class CastFp16(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
-    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         return self.ignored.problems()

@@ -13,7 +13,7 @@ from pipeline.errors import Problem
 from stages.capture import captures
 from stages.capture import opsets as exporter_opsets
 from stages.onnx.exporters import EitherExporter
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.reference import attempts, tolerance
 from stages.reference.attempts import Held
 
@@ -37,7 +37,6 @@ class ExportAuto(EitherExporter):
         "reference": frozenset({Kind.REFERENCE}),
     }
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
-    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         return tolerance.problems(self.tolerance) + super().problems()

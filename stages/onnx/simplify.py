@@ -14,7 +14,7 @@ from pipeline.stage import Stage
 from stages.formats import session
 from stages.onnx import file as onnx_file
 from stages.onnx import weightless
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.reference import parity, tolerance
 
 if TYPE_CHECKING:

@@ -41,7 +41,6 @@ class CompileOpenvino(Stage):
     produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("numpy", "openvino")
     isolable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         torch = ["torch"] if kinds.get("program") in ir.CAPTURED else []

@@ -19,7 +19,7 @@ from stages.onnx import exporters
 from stages.onnx.exporters import Options
 from stages.openvino import convert as ir_conversion
 from stages.openvino import library as openvino_library
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.reference import attempts, tolerance
 from stages.reference.attempts import Held
 
@@ -58,7 +58,6 @@ class CompileOpenvinoAuto(Stage):
     produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
     isolable: ClassVar[bool] = True
-    version: ClassVar[int] = 2
 
     def problems(self) -> list[Problem]:
         found = [*self._wanted.problems(), *tolerance.problems(self.tolerance)]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.portable.compare import Tolerance, compared
+from stages.portable.comparison import Tolerance, compared
 from stages.portable.handed_over import (
     CANNOT_RUN,
     OK,

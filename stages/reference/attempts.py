@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError
 from stages.formats import session
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import parity
 

@@ -9,7 +9,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages.interface.edits import Edits
 from stages.interface.interface import Interface
-from stages.portable import compare
+from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference.cases import Case
 
@@ -40,7 +40,7 @@ def demand(artifact: Artifact, reference: Artifact, asked: Sequence[Case], met: 
     if edits.reshape:
         _demand_sizes(edits, Interface.of(reference), asked)
     outputs = {n: [c.outputs[n] for c in met] for n in met[0].outputs}
-    if outputs and all(map(compare.is_blind, outputs.values())):
+    if outputs and all(map(comparison.is_blind, outputs.values())):
         raise CheckFailed(
             f"{listed(outputs)}: the same for every input, so comparing them proves nothing",
             allowed="at least one output that depends on the inputs",

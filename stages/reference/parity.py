@@ -10,8 +10,8 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
 from stages.formats.session import Session
 from stages.interface.interface import Interface, Output, says
-from stages.portable import compare
-from stages.portable.compare import Tolerance
+from stages.portable import comparison
+from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import as_met, evidence
 from stages.reference import cases as reference_cases
@@ -66,11 +66,11 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     suspects: list[str] = []
     for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
-        figures, problems = compare.compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
+        figures, problems = comparison.compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
         wrong += [f"{case.label} ({shape}): {p}" for p in problems]
         suspects += [case.label] if problems else []
         outputs = {n: asdict(f) for n, f in figures.items()}
-        measured.append({"label": case.label, "shape": shape, "max_rel": compare.worst(figures), "outputs": outputs})
+        measured.append({"label": case.label, "shape": shape, "max_rel": comparison.worst(figures), "outputs": outputs})
     seen = {m["label"] for m in measured}
     left_out = [c.label for c in reference_cases.read(reference) if c.label not in seen]
     furthest = max(measured, key=lambda m: float(m["max_rel"]))

@@ -19,7 +19,7 @@ from stages.interface import derived, fills, outputs
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface, Output
-from stages.portable import compare
+from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 from stages.reference import questions
@@ -69,7 +69,6 @@ class RecordReference(Stage):
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     repeatable: ClassVar[bool] = False
-    version: ClassVar[int] = 3
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         # For a file, whatever could run it is looked for: what is installed later makes another reference.
@@ -132,7 +131,7 @@ class RecordReference(Stage):
         cases = [
             Case(q.label, q.inputs, {o: _array(answers[q.label], o, p) for o, p in paths.items()}, q.raw) for q in asked
         ]
-        blind = [name for name in paths if compare.is_blind([c.outputs[name] for c in cases])]
+        blind = [name for name in paths if comparison.is_blind([c.outputs[name] for c in cases])]
         if len(blind) == len(paths):
             raise StageError(
                 f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "

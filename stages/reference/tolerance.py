@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 
 from pipeline.errors import Problem
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 
 RANGES = {"max_rel": (0.0, math.inf), "p99_rel": (0.0, math.inf), "cosine": (-1.0, 1.0), "top1": (0.0, 1.0)}
 

@@ -17,7 +17,8 @@ import pytest
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import graph
-from pipeline.running.runner import Outcome, Result, Runner
+from pipeline.running.outcome import Outcome, Result
+from pipeline.running.runner import Runner
 from pipeline.stage import Keep, Stage
 from pipeline.store import State, Store
 from pipeline.store.files import walk

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stages.portable.compare import Tolerance, compared
+from stages.portable.comparison import Tolerance, compared
 from stages.portable.handed_over import (
     CANNOT_RUN,
     MISSING,

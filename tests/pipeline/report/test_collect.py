@@ -6,7 +6,7 @@ import pytest
 from fake_sweep import BASE, FakeSweep, finished, outcome, write
 
 from pipeline.report.collect import collect
-from pipeline.running.runner import Result
+from pipeline.running.outcome import Result
 
 
 @pytest.fixture(scope="module")

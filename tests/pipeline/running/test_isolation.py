@@ -24,7 +24,8 @@ from pipeline.machine.world import ThisMachine
 from pipeline.planning import graph
 from pipeline.running import isolation
 from pipeline.running.isolation import Isolation
-from pipeline.running.runner import Outcome, Runner
+from pipeline.running.outcome import Outcome
+from pipeline.running.runner import Runner
 from pipeline.stage import Stage
 from pipeline.store import Store
 

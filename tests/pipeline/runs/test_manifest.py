@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.machine.installed import own_version
 from pipeline.planning.plan import Step, Todo
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 from pipeline.runs.manifest import RunManifest
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.artifact import Kind
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
-from pipeline.running.runner import Outcome, Result
+from pipeline.running.outcome import Outcome, Result
 from pipeline.terminal import console
 from pipeline.terminal.console import Console, StderrHandler
 

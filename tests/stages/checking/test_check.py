@@ -34,7 +34,7 @@ from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages.checking.check import Check
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 
 ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 

@@ -7,9 +7,9 @@ import pytest
 from coreml_stages import check, prune, quantize
 from harness import run_stage, tolerance
 
-from stages.coreml.mil import evaluate, read
+from stages.coreml.mil import evaluation, read
 from stages.formats import graphs
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 
 RATIO = {"target_sparsity": None, "n_m_ratio": [2, 4]}
 SMALL = {"target_sparsity": None, "threshold": 0.02, "minimum_sparsity_percentile": 0.2}
@@ -32,7 +32,7 @@ def dense(package):
     (op,) = (
         o for o in main.block.operations if o.type == "constexpr_sparse_to_dense" and o.outputs[0][1].shape == (64, 512)
     )
-    return np.asarray(evaluate._results(op, {}, main)[0])
+    return np.asarray(evaluation._results(op, {}, main)[0])
 
 
 @pytest.mark.parametrize(("target", "settings", "weights"), CASES, ids=str)

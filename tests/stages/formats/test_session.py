@@ -9,7 +9,8 @@ from harness import VECTOR, WritesIntoItsInput, backend, module, record, run_sta
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
-from stages.formats import session
+from stages.checking.benchmark import AGAINST
+from stages.formats import registry, session
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
 from stages.openvino.runtime import HINTS
@@ -134,22 +135,20 @@ def test_onnxruntime_has_no_properties(graph):
         session.open_session(graph, "float32", properties={"EXECUTION_MODE_HINT": "ACCURACY"})
 
 
-@pytest.mark.parametrize("runtime", session.MODULE_RUNTIMES.values())
+@pytest.mark.parametrize("runtime", AGAINST.values())
 def test_a_module_that_writes_into_its_input_leaves_the_arrays_it_was_given(tmp_path, runtime):
     backend("openvino")
     net = module(WritesIntoItsInput())
     ready = session.with_interface(net, record(net, tmp_path / "reference", inputs=VECTOR))
     given = {"input": np.ones((2, 4), np.float32)}
-    running = session.open_session(ready, "float32", runtime=runtime)
+    running = session.open_session(ready, "float32", by=runtime)
     running(given)
     running.prepare(given)()
     np.testing.assert_array_equal(given["input"], 1)
 
 
 def test_eager_agrees_with_what_was_recorded_of_it(tiny, reference):
-    running = session.open_session(
-        session.with_interface(tiny, reference), "bfloat16", runtime=session.MODULE_RUNTIMES["eager"]
-    )
+    running = session.open_session(session.with_interface(tiny, reference), "bfloat16", by=AGAINST["eager"])
     for case in reference_cases.read(reference):
         np.testing.assert_array_equal(running(case.inputs)["logits"], case.outputs["logits"])
     assert running.computes_in == "float32"  # whatever was asked
@@ -187,7 +186,7 @@ def test_a_shape_that_the_artifact_does_not_take_raises(artifact):
         session.open_session(artifact, "float32")({"input": np.zeros((2, 3, 16, 16), np.float32)})
 
 
-@pytest.mark.parametrize("kind", session.RUNTIMES)
+@pytest.mark.parametrize("kind", sorted(registry.kinds("runtime")))
 def test_each_runtime_names_what_it_needs(kind):
     needed = {Kind.ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}, Kind.TENSORRT: {"tensorrt", "torch"}}
     needed[Kind.COREML] = {"coremltools"}
@@ -197,4 +196,4 @@ def test_each_runtime_names_what_it_needs(kind):
 def test_every_deliverable_kind_can_be_executed():
     from stages.delivery.save import DELIVERABLE
 
-    assert set(session.RUNTIMES) >= DELIVERABLE
+    assert registry.kinds("runtime") >= DELIVERABLE

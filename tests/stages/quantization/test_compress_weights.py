@@ -28,7 +28,7 @@ from stages.checking.check import Check
 from stages.formats import graphs as stored
 from stages.interface.interface import Input
 from stages.onnx import file as onnx_file
-from stages.portable.compare import Tolerance
+from stages.portable.comparison import Tolerance
 from stages.samples.draw_samples import DrawSamples
 
 IMAGES = {"input": Input(["batch", 8, 8, 8], fill="normal")}

@@ -16,7 +16,7 @@ from mil_packages import INPUT, Halves, converted, nested_blocks, quiet, saved, 
 from torch import nn
 
 from pipeline.errors import CheckFailed, StageError
-from stages.coreml.mil import evaluate, read
+from stages.coreml.mil import evaluation, read
 
 SPEC, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
 IMAGE = (1, 3, 8, 6)
@@ -42,7 +42,7 @@ def copied(halves, tmp_path) -> Path:
 
 
 def ran(path, **inputs):
-    return evaluate.evaluate(read.read(path), inputs)
+    return evaluation.evaluate(read.read(path), inputs)
 
 
 def refused(path, outcome=CheckFailed, **inputs):
@@ -69,7 +69,7 @@ def test_nested_blocks_loop_and_branch(place, way, wanted):
 def test_a_state_starts_as_zeros_in_every_call(place):
     program = read.read(stateful(place / "stateful.mlpackage"))
     for _ in range(2):
-        answers = evaluate.evaluate(program, {"x": np.float32([1, 2, 3])})
+        answers = evaluation.evaluate(program, {"x": np.float32([1, 2, 3])})
         np.testing.assert_array_equal(answers["y"], [2, 4, 6])
 
 
@@ -82,12 +82,12 @@ def test_each_function_of_a_package_can_be_run_and_the_default_is_its_own(place,
     told.default_function_name = "doubles"
     ct.utils.save_multifunction(told, str(place / "both.mlpackage"))
     program = read.read(place / "both.mlpackage")
-    default, named = (evaluate.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
+    default, named = (evaluation.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
     np.testing.assert_array_equal(default, ran(other, x0=INPUT)["y"])
     np.testing.assert_array_equal(named, ran(halves, x0=INPUT)["y"])
     assert not np.allclose(default, named)
     with pytest.raises(StageError, match="no function 'thirds'"):
-        evaluate.evaluate(program, {"x0": INPUT}, "thirds")
+        evaluation.evaluate(program, {"x0": INPUT}, "thirds")
 
 
 @pytest.mark.parametrize(("color", "layout"), [("RGB", slice(None)), ("BGR", slice(None, None, -1))])
@@ -133,7 +133,7 @@ def test_a_classifier_gives_its_label_and_the_probabilities_in_the_order_of_the_
     labels = ["zebra", "ant", "cat"]
     path = traced(net, place / "labels.mlpackage", (1, 6), classifier_config=ct.ClassifierConfig(labels), outputs=None)
     program = read.read(path)
-    label, chances = evaluate.evaluate(program, {"x0": INPUT[:1]}).values()
+    label, chances = evaluation.evaluate(program, {"x0": INPUT[:1]}).values()
     wanted = net(torch.tensor(INPUT[:1])).detach().numpy()[0]
     np.testing.assert_allclose(chances, wanted, 1e-5, 1e-6)
     assert (str(label), program.functions["main"].labels) == (labels[wanted.argmax()], labels)
@@ -185,7 +185,7 @@ def test_weights_that_coremltools_compressed_are_those_that_it_decompresses(plac
     programs = {name: read.read(place / f"{how}_{name}.mlpackage") for name in made}
     stored = {name: {o.type for o in p.functions["main"].block.walk()} for name, p in programs.items()}
     assert any(t.startswith("constexpr_") for t in stored["small"] - stored["large"])
-    small, large = (evaluate.evaluate(p, {"x0": INPUT})["y"] for p in programs.values())
+    small, large = (evaluation.evaluate(p, {"x0": INPUT})["y"] for p in programs.values())
     np.testing.assert_allclose(small, large, 1e-6, 1e-6)
     exact = Halves()(torch.tensor(INPUT)).detach()
     assert not np.allclose(small, exact)
@@ -260,14 +260,14 @@ def test_a_record_that_is_no_record_is_refused(copied):
 def test_an_operation_that_is_lacking_is_told_before_anything_runs(copied):
     edit_spec(copied, b"linear", b"lineal")
     program = read.read(copied)
-    assert evaluate.missing(program) == ("lineal",)
+    assert evaluation.missing(program) == ("lineal",)
     with pytest.raises(CheckFailed, match="the evaluator lacks lineal"):
-        evaluate.evaluate(program, {"x0": INPUT})
+        evaluation.evaluate(program, {"x0": INPUT})
 
 
 def test_a_parameter_that_is_lacking_is_told_too(copied):
     edit_spec(copied, b"\x06weight", b"\x06weighs")
-    assert evaluate.missing(read.read(copied)) == ("linear(weighs)",)
+    assert evaluation.missing(read.read(copied)) == ("linear(weighs)",)
 
 
 def test_a_result_of_another_shape_than_the_program_says_is_refused(place):
@@ -322,9 +322,9 @@ def test_reading_and_evaluating_import_what_they_need_and_no_coremltools(place):
     path = place / "nested.mlpackage"
     nested = path if path.exists() else nested_blocks(path)
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from stages.coreml.mil import evaluate, read\n"
+        "import sys; from pathlib import Path; import numpy as np; from stages.coreml.mil import evaluation, read\n"
         "given = {'x': np.ones((2, 2), np.float32), 'way': np.ones(1, np.float32)}\n"
-        f"evaluate.evaluate(read.read(Path({str(nested)!r})), given)\n"
+        f"evaluation.evaluate(read.read(Path({str(nested)!r})), given)\n"
         "assert not {'coremltools', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])

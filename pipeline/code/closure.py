@@ -1,0 +1,111 @@
+"""The code behind one stage: the files that its imports lead to, and those of the formats that it receives and makes.
+
+    check of an IR:  checking.check ─► reference.parity ─► formats.session ─ part("runtime") ─► openvino.runtime ─► …
+                     data beside a file, such as operators.json, counts by its content
+
+The digest knows what files hold, and not where they lie: a file may move or be renamed, and all results are hits.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from pipeline.code import index, reading
+from pipeline.code.index import Index
+from pipeline.code.reading import Source
+
+
+def digest(module: str, kinds: Collection[str] = ()) -> str:
+    """What identifies the code behind a module of ours, 32 hex digits.
+
+    Args:
+        module: Dotted name, such as "stages.onnx.simplify".
+        kinds: The kinds of artifact that its stage receives and makes.
+    """
+    return _digest(index.here(), module, frozenset(map(str, kinds)))
+
+
+def files(module: str, kinds: Collection[str] = ()) -> Mapping[str, str]:
+    """The digest of every file behind a module, 12 hex digits, by the file's path below the folder of `stages`."""
+    return _files(index.here(), module, frozenset(map(str, kinds)))
+
+
+def digest_of_file(path: Path) -> str:
+    """What identifies the code of `stages` behind a file that is none of it; "" where it uses none."""
+    return _digest_of_file(index.here(), path, path.stat().st_mtime_ns)
+
+
+@functools.cache
+def _digest(known: Index, module: str, kinds: frozenset[str]) -> str:
+    return _of_all(known, _behind(known, [module], kinds))
+
+
+@functools.cache
+def _digest_of_file(known: Index, path: Path, written: int) -> str:
+    source = reading.read(path)
+    named = [m for reference in source.references if (m := _target(known, *reference)[0])]
+    behind = _behind(known, named, frozenset()) if named else set()
+    return _of_all(known, behind) if behind else ""
+
+
+@functools.cache
+def _files(known: Index, module: str, kinds: frozenset[str]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name in _behind(known, [module], kinds):
+        path, source = known.file(name), known.sources[name]
+        found[path.relative_to(known.root.parent).as_posix()] = source.digest[:12]
+        for data in source.data:
+            found[(path.parent / data).relative_to(known.root.parent).as_posix()] = _content(path.parent / data)[:12]
+    return dict(sorted(found.items()))
+
+
+def _behind(known: Index, modules: Collection[str], kinds: frozenset[str]) -> set[str]:
+    """The modules that some lead to, by import or by the formats of some kinds, themselves among them."""
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found or module not in known.sources:
+            continue
+        found.add(module)
+        source = known.sources[module]
+        waiting.append(module.rpartition(".")[0])  # to import a module runs its package first
+        waiting += [target for reference in source.references if (target := _target(known, *reference)[0])]
+        waiting += _parts(known, source, kinds)
+    return found
+
+
+def _parts(known: Index, source: Source, kinds: frozenset[str]) -> Iterator[str]:
+    for kind in sorted(kinds & known.formats.keys()):
+        room, files = known.formats[kind]
+        yield from (f"{room}.{files[part]}" for part in source.parts if part in files)
+
+
+def _target(known: Index, module: str, name: str) -> tuple[str, str]:
+    """The module that a reference leads to and what is taken from it; no module for a text that only looks like one."""
+    inner = f"{module}.{name}" if name else module
+    if inner in known.sources:
+        return inner, ""
+    return (module, name) if module in known.sources else ("", inner)
+
+
+def _of_all(known: Index, modules: Collection[str]) -> str:
+    """One digest of some modules, each with what its references lead to, whatever all of these are called."""
+    entries = sorted({json.dumps(_entry(known, m)) for m in modules})
+    return hashlib.sha256("\n".join(entries).encode()).hexdigest()[:32]
+
+
+def _entry(known: Index, module: str) -> list[object]:
+    source = known.sources[module]
+    targets = (_target(known, *reference) for reference in source.references)
+    references = [[known.sources[m].digest if m else "", name] for m, name in targets]
+    return [source.digest, references, [_content(known.file(module).parent / data) for data in source.data]]
+
+
+@functools.cache
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

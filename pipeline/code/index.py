@@ -1,0 +1,169 @@
+"""All files of `stages`: what each is, read once and kept until it changes.
+
+What was read is kept beside Python's own bytecode, or in the user's cache where that folder cannot be written. A wheel
+brings it ready-made, by the files' content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.code import reading
+from pipeline.code.reading import PACKAGE, Source
+
+READY_MADE = "code.json"
+# A file written so recently may be written again within the resolution of its timestamps.
+SETTLED_SECONDS = 2.0
+
+
+class Index:
+    """The files of one folder that is imported as `stages`.
+
+    Args:
+        root: That folder.
+
+    Attributes:
+        sources: What each module is, by its dotted name; a package by its own name.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._files = dict(_modules(root))
+        self.sources = self._read()
+
+    def file(self, module: str) -> Path:
+        """The file of a module."""
+        return self._files[module]
+
+    def homes(self, name: str) -> list[str]:
+        """The modules that have a class of this name."""
+        return [m for m, source in self.sources.items() if name in source.classes]
+
+    @functools.cached_property
+    def formats(self) -> Mapping[str, tuple[str, Mapping[str, str]]]:
+        """By kind of artifact, the room that has it and the file of each part."""
+        return {
+            kind: (module.rpartition(".")[0], parts)
+            for module, source in sorted(self.sources.items())
+            for kind, parts in source.formats.items()
+        }
+
+    def _read(self) -> dict[str, Source]:
+        found: dict[str, Source] = {}
+        stamps: dict[str, list[int]] = {}
+        kept = _kept(self.root)
+        ready: Mapping[str, Any] | None = None
+        changed = False
+        now = time.time()
+        for module, path in self._files.items():
+            at = path.stat()
+            stamps[module] = [at.st_size, at.st_mtime_ns, at.st_ino, at.st_ctime_ns]
+            known = kept.get(module)
+            if known is not None and known["stamp"] == stamps[module]:
+                found[module] = _source(known["source"])
+                continue
+            ready = _ready_made(self.root) if ready is None else ready
+            found[module] = _ready(ready, path) or reading.read(path)
+            changed |= now - max(at.st_mtime, at.st_ctime) > SETTLED_SECONDS
+        if changed or kept.keys() - found.keys():
+            settled = {m: s for m, s in stamps.items() if now - max(s[1], s[3]) / 1e9 > SETTLED_SECONDS}
+            _keep(self.root, {m: {"stamp": settled[m], "source": asdict(found[m])} for m in settled})
+        return found
+
+
+@functools.cache
+def here() -> Index:
+    """The index of the `stages` that this process imports."""
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    return Index(Path(spec.origin).parent)
+
+
+def ready_made(root: Path) -> dict[str, Any]:
+    """What a wheel brings: each file by the SHA-256 of its content."""
+    return {_sha256(path): asdict(reading.read(path)) for _, path in _modules(root)}
+
+
+def _modules(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every module's dotted name and file, in the order of their names."""
+    waiting = [(PACKAGE, str(root))]
+    while waiting:
+        package, folder = waiting.pop(0)
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                if entry.name.endswith(".py"):
+                    name = entry.name[:-3]
+                    yield (package if name == "__init__" else f"{package}.{name}"), Path(entry.path)
+                elif entry.is_dir() and entry.name.isidentifier() and not entry.name.startswith("__"):
+                    waiting.append((f"{package}.{entry.name}", entry.path))
+
+
+def _places(root: Path) -> Iterator[Path]:
+    """Where what was read may be kept, the best first."""
+    yield Path(importlib.util.cache_from_source(str(root / "__init__.py"))).with_name(READY_MADE)
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
+    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock" / f"code-{name}.json"
+
+
+def _kept(root: Path) -> Mapping[str, Any]:
+    for place in _places(root):
+        if (read := _json(place)).get("reader") == _reader():
+            return dict(read["modules"])
+    return {}
+
+
+def _keep(root: Path, modules: Mapping[str, Any]) -> None:
+    """Keeps what was read where that is possible; what cannot be kept costs time and nothing else."""
+    for place in _places(root):
+        beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps({"reader": _reader(), "modules": modules}))
+            beside.replace(place)
+            return
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+@functools.cache
+def _reader() -> str:
+    """What identifies the way of reading: another one reads all files again."""
+    return _sha256(Path(reading.__file__))[:16]
+
+
+def _ready_made(root: Path) -> Mapping[str, Any]:
+    return _json(root / READY_MADE)
+
+
+def _ready(ready: Mapping[str, Any], path: Path) -> Source | None:
+    known = ready.get(_sha256(path)) if ready else None
+    return None if known is None else _source(known)
+
+
+def _source(known: Mapping[str, Any]) -> Source:
+    references = tuple((module, name) for module, name in known["references"])
+    return Source(**{**known, "references": references})
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -1,0 +1,42 @@
+"""From a stage's name to the module that has its class. A name is not a path: files may move."""
+
+from __future__ import annotations
+
+from pipeline.code import index
+from pipeline.code.reading import PACKAGE
+from pipeline.errors import ConfigError, listed
+
+__all__ = ["PACKAGE", "all_shipped", "class_of", "home", "is_ours", "shipped"]
+
+
+def is_ours(module: str) -> bool:
+    """Whether a dotted name is one of the package that ships our stages."""
+    return module == PACKAGE or module.startswith(f"{PACKAGE}.")
+
+
+def class_of(name: str) -> str:
+    """The name of a stage's class: `CompileOpenvino` for compile_openvino."""
+    return name.title().replace("_", "")
+
+
+def shipped(name: str) -> bool:
+    """Whether a stage of ours has this name."""
+    return bool(index.here().homes(class_of(name)))
+
+
+def home(name: str) -> str:
+    """The module that has the class of a stage of ours; "" where there is no such stage.
+
+    Raises:
+        ConfigError: When two modules have a class of this name.
+    """
+    homes = index.here().homes(class_of(name))
+    if len(homes) > 1:
+        raise ConfigError(f"two stages are named {name}: {listed(homes)}", command="rename one of the classes")
+    return homes[0] if homes else ""
+
+
+def all_shipped() -> list[str]:
+    """The names of all stages of ours: files that have the class of their own name."""
+    modules = ((m.rpartition(".")[2], source) for m, source in index.here().sources.items())
+    return sorted(name for name, source in modules if class_of(name) in source.classes)

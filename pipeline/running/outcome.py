@@ -1,0 +1,62 @@
+"""What a run says while it goes on, and what it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.planning.plan import Step
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage in a run.
+
+    Args:
+        name: Its name in the graph.
+        how: "built", "hit" (a stage in memory too, when nothing after it must run) or "delivered".
+        key: Its key, 64 hex digits.
+        digest: Its content digest; None for a stage in memory.
+        size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
+        seconds: What it took: now if it was built, then if it was a hit.
+        peak_bytes: Peak resident memory while it was built; None for a hit.
+        notes: What it told of its run.
+        facts: What travels with its result.
+    """
+
+    name: str
+    how: str
+    key: str | None
+    digest: str | None = None
+    size: int = 0
+    seconds: float = 0.0
+    peak_bytes: int | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run ended with.
+
+    Args:
+        outcomes: One for each stage, in order.
+        delivered: The delivered file; None when no stage delivers.
+        record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
+    """
+
+    outcomes: Sequence[Outcome]
+    delivered: Path | None
+    record: Mapping[str, Any] | None = None
+
+
+class Listener(Protocol):
+    """Whoever wants to know what a run is doing."""
+
+    def planned(self, steps: Sequence[Step]) -> None: ...
+
+    def started(self, name: str) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...

@@ -1,0 +1,68 @@
+"""What an ML Program stores its weights and runs its operations in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages.coreml import package
+from stages.formats.graphs import CONSTANT, SPARSE, TYPES, Built, Node
+
+REQUIRES = ("coremltools",)
+
+
+def read(path: Path, extensions: Sequence[str]) -> Built:
+    spec = package.spec_of(path)
+    functions = [_of_block(block) for f in spec.mlProgram.functions.values() for block in _blocks(f)]
+    return replace(functions[0], inner=[*functions[0].inner, *functions[1:]])
+
+
+def _blocks(function: Any) -> Sequence[Any]:
+    return [*function.block_specializations.values()]
+
+
+def _of_block(block: Any) -> Built:
+    """One block of an ML Program; what gives compressed weights their values back is a constant of their type."""
+    nodes: dict[str, Node] = {}
+    made_by: dict[str, str] = {}
+    inner: list[Built] = []
+    for op in block.operations:
+        name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
+        sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
+        told = op.outputs[0].type.tensorType
+        elements = math.prod(d.constant.size for d in told.dimensions)
+        if op.type == "const":
+            nodes[name] = Node(CONSTANT, (), _mil_type(told), elements)
+        elif op.type.startswith("constexpr_"):
+            nodes[name] = Node(CONSTANT, (), _compressed(op, [nodes[s] for s in sources if s in nodes]), elements)
+            for part in sources:
+                nodes.pop(part, None)
+        else:
+            nodes[name] = Node(op.type, sources, _mil_type(told))
+        made_by |= {output.name: name for output in op.outputs}
+        inner += [_of_block(b) for b in op.blocks]
+    return Built(nodes, {made_by.get(name, name) for name in block.outputs}, inner)
+
+
+def _compressed(op: Any, sources: Sequence[Node]) -> str:
+    """The type of weights that a constexpr operation gives back: of what it reads, or of one before it."""
+    held = {n: v.type.tensorType for n, v in op.attributes.items()}
+    held |= {n: a.value.type.tensorType for n, bound in op.inputs.items() for a in bound.arguments if not a.name}
+    before = next((node.dtype for node in sources), "")
+    if "lut" in held or "lut" in op.inputs:
+        entries = held["lut"].dimensions
+        return f"palette{(entries[-2] if len(entries) > 1 else entries[0]).constant.size.bit_length() - 1}"
+    if op.type == "constexpr_sparse_to_dense":
+        return SPARSE + (before or _mil_type(held["nonzero_data"]))
+    data = next((held[n] for n in ("quantized_data", "data", "nonzero_data") if n in held), None)
+    return before if data is None else _mil_type(data)
+
+
+def _mil_type(tensor: Any) -> str:
+    from coremltools.proto import MIL_pb2
+
+    name: str = MIL_pb2.DataType.Name(tensor.dataType).lower()
+    return TYPES.get(name, name)

@@ -1,0 +1,64 @@
+"""What an ONNX graph stores its weights and runs its operations in."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stages.formats.graphs import CONSTANT, TYPES, Built, Node
+from stages.onnx import file as onnx_file
+
+REQUIRES = ("onnx",)
+log = logging.getLogger(__name__)
+
+
+def read(path: Path, extensions: Sequence[str]) -> Built:
+    import onnx
+
+    model = onnx_file.read(path, weights=False)
+    try:
+        model = onnx.shape_inference.infer_shapes(model)
+    except Exception:  # an operator that onnx does not know: what it gives is taken for what it is given
+        log.info("the types in %s cannot be inferred", path.name, exc_info=True)
+    return _of_graph(model.graph, {})
+
+
+def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
+    """One graph of an ONNX file; of the values of those around it, `outer` has the types."""
+    types = {v.name: _onnx_type(v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output, *graph.input)}
+    types = {**outer, **types}
+    nodes: dict[str, Node] = {}
+    made_by: dict[str, str] = {}
+    inner: list[Built] = []
+    for tensor in graph.initializer:
+        nodes[tensor.name] = Node(CONSTANT, (), _onnx_type(tensor.data_type), math.prod(tensor.dims))
+        made_by[tensor.name] = tensor.name
+        types[tensor.name] = nodes[tensor.name].dtype
+    for node in graph.node:
+        name = node.name or node.output[0]
+        held = next((a.t for a in node.attribute if a.name == "value"), None) if node.op_type == CONSTANT else None
+        if held is not None:
+            nodes[name] = Node(CONSTANT, (), _onnx_type(held.data_type), math.prod(held.dims))
+        else:
+            sources = [made_by.get(i, i) for i in node.input if i]
+            dtype = types.get(node.output[0], "") or next((types[i] for i in node.input if types.get(i)), "")
+            nodes[name] = Node(node.op_type, sources, dtype)
+            types.setdefault(node.output[0], dtype)
+            if node.op_type == "MatMulNBits":  # its second operand is packed into bytes
+                packed = nodes[sources[1]]
+                bits = next((a.i for a in node.attribute if a.name == "bits"), 4)
+                nodes[sources[1]] = Node(CONSTANT, (), f"int{bits}", packed.elements * 8 // bits)
+        made_by |= dict.fromkeys(node.output, name)
+        inner += [_of_graph(g, types) for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
+    return Built(nodes, {made_by.get(o.name, o.name) for o in graph.output}, inner)
+
+
+def _onnx_type(number: int) -> str:
+    import onnx
+
+    name: str = onnx.TensorProto.DataType.Name(number).lower()
+    name = {"float": "float32", "double": "float64"}.get(name, name)
+    return TYPES.get(name, name)

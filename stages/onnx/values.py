@@ -1,0 +1,64 @@
+"""The values of layers inside an ONNX graph, and whether they fit float16."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.artifact import Artifact
+from stages.formats.session import How
+from stages.onnx import file as onnx_file
+from stages.onnx import runtime as onnx_runtime
+
+if TYPE_CHECKING:
+    from stages.formats.session import Arrays
+
+
+def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    model = onnx_file.read(artifact.file)
+    graph, given = model.graph, dict(inputs)
+    made = {node.name or node.output[0]: node for node in graph.node}
+    for name, values in fed.items():
+        value = made[name].output[0]
+        made[name].output[0] = f"{value}/computed"
+        graph.input.append(helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(values.dtype), None))
+        given[value] = values
+    del graph.output[:], graph.value_info[:]
+    graph.output.extend(onnx.ValueInfoProto(name=made[name].output[0]) for name in names)
+    with tempfile.TemporaryDirectory() as folder:  # in memory, onnxruntime takes no more than one protobuf can hold
+        path = onnx_file.write(model, Path(folder))
+        running = onnxruntime.InferenceSession(
+            path, providers=["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
+        )
+    return dict(zip(names, running.run([made[name].output[0] for name in names], given), strict=True))
+
+
+def largest(artifact: Artifact, names: Collection[str], inputs: Arrays) -> float:
+    """The largest magnitude among the values of some layers; 0 for none.
+
+    Only the largest magnitude of each value leaves onnxruntime, so that a look at all of them costs one run.
+    """
+    import numpy as np
+    import onnxruntime
+    from onnx import ValueInfoProto, helper
+
+    model = onnx_file.read(artifact.file)
+    outputs = []
+    for value in [node.output[0] for node in model.graph.node if (node.name or node.output[0]) in names]:
+        outputs.append(f"{value}/largest")
+        model.graph.node.append(helper.make_node("Abs", [value], [f"{value}/magnitude"]))
+        model.graph.node.append(helper.make_node("ReduceMax", [f"{value}/magnitude"], outputs[-1:], keepdims=0))
+    if not outputs:
+        return 0.0
+    del model.graph.output[:]
+    model.graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    with tempfile.TemporaryDirectory() as folder:  # as in `values`
+        path = onnx_file.write(model, Path(folder))
+        running = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return float(np.nanmax([float(v) for v in running.run(outputs, dict(inputs))]))

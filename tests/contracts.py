@@ -1,0 +1,78 @@
+"""The kinds of import contract that import-linter does not bring itself; pyproject.toml says what each is to hold."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import grimp
+from importlinter import Contract, ContractCheck, fields, output
+from importlinter.contracts.layers import Layer, LayersContract, ModuleTail
+
+ANY_FORMAT = "*"
+
+
+class Floors(LayersContract):
+    """Layers in which "*" stands for every room that has a `format.py` and is not named: a new format is held too."""
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        layers = cast("list[Layer]", self.layers)
+        named = {tail.name for layer in layers for tail in layer.module_tails}
+        rooms = {
+            ModuleTail(child.rpartition(".")[2])
+            for container in cast("set[Any]", self.containers)
+            for child in graph.find_children(str(container.expression))
+            if f"{child}.format" in graph.modules
+        }
+        found = frozenset(room for room in rooms if room.name not in named)
+        self.layers = [
+            Layer(set(found)) if any(tail.name == ANY_FORMAT for tail in layer.module_tails) else layer
+            for layer in layers
+        ]
+        return super().check(graph, verbose)
+
+
+class Unimported(Contract):
+    """Stages are imported by nobody: files of `container` that are named like a YAML of `yamls`."""
+
+    container = fields.StringField()
+    yamls = fields.StringField()
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        names = {path.stem for path in Path(str(self.yamls)).glob("*.yaml")}
+        inside = graph.find_descendants(str(self.container))
+        stages = {module for module in inside if module.rpartition(".")[2] in names}
+        wrong = sorted((i, s) for s in stages for i in graph.find_modules_that_directly_import(s))
+        return ContractCheck(kept=not wrong, metadata={"wrong": wrong})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for importer, stage in check.metadata["wrong"]:
+            output.print_error(f"{importer} is not allowed to import {stage}: it is a stage. Share a part instead.")
+
+
+class Portable(Contract):
+    """Modules that import the standard library, one another and a few named packages, and nothing else."""
+
+    sources = fields.SetField(subfield=fields.ModuleExpressionField())
+    allowed = fields.SetField(subfield=fields.StringField())
+
+    def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
+        from importlinter.domain.helpers import module_expressions_to_modules
+
+        packages = {m.name for m in module_expressions_to_modules(graph, cast("Any", self.sources))}
+        inside = packages | {d for package in packages for d in graph.find_descendants(package)}
+        free = {*cast("set[str]", self.allowed), *sys.stdlib_module_names}
+        wrong = sorted(
+            (module, imported)
+            for module in inside
+            for imported in graph.find_modules_directly_imported_by(module)
+            if imported not in inside
+            and imported.partition(".")[0] not in free
+            and not any(imported == name or imported.startswith(f"{name}.") for name in free)
+        )
+        return ContractCheck(kept=not wrong, metadata={"wrong": wrong})
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        for module, imported in check.metadata["wrong"]:
+            output.print_error(f"{module} is not allowed to import {imported}: it runs where that may not be.")
