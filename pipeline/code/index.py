@@ -153,8 +153,8 @@ def _ready(ready: Mapping[str, Any], path: Path) -> Source | None:
 
 
 def _source(known: Mapping[str, Any]) -> Source:
-    references = tuple((module, name) for module, name in known["references"])
-    return Source(**{**known, "references": references})
+    lists = {name: tuple(known[name]) for name in ("data", "classes", "parts")}
+    return Source(known["digest"], tuple((m, n) for m, n in known["references"]), formats=known["formats"], **lists)
 
 
 def _sha256(path: Path) -> str:

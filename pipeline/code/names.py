@@ -37,6 +37,6 @@ def home(name: str) -> str:
 
 
 def all_shipped() -> list[str]:
-    """The names of all stages of ours: files that have the class of their own name."""
+    """The names that a stage of ours may have: of the files that have the class of their own name."""
     modules = ((m.rpartition(".")[2], source) for m, source in index.here().sources.items())
     return sorted(name for name, source in modules if class_of(name) in source.classes)

@@ -71,7 +71,7 @@ class _Reader:
         if isinstance(node, ast.AST):
             return self._import(node) or self._text(node) or self._node(node)
         if isinstance(node, list):
-            return [self.plain(item) for item in node]
+            return [self.plain(item) for item in node if not _is_for_types_alone(item)]
         return repr(node)
 
     def _node(self, node: ast.AST) -> list[Any]:
@@ -80,8 +80,6 @@ class _Reader:
         fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             fields["body"] = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            fields = {"orelse": node.orelse}  # what is there for a type checker alone never runs
         if isinstance(node, ast.Constant):
             fields = {"value": node.value}  # without its kind: u"" is ""
         return [type(node).__name__, *([name, self.plain(value)] for name, value in sorted(fields.items()))]
@@ -112,8 +110,11 @@ def _is_ours(module: str) -> bool:
     return module == PACKAGE or module.startswith(f"{PACKAGE}.")
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    return (test.id if isinstance(test, ast.Name) else getattr(test, "attr", "")) == "TYPE_CHECKING"
+def _is_for_types_alone(node: Any) -> bool:
+    """Whether a statement is there for a type checker and never runs: if TYPE_CHECKING."""
+    if not isinstance(node, ast.If) or node.orelse:
+        return False
+    return (node.test.id if isinstance(node.test, ast.Name) else getattr(node.test, "attr", "")) == "TYPE_CHECKING"
 
 
 def _asked(call: ast.Call) -> Iterator[str]:

@@ -62,12 +62,11 @@ def find_stage(target: str) -> type[Stage]:
 
 def _of_ours(target: str) -> tuple[str, str]:
     """The module and the class of a stage of ours. Raises ConfigError."""
-    _, dot, last = target.rpartition(".")
-    name = snake_case(last) if dot else last
+    name = snake_case(target.rpartition(".")[2])
     if module := names.home(name):
         return module, names.class_of(name)
     raise ConfigError(
-        f"_target_ {target}: there is no stage named {name}{nearest(name, names.all_shipped())}",
+        f"_target_ {target}: there is no stage named '{name}'{nearest(name, names.all_shipped())}",
         allowed="the name of a stage, as in conf/stage/*.yaml, or the dotted path of a class of yours",
         command="ls conf/stage shows the stages that ship",
     )

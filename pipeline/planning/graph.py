@@ -62,19 +62,16 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
 
 def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:
     """That two classes have one name: keys and records could not tell them apart."""
-    known: dict[str, tuple[str, type[Stage]]] = {}
+    first: dict[str, str] = {}
     problems = []
     for place, stage in stages.items():
-        first, home = known.setdefault(name_of(type(stage)), (place, type(stage)))
-        if home is not type(stage):
-            both = " and ".join(
-                f"stages.{p} is {c.__module__}.{c.__qualname__}" for p, c in ((first, home), (place, type(stage)))
-            )
+        name, path = name_of(type(stage)), f"{type(stage).__module__}.{type(stage).__qualname__}"
+        if first.setdefault(name, path) != path:
             problems.append(
                 Problem(
-                    f"two stages are named {name_of(home)}: {both}",
+                    f"stages.{place} is {path}, and another stage named {name} is {first[name]}",
                     allowed="classes of different names",
-                    command=f"rename the class of stages.{place}",
+                    command=f"rename the class {path}",
                 )
             )
     return problems

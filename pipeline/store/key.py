@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 SCHEMA = 2
@@ -78,7 +79,10 @@ def digest(key_document: Mapping[str, Any]) -> str:
 
 
 def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], had: Mapping[str, str], have: Mapping[str, str]
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    had: Mapping[str, str] = MappingProxyType({}),
+    have: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20".
 

@@ -19,7 +19,7 @@ from pipeline.machine.world import ThisMachine
 from pipeline.planning import graph
 from pipeline.running.outcome import Outcome, Result
 from pipeline.running.runner import Runner
-from pipeline.stage import Keep, Stage
+from pipeline.stage import Keep, Stage, name_of
 from pipeline.store import State, Store
 from pipeline.store.files import walk
 
@@ -237,7 +237,7 @@ class Dock:
         (entry,) = [
             json.loads(p.read_text())
             for p in (self.home / "store" / "actions").glob("*/*.json")
-            if p.parent.name.endswith(f".{type(self.stages[name]).__name__}")
+            if p.parent.name == name_of(type(self.stages[name]))
         ]
         return self.store.objects.folder(entry["digest"])
 

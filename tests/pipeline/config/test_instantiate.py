@@ -98,9 +98,7 @@ def test_an_installed_package_with_an_entry_point_is_trusted_and_its_neighbours_
         instantiate.find_stage("dd_acme.export_more.Export")
 
 
-@pytest.mark.parametrize(
-    "target", ["os.system", "subprocess.Popen", "stages", "stagesx.save.Save", "pipeline.cli.main", ""]
-)
+@pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "stagesx.save.Save", "pipeline.cli.main"])
 def test_what_is_no_stage_of_ours_is_never_called(target):
     with pytest.raises(ConfigError, match="is not among the stages"):
         instantiate.find_stage(target)
@@ -115,12 +113,38 @@ def test_what_is_no_stage_is_refused_even_when_it_is_trusted(name):
 
 @pytest.mark.parametrize(
     "target",
-    ["dd_acme.export.Exprot", "dd_acme.absent.Export", "dd_acme.export.Export.opset", "stages.absent.Stage", "stages."],
+    ["dd_acme.export.Exprot", "dd_acme.absent.Export", "dd_acme.export.Export.opset"],
 )
 @pytest.mark.usefixtures("trusted")
 def test_what_is_not_there_is_told(target):
     with pytest.raises(ConfigError, match="cannot be imported"):
         instantiate.find_stage(target)
+
+
+@pytest.mark.parametrize("target", ["simplfy", "stages.onnx.simplfy", "stages._simplfy.Simplfy", "Simplfy"])
+def test_a_stage_that_does_not_ship_is_told_with_a_near_one(target):
+    with pytest.raises(ConfigError, match="there is no stage named 'simplfy', did you mean 'simplify'"):
+        instantiate.find_stage(target)
+
+
+@pytest.mark.parametrize("target", ["stages", "stages.", "", "stages.interface.interface.Dim", "dim"])
+def test_what_is_no_stage_of_ours_is_refused(target):
+    with pytest.raises(ConfigError, match=r"there is no stage named|is no stage"):
+        instantiate.find_stage(target)
+
+
+@pytest.mark.parametrize(
+    "target", ["simplify", "Simplify", "stages.simplify.Simplify", "stages.onnx.simplify.Simplify"]
+)
+def test_a_stage_of_ours_is_found_by_its_name_and_by_every_path_that_it_had(target):
+    assert instantiate.find_stage(target).__name__ == "Simplify"
+
+
+def test_a_stage_that_is_named_as_one_of_ours_is_refused(trusted):
+    (trusted / "theirs.py").write_text("from dd_acme.export import Export\nclass Simplify(Export): ...\n")
+    with pytest.raises(ConfigError, match=r"dd_acme.theirs.Simplify is named simplify, as a stage that ships is") as e:
+        instantiate.find_stage("dd_acme.theirs.Simplify")
+    assert "MySimplify" in e.value.problems[0].command
 
 
 @pytest.mark.parametrize("source", ["import dd_absent", "1 +", "undefined", "raise RuntimeError('CUDA')"])

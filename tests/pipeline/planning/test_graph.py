@@ -209,3 +209,10 @@ def test_what_it_makes_is_new_so_it_is_unused_until_a_stage_takes_it():
 def test_a_stage_says_which_port_it_passes_on_and_one_that_makes_something_new_says_none():
     passes = {n: s.passes_on for n, s in shipyard().items()}
     assert passes == dict.fromkeys(shipyard()) | {"check": "artifact"}
+
+
+def test_two_stages_of_one_name_are_refused():
+    other = type("Toy", (Toy,), {"produces": Kind.ONNX, "__module__": "elsewhere"})()
+    (problem,) = problems({"load": toy(Kind.MODULE), "export": other}, {})
+    assert problem.what.startswith("stages.export is elsewhere.Toy, and another stage named toy is ")
+    assert problem.command == "rename the class elsewhere.Toy"

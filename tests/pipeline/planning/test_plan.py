@@ -1,14 +1,18 @@
 """The plan: what would be done, why, and everything that can be told before any work."""
 
 import importlib
+import importlib.util
 import shutil
+import sys
 
 import pytest
 
+from pipeline.code import closure
 from pipeline.errors import BackendMissing, ConfigError, Problem
 from pipeline.machine import gpu, probe
 from pipeline.planning import plan
 from pipeline.planning.plan import Todo
+from pipeline.stage import CONTRACT
 from tests.pipeline.conftest import Check, Compile, Export, Fake, Load, Save, flip
 
 
@@ -133,14 +137,9 @@ def test_a_hit_is_described_by_its_stage(dock):
     assert steps(dock)["export"].why == "as small as it gets"
 
 
-class Newer(Export):
-    version = 2
-
-
-def test_a_key_names_the_stage_its_version_and_its_inputs_but_no_path(dock):
-    dock.stages["export"] = Newer(dock.log, "opset 18")
+def test_a_key_names_the_stage_the_contract_and_its_inputs_but_no_path(dock):
     document = steps(dock)["export"].key_document
-    assert (document["stage"], document["version"]) == (f"{__name__}.Newer", 2)
+    assert (document["stage"], document["contract"]) == ("export", CONTRACT)
     assert document["inputs"] == {"module": steps(dock)["load"].key}
     assert "/" not in str(document)
 
@@ -149,9 +148,25 @@ def test_the_code_of_a_stage_that_is_not_ours_is_part_of_its_key(dock):
     assert set(steps(dock)["export"].key_document["code"]) == {"module", "source"}
 
 
-def test_our_own_stages_are_identified_by_their_version_alone(dock, monkeypatch):
-    monkeypatch.setattr(Export, "__module__", "stages.export")
-    assert steps(dock)["export"].key_document["code"] == {}
+def test_the_code_of_a_stage_of_ours_counts_with_the_formats_that_it_meets(dock, monkeypatch):
+    monkeypatch.setattr(Check, "__module__", "stages.checking.check")
+    dock.stages["check"] = Check(dock.log)
+    (node,) = (n for n in dock.nodes() if n.name == "check")
+    code = plan.document_of(node, {}, dock.world)["code"]
+    assert code == {"stages": closure.digest("stages.checking.check", [*node.kinds.values(), node.kind])}
+    assert "stages/openvino/runtime.py" in plan.sources_of(node)
+    assert "stages/coreml/runtime.py" not in plan.sources_of(node)
+
+
+def test_a_stage_that_is_not_ours_counts_with_what_it_uses_of_ours(dock, tmp_path, monkeypatch):
+    (tmp_path / "theirs.py").write_text("from stages.onnx import file\n")
+    spec = importlib.util.spec_from_file_location("theirs", tmp_path / "theirs.py")
+    monkeypatch.setitem(sys.modules, "theirs", importlib.util.module_from_spec(spec))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(Export, "__module__", "theirs")
+    code = steps(dock)["export"].key_document["code"]
+    assert code["stages"] == closure.digest_of_file(tmp_path / "theirs.py")
+    assert code["module"] == "theirs"
 
 
 class Needy(Export):

@@ -9,7 +9,8 @@ import pytest
 from pipeline.record.difference import What, before_running, between
 
 RECORD = {
-    "schema": 1,
+    "schema": 2,
+    "sources": {"stages/load.py": "a", "stages/shared.py": "b"},
     "drydock": "0.1.0",
     "model": "net",
     "target": "onnx",
@@ -21,8 +22,7 @@ RECORD = {
     "stages": [
         {
             "name": "load",
-            "stage": "stages.load.Load",
-            "version": 1,
+            "stage": "load",
             "needs": {},
             "settings": {"sha256": 64 * "a", "inputs": {"x": [1, 3]}},
             "content": {"code": {"version": "2"}},
@@ -30,8 +30,7 @@ RECORD = {
         },
         {
             "name": "export",
-            "stage": "stages.export.Export",
-            "version": 1,
+            "stage": "export",
             "needs": {"module": "load"},
             "settings": {"opset": 18},
             "libraries": ["onnx"],
@@ -39,8 +38,7 @@ RECORD = {
         },
         {
             "name": "check",
-            "stage": "stages.check.Check",
-            "version": 2,
+            "stage": "check",
             "needs": {"artifact": "export"},
             "settings": {"tolerance": {"max_rel": 1e-4}},
             "libraries": ["onnxsim"],
@@ -65,9 +63,8 @@ CHANGES = [
     (("stages", 0, "settings", "inputs", {"x": [1, 4]}), "load: settings: inputs.x: [1,3] → [1,4]"),
     (("stages", 0, "content", "code", {"version": "3"}), "load: content: code.version: 2 → 3"),
     (("stages", 0, "code", {"source": "s"}), "load: content: code.source: absent → s"),
-    (("stages", 1, "version", 2), "export: version: 1 → 2"),
     (("stages", 1, "needs", {"module": "eval"}), "export: graph: module: load → eval"),
-    (("stages", 1, "stage", "mine.Export"), "export: graph: stages.export.Export → mine.Export"),
+    (("stages", 1, "stage", "other"), "export: graph: export → other"),
     (("stages", 1, "digest", 64 * "d"), "export: bytes: cccccccccccc… → dddddddddddd…"),
     (("stages", 2, "settings", "tolerance", {"max_rel": 1e-3}), "check: settings: tolerance.max_rel: 0.0001 → 0.001"),
     (("libraries", "onnxsim", "0.9"), "check: library: onnxsim 0.8 → 0.9"),
@@ -97,6 +94,24 @@ def test_a_stage_that_only_one_has_is_told(one, told):
 def test_causes_come_before_what_they_brought_about():
     after = changed(("stages", 1, "digest", 64 * "d"), ("stages", 1, "settings", "opset", 20))
     assert [d.what for d in between(RECORD, after)] == [What.SETTINGS, What.BYTES]
+
+
+BEHIND = {"load": ["stages/load.py", "stages/shared.py"], "export": ["stages/onnx/export.py", "stages/shared.py"]}
+
+
+def test_a_file_that_does_something_else_is_named_at_each_stage_behind_which_it_is():
+    after = changed(("sources", "stages/shared.py", "c"))
+    told = [str(d) for d in between(RECORD, after, BEHIND)]
+    assert told == ["load: code: stages/shared.py", "export: code: stages/shared.py"]
+    assert [str(d) for d in between(RECORD, after)] == ["the run: code: stages/shared.py"]
+
+
+def test_of_a_record_that_is_older_than_sources_the_file_is_named_whose_result_differs():
+    before, after = changed(("sources", {})), changed(("stages", 1, "digest", 64 * "d"))
+    code, size = sorted(between(before, after, BEHIND), key=lambda d: d.what is What.BYTES)
+    assert str(code) == "export: code: stages/onnx/export.py, or a file that it uses: the record is older"
+    assert size.what is What.BYTES
+    assert between(before, RECORD, BEHIND) == []
 
 
 def test_before_a_run_its_settings_and_libraries_are_known_and_its_bytes_are_not():

@@ -15,7 +15,6 @@ from tests.pipeline.conftest import without_record
 STAGE = {
     "name": "compile",
     "stage": "s.S",
-    "version": 1,
     "settings": {},
     "needs": {},
     "libraries": [],
