@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.code import closure
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -40,9 +42,19 @@ def test_it_composes_every_target_from_any_folder(installed: Path, target: str) 
     assert f"name: {target}" in done.stdout
 
 
-@pytest.mark.parametrize("table", ["torchvision_weights.json", "tensorrt_operators.json"])
+@pytest.mark.parametrize("table", ["loading/torchvision_weights.json", "tensorrt/operators.json"])
 def test_it_carries_the_tables_of_what_others_publish(installed: Path, table: str) -> None:
     assert (installed / "stages" / table).is_file()
+
+
+def test_it_brings_what_its_code_is_so_that_no_file_is_parsed(installed: Path) -> None:
+    code = (
+        "from pipeline.code import closure, index, reading; reading.read = None; "
+        "print(index.here().root, closure.digest('stages.onnx.simplify', ['onnx']))"
+    )
+    done = run(installed, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(installed / "stages"), closure.digest("stages.onnx.simplify", ["onnx"])]
 
 
 def test_the_console_script_names_the_same_program(installed: Path) -> None:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifact import Kind
 from pipeline.code import closure
 from pipeline.code.names import PACKAGE, is_ours
 from pipeline.errors import BackendMissing, ConfigError, Problem, listed
@@ -240,5 +241,10 @@ def _code_of(node: Node) -> Mapping[str, str]:
 
 
 def _kinds(node: Node) -> tuple[str, ...]:
-    """The kinds whose formats a stage may ask for."""
-    return (*node.kinds.values(), node.kind)
+    """The kinds whose formats a stage may ask for.
+
+    A module is one where a stage takes it on request, to run it; elsewhere it is the model that others are made of.
+    """
+    asked = node.stage.on_request
+    taken = (kind for port, kind in node.kinds.items() if kind is not Kind.MODULE or kind in asked.get(port, ()))
+    return (*taken, *(() if node.kind is Kind.MODULE else (node.kind,)))
