@@ -72,11 +72,16 @@ def _behind(known: Index, modules: Collection[str], kinds: frozenset[str]) -> se
         if module in found or module not in known.sources:
             continue
         found.add(module)
-        source = known.sources[module]
-        waiting.append(module.rpartition(".")[0])  # to import a module runs its package first
-        waiting += [target for reference in source.references if (target := _target(known, *reference)[0])]
-        waiting += _parts(known, source, kinds)
+        waiting += _named(known, module)
+        waiting += _parts(known, known.sources[module], kinds)
     return found
+
+
+@functools.cache
+def _named(known: Index, module: str) -> tuple[str, ...]:
+    """The modules that one needs whatever it works on: its package, which runs before it, and those that it names."""
+    references = known.sources[module].references
+    return (module.rpartition(".")[0], *(m for reference in references if (m := _target(known, *reference)[0])))
 
 
 def _parts(known: Index, source: Source, kinds: frozenset[str]) -> Iterator[str]:
@@ -95,15 +100,16 @@ def _target(known: Index, module: str, name: str) -> tuple[str, str]:
 
 def _of_all(known: Index, modules: Collection[str]) -> str:
     """One digest of some modules, each with what its references lead to, whatever all of these are called."""
-    entries = sorted({json.dumps(_entry(known, m)) for m in modules})
+    entries = sorted({_entry(known, m) for m in modules})
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()[:32]
 
 
-def _entry(known: Index, module: str) -> list[object]:
+@functools.cache
+def _entry(known: Index, module: str) -> str:
     source = known.sources[module]
     targets = (_target(known, *reference) for reference in source.references)
     references = [[known.sources[m].digest if m else "", name] for m, name in targets]
-    return [source.digest, references, [_content(known.file(module).parent / data) for data in source.data]]
+    return json.dumps([source.digest, references, [_content(known.file(module).parent / d) for d in source.data]])
 
 
 @functools.cache
