@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors
+from pipeline import errors, units
 from pipeline.config import compose
 from pipeline.errors import BackendMissing, DrydockError, Problem
 from pipeline.machine import backends, gpu, processor
@@ -28,7 +28,7 @@ from pipeline.planning.graph import Node
 from pipeline.runs import manifest
 from pipeline.store import Store
 from pipeline.store.trial import trial
-from pipeline.terminal import command, console
+from pipeline.terminal import command
 
 # What computes in each type without a detour through float32; see pipeline/machine/processor.py.
 NATIVE = {
@@ -126,7 +126,7 @@ def _machine() -> dict[str, Any]:
         **manifest.machine(),
         "usable cores": processor.cores(),
         **(native if instructions != ["unknown"] else {}),
-        "memory": console.human(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
+        "memory": units.size(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         "gpu": _gpus(),
         "environment": [f"{name}={os.environ[name]}" for name in DECISIVE.split() if name in os.environ],
     }
@@ -156,7 +156,7 @@ def _store(root: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
         "folder": str(root),
         "works": "no" if refusal else "written, linked and locked by two processes",
         "file system": kind,
-        "free": console.human(shutil.disk_usage(there).free),
+        "free": units.size(shutil.disk_usage(there).free),
     }
     if kind in SHARED:
         told["shared"] = "with other machines, perhaps; locks were tried between processes of this one"

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import errors
+from pipeline import errors, units
 from pipeline.record import difference, found
 from pipeline.record.found import Found
-from pipeline.terminal import command, console
+from pipeline.terminal import command
 
 
 def main(say: command.Say) -> int:
@@ -87,7 +87,7 @@ def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for stage in run["stages"]:
         if "parity" in stage["notes"] or "evaluation" in stage["notes"]:
             yield "measured", f"{stage['name']}: {stage['notes']['says']}"
-    yield "files", console.human(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
+    yield "files", units.size(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
 
 
 def _port(port: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from pipeline import units
 from pipeline.report.job import Job
-from pipeline.terminal.console import human
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,6 @@ def significant(value: float) -> str:
     return f"{round(value, digits):.{max(digits, 0)}f}"
 
 
-def seconds(value: float) -> str:
-    """A duration: 0.4 s, 12.3 s, 4 min 05 s."""
-    whole = round(value)
-    return f"{value:.1f} s" if value < 60 else f"{whole // 60} min {whole % 60:02} s"
-
-
 MEASURES = {
     m.name: m
     for m in (
@@ -62,7 +56,7 @@ MEASURES = {
         Measure("accuracy", "Accuracy", lambda v: f"{v:.4f}", "by the metric that was asked for"),
         Measure("drop", "Drop", lambda v: f"{v:.4f}", "how far accuracy is below the PyTorch model's"),
         Measure("latency", "Latency", lambda v: f"{significant(v)} ms", "p50 of one inference, in milliseconds"),
-        Measure("size", "Size", human, "of the delivered folder, in bytes"),
-        Measure("seconds", "Build", seconds, "what building and delivering took in that job, in seconds"),
+        Measure("size", "Size", units.size, "of the delivered folder, in bytes"),
+        Measure("seconds", "Build", units.duration, "what building and delivering took in that job, in seconds"),
     )
 }

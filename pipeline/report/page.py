@@ -7,10 +7,11 @@ import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipeline import units
 from pipeline.report import charts
 from pipeline.report.html import HERE, Piece, joined, link, page, tag
 from pipeline.report.job import Job
-from pipeline.report.measures import MEASURES, Measure, seconds
+from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
 from pipeline.report.tables import MARKS, hits, is_best, told
 
@@ -63,8 +64,8 @@ def definitions(rows: Iterator[tuple[str, str | Piece]]) -> Piece:
 def _head(sweep: Sweep, over: str) -> Piece:
     total = sweep.total
     counted = ", ".join(f"{n} {word}" for word, n in sweep.counts.items())
-    work = f"{seconds(total.built)} of work; {seconds(total.shared)} saved by sharing between jobs"
-    earlier = f", {seconds(total.earlier)} by earlier runs" if total.earlier else ""
+    work = f"{units.duration(total.built)} of work; {units.duration(total.shared)} saved by sharing between jobs"
+    earlier = f", {units.duration(total.earlier)} by earlier runs" if total.earlier else ""
     return tag(
         "header",
         tag("p", " ".join(["Drydock sweep", *_in_common(sweep)]), class_="eyebrow"),
@@ -191,7 +192,7 @@ def _row(sweep: Sweep, job: Job, shown: list[Measure], has_page: bool) -> Piece:
         tag("td", status(job), best),
         *(_figure(told(job, m), m.of(job)) for m in shown),
         _figure(hits(job), job.hits if job.stored else None),
-        _figure("" if job.saved is None else seconds(job.saved), job.saved),
+        _figure("" if job.saved is None else units.duration(job.saved), job.saved),
         tag("td", *(Piece(f"{o} ") for o in opened)),
         id=f"job-{job.number}",
         data_status=job.status,

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import units
 from pipeline.report.html import Piece, joined, page, tag
 from pipeline.report.job import Job, ended, measured, outcomes
-from pipeline.report.measures import MEASURES, seconds
+from pipeline.report.measures import MEASURES
 from pipeline.report.page import definitions, environment, status
 from pipeline.running.outcome import Outcome
-from pipeline.terminal.console import human
 
 LANE, NODE = 16, 20  # pixels from lane to lane, and from a line's top to its node
 RAIL = 36  # where curves have ended and straight lines go on; page.css knows it too
@@ -129,8 +129,8 @@ def _straight(fed: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def _told(job: Job) -> Iterator[str]:
-    yield f"{seconds(job.seconds or 0)} of work"
-    yield f"{job.hits} of {job.stored} stages from the store, {seconds(job.saved or 0)} saved"
+    yield f"{units.duration(job.seconds or 0)} of work"
+    yield f"{job.hits} of {job.stored} stages from the store, {units.duration(job.saved or 0)} saved"
     if job.unchecked:
         yield f"NOT CHECKED: {job.unchecked}"
     for measure in MEASURES.values():
@@ -198,8 +198,8 @@ def _line(
         "div",
         tag("h3", outcome.name),
         tag("span", outcome.how, class_="how"),
-        tag("span", seconds(outcome.seconds), class_="fig"),
-        tag("span", human(outcome.size) if outcome.size else "", class_="fig"),
+        tag("span", units.duration(outcome.seconds), class_="fig"),
+        tag("span", units.size(outcome.size) if outcome.size else "", class_="fig"),
         tag("span", tag("code", outcome.digest[:12]) if outcome.digest else "in memory", class_="of"),
         tag("p", says) if says else None,
         class_="line",
@@ -233,7 +233,7 @@ def _details(
     if outcome.key:
         yield "Key", tag("code", outcome.key)
     if outcome.peak_bytes:
-        yield "Peak memory", human(outcome.peak_bytes)
+        yield "Peak memory", units.size(outcome.peak_bytes)
 
 
 def _case(case: Mapping[str, Any]) -> str:

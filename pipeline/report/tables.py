@@ -6,8 +6,9 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
+from pipeline import units
 from pipeline.report.job import Job
-from pipeline.report.measures import MEASURES, Measure, seconds
+from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
 
 MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
@@ -63,7 +64,7 @@ def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
             f"{MARKS[job.status]} {job.status}{_code(job)}{' ★' if is_best(sweep, job) else ''}",
             *(told(job, m) for m in shown),
             hits(job),
-            "" if job.saved is None else seconds(job.saved),
+            "" if job.saved is None else units.duration(job.saved),
         ]
         for job in sweep.jobs
     ]
@@ -101,8 +102,8 @@ def _totals(sweep: Sweep) -> Iterator[str]:
     counted = ", ".join(f"{n} {status}" for status, n in sweep.counts.items())
     total = sweep.total
     yield (
-        f"{len(sweep.jobs)} jobs: {counted}; {seconds(total.built)} of work, "
-        f"{seconds(total.shared)} saved by sharing, {seconds(total.earlier)} by earlier runs"
+        f"{len(sweep.jobs)} jobs: {counted}; {units.duration(total.built)} of work, "
+        f"{units.duration(total.shared)} saved by sharing, {units.duration(total.earlier)} by earlier runs"
     )
     if any(job.noisy for job in sweep.jobs):
         yield "~ measured on a machine that was not quiet"

@@ -15,7 +15,6 @@ import contextlib
 import logging
 import math
 import os
-import re
 import resource
 import shutil
 import signal
@@ -28,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import units
 from pipeline.artifact import Artifact, Origin
 from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.stage import Stage
@@ -35,8 +35,6 @@ from pipeline.stage import Stage
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("worker")
 
-SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B)")
-UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 STATM = "/proc/{}/statm"
 WATCH_SECONDS = 0.05  # how often memory is looked at
 ALIVE_SECONDS = 0.5  # how often a worker that says nothing is looked after
@@ -95,8 +93,9 @@ def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
     Raises ConfigError.
     """
     memory, timeout = settings["memory"], settings["timeout"]
+    limit = None if memory is None else units.parsed_size(memory)
     problems = []
-    if memory is not None and not SIZE.fullmatch(memory):
+    if memory is not None and limit is None:
         problems.append(Problem(f"runner.memory is {memory}", allowed="null, or a size such as 512MiB or 8GiB"))
     elif memory is not None and not Path(STATM.format("self")).exists():
         problems.append(
@@ -119,7 +118,7 @@ def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
     if problems:
         raise ConfigError(problems)
     isolate = sweeping or bool(limits) if settings["isolate"] is None else settings["isolate"]
-    return Isolation(_bytes(memory) if memory is not None else None, timeout) if isolate else None
+    return Isolation(limit, timeout) if isolate else None
 
 
 # What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
@@ -260,8 +259,9 @@ class _Worker:
                 how = f"was ended after runner.timeout={timeout:g} seconds"
                 raise _Ended(how, f"runner.timeout={2 * timeout:g}, or null for no limit", final=True)
             if limits.memory is not None and (held := self._resident()) > limits.memory:
-                how = f"was ended when it held {_human(held)}, above runner.memory={_human(limits.memory)}"
-                raise _Ended(how, f"runner.memory={_human(2 * limits.memory)}, or null for no limit")
+                limit, more = units.size_setting(limits.memory), units.size_setting(2 * limits.memory)
+                how = f"was ended when it held {units.size(held)}, above runner.memory={limit}"
+                raise _Ended(how, f"runner.memory={more}, or null for no limit")
 
     def _died(self) -> _Ended:
         code = self._process.wait()
@@ -326,15 +326,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _bytes(size: str) -> int:
-    found = SIZE.fullmatch(size)
-    assert found is not None  # see of
-    return int(float(found[1]) * UNITS[found[2]])
-
-
-def _human(size: int) -> str:
-    """As runner.memory takes it: 8GiB, 1.5GiB, 640MiB."""
-    unit = next((u for u in ("TiB", "GiB", "MiB", "KiB") if size >= UNITS[u]), "B")
-    return f"{round(size / UNITS[unit], 1):g}{unit}"

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline import units
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.store import key as keys
@@ -159,7 +160,7 @@ class Store:
             free = shutil.disk_usage(self.root).free
         except OSError:
             return ""
-        return f"free some space: {free / 2**20:.1f} MiB are left for the store in {self.root}" if free < SCANT else ""
+        return f"free some space: {units.size(free)} are left for the store in {self.root}" if free < SCANT else ""
 
     def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str]) -> str:
         """In a few words, what separates a key from the nearest one that was built before.
@@ -198,6 +199,6 @@ def _explained(root: Path) -> Iterator[None]:
 
 def _free(root: Path) -> str:
     try:
-        return f"{shutil.disk_usage(root).free / 2**20:.1f} MiB"
+        return units.size(shutil.disk_usage(root).free)
     except OSError:
         return "an unknown amount"

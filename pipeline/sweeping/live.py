@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from pipeline import units
 from pipeline.runs.jobs import Job, State, Sweep, outcome_of
 from pipeline.store.files import read_json, stamp
 
@@ -93,23 +94,14 @@ def progress(rows: Sequence[Row], elapsed: float) -> str:
     ended = [r for r in rows if r.ended is not None]
     bad = sum(r.state != State.OK for r in ended)
     counts = f"{len(ended)} of {len(rows)} done{f', {bad} failed' if bad else ''}"
-    told = f"{counts}  {duration(elapsed)}"
+    told = f"{counts}  {units.duration(elapsed, whole=True)}"
     took = [r.seconds for r in ended if r.seconds is not None]
     if not took:
         return told
     mean = sum(took) / len(took)
     at_once = max(1, sum(r.state == RUNNING for r in rows))
     left = sum(max(0.0, mean - (r.seconds or 0.0)) for r in rows if r.ended is None) / at_once
-    return f"{told}  about {duration(left)} left" if left >= 1 else told
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: 18 s, 2 min 05 s, 1 h 02 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{told}  about {units.duration(left, whole=True)} left" if left >= 1 else told
 
 
 def fitting(rows: Sequence[Row], room: int) -> list[Row]:
@@ -341,7 +333,7 @@ def _needed(record: Any) -> Any:
 
 
 def _took(row: Row) -> str:
-    return duration(row.seconds) if row.seconds is not None else ""
+    return units.duration(row.seconds, whole=True) if row.seconds is not None else ""
 
 
 def _bad(row: Row) -> str:

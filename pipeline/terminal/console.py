@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from pipeline import units
 from pipeline.errors import DrydockError
 from pipeline.planning.plan import Step, Todo
 from pipeline.running.outcome import Outcome, Result
@@ -93,7 +94,7 @@ def plan_table(steps: Sequence[Step]) -> str:
 
 def stage_line(outcome: Outcome) -> str:
     """One stage, such as "export           built     3.9 s   97.5 MiB  opset 18, 122 nodes"."""
-    size = human(outcome.size) if outcome.size else ""
+    size = units.size(outcome.size) if outcome.size else ""
     text = outcome.notes.get("says", "")
     return f"{outcome.name:<16} {outcome.how:<9} {outcome.seconds:6.1f} s  {size:>10}  {text}".rstrip()
 
@@ -106,7 +107,8 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     saved = sum(o.seconds for o in hits)
     lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
     if source := last.facts.get("source", {}).get("bytes"):
-        lines.append(("size", f"{human(last.size)}, {last.size / source:.2f}x the source model's {human(source)}"))
+        share = f"{last.size / source:.2f}x the source model's {units.size(source)}"
+        lines.append(("size", f"{units.size(last.size)}, {share}"))
     lines.append(("parity", parity(result.outcomes, last.digest)))
     lines += [(o.name, line) for o in result.outcomes for line in o.notes.get("benchmark", {}).get("table", ())]
     if weights := last.facts.get("weights"):
@@ -131,12 +133,3 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     found = checks[-1]["parity"]
     cases = [f"{case['max_rel']:.1e} at {case['shape']}" for case in found["cases"]]
     return f"worst relative error against {found['against']} {', '.join(cases)}"
-
-
-def human(size: float) -> str:
-    """A number of bytes as people read it: 512 B, 4.9 KiB, 97.4 MiB."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"

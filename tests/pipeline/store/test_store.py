@@ -93,7 +93,7 @@ def test_a_store_where_a_file_is_in_the_way_says_so(tmp_path):
 
 
 SAYS = {
-    errno.ENOSPC: (StageError, r"no space left .* MiB free"),
+    errno.ENOSPC: (StageError, r"no space left .*: \d+\.\d [KMGT]iB free"),
     errno.EDQUOT: (StageError, r"no space left"),
     errno.EACCES: (ConfigError, r"cannot be written: "),
     errno.EROFS: (ConfigError, r"cannot be written: "),

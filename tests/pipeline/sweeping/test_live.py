@@ -23,7 +23,7 @@ from pipeline.errors import StageError
 from pipeline.runs.jobs import Job, Sweep
 from pipeline.runs.manifest import RunManifest
 from pipeline.sweeping import live
-from pipeline.sweeping.live import Row, duration, fitting, plain, progress, row
+from pipeline.sweeping.live import Row, fitting, plain, progress, row
 
 AXES = {"opset", "precision"}
 JOB = Job(3, "3-net", ["model=net", "opset=18", "precision=fp16"])
@@ -95,21 +95,6 @@ def rows(*told):
 )
 def test_what_is_left_is_the_mean_of_what_ended_over_as_many_as_run_at_once(told, line):
     assert progress(rows(*told), 65.0) == line
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (3599.6, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-    ],
-)
-def test_times_are_told_as_people_read_them(seconds, text):
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

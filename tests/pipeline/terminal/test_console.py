@@ -24,23 +24,6 @@ def outcome(name, how="built", digest="aa", **more):
     return Outcome(name, how, "key", digest, **more)
 
 
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (1024, "1.0 KiB"),
-        (5000, "4.9 KiB"),
-        (2**20, "1.0 MiB"),
-        (102_185_820, "97.5 MiB"),
-        (2**30, "1.0 GiB"),
-        (5 * 2**40, "5120.0 GiB"),
-    ],
-)
-def test_sizes_are_told_as_people_read_them(size, text):
-    assert console.human(size) == text
-
-
 def test_a_stage_is_one_line():
     told = outcome("export", seconds=3.94, size=102_185_820, notes={"says": "opset 18, 122 nodes"})
     assert console.stage_line(told) == "export           built        3.9 s    97.5 MiB  opset 18, 122 nodes"
