@@ -103,14 +103,14 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
     import coremltools as ct
     import numpy as np
 
+    from stages.capture import programs
     from stages.interface.interface import Interface
-    from stages.onnx import exporters
 
     with _silent(folder):
         told = {"status": "ok", "stages": []}
         try:
             source = _captured(overrides, capture, folder)
-            program = exporters.loaded(source)
+            program = programs.load(source)
             program = program.run_decompositions({}) if capture == "export" else program
             interface = Interface.of(source)
             ranges = {n: ct.RangeDim(d.min, d.max, d.opt) for n, d in interface.dims.items()}

@@ -1,14 +1,53 @@
-"""Programs of torch.export: their nodes, and their decompositions, the larger half of an export, computed once."""
+"""Captured programs: read from the store; of torch.export, their nodes, and their decompositions, computed once."""
 
 from __future__ import annotations
 
 import copy
+import importlib
+import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pipeline.artifact import Artifact, Kind
+from stages.portable import native_output
+
 # Of each program that is in memory: operators that were decomposed, to what came of it.
 _seen: weakref.WeakKeyDictionary[Any, dict[frozenset[Any], Any]] = weakref.WeakKeyDictionary()
+
+
+def load(source: Artifact) -> Any:
+    """The program of a capture: of torch.export as it is in memory, or else from its file.
+
+    A ScriptModule is never taken as it is: exporters change it, and another use of it would then differ.
+
+    The process may not have built the model. The custom operators that the program calls are registered by the module
+    of the model's factory, which is imported when they are not known, and not before: it may take seconds.
+
+    Args:
+        source: A capture, EXPORTED or TORCHSCRIPT. Its fact `source` names the factory.
+
+    Raises what torch raises for a file that it cannot read.
+    """
+    if source.kind is Kind.EXPORTED and source.live is not None:
+        return source.live
+    with native_output.to_log():
+        try:
+            return _read(source)
+        except RuntimeError:
+            home = str(source.facts.get("source", {}).get("factory", "")).rpartition(".")[0]
+            if not home or home in sys.modules:
+                raise
+            importlib.import_module(home)
+            return _read(source)
+
+
+def _read(source: Artifact) -> Any:
+    import torch
+
+    if source.kind is Kind.EXPORTED:
+        return torch.export.load(source.file)
+    return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
 
 
 def nodes(graph_module: Any) -> Iterator[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, Problem, StageError, listed, nearest
-from stages.capture import unsupported
+from stages.capture import programs, unsupported
 from stages.coreml import bounds, classifier, ranks, translations, unconverted
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
@@ -26,7 +26,6 @@ from stages.formats.ignored import Ignored
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
-from stages.onnx import exporters
 from stages.portable import native_output
 from stages.portable.said import first_line
 
@@ -90,7 +89,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
 
 def _program(source: Artifact) -> Any:
     """What coremltools takes: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
-    program = exporters.loaded(source)
+    program = programs.load(source)
     if source.kind is Kind.TORCHSCRIPT:
         _filled(program.forward.graph)
         return program

@@ -74,24 +74,6 @@ class EitherExporter(Stage):
         return to_onnx(capture, reference, self.opset, Options(names, self.keep_source), folder)
 
 
-def loaded(source: Artifact) -> Any:
-    """The program of a capture, from its file or, of torch.export, as it is in memory.
-
-    A ScriptModule is never taken as it is: exporters change it, and another use of it would then differ.
-    """
-    import torch
-
-    def read() -> Any:
-        if source.kind is Kind.EXPORTED:
-            return torch.export.load(source.file)
-        return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
-
-    if source.kind is Kind.EXPORTED and source.live is not None:
-        return source.live
-    with native_output.to_log():
-        return translations.load(read, source.facts)
-
-
 def to_onnx(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """A capture's ONNX graph by the exporter that takes it; see `by_dynamo` and `by_torchscript`."""
     if source.kind is Kind.EXPORTED:
@@ -109,7 +91,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
     import torch
     from onnx_ir.passes import PassError
 
-    interface, program = Interface.of(source), programs.decomposed_once(loaded(source))
+    interface, program = Interface.of(source), programs.decomposed_once(programs.load(source))
     table = translations.for_dynamo(options.translations)
 
     def export(*, optimize: bool) -> Any:
@@ -151,7 +133,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
     """
     import torch
 
-    interface, captured = Interface.of(source), loaded(source)
+    interface, captured = Interface.of(source), programs.load(source)
     _hold_capture_to(captured, interface, reference)
     axes = {n: s.axes for n, s in interface.inputs.items()}
     axes |= {

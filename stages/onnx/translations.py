@@ -8,7 +8,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
@@ -64,28 +64,6 @@ def settle(translations: Mapping[str, str], world: World) -> None:
 def identity(translations: Mapping[str, str], world: World) -> dict[str, Any]:
     """What decides the result: each function's name and what identifies its code."""
     return {o: {"function": path, "code": dict(world.code(path))} for o, path in translations.items()}
-
-
-def load(read: Callable[[], Any], facts: Mapping[str, Any]) -> Any:
-    """Reads a program from the store, in a process that may not have built the model.
-
-    The custom operators that it calls are registered by the module of the model's factory, which is imported when they
-    are not known, and not before: it may take seconds.
-
-    Args:
-        read: Loads the program.
-        facts: The program's; `source` tells the factory.
-
-    Raises what `read` raises.
-    """
-    try:
-        return read()
-    except RuntimeError:
-        home = str(facts.get("source", {}).get("factory", "")).rpartition(".")[0]
-        if not home or home in sys.modules:
-            raise
-        importlib.import_module(home)
-        return read()
 
 
 def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:

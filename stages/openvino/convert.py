@@ -15,11 +15,11 @@ from typing import Any
 from pipeline.artifact import FILES, Artifact, Kind, carried
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from pipeline.stage import World
+from stages.capture import programs
 from stages.frameworks import formats as file_formats
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
-from stages.onnx import exporters
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino import unconverted
@@ -161,7 +161,7 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     known = openvino_library.loaded(extensions)
     if source.kind is Kind.FILE:
         return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
-    program = exporters.loaded(source) if source.kind in CAPTURED else source.file
+    program = programs.load(source) if source.kind in CAPTURED else source.file
     told = {}
     if source.kind in CAPTURED:
         told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
