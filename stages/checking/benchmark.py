@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -15,7 +14,6 @@ from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Stage, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
-from stages.coreml import runtime as coreml_runtime
 from stages.formats import registry, session
 from stages.interface.interface import Interface, says
 from stages.openvino import library as openvino_library
@@ -80,8 +78,9 @@ class Benchmark(Stage):
         return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
-        evaluated = kinds["artifact"] is Kind.COREML and sys.platform != "darwin"
-        return [coreml_runtime.UNMEASURED] if evaluated else []
+        """What the runtime says of this machine, if it says anything: `unmeasured` in its module."""
+        runtime = registry.part(kinds["artifact"], "runtime")
+        return list(runtime.unmeasured()) if hasattr(runtime, "unmeasured") else []
 
     def problems(self) -> list[Problem]:
         found = [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]

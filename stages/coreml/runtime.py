@@ -75,6 +75,15 @@ class CoremlSession:
         return lambda: self._model.predict(feeds)
 
 
+def unmeasured() -> list[Problem]:
+    """Why the speed of a package is not measured on this machine; empty where Core ML is."""
+    return [] if _has_core_ml() else [UNMEASURED]
+
+
+def _has_core_ml() -> bool:
+    return sys.platform == "darwin"
+
+
 def _function(program: Program) -> dict[str, str]:
     """Which function is meant, of a package that has several."""
     return {FUNCTION: program.default} if len(program.functions) > 1 else {}
@@ -94,4 +103,4 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
     program = read.read(artifact.file)
     if FUNCTION in how.properties:
         program = program.entered_by(how.properties[FUNCTION])
-    return CoremlSession(program) if sys.platform == "darwin" else EvaluatorSession(program)
+    return CoremlSession(program) if _has_core_ml() else EvaluatorSession(program)
