@@ -1,16 +1,14 @@
 """Translations of torch's operators to MIL that coremltools 9.0 lacks, or that it has wrong.
 
 Each module has functions as coremltools registers them, of a context and a node, and a table NAMES of what each
-translates. They import coremltools, so they are imported by `register` alone.
+translates. They import coremltools, so they are imported by `translations` alone.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-MODULES = ("choosing", "counting", "filling", "normalizing", "resizing", "rearranging")
 # What coremltools has and is replaced all the same, with the reason.
 REPLACED: Mapping[str, str] = {
     **dict.fromkeys(
@@ -36,5 +34,7 @@ def register() -> None:
 
 def translations() -> dict[str, Callable[[Any, Any], None]]:
     """Every translation by the operator's name in the registry."""
-    modules = (importlib.import_module(f"{__name__}.{module}") for module in MODULES)
+    from stages.coreml.translations import choosing, counting, filling, normalizing, rearranging, resizing
+
+    modules = (choosing, counting, filling, normalizing, rearranging, resizing)
     return {name: translation for module in modules for name, translation in module.NAMES.items()}
