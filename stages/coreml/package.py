@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from pipeline.errors import ConfigError, listed, nearest
+from stages.coreml.mil import schema
 from stages.coreml.mil.package import damaged
 
 DATA = "com.apple.CoreML"  # the folder in Data/, and the author of the items
@@ -90,12 +91,11 @@ def write(spec: Any, weights: Path | None, package: Path) -> None:
 
 
 def spec_of(package: Path) -> Any:
-    """The model of a package. Raises StageError for one that is damaged."""
-    from coremltools.proto import Model_pb2
+    """The model of a package, without importing coremltools. Raises StageError for one that is damaged."""
     from google.protobuf.message import DecodeError
 
     try:
-        return Model_pb2.Model.FromString((package / MODEL).read_bytes())
+        return schema.model().FromString((package / MODEL).read_bytes())
     except (OSError, DecodeError) as e:
         raise damaged(package, f"{MODEL} cannot be read") from e
 
