@@ -24,7 +24,7 @@ class CaptureByOpset(Stage):
         store_up_to: See capture_export.
     """
 
-    graph_opset: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    graph_opset: Optional[int]
     store_up_to: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {

@@ -49,11 +49,11 @@ class Benchmark(Stage):
         again: Raised to measure once more; what was measured is kept like any other result.
     """
 
-    case: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    case: Optional[str]
     compute: str
     properties: dict[str, str]
     extensions: list[str]
-    threads: Optional[int]  # noqa: UP045
+    threads: Optional[int]
     rounds: int
     seconds: float
     warmup: int

@@ -32,7 +32,7 @@ class Evaluate(Stage):
     """
 
     metric: str
-    max_drop: Optional[float]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    max_drop: Optional[float]
     compute: str
     properties: dict[str, str]
     extensions: list[str]

@@ -40,10 +40,10 @@ class Metadata:
         outputs: Output to its description, likewise.
     """
 
-    author: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    license: Optional[str]  # noqa: UP045
-    version: Optional[str]  # noqa: UP045
-    short_description: Optional[str]  # noqa: UP045
+    author: Optional[str]
+    license: Optional[str]
+    version: Optional[str]
+    short_description: Optional[str]
     inputs: dict[str, str]
     outputs: dict[str, str]
 

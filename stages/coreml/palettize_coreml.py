@@ -37,10 +37,10 @@ class PalettizeCoreml(Compression):
     """
 
     mode: str
-    nbits: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    nbits: Optional[int]
     granularity: str
-    group_size: Optional[int]  # noqa: UP045
-    channel_axis: Optional[int]  # noqa: UP045
+    group_size: Optional[int]
+    channel_axis: Optional[int]
     cluster_dim: int
     enable_per_channel_scale: bool
 

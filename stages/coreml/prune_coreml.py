@@ -27,12 +27,12 @@ class PruneCoreml(Compression):
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-pruning-overview.html
     """
 
-    target_sparsity: Optional[float]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    block_size: Optional[int]  # noqa: UP045
-    n_m_ratio: Optional[list[int]]  # noqa: UP045
-    dim: Optional[int]  # noqa: UP045
-    threshold: Optional[float]  # noqa: UP045
-    minimum_sparsity_percentile: Optional[float]  # noqa: UP045
+    target_sparsity: Optional[float]
+    block_size: Optional[int]
+    n_m_ratio: Optional[list[int]]
+    dim: Optional[int]
+    threshold: Optional[float]
+    minimum_sparsity_percentile: Optional[float]
 
     def problems(self) -> list[Problem]:
         ways = ("target_sparsity", "n_m_ratio", "threshold")

@@ -46,9 +46,9 @@ class Packaging(Stage):
     ignored: Ignored
     compute_units: str
     shapes: str
-    sizes: Optional[list[dict[str, int]]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    sizes: Optional[list[dict[str, int]]]
     edits: Edits
-    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    preprocessing: Optional[Preprocessing]
     classifier: bool
     labels: Any
     metadata: Metadata

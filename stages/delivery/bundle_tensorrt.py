@@ -39,8 +39,8 @@ class BundleTensorrt(EngineSettings):
 
     name: str
     releases: list[str]
-    license: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    license: Optional[str]
+    preprocessing: Optional[Preprocessing]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": frozenset({Kind.ONNX}),

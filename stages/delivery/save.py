@@ -38,9 +38,9 @@ class Save(Stage):
 
     name: str
     bundle: bool
-    license: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    license: Optional[str]
     labels: Any
-    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    preprocessing: Optional[Preprocessing]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": DELIVERABLE,

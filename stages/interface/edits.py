@@ -36,7 +36,7 @@ class Images:
         layout: NHWC, or NCHW. Height and width are whatever a photograph has.
     """
 
-    input: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    input: Optional[str] = None
     color: str = "RGB"
     layout: str = "NHWC"
 
@@ -56,7 +56,7 @@ class Edits:
     """
 
     reshape: dict[str, list[Any]]
-    outputs: Optional[list[str]]  # noqa: UP045
+    outputs: Optional[list[str]]
     names: dict[str, str]
     dtypes: dict[str, str]
     layouts: dict[str, str]

@@ -45,8 +45,8 @@ class LoadTransformers(Stage):
     factory: str
     kwargs: dict[str, Any]
     weights: str
-    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    revision: Optional[str]  # noqa: UP045
+    sha256: Optional[str]
+    revision: Optional[str]
     strict: bool
     seed: int
 

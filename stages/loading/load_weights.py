@@ -40,9 +40,9 @@ class LoadWeights(Stage):
     factory: str
     kwargs: dict[str, Any]
     weights: str
-    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    pretrained: Optional[str]  # noqa: UP045
-    checkpoint_key: Optional[str]  # noqa: UP045
+    sha256: Optional[str]
+    pretrained: Optional[str]
+    checkpoint_key: Optional[str]
     prefixes: list[str]
     strict: bool
     seed: int

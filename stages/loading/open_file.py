@@ -44,9 +44,9 @@ class OpenFile(Stage):
     """
 
     path: str
-    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    sha256: Optional[str]
     names: dict[str, str]
-    inputs: Optional[dict[str, Input]]  # noqa: UP045
+    inputs: Optional[dict[str, Input]]
     dims: dict[str, Dim]
     extensions: list[str]
 

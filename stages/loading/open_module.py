@@ -42,7 +42,7 @@ class OpenModule(Stage):
     """
 
     weights: str
-    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    sha256: Optional[str]
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch",)

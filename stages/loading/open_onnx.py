@@ -34,8 +34,8 @@ class OpenOnnx(Stage):
     """
 
     weights: str
-    sha256: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    inputs: Optional[dict[str, Input]]  # noqa: UP045
+    sha256: Optional[str]
+    inputs: Optional[dict[str, Input]]
     dims: dict[str, Dim]
 
     produces: ClassVar[Kind | str] = Kind.ONNX

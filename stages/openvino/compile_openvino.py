@@ -32,7 +32,7 @@ class CompileOpenvino(Stage):
 
     storage: str
     edits: Edits
-    preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]
     extensions: list[str]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {

@@ -44,10 +44,10 @@ class CompileOpenvinoAuto(Stage):
 
     storage: str
     edits: Edits
-    preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]
     extensions: list[str]
     captures: list[str]
-    opset: Optional[int]  # noqa: UP045
+    opset: Optional[int]
     compute: str
     tolerance: Tolerance
 

@@ -45,14 +45,14 @@ class CompressWeights(Stage):
     """
 
     mode: str
-    group_size: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    ratio: Optional[float]  # noqa: UP045
-    all_layers: Optional[bool]  # noqa: UP045
+    group_size: Optional[int]
+    ratio: Optional[float]
+    all_layers: Optional[bool]
     awq: bool
     scale_estimation: bool
     ignored: Ignored
     extensions: list[str]
-    graph_opset: Optional[int]  # noqa: UP045
+    graph_opset: Optional[int]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "graph": nncf_library.GRAPHS,

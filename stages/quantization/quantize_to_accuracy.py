@@ -40,14 +40,14 @@ class QuantizeToAccuracy(Stage):
 
     metric: str
     max_drop: float
-    preset: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    model_type: Optional[str]  # noqa: UP045
+    preset: Optional[str]
+    model_type: Optional[str]
     target_device: str
     fast_bias_correction: bool
     symmetric: bool
     ignored: Ignored
     extensions: list[str]
-    graph_opset: Optional[int]  # noqa: UP045
+    graph_opset: Optional[int]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "graph": nncf_library.GRAPHS,

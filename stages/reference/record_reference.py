@@ -55,13 +55,13 @@ class RecordReference(Stage):
         seed: For what is drawn.
     """
 
-    inputs: Optional[dict[str, Input]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    inputs: Optional[dict[str, Input]]
     dims: dict[str, Dim]
-    outputs: Optional[list[Any]]  # noqa: UP045
-    call: Optional[dict[str, Any]]  # noqa: UP045
-    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    outputs: Optional[list[Any]]
+    call: Optional[dict[str, Any]]
+    preprocessing: Optional[Preprocessing]
     photographs: bool
-    photographed: Optional[str]  # noqa: UP045
+    photographed: Optional[str]
     shapes: list[dict[str, list[int]]]
     seed: int
 

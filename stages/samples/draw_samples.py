@@ -30,7 +30,7 @@ class DrawSamples(Stage):
 
     samples: Any
     count: int
-    preprocessing: Optional[Preprocessing]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    preprocessing: Optional[Preprocessing]
     seed: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"reference": frozenset({Kind.REFERENCE})}

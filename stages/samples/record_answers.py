@@ -32,8 +32,8 @@ class RecordAnswers(Stage):
     """
 
     samples: Any
-    count: Optional[int]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
-    preprocessing: Optional[Preprocessing]  # noqa: UP045
+    count: Optional[int]
+    preprocessing: Optional[Preprocessing]
     seed: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {

@@ -33,7 +33,7 @@ class AssessTensorrt(Stage):
 
     releases: list[str]
     plugins: list[str]
-    profiles: Optional[list[Any]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    profiles: Optional[list[Any]]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = "graph"

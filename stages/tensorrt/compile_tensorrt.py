@@ -38,7 +38,7 @@ class CompileTensorrt(EngineSettings):
     """
 
     types: list[str]
-    timing_cache: Optional[str]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    timing_cache: Optional[str]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.TENSORRT

@@ -40,9 +40,9 @@ class EngineSettings(Stage):
         weight_streaming: Whether weights may stay in the host's memory.
     """
 
-    profiles: Optional[list[Any]]  # noqa: UP045 (OmegaConf 2.3 reads Optional, not X | None)
+    profiles: Optional[list[Any]]
     shape_values: dict[str, Any]
-    workspace_mib: Optional[int]  # noqa: UP045
+    workspace_mib: Optional[int]
     optimization_level: int
     tf32: bool
     verbosity: str
