@@ -45,24 +45,32 @@ class Ignored:
         Raises:
             ConfigError: For a name, a pattern or a type that no operation has.
         """
-        operations = _types(built)
-        problems = []
-        for what, given in (("names", self.names), ("patterns", self.patterns), ("types", self.types)):
-            known = sorted(set(operations.values())) if what == "types" else list(operations)
-            for asked in given:
-                if not _matching(what, asked, operations):
-                    wrong = f"ignored.{what} has {asked}{nearest(asked, known)}, which no operation of this graph is"
-                    problems.append(Problem(wrong, allowed=listed(known, 12)))
-        if problems:
-            raise ConfigError(problems)
+        self.must_match(_types(built))
         return self.left(built)
 
     def left(self, built: Built) -> list[str]:
         """Likewise, of a graph that may lack some of them by now."""
-        operations = _types(built)
-        given = (("names", self.names), ("patterns", self.patterns), ("types", self.types))
-        wanted = {n for what, several in given for asked in several for n in _matching(what, asked, operations)}
+        return self.among(_types(built))
+
+    def among(self, operations: Mapping[str, str]) -> list[str]:
+        """Those of the operations, given as name to type, that are meant, in their order."""
+        wanted = {n for what, asked in self._each() for n in _matching(what, asked, operations)}
         return [n for n in operations if n in wanted]
+
+    def must_match(self, operations: Mapping[str, str]) -> None:
+        """Raises ConfigError for a name, a pattern or a type that none of the operations, name to type, has."""
+        problems = []
+        for what, asked in self._each():
+            if not _matching(what, asked, operations):
+                known = sorted(set(operations.values())) if what == "types" else list(operations)
+                wrong = f"ignored.{what} has {asked}{nearest(asked, known)}, which no operation of this graph is"
+                problems.append(Problem(wrong, allowed=listed(known, 12)))
+        if problems:
+            raise ConfigError(problems)
+
+    def _each(self) -> list[tuple[str, str]]:
+        given = {"names": self.names, "patterns": self.patterns, "types": self.types}
+        return [(what, asked) for what, several in given.items() for asked in several]
 
 
 def of(artifact: Artifact) -> Ignored | None:
