@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import CheckFailed, ConfigError, Problem, listed
 from stages.coreml import library as coreml_library
+from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
 from stages.interface.edits import Edits, Images
 from stages.interface.interface import Input, Interface, Output
@@ -186,7 +187,7 @@ def hold_to(spec: Any, interface: Interface, sizes: Sizes) -> str:
         if port.name in (spec.description.predictedFeatureName, spec.description.predictedProbabilitiesName):
             continue
         asked = given or interface.outputs[port.name]
-        if (dtype := _dtype(port)) != asked.dtype:
+        if (dtype := schema.dtype(port.type.multiArrayType)) != asked.dtype:
             raise CheckFailed(f"'{port.name}' was asked for as {asked.dtype} and is {dtype}")
         if given is not None:
             _hold_sizes(port, given, interface, sizes)
@@ -216,11 +217,3 @@ def _bounds(port: Any) -> list[Any]:
             for r in array.shapeRange.sizeRanges
         ]
     return list(array.shape)
-
-
-def _dtype(port: Any) -> str:
-    from coremltools.proto import FeatureTypes_pb2
-
-    kind = port.type.multiArrayType.dataType
-    name: str = FeatureTypes_pb2.ArrayFeatureType.ArrayDataType.Name(kind)
-    return name.lower()

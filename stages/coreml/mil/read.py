@@ -79,9 +79,9 @@ def _type(message: Any) -> Type:
     if form == "tensorType":
         tensor = message.tensorType
         if any(d.WhichOneof("dimension") == "unknown" and d.unknown.variadic for d in tensor.dimensions):
-            return Type("tensor", _dtype(tensor))
+            return Type("tensor", schema.dtype(tensor))
         sizes = (d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
-        return Type("tensor", _dtype(tensor), tuple(sizes))
+        return Type("tensor", schema.dtype(tensor), tuple(sizes))
     if form == "stateType":
         held = _type(message.stateType.wrappedType)
         return Type("state", held.dtype, held.shape)
@@ -89,11 +89,6 @@ def _type(message: Any) -> Type:
         held = _type(message.listType.type)
         return Type("list", held.dtype, held.shape)
     return Type(form.removesuffix("Type"))
-
-
-def _dtype(tensor: Any) -> str:
-    name: str = tensor.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[tensor.dataType].name
-    return name.lower()
 
 
 def _value(message: Any, package: Package) -> Value:

@@ -32,3 +32,9 @@ def model() -> Any:
         package.__path__ = [str(Path(found.submodule_search_locations[0]) / "proto")]
         sys.modules[PACKAGE] = package
     return importlib.import_module(f"{PACKAGE}.Model_pb2").Model
+
+
+def dtype(message: Any) -> str:
+    """The name of a message's `dataType`, such as float16 or int32: of a MIL tensor, or of a port's array."""
+    name: str = message.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[message.dataType].name
+    return name.lower()
