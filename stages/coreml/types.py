@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.coreml import package
+from stages.coreml.mil import schema
 from stages.formats.graphs import CONSTANT, SPARSE, TYPES, Built, Node
 
 REQUIRES = ("coremltools",)
@@ -35,13 +36,13 @@ def _of_block(block: Any) -> Built:
         told = op.outputs[0].type.tensorType
         elements = math.prod(d.constant.size for d in told.dimensions)
         if op.type == "const":
-            nodes[name] = Node(CONSTANT, (), _mil_type(told), elements)
+            nodes[name] = Node(CONSTANT, (), _type(told), elements)
         elif op.type.startswith("constexpr_"):
             nodes[name] = Node(CONSTANT, (), _compressed(op, [nodes[s] for s in sources if s in nodes]), elements)
             for part in sources:
                 nodes.pop(part, None)
         else:
-            nodes[name] = Node(op.type, sources, _mil_type(told))
+            nodes[name] = Node(op.type, sources, _type(told))
         made_by |= {output.name: name for output in op.outputs}
         inner += [_of_block(b) for b in op.blocks]
     return Built(nodes, {made_by.get(name, name) for name in block.outputs}, inner)
@@ -56,13 +57,11 @@ def _compressed(op: Any, sources: Sequence[Node]) -> str:
         entries = held["lut"].dimensions
         return f"palette{(entries[-2] if len(entries) > 1 else entries[0]).constant.size.bit_length() - 1}"
     if op.type == "constexpr_sparse_to_dense":
-        return SPARSE + (before or _mil_type(held["nonzero_data"]))
+        return SPARSE + (before or _type(held["nonzero_data"]))
     data = next((held[n] for n in ("quantized_data", "data", "nonzero_data") if n in held), None)
-    return before if data is None else _mil_type(data)
+    return before if data is None else _type(data)
 
 
-def _mil_type(tensor: Any) -> str:
-    from coremltools.proto import MIL_pb2
-
-    name: str = MIL_pb2.DataType.Name(tensor.dataType).lower()
+def _type(tensor: Any) -> str:
+    name = schema.dtype(tensor)
     return TYPES.get(name, name)

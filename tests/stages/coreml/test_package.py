@@ -18,17 +18,26 @@ backend("coremltools")
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
+    """A package whose program is one constant in float16."""
+    spec = schema.model()(specificationVersion=9)
+    block = spec.mlProgram.functions["main"].block_specializations["CoreML8"]
+    constant = block.operations.add(type="const")
+    constant.attributes["name"].immediateValue.tensor.strings.values.append("weight")
+    kind = constant.outputs.add(name="weight").type.tensorType
+    kind.dataType = kind.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_name["FLOAT16"].number
     path = tmp_path / "model.mlpackage"
-    package.write(schema.model()(specificationVersion=9), None, path)
+    package.write(spec, None, path)
     return path
 
 
-def test_a_model_is_read_back_without_an_import_of_coremltools(written: Path) -> None:
+def test_a_model_and_its_types_are_read_without_an_import_of_coremltools(written: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from stages.coreml import package
-assert package.spec_of(Path({str(written)!r})).specificationVersion == 9
+from stages.coreml import package, types
+path = Path({str(written)!r})
+assert package.spec_of(path).specificationVersion == 9
+assert types.read(path, []).nodes["weight"].dtype == "float16"
 assert not {{"coremltools", "torch"}} & set(sys.modules)"""
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
