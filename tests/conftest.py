@@ -1,4 +1,4 @@
-"""Lets every test import `harness`, and what tests start hear Ctrl-C."""
+"""Lets every test import what lies beside this, such as `harness`, and what tests start hear Ctrl-C."""
 
 import signal
 import sys

@@ -1,39 +1,37 @@
-"""The stages that compress Core ML packages, with the settings of their YAML, but that small weights count too."""
+"""The stages that make Core ML packages and compress them, as their YAML has them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from harness import CONF, NOTHING_IGNORED, run_stage
-from omegaconf import OmegaConf
+from harness import run_stage, shipped
 
 from pipeline.artifact import Artifact
 from stages.checking.check import Check
-from stages.coreml.palettize_coreml import PalettizeCoreml
-from stages.coreml.prune_coreml import PruneCoreml
-from stages.coreml.quantize_coreml import QuantizeCoreml
+from stages.interface.edits import NOTHING, Edits
 from stages.portable.comparison import Tolerance
 
-
-def quantize(**settings: Any) -> QuantizeCoreml:
-    return QuantizeCoreml(**_settings("quantize_coreml", settings))
+SMALL = {"weight_threshold": 0}  # small weights count too
 
 
-def palettize(**settings: Any) -> PalettizeCoreml:
-    return PalettizeCoreml(**_settings("palettize_coreml", settings))
+def compile_coreml(**settings: Any) -> Any:
+    """The stage; `edits` may be those alone that there are."""
+    if isinstance(edits := settings.get("edits"), dict):
+        settings["edits"] = Edits(**{**vars(NOTHING), **edits})
+    return shipped("compile_coreml", **settings)
 
 
-def prune(**settings: Any) -> PruneCoreml:
-    return PruneCoreml(**_settings("prune_coreml", settings))
+def quantize(**settings: Any) -> Any:
+    return shipped("quantize_coreml", **{**SMALL, **settings})
 
 
-def _settings(stage: str, given: dict[str, Any]) -> dict[str, Any]:
-    told: Any = OmegaConf.to_container(OmegaConf.load(CONF / "stage" / f"{stage}.yaml"))
-    for other in ("defaults", "_target_", "needs"):
-        del told[other]
-    fixed = {"weight_threshold": 0, "joint_compression": False, "deployment_target": "iOS18"}
-    return {**told, **fixed, "ignored": NOTHING_IGNORED, **given}
+def palettize(**settings: Any) -> Any:
+    return shipped("palettize_coreml", **{**SMALL, **settings})
+
+
+def prune(**settings: Any) -> Any:
+    return shipped("prune_coreml", **{**SMALL, **settings})
 
 
 def check(artifact: Artifact, reference: Artifact, folder: Path, limits: Tolerance, **settings: Any) -> Any:

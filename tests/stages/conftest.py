@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import conversions
 import harness
 import pytest
 from harness import BATCH, IMAGE, backend, run_stage
@@ -35,7 +36,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(house: Path) -> Artifact:
     """TinyConv with random weights, in evaluation mode."""
-    loaded = run_stage(LoadWeights("harness.TinyConv", {}, "random", None, None, None, [], True, 0), {}, house / "load")
+    loaded = run_stage(LoadWeights("nets.TinyConv", {}, "random", None, None, None, [], True, 0), {}, house / "load")
     return run_stage(SetEval(), loaded, house / "eval")
 
 
@@ -65,7 +66,7 @@ def graph(program: Artifact, house: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def ir(graph: Artifact, house: Path) -> Artifact:
     backend("openvino")
-    return harness.ir(graph, house / "ir")
+    return conversions.ir(graph, house / "ir")
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,19 @@ class Digits:
     def package(self, target: str = "iOS18", compute: str = "float32") -> Artifact:
         """Its Core ML package."""
         return self._once(
-            f"{target} {compute}", lambda folder: harness.coreml(self.traced, folder, target=target, compute=compute)
+            f"{target} {compute}",
+            lambda folder: conversions.coreml(self.traced, folder, target=target, compute=compute),
         )
 
     def graph(self, kind: Kind) -> Artifact:
         """Its graph in either format."""
-        return self.onnx() if kind is Kind.ONNX else self._once("ir", lambda folder: harness.ir(self.traced, folder))
+        return (
+            self.onnx() if kind is Kind.ONNX else self._once("ir", lambda folder: conversions.ir(self.traced, folder))
+        )
 
     def int8(self, kind: Kind) -> Artifact:
         """That graph quantised, as the stage does by default."""
-        return self._once(f"int8 {kind}", lambda folder: harness.quantized(self.graph(kind), self.samples, folder))
+        return self._once(f"int8 {kind}", lambda folder: conversions.quantized(self.graph(kind), self.samples, folder))
 
     def _once(self, name: str, make: Callable[[Path], Artifact]) -> Artifact:
         if name not in self.made:

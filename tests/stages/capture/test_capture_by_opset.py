@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import TwoOutputs, contents, module, record, run_stage, world
+from harness import contents, module, record, run_stage, world
+from nets import TwoOutputs
 
 from pipeline.artifact import Kind
 from stages.capture.capture_by_opset import CaptureByOpset

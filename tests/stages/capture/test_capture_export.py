@@ -6,20 +6,10 @@ import re
 
 import pytest
 import torch
-from harness import (
-    BATCH_SEQ,
-    TOKENS,
-    VECTOR,
-    Attention,
-    FrozenBatch,
-    GraphBranch,
-    TwoOutputs,
-    ValueBranch,
-    capture,
-    contents,
-    run_stage,
-    tells_where,
-)
+from conversions import capture
+from harness import BATCH_SEQ, TOKENS, VECTOR, contents, run_stage
+from nets import Attention, FrozenBatch, GraphBranch, TwoOutputs, ValueBranch
+from pickles import tells_where
 
 from pipeline.errors import CheckFailed, StageError
 from stages.capture import unsupported
@@ -74,14 +64,14 @@ def test_neither_the_file_nor_the_program_in_memory_tells_where_it_was_made(tmp_
     made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
     assert tells_where(made.file) == []
     stacks = [node.meta.get("stack_trace", "") for node in unsupported.calls(made.live)]
-    assert any('File "harness.py"' in stack for stack in stacks)
+    assert any('File "nets.py"' in stack for stack in stacks)
     assert not any('File "/' in stack for stack in stacks)
 
 
 def test_the_line_of_the_model_is_found_again(tmp_path):
     made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
     places = {unsupported.place_of(node) for node in unsupported.calls(torch.export.load(made.file))}
-    assert any(re.fullmatch(r"tests/harness\.py:\d+ in .*: return torch\.cond\(.*", place) for place in places)
+    assert any(re.fullmatch(r"tests/nets\.py:\d+ in .*: return torch\.cond\(.*", place) for place in places)
 
 
 def test_a_batch_that_the_model_freezes_is_named(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from harness import VECTOR, ValueBranch, capture
+from conversions import capture
+from harness import VECTOR
+from nets import ValueBranch
 from torch import nn
 
 from pipeline.errors import StageError

@@ -7,22 +7,10 @@ import re
 
 import pytest
 import torch
-from harness import (
-    BATCH_SEQ,
-    TOKENS,
-    VECTOR,
-    Attention,
-    FixedBatch,
-    FrozenBatch,
-    TwoOutputs,
-    ValueBranch,
-    capture,
-    contents,
-    export,
-    module,
-    run_stage,
-    tells_where,
-)
+from conversions import capture, export
+from harness import BATCH_SEQ, TOKENS, VECTOR, contents, module, run_stage
+from nets import Attention, FixedBatch, FrozenBatch, TwoOutputs, ValueBranch
+from pickles import tells_where
 
 from pipeline.errors import StageError
 from stages.capture.capture_trace import CaptureTrace
@@ -108,9 +96,9 @@ def test_what_the_tracer_fixes_is_told_with_its_place(tmp_path, caplog, net):
     with caplog.at_level(logging.WARNING, TRACE_LOG):
         made = capture("trace", net(), tmp_path, inputs=VECTOR)
     (record,) = caplog.records
-    assert "harness.py" in record.getMessage()
+    assert "nets.py" in record.getMessage()
     assert "might cause the trace to be incorrect" in record.getMessage()
-    assert "fixed as the example took them, at harness.py:" in made.notes["caution"]
+    assert "fixed as the example took them, at nets.py:" in made.notes["caution"]
 
 
 def test_a_model_without_branches_is_traced_without_a_word(tmp_path, caplog):
@@ -136,7 +124,7 @@ def test_the_file_tells_neither_where_it_was_made_nor_by_whom(traced):
     assert tells_where(traced.file) == []
     (told,) = (str(n.sourceRange()) for n in reloaded(traced).inlined_graph.nodes() if n.kind() == "aten::batch_norm")
     frames = re.findall(r"^(\S+)\(\d+\): (\w+)$", told, re.MULTILINE)
-    assert ("harness.py", "forward") in frames
+    assert ("nets.py", "forward") in frames
     assert frames[-1][0].startswith("torch/")
 
 

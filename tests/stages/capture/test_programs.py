@@ -9,7 +9,9 @@ from pathlib import Path
 
 import onnx_ops
 import pytest
-from harness import VECTOR, TinyConv, capture, module, record, run_stage
+from conversions import capture
+from harness import VECTOR, module, record, run_stage
+from nets import TinyConv
 
 from stages.capture import programs
 from stages.capture.capture_export import CaptureExport

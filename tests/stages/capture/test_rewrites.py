@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from harness import agrees, export
+from conversions import agrees, export
 from torch import nn
 from torchvision import ops
 

@@ -7,7 +7,8 @@ import re
 
 import pytest
 import torch
-from harness import TinyConv, archived, tells_where
+from nets import TinyConv
+from pickles import archived, tells_where
 
 from stages.capture import script_file
 
@@ -60,7 +61,7 @@ def test_each_node_is_told_from_the_same_line(saved):
 
     before, after = (lines(path, r'([\w<>]+\.py"?, line \d+|\w+\.py\(\d+\))') for path in saved)
     assert before == after
-    assert any("harness.py" in told for place in after for told in place)
+    assert any("nets.py" in told for place in after for told in place)
 
 
 def test_source_ranges_of_another_format_are_refused(saved):

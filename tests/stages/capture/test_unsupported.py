@@ -7,8 +7,9 @@ import re
 import onnx_ops
 import pytest
 import torch
-from harness import BATCH, BATCH_SEQ, TOKENS, VECTOR, Attention, reference_in, run_stage
-from harness import capture as captured
+from conversions import capture as captured
+from harness import BATCH, BATCH_SEQ, TOKENS, VECTOR, reference_in, run_stage
+from nets import Attention
 from torch import nn
 
 from pipeline.errors import StageError

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from harness import CONF, compressed, edited, quantized, run_stage
+from conversions import compressed, edited, quantized
+from harness import CONF, run_stage
 from omegaconf import OmegaConf
 
 from pipeline.artifact import Kind

@@ -7,21 +7,9 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import pytest
 import torch
-from harness import (
-    VECTOR,
-    Chatty,
-    Dies,
-    FixedBatch,
-    Unpicklable,
-    backend,
-    export,
-    ir,
-    module,
-    record,
-    run_stage,
-    skip_unless_bfloat16,
-    world,
-)
+from conversions import export, ir
+from harness import VECTOR, backend, module, record, run_stage, skip_unless_bfloat16, world
+from nets import Chatty, Dies, FixedBatch, Unpicklable
 
 from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, StageError

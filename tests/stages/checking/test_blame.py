@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
-from harness import export, ir, made_of, module, quantized, record, reference_in, run_stage, tolerance
+from conversions import export, ir, made_of, quantized
+from harness import module, record, reference_in, run_stage, tolerance
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from torch import nn

@@ -7,18 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conversions import edited, export, ir
 from harness import (
     BATCH_SEQ,
     IMAGE,
     TOKENS,
     VECTOR,
-    Attention,
-    Bessel,
-    ValueBranch,
     backend,
-    edited,
-    export,
-    ir,
     module,
     record,
     reference_in,
@@ -27,6 +22,7 @@ from harness import (
     tolerance,
     world,
 )
+from nets import Attention, Bessel, ValueBranch
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifact import Artifact, Kind

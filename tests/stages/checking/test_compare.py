@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import backend, edited, run_stage
+from conversions import edited
+from harness import backend, run_stage
 from onnx import numpy_helper
 
 from stages.checking.compare import Compare
@@ -50,7 +51,7 @@ def names(graph):
 
 def test_kinds_may_differ(graph, reference, tmp_path):
     backend("openvino")
-    from harness import ir
+    from conversions import ir
 
     told = compared(ir(graph, tmp_path / "ir"), graph, reference, tmp_path)
     assert all(0 < c["max_rel"] < 1e-5 for c in told["compared"]["cases"])

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import backend, edited, export, ir, module, reference_in, run_stage, world
+from conversions import edited, export, ir
+from harness import backend, module, reference_in, run_stage, world
 from onnx import numpy_helper
 from safetensors.torch import load_file
 

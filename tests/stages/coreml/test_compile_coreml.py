@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from harness import (
-    BATCH,
-    NOTHING_IGNORED,
-    VECTOR,
-    Bessel,
-    FixedBatch,
-    TinyConv,
-    TwoOutputs,
-    backend,
-    capture,
-    contents,
-    module,
-    reference_in,
-    run_stage,
-    tolerance,
-)
+from conversions import capture
+from coreml_stages import compile_coreml
+from harness import BATCH, VECTOR, backend, contents, module, reference_in, run_stage, tolerance
+from nets import Bessel, FixedBatch, TinyConv, TwoOutputs
 from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
@@ -36,41 +23,20 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from stages.checking.check import Check
 from stages.coreml import package as package_files
-from stages.coreml.compile_coreml import CompileCoreml
 from stages.coreml.package import Metadata
 from stages.formats import session
 from stages.formats.ignored import Ignored
-from stages.interface.edits import NOTHING, Edits, Images
+from stages.interface.edits import Images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.reference import parity
 from stages.reference.record_reference import RecordReference
 
 backend("coremltools")
-UNSAID = Metadata(None, None, None, None, {}, {})
-SETTINGS: Mapping[str, Any] = {
-    "deployment_target": "iOS16",
-    "compute": "float32",
-    "ignored": NOTHING_IGNORED,
-    "compute_units": "ALL",
-    "shapes": "range",
-    "sizes": None,
-    "edits": NOTHING,
-    "preprocessing": None,
-    "classifier": False,
-    "labels": None,
-    "metadata": UNSAID,
-}
-
-
-def stage(**settings: Any) -> CompileCoreml:
-    if isinstance(edits := settings.get("edits"), dict):
-        settings["edits"] = Edits(**{**vars(NOTHING), **edits})
-    return CompileCoreml(**{**SETTINGS, **settings})
 
 
 def package(program: Artifact, folder: Path, **settings: Any) -> Artifact:
-    return run_stage(stage(**settings), program, folder)
+    return run_stage(compile_coreml(**settings), program, folder)
 
 
 def agrees(made: Artifact, reference: Artifact, folder: Path) -> list[str]:
@@ -304,7 +270,7 @@ def test_what_coremltools_cannot_convert_is_a_failure_in_words(tmp_path: Path) -
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_before_any_work(settings: dict[str, Any], says: str) -> None:
-    (problem,) = stage(**settings).problems()
+    (problem,) = compile_coreml(**settings).problems()
     assert says in problem.what
 
 
@@ -324,4 +290,4 @@ def test_what_core_ml_does_not_take_is_refused(settings: Any, interface: Any, sa
     known = Interface(interface, {"batch": Dim(1, 2, 8)} if interface is VECTOR else {})
     program = Artifact(Kind.TORCHSCRIPT, tmp_path, facts=known.facts)
     with pytest.raises(ConfigError, match=says):
-        stage(**settings).run({"program": program}, tmp_path)
+        compile_coreml(**settings).run({"program": program}, tmp_path)

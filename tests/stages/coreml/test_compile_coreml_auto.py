@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Attention, Bessel, ValueBranch, backend, module, record, run_stage, tolerance
+from harness import backend, module, record, run_stage, shipped, tolerance
+from nets import Attention, Bessel, ValueBranch
 from torch import nn
 
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError
-from stages.coreml.compile_coreml_auto import CompileCoremlAuto
 from stages.interface.interface import Input
-from tests.stages.coreml.test_compile_coreml import SETTINGS
 
 backend("coremltools")
 
 
 def compiled(net: nn.Module, folder: Path, **interface: Any) -> Artifact:
     net = net.eval()
-    stage = CompileCoremlAuto(**SETTINGS, captures=["export", "trace"], tolerance=tolerance("fp32"))
+    stage = shipped("compile_coreml_auto", tolerance=tolerance("fp32"))
     given = {"module": module(net), "reference": record(net, folder / "reference", **interface)}
     return run_stage(stage, given, folder / "package")
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from harness import BATCH, IMAGE, TwoOutputs, backend, capture, reference_in, run_stage, tolerance
+from conversions import capture
+from harness import BATCH, IMAGE, backend, reference_in, run_stage, tolerance
 from mil_packages import quiet, saved
+from nets import TwoOutputs
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CHECK_FAILED, CheckFailed, StageError

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conversions import capture, coreml
 from coreml_stages import check
-from harness import BATCH, capture, coreml, reference_in, tolerance
+from harness import BATCH, reference_in, tolerance
 from torch import nn
 
 from pipeline.errors import CheckFailed

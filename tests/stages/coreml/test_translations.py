@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from harness import BATCH, backend, capture, reference_in, run_stage, tolerance
+from conversions import capture
+from coreml_stages import compile_coreml
+from harness import BATCH, backend, reference_in, run_stage, tolerance
 from torch import nn
 from torch.nn import functional
 
@@ -17,7 +19,6 @@ from stages.coreml import translations, unconverted
 from stages.formats import session
 from stages.interface.interface import Dim, Input
 from stages.reference import parity
-from tests.stages.coreml.test_compile_coreml import stage
 
 backend("coremltools")
 IMAGE = ["batch", 2, 6, 8]
@@ -86,7 +87,7 @@ def test_what_coremltools_lacks_is_translated(name: str, how: str, tmp_path: Pat
     function, shape = CASES[name]
     dims = {n: d for n, d in OPEN.items() if n in shape}
     program = capture(how, Calls(function), tmp_path, inputs={"x": Input(shape, fill="normal")}, dims=dims)
-    made = run_stage(stage(), program, tmp_path / "package")
+    made = run_stage(compile_coreml(), program, tmp_path / "package")
     found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), tolerance("fp32"))
     assert (found.wrong, found.left_out) == ([], [])
     assert len(found.cases) >= 3 or not dims
@@ -98,7 +99,7 @@ def test_a_split_into_nothing_is_refused(tmp_path: Path) -> None:
 
     program = capture("trace", Calls(split), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")}, dims=BATCH)
     with pytest.raises(StageError, match="one of the parts of 'x' would be empty"):
-        run_stage(stage(), program, tmp_path / "package")
+        run_stage(compile_coreml(), program, tmp_path / "package")
 
 
 def test_registering_twice_changes_nothing_and_replaces_only_what_has_a_reason() -> None:

@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import conversions
 import harness
 import numpy as np
 import onnx
@@ -231,7 +232,7 @@ def test_a_blob_that_does_not_fit_is_told_with_what_it_is_for_and_what_runs_anyw
 def test_an_edited_artifact_is_asked_in_its_own_names_types_and_layouts(program, reference, tmp_path):
     backend("openvino")
     edits = {"names": {"input": "picture", "logits": "scores"}, "layouts": {"input": "NCHW->NHWC"}}
-    ir = harness.ir(program, tmp_path / "ir", **edits)
+    ir = conversions.ir(program, tmp_path / "ir", **edits)
     whole = bundle(recorded(ir, reference, tmp_path), reference, tmp_path / "bundle")
     done = check(whole, "--runs", "0")
     assert (done.returncode, done.stderr) == (OK, "")
@@ -244,7 +245,7 @@ def test_photographs_go_in_as_they_are_where_the_preprocessing_is_compiled_in(ti
     asked = RecordReference(IMAGE, BATCH, ["logits"], None, PHOTOGRAPHS, True, None, [], 0)
     reference = run_stage(asked, tiny, tmp_path / "reference")
     traced = run_stage(CaptureTrace(), {"module": tiny, "reference": reference}, tmp_path / "traced")
-    ir = harness.ir(traced, tmp_path / "ir", preprocessing=PHOTOGRAPHS, images=Images(color="BGR"))
+    ir = conversions.ir(traced, tmp_path / "ir", preprocessing=PHOTOGRAPHS, images=Images(color="BGR"))
     checked = recorded(ir, reference, tmp_path, precision="fp32_raw_images")
     whole = bundle(checked, reference, tmp_path / "bundle", preprocessing=PHOTOGRAPHS)
     done = check(whole, "--runs", "1")

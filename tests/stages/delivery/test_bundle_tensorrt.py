@@ -16,8 +16,9 @@ from pathlib import Path
 import harness
 import onnx
 import pytest
+from conversions import quantized
 from handed_over import change_answer, device, flip, recorded, signed
-from harness import NOTHING_IGNORED, backend, quantized, run_stage
+from harness import NOTHING_IGNORED, backend, run_stage
 from tensorrt_host import Host
 
 from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, INTERRUPTED, OK, STAGE_FAILED, USAGE, StageError

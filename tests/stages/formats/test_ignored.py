@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from harness import compress_weights, compressed, quantized, run_stage
+from conversions import compress_weights, compressed, quantized
+from harness import run_stage
 
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import harness
+import conversions
 import numpy as np
 import pytest
-from harness import VECTOR, WritesIntoItsInput, backend, module, record, run_stage, skip_unless_bfloat16
+from harness import VECTOR, backend, module, record, run_stage, skip_unless_bfloat16
+from nets import WritesIntoItsInput
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
@@ -170,7 +171,7 @@ def test_openvino_says_what_it_computes_in_rather_than_what_was_asked(ir, comput
 
 def test_float16_weights_do_not_change_what_openvino_computes_in(graph, tmp_path):
     backend("openvino")
-    half = harness.ir(graph, tmp_path / "half", storage="float16")
+    half = conversions.ir(graph, tmp_path / "half", storage="float16")
     assert session.open_session(half, "float32").computes_in == "float32"
 
 

@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from harness import FILES, opened
+from conversions import opened
+from harness import FILES
 
 from stages.frameworks import formats as file_formats
 from stages.frameworks import runtime as file_runtime

@@ -8,22 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from harness import (
-    IMAGE,
-    VECTOR,
-    TinyConv,
-    TwoOutputs,
-    backend,
-    capture,
-    export,
-    ir,
-    module,
-    record,
-    reference_in,
-    run_stage,
-    tolerance,
-    world,
-)
+from conversions import capture, export, ir
+from harness import IMAGE, VECTOR, backend, module, record, reference_in, run_stage, tolerance, world
+from nets import TinyConv, TwoOutputs
 from torch import nn
 
 from pipeline.errors import CheckFailed, ConfigError, StageError

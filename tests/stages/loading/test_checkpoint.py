@@ -8,7 +8,8 @@ import re
 
 import pytest
 import torch
-from harness import Canary, TinyConv
+from nets import TinyConv
+from pickles import Canary
 from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError, StageError

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 import torch
-from harness import Canary, contents, run_stage, world
+from harness import contents, run_stage, world
+from pickles import Canary
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 

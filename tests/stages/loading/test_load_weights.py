@@ -9,10 +9,12 @@ import shutil
 import socket
 from pathlib import Path
 
-import harness
+import nets
 import pytest
 import torch
-from harness import Canary, TinyConv, contents, run_stage, world
+from harness import contents, run_stage, world
+from nets import TinyConv
+from pickles import Canary
 from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError, StageError
@@ -20,7 +22,7 @@ from stages.loading import weights as weights_source
 from stages.loading.load_weights import LoadWeights
 
 
-def load(weights="random", *, factory="harness.TinyConv", kwargs=None, pretrained=None, seed=0, **settings):
+def load(weights="random", *, factory="nets.TinyConv", kwargs=None, pretrained=None, seed=0, **settings):
     given = {"sha256": None, "checkpoint_key": None, "prefixes": ["module.", "_orig_mod."], "strict": True} | settings
     return LoadWeights(factory, kwargs or {}, str(weights), pretrained=pretrained, seed=seed, **given)
 
@@ -157,7 +159,7 @@ def test_the_identity_is_the_content_and_not_the_place(file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 1}, {"kwargs": {"classes": 5}}, {"factory": "harness.TwoOutputs"}], ids=lambda o: next(iter(o))
+    "other", [{"seed": 1}, {"kwargs": {"classes": 5}}, {"factory": "nets.TwoOutputs"}], ids=lambda o: next(iter(o))
 )
 def test_what_changes_the_weights_changes_the_identity(tmp_path, other):
     assert load(**other).identity(world(tmp_path)) != load().identity(world(tmp_path))
@@ -212,7 +214,7 @@ def test_pretrained_that_cannot_be_had_is_refused_with_what_to_do(hub, tmp_path)
 @pytest.mark.parametrize("pretrained", ["torchvision", None])
 def test_pretrained_without_published_weights_is_a_problem(pretrained):
     (problem,) = load("pretrained", pretrained=pretrained).problems()
-    assert problem.what.startswith("weights is pretrained, but no published weights are known for harness.TinyConv")
+    assert problem.what.startswith("weights is pretrained, but no published weights are known for nets.TinyConv")
 
 
 def test_models_by_name_find_their_published_weights():
@@ -255,13 +257,13 @@ def test_a_published_file_for_another_number_of_classes_is_refused(publish, tmp_
     ("factory", "kwargs", "says"),
     [
         ("no_such_package.Net", {}, "there is no module 'no_such_package' to import"),
-        ("harness.TinyCnv", {}, "harness has no 'TinyCnv' to call, did you mean 'TinyConv'?"),
-        ("harness.CONF", {}, "harness has no 'CONF' to call"),
-        ("harness.nets.TinyConv", {}, "cannot be imported"),
-        ("harness", {}, "factory harness"),
-        ("harness.not_a_module", {}, "returned dict"),
-        ("harness.TinyConv", {"clases": 3}, "does not accept kwargs.*clases"),
-        ("harness.TinyConv", {"classes": 0}, "does not accept kwargs.*classes is 0"),
+        ("nets.TinyCnv", {}, "nets has no 'TinyCnv' to call, did you mean 'TinyConv'?"),
+        ("nets.nn", {}, "nets has no 'nn' to call"),
+        ("nets.small.TinyConv", {}, "cannot be imported"),
+        ("nets", {}, "factory nets"),
+        ("nets.not_a_module", {}, "returned dict"),
+        ("nets.TinyConv", {"clases": 3}, "does not accept kwargs.*clases"),
+        ("nets.TinyConv", {"classes": 0}, "does not accept kwargs.*classes is 0"),
     ],
 )
 def test_a_factory_that_cannot_be_used_is_named(tmp_path, factory, kwargs, says):
@@ -274,7 +276,7 @@ def test_a_factorys_kwargs_reach_it(tmp_path):
 
 
 def test_a_model_that_would_answer_zero_to_everything_is_enlivened(tmp_path, monkeypatch):
-    monkeypatch.setattr(harness.TinyConv, "forward", lambda self, x: x)
+    monkeypatch.setattr(nets.TinyConv, "forward", lambda self, x: x)
     monkeypatch.setattr(torch.nn.Linear, "reset_parameters", lambda self: [p.data.zero_() for p in self.parameters()])
     assert run_stage(load(), {}, tmp_path / "out").live.head.weight.any()
 

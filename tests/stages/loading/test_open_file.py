@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 
-import harness
+import conversions
 import numpy as np
 import onnx
 import pytest
-from harness import BATCH, FILES, backend, contents, opened, record, run_stage, tolerance, world
+from conversions import opened
+from harness import BATCH, FILES, backend, contents, record, run_stage, tolerance, world
 
 from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
@@ -70,7 +71,7 @@ def answers(artifact, given):
 def test_a_file_is_converted_and_answers_what_its_own_framework_did(file, tmp_path):
     name, output, shape = FORMATS[file]
     made = opened(FILES / file, tmp_path, inputs=inputs(file))
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     expected = np.load(FILES / f"{file.partition('.')[0]}.expected.npz")
     for batch in ("2", "3"):
         found = answers(ir, {name: expected[f"{batch}/in"]})
@@ -98,7 +99,7 @@ def test_a_fixed_size_and_another_range_are_reshaped_to(file, tmp_path):
 
     name, _, shape = FORMATS[file]
     made = opened(FILES / file, tmp_path, inputs={name: Input([4, *shape[1:]])}, dims={})
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     assert list(openvino.Core().read_model(ir.file).input(name).shape) == [4, *shape[1:]]
 
 
@@ -143,7 +144,7 @@ def test_a_pin_is_what_sha256sum_prints(file, tmp_path):
 def test_names_can_be_chosen_for_what_the_file_calls_otherwise(tmp_path):
     names = {"picture": "serving_default_image:0", "scores": "StatefulPartitionedCall"}
     made = opened(FILES / "lite.tflite", tmp_path, names=names, inputs={"picture": Input(NHWC)})
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     assert list(answers(ir, {"picture": np.zeros((2, 8, 8, 3), np.float32)})) == ["scores"]
     assert made.facts["file_names"]["scores"] == "StatefulPartitionedCall:0"
 
@@ -258,7 +259,7 @@ def test_an_onnx_graphs_weights_beside_it_are_taken_in(tmp_path):
     made = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
     path.unlink()
     path.with_name("net.bin").unlink()
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     assert answers(ir, {"x": np.ones((2, 4), np.float32)})["y"][0, 0] == 4
 
 
@@ -293,7 +294,7 @@ def test_it_is_its_own_reference_where_something_runs_it(tmp_path):
     made = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
     reference = record(made, tmp_path / "reference", inputs=None)
     assert reference_cases.stands_for(reference) == "the ONNX file"
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     checked = run_stage(
         Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
     )
@@ -310,7 +311,7 @@ def test_a_wrong_artifact_does_not_pass_for_the_file(tmp_path):
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, tmp_path / "torch.onnx")
     other = opened(tmp_path / "torch.onnx", tmp_path / "other", inputs=inputs("torch.onnx"))
-    ir = harness.ir(other, tmp_path / "ir")
+    ir = conversions.ir(other, tmp_path / "ir")
     with pytest.raises(CheckFailed, match="does not agree with the ONNX file"):
         run_stage(
             Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
@@ -333,7 +334,7 @@ def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_pa
     assert [(c.label, c.outputs) for c in reference_cases.read(reference)] == [
         (n, {}) for n in ("example", "min", "odd", "max")
     ]
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     checked = run_stage(
         Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
     )
@@ -363,7 +364,7 @@ def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape
     made = opened(folder / "n.onnx", folder, inputs=given)
     if told_shape:
         made.facts["interface"]["outputs"][0]["shape"] = told_shape
-    ir = harness.ir(made, folder / "ir")
+    ir = conversions.ir(made, folder / "ir")
     reference = record(made, folder / "reference", inputs=given)
     with pytest.raises(CheckFailed) as caught:
         run_stage(
@@ -378,7 +379,7 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     made = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
     assert Interface.of(made).outputs["y"].shape == [2, None]
     reference = record(made, tmp_path / "reference", inputs=None)
-    ir = harness.ir(made, tmp_path / "ir")
+    ir = conversions.ir(made, tmp_path / "ir")
     run_stage(
         Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
     )

@@ -9,10 +9,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import harness
+import nets
 import pytest
 import torch
-from harness import Canary, TinyConv, run_stage, world
+from harness import run_stage, world
+from nets import TinyConv
+from pickles import Canary
 from safetensors.torch import save_file
 from torch import nn
 
@@ -151,7 +153,7 @@ def test_other_files_are_no_models(tmp_path):
 
 def test_a_class_that_cannot_be_imported_is_found_out_before_any_work(tmp_path, monkeypatch):
     with monkeypatch.context() as m:
-        m.setitem(sys.modules, "no_such_module", harness)
+        m.setitem(sys.modules, "no_such_module", nets)
         m.setattr(TinyConv, "__module__", "no_such_module")
         path = saved(tmp_path / "net", "pickle")
     with pytest.raises(ConfigError, match="there is no module 'no_such_module' to import"):
@@ -159,15 +161,15 @@ def test_a_class_that_cannot_be_imported_is_found_out_before_any_work(tmp_path, 
 
 
 def test_a_class_that_is_gone_from_its_module_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(harness, "Gone", type("Gone", (nn.ReLU,), {"__module__": "harness"}), raising=False)
-    torch.save(harness.Gone(), tmp_path / "net")
-    monkeypatch.delattr(harness, "Gone")
+    monkeypatch.setattr(nets, "Gone", type("Gone", (nn.ReLU,), {"__module__": "nets"}), raising=False)
+    torch.save(nets.Gone(), tmp_path / "net")
+    monkeypatch.delattr(nets, "Gone")
     with pytest.raises(StageError, match=r"cannot be loaded: AttributeError: .*Gone"):
         opened(tmp_path / "net", tmp_path)
 
 
 def test_a_class_of_the_script_that_saved_it_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(harness.TinyConv, "__module__", "__main__")
+    monkeypatch.setattr(nets.TinyConv, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "TinyConv", TinyConv, raising=False)
     path = saved(tmp_path / "net", "pickle")
     with pytest.raises(ConfigError, match=r"__main__\.TinyConv, which was defined in the script that saved it"):
@@ -185,7 +187,7 @@ def test_the_identity_is_the_content_and_for_a_pickle_the_code_of_its_classes(tm
     here = world(tmp_path)
     script, whole = saved(tmp_path / "a", "TorchScript"), saved(tmp_path / "b", "pickle")
     assert OpenModule(str(script), digest(script)).settle(here).identity(here) == {"sha256": digest(script), "code": {}}
-    assert list(OpenModule(str(whole), digest(whole)).settle(here).identity(here)["code"]) == ["harness"]
+    assert list(OpenModule(str(whole), digest(whole)).settle(here).identity(here)["code"]) == ["nets"]
 
 
 def test_the_facts_hold_no_place(tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from harness import TinyConv, run_stage
+from harness import run_stage
+from nets import TinyConv
 from torch import nn
 
 from pipeline.artifact import Artifact, Kind

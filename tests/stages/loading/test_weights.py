@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import TinyConv, world
+from harness import world
+from nets import TinyConv
 
 from pipeline.errors import ConfigError
 from stages.loading import weights

@@ -8,18 +8,8 @@ import pytest
 import torch
 import torchvision
 from command_line import Shop
-from harness import (
-    BATCH,
-    NOTHING_IGNORED,
-    backend,
-    export,
-    made_of,
-    module,
-    quantized,
-    reference_in,
-    run_stage,
-    tolerance,
-)
+from conversions import export, made_of, quantized
+from harness import BATCH, NOTHING_IGNORED, backend, module, reference_in, run_stage, tolerance
 from torch import nn
 
 from pipeline.errors import CheckFailed

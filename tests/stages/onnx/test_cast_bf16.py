@@ -5,19 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from harness import (
-    BATCH_SEQ,
-    NOTHING_IGNORED,
-    TOKENS,
-    Attention,
-    TinyConv,
-    contents,
-    edited,
-    export,
-    reference_in,
-    run_stage,
-    tolerance,
-)
+from conversions import edited, export
+from harness import BATCH_SEQ, NOTHING_IGNORED, TOKENS, contents, reference_in, run_stage, tolerance
+from nets import Attention, TinyConv
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifact import Artifact, Kind

@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from harness import contents, edited, run_stage, tolerance
+from conversions import edited
+from harness import contents, run_stage, tolerance
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.artifact import Artifact, Kind

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from harness import VECTOR, TwoOutputs, ValueBranch, agrees, export, tolerance
+from conversions import agrees, export
+from harness import VECTOR, tolerance
+from nets import TwoOutputs, ValueBranch
 from torch import nn
 
 from pipeline.errors import StageError

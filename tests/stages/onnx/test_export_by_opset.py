@@ -5,7 +5,9 @@ from __future__ import annotations
 import onnx
 import onnx_ops
 import pytest
-from harness import VECTOR, TwoOutputs, capture, reference_in, run_stage
+from conversions import capture
+from harness import VECTOR, reference_in, run_stage
+from nets import TwoOutputs
 
 from stages.onnx.export_by_opset import ExportByOpset
 

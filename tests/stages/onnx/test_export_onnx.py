@@ -9,23 +9,10 @@ from dataclasses import replace
 import onnx
 import pytest
 import torch
-from harness import (
-    BATCH_SEQ,
-    IMAGE,
-    TOKENS,
-    VECTOR,
-    Attention,
-    FixedBatch,
-    GraphBranch,
-    TinyConv,
-    TwoOutputs,
-    agrees,
-    capture,
-    contents,
-    edited,
-    run_stage,
-)
-from harness import export as export_by
+from conversions import agrees, capture, edited
+from conversions import export as export_by
+from harness import BATCH_SEQ, IMAGE, TOKENS, VECTOR, contents, run_stage
+from nets import Attention, FixedBatch, GraphBranch, TinyConv, TwoOutputs
 from torch.export import ExportedProgram
 
 from pipeline.errors import CheckFailed, StageError
@@ -81,7 +68,7 @@ def test_several_outputs_and_dimensions_keep_their_names(tmp_path):
 )
 def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, net, inputs):
     content = export_net(net(), tmp_path, inputs=inputs).file.read_bytes()
-    assert b"harness.py" not in content
+    assert b"nets.py" not in content
     assert b"site-packages" not in content
     assert b"stack_trace" not in content
 
@@ -89,7 +76,7 @@ def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, net, inputs):
 def test_provenance_is_written_into_the_file(graph):
     told = {p.key: p.value for p in onnx.load(graph.file).metadata_props}
     assert "UNTRAINED: drawn at random with seed 0" in told["drydock.weights"]
-    assert "harness.TinyConv" in told["drydock.source"]
+    assert "nets.TinyConv" in told["drydock.source"]
 
 
 def test_provenance_of_an_earlier_stage_is_replaced_and_others_kept():
@@ -155,7 +142,7 @@ def weights(model):
 def test_a_graph_whose_weights_are_beside_it_is_as_clean_as_any(program, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "LARGEST_PROTOBUF", 0)
     content = export(program, tmp_path / "out").file.read_bytes()
-    assert b"harness.py" not in content
+    assert b"nets.py" not in content
     assert b"stack_trace" not in content
     assert b"drydock.weights" in content
 

@@ -5,19 +5,10 @@ from __future__ import annotations
 import onnx
 import pytest
 import torch
-from harness import (
-    BATCH_SEQ,
-    TOKENS,
-    VECTOR,
-    Attention,
-    FrozenBatch,
-    TwoOutputs,
-    ValueBranch,
-    agrees,
-    contents,
-    run_stage,
-)
-from harness import export as export_by
+from conversions import agrees
+from conversions import export as export_by
+from harness import BATCH_SEQ, TOKENS, VECTOR, contents, run_stage
+from nets import Attention, FrozenBatch, TwoOutputs, ValueBranch
 from torch import nn
 
 from pipeline.errors import CheckFailed
@@ -111,7 +102,7 @@ def test_an_outputs_dimensions_are_known_where_the_exporters_own_inference_loses
 @pytest.mark.parametrize("how", ["trace", "script"])
 def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, how):
     content = export_net(TwoOutputs(), tmp_path, how=how).file.read_bytes()
-    assert b"harness.py" not in content
+    assert b"nets.py" not in content
     assert b"site-packages" not in content
 
 

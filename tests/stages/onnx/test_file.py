@@ -9,7 +9,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from harness import TwoOutputs, capture, contents, reference_in, run_stage
+from conversions import capture
+from harness import contents, reference_in, run_stage
+from nets import TwoOutputs
 from onnx import TensorProto, helper
 
 from stages.onnx import file as onnx_file
@@ -105,7 +107,7 @@ def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, how, keep):
     graph = onnx.load(run_stage(stage, given, tmp_path / "graph").file).graph
     (conv,) = (n for n in graph.node if n.op_type == "Conv")
     told = conv.doc_string + "".join(p.value for p in conv.metadata_props)
-    assert ("harness.py" in told) is keep
+    assert ("nets.py" in told) is keep
 
 
 def test_every_place_that_can_hold_text_is_emptied():

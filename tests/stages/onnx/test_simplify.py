@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnxsim
 import pytest
-from harness import contents, edited, run_stage, tolerance
+from conversions import edited
+from harness import contents, run_stage, tolerance
 from onnx import helper, numpy_helper
 
 from stages.formats import session

@@ -8,8 +8,9 @@ import onnx
 import onnx_ops
 import pytest
 import torch
-from harness import VECTOR, agrees, module, record, reference_in, run_stage, tolerance, world
-from harness import capture as captured
+from conversions import agrees
+from conversions import capture as captured
+from harness import VECTOR, module, record, reference_in, run_stage, tolerance, world
 
 from pipeline.errors import CheckFailed, ConfigError
 from stages.onnx.export_auto import ExportAuto

@@ -8,10 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import conversions
 import harness
+import nets
 import pytest
 import torch
-from harness import BATCH_SEQ, TOKENS, Attention, TinyConv, TwoOutputs, agrees, backend, capture, contents, export
+from conversions import agrees, capture, export
+from harness import BATCH_SEQ, TOKENS, backend, contents
+from nets import Attention, TinyConv, TwoOutputs
 from torch import nn
 
 from pipeline.artifact import carried
@@ -31,7 +35,7 @@ def _openvino():
 
 
 def compiled_net(net, folder, **interface):
-    return harness.ir(export("trace", net, folder, **interface), folder / "ir")
+    return conversions.ir(export("trace", net, folder, **interface), folder / "ir")
 
 
 def read(artifact):
@@ -72,7 +76,7 @@ def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(tmp_pa
 
 
 def test_graphs_of_several_opsets_become_one_ir(tiny, tmp_path):
-    irs = [harness.ir(export("export", tiny, tmp_path / str(n), opset=n), tmp_path / f"ir{n}") for n in (18, 20)]
+    irs = [conversions.ir(export("export", tiny, tmp_path / str(n), opset=n), tmp_path / f"ir{n}") for n in (18, 20)]
     assert contents(irs[0].folder) == contents(irs[1].folder)
     assert irs[0].facts == irs[1].facts
     assert "opset" not in irs[0].facts
@@ -85,29 +89,29 @@ def test_weights_are_stored_in_float32_when_asked(ir):
 
 def test_float16_storage_halves_the_weights(graph, tmp_path):
     # A larger head, beside which the shape constants that stay as they are do not matter.
-    whole, half = (bin_size(harness.ir(graph, tmp_path / s, storage=s)) for s in ("float32", "float16"))
+    whole, half = (bin_size(conversions.ir(graph, tmp_path / s, storage=s)) for s in ("float32", "float16"))
     assert half == pytest.approx(whole / 2, rel=0.1)
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
-    made = harness.ir(graph, tmp_path / "out", storage=storage)
+    made = conversions.ir(graph, tmp_path / "out", storage=storage)
     told = {name: read(made).get_rt_info(["drydock", name]).astype(str) for name in ("weights", "source", "storage")}
     assert "UNTRAINED: drawn at random with seed 0" in json.loads(told["weights"])["says"]
-    assert json.loads(told["source"])["factory"] == "harness.TinyConv"
+    assert json.loads(told["source"])["factory"] == "nets.TinyConv"
     assert told["storage"] == made.facts["storage"] == storage
 
 
 def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
-    assert contents(harness.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
+    assert contents(conversions.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
 
 
 @pytest.mark.parametrize("how", ["export", "trace", "script"])
 def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_between(tmp_path, how):
     program = capture(how, TwoOutputs(), tmp_path)
-    first = harness.ir(program, tmp_path / "first")
-    harness.ir(capture(how, harness.TinyConv(), tmp_path / "between"), tmp_path / "between" / "ir")
-    assert contents(harness.ir(program, tmp_path / "again").folder) == contents(first.folder)
+    first = conversions.ir(program, tmp_path / "first")
+    conversions.ir(capture(how, nets.TinyConv(), tmp_path / "between"), tmp_path / "between" / "ir")
+    assert contents(conversions.ir(program, tmp_path / "again").folder) == contents(first.folder)
 
 
 class Branches(nn.Module):
@@ -125,7 +129,7 @@ class Branches(nn.Module):
 
 def test_the_bodies_of_branches_and_loops_are_the_same_bytes_too(tmp_path):
     program = capture("script", Branches(), tmp_path, inputs=harness.VECTOR)
-    first, again = (harness.ir(program, tmp_path / name) for name in ("first", "again"))
+    first, again = (conversions.ir(program, tmp_path / name) for name in ("first", "again"))
     assert (
         "<body>" in (first.folder / "model.xml").read_text() or "then_body" in (first.folder / "model.xml").read_text()
     )
@@ -134,7 +138,7 @@ def test_the_bodies_of_branches_and_loops_are_the_same_bytes_too(tmp_path):
 
 def test_an_input_keeps_a_name_that_looks_like_a_number_of_openvinos(tmp_path):
     spec = {"Image_1": Input([2, 4], fill="normal")}
-    made = harness.ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=spec, dims={}), tmp_path / "ir")
+    made = conversions.ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=spec, dims={}), tmp_path / "ir")
     assert [p.get_node().get_friendly_name() for p in read(made).inputs] == ["Image_1"]
 
 
@@ -158,7 +162,7 @@ class InputBack(TwoOutputs):
 @pytest.mark.parametrize(("net", "again"), [(SameTwice(), "[1..8,10]"), (InputBack(), "[1..8,3,32,32]")])
 def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, route, net, again):
     make = capture if route == "direct" else export
-    made = harness.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
+    made = conversions.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
     assert ports(read(made).inputs) == [("input", "[1..8,3,32,32]")]
     assert ports(read(made).outputs) == [("scores", "[1..8,10]"), ("again", again)]
     agrees(made, tmp_path)
@@ -167,7 +171,7 @@ def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, route,
 def test_neither_file_tells_where_it_was_made(graph, ir, tmp_path):
     for path in ir.folder.iterdir():
         assert str(graph.folder).encode() not in path.read_bytes()
-        assert b"harness.py" not in path.read_bytes()
+        assert b"nets.py" not in path.read_bytes()
 
 
 def test_only_the_two_files_of_an_ir_are_made(ir):
@@ -181,14 +185,14 @@ def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypa
     folder.mkdir()
     model = onnx_file.read(graph.file)
     onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="w.data", size_threshold=64)
-    made = harness.ir(replace(graph, folder=folder), tmp_path / "ir")
+    made = conversions.ir(replace(graph, folder=folder), tmp_path / "ir")
     assert bin_size(made) == bin_size(ir)
 
 
 def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
     narrow = replace(Interface.of(graph), dims={"batch": Dim(2, 2, 2)})
     with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and is 2"):
-        harness.ir(replace(graph, facts=narrow.facts), tmp_path / "ir")
+        conversions.ir(replace(graph, facts=narrow.facts), tmp_path / "ir")
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8", "bfloat16"])

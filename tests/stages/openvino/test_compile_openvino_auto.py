@@ -6,23 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from harness import (
-    BATCH_SEQ,
-    TOKENS,
-    VECTOR,
-    Attention,
-    TwoOutputs,
-    ValueBranch,
-    agrees,
-    backend,
-    capture,
-    contents,
-    module,
-    record,
-    reference_in,
-    run_stage,
-    tolerance,
-)
+from conversions import agrees, capture
+from harness import BATCH_SEQ, TOKENS, VECTOR, backend, contents, module, record, reference_in, run_stage, tolerance
+from nets import Attention, TwoOutputs, ValueBranch
 from torch import nn
 
 from pipeline.errors import StageError

@@ -9,7 +9,8 @@ import onnx
 import onnx_ops
 import pytest
 import torch
-from harness import VECTOR, backend, capture, ir, module, record, reference_in, run_stage, tolerance, world
+from conversions import capture, ir
+from harness import VECTOR, backend, module, record, reference_in, run_stage, tolerance, world
 from torch import nn
 
 from pipeline.errors import ConfigError, StageError

@@ -7,7 +7,8 @@ import logging
 import onnx
 import pytest
 import torch
-from harness import VECTOR, backend, capture, edited, export, ir
+from conversions import capture, edited, export, ir
+from harness import VECTOR, backend
 from torch import nn
 
 from pipeline.errors import StageError

@@ -7,19 +7,8 @@ from dataclasses import replace
 import onnxruntime
 import pytest
 import torch
-from harness import (
-    compress_weights,
-    compressed,
-    contents,
-    export,
-    ir,
-    ports,
-    provenance,
-    reference_in,
-    run_stage,
-    tolerance,
-    world,
-)
+from conversions import compress_weights, compressed, export, ir, ports, provenance
+from harness import contents, reference_in, run_stage, tolerance, world
 from torch import nn
 
 from pipeline.artifact import Kind

@@ -14,7 +14,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from harness import IMAGE, edited, export, quantized, record, reference_in, run_stage, tolerance
+from conversions import edited, export, quantized
+from harness import IMAGE, record, reference_in, run_stage, tolerance
 from torch import nn
 
 from pipeline.artifact import Kind

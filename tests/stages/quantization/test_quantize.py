@@ -6,21 +6,9 @@ from dataclasses import replace
 
 import onnxruntime
 import pytest
-from harness import (
-    BATCH_SEQ,
-    TOKENS,
-    Attention,
-    contents,
-    export,
-    ir,
-    ports,
-    provenance,
-    quantized,
-    reference_in,
-    run_stage,
-    tolerance,
-    world,
-)
+from conversions import export, ir, ports, provenance, quantized
+from harness import BATCH_SEQ, TOKENS, contents, reference_in, run_stage, tolerance, world
+from nets import Attention
 from onnx import numpy_helper
 
 from pipeline.artifact import Kind

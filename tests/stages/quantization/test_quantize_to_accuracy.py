@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from harness import NOTHING_IGNORED, contents, ir, provenance, quantized, run_stage, world
+from conversions import ir, provenance, quantized
+from harness import NOTHING_IGNORED, contents, run_stage, world
 
 from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
@@ -90,7 +91,7 @@ def test_samples_for_evaluation_that_are_among_those_for_calibration_are_refused
 
 
 def test_a_metric_that_takes_more_than_one_sample_is_held_too(digits, kind, tmp_path):
-    made = controlled(digits, kind, tmp_path / "made", replace(STAGE, metric="harness.top1_of_many"))
+    made = controlled(digits, kind, tmp_path / "made", replace(STAGE, metric="metrics.top1_of_many"))
     assert measured(made, digits, tmp_path / "evaluate")["drop"] <= MAX_DROP
     assert graphs.of(made).operations() == {"int8": 3, "float32": 1}
 
@@ -105,20 +106,20 @@ def test_what_is_to_be_left_alone_stays_in_floating_point(digits, tmp_path):
 def test_samples_tell_models_apart_by_their_answers_where_a_metric_takes_more_than_one():
     answers, exact = ([{"scores": np.float32([[0, place]])} for place in places] for places in ((1, 5), (1, 2)))
     rows = [({}, np.array([1]))] * 2
-    far = quantize_to_accuracy._each("harness.top1_of_many", answers, rows, exact)
+    far = quantize_to_accuracy._each("metrics.top1_of_many", answers, rows, exact)
     assert far == [0, -3]
     assert quantize_to_accuracy._each("top1", answers, rows, exact) == [1, 1]
 
 
 def test_a_drop_that_nothing_helps_against_is_told(digits, tmp_path):
-    with pytest.raises(CheckFailed, match=r"harness\.worse_each_time dropped by ") as caught:
-        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="harness.worse_each_time"))
+    with pytest.raises(CheckFailed, match=r"metrics\.worse_each_time dropped by ") as caught:
+        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="metrics.worse_each_time"))
     assert caught.value.problems[0].allowed == f"a drop of {MAX_DROP} at most"
 
 
 def test_a_metric_that_cannot_be_imported_is_told_in_our_words(digits, tmp_path):
-    with pytest.raises(ConfigError, match=r"metric harness\.no_such: harness has no 'no_such'"):
-        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="harness.no_such"))
+    with pytest.raises(ConfigError, match=r"metric metrics\.no_such: metrics has no 'no_such'"):
+        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="metrics.no_such"))
 
 
 @pytest.mark.parametrize(
@@ -161,6 +162,6 @@ def test_wrong_settings_are_told_before_any_work(settings, says):
 def test_the_metrics_code_is_part_of_the_key_and_the_opset_that_a_graph_will_have_is_not(tmp_path):
     here = world(tmp_path)
     assert replace(STAGE, graph_opset=18).identity(here) == STAGE.identity(here)
-    assert replace(STAGE, metric="harness.worse_each_time").identity(here)["code"] == here.code(
-        "harness.worse_each_time"
+    assert replace(STAGE, metric="metrics.worse_each_time").identity(here)["code"] == here.code(
+        "metrics.worse_each_time"
     )

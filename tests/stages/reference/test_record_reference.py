@@ -5,23 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from harness import (
-    BATCH,
-    BATCH_SEQ,
-    IMAGE,
-    TOKENS,
-    VECTOR,
-    Attention,
-    FixedBatch,
-    TinyConv,
-    TwoOutputs,
-    WritesIntoItsInput,
-    contents,
-    module,
-    record,
-    run_stage,
-    world,
-)
+from harness import BATCH, BATCH_SEQ, IMAGE, TOKENS, VECTOR, contents, module, record, run_stage, world
+from nets import Attention, FixedBatch, TinyConv, TwoOutputs, WritesIntoItsInput
 from torch import nn
 
 from pipeline.errors import ConfigError, StageError

@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from harness import VECTOR, FixedBatch, record
+from harness import VECTOR, record
+from nets import FixedBatch
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError

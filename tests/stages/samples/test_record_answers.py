@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from harness import BATCH, VECTOR, FixedBatch, WritesIntoItsInput, module, record, run_stage, world
+from harness import BATCH, VECTOR, module, record, run_stage, world
+from nets import FixedBatch, WritesIntoItsInput
 from torch import nn
 
 from pipeline.errors import ConfigError, StageError

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 
-import harness
 import numpy as np
 import onnx
 import pytest
 import torch
 import torchvision
-from harness import BATCH, BATCH_SEQ, TOKENS, Attention, GraphBranch, TinyConv, TwoOutputs, export, run_stage
+from conversions import export
+from harness import BATCH, BATCH_SEQ, TOKENS, run_stage
+from nets import Attention, GraphBranch, TinyConv, TwoOutputs
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import StageError
 from stages.interface.interface import Dim, Input, Interface, Output
+from stages.onnx import file as onnx_file
 from stages.tensorrt import readiness
 from stages.tensorrt.assess_tensorrt import AssessTensorrt
 
@@ -105,7 +107,7 @@ def test_ten_models_are_ready_and_each_of_their_operators_is_counted(model, tmp_
     assert made.notes["says"].startswith("TensorRT 10 and 11: all ")
     assert made.file == graph.file
     counted = made.notes["readiness"]["operators"]
-    assert sum(counted.values()) == len([*harness.onnx_file.nodes(onnx.load(graph.file))])
+    assert sum(counted.values()) == len([*onnx_file.nodes(onnx.load(graph.file))])
     assert made.notes["claims"]["readiness"]["releases"] == ["10", "11"]
 
 

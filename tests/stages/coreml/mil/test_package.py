@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import TinyConv, backend
+from harness import backend
 from mil_packages import INPUT, Halves, converted, nested_blocks, quiet, saved, stateful, stored_weights, traced
+from nets import TinyConv
 from torch import nn
 
 from pipeline.errors import CheckFailed, StageError
