@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,9 @@ from pipeline.store.files import walk
 
 CRASHED = 99
 PRECISION = {"name": "fp32", "storage": "float32", "compute": "float32"}
+# Of a Dock: the stages whose results are stored, and all of them.
+STORED = ["record", "export", "tidy", "compile"]
+ALL = ["load", *STORED, "save"]
 ABOUT = {"model": "net", "target": "openvino", "precision": PRECISION, "seed": 0}
 
 
@@ -90,6 +94,14 @@ class Export(Fake):
         (folder / "weights").mkdir()
         (folder / "weights" / "0.bin").write_bytes(bytes(range(64)))
         (folder / "model.onnx").write_text(f"graph of {inputs['module'].live.text}, {self.text}")
+        return Artifact(Kind.ONNX, folder)
+
+
+class Random(Export):
+    """Makes other content each time."""
+
+    def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        (folder / "model.onnx").write_text(os.urandom(16).hex())
         return Artifact(Kind.ONNX, folder)
 
 
@@ -167,6 +179,10 @@ class Save(Fake):
         shutil.copytree(source.folder, folder, ignore=others, copy_function=shutil.copyfile, dirs_exist_ok=True)
         copies = {name: name for name in (f.relative_to(folder).as_posix() for f in walk(folder))}
         return Artifact(Kind.DELIVERY, folder, notes={"file": source.file.name, "copies": copies})
+
+
+class Boom(Exception):
+    """What a vendor raises."""
 
 
 def without_record(path: Path) -> str:
@@ -260,6 +276,15 @@ def dock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dock:
     # Waiting for the disk is nine tenths of a run of fakes. Whether it is waited for is tested where it is done.
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     return Dock(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def only_new_garbage() -> Iterator[None]:
+    """Each run collects garbage, which takes a third of a second where earlier tests have left torch in memory."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
