@@ -85,10 +85,15 @@ def coreml(program: Artifact, folder: Path, *, target: str = "iOS18", compute: s
     return run_stage(shipped("compile_coreml", deployment_target=target, compute=compute), program, folder)
 
 
+def checked(artifact: Artifact, reference: Artifact, folder: Path) -> Artifact:
+    """An artifact that was checked with the tolerances that ship for float32."""
+    stage = Check("float32", {}, [], tolerance("fp32"), False)
+    return run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check")
+
+
 def agrees(graph: Artifact, folder: Path) -> None:
-    """Checks a graph with the tolerances that ship, against the reference that was recorded in `folder`."""
-    check = Check("float32", {}, [], tolerance("fp32"), False)
-    run_stage(check, {"artifact": graph, "reference": reference_in(folder)}, folder / "check")
+    """Checks a graph so, against the reference that was recorded in `folder`."""
+    checked(graph, reference_in(folder), folder)
 
 
 def edited(graph: Artifact, folder: Path, change: Callable[[onnx.ModelProto], Any]) -> Artifact:

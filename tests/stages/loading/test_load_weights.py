@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import nets
@@ -63,17 +62,6 @@ def publish(hub, tmp_path, monkeypatch):
         return shutil.move(tmp_path / "published", hub / name)
 
     return write
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Fails whatever tries to connect to a host."""
-
-    def refuse(*_):
-        raise AssertionError("nothing may be downloaded")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def weights_of(artifact):
@@ -320,55 +308,6 @@ def test_a_builder_that_would_fetch_weights_by_itself_is_a_problem(factory, kwar
 def test_a_timm_model_of_no_such_name_is_told_with_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"resnt18, which timm does not know, did you mean 'resnet18'\?"):
         run_stage(load(factory="timm.create_model", kwargs={"model_name": "resnt18"}), {}, tmp_path / "out")
-
-
-TIMM = {"model_name": "test_resnet.r160_in1k"}
-
-
-def timm_model(weights="auto", kwargs=TIMM, **settings):
-    return load(weights, factory="timm.create_model", kwargs=kwargs, pretrained="timm", **settings)
-
-
-@pytest.fixture
-def timm_cache(tmp_path, monkeypatch):
-    """A hub's cache with the weights of one small timm model; returns those."""
-    import timm
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    repo, commit = tmp_path / "hub" / "models--timm--test_resnet.r160_in1k", "0123456789abcdef0123456789abcdef01234567"
-    (repo / "snapshots" / commit).mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
-    torch.manual_seed(1)
-    state = timm.create_model("test_resnet").state_dict()
-    save_file(state, repo / "snapshots" / commit / "model.safetensors")
-    return state
-
-
-@pytest.mark.parametrize("weights", ["auto", "pretrained"])
-def test_timms_published_weights_are_found_in_the_hubs_cache(timm_cache, tmp_path, no_network, weights):
-    made = run_stage(timm_model(weights).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert made.facts["weights"]["trained"] is True
-    assert torch.equal(made.live.fc.weight, timm_cache["fc.weight"])
-    assert "state_dict" not in made.live.pretrained_cfg
-
-
-def test_timms_weights_for_another_number_of_classes_are_refused_unless_told(timm_cache, tmp_path):
-    kwargs = {**TIMM, "num_classes": 7}
-    with pytest.raises(StageError, match=r"7 classes asked for, 1000 published: fc.weight, fc.bias random"):
-        run_stage(timm_model(kwargs=kwargs).settle(world(tmp_path)), {}, tmp_path / "strict")
-    made = run_stage(timm_model(kwargs=kwargs, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert "2 of its" in made.facts["weights"]["says"]
-    assert torch.equal(made.live.conv1[0].weight, timm_cache["conv1.0.weight"])
-    assert "fc.weight" in made.notes["caution"]
-
-
-@pytest.mark.parametrize("name", ["test_resnet.r160_in1k", "no_such_model"])
-def test_timms_weights_that_cannot_be_had(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    assert timm_model(kwargs={"model_name": name}).settle(world(tmp_path)).weights == "random"
-    with pytest.raises(ConfigError, match=r"weights is pretrained, but (those of timm/test_resnet|no published)"):
-        timm_model("pretrained", kwargs={"model_name": name}).settle(world(tmp_path))
 
 
 def test_what_was_picked_and_stripped_is_noted(file, tmp_path):

@@ -11,11 +11,10 @@ import numpy as np
 import onnx
 import pytest
 from conversions import opened
-from harness import BATCH, FILES, backend, contents, record, run_stage, tolerance, world
+from harness import BATCH, FILES, backend, contents, record, run_stage, world
 
 from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
-from stages.checking.check import Check
 from stages.formats import session
 from stages.frameworks import formats as file_formats
 from stages.interface.interface import Dim, Input, Interface
@@ -295,9 +294,7 @@ def test_it_is_its_own_reference_where_something_runs_it(tmp_path):
     reference = record(made, tmp_path / "reference", inputs=None)
     assert reference_cases.stands_for(reference) == "the ONNX file"
     ir = conversions.ir(made, tmp_path / "ir")
-    checked = run_stage(
-        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
-    )
+    checked = conversions.checked(ir, reference, tmp_path)
     assert len(checked.notes["parity"]["cases"]) == 4
     assert checked.notes["parity"]["against"] == "the ONNX file"
 
@@ -313,9 +310,7 @@ def test_a_wrong_artifact_does_not_pass_for_the_file(tmp_path):
     other = opened(tmp_path / "torch.onnx", tmp_path / "other", inputs=inputs("torch.onnx"))
     ir = conversions.ir(other, tmp_path / "ir")
     with pytest.raises(CheckFailed, match="does not agree with the ONNX file"):
-        run_stage(
-            Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
-        )
+        conversions.checked(ir, reference, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -335,9 +330,7 @@ def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_pa
         (n, {}) for n in ("example", "min", "odd", "max")
     ]
     ir = conversions.ir(made, tmp_path / "ir")
-    checked = run_stage(
-        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
-    )
+    checked = conversions.checked(ir, reference, tmp_path)
     assert "parity" not in checked.notes
     assert checked.notes["says"].startswith(f"NOT CHECKED against the {file_formats.of(made).says}: {why}")
     assert len(checked.notes["unchecked"]["cases"]) == 4
@@ -367,9 +360,7 @@ def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape
     ir = conversions.ir(made, folder / "ir")
     reference = record(made, folder / "reference", inputs=given)
     with pytest.raises(CheckFailed) as caught:
-        run_stage(
-            Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, folder / "c"
-        )
+        conversions.checked(ir, reference, folder)
     return str(caught.value)
 
 
@@ -380,9 +371,7 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     assert Interface.of(made).outputs["y"].shape == [2, None]
     reference = record(made, tmp_path / "reference", inputs=None)
     ir = conversions.ir(made, tmp_path / "ir")
-    run_stage(
-        Check("float32", {}, [], tolerance("fp32"), False), {"artifact": ir, "reference": reference}, tmp_path / "c"
-    )
+    conversions.checked(ir, reference, tmp_path)
 
 
 @pytest.mark.parametrize(("path", "modules"), [("n.onnx", ("openvino", "onnx")), ("n.pb", ("openvino",))])
