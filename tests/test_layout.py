@@ -79,4 +79,4 @@ def test_settings_have_no_second_default_in_python(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_typed_by_its_schema(name):
-    assert f"/schema/{name}@_here_" in OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]
+    assert f"/wiring/schema/{name}@_here_" in OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]

@@ -71,7 +71,9 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
             return cfg
         if problems := list(_excluded(e, overrides, compose, tree)):
             raise ConfigError(problems) from e
-        raise _of_the_person(e, overrides, tree) or e from None
+        if typed_wrong := _of_the_person(e, overrides, tree):
+            raise typed_wrong from e
+        raise
     problems = list(_left_out(cfg, tree))
     if mode is RunMode.RUN:  # each job of a sweep has choices of its own
         problems += goes_with.broken(cfg.goes_with, cfg, tree)

@@ -5,6 +5,7 @@ What is said stands in conf/wiring/names.yaml.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,8 +71,9 @@ def _words(group: str, about: str, options: Sequence[str], conf: Path) -> str:
     return str(words).replace("NAME", ",".join(options) or "NAME")
 
 
+@functools.cache
 def _groups(conf: Path) -> list[str]:
-    """The groups of names.yaml. Read without a parser, as every start asks."""
+    """The groups of names.yaml, read without a parser: every start asks."""
     return re.findall(r"^(\w+):", _file(conf).read_text(), re.MULTILINE)
 
 
