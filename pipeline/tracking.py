@@ -176,7 +176,8 @@ def _log(client: MlflowClient, run: str, parameters: Mapping[str, Any], metrics:
 
 def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was chosen and what was typed; a key that was typed with ~ has that for its value."""
-    found = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith("hydra/")}
+    unnamed = ("hydra/", "wiring/")
+    found = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
     found |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}
     for override in job.overrides:
         key, _, value = override.lstrip("+").partition("=")

@@ -208,10 +208,18 @@ WRONG = [
     (["stages.export.opsett=3"], 2, ["stages.export.opsett", "'opset'"]),
     (["stages.export.opset=abc"], 2, ["stages.export.opset", "abc", "Integer"]),
     (["opset=abc"], 2, ["opset", "abc", "Integer"]),
-    (["target=onnx", "precision=palette4"], 2, ["cast=palette4, which target/onnx asks for", "fp16, fp32"]),
+    (
+        ["target=onnx", "precision=palette4"],
+        2,
+        ["precision=palette4 does not go with target=onnx", "fp16, fp32", "target=coreml precision=palette4"],
+    ),
+    (["ir=fp16"], 2, ["ir is wiring that target=openvino chooses by precision", "precision=fp16"]),
+    (["source=file"], 2, ["source is wiring that the model decides", "model=file"]),
     (["also=benchmark", "stages.benchmark.rounds=1"], 2, ["stages.benchmark.rounds is 1", "2 or more"]),
     (["opset=17", "capture=export"], 2, ["stages.export.opset is 17", "18 to 26", "capture=trace"]),
-    (["also=pruned"], 2, ["also=pruned exchanges pruning", "conf/also/pruned.yaml"]),
+    (["also=pruned"], 2, ["also=pruned does not go with target=openvino", "target=coreml"]),
+    (["also=multifunction", "target=onnx"], 2, ["also=multifunction does not go with target=onnx", "target=coreml"]),
+    (["also=raw_images"], 2, ["also=raw_images is also=image now"]),
     (["opset=99"], 2, ["stages.export.opset is 99", "7 to 26"]),
     (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
     (["model.weights=none.pth"], 2, ["none.pth", "No such file", "model.weights=/path"]),
@@ -234,8 +242,12 @@ WRONG = [
         2,
         ["stages.compile.needs", "makes reference", "takes exported or file or onnx"],
     ),
-    (["route=direct", "opset=17"], 2, ["opset is 17", "route=onnx"]),
-    (["target=openvino_direct", "route=onnx"], 2, ["route is onnx", "target=openvino route=onnx"]),
+    (["route=direct", "opset=17"], 2, ["route=direct does not go with opset=17", "route=onnx"]),
+    (
+        ["target=openvino_direct", "route=onnx"],
+        2,
+        ["target=openvino_direct does not go with route=onnx", "target=openvino route=onnx"],
+    ),
     (["route=direct", "stages.compile.edits.images=true"], 2, ["edits.images is True", "null, or a mapping"]),
     (["~stages.capture"], 2, ["stages.export takes exported"]),
     (["+stages.x={_target_: os.system}"], 2, ["os.system", "DRYDOCK_TRUST"]),
@@ -269,6 +281,13 @@ def test_bad_input_ends_with_place_value_and_what_to_type(
     assert "Traceback" not in done.stderr
     assert not (warm.folder / "evil-was-here").exists()
     assert list((warm.store / "staging").iterdir()) == []
+
+
+def test_a_sweep_over_wiring_is_refused_before_it_has_a_folder(warm: Shop) -> None:
+    done = warm.run("-m", *MODEL, "+wiring/ir=fp16,fp32", "hydra.sweep.dir=swept-wiring")
+    assert done.returncode == 2
+    assert "precision=fp16,fp32" in done.stderr
+    assert not (warm.folder / "swept-wiring").exists()
 
 
 def evil_pickle() -> bytes:
@@ -423,12 +442,16 @@ def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop) -> Non
     assert len(set.union(*numbers)) == 3
 
 
-def test_help_shows_examples_and_choices(warm: Shop) -> None:
+def test_help_shows_examples_choices_and_the_other_commands(warm: Shop) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pipeline", "--help"], cwd=warm.folder, capture_output=True, text=True, check=True
     )
-    for text in ("python -m pipeline model=resnet50 target=openvino", "vit_b_16", "Exit codes"):
+    others = [f"python -m pipeline.{name} " for name in ("doctor", "pin", "reproduce", "inspect", "report")]
+    for text in ("python -m pipeline model=resnet50 target=openvino", "vit_b_16", "Exit codes", *others):
         assert text in done.stdout
+    groups = re.findall(r"^(\S+): \w+(?:, \w+)*$", done.stdout, re.MULTILINE)
+    assert " ".join(groups) == "also capture experiment model precision route stage sweep target tolerance"
+    assert len(done.stdout.splitlines()) < 90
 
 
 def test_what_is_done_besides_changes_nothing_that_is_delivered_and_is_kept(warm: Shop) -> None:

@@ -96,5 +96,4 @@ def test_settings_have_no_second_default_in_python(name):
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_typed_by_its_schema(name):
-    defaults = OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]
-    assert any(str(entry).endswith(f"schema/{name}@_here_") for entry in defaults)
+    assert f"/wiring/schema/{name}@_here_" in OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]

@@ -10,12 +10,15 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
+from pipeline.config import wiring
 from pipeline.errors import BackendMissing, ConfigError, DrydockError, Problem, listed, nearest
 
 # What composing a configuration raises.
 RAISED = (HydraException, OmegaConfBaseException, YAMLError)
 # The launchers that plugins bring, and the extras of ours that bring those.
 LAUNCHERS = {"joblib": "pool", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+# What an option is called now, by group and option.
+RENAMED = {"also/raw_images": "also=image"}
 
 
 def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockError:
@@ -66,6 +69,8 @@ def _missing_option(error: MissingConfigException) -> DrydockError:
         return BackendMissing(
             f"the launcher {option} is not installed", command=f"pip install 'drydock[{LAUNCHERS[option]}]'"
         )
+    if now := RENAMED.get(f"{group}/{option}"):
+        return ConfigError(f"{group}={option} is {now} now", command=now)
     options = sorted(error.options or [])
     asker = re.match(r"In '([^']+/[^']+)'", str(error))  # a choice that names this one, not the person
     return ConfigError(
@@ -91,7 +96,7 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
         keys: What its parent does have; at the top, config groups may be meant too.
     """
     if "." not in full:
-        keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir())})
+        keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir() and d.name != wiring.GROUP)})
     return Problem(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
-from pipeline.config import complaints
+from pipeline.config import choices, complaints, hydra_shortcuts, resolvers
 from pipeline.config.instantiate import build_stage
 from pipeline.config.schema import Root, register
 from pipeline.errors import ConfigError, Problem
@@ -48,6 +48,9 @@ class UserConfigs(SearchPathPlugin):
 
 Plugins.instance().register(UserConfigs)
 register(CONF)
+resolvers.register()
+hydra_shortcuts.map_choices_where_needed()
+choices.guard(CONF)
 
 
 @dataclass(frozen=True)
@@ -119,25 +122,6 @@ def graph_of(config: Mapping[str, Any]) -> list[Node]:
             stages[name] = build_stage(f"stages.{name}", settings)
         except ConfigError as e:
             problems += e.problems
-    target = config["target"]
-    if target["pinned"] not in (None, target["route"]):
-        problems.append(
-            Problem(
-                f"target={target['name']} says its route, and route is {target['route']}",
-                allowed=f"route={target['pinned']}",
-                command=f"target={target['name'].removesuffix(own)} route={target['route']}"
-                if target["name"].endswith(own := f"_{target['pinned']}")
-                else f"the same command without route={target['route']}",
-            )
-        )
-    if config["opset"] is not None and not any(hasattr(stage, "opset") for stage in stages.values()):
-        problems.append(
-            Problem(
-                f"opset is {config['opset']}, and no stage of this graph writes ONNX by an opset",
-                allowed="null: a direct route has no graph, and a file has its own opset",
-                command="the same command without opset, or, of a module, route=onnx",
-            )
-        )
     if problems:
         raise ConfigError(problems)
     needs = {name: config["stages"][name].get("needs") or () for name in stages}

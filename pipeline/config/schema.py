@@ -17,6 +17,7 @@ from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from pipeline.config.instantiate import find_stage
+from pipeline.config.wiring import GROUP
 from pipeline.stage import Stage
 
 
@@ -70,14 +71,6 @@ class Precision:
 
 
 @dataclass
-class Stored:
-    """What a target stores the weights in where it computes in bfloat16, and the least share of them by type."""
-
-    storage: str = "float32"
-    weights: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass
 class Batch:
     """The smallest, the usual and the largest size of a batch, where a model does not say its own."""
 
@@ -97,10 +90,7 @@ class Target:
     symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
     releases: list[str] = field(default_factory=lambda: ["10", "11"])  # of TensorRT
     profiles: Optional[list[Any]] = None  # noqa: UP045 (of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml)
-    bfloat16: Stored = field(default_factory=Stored)
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
-    route: Optional[str] = None  # noqa: UP045
-    pinned: Optional[str] = None  # noqa: UP045 (the route that the target's name says)
     pruned: bool = False
     lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
 
@@ -131,16 +121,19 @@ class Root:
     select: Optional[str] = None  # noqa: UP045
     store: Optional[str] = None  # noqa: UP045
     output: str = MISSING
+    # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.
+    goes_with: dict[str, dict[str, dict[str, list[Any]]]] = field(default_factory=dict)
 
 
 def register(*conf_dirs: Path) -> None:
     """Puts the root's schema and every stage's into Hydra's ConfigStore.
 
-    conf/stage/x.yaml gets the schema of its `_target_` by naming `/schema/x@_here_` first among its defaults.
+    conf/stage/x.yaml gets the schema of its `_target_` by naming `/wiring/schema/x@_here_` first among its defaults.
     """
     store = ConfigStore.instance()
     store.store(name="root_schema", node=Root)
-    store.repo["schema"] = _Schemas({f"{n}.yaml": target for conf in conf_dirs for n, target in stage_targets(conf)})
+    schemas = _Schemas({f"{n}.yaml": target for conf in conf_dirs for n, target in stage_targets(conf)})
+    store.repo[GROUP] = {"schema": schemas}
 
 
 class _Schemas(dict[str, Any]):
@@ -152,7 +145,7 @@ class _Schemas(dict[str, Any]):
     def __getitem__(self, name: str) -> ConfigNode:
         target = super().__getitem__(name)
         node = OmegaConf.structured(stage_schema(find_stage(target), target))
-        return ConfigNode(name=name, node=node, group="schema", package=None, provider=None)
+        return ConfigNode(name=name, node=node, group=f"{GROUP}/schema", package=None, provider=None)
 
 
 def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:

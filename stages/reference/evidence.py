@@ -35,7 +35,7 @@ def demand(artifact: Artifact, reference: Artifact, asked: Sequence[Case], met: 
     if not asked:
         raise CheckFailed(
             f"the reference has no case that this {artifact.kind} takes, so nothing was compared",
-            command="also=raw_images records photographs" if edits.images is not None else RECORD,
+            command="also=image records photographs" if edits.images is not None else RECORD,
         )
     if edits.reshape:
         _demand_sizes(edits, Interface.of(reference), asked)

@@ -184,7 +184,7 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
     if as_met.of(artifact).images is not None:
         raise StageError(
             "the artifact takes raw photographs, and samples are what a model takes",
-            command="without also=raw_images",
+            command="without also=image",
         )
     for rows, more in batches(interface, len(samples), most):
 

@@ -13,7 +13,7 @@ from pipeline.errors import BackendMissing, ConfigError
 
 @pytest.fixture
 def conf(tmp_path):
-    for group in ("capture", "model", "target"):
+    for group in ("capture", "model", "target", "wiring"):
         (tmp_path / group).mkdir()
     (tmp_path / "config.yaml").write_text("")
     return tmp_path
@@ -55,9 +55,14 @@ def test_an_option_that_is_not_there_is_told_with_those_that_are(conf):
 
 
 def test_an_option_that_another_choice_asks_for_is_told_with_who_asks(conf):
-    problem = told(MissingConfigException("In 'target/onnx': Could not find 'cast/bf16'", "cast/bf16", ["fp16"]), conf)
-    assert problem.what.startswith("cast=bf16, which target/onnx asks for: there is no such option")
-    assert "a choice with which target/onnx asks for one of these" in problem.command
+    error = MissingConfigException("In 'also/mine': Could not find 'tolerance/fp8'", "tolerance/fp8", ["fp16"])
+    problem = told(error, conf)
+    assert problem.what.startswith("tolerance=fp8, which also/mine asks for: there is no such option")
+    assert "a choice with which also/mine asks for one of these" in problem.command
+
+
+def test_an_option_that_has_another_name_now_is_told_with_that(conf):
+    assert told(MissingConfigException("…", "also/raw_images"), conf).command == "also=image"
 
 
 def test_an_option_outside_a_group_is_told_too(conf):
@@ -70,6 +75,7 @@ def test_an_unknown_key_at_the_top_may_be_a_group(conf):
     assert problem.what == "captrue: there is no such key, did you mean 'capture'?"
     assert "opset" in problem.allowed
     assert "config.yaml" not in problem.allowed
+    assert "wiring" not in problem.allowed
 
 
 def test_an_unknown_key_below_the_top_is_told_with_its_neighbours(conf):

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import hydra
 import pytest
+from hydra._internal import defaults_list
 from hydra._internal.config_repository import ConfigRepository
+from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -73,3 +76,12 @@ def test_the_configuration_is_composed_no_more_often_than_needed(tmp_path, args,
     )
     assert f"composed {composed} code 0" in done.stderr
     assert sum(line.startswith("check_compile") for line in done.stdout.splitlines()) == jobs
+
+
+@pytest.mark.parametrize(("option", "looked_up"), [("${target}", {"target": "onnx"}), ("fp32", None)])
+def test_all_choices_are_mapped_where_a_defaults_list_looks_one_up_and_nowhere_else(option, looked_up):
+    choices = SimpleNamespace(known_choices={"target": "onnx"})
+    default = GroupDefault(group="precision", value=option)
+    default.update_parent("", "")
+    found = defaults_list._create_interpolation_map(choices, [default], False)
+    assert (found and {"target": found.target}) == looked_up

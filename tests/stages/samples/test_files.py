@@ -171,7 +171,7 @@ def test_an_artifact_that_takes_raw_photographs_does_not_take_samples():
     interface = of_vectors()
     edits = asdict(replace(NOTHING, images=Images("x")))
     artifact = replace(told(interface), facts={**interface.facts, interface_edits.FACT: edits})
-    with pytest.raises(StageError, match=r"(?s)takes raw photographs.*without also=raw_images"):
+    with pytest.raises(StageError, match=r"(?s)takes raw photographs.*without also=image"):
         list(sample_files.fed(artifact, Samples({"x": np.zeros((2, 2), np.float32)})))
 
 

@@ -1,0 +1,30 @@
+"""What our YAMLs may say in ${…} besides OmegaConf's own resolvers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import Node, OmegaConf
+
+
+def register() -> None:
+    """Makes both known to OmegaConf."""
+    OmegaConf.register_new_resolver("pick", _pick, replace=True)
+    OmegaConf.register_new_resolver("as_checked", _as_checked, replace=True)
+
+
+def _pick(chosen: str, options: Mapping[str, str]) -> str:
+    """`${pick:${route},{auto: A, else: B}}` in a defaults list: A where route=auto was chosen, B elsewhere."""
+    return options.get(chosen, options["else"])
+
+
+def _as_checked(*checks: str, _root_: Any, _node_: Node) -> Any:
+    """`max_rel: ${as_checked:check_quantize,check_compile}`: max_rel of the first of these checks that the graph has.
+
+    Without any of them it is 0: then the graph does not hold together, which is told in words of its own.
+    """
+    for check in checks:
+        if (tolerance := OmegaConf.select(_root_, f"stages.{check}.tolerance")) is not None:
+            return tolerance[_node_._key()]
+    return 0.0

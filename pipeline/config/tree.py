@@ -1,0 +1,67 @@
+"""The YAMLs in conf/ and in a user's folders: the options of each group, and what their defaults lists name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hydra._internal.config_repository import IConfigRepository
+from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault
+from omegaconf import Container, OmegaConf
+
+
+class Tree:
+    """What Hydra can find, which is read anew each time that it is asked for: messages ask, and no run does.
+
+    Args:
+        repository: Where Hydra finds it.
+        conf: The folder of the shipped YAMLs.
+    """
+
+    def __init__(self, repository: IConfigRepository, conf: Path) -> None:
+        self.conf = conf
+        self._repository = repository
+
+    def is_group(self, name: str) -> bool:
+        """Whether options lie there."""
+        return self._repository.group_exists(name)
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group, a user's among them."""
+        return self._repository.get_group_options(group)
+
+    def is_shipped(self, group: str, option: str) -> bool:
+        """Whether it is one of ours."""
+        return (self.conf / group / f"{option}.yaml").is_file()
+
+    def content(self, path: str) -> Container:
+        """What a YAML says by itself, such as that of "also/image"; nothing where there is none."""
+        loaded = self._repository.load_config(path)
+        return loaded.config if loaded else OmegaConf.create({})
+
+    def defaults(self, path: str) -> Sequence[InputDefault]:
+        """The defaults list of a YAML."""
+        loaded = self._repository.load_config(path)
+        return (loaded and loaded.defaults_list) or []
+
+    def made_of(self, group: str, option: str) -> Iterator[str]:
+        """An option, those of its group that its defaults list takes in, and what these take in."""
+        yield option
+        for default in self.defaults(f"{group}/{option}"):
+            if isinstance(default, ConfigDefault) and not default.is_self():
+                taken = str(default.path).removeprefix(f"/{group}/")
+                if "/" not in taken:
+                    yield from self.made_of(group, taken)
+
+    def decided(self, group: str, option: str) -> Iterator[tuple[str, str]]:
+        """The groups that an option leaves to another choice, each with that: ("wiring/ir", "precision")."""
+        for name in self.made_of(group, option):
+            for default in self.defaults(f"{group}/{name}"):
+                if isinstance(default, GroupDefault) and (by := re.fullmatch(r"\$\{(\w+)\}", str(default.value))):
+                    yield str(default.group).removeprefix("/"), by[1]
+
+    def offered(self, group: str, option: str, choice: str) -> list[str]:
+        """The options of `choice` for which there is all that an option leaves to it."""
+        found = [set(self.options(left)) for left, by in self.decided(group, option) if by == choice]
+        return sorted(set.intersection(*found)) if found else []

@@ -1,0 +1,81 @@
+"""conf/wiring/: the groups that other choices decide. Whoever types one, or names one as before, is told what to say.
+
+What is said stands in conf/wiring/names.yaml.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pipeline.errors import ConfigError, Problem
+
+GROUP = "wiring"
+_TYPED = re.compile(r"(?P<sign>[+~]*)(?P<path>[\w/]+)(@[^=]*)?(=(?P<options>.*))?", re.DOTALL)
+
+
+def refuse(overrides: Sequence[str], conf: Path) -> None:
+    """Raises ConfigError for every override of a wiring group, by its name of today or of before.
+
+    Args:
+        overrides: As they were typed.
+        conf: The folder of the shipped configurations.
+    """
+    if problems := [problem for typed in overrides if (problem := _typed(typed, conf))]:
+        raise ConfigError(problems)
+
+
+def renamed(group: str, option: str, written: str, conf: Path) -> Problem | None:
+    """The Problem of a defaults list that names a wiring group as it was called before; None for any other group.
+
+    Args:
+        group: As the list has it, such as "/ir" or "override /ir".
+        option: What it chooses there.
+        written: What it says, and where.
+        conf: The folder of the shipped configurations.
+    """
+    name = group.rpartition("/")[2]
+    if not re.fullmatch(r"(override )?/\w+", group) or name not in _groups(conf):
+        return None
+    now = _words(name, "now", [option], conf) or f"{group.replace('/', f'/{GROUP}/')}: {option}"
+    return Problem(f"{written}, and the group {name} lies in conf/{GROUP}/ now", command=f"{now} in its place")
+
+
+def _typed(typed: str, conf: Path) -> Problem | None:
+    if not (found := _TYPED.fullmatch(typed)):
+        return None
+    group = found["path"].removeprefix(f"{GROUP}/")
+    if group in _groups(conf):
+        chosen = _words(group, "chosen", [], conf)
+        out = "the same command without it"
+        instead = out if "~" in found["sign"] else _words(group, "type", (found["options"] or "").split(","), conf)
+        return Problem(f"{typed}: {group} is {GROUP} that {chosen}", command=instead)
+    if found["path"].partition("/")[0] == GROUP:
+        shows = "python -m pipeline --help shows what may be chosen"
+        return Problem(f"{typed}: what lies in conf/{GROUP}/ is not chosen by itself", command=shows)
+    return None
+
+
+def _words(group: str, about: str, options: Sequence[str], conf: Path) -> str:
+    """What names.yaml says of a group, with the options put in where they are some of what it says to type."""
+    words: Any = OmegaConf.select(OmegaConf.load(_file(conf)), f"{group}.{about}", default="")
+    if isinstance(words, Mapping):
+        words = words.get(",".join(options), words["else"])
+    if choice := re.search(r"(\w+)(@\S+)?=NAME", words):  # a choice that need not have what a wiring group has
+        options = [o for o in options if (conf / choice[1] / f"{o}.yaml").is_file()]
+    return str(words).replace("NAME", ",".join(options) or "NAME")
+
+
+@functools.cache
+def _groups(conf: Path) -> list[str]:
+    """The groups of names.yaml, read without a parser: every start asks."""
+    return re.findall(r"^(\w+):", _file(conf).read_text(), re.MULTILINE)
+
+
+def _file(conf: Path) -> Path:
+    return conf / GROUP / "names.yaml"

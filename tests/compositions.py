@@ -1,0 +1,103 @@
+"""Compositions of the shipped choices for tests, each made once: a YAML is read once, and what is composed is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+from typing import Any
+from unittest import mock
+
+import hydra
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from pipeline.config.compose import CONF
+from pipeline.config.hydra_shortcuts import read_once
+from pipeline.config.instantiate import build_stage
+from pipeline.planning import graph
+from pipeline.planning.graph import Node
+
+# What the user must give to the models that are not complete by themselves, besides a name.
+GIVEN = {
+    "custom": ["model.factory=my_package.Net", "model.weights=random"],
+    "file": ["model.path=net.tflite"],
+    "module_file": ["model.weights=net.pt"],
+    "onnx_file": ["model.weights=net.onnx"],
+    "transformers": ["model.factory=transformers.AutoModel", "model.weights=random", "+model.kwargs.model_type=bert"],
+}
+
+
+def options(group: str) -> list[str]:
+    """The shipped options of a group."""
+    return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+
+
+MODELS, TARGETS, ROUTES, PRECISIONS = map(options, ("model", "target", "route", "precision"))
+CAPTURES = [c for c in options("capture") if c != "none"]
+OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
+# Those that lower what was compiled, and not the graph before.
+OF_COMPILERS = ("openvino", "openvino_direct", "coreml")
+# What a target makes of each precision it can honour: a file for each. TensorRT has no weights of fewer bits than their
+# operations compute in.
+LOWERED_BY = {"onnx": "cast", "coreml": "coreml", **dict.fromkeys(OF_TENSORRT, "engine")}
+REACHED = [(t, p) for t in TARGETS for p in PRECISIONS if p in options(f"wiring/{LOWERED_BY.get(t, 'ir')}")]
+# What is lowered after all else is there, and so has little to do with what came before.
+LOWERED = ("int8", "int8_weights", "int4_weights", "palette4", "palette6", "palette8")
+OF_IR = options("wiring/ir")
+
+
+def given(model: str) -> list[str]:
+    """A model, with what a user must say of it."""
+    nameless = OmegaConf.is_missing(OmegaConf.load(CONF / "model" / f"{model}.yaml"), "name")
+    return [f"model={model}", *GIVEN.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
+
+
+def fitting(target: str, precision: str) -> list[str]:
+    """A target and a precision, with what the precision needs besides to be what the target can honour."""
+    four_bits = ["opset=21"] if (target, precision) == ("onnx", "int4_weights") else []
+    return [f"target={target}", f"precision={precision}", *four_bits]
+
+
+@functools.cache
+def composed(*overrides: str) -> DictConfig:
+    """The configuration, which nobody may change. Raises what Hydra raises."""
+    cfg = _loader().load_configuration("config", list(overrides), RunMode.RUN)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+@functools.cache
+def nodes(*overrides: str) -> tuple[Node, ...]:
+    """The checked graph, as `python -m pipeline` builds it."""
+    settings: Any = OmegaConf.to_container(composed(*overrides).stages, resolve=True, throw_on_missing=True)
+    stages = {name: build_stage(f"stages.{name}", given) for name, given in settings.items()}
+    return tuple(graph.build(stages, {name: settings[name]["needs"] or () for name in stages}))
+
+
+def stage(name: str, *overrides: str) -> Any:
+    """One stage of that graph."""
+    return next(n.stage for n in nodes(*overrides) if n.name == name)
+
+
+def shipped(tolerance: str) -> Any:
+    """The numbers of a shipped tolerance."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / "tolerance" / f"{tolerance}.yaml"))
+
+
+@functools.cache
+def _loader() -> ConfigLoader:
+    """Hydra's loader of the shipped YAMLs alone, which reads each once."""
+    environment = {name: value for name, value in os.environ.items() if name != "DRYDOCK_CONF"}
+    with (
+        tempfile.TemporaryDirectory() as elsewhere,
+        contextlib.chdir(elsewhere),  # a ./conf of the user's would be searched too
+        mock.patch.dict(os.environ, environment, clear=True),
+        hydra.initialize_config_dir(str(CONF), version_base="1.3"),
+    ):
+        loader = GlobalHydra.instance().config_loader()
+    read_once(loader).__enter__()  # for as long as the process lives
+    return loader
