@@ -5,14 +5,13 @@ Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import ConfigError, DrydockError, Problem, StageError, listed, nearest
+from pipeline.errors import DrydockError, StageError
 from stages.capture import unsupported
 from stages.coreml import bounds, classifier, ranks, translations, unconverted
 from stages.coreml import images as coreml_images
@@ -66,9 +65,9 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     program = _program(source)
     translations.register()
     unconverted.refuse(program)
-    kept = _Kept(wanted.ignored)
-    model = _converted(program, interface, edits, edited, wanted, kept)
-    kept.hold_to()
+    operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
+    model = _converted(program, interface, edits, edited, wanted, operations)
+    wanted.ignored.hold_to(operations, "program")
     facts = {
         **edited.facts,
         **edits.facts,
@@ -110,50 +109,27 @@ def _filled(graph: Any) -> None:
     )
 
 
-class _Kept:
-    """Which operations stay in float32: asked of each, and whether all that was named has been met."""
-
-    def __init__(self, ignored: Ignored) -> None:
-        self._ignored = ignored
-        self._met: dict[str, str] = {}  # operation to type
-
-    def may_be_cast(self, op: Any) -> bool:
+def _converted(
+    program: Any,
+    interface: Interface,
+    edits: Edits,
+    edited: Interface,
+    wanted: Wanted,
+    operations: dict[str, str],
+) -> Any:
+    def may_be_cast(op: Any) -> bool:
         """What coremltools asks of each operation: whether it may compute in float16."""
-        self._met[op.name] = op.op_type
-        named = op.name in self._ignored.names or op.op_type in self._ignored.types
-        return not named and not any(re.fullmatch(p, op.name) for p in self._ignored.patterns)
+        operations[op.name] = op.op_type
+        return not wanted.ignored.means(op.name, op.op_type)
 
-    def hold_to(self) -> None:
-        """Raises ConfigError for a name, a pattern or a type that no operation had."""
-        types = sorted(set(self._met.values()))
-        problems = []
-        for what, given, has in (
-            ("names", self._ignored.names, self._met.__contains__),
-            ("patterns", self._ignored.patterns, lambda p: any(re.fullmatch(p, n) for n in self._met)),
-            ("types", self._ignored.types, types.__contains__),
-        ):
-            known = types if what == "types" else list(self._met)
-            problems += [
-                Problem(
-                    f"ignored.{what} has {asked}{nearest(asked, known)}, which no operation of this program is",
-                    allowed=listed(known, 12),
-                )
-                for asked in given
-                if not has(asked)
-            ]
-        if problems:
-            raise ConfigError(problems)
-
-
-def _converted(program: Any, interface: Interface, edits: Edits, edited: Interface, wanted: Wanted, kept: _Kept) -> Any:
     ct = coreml_library.quiet()
     ranks.register()
     passes = ct.PassPipeline()
     passes.insert_pass(passes.passes.index(ranks.BEFORE), ranks.NAME)
     precision = ct.precision.FLOAT32
     if wanted.compute == "float16":
-        precision = ct.transform.FP16ComputePrecision(op_selector=kept.may_be_cast)
-        bounds.register(lambda op: precision.is_valid_op(op) and kept.may_be_cast(op))
+        precision = ct.transform.FP16ComputePrecision(op_selector=may_be_cast)
+        bounds.register(lambda op: precision.is_valid_op(op) and may_be_cast(op))
         passes.insert_pass(passes.passes.index(bounds.BEFORE), bounds.NAME)
     if edits.images is not None and wanted.preprocessing is not None:
         coreml_images.register(edits, wanted.preprocessing)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, listed
+from pipeline.errors import listed
 from pipeline.stage import Stage
 from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
@@ -36,9 +36,6 @@ class CastFp16(Stage):
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     version: ClassVar[int] = 2
-
-    def problems(self) -> list[Problem]:
-        return self.ignored.problems()
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from onnx import TensorProto

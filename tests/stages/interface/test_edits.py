@@ -35,6 +35,7 @@ from stages.interface.edits import NOTHING, Images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.openvino import convert as ir_conversion
+from stages.openvino.compile_openvino import CompileOpenvino
 from stages.reference import as_met, evidence
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
@@ -190,14 +191,14 @@ PROBLEMS = {
 
 @pytest.mark.parametrize(("what", "edits"), PROBLEMS.items(), ids=PROBLEMS)
 def test_a_wrong_edit_is_a_problem_before_any_work(what, edits):
-    (problem,) = replace(NOTHING, **edits).problems(None)
+    (problem,) = wanted(edits=replace(NOTHING, **edits), preprocessing=None).problems()
     assert problem.what.startswith(f"edits.{what}")
 
 
-@pytest.mark.parametrize(("key", "value"), [("color", "GRB"), ("layout", "HWC")])
-def test_a_wrong_word_about_images_is_a_problem(key, value):
-    (problem,) = replace(NOTHING, images=Images(**{key: value})).problems(PICTURES)
-    assert problem.what == f"edits.images.{key} is {value}"
+@pytest.mark.parametrize(("key", "value", "near"), [("color", "GRB", "RGB"), ("layout", "HWC", "NHWC")])
+def test_a_wrong_word_about_images_is_a_problem(key, value, near):
+    (problem,) = wanted(edits=replace(NOTHING, images=Images(**{key: value}))).problems()
+    assert problem.what == f"edits.images.{key} is {value}, did you mean '{near}'?"
 
 
 def test_a_shape_that_the_graph_does_not_take_names_the_input_and_the_node(two, tmp_path):
@@ -342,7 +343,7 @@ def test_of_several_inputs_the_one_whose_shape_is_refused_is_named(tmp_path):
 
 
 def wanted(**settings):
-    return replace(ir_conversion.Wanted("float32", NOTHING, PICTURES, []), **settings)
+    return replace(CompileOpenvino("float32", NOTHING, PICTURES, []), **settings)
 
 
 def test_preprocessing_decides_an_ir_only_where_it_is_compiled_in(tmp_path):
@@ -604,7 +605,7 @@ def test_a_mapping_asks_for_images(images):
 
 @pytest.mark.parametrize("images", [True, "raw", {"colour": "BGR"}])
 def test_anything_else_about_images_is_a_problem(images):
-    (problem,) = replace(NOTHING, images=images).problems(PICTURES)
+    (problem,) = wanted(edits=replace(NOTHING, images=images)).problems()
     assert problem.what == f"edits.images is {images}"
 
 

@@ -19,6 +19,8 @@ from stages.interface import images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.samples import sources
+from stages.samples.draw_samples import DrawSamples
+from stages.samples.record_answers import RecordAnswers
 
 PLAIN = Preprocessing(8, [0.0], [1.0])
 PICTURE = Interface({"image": Input(["batch", 3, 8, 8])}, {"batch": Dim(1, 2, 4)})
@@ -35,7 +37,7 @@ def opened(spec, interface=VECTOR, *, how=None, seed=0):
 
 def identity(spec, folder, *, how=None):
     code_identity.cache_clear()
-    return key.canonical(sources.of(spec, how).identity(world(folder)))
+    return key.canonical(DrawSamples(spec, 1, how, 0).identity(world(folder)))
 
 
 def photograph(path, shade):
@@ -67,7 +69,7 @@ def photograph(path, shade):
     ],
 )
 def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
-    (problem,) = sources.problems("model.calibration", spec, PLAIN, labelled=False)
+    (problem,) = DrawSamples(spec, 1, PLAIN, 0).problems()
     assert what in problem.what
     assert allowed in problem.allowed
 
@@ -86,16 +88,16 @@ def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
     ids=str,
 )
 def test_a_source_that_is_well_said_has_no_problem(spec):
-    assert sources.problems("model.calibration", spec, PLAIN, labelled=False) == []
+    assert DrawSamples(spec, 1, PLAIN, 0).problems() == []
 
 
 def test_images_need_the_models_preprocessing():
-    (problem,) = sources.problems("model.calibration", {"source": "images", "path": "x"}, None, labelled=False)
+    (problem,) = DrawSamples({"source": "images", "path": "x"}, 1, None, 0).problems()
     assert problem.command.startswith("'model.preprocessing={resize:")
 
 
 def test_random_draws_have_no_labels_and_are_not_offered_where_these_are_wanted():
-    (problem,) = sources.problems("model.evaluation", {"source": "random"}, None, labelled=True)
+    (problem,) = RecordAnswers({"source": "random"}, 1, None, 0).problems()
     assert "nobody knows the labels" in problem.what
     assert "random" not in problem.allowed
     assert problem.command == "model.evaluation.source=images model.evaluation.path=FOLDER"
@@ -613,7 +615,7 @@ def test_another_seed_is_other_random_rows_and_each_is_another():
     ids=str,
 )
 def test_a_source_says_which_libraries_it_takes(spec, libraries):
-    assert sources.modules(spec) == libraries
+    assert DrawSamples(spec, 1, PLAIN, 0).libraries() == {*libraries}
 
 
 @pytest.mark.parametrize("odd", [np.nan, np.inf])
