@@ -2,6 +2,7 @@
 
 A stage is a frozen dataclass. Its fields are its settings; their defaults live in its YAML under conf/stage/. It is
 built without importing its vendor and without touching a file, so that a whole plan can be checked before any work.
+What a setting is beyond its type is declared beside it, see pipeline/settings.py; a stage asks its fields.
 """
 
 from __future__ import annotations
@@ -13,10 +14,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem
+from pipeline.ranges import Above as Above
+from pipeline.ranges import AtLeast as AtLeast
+from pipeline.ranges import Between as Between
+from pipeline.ranges import Code as Code
+from pipeline.ranges import Each as Each
+from pipeline.ranges import FilePath as FilePath
+from pipeline.ranges import Matches as Matches
+from pipeline.ranges import OneOf as OneOf
+from pipeline.ranges import Requires as Requires
+from pipeline.ranges import SomeOf as SomeOf
+from pipeline.ranges import Unkeyed as Unkeyed
+from pipeline.settings import Setting as Setting
+from pipeline.settings import Settings as Settings
+from pipeline.settings import World as World
+from pipeline.settings import digest_of as digest_of
 
 # Part of every key. Raised when a change of this file, artifact.py or errors.py gives stages another result.
 CONTRACT = 1
@@ -30,41 +46,6 @@ class Keep(StrEnum):
     DELIVERED = "delivered"  # written to the user's output folder on every run
 
 
-class World(Protocol):
-    """What a stage may ask about things outside its settings while its key is computed."""
-
-    @property
-    def may_fetch(self) -> bool:
-        """Whether files may be downloaded now; False while only a plan is wanted."""
-
-    def digest(self, path: Path) -> str:
-        """The SHA-256 of a file's content, as 64 hex digits. Raises OSError."""
-
-    def code(self, import_path: str) -> Mapping[str, str]:
-        """What identifies the code behind a dotted path: a distribution's version, or a digest of its source.
-
-        Raises ConfigError when there is no such top-level module.
-        """
-
-    def processor(self) -> Mapping[str, str]:
-        """What of this machine's processor decides results that are native to it: architecture, name, instructions."""
-
-    def gpu(self) -> Mapping[str, str]:
-        """What of this machine's NVIDIA GPU decides results that are native to it: name, driver, compute_capability.
-
-        Raises BackendMissing where there is none.
-        """
-
-    def cores(self) -> int:
-        """How many logical cores there are to use; apart from the processor, since few results depend on it."""
-
-    def recall(self, fact: str, max_age: float) -> str | None:
-        """What `remember` noted under `fact` within the last `max_age` seconds."""
-
-    def remember(self, fact: str, value: str) -> None:
-        """Notes a passing fact about this machine, such as a host that cannot be reached. Never a result."""
-
-
 @dataclass(frozen=True)
 class SameKindAs:
     """For `Stage.produces`: something new, of the kind that a port receives."""
@@ -73,7 +54,7 @@ class SameKindAs:
 
 
 @dataclass(frozen=True)
-class Stage(ABC):
+class Stage(Settings, ABC):
     """One step of the graph.
 
     Attributes:
@@ -86,6 +67,7 @@ class Stage(ABC):
         needs_gpu: Whether `run` takes an NVIDIA GPU; looked for before any work.
         otherwise: What to type on a machine that lacks what it requires, beside installing that.
         consent: The setting by which a person says that a file may run code when it is loaded.
+        native_to: What of this machine decides the result, and joins the key: processor, cores, gpu.
         repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
         isolable: Whether `run` may happen in a process of its own, so that a crash, a hang or all memory gone ends this
             stage alone: for what calls a native compiler or runtime. The settings are pickled, nothing that is `live`
@@ -100,6 +82,7 @@ class Stage(ABC):
     needs_gpu: ClassVar[bool] = False
     otherwise: ClassVar[str] = ""
     keep: ClassVar[Keep] = Keep.STORED
+    native_to: ClassVar[tuple[str, ...]] = ()
     repeatable: ClassVar[bool] = True
     consent: ClassVar[str | None] = None
     isolable: ClassVar[bool] = False
@@ -120,35 +103,21 @@ class Stage(ABC):
         told = self.produces
         return told if isinstance(told, str) and not isinstance(told, Kind) else None
 
-    def problems(self) -> list[Problem]:
-        """What is wrong with the settings themselves, beyond their types."""
-        return []
-
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        """`requires`, for the kinds that the ports really receive."""
-        return self.requires
+        """`requires` and what the settings require, for the kinds that the ports really receive."""
+        return tuple(dict.fromkeys((*self.requires, *sorted(self.libraries()))))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
         """What this machine does not have beside modules and a GPU, for the kinds that the ports really receive."""
         return []
-
-    def settle(self, world: World) -> Self:
-        """The stage with every setting that depends on the outside world made definite (a file's digest, say).
-
-        Raises ConfigError when something that a setting names is not there.
-        """
-        return self
-
-    def files(self) -> frozenset[str]:
-        """Those values in the settings that name files or folders; a record has what these hold in their place."""
-        return frozenset()
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """Plain JSON that decides the result, inputs and library versions apart: the settings, by default.
 
         Paths do not belong in it; what the files hold does.
         """
-        return asdict(self)
+        machine = {name: getattr(world, name)() for name in self.native_to}
+        return {**super().identity(world), **{n: dict(v) if isinstance(v, Mapping) else v for n, v in machine.items()}}
 
     def describe(self) -> str:
         """A few words for the plan: what a reader should know that the stage's name does not say."""

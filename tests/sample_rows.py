@@ -9,6 +9,7 @@ from pipeline.store import key
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.samples import sources
+from stages.samples.draw_samples import DrawSamples
 
 PLAIN = Preprocessing(8, [0.0], [1.0])
 PICTURE = Interface({"image": Input(["batch", 3, 8, 8])}, {"batch": Dim(1, 2, 4)})
@@ -25,4 +26,4 @@ def opened(spec, interface=VECTOR, *, how=None, seed=0):
 
 def identity(spec, folder, *, how=None):
     code_identity.cache_clear()
-    return key.canonical(sources.of(spec, how).identity(world(folder)))
+    return key.canonical(DrawSamples(spec, 1, how, 0).identity(world(folder)))

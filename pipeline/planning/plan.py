@@ -75,7 +75,7 @@ def check(nodes: Sequence[Node]) -> None:
         ConfigError: With every wrong setting, and with every missing library too when there is one.
         BackendMissing: With everything that this machine lacks, when the settings are right.
     """
-    wrong = [p.at(f"stages.{n.name}.") for n in nodes for p in n.stage.problems()]
+    wrong = list(_each_once(nodes))
     lacking = [p for module, names in needed(nodes).items() for p in _missing(module, names, nodes)]
     lacking += without_gpu(nodes)
     lacking += [p.at(f"stages.{n.name}: ") for n in nodes for p in n.stage.lacking(n.kinds)]
@@ -83,6 +83,17 @@ def check(nodes: Sequence[Node]) -> None:
         raise ConfigError([*wrong, *lacking])
     if lacking:
         raise BackendMissing(lacking)
+
+
+def _each_once(nodes: Sequence[Node]) -> Iterator[Problem]:
+    """What is wrong with the stages' settings; what several have from one place is told once, with all of them."""
+    found: dict[Problem, list[str]] = {}
+    for node in nodes:
+        for problem in node.stage.problems():
+            found.setdefault(problem, []).append(node.name)
+    for problem, (first, *others) in found.items():
+        besides = f", and so it is in stages.{', stages.'.join(others)}" if others else ""
+        yield replace(problem, what=f"stages.{first}.{problem.what}{besides}")
 
 
 def without_gpu(nodes: Sequence[Node]) -> list[Problem]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import AtLeast, Stage, Unkeyed, World
 from stages.capture import captures, opsets
 
 
@@ -24,8 +23,8 @@ class CaptureByOpset(Stage):
         store_up_to: See capture_export.
     """
 
-    graph_opset: Optional[int]
-    store_up_to: int
+    graph_opset: Annotated[Optional[int], opsets.ANY, Unkeyed()]
+    store_up_to: Annotated[int, AtLeast(0, "a number of bytes from 0 up")]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
@@ -35,15 +34,11 @@ class CaptureByOpset(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
     repeatable: ClassVar[bool] = False  # see capture_trace
 
-    def problems(self) -> list[Problem]:
-        found = [] if self.graph_opset is None else opsets.either_problems(self.graph_opset)
-        return found + captures.size_problems(self.store_up_to)
-
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
         return Kind.EXPORTED if self._how == "export" else Kind.TORCHSCRIPT
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        return {"how": self._how, "store_up_to": self.store_up_to}
+        return {**super().identity(world), "how": self._how}
 
     def describe(self) -> str:
         return f"torch.jit.trace, since opset is {self.graph_opset}" if self._how == "trace" else ""

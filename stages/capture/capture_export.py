@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Stage
+from pipeline.stage import AtLeast, Stage
 from stages.capture import captures
 
 
@@ -26,7 +25,7 @@ class CaptureExport(Stage):
     Source: https://docs.pytorch.org/docs/stable/export.html
     """
 
-    store_up_to: int
+    store_up_to: Annotated[int, AtLeast(0, "a number of bytes from 0 up")]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
@@ -34,9 +33,6 @@ class CaptureExport(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.EXPORTED
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
-
-    def problems(self) -> list[Problem]:
-        return captures.size_problems(self.store_up_to)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return captures.stored(captures.captured("export", inputs, folder), self.store_up_to, folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, DrydockError, Problem, StageError, listed
+from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.capture import code_files, programs, rewrites, script_file, unsupported
 from stages.interface import call
 from stages.interface.interface import Dim, Interface
@@ -46,13 +46,6 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     _save(made, folder / FILES[Kind.TORCHSCRIPT])
     caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
     return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
-
-
-def size_problems(store_up_to: int) -> list[Problem]:
-    """What is wrong with the size up to which programs are stored."""
-    if store_up_to >= 0:
-        return []
-    return [Problem(f"store_up_to is {store_up_to}", allowed="a number of bytes from 0 up")]
 
 
 def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from pipeline.errors import Problem
+from pipeline.stage import Setting
 
 # Asked for less, the dynamo exporter logs a failed conversion and writes 18 all the same; 27 no runtime loads yet.
 DYNAMO = range(18, 27)
@@ -13,29 +17,33 @@ OF_CAPTURE = {"export": DYNAMO, "trace": TORCHSCRIPT, "script": TORCHSCRIPT}
 EITHER = range(TORCHSCRIPT.start, DYNAMO.stop)
 
 
-def either_problems(opset: int) -> list[Problem]:
-    """What is wrong with an opset that any exporter may write."""
-    return problems(opset, "no exporter writes", EITHER, range(0), "")
-
-
-def problems(opset: int, refusal: str, written: range, elsewhere: range, capture: str) -> list[Problem]:
-    """What is wrong with an opset, and what serves it.
+@dataclass(frozen=True)
+class Opset(Setting):
+    """An opset that an exporter writes.
 
     Args:
-        opset: As it was asked for.
-        refusal: Who does not write it, such as "no exporter writes".
-        written: What that one writes.
-        elsewhere: What another writes.
+        refusal: What is said of others, such as "no exporter writes".
+        written: Those that it writes.
+        elsewhere: Those that another writes.
         capture: How one gets there.
     """
-    if opset in written:
-        return []
-    other = opset in elsewhere
-    nearest = min(max(opset, written.start), written.stop - 1)
-    return [
-        Problem(
-            f"opset is {opset}, which {refusal}",
-            allowed=f"{written.start} to {written.stop - 1}" + (f"; capture={capture} writes it" if other else ""),
-            command=f"opset={opset} capture={capture}" if other else f"opset={nearest}",
-        )
-    ]
+
+    refusal: str
+    written: range
+    elsewhere: range = range(0)
+    capture: str = ""
+
+    def problems(self, name: str, value: int) -> Iterable[Problem]:
+        if value in self.written:
+            return
+        least, most = self.written.start, self.written.stop - 1
+        allowed, command = f"{least} to {most}", f"opset={min(max(value, least), most)}"
+        if value in self.elsewhere:
+            allowed += f"; capture={self.capture} writes it"
+            command = f"opset={value} capture={self.capture}"
+        yield Problem(f"opset is {value}, which {self.refusal}", allowed, command)
+
+
+ANY = Opset("no exporter writes", EITHER)
+BY_DYNAMO = Opset("the dynamo exporter does not write", DYNAMO, TORCHSCRIPT, "trace")
+BY_TORCHSCRIPT = Opset("the TorchScript exporter does not write", TORCHSCRIPT, DYNAMO, "export")

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed, nearest
-from pipeline.stage import Stage, World
+from pipeline.stage import Between, Each, Stage
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
-from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.tensorrt.host.card import read_card
 
 Counts = Mapping[str, Mapping[str, int]]
 KNOWN = (*graphs.WEIGHTS, *(f"{graphs.SPARSE}{dtype}" for dtype in graphs.WEIGHTS))
+
+
+class Shares(Each):
+    """Of each type by its name, the least share."""
+
+    def __init__(self) -> None:
+        super().__init__(Between(0, 1, "a share from 0 to 1"))
+
+    def problems(self, name: str, value: Mapping[str, float]) -> Iterable[Problem]:
+        unknown = [Problem(f"{name} names {t}{nearest(t, KNOWN)}", listed(KNOWN, 12)) for t in value if t not in KNOWN]
+        return [*unknown, *super().problems(name, value)]
 
 
 @dataclass(frozen=True)
@@ -34,9 +45,9 @@ class Audit(Stage):
         extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
     """
 
-    weights: dict[str, float]
-    operations: dict[str, float]
-    extensions: list[str]
+    weights: Annotated[dict[str, float], Shares()]
+    operations: Annotated[dict[str, float], Shares()]
+    extensions: Annotated[list[str], Extensions()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": graphs.kinds() | {Kind.TENSORRT}}
     produces: ClassVar[Kind | str] = "artifact"
@@ -45,26 +56,6 @@ class Audit(Stage):
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         kind = kinds.get("artifact")
         return graphs.modules(kind) if kind in graphs.kinds() else ()
-
-    def problems(self) -> list[Problem]:
-        found = list(openvino_library.problems(self.extensions))
-        for setting, shares in (("weights", self.weights), ("operations", self.operations)):
-            for dtype, share in shares.items():
-                if dtype not in KNOWN:
-                    found.append(Problem(f"{setting} names {dtype}{nearest(dtype, KNOWN)}", allowed=listed(KNOWN, 12)))
-                if not 0 <= share <= 1:
-                    found.append(Problem(f"{setting}.{dtype} is {share}", allowed="a share from 0 to 1"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {**asdict(self), "extensions": openvino_library.identity(self.extensions, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
-from pipeline.stage import Stage, World
+from pipeline.stage import Above, AtLeast, SomeOf, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
 from stages.formats import registry, session
+from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import Interface, says
-from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.reference import as_met, evidence
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
@@ -28,7 +29,7 @@ AGAINST: Mapping[str, str] = {"eager": "stages.formats.eager", "torch_compile": 
 
 
 @dataclass(frozen=True)
-class Benchmark(Stage):
+class Benchmark(Running):
     """Latency, throughput, time to the first answer, size and peak memory, side by side with PyTorch.
 
     Each contender runs in a process of its own with one inference at a time and its threads pinned. They are measured
@@ -50,16 +51,16 @@ class Benchmark(Stage):
     """
 
     case: Optional[str]
-    compute: str
+    compute: Annotated[str, COMPUTE]
     properties: dict[str, str]
-    extensions: list[str]
-    threads: Optional[int]
-    rounds: int
-    seconds: float
-    warmup: int
-    against: list[str]
-    noisy_above: float
-    again: int
+    extensions: Annotated[list[str], Extensions()]
+    threads: Annotated[Optional[int], AtLeast(1)]
+    rounds: Annotated[int, AtLeast(2)]
+    seconds: Annotated[float, Above(0)]
+    warmup: Annotated[int, AtLeast(0)]
+    against: Annotated[list[str], SomeOf(AGAINST)]
+    noisy_above: Annotated[float, AtLeast(0)]
+    again: Annotated[int, AtLeast(0)]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": registry.kinds("runtime"),
@@ -70,46 +71,21 @@ class Benchmark(Stage):
     optional: ClassVar[frozenset[str]] = frozenset({"module"})  # an ONNX file has none
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    native_to: ClassVar[tuple[str, ...]] = ("processor", "cores")
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        runtimes = [session.runtime(kinds["artifact"])] if "artifact" in kinds else []
-        if "module" in kinds:
-            runtimes += [AGAINST[name] for name in self.against if name in AGAINST]
-        return tuple(sorted({*self.requires, *(m for runtime in runtimes for m in session.requires(runtime))}))
+        beside = {*self.against} & AGAINST.keys() if "module" in kinds else ()
+        runtimes = [AGAINST[name] for name in beside]
+        return tuple(sorted({*super().modules(kinds), *(m for r in runtimes for m in session.requires(r))}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
         """What the runtime says of this machine, if it says anything: `unmeasured` in its module."""
         runtime = registry.part(kinds["artifact"], "runtime")
         return list(runtime.unmeasured()) if hasattr(runtime, "unmeasured") else []
 
-    def problems(self) -> list[Problem]:
-        found = [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
-        found += [
-            Problem(f"against has {name}{nearest(name, AGAINST)}", allowed=listed(AGAINST))
-            for name in self.against
-            if name not in AGAINST
-        ]
-        least = {"threads": 1, "rounds": 2, "warmup": 0, "noisy_above": 0, "again": 0}
-        found += [
-            Problem(f"{name} is {value}", allowed=f"{low} or more")
-            for name, low in least.items()
-            if (value := getattr(self, name)) is not None and not value >= low
-        ]
-        if not 0 < self.seconds < float("inf"):
-            found.append(Problem(f"seconds is {self.seconds}", allowed="a number above 0"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Benchmark:
-        openvino_library.identity(self.extensions, world)
-        return self if self.threads is not None else dataclasses.replace(self, threads=world.cores())
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings and the machine: times are native to it."""
-        machine = {"processor": dict(world.processor()), "cores": world.cores()}
-        return {**asdict(self), "extensions": openvino_library.identity(self.extensions, world), **machine}
+    def settle(self, world: World) -> Self:
+        settled = super().settle(world)
+        return settled if self.threads is not None else dataclasses.replace(settled, threads=world.cores())
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact, reference = inputs["artifact"], inputs["reference"]

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, listed
-from pipeline.stage import Stage, World
+from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
 from stages.formats import registry, session
+from stages.formats.running import COMPUTE, Running
 from stages.formats.session import Session
-from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
-from stages.reference import as_met, parity, tolerance
+from stages.reference import as_met, parity
 from stages.reference import cases as reference_cases
 from stages.reference.parity import Parity
+from stages.reference.tolerance import Within
 
 # Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
 OVERFLOWS = (
@@ -28,7 +29,7 @@ OVERFLOWS = (
 
 
 @dataclass(frozen=True)
-class Check(Stage):
+class Check(Running):
     """Runs an artifact on the reference's inputs, at every recorded shape, and compares the outputs.
 
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance,
@@ -49,10 +50,10 @@ class Check(Stage):
             made of fewer bits, they are told whenever it does not.
     """
 
-    compute: str
+    compute: Annotated[str, COMPUTE]
     properties: dict[str, str]
-    extensions: list[str]
-    tolerance: Tolerance
+    extensions: Annotated[list[str], Extensions()]
+    tolerance: Annotated[Tolerance, Within()]
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -63,29 +64,6 @@ class Check(Stage):
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     isolable: ClassVar[bool] = True
-
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
-        return tuple(sorted({*self.requires, *runtime}))
-
-    def problems(self) -> list[Problem]:
-        return [
-            *tolerance.problems(self.tolerance),
-            *session.compute_problems(self.compute),
-            *openvino_library.problems(self.extensions),
-        ]
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings and the processor, which decides what types there are to compute in."""
-        extensions = openvino_library.identity(self.extensions, world)
-        return {**asdict(self), "extensions": extensions, "processor": dict(world.processor())}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]

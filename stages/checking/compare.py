@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, listed
-from pipeline.stage import Stage, World
+from pipeline.errors import listed
 from stages.formats import session
+from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import says
-from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
@@ -21,7 +21,7 @@ KINDS = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
 
 
 @dataclass(frozen=True)
-class Compare(Stage):
+class Compare(Running):
     """Compares an artifact with another of any kind that runs, at every shape of the reference that both take.
 
     Args:
@@ -29,8 +29,8 @@ class Compare(Stage):
         extensions: Operations that the runtime does not have by itself; see compile_openvino.
     """
 
-    compute: str
-    extensions: list[str]
+    compute: Annotated[str, COMPUTE]
+    extensions: Annotated[list[str], Extensions()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": KINDS,
@@ -39,26 +39,8 @@ class Compare(Stage):
     }
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
+    runs: ClassVar[tuple[str, ...]] = ("artifact", "other")
     isolable: ClassVar[bool] = True
-
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        runtimes = {m for port in ("artifact", "other") if port in kinds for m in session.modules(kinds[port])}
-        return tuple(sorted({*self.requires, *runtimes}))
-
-    def problems(self) -> list[Problem]:
-        return [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings and the processor, which decides the last digits."""
-        extensions = openvino_library.identity(self.extensions, world)
-        return {**asdict(self), "extensions": extensions, "processor": dict(world.processor())}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         pair = [inputs["artifact"], inputs["other"]]

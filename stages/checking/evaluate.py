@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem
-from pipeline.stage import Stage, World
+from pipeline.errors import CheckFailed
+from pipeline.stage import AtLeast
 from stages.checking import blame as layer_blame
 from stages.formats import registry, session
-from stages.openvino import library as openvino_library
+from stages.formats.running import COMPUTE, Running
+from stages.openvino.library import Extensions
 from stages.samples import files as sample_files
 from stages.samples import metrics
+from stages.samples.metrics import Metric
 
 
 @dataclass(frozen=True)
-class Evaluate(Stage):
+class Evaluate(Running):
     """A metric of the artifact's answers and of the model's; with `max_drop` a gate. The artifact goes on as it is.
 
     Args:
@@ -31,11 +33,12 @@ class Evaluate(Stage):
         blame: Whether to look for the layers that bring the error in even where the gate holds.
     """
 
-    metric: str
-    max_drop: Optional[float]
-    compute: str
+    metric: Annotated[str, Metric()]
+    # OmegaConf 2.3 reads Optional, not X | None.
+    max_drop: Annotated[Optional[float], AtLeast(0, "0 or more, in the metric's own units")]
+    compute: Annotated[str, COMPUTE]
     properties: dict[str, str]
-    extensions: list[str]
+    extensions: Annotated[list[str], Extensions()]
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -47,33 +50,6 @@ class Evaluate(Stage):
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     isolable: ClassVar[bool] = True
-
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        runtime = session.modules(kinds["artifact"]) if "artifact" in kinds else ()
-        return tuple(sorted({*self.requires, *runtime}))
-
-    def problems(self) -> list[Problem]:
-        found = [
-            *metrics.problems(self.metric),
-            *session.compute_problems(self.compute),
-            *openvino_library.problems(self.extensions),
-        ]
-        if self.max_drop is not None and not 0 <= self.max_drop < float("inf"):
-            found.append(Problem(f"max_drop is {self.max_drop}", allowed="0 or more, in the metric's own units"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        self.identity(world)  # raises for a metric or an extension that is not there
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings, the metric's code and the processor, which decides what types there are to compute in."""
-        told = {**asdict(self), **metrics.identity(self.metric, world)}
-        extensions = openvino_library.identity(self.extensions, world)
-        return {**told, "extensions": extensions, "processor": dict(world.processor())}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import numpy as np

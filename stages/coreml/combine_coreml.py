@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Stage, World
+from pipeline.stage import Setting, Stage, Unkeyed, World, digest_of
 from stages.coreml import compression
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
@@ -19,7 +19,45 @@ from stages.portable import native_output
 from stages.portable.said import first_line
 
 FIRST = "iOS18"  # the first systems with several functions in a package
+SEVERAL = "several functions in a package"
 FACT = "functions"
+
+
+class Function(Setting):
+    """What a function is called."""
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", value):
+            yield Problem(f"a function is called '{value}'", allowed="letters, digits and _, no digit first")
+
+
+class Packages(Setting):
+    """Paths of packages by what their functions are called; their content is part of the key, in this order."""
+
+    def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
+        if not value:
+            command = f"+stages.combine.{name}.other=other.mlpackage"
+            yield Problem(f"{name} names no package", allowed="name: path", command=command)
+        for function in value:
+            yield from Function().problems(name, function)
+
+    def files(self, value: Mapping[str, str]) -> Iterable[str]:
+        return value.values()
+
+    def settle(self, name: str, value: Mapping[str, str], world: World) -> Mapping[str, str]:
+        absent = [n for n, path in value.items() if not (_path(path) / package_files.MODEL).is_file()]
+        wrong = [f"{name}.{n} is {value[n]}, where there is no package" for n in absent]
+        if wrong:
+            raise ConfigError(Problem(w, allowed="the folder of an .mlpackage") for w in wrong)
+        return value
+
+    def identity(self, name: str, value: Mapping[str, str], world: World) -> Any:
+        def content(package: Path) -> Any:
+            """The SHA-256 of every file of a package."""
+            files = sorted(p for p in package.rglob("*") if p.is_file())
+            return [[str(p.relative_to(package)), digest_of(p, world, f"{name}: {p}")] for p in files]
+
+        return [[function, content(_path(path))] for function, path in value.items()]
 
 
 @dataclass(frozen=True)
@@ -35,46 +73,18 @@ class CombineCoreml(Stage):
     Source: https://apple.github.io/coremltools/docs-guides/source/multifunction-models.html
     """
 
-    name: str
-    functions: dict[str, str]
-    deployment_target: str
+    name: Annotated[str, Function()]
+    functions: Annotated[dict[str, str], Packages()]
+    deployment_target: Annotated[str, coreml_library.Target({SEVERAL: FIRST}), Unkeyed()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
     produces: ClassVar[Kind | str] = Kind.COREML
     requires: ClassVar[tuple[str, ...]] = coreml_library.REQUIRES
     isolable: ClassVar[bool] = True
 
-    def problems(self) -> list[Problem]:
-        found = coreml_library.target_problems(self.deployment_target)
-        if not found and not coreml_library.has(self.deployment_target, FIRST):
-            found.append(coreml_library.lacks(self.deployment_target, FIRST, "several functions in a package"))
-        if not self.functions:
-            command = "+stages.combine.functions.other=other.mlpackage"
-            found.append(Problem("functions names no package", allowed="name: path", command=command))
+    def conflicts(self) -> Iterator[Problem]:
         if self.name in self.functions:
-            found.append(Problem(f"functions has '{self.name}', which is the artifact's own", allowed="another name"))
-        for name in (self.name, *self.functions):
-            if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", name):
-                found.append(Problem(f"a function is called '{name}'", allowed="letters, digits and _, no digit first"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return frozenset(self.functions.values())
-
-    def settle(self, world: World) -> Self:
-        problems = [
-            Problem(f"functions.{name} is {path}, where there is no package", allowed="the folder of an .mlpackage")
-            for name, path in self.functions.items()
-            if not (_path(path) / package_files.MODEL).is_file()
-        ]
-        if problems:
-            raise ConfigError(problems)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The names in their order, and what the packages hold."""
-        held = [[name, _content(_path(path), world)] for name, path in self.functions.items()]
-        return {"name": self.name, "functions": held}
+            yield Problem(f"functions has '{self.name}', which is the artifact's own", allowed="another name")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["package"]
@@ -98,7 +108,7 @@ class CombineCoreml(Stage):
         own = versions[self.name]
         target = compression.GENERATIONS[own]
         if not coreml_library.has(target, FIRST):
-            raise StageError(coreml_library.lacks(target, FIRST, "several functions in a package"))
+            raise StageError(coreml_library.lacks(target, FIRST, SEVERAL))
         if late := [name for name, version in versions.items() if version > own]:
             raise StageError(
                 f"functions {listed(late)} take later systems than this artifact, which is for {target}",
@@ -121,9 +131,3 @@ class CombineCoreml(Stage):
 
 def _path(text: str) -> Path:
     return Path(text).expanduser()
-
-
-def _content(package: Path, world: World) -> list[list[str]]:
-    """The SHA-256 of every file of a package."""
-    files = sorted(p for p in package.rglob("*") if p.is_file())
-    return [[str(p.relative_to(package)), world.digest(p)] for p in files]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, listed
-from pipeline.stage import World
+from pipeline.errors import listed
+from pipeline.stage import SomeOf
 from stages.capture import captures
 from stages.coreml import convert
 from stages.coreml import library as coreml_library
 from stages.coreml.settings import Packaging
 from stages.portable.comparison import Tolerance
-from stages.reference import attempts, tolerance
+from stages.reference import attempts
 from stages.reference.attempts import Held
+from stages.reference.tolerance import Within
 
 CAPTURES = ("export", "trace", "script")
 
@@ -33,24 +34,15 @@ class CompileCoremlAuto(Packaging):
         tolerance: How far the package's outputs may be from the reference.
     """
 
-    captures: list[str]
-    tolerance: Tolerance
+    captures: Annotated[list[str], SomeOf(CAPTURES, f"some of {listed(CAPTURES)}", least=1)]
+    tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     requires: ClassVar[tuple[str, ...]] = (*coreml_library.REQUIRES, "safetensors", "torch")
-
-    def problems(self) -> list[Problem]:
-        found = [*super().problems(), *tolerance.problems(self.tolerance)]
-        if not self.captures or not set(self.captures) <= set(CAPTURES):
-            found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(CAPTURES)}"))
-        return found
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        held = {"tolerance": asdict(self.tolerance), "processor": dict(world.processor())}
-        return {**super().identity(world), **held}
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         ways = {f"capture={c}": functools.partial(self._by, c, inputs) for c in self.captures}

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import Problem, StageError
-from pipeline.stage import Stage, World
+from pipeline.stage import AtLeast, Stage, Unkeyed
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.formats import graphs
@@ -65,10 +65,10 @@ class Compression(Stage):
         deployment_target: That of the package, so that what it lacks is refused before any work.
     """
 
-    weight_threshold: int
+    weight_threshold: Annotated[int, AtLeast(0, "a number of elements, 0 or more")]
     joint_compression: bool
     ignored: Ignored
-    deployment_target: str
+    deployment_target: Annotated[str, coreml_library.Target(), Unkeyed()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
     produces: ClassVar[Kind | str] = Kind.COREML
@@ -86,15 +86,8 @@ class Compression(Stage):
         return []
 
     def problems(self) -> list[Problem]:
-        """What is wrong with these settings, and otherwise what the deployment target lacks."""
-        found = [*coreml_library.target_problems(self.deployment_target), *self.ignored.problems()]
-        if self.weight_threshold < 0:
-            wrong = f"weight_threshold is {self.weight_threshold}"
-            found.append(Problem(wrong, allowed="a number of elements, 0 or more"))
-        return found or _lacking(self.deployment_target, self.joint_compression, self.late)
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {n: v for n, v in asdict(self).items() if n != "deployment_target"}
+        """What is wrong with the settings, and otherwise what the deployment target lacks."""
+        return super().problems() or _lacking(self.deployment_target, self.joint_compression, self.late)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return _made(inputs["package"], self.scheme, self.ignored, folder)
@@ -102,12 +95,7 @@ class Compression(Stage):
 
 def _lacking(target: str, joint: bool, late: Sequence[str]) -> list[Problem]:
     asked = dict.fromkeys([*late, *(["joint_compression=true"] if joint else [])], LATE)
-    asked = asked or {"compressed weights": FIRST}
-    return [
-        coreml_library.lacks(target, first, what)
-        for what, first in asked.items()
-        if not coreml_library.has(target, first)
-    ]
+    return coreml_library.lacking(target, asked or {"compressed weights": FIRST})
 
 
 def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:

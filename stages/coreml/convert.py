@@ -64,9 +64,9 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     program = _program(source)
     translations.register()
     unconverted.refuse(program)
-    kept = _Kept(wanted.ignored)
-    model = _converted(program, interface, edits, edited, wanted, kept)
-    kept.verify()
+    operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
+    model = _converted(program, interface, edits, edited, wanted, operations)
+    wanted.ignored.hold_to(operations, "program")
     facts = {
         **edited.facts,
         **edits.facts,
@@ -108,32 +108,27 @@ def _filled(graph: Any) -> None:
     )
 
 
-class _Kept:
-    """Which operations stay in float32: asked of each, and whether all that was named is there."""
-
-    def __init__(self, ignored: Ignored) -> None:
-        self._ignored = ignored
-        self._operations: dict[str, str] = {}  # name to type
-
-    def may_be_cast(self, op: Any) -> bool:
+def _converted(
+    program: Any,
+    interface: Interface,
+    edits: Edits,
+    edited: Interface,
+    wanted: Wanted,
+    operations: dict[str, str],
+) -> Any:
+    def may_be_cast(op: Any) -> bool:
         """What coremltools asks of each operation: whether it may compute in float16."""
-        self._operations[op.name] = op.op_type
-        return not self._ignored.among({op.name: op.op_type})
+        operations[op.name] = op.op_type
+        return not wanted.ignored.means(op.name, op.op_type)
 
-    def verify(self) -> None:
-        """Raises ConfigError for a name, a pattern or a type that no operation had."""
-        self._ignored.must_match(self._operations)
-
-
-def _converted(program: Any, interface: Interface, edits: Edits, edited: Interface, wanted: Wanted, kept: _Kept) -> Any:
     ct = coreml_library.quiet()
     ranks.register()
     passes = ct.PassPipeline()
     passes.insert_pass(passes.passes.index(ranks.BEFORE), ranks.NAME)
     precision = ct.precision.FLOAT32
     if wanted.compute == "float16":
-        precision = ct.transform.FP16ComputePrecision(op_selector=kept.may_be_cast)
-        bounds.register(lambda op: precision.is_valid_op(op) and kept.may_be_cast(op))
+        precision = ct.transform.FP16ComputePrecision(op_selector=may_be_cast)
+        bounds.register(lambda op: precision.is_valid_op(op) and may_be_cast(op))
         passes.insert_pass(passes.passes.index(bounds.BEFORE), bounds.NAME)
     if edits.images is not None and wanted.preprocessing is not None:
         coreml_images.register(edits, wanted.preprocessing)

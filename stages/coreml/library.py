@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.errors import Problem, listed, nearest
+from pipeline.errors import Problem, listed
+from pipeline.stage import OneOf
 from stages.portable import native_output
 
 # What each of Apple's systems is called by the release of iOS that came with it; the opset of ML Programs goes by that.
@@ -32,11 +33,19 @@ def quiet() -> Any:
     return coremltools
 
 
-def target_problems(target: str) -> list[Problem]:
-    """What is wrong with the name of a deployment target."""
-    if target in TARGETS:
-        return []
-    return [Problem(f"deployment_target is {target}{nearest(target, TARGETS)}", allowed=listed(TARGETS, 20))]
+class Target(OneOf):
+    """The name of a deployment target.
+
+    Args:
+        first: What it must have, each with the generation that it came with.
+    """
+
+    def __init__(self, first: Mapping[str, str] | None = None) -> None:
+        super().__init__(TARGETS)
+        self._first = first or {}
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        return super().problems(name, value) or lacking(value, self._first)
 
 
 def has(target: str, generation: str) -> bool:
@@ -54,6 +63,11 @@ def lacks(target: str, generation: str, what: str) -> Problem:
     )
 
 
+def lacking(target: str, first: Mapping[str, str]) -> list[Problem]:
+    """Likewise of several, each with the generation that it came with; those that the target has are left out."""
+    return [lacks(target, generation, what) for what, generation in first.items() if not has(target, generation)]
+
+
 def _generation(target: str) -> str:
     return next(g for g, names in GENERATIONS.items() if target in names)
 
@@ -61,9 +75,3 @@ def _generation(target: str) -> str:
 def _sibling(target: str, generation: str) -> str:
     """The system of the same device in another generation."""
     return GENERATIONS[generation][GENERATIONS[_generation(target)].index(target)]
-
-
-def unknown(setting: str, value: str, known: Iterable[str]) -> list[Problem]:
-    """A problem for a value that is none of those known."""
-    known = list(known)
-    return [] if value in known else [Problem(f"{setting} is {value}{nearest(value, known)}", allowed=listed(known))]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import Annotated, Optional
 
-from pipeline.artifact import Kind
 from pipeline.errors import Problem, listed
-from stages.coreml import library as coreml_library
+from pipeline.stage import AtLeast, OneOf, Requires
 from stages.coreml.compression import LOWERED, Compression, Scheme
 
 MODES = ("kmeans", "uniform", "unique")
 BITS = (1, 2, 3, 4, 6, 8)
 GRANULARITIES = ("per_tensor", "per_grouped_channel")
+CHANNELS = "a number of channels, 1 or more"
 
 
 @dataclass(frozen=True)
@@ -36,38 +36,26 @@ class PalettizeCoreml(Compression):
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-palettization-overview.html
     """
 
-    mode: str
-    nbits: Optional[int]
-    granularity: str
-    group_size: Optional[int]
+    mode: Annotated[str, OneOf(MODES), Requires({"kmeans": ("sklearn",)})]
+    nbits: Annotated[Optional[int], OneOf(BITS)]
+    granularity: Annotated[str, OneOf(GRANULARITIES)]
+    group_size: Annotated[Optional[int], AtLeast(1, CHANNELS)]
     channel_axis: Optional[int]
-    cluster_dim: int
+    cluster_dim: Annotated[int, AtLeast(1)]
     enable_per_channel_scale: bool
 
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return (*self.requires, "sklearn") if self.mode == "kmeans" else self.requires
-
-    def problems(self) -> list[Problem]:
-        found = [
-            *coreml_library.unknown("mode", self.mode, MODES),
-            *coreml_library.unknown("granularity", self.granularity, GRANULARITIES),
-        ]
-        if self.mode == "unique" and self.nbits is not None:
-            found.append(Problem(f"nbits is {self.nbits}, and mode is unique", allowed="null: as few as it takes"))
-        if self.mode != "unique" and self.nbits not in BITS:
-            found.append(Problem(f"nbits is {self.nbits}", allowed=listed(map(str, BITS))))
-        if self._grouped and (self.group_size is None or self.group_size < 1):
-            found.append(Problem(f"group_size is {self.group_size}", allowed="a number of channels, 1 or more"))
-        found += [
-            Problem(f"{name} is {value}, and granularity is {self.granularity}", allowed="null; or per_grouped_channel")
-            for name, value in (("group_size", self.group_size), ("channel_axis", self.channel_axis))
-            if value is not None and not self._grouped
-        ]
-        if self.cluster_dim < 1:
-            found.append(Problem(f"cluster_dim is {self.cluster_dim}", allowed="1 or more"))
+    def conflicts(self) -> Iterator[Problem]:
+        if self.mode == "unique":
+            yield from self.useless(["nbits"], "mode is unique", "null: as few as it takes")
+        elif self.nbits is None:
+            yield Problem("nbits is None", listed(map(str, BITS)))
+        if not self._grouped:
+            why, allowed = f"granularity is {self.granularity}", "null; or per_grouped_channel"
+            yield from self.useless(["group_size", "channel_axis"], why, allowed)
+        elif self.group_size is None:
+            yield Problem("group_size is None", CHANNELS)
         if self.cluster_dim > 1 and self.mode == "uniform":
-            found.append(Problem(f"cluster_dim is {self.cluster_dim}, and mode is uniform", allowed="1; or kmeans"))
-        return found + super().problems()
+            yield from self.useless(["cluster_dim"], "mode is uniform", "1; or kmeans")
 
     @property
     def scheme(self) -> Scheme:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import CheckFailed, ConfigError, Problem, listed
+from pipeline.stage import Setting
 from stages.coreml import library as coreml_library
 from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
@@ -49,19 +50,19 @@ class Sizes:
         return distinct
 
 
-def problems(edits: Edits) -> list[Problem]:
-    """Those edits that a Core ML package is not made with, whatever the model is."""
-    found = []
-    if edits.outputs is not None:
-        command = "model.outputs, which says which of them the model has"
-        found.append(Problem(f"edits.outputs is {edits.outputs}", allowed="null: all of them", command=command))
-    if isinstance(edits.images, Images) and edits.images.layout != "NHWC":
-        wrong = f"edits.images.layout is {edits.images.layout}, and Core ML's images have none to choose"
-        found.append(Problem(wrong, allowed="NHWC"))
-    if edits.layouts:
-        command = "target=openvino, or a model that takes the other layout"
-        found.append(Problem(f"edits.layouts is {edits.layouts}", allowed="{}: the model's own", command=command))
-    return found
+class Editable(Setting):
+    """Edits that a Core ML package can be made with, whatever the model is."""
+
+    def problems(self, name: str, value: Edits) -> Iterable[Problem]:
+        if value.outputs is not None:
+            command = "model.outputs, which says which of them the model has"
+            yield Problem(f"{name}.outputs is {value.outputs}", "null: all of them", command)
+        if isinstance(value.images, Images) and value.images.layout != "NHWC":
+            wrong = f"{name}.images.layout is {value.images.layout}, and Core ML's images have none to choose"
+            yield Problem(wrong, allowed="NHWC")
+        if value.layouts:
+            command = "target=openvino, or a model that takes the other layout"
+            yield Problem(f"{name}.layouts is {value.layouts}", "{}: the model's own", command)
 
 
 def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool = False) -> Edits:

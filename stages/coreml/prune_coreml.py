@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import Annotated, Optional
 
 from pipeline.errors import Problem
+from pipeline.stage import AtLeast, Between, OneOf, Setting
 from stages.coreml.compression import PRUNED, Compression, Scheme
+
+SHARE = Between(0, 1, "a share from 0 to 1")
+WAYS = ("target_sparsity", "n_m_ratio", "threshold")
+
+
+class Ratio(Setting):
+    """Of how many numbers how many become zero."""
+
+    def problems(self, name: str, value: list[int]) -> Iterable[Problem]:
+        if not (len(value) == 2 and 0 < value[0] <= value[1]):
+            yield Problem(f"{name} is {value}", "[n, m] with n from 1 to m, such as [2, 4]")
 
 
 @dataclass(frozen=True)
@@ -27,46 +40,25 @@ class PruneCoreml(Compression):
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-pruning-overview.html
     """
 
-    target_sparsity: Optional[float]
-    block_size: Optional[int]
-    n_m_ratio: Optional[list[int]]
-    dim: Optional[int]
-    threshold: Optional[float]
-    minimum_sparsity_percentile: Optional[float]
+    target_sparsity: Annotated[Optional[float], SHARE]
+    block_size: Annotated[Optional[int], AtLeast(2, "2 or more; null for single numbers")]
+    n_m_ratio: Annotated[Optional[list[int]], Ratio()]
+    dim: Annotated[Optional[int], OneOf((0, 1), "0, 1 or null")]
+    threshold: Annotated[Optional[float], AtLeast(0)]
+    minimum_sparsity_percentile: Annotated[Optional[float], SHARE]
 
-    def problems(self) -> list[Problem]:
-        ways = ("target_sparsity", "n_m_ratio", "threshold")
-        chosen = [name for name in ways if getattr(self, name) is not None]
-        found = []
+    def conflicts(self) -> Iterator[Problem]:
+        chosen = [name for name in WAYS if getattr(self, name) is not None]
         if len(chosen) != 1:
             wrong = f"{' and '.join(chosen)} are set" if chosen else "nothing says what is to become zero"
-            found.append(Problem(wrong, allowed=f"one of {', '.join(ways)}; null for the others"))
-        for name in ("target_sparsity", "minimum_sparsity_percentile"):
-            share = getattr(self, name)
-            if share is not None and not 0 <= share <= 1:
-                found.append(Problem(f"{name} is {share}", allowed="a share from 0 to 1"))
-        if self.threshold is not None and self.threshold < 0:
-            found.append(Problem(f"threshold is {self.threshold}", allowed="0 or more"))
-        found += self._structure_problems()
-        if (self.minimum_sparsity_percentile is None) != (self.threshold is None):
-            wrong = f"minimum_sparsity_percentile is {self.minimum_sparsity_percentile}, threshold {self.threshold}"
-            found.append(Problem(wrong.replace("None", "null"), allowed="both, or neither"))
-        return found + super().problems()
-
-    def _structure_problems(self) -> list[Problem]:
-        found = []
-        if self.block_size is not None and self.block_size < 2:
-            found.append(Problem(f"block_size is {self.block_size}", allowed="2 or more; null for single numbers"))
+            yield Problem(wrong, f"one of {', '.join(WAYS)}; null for the others")
         if self.block_size is not None and self.target_sparsity is None:
-            found.append(Problem(f"block_size is {self.block_size} without target_sparsity", allowed="null"))
-        ratio = self.n_m_ratio
-        if ratio is not None and not (len(ratio) == 2 and 0 < ratio[0] <= ratio[1]):
-            found.append(Problem(f"n_m_ratio is {ratio}", allowed="[n, m] with n from 1 to m, such as [2, 4]"))
-        if self.dim not in (None, 0, 1):
-            found.append(Problem(f"dim is {self.dim}", allowed="0, 1 or null"))
-        if self.dim is not None and self.block_size is None and ratio is None:
-            found.append(Problem(f"dim is {self.dim} without block_size or n_m_ratio", allowed="null"))
-        return found
+            yield Problem(f"block_size is {self.block_size} without target_sparsity", "null")
+        if self.dim is not None and self.block_size is None and self.n_m_ratio is None:
+            yield Problem(f"dim is {self.dim} without block_size or n_m_ratio", "null")
+        share, threshold = ("null" if v is None else v for v in (self.minimum_sparsity_percentile, self.threshold))
+        if (share == "null") != (threshold == "null"):
+            yield Problem(f"minimum_sparsity_percentile is {share}, threshold {threshold}", "both, or neither")
 
     @property
     def scheme(self) -> Scheme:

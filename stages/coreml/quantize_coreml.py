@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pipeline.errors import Problem
-from stages.coreml import library as coreml_library
+from pipeline.stage import OneOf
 from stages.coreml.compression import LOWERED, Compression, Scheme
 
 MODES = ("linear_symmetric", "linear")
@@ -28,24 +29,17 @@ class QuantizeCoreml(Compression):
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html
     """
 
-    mode: str
-    dtype: str
-    granularity: str
+    mode: Annotated[str, OneOf(MODES)]
+    dtype: Annotated[str, OneOf(DTYPES)]
+    granularity: Annotated[str, OneOf(GRANULARITIES)]
     block_size: Any
 
-    def problems(self) -> list[Problem]:
-        found = [
-            *coreml_library.unknown("mode", self.mode, MODES),
-            *coreml_library.unknown("dtype", self.dtype, DTYPES),
-            *coreml_library.unknown("granularity", self.granularity, GRANULARITIES),
-        ]
-        if self._in_blocks and not _are_sizes(self.block_size):
+    def conflicts(self) -> Iterator[Problem]:
+        if not self._in_blocks:
+            yield from self.useless(["block_size"], f"granularity is {self.granularity}", "null; or per_block")
+        elif not _are_sizes(self.block_size):
             allowed = "a number from 1 on, or a list with one for each dimension, 0 for all of it"
-            found.append(Problem(f"block_size is {self.block_size}", allowed=allowed))
-        if not self._in_blocks and self.block_size is not None:
-            wrong = f"block_size is {self.block_size}, and granularity is {self.granularity}"
-            found.append(Problem(wrong, allowed="null; or per_block"))
-        return found + super().problems()
+            yield Problem(f"block_size is {self.block_size}", allowed)
 
     @property
     def scheme(self) -> Scheme:

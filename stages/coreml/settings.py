@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Optional, Self
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Kind
 from pipeline.errors import Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import OneOf
 from stages.coreml import convert
 from stages.coreml import library as coreml_library
 from stages.coreml import ports as coreml_ports
 from stages.coreml.package import Metadata
-from stages.coreml.ports import Sizes
+from stages.coreml.ports import Editable, Sizes
 from stages.formats.ignored import Ignored
-from stages.interface import labels
-from stages.interface.edits import Edits
+from stages.interface.edits import Edited, Edits
 from stages.interface.images import Preprocessing
+from stages.interface.labels import Labels
 
 
 @dataclass(frozen=True)
-class Packaging(Stage):
+class Packaging(Edited):
     """coremltools.convert to an ML Program, held to the interface.
 
     Args:
@@ -41,54 +41,36 @@ class Packaging(Stage):
     Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-workflow.html
     """
 
-    deployment_target: str
-    compute: str
+    deployment_target: Annotated[str, coreml_library.Target()]
+    compute: Annotated[str, OneOf(convert.COMPUTE)]
     ignored: Ignored
-    compute_units: str
-    shapes: str
+    compute_units: Annotated[str, OneOf(coreml_library.UNITS)]
+    shapes: Annotated[str, OneOf(coreml_ports.SHAPES)]
     sizes: Optional[list[dict[str, int]]]
-    edits: Edits
+    edits: Annotated[Edits, Editable()]
     preprocessing: Optional[Preprocessing]
     classifier: bool
-    labels: Any
+    labels: Annotated[Any, Labels()]
     metadata: Metadata
 
     produces: ClassVar[Kind | str] = Kind.COREML
     isolable: ClassVar[bool] = True
 
-    def problems(self) -> list[Problem]:
-        found = [
-            *coreml_library.target_problems(self.deployment_target),
-            *coreml_library.unknown("compute", self.compute, convert.COMPUTE),
-            *coreml_library.unknown("compute_units", self.compute_units, coreml_library.UNITS),
-            *coreml_library.unknown("shapes", self.shapes, coreml_ports.SHAPES),
-            *coreml_ports.problems(self.edits),
-            *self.ignored.problems(),
-            *self.edits.problems(self.preprocessing),
-            *labels.problems(self.labels),
-        ]
-        if self.sizes is not None and self.shapes != "enumerated":
+    def unused(self) -> Collection[str]:
+        return super().unused() if self.classifier else (*super().unused(), "labels")
+
+    def conflicts(self) -> Iterator[Problem]:
+        yield from super().conflicts()
+        if self.shapes != "enumerated" and self.sizes is not None:
             command = "stages.compile.shapes=enumerated"
-            found.append(Problem(f"sizes names some, and shapes is {self.shapes}", allowed="null", command=command))
+            yield Problem(f"sizes names some, and shapes is {self.shapes}", "null", command)
         if self.classifier and self.labels is None:
-            allowed, command = "the names of its scores", "model.labels=labels.txt"
-            found.append(Problem("classifier is true, and labels is null", allowed=allowed, command=command))
+            yield Problem(
+                "classifier is true, and labels is null", "the names of its scores", "model.labels=labels.txt"
+            )
         if self.compute != "float16" and any(asdict(self.ignored).values()):
             wrong = f"ignored names what is to stay in float32, and compute is {self.compute}"
-            found.append(Problem(wrong, command="precision=fp16"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return frozenset({self.labels}) if self.classifier and isinstance(self.labels, str) else frozenset()
-
-    def settle(self, world: World) -> Self:
-        """Reads the file that `labels` names. Raises ConfigError."""
-        return replace(self, labels=labels.read(self.labels)) if self.classifier else self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        compiled_in = self.edits.images is not None
-        told = {**asdict(self), "labels": self.labels if self.classifier else None}
-        return {**told, "preprocessing": told["preprocessing"] if compiled_in else None}
+            yield Problem(wrong, command="precision=fp16")
 
     @property
     def wanted(self) -> convert.Wanted:

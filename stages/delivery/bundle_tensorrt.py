@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, StageError, listed
+from pipeline.errors import CheckFailed, StageError, listed
 from pipeline.stage import Keep
-from stages.delivery import bundle, engine_readme, name
+from stages.delivery import bundle, engine_readme
+from stages.delivery.name import FileName
 from stages.formats import graphs
 from stages.interface.images import Preprocessing
 from stages.portable import handed_over
@@ -37,8 +38,8 @@ class BundleTensorrt(EngineSettings):
         preprocessing: What a photograph goes through, likewise.
     """
 
-    name: str
-    releases: list[str]
+    name: Annotated[str, FileName()]
+    releases: Annotated[list[str], readiness.SOME_RELEASES]
     license: Optional[str]
     preprocessing: Optional[Preprocessing]
 
@@ -49,13 +50,6 @@ class BundleTensorrt(EngineSettings):
     produces: ClassVar[Kind | str] = Kind.DELIVERY
     requires: ClassVar[tuple[str, ...]] = ("onnx", "numpy", "safetensors")
     keep: ClassVar[Keep] = Keep.DELIVERED
-
-    def problems(self) -> list[Problem]:
-        found = [*super().problems(), *name.problems(self.name)]
-        if not self.releases or set(self.releases) - {*readiness.RELEASES}:
-            allowed = f"one or more of {listed(readiness.RELEASES)}"
-            found.append(Problem(f"releases is {self.releases}", allowed=allowed))
-        return found
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         graph, reference = inputs["artifact"], inputs["reference"]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pipeline.errors import Problem
+from pipeline.stage import Setting
 
 RECORD = "artifact"  # artifact.json, which the runner writes
 
 
-def problems(name: str) -> list[Problem]:
-    """What is wrong with a file's name, which comes without suffix."""
-    if name and "/" not in name and not name.startswith(".") and name != RECORD:
-        return []
-    allowed = f"a plain file name without suffix, and not '{RECORD}', which says what is beside it"
-    return [Problem(f"name is '{name}'", allowed=allowed, command="model.name=NAME")]
+class FileName(Setting):
+    """A file's name, which comes without suffix."""
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        if not value or "/" in value or value.startswith(".") or value == RECORD:
+            allowed = f"a plain file name without suffix, and not '{RECORD}', which says what is beside it"
+            yield Problem(f"{name} is '{value}'", allowed, command="model.name=NAME")

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Keep, Stage, World
+from pipeline.errors import ConfigError, StageError, listed
+from pipeline.stage import Keep, Requires, Stage
 from stages.delivery import bundle
-from stages.delivery import name as delivery_name
+from stages.delivery.name import RECORD, FileName
 from stages.delivery.readme import Readme
-from stages.interface import labels as label_names
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
+from stages.interface.labels import Labels
 from stages.portable import handed_over
 
 DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT, Kind.COREML})
@@ -36,10 +36,10 @@ class Save(Stage):
         preprocessing: What a photograph goes through, as the README says it.
     """
 
-    name: str
-    bundle: bool
+    name: Annotated[str, FileName()]
+    bundle: Annotated[bool, Requires({True: ("numpy", "safetensors")})]
     license: Optional[str]
-    labels: Any
+    labels: Annotated[Any, Labels()]
     preprocessing: Optional[Preprocessing]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -52,9 +52,6 @@ class Save(Stage):
     def ports(self) -> Mapping[str, frozenset[Kind]]:
         return self.consumes if self.bundle else {"artifact": DELIVERABLE}
 
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return ("numpy", "safetensors") if self.bundle else ()
-
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
         """Raises ConfigError for a bundle of what the self-check cannot run."""
         if self.bundle and kinds["artifact"] not in bundle.KINDS:
@@ -65,14 +62,8 @@ class Save(Stage):
             )
         return Kind.DELIVERY
 
-    def problems(self) -> list[Problem]:
-        found = delivery_name.problems(self.name)
-        found += label_names.problems(self.labels)
-        return found
-
-    def settle(self, world: World) -> Self:
-        """Reads the file that `labels` names. Raises ConfigError."""
-        return replace(self, labels=label_names.read(self.labels)) if self.bundle else self
+    def unused(self) -> Collection[str]:
+        return () if self.bundle else ("labels",)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["artifact"]
@@ -81,7 +72,7 @@ class Save(Stage):
         copies: dict[str, str] = {}
         for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
             original = path.relative_to(source.folder)
-            if original == Path(f"{delivery_name.RECORD}.json"):  # the runner writes the copy's own
+            if original == Path(f"{RECORD}.json"):  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             first, *inside = original.parts

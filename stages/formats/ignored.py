@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, Problem, listed, nearest
+from pipeline.stage import Setting, Settings
 from stages.formats.graphs import CONSTANT, Built
 
 FACT = "ignored"  # what a lowered artifact was made with; that it is there says what the list can be added to
 
 
+class Patterns(Setting):
+    """Regular expressions."""
+
+    def problems(self, name: str, value: list[str]) -> Iterable[Problem]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as e:
+                wrong = f"{name} has '{pattern}', which is no regular expression: {e}"
+                yield Problem(wrong, "what Python's re takes; \\ before a bracket or dot of a name")
+
+
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
-class Ignored:
+class Ignored(Settings):
     """Operations that keep the precision they have. One that matches nothing is an error.
 
     Args:
@@ -25,19 +39,12 @@ class Ignored:
     """
 
     names: list[str]
-    patterns: list[str]
+    patterns: Annotated[list[str], Patterns()]
     types: list[str]
 
-    def problems(self) -> list[Problem]:
-        """What is wrong whatever the graph is."""
-        found = []
-        for pattern in self.patterns:
-            try:
-                re.compile(pattern)
-            except re.error as e:
-                wrong = f"ignored.patterns has '{pattern}', which is no regular expression: {e}"
-                found.append(Problem(wrong, allowed="what Python's re takes; \\ before a bracket or dot of a name"))
-        return found
+    def means(self, name: str, kind: str) -> bool:
+        """Whether an operation is meant, by its name or its type."""
+        return name in self.names or kind in self.types or any(re.fullmatch(p, name) for p in self.patterns)
 
     def within(self, built: Built) -> list[str]:
         """The names of the operations that are meant, in the graph's order.
@@ -45,32 +52,34 @@ class Ignored:
         Raises:
             ConfigError: For a name, a pattern or a type that no operation has.
         """
-        self.must_match(_types(built))
+        self.hold_to(_types(built), "graph")
         return self.left(built)
 
     def left(self, built: Built) -> list[str]:
         """Likewise, of a graph that may lack some of them by now."""
-        return self.among(_types(built))
+        return [name for name, kind in _types(built).items() if self.means(name, kind)]
 
-    def among(self, operations: Mapping[str, str]) -> list[str]:
-        """Those of the operations, given as name to type, that are meant, in their order."""
-        wanted = {n for what, asked in self._each() for n in _matching(what, asked, operations)}
-        return [n for n in operations if n in wanted]
+    def hold_to(self, operations: Mapping[str, str], what: str) -> None:
+        """Raises ConfigError for a name, a pattern or a type that no operation has.
 
-    def must_match(self, operations: Mapping[str, str]) -> None:
-        """Raises ConfigError for a name, a pattern or a type that none of the operations, name to type, has."""
-        problems = []
-        for what, asked in self._each():
-            if not _matching(what, asked, operations):
-                known = sorted(set(operations.values())) if what == "types" else list(operations)
-                wrong = f"ignored.{what} has {asked}{nearest(asked, known)}, which no operation of this graph is"
-                problems.append(Problem(wrong, allowed=listed(known, 12)))
+        Args:
+            operations: Name to type.
+            what: What they are the operations of.
+        """
+        types = sorted(set(operations.values()))
+        asked = [("names", n, list(operations), n in operations) for n in self.names]
+        asked += [("patterns", p, list(operations), any(re.fullmatch(p, n) for n in operations)) for p in self.patterns]
+        asked += [("types", t, types, t in types) for t in self.types]
+        problems = [
+            Problem(
+                f"ignored.{by} has {text}{nearest(text, known)}, which no operation of this {what} is",
+                allowed=listed(known, 12),
+            )
+            for by, text, known, found in asked
+            if not found
+        ]
         if problems:
             raise ConfigError(problems)
-
-    def _each(self) -> list[tuple[str, str]]:
-        given = {"names": self.names, "patterns": self.patterns, "types": self.types}
-        return [(what, asked) for what, several in given.items() for asked in several]
 
 
 def of(artifact: Artifact) -> Ignored | None:
@@ -81,11 +90,3 @@ def of(artifact: Artifact) -> Ignored | None:
 
 def _types(built: Built) -> dict[str, str]:
     return {name: node.type for name, node in built.nodes.items() if node.type != CONSTANT}
-
-
-def _matching(what: str, asked: str, operations: Mapping[str, str]) -> list[str]:
-    if what == "types":
-        return [name for name, kind in operations.items() if kind == asked]
-    if what == "patterns":
-        return [name for name in operations if re.fullmatch(asked, name)]
-    return [asked] if asked in operations else []

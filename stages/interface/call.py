@@ -36,23 +36,14 @@ def problems(call: Any, inputs: Mapping[str, Any]) -> list[Problem]:
     args, kwargs = call.get("args", []), call.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, Mapping):
         return [Problem(f"call is {dict(call)}", allowed="{args: [a list], kwargs: {a: mapping}}")]
-    found = [
-        Problem(f"call.kwargs has '{k}'", allowed="the names of forward's parameters") for k in kwargs if not is_name(k)
-    ]
     named = [*_names([args, dict(kwargs)])]
-    for name in named:
-        if name not in inputs:
-            found.append(
-                Problem(
-                    f"call names '{name}', which is no input{nearest(name, inputs)}",
-                    allowed=listed(inputs),
-                    command=f"{{{VALUE}: {name}}} where the text itself is meant",
-                )
-            )
+    allowed = "the names of forward's parameters"
+    found = [Problem(f"call.kwargs has '{k}'", allowed) for k in kwargs if not is_name(k)]
+    for name in (n for n in named if n not in inputs):
+        wrong = f"call names '{name}', which is no input{nearest(name, inputs)}"
+        found.append(Problem(wrong, listed(inputs), f"{{{VALUE}: {name}}} where the text itself is meant"))
     if unused := [n for n in inputs if n not in named]:
-        found.append(
-            Problem(f"call uses no {listed(unused)}", allowed="every input", command=f"'~model.inputs.{unused[0]}'")
-        )
+        found.append(Problem(f"call uses no {listed(unused)}", "every input", f"'~model.inputs.{unused[0]}'"))
     return found
 
 

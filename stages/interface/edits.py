@@ -7,14 +7,14 @@ answers. They travel in the facts, under FACT, with the model's names as the key
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from stages.interface import interface as model_interface
-from stages.interface.images import COLORS, Preprocessing
-from stages.interface.interface import Dim, Input, Interface
+from pipeline.stage import Each, OneOf, Setting, Settings, Stage
+from stages.interface.images import COLORS, LAYOUTS, Preprocessing, unprepared
+from stages.interface.interface import DTYPES, Dim, Input, Interface, Name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,9 +25,26 @@ FACT = "edits"
 LAYOUT = re.compile(r"([A-Z]+)(?:->([A-Z]+))?")
 
 
+class Shape(Setting):
+    """The shape that an input is given."""
+
+    def problems(self, name: str, value: list[Any]) -> Iterable[Problem]:
+        allowed = "a number from 1 up, [min, max], the name of a dimension, null for any size"
+        return [Problem(f"{name} has {size}", allowed) for size in value if not _is_size(size)][:1]
+
+
+class Layout(Setting):
+    """A layout, or two of the same letters."""
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        was, becomes = _layouts(value)
+        if not was or len(set(was)) < len(was) or sorted(was) != sorted(becomes):
+            yield Problem(f"{name} is {value}", allowed="NCHW, or NCHW->NHWC: one letter for each dimension")
+
+
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
-class Images:
+class Images(Settings):
     """Raw photographs in the place of one input: the model's preprocessing is compiled in.
 
     Args:
@@ -37,12 +54,12 @@ class Images:
     """
 
     input: Optional[str] = None
-    color: str = "RGB"
-    layout: str = "NHWC"
+    color: Annotated[str, OneOf(COLORS)] = "RGB"
+    layout: Annotated[str, OneOf(LAYOUTS)] = "NHWC"
 
 
 @dataclass
-class Edits:
+class Edits(Settings):
     """What to change; empty for nothing. Names are the model's, whatever `names` makes of them.
 
     Args:
@@ -55,59 +72,25 @@ class Edits:
         images: See Images; None for inputs as the model takes them.
     """
 
-    reshape: dict[str, list[Any]]
+    reshape: Annotated[dict[str, list[Any]], Each(Shape())]
     outputs: Optional[list[str]]
-    names: dict[str, str]
-    dtypes: dict[str, str]
-    layouts: dict[str, str]
+    names: Annotated[dict[str, str], Each(Name())]
+    dtypes: Annotated[dict[str, str], Each(OneOf(DTYPES))]
+    layouts: Annotated[dict[str, str], Each(Layout())]
     images: Any  # Images: of an optional dataclass, Hydra cannot take the place of null on a command line
 
     def __post_init__(self) -> None:
         if isinstance(self.images, dict) and self.images.keys() <= {f.name for f in fields(Images)}:
             self.images = Images(**self.images)
 
-    def problems(self, preprocessing: Preprocessing | None) -> Iterator[Problem]:
-        """What is wrong whatever the model is."""
-        for name, shape in self.reshape.items():
-            if wrong := [d for d in shape if not _is_size(d)]:
-                yield Problem(
-                    f"edits.reshape.{name} has {wrong[0]}",
-                    allowed="a number from 1 up, [min, max], the name of a dimension, null for any size",
-                )
-        for old, new in self.names.items():
-            if not model_interface.is_name(new):
-                yield Problem(f"edits.names.{old} is '{new}'", allowed=model_interface.NAMES)
+    def conflicts(self) -> Iterator[Problem]:
         if len(set(self.names.values())) < len(self.names):
-            yield Problem(f"edits.names gives one name twice: {listed(self.names.values())}")
-        for name, dtype in self.dtypes.items():
-            if dtype not in model_interface.DTYPES:
-                near = nearest(dtype, model_interface.DTYPES)
-                yield Problem(f"edits.dtypes.{name} is {dtype}{near}", allowed=listed(model_interface.DTYPES))
-        for name, layout in self.layouts.items():
-            was, becomes = _layouts(layout)
-            if not was or len(set(was)) < len(was) or sorted(was) != sorted(becomes):
-                yield Problem(
-                    f"edits.layouts.{name} is {layout}", allowed="NCHW, or NCHW->NHWC: one letter for each dimension"
-                )
+            yield Problem(f"names gives one name twice: {listed(self.names.values())}")
         if self.outputs is not None and (not self.outputs or len(set(self.outputs)) < len(self.outputs)):
-            yield Problem(f"edits.outputs is {self.outputs}", allowed="one output or more, each once; null for all")
-        if isinstance(self.images, Images):
-            yield from self._image_problems(self.images, preprocessing)
-        elif self.images is not None:
-            allowed = listed(f.name for f in fields(Images))
-            yield Problem(f"edits.images is {self.images}", allowed=f"null, or a mapping of {allowed}")
-
-    def _image_problems(self, images: Images, preprocessing: Preprocessing | None) -> Iterator[Problem]:
-        if preprocessing is None:
-            yield Problem(
-                "edits.images asks for raw photographs, and the model does not say how they become its input",
-                allowed="model.preprocessing",
-                command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
-            )
-        if images.color not in COLORS:
-            yield Problem(f"edits.images.color is {images.color}", allowed=listed(COLORS))
-        if images.layout not in ("NHWC", "NCHW"):
-            yield Problem(f"edits.images.layout is {images.layout}", allowed="NHWC, NCHW")
+            yield Problem(f"outputs is {self.outputs}", "one output or more, each once; null for all")
+        if not isinstance(self.images, Images | None):
+            allowed = f"null, or a mapping of {listed(f.name for f in fields(Images))}"
+            yield Problem(f"images is {self.images}", allowed)
 
     def on(self, interface: Interface) -> Edits:
         """The same edits, with the input of `images` found. Raises ConfigError for what this model does not have."""
@@ -210,6 +193,24 @@ class Edits:
 
 
 NOTHING = Edits({}, None, {}, {}, {}, None)
+
+
+class Edited(Stage):
+    """A stage that edits an interface. Its preprocessing has a use only where images are asked for.
+
+    No dataclass: a stage has these two among its own settings, in its own order.
+    """
+
+    edits: Edits
+    preprocessing: Optional[Preprocessing]
+
+    def unused(self) -> Collection[str]:
+        return () if self.edits.images is not None else ("preprocessing",)
+
+    def conflicts(self) -> Iterator[Problem]:
+        if isinstance(self.edits.images, Images) and self.preprocessing is None:
+            wrong = "edits.images asks for raw photographs, and the model does not say how they become its input"
+            yield unprepared(wrong)
 
 
 def _hold_shape(name: str, shape: list[Any], interface: Interface) -> None:

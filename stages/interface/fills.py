@@ -12,12 +12,13 @@ place in the last dimension on; the first row has no zeros); or a mapping with o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from pipeline.stage import Setting, World, digest_of
 from stages.interface import images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, says
@@ -36,43 +37,37 @@ LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2*
 LIMITS["int32"] = (-(2**31), 2**31 - 1)
 
 
-def problems(inputs: Mapping[str, Input], preprocessing: Preprocessing | None) -> list[Problem]:
-    """What is wrong with the fills, every place named."""
-    return [p for name, spec in inputs.items() for p in _problems(f"inputs.{name}.fill", spec, preprocessing)]
-
-
-def _problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> Iterator[Problem]:
-    fill = spec.fill
+def problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> Iterator[Problem]:
+    """What is wrong with an input's fill; the place is the setting's name."""
+    fill, wrong = spec.fill, f"{place} is {spec.fill}"
     kind = next(iter(fill)) if isinstance(fill, Mapping) and len(fill) == 1 else fill
     if kind not in (MAPPINGS if isinstance(fill, Mapping) else WORDS):
         near = nearest(str(kind), (*WORDS, *MAPPINGS))
-        yield Problem(f"{place} is {fill}{near}", allowed=f"{listed(WORDS)}; or a mapping: {listed(MAPPINGS)}")
+        yield Problem(f"{wrong}{near}", f"{listed(WORDS)}; or a mapping: {listed(MAPPINGS)}")
     elif kind in ("uniform", "normal") and not spec.dtype.startswith("float"):
-        yield Problem(
-            f"{place} is {fill}, which as {spec.dtype} is nearly always the same number",
-            allowed="{integers: [low, high]}, mask, ones, zeros",
-            command=f"'model.{place}={{integers: [0, 100]}}'",
-        )
-    elif kind == "integers" and not _is_range(fill["integers"], spec.dtype):
-        allowed = f"{{integers: [low, high]}} with low < high, both whole, and numbers that {spec.dtype} has"
-        yield Problem(f"{place} is {dict(fill)}", allowed=allowed)
-    elif kind in ("file", "factory") and not isinstance(fill[kind], str):
-        yield Problem(
-            f"{place} is {dict(fill)}", allowed=f"the {'path of a file' if kind == 'file' else 'dotted path'}"
-        )
-    elif kind == "image" and not (fill[kind] and all(isinstance(f, str) for f in _listed(fill[kind]))):
-        yield Problem(f"{place} is {dict(fill)}", allowed="the path of a file, or a list of them")
+        allowed, command = "{integers: [low, high]}, mask, ones, zeros", f"'model.{place}={{integers: [0, 100]}}'"
+        yield Problem(f"{wrong}, which as {spec.dtype} is nearly always the same number", allowed, command)
     elif kind == "mask" and not spec.shape:
-        yield Problem(f"{place} is mask, and its shape has no dimension to mask", allowed=listed(WORDS[:-1]))
-    elif kind == "file" and Path(str(fill["file"])).suffix not in SUFFIXES:
-        yield Problem(f"{place} is {dict(fill)}", allowed=f"a file that ends in {listed(SUFFIXES)}")
+        yield Problem(f"{wrong}, and its shape has no dimension to mask", listed(WORDS[:-1]))
+    elif isinstance(fill, Mapping) and (allowed := _allowed(kind, fill[kind], spec.dtype)):
+        yield Problem(wrong, allowed)
     elif kind == "image" and (preprocessing is None or len(spec.shape) != 4):
-        yield Problem(
-            f"{place} is an image, and {'its shape is no' if preprocessing else 'nothing says how it becomes a'} tensor"
-            " of [batch, channels, height, width]",
-            allowed="a shape of four dimensions, and model.preprocessing",
-            command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
-        )
+        why = "its shape is no" if preprocessing else "nothing says how it becomes a"
+        told = images.unprepared(f"{place} is an image, and {why} tensor of [batch, channels, height, width]")
+        yield replace(told, allowed="a shape of four dimensions, and model.preprocessing")
+
+
+def _allowed(kind: str, value: Any, dtype: str) -> str:
+    """What else the value of a mapping could be, where it is wrong."""
+    if kind == "integers" and not _is_range(value, dtype):
+        return f"{{integers: [low, high]}} with low < high, both whole, and numbers that {dtype} has"
+    if kind == "image" and not (value and all(isinstance(f, str) for f in _listed(value))):
+        return "the path of a file, or a list of them"
+    if kind in ("file", "factory") and not isinstance(value, str):
+        return f"the {'path of a file' if kind == 'file' else 'dotted path'}"
+    if kind == "file" and Path(value).suffix not in SUFFIXES:
+        return f"a file that ends in {listed(SUFFIXES)}"
+    return ""
 
 
 def _is_range(value: Any, dtype: str) -> bool:
@@ -96,14 +91,25 @@ def is_drawn(spec: Input) -> bool:
     return isinstance(spec.fill, str) or "integers" in spec.fill
 
 
-def files(inputs: Mapping[str, Input]) -> list[Path]:
-    """The files that fills read: their content decides what is drawn."""
-    return [f for spec in inputs.values() for f in _files(spec)]
+class Filled(Setting):
+    """Inputs by name. What their fills read and call decides what is drawn."""
+
+    def modules(self, value: Mapping[str, Input]) -> Iterable[str]:
+        return ["PIL"] if pictures(value) else []
+
+    def files(self, value: Mapping[str, Input]) -> Iterable[str]:
+        return [named for spec in value.values() for named in _named(spec)]
+
+    def identity(self, name: str, value: Mapping[str, Input], world: World) -> Any:
+        return {n: {**vars(s), "fill": _content(f"{name}.{n}.fill", s, world)} for n, s in value.items()}
 
 
-def named(inputs: Mapping[str, Input]) -> list[str]:
-    """The same as they are written."""
-    return [n for spec in inputs.values() for n in _named(spec)]
+def _content(place: str, spec: Input, world: World) -> Any:
+    """What a fill comes to. Raises ConfigError for a file or a module that is not there."""
+    if isinstance(spec.fill, Mapping) and "factory" in spec.fill:
+        return {**spec.fill, "code": dict(world.code(spec.fill["factory"]))}
+    held = [digest_of(file, world, f"{place}: {file}") for file in _files(spec)]
+    return {"sha256": held} if held else spec.fill
 
 
 def _files(spec: Input) -> list[Path]:
@@ -119,16 +125,6 @@ def _named(spec: Input) -> list[str]:
 def pictures(inputs: Mapping[str, Input]) -> list[Path]:
     """The photographs among the files."""
     return [f for s in inputs.values() if isinstance(s.fill, Mapping) and "image" in s.fill for f in _files(s)]
-
-
-def modules(inputs: Mapping[str, Input]) -> list[str]:
-    """The libraries that fills need besides numpy."""
-    return ["PIL"] if pictures(inputs) else []
-
-
-def factories(inputs: Mapping[str, Input]) -> list[str]:
-    """The dotted paths of functions that fills call: their code decides what is drawn."""
-    return [s.fill["factory"] for s in inputs.values() if isinstance(s.fill, Mapping) and "factory" in s.fill]
 
 
 def draw(

@@ -5,12 +5,13 @@ It is applied here, with Pillow, wherever inputs are drawn from photographs, and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pipeline.errors import Problem, StageError, listed
+from pipeline.errors import Problem, StageError
+from pipeline.stage import OneOf, Setting, Settings
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -19,14 +20,38 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 COLORS = ("RGB", "BGR")
+LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = ("bilinear", "bicubic")
 # What stands for photographs where there are none: one wide, one tall, one smaller than what models resize to.
 DRAWN_SIZES = ((240, 320), (301, 199), (97, 131))
 
 
+def unprepared(what: str) -> Problem:
+    """That photographs are asked for, in a sentence, and nothing says how one becomes an input."""
+    command = "'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'"
+    return Problem(what, allowed="model.preprocessing", command=command)
+
+
+class Sides(Setting):
+    """A number of pixels, or two."""
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        sides = value if isinstance(value, list) else [value, value]
+        if len(sides) != 2 or not all(type(n) is int and n > 0 for n in sides):
+            yield Problem(f"{name} is {value}", allowed="pixels of the shorter side; [height, width]")
+
+
+class Channels(Setting):
+    """One number for all channels, or one for each."""
+
+    def problems(self, name: str, value: list[float]) -> Iterable[Problem]:
+        if len(value) not in (1, 3):
+            yield Problem(f"{name} is {value}", allowed="one number, or one for each channel")
+
+
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
-class Preprocessing:
+class Preprocessing(Settings):
     """What a model wants done to a photograph, as torchvision's ImageClassification preset does it.
 
     Args:
@@ -40,29 +65,17 @@ class Preprocessing:
         interpolation: bilinear or bicubic; with antialiasing, as Pillow does it.
     """
 
-    resize: Any
-    mean: list[float]
-    std: list[float]
+    resize: Annotated[Any, Sides()]
+    mean: Annotated[list[float], Channels()]
+    std: Annotated[list[float], Channels()]
     scale: float = 255.0
-    color: str = "RGB"
-    layout: str = "NCHW"
-    interpolation: str = "bilinear"
+    color: Annotated[str, OneOf(COLORS)] = "RGB"
+    layout: Annotated[str, OneOf(LAYOUTS)] = "NCHW"
+    interpolation: Annotated[str, OneOf(INTERPOLATIONS)] = "bilinear"
 
-    def problems(self) -> Iterator[Problem]:
-        """What is wrong, every place named."""
-        sides = self.resize if isinstance(self.resize, list) else [self.resize, self.resize]
-        if len(sides) != 2 or not all(type(n) is int and n > 0 for n in sides):
-            yield Problem(
-                f"preprocessing.resize is {self.resize}", allowed="pixels of the shorter side; [height, width]"
-            )
-        for name, allowed in (("color", COLORS), ("layout", ("NCHW", "NHWC")), ("interpolation", INTERPOLATIONS)):
-            if (value := getattr(self, name)) not in allowed:
-                yield Problem(f"preprocessing.{name} is {value}", allowed=listed(allowed))
-        for name in ("mean", "std"):
-            if len(values := getattr(self, name)) not in (1, 3):
-                yield Problem(f"preprocessing.{name} is {values}", allowed="one number, or one for each channel")
+    def conflicts(self) -> Iterator[Problem]:
         if 0 in (*self.std, self.scale):
-            yield Problem("preprocessing divides by 0", allowed="std and scale other than 0")
+            yield Problem(f"std is {self.std} and scale {self.scale}, which divides by 0", "std and scale other than 0")
 
     def size(self, shape: list[int]) -> tuple[int, int]:
         """Height and width of the model's input, of its shape of four."""

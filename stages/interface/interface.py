@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed, nearest
+from pipeline.stage import OneOf, Setting, Settings, World
 
 # numpy's names; torch's and every target's are the same for these.
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -21,9 +22,24 @@ FACT = "interface"
 NAMES = "letters, digits and underscores, no digit first, and no keyword of Python's"  # see is_name
 
 
+class Name(Setting):
+    """A name that every target takes for an input or output; see `is_name`."""
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        return [] if is_name(value) else [Problem(f"{name} is '{value}'", allowed=NAMES)]
+
+
+class Shape(Setting):
+    """The sizes of an input: numbers, and names of dimensions."""
+
+    def problems(self, name: str, value: list[Any]) -> Iterable[Problem]:
+        wrong = [size for size in value if not isinstance(size, str) and (type(size) is not int or size < 1)]
+        return [Problem(f"{name} holds {size!r}", allowed="a whole number ≥ 1 or a name of dims") for size in wrong]
+
+
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
-class Input:
+class Input(Settings):
     """One input.
 
     Args:
@@ -32,8 +48,8 @@ class Input:
         fill: How examples are drawn; stages/interface/fills.py says what there is.
     """
 
-    shape: list[Any]
-    dtype: str = "float32"
+    shape: Annotated[list[Any], Shape()]
+    dtype: Annotated[str, OneOf(DTYPES)] = "float32"
     fill: Any = "uniform"
 
     def at(self, sizes: Mapping[str, int]) -> list[int]:
@@ -68,6 +84,35 @@ class Dim:
     def sizes(self) -> range:
         """Every size there may be."""
         return range(self.min, self.max + 1, self.multiple)
+
+
+class Dims(Setting):
+    """Dynamic dimensions by name."""
+
+    def problems(self, name: str, value: Mapping[str, Dim]) -> Iterable[Problem]:
+        for called, dim in value.items():
+            says = f"{name}.{called} is min {dim.min}, opt {dim.opt}, max {dim.max}"
+            if not called.isidentifier():
+                yield Problem(f"{name} names '{called}'", allowed="letters, digits and underscores")
+            if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
+                allowed = "1 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape"
+                yield Problem(says, allowed)
+            if dim.multiple < 1 or any(size % dim.multiple for size in (dim.min, dim.opt, dim.max)):
+                yield Problem(f"{says} of multiple {dim.multiple}", allowed="sizes that are multiples of it")
+
+
+class Ranges(Dims):
+    """Likewise, of a file's inputs; as records have them since the first."""
+
+    def identity(self, name: str, value: Mapping[str, Dim], world: World) -> Any:
+        return {called: [d.min, d.opt, d.max, d.multiple] for called, d in value.items()}
+
+
+class Shapes(Setting):
+    """Inputs by name, of which the shapes and types alone decide the result, and not how examples are drawn."""
+
+    def identity(self, name: str, value: Mapping[str, Input], world: World) -> Any:
+        return {called: [spec.shape, spec.dtype] for called, spec in value.items()}
 
 
 @dataclass
@@ -130,40 +175,17 @@ class Interface:
         )
 
 
-def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Problem]:
-    """What is wrong with inputs and dimensions, every place named."""
-    found: list[Problem] = []
+def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[Problem]:
+    """Where inputs and dimensions do not go together, every place named."""
     if not inputs:
-        found.append(Problem("inputs is empty", allowed="at least one input"))
-    for name, spec in inputs.items():
-        found += _input_problems(name, spec, dims)
-    for name in dims:
-        if not any(name in spec.shape for spec in inputs.values()):
-            found.append(Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}"))
-    return found + dim_problems(dims)
-
-
-def dim_problems(dims: Mapping[str, Dim]) -> list[Problem]:
-    """What is wrong with dimensions by themselves, every place named."""
-    found = []
-    for name, dim in dims.items():
-        if not name.isidentifier():
-            found.append(Problem(f"dims names '{name}'", allowed="letters, digits and underscores"))
-        if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
-            found.append(
-                Problem(
-                    f"dims.{name} is min {dim.min}, opt {dim.opt}, max {dim.max}",
-                    allowed="1 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape",
-                )
-            )
-        if dim.multiple < 1 or any(size % dim.multiple for size in (dim.min, dim.opt, dim.max)):
-            found.append(
-                Problem(
-                    f"dims.{name} is min {dim.min}, opt {dim.opt}, max {dim.max} of multiple {dim.multiple}",
-                    allowed="sizes that are multiples of it",
-                )
-            )
-    return found
+        yield Problem("inputs is empty", allowed="at least one input")
+    for name, dim in ((n, d) for n, spec in inputs.items() for d in spec.axes.values() if d not in dims):
+        wrong = f"inputs.{name}.shape names '{dim}', which is no dimension of dims{nearest(dim, dims)}"
+        command = f"'+model.dims.{dim}={{min: 1, opt: 2, max: 8}}'"
+        yield Problem(wrong, listed(dims) or "dims is empty", command)
+    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    for name in (n for n in dims if n not in used):
+        yield Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}")
 
 
 def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
@@ -187,20 +209,6 @@ def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
             allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
             command=f"without model.dims.{unused[0]}, or a file that was exported with it",
         )
-
-
-def _input_problems(name: str, spec: Input, dims: Mapping[str, Dim]) -> Iterator[Problem]:
-    for dim in spec.shape:
-        if isinstance(dim, str) and dim not in dims:
-            yield Problem(
-                f"inputs.{name}.shape names '{dim}', which is no dimension of dims{nearest(dim, dims)}",
-                allowed=listed(dims) or "dims is empty",
-                command=f"'+model.dims.{dim}={{min: 1, opt: 2, max: 8}}'",
-            )
-        elif not isinstance(dim, str) and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
-            yield Problem(f"inputs.{name}.shape holds {dim!r}", allowed="a whole number ≥ 1 or a name of dims")
-    if spec.dtype not in DTYPES:
-        yield Problem(f"inputs.{name}.dtype is {spec.dtype}{nearest(spec.dtype, DTYPES)}", allowed=listed(DTYPES))
 
 
 def is_name(text: str) -> bool:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem
+from pipeline.stage import Setting, World
 
 
-def problems(labels: Any) -> list[Problem]:
-    """What is wrong with them before any file is read."""
-    if labels is None or isinstance(labels, str) or _are_names(labels):
-        return []
-    allowed = "a list of names, or the path of a text file with one name a line"
-    return [Problem(f"labels is {labels}", allowed=allowed, command="model.labels=labels.txt")]
+class Labels(Setting):
+    """Names, or the path of a text file with one a line, which is read when the setting is settled."""
 
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        if not isinstance(value, str) and not _are_names(value):
+            allowed = "a list of names, or the path of a text file with one name a line"
+            yield Problem(f"{name} is {value}", allowed, command="model.labels=labels.txt")
 
-def read(labels: Any) -> Any:
-    """The same, with the file read that they name. Raises ConfigError."""
-    if not isinstance(labels, str):
-        return labels
-    try:
-        return Path(labels).expanduser().read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(
-            f"labels={labels} cannot be read: {e}",
-            allowed="a text file, UTF-8, with one name a line",
-            command="model.labels=labels.txt",
-        ) from e
+    def files(self, value: Any) -> Iterable[str]:
+        return [value] if isinstance(value, str) else []
+
+    def settle(self, name: str, value: Any, world: World) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return Path(value).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as e:
+            wrong, allowed = f"{name}={value} cannot be read: {e}", "a text file, UTF-8, with one name a line"
+            raise ConfigError(wrong, allowed=allowed, command="model.labels=labels.txt") from e
 
 
 def _are_names(labels: Any) -> bool:

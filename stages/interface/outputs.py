@@ -26,18 +26,11 @@ def problems(outputs: Outputs, inputs: Sequence[str]) -> list[Problem]:
         return []
     if not outputs or not (all(isinstance(o, str) for o in outputs) or all(map(_is_choice, outputs))):
         return [Problem(f"outputs is {outputs}", allowed=ALLOWED, command="'model.outputs=null'")]
-    found = []
-    listed_names = names(outputs)
-    if len(set(listed_names)) != len(listed_names):
-        found.append(Problem(f"outputs is {listed(listed_names)}", allowed="names that differ"))
-    for name in listed_names:
-        if not is_name(name):
-            found.append(
-                Problem(f"outputs names '{name}'", allowed="letters, digits, underscores, no word of Python's")
-            )
-        if name in inputs:
-            found.append(Problem(f"outputs and inputs both name '{name}'", allowed="names that differ"))
-    return found
+    called = names(outputs)
+    found = [Problem(f"outputs is {listed(called)}", "names that differ")] if len(set(called)) < len(called) else []
+    allowed = "letters, digits, underscores, no word of Python's"
+    found += [Problem(f"outputs names '{name}'", allowed) for name in called if not is_name(name)]
+    return found + [Problem(f"outputs and inputs both name '{n}'", "names that differ") for n in called if n in inputs]
 
 
 def _is_choice(output: Any) -> bool:

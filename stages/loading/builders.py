@@ -22,27 +22,17 @@ def called(factory: str, kwargs: Mapping[str, Any]) -> str:
     return str(kwargs.get("name") or kwargs.get("model_name") or factory.rpartition(".")[2])
 
 
-def problems(factory: str, kwargs: Mapping[str, Any]) -> list[Problem]:
+def problems(factory: str, kwargs: Mapping[str, Any]) -> Iterator[Problem]:
     """Kwargs that would have the builder fetch something by itself."""
     library = factory.partition(".")[0]
-    found = [
-        Problem(
-            f"kwargs.{name} is {kwargs[name]}: {library} would read weights by itself, past every check",
-            allowed="model.weights says where weights come from",
-            command="model.weights=auto, pretrained, random or a file",
-        )
-        for name in FETCHING.get(library, ())
-        if kwargs.get(name)
-    ]
+    for name in filter(kwargs.get, FETCHING.get(library, ())):
+        wrong = f"kwargs.{name} is {kwargs[name]}: {library} would read weights by itself, past every check"
+        command = "model.weights=auto, pretrained, random or a file"
+        yield Problem(wrong, "model.weights says where weights come from", command)
     if library == "timm" and ":" in (name := called(factory, kwargs)):
-        found.append(
-            Problem(
-                f"kwargs.model_name is {name}: timm would read the model's definition from elsewhere",
-                allowed="a name that timm itself knows",
-                command="model.name=resnet18, with model.weights for a file of weights",
-            )
-        )
-    return found
+        wrong = f"kwargs.model_name is {name}: timm would read the model's definition from elsewhere"
+        command = "model.name=resnet18, with model.weights for a file of weights"
+        yield Problem(wrong, "a name that timm itself knows", command)
 
 
 def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:

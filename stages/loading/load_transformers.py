@@ -7,16 +7,17 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
-from pipeline.stage import Keep, Stage, World
+from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory
 from stages.loading import hub, shards
 from stages.loading import weights as weights_source
+from stages.loading.pinned import SHA256, Pinned
 
 CONFIG = "config.json"
 DTYPES = ("float32", "float16", "bfloat16")
@@ -25,7 +26,7 @@ BESIDES = ("attn_implementation", "dtype", "model_type")
 
 
 @dataclass(frozen=True)
-class LoadTransformers(Stage):
+class LoadTransformers(Pinned):
     """from_pretrained, or from_config where weights are random. No code from a model's folder is ever run.
 
     Args:
@@ -42,10 +43,11 @@ class LoadTransformers(Stage):
     Source: https://huggingface.co/docs/transformers/main_classes/model
     """
 
-    factory: str
+    factory: Annotated[str, Code()]
     kwargs: dict[str, Any]
-    weights: str
-    sha256: Optional[str]
+    weights: Annotated[str, FilePath(("random",))]
+    # OmegaConf 2.3 reads Optional, not X | None.
+    sha256: Annotated[Optional[str], SHA256]
     revision: Optional[str]
     strict: bool
     seed: int
@@ -54,50 +56,28 @@ class LoadTransformers(Stage):
     requires: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     keep: ClassVar[Keep] = Keep.MEMORY
 
-    def problems(self) -> list[Problem]:
-        found = []
-        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            found.append(
-                Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
-            )
-        if self.weights == "random" and self.sha256 is not None:
-            found.append(
-                Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FOLDER")
-            )
+    def conflicts(self) -> Iterator[Problem]:
+        yield from weights_source.unpinnable(self.weights, self.sha256, "FOLDER")
         if self.weights == "random" and "model_type" not in self.kwargs:
-            found.append(
-                Problem(
-                    "weights is random, but kwargs has no model_type",
-                    allowed="a model_type of transformers, and fields of its configuration",
-                    command="'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER",
-                )
-            )
+            allowed = "a model_type of transformers, and fields of its configuration"
+            command = "'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER"
+            yield Problem("weights is random, but kwargs has no model_type", allowed, command)
         if "/" in str(attention := self.kwargs.get("attn_implementation", "")):
             wrong = f"kwargs.attn_implementation is {attention}, which is code from the hub"
-            found.append(Problem(wrong, allowed="one of the library's own: eager, sdpa"))
-        if (dtype := self.kwargs.get("dtype", DTYPES[0])) not in DTYPES:
-            found.append(Problem(f"kwargs.dtype is {dtype}", allowed=listed(DTYPES)))
-        return found
+            yield Problem(wrong, allowed="one of the library's own: eager, sdpa")
+        yield from OneOf(DTYPES).problems("kwargs.dtype", self.kwargs.get("dtype", DTYPES[0]))
 
-    def files(self) -> frozenset[str]:
-        return frozenset() if self.weights == "random" else frozenset({self.weights})
-
-    def settle(self, world: World) -> Self:
-        """Turns a repository into a folder of the local cache, and a folder into its content."""
-        world.code(self.factory)  # raises when there is no such module
+    def located(self, world: World) -> tuple[Path, str] | None:
         if self.weights == "random":
-            return self
+            return None
         folder = self._folder(world)
-        files = _files(folder)
-        digest = shards.digest(files, lambda f: weights_source.file_digest(f, world))
-        weights_source.hold_to_pin(f"weights={self.weights}", digest, self.sha256)
+        digest = shards.digest(_files(folder), lambda f: weights_source.file_digest(f, world))
         _refuse_code(folder)
-        return replace(self, weights=str(folder.absolute()), sha256=digest)
+        return folder, digest
 
     def identity(self, world: World) -> Mapping[str, Any]:
         drawn = {"seed": self.seed} if self.weights == "random" or not self.strict else {}
-        code = dict(world.code(self.factory))
-        weights = {"sha256": self.sha256, **drawn}
+        code, weights = dict(world.code(self.factory)), {"sha256": self.sha256, **drawn}
         return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights}
 
     def describe(self) -> str:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError
-from pipeline.stage import Keep, Stage, World
+from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory
 from stages.loading import builders, checkpoint, hub, shards
 from stages.loading import weights as weights_source
+from stages.loading.pinned import SHA256, Pinned
 
 TABLES = ("torchvision", "timm")
 
 
 @dataclass(frozen=True)
-class LoadWeights(Stage):
+class LoadWeights(Pinned):
     """Calls a factory and loads a state dict into the module that it returns.
 
     Args:
@@ -37,11 +37,12 @@ class LoadWeights(Stage):
         seed: For random weights.
     """
 
-    factory: str
+    factory: Annotated[str, Code()]
     kwargs: dict[str, Any]
-    weights: str
-    sha256: Optional[str]
-    pretrained: Optional[str]
+    weights: Annotated[str, FilePath(weights_source.SOURCES)]
+    # OmegaConf 2.3 reads Optional, not X | None.
+    sha256: Annotated[Optional[str], SHA256]
+    pretrained: Annotated[Optional[str], OneOf(TABLES, f"{', '.join(TABLES)}, or null")]
     checkpoint_key: Optional[str]
     prefixes: list[str]
     strict: bool
@@ -53,49 +54,30 @@ class LoadWeights(Stage):
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         home = self.factory.partition(".")[0]
-        return (*self.requires, home) if home in ("timm", "torchvision") else self.requires
+        return (*super().modules(kinds), home) if home in TABLES else super().modules(kinds)
 
-    def problems(self) -> list[Problem]:
-        found = builders.problems(self.factory, self.kwargs)
-        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            found.append(
-                Problem(f"sha256 is {self.sha256}", allowed="64 hex digits, or null", command="model.sha256=null")
-            )
-        elif self.sha256 is not None and self.weights == "random":
-            found.append(
-                Problem("sha256 is pinned, but weights is random", command="model.sha256=null, or weights=FILE")
-            )
-        if self.pretrained not in (None, *TABLES):
-            found.append(Problem(f"pretrained is {self.pretrained}", allowed=f"{', '.join(TABLES)}, or null"))
+    def conflicts(self) -> Iterator[Problem]:
+        yield from builders.problems(self.factory, self.kwargs)
+        yield from weights_source.unpinnable(self.weights, self.sha256, "FILE")
         if "" in self.prefixes:
-            found.append(Problem("prefixes has an empty one", command="'model.prefixes=[module.]'"))
+            yield Problem("prefixes has an empty one", command="'model.prefixes=[module.]'")
         if self.weights == "pretrained" and self.pretrained != "timm" and not self._file():
-            found.append(self._unpublished())
-        return found
+            yield self._unpublished()
 
-    def files(self) -> frozenset[str]:
-        return frozenset() if self.weights in weights_source.SOURCES else frozenset({self.weights})
-
-    def settle(self, world: World) -> Self:
-        """Turns `auto` and `pretrained` into a file or into random, and a file into its content."""
-        world.code(self.factory)  # raises when there is no such module
+    def located(self, world: World) -> tuple[Path, str] | None:
+        """Of `auto` and `pretrained` what stands for them: a published file, or nothing."""
         if self.weights == "random":
-            return self
-        path = Path(self.weights).expanduser()
+            return None
+        path: Path | None = Path(self.weights).expanduser()
         if self.weights in weights_source.SOURCES:
-            found = self._from_hub(world) if self.pretrained == "timm" else self._from_torchvision(world)
-            if found is None and self.sha256 is not None:
-                raise ConfigError(
-                    f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called}",
-                    command="model.weights=/path/to/weights.pth",
-                )
-            if found is None:
-                return replace(self, weights="random")
-            path = found
+            path = self._from_hub(world) if self.pretrained == "timm" else self._from_torchvision(world)
+        if path is None and self.sha256 is not None:
+            wrong = f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called}"
+            raise ConfigError(wrong, command="model.weights=/path/to/weights.pth")
+        if path is None:
+            return None
         files = shards.files(path)
-        digest = shards.digest(files, lambda f: weights_source.file_digest(f, world))
-        weights_source.hold_to_pin(f"weights={path}", digest, self.sha256)
-        return replace(self, weights=str(files[0].absolute()), sha256=digest)
+        return files[0], shards.digest(files, lambda f: weights_source.file_digest(f, world))
 
     def identity(self, world: World) -> Mapping[str, Any]:
         how: dict[str, Any] = {"random": self.seed}

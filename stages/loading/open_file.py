@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError
-from pipeline.stage import Stage, World
+from pipeline.errors import Problem, StageError
+from pipeline.stage import FilePath, Matches, Setting, World, digest_of
 from stages.frameworks import formats as file_formats
 from stages.interface import interface as model_interface
 from stages.interface import ports
-from stages.interface.interface import Dim, Input, Interface, Output
+from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
 from stages.interface.ports import Port
 from stages.loading import shards, weights
+from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
 from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.portable.said import first_line
 
 OPEN = -1  # a size that depends on values, and is known only once the model has run
 
 
+class OurNames(Setting):
+    """What inputs and outputs shall be called, each with what the file calls it."""
+
+    def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
+        allowed = "letters, digits, underscores, no word of Python's"
+        return [Problem(f"{name} has '{n}'", allowed) for n in value if not model_interface.is_name(n)]
+
+
 @dataclass(frozen=True)
-class OpenFile(Stage):
+class OpenFile(Pinned):
     """Takes in an ONNX, TensorFlow, TensorFlow Lite or PaddlePaddle file; none of these need be installed.
 
     What the file says of its inputs and outputs is read through OpenVINO. What it leaves open, the YAML says.
@@ -43,58 +53,35 @@ class OpenFile(Stage):
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
     """
 
-    path: str
-    sha256: Optional[str]
-    names: dict[str, str]
-    inputs: Optional[dict[str, Input]]
-    dims: dict[str, Dim]
-    extensions: list[str]
+    path: Annotated[str, FilePath(), Matches(".+", file_formats.ALLOWED, "model.path=/path/to/net.tflite")]
+    sha256: Annotated[Optional[str], SHA256]
+    names: Annotated[dict[str, str], OurNames()]
+    inputs: Annotated[Optional[dict[str, Input]], Shapes()]
+    dims: Annotated[dict[str, Dim], Ranges()]
+    extensions: Annotated[list[str], Extensions()]
 
+    named_by: ClassVar[str] = "path"
     produces: ClassVar[Kind | str] = Kind.FILE
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         # onnx tells which files lie beside a graph; nothing of it decides what becomes of the others.
-        return (*self.requires, "onnx") if self._path.suffix == ".onnx" else self.requires
+        return (*super().modules(kinds), *(["onnx"] if self._path.suffix == ".onnx" else []))
 
-    def problems(self) -> list[Problem]:
-        wrong = [n for n in self.names if not model_interface.is_name(n)]
-        found = [
-            Problem(f"names has '{n}'", allowed="letters, digits, underscores, no word of Python's") for n in wrong
-        ]
-        if not self.path:
-            found.append(
-                Problem("path is empty", allowed=file_formats.ALLOWED, command="model.path=/path/to/net.tflite")
-            )
-        found += openvino_library.problems(self.extensions)
-        if self.inputs:
-            return found + model_interface.problems(self.inputs, self.dims)
-        return found + model_interface.dim_problems(self.dims)
+    def conflicts(self) -> Iterable[Problem]:
+        return model_interface.problems(self.inputs, self.dims) if self.inputs else ()
 
-    def files(self) -> frozenset[str]:
-        return frozenset({self.path}) | openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
+    def located(self, world: World) -> tuple[Path, str]:
         path = self._path.absolute()
-        openvino_library.identity(self.extensions, world)
 
         def one(file: Path) -> str:
-            try:
-                return world.digest(file)
-            except OSError as e:
-                raise ConfigError(f"path={path}: {file.name} cannot be read: {e.strerror}") from e
+            return digest_of(file, world, f"path={path}: {file.name}")
 
         files = file_formats.files(path, lambda graph: onnx_file.beside(graph, one(graph), world, "path"))
-        digest = _digest(path, files, one)
-        weights.hold_to_pin(f"path={path}", digest, self.sha256)
-        return replace(self, path=str(path), sha256=digest)
+        return path, _digest(path, files, one)
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        shapes = None if self.inputs is None else {n: [s.shape, s.dtype] for n, s in self.inputs.items()}
-        dims = {n: [d.min, d.opt, d.max, d.multiple] for n, d in self.dims.items()}
-        format_ = file_formats.recognised(self._path)
-        settings = {"sha256": self.sha256, "format": format_, "names": self.names, "inputs": shapes, "dims": dims}
-        return {**settings, "extensions": openvino_library.identity(self.extensions, world)}
+        return {**super().identity(world), "format": file_formats.recognised(self._path)}
 
     def describe(self) -> str:
         return f"the file with SHA-256 {self.sha256}"

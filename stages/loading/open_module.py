@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Optional, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Keep, Stage, World
+from pipeline.errors import ConfigError, StageError, listed
+from pipeline.stage import FilePath, Keep, Matches, Stage, World
 from stages.interface import factory
 from stages.loading import archive
 from stages.loading import weights as weights_source
@@ -41,21 +40,13 @@ class OpenModule(Stage):
     Source: https://docs.pytorch.org/docs/stable/notes/serialization.html
     """
 
-    weights: str
-    sha256: Optional[str]
+    weights: Annotated[str, FilePath()]
+    sha256: Annotated[Optional[str], Matches("[0-9a-f]{64}", "64 hex digits", "sha256sum prints them")]
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch",)
     consent: ClassVar[str | None] = "sha256"
     keep: ClassVar[Keep] = Keep.MEMORY
-
-    def problems(self) -> list[Problem]:
-        if self.sha256 is None or re.fullmatch("[0-9a-f]{64}", self.sha256):
-            return []
-        return [Problem(f"sha256 is {self.sha256}", allowed="64 hex digits", command="sha256sum prints them")]
-
-    def files(self) -> frozenset[str]:
-        return frozenset({self.weights})
 
     def settle(self, world: World) -> Self:
         """Refuses a file whose content the configuration does not name. Raises ConfigError."""
@@ -65,10 +56,10 @@ class OpenModule(Stage):
         if self.sha256 != digest:
             pinned = f"; the configuration says {self.sha256}" if self.sha256 else ""
             imports = [n for n in named if not archive.holds_tensors_only([n])]
+            wanted = f". What it wants to import: {listed(imports)}" if imports else ""
             raise ConfigError(
                 f"weights={path} ({held}) can run any code when it is loaded. Its SHA-256 is {digest}{pinned}",
-                allowed="a file whose SHA-256 the configuration names"
-                + (f". What it wants to import: {listed(imports)}" if imports else ""),
+                allowed=f"a file whose SHA-256 the configuration names{wanted}",
                 command=f"model.sha256={digest} if you trust where it came from",
             )
         settled = replace(self, weights=str(path))
@@ -79,7 +70,7 @@ class OpenModule(Stage):
         """The content; and for a pickle, which holds no code, that of the classes it names."""
         _, named = _looked_at(Path(self.weights), str(self.sha256))
         tops = {n.partition(".")[0] for n in named} - {"torch", "__main__"} - sys.stdlib_module_names
-        return {"sha256": self.sha256, "code": {top: dict(world.code(top)) for top in sorted(tops)}}
+        return {**super().identity(world), "code": {top: dict(world.code(top)) for top in sorted(tops)}}
 
     def describe(self) -> str:
         return self._says

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Optional, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError
-from pipeline.stage import Stage, World
+from pipeline.errors import Problem, StageError
+from pipeline.stage import FilePath, World, digest_of
 from stages.interface import interface as model_interface
-from stages.interface.interface import Dim, Input, Interface, Output
+from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
 from stages.loading import shards, weights
+from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
 from stages.portable.said import first_line
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OpenOnnx(Stage):
+class OpenOnnx(Pinned):
     """Takes a file in as it is: its opset, its names, its metadata, its weights, those beside it too.
 
     There is no PyTorch model to be held to, so the file itself, run by onnxruntime, is the reference of what follows.
@@ -33,33 +34,25 @@ class OpenOnnx(Stage):
         dims: The range of each dynamic dimension, by the graph's name for it.
     """
 
-    weights: str
-    sha256: Optional[str]
-    inputs: Optional[dict[str, Input]]
-    dims: dict[str, Dim]
+    weights: Annotated[str, FilePath()]
+    sha256: Annotated[Optional[str], SHA256]
+    inputs: Annotated[Optional[dict[str, Input]], Shapes()]
+    dims: Annotated[dict[str, Dim], Ranges()]
 
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx",)
 
-    def problems(self) -> list[Problem]:
-        return (
-            model_interface.problems(self.inputs, self.dims) if self.inputs else model_interface.dim_problems(self.dims)
-        )
+    def conflicts(self) -> Iterable[Problem]:
+        return model_interface.problems(self.inputs, self.dims) if self.inputs else ()
 
-    def files(self) -> frozenset[str]:
-        return frozenset({self.weights})
-
-    def settle(self, world: World) -> Self:
+    def located(self, world: World) -> tuple[Path, str]:
         path = self._path.absolute()
-        names = onnx_file.beside(path, self._digest(path, world), world, "weights")
-        digest = shards.digest([path, *(path.parent / n for n in names)], lambda f: self._digest(f, world))
-        weights.hold_to_pin(f"weights={path}", digest, self.sha256)
-        return replace(self, weights=str(path), sha256=digest)
 
-    def identity(self, world: World) -> Mapping[str, Any]:
-        shapes = None if self.inputs is None else {n: [s.shape, s.dtype] for n, s in self.inputs.items()}
-        dims = {n: [d.min, d.opt, d.max, d.multiple] for n, d in self.dims.items()}
-        return {"sha256": self.sha256, "inputs": shapes, "dims": dims}
+        def one(file: Path) -> str:
+            return digest_of(file, world, f"weights={file}", allowed="an .onnx file", command="model.weights=net.onnx")
+
+        names = onnx_file.beside(path, one(path), world, "weights")
+        return path, shards.digest([path, *(path.parent / n for n in names)], one)
 
     def describe(self) -> str:
         return f"the file with SHA-256 {self.sha256}"
@@ -107,13 +100,6 @@ class OpenOnnx(Stage):
     @property
     def _path(self) -> Path:
         return Path(self.weights).expanduser()
-
-    def _digest(self, path: Path, world: World) -> str:
-        try:
-            return world.digest(path)
-        except OSError as e:
-            wrong = f"weights={path} cannot be read: {e.strerror}"
-            raise ConfigError(wrong, allowed="an .onnx file", command="model.weights=net.onnx") from e
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[Any]:

@@ -10,11 +10,11 @@ import queue
 import re
 import threading
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, StageError, listed
+from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import World
 
 if TYPE_CHECKING:
@@ -153,13 +153,10 @@ def content(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def hold_to_pin(place: str, digest: str, pinned: str | None) -> None:
-    """Holds what a setting names to the SHA-256 that the configuration pins, if it does. Raises ConfigError."""
-    if pinned not in (None, digest):
-        raise ConfigError(
-            f"{place} has SHA-256 {digest}, the configuration says {pinned}",
-            command=f"model.sha256={digest} if the new content is meant",
-        )
+def unpinnable(weights: str, sha256: str | None, instead: str) -> Iterator[Problem]:
+    """That random weights are pinned; instead of them, something else may be."""
+    if weights == "random" and sha256 is not None:
+        yield Problem("sha256 is pinned, but weights is random", command=f"model.sha256=null, or weights={instead}")
 
 
 def expect(path: Path, sha256: str, found: str | None = None, setting: str = "weights") -> None:

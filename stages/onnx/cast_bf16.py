@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError, listed
+from pipeline.errors import StageError, listed
 from pipeline.stage import Stage
 from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
@@ -40,9 +40,6 @@ class CastBf16(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
-
-    def problems(self) -> list[Problem]:
-        return self.ignored.problems()
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import onnx

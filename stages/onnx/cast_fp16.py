@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, listed
+from pipeline.errors import listed
 from pipeline.stage import Stage
 from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
@@ -35,9 +35,6 @@ class CastFp16(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
-
-    def problems(self) -> list[Problem]:
-        return self.ignored.problems()
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from onnx import TensorProto

@@ -6,16 +6,16 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
 from stages.capture import captures
 from stages.capture import opsets as exporter_opsets
 from stages.onnx.exporters import EitherExporter
 from stages.portable.comparison import Tolerance
-from stages.reference import attempts, tolerance
+from stages.reference import attempts
 from stages.reference.attempts import Held
+from stages.reference.tolerance import Within
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,13 @@ class ExportAuto(EitherExporter):
         tolerance: How far the graph's outputs may be from the reference.
     """
 
-    tolerance: Tolerance
+    tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
-
-    def problems(self) -> list[Problem]:
-        return tolerance.problems(self.tolerance) + super().problems()
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         ways = {

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import Stage
 from stages.capture import opsets
-from stages.onnx import exporters, translations
+from stages.onnx import exporters
 from stages.onnx.exporters import Options
+from stages.onnx.translations import Translations
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,13 @@ class ExportOnnx(Stage):
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """
 
-    opset: int
-    translations: dict[str, str]
+    opset: Annotated[int, opsets.BY_DYNAMO]
+    translations: Annotated[dict[str, str], Translations(overloads=True)]
     keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.EXPORTED})}
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
-
-    def problems(self) -> list[Problem]:
-        refusal = "the dynamo exporter does not write"
-        found = translations.problems(self.translations, overloads=True)
-        return found + opsets.problems(self.opset, refusal, opsets.DYNAMO, opsets.TORCHSCRIPT, "trace")
-
-    def settle(self, world: World) -> Self:
-        translations.settle(self.translations, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {**asdict(self), "translations": translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         options = Options(self.translations, self.keep_source)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import Stage
 from stages.capture import opsets
-from stages.onnx import exporters, translations
+from stages.onnx import exporters
 from stages.onnx.exporters import Options
+from stages.onnx.translations import Translations
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class ExportTorchscript(Stage):
     Source: https://docs.pytorch.org/docs/stable/onnx_torchscript.html
     """
 
-    opset: int
-    translations: dict[str, str]
+    opset: Annotated[int, opsets.BY_TORCHSCRIPT]
+    translations: Annotated[dict[str, str], Translations(overloads=False)]
     keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
@@ -37,18 +37,6 @@ class ExportTorchscript(Stage):
     }
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
-
-    def problems(self) -> list[Problem]:
-        refusal = "the TorchScript exporter does not write"
-        found = translations.problems(self.translations, overloads=False)
-        return found + opsets.problems(self.opset, refusal, opsets.TORCHSCRIPT, opsets.DYNAMO, "export")
-
-    def settle(self, world: World) -> Self:
-        translations.settle(self.translations, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        return {**asdict(self), "translations": translations.identity(self.translations, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         options = Options(self.translations, self.keep_source)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import CheckFailed, Problem
-from pipeline.stage import Stage, World
+from pipeline.errors import CheckFailed
+from pipeline.stage import Stage
 from stages.capture import opsets, programs, unsupported
 from stages.interface import call, fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx import translations
+from stages.onnx.translations import Translations
 from stages.portable import native_output
 from stages.reference import cases as reference_cases
 
@@ -48,25 +49,12 @@ class EitherExporter(Stage):
         keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
     """
 
-    opset: int
-    translations: dict[str, str]
-    symbolics: dict[str, str]
+    opset: Annotated[int, opsets.ANY]
+    translations: Annotated[dict[str, str], Translations(overloads=True)]
+    symbolics: Annotated[dict[str, str], Translations(overloads=False)]
     keep_source: bool
 
     produces: ClassVar[Kind | str] = Kind.ONNX
-
-    def problems(self) -> list[Problem]:
-        found = translations.problems(self.translations, overloads=True)
-        found += translations.problems(self.symbolics, overloads=False)
-        return found + opsets.either_problems(self.opset)
-
-    def settle(self, world: World) -> Self:
-        translations.settle({**self.translations, **self.symbolics}, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        named = {name: translations.identity(getattr(self, name), world) for name in ("translations", "symbolics")}
-        return {**asdict(self), **named}
 
     def exported(self, capture: Artifact, reference: Artifact, folder: Path) -> Artifact:
         """The ONNX graph of a capture; see `to_onnx`."""

@@ -6,16 +6,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, listed
-from pipeline.stage import Stage
+from pipeline.errors import listed
+from pipeline.stage import AtLeast, Stage
 from stages.formats import session
 from stages.onnx import file as onnx_file
 from stages.onnx import weightless
 from stages.portable.comparison import Tolerance
-from stages.reference import parity, tolerance
+from stages.reference import parity
+from stages.reference.tolerance import Within
 
 if TYPE_CHECKING:
     import onnx
@@ -38,8 +39,8 @@ class Simplify(Stage):
     Source: https://github.com/onnxsim/onnxsim
     """
 
-    weightless_above: int
-    tolerance: Tolerance
+    weightless_above: Annotated[int, AtLeast(0, "a number of bytes from 0 up")]
+    tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "graph": frozenset({Kind.ONNX}),
@@ -48,12 +49,6 @@ class Simplify(Stage):
     produces: ClassVar[Kind | str] = Kind.ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
     isolable: ClassVar[bool] = True
-
-    def problems(self) -> list[Problem]:
-        found = tolerance.problems(self.tolerance)
-        if self.weightless_above < 0:
-            found.append(Problem(f"weightless_above is {self.weightless_above}", allowed="a number of bytes from 0 up"))
-        return found
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]

@@ -8,62 +8,55 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from pipeline.stage import World
+from pipeline.stage import Setting, World
 
 OPERATOR = re.compile(r"([A-Za-z]\w*)::(\w+)(?:\.(\w+))?")
 PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # On a command line Hydra takes an unescaped colon for the end of the key.
 EXAMPLE = r"'+stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
+IN_A_MODULE = "the dotted path of a function in a module, from an installed package or the current folder"
 # torch's own symbolics for what we replace begin here.
 OURS_SINCE = 13
 
 
-def problems(translations: Mapping[str, str], *, overloads: bool) -> list[Problem]:
-    """What is wrong with the names in a setting `translations`.
+class Translations(Setting):
+    """Operator to the dotted path of the function that is used for it, whose code is part of the key.
 
     Args:
-        translations: Operator to dotted path of a function.
         overloads: Whether the exporter tells the overloads of an operator apart.
     """
-    found = []
-    for operator, path in translations.items():
-        name = OPERATOR.fullmatch(operator)
-        if name is None:
-            allowed = "my_ns::my_op" + (" or my_ns::my_op.overload" if overloads else "")
-            found.append(Problem(f"translations: '{operator}' is no operator's name", allowed=allowed, command=EXAMPLE))
-        elif name[3] and not overloads:
-            found.append(
-                Problem(
-                    f"translations: {operator} names an overload, which the TorchScript exporter does not tell apart",
-                    allowed=operator.rpartition(".")[0],
-                )
-            )
-        if not PATH.fullmatch(path):
-            what = f"translations: {operator}: '{path}' is no dotted path of a function"
-            found.append(Problem(what, allowed="my_pkg.onnx_ops.my_op", command=EXAMPLE))
-    return found
 
+    def __init__(self, *, overloads: bool) -> None:
+        self._overloads = overloads
 
-def settle(translations: Mapping[str, str], world: World) -> None:
-    """Looks for the module of each translation without importing it. Raises ConfigError."""
-    for operator, path in translations.items():
-        world.code(path)  # raises when there is no such top-level module
-        module = path.rpartition(".")[0]
-        if missing := _not_found(module):
-            raise ConfigError(
-                f"translations: {operator}: {path}: there is no module '{missing}'",
-                allowed="the dotted path of a function in a module, from an installed package or the current folder",
-                command=EXAMPLE,
-            )
+    def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
+        for operator, path in value.items():
+            found = OPERATOR.fullmatch(operator)
+            if found is None:
+                allowed = "my_ns::my_op" + (" or my_ns::my_op.overload" if self._overloads else "")
+                yield Problem(f"{name}: '{operator}' is no operator's name", allowed, EXAMPLE)
+            elif found[3] and not self._overloads:
+                wrong = "names an overload, which the TorchScript exporter does not tell apart"
+                yield Problem(f"{name}: {operator} {wrong}", allowed=operator.rpartition(".")[0])
+            if not PATH.fullmatch(path):
+                wrong = f"{name}: {operator}: '{path}' is no dotted path of a function"
+                yield Problem(wrong, "my_pkg.onnx_ops.my_op", EXAMPLE)
 
+    def settle(self, name: str, value: Mapping[str, str], world: World) -> Mapping[str, str]:
+        """Looks for the module of each without importing it."""
+        for operator, path in value.items():
+            world.code(path)  # raises when there is no such top-level module
+            if missing := _not_found(path.rpartition(".")[0]):
+                wrong = f"{name}: {operator}: {path}: there is no module '{missing}'"
+                raise ConfigError(wrong, allowed=IN_A_MODULE, command=EXAMPLE)
+        return value
 
-def identity(translations: Mapping[str, str], world: World) -> dict[str, Any]:
-    """What decides the result: each function's name and what identifies its code."""
-    return {o: {"function": path, "code": dict(world.code(path))} for o, path in translations.items()}
+    def identity(self, name: str, value: Mapping[str, str], world: World) -> Any:
+        return {operator: {"function": path, "code": dict(world.code(path))} for operator, path in value.items()}
 
 
 def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import BackendMissing, Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import Setting, Stage, World
 from stages.formats import session
+from stages.formats.running import COMPUTE
 from stages.formats.session import How
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 
 CPU = "CPU"
+
+
+class Device(Setting):
+    """A device by OpenVINO's name, which this machine has."""
+
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        if not value or value.partition(":")[0] in ("AUTO", "MULTI", "HETERO", "BATCH"):
+            allowed = "one device, such as CPU, GPU, GPU.1, NPU: a blob is for that one alone"
+            yield Problem(f"{name} is '{value}'", allowed, command="stages.blob.device=CPU")
+
+    def settle(self, name: str, value: str, world: World) -> str:
+        if value != CPU and value not in (there := openvino_library.quiet().Core().available_devices):
+            wrong = f"stages.blob.{name} is {value}, which this machine does not have"
+            command = f"run on a machine with {value} and its driver, or stages.blob.device=CPU"
+            raise BackendMissing(wrong, allowed=", ".join(there), command=command)
+        return value
 
 
 @dataclass(frozen=True)
@@ -34,49 +52,23 @@ class CompileBlob(Stage):
     Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/optimizing-latency/model-caching-overview.html
     """
 
-    device: str
-    compute: str
+    device: Annotated[str, Device()]
+    compute: Annotated[str, COMPUTE]
     properties: dict[str, str]
-    extensions: list[str]
+    extensions: Annotated[list[str], Extensions()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"ir": frozenset({Kind.OPENVINO})}
     produces: ClassVar[Kind | str] = Kind.OPENVINO_BLOB
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
     repeatable: ClassVar[bool] = False
     isolable: ClassVar[bool] = True
 
-    def problems(self) -> list[Problem]:
-        found = [*session.compute_problems(self.compute), *openvino_library.problems(self.extensions)]
-        if not self.device or self.device.partition(":")[0] in ("AUTO", "MULTI", "HETERO", "BATCH"):
-            found.append(
-                Problem(
-                    f"device is '{self.device}'",
-                    allowed="one device, such as CPU, GPU, GPU.1, NPU: a blob is for that one alone",
-                    command="stages.blob.device=CPU",
-                )
-            )
-        return found
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        if self.device != CPU and self.device not in (there := openvino_library.quiet().Core().available_devices):
-            raise BackendMissing(
-                f"stages.blob.device is {self.device}, which this machine does not have",
-                allowed=", ".join(there),
-                command=f"run on a machine with {self.device} and its driver, or stages.blob.device=CPU",
-            )
-        return self
-
     def identity(self, world: World) -> Mapping[str, Any]:
         """The settings and the machine: a blob is native to it. Other devices' names only OpenVINO knows."""
-        name = ""
-        if self.device != CPU:
-            name = str(openvino_library.quiet().Core().get_property(self.device, "FULL_DEVICE_NAME"))
-        machine = {"processor": dict(world.processor()), "device_name": name}
-        return {**asdict(self), "extensions": openvino_library.identity(self.extensions, world), **machine}
+        core = openvino_library.quiet().Core() if self.device != CPU else None
+        name = str(core.get_property(self.device, "FULL_DEVICE_NAME")) if core else ""
+        return {**super().identity(world), "device_name": name}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from stages.openvino import runtime

@@ -3,82 +3,58 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
-from pipeline.stage import Stage, World
+from pipeline.stage import SomeOf
 from stages.capture import captures as capture_ways
 from stages.capture import opsets
-from stages.interface.edits import Edits
-from stages.interface.images import Preprocessing
+from stages.formats.running import COMPUTE
 from stages.onnx import exporters
 from stages.onnx.exporters import Options
 from stages.openvino import convert as ir_conversion
-from stages.openvino import library as openvino_library
+from stages.openvino.settings import Ir
 from stages.portable.comparison import Tolerance
-from stages.reference import attempts, tolerance
+from stages.reference import attempts
 from stages.reference.attempts import Held
+from stages.reference.tolerance import Within
 
 
 @dataclass(frozen=True)
-class CompileOpenvinoAuto(Stage):
+class CompileOpenvinoAuto(Ir):
     """Direct conversion, then by way of an ONNX graph; of a module, each with every capture in turn.
 
     A way is taken when its IR is there and agrees with the model. The facts say which route and capture served, the
     notes why the others did not.
 
-    Args:
-        storage: See compile_openvino, whose four settings these are.
-        edits: Likewise.
-        preprocessing: Likewise.
-        extensions: Likewise.
+    Args: see stages/openvino/settings.py, and:
         captures: Of a module, the captures to try, in this order.
         opset: Of the ONNX graph.
         compute: What the IR must compute in while it is held to the model.
         tolerance: How far its outputs may be from the reference.
     """
 
-    storage: str
-    edits: Edits
-    preprocessing: Optional[Preprocessing]
-    extensions: list[str]
-    captures: list[str]
-    opset: Optional[int]
-    compute: str
-    tolerance: Tolerance
+    captures: Annotated[list[str], SomeOf(opsets.OF_CAPTURE, f"some of {listed(opsets.OF_CAPTURE)}", least=1)]
+    opset: Annotated[Optional[int], opsets.ANY]
+    compute: Annotated[str, COMPUTE]
+    tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "program": frozenset({Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.OPENVINO
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
-    isolable: ClassVar[bool] = True
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
 
-    def problems(self) -> list[Problem]:
-        found = [*self._wanted.problems(), *tolerance.problems(self.tolerance)]
-        if not self.captures or not set(self.captures) <= set(opsets.OF_CAPTURE):
-            found.append(Problem(f"captures is {self.captures}", allowed=f"some of {listed(opsets.OF_CAPTURE)}"))
+    def conflicts(self) -> Iterator[Problem]:
+        yield from super().conflicts()
         if self.opset is None:
             wrong = "opset is null, as for a file, and a file has no captures to choose from"
-            return [*found, Problem(wrong, allowed="a module", command="route=onnx or route=direct")]
-        return found + opsets.problems(self.opset, "no exporter writes", opsets.EITHER, range(0), "")
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        own = {"captures": self.captures, "opset": self.opset, "compute": self.compute}
-        held = {"tolerance": vars(self.tolerance), "processor": dict(world.processor())}
-        return {**self._wanted.identity(world), **own, **held}
+            yield Problem(wrong, "a module", "route=onnx or route=direct")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         captures = self.captures if inputs["program"].kind is Kind.MODULE else [""]
@@ -116,10 +92,6 @@ class CompileOpenvinoAuto(Stage):
     def _compiled(self, program: Artifact, folder: Path) -> Artifact:
         ir = folder / "ir"
         ir.mkdir()
-        made = ir_conversion.made(program, self._wanted, ir)
+        made = ir_conversion.made(program, self.wanted, ir)
         notes = {**made.notes, "caution": program.notes.get("caution", "")}
         return replace(made, facts={**program.facts, **made.facts}, notes=notes)
-
-    @property
-    def _wanted(self) -> ir_conversion.Wanted:
-        return ir_conversion.Wanted(self.storage, self.edits, self.preprocessing, self.extensions)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import FILES, Artifact, Kind, carried
-from pipeline.errors import CheckFailed, Problem, StageError, listed
-from pipeline.stage import World
+from pipeline.errors import CheckFailed, StageError, listed
 from stages.capture import programs
 from stages.frameworks import formats as file_formats
 from stages.interface.edits import Edits
@@ -45,25 +44,6 @@ class Wanted:
     edits: Edits
     preprocessing: Preprocessing | None
     extensions: Sequence[str]
-
-    def problems(self) -> list[Problem]:
-        """What is wrong whatever the model is."""
-        found = [*self.edits.problems(self.preprocessing), *openvino_library.problems(self.extensions)]
-        if self.storage not in STORAGE:
-            found.append(
-                Problem(f"storage is {self.storage}", allowed=" or ".join(STORAGE), command="precision=fp32 or fp16")
-            )
-        return found
-
-    def identity(self, world: World) -> dict[str, Any]:
-        """What decides the IR. Raises ConfigError for an extension that is not there."""
-        compiled_in = self.preprocessing if self.edits.images is not None else None
-        return {
-            "storage": self.storage,
-            "edits": asdict(self.edits),
-            "preprocessing": compiled_in and asdict(compiled_in),
-            "extensions": openvino_library.identity(self.extensions, world),
-        }
 
 
 def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:

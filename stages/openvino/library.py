@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import World
+from pipeline.stage import Setting, World, digest_of
 from stages.openvino import unconverted
 from stages.portable import native_output
 from stages.portable.said import first_line
@@ -119,29 +119,22 @@ def is_library(named: str) -> bool:
     return Path(named).suffix in LIBRARY
 
 
-def files(extensions: Sequence[str]) -> frozenset[str]:
-    """Those extensions that are files."""
-    return frozenset(filter(is_library, extensions))
+class Extensions(Setting):
+    """Paths of libraries and dotted paths of Python classes, with operations that OpenVINO does not have by itself."""
 
+    def problems(self, name: str, value: Sequence[str]) -> Iterable[Problem]:
+        allowed = f"a library that ends in {listed(LIBRARY)}, or a dotted path"
+        unknown = [named for named in value if not is_library(named) and "." not in named.strip(".")]
+        return [Problem(f"{name} names '{named}'", allowed) for named in unknown]
 
-def problems(extensions: Sequence[str]) -> list[Problem]:
-    """What can be told of extensions before any work."""
-    return [
-        Problem(f"extensions names '{named}'", allowed=f"a library that ends in {listed(LIBRARY)}, or a dotted path")
-        for named in extensions
-        if not is_library(named) and "." not in named.strip(".")
-    ]
+    def files(self, value: Sequence[str]) -> Iterable[str]:
+        return filter(is_library, value)
 
+    def identity(self, name: str, value: Sequence[str], world: World) -> Any:
+        def one(named: str) -> Any:
+            if not is_library(named):
+                return {"path": named, "code": dict(world.code(named))}
+            file = Path(named).expanduser()
+            return {"sha256": digest_of(file, world, f"{name}: {named}", command="an existing library")}
 
-def identity(extensions: Sequence[str], world: World) -> list[dict[str, Any]]:
-    """What the extensions are, whatever they are called. Raises ConfigError for one that is not there."""
-    return [_identity(named, world) for named in extensions]
-
-
-def _identity(named: str, world: World) -> dict[str, Any]:
-    if not is_library(named):
-        return {"path": named, "code": dict(world.code(named))}
-    try:
-        return {"sha256": world.digest(Path(named).expanduser())}
-    except OSError as e:
-        raise ConfigError(f"extensions: {named} cannot be read: {e.strerror}", command="an existing library") from e
+        return list(map(one, value))

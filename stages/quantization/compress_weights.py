@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError, listed, nearest
-from pipeline.stage import SameKindAs, Stage, World
+from pipeline.errors import Problem, StageError, listed
+from pipeline.stage import AtLeast, Between, OneOf, Unkeyed
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
-from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 from stages.quantization import nncf as nncf_library
-from stages.quantization.nncf import Feed
+from stages.quantization.nncf import Feed, Opset
+from stages.quantization.settings import Lowering
 from stages.samples import files as sample_files
 
 MODES = ("int8_asym", "int8_sym", "int4_asym", "int4_sym")
+BLOCKS = ("group_size", "ratio", "all_layers")  # settings of 4 bits alone
+
+
+class GroupSize(AtLeast):
+    """A number of weights, or -1."""
+
+    def has(self, value: float) -> bool:
+        return value == -1 or super().has(value)
 
 
 @dataclass(frozen=True)
-class CompressWeights(Stage):
+class CompressWeights(Lowering):
     """nncf.compress_weights: a graph that gives its weights their values back while it runs.
 
     Convolutions have no 4-bit form: where 4 bits are asked for they are stored in 8.
@@ -44,75 +53,39 @@ class CompressWeights(Stage):
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/weight-compression.html
     """
 
-    mode: str
-    group_size: Optional[int]
-    ratio: Optional[float]
+    mode: Annotated[str, OneOf(MODES)]
+    group_size: Annotated[Optional[int], GroupSize(2, "2 or more; -1 for whole rows")]
+    ratio: Annotated[Optional[float], Between(0, 1, "a share from 0 to 1")]
     all_layers: Optional[bool]
     awq: bool
     scale_estimation: bool
     ignored: Ignored
-    extensions: list[str]
-    graph_opset: Optional[int]
+    extensions: Annotated[list[str], Extensions()]
+    graph_opset: Annotated[Optional[int], Unkeyed()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "graph": nncf_library.GRAPHS,
-        "samples": frozenset({Kind.SAMPLES}),
-    }
     optional: ClassVar[frozenset[str]] = frozenset({"samples"})
-    produces: ClassVar[Kind | str | SameKindAs] = SameKindAs("graph")
-    requires: ClassVar[tuple[str, ...]] = ("nncf", "numpy", "safetensors")
-    isolable: ClassVar[bool] = True
 
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return (*self.requires, *nncf_library.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))
-
-    def problems(self) -> list[Problem]:
-        found = [*self.ignored.problems(), *openvino_library.problems(self.extensions)]
-        found += nncf_library.opset_problems(f"{self.mode} weights", self.graph_opset, self._opsets)
-        if self.mode not in MODES:
-            found.append(Problem(f"mode is {self.mode}{nearest(self.mode, MODES)}", allowed=listed(MODES)))
-        four = {"group_size": self.group_size, "ratio": self.ratio, "all_layers": self.all_layers}
+    def conflicts(self) -> Iterator[Problem]:
+        yield from self._opset.problems("graph_opset", self.graph_opset) if self.graph_opset is not None else ()
         if not self._in_blocks:
-            found += [
-                Problem(f"{name} is {value}, and {self.mode} has one scale for each row", allowed="null")
-                for name, value in four.items()
-                if value is not None
-            ]
-            found += [
-                Problem(f"{name} is true, and {self.mode} has nothing to fit", allowed="false; or int4_asym, int4_sym")
-                for name in ("awq", "scale_estimation")
-                if getattr(self, name)
-            ]
-            return found
-        found += [Problem(f"{name} is not set", allowed="see the stage's YAML") for name in four if four[name] is None]
-        if self.group_size is not None and self.group_size != -1 and self.group_size < 2:
-            found.append(Problem(f"group_size is {self.group_size}", allowed="2 or more; -1 for whole rows"))
-        if self.ratio is not None and not 0 <= self.ratio <= 1:
-            found.append(Problem(f"ratio is {self.ratio}", allowed="a share from 0 to 1"))
-        return found
+            yield from self.useless(BLOCKS, f"{self.mode} has one scale for each row")
+            for name in (name for name in ("awq", "scale_estimation") if getattr(self, name)):
+                yield Problem(f"{name} is true, and {self.mode} has nothing to fit", "false; or int4_asym, int4_sym")
+        for name in (name for name in BLOCKS if self._in_blocks and getattr(self, name) is None):
+            yield Problem(f"{name} is not set", allowed="see the stage's YAML")
 
     @property
     def _in_blocks(self) -> bool:
         return self.mode.startswith("int4")
 
     @property
-    def _opsets(self) -> range:
-        return nncf_library.INT4_OPSETS if self._in_blocks else nncf_library.INT8_WEIGHTS_OPSETS
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        openvino_library.identity(self.extensions, world)
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        told = {n: v for n, v in asdict(self).items() if n != "graph_opset"}
-        return {**told, "extensions": openvino_library.identity(self.extensions, world)}
+    def _opset(self) -> Opset:
+        allowed = nncf_library.INT4_OPSETS if self._in_blocks else nncf_library.INT8_WEIGHTS_OPSETS
+        return Opset(f"{self.mode} weights", allowed)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
-        nncf_library.hold_opset(f"{self.mode} weights", source, self._opsets)
+        self._opset.hold(source)
         feed = self._feed(inputs)
 
         def compressed(nncf: Any, model: Any, scope: Any) -> Any:

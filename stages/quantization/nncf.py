@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import DrydockError, Problem, StageError, listed, nearest
+from pipeline.errors import DrydockError, Problem, StageError, listed
+from pipeline.stage import Setting
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
@@ -39,8 +40,6 @@ INT8_WEIGHTS_OPSETS, INT4_OPSETS = range(13, 27), range(BLOCKS, 27)
 # columns of stacked matrices are blocks.
 WEIGHTS_FORMLESS: Mapping[str, Collection[int]] = {"Conv": (3,), "ConvTranspose": (3,)}
 STACKED: Mapping[str, Collection[int]] = {"MatMul": (3,)}
-PRESETS = ("performance", "mixed")
-MODEL_TYPES = ("transformer",)
 DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU")
 GRAPHS = frozenset({Kind.OPENVINO, Kind.ONNX})
 BY_KIND: Mapping[Kind, tuple[str, ...]] = {Kind.OPENVINO: ("openvino",), Kind.ONNX: ("onnx", "onnxruntime")}
@@ -62,30 +61,36 @@ class Feed:
             yield dict(given)
 
 
-def opset_problems(what: str, opset: int | None, allowed: range) -> list[Problem]:
-    """What is wrong with the opset of a graph that is to be lowered; nothing where it is None, an IR having none."""
-    if opset is None or opset in allowed:
-        return []
-    if opset < allowed.start:
-        near, why = allowed.start, "cannot be written: its DequantizeLinear has no such scales"
-    else:
-        near = allowed.stop - 1
-        why = "cannot be relied on: onnxruntime fails on some such graphs while it optimises them"
-    return [
-        Problem(
-            f"{what} at opset {opset} {why}",
-            allowed=f"opset {allowed.start} to {allowed.stop - 1}",
-            command=f"opset={near}",
-        )
-    ]
+class Opset(Setting):
+    """The opset of an ONNX graph that is to be lowered.
+
+    Args:
+        what: What is made of it, such as int8.
+        allowed: Those of the graphs that it can be made of.
+    """
+
+    def __init__(self, what: str, allowed: range) -> None:
+        self._what, self._allowed = what, allowed
+
+    def problems(self, name: str, value: int) -> Iterable[Problem]:
+        if value in self._allowed:
+            return
+        near, why = self._allowed.start, "cannot be written: its DequantizeLinear has no such scales"
+        if value >= near:
+            near = self._allowed.stop - 1
+            why = "cannot be relied on: onnxruntime fails on some such graphs while it optimises them"
+        allowed = f"opset {self._allowed.start} to {self._allowed.stop - 1}"
+        yield Problem(f"{self._what} at opset {value} {why}", allowed, command=f"opset={near}")
+
+    def hold(self, graph: Artifact) -> None:
+        """Raises StageError for a graph of another opset that is there."""
+        if graph.kind is Kind.ONNX:
+            opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
+            if wrong := list(self.problems("opset", opset)):
+                raise StageError(wrong)
 
 
-def hold_opset(what: str, graph: Artifact, allowed: range) -> None:
-    """Likewise of a graph that is there. Raises StageError."""
-    if graph.kind is Kind.ONNX:
-        opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
-        if wrong := opset_problems(what, opset, allowed):
-            raise StageError(wrong)
+INT8_OPSET = Opset("int8", INT8_OPSETS)
 
 
 def hold_device(target_device: str, graph: Artifact) -> None:
@@ -96,19 +101,6 @@ def hold_device(target_device: str, graph: Artifact) -> None:
             allowed=listed(d for d in DEVICES if d != target_device),
             command="stages.quantize.target_device=CPU",
         )
-
-
-def scheme_problems(preset: str | None, model_type: str | None, target_device: str) -> list[Problem]:
-    """What is wrong with the choice of a quantisation scheme."""
-    return [
-        Problem(f"{name} is {value}{nearest(str(value), allowed)}", allowed=listed(allowed))
-        for name, value, allowed in (
-            ("preset", preset or "null", (*PRESETS, "null")),
-            ("model_type", model_type or "null", (*MODEL_TYPES, "null")),
-            ("target_device", target_device, DEVICES),
-        )
-        if value not in allowed
-    ]
 
 
 def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:

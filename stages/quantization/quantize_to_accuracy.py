@@ -6,94 +6,38 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, StageError
-from pipeline.stage import SameKindAs, Stage, World
-from stages.formats.ignored import Ignored
-from stages.openvino import library as openvino_library
-from stages.quantization import nncf as nncf_library
-from stages.quantization.nncf import Feed
+from pipeline.errors import CheckFailed, StageError
+from pipeline.stage import Above
+from stages.quantization.settings import Int8
 from stages.samples import files as sample_files
 from stages.samples import metrics
+from stages.samples.metrics import Metric
 
 
 @dataclass(frozen=True)
-class QuantizeToAccuracy(Stage):
+class QuantizeToAccuracy(Int8):
     """nncf.quantize_with_accuracy_control: as `quantize`, with a metric on labelled samples that is held.
 
-    Args:
+    Args: see stages/quantization/settings.py, and:
         metric: top1, or the dotted path of a function; see stages/samples/metrics.py. More is better.
         max_drop: How far it may fall below the graph's own before it was quantised, above 0.
-        preset: See `quantize`, and for the next six.
-        model_type: Likewise.
-        target_device: Likewise.
-        fast_bias_correction: Likewise.
-        symmetric: Likewise.
-        ignored: Likewise.
-        extensions: Likewise.
-        graph_opset: Likewise.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/quantizing-models-post-training/quantizing-with-accuracy-control.html
     """
 
-    metric: str
-    max_drop: float
-    preset: Optional[str]
-    model_type: Optional[str]
-    target_device: str
-    fast_bias_correction: bool
-    symmetric: bool
-    ignored: Ignored
-    extensions: list[str]
-    graph_opset: Optional[int]
+    metric: Annotated[str, Metric()]
+    max_drop: Annotated[float, Above(0, "above 0, in the metric's own units")]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "graph": nncf_library.GRAPHS,
-        "samples": frozenset({Kind.SAMPLES}),
-        "answers": frozenset({Kind.ANSWERS}),
-    }
-    produces: ClassVar[Kind | str | SameKindAs] = SameKindAs("graph")
-    requires: ClassVar[tuple[str, ...]] = ("nncf", "numpy", "safetensors")
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {**Int8.consumes, "answers": frozenset({Kind.ANSWERS})}
     repeatable: ClassVar[bool] = False
-    isolable: ClassVar[bool] = True
-
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return (*self.requires, *nncf_library.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))
-
-    def problems(self) -> list[Problem]:
-        found = [
-            *metrics.problems(self.metric),
-            *nncf_library.opset_problems("int8", self.graph_opset, nncf_library.INT8_OPSETS),
-            *nncf_library.scheme_problems(self.preset, self.model_type, self.target_device),
-            *self.ignored.problems(),
-            *openvino_library.problems(self.extensions),
-        ]
-        if not 0 < self.max_drop < float("inf"):
-            found.append(Problem(f"max_drop is {self.max_drop}", allowed="above 0, in the metric's own units"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return openvino_library.files(self.extensions)
-
-    def settle(self, world: World) -> Self:
-        self.identity(world)  # raises for a metric or an extension that is not there
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        settings = {n: v for n, v in asdict(self).items() if n != "graph_opset"}
-        told = {**settings, **metrics.identity(self.metric, world)}
-        return {**told, "extensions": openvino_library.identity(self.extensions, world)}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        source, labelled = inputs["graph"], sample_files.read(inputs["answers"])
-        nncf_library.hold_opset("int8", source, nncf_library.INT8_OPSETS)
-        nncf_library.hold_device(self.target_device, source)
-        calibration = sample_files.read(inputs["samples"])
-        sample_files.keep_apart(labelled, calibration)
-        feed = Feed(source, calibration)
-        items = list(sample_files.fed(source, labelled, most=1))
+        feed, labelled = self.feed(inputs), sample_files.read(inputs["answers"])
+        sample_files.keep_apart(labelled, feed.samples)
+        items = list(sample_files.fed(inputs["graph"], labelled, most=1))
         # Each with its labels, as NNCF hands some of them to the metric.
         starts = [0, *itertools.accumulate(count for *_, count in items)][:-1]
         assert labelled.labels is not None
@@ -110,28 +54,21 @@ class QuantizeToAccuracy(Stage):
             exact.extend([] if exact else answers)
             return whole[-1], _each(self.metric, answers, given, exact)
 
-        def quantized(nncf: Any, model: Any, scope: Any) -> Any:
+        def quantize(nncf: Any, model: Any, advanced: Any, **how: Any) -> Any:
             made = nncf.quantize_with_accuracy_control(
                 model,
                 nncf.Dataset(feed),
                 nncf.Dataset(rows, lambda row: dict(row[0])),
                 measured,
                 max_drop=self.max_drop,
-                subset_size=len(calibration),
-                fast_bias_correction=self.fast_bias_correction,
-                ignored_scope=scope,
-                advanced_quantization_parameters=nncf_library.advanced(nncf, source, self.symmetric),
-                **nncf_library.scheme(nncf, self.preset, self.model_type, self.target_device),
+                advanced_quantization_parameters=advanced,
+                **how,
             )
             self._hold(whole)
-            return nncf_library.signed(made) if self.symmetric and source.kind is Kind.ONNX else made
+            return made
 
-        settings = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
-        besides = nncf_library.formless(source, nncf_library.INT8_FORMLESS)
-        if self.symmetric and self.model_type == "transformer" and source.kind is Kind.ONNX:
-            besides += nncf_library.attention(source)
-        facts = nncf_library.facts("int8", settings, inputs["samples"])
-        made = nncf_library.lowered(source, quantized, self.ignored, facts, folder, self.extensions, feed, besides)
+        told = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
+        made = self.quantized(quantize, inputs, feed, told, folder)
         return made.noting(says=f"{made.notes['says']}; {self.metric} {whole[-1]:.4g}, {whole[0]:.4g} before")
 
     def _hold(self, measured: Sequence[float]) -> None:

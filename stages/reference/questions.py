@@ -122,6 +122,5 @@ def problems(shapes: Sequence[Any], inputs: Mapping[str, Any] | None) -> Iterato
             if not shape or not all(type(n) is int and n > 0 for n in shape):
                 yield Problem(f"shapes has {name}: {shape}", allowed="numbers from 1 up")
             elif inputs is not None and name not in inputs:
-                yield Problem(
-                    f"shapes names '{name}', which is no input{nearest(name, inputs)}", allowed=listed(inputs)
-                )
+                wrong = f"shapes names '{name}', which is no input{nearest(name, inputs)}"
+                yield Problem(wrong, allowed=listed(inputs))

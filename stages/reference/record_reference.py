@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Stage, World
+from pipeline.stage import AtLeast, Requires, Stage, World
 from stages.formats import session
 from stages.frameworks import formats as file_formats
 from stages.frameworks import runtime as file_runtime
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
 from stages.interface import interface as model_interface
-from stages.interface.images import Preprocessing
-from stages.interface.interface import Dim, Input, Interface, Output
+from stages.interface.fills import Filled
+from stages.interface.images import Preprocessing, unprepared
+from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
@@ -55,15 +56,15 @@ class RecordReference(Stage):
         seed: For what is drawn.
     """
 
-    inputs: Optional[dict[str, Input]]
-    dims: dict[str, Dim]
+    inputs: Annotated[Optional[dict[str, Input]], Filled()]
+    dims: Annotated[dict[str, Dim], Dims()]
     outputs: Optional[list[Any]]
     call: Optional[dict[str, Any]]
     preprocessing: Optional[Preprocessing]
-    photographs: bool
+    photographs: Annotated[bool, Requires({True: ("PIL",)})]
     photographed: Optional[str]
     shapes: list[dict[str, list[int]]]
-    seed: int
+    seed: Annotated[int, AtLeast(0, command="seed=0")]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
@@ -74,50 +75,23 @@ class RecordReference(Stage):
         # For a file, whatever could run it is looked for: what is installed later makes another reference.
         asked = {Kind.ONNX: session.modules(Kind.ONNX), Kind.FILE: file_formats.installed()}
         by_kind = asked.get(kinds.get("model", Kind.MODULE), ("torch",))
-        pillow = ["PIL"] if self.photographs else []
-        return tuple(sorted({*self.requires, *by_kind, *pillow, *fills.modules(self.inputs or {})}))
+        return tuple(sorted({*super().modules(kinds), *by_kind}))
 
-    def problems(self) -> list[Problem]:
-        found = outputs.problems(self.outputs, list(self.inputs or ()))
-        if self.inputs is None:
-            found += model_interface.dim_problems(self.dims)
+    def conflicts(self) -> Iterator[Problem]:
+        yield from outputs.problems(self.outputs, list(self.inputs or ()))
+        yield from questions.problems(self.shapes, self.inputs)
         if self.inputs is not None:
-            found += model_interface.problems(self.inputs, self.dims)
-            found += fills.problems(self.inputs, self.preprocessing)
-            found += forward_call.problems(self.call, self.inputs)
-        found += questions.problems(self.shapes, self.inputs)
-        if self.preprocessing is not None:
-            found += self.preprocessing.problems()
-        elif self.photographs:
-            found.append(
-                Problem("photographs is true, and nothing says how one becomes an input", allowed="model.preprocessing")
-            )
-        if self.seed < 0:
-            found.append(Problem(f"seed is {self.seed}", allowed="0 or more", command="seed=0"))
-        return found
+            yield from model_interface.problems(self.inputs, self.dims)
+            for name, spec in self.inputs.items():
+                yield from fills.problems(f"inputs.{name}.fill", spec, self.preprocessing)
+            yield from forward_call.problems(self.call, self.inputs)
+        if self.photographs and self.preprocessing is None:
+            yield unprepared("photographs is true, and nothing says how one becomes an input")
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings, with the content of files and the code of factories in place of their names."""
-        settings = asdict(self)
-        for name, spec in (self.inputs or {}).items():
-            if read := fills.files({name: spec}):
-                settings["inputs"][name]["fill"] = {"sha256": [_digest(f, name, world) for f in read]}
-            for path in fills.factories({name: spec}):
-                settings["inputs"][name]["fill"] = {"factory": path, "code": dict(world.code(path))}
         # A key knows no order of mappings, and here it decides which argument is which.
-        order = {
-            "inputs": list(self.inputs or ()),
-            "outputs": outputs.names(self.outputs),
-            "call": json.dumps(self.call),
-        }
-        return {**settings, "order": order}
-
-    def files(self) -> frozenset[str]:
-        return frozenset(fills.named(self.inputs or {}))
-
-    def settle(self, world: World) -> RecordReference:
-        self.identity(world)  # raises when a file or a module that a fill names is not there
-        return self
+        order = {"inputs": list(self.inputs or ()), "outputs": outputs.names(self.outputs)}
+        return {**super().identity(world), "order": {**order, "call": json.dumps(self.call)}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         model = inputs["model"]
@@ -174,13 +148,6 @@ class RecordReference(Stage):
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
             return Interface(self.inputs, self.dims, call=self.call)
         return derived.interface(model.live, self.dims, self.call)
-
-
-def _digest(path: Path, name: str, world: World) -> str:
-    try:
-        return world.digest(path)
-    except OSError as e:
-        raise ConfigError(f"inputs.{name}.fill: {path} cannot be read: {e.strerror}", command="an existing file") from e
 
 
 def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:

@@ -1,24 +1,24 @@
-"""What may be asked for as a tolerance."""
+"""What may be asked for as a tolerance, which bundles carry, and so cannot say it itself."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
+from collections.abc import Iterable
 
 from pipeline.errors import Problem
+from pipeline.stage import AtLeast, Between, Setting
 from stages.portable.comparison import Tolerance
 
-RANGES = {"max_rel": (0.0, math.inf), "p99_rel": (0.0, math.inf), "cosine": (-1.0, 1.0), "top1": (0.0, 1.0)}
+ERROR = AtLeast(0, "a number from 0 up")
+RANGES = {
+    "max_rel": ERROR,
+    "p99_rel": ERROR,
+    "cosine": Between(-1, 1, "a number from -1 to 1"),
+    "top1": Between(0, 1, "a number from 0 to 1"),
+}
 
 
-def problems(tolerance: Tolerance) -> list[Problem]:
-    """The settings that no comparison could use."""
-    return [
-        Problem(
-            f"tolerance.{name} is {value}",
-            allowed=f"a number from {low:g}" + (f" to {high:g}" if math.isfinite(high) else " up"),
-        )
-        for name, value in asdict(tolerance).items()
-        for low, high in [RANGES[name]]
-        if not (math.isfinite(value) and low <= value <= high)
-    ]
+class Within(Setting):
+    """A tolerance that a comparison can use."""
+
+    def problems(self, name: str, value: Tolerance) -> Iterable[Problem]:
+        return [p for n, allowed in RANGES.items() for p in allowed.problems(f"{name}.{n}", getattr(value, n))]

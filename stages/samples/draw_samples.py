@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem
-from pipeline.stage import Stage, World
+from pipeline.stage import AtLeast
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.reference import cases as reference_cases
 from stages.samples import files as sample_files
 from stages.samples import sources
+from stages.samples.settings import Origin, Sampling
 
 
 @dataclass(frozen=True)
-class DrawSamples(Stage):
+class DrawSamples(Sampling):
     """Samples of a source, chosen by a seed, apart from what artifacts are checked with.
 
     Args:
@@ -28,39 +28,18 @@ class DrawSamples(Stage):
         seed: For the choice, and for what is drawn.
     """
 
-    samples: Any
-    count: int
+    samples: Annotated[Any, Origin("model.calibration", labelled=False)]
+    count: Annotated[int, AtLeast(1)]
     preprocessing: Optional[Preprocessing]
     seed: int
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"reference": frozenset({Kind.REFERENCE})}
     produces: ClassVar[Kind | str] = Kind.SAMPLES
-    requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
-
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return (*self.requires, *sources.modules(self.samples))
-
-    def problems(self) -> list[Problem]:
-        found = sources.problems("model.calibration", self.samples, self.preprocessing, labelled=False)
-        if self.count < 1:
-            found.append(Problem(f"count is {self.count}", allowed="1 or more"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return sources.files(self.samples)
-
-    def settle(self, world: World) -> Self:
-        self.identity(world)  # raises when what the source names is not there
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        source = sources.of(self.samples, self.preprocessing).identity(world)
-        return {"source": source, "count": self.count, "seed": self.seed}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         reference = inputs["reference"]
         interface = replace(Interface.of(reference), inputs=reference_cases.drawn(reference))
-        rows = sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+        rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed, sample_files.of_reference(reference))
         sample_files.write(samples, Kind.SAMPLES, folder)
         told = {"from": sources.says(self.samples), "count": len(samples), "seed": self.seed}

@@ -6,11 +6,11 @@ A function takes the outputs by name, [samples, …], and the labels, [samples, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import Problem, StageError, listed, nearest
-from pipeline.stage import World
+from pipeline.stage import Code, World
 from stages.interface import factory
 from stages.interface.interface import says
 
@@ -19,28 +19,27 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-Metric = Callable[[Mapping[str, Any], Any], float]
 TOP1 = "top1"
 
 
-def problems(name: str) -> list[Problem]:
-    """What is wrong with a metric's name before any work."""
-    if name == TOP1 or "." in name.strip("."):
-        return []
-    allowed = f"{TOP1}, or the dotted path of a function of outputs and labels"
-    return [Problem(f"metric is '{name}'{nearest(name, [TOP1])}", allowed)]
+class Metric(Code):
+    """TOP1, or the dotted path of a function, whose code is part of the key."""
 
+    def problems(self, name: str, value: str) -> Iterable[Problem]:
+        if value == TOP1 or "." in value.strip("."):
+            return []
+        allowed = f"{TOP1}, or the dotted path of a function of outputs and labels"
+        return [Problem(f"{name} is '{value}'{nearest(value, [TOP1])}", allowed)]
 
-def identity(name: str, world: World) -> Mapping[str, Any]:
-    """The metric and its code. Raises ConfigError for a module that is not there."""
-    return {"metric": name, "code": {} if name == TOP1 else dict(world.code(name))}
+    def identity(self, name: str, value: str, world: World) -> Any:
+        return value if value == TOP1 else super().identity(name, value, world)
 
 
 def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) -> float:
     """A metric of answers.
 
     Args:
-        name: See `problems`.
+        name: See `Metric`.
         outputs: By name, [samples, …].
         labels: [samples, …].
         of: Whose answers they are, for messages.
@@ -49,7 +48,9 @@ def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) ->
         ConfigError: When the function cannot be imported.
         StageError: When it fails, or returns what is no finite number.
     """
-    metric: Metric = top1 if name == TOP1 else factory.find(name, "metric", "metric=my_pkg.metrics.f1")
+    metric: Callable[[Mapping[str, Any], Any], float] = (
+        top1 if name == TOP1 else factory.find(name, "metric", "metric=my_pkg.metrics.f1")
+    )
     try:
         found = float(metric(outputs, labels))
     except StageError:

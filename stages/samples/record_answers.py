@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Optional, Self
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Stage, World
+from pipeline.errors import ConfigError, StageError, listed
+from pipeline.stage import AtLeast
 from stages.formats import eager, session
 from stages.formats.session import How
 from stages.interface import interface as model_interface
@@ -18,10 +18,11 @@ from stages.interface.interface import Interface
 from stages.samples import files as sample_files
 from stages.samples import sources
 from stages.samples.files import Samples
+from stages.samples.settings import Origin, Sampling
 
 
 @dataclass(frozen=True)
-class RecordAnswers(Stage):
+class RecordAnswers(Sampling):
     """The labelled samples of a source, and what the eager module answers to them.
 
     Args:
@@ -31,8 +32,9 @@ class RecordAnswers(Stage):
         seed: For the choice.
     """
 
-    samples: Any
-    count: Optional[int]
+    samples: Annotated[Any, Origin("model.evaluation", labelled=True)]
+    # OmegaConf 2.3 reads Optional, not X | None.
+    count: Annotated[Optional[int], AtLeast(1, "1 or more; null for all")]
     preprocessing: Optional[Preprocessing]
     seed: int
 
@@ -44,31 +46,11 @@ class RecordAnswers(Stage):
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors", "torch")
     repeatable: ClassVar[bool] = False
 
-    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return tuple(sorted({*self.requires, *sources.modules(self.samples)}))
-
-    def problems(self) -> list[Problem]:
-        found = sources.problems("model.evaluation", self.samples, self.preprocessing, labelled=True)
-        if self.count is not None and self.count < 1:
-            found.append(Problem(f"count is {self.count}", allowed="1 or more; null for all"))
-        return found
-
-    def files(self) -> frozenset[str]:
-        return sources.files(self.samples)
-
-    def settle(self, world: World) -> Self:
-        self.identity(world)  # raises when what the source names is not there
-        return self
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        source = sources.of(self.samples, self.preprocessing).identity(world)
-        return {"source": source, "count": self.count, "seed": self.seed}
-
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         reference = inputs["reference"]
         module = session.with_interface(inputs["module"], reference)
         interface = Interface.of(reference)
-        rows = sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+        rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed)
         if samples.labels is None:
             raise StageError(

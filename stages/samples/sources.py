@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
-from pipeline.stage import World
+from pipeline.errors import ConfigError, StageError, listed
+from pipeline.stage import World, digest_of
 from stages.interface import factory, fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 RANDOM = "random"
-KINDS = ("images", "arrays", "text", "dataset", RANDOM)
-KEYS = ("source", "path", "tokenizer", "kwargs")
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 LABELS = "labels"
 # Of a tokenizer's folder, what is not its own: a model's weights.
@@ -73,92 +71,33 @@ class Rows(Protocol):
         """Raises StageError for a sample that cannot be read or does not fit the model's inputs."""
 
 
-def problems(setting: str, spec: Any, preprocessing: Preprocessing | None, *, labelled: bool) -> list[Problem]:
-    """What is wrong with a source before any work; keys that its kind has no use for may stay from another's.
-
-    Args:
-        setting: What sets it, to be typed.
-        spec: Of the stage's setting `samples`.
-        preprocessing: For photographs.
-        labelled: Whether labels are wanted, which nobody knows of random draws.
-    """
-    kinds = [k for k in KINDS if not (labelled and k == RANDOM)]
-    allowed, command = f"{listed(kinds)}", f"{setting}.source=images {setting}.path=FOLDER"
-    if not isinstance(spec, Mapping):
-        return [Problem(f"samples is {spec}", "a mapping: {source: images, path: FOLDER}", command)]
-    if unknown := sorted(map(str, set(spec) - {*KEYS})):
-        return [Problem(f"samples has {unknown[0]}{nearest(unknown[0], KEYS)}", allowed=listed(KEYS))]
-    kind, path, folder, kwargs = map(spec.get, KEYS)
-    if kind is None:
-        return [Problem("samples.source is not set: nothing says where samples come from", allowed, command)]
-    if kind == RANDOM and labelled:
-        return [Problem("samples.source is random, and nobody knows the labels of random draws", allowed, command)]
-    if kind not in kinds:
-        return [Problem(f"samples.source is {kind}{nearest(str(kind), kinds)}", allowed, command)]
-    found = []
-    if kind != RANDOM and not (isinstance(path, str) and path):
-        what = "a dotted path such as my_pkg.data.Train" if kind == "dataset" else "the path of what is there"
-        found.append(Problem(f"samples.path is {path}, and {kind} need one", what, f"{setting}.path=…"))
-    elif kind == "arrays" and not str(path).endswith(".npz"):
-        found.append(Problem(f"samples.path is {path}", allowed="a .npz file", command=f"{setting}.path=FILE.npz"))
-    if kind == "images" and preprocessing is None:
-        found.append(
-            Problem(
-                "samples has images, and nothing says how one becomes an input",
-                allowed="model.preprocessing",
-                command="'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'",
-            )
-        )
-    if kind == "text" and not (isinstance(folder, str) and folder):
-        wrong = f"samples.tokenizer is {folder}"
-        found.append(Problem(wrong, "a folder as save_pretrained writes it", f"{setting}.tokenizer=FOLDER"))
-    if kind == "dataset" and not isinstance(kwargs, Mapping | None):
-        found.append(Problem(f"samples.kwargs is {kwargs}", allowed="a mapping: {split: train}"))
-    return found
-
-
 def is_random(spec: Any) -> bool:
     """Whether nothing real is drawn from."""
     return isinstance(spec, Mapping) and spec.get("source") == RANDOM
 
 
-def files(spec: Any) -> frozenset[str]:
-    """Those values of a mapping that name files or folders, as they are written."""
-    if spec["source"] != "dataset":
-        return frozenset(str(spec[name]) for name in ("path", "tokenizer") if spec.get(name))
-    return frozenset(_paths(spec.get("kwargs") or {}))
-
-
-def _paths(value: Any) -> Iterator[str]:
+def paths(value: Any) -> Iterator[str]:
     """The arguments that are paths of what is there."""
     if isinstance(value, Mapping):
         for part in value.values():
-            yield from _paths(part)
+            yield from paths(part)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _paths(part)
+            yield from paths(part)
     elif isinstance(value, str) and _existing(value) is not None:
         yield value
 
 
 def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
-    """The source that a mapping names, `problems` having found nothing."""
+    """The source that a mapping names, one without problems; to open photographs takes the preprocessing."""
     kind, path = spec["source"], Path(spec.get("path") or "").expanduser()
     if kind == "images":
-        assert preprocessing is not None
         return Images(path, preprocessing)
     if kind == "arrays":
         return Arrays(path)
     if kind == "text":
         return Text(path, Path(spec["tokenizer"]).expanduser())
     return Random() if kind == RANDOM else Dataset(spec["path"], dict(spec.get("kwargs") or {}))
-
-
-def modules(spec: Any) -> tuple[str, ...]:
-    """The libraries that reading a source takes."""
-    taken = {"images": "PIL", "text": "transformers", "dataset": "torch"}
-    kind = spec.get("source") if isinstance(spec, Mapping) else None
-    return (taken[kind],) if kind in taken else ()
 
 
 def says(spec: Any) -> str:
@@ -202,14 +141,15 @@ class Images:
     """
 
     folder: Path
-    how: Preprocessing
+    how: Preprocessing | None
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        found = sorted([label, _digest(path, world)] for path, label in self._files())
+        found = sorted([label, digest_of(path, world, str(path))] for path, label in self._files())
         told = hashlib.sha256(json.dumps(found).encode()).hexdigest()
-        return {"images": told, "count": len(found), "preprocessing": vars(self.how)}
+        return {"images": told, "count": len(found), "preprocessing": self.how and vars(self.how)}
 
     def open(self, interface: Interface, seed: int) -> Rows:
+        assert self.how is not None
         pictured = [n for n, s in interface.inputs.items() if len(s.shape) == 4]
         if len(interface.inputs) != 1 or not pictured:
             raise ConfigError(
@@ -280,7 +220,7 @@ class Arrays:
     path: Path
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        return {"arrays": _digest(self.path, world)}
+        return {"arrays": digest_of(self.path, world, str(self.path))}
 
     def open(self, interface: Interface, seed: int) -> Rows:
         import numpy as np
@@ -340,8 +280,8 @@ class Text:
                 f"tokenizer: there is no folder {self.tokenizer}", command="a folder as save_pretrained writes it"
             )
         files = sorted(p for p in self.tokenizer.iterdir() if p.is_file() and p.suffix not in WEIGHTS)
-        told = {"labelled": self._labelled, "tokenizer": {p.name: _digest(p, world) for p in files}}
-        return {"text": _digest(self.path, world), **told}
+        told = {"labelled": self._labelled, "tokenizer": {p.name: digest_of(p, world, str(p)) for p in files}}
+        return {"text": digest_of(self.path, world, str(self.path)), **told}
 
     @property
     def _labelled(self) -> bool:
@@ -514,13 +454,6 @@ def _fitting(row: Row, interface: Interface, origin: str) -> Row:
     return Row(given, row.label)
 
 
-def _digest(path: Path, world: World) -> str:
-    try:
-        return world.digest(path)
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror}", command="an existing file") from e
-
-
 def _content(value: Any, world: World) -> Any:
     """An argument as it is; of a path in it, what is there."""
     if isinstance(value, Mapping):
@@ -530,9 +463,9 @@ def _content(value: Any, world: World) -> Any:
     if not isinstance(value, str) or (path := _existing(value)) is None:
         return value
     if path.is_file():
-        return {"sha256": _digest(path, world)}
+        return {"sha256": digest_of(path, world, str(path))}
     files = sorted(Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
-    held = [[p.relative_to(path).as_posix(), _digest(p, world)] for p in files if p.is_file()]
+    held = [[p.relative_to(path).as_posix(), digest_of(p, world, str(p))] for p in files if p.is_file()]
     told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
     # A word that happens to name a folder here, such as train, may well be meant as a word.
     return told if os.sep in value else {**told, "value": value}

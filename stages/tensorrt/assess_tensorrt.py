@@ -6,14 +6,15 @@ import collections
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError, listed
+from pipeline.errors import StageError
 from pipeline.stage import Stage
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.tensorrt import profiles, readiness
+from stages.tensorrt.profiles import Profiles
 from stages.tensorrt.readiness import Finding
 
 MOST = 10  # findings that a message has
@@ -31,21 +32,14 @@ class AssessTensorrt(Stage):
         profiles: As the engine will have them; see stages/tensorrt/profiles.py.
     """
 
-    releases: list[str]
+    releases: Annotated[list[str], readiness.SOME_RELEASES]
     plugins: list[str]
-    profiles: Optional[list[Any]]
+    profiles: Annotated[Optional[list[Any]], Profiles()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = "graph"
     requires: ClassVar[tuple[str, ...]] = ("onnx",)
     isolable: ClassVar[bool] = True
-
-    def problems(self) -> list[Problem]:
-        found = profiles.problems(self.profiles)
-        if not self.releases or set(self.releases) - {*readiness.RELEASES}:
-            allowed = listed(readiness.RELEASES)
-            found.append(Problem(f"releases is {self.releases}", allowed=f"one or more of {allowed}"))
-        return found
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]

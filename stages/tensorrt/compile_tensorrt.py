@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Optional
+from typing import Annotated, ClassVar, Optional
 
 from pipeline.artifact import FILES, Artifact, Kind
-from pipeline.errors import Problem, listed, nearest
-from pipeline.stage import World
+from pipeline.errors import listed
+from pipeline.stage import FilePath, SomeOf
 from stages.tensorrt import failures
 from stages.tensorrt.host.build import build
 from stages.tensorrt.host.card import portability
@@ -37,34 +37,17 @@ class CompileTensorrt(EngineSettings):
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/python-api-docs.html
     """
 
-    types: list[str]
-    timing_cache: Optional[str]
+    types: Annotated[list[str], SomeOf(TYPES)]
+    timing_cache: Annotated[Optional[str], FilePath()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
     produces: ClassVar[Kind | str] = Kind.TENSORRT
     requires: ClassVar[tuple[str, ...]] = ("tensorrt", "torch", "numpy")
     needs_gpu: ClassVar[bool] = True
     otherwise: ClassVar[str] = "target=tensorrt_bundle, which a host with a GPU builds the engine from by itself"
+    native_to: ClassVar[tuple[str, ...]] = ("gpu",)
     repeatable: ClassVar[bool] = False
     isolable: ClassVar[bool] = True
-
-    def problems(self) -> list[Problem]:
-        return [
-            *super().problems(),
-            *(
-                Problem(f"types has {name}{nearest(name, TYPES)}", allowed=listed(TYPES))
-                for name in self.types
-                if name not in TYPES
-            ),
-        ]
-
-    def files(self) -> frozenset[str]:
-        return frozenset({self.timing_cache} if self.timing_cache else ())
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings and the GPU; what earlier builds measured is no part of it."""
-        settings = {name: value for name, value in asdict(self).items() if name != "timing_cache"}
-        return {**settings, "gpu": dict(world.gpu())}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         graph = inputs["graph"]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.errors import Problem, StageError, listed, nearest
+from pipeline.stage import Setting
 from stages.interface.interface import Interface
 
 Asked = Sequence[Mapping[str, Sequence[int]]] | None
 Spans = dict[str, list[list[int]]]
 
 
-def problems(asked: Asked) -> list[Problem]:
-    """What is wrong whatever the model is."""
-    allowed = "[smallest, usual, largest] of a dimension, each 1 or more: '[{batch: [1, 4, 16]}]'"
-    if asked is not None and not asked:
-        return [Problem("profiles is empty", allowed=f"null for the model's own sizes, or {allowed}")]
-    return [
-        Problem(f"profiles has {name}: {list(sizes)}", allowed=allowed)
-        for profile in asked or ()
-        for name, sizes in profile.items()
-        if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]
-    ]
+class Profiles(Setting):
+    """Profiles that an engine can have, whatever the model is."""
+
+    def problems(self, name: str, value: Sequence[Mapping[str, Sequence[int]]]) -> Iterable[Problem]:
+        allowed = "[smallest, usual, largest] of a dimension, each 1 or more: '[{batch: [1, 4, 16]}]'"
+        if not value:
+            yield Problem(f"{name} is empty", allowed=f"null for the model's own sizes, or {allowed}")
+        for dim, sizes in (item for profile in value for item in profile.items()):
+            if len(sizes) != 3 or not 0 < sizes[0] <= sizes[1] <= sizes[2]:
+                yield Problem(f"{name} has {dim}: {list(sizes)}", allowed)
 
 
 def resolved(asked: Asked, interface: Interface) -> list[Spans]:

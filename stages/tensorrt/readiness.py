@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import listed
+from pipeline.stage import SomeOf
 from stages.onnx import file as onnx_file
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 TABLE = Path(__file__).with_name("operators.json")
 RELEASES = ("10", "11")
+SOME_RELEASES = SomeOf(RELEASES, f"one or more of {listed(RELEASES)}", least=1)
 STANDARD = ("", "ai.onnx")
 MOST_OF_TOPK = 3839
 MODES = {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"}

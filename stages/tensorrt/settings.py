@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Optional
+from typing import Annotated, Any, Optional
 
 from pipeline.artifact import Artifact
-from pipeline.errors import Problem, listed, nearest
-from pipeline.stage import Stage
+from pipeline.errors import Problem
+from pipeline.stage import AtLeast, Between, OneOf, Setting, Stage
 from stages.interface.interface import Interface
 from stages.tensorrt import profiles as engine_profiles
 from stages.tensorrt.host.build import Plan
-
-ALLOWED: Mapping[str, tuple[str, ...]] = {
-    "verbosity": ("detailed", "layer_names_only", "none"),
-    "hardware_compatibility": ("none", "same_compute_capability", "ampere_plus"),
-}
+from stages.tensorrt.profiles import Profiles
 
 SPANS = "the smallest, the usual and the largest values, each a list of whole numbers"
+
+
+class Spans(Setting):
+    """Values of inputs by name."""
+
+    def problems(self, name: str, value: Mapping[str, Any]) -> Iterable[Problem]:
+        wrong = {called: spans for called, spans in value.items() if not _are_spans(spans)}
+        return [Problem(f"{name} has {n}: {spans}", "as [[1], [2], [8]]: " + SPANS) for n, spans in wrong.items()]
 
 
 @dataclass(frozen=True)
@@ -40,31 +44,17 @@ class EngineSettings(Stage):
         weight_streaming: Whether weights may stay in the host's memory.
     """
 
-    profiles: Optional[list[Any]]
-    shape_values: dict[str, Any]
-    workspace_mib: Optional[int]
-    optimization_level: int
+    profiles: Annotated[Optional[list[Any]], Profiles()]
+    shape_values: Annotated[dict[str, Any], Spans()]
+    workspace_mib: Annotated[Optional[int], AtLeast(1, "1 or more; null for all there is")]
+    optimization_level: Annotated[int, Between(0, 5)]
     tf32: bool
-    verbosity: str
-    hardware_compatibility: str
+    verbosity: Annotated[str, OneOf(("detailed", "layer_names_only", "none"))]
+    hardware_compatibility: Annotated[str, OneOf(("none", "same_compute_capability", "ampere_plus"))]
     version_compatible: bool
     lean_runtime: bool
     strip_weights: bool
     weight_streaming: bool
-
-    def problems(self) -> list[Problem]:
-        found = engine_profiles.problems(self.profiles)
-        for name, known in ALLOWED.items():
-            if (value := getattr(self, name)) not in known:
-                found.append(Problem(f"{name} is {value}{nearest(value, known)}", allowed=listed(known)))
-        if not 0 <= self.optimization_level <= 5:
-            found.append(Problem(f"optimization_level is {self.optimization_level}", allowed="0 to 5"))
-        if self.workspace_mib is not None and self.workspace_mib < 1:
-            found.append(Problem(f"workspace_mib is {self.workspace_mib}", allowed="1 or more; null for all there is"))
-        for name, values in self.shape_values.items():
-            if not _are_spans(values):
-                found.append(Problem(f"shape_values has {name}: {values}", allowed="as [[1], [2], [8]]: " + SPANS))
-        return found
 
     def plan(self, graph: Artifact, **more: Any) -> Plan:
         """What these come to for a graph; `more` is what else a plan has. Raises StageError."""

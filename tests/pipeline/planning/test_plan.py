@@ -257,6 +257,16 @@ def test_wrong_settings_come_first_and_missing_libraries_with_them(dock):
     ]
 
 
+def test_what_is_wrong_alike_in_several_stages_is_told_once_with_all_of_them(dock):
+    dock.stages |= {name: Wrong(dock.log) for name in ("load", "load2", "load3")}
+    with pytest.raises(ConfigError) as caught:
+        plan.check(dock.nodes())
+    first, second = (p.what for p in caught.value.problems)
+    assert first.startswith("stages.load.text is ")
+    assert first.endswith(", and so it is in stages.load2, stages.load3")
+    assert second.startswith("stages.load.log is ")
+
+
 def test_a_plan_that_can_be_carried_out_passes_the_check(dock):
     plan.check(dock.nodes())
 

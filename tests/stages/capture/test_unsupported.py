@@ -205,7 +205,7 @@ def of_capture(net):
 )
 def test_the_models_line_is_dug_out_of_a_failed_capture(net):
     told = unsupported.source_of(of_capture(net()))
-    assert re.fullmatch(r"tests/stages/test_unsupported\.py:\d+ in forward: .*# here", told)
+    assert re.fullmatch(r"tests/stages/capture/test_unsupported\.py:\d+ in forward: .*# here", told)
 
 
 def test_the_models_line_is_read_from_the_message_where_the_stack_is_lost():

@@ -83,8 +83,12 @@ def test_operations_are_left_in_float32_by_type_and_by_name(traced: Any, tmp_pat
         for op in block.operations
     }
     assert (kinds["conv"], kinds["linear"]) == (11, 10)  # FLOAT32, FLOAT16
-    with pytest.raises(ConfigError, match=r"ignored\.types has convv, did you mean 'conv'"):
-        package(program, tmp_path / "unknown", compute="float16", ignored=Ignored([], [], ["convv"]))
+    with pytest.raises(ConfigError) as caught:
+        package(program, tmp_path / "unknown", compute="float16", ignored=Ignored(["nope"], ["no+"], ["convv"]))
+    named, matched, typed = caught.value.problems
+    assert named.what == "ignored.names has nope, which no operation of this program is"
+    assert matched.what == "ignored.patterns has no+, which no operation of this program is"
+    assert typed.what == "ignored.types has convv, did you mean 'conv'?, which no operation of this program is"
 
 
 class Masked(nn.Module):

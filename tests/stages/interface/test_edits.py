@@ -18,6 +18,7 @@ from stages.interface.edits import NOTHING, Images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.openvino import convert as ir_conversion
+from stages.openvino.compile_openvino import CompileOpenvino
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 from stages.reference.record_reference import RecordReference
@@ -135,7 +136,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize(("what", "edits"), PROBLEMS.items(), ids=PROBLEMS)
 def test_a_wrong_edit_is_a_problem_before_any_work(what, edits):
-    (problem,) = replace(NOTHING, **edits).problems(None)
+    (problem,) = wanted(edits=replace(NOTHING, **edits), preprocessing=None).problems()
     assert problem.what.startswith(f"edits.{what}")
 
 
@@ -181,7 +182,7 @@ PICTURES = Preprocessing(40, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
 
 
 def wanted(**settings):
-    return replace(ir_conversion.Wanted("float32", NOTHING, PICTURES, []), **settings)
+    return replace(CompileOpenvino("float32", NOTHING, PICTURES, []), **settings)
 
 
 def test_preprocessing_decides_an_ir_only_where_it_is_compiled_in(tmp_path):

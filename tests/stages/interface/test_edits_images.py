@@ -19,6 +19,7 @@ from stages.interface import images as photographs
 from stages.interface.edits import NOTHING, Images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input
+from stages.openvino.compile_openvino import CompileOpenvino
 from stages.reference import cases as reference_cases
 from stages.reference.record_reference import RecordReference
 
@@ -27,10 +28,14 @@ pytestmark = pytest.mark.usefixtures("openvino")
 PICTURES = Preprocessing(40, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
 
 
-@pytest.mark.parametrize(("key", "value"), [("color", "GRB"), ("layout", "HWC")])
-def test_a_wrong_word_about_images_is_a_problem(key, value):
-    (problem,) = replace(NOTHING, images=Images(**{key: value})).problems(PICTURES)
-    assert problem.what == f"edits.images.{key} is {value}"
+def compiling(**settings):
+    return replace(CompileOpenvino("float32", NOTHING, PICTURES, []), **settings)
+
+
+@pytest.mark.parametrize(("key", "value", "near"), [("color", "GRB", "RGB"), ("layout", "HWC", "NHWC")])
+def test_a_wrong_word_about_images_is_a_problem(key, value, near):
+    (problem,) = compiling(edits=replace(NOTHING, images=Images(**{key: value}))).problems()
+    assert problem.what == f"edits.images.{key} is {value}, did you mean '{near}'?"
 
 
 class NhwcConv(TinyConv):
@@ -189,7 +194,7 @@ def test_a_mapping_asks_for_images(images):
 
 @pytest.mark.parametrize("images", [True, "raw", {"colour": "BGR"}])
 def test_anything_else_about_images_is_a_problem(images):
-    (problem,) = replace(NOTHING, images=images).problems(PICTURES)
+    (problem,) = compiling(edits=replace(NOTHING, images=images)).problems()
     assert problem.what == f"edits.images is {images}"
 
 

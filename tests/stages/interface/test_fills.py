@@ -42,12 +42,12 @@ def tokens(shape, seed):
     ],
 )
 def test_each_problem_names_its_place(spec, place):
-    found = [p.what for p in fills.problems({"x": spec}, None)]
+    found = [p.what for p in fills.problems("inputs.x.fill", spec, None)]
     assert any(place in what for what in found), found
 
 
 def test_an_image_needs_four_dimensions():
-    (problem,) = fills.problems({"x": Input([3, 8, 8], fill={"image": "x.png"})}, PLAIN)
+    (problem,) = fills.problems("inputs.x.fill", Input([3, 8, 8], fill={"image": "x.png"}), PLAIN)
     assert "its shape is no tensor" in problem.what
 
 
@@ -151,7 +151,7 @@ def test_a_factory_that_fails_is_named():
 
 @pytest.mark.parametrize("fill", [{"image": None}, {"image": []}, {"image": [3]}])
 def test_images_are_paths(fill):
-    (problem,) = fills.problems({"x": Input([1, 3, 8, 8], fill=fill)}, PLAIN)
+    (problem,) = fills.problems("inputs.x.fill", Input([1, 3, 8, 8], fill=fill), PLAIN)
     assert problem.allowed == "the path of a file, or a list of them"
 
 

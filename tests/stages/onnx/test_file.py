@@ -25,9 +25,9 @@ import sys; from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import torch, net; from pipeline.artifact import Artifact, Kind
 from stages.interface.interface import Dim, Input
-from stages.capture_export import CaptureExport; from stages.capture_trace import CaptureTrace
-from stages.export_onnx import ExportOnnx; from stages.export_torchscript import ExportTorchscript
-from stages.record_reference import RecordReference
+from stages.capture.capture_export import CaptureExport; from stages.capture.capture_trace import CaptureTrace
+from stages.onnx.export_onnx import ExportOnnx; from stages.onnx.export_torchscript import ExportTorchscript
+from stages.reference.record_reference import RecordReference
 torch.manual_seed(0)
 inputs, dims = {"input": Input(["batch", 4], fill="normal")}, {"batch": Dim(1, 2, 8)}
 facts = {"source": {"factory": "net.Net", "kwargs": {}}}

@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError, StageError
 from stages.checking.check import Check
 from stages.loading.open_file import OpenFile
 from stages.openvino import library as openvino_library
+from stages.openvino.library import Extensions
 
 
 @pytest.fixture(autouse=True)
@@ -75,20 +76,20 @@ def test_a_library_that_is_none_is_refused_with_openvinos_reason(tmp_path):
 
 def test_a_library_that_is_not_there_is_found_while_planning(tmp_path):
     with pytest.raises(ConfigError, match=r"extensions: .*ops\.so cannot be read"):
-        openvino_library.identity([str(tmp_path / "ops.so")], world(tmp_path))
+        Extensions().settle("extensions", [str(tmp_path / "ops.so")], world(tmp_path))
 
 
 def test_a_library_counts_by_its_content_and_not_by_its_place(tmp_path):
     paths = [tmp_path / name for name in ("a.so", "b.so", "c.so")]
     for path, text in zip(paths, ("one", "one", "two"), strict=True):
         path.write_text(text)
-    first, same, other = (openvino_library.identity([str(p)], world(tmp_path)) for p in paths)
+    first, same, other = (Extensions().identity("extensions", [str(p)], world(tmp_path)) for p in paths)
     assert first == same != other
 
 
 @pytest.mark.parametrize("named", ["ops", "ops.", ""])
 def test_what_is_neither_a_library_nor_a_dotted_path_is_a_problem(named):
-    (problem,) = openvino_library.problems([named])
+    (problem,) = Extensions().problems("extensions", [named])
     assert problem.what == f"extensions names '{named}'"
 
 

@@ -19,7 +19,7 @@ from stages.quantization.quantize_to_accuracy import QuantizeToAccuracy
 from stages.samples.record_answers import RecordAnswers
 
 MAX_DROP = 0.003  # of 597 digits one may be lost; calibrated badly, int8 loses five
-STAGE = QuantizeToAccuracy("top1", MAX_DROP, None, None, "ANY", True, False, NOTHING_IGNORED, [], None)
+STAGE = QuantizeToAccuracy(None, None, "ANY", True, False, NOTHING_IGNORED, [], None, "top1", MAX_DROP)
 
 
 def controlled(digits, kind, folder, stage=STAGE, **given):
@@ -162,6 +162,7 @@ def test_wrong_settings_are_told_before_any_work(settings, says):
 def test_the_metrics_code_is_part_of_the_key_and_the_opset_that_a_graph_will_have_is_not(tmp_path):
     here = world(tmp_path)
     assert replace(STAGE, graph_opset=18).identity(here) == STAGE.identity(here)
-    assert replace(STAGE, metric="metrics.worse_each_time").identity(here)["code"] == here.code(
-        "metrics.worse_each_time"
-    )
+    assert replace(STAGE, metric="metrics.worse_each_time").identity(here)["metric"] == {
+        "path": "metrics.worse_each_time",
+        "code": here.code("metrics.worse_each_time"),
+    }

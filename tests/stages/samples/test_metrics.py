@@ -10,6 +10,7 @@ from pipeline.errors import ConfigError, StageError
 from pipeline.machine.world import code_identity
 from pipeline.store import key
 from stages.samples import metrics
+from stages.samples.metrics import Metric
 
 SCORES = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
 
@@ -78,21 +79,21 @@ def test_a_metric_that_does_not_work_is_told_with_its_line(package, code, error,
 
 @pytest.mark.parametrize(("name", "near"), [("top-1", ", did you mean 'top1'?"), ("f1", ""), ("", ""), ("f1.", "")])
 def test_a_name_that_is_no_metric_is_a_problem(name, near):
-    (problem,) = metrics.problems(name)
+    (problem,) = Metric().problems("metric", name)
     assert problem.what == f"metric is '{name}'{near}"
     assert problem.allowed == "top1, or the dotted path of a function of outputs and labels"
 
 
 @pytest.mark.parametrize("name", ["top1", "my_pkg.metrics.f1"])
 def test_a_name_that_may_be_one_is_no_problem(name):
-    assert metrics.problems(name) == []
+    assert Metric().problems("metric", name) == []
 
 
 def test_a_metrics_code_is_part_of_what_identifies_it(package, tmp_path):
     def identity(name, code):
         (package / "drydock_o.py").write_text(code)
         code_identity.cache_clear()
-        return key.canonical(metrics.identity(name, world(tmp_path)))
+        return key.canonical(Metric().identity("metric", name, world(tmp_path)))
 
     ours = [identity("drydock_o.ours", code) for code in ("ours = len", "ours = len", "ours = max")]
     assert ours[0] == ours[1] != ours[2]
@@ -102,4 +103,4 @@ def test_a_metrics_code_is_part_of_what_identifies_it(package, tmp_path):
 
 def test_a_module_that_is_not_there_is_told_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="there is no module 'no_such_package'"):
-        metrics.identity("no_such_package.f1", world(tmp_path))
+        Metric().settle("metric", "no_such_package.f1", world(tmp_path))

@@ -7,7 +7,8 @@ import pytest
 from sample_rows import LENGTHS, PLAIN, opened
 
 from stages.interface.interface import Input, Interface
-from stages.samples import sources
+from stages.samples.draw_samples import DrawSamples
+from stages.samples.record_answers import RecordAnswers
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ from stages.samples import sources
     ],
 )
 def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
-    (problem,) = sources.problems("model.calibration", spec, PLAIN, labelled=False)
+    (problem,) = DrawSamples(spec, 1, PLAIN, 0).problems()
     assert what in problem.what
     assert allowed in problem.allowed
 
@@ -52,16 +53,16 @@ def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
     ids=str,
 )
 def test_a_source_that_is_well_said_has_no_problem(spec):
-    assert sources.problems("model.calibration", spec, PLAIN, labelled=False) == []
+    assert DrawSamples(spec, 1, PLAIN, 0).problems() == []
 
 
 def test_images_need_the_models_preprocessing():
-    (problem,) = sources.problems("model.calibration", {"source": "images", "path": "x"}, None, labelled=False)
+    (problem,) = DrawSamples({"source": "images", "path": "x"}, 1, None, 0).problems()
     assert problem.command.startswith("'model.preprocessing={resize:")
 
 
 def test_random_draws_have_no_labels_and_are_not_offered_where_these_are_wanted():
-    (problem,) = sources.problems("model.evaluation", {"source": "random"}, None, labelled=True)
+    (problem,) = RecordAnswers({"source": "random"}, 1, None, 0).problems()
     assert "nobody knows the labels" in problem.what
     assert "random" not in problem.allowed
     assert problem.command == "model.evaluation.source=images model.evaluation.path=FOLDER"
@@ -101,4 +102,4 @@ def test_another_seed_is_other_random_rows_and_each_is_another():
     ids=str,
 )
 def test_a_source_says_which_libraries_it_takes(spec, libraries):
-    assert sources.modules(spec) == libraries
+    assert DrawSamples(spec, 1, PLAIN, 0).libraries() == {*libraries}

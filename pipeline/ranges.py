@@ -1,0 +1,143 @@
+"""Ranges and choices that a setting is declared with, and what else can be said of a value by a word beside its type.
+
+annotated-types has markers for some of them, and takes 30 ms to import; these answer for themselves, with their units.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from pipeline.errors import Problem, listed, nearest
+from pipeline.settings import Setting, World
+
+
+class Between(Setting):
+    """A number from the lowest to the highest, both included."""
+
+    def __init__(self, low: float, high: float, allowed: str = "", command: str = "") -> None:
+        self._low, self._high = low, high
+        self._allowed, self._command = allowed or f"{low:g} to {high:g}", command
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        return [] if self.has(value) else [Problem(f"{name} is {value}", self._allowed, self._command)]
+
+    def has(self, value: float) -> bool:
+        """Whether a value is in the range."""
+        return self._low <= value <= self._high
+
+
+class AtLeast(Between):
+    """A finite number from the lowest up."""
+
+    def __init__(self, low: float, allowed: str = "", command: str = "") -> None:
+        super().__init__(low, sys.float_info.max, allowed or f"{low:g} or more", command)
+
+
+class Above(AtLeast):
+    """A finite number above another."""
+
+    def __init__(self, low: float, allowed: str = "", command: str = "") -> None:
+        super().__init__(low, allowed or f"a number above {low:g}", command)
+
+    def has(self, value: float) -> bool:
+        return self._low < value <= self._high
+
+
+class OneOf(Setting):
+    """One of a few values.
+
+    Args:
+        choices: These.
+        allowed: What a message says of them; the values themselves, by default.
+        command: What to type then.
+        near: Whether a message offers the one that is nearest to what was found.
+    """
+
+    def __init__(self, choices: Iterable[Any], allowed: str = "", command: str = "", *, near: bool = True) -> None:
+        self._choices, self._near = tuple(choices), near
+        self._allowed, self._command = allowed or listed(map(str, self._choices), 20), command
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        near = nearest(value, self._choices) if self._near and isinstance(value, str) else ""
+        return [] if value in self._choices else [Problem(f"{name} is {value}{near}", self._allowed, self._command)]
+
+
+class SomeOf(OneOf):
+    """A list of some of a few texts.
+
+    Args:
+        choices: These.
+        allowed: What a message says of them; the texts themselves, by default.
+        least: How many there must be.
+    """
+
+    def __init__(self, choices: Iterable[str], allowed: str = "", *, least: int = 0) -> None:
+        super().__init__(choices, allowed)
+        self._least = least
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        unknown = [v for v in value if v not in self._choices]
+        if self._least and (unknown or len(value) < self._least):
+            return [Problem(f"{name} is {value}", self._allowed)]
+        return [Problem(f"{name} has {v}{nearest(v, self._choices)}", self._allowed) for v in unknown]
+
+
+class Matches(Setting):
+    """A text that a whole regular expression matches."""
+
+    def __init__(self, pattern: str, allowed: str, command: str = "") -> None:
+        self._pattern, self._allowed, self._command = re.compile(pattern), allowed, command
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        wrong = f"{name} is {value or 'empty'}"
+        return [] if self._pattern.fullmatch(value) else [Problem(wrong, self._allowed, self._command)]
+
+
+class Each(Setting):
+    """What every value of a mapping is."""
+
+    def __init__(self, kind: Setting) -> None:
+        self._kind = kind
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        return [p for key, item in value.items() for p in self._kind.problems(f"{name}.{key}", item)]
+
+
+class Unkeyed(Setting):
+    """What decides no result, and is no part of the key."""
+
+    keyed = False
+
+
+class FilePath(Unkeyed):
+    """The path of a file or folder: what it holds is part of the key, by another setting, and never the path.
+
+    Args:
+        words: Values that name no file.
+    """
+
+    def __init__(self, words: Collection[str] = ()) -> None:
+        self._words = words
+
+    def files(self, value: Any) -> Iterable[str]:
+        return [] if value in self._words else [value]
+
+
+class Code(Setting):
+    """The dotted path of a class or function: its code is part of the key. There must be its top-level module."""
+
+    def identity(self, name: str, value: Any, world: World) -> Any:
+        return {"path": value, "code": dict(world.code(value))}
+
+
+class Requires(Setting):
+    """Importable modules that a stage requires besides, by the value."""
+
+    def __init__(self, modules: Mapping[Any, tuple[str, ...]]) -> None:
+        self._modules = modules
+
+    def modules(self, value: Any) -> Iterable[str]:
+        return self._modules.get(value, ())

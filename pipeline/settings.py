@@ -1,0 +1,234 @@
+"""Settings that answer for themselves: what is wrong with them, which files they name, what of them decides a result.
+
+What a setting is beyond its type is declared beside the type, and a stage asks its fields:
+
+    opset: Annotated[int, Between(7, 23)]
+    extensions: Annotated[list[str], Extensions()]  # a Setting of one's own: it knows what to do with the paths
+    ignored: Ignored  # a group of settings: a dataclass that is Settings itself
+
+OmegaConf sees the bare types, so a YAML holds plain values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
+
+from pipeline.errors import ConfigError, Problem
+
+
+class World(Protocol):
+    """What a stage may ask about things outside its settings while its key is computed."""
+
+    @property
+    def may_fetch(self) -> bool:
+        """Whether files may be downloaded now; False while only a plan is wanted."""
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file's content, as 64 hex digits. Raises OSError."""
+
+    def code(self, import_path: str) -> Mapping[str, str]:
+        """What identifies the code behind a dotted path: a distribution's version, or a digest of its source.
+
+        Raises ConfigError when there is no such top-level module.
+        """
+
+    def processor(self) -> Mapping[str, str]:
+        """What of this machine's processor decides results that are native to it: architecture, name, instructions."""
+
+    def gpu(self) -> Mapping[str, str]:
+        """What of this machine's NVIDIA GPU decides results that are native to it: name, driver, compute_capability.
+
+        Raises BackendMissing where there is none.
+        """
+
+    def cores(self) -> int:
+        """How many logical cores there are to use; apart from the processor, since few results depend on it."""
+
+    def recall(self, fact: str, max_age: float) -> str | None:
+        """What `remember` noted under `fact` within the last `max_age` seconds."""
+
+    def remember(self, fact: str, value: str) -> None:
+        """Notes a passing fact about this machine, such as a host that cannot be reached. Never a result."""
+
+
+def digest_of(path: Path, world: World, place: str, *, allowed: str = "", command: str = "an existing file") -> str:
+    """The SHA-256 of a file that a setting names. Raises ConfigError, which begins with the place, if it is not there.
+
+    Args:
+        path: The file.
+        world: What is asked for it.
+        place: The setting and its value, such as "weights=net.onnx".
+        allowed: For the message.
+        command: Likewise.
+    """
+    try:
+        return world.digest(path)
+    except OSError as e:
+        raise ConfigError(f"{place} cannot be read: {e.strerror}", allowed=allowed, command=command) from e
+
+
+class Setting:
+    """What a setting is beyond its type: an instance stands beside that in Annotated, and is asked about the value.
+
+    Attributes:
+        keyed: Whether the value decides the result, and so is part of the key.
+        required: Whether it is asked about None too, which stands for a setting that is left out.
+    """
+
+    keyed: ClassVar[bool] = True
+    required: ClassVar[bool] = False
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        """What is wrong with the value, each sentence beginning with the setting's name."""
+        return ()
+
+    def modules(self, value: Any) -> Iterable[str]:
+        """Importable modules that a stage with this value requires."""
+        return ()
+
+    def files(self, value: Any) -> Iterable[str]:
+        """What of the value names files or folders, as it is written."""
+        return ()
+
+    def settle(self, name: str, value: Any, world: World) -> Any:
+        """The value made definite. Raises ConfigError for what is not there."""
+        self.identity(name, value, world)
+        return value
+
+    def identity(self, name: str, value: Any, world: World) -> Any:
+        """What stands for the value in a key: no path, but what the file holds. Raises ConfigError likewise."""
+        return value
+
+
+class Settings:
+    """A dataclass that asks its fields: a stage, or a group of settings in one. Subclasses add what is their own."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    @classmethod
+    @functools.cache
+    def _kinds(cls) -> Mapping[str, tuple[Setting, ...]]:
+        """What stands beside the type of each field."""
+        hints = get_type_hints(cls, include_extras=True)
+        return {f.name: (*_beside(hints[f.name]), _Groups()) for f in dataclasses.fields(cls)}
+
+    def _asked(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
+        """Each field's name, its value, and what is asked about that; None for those to go without."""
+        for name, kinds in self._kinds().items():
+            value = None if name in without else getattr(self, name)
+            yield name, value, tuple(kind for kind in kinds if value is not None or kind.required)
+
+    def unused(self) -> Collection[str]:
+        """Names of settings that others leave without a use: they are not looked up, and are null in the key."""
+        return ()
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the settings, beyond their types: with each by itself, and with all together."""
+        each = [p for name, value, kinds in self._asked() for kind in kinds for p in kind.problems(name, value)]
+        return [*each, *self.conflicts()]
+
+    def conflicts(self) -> Iterable[Problem]:
+        """Where the settings do not go together."""
+        return ()
+
+    def useless(self, names: Iterable[str], why: str, allowed: str = "null") -> Iterator[Problem]:
+        """That settings have a value and no use, for a reason such as "granularity is per_tensor"."""
+        for name in names:
+            if (value := getattr(self, name)) is not None:
+                yield Problem(f"{name} is {value}, and {why}", allowed)
+
+    def libraries(self) -> set[str]:
+        """Importable modules that these values require."""
+        return {module for _, value, kinds in self._asked() for kind in kinds for module in kind.modules(value)}
+
+    def files(self) -> frozenset[str]:
+        """Those values that name files or folders; a record has what these hold in their place."""
+        asked = self._asked(self.unused())
+        return frozenset(file for _, value, kinds in asked for kind in kinds for file in kind.files(value))
+
+    def settle(self, world: World) -> Self:
+        """The same with every value that depends on the outside world made definite (a file's digest, say).
+
+        Raises ConfigError, with every problem, when something that a setting names is not there.
+        """
+        settled: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, value, kinds in self._asked(self.unused()):
+            try:
+                for kind in kinds:
+                    settled[name] = kind.settle(name, settled.get(name, value), world)
+            except ConfigError as e:
+                problems += e.problems
+        if problems:
+            raise ConfigError(problems)
+        return dataclasses.replace(self, **settled)
+
+    def identity(self, world: World) -> Mapping[str, Any]:
+        """Plain JSON that decides the result, inputs and library versions apart.
+
+        Paths do not belong in it; what the files hold does.
+        """
+        told: dict[str, Any] = {}
+        for name, value, kinds in self._asked(self.unused()):
+            if all(kind.keyed for kind in self._kinds()[name]):
+                for kind in kinds:
+                    value = kind.identity(name, value, world)
+                told[name] = _plain(value)
+        return told
+
+
+class _Groups(Setting):
+    """Of a setting that is a group of settings, or a mapping of groups by name: what these answer."""
+
+    def problems(self, name: str, value: Any) -> Iterable[Problem]:
+        return [p.at(f"{place}.") for place, group in _groups(name, value) for p in group.problems()]
+
+    def modules(self, value: Any) -> Iterable[str]:
+        return [module for _, group in _groups("", value) for module in group.libraries()]
+
+    def files(self, value: Any) -> Iterable[str]:
+        return [file for _, group in _groups("", value) for file in group.files()]
+
+    def settle(self, name: str, value: Any, world: World) -> Any:
+        return _each(name, value, lambda group: group.settle(world))
+
+    def identity(self, name: str, value: Any, world: World) -> Any:
+        return _each(name, value, lambda group: group.identity(world))
+
+
+def _each(place: str, value: Any, act: Callable[[Settings], Any]) -> Any:
+    """The value with every group in it replaced. Raises ConfigError, with the place of the group."""
+    if isinstance(value, Mapping):
+        return {key: _each(f"{place}.{key}", item, act) for key, item in value.items()}
+    try:
+        return act(value) if isinstance(value, Settings) else value
+    except ConfigError as e:
+        raise ConfigError([p.at(f"{place}.") for p in e.problems]) from e
+
+
+def _plain(value: Any) -> Any:
+    """The value with every dataclass in it as a mapping."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _groups(place: str, value: Any) -> Iterator[tuple[str, Settings]]:
+    if isinstance(value, Settings):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _groups(f"{place}.{key}", item)
+
+
+def _beside(hint: Any) -> Iterator[Setting]:
+    """What stands beside a type in Annotated, and within Optional too."""
+    yield from (kind for kind in getattr(hint, "__metadata__", ()) if isinstance(kind, Setting))
+    for inner in get_args(hint) if get_origin(hint) in (Annotated, Union) else ():
+        yield from _beside(inner)
