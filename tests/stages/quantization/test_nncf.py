@@ -96,7 +96,7 @@ QUIET = """
 import json, sys
 sys.path[:0] = ["tests"]
 from pathlib import Path
-from harness import quantized
+from conversions import quantized
 from pipeline.artifact import Artifact, Kind
 house = Path(sys.argv[1])
 facts = json.loads((house / "facts.json").read_text())
