@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
+import itertools
 import os
 import tempfile
 from typing import Any
 from unittest import mock
 
 import hydra
-from hydra.core.config_loader import ConfigLoader
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import read_once
@@ -64,9 +67,24 @@ def fitting(target: str, precision: str) -> list[str]:
 
 @functools.cache
 def composed(*overrides: str) -> DictConfig:
-    """The configuration, which nobody may change. Raises what Hydra raises."""
-    cfg = _loader().load_configuration("config", list(overrides), RunMode.RUN)
+    """The configuration without Hydra's own part, which nobody may change. Raises what Hydra raises.
+
+    As Hydra does it, but kept in between: choices are composed, and values put in.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    chosen = [o.key_or_group.startswith("hydra") or loader().repository.group_exists(o.key_or_group) for o in parsed]
+    cfg = copy.deepcopy(_chosen(*itertools.compress(overrides, chosen)))
+    values = [o for o, choice in zip(parsed, chosen, strict=True) if not choice]
+    ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
     OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+@functools.cache
+def _chosen(*choices: str) -> DictConfig:
+    cfg = loader().load_configuration("config", list(choices), RunMode.RUN)
+    with open_dict(cfg):
+        del cfg["hydra"]
     return cfg
 
 
@@ -89,7 +107,7 @@ def shipped(tolerance: str) -> Any:
 
 
 @functools.cache
-def _loader() -> ConfigLoader:
+def loader() -> ConfigLoaderImpl:
     """Hydra's loader of the shipped YAMLs alone, which reads each once."""
     environment = {name: value for name, value in os.environ.items() if name != "DRYDOCK_CONF"}
     with (
@@ -98,6 +116,7 @@ def _loader() -> ConfigLoader:
         mock.patch.dict(os.environ, environment, clear=True),
         hydra.initialize_config_dir(str(CONF), version_base="1.3"),
     ):
-        loader = GlobalHydra.instance().config_loader()
-    read_once(loader).__enter__()  # for as long as the process lives
-    return loader
+        found = GlobalHydra.instance().config_loader()
+    assert isinstance(found, ConfigLoaderImpl)
+    read_once(found).__enter__()  # for as long as the process lives
+    return found

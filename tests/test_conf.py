@@ -20,12 +20,14 @@ from compositions import (
     composed,
     fitting,
     given,
+    loader,
     nodes,
     options,
     shipped,
     stage,
 )
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.artifact import Kind
@@ -121,6 +123,24 @@ def after(target: str, precision: str) -> dict[str, Kind]:
 def test_the_globs_found_every_choice():
     assert len(COMBINATIONS) >= 2 * 60 + 10 * 5
     assert len(EXPERIMENTS) >= 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["target=coreml", "precision=palette4", "also=pruned", "stages.compile.deployment_target=iOS18"],
+        ["+model.dims.width={min: 1, opt: 2, max: 3}", "~stages.simplify", "opset=20"],
+        [*given("transformers"), "capture=auto", "seed=7"],
+        ["experiment=resnet50_openvino_fp16", "opset=19"],
+        ["+stage@stages.again=check", "+tolerance@stages.again.tolerance=int8", "stages.again.compute=bfloat16"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_composed_for_these_tests_is_what_hydra_composes(asked):
+    whole = loader().load_configuration("config", asked, RunMode.RUN)
+    with open_dict(whole):
+        del whole["hydra"]
+    assert OmegaConf.to_yaml(composed(*asked)) == OmegaConf.to_yaml(whole)
 
 
 def test_any_two_choices_that_go_together_are_tried_together():

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import fields
 
 import pytest
 from compositions import CAPTURES, ROUTES, composed, given
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError, ValidationError
 
 from stages.tensorrt.settings import EngineSettings
@@ -191,21 +187,9 @@ def cause_of_refusal(*overrides: str) -> BaseException | None:
     return caught.value.__cause__
 
 
-def cause_of_refusal_in(place: str, asked: list[str], override: str) -> BaseException | None:
-    """The same of one override of a stage, put by Hydra into what is composed already without it."""
-    name = place.partition(".")[0]
-    cfg = OmegaConf.create({"stages": {}})
-    cfg.stages[name] = copy.deepcopy(composed(*asked).stages[name])
-    OmegaConf.set_readonly(cfg.stages[name], False)
-    OmegaConf.set_struct(cfg, True)
-    with pytest.raises(ConfigCompositionException) as caught:
-        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides([override]), cfg)
-    return caught.value.__cause__
-
-
 @pytest.mark.parametrize(("place", "key", "value"), WRONG_TYPES)
 def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value):
-    cause = cause_of_refusal_in(place, asked_for(place, key), f"stages.{place}.{key}={value}")
+    cause = cause_of_refusal(*asked_for(place, key), f"stages.{place}.{key}={value}")
     assert isinstance(cause, ValidationError | ConfigTypeError)
     assert f"stages.{place}.{key}" in str(cause)
 

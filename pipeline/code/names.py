@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pipeline.code import index
 from pipeline.code.reading import PACKAGE
-from pipeline.errors import ConfigError, listed
 
-__all__ = ["PACKAGE", "all_shipped", "class_of", "home", "is_ours", "shipped"]
+__all__ = ["PACKAGE", "all_shipped", "class_of", "homes", "is_ours", "shipped"]
 
 
 def is_ours(module: str) -> bool:
@@ -20,20 +19,13 @@ def class_of(name: str) -> str:
 
 
 def shipped(name: str) -> bool:
-    """Whether a stage of ours has this name."""
-    return bool(index.here().homes(class_of(name)))
+    """Whether a stage of ours may have this name."""
+    return name in all_shipped()
 
 
-def home(name: str) -> str:
-    """The module that has the class of a stage of ours; "" where there is no such stage.
-
-    Raises:
-        ConfigError: When two modules have a class of this name.
-    """
-    homes = index.here().homes(class_of(name))
-    if len(homes) > 1:
-        raise ConfigError(f"two stages are named {name}: {listed(homes)}", command="rename one of the classes")
-    return homes[0] if homes else ""
+def homes(name: str) -> list[str]:
+    """The modules that have a class of a stage's name: one, unless a class that is no stage is called so too."""
+    return index.here().homes(class_of(name))
 
 
 def all_shipped() -> list[str]:

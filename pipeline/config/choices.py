@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList
 from hydra.core.default_element import GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ValueType
@@ -32,10 +33,11 @@ Compose = Callable[[list[str]], DictConfig]
 def guard(conf: Path) -> None:
     """Has what a person may not choose refused and hidden, in every composition from `conf` in this process.
 
-    Hydra has no hook for that, so two methods of its loader are replaced; the pin on hydra-core keeps these, and tests
-    notice when one goes. What is refused is raised as Hydra raises what it refuses, with our own error for its cause.
+    Hydra has no hook for that, so three methods of its loader are replaced; the pin on hydra-core keeps these, and
+    tests notice when one goes.
     """
-    compose, options = ConfigLoaderImpl.load_configuration, ConfigLoaderImpl.get_group_options
+    compose, lists = ConfigLoaderImpl.load_configuration, ConfigLoaderImpl.compute_defaults_list
+    options = ConfigLoaderImpl.get_group_options
 
     def load_configuration(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **how: bool
@@ -43,20 +45,36 @@ def guard(conf: Path) -> None:
         again: Compose = lambda given: compose(self, config_name, given, run_mode, **how)  # noqa: E731
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
             return again(overrides)
-        try:
+        with _raised_by_hydra():
             wiring.refuse(overrides, conf)
             return _composed(overrides, run_mode, again, Tree(self.repository, conf))
-        except ConfigError as e:
-            raise ConfigCompositionException(str(e)) from e
+
+    def compute_defaults_list(
+        self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode
+    ) -> DefaultsList:
+        """For --info."""
+        with _raised_by_hydra():
+            wiring.refuse(overrides, conf)
+        return lists(self, config_name, overrides, run_mode)
 
     def get_group_options(self: ConfigLoaderImpl, group_name: str, *which: Any, **more: Any) -> list[str]:
-        # Asked by --help and by tab completion alone.
+        """For --help and tab completion."""
         if group_name.partition("/")[0] == wiring.GROUP:
             return []
         return [name for name in options(self, group_name, *which, **more) if group_name or name != wiring.GROUP]
 
     ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign,assignment]
+    ConfigLoaderImpl.compute_defaults_list = compute_defaults_list  # type: ignore[method-assign]
     ConfigLoaderImpl.get_group_options = get_group_options  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _raised_by_hydra() -> Iterator[None]:
+    """Has our errors raised as Hydra raises its own, ours being the cause: so tab completion goes on without a word."""
+    try:
+        yield
+    except ConfigError as e:
+        raise ConfigCompositionException(str(e)) from e
 
 
 def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree) -> DictConfig:

@@ -63,13 +63,23 @@ def find_stage(target: str) -> type[Stage]:
 def _of_ours(target: str) -> tuple[str, str]:
     """The module and the class of a stage of ours. Raises ConfigError."""
     name = snake_case(target.rpartition(".")[2])
-    if module := names.home(name):
-        return module, names.class_of(name)
+    homes = names.homes(name)
+    if len(homes) > 1:
+        homes = [home for home in homes if _is_stage(home, names.class_of(name))] or homes
+    if len(homes) > 1:
+        raise ConfigError(f"two stages are named {name}: {listed(homes)}", command="rename one of the classes")
+    if homes:
+        return homes[0], names.class_of(name)
     raise ConfigError(
         f"_target_ {target}: there is no stage named '{name}'{nearest(name, names.all_shipped())}",
         allowed="the name of a stage, as in conf/stage/*.yaml, or the dotted path of a class of yours",
         command="ls conf/stage shows the stages that ship",
     )
+
+
+def _is_stage(module: str, name: str) -> bool:
+    found = getattr(importlib.import_module(module), name)
+    return isinstance(found, type) and issubclass(found, Stage)
 
 
 def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:

@@ -12,7 +12,7 @@ from pipeline.errors import CheckFailed, Problem, listed, nearest
 from pipeline.stage import Between, Each, Stage
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
-from stages.openvino.library import Extensions
+from stages.formats.extensions import Extensions
 from stages.tensorrt.host.card import read_card
 
 Counts = Mapping[str, Mapping[str, int]]

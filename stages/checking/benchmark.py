@@ -15,9 +15,9 @@ from pipeline.stage import Above, AtLeast, SomeOf, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
 from stages.formats import registry, session
+from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import Interface, says
-from stages.openvino.library import Extensions
 from stages.reference import as_met, evidence
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case

@@ -11,9 +11,9 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
 from stages.formats import registry, session
+from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.formats.session import Session
-from stages.openvino.library import Extensions
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import as_met, parity

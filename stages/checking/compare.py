@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
 from stages.formats import session
+from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import says
-from stages.openvino.library import Extensions
 from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference import cases as reference_cases

@@ -13,8 +13,8 @@ from pipeline.errors import CheckFailed
 from pipeline.stage import AtLeast
 from stages.checking import blame as layer_blame
 from stages.formats import registry, session
+from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
-from stages.openvino.library import Extensions
 from stages.samples import files as sample_files
 from stages.samples import metrics
 from stages.samples.metrics import Metric

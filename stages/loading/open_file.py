@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
 from pipeline.stage import FilePath, Matches, Setting, World, digest_of
+from stages.formats.extensions import Extensions
 from stages.frameworks import formats as file_formats
 from stages.interface import interface as model_interface
 from stages.interface import ports
@@ -20,7 +21,6 @@ from stages.loading import shards, weights
 from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
 from stages.openvino import library as openvino_library
-from stages.openvino.library import Extensions
 from stages.portable.said import first_line
 
 OPEN = -1  # a size that depends on values, and is known only once the model has run

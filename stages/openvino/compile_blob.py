@@ -12,11 +12,11 @@ from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import BackendMissing, Problem
 from pipeline.stage import Setting, Stage, World
 from stages.formats import session
+from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE
 from stages.formats.session import How
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
-from stages.openvino.library import Extensions
 
 CPU = "CPU"
 

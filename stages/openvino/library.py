@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import Setting, World, digest_of
+from pipeline.errors import ConfigError, StageError
+from stages.formats.extensions import is_library
 from stages.openvino import unconverted
 from stages.portable import native_output
 from stages.portable.said import first_line
-
-LIBRARY = (".so", ".dll", ".dylib")
 
 
 def quiet() -> Any:
@@ -112,29 +110,3 @@ def loaded(extensions: Sequence[str]) -> list[Any]:
 
 def _is_operation(extension: Any) -> bool:
     return isinstance(extension, type) and issubclass(extension, quiet().Op)
-
-
-def is_library(named: str) -> bool:
-    """Whether an extension is a shared library rather than a dotted path."""
-    return Path(named).suffix in LIBRARY
-
-
-class Extensions(Setting):
-    """Paths of libraries and dotted paths of Python classes, with operations that OpenVINO does not have by itself."""
-
-    def problems(self, name: str, value: Sequence[str]) -> Iterable[Problem]:
-        allowed = f"a library that ends in {listed(LIBRARY)}, or a dotted path"
-        unknown = [named for named in value if not is_library(named) and "." not in named.strip(".")]
-        return [Problem(f"{name} names '{named}'", allowed) for named in unknown]
-
-    def files(self, value: Sequence[str]) -> Iterable[str]:
-        return filter(is_library, value)
-
-    def identity(self, name: str, value: Sequence[str], world: World) -> Any:
-        def one(named: str) -> Any:
-            if not is_library(named):
-                return {"path": named, "code": dict(world.code(named))}
-            file = Path(named).expanduser()
-            return {"sha256": digest_of(file, world, f"{name}: {named}", command="an existing library")}
-
-        return list(map(one, value))

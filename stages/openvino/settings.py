@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar, Optional
 
 from pipeline.artifact import Kind
 from pipeline.stage import OneOf
+from stages.formats.extensions import Extensions
 from stages.interface.edits import Edited, Edits
 from stages.interface.images import Preprocessing
 from stages.openvino import convert
-from stages.openvino.library import Extensions
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed
 from pipeline.stage import AtLeast, Between, OneOf, Unkeyed
+from stages.formats.extensions import Extensions
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
-from stages.openvino.library import Extensions
 from stages.quantization import nncf as nncf_library
 from stages.quantization.nncf import Feed, Opset
 from stages.quantization.settings import Lowering

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import OneOf, SameKindAs, Stage, Unkeyed
+from stages.formats.extensions import Extensions
 from stages.formats.ignored import Ignored
-from stages.openvino.library import Extensions
 from stages.quantization import nncf as nncf_library
 from stages.quantization.nncf import Feed
 from stages.samples import files as sample_files

@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
+from pipeline.code import names
 from pipeline.config import instantiate
 from pipeline.errors import ConfigError
+from pipeline.planning import graph
 
 SOURCE = """
 from dataclasses import dataclass, field
@@ -138,6 +140,18 @@ def test_what_is_no_stage_of_ours_is_refused(target):
 )
 def test_a_stage_of_ours_is_found_by_its_name_and_by_every_path_that_it_had(target):
     assert instantiate.find_stage(target).__name__ == "Simplify"
+
+
+def test_a_class_of_a_stages_name_that_is_none_does_not_stand_in_its_way(monkeypatch):
+    monkeypatch.setattr(names, "homes", lambda name: ["pipeline.planning.graph", "stages.onnx.simplify"])
+    monkeypatch.setattr(graph, "Simplify", dict, raising=False)
+    assert instantiate.find_stage("simplify").__name__ == "Simplify"
+
+
+def test_two_stages_of_ours_of_one_name_are_refused(monkeypatch):
+    monkeypatch.setattr(names, "homes", lambda name: ["stages.onnx.simplify", "stages.onnx.simplify"])
+    with pytest.raises(ConfigError, match=r"two stages are named simplify: stages\.onnx\.simplify"):
+        instantiate.find_stage("simplify")
 
 
 def test_a_stage_that_is_named_as_one_of_ours_is_refused(trusted):

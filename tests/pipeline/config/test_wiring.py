@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from compositions import composed, given
+from compositions import given
 from omegaconf import OmegaConf
 
 from pipeline.config import compose
@@ -100,7 +100,7 @@ def test_all_that_is_wiring_is_told_at_once():
 )
 def test_what_is_said_to_be_typed_chooses_what_was_asked_for(group, asked):
     option, instead = GROUPS[group]
-    assert composed(*asked, instead).hydra.runtime.choices[f"wiring/{group}"] == option
+    assert compose.compose([*asked, instead]).choices[f"wiring/{group}"] == option
 
 
 def test_every_group_that_lies_there_has_its_words():

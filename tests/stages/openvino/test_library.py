@@ -15,9 +15,9 @@ from torch import nn
 
 from pipeline.errors import ConfigError, StageError
 from stages.checking.check import Check
+from stages.formats.extensions import Extensions
 from stages.loading.open_file import OpenFile
 from stages.openvino import library as openvino_library
-from stages.openvino.library import Extensions
 
 
 @pytest.fixture(autouse=True)
