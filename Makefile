@@ -15,6 +15,9 @@ run: .venv/ready ## convert a model and print where the artifact is: make run AR
 test: lint .venv/ready .venv/tensorrt/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
 	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not gpu"
 
+quick: lint .venv/ready ## the tests of the rooms that a change touched: make quick, or make quick BASE=main
+	$(BIN)/python tests/quick.py "$(BASE)" $(TOGETHER) -m "not slow and not gpu"
+
 test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that take minutes
 	$(BIN)/python -m pytest $(TOGETHER) -m "not gpu"
 
@@ -76,4 +79,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep coverage env clean
+.PHONY: help run test quick test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep coverage env clean

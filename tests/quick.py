@@ -78,10 +78,9 @@ def _tests_of_a_test(root: Path, file: str, tests: dict[str, str]) -> list[str]:
     if path.name == "conftest.py":
         return _existing(root, [str(path.parent)])
     parts = path.with_suffix("").parts
-    if len(parts) > 2:  # a folder beside the tests, such as tests/shop: named by itself or by a constant
-        word = re.compile(rf"\b({parts[1]}|{parts[1].upper()})\b")
-    else:
-        word = re.compile(rf"\b{parts[1]}\b")
+    # A folder beside the tests, such as tests/shop, is named by itself or by a constant.
+    called = rf"({parts[1]}|{parts[1].upper()})" if len(parts) > 2 else parts[1]
+    word = re.compile(rf"\b{called}\b")
     return [t for t in tests if word.search(tests[t])]
 
 

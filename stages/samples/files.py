@@ -14,7 +14,7 @@ from stages.interface.interface import Interface, says
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
-from stages.samples.sources import Rows
+from stages.samples.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np

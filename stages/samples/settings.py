@@ -9,7 +9,8 @@ from pipeline.errors import Problem, listed
 from pipeline.stage import OneOf, Setting, SomeOf, Stage, World
 from stages.interface.images import Preprocessing, unprepared
 from stages.samples import sources
-from stages.samples.sources import RANDOM, Source
+from stages.samples.rows import Source
+from stages.samples.sources import RANDOM
 
 KINDS = ("images", "arrays", "text", "dataset", RANDOM)
 KEYS = ("source", "path", "tokenizer", "kwargs")

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import World, digest_of
-from stages.interface import factory, fills, images
+from stages.interface import fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.portable.said import first_line
+from stages.samples.datasets import Dataset, existing
+from stages.samples.rows import LABELS, Row, Rows, Source, fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,43 +33,10 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-LABELS = "labels"
 # Of a tokenizer's folder, what is not its own: a model's weights.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")
 # How many random samples there are: more of them would tell no more.
 DRAWN = 32
-
-
-class Row(NamedTuple):
-    """One sample: an array for each input by name, without the batch's dimension, and its label, if it has one."""
-
-    inputs: Mapping[str, Array]
-    label: Any
-
-
-class Source(Protocol):
-    """Samples that can be counted, and read one at a time."""
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        """What the samples are, whatever the files are called. Raises ConfigError for what is not there."""
-
-    def open(self, interface: Interface, seed: int) -> Rows:
-        """Gets ready to read. Raises StageError and ConfigError."""
-
-
-class Rows(Protocol):
-    """The samples of an opened source.
-
-    Attributes:
-        caution: What whoever relies on them should know; empty where there is nothing.
-    """
-
-    caution: str = ""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int) -> Row:
-        """Raises StageError for a sample that cannot be read or does not fit the model's inputs."""
 
 
 def is_random(spec: Any) -> bool:
@@ -84,7 +52,7 @@ def paths(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from paths(part)
-    elif isinstance(value, str) and _existing(value) is not None:
+    elif isinstance(value, str) and existing(value) is not None:
         yield value
 
 
@@ -210,7 +178,7 @@ class _ImageRows(Rows):
         path, label = self.files[number]
         shape = self.interface.inputs[self.name].at({n: d.opt for n, d in self.interface.dims.items()})
         pixels = images.prepared(images.from_file(path), *self.how.size(shape), self.how)
-        return _fitting(Row({self.name: pixels}, label), self.interface, str(path))
+        return fitting(Row({self.name: pixels}, label), self.interface, str(path))
 
 
 @dataclass(frozen=True)
@@ -259,7 +227,7 @@ class _ArrayRows(Rows):
 
     def __getitem__(self, number: int) -> Row:
         label = self.held[LABELS][number] if LABELS in self.held else None
-        return _fitting(
+        return fitting(
             Row({n: self.held[n][number] for n in self.interface.inputs}, label), self.interface, self.origin
         )
 
@@ -349,131 +317,4 @@ class _TextRows(Rows):
 
     def __getitem__(self, number: int) -> Row:
         row = Row({n: v[number] for n, v in self.arrays.items()}, self.labels[number])
-        return _fitting(row, self.interface, self.origin)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A torch.utils.data.Dataset, or whatever has a length and can be indexed.
-
-    An item is a mapping of inputs by name, perhaps with labels; or the inputs in order, perhaps with a label after.
-    What identifies it is its code and its arguments; files and folders among these by what they hold.
-    """
-
-    path: str
-    kwargs: Mapping[str, Any]
-
-    def identity(self, world: World) -> Mapping[str, Any]:
-        kwargs = {n: _content(v, world) for n, v in self.kwargs.items()}
-        return {"dataset": self.path, "code": dict(world.code(self.path)), "kwargs": kwargs}
-
-    def open(self, interface: Interface, seed: int) -> Rows:
-        make = factory.find(self.path, "dataset", "a path such as my_pkg.data.Train")
-        try:
-            made = make(**self.kwargs)
-            len(made)
-        except Exception as e:  # a user's class raises anything
-            raise StageError(
-                f"dataset {self.path} failed with kwargs {dict(self.kwargs)}: {factory.told(e)}",
-                allowed="a class or function that returns what has a length and can be indexed",
-            ) from e
-        return _DatasetRows(made, interface, self.path)
-
-
-@dataclass(frozen=True)
-class _DatasetRows(Rows):
-    items: Any
-    interface: Interface
-    origin: str
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, number: int) -> Row:
-        import numpy as np
-
-        try:
-            item = self.items[number]
-        except Exception as e:  # a user's class raises anything
-            raise StageError(f"dataset {self.origin}[{number}] failed: {factory.told(e)}") from e
-        names = list(self.interface.inputs)
-        if isinstance(item, Mapping):
-            told = dict(item)
-            label = next((told.pop(n) for n in (LABELS, "label") if n in told and n not in names), None)
-        else:
-            values = item if isinstance(item, (tuple, list)) else (item,)
-            if len(values) not in (len(names), len(names) + 1):
-                raise StageError(
-                    f"dataset {self.origin}[{number}] has {len(values)} parts",
-                    allowed=f"{listed(names)}, and perhaps a label after them; or a mapping by these names",
-                )
-            told = dict(zip(names, values, strict=False))
-            label = values[-1] if len(values) > len(names) else None
-        if missing := [n for n in names if n not in told]:
-            raise StageError(
-                f"dataset {self.origin}[{number}] has {listed(told)}, and no {listed(missing)}",
-                allowed=f"{listed(names)}, and perhaps {LABELS}",
-            )
-        try:
-            row = Row({n: np.asarray(told[n]) for n in names}, None if label is None else np.asarray(label))
-        except Exception as e:  # a user's type raises anything
-            raise StageError(
-                f"dataset {self.origin}[{number}] has what is no array: {first_line(e)}",
-                allowed="numbers, arrays, tensors in the CPU's memory that need no gradient",
-            ) from e
-        return _fitting(row, self.interface, f"dataset {self.origin}[{number}]")
-
-
-def _fitting(row: Row, interface: Interface, origin: str) -> Row:
-    """A sample in the types of the model's inputs. Raises StageError when it does not fit them."""
-    import numpy as np
-
-    given = {}
-    for name, values in row.inputs.items():
-        spec = interface.inputs[name]
-        wanted = spec.shape[1:]
-        fits = len(values.shape) == len(wanted) and all(
-            want is None or (have in interface.dims[want].sizes if isinstance(want, str) else have == want)
-            for have, want in zip(values.shape, wanted, strict=True)
-        )
-        if not fits:
-            raise StageError(
-                f"{origin}: a sample of '{name}' is {model_interface.says(values.shape)}",
-                allowed=f"{wanted}, the shape of the input without its batch",
-            )
-        fits = np.can_cast(values.dtype, spec.dtype, "same_kind")
-        cast = values.astype(spec.dtype, order="C") if fits else values  # ascontiguousarray: a number gets a dimension
-        if not fits or (cast.dtype.kind in "iu" and (cast != values).any()):
-            raise StageError(
-                f"{origin}: '{name}' is {values.dtype}, which {spec.dtype} cannot hold",
-                allowed=f"numbers that {spec.dtype} has",
-            )
-        if cast.dtype.kind == "f" and not np.isfinite(cast).all():
-            raise StageError(f"{origin}: '{name}' holds NaN or infinities", allowed="numbers")
-        given[name] = cast
-    return Row(given, row.label)
-
-
-def _content(value: Any, world: World) -> Any:
-    """An argument as it is; of a path in it, what is there."""
-    if isinstance(value, Mapping):
-        return {name: _content(part, world) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_content(part, world) for part in value]
-    if not isinstance(value, str) or (path := _existing(value)) is None:
-        return value
-    if path.is_file():
-        return {"sha256": digest_of(path, world, str(path))}
-    files = sorted(Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
-    held = [[p.relative_to(path).as_posix(), digest_of(p, world, str(p))] for p in files if p.is_file()]
-    told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
-    # A word that happens to name a folder here, such as train, may well be meant as a word.
-    return told if os.sep in value else {**told, "value": value}
-
-
-def _existing(text: str) -> Path | None:
-    try:
-        path = Path(text).expanduser()
-        return path if text and path.exists() else None
-    except (OSError, RuntimeError):  # longer than a name may be; the home of nobody
-        return None
+        return fitting(row, self.interface, self.origin)

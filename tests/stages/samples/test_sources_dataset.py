@@ -11,7 +11,7 @@ from harness import world
 from sample_rows import PAIR, identity, opened
 
 from pipeline.errors import ConfigError, StageError
-from stages.samples import sources
+from stages.samples import datasets
 
 ITEMS = {
     "tuple": [(np.array([1.0, 2.0]), 7)],
@@ -138,14 +138,14 @@ def test_a_name_inside_a_folder_is_part_of_what_is_there(package, tmp_path):
 
 @pytest.mark.parametrize("text", ["", "x" * 300, "~nobody-of-that-name/x"], ids=["empty", "long", "nobody"])
 def test_an_argument_that_is_no_path_is_what_it_says(tmp_path, text):
-    assert sources.Dataset("json.loads", {"a": text}).identity(world(tmp_path))["kwargs"] == {"a": text}
+    assert datasets.Dataset("json.loads", {"a": text}).identity(world(tmp_path))["kwargs"] == {"a": text}
 
 
 def test_a_word_that_happens_to_name_a_folder_stays_a_word(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("train", "val"):
         (tmp_path / name).mkdir()
-    known = [sources.Dataset("json.loads", {"a": n}).identity(world(tmp_path)) for n in ("train", "val")]
+    known = [datasets.Dataset("json.loads", {"a": n}).identity(world(tmp_path)) for n in ("train", "val")]
     assert known[0] != known[1]
 
 
@@ -156,6 +156,6 @@ def test_what_a_link_to_a_folder_leads_to_is_part_of_what_a_folder_holds(tmp_pat
 
     def known(content):
         (tmp_path / "far" / "a.txt").write_text(content)
-        return sources.Dataset("json.loads", {"root": str(tmp_path / "data")}).identity(world(tmp_path))
+        return datasets.Dataset("json.loads", {"root": str(tmp_path / "data")}).identity(world(tmp_path))
 
     assert known("one") != known("other")
