@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import re
+import runpy
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 SHOP = Path(__file__).parent / "shop"
@@ -15,6 +22,69 @@ MODEL = (
     "model.weights=net.pth",
     "model.inputs.input.shape=[batch,3,16,16]",
 )
+# What every conversion imports. Not torchvision: our own code looks whether a model has imported it.
+IMPORTED = ["pipeline.cli", "torch", "torch._dynamo", "torch.onnx", "onnx", "onnxruntime", "onnxscript", "onnxsim"]
+
+
+def run_module(
+    module: str, args: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`python -m module` in a process of its own, forked from one that has imported the libraries of a conversion.
+
+    Their import is half the work of converting a small model. What an interpreter does before it has imported anything
+    is seen where one is started: by `Shop.start`, and in test_examples, test_models, test_sweep and test_bytes.
+    """
+    if sys.platform != "linux":  # elsewhere the system's own libraries do not survive a fork
+        command = [sys.executable, "-m", module, *args]
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False)
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(IMPORTED)
+    with tempfile.TemporaryDirectory() as place:
+        paths = [f"{place}/{name}" for name in ("out", "err")]
+        process = forks.Process(target=_become, args=(module, args, folder, dict(env or os.environ), paths))
+        process.start()
+        process.join(900)
+        assert process.exitcode is not None, f"{module} {args} did not end"
+        return subprocess.CompletedProcess([module, *args], process.exitcode, *(Path(p).read_text() for p in paths))
+
+
+def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, str], paths: Sequence[str]) -> None:
+    """Turns this process into `python -m module` with its output in files."""
+    for descriptor, path in enumerate(paths, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:0] = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = [module, *args]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run_readme(readme: Path, folder: Path, store: Path) -> None:
+    """Runs the commands of a README as they stand; each must succeed.
+
+    Args:
+        readme: All lines of its blocks of bash are run.
+        folder: Where.
+        store: The store. Nothing else of the caller's configuration is used; `python` is this interpreter.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "DRYDOCK_STORE": str(store), "TORCH_HOME": str(store.with_name("torch"))}
+    blocks = re.findall(r"```bash\n(.*?)```", readme.read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    assert lines
+    bash = partial(subprocess.run, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    for line in lines:
+        fails = line.startswith("! ")
+        command = line.removeprefix("! ")
+        if re.fullmatch(r"python -m [^|;<>]*", command):
+            # bash says what the arguments are.
+            shown = bash(["bash", "-c", f"python() {{ printf '%s\\0' \"$@\"; }}\n{command}"])
+            _, module, *args, _ = shown.stdout.split("\0")
+            done = run_module(module, args, folder, env)
+        else:
+            done = bash(["bash", "-c", command])
+        assert (done.returncode != 0) is fails, f"{line}\n{done.stdout}{done.stderr}"
 
 
 class Shop:
@@ -25,15 +95,14 @@ class Shop:
         self.store = folder / "store"
 
     def start(self, *args: str, code: str = "-m pipeline") -> subprocess.Popen[str]:
-        own = [] if any(a.startswith("store=") for a in args) else [f"store={self.store}"]
-        command = [sys.executable, *code.split(), *args, *own]
+        """A new interpreter."""
+        command = [sys.executable, *code.split(), *self._with_store(args)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
-        process = self.start(*args)
-        out, err = process.communicate(timeout=900)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        """See `run_module`."""
+        return run_module("pipeline", self._with_store(args), self.folder)
 
     def converted(self, *args: str) -> dict[str, object]:
         """run.json of a run that must succeed."""
@@ -43,3 +112,7 @@ class Shop:
         record = json.loads(Path(line.split(maxsplit=1)[1]).read_text())
         assert isinstance(record, dict)
         return record
+
+    def _with_store(self, args: Sequence[str]) -> list[str]:
+        own = [] if any(a.startswith("store=") for a in args) else [f"store={self.store}"]
+        return [*args, *own]

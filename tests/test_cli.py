@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,10 @@ def warm(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("warm")
     for path in furnished.glob("*.p*"):
         (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "net.pth").chmod(0o444)
     shop = Shop(folder)
-    shop.converted()
+    conversion = shop.start(*MODEL)
+    assert (conversion.communicate(timeout=300), conversion.returncode)[1] == 0
     return shop
 
 
@@ -95,7 +98,6 @@ def test_a_warm_run_a_plan_and_help_import_no_framework_and_no_converter(warm: S
 @pytest.mark.parametrize(
     ("overrides", "hits"),
     [
-        (["opset=20"], ["reference", "capture"]),
         (["target=onnx"], ["reference", "capture", "export", "check_export", "simplify", "check_simplify"]),
         (["precision=fp16"], ["reference", "capture", "export", "check_export", "simplify", "check_simplify"]),
         (["~stages.simplify"], ["reference", "capture", "export", "check_export", "compile", "check_compile"]),
@@ -110,12 +112,13 @@ def test_a_change_rebuilds_only_what_it_decides(warm: Shop, overrides: list[str]
 
 
 def test_the_plan_says_hit_or_why_not_and_builds_nothing(warm: Shop) -> None:
-    done = warm.run(*MODEL, "plan=true", "opset=21")
+    done = warm.run(*MODEL, "plan=true", "opset=20")
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
     assert " hit " in rows["capture"]
-    assert "→ 21" in rows["export"]
+    assert "→ 20" in rows["export"]
     assert "waits for export" in rows["check_export"]
-    assert how(warm.converted("opset=21"))["export"] == "built"
+    became = how(warm.converted("opset=20"))
+    assert [became[name] for name in ("reference", "capture", "export")] == ["hit", "hit", "built"]
 
 
 def test_parity_is_recorded_at_every_shape(warm: Shop) -> None:
@@ -136,7 +139,8 @@ def test_run_json_says_what_the_run_was_made_of(warm: Shop) -> None:
     assert record["machine"]["cpu"]  # type: ignore[index]
 
 
-def test_a_checkout_with_changes_can_be_refused_and_is_recorded_by_their_digest(shop: Shop) -> None:
+def test_a_checkout_with_changes_can_be_refused_and_is_recorded_by_their_digest(shop: Shop, warm: Shop) -> None:
+    shop.store = warm.store
     who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null")
     for command in (["init", "-q"], ["add", "net.py"], [*who, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", *command], cwd=shop.folder, check=True)
@@ -185,11 +189,8 @@ def test_another_frameworks_file_is_converted_without_it_and_called_not_checked(
     assert "pip install tensorflow" in stages["check_compile"]["notes"]["unchecked"]["why"]
 
 
-def test_a_users_checkpoint_is_never_written(shop: Shop) -> None:
-    before = (shop.folder / "net.pth").read_bytes()
-    (shop.folder / "net.pth").chmod(0o444)
-    shop.converted("target=onnx")
-    assert (shop.folder / "net.pth").read_bytes() == before
+def test_a_users_checkpoint_is_never_written(furnished: Path, warm: Shop) -> None:
+    assert (warm.folder / "net.pth").read_bytes() == (furnished / "net.pth").read_bytes()
 
 
 def test_editing_the_delivered_copy_leaves_the_store_whole(warm: Shop) -> None:
@@ -331,17 +332,16 @@ def test_the_check_is_real_when_one_weight_changes_on_the_way(warm: Shop) -> Non
     assert "check_compile: this openvino does not agree" in done.stderr
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate"])
-def test_damage_to_any_stored_artifact_is_found_set_aside_and_repaired(warm: Shop, damage: str) -> None:
+def test_damage_to_any_stored_artifact_is_found_set_aside_and_repaired(warm: Shop) -> None:
     sound = warm.converted()
     objects = sorted({p for p in (warm.store / "objects").glob("*/*/*") if p.name != "artifact.json"})
     mine = [p for p in objects if p.parent.name in digests(sound).values()]
     assert len(mine) >= 5
-    for path in mine:
+    for number, path in enumerate(mine):  # every other one has a bit flipped or is cut
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.chmod(0o644)
-        path.write_bytes(content if damage == "flip" else content[:-1])
+        path.write_bytes(content[: -1 if number % 2 else None])
     repaired = warm.run(*MODEL)
     assert repaired.returncode == 0, repaired.stderr
     assert "is damaged: set aside" in repaired.stderr
@@ -376,34 +376,35 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop) -> Non
     assert record["status"] == "interrupted"
 
 
-def test_a_run_killed_at_twelve_moments_goes_on_from_the_last_finished_stage(shop: Shop) -> None:
-    undisturbed = Shop(shop.folder)
-    undisturbed.store = shop.folder / "undisturbed"
-    began = time.monotonic()
-    wanted = undisturbed.converted()
-    whole = time.monotonic() - began
+@pytest.mark.parametrize("moments", [4, pytest.param(12, marks=pytest.mark.slow)])
+def test_a_run_killed_at_several_moments_goes_on_from_the_last_finished_stage(
+    shop: Shop, warm: Shop, moments: int
+) -> None:
+    undisturbed = json.loads(min(warm.folder.glob("runs/*/*/run.json")).read_text())  # the first, which built it all
+    began, ended = (datetime.fromisoformat(undisturbed[moment]) for moment in ("started", "ended"))
     told = ""
-    for moment in range(12):
+    for moment in range(moments):
         run = shop.start(*MODEL)
-        time.sleep(whole * (moment + random.random()) / 12)
+        time.sleep((ended - began).total_seconds() * (moment + random.random()) / moments)
         run.kill()
         told += run.communicate()[1]
     resumed = shop.run(*MODEL)
     built = [line.split()[0] for line in (told + resumed.stderr).splitlines() if " built " in line]
     stored = [name for name in built if name not in ("load", "eval")]
     assert sorted(stored) == sorted(set(stored))
-    assert digests(shop.converted())["save"] == digests(wanted)["save"]
+    assert digests(shop.converted())["save"] == digests(undisturbed)["save"]
     assert list((shop.store / "staging").iterdir()) == []
 
 
 def test_a_sweep_converts_every_combination_and_ends_with_6_when_one_fails(warm: Shop) -> None:
-    done = warm.run("-m", *MODEL, "target=onnx", "capture=export", "opset=17,18")
+    done = warm.run("-m", *MODEL, "target=onnx", "opset=18,99")
     assert done.returncode == 6
     assert len(done.stdout.splitlines()) == 1
-    assert "capture=trace" in done.stderr
+    assert "stages.export.opset is 99" in done.stderr
 
 
-def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop) -> None:
+def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop, warm: Shop) -> None:
+    shop.store = warm.store
     (shop.folder / "conf" / "stage").mkdir(parents=True)
     (shop.folder / "conf" / "stage" / "brittle.yaml").write_text("_target_: brittle.Brittle\nneeds: [export]\n")
     with pytest.MonkeyPatch.context() as env:
@@ -448,10 +449,8 @@ def test_what_is_done_besides_changes_nothing_that_is_delivered_and_is_kept(warm
 def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:
     models = warm.folder / "conf" / "model"
     models.mkdir(parents=True, exist_ok=True)
-    text = (
-        "name: mine\nfactory: net.Net\nweights: net.pth\noutputs: [scores]\ndims: {batch: {min: 1, opt: 2, max: 4}}\n"
-    )
-    (models / "mine.yaml").write_text(text + "inputs: {image: {shape: [batch, 3, 16, 16]}}\n")
+    text = "name: mine\nfactory: net.Net\nweights: net.pth\ndims: {batch: {min: 1, opt: 2, max: 8}}\n"
+    (models / "mine.yaml").write_text(text + "inputs: {input: {shape: [batch, 3, 16, 16]}}\n")
     done = warm.run("model=mine", "target=onnx")
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).name == "mine.onnx"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import SHOP
+from command_line import SHOP, run_module
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENT = """\
@@ -53,12 +53,15 @@ class Team:
         return dict(json.loads(self.experiment.with_name("small.lock.json").read_text()))
 
     def run(self, command: str, *args: str, path: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
-        paths = [str(path)] * (path is not None) + [os.environ.get("PYTHONPATH", "")]
-        own = {"DRYDOCK_STORE": str(self.folder / "store"), "PYTHONPATH": os.pathsep.join(filter(None, paths)), **env}
+        """A command in this folder; with `path` in a new interpreter, which imports from there first."""
+        env = {**os.environ, "DRYDOCK_STORE": str(self.folder / "store"), **env}
+        if path is None:
+            return run_module(command, args, self.folder, env)
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), env.get("PYTHONPATH")]))
         return subprocess.run(
             [sys.executable, "-m", command, *args],
             cwd=self.folder,
-            env={**os.environ, **own},
+            env=env,
             capture_output=True,
             text=True,
             timeout=600,
