@@ -6,11 +6,12 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import MODEL, SHOP
+from command_line import MODEL, SHOP, run_readme
 from command_line import Shop as Folder
 from PIL import Image
 
@@ -21,13 +22,20 @@ SPOILED = ("model.calibration.path=digits.spoiled", "stages.evaluate.max_drop=0"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A user's folder with the example in it, and metrics that fail."""
+    """A user's folder in which the example's commands have been run as they stand, and with metrics that fail."""
     folder = tmp_path_factory.mktemp("digits")
     shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+    run_readme(folder / "README.md", folder, folder / "store")
     (folder / "metrics.py").write_text(
         "def nan(outputs, labels): return float('nan')\ndef none(outputs, labels): 1 / 0\n"
     )
     return Folder(folder)
+
+
+@pytest.fixture(scope="module")
+def spoiled(digits: Folder) -> subprocess.CompletedProcess[str]:
+    """A run that fails because it was calibrated on spoiled samples."""
+    return digits.run(*INT8, *SPOILED)
 
 
 def notes(stderr: str) -> dict[str, dict[str, object]]:
@@ -66,23 +74,25 @@ def test_random_calibration_is_marked_in_the_summary(digits: Folder) -> None:
     assert "caution   calibration: calibrates on 32 samples, RANDOM draws" in done.stderr
 
 
-def test_a_gate_ends_with_5_names_layers_and_is_not_cached(digits: Folder) -> None:
-    for _ in range(2):
-        done = digits.run(*INT8, *SPOILED)
+def test_a_gate_ends_with_5_names_layers_and_is_not_cached(
+    digits: Folder, spoiled: subprocess.CompletedProcess[str]
+) -> None:
+    for done in (spoiled, digits.run(*INT8, *SPOILED)):
         assert (done.returncode, done.stdout) == (5, "")
         assert re.search(r"error: evaluate: top1 0\.98\d+, the PyTorch model's 0\.9899, .*: dropped by", done.stderr)
         assert "brought in by node_conv2d" in done.stderr
         assert "'stages.quantize.ignored.names=[" in done.stderr
 
 
-def test_the_list_that_was_printed_brings_the_gate_closer(digits: Folder) -> None:
+def test_the_list_that_was_printed_brings_the_gate_closer(
+    digits: Folder, spoiled: subprocess.CompletedProcess[str]
+) -> None:
     """Rounding is everywhere in this network, so leaving out the worst layers takes most of the error away, not all."""
-    printed = digits.run(*INT8, *SPOILED).stderr
-    (line,) = [line for line in printed.splitlines() if "try:" in line and "ignored.names" in line]
+    (line,) = [line for line in spoiled.stderr.splitlines() if "try:" in line and "ignored.names" in line]
     again = digits.run(*INT8, SPOILED[0], *shlex.split(line.partition("try:")[2]))
     assert again.returncode == 0, again.stderr
     evaluation = notes(again.stderr)["evaluate"]["evaluation"]
-    before = float(re.search(r"dropped by (\S+)", printed)[1])  # type: ignore[index]
+    before = float(re.search(r"dropped by (\S+)", spoiled.stderr)[1])  # type: ignore[index]
     assert evaluation["drop"] < before / 2  # type: ignore[index]
 
 
@@ -122,11 +132,14 @@ WRONG = [
 def test_bad_input_is_told_and_nothing_of_it_is_kept(
     digits: Folder, overrides: list[str], code: int, told: list[str]
 ) -> None:
-    for _ in range(2):
-        done = digits.run(*INT8, *overrides)
-        assert (done.returncode, done.stdout) == (code, ""), done.stderr
-        assert [t for t in told if t not in done.stderr] == [], done.stderr
-        assert "Traceback" not in done.stderr
+    done = digits.run(*INT8, *overrides)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert [t for t in told if t not in done.stderr] == [], done.stderr
+    assert "Traceback" not in done.stderr
+    if re.search(r"^load +(built|hit)", done.stderr, re.MULTILINE):  # it had begun, and would find what it had kept
+        again = digits.run(*INT8, *overrides)
+        assert (again.returncode, again.stdout) == (code, ""), again.stderr
+        assert [t for t in told if t not in again.stderr] == [], again.stderr
     assert list((digits.store / "staging").glob("*")) == []
 
 
