@@ -25,8 +25,8 @@ WAYS = {
     "ir_direct_export": ("openvino_direct", "export", None),
     "ir_direct_trace": ("openvino_direct", "trace", None),
 }
-# Target, capture, precision: few, since each takes a quarter of a minute.
-PACKAGES = (("coreml", "trace", "fp32"), ("coreml", "export", "fp16"))
+# Likewise, with a precision: few, since each takes a quarter of a minute.
+PACKAGES = {"package_trace": ("coreml", "trace", "fp32"), "package_export": ("coreml", "export", "fp16")}
 RECIPE = """# @package _global_
 # A recipe of the user's own, {name}.
 defaults:
@@ -88,6 +88,9 @@ class Side:
         for name, (target, capture, opset) in WAYS.items():
             recipe = RECIPE.format(name=name, target=target, capture=capture)
             files[f"conf/experiment/{name}.yaml"] = recipe + (f"opset: {opset}\n" if opset else "")
+        for name, (target, capture, precision) in PACKAGES.items():
+            recipe = RECIPE.format(name=name, target=target, capture=capture)
+            files[f"conf/experiment/{name}.yaml"] = recipe + f"  - override /precision: {precision}\n"
         for name, content in files.items():
             (self.work / name).parent.mkdir(parents=True, exist_ok=True)
             (self.work / name).write_text(content)
@@ -197,15 +200,15 @@ def test_a_run_alone_is_the_same_bytes_as_in_a_sweep(sides: tuple[Side, Side]) -
         assert_equal_runs((side, path, "one"), (side, side.work / f"run{i}", "two"))
 
 
-@pytest.mark.parametrize(("target", "capture", "precision"), PACKAGES)
-def test_every_stage_of_a_package_is_the_same_bytes_on_both_sides(
-    target: str, capture: str, precision: str, sides: tuple[Side, Side]
-) -> None:
-    name = f"package-{capture}-{precision}"
-    asked = (f"target={target}", f"capture={capture}", f"precision={precision}", f"hydra.run.dir={name}", "store=one")
-    run(*(side.start("model=mine", *asked) for side in sides))
-    here, there = ((side, side.work / name, "one") for side in sides)
-    assert_equal_runs(here, there)
+def test_every_stage_of_a_package_is_the_same_bytes_on_both_sides(sides: tuple[Side, Side]) -> None:
+    asked = ("-m", "model=mine", f"experiment={','.join(PACKAGES)}", "hydra.sweep.dir=packages", "store=one")
+    run(*(side.start(*asked) for side in sides))
+    here, there = sides
+    cells, others = here.runs("packages/*"), there.runs("packages/*")
+    assert list(cells) == list(others)
+    assert len(cells) == len(PACKAGES)
+    for name, path in cells.items():
+        assert_equal_runs((here, path, "one"), (there, others[name], "one"))
 
 
 @pytest.mark.slow

@@ -107,16 +107,16 @@ def test_only_what_is_refused_fails_in_the_sweep(forms: Sweep) -> None:
 
 @pytest.fixture(scope="module")
 def opsets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, dict[tuple[str, ...], int]]:
-    """A ResNet at every opset by both exporters, and what the delivered files declare."""
+    """A SqueezeNet at every opset by both exporters, and what the delivered files declare."""
     folder = tmp_path_factory.mktemp("opsets")
-    model = ["model=torchvision", "model.name=resnet18", "model.weights=random", "target=onnx"]
+    model = ["model=torchvision", "model.name=squeezenet1_1", "model.weights=random", "target=onnx"]
     over = [f"opset={','.join(map(str, OPSETS))}", "capture=export,trace"]
     sweep = Sweep(
         Shop(folder), ["opset", "capture"], *model, "model.inputs.input.shape=[batch,3,64,64]", "target=onnx", *over
     )
     delivered = {cell: r["artifact"] for cell, r in sweep.records.items() if r["status"] == "ok"}
     declared = {cell: onnx.load(path).opset_import[0].version for cell, path in delivered.items()}
-    shutil.rmtree(folder)  # a gigabyte
+    shutil.rmtree(folder)  # a hundred megabytes
     return sweep, declared
 
 

@@ -32,6 +32,7 @@ print(code, sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
 """
 # What takes long to import and plays no part.
 LIGHT = ("nncf", "timm", "transformers", "torchvision", "onnxscript", "onnxsim")
+COREML = ("coremltools", "coremltools/libmilstoragepython", "coremltools/libmodelpackage")
 
 
 def run(folder: Path, *args: str, python: tuple[str, ...] = ("-m", "pipeline.doctor")) -> subprocess.CompletedProcess:
@@ -55,8 +56,11 @@ def package(folder: Path, name: str, source: str = "") -> None:
     (folder / "packages" / name / "__init__.py").write_text(source)
 
 
-def test_this_machine_is_well_and_the_doctor_itself_imports_no_library(tmp_path):
+@pytest.mark.parametrize("replaced", [LIGHT + COREML, pytest.param((), marks=pytest.mark.slow)], ids=["most", "all"])
+def test_this_machine_is_well_and_the_doctor_itself_imports_no_library(tmp_path, replaced):
     backend("openvino")
+    for name in replaced:
+        package(tmp_path, name)
     done = run(tmp_path, python=("-c", LISTING))
     assert done.stderr.splitlines()[-1] == "0 []", done.stdout
     told = done.stdout
