@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?= model=resnet50 target=openvino
-# A worker for each core; a file's tests stay together, so that what they share is made once.
-TOGETHER := -n auto --dist loadfile
+# A worker for each core; a file's tests stay together, so that what they share is made once. The order is that of
+# tests/conftest.py: files of few tests may be the longest, and xdist would begin those last.
+TOGETHER := -n auto --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -15,7 +16,7 @@ run: .venv/ready ## convert a model and print where the artifact is: make run AR
 test: lint .venv/ready .venv/tensorrt/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
 	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not gpu"
 
-quick: lint .venv/ready ## the tests of the rooms that a change touched: make quick, or make quick BASE=main
+quick: lint .venv/tensorrt/ready ## lint, and the tests of the rooms that a change touched, against the upstream: make quick BASE=main
 	$(BIN)/python tests/quick.py "$(BASE)" $(TOGETHER) -m "not slow and not gpu"
 
 test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that take minutes

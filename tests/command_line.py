@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 SHOP = Path(__file__).parent / "shop"
@@ -72,21 +73,17 @@ def run_readme(readme: Path, folder: Path, store: Path) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", readme.read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
     assert lines
+    bash = partial(subprocess.run, cwd=folder, env=env, capture_output=True, text=True, check=False)
     for line in lines:
         fails = line.startswith("! ")
-        if re.match(r"(! )?python -m [^|;<>]*$", line):
+        command = line.removeprefix("! ")
+        if re.fullmatch(r"python -m [^|;<>]*", command):
             # bash says what the arguments are.
-            show = f"python() {{ printf '%s\\0' \"$@\"; }}\n{line.removeprefix('! ')}"
-            shown = subprocess.run(
-                ["bash", "-c", show], cwd=folder, env=env, capture_output=True, text=True, check=True
-            )
+            shown = bash(["bash", "-c", f"python() {{ printf '%s\\0' \"$@\"; }}\n{command}"])
             _, module, *args, _ = shown.stdout.split("\0")
             done = run_module(module, args, folder, env)
         else:
-            fails = False
-            done = subprocess.run(
-                ["bash", "-c", line], cwd=folder, env=env, capture_output=True, text=True, check=False
-            )
+            done = bash(["bash", "-c", command])
         assert (done.returncode != 0) is fails, f"{line}\n{done.stdout}{done.stderr}"
 
 

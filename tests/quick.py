@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTRACT = {f"pipeline/{name}.py" for name in ("__init__", "artifact", "errors", "stage")}
-SETUP = {"pyproject.toml", "constraints.txt", "Makefile", "tests/conftest.py"}
+CONTRACT = {f"pipeline/{name}.py" for name in ("__init__", "artifact", "errors", "ranges", "settings", "stage")}
+SETUP = {"pyproject.toml", "constraints.txt", "tests/conftest.py", "stages/__init__.py"}
 LAYOUT = ["tests/test_layout.py"]  # a second; conf/, stages/ and tests/ name the same stages
 
 
@@ -62,7 +62,8 @@ def _tests_of(root: Path, file: str, tests: dict[str, str]) -> list[str]:
     if top in ("pipeline", "stages"):
         named = rest.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         room = [] if "/" not in rest else _room(root, f"tests/{top}/{rest}")
-        twins = [] if room else [t for t in tests if t.endswith(f"/test_{named}.py")]
+        name = "cli" if named == "__main__" else named
+        twins = [] if room else [t for t in tests if t.endswith(f"/test_{name}.py")]
         return [*room, *twins, *(t for t in tests if _names(tests[t], f"{top}.{named}")), *_existing(root, LAYOUT)]
     if top == "tests":
         return _tests_of_a_test(root, file, tests)
@@ -77,11 +78,10 @@ def _tests_of_a_test(root: Path, file: str, tests: dict[str, str]) -> list[str]:
         return [file] if file in tests else []
     if path.name == "conftest.py":
         return _existing(root, [str(path.parent)])
-    parts = path.with_suffix("").parts
-    # A folder beside the tests, such as tests/shop, is named by itself or by a constant.
-    called = rf"({parts[1]}|{parts[1].upper()})" if len(parts) > 2 else parts[1]
-    word = re.compile(rf"\b{called}\b")
-    return [t for t in tests if word.search(tests[t])]
+    name = path.with_suffix("").parts[1]
+    # What lies beside the tests is imported; a folder such as tests/shop may be named by a constant.
+    named = rf"(from|import) {name}\b|\"{name}[\"/]" + (rf"|\b{name.upper()}\b" if len(path.parts) > 2 else "")
+    return [t for t in tests if re.search(named, tests[t])]
 
 
 def _room(root: Path, mirrored: str) -> list[str]:
