@@ -25,9 +25,9 @@ from pipeline.stage import Stage
 class Samples:
     """Where samples come from; docs/precision.md explains each key."""
 
-    source: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
-    path: Optional[str] = None  # noqa: UP045
-    tokenizer: Optional[str] = None  # noqa: UP045
+    source: Optional[str] = None
+    path: Optional[str] = None
+    tokenizer: Optional[str] = None
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
@@ -39,23 +39,23 @@ class Model:
     factory: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     weights: str = MISSING
-    path: Optional[str] = None  # noqa: UP045 (OmegaConf 2.3 reads Optional here, not X | None)
+    path: Optional[str] = None
     names: dict[str, str] = field(default_factory=dict)
-    sha256: Optional[str] = None  # noqa: UP045
-    pretrained: Optional[str] = None  # noqa: UP045
-    checkpoint_key: Optional[str] = None  # noqa: UP045
+    sha256: Optional[str] = None
+    pretrained: Optional[str] = None
+    checkpoint_key: Optional[str] = None
     prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
     strict: bool = True
     # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
     inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)
-    outputs: Optional[list[Any]] = None  # noqa: UP045
+    outputs: Optional[list[Any]] = None
     call: Any = None
     preprocessing: Any = None
     calibration: Samples = field(default_factory=Samples)
     evaluation: Samples = field(default_factory=Samples)
-    quantization: Optional[str] = None  # noqa: UP045
-    license: Optional[str] = None  # noqa: UP045
+    quantization: Optional[str] = None
+    license: Optional[str] = None
     labels: Any = None
 
 
@@ -89,7 +89,7 @@ class Target:
     wide: list[str] = field(default_factory=list)  # types of operations that no target of this kind has in float16
     symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
     releases: list[str] = field(default_factory=lambda: ["10", "11"])  # of TensorRT
-    profiles: Optional[list[Any]] = None  # noqa: UP045 (of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml)
+    profiles: Optional[list[Any]] = None  # of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     pruned: bool = False
     lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
@@ -99,9 +99,9 @@ class Target:
 class Running:
     """Where stages that call native code run, and within which limits; conf/config.yaml explains each key."""
 
-    isolate: Optional[bool] = None  # noqa: UP045
-    memory: Optional[str] = None  # noqa: UP045
-    timeout: Optional[float] = None  # noqa: UP045
+    isolate: Optional[bool] = None
+    memory: Optional[str] = None
+    timeout: Optional[float] = None
 
 
 @dataclass
@@ -112,14 +112,14 @@ class Root:
     precision: Precision = field(default_factory=Precision)
     target: Target = field(default_factory=Target)
     stages: dict[str, Any] = field(default_factory=dict)
-    opset: Optional[int] = MISSING  # noqa: UP045
+    opset: Optional[int] = MISSING
     seed: int = MISSING
     blame: bool = False
     plan: bool = False
     require_clean: bool = False
     runner: Running = field(default_factory=Running)
-    select: Optional[str] = None  # noqa: UP045
-    store: Optional[str] = None  # noqa: UP045
+    select: Optional[str] = None
+    store: Optional[str] = None
     output: str = MISSING
     # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.
     goes_with: dict[str, dict[str, dict[str, list[Any]]]] = field(default_factory=dict)
