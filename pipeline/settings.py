@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Protocol, Self, Union, get_args, get_origin
 
 from pipeline.errors import ConfigError, Problem
 
@@ -113,7 +114,7 @@ class Settings:
     @functools.cache
     def _kinds(cls) -> Mapping[str, tuple[Setting, ...]]:
         """What stands beside the type of each field."""
-        hints = get_type_hints(cls, include_extras=True)
+        hints = {name: hint for base in reversed(cls.__mro__) for name, hint in _hints(base).items()}
         return {f.name: (*_beside(hints[f.name]), _Groups()) for f in dataclasses.fields(cls)}
 
     def _asked(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
@@ -225,6 +226,12 @@ def _groups(place: str, value: Any) -> Iterator[tuple[str, Settings]]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _groups(f"{place}.{key}", item)
+
+
+@functools.cache
+def _hints(base: type) -> Mapping[str, Any]:
+    """The types of a class's own attributes; those of Stage are read once for all stages."""
+    return inspect.get_annotations(base, eval_str=True)
 
 
 def _beside(hint: Any) -> Iterator[Setting]:

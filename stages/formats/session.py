@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import CheckFailed, Problem, StageError, listed, nearest
+from pipeline.errors import CheckFailed, StageError, listed, nearest
 from stages.formats import registry
 from stages.interface.interface import FACT
 
@@ -81,13 +81,6 @@ def name(kind: Kind) -> str:
     """What the runtime of a kind is called."""
     *_, room, file = runtime(kind).split(".")
     return room if file == "runtime" else file
-
-
-def compute_problems(compute: str) -> list[Problem]:
-    """What is wrong with the type that a stage is to compute in."""
-    if compute in COMPUTE:
-        return []
-    return [Problem(f"compute is {compute}", allowed=listed(COMPUTE), command="precision=fp32, fp16 or bf16")]
 
 
 def must_compute_in(compute: str, found: str) -> None:
