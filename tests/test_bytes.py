@@ -183,6 +183,7 @@ def test_every_stage_of_every_way_is_the_same_bytes_on_both_sides(sides: tuple[S
     assert_equal_sides(sides)
 
 
+@pytest.mark.slow  # that a sweep changes no key is tested in test_sweep
 def test_a_run_alone_is_the_same_bytes_as_in_a_sweep(sides: tuple[Side, Side]) -> None:
     here, there = sides
     alone = {0: (here, "onnx_trace", "int8"), 1: (there, "ir_direct_export", "fp16")}
@@ -200,6 +201,7 @@ def test_a_run_alone_is_the_same_bytes_as_in_a_sweep(sides: tuple[Side, Side]) -
         assert_equal_runs((side, path, "one"), (side, side.work / f"run{i}", "two"))
 
 
+@pytest.mark.slow  # packages by themselves are compared in stages/coreml
 def test_every_stage_of_a_package_is_the_same_bytes_on_both_sides(sides: tuple[Side, Side]) -> None:
     asked = ("-m", "model=mine", f"experiment={','.join(PACKAGES)}", "hydra.sweep.dir=packages", "store=one")
     run(*(side.start(*asked) for side in sides))

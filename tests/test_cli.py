@@ -221,7 +221,7 @@ WRONG = [
     (["also=pruned"], 2, ["also=pruned does not go with target=openvino", "target=coreml"]),
     (["also=multifunction", "target=onnx"], 2, ["also=multifunction does not go with target=onnx", "target=coreml"]),
     (["also=raw_images"], 2, ["also=raw_images is also=image now"]),
-    (["opset=99"], 2, ["stages.export.opset is 99", "7 to 26"]),
+    (["opset=99"], 2, ["stages.capture.opset is 99", "7 to 26"]),
     (["opset=24", "capture=trace"], 2, ["stages.export.opset is 24", "7 to 23", "capture=export"]),
     (["model.weights=none.pth"], 2, ["none.pth", "No such file", "model.weights=/path"]),
     (["model.weights=pretrained"], 2, ["pretrained", "net.Net"]),
@@ -419,7 +419,7 @@ def test_a_sweep_converts_every_combination_and_ends_with_6_when_one_fails(warm:
     done = warm.run("-m", *MODEL, "target=onnx", "opset=18,99")
     assert done.returncode == 6
     assert len(done.stdout.splitlines()) == 1
-    assert "stages.export.opset is 99" in done.stderr
+    assert "stages.capture.opset is 99" in done.stderr
 
 
 def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop, warm: Shop) -> None:

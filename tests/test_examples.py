@@ -37,7 +37,13 @@ def test_the_glob_found_the_examples() -> None:
     assert len(EXAMPLES) >= 2
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+# What these show is tested on smaller models: text in test_models, photographs in stages/interface, pinning and handing
+# over in test_reproduce and stages/delivery, bundles for TensorRT in stages/delivery.
+LONG = ("03_text_classifier", "04_photographs_in", "06_hand_over", "08_tensorrt_bundle")
+MARKED = [pytest.param(e, marks=pytest.mark.slow) if e in LONG else e for e in EXAMPLES]
+
+
+@pytest.mark.parametrize("example", MARKED)
 def test_every_command_of_an_example_works(example: str, tried: Callable[[str], Path]) -> None:
     assert tried(example).is_dir()
 

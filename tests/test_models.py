@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -160,26 +162,36 @@ IR_PORTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "gated": ({"x": "[1..4,6]"}, {"gated": "[1..4,6]"}),
 }
-ROUTES = list(itertools.product(IR_PORTS, ("export", "trace"), ("direct", "onnx")))
+# Of a network of layers, one of several inputs and one of attention, each time; of the others in the slow suite.
+QUICK = ("resnet", "two", "pair")
+ROUTES = [
+    pytest.param(*cell, marks=() if cell[0] in QUICK else pytest.mark.slow)
+    for cell in itertools.product(IR_PORTS, ("export", "trace"), ("direct", "onnx"))
+]
 
 
 @pytest.fixture(scope="module")
-def routed(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """Every model by both routes to OpenVINO, of both captures."""
+def routed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sweep]:
+    """A model by both routes to OpenVINO, of both captures; each is converted once."""
     backend("openvino")
-    folder = tmp_path_factory.mktemp("routed") / "shop"
-    shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    over = [f"model={','.join(IR_PORTS)}", "capture=export,trace", "route=direct,onnx"]
-    return Sweep(Shop(folder), ["model", "capture", "route"], "target=openvino", *over)
+
+    @functools.cache
+    def sweep(model: str) -> Sweep:
+        folder = tmp_path_factory.mktemp(f"routed_{model}") / "shop"
+        shutil.copytree(SHOP, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        over = [f"model={model}", "capture=export,trace", "route=direct,onnx"]
+        return Sweep(Shop(folder), ["model", "capture", "route"], "target=openvino", *over)
+
+    return sweep
 
 
 @pytest.mark.parametrize(("model", "capture", "route"), ROUTES)
 def test_both_routes_to_openvino_give_the_same_interface_checked_at_every_shape(
-    routed: Sweep, model: str, capture: str, route: str
+    routed: Callable[[str], Sweep], model: str, capture: str, route: str
 ) -> None:
     import openvino
 
-    record = routed.records[model, capture, route]
+    record = routed(model).records[model, capture, route]
     assert record["status"] == "ok", record["problems"]
     ir = openvino.Core().read_model(record["artifact"])
     for found, wanted in zip((ir.inputs, ir.outputs), IR_PORTS[model], strict=True):

@@ -119,6 +119,7 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
     assert [second.how(name) for name in "abc"] == [{"hit", "delivered"}] * 3
 
 
+@pytest.mark.slow  # a pool, which is quick, is launched by Hydra in the same way
 @pytest.mark.parametrize(
     ("launcher", "plugin"), [("submitit_local", "hydra_submitit_launcher"), ("ray_local", "hydra_ray_launcher")]
 )

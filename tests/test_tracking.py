@@ -118,7 +118,7 @@ def test_a_sweep_is_a_run_above_its_jobs(shop: Shop, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "code", "told"),
     [
-        ("opset=99", 2, "stages.export.opset is 99"),
+        ("opset=99", 2, "stages.capture.opset is 99"),
         ("stages.check_export.tolerance.max_rel=0", 5, "check_export: this onnx does not agree"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_run_that_was_refused_is_not_taken_for_an_earlier_one_in_its_folder(sh
     assert shop.run(*TINY, "hydra.run.dir=runs/same", "stages.check_export.tolerance.max_rel=0").returncode == 5
     track(shop, tmp_path, "hydra.run.dir=runs/same", "opset=99")
     (run,) = logged(tmp_path).values()
-    assert run.data.tags[TOLD].startswith("stages.export.opset is 99")
+    assert run.data.tags[TOLD].startswith("stages.capture.opset is 99")
     assert run.data.metrics == {}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline import units
@@ -162,7 +163,7 @@ class Store:
             return ""
         return f"free some space: {units.size(free)} are left for the store in {self.root}" if free < SCANT else ""
 
-    def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})) -> str:
         """In a few words, what separates a key from the nearest one that was built before.
 
         Args:

@@ -128,7 +128,7 @@ def healthy(tmp_path, monkeypatch):
     [
         (["opst=18"], ["opst: there is no such key", "did you mean 'opset'"]),
         (["model=custom"], ["model.factory has no value"]),
-        (["opset=99"], ["stages.export.opset is 99", "7 to 26"]),
+        (["opset=99"], ["stages.capture.opset is 99", "7 to 26"]),
         (["opset=18,20"], ["opset=18,20", "does not sweep"]),
     ],
 )
