@@ -16,6 +16,8 @@ from command_line import Shop as Folder
 from PIL import Image
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "05_int8_digits"
+# The example as a whole; tests/stages/quantization and tests/stages/checking/test_evaluate.py have its parts each time.
+pytestmark = pytest.mark.slow
 INT8 = ("model=digits", "precision=int8", "also=evaluate")
 SPOILED = ("model.calibration.path=digits.spoiled", "stages.evaluate.max_drop=0")
 

@@ -179,6 +179,7 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
     return sides
 
 
+@pytest.mark.slow  # files of each format by themselves are compared in stages/onnx, stages/capture and stages/openvino
 def test_every_stage_of_every_way_is_the_same_bytes_on_both_sides(sides: tuple[Side, Side]) -> None:
     assert_equal_sides(sides)
 

@@ -38,8 +38,8 @@ def test_the_glob_found_the_examples() -> None:
 
 
 # What these show is tested on smaller models: text in test_models, photographs in stages/interface, pinning and handing
-# over in test_reproduce and stages/delivery, bundles for TensorRT in stages/delivery.
-LONG = ("03_text_classifier", "04_photographs_in", "06_hand_over", "08_tensorrt_bundle")
+# over in test_reproduce and stages/delivery, packages in stages/coreml, bundles for TensorRT in stages/delivery.
+LONG = ("03_text_classifier", "04_photographs_in", "06_hand_over", "07_coreml", "08_tensorrt_bundle")
 MARKED = [pytest.param(e, marks=pytest.mark.slow) if e in LONG else e for e in EXAMPLES]
 
 

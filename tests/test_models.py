@@ -162,8 +162,8 @@ IR_PORTS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     ),
     "gated": ({"x": "[1..4,6]"}, {"gated": "[1..4,6]"}),
 }
-# Of a network of layers, one of several inputs and one of attention, each time; of the others in the slow suite.
-QUICK = ("resnet", "two", "pair")
+# Of a network of layers each time; of several inputs, attention and the others in the slow suite.
+QUICK = ("resnet",)
 ROUTES = [
     pytest.param(*cell, marks=() if cell[0] in QUICK else pytest.mark.slow)
     for cell in itertools.product(IR_PORTS, ("export", "trace"), ("direct", "onnx"))

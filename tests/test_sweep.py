@@ -177,6 +177,7 @@ def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(shop: S
     assert "pip install 'drydock[ray]'" in done.stderr
 
 
+@pytest.mark.slow  # test_cli kills single runs at several moments
 def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Found, tmp_path: Path) -> None:
     command = ["-m", *ASKED, "experiment=a,b,c", f"store={tmp_path}/s"]
     killed = shop.start(*command, root_of(tmp_path, "1"))
