@@ -104,6 +104,12 @@ class Shop:
         """See `run_module`."""
         return run_module("pipeline", self._with_store(args), self.folder)
 
+    def run_anew(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """The same in a new interpreter: for what starts processes that a fork would wait for."""
+        process = self.start(*args)
+        out, err = process.communicate(timeout=900)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
     def converted(self, *args: str) -> dict[str, object]:
         """run.json of a run that must succeed."""
         done = self.run(*MODEL, *args)

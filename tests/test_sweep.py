@@ -95,7 +95,7 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     command = ["-m", "hydra/launcher=pool", *ASKED, f"store={tmp_path}/s"]
-    done = shop.run(*command, "experiment=raises,a,crashes,b,bad_opset,c", root_of(tmp_path, "1"))
+    done = shop.run_anew(*command, "experiment=raises,a,crashes,b,bad_opset,c", root_of(tmp_path, "1"))
     first = Found(tmp_path / "1")
     assert done.returncode == 6
     rows = [line.split() for line in done.stderr.partition("6 jobs: 3 ok, 2 failed, 1 lost\n")[2].splitlines()[:7]]
@@ -114,7 +114,7 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
         str(max(1, len(os.sched_getaffinity(0)) // 2))
     }
 
-    again = shop.run(*command, "experiment=bad_opset,a,b,c", root_of(tmp_path, "2"))
+    again = shop.run_anew(*command, "experiment=bad_opset,a,b,c", root_of(tmp_path, "2"))
     second = Found(tmp_path / "2")
     assert again.returncode == 6
     assert [second.how(name) for name in "abc"] == [{"hit", "delivered"}] * 3
