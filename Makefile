@@ -2,9 +2,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?= model=resnet50 target=openvino
-# A worker for each core; a file's tests stay together, so that what they share is made once. The order is that of
-# tests/conftest.py: files of few tests may be the longest, and xdist would begin those last.
-TOGETHER := -n auto --dist loadfile --no-loadscope-reorder
+# A worker for each core; a file's tests stay together, so that what they share is made once.
+TOGETHER := -n auto --dist loadfile
 .DEFAULT_GOAL := help
 
 help: ## this list

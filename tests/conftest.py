@@ -4,15 +4,8 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-
 # Last, so that tests/pipeline and tests/stages never stand in for the packages of those names.
 sys.path.append(str(Path(__file__).parent))
 
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the whole program first: they take longest, and a core that is left with one at the end works alone."""
-    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
