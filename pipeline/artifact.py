@@ -4,42 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-
-class Kind(StrEnum):
-    """The kinds of artifact. `FILES` says which file of an artifact's folder a reader opens."""
-
-    MODULE = "module"  # torch.nn.Module, in memory only
-    REFERENCE = "reference"  # seeded inputs and the eager module's outputs
-    SAMPLES = "samples"  # inputs that ranges are calibrated on
-    ANSWERS = "answers"  # labelled samples and what the eager module says to them
-    EXPORTED = "exported"  # torch.export.ExportedProgram
-    TORCHSCRIPT = "torchscript"  # torch.jit.ScriptModule
-    ONNX = "onnx"
-    OPENVINO = "openvino"  # OpenVINO IR
-    OPENVINO_BLOB = "openvino_blob"  # the same, compiled for one device, beside it
-    COREML = "coreml"  # Core ML package, of an ML Program
-    TENSORRT = "tensorrt"  # TensorRT engine, native to a GPU
-    FILE = "file"  # a model file of any framework that a compiler reads itself; stages/frameworks/formats.py knows them
-    DELIVERY = "delivery"  # the copy that the user is handed
-
-
-FILES: Mapping[Kind, str] = {
-    Kind.REFERENCE: "reference.safetensors",
-    Kind.SAMPLES: "samples.safetensors",
-    Kind.ANSWERS: "answers.safetensors",
-    Kind.EXPORTED: "model.pt2",
-    Kind.TORCHSCRIPT: "model.pt",
-    Kind.ONNX: "model.onnx",
-    Kind.OPENVINO: "model.xml",
-    Kind.OPENVINO_BLOB: "model.blob",
-    Kind.COREML: "model.mlpackage",  # itself a folder
-    Kind.TENSORRT: "model.engine",
-}
-
+from pipeline.formats import Kind as Kind
 
 # The name under which a model file carries its record; see pipeline/record/.
 RECORD = "drydock.record"
@@ -96,7 +64,7 @@ class Artifact:
         """The file that a reader of this kind opens."""
         if self.folder is None:
             raise ValueError(f"a {self.kind} artifact has no file: it lives in memory")
-        return self.folder / FILES[self.kind]
+        return self.folder / self.kind.file
 
     def noting(self, **notes: Any) -> Artifact:
         """The same artifact, content and all, with notes of its own: what a stage returns that changes nothing."""

@@ -229,7 +229,7 @@ def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
     """How far the pinned artifact and the new one are apart when they run, if the pinned one is still to be had."""
     record = made.result.record or {}
     old = _old(pinned, folder / "old")
-    references = [o.digest for o, n in zip(made.result.outcomes, pinned.nodes, strict=True) if n.kind is Kind.REFERENCE]
+    references = [o.digest for o, n in zip(made.result.outcomes, pinned.nodes, strict=True) if n.kind == Kind.REFERENCE]
     checks = [n.stage for n in pinned.nodes for c in record["checks"] if n.name == c["stage"] and "parity" in c]
     if old is None:
         return f"parity not measured: {pinned.store} does not have the pinned artifact any more"

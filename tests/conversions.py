@@ -12,7 +12,7 @@ import onnx
 from harness import BATCH, module, record, reference_in, run_stage, shipped, tolerance, world
 from torch import nn
 
-from pipeline.artifact import Artifact, Kind, Origin
+from pipeline.artifact import Artifact, Origin
 from pipeline.stage import Stage
 from stages.capture.capture_export import CaptureExport
 from stages.capture.capture_script import CaptureScript
@@ -26,6 +26,7 @@ from stages.onnx import file as onnx_file
 from stages.onnx.export_auto import ExportAuto
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
+from stages.onnx.format import ONNX
 from stages.openvino.compile_openvino import CompileOpenvino
 
 
@@ -130,7 +131,7 @@ def made_of(artifact: Artifact, source: Artifact, stage: str = "quantize") -> Ar
 
 def provenance(artifact: Artifact) -> dict[str, Any]:
     """What an artifact's own file says of it."""
-    if artifact.kind is Kind.ONNX:
+    if artifact.kind == ONNX:
         held = onnx.load(artifact.file, load_external_data=False).metadata_props
         told = {p.key.removeprefix("drydock."): p.value for p in held}
     else:
@@ -143,7 +144,7 @@ def provenance(artifact: Artifact) -> dict[str, Any]:
 
 def ports(artifact: Artifact) -> dict[str, str]:
     """The inputs and outputs of an artifact's file: type and shape by name."""
-    if artifact.kind is Kind.ONNX:
+    if artifact.kind == ONNX:
         graph = onnx.load(artifact.file, load_external_data=False).graph
         told = {p.name: p.type.tensor_type for p in (*graph.input, *graph.output)}
         sizes = {name: [d.dim_param or d.dim_value for d in t.shape.dim] for name, t in told.items()}

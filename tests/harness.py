@@ -74,7 +74,7 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
     assert {port: contents(a.folder) for port, a in given.items()} == before, "a stage wrote into its input's folder"
-    assert made.kind is stage.makes({port: a.kind for port, a in given.items()})
+    assert made.kind == stage.makes({port: a.kind for port, a in given.items()})
     primary = next(iter(given.values()), None)
     made = replace(made, facts=carried(primary.facts if primary else {}, made.facts))
     for plain in (made.facts, made.notes):

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, StageError
 from pipeline.stage import Stage
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 
 
 class Unpicklable(Exception):
@@ -36,22 +38,22 @@ class Isolated(Stage):
 
     doing: str = "nothing"
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.ONNX})}
-    produces: ClassVar[Kind | str] = Kind.OPENVINO
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = OPENVINO
     isolable: ClassVar[bool] = True
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         globals()[self.doing](folder)
-        (folder / FILES[Kind.OPENVINO]).write_text(inputs["model"].file.read_text())
+        (folder / OPENVINO.file).write_text(inputs["model"].file.read_text())
         told = {"live": inputs["model"].live is not None, "env": os.environ.get("DRYDOCK_TEST", "")}
-        return Artifact(Kind.OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **told})
+        return Artifact(OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **told})
 
 
 @dataclass(frozen=True)
 class AsksWhatItIsMadeOf(Isolated):
     """As a check that compares layers does."""
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.OPENVINO})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({OPENVINO})}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         origin = inputs["model"].origin

@@ -34,7 +34,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pipeline.artifact import Kind
 from pipeline.config.compose import CONF
 from pipeline.errors import ConfigError
+from stages.capture.format import EXPORTED, TORCHSCRIPT
+from stages.coreml.format import COREML
+from stages.frameworks.format import FILE
 from stages.onnx import translations
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
+from stages.tensorrt.format import TENSORRT
 
 # A graph that is given as a file is not captured.
 FILES = ("onnx_file", "file")
@@ -89,17 +95,17 @@ EACH_REACHED = slow_but([row for row in REACHED if row[0] not in ALIKE], REACHED
 FROM_MODULE = {"load": Kind.MODULE, "eval": Kind.MODULE, "reference": Kind.REFERENCE}
 # How each capture, or a file, begins.
 TO_PROGRAM = {
-    "by_opset": {**FROM_MODULE, "capture": Kind.EXPORTED},
-    "export": {**FROM_MODULE, "capture": Kind.EXPORTED},
-    "trace": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
-    "script": {**FROM_MODULE, "capture": Kind.TORCHSCRIPT},
+    "by_opset": {**FROM_MODULE, "capture": EXPORTED},
+    "export": {**FROM_MODULE, "capture": EXPORTED},
+    "trace": {**FROM_MODULE, "capture": TORCHSCRIPT},
+    "script": {**FROM_MODULE, "capture": TORCHSCRIPT},
     "auto": FROM_MODULE,
-    None: {"export": Kind.ONNX, "reference": Kind.REFERENCE},
+    None: {"export": ONNX, "reference": Kind.REFERENCE},
 }
-THROUGH_ONNX = {"export": Kind.ONNX, "check_export": Kind.ONNX, "simplify": Kind.ONNX, "check_simplify": Kind.ONNX}
-FROM_FILE = {"open": Kind.FILE, "reference": Kind.REFERENCE}
-GRAPHS = (Kind.ONNX, Kind.OPENVINO, Kind.TENSORRT, Kind.COREML)
-CAST = {"cast": Kind.ONNX, "check_cast": Kind.ONNX}
+THROUGH_ONNX = {"export": ONNX, "check_export": ONNX, "simplify": ONNX, "check_simplify": ONNX}
+FROM_FILE = {"open": FILE, "reference": Kind.REFERENCE}
+GRAPHS = (ONNX, OPENVINO, TENSORRT, COREML)
+CAST = {"cast": ONNX, "check_cast": ONNX}
 
 
 def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
@@ -109,14 +115,14 @@ def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
 
 def after(target: str, precision: str) -> dict[str, Kind]:
     """What follows the graph, or the program."""
-    kind = {"openvino": Kind.OPENVINO, "coreml": Kind.COREML}.get(target.partition("_")[0], Kind.ONNX)
+    kind = {"openvino": OPENVINO, "coreml": COREML}.get(target.partition("_")[0], ONNX)
     compiled = dict.fromkeys(("compile", "check_compile"), kind)
-    first = compiled if kind is not Kind.ONNX else CAST if precision in ("fp16", "bf16") else {}
+    first = compiled if kind != ONNX else CAST if precision in ("fp16", "bf16") else {}
     built = {**first, **lowered(kind, precision)}
     if target in OF_TENSORRT:
         built["assess"] = kind
     if target == "tensorrt":
-        kind = Kind.TENSORRT
+        kind = TENSORRT
         built |= dict.fromkeys(("compile", "check_compile"), kind)
     return {**built, "audit": kind, "save": Kind.DELIVERY}
 
@@ -284,7 +290,7 @@ def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, pre
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_builds_a_graph_and_pins_its_choices(name):
     built = nodes(f"experiment={name}")
-    assert built[-1].kind is Kind.DELIVERY
+    assert built[-1].kind == Kind.DELIVERY
     written = OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
     assert {"opset", "seed", "model"} <= {str(k) for k in written}
     assert {"override /model", "override /target", "override /precision"} <= {

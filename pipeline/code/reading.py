@@ -17,7 +17,7 @@ from typing import Any
 
 PACKAGE = "stages"
 DOTTED = re.compile(rf"{PACKAGE}(\.\w+)+")
-# How a format tells what it has, and how it is asked; see stages/formats/registry.py.
+# How a format tells what it has, and how it is asked; see pipeline/formats.py.
 FORMATS, FORMAT, PART = "FORMATS", "Format", "part"
 
 
@@ -118,7 +118,7 @@ def _is_for_types_alone(node: Any) -> bool:
 
 
 def _asked(call: ast.Call) -> Iterator[str]:
-    """The part of a format that a call asks for: `registry.part(kind, "runtime")`."""
+    """The part of a format that a call asks for: `formats.part(kind, "runtime")`."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
     if name == PART and len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
         yield str(call.args[1].value)

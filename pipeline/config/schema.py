@@ -16,6 +16,7 @@ from typing import Any, Optional, get_type_hints
 from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from pipeline import formats
 from pipeline.config.instantiate import find_stage
 from pipeline.config.wiring import GROUP
 from pipeline.stage import Stage
@@ -81,15 +82,16 @@ class Batch:
 
 @dataclass
 class Target:
-    """The format to reach, what it computes in, operations that its runtime lacks, what becomes of weights."""
+    """The format to reach, what it computes in, operations that its runtime lacks, what becomes of weights.
+
+    A format adds fields of its own: the dataclass `Target` of the part that its `format.py` calls `target`.
+    """
 
     name: str = MISSING
     compute: str = "${precision.compute}"
     extensions: list[str] = field(default_factory=list)
     wide: list[str] = field(default_factory=list)  # types of operations that no target of this kind has in float16
     symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
-    releases: list[str] = field(default_factory=lambda: ["10", "11"])  # of TensorRT
-    profiles: Optional[list[Any]] = None  # of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     pruned: bool = False
     lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
@@ -131,9 +133,15 @@ def register(*conf_dirs: Path) -> None:
     conf/stage/x.yaml gets the schema of its `_target_` by naming `/wiring/schema/x@_here_` first among its defaults.
     """
     store = ConfigStore.instance()
-    store.store(name="root_schema", node=Root)
+    store.store(name="root_schema", node=_root())
     schemas = _Schemas({f"{n}.yaml": target for conf in conf_dirs for n, target in stage_targets(conf)})
     store.repo[GROUP] = {"schema": schemas}
+
+
+def _root() -> type:
+    """The root's schema, whose target has the fields of every format."""
+    target = dataclasses.make_dataclass("Target", [], bases=(*(p.Target for p in formats.parts("target")), Target))
+    return dataclasses.make_dataclass("Root", [("target", target, field(default_factory=target))], bases=(Root,))
 
 
 class _Schemas(dict[str, Any]):

@@ -9,11 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pipeline import formats
 from pipeline.artifact import Kind
 from pipeline.code import closure
 from pipeline.code.names import PACKAGE, is_ours
 from pipeline.errors import BackendMissing, ConfigError, Problem, listed
-from pipeline.machine import gpu, probe
+from pipeline.machine import gpu
 from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import code_identity, is_installed, library_version
 from pipeline.machine.world import lacking as absent
@@ -122,7 +123,7 @@ def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterat
         yield Problem(
             f"stages.{users}: '{module}' is not installed", command=_or_else(how_to_install(module), nodes, names)
         )
-    elif parts := absent(module, probe.PARTS.get(module, ())):
+    elif parts := absent(module, formats.native(module)):
         yield Problem(
             f"stages.{users}: '{module}' {library_version(module)} is installed without its native {listed(parts)}",
             allowed="a wheel for this system and this Python, which has them",
@@ -257,5 +258,5 @@ def _kinds(node: Node) -> tuple[str, ...]:
     A module is one where a stage takes it on request, to run it; elsewhere it is the model that others are made of.
     """
     asked = node.stage.on_request
-    taken = (kind for port, kind in node.kinds.items() if kind is not Kind.MODULE or kind in asked.get(port, ()))
-    return (*taken, *(() if node.kind is Kind.MODULE else (node.kind,)))
+    taken = (kind for port, kind in node.kinds.items() if kind != Kind.MODULE or kind in asked.get(port, ()))
+    return (*taken, *(() if node.kind == Kind.MODULE else (node.kind,)))

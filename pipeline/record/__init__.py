@@ -1,11 +1,8 @@
 """What an artifact was made of, and how it carries that with it.
 
-lineage.py   the record: everything that decided the content and vouches for it, and nothing else
-carrier.py   what a format must offer to carry a record; which format carries which kind
-onnx.py      ONNX: metadata_props          openvino.py   OpenVINO IR: rt_info
-coreml.py    Core ML: userDefined metadata  protobuf.py   the fields of either's files
-tensorrt.py  TensorRT: the card beside an engine
+lineage.py     the record: everything that decided the content and vouches for it, and nothing else
+carrier.py     what a format must offer to carry a record, and which one a file is of
 difference.py  what separates two records
-found.py     the record of whatever a person points at: a model file, a delivered folder, a run, a lock
-older.py  records of earlier schemas, in the form of today
+found.py       the record of whatever a person points at: a model file, a delivered folder, a run, a lock
+older.py       records of earlier schemas, in the form of today
 """

@@ -1,16 +1,12 @@
-"""What a format must offer to carry a record, and which format carries which kind."""
+"""What a format must offer to carry a record: the class `Record` of the part that its `format.py` calls `record`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, cast
 
-from pipeline.artifact import Kind
-from pipeline.record.coreml import Package
-from pipeline.record.onnx import Onnx
-from pipeline.record.openvino import Ir
-from pipeline.record.tensorrt import Card
+from pipeline import formats
 
 
 class Carrier(Protocol):
@@ -18,6 +14,7 @@ class Carrier(Protocol):
 
     FILE: str  # which of a stored artifact's files carries it, by its path there
     SUFFIX: str  # how the name of the model ends, wherever it went: that file's, or that of the folder that it is in
+    BESIDE: Sequence[str]  # how the names of a model's files end that carry none, and lie beside the one that does
 
     @staticmethod
     def put(path: Path, text: str) -> None:
@@ -32,20 +29,33 @@ class Carrier(Protocol):
         """The SHA-256 of the file as it was before the record was put in. Raises OSError, ValueError."""
 
 
-CARRIERS: Mapping[Kind, type[Carrier]] = {
-    Kind.ONNX: Onnx,
-    Kind.OPENVINO: Ir,
-    Kind.OPENVINO_BLOB: Ir,  # the blob has no place for it, the IR beside it has
-    Kind.TENSORRT: Card,  # nor has an engine
-    Kind.COREML: Package,
-}
+def of(kind: str) -> Carrier | None:
+    """What carries the record of a kind of artifact; None where nothing does."""
+    return cast("Carrier", formats.part(kind, "record").Record) if formats.of(kind).record else None
 
 
-def holder(form: type[Carrier], model: Path) -> Path:
+def carriers() -> list[Carrier]:
+    """What carries a record, of every format that can."""
+    return [part.Record for part in formats.parts("record")]
+
+
+def holder(form: Carrier, model: Path) -> Path:
     """The file that carries a model's record: the model, or the file in it where the model is a folder."""
     return model.joinpath(*PurePosixPath(form.FILE).parts[1:])
 
 
-def of_file(path: Path) -> type[Carrier] | None:
+def of_file(path: Path) -> Carrier | None:
     """Which format a model is of, by its suffix."""
-    return next((c for c in CARRIERS.values() if path.suffix == c.SUFFIX), None)
+    return next((c for c in carriers() if path.suffix == c.SUFFIX), None)
+
+
+def standing_for(path: Path) -> Path:
+    """What stands for a file of a model: the file beside it that carries the record, the folder it is in, or itself."""
+    for form in carriers():
+        if path.suffix in form.BESIDE and (beside := path.with_suffix(form.SUFFIX)).is_file():
+            return beside
+        if len(PurePosixPath(form.FILE).parts) > 1:
+            for parent in path.absolute().parents:
+                if parent.suffix == form.SUFFIX:
+                    return parent
+    return path

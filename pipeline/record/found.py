@@ -10,21 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline import formats
 from pipeline.artifact import RECORD as RECORD_NAME
-from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
 from pipeline.record import carrier, lineage, older
-from pipeline.record.carrier import CARRIERS, Carrier
-from pipeline.record.coreml import Package
-from pipeline.record.openvino import Ir
-from pipeline.record.tensorrt import Card
+from pipeline.record.carrier import Carrier
 from pipeline.store.files import read_json, sha256
 from pipeline.store.store import FACTS
 
 RUN = "run.json"
 LOCK = ".lock.json"
-# Files of a model that carry no record, and how the one beside each ends that does.
-BESIDE = {".bin": Ir.SUFFIX, ".blob": Ir.SUFFIX, ".engine": Card.SUFFIX}
 ALLOWED = "a delivered model file or folder, a run's folder or its run.json, or an experiment's .lock.json"
 # What a record and its parts have at least; see lineage.py.
 RECORD: Mapping[str, type] = {
@@ -65,7 +60,7 @@ class Found:
 
     def files(self) -> dict[str, Path]:
         """Where the copies of the stored artifact's files are, by their names in the store; empty without a model."""
-        form = CARRIERS.get(Kind(self.record["kind"]))
+        form = carrier.of(self.record["kind"])
         if self.model is None or form is None:
             return {}
         stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # what goes by it was given the model's name
@@ -83,7 +78,7 @@ class Found:
         """
         if self.folder is not None and self.model is None:
             return [f"the model file is not in {self.folder}"]
-        form = CARRIERS.get(Kind(self.record["kind"]))
+        form = carrier.of(self.record["kind"])
         wanted = {path: (self.record["content"][name], name) for name, path in self.files().items()}
         changed = [told for path, (digest, name) in wanted.items() if (told := _change(path, digest, form, name))]
         if self.folder is not None:
@@ -96,7 +91,7 @@ class Found:
         return changed
 
 
-def _change(path: Path, wanted: str, form: type[Carrier] | None, name: str) -> str:
+def _change(path: Path, wanted: str, form: Carrier | None, name: str) -> str:
     """How a file is not as it was handed over, in words; empty where it is."""
     if not path.is_file():
         return f"{path.name} is not there"
@@ -160,7 +155,7 @@ def _find(path: Path) -> Found:
 
 
 def _in_model(path: Path) -> Found:
-    model = _model_of(path)
+    model = carrier.standing_for(path)
     form = carrier.of_file(model)
     if form is None:
         raise ConfigError(f"{path} is of no format that carries a record", allowed=ALLOWED)
@@ -179,14 +174,6 @@ def _in_model(path: Path) -> Found:
     except ValueError as e:
         raise ConfigError(f"the record in {holder} is not whole: {e}", allowed=ALLOWED) from e
     return Found(record, holder, model=model)
-
-
-def _model_of(path: Path) -> Path:
-    """What stands for a file: the IR of its weights, the card of its engine, the package that it is in, or itself."""
-    beside = path.with_suffix(BESIDE.get(path.suffix, path.suffix))
-    if beside.is_file():
-        return beside
-    return next((p for p in path.absolute().parents if p.suffix == Package.SUFFIX), path)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -208,7 +195,7 @@ def _held(record: Any, path: Path) -> dict[str, Any]:
         record = older.in_todays_form(record, lineage.SCHEMA)
     if (
         not _fits(record, RECORD)
-        or record["kind"] not in set(Kind)
+        or record["kind"] not in formats.known()
         or not all(_fits(s, STAGE) for s in record["stages"])
         or not all(_fits(c, CHECK) for c in record["checks"])
         or not {record["made_by"], record["handed_on_by"]} <= {s["name"] for s in record["stages"]}
@@ -237,6 +224,6 @@ def _fits(value: Any, keys: Mapping[str, type]) -> bool:
 
 def _main(folder: Path, record: Mapping[str, Any]) -> Path | None:
     """The file among a delivered folder's that carries the record."""
-    form = CARRIERS.get(Kind(record["kind"]))
+    form = carrier.of(record["kind"])
     named = [folder / str(f) for f in record.get("files", ()) if form and str(f).endswith(form.SUFFIX)]
     return next((p for p in named if p.exists()), None)

@@ -13,8 +13,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
-from pipeline.record import lineage
-from pipeline.record.carrier import CARRIERS
+from pipeline.record import carrier, lineage
 from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.store.files import read_json, sha256, walk, write_json
@@ -131,10 +130,10 @@ def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, f
 
 def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> None:
     """Puts the record into the copy of the file that carries it, where the format has a place for one."""
-    carrier = CARRIERS.get(artifact.kind)
+    form = carrier.of(artifact.kind)
     for copy, original in copies.items():
-        if carrier and artifact.record and original == carrier.FILE:
-            carrier.put(folder / copy, lineage.text(artifact.record))
+        if form and artifact.record and original == form.FILE:
+            form.put(folder / copy, lineage.text(artifact.record))
 
 
 def _sums(folder: Path) -> dict[str, str]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipeline.artifact import FILES, Artifact, Origin, carried
+from pipeline import formats
+from pipeline.artifact import Artifact, Origin, carried
 from pipeline.errors import DrydockError, StageError
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
@@ -190,15 +191,16 @@ class Runner:
             meter.peak_bytes = peak
         if not isinstance(made, Artifact):
             raise StageError(f"{name} returned {type(made).__name__}", allowed="a pipeline.artifact.Artifact")
-        if made.kind is not node.kind:
+        if made.kind != node.kind:
             raise StageError(f"{name} made {made.kind} but promises {node.kind}")
         passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
         if made.folder not in (None, folder) and not passed:
             raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
         if made.folder is None and made.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
-        if made.folder == folder and made.kind in FILES and not made.file.exists() and not made.file.is_symlink():
-            raise StageError(f"{name} made {made.kind} but wrote no {FILES[made.kind]}")
+        written = formats.of(made.kind).file and made.folder == folder
+        if written and not made.file.exists() and not made.file.is_symlink():
+            raise StageError(f"{name} made {made.kind} but wrote no {made.kind.file}")
         primary = next(iter(inputs.values()), None)
         facts = carried(primary.facts if primary else {}, made.facts)
         # A digest that was copied along with other fields of an input says nothing of new content.

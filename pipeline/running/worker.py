@@ -28,6 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Origin
 from pipeline.errors import DrydockError, StageError
 from pipeline.running.meter import Meter
@@ -112,7 +113,7 @@ def _run(
 
 def _import(modules: Sequence[str]) -> None:
     """Imports what stages to come will use. One that fails fails again, and is told, where a stage needs it."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # as stages do: nothing is sent
+    formats.block()
     for module in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)

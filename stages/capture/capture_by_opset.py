@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import AtLeast, Stage, Unkeyed, World
 from stages.capture import captures, opsets
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class CaptureByOpset(Stage):
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.EXPORTED
+    produces: ClassVar[Kind | str] = EXPORTED
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
     repeatable: ClassVar[bool] = False  # see capture_trace
 
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
-        return Kind.EXPORTED if self._how == "export" else Kind.TORCHSCRIPT
+        return EXPORTED if self._how == "export" else TORCHSCRIPT
 
     def identity(self, world: World) -> Mapping[str, Any]:
         return {**super().identity(world), "how": self._how}

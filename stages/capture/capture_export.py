@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import AtLeast, Stage
 from stages.capture import captures
+from stages.capture.format import EXPORTED
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class CaptureExport(Stage):
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.EXPORTED
+    produces: ClassVar[Kind | str] = EXPORTED
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Stage
 from stages.capture import captures
+from stages.capture.format import TORCHSCRIPT
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class CaptureScript(Stage):
         "module": frozenset({Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.TORCHSCRIPT
+    produces: ClassVar[Kind | str] = TORCHSCRIPT
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
     repeatable: ClassVar[bool] = False  # its classes are numbered by what the process has met before
 

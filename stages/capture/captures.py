@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.capture import code_files, programs, rewrites, script_file, unsupported
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.interface import call
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
@@ -41,11 +42,11 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     facts = {**Interface.of(reference).facts, "capture": how}
     if how == "export":
         program = exported(module, reference)
-        return Artifact(Kind.EXPORTED, facts=facts, notes={"says": "torch.export"}, live=program)
+        return Artifact(EXPORTED, facts=facts, notes={"says": "torch.export"}, live=program)
     made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
-    _save(made, folder / FILES[Kind.TORCHSCRIPT])
+    _save(made, folder / TORCHSCRIPT.file)
     caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
-    return Artifact(Kind.TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
+    return Artifact(TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
 
 
 def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
@@ -55,7 +56,7 @@ def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
     size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
     if size > store_up_to:
         return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
-    torch.export.save(made.live, folder / FILES[Kind.EXPORTED])
+    torch.export.save(made.live, folder / EXPORTED.file)
     return replace(made, folder=folder)
 
 

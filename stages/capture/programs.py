@@ -9,7 +9,8 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
+from stages.capture.format import EXPORTED
 from stages.portable import native_output
 
 # Of each program that is in memory: operators that were decomposed, to what came of it.
@@ -29,7 +30,7 @@ def load(source: Artifact) -> Any:
 
     Raises what torch raises for a file that it cannot read.
     """
-    if source.kind is Kind.EXPORTED and source.live is not None:
+    if source.kind == EXPORTED and source.live is not None:
         return source.live
     with native_output.to_log():
         try:
@@ -45,7 +46,7 @@ def load(source: Artifact) -> Any:
 def _read(source: Artifact) -> Any:
     import torch
 
-    if source.kind is Kind.EXPORTED:
+    if source.kind == EXPORTED:
         return torch.export.load(source.file)
     return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed, nearest
 from pipeline.stage import Between, Each, Stage
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.extensions import Extensions
-from stages.tensorrt.host.card import read_card
 
 Counts = Mapping[str, Mapping[str, int]]
 KNOWN = (*graphs.WEIGHTS, *(f"{graphs.SPARSE}{dtype}" for dtype in graphs.WEIGHTS))
@@ -49,7 +49,7 @@ class Audit(Stage):
     operations: Annotated[dict[str, float], Shares()]
     extensions: Annotated[list[str], Extensions()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": graphs.kinds() | {Kind.TENSORRT}}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": graphs.kinds() | formats.kinds("layers")}
     produces: ClassVar[Kind | str] = "artifact"
     isolable: ClassVar[bool] = True
 
@@ -80,8 +80,9 @@ class Audit(Stage):
 
     def _counted(self, artifact: Artifact) -> tuple[Counts, Counts]:
         """What there is of each type, and the same without what was to be left alone."""
-        if artifact.kind is Kind.TENSORRT:  # it tells of its layers only, in which none is what it was in the graph
-            layers: Counts = {"weights": {}, "operations": read_card(artifact.file.with_suffix(".json"))["layers"]}
+        if artifact.kind in formats.kinds("layers"):
+            counts = formats.part(artifact.kind, "layers").layers(artifact)
+            layers: Counts = {"weights": {}, "operations": counts}
             return layers, layers
         built = graphs.of(artifact, self.extensions)
         ignored = ignored_operations.of(artifact)

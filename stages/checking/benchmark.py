@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional, Self
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline import formats
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Above, AtLeast, SomeOf, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
-from stages.formats import registry, session
+from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import Interface, says
@@ -25,6 +26,7 @@ from stages.reference.cases import Case
 MIB = 2**20
 
 # What an artifact can be measured against: the ways to execute the module itself.
+# By name, so that a key has their code.
 AGAINST: Mapping[str, str] = {"eager": "stages.formats.eager", "torch_compile": "stages.openvino.torch_compile"}
 
 
@@ -63,7 +65,7 @@ class Benchmark(Running):
     again: Annotated[int, AtLeast(0)]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": registry.kinds("runtime"),
+        "artifact": formats.kinds("runtime"),
         "reference": frozenset({Kind.REFERENCE}),
         "module": frozenset({Kind.MODULE}),
     }
@@ -80,7 +82,7 @@ class Benchmark(Running):
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
         """What the runtime says of this machine, if it says anything: `unmeasured` in its module."""
-        runtime = registry.part(kinds["artifact"], "runtime")
+        runtime = formats.part(kinds["artifact"], "runtime")
         return list(runtime.unmeasured()) if hasattr(runtime, "unmeasured") else []
 
     def settle(self, world: World) -> Self:
@@ -105,7 +107,7 @@ class Benchmark(Running):
                 **Figures.of(blocks[c.name], items, self.noisy_above).plain,
                 **c.told,
                 "peak_bytes": peaks[c.name],
-                "disk_bytes": _disk_bytes(Path(jobs[c.name]["folder"])),
+                "disk_bytes": _disk_bytes(jobs[c.name]),
             }
             for c in contenders
         }
@@ -225,10 +227,10 @@ def _items(case: Case, reference: Artifact) -> int:
     return 1
 
 
-def _disk_bytes(folder: Path) -> int:
+def _disk_bytes(job: Job) -> int:
     """What a device needs of an artifact: of a blob, not the IR beside it."""
-    blob = folder / FILES[Kind.OPENVINO_BLOB]
-    needed = [blob, blob.with_suffix(".json")] if blob.exists() else folder.rglob("*")
+    folder, needs = Path(job["folder"]), formats.of(job["kind"]).on_device
+    needed = [folder / name for name in needs] or folder.rglob("*")
     return sum(f.stat().st_size for f in needed if f.is_file())
 
 

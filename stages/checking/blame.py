@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import listed
-from stages.formats import graphs, ignored, registry
+from stages.formats import graphs, ignored
 from stages.formats.graphs import Built
 from stages.formats.session import How
 
@@ -114,7 +115,7 @@ def layers(
         return None
     try:
         source = origin.source()
-        if source.kind is not artifact.kind or artifact.kind not in registry.kinds("values"):
+        if source.kind != artifact.kind or artifact.kind not in formats.kinds("values"):
             return None
         if overflowing and not _may_overflow(source, artifact, inputs):
             return None
@@ -136,7 +137,7 @@ def _measured(
 ) -> list[Layer]:
     """What each of the suspects does to the answers, in the graph's order."""
     before = graphs.of(source, how.extensions)
-    values = registry.part(source.kind, "values").values
+    values = formats.part(source.kind, "values").values
     results = [n for n in before.results if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
     exact = values(source, results, inputs, {}, how)
     found = []
@@ -156,7 +157,7 @@ def _suspects(
 ) -> dict[str, tuple[float, Array]]:
     """The lowered layers whose values are furthest off when they are given exact ones: the error, and the values."""
     after = graphs.of(artifact, how.extensions)
-    names, values = _common(before, after), registry.part(artifact.kind, "values").values
+    names, values = _common(before, after), formats.part(artifact.kind, "values").values
     lowered = [n for n in names if after.is_lowered(n)]
     found: dict[str, tuple[float, Array]] = {}
     for start in range(0, len(lowered), AT_ONCE):
@@ -233,7 +234,7 @@ def _may_overflow(source: Artifact, artifact: Artifact, inputs: Arrays) -> bool:
     names = {
         n for n in _common(before, after) if after.nodes[n].dtype == "float16" and before.nodes[n].dtype == "float32"
     }
-    largest: float = registry.part(source.kind, "largest").largest(source, names, inputs)
+    largest: float = formats.part(source.kind, "largest").largest(source, names, inputs)
     return largest > float(np.finfo(np.float16).max)
 
 

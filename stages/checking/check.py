@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
-from stages.formats import registry, session
+from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.formats.session import Session
@@ -57,7 +58,7 @@ class Check(Running):
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": registry.kinds("runtime"),
+        "artifact": formats.kinds("runtime"),
         "reference": frozenset({Kind.REFERENCE}),
     }
     on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
@@ -77,7 +78,7 @@ class Check(Running):
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
         caution = {}
-        if not found.wrong and artifact.kind in registry.kinds("largest") and self.compute == "float16":
+        if not found.wrong and artifact.kind in formats.kinds("largest") and self.compute == "float16":
             try:
                 over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
             except Exception as e:  # onnxruntime raises anything; that nothing was found is not to be said then
@@ -94,7 +95,7 @@ class Check(Running):
                 command=blamed.command
                 if blamed
                 else "the reference is this module's own: what runs it brought the error in"
-                if artifact.kind is Kind.MODULE
+                if artifact.kind == Kind.MODULE
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
         return artifact.noting(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
 from stages.formats import session
@@ -17,7 +18,7 @@ from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 
-KINDS = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB})
+KINDS = formats.kinds("runtime") - session.ON_REQUEST
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import DrydockError
 from stages.formats import session
-from stages.openvino import library as openvino_library
 from stages.portable.said import first_line
 
 STATUS = Path("/proc/self/status")
@@ -65,8 +65,9 @@ def main(job: Job) -> None:
 def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
     """One inference ready to be repeated, and what it took to get there, in milliseconds."""
     began = time.perf_counter()
+    formats.block()
     for module in session.requires(job["runtime"]):
-        openvino_library.quiet() if module == "openvino" else importlib.import_module(module)
+        importlib.import_module(module)
     imported = time.perf_counter()
     given = _arrays(job)
     artifact = Artifact(Kind(job["kind"]), Path(job["folder"]), facts=job["facts"], live=_module(Path(job["folder"])))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed
 from pipeline.stage import AtLeast
 from stages.checking import blame as layer_blame
-from stages.formats import registry, session
+from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.samples import files as sample_files
@@ -42,7 +43,7 @@ class Evaluate(Running):
     blame: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": registry.kinds("runtime") - session.ON_REQUEST,
+        "artifact": formats.kinds("runtime") - session.ON_REQUEST,
         "answers": frozenset({Kind.ANSWERS}),
         "calibration": frozenset({Kind.SAMPLES}),
     }

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import Setting, Stage, Unkeyed, World, digest_of
 from stages.coreml import compression
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
+from stages.coreml.format import COREML
 from stages.portable import native_output
 from stages.portable.said import first_line
 
@@ -77,8 +78,8 @@ class CombineCoreml(Stage):
     functions: Annotated[dict[str, str], Packages()]
     deployment_target: Annotated[str, coreml_library.Target({SEVERAL: FIRST}), Unkeyed()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
-    produces: ClassVar[Kind | str] = Kind.COREML
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({COREML})}
+    produces: ClassVar[Kind | str] = COREML
     requires: ClassVar[tuple[str, ...]] = coreml_library.REQUIRES
     isolable: ClassVar[bool] = True
 
@@ -93,15 +94,15 @@ class CombineCoreml(Stage):
         self._hold_versions({name: spec.specificationVersion for name, spec in specs.items()})
         told = {FACT: list(packages)}
         with tempfile.TemporaryDirectory() as aside:
-            joined = Path(aside) / FILES[Kind.COREML]
+            joined = Path(aside) / COREML.file
             self._join(packages, {n: s.description.defaultFunctionName or "main" for n, s in specs.items()}, joined)
             spec = package_files.spec_of(joined)
             spec.description.metadata.CopyFrom(specs[self.name].description.metadata)
             package_files.note(spec, told)
-            package_files.write(spec, joined / package_files.WEIGHTS, folder / FILES[Kind.COREML])
-        sizes = [package_files.size(path) for path in (folder / FILES[Kind.COREML], *packages.values())]
+            package_files.write(spec, joined / package_files.WEIGHTS, folder / COREML.file)
+        sizes = [package_files.size(path) for path in (folder / COREML.file, *packages.values())]
         says = f"functions {listed(packages)}; {sizes[0] / sum(sizes[1:]):.2f} of their packages' size"
-        return Artifact(Kind.COREML, folder, facts=told, notes={"says": says})
+        return Artifact(COREML, folder, facts=told, notes={"says": says})
 
     def _hold_versions(self, versions: Mapping[str, int]) -> None:
         """Raises StageError where the result would not run on all that the artifact runs on."""

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
 from pipeline.stage import AtLeast, Stage, Unkeyed
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
+from stages.coreml.format import COREML
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
@@ -70,8 +71,8 @@ class Compression(Stage):
     ignored: Ignored
     deployment_target: Annotated[str, coreml_library.Target(), Unkeyed()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({Kind.COREML})}
-    produces: ClassVar[Kind | str] = Kind.COREML
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"package": frozenset({COREML})}
+    produces: ClassVar[Kind | str] = COREML
     requires: ClassVar[tuple[str, ...]] = coreml_library.REQUIRES
     isolable: ClassVar[bool] = True
 
@@ -124,7 +125,7 @@ def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> A
     told = {"settings": settings, "weights": scheme.says, "says": scheme.says}
     facts: dict[str, Any] = {scheme.fact: told, ignored_operations.FACT: asdict(ignored)}
     package_files.note(spec, facts)
-    package = folder / FILES[Kind.COREML]
+    package = folder / COREML.file
     package_files.write(spec, Path(model.weights_dir), package)
     sizes = [package_files.size(where) for where in (source.file, package)]
     if sizes[1] >= sizes[0]:
@@ -134,7 +135,7 @@ def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> A
         )
     aside = f"; {len(left)} operation{'s' * (len(left) > 1)} left alone" if left else ""
     says = f"{scheme.says}; {sizes[1] / sizes[0]:.2f} of the size before{aside}"
-    return Artifact(Kind.COREML, folder, facts=facts, notes={"says": says, "bytes": sizes[1], "bytes_before": sizes[0]})
+    return Artifact(COREML, folder, facts=facts, notes={"says": says, "bytes": sizes[1], "bytes_before": sizes[0]})
 
 
 def _compressed(package: Path, scheme: Scheme, left: list[str]) -> Any:

@@ -10,14 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError, StageError
 from stages.capture import programs, unsupported
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.coreml import bounds, classifier, ranks, translations, unconverted
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.coreml import ports as coreml_ports
+from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
 from stages.formats import ignored as ignored_operations
@@ -28,7 +30,7 @@ from stages.interface.interface import Interface
 from stages.portable import native_output
 from stages.portable.said import first_line
 
-CAPTURED = (Kind.EXPORTED, Kind.TORCHSCRIPT)
+CAPTURED = (EXPORTED, TORCHSCRIPT)
 COMPUTE = ("float32", "float16")
 
 
@@ -79,17 +81,17 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     }
     spec = model.get_spec()
     wanted.metadata.put(spec, {**source.facts, **facts})
-    package = folder / FILES[Kind.COREML]
+    package = folder / COREML.file
     weights = Path(model.weights_dir) if model.weights_dir else None
     package_files.write(spec, weights, package)
     says = coreml_ports.hold_to(package_files.spec_of(package), edited, wanted.sizes)
-    return Artifact(Kind.COREML, folder, facts=facts, notes={"says": says})
+    return Artifact(COREML, folder, facts=facts, notes={"says": says})
 
 
 def _program(source: Artifact) -> Any:
     """What coremltools takes: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
     program = programs.load(source)
-    if source.kind is Kind.TORCHSCRIPT:
+    if source.kind == TORCHSCRIPT:
         _filled(program.forward.graph)
         return program
     with native_output.to_log():

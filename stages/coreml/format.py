@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from stages.formats.registry import Format
+from pipeline.formats import Format, Kind
 
-FORMATS = {"coreml": Format(runtime="runtime", types="types")}
+COREML = Kind("coreml")  # Core ML package, of an ML Program
+
+FORMATS = {
+    "coreml": Format(
+        file="model.mlpackage",  # itself a folder
+        delivered=True,
+        native={"coremltools": ("libmilstoragepython", "libmodelpackage")},
+        record="record",
+        probe="probe",
+        runtime="runtime",
+        types="types",
+    )
+}

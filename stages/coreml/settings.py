@@ -12,6 +12,7 @@ from pipeline.stage import OneOf
 from stages.coreml import convert
 from stages.coreml import library as coreml_library
 from stages.coreml import ports as coreml_ports
+from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Editable, Sizes
 from stages.formats.ignored import Ignored
@@ -53,7 +54,7 @@ class Packaging(Edited):
     labels: Annotated[Any, Labels()]
     metadata: Metadata
 
-    produces: ClassVar[Kind | str] = Kind.COREML
+    produces: ClassVar[Kind | str] = COREML
     isolable: ClassVar[bool] = True
 
     def unused(self) -> Collection[str]:

@@ -3,26 +3,63 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol, cast
 
-from pipeline.artifact import Artifact, Kind
-from pipeline.errors import StageError
-from stages.portable import selfcheck
+from pipeline import formats
+from pipeline.artifact import Artifact
+from pipeline.errors import Problem, StageError
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
-KINDS = frozenset(Kind(kind) for kind in selfcheck.RUNTIMES)
+KINDS = formats.kinds("bundle")
 SCRIPT, REFERENCE, README, LABELS = "selfcheck.py", "reference.npz", "README.md", "labels.txt"
 STAGES = Path(__file__).parents[1]
 OURS = re.compile(r"^from stages\.([\w.]+) import (?:\([^)]*\)|.+)\n", re.MULTILINE)
 
 
-def script(module: str = "portable.selfcheck") -> str:
+class Bundle(Protocol):
+    """What a format must offer so that a bundle of it can be written: `Bundle` of the part that it calls `bundle`."""
+
+    SCRIPT: (
+        str  # the dotted name below `stages` of what checks the model where it goes; see stages/portable/selfcheck.py
+    )
+    NEEDS: str  # what that takes beside numpy, by its name to pip
+    ADVICE: str  # what to know when the model is loaded; "" where there is nothing
+
+    @staticmethod
+    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        """Python that loads a file and runs it once.
+
+        Args:
+            file: Its name.
+            given: A dictionary of inputs, as Python writes it.
+            names: A list of the outputs, likewise.
+            facts: The artifact's.
+            claim: What it was checked to: "compute" and the runtime's "properties".
+        """
+
+    @staticmethod
+    def only_for(facts: Mapping[str, Any]) -> str:
+        """What it runs on, in words, where that is not every machine; otherwise ""."""
+
+    @staticmethod
+    def unfit(facts: Mapping[str, Any]) -> Problem | None:
+        """Why the script could not check this artifact; None where it can."""
+
+
+def of(artifact: Artifact) -> Bundle:
+    """What a format has for bundles of an artifact."""
+    return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle)
+
+
+def script(module: str) -> str:
     """A module as one file: what it imports of ours is placed in it, once, so that each comparison exists once.
 
     Args:
-        module: Its dotted name below `stages`, such as "portable.selfcheck".
+        module: Its dotted name below `stages`, such as "onnx.host".
     """
     return _whole(_source(module), set())
 

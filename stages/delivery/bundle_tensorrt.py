@@ -16,6 +16,7 @@ from stages.delivery import bundle, engine_readme
 from stages.delivery.name import FileName
 from stages.formats import graphs
 from stages.interface.images import Preprocessing
+from stages.onnx.format import ONNX
 from stages.portable import handed_over
 from stages.tensorrt import readiness
 from stages.tensorrt.settings import EngineSettings
@@ -44,7 +45,7 @@ class BundleTensorrt(EngineSettings):
     preprocessing: Optional[Preprocessing]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "artifact": frozenset({Kind.ONNX}),
+        "artifact": frozenset({ONNX}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     produces: ClassVar[Kind | str] = Kind.DELIVERY

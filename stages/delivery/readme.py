@@ -7,41 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from stages.delivery import bundle
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Interface
-from stages.openvino.blob import Ties
-from stages.portable import handed_over, selfcheck
+from stages.portable import handed_over
 from stages.reference import as_met
 from stages.reference.cases import Case
-
-ONNX = """\
-import numpy as np
-import onnxruntime
-
-model = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
-outputs = dict(zip({names}, model.run({names}, {given})))
-"""
-OPENVINO = """\
-import numpy as np
-import openvino
-
-model = openvino.Core().compile_model("{file}", "CPU", {settings})
-returned = model({given})
-outputs = {{name: returned[name] for name in {names}}}
-"""
-BLOB = """\
-from pathlib import Path
-
-import numpy as np
-import openvino
-
-model = openvino.Core().import_model(Path("{file}").read_bytes(), "{device}", {settings})
-returned = model({given})
-outputs = {{name: returned[name] for name in {names}}}
-"""
-LOADING = {Kind.ONNX: ONNX, Kind.OPENVINO: OPENVINO, Kind.OPENVINO_BLOB: BLOB}
 
 
 @dataclass(frozen=True)
@@ -91,7 +63,7 @@ class Readme:
             ("precision", f"{precision['name']}; computes in {self._claim['compute']}"),
             ("weights", weights.get("says", "not stated")),
             ("licence", self.license or "not stated"),
-            *([("only for", str(Ties(**facts["blob"])))] if "blob" in facts else []),
+            *([("only for", only_for)] if (only_for := bundle.of(self.artifact).only_for(facts)) else []),
             ("made by", f"Drydock {record['drydock']}; `artifact.json` is the whole record"),
         )
 
@@ -127,24 +99,13 @@ class Readme:
             )
 
     def _loading(self) -> Iterator[str]:
-        case, kind = self.cases[0], self.artifact.kind
+        case, form = self.cases[0], bundle.of(self.artifact)
         given = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
-        names = list(Interface.of(self.artifact).outputs)
-        ties = self.artifact.facts.get("blob", {})
-        asked = {**ties.get("properties", {}), **self._claim.get("properties", {})}
-        settings = {**asked, selfcheck.PRECISION: selfcheck.HINTS[self._claim["compute"]]}
-        code = LOADING[kind].format(
-            file=self.file,
-            device=ties.get("device"),
-            settings=json.dumps(settings),
-            given=f"{{{given}}}",
-            names=json.dumps(names),
-        )
+        names = json.dumps(list(Interface.of(self.artifact).outputs))
         yield "## Loading it"
-        yield f"```python\n{code}```"
-        if kind is not Kind.ONNX:
-            hint = f"`{selfcheck.PRECISION}`"
-            yield f"Without {hint}, OpenVINO chooses by itself what it computes in: on many CPUs that is bfloat16."
+        yield f"```python\n{form.loading(self.file, f'{{{given}}}', names, self.artifact.facts, self._claim)}```"
+        if form.ADVICE:
+            yield form.ADVICE
 
     def _checking(self) -> Iterator[str]:
         claim = self._claim
@@ -154,7 +115,7 @@ class Readme:
         else:
             limits = ", ".join(f"{name} {value:g}" for name, value in claim["tolerance"].items())
             yield f"It agrees with {claim['against']} at {', '.join(claim['shapes'])}: {limits}."
-        needs = selfcheck.RUNTIMES[str(self.artifact.kind)]
+        needs = bundle.of(self.artifact).NEEDS
         yield (
             f"With nothing but {needs} and numpy, `python {bundle.SCRIPT}` holds the files to what was delivered, "
             f"runs the model on `{bundle.REFERENCE}`, compares its answers within that tolerance, and times it. Exit "

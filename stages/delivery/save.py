@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import Keep, Requires, Stage
@@ -19,7 +20,7 @@ from stages.interface.interface import Interface
 from stages.interface.labels import Labels
 from stages.portable import handed_over
 
-DELIVERABLE = frozenset({Kind.ONNX, Kind.OPENVINO, Kind.OPENVINO_BLOB, Kind.TENSORRT, Kind.COREML})
+DELIVERABLE = formats.kinds("delivered")
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,12 @@ class Save(Stage):
                 "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
                 command="put a check before save, or stages.save.bundle=false",
             )
-        if artifact.kind is Kind.ONNX and artifact.facts.get("storage") == "bfloat16":
-            raise StageError(
-                "a bundle's self-check runs the graph on onnxruntime's CPU, which has no kernels for bfloat16",
-                command="target=tensorrt_bundle, or stages.save.bundle=false",
-            )
+        if unfit := bundle.of(artifact).unfit(artifact.facts):
+            raise StageError([unfit])
         labels = self._labels(Interface.of(artifact))
         cases = bundle.cases(artifact, reference)
         bundle.write_cases(cases, folder / bundle.REFERENCE)
-        (folder / bundle.SCRIPT).write_text(bundle.script(), encoding="utf-8")
+        (folder / bundle.SCRIPT).write_text(bundle.script(bundle.of(artifact).SCRIPT), encoding="utf-8")
         if labels:
             (folder / bundle.LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
         readme = Readme(artifact, file, cases, self.license, len(labels), self.preprocessing)

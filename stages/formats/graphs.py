@@ -7,8 +7,8 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
-from stages.formats import registry
 
 log = logging.getLogger(__name__)
 
@@ -159,15 +159,15 @@ def of(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
         artifact: A stored one.
         extensions: Operations that OpenVINO does not have by itself.
     """
-    built: Built = registry.part(artifact.kind, "types").read(artifact.file, extensions)
+    built: Built = formats.part(artifact.kind, "types").read(artifact.file, extensions)
     return built
 
 
 def kinds() -> frozenset[Kind]:
     """The kinds whose graph can be read."""
-    return registry.kinds("types")
+    return formats.kinds("types")
 
 
 def modules(kind: Kind) -> tuple[str, ...]:
     """The importable modules that reading a kind takes."""
-    return tuple(registry.part(kind, "types").REQUIRES)
+    return tuple(formats.part(kind, "types").REQUIRES)

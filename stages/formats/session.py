@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError, listed, nearest
-from stages.formats import registry
 from stages.interface.interface import FACT
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def modules(kind: Kind) -> tuple[str, ...]:
 
 def runtime(kind: Kind) -> str:
     """The module that executes a kind, by its dotted name."""
-    return registry.part(kind, "runtime").__name__
+    return formats.part(kind, "runtime").__name__
 
 
 def requires(module: str) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def open_session(
 
 def with_interface(artifact: Artifact, reference: Artifact) -> Artifact:
     """A module with the interface that its reference completed; what is made of one has it by now."""
-    if artifact.kind is not Kind.MODULE:
+    if artifact.kind != Kind.MODULE:
         return artifact
     return replace(artifact, facts={**artifact.facts, FACT: reference.facts[FACT]})
 

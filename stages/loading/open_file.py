@@ -13,6 +13,7 @@ from pipeline.errors import Problem, StageError
 from pipeline.stage import FilePath, Matches, Setting, World, digest_of
 from stages.formats.extensions import Extensions
 from stages.frameworks import formats as file_formats
+from stages.frameworks.format import FILE
 from stages.interface import interface as model_interface
 from stages.interface import ports
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
@@ -61,7 +62,7 @@ class OpenFile(Pinned):
     extensions: Annotated[list[str], Extensions()]
 
     named_by: ClassVar[str] = "path"
-    produces: ClassVar[Kind | str] = Kind.FILE
+    produces: ClassVar[Kind | str] = FILE
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -100,7 +101,7 @@ class OpenFile(Pinned):
             file_formats.SOURCE: {"file": self.sha256, "format": name, "bytes": size},
             "weights": {"sha256": self.sha256, "says": f"as they are in the {says} with SHA-256 {self.sha256}"},
         }
-        model = openvino_library.read(file_formats.file_of(Artifact(Kind.FILE, folder, facts)), says, self.extensions)
+        model = openvino_library.read(file_formats.file_of(Artifact(FILE, folder, facts)), says, self.extensions)
         taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
         specs = ports.inputs(taken, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
@@ -108,7 +109,7 @@ class OpenFile(Pinned):
         notes: dict[str, Any] = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
         if bent := ports.reshaped(specs, taken):
             notes["caution"] = f"reshaped {'; '.join(bent)}: the file itself has no such sizes"
-        return Artifact(Kind.FILE, folder, facts=facts, notes=notes)
+        return Artifact(FILE, folder, facts=facts, notes=notes)
 
     @property
     def _path(self) -> Path:

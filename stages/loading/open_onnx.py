@@ -15,6 +15,7 @@ from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Sh
 from stages.loading import shards, weights
 from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OpenOnnx(Pinned):
     inputs: Annotated[Optional[dict[str, Input]], Shapes()]
     dims: Annotated[dict[str, Dim], Ranges()]
 
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx",)
 
     def conflicts(self) -> Iterable[Problem]:
@@ -86,7 +87,7 @@ class OpenOnnx(Pinned):
         onnx_file.stamp(model, facts)
         onnx_file.write(model, folder)
         says = f"opset {opset}, {len(model.graph.node)} nodes, from a file"
-        return Artifact(Kind.ONNX, folder, facts=facts, notes={"says": says})
+        return Artifact(ONNX, folder, facts=facts, notes={"says": says})
 
     def _interface(self, model: onnx.ModelProto) -> Interface:
         given = self.inputs or {v.name: Input(_shape(v), _dtype(v)) for v in onnx_file.inputs(model)}

@@ -15,6 +15,7 @@ from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
 from stages.onnx import cast as onnx_cast
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class CastBf16(Stage):
 
     ignored: Ignored
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
@@ -63,7 +64,7 @@ class CastBf16(Stage):
         left = collections.Counter(n.op_type for n in without)
         says = f"{cast} of {weights} floating-point weights in bfloat16"
         says += f"; ONNX has no {listed(f'{t} ({n}×)' for t, n in left.items())} in it" if left else ""
-        return Artifact(Kind.ONNX, folder, facts=facts, notes={"says": says})
+        return Artifact(ONNX, folder, facts=facts, notes={"says": says})
 
 
 def _without_bfloat16(model: onnx.ModelProto) -> list[onnx.NodeProto]:

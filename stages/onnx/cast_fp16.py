@@ -14,6 +14,7 @@ from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
 from stages.onnx import cast
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class CastFp16(Stage):
     ignored: Ignored
     wide: list[str]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
@@ -51,4 +52,4 @@ class CastFp16(Stage):
         onnx_file.write(model, folder)
         says = f"{halves} of {weights} floating-point weights in float16"
         says += f"; for their range, in float32: {listed(wide, 4)}" if wide else ""
-        return Artifact(Kind.ONNX, folder, facts=facts, notes={"says": says})
+        return Artifact(ONNX, folder, facts=facts, notes={"says": says})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.onnx.exporters import EitherExporter
 
 
@@ -16,7 +17,7 @@ class ExportByOpset(EitherExporter):
     """As export_onnx does with a program of torch.export, as export_torchscript does with a traced module."""
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "program": frozenset({Kind.EXPORTED, Kind.TORCHSCRIPT}),
+        "program": frozenset({EXPORTED, TORCHSCRIPT}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "onnxscript", "safetensors")

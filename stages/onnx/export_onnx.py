@@ -10,8 +10,10 @@ from typing import Annotated, ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Stage
 from stages.capture import opsets
+from stages.capture.format import EXPORTED
 from stages.onnx import exporters
 from stages.onnx.exporters import Options
+from stages.onnx.format import ONNX
 from stages.onnx.translations import Translations
 
 
@@ -31,8 +33,8 @@ class ExportOnnx(Stage):
     translations: Annotated[dict[str, str], Translations(overloads=True)]
     keep_source: bool
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({Kind.EXPORTED})}
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({EXPORTED})}
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:

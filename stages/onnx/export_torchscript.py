@@ -10,8 +10,10 @@ from typing import Annotated, ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Stage
 from stages.capture import opsets
+from stages.capture.format import TORCHSCRIPT
 from stages.onnx import exporters
 from stages.onnx.exporters import Options
+from stages.onnx.format import ONNX
 from stages.onnx.translations import Translations
 
 
@@ -32,10 +34,10 @@ class ExportTorchscript(Stage):
     keep_source: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "program": frozenset({Kind.TORCHSCRIPT}),
+        "program": frozenset({TORCHSCRIPT}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "onnx", "safetensors")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed
 from pipeline.stage import Stage
 from stages.capture import opsets, programs, unsupported
+from stages.capture.format import EXPORTED
 from stages.interface import call, fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx import translations
+from stages.onnx.format import ONNX
 from stages.onnx.translations import Translations
 from stages.portable import native_output
 from stages.reference import cases as reference_cases
@@ -54,17 +56,17 @@ class EitherExporter(Stage):
     symbolics: Annotated[dict[str, str], Translations(overloads=False)]
     keep_source: bool
 
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
 
     def exported(self, capture: Artifact, reference: Artifact, folder: Path) -> Artifact:
         """The ONNX graph of a capture; see `to_onnx`."""
-        names = self.translations if capture.kind is Kind.EXPORTED else self.symbolics
+        names = self.translations if capture.kind == EXPORTED else self.symbolics
         return to_onnx(capture, reference, self.opset, Options(names, self.keep_source), folder)
 
 
 def to_onnx(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """A capture's ONNX graph by the exporter that takes it; see `by_dynamo` and `by_torchscript`."""
-    if source.kind is Kind.EXPORTED:
+    if source.kind == EXPORTED:
         return by_dynamo(source, opset, options, folder)
     return by_torchscript(source, reference, opset, options, folder)
 
@@ -128,7 +130,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
         n: {i: d or f"{n}_dim{i}" for i, d in enumerate(o.shape) if not isinstance(d, int)}
         for n, o in interface.outputs.items()
     }
-    path = folder / FILES[Kind.ONNX]
+    path = folder / ONNX.file
     example = next(reference_cases.read(reference)).inputs
     with (
         native_output.to_log(),
@@ -161,7 +163,7 @@ def _finished(model: Any, source: Artifact, opset: int, options: Options, folder
     onnx_file.hold_to(model, opset, interface)
     onnx_file.write(model, folder)
     return Artifact(
-        Kind.ONNX,
+        ONNX,
         folder,
         facts={**interface.facts, "opset": opset},
         notes={"says": f"opset {opset}, {len(model.graph.node)} nodes"},

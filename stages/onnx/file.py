@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import FILES, Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError, listed
 from pipeline.stage import World
 from stages.interface.interface import Interface
+from stages.onnx.format import ONNX
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def write(model: onnx.ModelProto, folder: Path) -> Path:
     """
     import onnx
 
-    path = folder / FILES[Kind.ONNX]
+    path = folder / ONNX.file
     inside = (t for t in tensors(model) if not is_external(t))
     onnx.save_model(
         model,
@@ -99,7 +99,7 @@ def of_program(program: Any, folder: Path) -> onnx.ModelProto:
     if sum(w.nbytes for w in weights if w is not None) <= LARGEST_PROTOBUF:
         model: onnx.ModelProto = program.model_proto
         return model
-    path = folder / FILES[Kind.ONNX]
+    path = folder / ONNX.file
     program.save(path, external_data=True)
     _forget_the_last_match()
     return read(path, weights=False)

@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
-from stages.formats.registry import Format
+from pipeline.formats import Format, Kind
 
-FORMATS = {"onnx": Format(runtime="runtime", types="types", values="values", largest="values")}
+ONNX = Kind("onnx")
+
+FORMATS = {
+    "onnx": Format(
+        file="model.onnx",
+        delivered=True,
+        record="record",
+        probe="probe",
+        runtime="runtime",
+        model="model",
+        types="types",
+        values="values",
+        largest="values",
+        bundle="bundle",
+    )
+}

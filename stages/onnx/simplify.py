@@ -14,6 +14,7 @@ from pipeline.stage import AtLeast, Stage
 from stages.formats import session
 from stages.onnx import file as onnx_file
 from stages.onnx import weightless
+from stages.onnx.format import ONNX
 from stages.portable.comparison import Tolerance
 from stages.reference import parity
 from stages.reference.tolerance import Within
@@ -43,10 +44,10 @@ class Simplify(Stage):
     tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "graph": frozenset({Kind.ONNX}),
+        "graph": frozenset({ONNX}),
         "reference": frozenset({Kind.REFERENCE}),
     }
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxsim", "onnxruntime", "numpy", "safetensors")
     isolable: ClassVar[bool] = True
 
@@ -74,7 +75,7 @@ class Simplify(Stage):
         onnx_file.write(after, folder)
         for name in onnx_file.files_beside(after):
             os.link(source.file.with_name(name), folder / name)
-        made = Artifact(Kind.ONNX, folder, facts=source.facts)
+        made = Artifact(ONNX, folder, facts=source.facts)
         try:
             found = parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)
         except Exception as e:  # so does a runtime that is given a wrong graph
@@ -82,7 +83,7 @@ class Simplify(Stage):
         if found.wrong:
             return _dropped(source, f"its result does not agree with the model: {listed(found.wrong, 1)}")
         aside = "; weights left aside, so nothing was folded into them" if bare else ""
-        return Artifact(Kind.ONNX, folder, notes={"says": told + aside})
+        return Artifact(ONNX, folder, notes={"says": told + aside})
 
 
 def simplified(model: onnx.ModelProto, *, bare: bool) -> onnx.ModelProto:

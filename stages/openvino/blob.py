@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.openvino import library as openvino_library
+from stages.openvino.format import OPENVINO_BLOB
 from stages.portable.said import first_line
 
-TIES = Path(FILES[Kind.OPENVINO_BLOB]).with_suffix(".json").name
+TIES = Path(OPENVINO_BLOB.file).with_suffix(".json").name
 
 
 @dataclass(frozen=True)

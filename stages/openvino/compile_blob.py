@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import BackendMissing, Problem
 from pipeline.stage import Setting, Stage, World
 from stages.formats import session
@@ -17,6 +17,7 @@ from stages.formats.running import COMPUTE
 from stages.formats.session import How
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
+from stages.openvino.format import OPENVINO, OPENVINO_BLOB
 
 CPU = "CPU"
 
@@ -57,8 +58,8 @@ class CompileBlob(Stage):
     properties: dict[str, str]
     extensions: Annotated[list[str], Extensions()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"ir": frozenset({Kind.OPENVINO})}
-    produces: ClassVar[Kind | str] = Kind.OPENVINO_BLOB
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"ir": frozenset({OPENVINO})}
+    produces: ClassVar[Kind | str] = OPENVINO_BLOB
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
     native_to: ClassVar[tuple[str, ...]] = ("processor",)
     repeatable: ClassVar[bool] = False
@@ -79,9 +80,9 @@ class CompileBlob(Stage):
         told = runtime.read_back(compiled, asked)
         session.must_compute_in(self.compute, runtime.computes_in(told))
         ties = blob.Ties.of(compiled, core, self.device, asked)
-        (folder / FILES[Kind.OPENVINO_BLOB]).write_bytes(compiled.export_model().getvalue())
+        (folder / OPENVINO_BLOB.file).write_bytes(compiled.export_model().getvalue())
         ties.write(folder)
         for path in (source.file, source.file.with_suffix(".bin")):
             os.link(path, folder / path.name)
         facts = {"blob": asdict(ties)}
-        return Artifact(Kind.OPENVINO_BLOB, folder, facts=facts, notes={"says": f"for {ties.machine}"})
+        return Artifact(OPENVINO_BLOB, folder, facts=facts, notes={"says": f"for {ties.machine}"})

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
+from stages.capture.format import EXPORTED, TORCHSCRIPT
+from stages.frameworks.format import FILE
+from stages.onnx.format import ONNX
 from stages.openvino import convert as ir
 from stages.openvino.settings import Ir
 
@@ -19,9 +22,7 @@ class CompileOpenvino(Ir):
     Args: see stages/openvino/settings.py.
     """
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "program": frozenset({Kind.ONNX, Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.FILE})
-    }
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({ONNX, EXPORTED, TORCHSCRIPT, FILE})}
     requires: ClassVar[tuple[str, ...]] = ("numpy", "openvino")
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from pipeline.errors import Problem, listed
 from pipeline.stage import SomeOf
 from stages.capture import captures as capture_ways
 from stages.capture import opsets
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.formats.running import COMPUTE
 from stages.onnx import exporters
 from stages.onnx.exporters import Options
@@ -44,7 +45,7 @@ class CompileOpenvinoAuto(Ir):
     tolerance: Annotated[Tolerance, Within()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
-        "program": frozenset({Kind.EXPORTED, Kind.TORCHSCRIPT, Kind.MODULE}),
+        "program": frozenset({EXPORTED, TORCHSCRIPT, Kind.MODULE}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     requires: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxscript", "openvino", "safetensors", "torch")
@@ -57,7 +58,7 @@ class CompileOpenvinoAuto(Ir):
             yield Problem(wrong, "a module", "route=onnx or route=direct")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        captures = self.captures if inputs["program"].kind is Kind.MODULE else [""]
+        captures = self.captures if inputs["program"].kind == Kind.MODULE else [""]
         ways = {
             f"route={route}" + (f" capture={capture}" if capture else ""): functools.partial(way, capture, inputs)
             for route, way in (("direct", self._direct), ("onnx", self._through_onnx))
@@ -67,7 +68,7 @@ class CompileOpenvinoAuto(Ir):
         return attempts.first(ways, Held(inputs["reference"], self.tolerance, self.compute, self.extensions), folder)
 
     def _opsets(self, capture: str, program: Artifact) -> range:
-        return opsets.OF_CAPTURE[capture or ("export" if program.kind is Kind.EXPORTED else "trace")]
+        return opsets.OF_CAPTURE[capture or ("export" if program.kind == EXPORTED else "trace")]
 
     def _direct(self, capture: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return self._compiled(self._program(capture, inputs, folder), folder)

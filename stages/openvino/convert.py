@@ -12,20 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import FILES, Artifact, Kind, carried
+from pipeline.artifact import Artifact, carried
 from pipeline.errors import CheckFailed, StageError, listed
 from stages.capture import programs
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.frameworks import formats as file_formats
+from stages.frameworks.format import FILE
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
+from stages.onnx.format import ONNX
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino import unconverted
+from stages.openvino.format import OPENVINO
 from stages.portable.said import first_line
 
 # Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
-CAPTURED = (Kind.EXPORTED, Kind.TORCHSCRIPT)
+CAPTURED = (EXPORTED, TORCHSCRIPT)
 STORAGE = {"float32": False, "float16": True}
 
 
@@ -57,17 +61,17 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     interface = Interface.of(source)
     edits = wanted.edits.on(interface)
     model = _converted(source, interface, wanted.extensions)
-    _name(model, interface, by_name=source.kind is Kind.ONNX)
+    _name(model, interface, by_name=source.kind == ONNX)
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
-    route = "direct" if source.kind in CAPTURED else source.kind.value
+    route = "direct" if source.kind in CAPTURED else str(source.kind)
     told = _as_it_is(edits.edited(interface), model)
     # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.
     facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage, "opset": None}
     path = write(model, carried(source.facts, facts), folder, storage=wanted.storage, keeping=told.inputs)
     written = _read(path, wanted.extensions)
     says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
-    return Artifact(Kind.OPENVINO, folder, facts=facts, notes={"says": says})
+    return Artifact(OPENVINO, folder, facts=facts, notes={"says": says})
 
 
 def write(
@@ -86,7 +90,7 @@ def write(
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         model.set_rt_info(text, ["drydock", name])
     _rename_numbered(model, keeping)
-    path = folder / FILES[Kind.OPENVINO]
+    path = folder / OPENVINO.file
     # Never left to its default, which is to halve the weights.
     openvino_library.quiet().save_model(model, path, compress_to_fp16=STORAGE[storage])
     return path
@@ -139,7 +143,7 @@ def _stored(model: Any, storage: str) -> str:
 
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
     known = openvino_library.loaded(extensions)
-    if source.kind is Kind.FILE:
+    if source.kind == FILE:
         return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
     program = programs.load(source) if source.kind in CAPTURED else source.file
     told = {}

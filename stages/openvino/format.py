@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from stages.formats.registry import Format
+from pipeline.formats import Format, Kind
+
+OPENVINO = Kind("openvino")  # OpenVINO IR
+OPENVINO_BLOB = Kind("openvino_blob")  # the same, compiled for one device, beside it
 
 FORMATS = {
-    "openvino": Format(runtime="runtime", types="types", values="values"),
-    "openvino_blob": Format(runtime="runtime"),
+    "openvino": Format(
+        file="model.xml",
+        delivered=True,
+        blocked=("openvino_telemetry",),
+        record="record",
+        probe="probe",
+        runtime="runtime",
+        types="types",
+        values="values",
+        bundle="bundle",
+    ),
+    "openvino_blob": Format(
+        file="model.blob",
+        delivered=True,
+        on_device=("model.blob", "model.json"),
+        record="record",  # a blob has no place for one, the IR beside it has
+        runtime="runtime",
+        bundle="blob_bundle",
+    ),
     "module": Format(runtime="torch_compile"),
 }

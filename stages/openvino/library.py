@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline import formats
 from pipeline.errors import ConfigError, StageError
 from stages.formats.extensions import is_library
 from stages.openvino import unconverted
@@ -21,7 +21,7 @@ def quiet() -> Any:
 
     Its converter reports what it converts through openvino_telemetry, and does without where that is not to be had.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # makes an import of it fail
+    formats.block()
     import openvino
 
     return openvino

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, StageError
 from stages.formats import session
 from stages.formats.session import How
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
+from stages.openvino.format import OPENVINO_BLOB
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class OpenvinoSession:
 
     def __init__(self, artifact: Artifact, asked: Mapping[str, str], extensions: Sequence[str]) -> None:
         core = openvino_library.extended(extensions)
-        if artifact.kind is Kind.OPENVINO_BLOB:
+        if artifact.kind == OPENVINO_BLOB:
             self._model = blob.loaded(core, artifact, asked)
         else:
             self._model = compiled(core, artifact.file, DEVICE, asked)

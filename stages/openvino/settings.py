@@ -11,6 +11,7 @@ from stages.formats.extensions import Extensions
 from stages.interface.edits import Edited, Edits
 from stages.interface.images import Preprocessing
 from stages.openvino import convert
+from stages.openvino.format import OPENVINO
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Ir(Edited):
     preprocessing: Optional[Preprocessing]
     extensions: Annotated[list[str], Extensions()]
 
-    produces: ClassVar[Kind | str] = Kind.OPENVINO
+    produces: ClassVar[Kind | str] = OPENVINO
     isolable: ClassVar[bool] = True
     version: ClassVar[int] = 2
 

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import Problem, StageError, listed
 from pipeline.stage import AtLeast, Between, OneOf, Unkeyed
 from stages.formats.extensions import Extensions
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.quantization import nncf as nncf_library
 from stages.quantization.nncf import Feed, Opset
 from stages.quantization.settings import Lowering
@@ -108,7 +109,7 @@ class CompressWeights(Lowering):
         return nncf_library.lowered(source, compressed, self.ignored, facts, folder, self.extensions, feed, besides)
 
     def _formless(self, source: Artifact) -> list[str]:
-        if source.kind is not Kind.ONNX:
+        if source.kind != ONNX:
             return []
         opset = onnx_file.opset(onnx_file.read(source.file, weights=False))
         stacked = nncf_library.STACKED if opset < nncf_library.BLOCKS else {}

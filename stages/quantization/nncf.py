@@ -20,8 +20,10 @@ from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.openvino import convert as ir
 from stages.openvino import library as openvino_library
+from stages.openvino.format import OPENVINO
 from stages.portable import native_output
 from stages.portable.said import first_line
 from stages.samples import files as sample_files
@@ -41,8 +43,8 @@ INT8_WEIGHTS_OPSETS, INT4_OPSETS = range(13, 27), range(BLOCKS, 27)
 WEIGHTS_FORMLESS: Mapping[str, Collection[int]] = {"Conv": (3,), "ConvTranspose": (3,)}
 STACKED: Mapping[str, Collection[int]] = {"MatMul": (3,)}
 DEVICES = ("ANY", "CPU", "CPU_SPR", "GPU", "NPU")
-GRAPHS = frozenset({Kind.OPENVINO, Kind.ONNX})
-BY_KIND: Mapping[Kind, tuple[str, ...]] = {Kind.OPENVINO: ("openvino",), Kind.ONNX: ("onnx", "onnxruntime")}
+GRAPHS = frozenset({OPENVINO, ONNX})
+BY_KIND: Mapping[Kind, tuple[str, ...]] = {OPENVINO: ("openvino",), ONNX: ("onnx", "onnxruntime")}
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Opset(Setting):
 
     def hold(self, graph: Artifact) -> None:
         """Raises StageError for a graph of another opset that is there."""
-        if graph.kind is Kind.ONNX:
+        if graph.kind == ONNX:
             opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
             if wrong := list(self.problems("opset", opset)):
                 raise StageError(wrong)
@@ -95,7 +97,7 @@ INT8_OPSET = Opset("int8", INT8_OPSETS)
 
 def hold_device(target_device: str, graph: Artifact) -> None:
     """Raises StageError for a device that NNCF has no scheme of a graph's format for."""
-    if graph.kind is Kind.ONNX and target_device == "CPU_SPR":
+    if graph.kind == ONNX and target_device == "CPU_SPR":
         raise StageError(
             f"target_device is {target_device}, and NNCF has no scheme for it of ONNX graphs",
             allowed=listed(d for d in DEVICES if d != target_device),
@@ -114,7 +116,7 @@ def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
         graph: What is quantised.
         symmetric: Whether activations have a scale and no zero point, whatever the preset.
     """
-    if graph.kind is not Kind.ONNX:
+    if graph.kind != ONNX:
         return None
     parameters = nncf.quantization.advanced_parameters.QuantizationParameters
     one_range = parameters(per_channel=False)
@@ -194,7 +196,7 @@ def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list
         graph: The graph.
         dimensions: By type of operation, the numbers of dimensions that are not known.
     """
-    if graph.kind is not Kind.ONNX:
+    if graph.kind != ONNX:
         return []
     model = onnx_file.read(graph.file, weights=False)
     held = {i.name: len(i.dims) for i in model.graph.initializer}
@@ -233,7 +235,7 @@ def lowered(
     """
     names = list(dict.fromkeys([*ignored.within(graphs.of(source, extensions)), *besides]))
     model = _loaded(source, extensions)
-    kept = set() if source.kind is Kind.ONNX else _names(model)  # now: NNCF may change the graph that it is given
+    kept = set() if source.kind == ONNX else _names(model)  # now: NNCF may change the graph that it is given
     with _quiet() as nncf:
         scope = nncf.IgnoredScope(names=names, validate=False) if names else None
         try:
@@ -245,7 +247,7 @@ def lowered(
     told: dict[str, Any] = {**facts, ignored_operations.FACT: asdict(ignored)}
     if feed is not None:
         told[FACT] = {**told[FACT], "taken": feed.taken}
-    if source.kind is Kind.ONNX:
+    if source.kind == ONNX:
         _put_right(made)
         onnx_file.stamp(made, {**source.facts, **told})
         onnx_file.write(made, folder)
@@ -272,7 +274,7 @@ def _quiet() -> Iterator[Any]:
 
 
 def _loaded(source: Artifact, extensions: Sequence[str]) -> Any:
-    if source.kind is Kind.ONNX:
+    if source.kind == ONNX:
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)  # or NNCF does, in its own way
         return model

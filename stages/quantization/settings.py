@@ -11,6 +11,8 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.stage import OneOf, SameKindAs, Stage, Unkeyed
 from stages.formats.extensions import Extensions
 from stages.formats.ignored import Ignored
+from stages.frameworks.format import FILE
+from stages.onnx.format import ONNX
 from stages.quantization import nncf as nncf_library
 from stages.quantization.nncf import Feed
 from stages.samples import files as sample_files
@@ -28,7 +30,7 @@ class Lowering(Stage):
     isolable: ClassVar[bool] = True
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        return (*super().modules(kinds), *nncf_library.BY_KIND.get(kinds.get("graph", Kind.FILE), ()))
+        return (*super().modules(kinds), *nncf_library.BY_KIND.get(kinds.get("graph", FILE), ()))
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Int8(Lowering):
             folder: For the result.
         """
         source = inputs["graph"]
-        is_signed = self.symmetric and source.kind is Kind.ONNX
+        is_signed = self.symmetric and source.kind == ONNX
 
         def made(nncf: Any, model: Any, scope: Any) -> Any:
             how = nncf_library.scheme(nncf, self.preset, self.model_type, self.target_device)

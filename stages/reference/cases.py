@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from stages.frameworks import formats as file_formats
 from stages.interface import fills as example_fills
 from stages.interface.interface import Input, Interface
@@ -57,7 +57,7 @@ def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input]) -> N
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
     arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
     # safetensors writes the memory as it lies, whatever order the dimensions have in it.
-    save_file({n: np.ascontiguousarray(v) for n, v in arrays.items()}, folder / FILES[Kind.REFERENCE])
+    save_file({n: np.ascontiguousarray(v) for n, v in arrays.items()}, folder / Kind.REFERENCE.file)
     names = {
         "labels": [c.label for c in cases],
         "inputs": list(cases[0].inputs),

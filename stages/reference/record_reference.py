@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.stage import AtLeast, Requires, Stage, World
-from stages.formats import session
-from stages.frameworks import formats as file_formats
-from stages.frameworks import runtime as file_runtime
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
 from stages.interface import interface as model_interface
@@ -31,8 +29,8 @@ Ask = Callable[[Mapping[str, Any]], Any]
 # How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
 # the few cases that there are, and cost nothing to speak of where there are fewer cores.
 THREADS = 4
-# What stands for itself, there being no PyTorch model; each kind with what loads it.
-FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file_runtime.open_session}
+# What stands for itself, there being no PyTorch model.
+FROM_FILES = formats.kinds("model")
 
 
 @dataclass(frozen=True)
@@ -72,9 +70,8 @@ class RecordReference(Stage):
     repeatable: ClassVar[bool] = False
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        # For a file, whatever could run it is looked for: what is installed later makes another reference.
-        asked = {Kind.ONNX: session.modules(Kind.ONNX), Kind.FILE: file_formats.installed()}
-        by_kind = asked.get(kinds.get("model", Kind.MODULE), ("torch",))
+        kind = kinds.get("model", Kind.MODULE)
+        by_kind = formats.part(kind, "model").requires() if kind in FROM_FILES else ("torch",)
         return tuple(sorted({*super().modules(kinds), *by_kind}))
 
     def conflicts(self) -> Iterator[Problem]:
@@ -97,8 +94,8 @@ class RecordReference(Stage):
         model = inputs["model"]
         known = self._known(model)
         asked = list(self._questions(known))
-        if model.kind is Kind.FILE and file_formats.library(model) is None:
-            return _unanswered(file_formats.lacking(model), known, asked, folder)
+        if model.kind in FROM_FILES and (why := formats.part(model.kind, "model").unanswered(model)):
+            return _unanswered(why, known, asked, folder)
         ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
         answers = {q.label: _answer(ask, q.inputs) for q in asked}
         paths = outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
@@ -135,10 +132,11 @@ class RecordReference(Stage):
             if self.call is not None:
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
             if self.outputs not in (None, list(told.outputs)):
+                renamed = formats.part(model.kind, "model").RENAMES
                 raise ConfigError(
                     f"outputs is {self.outputs}; the file's are {listed(told.outputs)}",
                     command="model.outputs=null"
-                    + ("; '+model.names.OURS=THEIRS' gives one another name" if model.kind is Kind.FILE else ""),
+                    + ("; '+model.names.OURS=THEIRS' gives one another name" if renamed else ""),
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
             given = self.inputs or {}
@@ -170,7 +168,7 @@ def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
 def _runtime(model: Artifact) -> Ask:
     import torch
 
-    running = FROM_FILES[model.kind](model, "float32")
+    running = formats.part(model.kind, "model").open_session(model)
     return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from stages.interface.interface import Interface, says
 from stages.reference import as_met
@@ -130,7 +130,7 @@ def write(samples: Samples, kind: Kind, folder: Path) -> None:
     held |= {f"answers/{n}": v for n, v in samples.answers.items()}
     if samples.labels is not None:
         held["labels"] = samples.labels
-    save_file({n: np.ascontiguousarray(v) for n, v in held.items()}, folder / FILES[kind])
+    save_file({n: np.ascontiguousarray(v) for n, v in held.items()}, folder / kind.file)
 
 
 def read(artifact: Artifact) -> Samples:

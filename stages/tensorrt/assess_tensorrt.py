@@ -13,6 +13,7 @@ from pipeline.errors import StageError
 from pipeline.stage import Stage
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.tensorrt import profiles, readiness
 from stages.tensorrt.profiles import Profiles
 from stages.tensorrt.readiness import Finding
@@ -36,7 +37,7 @@ class AssessTensorrt(Stage):
     plugins: list[str]
     profiles: Annotated[Optional[list[Any]], Profiles()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({ONNX})}
     produces: ClassVar[Kind | str] = "graph"
     requires: ClassVar[tuple[str, ...]] = ("onnx",)
     isolable: ClassVar[bool] = True

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Optional
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
 from pipeline.stage import FilePath, SomeOf
+from stages.onnx.format import ONNX
 from stages.tensorrt import failures
+from stages.tensorrt.format import TENSORRT
 from stages.tensorrt.host.build import build
 from stages.tensorrt.host.card import portability
 from stages.tensorrt.host.cuda import open_cuda
@@ -40,8 +42,8 @@ class CompileTensorrt(EngineSettings):
     types: Annotated[list[str], SomeOf(TYPES)]
     timing_cache: Annotated[Optional[str], FilePath()]
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({Kind.ONNX})}
-    produces: ClassVar[Kind | str] = Kind.TENSORRT
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = TENSORRT
     requires: ClassVar[tuple[str, ...]] = ("tensorrt", "torch", "numpy")
     needs_gpu: ClassVar[bool] = True
     otherwise: ClassVar[str] = "target=tensorrt_bundle, which a host with a GPU builds the engine from by itself"
@@ -51,18 +53,18 @@ class CompileTensorrt(EngineSettings):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         graph = inputs["graph"]
-        path = folder / FILES[Kind.TENSORRT]
+        path = folder / TENSORRT.file
         cache = Path(self.timing_cache).expanduser() if self.timing_cache else _beside_the_store()
         with failures.failures():
             plan = self.plan(graph, types=self.types, timing_cache=str(cache))
             card = build(graph.file, plan, path, open_cuda(), log.info)
         if self.strip_weights:
             assert graph.folder is not None
-            for file in graph.folder.glob(f"{FILES[Kind.ONNX]}*"):
+            for file in graph.folder.glob(f"{ONNX.file}*"):
                 os.link(file, folder / file.name)
         shown = listed(f"{dtype} {n}" for dtype, n in card["layers"].items())
         facts = {"tensorrt": {**card["host"], "runs_on": portability(card)}}
-        return Artifact(Kind.TENSORRT, folder, facts=facts, notes={"says": f"{portability(card)}; layers {shown}"})
+        return Artifact(TENSORRT, folder, facts=facts, notes={"says": f"{portability(card)}; layers {shown}"})
 
 
 def _beside_the_store() -> Path:

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
-from stages.formats.registry import Format
+from pipeline.formats import Format, Kind
 
-FORMATS = {"tensorrt": Format(runtime="runtime")}
+TENSORRT = Kind("tensorrt")  # TensorRT engine, native to a GPU
+
+FORMATS = {
+    "tensorrt": Format(
+        file="model.engine",
+        delivered=True,
+        record="record",
+        probe="probe",
+        target="target",
+        runtime="runtime",
+        layers="layers",
+    )
+}

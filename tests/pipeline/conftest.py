@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact, Kind
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import graph
 from pipeline.running.outcome import Outcome, Result
@@ -24,6 +24,8 @@ from pipeline.stage import Keep, Stage, name_of
 from pipeline.store import State, Store
 from pipeline.store.files import walk
 
+# By name, as what knows no format has them: the stages of these tests are not ours.
+EXPORTED, ONNX, OPENVINO = Kind("exported"), Kind("onnx"), Kind("openvino")
 CRASHED = 99
 PRECISION = {"name": "fp32", "storage": "float32", "compute": "float32"}
 # Of a Dock: the stages whose results are stored, and all of them.
@@ -50,7 +52,7 @@ class Fake(Stage):
     text: str = ""
     hook: Callable[[Mapping[str, Artifact]], None] = nothing
 
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
 
     def files(self) -> frozenset[str]:
         return frozenset({str(self.log)})
@@ -66,7 +68,7 @@ class Fake(Stage):
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         kind = Kind(self.produces)
-        (folder / FILES[kind]).write_text(f"{self.text} {kind}")
+        (folder / kind.file).write_text(f"{self.text} {kind}")
         return Artifact(kind, folder)
 
 
@@ -83,7 +85,7 @@ class Record(Fake):
     produces = Kind.REFERENCE
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        (folder / FILES[Kind.REFERENCE]).write_text(f"outputs of {inputs['module'].live.text}")
+        (folder / Kind.REFERENCE.file).write_text(f"outputs of {inputs['module'].live.text}")
         return Artifact(Kind.REFERENCE, folder)
 
 
@@ -94,7 +96,7 @@ class Export(Fake):
         (folder / "weights").mkdir()
         (folder / "weights" / "0.bin").write_bytes(bytes(range(64)))
         (folder / "model.onnx").write_text(f"graph of {inputs['module'].live.text}, {self.text}")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 class Random(Export):
@@ -102,54 +104,52 @@ class Random(Export):
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         (folder / "model.onnx").write_text(os.urandom(16).hex())
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 class Capture(Fake):
     """Keeps its result in memory, as a capture does whose weights are many."""
 
     consumes: ClassVar = {"module": frozenset({Kind.MODULE})}
-    produces = Kind.EXPORTED
+    produces = EXPORTED
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         facts = {"captured": self.text}
-        return Artifact(
-            Kind.EXPORTED, facts=facts, notes={"says": "in memory"}, live=Module(inputs["module"].live.text)
-        )
+        return Artifact(EXPORTED, facts=facts, notes={"says": "in memory"}, live=Module(inputs["module"].live.text))
 
 
 class ExportCaptured(Export):
-    consumes: ClassVar = {"module": frozenset({Kind.EXPORTED})}
+    consumes: ClassVar = {"module": frozenset({EXPORTED})}
 
 
 class Trim(Fake):
     """Writes a new graph beside the weights that its input has already."""
 
-    consumes: ClassVar = {"model": frozenset({Kind.ONNX})}
+    consumes: ClassVar = {"model": frozenset({ONNX})}
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         (folder / "model.onnx").write_text(f"trimmed {inputs['model'].file.read_text()}")
         (folder / "weights").mkdir()
         os.link(inputs["model"].folder / "weights" / "0.bin", folder / "weights" / "0.bin")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 class Tidy(Fake):
     """Removes its text from the model, and hands its input on when there is nothing to remove."""
 
-    consumes: ClassVar = {"model": frozenset({Kind.ONNX})}
+    consumes: ClassVar = {"model": frozenset({ONNX})}
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         before = inputs["model"].file.read_text()
         if self.text not in before:
             return inputs["model"].noting(says="nothing to tidy")
         (folder / "model.onnx").write_text(before.replace(self.text, ""))
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 class Check(Fake):
     consumes: ClassVar = {
-        "artifact": frozenset({Kind.ONNX, Kind.OPENVINO}),
+        "artifact": frozenset({ONNX, OPENVINO}),
         "reference": frozenset({Kind.REFERENCE}),
     }
     produces = "artifact"
@@ -159,17 +159,17 @@ class Check(Fake):
 
 
 class Compile(Fake):
-    consumes: ClassVar = {"model": frozenset({Kind.ONNX})}
-    produces = Kind.OPENVINO
+    consumes: ClassVar = {"model": frozenset({ONNX})}
+    produces = OPENVINO
 
     def make(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         (folder / "model.xml").write_text(f"<net>{inputs['model'].file.read_text()}</net>")
         (folder / "model.bin").write_bytes(b"weights" * 9)
-        return Artifact(Kind.OPENVINO, folder)
+        return Artifact(OPENVINO, folder)
 
 
 class Save(Fake):
-    consumes: ClassVar = {"artifact": frozenset({Kind.ONNX, Kind.OPENVINO})}
+    consumes: ClassVar = {"artifact": frozenset({ONNX, OPENVINO})}
     produces = Kind.DELIVERY
     keep = Keep.DELIVERED
 

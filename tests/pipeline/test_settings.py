@@ -10,11 +10,12 @@ from typing import Annotated, Any, Optional
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, Problem
 from pipeline.machine.world import ThisMachine
 from pipeline.stage import AtLeast, FilePath, Requires, Setting, Settings, Stage, Unkeyed, World, digest_of
+from stages.onnx.format import ONNX
 
 
 class Words(Setting):
@@ -53,7 +54,7 @@ class Count(Stage):
     how: Annotated[str, Requires({"regex": ("re",)})]
     spare: Optional[Annotated[int, AtLeast(0)]]  # noqa: UP045
 
-    produces = Kind.ONNX
+    produces = ONNX
     requires = ("os",)
 
     def unused(self) -> tuple[str, ...]:

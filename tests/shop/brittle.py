@@ -5,13 +5,13 @@ import signal
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.artifact import Kind
 from pipeline.stage import Stage
+from stages.onnx.format import ONNX
 
 
 @dataclass(frozen=True)
 class Brittle(Stage):
-    consumes: ClassVar = {"graph": frozenset({Kind.ONNX})}
+    consumes: ClassVar = {"graph": frozenset({ONNX})}
     produces: ClassVar = "graph"
     requires: ClassVar = ("onnx",)
     isolable: ClassVar = True

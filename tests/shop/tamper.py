@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.stage import Stage
+from stages.onnx.format import ONNX
 
 
 @dataclass(frozen=True)
 class Tamper(Stage):
-    consumes: ClassVar = {"graph": frozenset({Kind.ONNX})}
-    produces: ClassVar = Kind.ONNX
+    consumes: ClassVar = {"graph": frozenset({ONNX})}
+    produces: ClassVar = ONNX
     requires: ClassVar = ("onnx", "numpy")
 
     def run(self, inputs, folder):
@@ -22,4 +23,4 @@ class Tamper(Stage):
         values.flat[0] += 0.1
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
         onnx.save(model, folder / "model.onnx")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)

@@ -20,6 +20,8 @@ from stages.loading.load_weights import LoadWeights
 from stages.loading.set_eval import SetEval
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.reference.record_reference import RecordReference
 from stages.samples.draw_samples import DrawSamples
 from stages.samples.record_answers import RecordAnswers
@@ -99,9 +101,7 @@ class Digits:
 
     def graph(self, kind: Kind) -> Artifact:
         """Its graph in either format."""
-        return (
-            self.onnx() if kind is Kind.ONNX else self._once("ir", lambda folder: conversions.ir(self.traced, folder))
-        )
+        return self.onnx() if kind == ONNX else self._once("ir", lambda folder: conversions.ir(self.traced, folder))
 
     def int8(self, kind: Kind) -> Artifact:
         """That graph quantised, as the stage does by default."""
@@ -144,7 +144,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     )
 
 
-@pytest.fixture(params=[Kind.ONNX, Kind.OPENVINO])
+@pytest.fixture(params=[ONNX, OPENVINO])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Either format that is quantised."""
     return request.param

@@ -12,13 +12,12 @@ from pipeline.code.index import Index
 FILES = {
     "__init__.py": "",
     "a/__init__.py": "",
-    "a/boil.py": "from stages.a import water\nfrom stages.formats import registry\nregistry.part(kind, 'runtime')\n",
+    "a/boil.py": "from stages.a import water\nfrom pipeline import formats\nformats.part(kind, 'runtime')\n",
     "a/water.py": "import stages.b.cup\nHOT = 100\n",
     "b/__init__.py": "",
     "b/cup.py": 'TABLE = "sizes.json"\n',
     "b/sizes.json": "{}",
     "formats/__init__.py": "",
-    "formats/registry.py": "",
     "tea/__init__.py": "",
     "tea/format.py": 'FORMATS = {"tea": Format(runtime="brew")}\n',
     "tea/brew.py": "",
@@ -56,7 +55,7 @@ def test_behind_a_module_is_what_it_leads_to_and_the_formats_of_its_kinds(tree, 
     assert set(closure.files("stages.a.boil", ["tea"])) == {
         *("stages/__init__.py", "stages/a/__init__.py", "stages/a/boil.py", "stages/a/water.py"),
         *("stages/b/__init__.py", "stages/b/cup.py", "stages/b/sizes.json"),
-        *("stages/formats/__init__.py", "stages/formats/registry.py", "stages/tea/__init__.py", "stages/tea/brew.py"),
+        *("stages/tea/__init__.py", "stages/tea/brew.py"),
     }
 
 

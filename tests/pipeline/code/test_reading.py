@@ -78,7 +78,7 @@ def test_data_is_what_lies_beside_the_file(source, tmp_path):
 def test_a_format_tells_its_kinds_and_a_file_the_parts_it_asks_for(source):
     told = source('FORMATS = {"tea": Format(runtime="brew", types=None)}\n')
     assert told.formats == {"tea": {"runtime": "brew"}}
-    assert source('registry.part(kind, "runtime").open()\npart(kind, name)\n').parts == ("runtime",)
+    assert source('formats.part(kind, "runtime").open()\npart(kind, name)\n').parts == ("runtime",)
 
 
 def test_classes_are_those_of_the_module_itself(source):

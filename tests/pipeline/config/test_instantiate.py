@@ -12,6 +12,7 @@ from pipeline.planning import graph
 SOURCE = """
 from dataclasses import dataclass, field
 from pipeline.artifact import Artifact, Kind
+from stages.onnx.format import ONNX
 from pipeline.stage import Stage
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Export(Stage):
     tolerance: float = 0.5
     names: list[str] = field(default_factory=list)
     kwargs: dict[str, int] = field(default_factory=dict)
-    produces = Kind.ONNX
+    produces = ONNX
 
     def run(self, inputs, folder):
         raise NotImplementedError

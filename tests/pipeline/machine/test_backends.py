@@ -71,9 +71,9 @@ def test_core_ml_writes_models_where_it_cannot_run_them(made, monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "coremltools"]:  # the real one, of another test
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(os.environ["PYTHONPATH"].partition(os.pathsep)[0])
-    monkeypatch.setattr(probe.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     assert probe.main("coremltools")["facts"]["runs models"].startswith("no, only on macOS")
-    monkeypatch.setattr(probe.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert probe.main("coremltools")["error"] == "ImportError"
     for name in [n for n in sys.modules if n.partition(".")[0] == "coremltools"]:  # nor is this one another test's
         del sys.modules[name]

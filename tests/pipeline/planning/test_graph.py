@@ -6,6 +6,8 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError
 from pipeline.planning import graph
 from pipeline.stage import SameKindAs, Stage
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 
 
 class Toy(Stage):
@@ -25,11 +27,11 @@ def shipyard():
     return {
         "load": toy(Kind.MODULE),
         "reference": toy(Kind.REFERENCE, module=Kind.MODULE),
-        "export": toy(Kind.ONNX, module=Kind.MODULE),
-        "simplify": toy(Kind.ONNX, model=Kind.ONNX),
-        "check": toy("artifact", artifact=(Kind.ONNX, Kind.OPENVINO), reference=Kind.REFERENCE),
-        "compile": toy(Kind.OPENVINO, model=Kind.ONNX),
-        "save": toy(Kind.DELIVERY, artifact=(Kind.ONNX, Kind.OPENVINO)),
+        "export": toy(ONNX, module=Kind.MODULE),
+        "simplify": toy(ONNX, model=ONNX),
+        "check": toy("artifact", artifact=(ONNX, OPENVINO), reference=Kind.REFERENCE),
+        "compile": toy(OPENVINO, model=ONNX),
+        "save": toy(Kind.DELIVERY, artifact=(ONNX, OPENVINO)),
     }
 
 
@@ -56,7 +58,7 @@ def test_a_port_is_fed_by_the_nearest_earlier_stage_that_fits():
 
 
 def test_a_stage_is_fed_by_the_ports_that_its_settings_leave_it():
-    stage = toy(Kind.DELIVERY, artifact=Kind.ONNX, reference=Kind.REFERENCE)
+    stage = toy(Kind.DELIVERY, artifact=ONNX, reference=Kind.REFERENCE)
     one = {"artifact": stage.consumes["artifact"]}
     less = type("Less", (type(stage),), {"ports": lambda self: one})()
     fed = inputs(graph.build({**shipyard(), "all": stage, "less": less}, {}))
@@ -66,7 +68,7 @@ def test_a_stage_is_fed_by_the_ports_that_its_settings_leave_it():
 
 def test_a_stage_that_passes_its_input_through_has_the_kind_of_that_input():
     kinds = {n.name: n.kind for n in graph.build(shipyard(), {"check": ["compile"]})}
-    assert (kinds["check"], kinds["export"]) == (Kind.OPENVINO, Kind.ONNX)
+    assert (kinds["check"], kinds["export"]) == (OPENVINO, ONNX)
 
 
 @pytest.mark.parametrize("gone", ["simplify", "check", "compile"])
@@ -89,7 +91,7 @@ def test_what_needs_does_not_feed_comes_from_the_nearest():
 
 
 def test_two_ports_of_one_kind_take_the_needs_in_their_order():
-    stages = {**shipyard(), "compare": toy(Kind.REFERENCE, left=Kind.ONNX, right=Kind.ONNX)}
+    stages = {**shipyard(), "compare": toy(Kind.REFERENCE, left=ONNX, right=ONNX)}
     wired = inputs(graph.build(stages, {"compare": ["simplify", "export"]}))
     assert wired["compare"] == {"left": "simplify", "right": "export"}
 
@@ -163,7 +165,7 @@ def test_a_stage_moved_up_before_what_it_lives_on_is_told_who_moved_it():
 
 def runs_modules():
     """A check that takes a module too, if it is told which."""
-    takes = {"artifact": (Kind.ONNX, Kind.MODULE), "reference": Kind.REFERENCE}
+    takes = {"artifact": (ONNX, Kind.MODULE), "reference": Kind.REFERENCE}
     return toy("artifact", on_request={"artifact": Kind.MODULE}, **takes)
 
 
@@ -180,27 +182,27 @@ def test_a_kind_that_a_port_takes_on_request_only_does_not_feed_it_by_being_near
 def test_a_kind_that_a_port_takes_on_request_feeds_it_when_needs_names_it():
     nodes = graph.build({**shipyard(), "last": runs_modules()}, {"last": ["load", "reference"]})
     assert inputs(nodes)["last"] == {"artifact": "load", "reference": "reference"}
-    assert nodes[-1].kind is Kind.MODULE
+    assert nodes[-1].kind == Kind.MODULE
 
 
 def test_an_optional_port_is_fed_by_what_is_there_and_stays_unfed_without():
-    stages = {**shipyard(), "measure": toy("artifact", optional=["module"], artifact=Kind.ONNX, module=Kind.MODULE)}
+    stages = {**shipyard(), "measure": toy("artifact", optional=["module"], artifact=ONNX, module=Kind.MODULE)}
     assert inputs(graph.build(stages, {}))["measure"] == {"artifact": "check", "module": "load"}
-    bare = {"open": toy(Kind.ONNX), "measure": stages["measure"]}
+    bare = {"open": toy(ONNX), "measure": stages["measure"]}
     assert inputs(graph.build(bare, {}))["measure"] == {"artifact": "open"}
 
 
-@pytest.mark.parametrize(("feed", "kind"), [("simplify", Kind.ONNX), ("compile", Kind.OPENVINO)])
+@pytest.mark.parametrize(("feed", "kind"), [("simplify", ONNX), ("compile", OPENVINO)])
 def test_a_stage_that_makes_something_new_of_the_same_kind_has_the_kind_of_what_it_is_fed(feed, kind):
-    quantize = toy(SameKindAs("graph"), graph=(Kind.ONNX, Kind.OPENVINO))
+    quantize = toy(SameKindAs("graph"), graph=(ONNX, OPENVINO))
     stages = {**shipyard(), "quantize": quantize}
     nodes = {n.name: n for n in graph.build(stages, {"quantize": [feed], "save": ["quantize"]})}
-    assert nodes["quantize"].kind is kind
+    assert nodes["quantize"].kind == kind
     assert nodes["save"].inputs == {"artifact": "quantize"}
 
 
 def test_what_it_makes_is_new_so_it_is_unused_until_a_stage_takes_it():
-    grown = {**shipyard(), "quantize": toy(SameKindAs("graph"), graph=Kind.OPENVINO)}
+    grown = {**shipyard(), "quantize": toy(SameKindAs("graph"), graph=OPENVINO)}
     assert grown["quantize"].passes_on is None
     assert "quantize" in graph.unused(graph.build(grown, {"save": ["compile"]}))
     assert "quantize" not in graph.unused(graph.build(grown, {"save": ["quantize"]}))
@@ -212,7 +214,7 @@ def test_a_stage_says_which_port_it_passes_on_and_one_that_makes_something_new_s
 
 
 def test_two_stages_of_one_name_are_refused():
-    other = type("Toy", (Toy,), {"produces": Kind.ONNX, "__module__": "elsewhere"})()
+    other = type("Toy", (Toy,), {"produces": ONNX, "__module__": "elsewhere"})()
     (problem,) = problems({"load": toy(Kind.MODULE), "export": other}, {})
     assert problem.what.startswith("stages.export is elsewhere.Toy, and another stage named toy is ")
     assert problem.command == "rename the class elsewhere.Toy"

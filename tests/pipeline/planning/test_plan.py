@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from pipeline import formats
 from pipeline.code import closure
 from pipeline.errors import BackendMissing, ConfigError, Problem
-from pipeline.machine import gpu, probe
+from pipeline.formats import Format, Kind
+from pipeline.machine import gpu
 from pipeline.planning import plan
 from pipeline.planning.plan import Todo
 from pipeline.stage import CONTRACT
@@ -235,7 +237,8 @@ def test_a_library_without_the_parts_that_it_does_without_for_minutes_is_missing
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     (package / "there.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(probe, "PARTS", {"halfway": ("there", "_native")})
+    halfway = Format(native={"halfway": ("there", "_native")})
+    monkeypatch.setattr(formats, "known", lambda: {Kind("half"): ("stages.half", halfway)})
     monkeypatch.setattr(Demanding, "requires", ("halfway",))
     dock.stages |= {"compile": Demanding(dock.log)}
     with pytest.raises(BackendMissing, match="'halfway' unknown is installed without its native _native"):

@@ -10,8 +10,9 @@ import pytest
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.record import lineage
-from pipeline.record.onnx import Onnx
 from pipeline.store.files import sha256
+from stages.onnx.format import ONNX
+from stages.onnx.record import Record as Onnx
 from tests.pipeline.conftest import Check, Dock, Export, Fake, Save
 
 
@@ -114,7 +115,7 @@ class Real(Fake):
 
     def make(self, inputs, folder):
         (folder / "model.onnx").write_bytes(b"\x12\x04test")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 def test_the_order_of_a_mapping_is_kept(vouched):

@@ -14,6 +14,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.running import delivery
 from pipeline.store import Damaged, State
+from stages.onnx.format import ONNX
 from tests.pipeline.conftest import Save, flip, raising, without_record
 
 
@@ -23,7 +24,7 @@ def made(store):
         (folder / "data").mkdir()
         (folder / "model.onnx").write_text("graph")
         (folder / "data" / "w.bin").write_bytes(b"weights")
-        return store.publish(Artifact(Kind.ONNX, folder, facts={"opset": 18}))
+        return store.publish(Artifact(ONNX, folder, facts={"opset": 18}))
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from pipeline.running.outcome import Outcome
 from pipeline.running.runner import Runner
 from pipeline.stage import Stage
 from pipeline.store import Store
+from stages.onnx.format import ONNX
 
 APART = Isolation()
 NOTHING = {"isolate": None, "memory": None, "timeout": None}
@@ -45,11 +46,11 @@ class Silent:
 class Source(Stage):
     """Makes files here, and keeps an object beside them."""
 
-    produces: ClassVar[Kind | str] = Kind.ONNX
+    produces: ClassVar[Kind | str] = ONNX
 
     def run(self, inputs: Any, folder: Path) -> Artifact:
         (folder / "model.onnx").write_text("graph")
-        return Artifact(Kind.ONNX, folder, facts={"from": "source"}, live=threading.Lock())
+        return Artifact(ONNX, folder, facts={"from": "source"}, live=threading.Lock())
 
 
 class Yard:

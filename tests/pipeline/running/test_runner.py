@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed
 from pipeline.running import delivery
+from stages.onnx.format import ONNX
 from tests.pipeline.conftest import (
     ALL,
     STORED,
@@ -81,7 +82,7 @@ class Doctor(Check):
 
     def make(self, inputs, folder):
         (folder / "model.onnx").write_text("cured")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 def test_what_stands_on_a_stage_that_changes_what_it_passes_through_gets_the_change(dock):
@@ -176,7 +177,7 @@ def test_a_graph_that_delivers_nothing_ends_with_its_results_in_the_store(dock):
 
 
 class SaveOnnx(Save):
-    consumes: ClassVar = {"artifact": frozenset({Kind.ONNX})}
+    consumes: ClassVar = {"artifact": frozenset({ONNX})}
 
 
 def test_two_deliveries_each_get_a_folder_and_can_be_repeated(dock):

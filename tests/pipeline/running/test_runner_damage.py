@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.artifact import Kind
 from pipeline.errors import StageError
+from stages.onnx.format import ONNX
 from tests.pipeline.conftest import (
     STORED,
     Export,
@@ -121,7 +122,7 @@ class Remember(Load):
 
 
 class Compare(Export):
-    consumes: ClassVar = {"module": frozenset({Kind.MODULE}), "model": frozenset({Kind.ONNX})}
+    consumes: ClassVar = {"module": frozenset({Kind.MODULE}), "model": frozenset({ONNX})}
 
 
 def test_an_object_that_another_run_evicts_after_the_plan_looked_is_rebuilt(dock):

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import errors
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, ConfigError, StageError
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from tests.pipeline.conftest import (
     Boom,
     Compile,
@@ -75,7 +77,7 @@ def test_a_failure_of_a_stage_that_is_not_stored_is_that_stages_failure(dock, na
 class WrongKind(Export):
     def make(self, inputs, folder):
         (folder / "model.xml").write_text("<net/>")
-        return Artifact(Kind.OPENVINO, folder)
+        return Artifact(OPENVINO, folder)
 
 
 def test_a_stage_that_makes_another_kind_than_it_promises_has_failed(dock):
@@ -88,7 +90,7 @@ def test_a_stage_that_makes_another_kind_than_it_promises_has_failed(dock):
 class Linking(Export):
     def make(self, inputs, folder):
         (folder / "model.onnx").symlink_to("elsewhere")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 def test_a_stage_that_leaves_a_link_has_failed(dock):
@@ -99,10 +101,10 @@ def test_a_stage_that_leaves_a_link_has_failed(dock):
 
 
 class Grabbing(Compile):
-    produces = Kind.ONNX
+    produces = ONNX
 
     def make(self, inputs, folder):
-        return Artifact(Kind.ONNX, inputs["model"].folder, facts={"mine": True})
+        return Artifact(ONNX, inputs["model"].folder, facts={"mine": True})
 
 
 def test_a_stage_cannot_pass_off_the_folder_of_its_input_as_its_own(dock):

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
+from stages.capture.format import EXPORTED
 from tests.pipeline.conftest import (
     Boom,
     Capture,
@@ -79,7 +80,7 @@ def test_a_result_without_files_is_released_after_its_last_use(capturing):
 
 class Nothing(Capture):
     def make(self, inputs, folder):
-        return Artifact(Kind.EXPORTED)
+        return Artifact(EXPORTED)
 
 
 class Moody(Capture):
@@ -110,7 +111,7 @@ def test_a_stage_that_leaves_files_where_it_left_none_before_has_failed(capturin
 
 
 class Hand(Save):
-    consumes: ClassVar = {"artifact": frozenset({Kind.EXPORTED})}
+    consumes: ClassVar = {"artifact": frozenset({EXPORTED})}
 
 
 def test_a_result_without_files_cannot_be_delivered(capturing):
@@ -120,7 +121,7 @@ def test_a_result_without_files_cannot_be_delivered(capturing):
 
 
 class Passing(Check):
-    consumes: ClassVar = {"artifact": frozenset({Kind.EXPORTED})}
+    consumes: ClassVar = {"artifact": frozenset({EXPORTED})}
 
 
 def test_a_result_without_files_can_be_passed_through(capturing):

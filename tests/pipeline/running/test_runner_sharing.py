@@ -4,10 +4,11 @@ import os
 
 import pytest
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from pipeline.planning import plan
 from pipeline.store import files
+from stages.onnx.format import ONNX
 from tests.pipeline.conftest import (
     Trim,
     digests,
@@ -94,7 +95,7 @@ class Reaching(Trim):
         (other,) = folder.parents[1].glob("objects/*/*/reference.safetensors")
         os.link(other, folder / "weights.bin")
         (folder / "model.onnx").write_text("graph")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 class Twice(Trim):
@@ -103,7 +104,7 @@ class Twice(Trim):
     def make(self, inputs, folder):
         (folder / "model.onnx").write_text("graph")
         os.link(folder / "model.onnx", folder / "again.onnx")
-        return Artifact(Kind.ONNX, folder)
+        return Artifact(ONNX, folder)
 
 
 @pytest.mark.parametrize("stage", [Reaching, Twice])

@@ -11,13 +11,14 @@ from pipeline import errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.store import Damaged, Entry, Store
+from stages.onnx.format import ONNX
 from tests.pipeline.conftest import child, flip, raising
 
 
 def publish(store, content="graph", **facts):
     with store.staging() as folder:
         (folder / "model.onnx").write_text(content)
-        return store.publish(Artifact(Kind.ONNX, folder, facts=facts, notes={"says": "x"}, live="live"))
+        return store.publish(Artifact(ONNX, folder, facts=facts, notes={"says": "x"}, live="live"))
 
 
 def entry_of(made, key="0a" * 32, **settings):
@@ -27,7 +28,7 @@ def entry_of(made, key="0a" * 32, **settings):
 
 def test_what_is_published_can_be_opened_with_its_facts(store):
     made = publish(store, opset=18)
-    assert store.open(made.digest) == Artifact(Kind.ONNX, made.folder, facts={"opset": 18}, digest=made.digest)
+    assert store.open(made.digest) == Artifact(ONNX, made.folder, facts={"opset": 18}, digest=made.digest)
     assert store.glance(made.digest) == store.open(made.digest)
     assert made.file.read_text() == "graph"
 
@@ -154,7 +155,7 @@ def test_a_link_among_the_files_is_the_stages_failure(store):
     with store.staging() as folder:
         (folder / "model.onnx").symlink_to("elsewhere")
         with pytest.raises(StageError, match="not a plain file"):
-            store.publish(Artifact(Kind.ONNX, folder))
+            store.publish(Artifact(ONNX, folder))
 
 
 def test_a_build_folder_is_private_empty_and_gone_afterwards(store):

@@ -13,6 +13,7 @@ from pipeline.planning.plan import Step, Todo
 from pipeline.running.outcome import Outcome, Result
 from pipeline.terminal import console
 from pipeline.terminal.console import Console, StderrHandler
+from stages.onnx.format import ONNX
 
 PARITY = {
     "against": "the PyTorch model",
@@ -36,8 +37,8 @@ def test_a_stage_in_memory_has_no_size_and_no_trailing_space():
 def test_the_plan_is_a_table_of_what_is_done_with_what_and_why():
     steps = [
         Step(Node("load", None, {}, {}, Kind.MODULE), Todo.IDLE),
-        Step(Node("export", None, {"module": "load"}, {}, Kind.ONNX), Todo.BUILD, "settings.opset: 17 → 18"),
-        Step(Node("check", None, {"a": "export", "r": "load"}, {}, Kind.ONNX), Todo.HIT),
+        Step(Node("export", None, {"module": "load"}, {}, ONNX), Todo.BUILD, "settings.opset: 17 → 18"),
+        Step(Node("check", None, {"a": "export", "r": "load"}, {}, ONNX), Todo.HIT),
     ]
     assert console.plan_table(steps).splitlines() == [
         "load    hit",

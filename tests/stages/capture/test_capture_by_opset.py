@@ -6,12 +6,12 @@ import pytest
 from harness import contents, module, record, run_stage, world
 from nets import TwoOutputs
 
-from pipeline.artifact import Kind
 from stages.capture.capture_by_opset import CaptureByOpset
 from stages.capture.capture_export import CaptureExport
 from stages.capture.capture_trace import CaptureTrace
+from stages.capture.format import EXPORTED, TORCHSCRIPT
 
-BY_EXPORT, BY_TRACE = Kind.EXPORTED, Kind.TORCHSCRIPT
+BY_EXPORT, BY_TRACE = EXPORTED, TORCHSCRIPT
 
 
 def by_opset(opset: int | None, store_up_to: int = 2**30) -> CaptureByOpset:
@@ -40,7 +40,7 @@ def test_opsets_on_one_side_share_a_capture(tmp_path):
 )
 def test_it_captures_as_the_stage_of_that_way(opset, other, both, tmp_path):
     made, same = run_stage(by_opset(opset), both, tmp_path / "made"), run_stage(other, both, tmp_path / "same")
-    assert made.kind is same.kind
+    assert made.kind == same.kind
     assert made.facts == same.facts
     assert [p.name for p in made.folder.iterdir()] == [p.name for p in same.folder.iterdir()]
     if opset == 18:  # a trace is not repeatable

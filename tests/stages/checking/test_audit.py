@@ -10,10 +10,11 @@ from conversions import compressed, edited, quantized
 from harness import CONF, run_stage
 from omegaconf import OmegaConf
 
-from pipeline.artifact import Kind
 from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages.checking.audit import Audit
 from stages.formats.ignored import Ignored
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 
 
 def audit(artifact, folder, weights=None, operations=None):
@@ -39,8 +40,8 @@ def shares(precision):
 def layer(kind):
     """The names by which the first convolution and the last product go."""
     return {
-        Kind.ONNX: ("/model/features/0/Conv", "/model/classifier/3/Gemm"),
-        Kind.OPENVINO: ("aten::_convolution/Convolution", "aten::linear/MatMul_1"),
+        ONNX: ("/model/features/0/Conv", "/model/classifier/3/Gemm"),
+        OPENVINO: ("aten::_convolution/Convolution", "aten::linear/MatMul_1"),
     }[kind]
 
 
@@ -60,7 +61,7 @@ MADE = {
     "int8": lambda digits, kind, folder: digits.int8(kind),
     "int8_weights": lambda digits, kind, folder: compressed(digits.graph(kind), folder),
     "int4_weights": lambda digits, kind, folder: compressed(
-        digits.onnx(21) if kind is Kind.ONNX else digits.graph(kind), folder, mode="int4_sym"
+        digits.onnx(21) if kind == ONNX else digits.graph(kind), folder, mode="int4_sym"
     ),
 }
 
@@ -82,7 +83,7 @@ def test_a_layer_that_a_hand_left_in_float_is_found_and_told_by_shares(digits, t
         (to,) = [n for n in model.graph.node if n.output[0] == back.input[0]]
         gemm.input[0] = to.input[0]
 
-    wrong = edited(digits.int8(Kind.ONNX), tmp_path / "wrong", leave_one)
+    wrong = edited(digits.int8(ONNX), tmp_path / "wrong", leave_one)
     audit(wrong, tmp_path / "loose", operations={"int8": 0.75})
     assert refused(wrong, tmp_path, operations={"int8": 1.0}) == (
         "this onnx is not what was asked for: 75.0% of its operations are int8, at least 100% were asked for. "
@@ -128,7 +129,7 @@ def test_unknown_types_and_impossible_shares_are_told_before_any_work(shares, sa
     assert problem.allowed.startswith(allowed)
 
 
-@pytest.mark.parametrize(("kind", "needed"), [(Kind.ONNX, ("onnx",)), (Kind.OPENVINO, ("openvino",))])
+@pytest.mark.parametrize(("kind", "needed"), [(ONNX, ("onnx",)), (OPENVINO, ("openvino",))])
 def test_it_requires_what_reads_its_format(kind, needed):
     assert Audit({}, {}, []).modules({"artifact": kind}) == needed
 

@@ -16,8 +16,11 @@ from pipeline.errors import CheckFailed, StageError
 from pipeline.store import key
 from stages.checking.benchmark import Benchmark
 from stages.checking.contest import Figures
+from stages.coreml.format import COREML
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 
 FIGURES = {f.name for f in fields(Figures)} | {"import_ms", "load_ms", "first_ms", "to_first_answer_ms"}
 FIGURES |= {"peak_bytes", "disk_bytes", "computes_in", "properties"}
@@ -65,7 +68,7 @@ def test_the_artifact_goes_on_as_it_is(against_pytorch, ir):
     assert (against_pytorch.folder, against_pytorch.digest, against_pytorch.kind) == (
         ir.folder,
         "d" * 64,
-        Kind.OPENVINO,
+        OPENVINO,
     )
 
 
@@ -246,9 +249,9 @@ def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, ref
 @pytest.mark.parametrize(
     ("kinds", "against", "needed"),
     [
-        ({"artifact": Kind.ONNX}, ["eager", "torch_compile"], {"onnxruntime"}),
-        ({"artifact": Kind.OPENVINO, "module": Kind.MODULE}, ["eager"], {"openvino", "torch"}),
-        ({"artifact": Kind.ONNX, "module": Kind.MODULE}, ["torch_compile"], {"onnxruntime", "openvino", "torch"}),
+        ({"artifact": ONNX}, ["eager", "torch_compile"], {"onnxruntime"}),
+        ({"artifact": OPENVINO, "module": Kind.MODULE}, ["eager"], {"openvino", "torch"}),
+        ({"artifact": ONNX, "module": Kind.MODULE}, ["torch_compile"], {"onnxruntime", "openvino", "torch"}),
     ],
 )
 def test_it_requires_what_its_contenders_do(kinds, against, needed):
@@ -269,6 +272,6 @@ def test_an_artifact_whose_interface_was_edited_is_measured_at_the_first_case_th
 @pytest.mark.parametrize(("platform", "lacks"), [("linux", ["its speed is not measured"]), ("darwin", [])])
 def test_a_core_ml_package_is_measured_where_core_ml_is(monkeypatch, platform, lacks):
     monkeypatch.setattr(sys, "platform", platform)
-    told = benchmark().lacking({"artifact": Kind.COREML, "reference": Kind.REFERENCE})
+    told = benchmark().lacking({"artifact": COREML, "reference": Kind.REFERENCE})
     assert [p.what.rpartition("so ")[2] for p in told] == lacks
-    assert benchmark().lacking({"artifact": Kind.ONNX, "reference": Kind.REFERENCE}) == []
+    assert benchmark().lacking({"artifact": ONNX, "reference": Kind.REFERENCE}) == []

@@ -17,9 +17,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from torch import nn
 
-from pipeline.artifact import Kind, Origin
+from pipeline.artifact import Origin
 from pipeline.errors import CheckFailed
 from stages.capture.capture_trace import CaptureTrace
+from stages.capture.format import EXPORTED
 from stages.checking import blame as layer_blame
 from stages.checking.blame import Blamed, Layer
 from stages.checking.check import Check
@@ -28,6 +29,8 @@ from stages.formats.ignored import Ignored
 from stages.formats.session import How
 from stages.interface.interface import Dim, Input
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.reference import cases as reference_cases
 from stages.samples.draw_samples import DrawSamples
 
@@ -49,12 +52,12 @@ def outlier(net, before, after, columns):
 PLACES = {
     "before a convolution": (
         lambda net: outlier(net, net.features[0], net.features[2], [5]),
-        {Kind.ONNX: "/model/features/2/Conv", Kind.OPENVINO: "aten::_convolution/Convolution_1"},
+        {ONNX: "/model/features/2/Conv", OPENVINO: "aten::_convolution/Convolution_1"},
     ),
     # The ranges are those of the values before the pool, which only moves them.
     "before a pool and a product": (
         lambda net: outlier(net, net.features[2], net.classifier[1], range(5 * 16, 6 * 16)),
-        {Kind.ONNX: "/model/classifier/1/Gemm", Kind.OPENVINO: "aten::linear/MatMul"},
+        {ONNX: "/model/classifier/1/Gemm", OPENVINO: "aten::linear/MatMul"},
     ),
 }
 
@@ -70,7 +73,7 @@ def broken(digits, tmp_path_factory):
             net = copy.deepcopy(digits.module.live)
             PLACES[place][0](net)
             graph = export("trace", net, folder, inputs=IMAGES, dims=BATCH, outputs=["scores"])
-            if kind is Kind.OPENVINO:
+            if kind == OPENVINO:
                 both = {"module": module(net), "reference": reference_in(folder)}
                 graph = ir(run_stage(CaptureTrace(), both, folder / "program"), folder / "ir")
             int8 = quantized(graph, digits.samples, folder / "int8")
@@ -257,7 +260,7 @@ UNTOLD = {
     "an artifact without an origin": lambda made, graph, tiny: replace(made, origin=None),
     "one that was made of nothing": lambda made, graph, tiny: replace(made, origin=Origin("open", None)),
     "one that was not lowered": lambda made, graph, tiny: replace(made, facts={**graph.facts}),
-    "one made of another format": lambda made, graph, tiny: made_of(made, replace(graph, kind=Kind.EXPORTED)),
+    "one made of another format": lambda made, graph, tiny: made_of(made, replace(graph, kind=EXPORTED)),
     # What goes wrong in the search must not hide what failed.
     "one that cannot be run beside its source": lambda made, graph, tiny: made_of(made, tiny),
 }
@@ -268,7 +271,7 @@ def test_of_an_artifact_that_cannot_be_compared_with_its_source_no_layer_is_blam
     broken, graph, tmp_path, change, caplog
 ):
     caplog.set_level(logging.INFO, "stages.checking.blame")
-    source, int8, reference = broken("before a convolution", Kind.ONNX)
+    source, int8, reference = broken("before a convolution", ONNX)
     problem = refused(change(int8, source, graph), reference, tmp_path / "check")
     assert "brought in by" not in problem.what
     assert problem.command == "the stage just before this check brought the error in: the checks before it passed"
@@ -279,7 +282,7 @@ def test_of_an_artifact_that_cannot_be_compared_with_its_source_no_layer_is_blam
 
 
 def test_operations_that_were_left_alone_already_stay_in_the_list(digits, broken, tmp_path):
-    graph, _, reference = broken("before a convolution", Kind.ONNX)
+    graph, _, reference = broken("before a convolution", ONNX)
     already = ["/model/classifier/3/Gemm", "/model/features/0/Conv"]
     made = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(already, [], ["MaxPool"]))
     problem = refused(made_of(made, graph), reference, tmp_path / "check")

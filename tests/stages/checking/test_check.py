@@ -25,11 +25,13 @@ from harness import (
 from nets import Attention, Bessel, ValueBranch
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CHECK_FAILED, CheckFailed
 from stages.checking.check import Check
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.portable.comparison import Tolerance
 
 ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
@@ -184,7 +186,7 @@ def test_openvino_ir_with_a_frozen_batch_is_found(graph, reference, tmp_path):
     model = openvino.convert_model(graph.file)
     model.reshape({"input": [2, 3, 32, 32]})
     openvino.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
-    told = refused(Artifact(Kind.OPENVINO, tmp_path), reference, tmp_path, limits=ANY)
+    told = refused(Artifact(OPENVINO, tmp_path), reference, tmp_path, limits=ANY)
     assert "this openvino cannot be run at 1x3x32x32" in told
 
 
@@ -260,7 +262,7 @@ def test_a_compute_type_that_is_unknown_is_a_problem(compute):
     assert problem.allowed == "float32, float16, bfloat16"
 
 
-@pytest.mark.parametrize(("kind", "runtime"), [(Kind.ONNX, "onnxruntime"), (Kind.OPENVINO, "openvino")])
+@pytest.mark.parametrize(("kind", "runtime"), [(ONNX, "onnxruntime"), (OPENVINO, "openvino")])
 def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime):
     needed = Check("float32", {}, [], tolerance("fp32"), False).modules({"artifact": kind})
     assert {"onnxruntime", "openvino"} & {*needed} == {runtime}

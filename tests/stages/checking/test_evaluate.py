@@ -22,6 +22,8 @@ from stages.formats import ignored
 from stages.formats.ignored import Ignored
 from stages.interface.interface import Dim, Input
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.samples import files as sample_files
 from stages.samples.draw_samples import DrawSamples
 from stages.samples.record_answers import RecordAnswers
@@ -268,6 +270,6 @@ def test_a_metric_that_is_not_there_is_told_before_any_work(tmp_path):
         stage(metric="no_such_package.f1").settle(world(tmp_path))
 
 
-@pytest.mark.parametrize(("kind", "runtime"), [(Kind.ONNX, "onnxruntime"), (Kind.OPENVINO, "openvino")])
+@pytest.mark.parametrize(("kind", "runtime"), [(ONNX, "onnxruntime"), (OPENVINO, "openvino")])
 def test_it_requires_the_runtime_of_what_it_is_given_and_no_other(kind, runtime):
     assert {"onnxruntime", "openvino"} & {*stage().modules({"artifact": kind})} == {runtime}

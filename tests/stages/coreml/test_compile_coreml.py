@@ -19,8 +19,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import nn
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
+from stages.capture.format import TORCHSCRIPT
 from stages.checking.check import Check
 from stages.coreml import package as package_files
 from stages.coreml.package import Metadata
@@ -292,6 +293,6 @@ def test_settings_that_do_not_go_together_are_refused_before_any_work(settings: 
 )
 def test_what_core_ml_does_not_take_is_refused(settings: Any, interface: Any, says: str, tmp_path: Path) -> None:
     known = Interface(interface, {"batch": Dim(1, 2, 8)} if interface is VECTOR else {})
-    program = Artifact(Kind.TORCHSCRIPT, tmp_path, facts=known.facts)
+    program = Artifact(TORCHSCRIPT, tmp_path, facts=known.facts)
     with pytest.raises(ConfigError, match=says):
         compile_coreml(**settings).run({"program": program}, tmp_path)

@@ -14,9 +14,10 @@ from harness import BATCH, IMAGE, backend, reference_in, run_stage, tolerance
 from mil_packages import quiet, saved
 from nets import TwoOutputs
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CHECK_FAILED, CheckFailed, StageError
 from stages.checking.check import Check
+from stages.coreml.format import COREML
 from stages.formats import session
 from stages.reference import cases as reference_cases
 
@@ -41,8 +42,8 @@ def made(tmp_path_factory):
             outputs = [ct.TensorType(n, dtype=np.float32) for n in ("logits", "features")]
             inputs = [ct.TensorType("input", shape=shape, dtype=np.float32)]
             net = torch.jit.load(program.file)
-            saved(net, home / FILES[Kind.COREML], inputs=inputs, outputs=outputs, precision=precision)
-        return Artifact(Kind.COREML, home, facts=program.facts)
+            saved(net, home / COREML.file, inputs=inputs, outputs=outputs, precision=precision)
+        return Artifact(COREML, home, facts=program.facts)
 
     return package, reference_in(folder)
 
@@ -184,8 +185,8 @@ def test_resnet50_answers_as_pytorch_does(tmp_path, precision, least, most):
     x = torch.rand(1, 3, 224, 224)
     ct = quiet()
     inputs, outputs = [ct.TensorType("x", shape=x.shape, dtype=np.float32)], [ct.TensorType("y", dtype=np.float32)]
-    home = tmp_path / FILES[Kind.COREML]
+    home = tmp_path / COREML.file
     saved(torch.jit.trace(net, x), home, inputs=inputs, outputs=outputs, precision=precision)
-    answer = session.open_session(Artifact(Kind.COREML, tmp_path), "float32")({"x": x.numpy()})["y"]
+    answer = session.open_session(Artifact(COREML, tmp_path), "float32")({"x": x.numpy()})["y"]
     wanted = net(x).detach().numpy()
     assert least < np.abs(answer - wanted).max() / np.abs(wanted).max() < most

@@ -20,17 +20,19 @@ from handed_over import change_answer, device, flip, python, recorded, signed
 from harness import BATCH, IMAGE, backend, run_stage, skip_unless_bfloat16
 from onnx import numpy_helper
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, OK, STAGE_FAILED, USAGE, StageError
 from stages.capture.capture_trace import CaptureTrace
 from stages.delivery import bundle as bundles
 from stages.delivery.save import Save
 from stages.interface.edits import Images
 from stages.interface.images import Preprocessing
+from stages.onnx.format import ONNX
 from stages.openvino.compile_blob import CompileBlob
+from stages.openvino.format import OPENVINO, OPENVINO_BLOB
 from stages.reference.record_reference import RecordReference
 
-RUNTIMES = {Kind.ONNX: "onnxruntime", Kind.OPENVINO: "openvino", Kind.OPENVINO_BLOB: "openvino"}
+RUNTIMES = {ONNX: "onnxruntime", OPENVINO: "openvino", OPENVINO_BLOB: "openvino"}
 PHOTOGRAPHS = Preprocessing(resize=36, mean=[0.5], std=[0.25])
 
 
@@ -50,8 +52,8 @@ def made(request, graph, reference, tmp_path_factory) -> Artifact:
     """A checked artifact of each kind."""
     backend("openvino")
     folder = tmp_path_factory.mktemp("made")
-    artifact = graph if request.param is Kind.ONNX else request.getfixturevalue("ir")
-    if request.param is Kind.OPENVINO_BLOB:
+    artifact = graph if request.param == ONNX else request.getfixturevalue("ir")
+    if request.param == OPENVINO_BLOB:
         artifact = run_stage(CompileBlob("CPU", "float32", {}, []), artifact, folder / "blob")
     return recorded(artifact, reference, folder)
 
@@ -137,7 +139,7 @@ def test_an_answer_that_changed_with_its_sum_is_found_at_its_shape(whole):
     assert re.findall(r"^  (.*): output 'logits' max_rel", done.stderr, re.M) == ["odd (3x3x32x32)"]
 
 
-@pytest.mark.parametrize("made", [Kind.ONNX, Kind.OPENVINO], indirect=True)
+@pytest.mark.parametrize("made", [ONNX, OPENVINO], indirect=True)
 def test_a_weight_that_changed_with_its_sum_is_found_at_every_shape(whole):
     change_weight(whole)
     signed(whole)
@@ -154,7 +156,7 @@ def test_another_precision_than_the_one_that_was_checked_fails(whole):
     assert {not_had, not_checked} & set(map(str.strip, done.stderr.splitlines()))
 
 
-@pytest.mark.parametrize("made", [Kind.OPENVINO, Kind.OPENVINO_BLOB], indirect=True)
+@pytest.mark.parametrize("made", [OPENVINO, OPENVINO_BLOB], indirect=True)
 def test_what_an_application_gets_that_asks_for_nothing_is_told(whole):
     skip_unless_bfloat16()
     done = check(whole, "--compute", "default", "--runs", "0")
@@ -162,7 +164,7 @@ def test_what_an_application_gets_that_asks_for_nothing_is_told(whole):
     assert "the runtime computes in bfloat16; it was checked computing in float32" in done.stderr
 
 
-@pytest.mark.parametrize("made", [Kind.ONNX], indirect=True)
+@pytest.mark.parametrize("made", [ONNX], indirect=True)
 def test_a_graph_computes_in_its_own_types_whatever_is_said(whole):
     assert check(whole, "--compute", "default", "--runs", "0").returncode == OK
 
@@ -176,7 +178,7 @@ def test_what_is_not_installed_is_named(whole, made, modules):
     assert f"python -m pip install {missing}" in done.stderr
 
 
-@pytest.mark.parametrize("made", [Kind.ONNX], indirect=True)
+@pytest.mark.parametrize("made", [ONNX], indirect=True)
 @pytest.mark.parametrize("arguments", [["--compute", "fp16"], ["--runs", "-1"], ["--treads", "2"], ["net.onnx"]])
 def test_a_wrong_flag_is_wrong_usage(whole, arguments):
     done = check(whole, *arguments, modules=())
@@ -201,7 +203,7 @@ def spoil(whole, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("made", [Kind.ONNX], indirect=True)
+@pytest.mark.parametrize("made", [ONNX], indirect=True)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -218,7 +220,7 @@ def test_a_record_that_says_too_little_is_told(whole, changes, says):
     assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (STAGE_FAILED, True, False)
 
 
-@pytest.mark.parametrize("made", [Kind.OPENVINO_BLOB], indirect=True)
+@pytest.mark.parametrize("made", [OPENVINO_BLOB], indirect=True)
 def test_a_blob_that_does_not_fit_is_told_with_what_it_is_for_and_what_runs_anywhere(whole):
     (whole / "net.blob").write_bytes((whole / "net.bin").read_bytes())
     signed(whole)
@@ -264,13 +266,14 @@ def test_what_nothing_could_answer_for_is_run_and_called_not_checked(made, refer
     assert "NOT CHECKED against the frozen graph: tensorflow is not installed. It runs at 4 shapes" in done.stdout
 
 
-def test_the_script_is_one_file_that_imports_nothing_of_ours():
-    text = bundles.script()
+@pytest.mark.parametrize("module", ["onnx.host", "openvino.host"])
+def test_the_script_is_one_file_that_imports_nothing_of_ours(module):
+    text = bundles.script(module)
     tree = ast.parse(text, feature_version=(3, 10))
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     named = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
     assert {n.partition(".")[0] for n in named} <= {*sys.stdlib_module_names, "numpy"}
-    assert text == bundles.script()
+    assert text == bundles.script(module)
     assert text.count("def compared(") == 1
 
 
@@ -297,7 +300,7 @@ def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):
     assert "**UNTRAINED**" in told
     for line in (
         *([f"| only for | OpenVINO {made.facts['blob']['openvino']} for CPU '"] if "blob" in made.facts else []),
-        f"| file | `net{Path(FILES[made.kind]).suffix}`, {made.kind}{', opset 18' if made.kind is Kind.ONNX else ''} |",
+        f"| file | `net{Path(made.kind.file).suffix}`, {made.kind}{', opset 18' if made.kind == ONNX else ''} |",
         "| precision | fp32; computes in float32 |",
         "| licence | MIT |",
         "| input | `input` | batchx3x32x32 | float32 |",

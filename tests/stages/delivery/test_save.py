@@ -10,6 +10,7 @@ from harness import contents, run_stage, world
 
 from pipeline.artifact import Kind
 from pipeline.errors import ConfigError, StageError
+from stages.capture.format import TORCHSCRIPT
 from stages.delivery.save import Save
 from stages.formats import session
 from stages.onnx import file as onnx_file
@@ -93,8 +94,8 @@ def test_a_bundle_takes_the_reference_and_a_plain_copy_does_not():
 
 
 def test_a_bundle_of_what_its_self_check_cannot_run_is_refused_while_the_graph_is_built():
-    kinds = {"artifact": Kind.TORCHSCRIPT, "reference": Kind.REFERENCE}
-    assert save().makes(kinds) is Kind.DELIVERY
+    kinds = {"artifact": TORCHSCRIPT, "reference": Kind.REFERENCE}
+    assert save().makes(kinds) == Kind.DELIVERY
     with pytest.raises(ConfigError, match="self-check cannot run torchscript") as caught:
         save(bundle=True).makes(kinds)
     assert caught.value.problems[0].allowed == "onnx, openvino, openvino_blob"

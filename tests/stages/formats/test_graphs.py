@@ -8,8 +8,10 @@ import pytest
 from harness import backend
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from stages.formats import graphs
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 
 F32, F16, I8, U8, I4 = (getattr(TensorProto, t) for t in ("FLOAT", "FLOAT16", "INT8", "UINT8", "INT4"))
 SCALES = [("scale", F32, (3,)), ("zero", I8, (3,))]
@@ -26,7 +28,7 @@ def onnx_graph(folder, nodes, tensors, dtype=F32):
     graph = helper.make_graph(made, "graph", [x], [y], held)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets), folder / "model.onnx")
-    return Artifact(Kind.ONNX, folder)
+    return Artifact(ONNX, folder)
 
 
 def weighted(dtype, *parameters):
@@ -43,7 +45,7 @@ PRODUCT = ("MatMul", ["x", "v"], "y")
 BACK, WEIGHT = weighted(I8, *SCALES)
 HALF = {"dtype": F16}
 
-ONNX = {
+OF_ONNX = {
     "float32": ([("MatMul", ["x", "w"], "y")], [("w", F32, (4, 3))], {}, {"float32": 12}, {"float32": 1}),
     "float16": ([("MatMul", ["x", "w"], "y")], [("w", F16, (4, 3))], HALF, {"float16": 12}, {"float16": 1}),
     "weights in 8 bits": ([BACK, PRODUCT], WEIGHT, {}, {"int8": 12}, {"float32": 1}),
@@ -91,7 +93,7 @@ ONNX = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("nodes", "tensors", "told", "weights", "operations"), ONNX.values(), ids=ONNX)
+@pytest.mark.parametrize(("nodes", "tensors", "told", "weights", "operations"), OF_ONNX.values(), ids=OF_ONNX)
 def test_an_onnx_graph_is_counted_as_it_was_made(tmp_path, nodes, tensors, told, weights, operations):
     artifact = onnx_graph(tmp_path, nodes, tensors, **told)
     onnx.checker.check_model(artifact.file)
@@ -150,7 +152,7 @@ def ir(folder, op, make, dtype=np.float32):
 
     x = op.parameter([1, 4], dtype, name="x")
     openvino.save_model(openvino.Model([op.result(make(x), name="y")], [x]), folder / "model.xml", False)
-    return graphs.of(Artifact(Kind.OPENVINO, folder))
+    return graphs.of(Artifact(OPENVINO, folder))
 
 
 def whole(op, dtype, zero=True):
@@ -231,11 +233,11 @@ def test_what_is_within_an_if_is_counted(tmp_path):
     ]
     made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     onnx.save(helper.make_model(helper.make_graph([choice], "g", given, [made])), tmp_path / "model.onnx")
-    built = graphs.of(Artifact(Kind.ONNX, tmp_path))
+    built = graphs.of(Artifact(ONNX, tmp_path))
     assert (built.weights(), built.operations()) == ({"float32": 8}, {"float32": 2})
     backend("openvino")
     import openvino
 
     core = openvino.Core()
     openvino.save_model(core.read_model(tmp_path / "model.onnx"), tmp_path / "model.xml", compress_to_fp16=False)
-    assert graphs.of(Artifact(Kind.OPENVINO, tmp_path)).operations() == {"float32": 2}
+    assert graphs.of(Artifact(OPENVINO, tmp_path)).operations() == {"float32": 2}

@@ -6,19 +6,20 @@ import pytest
 from conversions import compress_weights, compressed, quantized
 from harness import run_stage
 
-from pipeline.artifact import Kind
 from pipeline.errors import ConfigError
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.graphs import Built, Node
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.quantization.quantize import Quantize
 
 # By format: the name of the first convolution, a pattern for both, and the type of the products.
-NAMES = {Kind.ONNX: "/model/features/0/Conv", Kind.OPENVINO: "aten::_convolution/Convolution"}
-PATTERNS = {Kind.ONNX: r"/model/features/\d/Conv", Kind.OPENVINO: r"aten::_convolution/Convolution.*"}
-TYPES = {Kind.ONNX: "Gemm", Kind.OPENVINO: "MatMul"}
+NAMES = {ONNX: "/model/features/0/Conv", OPENVINO: "aten::_convolution/Convolution"}
+PATTERNS = {ONNX: r"/model/features/\d/Conv", OPENVINO: r"aten::_convolution/Convolution.*"}
+TYPES = {ONNX: "Gemm", OPENVINO: "MatMul"}
 
 LOWER = {
     "quantize": lambda digits, kind, ignored, folder: quantized(
@@ -27,7 +28,7 @@ LOWER = {
     "compress_weights": lambda digits, kind, ignored, folder: compressed(digits.graph(kind), folder, ignored=ignored),
     "cast_fp16": lambda digits, kind, ignored, folder: run_stage(CastFp16(ignored, []), digits.graph(kind), folder),
 }
-CASES = [(lower, kind) for lower in LOWER for kind in NAMES if (lower, kind) != ("cast_fp16", Kind.OPENVINO)]
+CASES = [(lower, kind) for lower in LOWER for kind in NAMES if (lower, kind) != ("cast_fp16", OPENVINO)]
 
 GRAPH = Built({
     "w": Node("Constant", (), "float32", 4),

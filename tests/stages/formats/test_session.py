@@ -8,14 +8,18 @@ import pytest
 from harness import VECTOR, backend, module, record, run_stage, skip_unless_bfloat16
 from nets import WritesIntoItsInput
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, StageError
 from stages.checking.benchmark import AGAINST
-from stages.formats import registry, session
+from stages.coreml.format import COREML
+from stages.formats import session
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
 from stages.openvino.runtime import HINTS
 from stages.reference import cases as reference_cases
+from stages.tensorrt.format import TENSORRT
 
 
 @pytest.fixture(params=["graph", "ir", "tiny"])
@@ -187,14 +191,14 @@ def test_a_shape_that_the_artifact_does_not_take_raises(artifact):
         session.open_session(artifact, "float32")({"input": np.zeros((2, 3, 16, 16), np.float32)})
 
 
-@pytest.mark.parametrize("kind", sorted(registry.kinds("runtime")))
+@pytest.mark.parametrize("kind", sorted(formats.kinds("runtime")))
 def test_each_runtime_names_what_it_needs(kind):
-    needed = {Kind.ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}, Kind.TENSORRT: {"tensorrt", "torch"}}
-    needed[Kind.COREML] = {"coremltools"}
+    needed = {ONNX: {"onnxruntime"}, Kind.MODULE: {"torch", "openvino"}, TENSORRT: {"tensorrt", "torch"}}
+    needed[COREML] = {"coremltools"}
     assert needed.get(kind, {"openvino"}) <= {*session.modules(kind)}
 
 
 def test_every_deliverable_kind_can_be_executed():
     from stages.delivery.save import DELIVERABLE
 
-    assert registry.kinds("runtime") >= DELIVERABLE
+    assert formats.kinds("runtime") >= DELIVERABLE

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output
+from stages.onnx.format import ONNX
 from stages.reference.record_reference import RecordReference
 
 BATCH = Dim(1, 2, 8)
@@ -126,7 +127,7 @@ def test_an_interface_survives_its_way_through_sorted_json():
         {"args": [{"z": "z", "a": "a"}]},
     )
     facts = json.loads(json.dumps(interface.facts, sort_keys=True))
-    found = Interface.of(Artifact(Kind.ONNX, facts=facts))
+    found = Interface.of(Artifact(ONNX, facts=facts))
     assert found == interface
     assert (list(found.inputs), list(found.outputs)) == (["z", "a"], ["y", "b"])
     assert list(found.call["args"][0]) == ["z", "a"]
@@ -134,7 +135,7 @@ def test_an_interface_survives_its_way_through_sorted_json():
 
 def test_an_artifact_without_an_interface_says_what_is_missing():
     with pytest.raises(StageError, match="this onnx came without its interface"):
-        Interface.of(Artifact(Kind.ONNX))
+        Interface.of(Artifact(ONNX))
 
 
 def test_shapes_read_as_people_write_them():

@@ -13,10 +13,10 @@ import pytest
 from conversions import opened
 from harness import BATCH, FILES, backend, contents, record, run_stage, world
 
-from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.formats import session
 from stages.frameworks import formats as file_formats
+from stages.frameworks.format import FILE
 from stages.interface.interface import Dim, Input, Interface
 from stages.loading.open_file import OpenFile
 from stages.reference import cases as reference_cases
@@ -383,7 +383,7 @@ def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
     def modules():
         from stages.reference.record_reference import RecordReference
 
-        return RecordReference(None, {}, None, None, None, False, None, [], 0).modules({"model": Kind.FILE})
+        return RecordReference(None, {}, None, None, None, False, None, [], 0).modules({"model": FILE})
 
     assert "tensorflow" not in modules()
     assert "onnxruntime" in modules()

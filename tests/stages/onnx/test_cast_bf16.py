@@ -10,12 +10,13 @@ from harness import BATCH_SEQ, NOTHING_IGNORED, TOKENS, contents, reference_in, 
 from nets import Attention, TinyConv
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, StageError
 from stages.checking.check import Check
 from stages.formats.ignored import Ignored
 from stages.formats.session import open_session
 from stages.onnx.cast_bf16 import CastBf16
+from stages.onnx.format import ONNX
 
 
 def cast(graph, folder, *keep):
@@ -92,7 +93,7 @@ def made_of(nodes, weights, folder):
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), folder / "model.onnx"
     )
-    return Artifact(Kind.ONNX, folder)
+    return Artifact(ONNX, folder)
 
 
 def test_weights_keep_the_range_of_float32_and_every_result_is_rounded(tmp_path):

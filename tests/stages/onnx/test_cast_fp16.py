@@ -10,11 +10,12 @@ from conversions import edited
 from harness import contents, run_stage, tolerance
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.checking.check import Check
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
+from stages.onnx.format import ONNX
 
 
 def cast(graph, folder, keep=()):
@@ -107,7 +108,7 @@ def made_of(nodes, weights, folder):
     folder.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.save(model, folder / "model.onnx")
-    return Artifact(Kind.ONNX, folder)
+    return Artifact(ONNX, folder)
 
 
 def names(*kept):

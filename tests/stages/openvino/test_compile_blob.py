@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 from harness import backend, contents, run_stage, tolerance, world
 
-from pipeline.artifact import FILES, Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import BackendMissing, CheckFailed, StageError
 from stages.checking.check import Check
 from stages.formats import session
 from stages.openvino import blob as blob_files
 from stages.openvino.compile_blob import CompileBlob
+from stages.openvino.format import OPENVINO_BLOB
 
 BLOB = CompileBlob("CPU", "float32", {}, [])
 
@@ -149,4 +150,4 @@ def test_its_file_is_delivered_under_the_models_name(blob, tmp_path):
 
     made = run_stage(Save("net", False, None, None, None), blob, tmp_path / "out")
     assert sorted(contents(made.folder)) == ["net.bin", "net.blob", "net.json", "net.xml"]
-    assert made.notes["file"] == f"net{FILES[Kind.OPENVINO_BLOB][5:]}"
+    assert made.notes["file"] == f"net{OPENVINO_BLOB.file[5:]}"

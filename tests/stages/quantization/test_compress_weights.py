@@ -11,12 +11,13 @@ from conversions import compress_weights, compressed, export, ir, ports, provena
 from harness import contents, reference_in, run_stage, tolerance, world
 from torch import nn
 
-from pipeline.artifact import Kind
 from pipeline.errors import StageError
 from stages.checking.check import Check
 from stages.formats import graphs as stored
 from stages.interface.interface import Input
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.portable.comparison import Tolerance
 from stages.samples.draw_samples import DrawSamples
 
@@ -87,7 +88,7 @@ CASES = [
 
 @pytest.mark.parametrize(("opset", "settings"), CASES, ids=str)
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(digits, tmp_path, opset, settings):
-    graph = digits.onnx(opset) if opset else digits.graph(Kind.OPENVINO)
+    graph = digits.onnx(opset) if opset else digits.graph(OPENVINO)
     made = compressed(graph, tmp_path / "made", **settings)
     # Convolutions have 144 and 4608 of the 38160, the last layer 640.
     eighth = 38160 if settings["mode"].startswith("int8") else 4752 if settings.get("all_layers") else 5392
@@ -139,7 +140,7 @@ def test_ir_has_a_form_for_weights_of_every_shape(every, tmp_path):
 
 
 def test_a_ratio_leaves_the_layers_that_lose_most_in_8_bits(digits, kind, tmp_path):
-    graph = digits.onnx(21) if kind is Kind.ONNX else digits.graph(kind)
+    graph = digits.onnx(21) if kind == ONNX else digits.graph(kind)
     made = compressed(graph, tmp_path / "made", mode="int4_sym", ratio=0.99, all_layers=True)
     assert stored.of(made).weights() == {"int4": 512 * 64, "int8": 144 + 4608 + 640, "float32": 122}
 
@@ -151,7 +152,7 @@ def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, tmp_p
 
 
 def test_facts_tell_every_setting_and_are_in_the_file(digits, kind, tmp_path):
-    graph = digits.onnx(21) if kind is Kind.ONNX else digits.graph(kind)
+    graph = digits.onnx(21) if kind == ONNX else digits.graph(kind)
     made = compressed(graph, tmp_path / "made", mode="int4_asym", group_size=32)
     told = made.facts["quantization"]
     four = {"mode": "int4_asym", "group_size": 32, "ratio": 1.0, "all_layers": False}
@@ -187,7 +188,7 @@ def gated(tmp_path_factory):
     graph = export("export", Gated(), folder, opset=21, inputs=rows)
     reference = reference_in(folder)
     drawn = run_stage(DrawSamples({"source": "random"}, 32, None, 0), reference, folder / "samples")
-    graphs = {Kind.ONNX: graph, Kind.OPENVINO: ir(graph, folder / "ir")}
+    graphs = {ONNX: graph, OPENVINO: ir(graph, folder / "ir")}
     return graphs, reference, replace(drawn, digest="d" * 64)
 
 
@@ -208,19 +209,19 @@ def test_weights_that_are_fitted_to_samples_answer_otherwise_and_say_what_to(gat
 
 
 def test_samples_that_nothing_is_fitted_to_are_not_told_of(digits, tmp_path):
-    made = compressed(digits.graph(Kind.OPENVINO), tmp_path / "made", samples=digits.samples)
+    made = compressed(digits.graph(OPENVINO), tmp_path / "made", samples=digits.samples)
     assert "samples" not in made.facts["quantization"]
 
 
 def test_fitting_without_samples_is_told_with_what_draws_them(digits, tmp_path):
     with pytest.raises(StageError, match="awq and scale_estimation fit to samples, and no stage before") as caught:
-        compressed(digits.graph(Kind.OPENVINO), tmp_path / "made", mode="int4_sym", awq=True)
+        compressed(digits.graph(OPENVINO), tmp_path / "made", mode="int4_sym", awq=True)
     assert "draw_samples 'stages.quantize.needs=[calibration]'" in caught.value.problems[0].command
 
 
 def test_a_group_size_that_divides_no_row_is_told_with_one_that_does(digits, tmp_path):
     with pytest.raises(StageError, match="group_size is 24, and this graph has rows of 64, 512 weights") as caught:
-        compressed(digits.graph(Kind.OPENVINO), tmp_path / "made", mode="int4_sym", group_size=24, all_layers=True)
+        compressed(digits.graph(OPENVINO), tmp_path / "made", mode="int4_sym", group_size=24, all_layers=True)
     assert caught.value.problems[0].allowed == "what divides 64; -1 for whole rows"
 
 

@@ -18,12 +18,12 @@ from conversions import edited, export, quantized
 from harness import IMAGE, record, reference_in, run_stage, tolerance
 from torch import nn
 
-from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, StageError
 from stages.checking.check import Check
 from stages.formats import graphs
 from stages.formats.ignored import Ignored
 from stages.interface.interface import Dim
+from stages.openvino.format import OPENVINO
 from stages.quantization import nncf as nncf_library
 from stages.quantization.nncf import Feed
 from stages.samples import files as sample_files
@@ -100,7 +100,7 @@ from conversions import quantized
 from pipeline.artifact import Artifact, Kind
 house = Path(sys.argv[1])
 facts = json.loads((house / "facts.json").read_text())
-quantized(Artifact(Kind.ONNX, house / "graph", facts), Artifact(Kind.SAMPLES, house / "samples", facts), house / "int8")
+quantized(Artifact(ONNX, house / "graph", facts), Artifact(Kind.SAMPLES, house / "samples", facts), house / "int8")
 print("done")
 """
 
@@ -180,11 +180,11 @@ def test_nodes_without_names_are_called_by_their_first_output_before_and_after(d
 def test_names_that_look_like_a_counters_stay_where_the_graph_before_had_them(digits, tmp_path):
     import openvino
 
-    model = openvino.Core().read_model(digits.graph(Kind.OPENVINO).file)
+    model = openvino.Core().read_model(digits.graph(OPENVINO).file)
     products = [op for op in model.get_ordered_ops() if op.get_type_name() == "MatMul"]
     for number, op in zip((70, 9), products, strict=True):
         op.set_friendly_name(f"MatMul_{number}")
     (tmp_path / "ir").mkdir()
     openvino.save_model(model, tmp_path / "ir" / "model.xml", compress_to_fp16=False)
-    made = quantized(replace(digits.graph(Kind.OPENVINO), folder=tmp_path / "ir"), digits.samples, tmp_path / "int8")
+    made = quantized(replace(digits.graph(OPENVINO), folder=tmp_path / "ir"), digits.samples, tmp_path / "int8")
     assert [n for n, node in graphs.of(made).nodes.items() if node.type == "MatMul"] == ["MatMul_70", "MatMul_9"]

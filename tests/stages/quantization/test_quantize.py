@@ -11,7 +11,6 @@ from harness import BATCH_SEQ, TOKENS, contents, reference_in, run_stage, tolera
 from nets import Attention
 from onnx import numpy_helper
 
-from pipeline.artifact import Kind
 from pipeline.errors import StageError
 from stages.checking.audit import Audit
 from stages.checking.check import Check
@@ -19,6 +18,8 @@ from stages.checking.evaluate import Evaluate
 from stages.formats import graphs
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.quantization.quantize import Quantize
 from stages.samples.draw_samples import DrawSamples
 
@@ -109,12 +110,12 @@ def test_provenance_is_in_the_file(int8, digits):
 
 
 SCHEMES = [
-    (Kind.ONNX, {"preset": "mixed"}),
-    (Kind.ONNX, {"model_type": "transformer"}),
-    (Kind.OPENVINO, {"preset": "mixed"}),
-    (Kind.OPENVINO, {"model_type": "transformer"}),
-    (Kind.OPENVINO, {"fast_bias_correction": False}),
-    (Kind.OPENVINO, {"target_device": "CPU_SPR"}),
+    (ONNX, {"preset": "mixed"}),
+    (ONNX, {"model_type": "transformer"}),
+    (OPENVINO, {"preset": "mixed"}),
+    (OPENVINO, {"model_type": "transformer"}),
+    (OPENVINO, {"fast_bias_correction": False}),
+    (OPENVINO, {"target_device": "CPU_SPR"}),
 ]
 
 
@@ -142,7 +143,7 @@ def attention(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attention")
     graph = export("trace", Attention(), folder, inputs=TOKENS, dims=BATCH_SEQ)
     drawn = run_stage(DrawSamples({"source": "random"}, 32, None, 0), reference_in(folder), folder / "samples")
-    return {Kind.ONNX: graph, Kind.OPENVINO: ir(graph, folder / "ir"), "samples": drawn}
+    return {ONNX: graph, OPENVINO: ir(graph, folder / "ir"), "samples": drawn}
 
 
 def test_a_device_that_nncf_has_no_scheme_of_onnx_graphs_for_is_told_with_the_others(digits, tmp_path):
@@ -153,7 +154,7 @@ def test_a_device_that_nncf_has_no_scheme_of_onnx_graphs_for_is_told_with_the_ot
 
 def _ranges(artifact):
     """The file without its facts, which tell the settings themselves."""
-    if artifact.kind is Kind.OPENVINO:
+    if artifact.kind == OPENVINO:
         return artifact.file.with_suffix(".bin").read_bytes()
     model = onnx_file.read(artifact.file)
     onnx_file.strip(model)
@@ -187,7 +188,7 @@ def test_the_opset_that_a_graph_will_have_is_no_part_of_the_key_and_other_settin
 
 
 def test_it_requires_what_its_format_takes(kind):
-    needed = {Kind.ONNX: {"onnx", "onnxruntime"}, Kind.OPENVINO: {"openvino"}}
+    needed = {ONNX: {"onnx", "onnxruntime"}, OPENVINO: {"openvino"}}
     assert {*AS_IT_SHIPS.modules({"graph": kind})} == {"nncf", "numpy", "safetensors"} | needed[kind]
 
 

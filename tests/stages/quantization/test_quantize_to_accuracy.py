@@ -9,11 +9,12 @@ import pytest
 from conversions import ir, provenance, quantized
 from harness import NOTHING_IGNORED, contents, run_stage, world
 
-from pipeline.artifact import Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.checking.evaluate import Evaluate
 from stages.formats import graphs
 from stages.formats.ignored import Ignored
+from stages.onnx.format import ONNX
+from stages.openvino.format import OPENVINO
 from stages.quantization import quantize_to_accuracy
 from stages.quantization.quantize_to_accuracy import QuantizeToAccuracy
 from stages.samples.record_answers import RecordAnswers
@@ -36,7 +37,7 @@ def measured(artifact, digits, folder):
 def held(digits, tmp_path_factory):
     """The digits' network in int8 as far as MAX_DROP allows, by format; calibrated on spoiled samples."""
     folder = tmp_path_factory.mktemp("held")
-    return {kind: controlled(digits, kind, folder / kind) for kind in (Kind.ONNX, Kind.OPENVINO)}
+    return {kind: controlled(digits, kind, folder / kind) for kind in (ONNX, OPENVINO)}
 
 
 def test_where_plain_int8_loses_too_much_it_does_not(digits, kind, held, tmp_path):
@@ -99,7 +100,7 @@ def test_a_metric_that_takes_more_than_one_sample_is_held_too(digits, kind, tmp_
 def test_what_is_to_be_left_alone_stays_in_floating_point(digits, tmp_path):
     first = "/model/features/0/Conv"
     stage = replace(STAGE, max_drop=1.0, ignored=Ignored([first], [], []))
-    built = graphs.of(controlled(digits, Kind.ONNX, tmp_path / "made", stage))
+    built = graphs.of(controlled(digits, ONNX, tmp_path / "made", stage))
     assert (built.computes_in(first), built.operations()) == ("float32", {"int8": 3, "float32": 1})
 
 
@@ -113,13 +114,13 @@ def test_samples_tell_models_apart_by_their_answers_where_a_metric_takes_more_th
 
 def test_a_drop_that_nothing_helps_against_is_told(digits, tmp_path):
     with pytest.raises(CheckFailed, match=r"metrics\.worse_each_time dropped by ") as caught:
-        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="metrics.worse_each_time"))
+        controlled(digits, ONNX, tmp_path / "made", replace(STAGE, metric="metrics.worse_each_time"))
     assert caught.value.problems[0].allowed == f"a drop of {MAX_DROP} at most"
 
 
 def test_a_metric_that_cannot_be_imported_is_told_in_our_words(digits, tmp_path):
     with pytest.raises(ConfigError, match=r"metric metrics\.no_such: metrics has no 'no_such'"):
-        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, metric="metrics.no_such"))
+        controlled(digits, ONNX, tmp_path / "made", replace(STAGE, metric="metrics.no_such"))
 
 
 @pytest.mark.parametrize(
@@ -131,12 +132,12 @@ def test_a_metric_that_cannot_be_imported_is_told_in_our_words(digits, tmp_path)
 )
 def test_what_the_graph_itself_rules_out_is_told(digits, tmp_path, settings, says):
     with pytest.raises((StageError, ConfigError), match=says):
-        controlled(digits, Kind.ONNX, tmp_path / "made", replace(STAGE, **settings))
+        controlled(digits, ONNX, tmp_path / "made", replace(STAGE, **settings))
 
 
 def test_a_file_of_an_opset_that_int8_cannot_be_said_at_is_refused(digits, tmp_path):
     with pytest.raises(StageError, match="int8 at opset 12 cannot be written"):
-        controlled(digits, Kind.ONNX, tmp_path / "made", graph=digits.onnx(12))
+        controlled(digits, ONNX, tmp_path / "made", graph=digits.onnx(12))
 
 
 @pytest.mark.parametrize(

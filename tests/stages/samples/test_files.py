@@ -14,6 +14,7 @@ from pipeline.errors import ConfigError, StageError
 from stages.interface import edits as interface_edits
 from stages.interface.edits import NOTHING, Images
 from stages.interface.interface import Dim, Input, Interface, Output
+from stages.onnx.format import ONNX
 from stages.reference import cases as reference_cases
 from stages.samples import files as sample_files
 from stages.samples.files import Samples
@@ -30,7 +31,7 @@ def numbers(samples):
     return samples.inputs["x"][:, 0].astype(int).tolist()
 
 
-def told(interface, kind=Kind.ONNX, folder=None):
+def told(interface, kind=ONNX, folder=None):
     return Artifact(kind, folder, facts=interface.facts)
 
 

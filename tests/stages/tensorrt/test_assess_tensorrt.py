@@ -15,10 +15,11 @@ from nets import Attention, GraphBranch, TinyConv, TwoOutputs
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.interface.interface import Dim, Input, Interface, Output
 from stages.onnx import file as onnx_file
+from stages.onnx.format import ONNX
 from stages.tensorrt import readiness
 from stages.tensorrt.assess_tensorrt import AssessTensorrt
 
@@ -48,7 +49,7 @@ def made_of(nodes, folder, *, opset=18, ports=((TensorProto.FLOAT, ["batch", 8])
         {"batch": Dim(1, 4, 16)},
         {"y": Output([], list(ports[1][1]), "float32")},
     )
-    return Artifact(Kind.ONNX, folder, facts=interface.facts)
+    return Artifact(ONNX, folder, facts=interface.facts)
 
 
 class Norm(nn.Module):

@@ -20,7 +20,6 @@ import torch
 from harness import run_stage, tolerance
 from tensorrt_host import H100, RTX3090, Host
 
-from pipeline.artifact import Kind
 from pipeline.errors import BackendMissing, CheckFailed, StageError
 from pipeline.machine import gpu
 from stages.checking.audit import Audit
@@ -29,6 +28,7 @@ from stages.formats import session
 from stages.onnx.cast_fp16 import CastFp16
 from stages.reference import cases as reference_cases
 from stages.tensorrt import compile_tensorrt
+from stages.tensorrt.format import TENSORRT
 from stages.tensorrt.host import card as engine_card
 from stages.tensorrt.host.card import Host as Place
 from stages.tensorrt.host.card import computes_in, layer_types
@@ -71,7 +71,7 @@ def cases(reference):
 def test_an_engine_agrees_with_the_module_and_says_where_it_runs(host, built, reference, tmp_path, version):
     host.has(version)
     made = built()
-    assert made.kind is Kind.TENSORRT
+    assert made.kind == TENSORRT
     assert {f.name for f in made.folder.iterdir()} == {"model.engine", "model.json"}
     assert {flags for (flags,) in host.calls("Builder.create_network")} == {1}  # strongly typed
     assert engine(made)["name"] == "drydock-" + "d" * 16

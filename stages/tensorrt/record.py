@@ -11,17 +11,19 @@ import json
 import re
 from pathlib import Path
 
-from pipeline.artifact import FILES, RECORD, Kind
+from pipeline.artifact import RECORD
+from stages.tensorrt.format import TENSORRT
 
 END = "\n}\n"
 OURS = re.compile(rf',\n "{re.escape(RECORD)}": "(?:[^"\\]|\\.)*"(?=\n}}\n\Z)')
 
 
-class Card:
+class Record:
     """The card of an engine; see `pipeline.record.carrier.Carrier`."""
 
-    FILE = Path(FILES[Kind.TENSORRT]).with_suffix(".json").name
+    FILE = Path(TENSORRT.file).with_suffix(".json").name
     SUFFIX = ".json"
+    BESIDE = (".engine",)
 
     @staticmethod
     def put(path: Path, text: str) -> None:

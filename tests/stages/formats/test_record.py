@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.record.coreml import Package
-from pipeline.record.onnx import Onnx
-from pipeline.record.openvino import Ir
-from pipeline.record.tensorrt import Card
+from pipeline.record.carrier import Carrier
+from stages.coreml.record import Record as Package
+from stages.onnx.record import Record as Onnx
+from stages.openvino.record import Record as Ir
+from stages.tensorrt.record import Record as Card
 
 AWKWARD = """{"says":"it's \\"quoted\\" & <tagged> — ü","n":[1,2.5,null]}"""
 
@@ -55,7 +56,7 @@ CARRIED = [(Onnx, "net.onnx"), (Ir, "net.xml"), (Ir, "bare.xml"), (Card, "net.js
 @pytest.mark.parametrize(("carrier", "name"), CARRIED, ids=[n for _, n in CARRIED])
 @pytest.mark.parametrize("text", ["{}", AWKWARD, '{"long":"' + 70_000 * "x" + '"}'], ids=["short", "awkward", "long"])
 def test_what_is_put_in_is_found_again_and_can_be_taken_out(
-    carrier: type[Onnx], name: str, text: str, models: Path
+    carrier: Carrier, name: str, text: str, models: Path
 ) -> None:
     path = models / name
     before = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -116,7 +117,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("carrier", "content", "told"), BROKEN, ids=[t for *_, t in BROKEN])
-def test_what_is_no_such_file_is_refused(carrier: type[Onnx], content: bytes, told: str, tmp_path: Path) -> None:
+def test_what_is_no_such_file_is_refused(carrier: Carrier, content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=told):
         carrier.get(tmp_path / "file")

@@ -5,14 +5,14 @@ Source: onnx/onnx.proto (ModelProto, StringStringEntryProto).
 
 from __future__ import annotations
 
-from pipeline.artifact import FILES, Kind
-from pipeline.record import protobuf
+from stages.formats import protobuf
+from stages.onnx.format import ONNX
 
 
-class Onnx(protobuf.Carried):
+class Record(protobuf.Carried):
     """ModelProto.metadata_props; see `pipeline.record.carrier.Carrier`."""
 
-    FILE = FILES[Kind.ONNX]
+    FILE = ONNX.file
     SUFFIX = ".onnx"
     FORM = "ONNX file"
     PLACE = (14,)

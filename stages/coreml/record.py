@@ -5,14 +5,14 @@ Source: coremltools' Model.proto (Model, ModelDescription, Metadata). A descript
 
 from __future__ import annotations
 
-from pipeline.artifact import FILES, Kind
-from pipeline.record import protobuf
+from stages.coreml.format import COREML
+from stages.formats import protobuf
 
 
-class Package(protobuf.Carried):
+class Record(protobuf.Carried):
     """Metadata.userDefined; see `pipeline.record.carrier.Carrier`."""
 
-    FILE = f"{FILES[Kind.COREML]}/Data/com.apple.CoreML/model.mlmodel"
+    FILE = f"{COREML.file}/Data/com.apple.CoreML/model.mlmodel"
     SUFFIX = ".mlpackage"
     FORM = "Core ML model"
     PLACE = (2, 100, 100)  # Model.description, its metadata, and the map of what others may add to that

@@ -1,4 +1,4 @@
-"""A file of another framework, executed by that framework, where it is installed."""
+"""A file of another framework that is itself the model: that framework answers for it, where it is installed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from stages.interface.interface import Interface
 if TYPE_CHECKING:
     from stages.formats.session import Arrays, Session
 
+RENAMES = True  # model.names gives its inputs and outputs other names
 RUNTIMES: Mapping[str, str] = {
     "frozen_graph": "stages.frameworks.tensorflow",
     "saved_model": "stages.frameworks.tensorflow",
@@ -37,9 +38,19 @@ class FileSession:
         return {name: returned[self._theirs[name]] for name in self._outputs}
 
 
-def open_session(artifact: Artifact, compute: str) -> FileSession:
-    """Loads a file; `formats.library` says whether anything is there to run it. Raises what the framework raises."""
+def requires() -> tuple[str, ...]:
+    """Whatever could run a file and is there: what is installed later makes another reference."""
+    return file_formats.installed()
+
+
+def unanswered(artifact: Artifact) -> str:
+    """Why nothing here can run a file, in words; empty where something can."""
+    return file_formats.lacking(artifact) if file_formats.library(artifact) is None else ""
+
+
+def open_session(artifact: Artifact) -> FileSession:
+    """Loads a file that can be run. Raises what the framework raises."""
     kind = artifact.facts[file_formats.SOURCE]["format"]
-    if kind == file_formats.ONNX:
-        return FileSession(artifact, session.open_session(replace(artifact, kind=Kind.ONNX), compute))
-    return FileSession(artifact, importlib.import_module(RUNTIMES[kind]).open_session(artifact, compute))
+    if kind == file_formats.ONNX:  # its kind goes by the same name
+        return FileSession(artifact, session.open_session(replace(artifact, kind=Kind(kind)), "float32"))
+    return FileSession(artifact, importlib.import_module(RUNTIMES[kind]).open_session(artifact, "float32"))

@@ -108,6 +108,7 @@ class Carried:
 
     FORM: ClassVar[str]
     PLACE: ClassVar[tuple[int, ...]]
+    BESIDE: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def put(cls, path: Path, text: str) -> None:

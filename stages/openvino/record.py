@@ -10,7 +10,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from pipeline.artifact import FILES, RECORD, Kind
+from pipeline.artifact import RECORD
+from stages.openvino.format import OPENVINO
 
 END = re.compile(rb"(?:\t*</rt_info>\s*)?</net>\s*\Z")
 # A name of its own: of two elements called `drydock`, where the compiler's facts are, OpenVINO reads one.
@@ -21,11 +22,12 @@ OPENED, CLOSED = b"\t<rt_info>\n", b"\t</rt_info>\n"
 WRAPPED = re.compile(OPENED + rb"(?P<ours>" + OURS.pattern + rb")" + CLOSED)
 
 
-class Ir:
+class Record:
     """The .xml file of an IR; see `pipeline.record.carrier.Carrier`."""
 
-    FILE = FILES[Kind.OPENVINO]
+    FILE = OPENVINO.file
     SUFFIX = ".xml"
+    BESIDE = (".bin", ".blob")
 
     @staticmethod
     def put(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""frameworks/runtime.py: a file is executed by its own framework, where that is installed, under our names."""
+"""frameworks/model.py: a file is executed by its own framework, where that is installed, under our names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversions import opened
 from harness import FILES
 
 from stages.frameworks import formats as file_formats
-from stages.frameworks import runtime as file_runtime
+from stages.frameworks import model as file_model
 from stages.interface.interface import Input
 
 NHWC, NCHW = ["batch", 8, 8, 3], ["batch", 3, 8, 8]
@@ -33,7 +33,7 @@ def test_a_framework_answers_by_our_names_at_every_size(tmp_path, monkeypatch, l
     names, inputs = {"picture": given, "scores": made}, {"picture": Input(shape)}
     artifact = opened(FILES / name, tmp_path, names=names, inputs=inputs)
     assert file_formats.library(artifact) == library
-    running = file_runtime.open_session(artifact, "float32")
+    running = file_model.open_session(artifact)
     expected = np.load(FILES / f"{name.partition('.')[0]}.expected.npz")
     for batch in ("2", "3"):
         answers = running({"picture": expected[f"{batch}/in"]})

@@ -1,0 +1,94 @@
+"""Checks a model on the device that it was delivered to, against what the original answered.
+
+    python selfcheck.py                        as it was checked before it was delivered
+    python selfcheck.py --compute default      as an application gets it that asks the runtime for nothing
+    python selfcheck.py --runs 200 --threads 2
+
+It needs Python 3.10 or later, numpy and openvino. It reads artifact.json and reference.npz beside itself.
+Exit codes: 0 it agrees, 2 wrong usage, 3 it cannot run, 4 the runtime or numpy is not installed, 5 it does not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stages.portable.handed_over import CANNOT_RUN, Stop, failed
+from stages.portable.said import first_line
+from stages.portable.selfcheck import DEFAULT, RECORDED, Running, Runtime, main
+
+HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+PRECISION = "INFERENCE_PRECISION_HINT"
+# Where OpenVINO is told not to send data: an import of it fails.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def _load(
+    openvino: Any, path: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace
+) -> Running:
+    core = openvino.Core()
+    if asked.extension:
+        core.add_extension(str(asked.extension))
+    ties = record["facts"].get("blob", {})
+    device = asked.device or ties.get("device", "CPU")
+    if device.partition(".")[0] not in {d.partition(".")[0] for d in core.available_devices}:
+        raise Stop(CANNOT_RUN, f"OpenVINO finds no {device} here\n  it finds: {', '.join(core.available_devices)}")
+    settings = _settings({**ties.get("properties", {}), **claim["properties"]}, claim["compute"], asked)
+    name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+    if record["kind"] == "openvino_blob":
+        try:
+            model = core.import_model(path.read_bytes(), device, settings)
+        except Exception as e:  # a plugin raises anything
+            made = f"OpenVINO {ties['openvino']} for {ties['device']} '{ties['device_name']}', {ties['requirements']}"
+            raise Stop(
+                CANNOT_RUN,
+                f"this blob does not fit: {first_line(e)}\n  it was made by {made}\n  this is OpenVINO "
+                f"{openvino.get_version()} on {device} '{name}'\n  the .xml beside it runs anywhere",
+            ) from e
+    else:
+        model = core.compile_model(path, device, settings)
+    for setting, value in settings.items():
+        told = _text(model.get_property(setting))
+        if setting != PRECISION and told.casefold() != _text(value).casefold():
+            raise failed([f"{setting} was asked for as {value}, OpenVINO set it to {told}"])
+    hint = _text(model.get_property(PRECISION))
+
+    def run(given: Mapping[str, Any]) -> dict[str, Any]:
+        returned = model(dict(given))
+        return {port.any_name: returned[port] for port in model.outputs}
+
+    def prepare(given: Mapping[str, Any]) -> Callable[[], object]:
+        request = model.create_infer_request()
+        for port, value in given.items():
+            tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, aligned as it likes
+            tensor.data[...] = value
+            request.set_tensor(port, tensor)
+        return lambda: request.infer(share_outputs=True)
+
+    computes_in = {v: k for k, v in HINTS.items()}.get(hint, hint)
+    return Running(run, prepare, computes_in, f"openvino {openvino.get_version()} on {device} '{name}'")
+
+
+def _settings(recorded: Mapping[str, str], compute: str, asked: argparse.Namespace) -> dict[str, str]:
+    """What OpenVINO is asked for."""
+    threads = {"INFERENCE_NUM_THREADS": str(asked.threads), "NUM_STREAMS": "1"} if asked.threads else {}
+    if asked.compute == DEFAULT:
+        return threads
+    return {**recorded, PRECISION: HINTS[compute if asked.compute == RECORDED else asked.compute], **threads}
+
+
+def _text(value: Any) -> str:
+    """A property's value as it would be asked for: f32, ACCURACY, YES, 2."""
+    if hasattr(value, "to_string"):  # an element type
+        return str(value.to_string())
+    text = str(getattr(value, "name", value))
+    return {"true": "YES", "false": "NO"}.get(text.casefold(), text)
+
+
+RUNTIME = Runtime("openvino", {"openvino": ".xml", "openvino_blob": ".blob"}, _load)
+
+if __name__ == "__main__":
+    sys.exit(main(RUNTIME, str(__doc__), Path(__file__).parent))

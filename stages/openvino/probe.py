@@ -1,0 +1,24 @@
+"""What doctor asks OpenVINO once it was imported: its devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def _openvino(openvino: Any) -> Mapping[str, Any]:
+    """Loads the plugin of every device; the processor's must load, others are left out by OpenVINO when they do not."""
+    core = openvino.Core()
+    facts = {"CPU": core.get_property("CPU", "FULL_DEVICE_NAME").strip()}
+    for device in core.available_devices:
+        supported = core.get_property(device, "SUPPORTED_PROPERTIES")
+        facts[device] = core.get_property(device, "FULL_DEVICE_NAME").strip()
+        if "INFERENCE_PRECISION_HINT" in supported:
+            unless_told = core.get_property(device, "INFERENCE_PRECISION_HINT").to_string()
+            facts[f"{device} computes in, unless told"] = unless_told
+        if "OPTIMIZATION_CAPABILITIES" in supported:
+            facts[f"{device} is good at"] = sorted(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
+    return facts
+
+
+FACTS: Mapping[str, Callable[[Any], Mapping[str, Any]]] = {"openvino": _openvino}

@@ -1,0 +1,7 @@
+"""What others may ask of references."""
+
+from __future__ import annotations
+
+from pipeline.formats import Format
+
+FORMATS = {"reference": Format(file="reference.safetensors")}

@@ -1,0 +1,10 @@
+"""What others may ask of samples."""
+
+from __future__ import annotations
+
+from pipeline.formats import Format
+
+FORMATS = {
+    "samples": Format(file="samples.safetensors"),
+    "answers": Format(file="answers.safetensors"),
+}
