@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pipeline.formats import Kind as Kind
+from pipeline.notes import Facts as Facts
+from pipeline.notes import Notes as Notes
 
 # The name under which a model file carries its record; see pipeline/record/.
 RECORD = "drydock.record"
@@ -41,7 +43,7 @@ class Artifact:
         facts: Plain JSON that travels with the artifact and is part of its content, such as where its weights
             came from. The runner adds those of the first input, so a stage states only what it adds; None for one that
             holds no longer. See `carried`.
-        notes: Plain JSON about this run of this stage, such as parity figures; not part of the content.
+        notes: Plain JSON about this run of this stage, such as parity figures; not part of the content. See notes.py.
         live: The object itself while it is in memory, so that the next stage need not read it again.
         digest: What identifies the content; given by the runner.
         origin: Where it comes from; given by the runner. For what a failure is to be explained with: no verdict and
@@ -53,7 +55,7 @@ class Artifact:
     kind: Kind
     folder: Path | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     live: Any = None
     digest: str = ""
     origin: Origin | None = None
@@ -66,6 +68,6 @@ class Artifact:
             raise ValueError(f"a {self.kind} artifact has no file: it lives in memory")
         return self.folder / self.kind.file
 
-    def noting(self, **notes: Any) -> Artifact:
+    def noting(self, **notes: Unpack[Notes]) -> Artifact:
         """The same artifact, content and all, with notes of its own: what a stage returns that changes nothing."""
         return replace(self, notes=notes)

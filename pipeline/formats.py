@@ -79,7 +79,8 @@ class Format:
         values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, the values
             to go on with in place of what layers compute.
         largest: Gives the largest magnitude among layers: `largest(artifact, names, inputs)`.
-        bundle: What a bundle of it has beside the model: `Bundle`; see stages/delivery/bundle.py.
+        host: Checks a delivered model where it goes: a script with `RUNTIME`; see stages/portable/selfcheck.py.
+        bundle: What the README of a bundle says of it: `Bundle`; see stages/delivery/bundle.py.
     """
 
     file: str | None = None
@@ -97,6 +98,7 @@ class Format:
     layers: str | None = None
     values: str | None = None
     largest: str | None = None
+    host: str | None = None
     bundle: str | None = None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTRACT = {f"pipeline/{name}.py" for name in ("__init__", "artifact", "errors", "ranges", "settings", "stage")}
+CONTRACT = {f"pipeline/{name}.py" for name in ("__init__", "artifact", "errors", "formats", "notes", "ranges", "settings", "stage")}
 SETUP = {"pyproject.toml", "constraints.txt", "tests/conftest.py", "stages/__init__.py"}
 LAYOUT = ["tests/test_layout.py"]  # a second; conf/, stages/ and tests/ name the same stages
 

@@ -95,5 +95,9 @@ def test_an_import_that_is_forbidden_is_said(contracts: str, file: str, line: st
 def test_types_and_unused_imports_are_looked_at(copy: Path) -> None:
     with (copy / "pipeline" / "store" / "key.py").open("a") as f:
         f.write("\nimport os\ndef untyped(x): return x\n")
+    with (copy / "stages" / "loading" / "set_eval.py").open("a") as f:
+        f.write("\n\ndef misspelt(made: Artifact) -> Artifact:\n    return made.noting(sais='eval mode')\n")
     assert "F401" in run(copy, "ruff check .")
-    assert "no-untyped-def" in run(copy, "mypy pipeline/store/key.py")
+    told = run(copy, "mypy pipeline/store/key.py stages/loading/set_eval.py")
+    assert "no-untyped-def" in told
+    assert 'Unexpected keyword argument "sais"' in told

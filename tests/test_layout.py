@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import re
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pipeline.code import names
+from pipeline import formats
+from pipeline.code import index, names
 from pipeline.config.instantiate import find_stage
 from pipeline.stage import Stage, name_of
 
@@ -98,3 +100,37 @@ def test_settings_have_no_second_default_in_python(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_every_stage_is_typed_by_its_schema(name):
     assert f"/wiring/schema/{name}@_here_" in OmegaConf.load(CONF / "stage" / f"{name}.yaml")["defaults"]
+
+
+def test_what_a_format_declares_is_what_a_key_reads_of_it():
+    declared = {
+        kind: (room, {n: v for n, v in vars(form).items() if isinstance(v, str)})
+        for kind, (room, form) in formats.known().items()
+    }
+    assert dict(index.here().formats) == declared
+
+
+# The core knows no format. These files show how one looks from there, in a docstring.
+SHOWN = {
+    "formats.py": "what a format declares, and how it is asked",
+    "stage.py": "how the name of a stage is made",
+    "code/names.py": "the same, from the other side",
+    "code/closure.py": "the code behind a check",
+    "code/reading.py": "what is read of a format.py",
+    "config/choices.py": "which YAML names another",
+    "config/goes_with.py": "what a rule in a YAML looks like",
+    "machine/gpu.py": "what is native to a GPU",
+    "settings.py": "a setting and its value",
+}
+NAMES = re.compile("onnx|openvino|core ?ml|tensorrt|torchscript", re.IGNORECASE)
+
+
+def test_the_core_has_no_formats_name_but_in_the_docstrings_that_show_one():
+    sources = {p.relative_to(ROOT / "pipeline").as_posix(): p.read_text() for p in (ROOT / "pipeline").rglob("*.py")}
+    assert {name for name, text in sources.items() if NAMES.search(text)} == SHOWN.keys()
+    for name in SHOWN:
+        tree = ast.parse(sources[name])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+        assert not NAMES.search(ast.unparse(tree)), name

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.notes import Notes
 from pipeline.planning.plan import Step
 
 
@@ -33,7 +34,7 @@ class Outcome:
     size: int = 0
     seconds: float = 0.0
     peak_bytes: int | None = None
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Notes = field(default_factory=Notes)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 

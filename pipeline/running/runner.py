@@ -23,6 +23,7 @@ from typing import Any
 from pipeline import formats
 from pipeline.artifact import Artifact, Origin, carried
 from pipeline.errors import DrydockError, StageError
+from pipeline.notes import Notes
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
@@ -166,7 +167,7 @@ class Runner:
                 step.key_document,
                 made.digest,
                 str(made.kind),
-                dict(made.notes),
+                made.notes,
                 round(meter.seconds, 3),
                 plan.sources_of(step.node),
             ),
@@ -350,7 +351,7 @@ class Runner:
 
 def _idle(step: Step) -> Outcome:
     """What is told of a stage that need not run though its result is not at hand."""
-    notes = step.entry.notes if step.in_memory and step.entry else {"says": "nothing after it must run"}
+    notes = step.entry.notes if step.in_memory and step.entry else Notes(says="nothing after it must run")
     return Outcome(step.name, "hit", step.key, None if step.in_memory else step.digest, notes=notes)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.notes import Notes
 from pipeline.store.files import read_json, sync, write_json
 
 
@@ -31,7 +32,7 @@ class Entry:
     key_document: Mapping[str, Any]
     digest: str
     kind: str
-    notes: Mapping[str, Any]
+    notes: Notes
     seconds: float
     sources: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed, nearest
+from pipeline.notes import Notes
 from pipeline.stage import Between, Each, Stage
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
@@ -74,9 +75,11 @@ class Audit(Stage):
                 command="another precision, or stages.audit.weights, .operations with what you accept",
             )
         empty = [what for what, asked in wanted.items() if asked and not told[what]]
-        caution = {"caution": f"nothing shows its precision: no {' and no '.join(empty)}"} if empty else {}
         says = says or "neither weights nor operations with weights"
-        return artifact.noting(says=says, audit=told, claims={"built": told}, **caution)
+        notes = Notes(says=says, audit=told, claims={"built": told})
+        if empty:
+            notes["caution"] = f"nothing shows its precision: no {' and no '.join(empty)}"
+        return artifact.noting(**notes)
 
     def _counted(self, artifact: Artifact) -> tuple[Counts, Counts]:
         """What there is of each type, and the same without what was to be left alone."""

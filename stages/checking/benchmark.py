@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Optional, Self
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
+from pipeline.notes import Benchmark as Measured
 from pipeline.stage import Above, AtLeast, SomeOf, World
 from stages.checking.contender import MODULE, SCRIPT, Job
 from stages.checking.contest import Contender, Figures, in_turn
@@ -112,16 +113,19 @@ class Benchmark(Running):
             for c in contenders
         }
         shapes = ", ".join(f"{n} {says(v.shape)}" for n, v in _fed(artifact, case).items())
-        told = {
-            "artifact": ours,
-            "case": {"label": case.label, "shapes": shapes, "items": items},
-            **{name: getattr(self, name) for name in ("threads", "rounds", "seconds", "warmup")},
-            "contenders": found,
-            "not_measured": missing | refused,
-        }
-        return artifact.noting(
-            says=_headline(ours, found) + _inside(artifact), benchmark={**told, "table": _table(told)}
+        measured = Measured(
+            artifact=ours,
+            case={"label": case.label, "shapes": shapes, "items": items},
+            threads=self.threads,
+            rounds=self.rounds,
+            seconds=self.seconds,
+            warmup=self.warmup,
+            contenders=found,
+            not_measured=missing | refused,
+            table=[],
         )
+        measured["table"] = _table(measured)
+        return artifact.noting(says=_headline(ours, found) + _inside(artifact), benchmark=measured)
 
     def _refused(self, beside: Contender) -> str:
         """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
@@ -248,7 +252,7 @@ def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
 
 
-def _table(told: Mapping[str, Any]) -> list[str]:
+def _table(told: Measured) -> list[str]:
     """For the summary: what was run, a line for each contender, and one for each that was not measured."""
     items, threads = told["case"]["items"], told["threads"]
     return [

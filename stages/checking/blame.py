@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import listed
+from pipeline.notes import Notes
 from stages.formats import graphs, ignored
 from stages.formats.graphs import Built
 from stages.formats.session import How
@@ -36,6 +37,12 @@ WORTH = 0.25
 HARM = 0.01
 # What Hydra reads as something else than a text.
 WORDS = ("true", "false", "null", "nan", "inf")
+
+
+class BlameNotes(Notes, total=False):
+    """Notes with the layers that bring the error in, and the stage that lowered them."""
+
+    blame: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -88,11 +95,11 @@ class Blamed:
         return f"{typed}\n  or YAML: stages: {{{self.stage}: {{ignored: {{names: [{pasted}]}}}}}}"
 
     @property
-    def notes(self) -> dict[str, Any]:
+    def notes(self) -> BlameNotes:
         """For the run's record."""
         # JSON has no infinity.
         told = [{**vars(e), "error": _plain(e.error), "brought": _plain(e.brought)} for e in self.layers]
-        return {"blame": {"stage": self.stage, "layers": told}}
+        return BlameNotes(blame={"stage": self.stage, "layers": told})
 
 
 def layers(

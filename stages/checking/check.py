@@ -77,13 +77,13 @@ class Check(Running):
         session.must_compute_in(self.compute, running.computes_in)
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
-        caution = {}
+        caution = ""
         if not found.wrong and artifact.kind in formats.kinds("largest") and self.compute == "float16":
             try:
                 over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
             except Exception as e:  # onnxruntime raises anything; that nothing was found is not to be said then
                 over = None
-                caution = {"caution": f"values between operations were not held to float16's range: {first_line(e)}"}
+                caution = f"values between operations were not held to float16's range: {first_line(e)}"
             if over is not None and over.layers:
                 blamed = over
                 found = replace(found, wrong=[OVERFLOWS])
@@ -98,7 +98,7 @@ class Check(Running):
                 if artifact.kind == Kind.MODULE
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
-        return artifact.noting(
+        notes = layer_blame.BlameNotes(
             says=f"worst relative error {found.worst:.1e}"
             + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else ""),
             parity={
@@ -118,9 +118,12 @@ class Check(Running):
                     "shapes": found.shapes,
                 }
             },
-            **(blamed.notes if blamed else {}),
-            **caution,
         )
+        if blamed:
+            notes.update(blamed.notes)
+        if caution:
+            notes["caution"] = caution
+        return replace(artifact, notes=notes)
 
     def _blamed(
         self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False
@@ -146,7 +149,7 @@ def _unchecked(artifact: Artifact, running: Session, reference: Artifact) -> Art
     return artifact.noting(
         says=f"NOT CHECKED against {model}: {why}; runs at {len(found.cases)} shapes",
         unchecked={
-            "runtime": artifact.kind,
+            "runtime": str(artifact.kind),
             "computes_in": running.computes_in,
             "against": model,
             "why": why,

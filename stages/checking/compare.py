@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
+from pipeline.notes import Notes
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
@@ -19,6 +20,12 @@ from stages.reference import as_met
 from stages.reference import cases as reference_cases
 
 KINDS = formats.kinds("runtime") - session.ON_REQUEST
+
+
+class Compared(Notes):
+    """Notes with each comparison, and what could not be compared, in words."""
+
+    compared: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,8 @@ class Compare(Running):
             if cases
             else "they take no shape of the reference in common"
         )
-        return inputs["artifact"].noting(
-            says="; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])]),
-            compared={"cases": cases, "unlike": unlike},
-        )
+        says = "; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])])
+        return replace(inputs["artifact"], notes=Compared(says=says, compared={"cases": cases, "unlike": unlike}))
 
 
 def _apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[float, list[str]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed
+from pipeline.notes import Evaluation
 from pipeline.stage import AtLeast
 from stages.checking import blame as layer_blame
 from stages.formats import session
@@ -83,20 +84,22 @@ class Evaluate(Running):
                 allowed=f"a drop of {self.max_drop:g} at most",
                 command=blamed.command if blamed else "another precision, or stages.evaluate.max_drop=…",
             )
-        evaluation = {
-            "metric": self.metric,
-            "value": found,
-            "of_the_model": wanted,
-            "drop": drop,
-            "max_drop": self.max_drop,
-            "samples": len(samples),
-            "computes_in": running.computes_in,
-        }
-        more = dict(blamed.notes) if blamed else {}
+        evaluation = Evaluation(
+            metric=self.metric,
+            value=found,
+            of_the_model=wanted,
+            drop=drop,
+            max_drop=self.max_drop,
+            samples=len(samples),
+            computes_in=running.computes_in,
+        )
+        claimed = {"metric": self.metric, "samples": len(samples), "max_drop": self.max_drop}
+        notes = layer_blame.BlameNotes(says=says, evaluation=evaluation, claims={"accuracy": claimed})
+        if blamed:
+            notes.update(blamed.notes)
         if self.metric == metrics.TOP1 and wanted <= 2 / max(v[0].shape[-1] for v in theirs.values() if v[0].ndim):
-            more["caution"] = f"the PyTorch model itself has {says}: are the labels its own?"
-        claims = {"accuracy": {name: evaluation[name] for name in ("metric", "samples", "max_drop")}}
-        return artifact.noting(says=says, evaluation=evaluation, claims=claims, **more)
+            notes["caution"] = f"the PyTorch model itself has {says}: are the labels its own?"
+        return replace(artifact, notes=notes)
 
     def _blamed(self, artifact: Artifact, samples: sample_files.Samples) -> layer_blame.Blamed | None:
         given, _, _ = next(sample_files.fed(artifact, samples, most=8))

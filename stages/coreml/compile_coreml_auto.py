@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
+from pipeline.notes import Notes
 from pipeline.stage import SomeOf
 from stages.capture import captures
 from stages.coreml import convert
@@ -55,5 +56,5 @@ class CompileCoremlAuto(Packaging):
         program = captures.captured(capture, inputs, aside)
         program = replace(program, facts={**inputs["module"].facts, **program.facts})
         made = convert.made(program, self.wanted, package)
-        notes = {**made.notes, "caution": program.notes.get("caution", "")}
-        return replace(made, facts={**program.facts, **made.facts}, notes=notes)
+        caution = program.notes.get("caution", "")
+        return replace(made, facts={**program.facts, **made.facts}, notes=Notes({**made.notes, "caution": caution}))

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
+from pipeline.notes import Notes
 from pipeline.stage import AtLeast, Stage, Unkeyed
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
@@ -30,6 +31,13 @@ LOWERED, PRUNED = "quantization", "pruning"  # facts: what became of the weights
 FIRST, LATE = "iOS16", "iOS18"
 # By the version of a package's specification, as coremltools numbers them.
 GENERATIONS = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
+
+
+class CompressionNotes(Notes):
+    """Notes with the size of the package, in bytes, now and before."""
+
+    bytes: int
+    bytes_before: int
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,8 @@ def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> A
         )
     aside = f"; {len(left)} operation{'s' * (len(left) > 1)} left alone" if left else ""
     says = f"{scheme.says}; {sizes[1] / sizes[0]:.2f} of the size before{aside}"
-    return Artifact(COREML, folder, facts=facts, notes={"says": says, "bytes": sizes[1], "bytes_before": sizes[0]})
+    notes = CompressionNotes(says=says, bytes=sizes[1], bytes_before=sizes[0])
+    return Artifact(COREML, folder, facts=facts, notes=notes)
 
 
 def _compressed(package: Path, scheme: Scheme, left: list[str]) -> Any:

@@ -14,14 +14,14 @@ from stages.reference import as_met
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
-KINDS = formats.kinds("bundle")
+KINDS = formats.kinds("host")
 SCRIPT, REFERENCE, README, LABELS = "selfcheck.py", "reference.npz", "README.md", "labels.txt"
 STAGES = Path(__file__).parents[1]
 OURS = re.compile(r"^from stages\.([\w.]+) import (?:\([^)]*\)|.+)\n", re.MULTILINE)
 
 
 class Bundle(Protocol):
-    """What a format must offer so that a bundle of it can be written: `Bundle` of the part that it calls `bundle`."""
+    """What a format may say of its bundles: `Bundle` of the part that it calls `bundle`."""
 
     SCRIPT: (
         str  # the dotted name below `stages` of what checks the model where it goes; see stages/portable/selfcheck.py
@@ -50,9 +50,19 @@ class Bundle(Protocol):
         """Why the script could not check this artifact; None where it can."""
 
 
-def of(artifact: Artifact) -> Bundle:
-    """What a format has for bundles of an artifact."""
-    return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle)
+def of(artifact: Artifact) -> Bundle | None:
+    """What a format says of bundles of an artifact; None where it says nothing."""
+    return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle) if formats.of(artifact.kind).bundle else None
+
+
+def needs(artifact: Artifact) -> str:
+    """What the script of a bundle takes beside numpy, by its name to Python."""
+    return str(formats.part(artifact.kind, "host").RUNTIME.module)
+
+
+def script_for(artifact: Artifact) -> str:
+    """What checks an artifact where it goes, as one file."""
+    return script(formats.part(artifact.kind, "host").__name__.removeprefix("stages."))
 
 
 def script(module: str) -> str:

@@ -41,6 +41,10 @@ class Readme:
         return "\n\n".join(parts) + "\n"
 
     @property
+    def _form(self) -> bundle.Bundle | None:
+        return bundle.of(self.artifact)
+
+    @property
     def _record(self) -> Mapping[str, Any]:
         assert self.artifact.record is not None
         return self.artifact.record
@@ -63,7 +67,7 @@ class Readme:
             ("precision", f"{precision['name']}; computes in {self._claim['compute']}"),
             ("weights", weights.get("says", "not stated")),
             ("licence", self.license or "not stated"),
-            *([("only for", only_for)] if (only_for := bundle.of(self.artifact).only_for(facts)) else []),
+            *([("only for", only_for)] if (only_for := self._form.only_for(facts) if self._form else "") else []),
             ("made by", f"Drydock {record['drydock']}; `artifact.json` is the whole record"),
         )
 
@@ -99,7 +103,9 @@ class Readme:
             )
 
     def _loading(self) -> Iterator[str]:
-        case, form = self.cases[0], bundle.of(self.artifact)
+        case, form = self.cases[0], self._form
+        if form is None:
+            return
         given = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
         names = json.dumps(list(Interface.of(self.artifact).outputs))
         yield "## Loading it"
@@ -115,9 +121,9 @@ class Readme:
         else:
             limits = ", ".join(f"{name} {value:g}" for name, value in claim["tolerance"].items())
             yield f"It agrees with {claim['against']} at {', '.join(claim['shapes'])}: {limits}."
-        needs = bundle.of(self.artifact).NEEDS
+        needs = " and ".join(dict.fromkeys((bundle.needs(self.artifact), "numpy")))
         yield (
-            f"With nothing but {needs} and numpy, `python {bundle.SCRIPT}` holds the files to what was delivered, "
+            f"With nothing but {needs}, `python {bundle.SCRIPT}` holds the files to what was delivered, "
             f"runs the model on `{bundle.REFERENCE}`, compares its answers within that tolerance, and times it. Exit "
             "code 0: all of it holds; 5: something does not. `--help` has the rest."
         )

@@ -93,12 +93,13 @@ class Save(Stage):
                 "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
                 command="put a check before save, or stages.save.bundle=false",
             )
-        if unfit := bundle.of(artifact).unfit(artifact.facts):
+        says = bundle.of(artifact)
+        if says and (unfit := says.unfit(artifact.facts)):
             raise StageError([unfit])
         labels = self._labels(Interface.of(artifact))
         cases = bundle.cases(artifact, reference)
         bundle.write_cases(cases, folder / bundle.REFERENCE)
-        (folder / bundle.SCRIPT).write_text(bundle.script(bundle.of(artifact).SCRIPT), encoding="utf-8")
+        (folder / bundle.SCRIPT).write_text(bundle.script_for(artifact), encoding="utf-8")
         if labels:
             (folder / bundle.LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
         readme = Readme(artifact, file, cases, self.license, len(labels), self.preprocessing)

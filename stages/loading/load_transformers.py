@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
+from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory
 from stages.loading import hub, shards
@@ -106,8 +107,8 @@ class LoadTransformers(Pinned):
         caution = f"the weights lack, and random numbers stand for: {listed(left)}" if left else ""
         says = [hub.origin(Path(self.weights) / CONFIG)] if self.weights != "random" else []
         says += [f"not used: {listed(unused, 3)}"] if unused else []
-        notes = {"says": ", ".join(filter(None, [type(module).__name__, *says])), "caution": caution}
-        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": weights}, notes=notes)
+        notes = Notes(says=", ".join(filter(None, [type(module).__name__, *says])), caution=caution)
+        return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights), notes=notes)
 
     def _drawn(self, task: Any) -> Any:
         """With random weights. Raises ConfigError: all it is made from is configuration."""
@@ -217,7 +218,7 @@ class LoadTransformers(Pinned):
                 command="download it elsewhere, then model.weights=/path/to/folder; or model.weights=random",
             ) from e
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> Weights:
         """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
         if self.weights != "random":
             return {"trained": True, "sha256": self.sha256, "says": f"from files with SHA-256 {self.sha256}"}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory
 from stages.loading import builders, checkpoint, hub, shards
@@ -111,8 +112,10 @@ class LoadWeights(Pinned):
         weights = self._provenance()
         if left.drawn:
             weights["says"] += f"; {len(left.drawn)} of its {len(module.state_dict())} tensors UNTRAINED"
-        notes = {name: text for name, text in (("says", says), ("caution", left.caution)) if text}
-        return Artifact(Kind.MODULE, live=module, facts={"source": source, "weights": weights}, notes=notes)
+        notes: Notes = {"says": says} if says else {}
+        if left.caution:
+            notes["caution"] = left.caution
+        return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights), notes=notes)
 
     def _read(self) -> Any:
         """What the file holds that the key was made with."""
@@ -211,7 +214,7 @@ class LoadWeights(Pinned):
         file = self._file()
         return file is not None and self.sha256.startswith(weights_source.promised(file))
 
-    def _provenance(self) -> dict[str, Any]:
+    def _provenance(self) -> Weights:
         """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
         if self.weights != "random":
             return {"trained": True, "sha256": self.sha256, "says": f"from a file with SHA-256 {self.sha256}"}

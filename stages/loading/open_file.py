@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
+from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import FilePath, Matches, Setting, World, digest_of
 from stages.formats.extensions import Extensions
 from stages.frameworks import formats as file_formats
@@ -97,16 +98,15 @@ class OpenFile(Pinned):
             shutil.copyfile(file, folder / called)
         says = file_formats.FORMATS[name].says
         size = sum(f.stat().st_size for f in files)
-        facts: dict[str, Any] = {
-            file_formats.SOURCE: {"file": self.sha256, "format": name, "bytes": size},
-            "weights": {"sha256": self.sha256, "says": f"as they are in the {says} with SHA-256 {self.sha256}"},
-        }
+        source = {"file": self.sha256, "format": name, "bytes": size}
+        came = Weights(sha256=self.sha256, says=f"as they are in the {says} with SHA-256 {self.sha256}")
+        facts: dict[str, Any] = {**Facts(source=source, weights=came)}
         model = openvino_library.read(file_formats.file_of(Artifact(FILE, folder, facts)), says, self.extensions)
         taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
         specs = ports.inputs(taken, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
         facts |= {**interface.facts, file_formats.THEIR_NAMES: {n: p.theirs for n, p in {**taken, **made}.items()}}
-        notes: dict[str, Any] = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
+        notes: Notes = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
         if bent := ports.reshaped(specs, taken):
             notes["caution"] = f"reshaped {'; '.join(bent)}: the file itself has no such sizes"
         return Artifact(FILE, folder, facts=facts, notes=notes)

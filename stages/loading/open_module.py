@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
+from pipeline.notes import Facts, Weights
 from pipeline.stage import FilePath, Keep, Matches, Stage, World
 from stages.interface import factory
 from stages.loading import archive
@@ -83,8 +84,8 @@ class OpenModule(Stage):
         module = self._loaded(held, data)
         factory.refuse_cycles(module, f"the module in {path.name}")
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
-        weights = {"trained": True, "sha256": self.sha256, "says": self._says}
-        facts = {"source": {"file": str(held), "bytes": size}, "weights": weights}
+        weights = Weights(trained=True, sha256=self.sha256, says=self._says)
+        facts = Facts(source={"file": str(held), "bytes": size}, weights=weights)
         return Artifact(Kind.MODULE, live=module, facts=facts, notes={"says": str(held)})
 
     def _loaded(self, held: Format, data: bytes) -> torch.nn.Module:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
+from pipeline.notes import Facts, Weights
 from pipeline.stage import FilePath, World, digest_of
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
@@ -78,11 +79,11 @@ class OpenOnnx(Pinned):
         interface = self._interface(model)
         opset = onnx_file.opset(model)
         onnx_file.hold_to(model, opset, interface)
+        came = Weights(sha256=self.sha256, says=f"as they are in the ONNX file with SHA-256 {self.sha256}")
         facts = {
             **interface.facts,
             "opset": opset,
-            "source": {"onnx": self.sha256, "bytes": model.ByteSize()},
-            "weights": {"sha256": self.sha256, "says": f"as they are in the ONNX file with SHA-256 {self.sha256}"},
+            **Facts(source={"onnx": self.sha256, "bytes": model.ByteSize()}, weights=came),
         }
         onnx_file.stamp(model, facts)
         onnx_file.write(model, folder)

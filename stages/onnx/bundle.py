@@ -19,8 +19,6 @@ outputs = dict(zip({names}, model.run({names}, {given})))
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    SCRIPT = "onnx.host"
-    NEEDS = "onnxruntime"
     ADVICE = ""
 
     @staticmethod

@@ -17,6 +17,7 @@ FORMATS = {
         types="types",
         values="values",
         largest="values",
+        host="host",
         bundle="bundle",
     )
 }

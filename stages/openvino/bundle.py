@@ -22,8 +22,6 @@ outputs = {{name: returned[name] for name in {names}}}
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    SCRIPT = "openvino.host"
-    NEEDS = "openvino"
     ADVICE = f"Without `{PRECISION}`, OpenVINO chooses by itself what it computes in: on many CPUs that is bfloat16."
 
     @staticmethod

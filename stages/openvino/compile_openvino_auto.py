@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
+from pipeline.notes import Notes
 from pipeline.stage import SomeOf
 from stages.capture import captures as capture_ways
 from stages.capture import opsets
@@ -94,5 +95,5 @@ class CompileOpenvinoAuto(Ir):
         ir = folder / "ir"
         ir.mkdir()
         made = ir_conversion.made(program, self.wanted, ir)
-        notes = {**made.notes, "caution": program.notes.get("caution", "")}
-        return replace(made, facts={**program.facts, **made.facts}, notes=notes)
+        caution = program.notes.get("caution", "")
+        return replace(made, facts={**program.facts, **made.facts}, notes=Notes({**made.notes, "caution": caution}))

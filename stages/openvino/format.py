@@ -17,6 +17,7 @@ FORMATS = {
         runtime="runtime",
         types="types",
         values="values",
+        host="host",
         bundle="bundle",
     ),
     "openvino_blob": Format(
@@ -25,6 +26,7 @@ FORMATS = {
         on_device=("model.blob", "model.json"),
         record="record",  # a blob has no place for one, the IR beside it has
         runtime="runtime",
+        host="host",
         bundle="blob_bundle",
     ),
     "module": Format(runtime="torch_compile"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline import notes
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
 from stages.formats.session import Session
@@ -30,7 +31,7 @@ class Parity:
         suspect: The label of the first case with something wrong, otherwise of the one furthest off.
     """
 
-    cases: Sequence[Mapping[str, Any]]
+    cases: Sequence[notes.Case]
     wrong: Sequence[str]
     left_out: Sequence[str] = ()
     suspect: str = ""
@@ -61,7 +62,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     Raises:
         CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
     """
-    measured: list[Mapping[str, Any]] = []
+    measured: list[notes.Case] = []
     wrong: list[str] = []
     suspects: list[str] = []
     for case in _cases(artifact, reference):
@@ -73,7 +74,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
         measured.append({"label": case.label, "shape": shape, "max_rel": comparison.worst(figures), "outputs": outputs})
     seen = {m["label"] for m in measured}
     left_out = [c.label for c in reference_cases.read(reference) if c.label not in seen]
-    furthest = max(measured, key=lambda m: float(m["max_rel"]))
+    furthest = max(measured, key=lambda m: m["max_rel"])
     return Parity(measured, wrong, left_out, next(iter(suspects), str(furthest["label"])))
 
 
@@ -96,7 +97,7 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
     edits, interface = as_met.of(artifact), Interface.of(artifact)
     # What the file says of its outputs, unless a reshape made other sizes of them.
     told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
-    found: list[Mapping[str, Any]] = []
+    found: list[notes.Case] = []
     wrong: list[str] = []
     for case in _cases(artifact, reference):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
+from pipeline.notes import Notes
 from pipeline.stage import AtLeast
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
@@ -46,5 +47,7 @@ class DrawSamples(Sampling):
         aside = f"; {samples.left_out} more are what artifacts are checked with" if samples.left_out else ""
         says = f"{len(samples)} samples, {told['from']}" + aside
         guess = f"calibrates on {says}: accuracy is anybody's guess" if sources.is_random(self.samples) else ""
-        notes = {"caution": rows.caution or guess} if rows.caution or guess else {}
-        return Artifact(Kind.SAMPLES, folder, facts={sample_files.FACT: told}, notes={"says": says, **notes})
+        notes = Notes(says=says)
+        if rows.caution or guess:
+            notes["caution"] = rows.caution or guess
+        return Artifact(Kind.SAMPLES, folder, facts={sample_files.FACT: told}, notes=notes)

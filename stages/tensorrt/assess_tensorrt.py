@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import StageError
+from pipeline.notes import Notes
 from pipeline.stage import Stage
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
@@ -19,6 +20,12 @@ from stages.tensorrt.profiles import Profiles
 from stages.tensorrt.readiness import Finding
 
 MOST = 10  # findings that a message has
+
+
+class AssessNotes(Notes):
+    """Notes with how often each operator occurs, and what is to be known of some."""
+
+    readiness: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,14 +62,16 @@ class AssessTensorrt(Stage):
                 command=_command(fatal),
             )
         kinds = collections.Counter(n.op_type for n in onnx_file.nodes(model))
-        notes = [str(f) for f in found]
+        remarks = [str(f) for f in found]
         says = f"TensorRT {' and '.join(self.releases)}: all {kinds.total()} nodes are in the parser's table"
-        return source.noting(
-            says=says + (f"; {len(notes)} remarks" if notes else ""),
-            readiness={"operators": dict(kinds.most_common()), "remarks": notes},
-            claims={"readiness": {"releases": list(self.releases), "table": _sources(self.releases), "remarks": notes}},
-            **({"caution": _told(found)} if found else {}),
+        notes = AssessNotes(
+            says=says + (f"; {len(remarks)} remarks" if remarks else ""),
+            readiness={"operators": dict(kinds.most_common()), "remarks": remarks},
+            claims={"readiness": {"releases": [*self.releases], "table": _sources(self.releases), "remarks": remarks}},
         )
+        if found:
+            notes["caution"] = _told(found)
+        return replace(source, notes=notes)
 
 
 def _told(found: Sequence[Finding]) -> str:

@@ -20,6 +20,7 @@ from handed_over import change_answer, device, flip, python, recorded, signed
 from harness import BATCH, IMAGE, backend, run_stage, skip_unless_bfloat16
 from onnx import numpy_helper
 
+from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import BACKEND_MISSING, CHECK_FAILED, OK, STAGE_FAILED, USAGE, StageError
 from stages.capture.capture_trace import CaptureTrace
@@ -266,14 +267,15 @@ def test_what_nothing_could_answer_for_is_run_and_called_not_checked(made, refer
     assert "NOT CHECKED against the frozen graph: tensorflow is not installed. It runs at 4 shapes" in done.stdout
 
 
-@pytest.mark.parametrize("module", ["onnx.host", "openvino.host"])
-def test_the_script_is_one_file_that_imports_nothing_of_ours(module):
-    text = bundles.script(module)
+@pytest.mark.parametrize("kind", sorted(formats.kinds("host")))
+def test_the_script_is_one_file_that_imports_nothing_of_ours(kind):
+    text = bundles.script_for(Artifact(kind))
     tree = ast.parse(text, feature_version=(3, 10))
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     named = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
     assert {n.partition(".")[0] for n in named} <= {*sys.stdlib_module_names, "numpy"}
-    assert text == bundles.script(module)
+    assert text == bundles.script_for(Artifact(kind))
+    assert text.count("\nfrom __future__ import annotations\n") == 1
     assert text.count("def compared(") == 1
 
 

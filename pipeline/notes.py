@@ -1,0 +1,163 @@
+"""What a stage says beside its files, where the core reads it.
+
+Notes are about one run of a stage, and stand in run.json and the store; facts travel with an artifact and are part of
+its content. Both are plain JSON, and these are its types: a key that is misspelt, or of another type, fails the type
+check of the stage, and what earlier versions wrote is read as it is. A stage with keys of its own extends the class:
+
+    class Counted(Notes):
+        nodes: int
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
+
+
+class Case(TypedDict):
+    """One comparison with the model.
+
+    Attributes:
+        label: Which case of the reference it is.
+        shape: Of the inputs, such as "2x3x224x224".
+        max_rel: The largest error of any output, as a share of its largest value.
+        outputs: Every figure, by output.
+    """
+
+    label: NotRequired[str]
+    shape: str
+    max_rel: NotRequired[float]
+    outputs: NotRequired[Mapping[str, Any]]
+
+
+class Parity(TypedDict):
+    """How far an artifact is from the model.
+
+    Attributes:
+        runtime: What ran it.
+        computes_in: What that says it computes in.
+        properties: Its settings as read back.
+        against: What it was compared with, such as "the PyTorch model".
+        cases: What was compared.
+        left_out: Labels of the reference's cases that the artifact does not take.
+    """
+
+    runtime: str
+    computes_in: str
+    properties: Mapping[str, str]
+    against: str
+    cases: Sequence[Case]
+    left_out: Sequence[str]
+
+
+class Unchecked(TypedDict):
+    """That an artifact runs, and was compared with nothing, and why."""
+
+    runtime: str
+    computes_in: str
+    against: str
+    why: str
+    cases: Sequence[Case]
+
+
+class Evaluation(TypedDict):
+    """An accuracy, in the metric's own units, beside the model's."""
+
+    metric: str
+    value: float
+    of_the_model: float
+    drop: float
+    max_drop: float | None
+    samples: int
+    computes_in: str
+
+
+class Benchmark(TypedDict):
+    """What was measured side by side.
+
+    Attributes:
+        artifact: The contender that is the artifact.
+        contenders: Figures by contender; see stages/checking/contest.py.
+        not_measured: Why others were not, by contender.
+        table: The lines that a person reads.
+    """
+
+    artifact: str
+    case: Mapping[str, Any]
+    threads: int | None
+    rounds: int
+    seconds: float
+    warmup: int
+    contenders: Mapping[str, Mapping[str, Any]]
+    not_measured: Mapping[str, str]
+    table: Sequence[str]
+
+
+class Notes(TypedDict, total=False):
+    """What a stage says of its run.
+
+    Attributes:
+        says: A line for the screen.
+        caution: What a person should know before they rely on the result.
+        claims: What a stage vouches for that passes its artifact on; see `pipeline.stage.Stage.run`.
+        parity: Of a check.
+        unchecked: Of a check that had nothing to compare with.
+        evaluation: Of a measured accuracy.
+        benchmark: Of a benchmark.
+        audit: How many weights and operations there are of each type.
+        file: Of a delivery: the name of the file that is the model.
+        copies: Of a delivery: for each file's path, the path in the stored artifact that it is a copy of.
+        bundle: Of a delivery: whether it is one that can check itself.
+    """
+
+    says: str
+    caution: str
+    claims: Mapping[str, Any]
+    parity: Parity
+    unchecked: Unchecked
+    evaluation: Evaluation
+    benchmark: Benchmark
+    audit: Mapping[str, Mapping[str, int]]
+    file: str
+    copies: Mapping[str, str]
+    bundle: bool
+
+
+class Weights(TypedDict):
+    """Where weights came from.
+
+    Attributes:
+        says: A line for the screen.
+        trained: Whether they are; False for random ones.
+        sha256: Of their file.
+        seed: Of random ones.
+    """
+
+    says: str
+    trained: NotRequired[bool]
+    sha256: NotRequired[str | None]
+    seed: NotRequired[int]
+
+
+class Lowered(TypedDict):
+    """What was done to weights, as `says`, and how."""
+
+    says: str
+
+
+class Facts(TypedDict, total=False):
+    """What the core reads of an artifact's facts.
+
+    Attributes:
+        source: What the model is: its builder and "bytes", the size of its weights.
+        weights: Where its weights came from.
+        pruning: How weights were pruned.
+        quantization: How weights, and what passes between operations, came to have few bits.
+        interface: The inputs, outputs and dynamic dimensions; see stages/interface/interface.py.
+    """
+
+    source: Mapping[str, Any]
+    weights: Weights
+    pruning: Lowered
+    quantization: Lowered
+    interface: Mapping[str, Any]
