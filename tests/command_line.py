@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ def run_module(
 
 def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, str], paths: Sequence[str]) -> None:
     """Turns this process into `python -m module` with its output in files."""
+    gc.freeze()  # the libraries, of which a collection of garbage would touch every page
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.chdir(folder)

@@ -30,8 +30,6 @@ from tests.pipeline.conftest import (
     without_record,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 # What publishing is made of: each call is a step before which a machine may stop, or the disk turn out to be full.
 NEED_SPACE = [(os, "fsync"), (os, "link"), (Path, "rename"), (Path, "replace"), (Path, "mkdir")]
 STEPS = [*NEED_SPACE, (Path, "chmod"), (Path, "unlink")]
