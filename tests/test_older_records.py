@@ -61,7 +61,7 @@ def test_an_artifact_of_before_is_made_again_the_same_from_its_record(folder: Pa
 def test_an_artifact_of_before_that_comes_out_otherwise_names_the_stage_and_its_file(folder: Path) -> None:
     project = folder / "project"
     for name in ("pipeline", "stages", "conf", "hydra_plugins"):
-        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, project / name)
     with (project / "stages" / "onnx" / "file.py").open("a") as f:
         f.write("_stamp = stamp\ndef stamp(model, facts):\n    model.doc_string = 'mine'\n    _stamp(model, facts)\n")
     args = ("run/artifact/small.onnx", "stages.load.weights=net.pth")

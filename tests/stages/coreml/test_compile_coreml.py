@@ -186,6 +186,7 @@ def test_an_image_goes_through_the_models_own_normalisation(color: str, order: s
     assert len(cases) >= 3
 
 
+@pytest.mark.slow  # of a smaller model before this
 def test_photographs_get_the_models_own_first_guess(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torchvision.models.mobilenet_v3_small().eval()

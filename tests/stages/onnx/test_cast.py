@@ -59,7 +59,9 @@ PRECISIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param("resnet", marks=pytest.mark.slow), "vit", "bert"])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vit")), "bert"]
+)
 def graphs(request, tmp_path_factory):
     """A model's graph at an opset, exported once for each."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -106,7 +106,7 @@ def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
     assert contents(conversions.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
 
 
-@pytest.mark.parametrize("how", ["export", "trace", "script"])
+@pytest.mark.parametrize("how", ["trace", *(pytest.param(h, marks=pytest.mark.slow) for h in ("export", "script"))])
 def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_between(tmp_path, how):
     program = capture(how, TwoOutputs(), tmp_path)
     first = conversions.ir(program, tmp_path / "first")
