@@ -45,7 +45,7 @@ HALVES = [
 ]
 BY_CAPTURE = [pytest.param(m, c, marks=marks) for ms, cs, marks in HALVES for m in ms for c in cs]
 
-OPSETS = (9, 11, 13, 17, 18, 20, 23)
+OPSETS = (9, 17, 18, 23)  # and more by themselves in stages/onnx
 BELOW_DYNAMO = {(opset, "export") for opset in OPSETS if opset < 18}
 
 
