@@ -10,6 +10,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 FENCED = re.compile(r"^ *```bash\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -21,6 +23,7 @@ def commands(section: str) -> list[str]:
     return [textwrap.dedent(block) for block in FENCED.findall(part)]
 
 
+@pytest.mark.slow  # a stage of the users own is run in test_cli
 def test_the_commands_that_add_a_stage_give_a_working_one(tmp_path: Path) -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     for file in filter(None, files):

@@ -64,6 +64,7 @@ def test_several_outputs_keep_their_names_and_order(tmp_path):
     assert ports(model.outputs) == [("scores", "[1..8,10]"), ("features", "[1..8,4,32,32]")]
 
 
+@pytest.mark.slow  # through the command line in test_models
 def test_several_dynamic_dimensions_are_bounded_each(tmp_path):
     model = read(compiled_net(Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ))
     assert ports(model.inputs) == [("tokens", "[1..8,2..16,8]")]
