@@ -59,9 +59,7 @@ PRECISIONS = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vit")), "bert"]
-)
+@pytest.fixture(scope="module", params=MODELS)
 def graphs(request, tmp_path_factory):
     """A model's graph at an opset, exported once for each."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -78,7 +76,9 @@ def graphs(request, tmp_path_factory):
     return at
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", pytest.param("bf16", marks=pytest.mark.slow), "int8"])
+# Of small models: test_cast_fp16, test_cast_bf16, stages/quantization, stages/delivery/test_bundle_tensorrt.
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_graph_of_each_precision_agrees_and_is_ready_for_tensorrt(graphs, precision, tmp_path):
     opset, how, compute, dtype = PRECISIONS[precision]
     graph, reference = graphs(opset)
