@@ -271,7 +271,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "code", "told"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+# What a test of the room that refuses it has too, and something like it is here.
+ELSEWHERE = {
+    "target=openvin",
+    "stages.export.opset=abc",
+    "source=file",
+    "opset=24 capture=trace",
+    "model.factory=nowhere.Net",
+    "model.factory=net.no_module",
+    "stages.capture.needs=[simplify] stages.simplify.needs=[capture]",
+    "stages.export.needs=[captur]",
+    "~stages.capture",
+    "output=net.pth/below",
+    "stages.check_compile.tolerance.max_rel=nan",
+    "model.weights=odd.pth",
+    "model.outputs=[a,b]",
+}
+ASKED = {" ".join(overrides): (overrides, code, told) for overrides, code, told in WRONG}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "told"),
+    [pytest.param(*row, id=asked, marks=[pytest.mark.slow] * (asked in ELSEWHERE)) for asked, row in ASKED.items()],
+)
 def test_bad_input_ends_with_place_value_and_what_to_type(
     warm: Shop, overrides: list[str], code: int, told: list[str]
 ) -> None:

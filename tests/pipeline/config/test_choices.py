@@ -36,7 +36,7 @@ def own(home, group, name, text):
 OFFERED = {t: [p for target, p in REACHED if target == t] for t in TARGETS} | {
     "tensorrt_bundle": options("wiring/cast")
 }
-QUICK = [("openvino", "palette4"), ("tensorrt", "int8_weights")]
+QUICK = [("openvino", "palette4")]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,11 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
             "target=openvino_direct route=onnx", "route=direct or target=openvino route=onnx", marks=pytest.mark.slow
         ),
         pytest.param("route=direct opset=17", "opset=null or route=auto or route=onnx", marks=pytest.mark.slow),
-        ("model=file model.path=net.pb target=onnx", "target=openvino or the same command without model=file"),
+        pytest.param(
+            "model=file model.path=net.pb target=onnx",
+            "target=openvino or the same command without model=file",
+            marks=pytest.mark.slow,  # refused in test_conf
+        ),
         pytest.param("also=raw_images", "also=image", marks=pytest.mark.slow),
         ("capture=trase", "capture=NAME, or add ./conf/capture/trase.yaml of your own"),
     ],

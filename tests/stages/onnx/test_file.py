@@ -100,7 +100,7 @@ def test_no_file_tells_where_it_was_made(made, exporter):
             assert len(str(tell)) < 4 or str(tell).encode() not in content
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.slow)])  # False: test_export_onnx
 @pytest.mark.parametrize("how", ["export", "trace"])
 def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, how, keep):
     program = capture(how, TwoOutputs(), tmp_path)
