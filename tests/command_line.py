@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -24,6 +25,9 @@ MODEL = (
 )
 # What every conversion imports. Not torchvision: our own code looks whether a model has imported it.
 IMPORTED = ["pipeline.cli", "torch", "torch._dynamo", "torch.onnx", "onnx", "onnxruntime", "onnxscript", "onnxsim"]
+# What an export imports when it begins, a third of its time.
+IMPORTED += ["torch.export._trace", "torch.export.pt2_archive", "torch._functorch.aot_autograd"]
+IMPORTED += ["onnxscript.function_libs.torch_lib.ops"]
 
 
 def run_module(
@@ -50,6 +54,7 @@ def run_module(
 
 def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, str], paths: Sequence[str]) -> None:
     """Turns this process into `python -m module` with its output in files."""
+    gc.freeze()  # the libraries, of which a collection of garbage would touch every page
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     os.chdir(folder)

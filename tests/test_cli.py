@@ -271,7 +271,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "code", "told"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+# What a test of the room that refuses it has too, and something like it is here.
+ELSEWHERE = {
+    "target=openvin",
+    "stages.export.opset=abc",
+    "source=file",
+    "opset=24 capture=trace",
+    "model.factory=nowhere.Net",
+    "model.factory=net.no_module",
+    "stages.capture.needs=[simplify] stages.simplify.needs=[capture]",
+    "stages.export.needs=[captur]",
+    "~stages.capture",
+    "output=net.pth/below",
+    "stages.check_compile.tolerance.max_rel=nan",
+    "model.weights=odd.pth",
+    "model.outputs=[a,b]",
+}
+ASKED = {" ".join(overrides): (overrides, code, told) for overrides, code, told in WRONG}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "told"),
+    [pytest.param(*row, id=asked, marks=[pytest.mark.slow] * (asked in ELSEWHERE)) for asked, row in ASKED.items()],
+)
 def test_bad_input_ends_with_place_value_and_what_to_type(
     warm: Shop, overrides: list[str], code: int, told: list[str]
 ) -> None:
@@ -351,6 +373,7 @@ def test_the_check_is_real_when_one_weight_changes_on_the_way(warm: Shop) -> Non
     assert "check_compile: this openvino does not agree" in done.stderr
 
 
+@pytest.mark.slow  # pipeline/running/test_runner_damage
 def test_damage_to_any_stored_artifact_is_found_set_aside_and_repaired(warm: Shop) -> None:
     sound = warm.converted()
     objects = sorted({p for p in (warm.store / "objects").glob("*/*/*") if p.name != "artifact.json"})
@@ -369,6 +392,7 @@ def test_damage_to_any_stored_artifact_is_found_set_aside_and_repaired(warm: Sho
     assert how(after)["compile"] == "hit"
 
 
+@pytest.mark.slow  # pipeline/running/test_runner_processes
 def test_two_runs_at_once_build_each_stage_once(shop: Shop) -> None:
     runs = [shop.start(*MODEL, f"output=out{i}") for i in range(2)]
     ended = [r.communicate(timeout=300) for r in runs]
@@ -395,7 +419,7 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop) -> Non
     assert record["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("moments", [4, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [2, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_run_killed_at_several_moments_goes_on_from_the_last_finished_stage(
     shop: Shop, warm: Shop, moments: int
 ) -> None:
@@ -455,6 +479,7 @@ def test_help_shows_examples_choices_and_the_other_commands(warm: Shop) -> None:
     assert len(done.stdout.splitlines()) < 90
 
 
+@pytest.mark.slow  # test_conf compares the graphs
 def test_what_is_done_besides_changes_nothing_that_is_delivered_and_is_kept(warm: Shop) -> None:
     beside = ["also=[benchmark,torch_compile]", "stages.benchmark.seconds=0.05", "stages.benchmark.rounds=2"]
     plain, measured, again = warm.converted(), warm.converted(*beside), warm.converted(*beside)
@@ -467,6 +492,13 @@ def test_what_is_done_besides_changes_nothing_that_is_delivered_and_is_kept(warm
     assert {how(again)[name] for name in ("benchmark", "check_torch_compile")} == {"hit"}
     (notes,) = [s["notes"] for s in again["stages"] if s["name"] == "benchmark"]  # type: ignore[attr-defined]
     assert set(notes["benchmark"]["contenders"]) == {"openvino", "eager", "torch_compile"}
+
+
+def test_a_core_ml_package_is_delivered(warm: Shop) -> None:
+    record = warm.converted("target=coreml", "capture=trace")
+    assert Path(str(record["artifact"])).name == "custom.mlpackage"
+    (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]  # type: ignore[attr-defined]
+    assert [c["label"] for c in check["notes"]["parity"]["cases"]] == ["example", "min", "odd", "max"]
 
 
 def test_a_users_own_conf_folder_adds_choices(warm: Shop) -> None:

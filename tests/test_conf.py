@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -73,13 +73,23 @@ COMBINATIONS = [
 EXPERIMENTS = options("experiment")
 
 
-def in_pairs(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Rows in which any two values stand together that do so anywhere in all of them."""
+def in_pairs(rows: Sequence[tuple[object, ...]], apart: Sequence[tuple[int, int]] = ()) -> list[tuple[object, ...]]:
+    """Rows in which any two values stand together that do so anywhere in all of them, but for two columns' `apart`."""
     pairs = {row: set(itertools.combinations(enumerate(row), 2)) for row in rows}
-    missing, chosen = set().union(*pairs.values()), []
+    return covering({row: {p for p in pairs[row] if (p[0][0], p[1][0]) not in apart} for row in rows})
+
+
+def in_singles(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Rows in which each value stands that does so anywhere in all of them."""
+    return covering({row: {*enumerate(row)} for row in rows})
+
+
+def covering(told: Mapping[tuple[object, ...], set[object]]) -> list[tuple[object, ...]]:
+    """Few rows that tell all that all of them tell."""
+    missing, chosen = set().union(*told.values()), []
     while missing:
-        chosen.append(max(rows, key=lambda row: len(pairs[row] & missing)))
-        missing -= pairs[chosen[-1]]
+        chosen.append(max(told, key=lambda row: len(told[row] & missing)))
+        missing -= told[chosen[-1]]
     return chosen
 
 
@@ -90,7 +100,11 @@ def slow_but(quick: Sequence[tuple[object, ...]], rows: Sequence[tuple[object, .
 
 # target=openvino with its route said: what is tried of openvino need not be tried of these.
 ALIKE = ("openvino_direct", "openvino_onnx")
-EACH_REACHED = slow_but([row for row in REACHED if row[0] not in ALIKE], REACHED)
+# What loads a model has little to do with what becomes of it, and what captures it with the precision.
+QUICK = [
+    *in_pairs([row for row in COMBINATIONS if row[1] not in ALIKE], apart=((0, 1), (0, 3), (0, 4), (3, 4))),
+    *in_singles([row for row in COMBINATIONS if row[1] in ALIKE]),
+]
 
 FROM_MODULE = {"load": Kind.MODULE, "eval": Kind.MODULE, "reference": Kind.REFERENCE}
 # How each capture, or a file, begins.
@@ -159,9 +173,7 @@ def test_any_two_choices_that_go_together_are_tried_together():
     assert {(0, "resnet50"), (1, "coreml")} <= {value for pair in pairs[0] for value in pair}
 
 
-@pytest.mark.parametrize(
-    ("model", "target", "route", "capture", "precision"), slow_but(in_pairs(COMBINATIONS), COMBINATIONS)
-)
+@pytest.mark.parametrize(("model", "target", "route", "capture", "precision"), slow_but(QUICK, COMBINATIONS))
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, route, capture, precision):
     from_file = model in FILES
     asked = [a for a in fitting(target, precision) if not (from_file and a.startswith("opset"))]
@@ -172,11 +184,17 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
     expected = {**to_program, **through, **after(target, precision)}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
+    if not from_file:  # which is what its graph is held to
+        assert_checked_before_it_is_saved(built)
 
 
-@pytest.mark.parametrize(("target", "precision"), EACH_REACHED)
+@pytest.mark.slow  # most of them are among the combinations before this
+@pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(target, precision):
-    built = nodes(*fitting(target, precision))
+    assert_checked_before_it_is_saved(nodes(*fitting(target, precision)))
+
+
+def assert_checked_before_it_is_saved(built):
     for made, then in itertools.pairwise(n for n in built if n.kind in (*GRAPHS, Kind.DELIVERY)):
         assert made.stage.passes_on or then.name == f"check_{made.name}"
         assert then.inputs.get("artifact", made.name) == made.name
@@ -256,9 +274,7 @@ MEASURED = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("target", "model"), slow_but([row for row in MEASURED if "onnx" in row or "trace" in row], MEASURED)
-)
+@pytest.mark.parametrize(("target", "model"), slow_but(in_singles(MEASURED), MEASURED))
 def test_a_benchmark_measures_what_is_delivered_and_changes_nothing_else(target, model):
     asked = given("onnx_file") if model == "onnx_file" else [f"capture={model}"]
     *plain, save = nodes(*asked, f"target={target}")
@@ -277,7 +293,7 @@ def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
     assert nodes("also=[torch_compile,benchmark]")[-2].inputs["artifact"] == "audit"
 
 
-@pytest.mark.parametrize(("target", "precision"), EACH_REACHED)
+@pytest.mark.parametrize(("target", "precision"), slow_but(in_singles(REACHED), REACHED))
 def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, precision):
     built = {n.name: n for n in nodes(*fitting(target, precision), "also=benchmark")}
     *_, checked = (n.stage for n in built.values() if n.name.startswith("check_"))
@@ -406,7 +422,7 @@ BESIDES = ["image", "compiled", "benchmark", "torch_compile", "[image,compiled,b
 IRS = [(p, a, r) for p, a, r in itertools.product(OF_IR, BESIDES, ROUTES) if p != "int8" or "image" not in a]
 
 
-@pytest.mark.parametrize(("precision", "also", "route"), slow_but(in_pairs(IRS), IRS))
+@pytest.mark.parametrize(("precision", "also", "route"), slow_but(in_singles(IRS), IRS))
 def test_whatever_else_is_wanted_of_an_ir_goes_with_every_precision_and_route(precision, also, route):
     built = nodes(f"precision={precision}", f"also={also}", f"route={route}")
     assert ("check_blob" in [n.name for n in built]) == ("compiled" in also)

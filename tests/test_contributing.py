@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from checkout import commands, copied, shell
 
 
+@pytest.mark.slow
 def test_the_commands_that_add_a_stage_give_a_working_one(tmp_path: Path) -> None:
     steps = commands("How to add a stage")
     assert len(steps) == 5

@@ -37,9 +37,17 @@ def test_the_glob_found_the_examples() -> None:
     assert len(EXAMPLES) >= 2
 
 
-# What these show is tested on smaller models: text in test_models, photographs in stages/interface, pinning and handing
-# over in test_reproduce and stages/delivery, packages in stages/coreml, bundles for TensorRT in stages/delivery.
-LONG = ("03_text_classifier", "04_photographs_in", "06_hand_over", "07_coreml", "08_tensorrt_bundle")
+# What these show is tested on smaller models: an IR after this, text in test_models, photographs in stages/interface,
+# pinning and handing over in test_reproduce and stages/delivery, packages in test_cli and stages/coreml, bundles for
+# TensorRT in stages/delivery.
+LONG = (
+    "01_resnet50_openvino",
+    "03_text_classifier",
+    "04_photographs_in",
+    "06_hand_over",
+    "07_coreml",
+    "08_tensorrt_bundle",
+)
 MARKED = [pytest.param(e, marks=pytest.mark.slow) if e in LONG else e for e in EXAMPLES]
 
 
@@ -48,19 +56,34 @@ def test_every_command_of_an_example_works(example: str, tried: Callable[[str], 
     assert tried(example).is_dir()
 
 
+def where_openvino_and_numpy_are_alone(code: str, model: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    # -S -I leaves out site-packages; a folder with links to what may be imported takes their place.
+    alone = folder / "alone"
+    alone.mkdir()
+    for package in ("openvino", "numpy", "numpy.libs"):
+        (alone / package).symlink_to(next(Path(p) / package for p in sys.path if (Path(p) / package).exists()))
+    command = [sys.executable, "-S", "-I", "-c", f"import sys; sys.path.insert(0, '{alone}'); {code}", str(model)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_delivered_ir_answers_where_only_openvino_and_numpy_can_be_imported(
+    tried: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (model,) = (tried("02_your_own_model") / "build" / "digits_openvino").glob("*.xml")
+    code = "import numpy, openvino; model = openvino.compile_model(sys.argv[1]); "
+    code += "(shape,) = (i.partial_shape.get_min_shape() for i in model.inputs); "
+    code += "print(*(v.shape for v in model(numpy.zeros(tuple(shape), numpy.float32)).values()))"
+    done = where_openvino_and_numpy_are_alone(code, model, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "(1, 10)\n"), done.stderr
+
+
+@pytest.mark.slow  # of a smaller model before this
 def test_the_delivered_ir_predicts_where_only_openvino_and_numpy_can_be_imported(
     tried: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tried("01_resnet50_openvino")
-    # -S -I leaves out site-packages; a folder with links to what may be imported takes their place.
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    for package in ("openvino", "numpy", "numpy.libs"):
-        (alone / package).symlink_to(next(Path(p) / package for p in sys.path if (Path(p) / package).exists()))
-    predict = f"sys.path.insert(0, '{alone}'); runpy.run_path('{folder / 'predict.py'}', run_name='__main__')"
-    model = folder / "build" / "resnet50" / "resnet50.xml"
-    command = [sys.executable, "-S", "-I", "-c", f"import runpy, sys; {predict}", str(model)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    predict = f"import runpy; runpy.run_path('{folder / 'predict.py'}', run_name='__main__')"
+    done = where_openvino_and_numpy_are_alone(predict, folder / "build" / "resnet50" / "resnet50.xml", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "input [1..8,3,224,224]" in done.stdout
     assert len(done.stdout.split("classes")[1].split()) == 3

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.slow  # of a smaller model in test_reproduce, and of what a release before made in test_older_records
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_shipped_experiment_is_made_again_byte_for_byte(name: str, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -131,7 +131,10 @@ def test_a_lock_says_what_was_made_by_what_and_how_well(pinned: Team) -> None:
 
 def test_pinning_again_changes_nothing(pinned: Team) -> None:
     before = pinned.lock()
-    assert pinned.run("pipeline.pin", "experiment=small").returncode == 0
+    done = pinned.run("pipeline.pin", "experiment=small")
+    assert done.returncode == 0
+    assert " built " in done.stderr
+    assert " hit " not in done.stderr  # though the store has it all
     assert pinned.lock() == before
 
 
@@ -142,12 +145,12 @@ def test_an_experiment_is_made_again_byte_for_byte(pinned: Team) -> None:
     assert done.stdout.endswith(f"experiment=small: identical, {digest}\n")
 
 
-def another_version(team: Team) -> Path:
-    """The metadata of a onnxsim that is newer than the one that is installed."""
+def another_version(team: Team) -> dict[str, str]:
+    """The metadata of a onnxsim that is newer than the one that is installed: an environment that finds it first."""
     folder = team.folder / "elsewhere"
     (folder / "onnxsim-9.9.dist-info").mkdir(parents=True)
     (folder / "onnxsim-9.9.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxsim\nVersion: 9.9\n")
-    return folder
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 
 
 def another_tolerance(team: Team) -> None:
@@ -163,7 +166,7 @@ def another_line(team: Team) -> Path:
     """A copy of the project in which exporters sign their graphs."""
     copy = team.folder / "project"
     for name in ("pipeline", "stages", "conf"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name)
     with (copy / "stages" / "onnx" / "file.py").open("a") as f:
         f.write(
             "_stamp = stamp\n\n\ndef stamp(model, facts):\n    model.doc_string = 'mine'\n    _stamp(model, facts)\n"
@@ -177,10 +180,11 @@ CHANGES = [
         ["every result is the same, byte for byte", "simplify: library: onnxsim 0.8.1 → 9.9"],
         "between the two",
     ),
-    (
+    pytest.param(
         another_tolerance,
         ["every result is the same, byte for byte", "check_simplify: settings: tolerance.max_rel: 0.0001 → 0.0002"],
         "differs first",
+        marks=pytest.mark.slow,  # a setting is among what another weight changes
     ),
     (
         another_weight,
@@ -196,7 +200,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("change", "told", "not_told"), CHANGES, ids=lambda c: getattr(c, "__name__", ""))
 def test_what_changed_is_named(change, told: list[str], not_told: str, team: Team) -> None:  # type: ignore[no-untyped-def]
-    done = team.run("pipeline.reproduce", "experiment=small", path=change(team))
+    done = team.run("pipeline.reproduce", "experiment=small", **(change(team) or {}))
     assert done.returncode == 5, done.stdout + done.stderr
     for text in told:
         assert re.search(text, done.stdout), done.stdout
@@ -247,6 +251,7 @@ def test_what_a_record_alone_cannot_say_is_asked_for(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow  # told by inspect after this, compared before
 def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, delivered: Path, tmp_path: Path) -> None:
     import onnx
     from onnx import numpy_helper
@@ -264,6 +269,7 @@ def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, d
     assert re.search(r"between the two: worst relative error [1-9]\.\de-01", done.stdout), done.stdout
 
 
+@pytest.mark.slow  # pipeline/record/test_difference
 def test_a_lock_that_is_elsewhere_is_what_is_compared_with(pinned: Team, tmp_path: Path) -> None:
     lock = pinned.lock()
     lock["record"]["stages"][3]["digest"] = 64 * "0"  # type: ignore[index]
@@ -281,6 +287,7 @@ def test_what_is_to_be_compared_with_is_not_written_over(pinned: Team, delivered
     assert (delivered / "artifact" / "small.onnx").read_bytes() == before
 
 
+@pytest.mark.slow  # that nothing is taken from the store, before this
 def test_a_lock_is_pinned_from_what_runs_now_and_not_from_the_store(team: Team) -> None:
     project = another_line(team)
     assert team.run("pipeline.pin", "experiment=small", path=project).returncode == 0

@@ -25,6 +25,8 @@ JOBS = {
     "sleeps": "model: {factory: net.Sleeper}",
 }
 ASKED = ("model=small", "target=onnx")
+SWEEP = """defaults: [override /model: small, override /target: onnx]
+hydra: {mode: MULTIRUN, sweeper: {params: {opset: "18,20"}}}"""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     (folder / "net.py").write_bytes((SHOP / "net.py").read_bytes())
     dims, inputs = "{batch: {min: 1, opt: 2, max: 8}}", "{input: {shape: [batch, 3, 16, 16]}}"
     model = f"{{name: small, factory: net.Net, weights: random, dims: {dims}, inputs: {inputs}}}\n"
-    yamls = {"model/small": model, **{f"experiment/{k}": f"# @package _global_\n{v}\n" for k, v in JOBS.items()}}
+    chosen = {"sweep/mine": SWEEP, **{f"experiment/{k}": v for k, v in JOBS.items()}}
+    yamls = {"model/small": model, **{k: f"# @package _global_\n{v}\n" for k, v in chosen.items()}}
     for name, text in yamls.items():
         path = folder / "conf" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +93,18 @@ def test_what_jobs_share_is_built_once(basic: Found) -> None:
     assert {Path(basic.root / job["folder"] / "artifact").is_dir() for job in basic.jobs["jobs"]} == {True}
 
 
+def test_a_crash_in_a_pool_leaves_the_other_job_alone(shop: Shop, basic: Found, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    asked = ("hydra/launcher=pool", *ASKED, f"store={tmp_path}/s", "experiment=crashes,a", root_of(tmp_path, "1"))
+    done = shop.run_anew("-m", *asked)
+    found = Found(tmp_path / "1")
+    assert done.returncode == 6, done.stderr
+    assert "2 jobs: 1 ok, 1 lost\n" in done.stderr
+    assert found.digests("a") == basic.digests("a")
+    assert found.runs["a"]["machine"]["threads"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+
+
+@pytest.mark.slow
 def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
     shop: Shop, basic: Found, tmp_path: Path
 ) -> None:
@@ -138,6 +153,7 @@ def test_another_launcher_makes_the_same_builds_nothing_twice_and_is_heard_out_w
     assert set(found.built().values()) == {1}
 
 
+@pytest.mark.slow  # as the other launchers
 def test_slurm_gets_one_array_that_runs_what_this_machine_would(
     shop: Shop, basic: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,11 +261,16 @@ def test_a_folder_of_ones_own_for_jobs_is_never_that_of_two(shop: Shop, tmp_path
     assert {p.parent.name for p in tmp_path.glob("1/*/run.json")} == {"all", "all-1"}
 
 
-def test_a_committed_sweep_runs_without_m_and_one_of_its_jobs_alone(shop: Shop, tmp_path: Path) -> None:
-    done = shop.run("sweep=resnet50_openvino", "plan=true", root_of(tmp_path, "1"))
+@pytest.mark.parametrize(
+    ("sweep", "number"), [("mine", 2), pytest.param("resnet50_openvino", 9, marks=pytest.mark.slow)]
+)
+def test_a_committed_sweep_runs_without_m_and_one_of_its_jobs_alone(
+    shop: Shop, tmp_path: Path, sweep: str, number: int
+) -> None:
+    done = shop.run(f"sweep={sweep}", "plan=true", root_of(tmp_path, "1"))
     assert done.returncode == 0, done.stderr
     jobs = [job["overrides"] for job in json.loads((tmp_path / "1" / "jobs.json").read_text())["jobs"]]
-    assert len(jobs) == 9
+    assert len(jobs) == number
     alone = shop.run(*jobs[0], "hydra.mode=RUN", f"hydra.run.dir={tmp_path}/alone")
     assert alone.returncode == 0, alone.stderr
     assert json.loads((tmp_path / "alone" / "run.json").read_text())["status"] == "planned"

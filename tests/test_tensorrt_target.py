@@ -55,6 +55,7 @@ def test_without_a_gpu_nothing_begins_and_both_ways_on_are_told(shop, monkeypatc
     assert not list(shop.store.rglob("*.onnx"))
 
 
+@pytest.mark.slow  # an engine in stages/tensorrt/test_compile_tensorrt, its card in stages/formats/test_record
 def test_an_engine_is_delivered_with_its_card_which_carries_the_record(gpu_host):
     output = gpu_host.folder / "out"
     # A new interpreter: what tests fork has looked for a GPU already.

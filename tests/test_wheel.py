@@ -35,7 +35,9 @@ def test_it_is_the_wheel_that_is_imported(installed: Path) -> None:
     assert done.stdout.split() == [str(installed / "pipeline" / "conf"), str(installed / "stages")]
 
 
-@pytest.mark.parametrize("target", ["openvino", "onnx", "tensorrt_bundle"])
+@pytest.mark.parametrize(
+    "target", ["openvino", *(pytest.param(t, marks=pytest.mark.slow) for t in ("onnx", "tensorrt_bundle"))]
+)
 def test_it_composes_every_target_from_any_folder(installed: Path, target: str) -> None:
     done = run(installed, "-m", "pipeline", f"target={target}", "--cfg", "job")
     assert done.returncode == 0, done.stderr

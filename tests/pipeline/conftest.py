@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import multiprocessing
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -276,15 +275,6 @@ def dock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dock:
     # Waiting for the disk is nine tenths of a run of fakes. Whether it is waited for is tested where it is done.
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     return Dock(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def only_new_garbage() -> Iterator[None]:
-    """Each run collects garbage, which takes a third of a second where earlier tests have left torch in memory."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def own(home, group, name, text):
 OFFERED = {t: [p for target, p in REACHED if target == t] for t in TARGETS} | {
     "tensorrt_bundle": options("wiring/cast")
 }
-QUICK = [("openvino", "palette4"), ("openvino_direct", "palette6"), ("coreml", "bf16"), ("tensorrt", "int8_weights")]
+QUICK = [("openvino", "palette4")]
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,17 @@ def test_a_precision_that_a_target_does_not_have_is_told_with_what_goes_with_eac
     assert compose.compose(problem.command.partition(",")[0].split()).choices["precision"] == precision
 
 
+# Those that are slow here are typed in test_cli.
 @pytest.mark.parametrize(
     ("one", "other", "allowed"),
     [
-        ("also=multifunction", "target=onnx", "target=coreml"),
-        ("also=pruned", "target=openvino", "target=coreml"),
+        pytest.param("also=multifunction", "target=onnx", "target=coreml", marks=pytest.mark.slow),
+        pytest.param("also=pruned", "target=openvino", "target=coreml", marks=pytest.mark.slow),
         ("also=compiled", "target=coreml", "target=openvino"),
         ("also=image", "target=onnx", "target=coreml, openvino"),
-        ("also=image", "target=tensorrt", "target=coreml, openvino"),
+        pytest.param("also=image", "target=tensorrt", "target=coreml, openvino", marks=pytest.mark.slow),
         ("also=image", "precision=int8", f"precision={', '.join(p for p in PRECISIONS if p != 'int8')}"),
-        ("also=accuracy_control", "precision=fp32", "precision=int8"),
+        pytest.param("also=accuracy_control", "precision=fp32", "precision=int8", marks=pytest.mark.slow),
         ("also=accuracy_control", "precision=int8_weights", "precision=int8"),
         ("target=coreml", "route=auto", "route=direct"),
         ("target=onnx", "route=direct", "route=onnx"),
@@ -84,12 +85,18 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
 @pytest.mark.parametrize(
     ("asked", "instead"),
     [
-        ("also=pruned", "target=coreml or the same command without also=pruned"),
+        pytest.param("also=pruned", "target=coreml or the same command without also=pruned", marks=pytest.mark.slow),
         ("also=[benchmark,pruned]", "target=coreml or the same command without also=pruned"),
-        ("target=openvino_direct route=onnx", "route=direct or target=openvino route=onnx"),
-        ("route=direct opset=17", "opset=null or route=auto or route=onnx"),
-        ("model=file model.path=net.pb target=onnx", "target=openvino or the same command without model=file"),
-        ("also=raw_images", "also=image"),
+        pytest.param(
+            "target=openvino_direct route=onnx", "route=direct or target=openvino route=onnx", marks=pytest.mark.slow
+        ),
+        pytest.param("route=direct opset=17", "opset=null or route=auto or route=onnx", marks=pytest.mark.slow),
+        pytest.param(
+            "model=file model.path=net.pb target=onnx",
+            "target=openvino or the same command without model=file",
+            marks=pytest.mark.slow,  # refused in test_conf
+        ),
+        pytest.param("also=raw_images", "also=image", marks=pytest.mark.slow),
         ("capture=trase", "capture=NAME, or add ./conf/capture/trase.yaml of your own"),
     ],
 )

@@ -1,15 +1,14 @@
 """`python -m pipeline.report`: what it writes, says and ends with."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from command_line import run_module
 from fake_sweep import write
 
 
 def run(*args):
-    command = [sys.executable, "-m", "pipeline.report", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_module("pipeline.report", [*map(str, args)], Path.cwd())
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,6 @@ from tests.pipeline.conftest import (
     without_record,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 def test_a_run_builds_each_stage_once_and_delivers(dock):
     result = dock.run()

@@ -18,8 +18,6 @@ from tests.pipeline.conftest import (
     how,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 def evict(dock, name):
     dock.object_of(name).rename(dock.home / f"evicted {name}")

@@ -17,8 +17,6 @@ from tests.pipeline.conftest import (
     raising,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 def test_a_failure_keeps_what_was_finished_and_a_rerun_goes_on_from_there(dock):
     dock.change("compile", hook=raising(Boom("no such operator")))

@@ -22,8 +22,6 @@ from tests.pipeline.conftest import (
     raising,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 @pytest.fixture
 def capturing(dock):

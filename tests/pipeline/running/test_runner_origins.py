@@ -7,8 +7,6 @@ from tests.pipeline.conftest import (
     digests,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 def origins(dock, name):
     """Of each port of a stage: the stage that its artifact comes from, and what that was made of."""

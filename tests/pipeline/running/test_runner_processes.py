@@ -30,8 +30,6 @@ from tests.pipeline.conftest import (
     without_record,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 # What publishing is made of: each call is a step before which a machine may stop, or the disk turn out to be full.
 NEED_SPACE = [(os, "fsync"), (os, "link"), (Path, "rename"), (Path, "replace"), (Path, "mkdir")]
 STEPS = [*NEED_SPACE, (Path, "chmod"), (Path, "unlink")]
@@ -80,10 +78,15 @@ def crash(dock, step):
     dock.run()
 
 
-def test_a_crash_at_any_step_leaves_a_store_from_which_a_rerun_works(tmp_path, monkeypatch):
+# Every fourth step; all of them in the slow suite.
+EVERY = pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+
+
+@EVERY
+def test_a_crash_at_any_step_leaves_a_store_from_which_a_rerun_works(tmp_path, monkeypatch, every):
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     whole = digests(small(tmp_path / "whole").run())
-    for step in range(1, 200):
+    for step in range(1, 200, every):
         dock = small(tmp_path / f"{step}")
         code = exit_code(lambda: crash(dock, step))  # noqa: B023
         again = dock.run()
@@ -96,10 +99,11 @@ def test_a_crash_at_any_step_leaves_a_store_from_which_a_rerun_works(tmp_path, m
     assert step > 20
 
 
-def test_a_full_disk_at_any_step_is_told_and_leaves_a_store_from_which_a_rerun_works(tmp_path, monkeypatch):
+@EVERY
+def test_a_full_disk_at_any_step_is_told_and_leaves_a_store_from_which_a_rerun_works(tmp_path, monkeypatch, every):
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     full = raising(OSError(errno.ENOSPC, "no space left"))
-    for step in range(1, 200):
+    for step in range(1, 200, every):
         dock = small(tmp_path / f"{step}")
         with monkeypatch.context() as patch:
             interpose(NEED_SPACE, step, full, patch.setattr)

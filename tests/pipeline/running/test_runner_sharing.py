@@ -16,8 +16,6 @@ from tests.pipeline.conftest import (
     without_record,
 )
 
-pytestmark = pytest.mark.usefixtures("only_new_garbage")
-
 
 @pytest.fixture
 def hashed(monkeypatch):

@@ -238,6 +238,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(three, terminal, monk
     assert shown.end() == "1/3  ok  0 s  opset=0\r\n"
 
 
+@pytest.mark.slow  # the table on a terminal is tested before this, a sweep in test_sweep
 def test_a_sweep_on_a_terminal_shows_its_jobs_and_leaves_result_and_terminal_as_they_were(tmp_path):
     (tmp_path / "net.py").write_bytes((SHOP / "net.py").read_bytes())
     ours, theirs = pty.openpty()

@@ -38,6 +38,7 @@ def test_each_dynamic_dimension_keeps_its_bounds(tmp_path):
     assert ranges == [(1, 8), (2, 16)]
 
 
+@pytest.mark.slow  # a BERT is in test_models and in onnx/test_cast
 def test_attention_is_captured_for_every_length(tmp_path):
     net = Attention()
     made = capture("export", net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ)

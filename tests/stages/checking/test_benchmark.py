@@ -164,6 +164,7 @@ def test_a_module_that_cannot_be_pickled_is_not_measured_and_that_is_said(graph_
     assert told["table"][-1].startswith("eager         not measured: the module cannot be pickled")
 
 
+@pytest.mark.slow  # another module is, before this
 def test_a_torchscript_module_is_measured_too(graph_of_vectors, tmp_path):
     graph, reference = graph_of_vectors
     scripted = replace(module(Rows()), live=torch.jit.script(Rows().eval()))

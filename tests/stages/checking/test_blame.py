@@ -106,7 +106,9 @@ def to_leave_out(command, stage):
     return names
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", ["before a convolution", pytest.param("before a pool and a product", marks=pytest.mark.slow)]
+)
 def test_the_layer_that_int8_breaks_is_named_first_and_left_out_as_told_int8_agrees(
     digits, broken, kind, tmp_path, place
 ):

@@ -53,7 +53,11 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, Artifact
     return capture("trace", TwoOutputs(), folder), reference_in(folder)
 
 
-@pytest.mark.parametrize("how", ["trace", "export"])
+# By export in test_compile_coreml_auto.
+BY = pytest.mark.parametrize("how", ["trace", pytest.param("export", marks=pytest.mark.slow)])
+
+
+@BY
 def test_a_package_agrees_with_the_model_at_every_size_and_keeps_its_names(how: str, tmp_path: Path) -> None:
     program = capture(how, TwoOutputs(), tmp_path, outputs=["logits", "features"])
     made = package(program, tmp_path / "package")
@@ -130,7 +134,7 @@ class Whole(nn.Module):
         return found, found.sum(-1) > 0, tokens * 2
 
 
-@pytest.mark.parametrize("how", ["trace", "export"])
+@BY
 def test_types_that_core_ml_lacks_are_exchanged_and_recorded(how: str, tmp_path: Path) -> None:
     shape = ["batch", 6]
     tokens, mask = (Input(shape, dtype, {"integers": [0, most]}) for dtype, most in (("int64", 50), ("bool", 2)))
@@ -173,7 +177,9 @@ def test_two_enumerated_inputs_need_a_system_that_has_them(tmp_path: Path) -> No
 HOW = Preprocessing(40, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-@pytest.mark.parametrize(("color", "order"), [("RGB", "RGB"), ("BGR", "RGB"), ("RGB", "BGR")])
+@pytest.mark.parametrize(
+    ("color", "order"), [pytest.param("RGB", "RGB", marks=pytest.mark.slow), ("BGR", "RGB"), ("RGB", "BGR")]
+)
 def test_an_image_goes_through_the_models_own_normalisation(color: str, order: str, tmp_path: Path) -> None:
     how = replace(HOW, color=order)
     net = TinyConv()
@@ -186,6 +192,7 @@ def test_an_image_goes_through_the_models_own_normalisation(color: str, order: s
     assert len(cases) >= 3
 
 
+@pytest.mark.slow  # of a smaller model before this
 def test_photographs_get_the_models_own_first_guess(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = torchvision.models.mobilenet_v3_small().eval()

@@ -50,9 +50,19 @@ def in_float32(built):
     }
 
 
-@pytest.mark.parametrize(("lower", "kind"), CASES)
-@pytest.mark.parametrize("by", ["names", "patterns", "types"])
-def test_what_is_named_stays_in_float_and_nothing_else(digits, tmp_path, lower, kind, by):
+# By each of the three each time, and of both formats, but not all of both; what quantises takes a second each time.
+LONG = [("names", OPENVINO), ("patterns", OPENVINO), ("types", ONNX)]
+
+
+@pytest.mark.parametrize(
+    ("by", "lower", "kind"),
+    [
+        pytest.param(by, *case, marks=pytest.mark.slow if case[0] == "quantize" and (by, case[1]) in LONG else [])
+        for by in ("names", "patterns", "types")
+        for case in CASES
+    ],
+)
+def test_what_is_named_stays_in_float_and_nothing_else(digits, tmp_path, by, lower, kind):
     asked = {"names": NAMES, "patterns": PATTERNS, "types": TYPES}[by][kind]
     ignored = Ignored(**{"names": [], "patterns": [], "types": [], by: [asked]})
     made = LOWER[lower](digits, kind, ignored, tmp_path / "made")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -59,19 +60,23 @@ def pictured(net, folder, how, images, *, inputs=IMAGE, dims=None):
     return ir(traced, folder / "ir", preprocessing=how, images=images), reference
 
 
+HOW = {
+    "shorter side": PICTURES,
+    "both sides": replace(PICTURES, resize=[32, 32]),
+    "bicubic": replace(PICTURES, resize=[48, 36], interpolation="bicubic"),
+    "BGR, bytes": replace(PICTURES, color="BGR", scale=1.0, mean=[100.0, 110.0, 120.0], std=[1.0]),
+}
+TAKEN = {"RGB NHWC": Images(), "BGR NCHW": Images("input", "BGR", "NCHW")}
+EACH_ONCE = [*zip(HOW, [*TAKEN] * 2, strict=True)]
+
+
 @pytest.mark.parametrize(
-    "how",
-    [
-        PICTURES,
-        replace(PICTURES, resize=[32, 32]),
-        replace(PICTURES, resize=[48, 36], interpolation="bicubic"),
-        replace(PICTURES, color="BGR", scale=1.0, mean=[100.0, 110.0, 120.0], std=[1.0]),
-    ],
-    ids=["shorter side", "both sides", "bicubic", "BGR, bytes"],
+    ("how", "images"),
+    [pytest.param(*c, marks=[] if c in EACH_ONCE else pytest.mark.slow) for c in itertools.product(HOW, TAKEN)],
 )
-@pytest.mark.parametrize("images", [Images(), Images("input", "BGR", "NCHW")], ids=["RGB NHWC", "BGR NCHW"])
 def test_raw_photographs_give_the_answers_of_the_model_with_its_preprocessing(tmp_path, how, images):
-    made, reference = pictured(TinyConv(), tmp_path, how, images)
+    images = TAKEN[images]
+    made, reference = pictured(TinyConv(), tmp_path, HOW[how], images)
     shape = "[1..8,?,?,3]" if images.layout == "NHWC" else "[1..8,3,?,?]"
     assert ports(made)["input"] == f"u8{shape}"
     stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
@@ -100,9 +105,15 @@ def test_a_photograph_that_would_be_scaled_below_the_models_size_is_refused(two,
         ir(two["direct"], tmp_path / "ir", preprocessing=replace(PICTURES, resize=24), images=Images())
 
 
-def test_the_bytes_of_photographs_are_kept_beside_what_the_model_was_asked(tmp_path):
-    _, reference = pictured(TinyConv(), tmp_path, PICTURES, Images())
-    shown = [c for c in reference_cases.read(reference) if c.raw]
+@pytest.fixture(scope="module")
+def shown_to_tiny(tmp_path_factory):
+    """The reference of a small model that was asked about photographs."""
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0)
+    return run_stage(stage, module(TinyConv()), tmp_path_factory.mktemp("shown") / "reference")
+
+
+def test_the_bytes_of_photographs_are_kept_beside_what_the_model_was_asked(shown_to_tiny):
+    shown = [c for c in reference_cases.read(shown_to_tiny) if c.raw]
     for case, photograph in zip(shown[:3], photographs.drawn(0), strict=True):
         np.testing.assert_array_equal(case.raw["input"], photograph[None])
         np.testing.assert_array_equal(case.inputs["input"][0], photographs.prepared(photograph, 32, 32, PICTURES))
@@ -167,7 +178,7 @@ def test_the_rows_of_a_batch_of_photographs_differ():
     assert (rows[0] == photograph).all()
 
 
-@pytest.mark.parametrize("photographed", ["left", "right"])
+@pytest.mark.parametrize("photographed", [pytest.param("left", marks=pytest.mark.slow), "right"])
 def test_of_several_inputs_one_may_be_photographs(tmp_path, photographed):
     spec, made = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}, module(TwoImages())
     stage = RecordReference(spec, {}, None, None, PICTURES, True, photographed, [], 0)
@@ -198,9 +209,8 @@ def test_anything_else_about_images_is_a_problem(images):
     assert problem.what == f"edits.images is {images}"
 
 
-def test_the_photographs_of_a_batch_differ_in_the_reference(tmp_path):
-    _, reference = pictured(TinyConv(), tmp_path, PICTURES, Images())
-    (largest,) = [c for c in reference_cases.read(reference) if c.raw and len(c.raw["input"]) == 8]
+def test_the_photographs_of_a_batch_differ_in_the_reference(shown_to_tiny):
+    (largest,) = [c for c in reference_cases.read(shown_to_tiny) if c.raw and len(c.raw["input"]) == 8]
     assert len({row.tobytes() for row in largest.raw["input"]}) == 8
 
 

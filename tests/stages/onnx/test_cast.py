@@ -59,7 +59,7 @@ PRECISIONS = {
 }
 
 
-@pytest.fixture(scope="module", params=[pytest.param("resnet", marks=pytest.mark.slow), "vit", "bert"])
+@pytest.fixture(scope="module", params=MODELS)
 def graphs(request, tmp_path_factory):
     """A model's graph at an opset, exported once for each."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -76,6 +76,8 @@ def graphs(request, tmp_path_factory):
     return at
 
 
+# Of small models: test_cast_fp16, test_cast_bf16, stages/quantization, stages/delivery/test_bundle_tensorrt.
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_graph_of_each_precision_agrees_and_is_ready_for_tensorrt(graphs, precision, tmp_path):
     opset, how, compute, dtype = PRECISIONS[precision]

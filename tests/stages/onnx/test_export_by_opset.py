@@ -19,7 +19,9 @@ def exported(how, folder, opset, net, translations=None, symbolics=None, **inter
     return run_stage(ExportByOpset(opset, translations or {}, symbolics or {}, False), given, folder / "graph")
 
 
-@pytest.mark.parametrize(("how", "opset"), [("trace", 11), ("trace", 17), ("export", 18), ("export", 20)])
+@pytest.mark.parametrize(
+    ("how", "opset"), [("trace", 11), ("trace", 17), ("export", 18), pytest.param("export", 20, marks=pytest.mark.slow)]
+)
 def test_its_graph_has_the_opset_that_was_asked_for(how, opset, tmp_path):
     made = exported(how, tmp_path, opset, TwoOutputs())
     assert onnx.load(made.file, load_external_data=False).opset_import[0].version == opset

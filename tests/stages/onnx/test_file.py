@@ -83,6 +83,7 @@ def made(tmp_path_factory) -> dict[str, Path]:
     return folders
 
 
+@pytest.mark.slow  # test_older_records makes an export of another checkout and another time again, byte for byte
 @pytest.mark.parametrize("exporter", ["ExportOnnx", "ExportTorchscript"])
 def test_equal_models_are_equal_bytes_wherever_they_are_exported(made, exporter):
     first, *others = (contents(folder / exporter / "graph") for folder in made.values())
@@ -90,6 +91,7 @@ def test_equal_models_are_equal_bytes_wherever_they_are_exported(made, exporter)
     assert others == [first, first]
 
 
+@pytest.mark.slow  # by each exporter in a test of its own: test_export_onnx, test_export_torchscript
 @pytest.mark.parametrize("exporter", ["ExportOnnx", "ExportTorchscript"])
 def test_no_file_tells_where_it_was_made(made, exporter):
     for folder in made.values():
@@ -98,7 +100,7 @@ def test_no_file_tells_where_it_was_made(made, exporter):
             assert len(str(tell)) < 4 or str(tell).encode() not in content
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [True, pytest.param(False, marks=pytest.mark.slow)])  # False: test_export_onnx
 @pytest.mark.parametrize("how", ["export", "trace"])
 def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, how, keep):
     program = capture(how, TwoOutputs(), tmp_path)

@@ -35,7 +35,7 @@ def export(net, capture, translations, folder, opset=18):
     ("capture", "opset", "translations"),
     [
         ("export", 18, {OP: "onnx_ops.scripted"}),
-        ("export", 21, {OP: "onnx_ops.plain"}),
+        pytest.param("export", 21, {OP: "onnx_ops.plain"}, marks=pytest.mark.slow),
         ("export", 18, {f"{OP}.default": "onnx_ops.plain"}),
         ("trace", 9, {OP: "onnx_ops.symbolic"}),
         ("trace", 17, {OP: "onnx_ops.symbolic"}),

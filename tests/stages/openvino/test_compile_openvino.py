@@ -64,6 +64,7 @@ def test_several_outputs_keep_their_names_and_order(tmp_path):
     assert ports(model.outputs) == [("scores", "[1..8,10]"), ("features", "[1..8,4,32,32]")]
 
 
+@pytest.mark.slow  # through the command line in test_models
 def test_several_dynamic_dimensions_are_bounded_each(tmp_path):
     model = read(compiled_net(Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ))
     assert ports(model.inputs) == [("tokens", "[1..8,2..16,8]")]
@@ -106,7 +107,7 @@ def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
     assert contents(conversions.ir(graph, tmp_path / "again").folder) == contents(ir.folder)
 
 
-@pytest.mark.parametrize("how", ["export", "trace", "script"])
+@pytest.mark.parametrize("how", ["trace", *(pytest.param(h, marks=pytest.mark.slow) for h in ("export", "script"))])
 def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_between(tmp_path, how):
     program = capture(how, TwoOutputs(), tmp_path)
     first = conversions.ir(program, tmp_path / "first")
@@ -158,9 +159,16 @@ class InputBack(TwoOutputs):
         return scores, x
 
 
-@pytest.mark.parametrize("route", ["direct", "onnx"])
-@pytest.mark.parametrize(("net", "again"), [(SameTwice(), "[1..8,10]"), (InputBack(), "[1..8,3,32,32]")])
-def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, route, net, again):
+@pytest.mark.parametrize(
+    ("net", "again", "route"),
+    [
+        (SameTwice(), "[1..8,10]", "direct"),
+        (InputBack(), "[1..8,3,32,32]", "onnx"),
+        pytest.param(SameTwice(), "[1..8,10]", "onnx", marks=pytest.mark.slow),
+        pytest.param(InputBack(), "[1..8,3,32,32]", "direct", marks=pytest.mark.slow),
+    ],
+)
+def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, net, again, route):
     make = capture if route == "direct" else export
     made = conversions.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
     assert ports(read(made).inputs) == [("input", "[1..8,3,32,32]")]

@@ -112,9 +112,9 @@ def test_provenance_is_in_the_file(int8, digits):
 SCHEMES = [
     (ONNX, {"preset": "mixed"}),
     (ONNX, {"model_type": "transformer"}),
-    (OPENVINO, {"preset": "mixed"}),
+    pytest.param(OPENVINO, {"preset": "mixed"}, marks=pytest.mark.slow),
     (OPENVINO, {"model_type": "transformer"}),
-    (OPENVINO, {"fast_bias_correction": False}),
+    pytest.param(OPENVINO, {"fast_bias_correction": False}, marks=pytest.mark.slow),
     (OPENVINO, {"target_device": "CPU_SPR"}),
 ]
 

@@ -60,6 +60,7 @@ def test_where_plain_int8_is_good_enough_it_is_that(digits, kind, tmp_path):
     assert graphs.of(made).operations() == {"int8": 4}
 
 
+@pytest.mark.slow  # of what it begins with in test_quantize
 def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, held, tmp_path):
     ir(digits.traced, tmp_path / "another")
     assert contents(controlled(digits, kind, tmp_path / "again").folder) == contents(held[kind].folder)
