@@ -314,6 +314,20 @@ def place(stack: str) -> str:
     return str(found) if found else ""
 
 
+def place_at(frame: Any) -> str:
+    """The model's line in a stack that is running, from its innermost frame on."""
+    running = [Frame(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_stack(frame)]
+    found = _of_the_model(_below_torch(reversed(running)))
+    return str(found) if found else ""
+
+
+def is_models(file: str) -> bool:
+    """Whether a file is the model's own code or one of torch's layers, which are part of it."""
+    if file.startswith(("<", *code_files.OURS)) or _is_pythons(file) or file.endswith("/torch/nn/modules/module.py"):
+        return False
+    return not _is_torch(file) or "/torch/nn/" in file
+
+
 def _frame(file: str, line: str, function: str) -> Frame:
     return Frame(code_files.found(file), int(line), function)
 

@@ -55,5 +55,5 @@ class CompileCoremlAuto(Packaging):
         program = captures.captured(capture, inputs, aside)
         program = replace(program, facts={**inputs["module"].facts, **program.facts})
         made = convert.made(program, self.wanted, package)
-        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        notes = {**made.notes, **{n: program.notes[n] for n in ("caution", "claims") if n in program.notes}}
         return replace(made, facts={**program.facts, **made.facts}, notes=notes)

@@ -53,5 +53,5 @@ class ExportAuto(EitherExporter):
         program = captures.captured(how, inputs, aside)
         source = replace(program, facts={**inputs["module"].facts, **program.facts})
         made = self.exported(source, inputs["reference"], graph)
-        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        notes = {**made.notes, **{n: program.notes[n] for n in ("caution", "claims") if n in program.notes}}
         return replace(made, facts={**made.facts, "capture": how}, notes=notes)

@@ -93,5 +93,5 @@ class CompileOpenvinoAuto(Ir):
         ir = folder / "ir"
         ir.mkdir()
         made = ir_conversion.made(program, self.wanted, ir)
-        notes = {**made.notes, "caution": program.notes.get("caution", "")}
+        notes = {**made.notes, **{n: program.notes[n] for n in ("caution", "claims") if n in program.notes}}
         return replace(made, facts={**program.facts, **made.facts}, notes=notes)
