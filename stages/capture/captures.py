@@ -77,7 +77,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     def export(shapes: Any) -> Any:
         return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
 
-    with _slow_attention(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
+    with _plain_attention(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
         try:
             return _told(export(shapes))
         except Exception as e:  # torch.export raises from many modules, some of them private
@@ -109,7 +109,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     import torch
 
     bound = call.bind(module, Interface.of(reference))
-    with _slow_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with _plain_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
@@ -168,6 +168,13 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
     if dim.multiple == 1:
         return torch.export.Dim(name, min=dim.min, max=dim.max)
     return dim.multiple * torch.export.Dim(name, min=dim.min // dim.multiple, max=dim.max // dim.multiple)
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as converters get it right."""
+    with _slow_attention(), rewrites.attention():
+        yield
 
 
 @contextlib.contextmanager
