@@ -192,7 +192,7 @@ def _factors(expression: Any) -> list[tuple[Any, int]]:
 
 def _place(location: Any) -> str:
     """The model's line of a location of torch's; torch's own, where it met no code of the model's."""
-    frame = getattr(location, "framework_loc", None)
     if told := getattr(location, "maybe_user_loc", None):
         return str(told)
+    frame: Any = getattr(location, "framework_loc", None)
     return str(unsupported.Frame(frame.filename, frame.lineno, frame.name)) if hasattr(frame, "filename") else ""

@@ -147,12 +147,11 @@ def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
             continue
         dims = listed(f"model.dims.{d}" for d in condition.dims or interface.dims)
         wrong = f"is not so at {_says(sizes)}" if sizes else "nothing proves"
-        whole = {**example_sizes(interface.dims), **(sizes or {})}
         raise CheckFailed(
             f"{dims} cannot be dynamic under torch.export: it goes by {condition.text}, which {wrong}"
             f"{_at(condition.place)}",
             allowed=ONE_WAY,
-            command=_by_script(whole, Asking(bound, lambda: bound, reference)),
+            command=_by_script(paths.some(broken, LOOKED_AT), Asking(bound, lambda: bound, reference)),
         )
 
 
@@ -245,7 +244,7 @@ def _broken(text: str, place: str, sizes: Sizes, told: str, asking: Asking) -> C
     return CheckFailed(
         f"what torch.export captured holds only where {text}: at {_says(sizes)}, {told}{_at(place)}",
         allowed=ONE_WAY,
-        command=f"{_by_script(sizes, asking)}; capture=trace does not keep the branch either",
+        command=f"{_by_script([sizes], asking)}; capture=trace does not keep the branch either",
     )
 
 
@@ -253,16 +252,20 @@ def _other_way(place: str, sizes: Sizes, told: str, asking: Asking) -> CheckFail
     return CheckFailed(
         f"the trace goes the example's way alone, and the model another at {_says(sizes)}: {told}{_at(place)}",
         allowed=ONE_WAY,
-        command=f"{_by_script(sizes, asking)}; capture=export, which says what it cannot keep",
+        command=f"{_by_script([sizes], asking)}; capture=export, which says what it cannot keep",
     )
 
 
-def _by_script(sizes: Sizes, asking: Asking) -> str:
-    """The capture that keeps the branch, where it does; else what the model or its YAML would need."""
+def _by_script(broken: Sequence[Sizes], asking: Asking) -> str:
+    """The capture that keeps the branch, where it does at one of some sizes; else what the model or its YAML needs."""
     import torch
 
+    usual = example_sizes(asking.interface.dims)
     with contextlib.suppress(Exception):  # the compiler raises anything
-        if Asking(asking.bound, lambda: torch.jit.script(_apart(asking.bound)), asking.reference).differ(sizes) == "":
+        scripted = torch.jit.script(_apart(asking.bound))
+        kept = Asking(asking.bound, lambda: scripted, asking.reference)
+        answers = (kept.differ({**usual, **sizes}) for sizes in broken)
+        if next((told for told in answers if told is not None), None) == "":  # None where the model itself fails
             return "capture=script, which keeps the branch"
     return "torch.cond in the model, or a range in model.dims within which it goes one way"
 
