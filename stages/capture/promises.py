@@ -252,7 +252,7 @@ def _other_way(place: str, sizes: Sizes, told: str, asking: Asking) -> CheckFail
     return CheckFailed(
         f"the trace goes the example's way alone, and the model another at {_says(sizes)}: {told}{_at(place)}",
         allowed=ONE_WAY,
-        command=f"{_by_script([sizes], asking)}; capture=export, which says what it cannot keep",
+        command=f"capture=export, which keeps sizes open and says what it cannot; {_by_script([sizes], asking)}",
     )
 
 

@@ -12,7 +12,7 @@ class Net(nn.Module):
 
     def forward(self, ids):
         y, state = self.gru(self.embed(ids))
-        return {"tags": self.head(y), "state": state}
+        return {"tags": self.head(y), "last": state}
 
 
 SPEC = {

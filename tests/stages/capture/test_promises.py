@@ -128,7 +128,7 @@ def test_an_export_that_froze_a_branch_is_refused_with_line_condition_size_and_t
 
 @pytest.mark.parametrize(("net", "interface", "condition"), BRANCHES, ids=lambda v: getattr(v, "__name__", None))
 def test_a_trace_that_froze_a_branch_is_refused_with_line_and_size(net, interface, condition, tmp_path):
-    with pytest.raises(CheckFailed, match=r"(?s)another at [\w=, ]+\d: .*# here.*try: +capture=script, which keeps"):
+    with pytest.raises(CheckFailed, match=r"(?s)another at [\w=, ]+\d: .*# here.*try: .*capture=script, which keeps"):
         captured("trace", net(), interface, tmp_path)
 
 
