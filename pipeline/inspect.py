@@ -103,6 +103,8 @@ def _claim(check: Mapping[str, Any]) -> str:
         )
     if unchecked := check.get("unchecked"):
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}"
+    if sizes := check.get("sizes"):
+        return "; ".join([*(f"NOT CHECKED: {what}" for what in sizes.get("not_checked", ())), *sizes.get("asked", ())])
     if accuracy := check.get("accuracy"):
         gate = "no gate" if accuracy["max_drop"] is None else f"drops by {accuracy['max_drop']:g} at most"
         return f"{accuracy['metric']} on {accuracy['samples']} samples, {gate}"

@@ -131,8 +131,9 @@ class Stage(Settings, ABC):
             inputs: Port name to artifact, for the ports that are fed. Their folders are read-only.
             folder: Where the files of the result go.
 
-        A stage that passes an artifact on and vouches for it says so in its notes, under "claims": plain JSON that the
-        content and the settings alone decide, never a measured figure. It travels in the artifact's record.
+        A stage that vouches for what it passes on or makes says so in its notes, under "claims", and what it leaves
+        open too: plain JSON that the content and the settings alone decide, never a measured figure. It travels in the
+        artifact's record.
 
         A result may share a file with an input by a hard link, which costs no space and is not hashed again. A result
         with an object in memory and no folder is not stored: it is made again when something after it must run.

@@ -57,7 +57,7 @@ def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping
         "checks": [
             {"stage": s.name, "of": _maker(s.name, steps), "delivered": s.digest == digest, **_claims(s)}
             for s in named
-            if s.stage.passes_on is not None
+            if s.stage.passes_on is not None or _claims(s)
         ],
         "libraries": dict(sorted(libraries.items())),
         "sources": dict(sorted({f: d for s in named for f, d in plan.sources_of(s.node).items()}.items())),
@@ -83,7 +83,7 @@ def text(record: Mapping[str, Any]) -> str:
 
 
 def _claims(step: Step) -> Mapping[str, Any]:
-    """What a stage that passes its artifact on vouches for; empty for one that only looks, such as a benchmark."""
+    """What a stage vouches for, and what it leaves open; empty for one that only looks, such as a benchmark."""
     claims = step.entry.notes.get("claims", {}) if step.entry else {}
     return claims if isinstance(claims, dict) else {}
 

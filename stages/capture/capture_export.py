@@ -17,7 +17,8 @@ from stages.capture.format import EXPORTED
 class CaptureExport(Stage):
     """torch.export with the dynamic dimensions of the model's YAML, each within its min and max.
 
-    The whole graph is captured with its conditions on shapes; what cannot be is an error, never a frozen branch.
+    The whole graph is captured with its conditions on shapes, and each is held to every size of `dims`: exporters drop
+    them. What cannot be captured so is an error, never a frozen branch.
 
     Args:
         store_up_to: Bytes of weights up to which the program is stored. It holds a copy of them, and to capture a

@@ -17,8 +17,8 @@ from stages.capture.format import TORCHSCRIPT
 class CaptureTrace(Stage):
     """torch.jit.trace: records what one call does, so a branch that depends on values is fixed as it was taken.
 
-    The tracer's warnings about that are shown, once for each line of the model, and the checks run at other shapes
-    than the example's.
+    The tracer's warnings about that are shown, once for each line of the model. Sizes at which the model goes another
+    way are searched, and the trace is asked there; what is not found is NOT CHECKED.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.jit.trace.html
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import re
 import warnings
@@ -14,7 +13,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
-from stages.capture import code_files, programs, rewrites, script_file, unsupported
+from stages.capture import code_files, conditions, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.interface import call
 from stages.interface.interface import Dim, Interface
@@ -23,9 +22,6 @@ from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 
 log = logging.getLogger(__name__)
-
-# How many times conditions are tried before they count as unproved; ten seconds' worth.
-LARGEST_PROOF = 50_000
 
 
 def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
@@ -40,13 +36,18 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     """
     module, reference = inputs["module"].live, inputs["reference"]
     facts = {**Interface.of(reference).facts, "capture": how}
+    bound = call.bind(module, Interface.of(reference))
     if how == "export":
         program = exported(module, reference)
-        return Artifact(EXPORTED, facts=facts, notes={"says": "torch.export"}, live=program)
+        with _slow_attention(), native_output.to_log():
+            judged = promises.of_program(program, bound, reference)
+        return Artifact(EXPORTED, facts=facts, notes=judged.notes("torch.export"), live=program)
     made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
-    _save(made, folder / TORCHSCRIPT.file)
-    caution = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}" if fixed else ""
-    return Artifact(TORCHSCRIPT, folder, facts=facts, notes={"says": f"torch.jit.{how}", "caution": caution})
+    file = folder / TORCHSCRIPT.file
+    _save(made, file)
+    with _slow_attention(), native_output.to_log():
+        judged = promises.of_trace(file, fixed, bound, reference)
+    return Artifact(TORCHSCRIPT, folder, facts=facts, notes=judged.notes(f"torch.jit.{how}"))
 
 
 def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
@@ -74,20 +75,26 @@ def exported(module: Any, reference: Artifact) -> Any:
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
 
-    with _slow_attention(), rewrites.in_place(), native_output.to_log():
+    def export(shapes: Any) -> Any:
+        return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
+
+    with _plain_attention(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
         try:
-            return _told(torch.export.export(bound, example, dynamic_shapes=shapes, strict=False))
+            return _told(export(shapes))
         except Exception as e:  # torch.export raises from many modules, some of them private
             refusal = e
-        if "Constraints violated" in str(refusal):
-            # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. Captured with sizes
-            # that it may restrict as it likes, a program lists its conditions, and each is tried at every size.
-            anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
-            with contextlib.suppress(Exception):
-                program = torch.export.export(bound, example, dynamic_shapes=anything, strict=False)
-                if _holds_at_every_size(program, interface):
-                    return _told(program)
-        raise _not_exported(refusal) from refusal
+        if "Constraints violated" not in str(refusal):
+            raise _not_exported(refusal) from refusal
+        # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. Captured with sizes
+        # that it may restrict as it likes, a program lists its conditions, and each is tried at every size.
+        anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
+        try:
+            program = export(anything)
+        except Exception as e:
+            log.info("torch.export cannot restrict the sizes by itself either: %s", first_line(e))
+            raise _not_exported(refusal) from refusal
+        promises.of_restricted(program, bound, reference)
+    return _told(program)
 
 
 def _told(program: Any) -> Any:
@@ -98,44 +105,12 @@ def _told(program: Any) -> Any:
     return program
 
 
-def _holds_at_every_size(program: Any, interface: Interface) -> bool:
-    """Whether no dynamic dimension was fixed and every condition that a program was captured under always holds."""
-    shapes = {n.name: n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder"}
-    dims: dict[Any, str] = {}
-    environment = None
-    for name, spec in zip(program.graph_signature.user_inputs, interface.inputs.values(), strict=True):
-        for axis, dim in spec.axes.items():
-            if isinstance(size := shapes[name][axis], int) or not size.node.expr.is_Symbol:
-                return False
-            dims[size.node.expr] = dim
-            environment = size.node.shape_env
-    tried = 0
-    for condition in {guard.expr for guard in environment.guards} if environment is not None else ():
-        symbols = sorted(condition.free_symbols, key=str)
-        if not dims.keys() >= set(symbols):
-            return False
-        names = sorted({dims[s] for s in symbols})
-        # torch.export takes 1 for a size like any other, as it does with sizes of its own solver: the check runs it.
-        for sizes in itertools.product(*([n for n in interface.dims[d].sizes if n > 1] for d in names)):
-            at = dict(zip(names, sizes, strict=True))
-            tried += 1
-            if tried > LARGEST_PROOF or not condition.xreplace({s: _integer(at[dims[s]]) for s in symbols}):
-                return False
-    return True
-
-
-def _integer(value: int) -> Any:
-    import sympy
-
-    return sympy.Integer(value)
-
-
 def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     """A torch.jit.ScriptModule that does what one call did, and the places where it fixed something, "net.py:27"."""
     import torch
 
     bound = call.bind(module, Interface.of(reference))
-    with _slow_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with _plain_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
@@ -197,6 +172,13 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 
 
 @contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention as converters get it right."""
+    with _slow_attention(), rewrites.attention():
+        yield
+
+
+@contextlib.contextmanager
 def _slow_attention() -> Iterator[None]:
     """Without attention's fast path, one fused operator that no exporter knows."""
     import torch
@@ -211,7 +193,11 @@ def _slow_attention() -> Iterator[None]:
 
 def _at(error: Exception) -> str:
     """The model's line, where torch tells it."""
-    return f"\n    at {place}" if (place := unsupported.source_of(error)) else ""
+    return _below(unsupported.source_of(error))
+
+
+def _below(place: str) -> str:
+    return f"\n    at {place}" if place else ""
 
 
 def _not_exported(error: Exception) -> DrydockError:

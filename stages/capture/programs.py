@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.artifact import Artifact
+from pipeline.notes import Notes
 from stages.capture.format import EXPORTED
 from stages.portable import native_output
 
@@ -94,3 +95,13 @@ def _copied(program: Any) -> Any:
         constants=program.constants,
         verifiers=program.verifiers,
     )
+
+
+def noting(made: Artifact, program: Artifact) -> Notes:
+    """The notes of what was made of a program, with what is to be known of the program and what was claimed of it."""
+    notes = made.notes.copy()
+    if "caution" in program.notes:
+        notes["caution"] = program.notes["caution"]
+    if "claims" in program.notes:
+        notes["claims"] = program.notes["claims"]
+    return notes

@@ -1,16 +1,49 @@
-"""Parts of torchvision's detectors in other words: the same results, without asking for sizes that depend on data.
+"""Parts of models in other words while they are captured: the same results, in operators that converters get right.
 
-torch.export cannot branch on how many boxes there are. Each function here stands in for the one that it names while a
-module is captured, and the checks hold what comes of it to the module as it is.
+Each function here stands in for the one that it names, and the checks hold what comes of it to the module as it is.
+torch.export cannot branch on how many boxes there are, so parts of torchvision's detectors do without asking for sizes
+that depend on data. Attention's rows without a key are said to be zeros.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
+import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
+
+
+@contextlib.contextmanager
+def attention() -> Iterator[None]:
+    """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
+
+    So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
+    Core ML's have NaN. Wherever a module has the function under its own name, it is another one meanwhile.
+    """
+    from torch.nn import functional
+
+    name, plain = "scaled_dot_product_attention", functional.scaled_dot_product_attention
+    keys: dict[int, tuple[Any, Any]] = {}  # layers share a mask: what it says of rows is worked out once
+
+    def without_a_key(mask: Any) -> Any:
+        if id(mask) not in keys:
+            seen = mask > float("-inf") if mask.dtype.is_floating_point else mask
+            keys[id(mask)] = mask, seen.logical_not().all(-1, keepdim=True)
+        return keys[id(mask)][1]
+
+    @functools.wraps(plain)
+    def attending(query: Any, key: Any, value: Any, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
+        made = plain(query, key, value, attn_mask, *args, **kwargs)
+        return made if attn_mask is None else made.masked_fill(without_a_key(attn_mask), 0.0)
+
+    with contextlib.ExitStack() as replaced:
+        modules = [m for m in sys.modules.values() if isinstance(m, types.ModuleType)]
+        for module in [m for m in modules if vars(m).get(name) is plain]:
+            replaced.enter_context(mock.patch.object(module, name, attending))
+        yield
 
 
 @contextlib.contextmanager

@@ -24,6 +24,8 @@ from stages.capture import code_files, opsets, programs
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
 
+# What an operator's name ends with where its trouble is the numbers that it is of.
+COMPLEX = " of complex numbers"
 # Where a saved TorchScript module says that its own code is.
 SERIALIZED = "code/__torch__"
 # Python's tracebacks and what fx and dynamo print; then the source ranges of a traced graph, innermost first.
@@ -155,10 +157,16 @@ def _lacking_dynamo(program: Any, registry: Any) -> list[Missing]:
         from torch.onnx._internal.exporter import _dispatching
 
         nodes = [n for n in calls(program) if not _told_name(n).startswith("onnx::")]
-        return [Missing(_operator(n), place_of(n)) for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
+        lacking = [n for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
+        return [Missing(_operator(n) + (COMPLEX if _is_complex(n) else ""), place_of(n)) for n in lacking]
     except Exception as e:
         log.info("torch's registry of translations cannot be asked", exc_info=e)
         return []
+
+
+def _is_complex(node: Any) -> bool:
+    values = [n.meta.get("val") for n in (node, *node.all_input_nodes)]
+    return any(getattr(v, "dtype", None) is not None and v.dtype.is_complex for v in values)
 
 
 def _named_by_dynamo(error: BaseException) -> list[Missing]:
@@ -208,6 +216,8 @@ def _ways_from_dynamo(operators: Iterable[Missing], opset: int) -> list[str]:
 
     Not a higher opset: of what the registry of the pinned torch gains with one, lower ones have a decomposition.
     """
+    if any(m.operator.endswith(COMPLEX) for m in operators):  # which no trace gets past this exporter either
+        return ["route=auto capture=auto for target=openvino, which has pairs of numbers for complex ones"]
     found = _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset)
     return [] if found is None else ["capture=trace" if found == opset else f"capture=trace opset={found}"]
 
@@ -312,6 +322,20 @@ def place(stack: str) -> str:
     traced = [_frame(*told) for told in reversed(TRACED_FRAME.findall(stack))]
     found = _of_the_model(written) or _of_the_model(_below_torch(traced))
     return str(found) if found else ""
+
+
+def place_at(frame: Any) -> str:
+    """The model's line in a stack that is running, from its innermost frame on."""
+    running = [Frame(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_stack(frame)]
+    found = _of_the_model(_below_torch(reversed(running)))
+    return str(found) if found else ""
+
+
+def is_models(file: str) -> bool:
+    """Whether a file is the model's own code or one of torch's layers, which are part of it."""
+    if file.startswith(("<", *code_files.OURS)) or _is_pythons(file) or file.endswith("/torch/nn/modules/module.py"):
+        return False
+    return not _is_torch(file) or "/torch/nn/" in file
 
 
 def _frame(file: str, line: str, function: str) -> Frame:

@@ -10,9 +10,8 @@ from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
-from pipeline.notes import Notes
 from pipeline.stage import SomeOf
-from stages.capture import captures
+from stages.capture import captures, programs
 from stages.coreml import convert
 from stages.coreml import library as coreml_library
 from stages.coreml.settings import Packaging
@@ -56,5 +55,4 @@ class CompileCoremlAuto(Packaging):
         program = captures.captured(capture, inputs, aside)
         program = replace(program, facts={**inputs["module"].facts, **program.facts})
         made = convert.made(program, self.wanted, package)
-        caution = program.notes.get("caution", "")
-        return replace(made, facts={**program.facts, **made.facts}, notes=Notes({**made.notes, "caution": caution}))
+        return replace(made, facts={**program.facts, **made.facts}, notes=programs.noting(made, program))

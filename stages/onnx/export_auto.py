@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.notes import Notes
-from stages.capture import captures
+from stages.capture import captures, programs
 from stages.capture import opsets as exporter_opsets
 from stages.onnx.exporters import EitherExporter
 from stages.portable.comparison import Tolerance
@@ -54,5 +53,4 @@ class ExportAuto(EitherExporter):
         program = captures.captured(how, inputs, aside)
         source = replace(program, facts={**inputs["module"].facts, **program.facts})
         made = self.exported(source, inputs["reference"], graph)
-        caution = program.notes.get("caution", "")
-        return replace(made, facts={**made.facts, "capture": how}, notes=Notes({**made.notes, "caution": caution}))
+        return replace(made, facts={**made.facts, "capture": how}, notes=programs.noting(made, program))

@@ -17,7 +17,8 @@ from stages.interface import call, fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
-from stages.onnx import translations
+from stages.onnx import names as onnx_names
+from stages.onnx import optimizer, translations
 from stages.onnx.format import ONNX
 from stages.onnx.translations import Translations
 from stages.portable import native_output
@@ -98,13 +99,14 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
         )
 
     stumbled = ""
-    with native_output.to_log(), unsupported.by_dynamo(opset):
+    with native_output.to_log(), optimizer.exact_constants(), unsupported.by_dynamo(opset):
         try:
             exported = export(optimize=True)
         except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
             log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
             stumbled = ", not optimized: torch's optimizer failed on it"
             exported = export(optimize=False)
+        onnx_names.free_ports(exported.model.graph)
     made = _finished(onnx_file.of_program(exported, folder), source, opset, options, folder)
     return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
 

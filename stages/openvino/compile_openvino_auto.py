@@ -10,10 +10,9 @@ from typing import Annotated, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, listed
-from pipeline.notes import Notes
 from pipeline.stage import SomeOf
 from stages.capture import captures as capture_ways
-from stages.capture import opsets
+from stages.capture import opsets, programs
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.formats.running import COMPUTE
 from stages.onnx import exporters
@@ -95,5 +94,4 @@ class CompileOpenvinoAuto(Ir):
         ir = folder / "ir"
         ir.mkdir()
         made = ir_conversion.made(program, self.wanted, ir)
-        caution = program.notes.get("caution", "")
-        return replace(made, facts={**program.facts, **made.facts}, notes=Notes({**made.notes, "caution": caution}))
+        return replace(made, facts={**program.facts, **made.facts}, notes=programs.noting(made, program))

@@ -24,7 +24,7 @@ from stages.interface.interface import Input, Interface
 from stages.onnx.format import ONNX
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
-from stages.openvino import unconverted
+from stages.openvino import spectra, unconverted
 from stages.openvino.format import OPENVINO
 from stages.portable.said import first_line
 
@@ -145,12 +145,17 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     known = openvino_library.loaded(extensions)
     if source.kind == FILE:
         return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
-    program = programs.load(source) if source.kind in CAPTURED else source.file
-    told = {}
     if source.kind in CAPTURED:
-        told["input"] = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
+        program = programs.load(source)
+        shapes = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
+        return _reported(program, known, input=shapes)
+    with spectra.as_convolutions(source.file) as graph:
+        return _reported(graph, known)
+
+
+def _reported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     try:
-        return openvino_library.converted(program, known, **told)
+        return openvino_library.converted(program, extensions, **how)
     except Exception as e:  # its front ends raise anything
         raise unconverted.report(program, e) from e
 

@@ -15,6 +15,15 @@ REPLACED: Mapping[str, str] = {
         ("adaptive_avg_pool1d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d", "group_norm"),
         "coremltools' own demands that all sizes be known, the batch's too; where they are, it is used",
     ),
+    **dict.fromkeys(
+        ("avg_pool1d", "avg_pool2d", "avg_pool3d"),
+        "in ceil mode, coremltools' own has the windows at the edge divided by the whole kernel",
+    ),
+    "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",
+    **dict.fromkeys(
+        ("new_zeros", "new_full", "ones_like", "zeros_like", "full_like"),
+        "coremltools' own leaves out the type that is asked for: a mask of zeros and -inf stays one of booleans",
+    ),
     "floordiv": "coremltools' own makes a floating-point number of sizes, which no shape can be put together from",
     **dict.fromkeys(
         ("where", "where.self", "where.scalarself"),
@@ -34,7 +43,7 @@ def register() -> None:
 
 def translations() -> dict[str, Callable[[Any, Any], None]]:
     """Every translation by the operator's name in the registry."""
-    from stages.coreml.translations import choosing, counting, filling, normalizing, rearranging, resizing
+    from stages.coreml.translations import choosing, counting, filling, normalizing, pooling, rearranging, resizing
 
-    modules = (choosing, counting, filling, normalizing, rearranging, resizing)
+    modules = (choosing, counting, filling, normalizing, pooling, rearranging, resizing)
     return {name: translation for module in modules for name, translation in module.NAMES.items()}

@@ -10,17 +10,28 @@ from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.types import nptype_from_builtin, string_to_builtin
 
 from stages.coreml.translations.nodes import argument, dtype, sizes
+from stages.coreml.translations.nodes import value as known
 
 
-def new_ones(context: Any, node: Any) -> None:
-    """Tensor.new_ones, in the type that is asked for: a mask that became float would fail in what takes booleans."""
+def _new(context: Any, node: Any, value_at: int | None, value: float = 0) -> None:
+    """A tensor of a size and one value, in the type that is asked for: a mask that became float would fail later."""
     x, size = argument(context, node, 0, "self"), sizes(argument(context, node, 1, "size"))
-    kind = dtype(argument(context, node, 2, "dtype"), x)
-    one = nptype_from_builtin(string_to_builtin(kind))(1)
+    kind = dtype(argument(context, node, 2 if value_at is None else value_at + 1, "dtype"), x)
+    filling = value if value_at is None else known(argument(context, node, value_at, "fill_value"))
+    typed = nptype_from_builtin(string_to_builtin(kind))(filling)
     if isinstance(size, list):
-        context.add(mb.const(val=np.full(size, one), name=node.name))
+        context.add(mb.const(val=np.full(size, typed), name=node.name))
     else:
-        context.add(mb.fill(shape=size, value=one, name=node.name))
+        context.add(mb.fill(shape=size, value=typed, name=node.name))
+
+
+def _like(context: Any, node: Any, value_at: int | None, value: float = 0) -> None:
+    """The same of the size of a tensor."""
+    x = argument(context, node, 0, "self")
+    kind = dtype(argument(context, node, 1 if value_at is None else value_at + 1, "dtype"), x)
+    filling = value if value_at is None else known(argument(context, node, value_at, "fill_value"))
+    typed = nptype_from_builtin(string_to_builtin(kind))(filling)
+    context.add(mb.fill(shape=mb.shape(x=x), value=typed, name=node.name))
 
 
 def zero(context: Any, node: Any) -> None:
@@ -30,4 +41,12 @@ def zero(context: Any, node: Any) -> None:
     context.add(mb.fill(shape=mb.shape(x=x), value=none, name=node.name))
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = {"new_ones": new_ones, "zero": zero}
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    "new_ones": lambda context, node: _new(context, node, None, 1),
+    "new_zeros": lambda context, node: _new(context, node, None, 0),
+    "new_full": lambda context, node: _new(context, node, 2),
+    "ones_like": lambda context, node: _like(context, node, None, 1),
+    "zeros_like": lambda context, node: _like(context, node, None, 0),
+    "full_like": lambda context, node: _like(context, node, 1),
+    "zero": zero,
+}

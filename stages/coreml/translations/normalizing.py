@@ -1,4 +1,4 @@
-"""Normalisation over groups."""
+"""Normalisation over groups, and by the root of the mean square."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.types.symbolic import any_symbolic, is_symbolic
 
 from stages.coreml.translations.nodes import argument, value
@@ -37,4 +39,23 @@ def group_norm(context: Any, node: Any) -> None:
     context.add(result, node.name)
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = {"group_norm": group_norm}
+def rms_norm(context: Any, node: Any) -> None:
+    """torch.nn.functional.rms_norm: x / sqrt(mean(x²) + ε).
+
+    All is divided by the row's largest magnitude, so that no square outgrows float16, ε by its square; or by the root
+    of ε where the row is smaller than that, so that a row of zeros is no 0/0.
+    """
+    x, weight = argument(context, node, 0, "input"), argument(context, node, 2, "weight")
+    axes = list(range(-len(value(argument(context, node, 1, "normalized_shape"))), 0))
+    told = value(argument(context, node, 3, "eps"))
+    epsilon = float(np.finfo(np.float16 if x.dtype == types.fp16 else np.float32).eps) if told is None else told
+    largest = mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True)
+    unit = mb.maximum(x=largest, y=np.float32(math.sqrt(epsilon)))
+    scaled = mb.real_div(x=x, y=unit)
+    share = mb.square(x=mb.real_div(x=np.float32(math.sqrt(epsilon)), y=unit))
+    mean = mb.reduce_mean(x=mb.square(x=scaled), axes=axes, keep_dims=True)
+    result = mb.real_div(x=scaled, y=mb.sqrt(x=mb.add(x=mean, y=share)))
+    context.add(result if weight is None else mb.mul(x=result, y=weight), node.name)
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {"group_norm": group_norm, "rms_norm": rms_norm}

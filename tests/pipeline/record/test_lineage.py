@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -19,6 +19,12 @@ from tests.pipeline.conftest import Check, Dock, Export, Fake, Save
 class Vouching(Check):
     def make(self, inputs, folder):
         return inputs["artifact"].noting(claims={"parity": {"within": self.text}}, parity={"measured": 0.123})
+
+
+class LeavesOpen(Export):
+    def make(self, inputs, folder):
+        made = super().make(inputs, folder)
+        return replace(made, notes={"claims": {"sizes": {"not_checked": ["h < w"]}}})
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,12 @@ def test_a_check_of_what_came_before_is_told_as_such(vouched):
     vouched.needs["compile"] = ["check"]
     (check,) = record(vouched)["checks"]
     assert (check["of"], check["delivered"]) == ("export", False)
+
+
+def test_what_a_stage_leaves_open_of_what_it_made_is_told_among_the_checks(vouched):
+    vouched.stages["export"] = LeavesOpen(vouched.log)
+    first, *_ = record(vouched)["checks"]
+    assert first == {"stage": "export", "of": "export", "delivered": False, "sizes": {"not_checked": ["h < w"]}}
 
 
 def test_what_cannot_be_made_again_byte_for_byte_has_no_digest_and_says_so(vouched):

@@ -1,15 +1,18 @@
-"""capture/rewrites.py: torchvision's detectors in words that torch.export understands."""
+"""capture/rewrites.py: parts of models in words that converters understand, and the same answers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from conversions import agrees, export
+from conversions import agrees, capture, export, ir
 from torch import nn
+from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention
 from torchvision import ops
 
 from stages.capture import rewrites
-from stages.interface.interface import Input
+from stages.formats import session
+from stages.interface.interface import Dim, Input
 
 
 def boxes(count, seed=0):
@@ -71,3 +74,44 @@ class FindsNothing(Suppress):
 def test_an_image_in_which_nothing_is_found_passes_too(tmp_path):
     inputs = {"corners": Input([40, 4]), "scores": Input([40])}
     agrees(export("export", FindsNothing(), tmp_path, inputs=inputs, dims={}), tmp_path)
+
+
+class Attending(nn.Module):
+    """Attention with a mask of either kind, by the function's name in torch or in this file."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.qkv, self.how = nn.Linear(8, 24), how
+
+    def forward(self, x, mask):
+        q, k, v = self.qkv(x)[:, None].chunk(3, -1)
+        seen = mask.bool()[:, None, None, :]
+        if self.how == "minus infinity":
+            seen = torch.zeros(mask.shape)[:, None, None, :].masked_fill(~seen, float("-inf"))
+        if self.how == "by its own name":
+            return scaled_dot_product_attention(q, k, v, seen)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+MASKED = {"x": Input(["batch", "t", 8], fill="normal"), "mask": Input(["batch", "t"], "int64", "mask")}
+
+
+@pytest.mark.parametrize("way", ["export", "trace"])
+@pytest.mark.parametrize("mask", ["true and false", "minus infinity", "by its own name"])
+def test_rows_that_are_masked_all_through_are_zeros_in_every_conversion(mask, way, tmp_path):
+    net = Attending(mask).eval()
+    given = {"inputs": MASKED, "dims": {"batch": Dim(1, 2, 4), "t": Dim(2, 5, 8)}}
+    program = capture(way, net, tmp_path, **given)
+    x, ones = torch.randn(3, 6, 8), torch.ones(3, 6, dtype=torch.int64)
+    ones[1], ones[2, 0] = 0, 0
+    asked = {"x": x.numpy(), "mask": ones.numpy()}
+    for made in (export(way, net, tmp_path / "onnx", **given), ir(program, tmp_path / "ir")):
+        (found,) = session.open_session(made, "float32")(asked).values()
+        torch.testing.assert_close(torch.from_numpy(found), net(x, ones), rtol=1e-4, atol=1e-5)
+
+
+def test_attention_is_put_back_as_it_was():
+    before = functional.scaled_dot_product_attention
+    with rewrites.attention():
+        assert functional.scaled_dot_product_attention is not before
+    assert functional.scaled_dot_product_attention is scaled_dot_product_attention is before

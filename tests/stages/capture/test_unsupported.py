@@ -36,6 +36,14 @@ class Fft(nn.Module):
         return torch.fft.fft(x).real
 
 
+class Turned(nn.Module):
+    """Complex numbers, as rotary embeddings have them."""
+
+    def forward(self, x):
+        z = torch.view_as_complex(x.reshape(-1, 2, 2))
+        return torch.view_as_real(z[:, None] * z[:, :, None])
+
+
 class Selected(nn.Module):
     def forward(self, x):
         return x + x.masked_select(x > 0).sum()
@@ -71,6 +79,12 @@ def test_every_operator_is_named_with_the_models_line_and_how_often(tmp_path, ca
         (Fft(), "trace", 12, ["capture=export opset=18"]),
         (Sampled(), "trace", 15, ["opset=16", "capture=export opset=18"]),
         (Selected(), "export", 18, ["capture=trace"]),
+        (
+            Turned(),
+            "export",
+            18,
+            ["route=auto capture=auto for target=openvino, which has pairs of numbers for complex ones"],
+        ),
     ],
 )
 def test_only_what_can_help_is_offered(tmp_path, net, capture, opset, ways):

@@ -36,7 +36,7 @@ def test_trace_is_taken_where_export_does_not_serve_and_the_reason_is_told(tmp_p
     made = compiled(ValueBranch(), tmp_path, inputs={"input": Input([2, 4])}, dims={})
     assert made.facts["capture"] == "trace"
     assert "not capture=export: torch.export cannot capture the model" in made.notes["says"]
-    assert made.notes["caution"].startswith("branches or sizes are fixed")
+    assert made.notes["caution"].startswith("NOT CHECKED: branches or sizes are fixed")
 
 
 def test_what_was_wrong_with_each_is_told_when_none_serves(tmp_path: Path) -> None:

@@ -71,6 +71,38 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "tensor_split at indices": (lambda x: torch.tensor_split(x, (2, -3), dim=3)[1] * 2, IMAGE),
     "group_norm": (lambda x: functional.group_norm(x, 2, torch.tensor([1.0, 2.0]), torch.tensor([0.0, 3.0])), IMAGE),
     "group_norm of an open width": (lambda x: functional.group_norm(x, 1), ["batch", 2, "wide"]),
+    "avg_pool2d over the edge": (lambda x: functional.avg_pool2d(x, (4, 3), ceil_mode=True), IMAGE),
+    "avg_pool2d over the edge, padded": (
+        lambda x: functional.avg_pool2d(x, 3, 3, 1, ceil_mode=True),
+        ["batch", 2, 7, 8],
+    ),
+    "avg_pool2d over the edge, uncounted": (
+        lambda x: functional.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False),
+        IMAGE,
+    ),
+    "avg_pool1d over the edge": (lambda x: functional.avg_pool1d(x.flatten(2), 5, 3, ceil_mode=True), IMAGE),
+    "avg_pool1d over an open edge": (lambda x: functional.avg_pool1d(x, 5, 4, ceil_mode=True), ["batch", 2, "wide"]),
+    "avg_pool3d over the edge": (lambda x: functional.avg_pool3d(x, 2, 2, ceil_mode=True), VIDEO),
+    "avg_pool2d within the edge, padded": (lambda x: functional.avg_pool2d(x, 3, 1, 1), IMAGE),
+    "rms_norm, rows of zeros too": (
+        lambda x: functional.rms_norm(torch.cat([x, 0 * x, 1e-4 * x, 1e4 * x]), (8,), torch.arange(8.0), 1e-3),
+        IMAGE,
+    ),
+    "rms_norm without epsilon": (lambda x: functional.rms_norm(x.relu(), (6, 8)), IMAGE),
+    "a mask that is added": (
+        lambda x: (x + torch.zeros_like(x > 0, dtype=torch.float32).masked_fill_(x > 1, -torch.inf)).softmax(-1),
+        IMAGE,
+    ),
+    "zeros_like of infinity": (lambda x: torch.zeros_like(x.masked_fill(x > 1, torch.inf)) + x, IMAGE),
+    "full_like, ones_like, new_zeros, new_full": (
+        lambda x: (
+            torch.full_like(x > 0, 2, dtype=torch.int32) * torch.ones_like(x > 0, dtype=torch.float32)
+            + (x > 0).new_zeros(x.shape, dtype=torch.float32)
+            + (x > 0).new_full(x.shape, 7, dtype=torch.int32)
+            + x
+        ),
+        ["batch", 2, "wide"],
+    ),
     "where of two numbers": (lambda x: torch.where(x > 0, 1.0, -2.0), ["batch", 2, "wide"]),
     "where of a wider condition": (lambda x: torch.where(x > 0, x[:1, :1], x[:1]), ["batch", 2, "wide"]),
     "sizes divided": (

@@ -66,17 +66,18 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Array:
-    """The mean of each window. What ceil mode reaches beyond the padding never counts, the padding unless excluded."""
+    """The mean of each window: of what is inside where padding is excluded, else the sum by the whole kernel.
+
+    That is so of what ceil mode reaches beyond the edge, too: Core ML does otherwise than torch there.
+    Source: https://github.com/apple/coremltools/issues/2772
+    """
     kernel = ints(kernel_sizes)
     steps = ints([1] * len(kernel) if strides is None else strides)
     around = _around(x, kernel, steps, pad_type, pad, bool(ceil_mode))
-    counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
-    beyond = around
+    sums = _sums(x, kernel, steps, around)
     if not exclude_padding_from_average:
-        plain = _around(x, kernel, steps, pad_type, pad, False)
-        counted = np.pad(counted, [(0, 0), (0, 0), *plain], constant_values=1)
-        beyond = [(0, after - least) for (_, after), (_, least) in zip(around, plain, strict=True)]
-    return _sums(x, kernel, steps, around) / _sums(counted, kernel, steps, beyond)
+        return sums / x.dtype.type(math.prod(kernel))
+    return sums / _sums(np.ones((1, 1, *x.shape[2:]), x.dtype), kernel, steps, around)
 
 
 @mil()

@@ -1,0 +1,230 @@
+"""Which way a model's code goes at which sizes, found by running forward without data.
+
+A capture by trace has one way in it, the example's. Sizes at which the code goes another are searched here: forward is
+run on tensors that have a shape and no values, and the steps that it takes in the model's files are compared.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import logging
+import math
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.capture import unsupported
+from stages.interface.interface import Dim, Interface, example_sizes
+
+# Not one of our loggers, so it reaches the log file alone.
+log = logging.getLogger("vendor")
+
+# How many calls and steps of Python a search may take, some seconds' worth; and how many sizes it looks at.
+EFFORT = 800_000
+FEWEST, MOST = 12, 400
+
+# One step of the model's code: its file, function, line, and place in the function's bytecode.
+Step = tuple[str, str, int, int]
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Sizes at which forward goes another way than at the example's.
+
+    Args:
+        sizes: Of the dynamic dimensions, by name; the least work of all that were found to go this way.
+        place: The last line that both ways have, "net.py:8 in forward: if h > w:".
+        line: The same as "net.py:8".
+    """
+
+    sizes: Sizes
+    place: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search for other ways came to.
+
+    Args:
+        partings: One for each other way that was found.
+        asked: At how many sizes forward was run.
+        every: Whether those are all that `dims` allows.
+        stopped: Why forward cannot be run without data at the example's sizes; empty where it can.
+    """
+
+    partings: Sequence[Parting]
+    asked: int
+    every: bool
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The steps that forward took in the model's files, and how many calls and steps of Python there were in all."""
+
+    steps: tuple[Step, ...]
+    effort: int
+
+
+def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = None) -> Search:
+    """Runs forward without data at many sizes, and says which of them take another way than the example's.
+
+    Args:
+        bound: The module, as captures have it.
+        interface: What it takes.
+        sizes: Where to look; None for all over `dims`, at as many as a budget of steps allows.
+    """
+    usual = example_sizes(interface.dims)
+    try:
+        way = _way(bound, interface, usual)
+    except Exception as e:  # values decide, or the model has tensors that are not of it
+        log.info("forward cannot be run without data", exc_info=e)
+        return Search([], 0, False, f"{type(e).__name__}")
+    count = min(max(EFFORT // way.effort, FEWEST), MOST)
+    chosen = some(sizes, count) if sizes is not None else spread(interface.dims, count)
+    found: dict[tuple[Step, ...], Parting] = {}
+    asked = 1
+    for at in sorted(chosen, key=functools.partial(work, interface)):
+        if at == usual:
+            continue
+        try:
+            other = _way(bound, interface, at)
+        except Exception as e:  # a model may reject sizes
+            log.info("forward cannot be run without data at %s", at, exc_info=e)
+            continue
+        asked += 1
+        if other.steps != way.steps and other.steps not in found:
+            found[other.steps] = Parting(at, *_parting(way.steps, other.steps))
+    every = sizes is None and math.prod(len(d.sizes) for d in interface.dims.values()) <= asked
+    return Search(list(found.values()), asked, every)
+
+
+def spread(dims: Mapping[str, Dim], count: int) -> list[Sizes]:
+    """At most `count` sizes from all over `dims`, the same every time: every one, where there are no more.
+
+    Otherwise the corners; each dimension by itself through its range, the others as in the example; every order of two;
+    and some that are drawn.
+    """
+    names = list(dims)
+    if math.prod(len(d.sizes) for d in dims.values()) <= count:
+        return [dict(zip(names, at, strict=True)) for at in itertools.product(*(d.sizes for d in dims.values()))]
+    found: dict[tuple[int, ...], None] = {}
+    for at in itertools.chain(_ends(dims), _sweeps(dims, max(count // (2 * len(dims)), 2)), _orders(dims)):
+        found.setdefault(tuple(at[n] for n in names))
+    drawn = random.Random(0)
+    for _ in range(count):
+        found.setdefault(tuple(drawn.choice(d.sizes) for d in dims.values()))
+    return [dict(zip(names, at, strict=True)) for at in itertools.islice(found, count)]
+
+
+def some(items: Sequence[Sizes], count: int) -> list[Sizes]:
+    """The first, the last and some between, at most `count`."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (count - 1))] for i in range(count)]
+
+
+def work(interface: Interface, sizes: Sizes) -> int:
+    """How many numbers the inputs have at some sizes."""
+    return sum(math.prod(spec.at(sizes)) for spec in interface.inputs.values())
+
+
+def _ends(dims: Mapping[str, Dim]) -> Iterator[Sizes]:
+    yield {n: d.min for n, d in dims.items()}
+    yield {n: d.max for n, d in dims.items()}
+    for one in dims:
+        yield {n: d.max if n == one else d.min for n, d in dims.items()}
+        yield {n: d.min if n == one else d.max for n, d in dims.items()}
+
+
+def _sweeps(dims: Mapping[str, Dim], count: int) -> Iterator[Sizes]:
+    """Each dimension through its range by itself."""
+    usual = example_sizes(dims)
+    for name, dim in dims.items():
+        step = max((len(dim.sizes) - 1) / max(count - 1, 1), 1)
+        places = sorted({min(round(i * step), len(dim.sizes) - 1) for i in range(count)})
+        yield from ({**usual, name: dim.sizes[place]} for place in places)
+
+
+def _orders(dims: Mapping[str, Dim]) -> Iterator[Sizes]:
+    """Sizes of two dimensions beside each other in either order, and equal, where their ranges allow it."""
+    usual = example_sizes(dims)
+    for (one, first), (other, second) in itertools.permutations(dims.items(), 2):
+        for size in (usual[one], first.sizes[len(first.sizes) // 2]):
+            near = [n for n in (size - second.multiple, size, size + second.multiple) if n in second.sizes]
+            yield from ({**usual, one: size, other: n} for n in near)
+
+
+def _parting(way: Sequence[Step], other: Sequence[Step]) -> tuple[str, str]:
+    """The last line that both have."""
+    same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(way, other, strict=False)))
+    file, function, line, _ = way[max(same - 1, 0)]
+    frame = unsupported.Frame(file, line, function)
+    return str(frame), f"{file.rpartition('/')[2]}:{line}"
+
+
+def _way(bound: Any, interface: Interface, sizes: Sizes) -> _Way:
+    """What forward does at some sizes. Raises whatever it raises without data."""
+    import torch
+
+    module = without_data(bound)
+    steps: list[Step] = []
+    calls = 0
+    watched = functools.cache(unsupported.is_models)
+
+    def enter(frame: Any, event: str, arg: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if not watched(frame.f_code.co_filename):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return step
+
+    def step(frame: Any, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            code = frame.f_code
+            steps.append((code.co_filename, code.co_name, frame.f_lineno, frame.f_lasti))
+        return step
+
+    before = sys.gettrace()
+    with torch.device("meta"), torch.no_grad():
+        given = [torch.empty(s.at(sizes), dtype=getattr(torch, s.dtype)) for s in interface.inputs.values()]
+        sys.settrace(enter)
+        try:
+            module(*given)
+        finally:
+            sys.settrace(before)
+    return _Way(tuple(steps), calls + len(steps))
+
+
+def without_data(module: Any) -> Any:
+    """A copy of a module whose tensors have shapes and no values. Nothing that the copy does reaches the module."""
+    import torch
+
+    def bare(tensor: Any) -> Any:
+        made = torch.empty_like(tensor, device="meta", requires_grad=False)
+        return torch.nn.Parameter(made, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else made
+
+    return copy.deepcopy(module, {id(t): bare(t) for t in tensors(module)})
+
+
+def tensors(module: Any) -> Iterator[Any]:
+    """Every tensor of a module: parameters, buffers, and those that its attributes hold."""
+    import torch
+
+    pending: list[Any] = [part.__dict__ for part in module.modules()]
+    seen: set[int] = set()
+    while pending:
+        held = pending.pop()
+        seen.add(id(held))
+        for value in held.values() if isinstance(held, dict) else held:
+            if torch.is_tensor(value):
+                yield value
+            elif type(value) in (dict, list, tuple) and id(value) not in seen:
+                pending.append(value)

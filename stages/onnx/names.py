@@ -1,0 +1,46 @@
+"""Names of values inside a graph."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+
+def free_ports(graph: Any) -> None:
+    """Renames the values inside a graph that have the name of one of its inputs or outputs.
+
+    torch's dynamo exporter names a value by its operator, "mean", and an output as it is told, "mean" too: a graph that
+    no runtime loads.
+
+    Args:
+        graph: An onnx_ir.Graph, where values are objects still and their names no more than names.
+    """
+    ports = [*graph.inputs, *graph.outputs]
+    inside = [v for v in _values(graph) if not any(v is port for port in ports)]
+    taken = {port.name for port in ports}
+    used = {v.name for v in inside} | taken
+    for value in inside:
+        if value.name in taken:
+            names = (f"{value.name}_{number}" for number in itertools.count(1))
+            value.name = next(name for name in names if name not in used)
+            used.add(value.name)
+
+
+def _values(graph: Any) -> Iterator[Any]:
+    """Every value of a graph and of those inside its nodes, weights included."""
+    yield from list(graph.initializers.values())
+    for node in graph:
+        yield from node.outputs
+        for attribute in node.attributes.values():
+            for inner in _graphs(attribute):
+                yield from inner.inputs
+                yield from _values(inner)
+
+
+def _graphs(attribute: Any) -> list[Any]:
+    import onnx_ir
+
+    if attribute.type is onnx_ir.AttributeType.GRAPH:
+        return [attribute.value]
+    return list(attribute.value) if attribute.type is onnx_ir.AttributeType.GRAPHS else []

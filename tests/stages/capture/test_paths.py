@@ -1,0 +1,63 @@
+"""capture/paths.py: sizes from all over dims, and the ways that forward takes at them."""
+
+from __future__ import annotations
+
+import torch
+from nets import TinyConv, ValueBranch
+from torch import nn
+
+from stages.capture import paths
+from stages.interface.interface import Dim, Input, Interface
+
+WIDE = {"h": Dim(8, 64, 512), "w": Dim(8, 64, 512), "batch": Dim(1, 2, 8)}
+TOKENS = Interface({"x": Input(["batch", "t"])}, {"batch": Dim(1, 2, 4), "t": Dim(1, 8, 40)})
+
+
+def test_few_sizes_are_all_looked_at():
+    dims = {"h": Dim(4, 8, 12, 4), "batch": Dim(1, 2, 3)}
+    assert len(paths.spread(dims, 9)) == 9
+
+
+def test_many_are_spread_with_ends_sweeps_and_orders_the_same_every_time():
+    found = paths.spread(WIDE, 100)
+    assert found == paths.spread(WIDE, 100)
+    assert len(found) == len({tuple(at.values()) for at in found}) == 100
+    assert {"h": 512, "w": 8, "batch": 1} in found
+    assert {(at["h"] > at["w"]) - (at["h"] < at["w"]) for at in found} == {-1, 0, 1}
+    assert len({at["h"] for at in found}) > 15
+    assert all(at[n] in d.sizes for at in found for n, d in WIDE.items())
+
+
+class Ways(nn.Module):
+    """Three ways, one of them in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.loose = [torch.ones(())]
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        x = x * self.scale + self.loose[0]
+        return x if x.shape[1] < 20 else (x * 2 if x.shape[1] < 23 else x * 3)
+
+
+def test_every_other_way_is_found_with_its_line_and_smallest_sizes():
+    net = Ways()
+    found = paths.search(net, TOKENS)
+    assert sorted(p.sizes["t"] for p in found.partings) == [20, 23]
+    assert all(p.line.startswith("test_paths.py:") and p.sizes["batch"] == 1 for p in found.partings)
+    assert (found.asked, found.every, found.stopped) == (160, True, "")
+    assert (net.calls, net.scale.device.type, net.loose[0].device.type) == (0, "cpu", "cpu")
+
+
+def test_where_values_decide_nothing_is_claimed():
+    found = paths.search(ValueBranch(), Interface({"x": Input(["batch", 4])}, {"batch": Dim(1, 2, 8)}))
+    assert (found.partings, found.asked, found.every) == ([], 0, False)
+    assert found.stopped
+
+
+def test_a_model_that_goes_one_way_has_no_partings():
+    images = Interface({"x": Input(["batch", 3, 8, 8])}, {"batch": Dim(1, 2, 8)})
+    assert paths.search(TinyConv().eval(), images).partings == []

@@ -1,0 +1,84 @@
+"""onnx/optimizer.py: constants near zero and one stay in the graph that the dynamo exporter writes."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from conversions import export
+from harness import VECTOR
+from torch import nn
+
+from stages.formats import session
+from stages.onnx import file as onnx_file
+
+
+class Calls(nn.Module):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, x):
+        return self._function(x)
+
+
+def shares(x):
+    y = torch.relu(x)
+    return y / (y.pow(2).sum(-1, keepdim=True).sqrt() + 1e-8)
+
+
+KEPT = {
+    "+ 1e-8 under a fraction": shares,
+    "+ 1e-10 in a logarithm": lambda x: torch.log(x.pow(2) + 1e-10),
+    "1e-12 +, the other way round": lambda x: (1e-12 + x.abs()).rsqrt(),
+    "a standard deviation + 1e-9": lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-9),
+    "- -1e-9": lambda x: 1 / (x.abs() - -1e-9),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_small_number_added_is_still_there_for_a_row_of_zeros(name, tmp_path):
+    made = export("export", Calls(KEPT[name]), tmp_path, inputs=VECTOR)
+    zeros = torch.zeros(3, 4)
+    (found,) = session.open_session(made, "float32")({"input": zeros.numpy()}).values()
+    torch.testing.assert_close(torch.from_numpy(found), KEPT[name](zeros), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda x: x * 1.000005 * 3, 2),
+        (lambda x: (x / 0.999995).relu(), 2),
+        (lambda x: x * 1.0 * 3, 1),
+        (lambda x: ((x + 0.0) / 1.0).relu(), 1),
+    ],
+)
+def test_what_changes_nothing_goes_and_what_changes_a_little_stays(function, left, tmp_path):
+    made = export("export", Calls(function), tmp_path, inputs=VECTOR)
+    assert len(onnx_file.read(made.file).graph.node) == left
+
+
+class Bundle(nn.Module):
+    """Outputs, an input and a buffer that are called as operators are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 4)
+        self.register_buffer("sub", torch.arange(4.0))
+
+    def forward(self, x, relu):
+        y = self.head(x) - self.sub
+        y = torch.cond(y.sum() > 0, lambda v: v.relu(), lambda v: v.exp(), (y - y.mean(-1, keepdim=True),))
+        return {"mean": y.relu() + relu, "sub": y - relu, "val_0": y.mean(-1), "exp": y.exp()}
+
+
+def test_outputs_and_inputs_may_be_named_as_operators_are(tmp_path):
+    net = Bundle().eval()
+    made = export("export", net, tmp_path, inputs={"x": VECTOR["input"], "relu": VECTOR["input"]})
+    model = onnx.load(made.file)
+    onnx.checker.check_model(model, full_check=True)
+    assert [o.name for o in model.graph.output] == ["mean", "sub", "val_0", "exp"]
+    x, other = torch.randn(3, 4), torch.randn(3, 4)
+    found = session.open_session(made, "float32")({"x": x.numpy(), "relu": other.numpy()})
+    for name, wanted in net(x, other).items():
+        torch.testing.assert_close(torch.from_numpy(found[name]), wanted, rtol=1e-4, atol=1e-5)

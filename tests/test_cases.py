@@ -1,0 +1,111 @@
+"""Small models of the kinds that converters break at: each is delivered and right at inputs of its own, or refused.
+
+tests/cases/ has one module for each: Net, SPEC (of its YAML), and asked(rng), which yields inputs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from command_line import run_module
+from harness import backend
+
+from stages.coreml.mil import evaluation, read
+
+ROOT, CASES = Path(__file__).parents[1], Path(__file__).parent / "cases"
+BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino", "coreml": "coremltools"}
+ONE_WAY = r"(holds only where|goes by|another at) .* capture=script, which keeps the branch"
+FIXED = r"cannot be dynamic under torch\.export: it came out fixed at \d+ at .*\.py:\d+ .* capture=trace"
+# What is said where a case is refused, by its name, settings and target. All others are right.
+REFUSED = {
+    **{("wide_pages", "", target): ONE_WAY for target in BACKENDS},
+    **{("window_of_lengths", "", target): ONE_WAY for target in BACKENDS},
+    # len() is a number to torch.export; a trace has the branch of the example.
+    **{("single_row", "", target): FIXED for target in ("onnx", "openvino")},
+    ("single_row", "", "coreml"): ONE_WAY,
+    **{("tagger", "", target): FIXED for target in ("onnx", "openvino")},
+    ("short_side", "", "coreml"): "another at .* capture=export, which keeps sizes open",
+    # OpenVINO counts the padding that ceil mode adds.
+    ("last_windows", "", "openvino"): "check_compile: this openvino does not agree .* 'output_1'",
+}
+# What keeps them, in ONNX; OpenVINO and Core ML do not take every branch.
+KEPT = [(name, settings, "onnx") for name, settings in (("wide_pages", "capture=auto"), ("tagger", "capture=trace"))]
+KEPT += [(name, "capture=script", "onnx") for name in ("window_of_lengths", "single_row")]
+GIVEN = [(path.stem, "", target) for path in sorted(CASES.glob("*.py")) for target in BACKENDS]
+
+
+def loaded(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"case_{name}", CASES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def attempted(name: str, target: str, settings: str, folder: Path) -> tuple[Any, Any]:
+    """The eager module of a case, and what the command line said of it."""
+    module = loaded(name)
+    torch.manual_seed(0)
+    net = module.Net().eval()
+    torch.save(net.state_dict(), folder / "weights.pth")
+    (folder / "conf/model").mkdir(parents=True)
+    spec = yaml.safe_load((ROOT / "conf/model/custom.yaml").read_text())
+    spec |= {"name": name, "factory": f"{name}.Net", "weights": "weights.pth", **module.SPEC}
+    (folder / f"conf/model/{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(CASES)]), "DRYDOCK_STORE": str(folder / "store")}
+    args = [f"model={name}", f"target={target}", *settings.split()]
+    return net, run_module("pipeline", args, folder, env)
+
+
+def answers(path: Path, inputs: Mapping[str, Any]) -> list[Any]:
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        return onnxruntime.InferenceSession(path).run(None, dict(inputs))
+    if path.suffix == ".xml":
+        import openvino
+
+        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        returned = compiled(dict(inputs))
+        return [returned[n] for n in range(len(compiled.outputs))]
+    types = {"int64": np.int32, "bool": np.float32}  # Core ML has neither
+    given = {n: v.astype(types.get(str(v.dtype), v.dtype)) for n, v in inputs.items()}
+    return list(evaluation.evaluate(read.read(path), given).values())
+
+
+def tensors(returned: Any) -> Iterator[Any]:
+    if torch.is_tensor(returned):
+        yield returned.numpy()
+    else:
+        for part in returned.values() if isinstance(returned, dict) else returned:
+            yield from tensors(part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "settings", "target"), [*GIVEN, *KEPT])
+def test_what_is_handed_over_is_right(name, settings, target, tmp_path):
+    backend(BACKENDS[target])
+    net, ran = attempted(name, target, settings, tmp_path)
+    said = " ".join(ran.stderr.split())
+    if refused := REFUSED.get((name, settings, target)):
+        assert ran.returncode == 5, said
+        assert re.search(refused, said), said
+        return
+    assert ran.returncode == 0, said
+    torch.backends.mha.set_fastpath_enabled(False)
+    for inputs in loaded(name).asked(np.random.default_rng(7)):
+        with torch.no_grad():
+            wanted = list(tensors(net(*(torch.from_numpy(v) for v in inputs.values()))))
+        for found, want in zip(answers(Path(ran.stdout.strip()), inputs), wanted, strict=True):
+            np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
