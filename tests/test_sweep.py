@@ -232,6 +232,7 @@ def test_a_job_that_cannot_be_composed_fails_alone_and_all_of_them_at_once(shop:
     assert (none.returncode, none.stdout) == (2, "")
 
 
+@pytest.mark.slow  # test_cli has it without a plan
 def test_jobs_that_would_deliver_to_one_folder_are_refused_but_the_first(shop: Shop, tmp_path: Path) -> None:
     done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", f"output={tmp_path}/same")
     assert done.returncode == 6

@@ -88,6 +88,7 @@ def test_a_package_is_checked_at_every_shape(made, tmp_path):
         assert parity["properties"] == {"executed_by": "reference evaluator"}
 
 
+@pytest.mark.slow  # test_compile_coreml, test_runtime_caught
 def test_float16_is_further_off_and_within_its_own_tolerance(made, tmp_path):
     package, reference = made
     lowered = check(package("FLOAT16"), reference, tmp_path / "a", compute="float16", limits="fp16")

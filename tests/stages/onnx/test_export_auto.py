@@ -13,6 +13,7 @@ from stages.capture.opsets import EITHER
 from stages.onnx.export_auto import ExportAuto
 
 
+@pytest.mark.slow  # through the command line in test_models
 def test_export_is_tried_first(tmp_path):
     made = export("auto", TwoOutputs(), tmp_path)
     assert (made.facts["capture"], made.facts["opset"]) == ("export", 18)

@@ -20,7 +20,8 @@ def exported(how, folder, opset, net, translations=None, symbolics=None, **inter
 
 
 @pytest.mark.parametrize(
-    ("how", "opset"), [("trace", 11), ("trace", 17), ("export", 18), pytest.param("export", 20, marks=pytest.mark.slow)]
+    ("how", "opset"),
+    [("trace", 11), ("trace", 17), *(pytest.param("export", opset, marks=pytest.mark.slow) for opset in (18, 20))],
 )
 def test_its_graph_has_the_opset_that_was_asked_for(how, opset, tmp_path):
     made = exported(how, tmp_path, opset, TwoOutputs())

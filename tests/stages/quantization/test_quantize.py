@@ -111,10 +111,10 @@ def test_provenance_is_in_the_file(int8, digits):
 
 SCHEMES = [
     (ONNX, {"preset": "mixed"}),
-    (ONNX, {"model_type": "transformer"}),
+    pytest.param(ONNX, {"model_type": "transformer"}, marks=pytest.mark.slow),
     pytest.param(OPENVINO, {"preset": "mixed"}, marks=pytest.mark.slow),
     (OPENVINO, {"model_type": "transformer"}),
-    pytest.param(OPENVINO, {"fast_bias_correction": False}, marks=pytest.mark.slow),
+    (OPENVINO, {"fast_bias_correction": False}),
     (OPENVINO, {"target_device": "CPU_SPR"}),
 ]
 
