@@ -57,7 +57,7 @@ def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input]) -> N
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
     arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
     # safetensors writes the memory as it lies, whatever order the dimensions have in it.
-    save_file({n: np.ascontiguousarray(v) for n, v in arrays.items()}, folder / FILES[Kind.REFERENCE])
+    save_file({n: np.asarray(v, order="C") for n, v in arrays.items()}, folder / FILES[Kind.REFERENCE])
     names = {
         "labels": [c.label for c in cases],
         "inputs": list(cases[0].inputs),
