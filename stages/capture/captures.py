@@ -7,7 +7,7 @@ import itertools
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.artifact import FILES, Artifact, Kind
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.capture import code_files, programs, rewrites, script_file, unsupported
-from stages.interface import call
+from stages.interface import attention, call
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
 from stages.portable.said import first_line
@@ -73,7 +73,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
 
-    with _slow_attention(), rewrites.in_place(), native_output.to_log():
+    with attention.slow(), rewrites.in_place(), native_output.to_log():
         try:
             return _told(torch.export.export(bound, example, dynamic_shapes=shapes, strict=False))
         except Exception as e:  # torch.export raises from many modules, some of them private
@@ -134,7 +134,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     import torch
 
     bound = call.bind(module, Interface.of(reference))
-    with _slow_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with attention.slow(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
@@ -193,19 +193,6 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
     if dim.multiple == 1:
         return torch.export.Dim(name, min=dim.min, max=dim.max)
     return dim.multiple * torch.export.Dim(name, min=dim.min // dim.multiple, max=dim.max // dim.multiple)
-
-
-@contextlib.contextmanager
-def _slow_attention() -> Iterator[None]:
-    """Without attention's fast path, one fused operator that no exporter knows."""
-    import torch
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _at(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
 from pipeline.stage import AtLeast, Requires, Stage, World
 from stages.formats import session
 from stages.frameworks import formats as file_formats
@@ -23,14 +23,11 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import questions
+from stages.reference import function, questions
+from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
 from stages.reference.questions import Question
 
-Ask = Callable[[Mapping[str, Any]], Any]
-# How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
-# the few cases that there are, and cost nothing to speak of where there are fewer cores.
-THREADS = 4
 # What stands for itself, there being no PyTorch model; each kind with what loads it.
 FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file_runtime.open_session}
 
@@ -41,6 +38,9 @@ class RecordReference(Stage):
 
     The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
     onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
+
+    A model that answers otherwise when it is asked again is no function of its inputs, and one whose answers are all
+    alike, NaN or infinite proves nothing: both end with CheckFailed.
 
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
@@ -99,26 +99,18 @@ class RecordReference(Stage):
         asked = list(self._questions(known))
         if model.kind is Kind.FILE and file_formats.library(model) is None:
             return _unanswered(file_formats.lacking(model), known, asked, folder)
-        ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
-        answers = {q.label: _answer(ask, q.inputs) for q in asked}
-        paths = outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
-        cases = [
-            Case(q.label, q.inputs, {o: _array(answers[q.label], o, p) for o, p in paths.items()}, q.raw) for q in asked
-        ]
-        blind = [name for name in paths if comparison.is_blind([c.outputs[name] for c in cases])]
-        if len(blind) == len(paths):
-            raise StageError(
-                f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "
-                "nothing",
-                allowed="at least one output that depends on the inputs",
-                command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
-            )
+        ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, known.call)
+        first = _answer(ask, asked[0].inputs)
+        paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
+        answers = {asked[0].label: _arrays(first, paths)}
+        answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
+        function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
+        cases = [Case(q.label, q.inputs, answers[q.label], q.raw) for q in asked]
+        nothing = _proving_nothing(cases)
         reference_cases.write(folder, cases, known.inputs)
         sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
         interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
-        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
-            f"; {listed(blind)} the same for every input" if blind else ""
-        )
+        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}{nothing}"
         return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
 
     def _questions(self, known: Interface) -> Iterator[Question]:
@@ -150,23 +142,6 @@ class RecordReference(Stage):
         return derived.interface(model.live, self.dims, self.call)
 
 
-def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
-    import torch
-
-    def ask(arrays: Mapping[str, Any]) -> Any:
-        # Copies: a model that writes into its input must not change what is recorded.
-        args, kwargs = forward_call.arguments(call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
-        threads = torch.get_num_threads()
-        torch.set_num_threads(THREADS)
-        try:
-            with torch.inference_mode():
-                return module(*args, **kwargs)
-        finally:
-            torch.set_num_threads(threads)
-
-    return ask
-
-
 def _runtime(model: Artifact) -> Ask:
     import torch
 
@@ -193,6 +168,31 @@ def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
             allowed="inputs that the model's forward accepts, at every size that dims allows",
             command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…, or model.call",
         ) from e
+
+
+def _proving_nothing(cases: Sequence[Case]) -> str:
+    """In words, the outputs that prove nothing. Raises CheckFailed where that is all of them."""
+    import numpy as np
+
+    found = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
+    answered = {n: v for n, v in found.items() if v[0].dtype.kind == "f" and any(a.size for a in v)}
+    dead = [n for n, values in answered.items() if not any(np.isfinite(v).any() for v in values)]
+    blind = [n for n, values in found.items() if n not in dead and comparison.is_blind(values)]
+    if len(dead) + len(blind) < len(found):
+        told = {"NaN or infinite throughout": dead, "the same for every input": blind}
+        return "".join(f"; {listed(names)} {what}" for what, names in told.items() if names)
+    told = {"NaN or infinite throughout": dead, "the model answers the same to every input, or nothing": blind}
+    raise CheckFailed(
+        "; ".join(f"{listed(names)}: {what}" for what, names in told.items() if names)
+        + ", so comparing with it proves nothing",
+        allowed="at least one output that depends on the inputs, in finite numbers",
+        command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
+    )
+
+
+def _arrays(returned: Any, paths: Mapping[str, outputs.Path]) -> dict[str, Any]:
+    """Outputs by name; copies, for what forward returns may be a buffer that the next question changes."""
+    return {name: _array(returned, name, path).copy() for name, path in paths.items()}
 
 
 def _array(returned: Any, name: str, path: outputs.Path) -> Any:
