@@ -92,7 +92,7 @@ class Target:
     profiles: Optional[list[Any]] = None  # of a TensorRT engine; see conf/stage/bundle_tensorrt.yaml
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     pruned: bool = False
-    lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
+    lowered: dict[str, Any] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
 
 
 @dataclass
@@ -114,6 +114,7 @@ class Root:
     stages: dict[str, Any] = field(default_factory=dict)
     opset: Optional[int] = MISSING
     seed: int = MISSING
+    effort: str = MISSING
     blame: bool = False
     plan: bool = False
     require_clean: bool = False

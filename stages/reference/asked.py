@@ -65,12 +65,12 @@ class EagerModel:
 
 
 @contextlib.contextmanager
-def computing() -> Iterator[None]:
+def computing(shared: int = THREADS) -> Iterator[None]:
     """As every reference is computed: with a set number of threads, and attention as it is captured."""
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(shared)
     try:
         with attention.slow():
             yield

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckFailed, Problem, listed
 from stages.interface.interface import says
 from stages.reference.asked import EagerModel
 from stages.reference.questions import Question
+from stages.reference.watch import place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,22 +106,9 @@ def _random(ask: EagerModel, question: Question) -> dict[str, str]:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if torch.Tag.nondeterministic_seeded in func.tags:
                 name = func.overloadpacket.__name__
-                found.setdefault(WRITTEN.get(name, name), _place())
+                found.setdefault(WRITTEN.get(name, name), place())
             return func(*args, **(kwargs or {}))
 
     with Watch():
         ask(question.inputs)
     return found
-
-
-def _place() -> str:
-    """The innermost line that is neither torch's nor ours, as " at net.py:27"."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if not re.match(r"(torch|stages)(\.|$)", module):
-            return f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        if module.startswith("stages"):
-            break
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
-from pipeline.stage import AtLeast, Requires, Stage, World
+from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
 from stages.formats import session
 from stages.frameworks import formats as file_formats
 from stages.frameworks import runtime as file_runtime
@@ -23,10 +23,12 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import function, questions
+from stages.reference import function, further, questions, sizes
 from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
+from stages.reference.exact import ExactModel
 from stages.reference.questions import Question
+from stages.reference.watch import Watch
 
 # What stands for itself, there being no PyTorch model; each kind with what loads it.
 FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session, Kind.FILE: file_runtime.open_session}
@@ -34,7 +36,7 @@ FROM_FILES: Mapping[Kind, Callable[..., Any]] = {Kind.ONNX: session.open_session
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
-    """Asks the model on seeded inputs at several shapes: the example's, the smallest, an odd and the largest.
+    """Asks the model on seeded inputs at several shapes, and with values where converters break.
 
     The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
     onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
@@ -54,6 +56,8 @@ class RecordReference(Stage):
         photographed: The input that they stand for; None for the only one of four dimensions.
         shapes: Of further cases, by input; those left out are the example's. For artifacts that are reshaped.
         seed: For what is drawn.
+        effort: How much is asked beside the four sizes of quick: standard, more orders of sizes, and families of values
+            where converters break; thorough, more of both. See sizes.py and families.py.
     """
 
     inputs: Annotated[Optional[dict[str, Input]], Filled()]
@@ -65,6 +69,7 @@ class RecordReference(Stage):
     photographed: Optional[str]
     shapes: list[dict[str, list[int]]]
     seed: Annotated[int, AtLeast(0, command="seed=0")]
+    effort: Annotated[str, OneOf(sizes.EFFORTS, command="effort=standard")]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
@@ -100,21 +105,42 @@ class RecordReference(Stage):
         if model.kind is Kind.FILE and file_formats.library(model) is None:
             return _unanswered(file_formats.lacking(model), known, asked, folder)
         ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, known.call)
-        first = _answer(ask, asked[0].inputs)
-        paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
-        answers = {asked[0].label: _arrays(first, paths)}
-        answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
+        with Watch() as watch:
+            first = _answer(ask, asked[0].inputs)
+            paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
+            answers = {asked[0].label: _arrays(first, paths)}
+            answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
         function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
         cases = [Case(q.label, q.inputs, answers[q.label], q.raw) for q in asked]
         nothing = _proving_nothing(cases)
-        reference_cases.write(folder, cases, known.inputs)
-        sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
-        interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
-        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}{nothing}"
-        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
+        at = {q.label: q.sizes for q in asked if q.sizes is not None}
+        interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
+        exact = ExactModel(model.live, known.call) if model.kind is Kind.MODULE else None
+        cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
+        reference_cases.write(folder, cases, known.inputs, not_asked)
+        tables = watch.tables(model.live) if model.kind is Kind.MODULE else {}
+        values = len(cases) - len(asked)
+        says = f"{len(asked)} shapes" + (f", {values} families of values" if values else "")
+        says += f"; outputs {listed(paths, 4)}{nothing}" + "".join(
+            f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
+        )
+        told = {"asked": [c.label for c in cases], "not_asked": not_asked, "tables": tables}
+        told["not_in_float64"] = exact.why_not if exact else "a file is run in the types that it has"
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says, "questions": told})
+
+    def _with_values(
+        self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None
+    ) -> tuple[list[Case], dict[str, str]]:
+        """The cases with families of values behind them and answers in float64, and which families were not asked."""
+        asked = questions.of_families(known, self.seed, self.preprocessing, self.effort)
+        values, not_asked = further.cases(asked, ask, take, watch)
+        if exact is None:
+            return [*cases, *values], not_asked
+        kept, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
+        return kept, not_asked | unsteady
 
     def _questions(self, known: Interface) -> Iterator[Question]:
-        yield from questions.at_every_size(known, self.seed, self.preprocessing)
+        yield from questions.at_every_size(known, self.seed, self.preprocessing, self.effort)
         yield from questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
         if self.photographs:
             assert self.preprocessing is not None
@@ -151,7 +177,7 @@ def _runtime(model: Artifact) -> Ask:
 
 def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
     """The questions alone; what the outputs are is what the file says."""
-    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs)
+    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs, {})
     says = f"{len(asked)} shapes, and no answers: {why}"
     return Artifact(
         Kind.REFERENCE, folder, facts={**known.facts, reference_cases.UNANSWERED: why}, notes={"says": says}

@@ -16,7 +16,7 @@ from stages.reference.record_reference import RecordReference
 
 
 def stage(inputs=IMAGE, *, dims=BATCH, outputs=None, call=None, seed=0):
-    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed)
+    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed, "quick")
 
 
 class Returns(nn.Module):
@@ -278,6 +278,6 @@ def test_a_call_that_does_not_fit_the_models_own_inputs_is_refused(tmp_path, cal
 
 
 def test_a_further_shape_that_is_asked_anyway_is_asked_once(tmp_path):
-    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0)
+    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0, "quick")
     made = run_stage(stage, module(TinyConv()), tmp_path / "reference")
     assert [c.label for c in reference_cases.read(made)] == ["example", "min", "odd", "max"]
