@@ -19,9 +19,9 @@ from stages.frameworks import formats as file_formats
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
+from stages.openvino import attention, unconverted
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
-from stages.openvino import unconverted
 from stages.portable.said import first_line
 
 # Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
@@ -60,6 +60,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     _name(model, interface, by_name=source.kind is Kind.ONNX)
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
+    attention.mask(model)
     route = "direct" if source.kind in CAPTURED else source.kind.value
     told = _as_it_is(edits.edited(interface), model)
     # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.
