@@ -24,7 +24,9 @@ class EagerModel:
 
     def __init__(self, module: Any, call: Mapping[str, Any] | None) -> None:
         self._module, self._call = module, call
-        self._before = {name: (b, b._version, b.clone()) for name, b in module.named_buffers() if not b.is_inference()}
+        self._before: dict[str, Any] = {
+            name: (b, b._version, b.clone()) for name, b in module.named_buffers() if not b.is_inference()
+        }
         self.written: set[str] = set()
 
     def __call__(self, arrays: Mapping[str, Any], *, restoring: bool = True) -> Any:
@@ -59,7 +61,7 @@ class EagerModel:
                 self._before[name] = (tensor, tensor._version, values)
 
     def _note_written(self) -> None:
-        found = dict(self._module.named_buffers())
+        found: dict[str, Any] = dict(self._module.named_buffers())
         same = {n for n, (b, version, _) in self._before.items() if found.get(n) is b and b._version == version}
         self.written |= (found.keys() | self._before.keys()) - same
 

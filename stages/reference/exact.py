@@ -80,7 +80,7 @@ def _in_float64() -> Iterator[list[str]]:
     less = (torch.float32, torch.float16, torch.bfloat16, torch.complex64)
     narrow: list[str] = []
 
-    class Widen(TorchDispatchMode):
+    class Widen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             asked = {n: torch.float64 if v is torch.float32 else v for n, v in (kwargs or {}).items()}
             made = func(*(torch.float64 if v is torch.float32 else v for v in args), **asked)
@@ -91,7 +91,7 @@ def _in_float64() -> Iterator[list[str]]:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with Widen():
+        with Widen():  # type: ignore[no-untyped-call]
             yield narrow
     finally:
         torch.set_default_dtype(before)

@@ -68,7 +68,9 @@ FAMILIES = (
 
 
 def _spaced(drawn: Array, rng: np.random.Generator, scale: float) -> Array:
-    return scale * rng.standard_normal(drawn.shape)
+    import numpy as np
+
+    return np.asarray(scale * rng.standard_normal(drawn.shape))
 
 
 def _rows_of_zeros(drawn: Array, rng: np.random.Generator) -> Array:

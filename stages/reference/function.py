@@ -102,13 +102,13 @@ def _random(ask: EagerModel, question: Question) -> dict[str, str]:
 
     found: dict[str, str] = {}
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if torch.Tag.nondeterministic_seeded in func.tags:
                 name = func.overloadpacket.__name__
                 found.setdefault(WRITTEN.get(name, name), place())
             return func(*args, **(kwargs or {}))
 
-    with Watch():
+    with Watch():  # type: ignore[no-untyped-call]
         ask(question.inputs)
     return found

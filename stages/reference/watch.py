@@ -62,12 +62,12 @@ class Watch:
 def _mode(watch: Watch) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Mode(TorchDispatchMode):
+    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             watch.see(func.overloadpacket.__name__, args, kwargs or {})
             return func(*args, **(kwargs or {}))
 
-    return Mode()
+    return Mode()  # type: ignore[no-untyped-call]
 
 
 def _is_close(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
