@@ -85,7 +85,7 @@ def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         changes = f", with changes {git['diff'][:12]}" if git["dirty"] else ""
         yield "git", f"{git['commit']} ({git['branch']}){changes}"
     for stage in run["stages"]:
-        if "parity" in stage["notes"] or "evaluation" in stage["notes"]:
+        if {"parity", "evaluation", "questions"} & set(stage["notes"]):
             yield "measured", f"{stage['name']}: {stage['notes']['says']}"
     yield "files", units.size(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
 
@@ -96,11 +96,11 @@ def _port(port: Mapping[str, Any]) -> str:
 
 def _claim(check: Mapping[str, Any]) -> str:
     if parity := check.get("parity"):
-        limits = ", ".join(f"{n} {v:g}" for n, v in parity["tolerance"].items())
-        return (
-            f"agrees with {parity['against']} within {limits}, computing in {parity['compute']}, at "
-            f"{', '.join(parity['shapes'])}"
-        )
+        limits = ", ".join(f"{n} {v:g}" for n, v in parity["tolerance"].items() if isinstance(v, float | int))
+        told = f"agrees with {parity['against']} within {limits}, computing in {parity['compute']}, at "
+        told += ", ".join(parity["shapes"])
+        told += f"; with {', '.join(parity['families'])}" if parity.get("families") else ""
+        return told + "".join(f"; not asked {n}: {why}" for n, why in parity.get("not_asked", {}).items())
     if unchecked := check.get("unchecked"):
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}"
     if sizes := check.get("sizes"):

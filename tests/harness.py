@@ -40,6 +40,7 @@ CHOICES = {
     "model": {"quantization": None, "preprocessing": None, "labels": None, "license": None},
     "target": {"compute": "float32", "extensions": [], "symmetric": False, "pruned": False},
     "stages": {"compile": {"deployment_target": "iOS18"}},
+    "effort": "standard",
 }
 
 _RECORDED: dict[Path, Artifact] = {}
@@ -129,10 +130,11 @@ def record(
     outputs: Any = None,
     call: Any = None,
     seed: int = 0,
+    effort: str = "quick",
 ) -> Artifact:
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
-    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed)
+    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed, effort)
     _RECORDED[folder] = run_stage(stage, asked, folder)
     return _RECORDED[folder]
 

@@ -22,9 +22,10 @@ def _pick(chosen: str, options: Mapping[str, str]) -> str:
 def _as_checked(*checks: str, _root_: Any, _node_: Node) -> Any:
     """`max_rel: ${as_checked:check_quantize,check_compile}`: max_rel of the first of these checks that the graph has.
 
-    Without any of them it is 0: then the graph does not hold together, which is told in words of its own.
+    Without any of them it is what allows least: then the graph does not hold together, which is told in words of its
+    own.
     """
     for check in checks:
         if (tolerance := OmegaConf.select(_root_, f"stages.{check}.tolerance")) is not None:
             return tolerance[_node_._key()]
-    return 0.0
+    return {"noise": None, "families": "sizes"}.get(_node_._key(), 0.0)

@@ -94,7 +94,7 @@ class Target:
     symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
     batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
     pruned: bool = False
-    lowered: dict[str, float] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
+    lowered: dict[str, Any] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
 
 
 @dataclass
@@ -116,6 +116,7 @@ class Root:
     stages: dict[str, Any] = field(default_factory=dict)
     opset: Optional[int] = MISSING
     seed: int = MISSING
+    effort: str = MISSING
     blame: bool = False
     plan: bool = False
     require_clean: bool = False

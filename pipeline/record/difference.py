@@ -39,6 +39,11 @@ class Difference:
     what: What
     says: str
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether it is a setting, or something vouched for, that the first record did not know of yet."""
+        return self.what in (What.SETTINGS, What.CLAIMS) and ": absent → " in self.says
+
     def __str__(self) -> str:
         return f"{self.stage or 'the run'}: {self.what}: {self.says}"
 
@@ -72,6 +77,20 @@ def between(
                 for p in _phrases(one, other)
             ]
     return found
+
+
+def says_no_less(before: Any, after: Any) -> bool:
+    """Whether a part of one record says all that the same part of an older one says, and the same of it.
+
+    What was not known of yet, such as a setting that a stage has since, is no difference; neither is a shape more that
+    something was checked at.
+    """
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        known = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
+        return all(known.values()) and set(before.get("shapes", ())) <= set(after.get("shapes", ()))
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(says_no_less, before, after))
+    return bool(before == after)
 
 
 def of_code(

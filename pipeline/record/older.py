@@ -13,6 +13,8 @@ from pipeline.code.names import is_ours
 from pipeline.stage import snake_case
 
 KNOWN = 1
+# Settings that stages have since, by the name of the stage, with what they were before there was a choice.
+SINCE: Mapping[str, Mapping[str, Any]] = {"record_reference": {"effort": "quick"}}
 
 
 def in_todays_form(record: Mapping[str, Any], schema: int) -> dict[str, Any]:

@@ -219,10 +219,14 @@ def _details(
         yield "Fed by", ", ".join(fed)
     if parity := outcome.notes.get("parity"):
         yield "Compared", f"with {parity['against']}: " + ", ".join(_case(case) for case in parity["cases"])
+        if unsure := parity.get("not_judged"):
+            yield "Not judged", "the model itself decides by rounding alone: " + "; ".join(unsure)
     if unchecked := outcome.notes.get("unchecked"):
         yield "NOT CHECKED", f"against {unchecked['against']}: {unchecked['why']}"
     if check and (claimed := (check.get("parity") or {}).get("tolerance")):
-        yield "Held to", ", ".join(f"{name} {limit:g}" for name, limit in claimed.items())
+        yield "Held to", ", ".join(f"{n} {v:g}" for n, v in claimed.items() if isinstance(v, float | int))
+    if check and (not_asked := (check.get("parity") or {}).get("not_asked")):
+        yield "Not asked", "; ".join(f"{name}: {why}" for name, why in not_asked.items())
     if table := outcome.notes.get("benchmark", {}).get("table"):
         yield "Measured", tag("pre", "\n".join(table), tabindex=0)
     if asked:
@@ -237,4 +241,5 @@ def _details(
 
 
 def _case(case: Mapping[str, Any]) -> str:
-    return f"{case['max_rel']:.1e} at {case['shape']}"
+    what = f" with {case['label']}" if case.get("family", "sizes") != "sizes" else ""
+    return f"{case['max_rel']:.1e} at {case['shape']}{what}"

@@ -122,7 +122,9 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for outcome in outcomes:
         if parity := outcome.notes.get("parity"):
-            told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in parity["cases"]}
+            # Other values than the draws are asked about at sizes that were asked about before.
+            drawn = [case for case in parity["cases"] if case.get("family", "sizes") == "sizes"]
+            told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in drawn}
         elif evaluation := outcome.notes.get("evaluation"):
             told[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
     return told

@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, DrydockError, Problem, listed
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
-from pipeline.record import difference, lineage
+from pipeline.record import difference, lineage, older
 from pipeline.record.difference import Difference
 from pipeline.record.found import Found
 from pipeline.reproduction import trust
@@ -83,7 +83,7 @@ def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
             cannot be built.
     """
     record = found.record
-    settings = {s["name"]: deepcopy(s["settings"]) for s in record["stages"]}
+    settings = {s["name"]: {**older.SINCE.get(s["stage"], {}), **deepcopy(s["settings"])} for s in record["stages"]}
     ours = found.run is not None and found.path.resolve().is_relative_to(Path.cwd())
     if found.run is not None and ours:
         _fill(settings, found.run["config"]["stages"], Path(found.run["folder"]))

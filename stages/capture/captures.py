@@ -15,7 +15,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.capture import code_files, conditions, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.interface import call
+from stages.interface import attention, call
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
 from stages.portable.said import first_line
@@ -39,13 +39,13 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     bound = call.bind(module, Interface.of(reference))
     if how == "export":
         program = exported(module, reference)
-        with _slow_attention(), native_output.to_log():
+        with attention.slow(), native_output.to_log():
             judged = promises.of_program(program, bound, reference)
         return Artifact(EXPORTED, facts=facts, notes=judged.notes("torch.export"), live=program)
     made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
     file = folder / TORCHSCRIPT.file
     _save(made, file)
-    with _slow_attention(), native_output.to_log():
+    with attention.slow(), native_output.to_log():
         judged = promises.of_trace(file, fixed, bound, reference)
     return Artifact(TORCHSCRIPT, folder, facts=facts, notes=judged.notes(f"torch.jit.{how}"))
 
@@ -174,21 +174,8 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 @contextlib.contextmanager
 def _plain_attention() -> Iterator[None]:
     """Attention as converters get it right."""
-    with _slow_attention(), rewrites.attention():
+    with attention.slow(), rewrites.attention():
         yield
-
-
-@contextlib.contextmanager
-def _slow_attention() -> Iterator[None]:
-    """Without attention's fast path, one fused operator that no exporter knows."""
-    import torch
-
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _at(error: Exception) -> str:

@@ -100,7 +100,10 @@ class Check(Running):
             )
         notes = layer_blame.BlameNotes(
             says=f"worst relative error {found.worst:.1e}"
-            + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else ""),
+            + (f", {len(found.families)} families of values among it" if found.families else "")
+            + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else "")
+            + "".join(f"; the model itself determines {n} to {s:.0e} alone" for n, s in found.undetermined.items())
+            + (f"; not judged: {listed(found.unsure, 2)}" if found.unsure else ""),
             parity={
                 "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
@@ -108,6 +111,7 @@ class Check(Running):
                 "against": model,
                 "cases": found.cases,
                 "left_out": list(found.left_out),
+                "not_judged": list(found.unsure),
             },
             claims={
                 "parity": {
@@ -116,6 +120,8 @@ class Check(Running):
                     "compute": self.compute,
                     "properties": dict(self.properties),
                     "shapes": found.shapes,
+                    "families": found.families,
+                    "not_asked": reference_cases.not_asked(inputs["reference"]),
                 }
             },
         )

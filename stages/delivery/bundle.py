@@ -91,8 +91,11 @@ def _source(module: str) -> str:
 
 
 def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
-    """The reference's cases as an artifact meets them. Raises StageError when it takes none."""
-    met = [c for c in (as_met.case_for(artifact, asked) for asked in reference_cases.read(reference)) if c is not None]
+    """The reference's draws at each size, as an artifact meets them. Raises StageError when it takes none.
+
+    Other values stay here: they are for what a conversion breaks, and the files are the same there.
+    """
+    met = [c for c in (as_met.case_for(artifact, a) for a in reference_cases.at_sizes(reference)) if c is not None]
     if not met:
         raise StageError(f"the reference has no case that this {artifact.kind} takes, so a bundle would prove nothing")
     return met

@@ -46,6 +46,6 @@ class EngineReadme(Readme):
 
     def _checking(self) -> Iterator[str]:
         claim = self._claim
-        limits = ", ".join(f"{name} {value:g}" for name, value in claim["tolerance"].items())
+        limits = ", ".join(f"{n} {v:g}" for n, v in claim["tolerance"].items() if isinstance(v, float | int))
         yield "## Checked"
         yield f"The graph agrees with {claim['against']} at {', '.join(claim['shapes'])}, on onnxruntime: {limits}."

@@ -119,7 +119,7 @@ class Readme:
         if "why" in claim:
             yield f"NOT CHECKED against {claim['against']}: {claim['why']}. It ran at {', '.join(claim['shapes'])}."
         else:
-            limits = ", ".join(f"{name} {value:g}" for name, value in claim["tolerance"].items())
+            limits = ", ".join(f"{n} {v:g}" for n, v in claim["tolerance"].items() if isinstance(v, float | int))
             yield f"It agrees with {claim['against']} at {', '.join(claim['shapes'])}: {limits}."
         needs = " and ".join(dict.fromkeys((bundle.needs(self.artifact), "numpy")))
         yield (

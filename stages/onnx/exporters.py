@@ -179,7 +179,7 @@ def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> 
     """
     import torch
 
-    *_, largest = reference_cases.read(reference)
+    *_, largest = reference_cases.at_sizes(reference)
     usual = model_interface.example_sizes(interface.dims)
     for dim, spec in interface.dims.items():
         sizes = {**usual, dim: spec.max if usual[dim] != spec.max else spec.min}

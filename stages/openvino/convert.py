@@ -22,9 +22,9 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
 from stages.onnx.format import ONNX
+from stages.openvino import attention, spectra, unconverted
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
-from stages.openvino import spectra, unconverted
 from stages.openvino.format import OPENVINO
 from stages.portable.said import first_line
 
@@ -64,6 +64,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     _name(model, interface, by_name=source.kind == ONNX)
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
+    attention.mask(model)
     route = "direct" if source.kind in CAPTURED else str(source.kind)
     told = _as_it_is(edits.edited(interface), model)
     # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.

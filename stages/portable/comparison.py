@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +25,25 @@ class Tolerance:
         p99_rel: The error that 99 % of elements stay within, likewise.
         cosine: Smallest cosine similarity of the whole output, in -1..1.
         top1: Smallest share of rows whose largest element is at the same place, in 0..1.
+        differing: Largest share of the elements of an output of whole numbers or truths that are others, in 0..1.
+        noise: How many times the error that the model itself makes in float32, against its answer in float64; None for
+            the shares above alone.
+        families: How far from the draws values may be that are asked about: sizes, draws, values or extremes.
     """
 
     max_rel: float
     p99_rel: float
     cosine: float
     top1: float
+    # What follows has the values that it had before there was a choice.
+    differing: float = 0.0
+    noise: Optional[float] = None
+    families: str = "sizes"
 
     def __str__(self) -> str:
-        return f"max_rel ≤ {self.max_rel:g}, p99_rel ≤ {self.p99_rel:g}, cosine ≥ {self.cosine:g}, top1 ≥ {self.top1:g}"
+        told = f"max_rel ≤ {self.max_rel:g}, p99_rel ≤ {self.p99_rel:g}, cosine ≥ {self.cosine:g}, top1 ≥ {self.top1:g}"
+        told += f", differing ≤ {self.differing:g}" if self.differing else ""
+        return told + (f", and {self.noise:g} times the model's own error in float32" if self.noise else "")
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def compared(
     figures: dict[str, Figures] = {}
     wrong = []
     for name in wanted:
-        if problem := mismatch(found[name], wanted[name]):
+        if problem := mismatch(found[name], wanted[name], tolerance.differing):
             wrong.append(f"output '{name}' {problem}")
         elif wanted[name].dtype.kind == "f":
             figures[name] = compare(found[name], wanted[name])
@@ -88,8 +98,11 @@ def compared(
     return figures, wrong
 
 
-def mismatch(found: Array, wanted: Array) -> str:
-    """In words, what makes two outputs incomparable: shape, type, or where NaN and infinities are. Empty if nothing."""
+def mismatch(found: Array, wanted: Array, differing: float = 0.0) -> str:
+    """In words, what makes two outputs incomparable: shape, type, or where NaN and infinities are. Empty if nothing.
+
+    Of whole numbers and truths, a larger share than `differing` that are others is told too.
+    """
     import numpy as np
 
     if found.shape != wanted.shape:
@@ -97,8 +110,12 @@ def mismatch(found: Array, wanted: Array) -> str:
     if found.dtype != wanted.dtype:
         return f"has type {found.dtype}, the model's has {wanted.dtype}"
     if not np.issubdtype(wanted.dtype, np.floating):
-        differing = int((found != wanted).sum())
-        return f"differs from the model's in {differing} of {wanted.size} elements" if differing else ""
+        others = int((found != wanted).sum())
+        return (
+            f"differs from the model's in {others} of {wanted.size} elements"
+            if others > differing * wanted.size
+            else ""
+        )
     for name, test in (("NaN", np.isnan), ("+Inf", np.isposinf), ("-Inf", np.isneginf)):
         if (here := test(found)) is not None and not np.array_equal(here, test(wanted)):
             return f"has {int(here.sum())} {name}, the model's has {int(test(wanted).sum())} or has them elsewhere"

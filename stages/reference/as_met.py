@@ -62,6 +62,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
             return None
         given[edits.name(name)] = _cast(moved, spec.dtype, name)
     wanted: dict[str, Array] = {}
+    exact: dict[str, Array] = {}
     for name, values in case.outputs.items():  # none, where nothing could be asked
         if name in (edits.outputs or case.outputs):
             dtype = edits.dtypes.get(name, str(values.dtype))
@@ -69,7 +70,9 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
                 values = values.reshape(-1)
                 wanted[told["label"]] = np.asarray(told["labels"][int(values.argmax())])
             wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
-    return Case(case.label, given, wanted)
+            if name in case.exact:
+                exact[edits.name(name)] = _transposed(case.exact[name].reshape(values.shape), edits.permutation(name))
+    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact)
 
 
 def _cast(values: Array, dtype: str, name: str) -> Array:

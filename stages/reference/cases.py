@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from stages.frameworks import formats as file_formats
 from stages.interface import fills as example_fills
 from stages.interface.interface import Input, Interface
+from stages.reference import families
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,19 +25,25 @@ UNANSWERED = "unanswered"  # the fact that nothing gave answers, and why
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of the reference.
+    """One question of the reference, and its answer.
 
     Args:
-        label: "example", "min", "odd", "max", sizes that were asked for, or "photograph" and a number.
+        label: "example", "min", "odd", "max", other sizes, a family of values, or "photograph" and a number.
         inputs: Arrays by name.
         outputs: Arrays by name, as the eager module returned them; none where nothing could be asked.
         raw: The photograph that an input was prepared from, uint8 [batch, height, width, 3], RGB, by the input's name.
+        family: How far from what the YAML draws the inputs are; one of families.LEVELS.
+        ties: The operators of the model that decided by numbers which rounding alone tells apart, in words.
+        exact: What the model answers in float64, by the names of floating-point outputs; none where that is not known.
     """
 
     label: str
     inputs: Arrays
     outputs: Arrays
     raw: Arrays = field(default_factory=dict)
+    family: str = families.SIZES
+    ties: Sequence[str] = ()
+    exact: Arrays = field(default_factory=dict)
 
 
 def stands_for(reference: Artifact) -> str:
@@ -46,23 +53,26 @@ def stands_for(reference: Artifact) -> str:
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
 
 
-def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input]) -> None:
-    """Writes reference.safetensors and cases.json, which says what is in it and how it was drawn.
+def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input], not_asked: Mapping[str, str]) -> None:
+    """Writes reference.safetensors and cases.json, which says what is in it, how it was drawn, and what is not and why.
 
-    A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph.
+    A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph, "<label>/exact/<name>" an output
+    in float64.
     """
     import numpy as np
     from safetensors.numpy import save_file
 
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
     arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
+    arrays |= {f"{c.label}/exact/{n}": v for c in cases for n, v in c.exact.items()}
     # safetensors writes the memory as it lies, whatever order the dimensions have in it.
-    save_file({n: np.ascontiguousarray(v) for n, v in arrays.items()}, folder / Kind.REFERENCE.file)
+    save_file({n: np.asarray(v, order="C") for n, v in arrays.items()}, folder / Kind.REFERENCE.file)
     names = {
-        "labels": [c.label for c in cases],
+        "cases": [{"label": c.label, "family": c.family, "ties": list(c.ties), "exact": list(c.exact)} for c in cases],
         "inputs": list(cases[0].inputs),
         "outputs": list(cases[0].outputs),
         "raw": {c.label: list(c.raw) for c in cases if c.raw},
+        "not_asked": dict(not_asked),
         "fills": {n: s.fill for n, s in inputs.items() if example_fills.is_drawn(s)},
     }
     (folder / CASES).write_text(json.dumps(names, indent=1) + "\n")
@@ -75,13 +85,26 @@ def drawn(reference: Artifact) -> dict[str, Input]:
     return {n: replace(s, fill=fills[n]) if n in fills else example_fills.default(s) for n, s in inputs.items()}
 
 
+def not_asked(reference: Artifact) -> dict[str, str]:
+    """The families of values that the model could not be asked with, and why."""
+    told: dict[str, str] = json.loads(reference.file.with_name(CASES).read_text())["not_asked"]
+    return told
+
+
 def read(reference: Artifact) -> Iterator[Case]:
-    """The cases of a reference, in the order in which they were recorded."""
+    """The cases of a reference, in the order in which they were recorded: the example first, other values last."""
     from safetensors.numpy import load_file
 
     arrays = load_file(reference.file)
     names = json.loads(reference.file.with_name(CASES).read_text())
-    for label in names["labels"]:
+    for told in names["cases"]:
+        label = told["label"]
         inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))
         raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
-        yield Case(label, inputs, outputs, raw)
+        exact = {n: arrays[f"{label}/exact/{n}"] for n in told["exact"]}
+        yield Case(label, inputs, outputs, raw, told["family"], told["ties"], exact)
+
+
+def at_sizes(reference: Artifact) -> Iterator[Case]:
+    """Those of the draws that the YAML says, at each size; none of other values."""
+    return (case for case in read(reference) if case.family == families.SIZES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from stages.interface.interface import Interface, Output, says
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
-from stages.reference import as_met, evidence
+from stages.reference import as_met, evidence, judging
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
+from stages.reference.families import DRAWS, LEVELS, SIZES
+from stages.reference.judging import Verdict
 
 
 @dataclass(frozen=True)
@@ -24,67 +26,116 @@ class Parity:
     """What a comparison found.
 
     Args:
-        cases: For each shape of the reference its label, the shape, the worst relative error and all figures; where
-            there are no answers, the label and the shape alone.
+        cases: For each question of the reference its label, family and shape, the worst relative error and all figures;
+            where there are no answers, the label and the shape alone.
         wrong: What lies outside the tolerance, a sentence each; empty when the artifact agrees.
         left_out: The labels of the cases that the artifact does not take, its interface being another.
         suspect: The label of the first case with something wrong, otherwise of the one furthest off.
+        unsure: What lies outside where the model itself decides by rounding alone, a sentence each.
     """
 
     cases: Sequence[notes.Case]
     wrong: Sequence[str]
     left_out: Sequence[str] = ()
     suspect: str = ""
+    unsure: Sequence[str] = ()
 
     @property
     def worst(self) -> float:
-        """The largest relative error at any shape."""
+        """The largest relative error at any question."""
         return max(float(c["max_rel"]) for c in self.cases)
 
     @property
     def shapes(self) -> list[str]:
         """The shapes that it was run at."""
-        return [str(c["shape"]) for c in self.cases]
+        return list(dict.fromkeys(str(c["shape"]) for c in self.cases))
+
+    @property
+    def families(self) -> list[str]:
+        """The families of values that it was run with, beside those of each size."""
+        return [str(c["label"]) for c in self.cases if c["family"] != SIZES]
+
+    @property
+    def undetermined(self) -> dict[str, float]:
+        """Of each output that the model's own arithmetic determines less well than the constants ask, how well."""
+        return {n: float(share) for c in self.cases for n, share in c["undetermined"].items()}
 
 
 def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance: Tolerance) -> Parity:
-    """Compares at every recorded shape that the artifact takes: all of them, unless its interface was edited.
+    """Compares at every question that the tolerance asks and the artifact takes: all, unless its interface was edited.
 
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance, all
-    others equal.
+    others equal. What is compared was just loaded. It is asked for the smallest sizes first, twice, then for larger
+    ones, then for the first case again: what it keeps from one request must do the next no harm.
 
     Args:
         artifact: What is compared, for its name in messages.
         running: The same, loaded and ready to be run.
         reference: What the PyTorch model answered.
-        tolerance: How far outputs may be from that.
+        tolerance: How far outputs may be from that, and which families of values are asked about.
 
     Raises:
         CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
     """
-    measured: list[notes.Case] = []
-    wrong: list[str] = []
-    suspects: list[str] = []
-    for case in _cases(artifact, reference):
+    met = _cases(artifact, reference, tolerance.families)
+    known = judging.usual(met)
+    measured: dict[str, notes.Case] = {}
+    wrong: dict[str, list[str]] = {}
+    unsure: list[str] = []
+    for case, when in _in_order(met):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
-        figures, problems = comparison.compared(_run(running, case.inputs, artifact, shape), case.outputs, tolerance)
-        wrong += [f"{case.label} ({shape}): {p}" for p in problems]
-        suspects += [case.label] if problems else []
-        outputs = {n: asdict(f) for n, f in figures.items()}
-        measured.append({"label": case.label, "shape": shape, "max_rel": comparison.worst(figures), "outputs": outputs})
-    seen = {m["label"] for m in measured}
-    left_out = [c.label for c in reference_cases.read(reference) if c.label not in seen]
-    furthest = max(measured, key=lambda m: m["max_rel"])
-    return Parity(measured, wrong, left_out, next(iter(suspects), str(furthest["label"])))
+        verdict = judging.judged(_run(running, case.inputs, artifact, shape), case, known, tolerance)
+        if verdict.wrong and (not when or case.label not in wrong):
+            wrong.setdefault(case.label, []).extend(f"{case.label}{when} ({shape}): {p}" for p in verdict.wrong)
+        if not when:
+            unsure += [f"{case.label} ({shape}): {p}" for p in verdict.unsure]
+            measured[case.label] = _told(case, shape, verdict, tolerance)
+    in_order = [measured[c.label] for c in met]
+    found = [sentence for c in met for sentence in wrong.get(c.label, ())]
+    left_out = [c.label for c in reference_cases.read(reference) if c.label not in measured and c.family == SIZES]
+    furthest = max(in_order, key=lambda m: m["max_rel"])
+    suspect = next((c.label for c in met if c.label in wrong), str(furthest["label"]))
+    return Parity(in_order, found, left_out, suspect, unsure)
 
 
-def _cases(artifact: Artifact, reference: Artifact) -> list[Case]:
+def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> dict[str, Any]:
+    told: dict[str, Any] = {"label": case.label, "family": case.family, "shape": shape}
+    told |= {
+        "max_rel": comparison.worst(verdict.figures),
+        "outputs": {n: asdict(f) for n, f in verdict.figures.items()},
+    }
+    told |= {"bound": dict(verdict.bound), "differing": dict(verdict.differing)}
+    drawn = case.family in (SIZES, DRAWS)
+    return told | {"undetermined": {n: b for n, b in verdict.bound.items() if drawn and b > tolerance.max_rel}}
+
+
+def _in_order(met: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """Which case is run when, and for one that is run again, in words, when that is."""
+    first, *larger = sorted(met, key=lambda c: sum(v.size for v in c.inputs.values()))
+    yield first, ""
+    yield first, ", asked twice"
+    yield from ((case, "") for case in larger)
+    yield met[0], ", asked again after all others"
+
+
+def _cases(artifact: Artifact, reference: Artifact, families: str) -> list[Case]:
     """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove too little."""
-    both = [(asked, as_met.case_for(artifact, asked)) for asked in reference_cases.read(reference)]
+    levels = LEVELS[: LEVELS.index(families) + 1]
+    asked = [c for c in reference_cases.read(reference) if c.family in levels]
+    both = [(case, _met(artifact, case)) for case in asked]
     taken = [(asked, met) for asked, met in both if met is not None]
-    asked, met = [a for a, _ in taken], [m for _, m in taken]
-    evidence.demand(artifact, reference, asked, met)
-    return met
+    evidence.demand(artifact, reference, [a for a, _ in taken], [m for _, m in taken])
+    return [m for _, m in taken]
+
+
+def _met(artifact: Artifact, case: Case) -> Case | None:
+    """A case as an artifact meets it; a family of values that its types cannot hold is none that it takes."""
+    try:
+        return as_met.case_for(artifact, case)
+    except CheckFailed:
+        if case.family in (SIZES, DRAWS):
+            raise
+        return None
 
 
 def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Parity:
@@ -99,7 +150,7 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
     told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
     found: list[notes.Case] = []
     wrong: list[str] = []
-    for case in _cases(artifact, reference):
+    for case in _cases(artifact, reference, SIZES):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}

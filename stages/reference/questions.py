@@ -10,6 +10,8 @@ from pipeline.errors import ConfigError, Problem, listed, nearest
 from stages.interface import fills, images, interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
+from stages.reference import families
+from stages.reference import sizes as asked_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,19 +27,28 @@ class Question:
         label: Its name.
         sizes: Of the dynamic dimensions; None for shapes that they do not make.
         inputs: Arrays by name.
-        raw: The photographs that an input was prepared from; see _reference.Case.
+        raw: The photographs that an input was prepared from; see cases.Case.
+        family: How far from what the YAML draws it is; one of families.LEVELS.
     """
 
     label: str
     sizes: Mapping[str, int] | None
     inputs: Arrays
     raw: Arrays = field(default_factory=dict)
+    family: str = families.SIZES
 
 
-def at_every_size(known: Interface, seed: int, how: Preprocessing | None) -> Iterator[Question]:
-    """The example's sizes, the smallest, an odd one and the largest."""
-    for label, sizes in interface.cases(known.dims).items():
+def at_every_size(known: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
+    """The example's sizes first, then the others."""
+    for label, sizes in asked_sizes.asked(known.dims, effort).items():
         yield Question(label, sizes, fills.draw(known.inputs, sizes, seed, how))
+
+
+def of_families(known: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
+    """Values where converters break, at small sizes."""
+    sizes = families.small(known)
+    for name, family, inputs in families.asked(known, seed, how, effort):
+        yield Question(name, sizes, inputs, family=family)
 
 
 def at_shapes(

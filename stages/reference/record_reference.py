@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError, listed
-from pipeline.stage import AtLeast, Requires, Stage, World
+from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
+from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
 from stages.interface import interface as model_interface
@@ -21,24 +21,26 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import questions
+from stages.reference import function, further, questions, sizes
+from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
+from stages.reference.exact import ExactModel
 from stages.reference.questions import Question
+from stages.reference.watch import Watch
 
-Ask = Callable[[Mapping[str, Any]], Any]
-# How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
-# the few cases that there are, and cost nothing to speak of where there are fewer cores.
-THREADS = 4
 # What stands for itself, there being no PyTorch model.
 FROM_FILES = formats.kinds("model")
 
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
-    """Asks the model on seeded inputs at several shapes: the example's, the smallest, an odd and the largest.
+    """Asks the model on seeded inputs at several shapes, and with values where converters break.
 
     The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
     onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
+
+    A model that answers otherwise when it is asked again is no function of its inputs, and one whose answers are all
+    alike, NaN or infinite proves nothing: both end with CheckFailed.
 
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
@@ -52,6 +54,8 @@ class RecordReference(Stage):
         photographed: The input that they stand for; None for the only one of four dimensions.
         shapes: Of further cases, by input; those left out are the example's. For artifacts that are reshaped.
         seed: For what is drawn.
+        effort: How much is asked beside the four sizes of quick: standard, more orders of sizes, and families of values
+            where converters break; thorough, more of both. See sizes.py and families.py.
     """
 
     inputs: Annotated[Optional[dict[str, Input]], Filled()]
@@ -63,6 +67,7 @@ class RecordReference(Stage):
     photographed: Optional[str]
     shapes: list[dict[str, list[int]]]
     seed: Annotated[int, AtLeast(0, command="seed=0")]
+    effort: Annotated[str, OneOf(sizes.EFFORTS, command="effort=standard")]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
@@ -96,30 +101,43 @@ class RecordReference(Stage):
         asked = list(self._questions(known))
         if model.kind in FROM_FILES and (why := formats.part(model.kind, "model").unanswered(model)):
             return _unanswered(why, known, asked, folder)
-        ask = _runtime(model) if model.kind in FROM_FILES else _eager(model.live, known.call)
-        answers = {q.label: _answer(ask, q.inputs) for q in asked}
-        paths = outputs.found(answers["example"], self.outputs or list(known.outputs) or None, list(known.inputs))
-        cases = [
-            Case(q.label, q.inputs, {o: _array(answers[q.label], o, p) for o, p in paths.items()}, q.raw) for q in asked
-        ]
-        blind = [name for name in paths if comparison.is_blind([c.outputs[name] for c in cases])]
-        if len(blind) == len(paths):
-            raise StageError(
-                f"{listed(blind)}: the model answers the same to every input, or nothing, so comparing with it proves "
-                "nothing",
-                allowed="at least one output that depends on the inputs",
-                command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
-            )
-        reference_cases.write(folder, cases, known.inputs)
-        sizes = {q.label: q.sizes for q in asked if q.sizes is not None}
-        interface = replace(known, outputs={o: _output(o, p, cases, sizes) for o, p in paths.items()})
-        says = f"{len(cases)} shapes; outputs {listed(paths, 4)}" + (
-            f"; {listed(blind)} the same for every input" if blind else ""
+        ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, known.call)
+        with Watch() as watch:
+            first = _answer(ask, asked[0].inputs)
+            paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
+            answers = {asked[0].label: _arrays(first, paths)}
+            answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
+        function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
+        cases = [Case(q.label, q.inputs, answers[q.label], q.raw) for q in asked]
+        nothing = _proving_nothing(cases)
+        at = {q.label: q.sizes for q in asked if q.sizes is not None}
+        interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
+        exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
+        cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
+        reference_cases.write(folder, cases, known.inputs, not_asked)
+        tables = watch.tables(model.live) if model.kind == Kind.MODULE else {}
+        values = len(cases) - len(asked)
+        says = f"{len(asked)} shapes" + (f", {values} families of values" if values else "")
+        says += f"; outputs {listed(paths, 4)}{nothing}" + "".join(
+            f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
         )
-        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says})
+        told = {"asked": [c.label for c in cases], "not_asked": not_asked, "tables": tables}
+        told["not_in_float64"] = exact.why_not if exact else "a file is run in the types that it has"
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says, "questions": told})
+
+    def _with_values(
+        self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None
+    ) -> tuple[list[Case], dict[str, str]]:
+        """The cases with families of values behind them and answers in float64, and which families were not asked."""
+        asked = questions.of_families(known, self.seed, self.preprocessing, self.effort)
+        values, not_asked = further.cases(asked, ask, take, watch)
+        if exact is None:
+            return [*cases, *values], not_asked
+        kept, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
+        return kept, not_asked | unsteady
 
     def _questions(self, known: Interface) -> Iterator[Question]:
-        yield from questions.at_every_size(known, self.seed, self.preprocessing)
+        yield from questions.at_every_size(known, self.seed, self.preprocessing, self.effort)
         yield from questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
         if self.photographs:
             assert self.preprocessing is not None
@@ -148,23 +166,6 @@ class RecordReference(Stage):
         return derived.interface(model.live, self.dims, self.call)
 
 
-def _eager(module: Any, call: Mapping[str, Any] | None) -> Ask:
-    import torch
-
-    def ask(arrays: Mapping[str, Any]) -> Any:
-        # Copies: a model that writes into its input must not change what is recorded.
-        args, kwargs = forward_call.arguments(call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
-        threads = torch.get_num_threads()
-        torch.set_num_threads(THREADS)
-        try:
-            with torch.inference_mode():
-                return module(*args, **kwargs)
-        finally:
-            torch.set_num_threads(threads)
-
-    return ask
-
-
 def _runtime(model: Artifact) -> Ask:
     import torch
 
@@ -174,7 +175,7 @@ def _runtime(model: Artifact) -> Ask:
 
 def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
     """The questions alone; what the outputs are is what the file says."""
-    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs)
+    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs, {})
     says = f"{len(asked)} shapes, and no answers: {why}"
     return Artifact(
         Kind.REFERENCE, folder, facts={**known.facts, reference_cases.UNANSWERED: why}, notes={"says": says}
@@ -191,6 +192,31 @@ def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
             allowed="inputs that the model's forward accepts, at every size that dims allows",
             command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…, or model.call",
         ) from e
+
+
+def _proving_nothing(cases: Sequence[Case]) -> str:
+    """In words, the outputs that prove nothing. Raises CheckFailed where that is all of them."""
+    import numpy as np
+
+    found = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
+    answered = {n: v for n, v in found.items() if v[0].dtype.kind == "f" and any(a.size for a in v)}
+    dead = [n for n, values in answered.items() if not any(np.isfinite(v).any() for v in values)]
+    blind = [n for n, values in found.items() if n not in dead and comparison.is_blind(values)]
+    if len(dead) + len(blind) < len(found):
+        told = {"NaN or infinite throughout": dead, "the same for every input": blind}
+        return "".join(f"; {listed(names)} {what}" for what, names in told.items() if names)
+    told = {"NaN or infinite throughout": dead, "the model answers the same to every input, or nothing": blind}
+    raise CheckFailed(
+        "; ".join(f"{listed(names)}: {what}" for what, names in told.items() if names)
+        + ", so comparing with it proves nothing",
+        allowed="at least one output that depends on the inputs, in finite numbers",
+        command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
+    )
+
+
+def _arrays(returned: Any, paths: Mapping[str, outputs.Path]) -> dict[str, Any]:
+    """Outputs by name; copies, for what forward returns may be a buffer that the next question changes."""
+    return {name: _array(returned, name, path).copy() for name, path in paths.items()}
 
 
 def _array(returned: Any, name: str, path: outputs.Path) -> Any:

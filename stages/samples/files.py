@@ -130,7 +130,7 @@ def write(samples: Samples, kind: Kind, folder: Path) -> None:
     held |= {f"answers/{n}": v for n, v in samples.answers.items()}
     if samples.labels is not None:
         held["labels"] = samples.labels
-    save_file({n: np.ascontiguousarray(v) for n, v in held.items()}, folder / kind.file)
+    save_file({n: np.asarray(v, order="C") for n, v in held.items()}, folder / kind.file)
 
 
 def read(artifact: Artifact) -> Samples:

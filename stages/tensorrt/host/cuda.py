@@ -84,7 +84,7 @@ class ByTorch:
     def put(self, array: Array) -> Buffer:
         import numpy as np
 
-        tensor = self._torch.from_numpy(np.ascontiguousarray(array)).to("cuda")
+        tensor = self._torch.from_numpy(np.asarray(array, order="C")).to("cuda")
         return Buffer(tensor.data_ptr(), tensor, array.shape, array.dtype.name)
 
     def room(self, shape: Sequence[int], dtype: str) -> Buffer:
@@ -114,7 +114,7 @@ class ByCudaPython:
     def put(self, array: Array) -> Buffer:
         import numpy as np
 
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array, order="C")
         buffer = self.room(array.shape, array.dtype.name)
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._ask(self._runtime.cudaMemcpy(buffer.address, array.ctypes.data, array.nbytes, kind))

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from pipeline.record.difference import What, before_running, between
+from pipeline.record.difference import What, before_running, between, says_no_less
 
 RECORD = {
     "schema": 2,
@@ -121,3 +121,37 @@ def test_before_a_run_its_settings_and_libraries_are_known_and_its_bytes_are_not
         del stage["needs"]
     found = before_running(RECORD, stages, {"onnx": "1.24", "onnxsim": "0.8"})
     assert [str(d) for d in found] == ["export: settings: opset: 18 → 20", "export: library: onnx 1.23 → 1.24"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda r: r["stages"][1]["settings"].update(effort="quick"), True),
+        (lambda r: r["checks"][0]["parity"].update(families=["zeros"]), True),
+        (lambda r: r["checks"][0]["parity"]["shapes"].append("8x3"), True),
+        (lambda r: r["checks"][0]["parity"].update(shapes=["8x3"]), False),
+        (lambda r: r["stages"][1]["settings"].update(opset=17), False),
+        (lambda r: r["stages"].pop(), False),
+        (lambda r: r.pop("seed"), False),
+    ],
+    ids=[
+        "a setting since",
+        "a claim since",
+        "a shape more",
+        "a shape less",
+        "a setting",
+        "a stage less",
+        "a part less",
+    ],
+)
+def test_a_record_that_says_more_than_an_older_one_knew_of_says_no_less(change, same):
+    later = copy.deepcopy(RECORD)
+    change(later)
+    assert says_no_less(RECORD, later) is same
+
+
+def test_what_an_older_record_did_not_know_of_is_newer():
+    later = copy.deepcopy(RECORD)
+    later["stages"][1]["settings"] |= {"effort": "quick", "opset": 17}
+    told = {d.says: d.is_newer for d in between(RECORD, later) if d.what is What.SETTINGS}
+    assert told == {"opset: 18 → 17": False, "effort: absent → quick": True}

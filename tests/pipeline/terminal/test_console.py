@@ -47,6 +47,13 @@ def test_the_plan_is_a_table_of_what_is_done_with_what_and_why():
     ]
 
 
+def test_families_of_values_are_one_figure_beside_the_sizes():
+    cases = [{**c, "family": "sizes"} for c in PARITY["cases"]]
+    cases += [{"max_rel": e, "shape": "1x3", "family": "extremes"} for e in (1e-7, 3e-6)]
+    told = console.parity([outcome("check", notes={"parity": {**PARITY, "cases": cases}})], "aa")
+    assert told.endswith("1.2e-04 at 1x3, 2.0e-06 at 8x3, 3.0e-06 with 2 families of values")
+
+
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():
     outcomes = [
         outcome(

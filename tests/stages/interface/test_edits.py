@@ -98,7 +98,7 @@ def test_a_size_that_the_reference_does_not_have_is_not_called_checked(two, tmp_
 
 def test_a_further_size_of_the_reference_serves_it(two, tmp_path):
     stage = RecordReference(
-        IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [{"input": [5, 3, 32, 32]}], 0
+        IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [{"input": [5, 3, 32, 32]}], 0, "quick"
     )
     reference = run_stage(stage, module(TwoOutputs()), tmp_path / "reference")
     assert [c.label for c in reference_cases.read(reference)] == ["example", "min", "odd", "max", "input 5x3x32x32"]
@@ -155,7 +155,7 @@ def test_the_recorded_answers_do_not_depend_on_how_an_array_lies_in_memory(tmp_p
     turned = replace(case, inputs={"input": channels_last.transpose(0, 3, 1, 2)})
     folder = tmp_path / "again"
     folder.mkdir()
-    reference_cases.write(folder, [turned], {})
+    reference_cases.write(folder, [turned], {}, {})
     (read, *_) = reference_cases.read(replace(reference, folder=folder))
     np.testing.assert_array_equal(read.inputs["input"], case.inputs["input"])
 

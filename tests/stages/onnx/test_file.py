@@ -37,7 +37,8 @@ def run(stage, given, *place):
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
     return Artifact(made.kind, folder, facts={**facts, **made.facts}, live=made.live)
-reference = run(RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0), {"model": model}, "reference")
+asked = RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0, "quick")
+reference = run(asked, {"model": model}, "reference")
 for capture, export in (
     (CaptureExport(2**30), ExportOnnx(18, {}, False)), (CaptureTrace(), ExportTorchscript(17, {}, False))
 ):

@@ -9,14 +9,14 @@ from harness import BATCH, BATCH_SEQ, IMAGE, TOKENS, VECTOR, contents, module, r
 from nets import Attention, FixedBatch, TinyConv, TwoOutputs, WritesIntoItsInput
 from torch import nn
 
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.interface.interface import Dim, Input, Interface
 from stages.reference import cases as reference_cases
 from stages.reference.record_reference import RecordReference
 
 
 def stage(inputs=IMAGE, *, dims=BATCH, outputs=None, call=None, seed=0):
-    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed)
+    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed, "quick")
 
 
 class Returns(nn.Module):
@@ -141,15 +141,26 @@ def test_outputs_that_cannot_be_recorded_are_refused(tmp_path, make, says):
         record(Returns(make), tmp_path / "out", outputs=["logits"])
 
 
-def test_a_model_that_answers_the_same_to_everything_proves_nothing(tmp_path):
-    with pytest.raises(StageError, match="logits: the model answers the same"):
-        record(Returns(lambda x: torch.zeros(x.shape[0], 10)), tmp_path / "out", outputs=["logits"])
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda x: torch.zeros(x.shape[0], 10), "logits: the model answers the same"),
+        (lambda x: x[x > 2], "logits: the model answers the same to every input, or nothing"),
+        (lambda x: x.mean((2, 3)) * float("nan"), "logits: NaN or infinite throughout"),
+        (lambda x: x.mean((2, 3)) / 0, "logits: NaN or infinite throughout"),
+    ],
+    ids=["constant", "nothing", "NaN", "infinite"],
+)
+def test_a_model_whose_answers_say_nothing_proves_nothing(tmp_path, make, says):
+    with pytest.raises(CheckFailed, match=says):
+        record(Returns(make), tmp_path / "out", outputs=["logits"])
 
 
 def test_one_output_may_be_the_same_for_every_input(tmp_path):
-    net = Returns(lambda x: (x.mean((2, 3)), torch.ones(x.shape[0], 2)))
-    made = record(net, tmp_path / "out", outputs=["means", "ones"])
-    assert made.notes["says"] == "4 shapes; outputs means, ones; ones the same for every input"
+    net = Returns(lambda x: (x.mean((2, 3)), torch.ones(x.shape[0], 2), x.mean((2, 3)) / 0))
+    made = record(net, tmp_path / "out", outputs=["means", "ones", "over"])
+    told = "; over NaN or infinite throughout; ones the same for every input"
+    assert made.notes["says"] == f"4 shapes; outputs means, ones, over{told}"
 
 
 def test_nothing_is_left_of_a_refused_recording(tmp_path):
@@ -252,11 +263,6 @@ def test_a_dimension_that_a_transformers_model_needs_is_asked_for(tmp_path):
         record(net, tmp_path / "out", inputs=None, dims=BATCH)
 
 
-def test_a_model_that_finds_nothing_proves_nothing(tmp_path):
-    with pytest.raises(StageError, match="boxes: the model answers the same to every input, or nothing"):
-        record(Returns(lambda x: x[x > 2]), tmp_path / "out", outputs=["boxes"])
-
-
 def test_dimensions_are_held_to_sense_whoever_names_the_inputs():
     problems = stage(None, dims={"batch": Dim(1, 2, 1), "side": Dim(32, 32, 64, 0)}).problems()
     assert [p.what.partition(" ")[0] for p in problems] == ["dims.batch", "dims.side"]
@@ -272,6 +278,6 @@ def test_a_call_that_does_not_fit_the_models_own_inputs_is_refused(tmp_path, cal
 
 
 def test_a_further_shape_that_is_asked_anyway_is_asked_once(tmp_path):
-    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0)
+    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0, "quick")
     made = run_stage(stage, module(TinyConv()), tmp_path / "reference")
     assert [c.label for c in reference_cases.read(made)] == ["example", "min", "odd", "max"]

@@ -1,0 +1,80 @@
+"""The eager model, asked: with its own arithmetic, and with its buffers as they were before each question."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from stages.interface import attention
+from stages.interface import call as forward_call
+
+Ask = Callable[[Mapping[str, Any]], Any]
+# How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
+# the few cases that there are, and cost nothing to speak of where there are fewer cores.
+THREADS = 4
+
+
+class EagerModel:
+    """A module that is called as its interface says.
+
+    Attributes:
+        written: The buffers that forward has written to so far, by name.
+    """
+
+    def __init__(self, module: Any, call: Mapping[str, Any] | None) -> None:
+        self._module, self._call = module, call
+        self._before: dict[str, Any] = {
+            name: (b, b._version, b.clone()) for name, b in module.named_buffers() if not b.is_inference()
+        }
+        self.written: set[str] = set()
+
+    def __call__(self, arrays: Mapping[str, Any], *, restoring: bool = True) -> Any:
+        """What forward returns.
+
+        Args:
+            arrays: Inputs by name.
+            restoring: Whether buffers are put back before, so that no answer depends on the questions before it.
+        """
+        import torch
+
+        # Copies: a model that writes into its input must not change what is recorded.
+        args, kwargs = forward_call.arguments(self._call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
+        if restoring:
+            self.restore()
+        with computing(), torch.inference_mode():
+            try:
+                return self._module(*args, **kwargs)
+            finally:
+                self._note_written()
+
+    def restore(self) -> None:
+        """Puts every buffer back that was written to."""
+        import torch
+
+        with torch.inference_mode():
+            for name in self.written & self._before.keys():
+                tensor, _, values = self._before[name]
+                tensor.copy_(values)
+                owner, _, leaf = name.rpartition(".")
+                setattr(self._module.get_submodule(owner), leaf, tensor)
+                self._before[name] = (tensor, tensor._version, values)
+
+    def _note_written(self) -> None:
+        found: dict[str, Any] = dict(self._module.named_buffers())
+        same = {n for n, (b, version, _) in self._before.items() if found.get(n) is b and b._version == version}
+        self.written |= (found.keys() | self._before.keys()) - same
+
+
+@contextlib.contextmanager
+def computing(shared: int = THREADS) -> Iterator[None]:
+    """As every reference is computed: with a set number of threads, and attention as it is captured."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(shared)
+    try:
+        with attention.slow():
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,114 @@
+"""Whether a model is a function of its inputs: it answers the same when it is asked again, later, in another order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import CheckFailed, Problem, listed
+from stages.interface.interface import says
+from stages.reference.asked import EagerModel
+from stages.reference.questions import Question
+from stages.reference.watch import place
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+# How far two answers of one model may be apart, as a share of the largest: sums that threads share out as they come.
+SAME = 1e-5
+ALLOWED = "the same answer whenever it is asked: what is converted is a function of the inputs"
+# What torch calls the operators behind a name that people write.
+WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "bernoulli": "dropout or bernoulli"}
+
+
+def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], answers: Mapping[str, Arrays]) -> None:
+    """Asks the first question and the smallest again, smallest first, with the state that the model is left in.
+
+    Args:
+        ask: The model: inputs to what it returns.
+        take: Outputs by name of what it returns.
+        asked: The questions.
+        answers: What it answered to them, by label.
+
+    Raises:
+        CheckFailed: When it answers otherwise, with the cause where that can be found.
+    """
+    smallest = min(asked, key=lambda q: sum(v.size for v in q.inputs.values()))
+    for question in (smallest, asked[0]):
+        returned = ask(question.inputs, restoring=False) if isinstance(ask, EagerModel) else ask(question.inputs)
+        if told := _unlike(take(returned), answers[question.label]):
+            shape = ", ".join(says(v.shape) for v in question.inputs.values())
+            cause = _cause(ask, question)
+            raise CheckFailed(
+                f"the model answers otherwise when it is asked again: at {question.label} ({shape}), {told}"
+                + (f"; {cause.what}" if cause.what else ""),
+                allowed=ALLOWED,
+                command=cause.command,
+            )
+    if isinstance(ask, EagerModel):
+        ask.restore()
+
+
+def _unlike(found: Arrays, wanted: Arrays) -> str:
+    import numpy as np
+
+    for name, value in wanted.items():
+        other = found[name]
+        if other.shape != value.shape:
+            return f"output '{name}' has shape {says(other.shape)}, and had {says(value.shape)}"
+        if value.dtype.kind != "f":
+            if differing := int((other != value).sum()):
+                return f"output '{name}' differs in {differing} of {value.size} elements"
+            continue
+        finite = np.isfinite(value)
+        if not np.array_equal(finite, np.isfinite(other)):
+            return f"output '{name}' has NaN or infinities at other places"
+        error = np.abs(other[finite].astype("f8") - value[finite]).max(initial=0)
+        if error > SAME * (largest := np.abs(value[finite]).max(initial=0)):
+            return f"output '{name}' is off by {error:.1e}, where the largest is {largest:.1e}"
+    return ""
+
+
+def _cause(ask: Any, question: Question) -> Problem:
+    """What makes a model answer otherwise, and what to do about it."""
+    if not isinstance(ask, EagerModel):
+        return Problem("the file draws random numbers or keeps a state", command="a file of a model that does neither")
+    if drawn := _random(ask, question):
+        dropout = any("dropout" in operator for operator in drawn)
+        told = listed(f"{operator}{place}" for operator, place in drawn.items())
+        return Problem(
+            f"forward draws random numbers: {told}",
+            command="F.dropout(x, p, training=self.training) or nn.Dropout in the model, which eval() turns off"
+            if dropout
+            else "the random numbers as an input of the model",
+        )
+    if ask.written:
+        return Problem(
+            f"forward writes to {listed(sorted(ask.written))}",
+            command="the state as an input and an output of the model",
+        )
+    return Problem(
+        "no buffer was written to and torch drew no random number, so forward keeps its state elsewhere",
+        command="a forward that sets no attribute and draws its random numbers by torch, or takes them as inputs",
+    )
+
+
+def _random(ask: EagerModel, question: Question) -> dict[str, str]:
+    """The operators that draw random numbers, each with the model's line."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    found: dict[str, str] = {}
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if torch.Tag.nondeterministic_seeded in func.tags:
+                name = func.overloadpacket.__name__
+                found.setdefault(WRITTEN.get(name, name), place())
+            return func(*args, **(kwargs or {}))
+
+    with Watch():  # type: ignore[no-untyped-call]
+        ask(question.inputs)
+    return found

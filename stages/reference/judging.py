@@ -1,0 +1,197 @@
+"""How far an answer may be from the model's: the constants of a tolerance, and the model's own error in float32.
+
+    rms(artifact - float64) ≤ noise * max(rms(float32 - float64), 2⁻²² rms(float64))
+
+for each output of which the model's answer in float64 is known. Where that is less than the constant allows, both hold;
+where the model's own error is beyond the constant, it alone does: the model is not determined any better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from stages.portable import comparison
+from stages.portable.comparison import Figures, Tolerance
+from stages.reference.cases import Case
+from stages.reference.families import DRAWS, SIZES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
+LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What an output is like at the draws.
+
+    Args:
+        rms: Its root mean square.
+        largest: Its largest magnitude.
+        noise: The rms of the model's own error in float32 as a share of the output's; None where it is not known.
+        most: The largest of these errors as a share of the output's largest magnitude.
+    """
+
+    rms: float = 0.0
+    largest: float = 0.0
+    noise: float | None = None
+    most: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison of one case came to.
+
+    Args:
+        figures: By output.
+        wrong: What lies outside, a sentence each.
+        unsure: What lies outside where the model itself decides by rounding alone, likewise.
+        bound: The share of each output's rms that its error may have, where the model's own error says so.
+        differing: The share of each output of whole numbers or truths that are others.
+    """
+
+    figures: Mapping[str, Figures]
+    wrong: Sequence[str] = ()
+    unsure: Sequence[str] = ()
+    bound: Mapping[str, float] = field(default_factory=dict)
+    differing: Mapping[str, float] = field(default_factory=dict)
+
+
+def usual(cases: Sequence[Case]) -> dict[str, Usual]:
+    """What each floating-point output is like at the draws."""
+    import numpy as np
+
+    found: dict[str, Usual] = {}
+    drawn = [c for c in cases if c.family in (SIZES, DRAWS)]
+    for name in {n: None for c in drawn for n, v in c.outputs.items() if v.dtype.kind == "f"}:
+        values = [v[np.isfinite(v)].astype("f8") for v in (c.outputs[name] for c in drawn)]
+        errors = [(_rms(c.outputs[name] - e), _rms(e), _largest(c.outputs[name] - e)) for c, e in _exact(drawn, name)]
+        largest = max(map(_largest, values), default=0.0)
+        found[name] = Usual(
+            max(map(_rms, values), default=0.0),
+            largest,
+            max((n / r for n, r, _ in errors if r), default=None),
+            max((most for _, _, most in errors), default=0.0) / largest if largest else 0.0,
+        )
+    return found
+
+
+def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], tolerance: Tolerance) -> Verdict:
+    """Holds what an artifact answered to a case.
+
+    Args:
+        found: Outputs by name.
+        case: As the artifact met it.
+        known: What its outputs are like at the draws.
+        tolerance: How far they may be off.
+    """
+    if set(found) != set(case.outputs):
+        return Verdict({}, comparison.compared(found, case.outputs, tolerance)[1])
+    figures: dict[str, Figures] = {}
+    wrong: list[str] = []
+    bounds: dict[str, float] = {}
+    differing: dict[str, float] = {}
+    undetermined = bool(case.ties) and case.family not in (SIZES, DRAWS)
+    for name, wanted in case.outputs.items():
+        if problem := comparison.mismatch(found[name], wanted, tolerance.differing):
+            wrong.append(f"output '{name}' {problem}")
+            continue
+        if wanted.dtype.kind != "f":
+            differing[name] = float((found[name] != wanted).mean()) if wanted.size else 0.0
+            continue
+        figures[name] = comparison.compare(found[name], wanted)
+        output = _Output(found[name], case, name, known.get(name, Usual()), tolerance)
+        if tolerance.noise is not None and name in case.exact:
+            bounds[name] = output.bound / output.exact_rms if output.exact_rms else 0.0
+            if output.bound > LOOSE * max(output.exact_rms, output.usual.rms) and case.family not in (SIZES, DRAWS):
+                undetermined = True
+        wrong += [f"output '{name}' {p}" for p in output.problems(figures[name])]
+    return Verdict(figures, [] if undetermined else wrong, wrong if undetermined else [], bounds, differing)
+
+
+@dataclass(frozen=True)
+class _Output:
+    """One floating-point output of one case."""
+
+    found: Array
+    case: Case
+    name: str
+    usual: Usual
+    tolerance: Tolerance
+
+    @property
+    def wanted(self) -> Array:
+        return self.case.outputs[self.name]
+
+    @property
+    def exact_rms(self) -> float:
+        return _rms(self.case.exact[self.name])
+
+    @property
+    def bound(self) -> float:
+        """The rms that the error may have, by the model's own."""
+        assert self.tolerance.noise is not None
+        own = max(_rms(self.wanted - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
+        # An output that is next to nothing at values of a family is made of numbers that are as large as ever.
+        size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
+        return self.tolerance.noise * max(own, FLOOR * size)
+
+    @property
+    def _is_drawn(self) -> bool:
+        return self.case.family in (SIZES, DRAWS)
+
+    def problems(self, figures: Figures) -> list[str]:
+        exact = self.case.exact.get(self.name) if self.tolerance.noise is not None else None
+        if exact is None:
+            return self._beyond_constant(figures)
+        error, bound = _rms(self.found - exact), self.bound
+        told = []
+        if not error <= bound:
+            error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
+            told = [f"rms {error:.1e} > {bound:.1e}, {self.tolerance.noise:g} times the model's own error"]
+        determined = self.bound <= self.tolerance.max_rel * self._size()
+        return told + (self._beyond_constant(figures) if determined else [])
+
+    def _beyond_constant(self, figures: Figures) -> list[str]:
+        """What the constants do not allow; wider where the model's own error at the draws is beyond them."""
+        tolerance = self.tolerance
+        if tolerance.noise is not None and tolerance.noise * self.usual.most > tolerance.max_rel:
+            wider = tolerance.noise * self.usual.most
+            tolerance = replace(tolerance, max_rel=wider, p99_rel=wider, cosine=-1.0, top1=0.0)
+        if self._is_drawn:
+            return figures.beyond(tolerance)
+        # Of values that nobody draws, scores may well be equal, and an output next to nothing.
+        size = self._size()
+        limits = replace(tolerance, cosine=-1.0, top1=0.0)
+        shares = replace(figures, max_rel=_share(figures.max_abs, size), p99_rel=_share(figures.p99_abs, size))
+        return shares.beyond(limits)
+
+    def _size(self) -> float:
+        own = _largest(self.wanted)
+        return own if self._is_drawn else max(own, self.usual.largest)
+
+
+def _exact(cases: Sequence[Case], name: str) -> list[tuple[Case, Array]]:
+    return [(c, c.exact[name]) for c in cases if name in c.exact]
+
+
+def _share(error: float, size: float) -> float:
+    return (error / size if size else float("inf")) if error else 0.0
+
+
+def _rms(values: Array) -> float:
+    import numpy as np
+
+    finite = values[np.isfinite(values)].astype("f8")
+    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+
+
+def _largest(values: Array) -> float:
+    import numpy as np
+
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

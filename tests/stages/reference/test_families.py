@@ -1,0 +1,83 @@
+"""reference/families.py: values by the role of an input, each family once, and how far each is from the draws."""
+
+import numpy as np
+import pytest
+
+from stages.interface.interface import Dim, Input, Interface
+from stages.reference import families
+
+DIMS = {"batch": Dim(1, 2, 8), "t": Dim(1, 8, 32)}
+FLOATS = Input(["batch", "t", 2], fill="normal")
+IDS = Input(["batch", "t"], "int64", {"integers": [5, 100]})
+MASK = Input(["batch", "t"], "int64", "mask")
+
+
+def asked(effort="standard", seed=0, **inputs):
+    known = Interface(inputs, DIMS)
+    return {name: (level, values) for name, level, values in families.asked(known, seed, None, effort)}
+
+
+def test_whole_numbers_are_asked_at_both_ends_and_in_a_run():
+    found = {name: values["ids"] for name, (_, values) in asked(ids=IDS).items()}
+    assert set(found["lowest"].ravel()) == {5}
+    assert set(found["highest"].ravel()) == {99}
+    assert set(found["ends"].ravel()) == {5, 99}
+    assert len(set(found["masked row"].ravel())) == 16
+    assert all(v.dtype == np.int64 and 5 <= v.min() <= v.max() < 100 for v in found.values())
+
+
+def test_masks_have_a_row_off_holes_padding_on_the_left_and_the_first_token_alone():
+    found = {name: values["mask"] for name, (_, values) in asked(mask=MASK, ids=IDS).items()}
+    assert found["masked row"].any(1).tolist() == [True, False, True, True]
+    assert found["lowest"].tolist() == [[1, 0, 0, 0]] * 4
+    assert found["highest"][0].tolist() == [1, 0, 1, 0]
+    assert found["ends"][0].tolist() == [0, 0, 1, 1]
+    assert found["huge"].all()
+
+
+def test_floating_point_numbers_are_zero_alike_tiny_large_negative_and_tied():
+    found = {name: values["x"] for name, (_, values) in asked(x=FLOATS).items()}
+    assert not found["zeros"].any()
+    assert len(set(found["ones"].ravel())) == 1
+    assert (found["negative"] <= 0).all()
+    assert 0 < abs(found["tiny"]).max() < 1e-6 < 1e2 < abs(found["large"]).max() < 1e4 < abs(found["huge"]).max()
+    assert len(set(found["ties"].ravel())) < found["ties"].size / 2
+    assert found["rows of zeros"].any(2).tolist() == [[True, True, False, False]] * 4
+
+
+@pytest.mark.parametrize(
+    ("inputs", "levels"),
+    [
+        ({"x": FLOATS}, {"draw 2": "draws", "negative": "values", "zeros": "extremes", "huge": "extremes"}),
+        ({"ids": IDS, "mask": MASK}, {"draw 2": "draws", "lowest": "values", "zeros": None, "tiny": "values"}),
+        ({"x": FLOATS, "ids": IDS}, {"lowest": "values", "zeros": "extremes"}),
+        ({"x": Input(["batch"], fill="zeros")}, {"draw 2": None, "zeros": None}),
+    ],
+    ids=["floats", "text", "both", "set by the YAML"],
+)
+def test_a_level_says_how_far_a_family_is_from_the_draws(inputs, levels):
+    found = asked(**inputs)
+    assert {name: found[name][0] if name in found else None for name in levels} == levels
+
+
+def test_no_family_asks_what_another_did():
+    found = [b"".join(v.tobytes() for v in values.values()) for _, values in asked(x=FLOATS, ids=IDS).values()]
+    assert len(set(found)) == len(found)
+
+
+def test_quick_asks_none_and_thorough_more():
+    assert asked("quick", x=FLOATS) == {}
+    assert set(asked("thorough", x=FLOATS)) > set(asked(x=FLOATS))
+
+
+def test_the_same_is_asked_every_time_and_another_seed_asks_something_else():
+    def told(**how):
+        return {n: v["x"].tobytes() for n, (_, v) in asked(x=FLOATS, **how).items()}
+
+    assert told() == told()
+    assert told()["large"] != told(seed=1)["large"]
+
+
+def test_large_inputs_are_asked_at_their_smallest():
+    assert families.small(Interface({"x": Input(["batch", 3, 64, 64])}, {"batch": Dim(1, 2, 8)})) == {"batch": 1}
+    assert families.small(Interface({"x": FLOATS}, DIMS)) == {"batch": 4, "t": 4}

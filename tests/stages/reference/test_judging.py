@@ -1,0 +1,89 @@
+"""reference/judging.py: the model's own error in float32 is the measure where it is known, else the constant."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from harness import tolerance
+
+from stages.reference import judging
+from stages.reference.cases import Case
+
+RNG = np.random.default_rng(0)
+EXACT = RNG.standard_normal((4, 100))
+FP32 = tolerance("fp32")
+
+
+def case(noise=1e-7, exact=EXACT, **how):
+    """A case whose model is off by `noise` of the answer in float64."""
+    answer = (exact * (1 + noise * RNG.choice([-1, 1], exact.shape))).astype("f4")
+    known = {"exact": {"y": exact}} | how
+    return Case("min", {"x": np.zeros((4, 1), "f4")}, {"y": answer}, **known)
+
+
+def judged(error, asked, limits=FP32, cases=None):
+    """The verdict on an artifact that is off by `error` of the answer in float64."""
+    exact = asked.exact.get("y", asked.outputs["y"].astype("f8"))
+    found = exact + error * np.abs(exact).max() * RNG.choice([-1, 1], exact.shape)
+    return judging.judged({"y": found.astype("f4")}, asked, judging.usual(cases or [asked]), limits)
+
+
+@pytest.mark.parametrize(
+    ("noise", "error", "wrong"),
+    [
+        (1e-7, 3e-7, False),
+        (1e-7, 8e-6, True),  # a twelfth of the constant
+        (1e-6, 2e-6, False),
+        (1e-3, 2e-3, False),  # beyond the constant, as the model itself is
+        (1e-3, 5e-2, True),
+    ],
+)
+def test_an_error_is_held_to_the_models_own(noise, error, wrong):
+    assert bool(judged(error, case(noise)).wrong) is wrong
+
+
+def test_without_float64_the_constant_is_all_there_is():
+    for noise in (None, FP32.noise):
+        unknown = case(exact=EXACT) if noise is None else replace(case(), exact={})
+        assert not judged(8e-6, unknown, replace(FP32, noise=noise)).wrong
+        assert judged(3e-4, unknown, replace(FP32, noise=noise)).wrong
+
+
+def test_where_the_model_is_not_determined_that_well_larger_sizes_are_given_as_much():
+    smallest, largest = case(1e-3), replace(case(1e-3), label="max", exact={})
+    assert not judged(5e-4, largest, cases=[smallest, largest]).wrong
+    assert judged(5e-4, replace(case(), exact={}), cases=[case()]).wrong
+
+
+def test_a_small_output_beside_a_large_one_is_judged_by_itself():
+    both = Case("min", {}, {"large": 1e6 * EXACT.astype("f4"), "small": EXACT.astype("f4")})
+    found = {"large": both.outputs["large"], "small": both.outputs["small"] + np.float32(1e-2)}
+    told, *_ = judging.judged(found, both, judging.usual([both]), FP32).wrong
+    assert told.startswith("output 'small'")
+
+
+def test_an_output_that_is_next_to_nothing_at_values_of_a_family_is_held_to_its_usual_size():
+    nothing = Case("zeros", {}, {"y": np.zeros((4, 100), "f4")}, family="extremes", exact={"y": np.zeros((4, 100))})
+    known = judging.usual([case()])
+    for error, wrong in ((1e-7, False), (1e-3, True)):
+        found = {"y": np.full((4, 100), error, "f4")}
+        assert bool(judging.judged(found, nothing, known, FP32).wrong) is wrong
+        assert judging.judged(found, replace(nothing, family="sizes"), known, FP32).wrong
+
+
+@pytest.mark.parametrize(("family", "wrong"), [("sizes", 1), ("draws", 1), ("values", 0), ("extremes", 0)])
+def test_ties_excuse_what_nobody_draws_and_are_told(family, wrong):
+    tied = replace(case(), family=family, ties=["topk at net.py:3"])
+    found = judged(0.5, tied)
+    assert (len(found.wrong) > 0, len(found.unsure) > 0) == (bool(wrong), not wrong)
+    assert not judged(1e-7, tied).unsure
+
+
+@pytest.mark.parametrize(("precision", "others", "wrong"), [("fp32", 1, True), ("fp16", 4, False), ("fp16", 5, True)])
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_a_share_of_whole_numbers_and_truths_may_differ_where_precision_is_lowered(dtype, precision, others, wrong):
+    asked = Case("min", {}, {"classes": np.zeros((4, 100), dtype)})
+    found = asked.outputs["classes"].copy()
+    found.ravel()[:others] = 1
+    verdict = judging.judged({"classes": found}, asked, {}, tolerance(precision))
+    assert (bool(verdict.wrong), verdict.differing) == (wrong, {} if wrong else {"classes": others / 400})
