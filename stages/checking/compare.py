@@ -70,8 +70,8 @@ class Compare(Running):
             if cases
             else "they take no shape of the reference in common"
         )
-        says = "; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])])
-        return replace(inputs["artifact"], notes=Compared(says=says, compared={"cases": cases, "unlike": unlike}))
+        line = "; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])])
+        return replace(inputs["artifact"], notes=Compared(says=line, compared={"cases": cases, "unlike": unlike}))
 
 
 def _apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[float, list[str]]:

@@ -98,6 +98,7 @@ sys.path[:0] = ["tests"]
 from pathlib import Path
 from conversions import quantized
 from pipeline.artifact import Artifact, Kind
+from stages.onnx.format import ONNX
 house = Path(sys.argv[1])
 facts = json.loads((house / "facts.json").read_text())
 quantized(Artifact(ONNX, house / "graph", facts), Artifact(Kind.SAMPLES, house / "samples", facts), house / "int8")
