@@ -222,7 +222,7 @@ def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact
         if wrong := asking.differ(parting.sizes):
             raise _other_way(parting.place, parting.sizes, wrong, asking)
         judged.add(parting, wrong)
-    for at in _some(asking.interface):
+    for at in _orders(asking.interface):
         if wrong := asking.differ(at, SCALES[:1]):
             raise _other_way(listed(fixed, 3), at, wrong, asking)
     if left := [line for line in fixed if line not in {p.line for p in search.partings}]:
@@ -237,17 +237,12 @@ def _left(fixed: Sequence[str], search: Search) -> str:
     return f"{what}; no other side was found at {search.asked} sizes{', all that there are' if search.every else ''}"
 
 
-def _some(interface: Interface) -> Iterator[Sizes]:
-    """Sizes to ask a trace at that has fixed something: a number that Python picked, such as min(h, w), leaves no step.
-
-    Small ones of which each dimension is the largest once, and some from all over `dims`.
-    """
+def _orders(interface: Interface) -> Iterator[Sizes]:
+    """Small sizes, of which each dimension is the largest once: a trace that has min(h, w) in it takes one of them."""
     dims = interface.dims
     small = {n: d.sizes[min(1, len(d.sizes) - 1)] for n, d in dims.items()}
     if len(dims) > 1:
         yield from ({**small, n: d.sizes[min(4, len(d.sizes) - 1)]} for n, d in dims.items())
-    spread = paths.spread(dims, LOOKED_AT)
-    yield from paths.some(sorted(spread, key=functools.partial(paths.work, interface)), ASKED + 2)
 
 
 def _broken(text: str, place: str, sizes: Sizes, told: str, asking: Asking) -> CheckFailed:
