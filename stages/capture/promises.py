@@ -23,7 +23,6 @@ from stages.interface import fills
 from stages.interface.interface import Input, Interface, example_sizes
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 
 # A capture runs the kernels that the model runs: what is beyond this goes another way.
@@ -100,8 +99,8 @@ class Asking:
     def _beside(self, wanted: Mapping[str, Any], sizes: Sizes, scale: float) -> str:
         try:
             found = self._answer(self._captured, sizes, scale)
-        except Exception as e:  # torch raises anything
-            return f"it cannot be run: {first_line(e)}"
+        except Exception as e:  # torch raises anything; TorchScript says what was wrong in its last line
+            return f"it cannot be run: {(str(e).strip() or type(e).__name__).splitlines()[-1]}"
         return next(iter(comparison.compared(found, wanted, SAME)[1]), "")
 
     def _answer(self, ask: Any, sizes: Sizes, scale: float) -> dict[str, Any]:
