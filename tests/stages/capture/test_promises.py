@@ -133,6 +133,7 @@ def test_a_trace_that_froze_a_branch_is_refused_with_line_and_size(net, interfac
         captured("trace", net(), interface, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "interface", "condition"), BRANCHES, ids=lambda v: getattr(v, "__name__", None))
 def test_what_is_recommended_keeps_the_branch(net, interface, condition, tmp_path):
     model = net().eval()
