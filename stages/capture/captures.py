@@ -56,7 +56,8 @@ def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
 
     size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
     if size > store_up_to:
-        return made.noting(says=f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory")
+        says = f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory"
+        return replace(made, notes=Notes({**made.notes, "says": says}))
     torch.export.save(made.live, folder / EXPORTED.file)
     return replace(made, folder=folder)
 

@@ -21,8 +21,6 @@ from stages.interface.interface import Dim, Interface
 # Up to so many combinations of sizes a condition is tried at every one; a second's worth. Beyond, at the ends of each
 # dimension, beside them, and at some that are spread over it.
 EXHAUSTIVE = 250_000
-# As Python, with what torch's printer writes that is no builtin.
-WITH = {"math": math, "max": max, "min": min}
 
 
 @dataclass(frozen=True)
@@ -63,11 +61,17 @@ class Condition:
         every = math.prod(len(d.sizes) for d in own.values()) <= EXHAUSTIVE
         spread = own.values() if every else [_some(d, EXHAUSTIVE, len(own)) for d in own.values()]
         choices = [d.sizes if isinstance(d, Dim) else d for d in spread]
+        import torch
+
         code = compile(self.code, "<a condition>", "eval")
         symbols = [(s, self.dims.index(dim), by) for s, (dim, by) in (self.symbols or {}).items()]
         found = []
         for sizes in itertools.product(*choices):
-            if not eval(code, WITH, {s: sizes[at] // by for s, at, by in symbols}):
+            try:  # what torch's printer writes is builtin, or of one of these
+                holds = eval(code, {"math": math, "torch": torch}, {s: sizes[at] // by for s, at, by in symbols})
+            except Exception:  # a function that is not defined there, such as a logarithm of nothing
+                holds, every = True, False
+            if not holds:
                 found.append(dict(zip(self.dims, sizes, strict=True)))
         return found, every
 

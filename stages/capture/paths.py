@@ -24,8 +24,8 @@ from stages.interface.interface import Dim, Interface, example_sizes
 log = logging.getLogger("vendor")
 
 # How many calls and steps of Python a search may take, some seconds' worth; and how many sizes it looks at.
-EFFORT = 800_000
-FEWEST, MOST = 12, 400
+EFFORT = 400_000
+FEWEST, MOST = 12, 250
 
 # One step of the model's code: its file, function, line, and place in the function's bytecode.
 Step = tuple[str, str, int, int]

@@ -23,7 +23,6 @@ from stages.interface import fills
 from stages.interface.interface import Input, Interface, example_sizes
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 
 # A capture runs the kernels that the model runs: what is beyond this goes another way.
@@ -48,6 +47,13 @@ class Judged:
 
     asked: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
+
+    def add(self, parting: Parting, told: str | None) -> None:
+        """Another way, and what `Asking.differ` said of it."""
+        if told is None:
+            self.open.append(f"{_says(parting.sizes)}, which the model itself rejects, at {parting.line}")
+        else:
+            self.asked.append(f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there")
 
     def notes(self, says: str) -> dict[str, Any]:
         """The notes of the capture's artifact."""
@@ -77,22 +83,24 @@ class Asking:
 
     def differ(self, sizes: Sizes, scales: Sequence[float] = SCALES) -> str | None:
         """How the capture answers otherwise than the model; "" where it does not, None where the model itself fails."""
+        agreed: str | None = None
         for scale in scales if any(s.dtype.startswith("float") for s in self._inputs.values()) else scales[:1]:
             try:
                 wanted = self._answer(_apart(self.bound), sizes, scale)
             except Exception:  # a model raises anything
-                return None
+                break
             if told := self._beside(wanted, sizes, scale):
                 again = self._answer(_apart(self.bound), sizes, scale)
                 if not comparison.compared(again, wanted, SAME)[1]:  # else no fault of the capture's
                     return told
-        return ""
+            agreed = ""
+        return agreed
 
     def _beside(self, wanted: Mapping[str, Any], sizes: Sizes, scale: float) -> str:
         try:
             found = self._answer(self._captured, sizes, scale)
-        except Exception as e:  # torch raises anything
-            return f"it cannot be run: {first_line(e)}"
+        except Exception as e:  # torch raises anything; TorchScript says what was wrong in its last line
+            return f"it cannot be run: {(str(e).strip() or type(e).__name__).splitlines()[-1]}"
         return next(iter(comparison.compared(found, wanted, SAME)[1]), "")
 
     def _answer(self, ask: Any, sizes: Sizes, scale: float) -> dict[str, Any]:
@@ -187,7 +195,7 @@ def _ask_at_one(asking: Asking, judged: Judged) -> None:
         for parting in paths.search(asking.bound, interface, others).partings:
             if told := asking.differ(parting.sizes):
                 raise _broken(f"{name} > 1", parting.place, parting.sizes, told, asking)
-            judged.asked.append(_asked(parting))
+            judged.add(parting, told)
 
 
 def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact) -> Judged:
@@ -212,17 +220,13 @@ def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact
     for parting in search.partings:
         if wrong := asking.differ(parting.sizes):
             raise _other_way(parting.place, parting.sizes, wrong, asking)
-        judged.asked.append(_asked(parting))
+        judged.add(parting, wrong)
     for at in _orders(asking.interface):
         if wrong := asking.differ(at, SCALES[:1]):
             raise _other_way(listed(fixed, 3), at, wrong, asking)
     if left := [line for line in fixed if line not in {p.line for p in search.partings}]:
         judged.open.append(_left(left, search))
     return judged
-
-
-def _asked(parting: Parting) -> str:
-    return f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there"
 
 
 def _left(fixed: Sequence[str], search: Search) -> str:

@@ -65,6 +65,18 @@ def test_what_the_ranges_say_is_proved_whatever_their_size():
     assert one is None or (one.proved and one.broken(large) == ([], True))
 
 
+@pytest.mark.parametrize(
+    ("code", "broken", "every"),
+    [
+        ("math.trunc(0.5*torch.sym_float(s0)) > 3", [4, 5, 6, 7], True),
+        ("math.log(s0 - 4) > 0", [5], False),  # which is not defined of 0
+    ],
+)
+def test_what_torch_writes_of_sizes_is_worked_out_where_it_can_be(code, broken, every):
+    found, tried = conditions.Condition("", "", ("h",), False, code, {"s0": ("h", 1)}).broken(TWO)
+    assert ([at["h"] for at in found], tried) == (broken, every)
+
+
 def test_too_many_sizes_are_sampled_and_said_so():
     large = {"h": Dim(4, 8, 5000), "w": Dim(4, 8, 5000)}
     (one,) = under(lambda h, w: (h * w + h) % (w + 1) == 0, large)

@@ -7,12 +7,13 @@ import re
 import pytest
 import torch
 from conversions import capture
-from harness import VECTOR
+from harness import VECTOR, module, record, run_stage
 from nets import Attention, TwoOutputs, ValueBranch
 from torch import nn
 
 from pipeline.errors import CheckFailed
 from stages.capture import promises
+from stages.capture.capture_export import CaptureExport
 from stages.interface.interface import Dim, Input
 
 HW = {"x": Input([1, 3, "h", "w"], fill="normal")}, {"h": Dim(8, 16, 32), "w": Dim(8, 16, 32)}
@@ -132,6 +133,7 @@ def test_a_trace_that_froze_a_branch_is_refused_with_line_and_size(net, interfac
         captured("trace", net(), interface, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "interface", "condition"), BRANCHES, ids=lambda v: getattr(v, "__name__", None))
 def test_what_is_recommended_keeps_the_branch(net, interface, condition, tmp_path):
     model = net().eval()
@@ -232,3 +234,26 @@ def test_the_model_is_left_as_it_was(tmp_path):
     asked_by_the_reference = 4
     assert (float(net.seen), net.seen.device.type) == (asked_by_the_reference, "cpu")
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_program_that_stays_in_memory_says_so_too(tmp_path):
+    inputs, dims = HW
+    given = {"module": module(Crop()), "reference": record(Crop(), tmp_path / "reference", inputs=inputs, dims=dims)}
+    made = run_stage(CaptureExport(1), given, tmp_path / "made")
+    assert made.folder is None
+    assert made.notes["claims"]["sizes"]["asked"]
+
+
+class Bounded(Tokens):
+    """Rejects a batch of one, but for short texts."""
+
+    def forward(self, x):
+        if x.shape[0] == 1 and x.shape[1] > 30:
+            raise ValueError("one long text is not served")
+        return self.head(x)
+
+
+def test_a_way_that_ends_in_the_models_own_refusal_is_told(tmp_path):
+    made = captured("export", Bounded(), BT, tmp_path)
+    assert made.notes["claims"]["sizes"]["asked"]
+    assert all("the same answers there" in told for told in made.notes["claims"]["sizes"]["asked"])
