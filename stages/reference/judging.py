@@ -148,6 +148,11 @@ class _Output:
         return self.case.family in (SIZES, DRAWS)
 
     @property
+    def _is_strict(self) -> bool:
+        """Whether the constant is one that no order of summation keeps: then it is meant as it is."""
+        return self.tolerance.max_rel < (self.tolerance.noise or 0.0) * FLOOR
+
+    @property
     def figures(self) -> Figures:
         """Relative to the output's largest; with values that nobody draws, to its usual largest where that is more."""
         told = comparison.compare(self.found, self.wanted)
@@ -168,13 +173,13 @@ class _Output:
         if not error <= bound:
             error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
             told = [f"rms {error:.1e} > {bound:.1e}, {self.tolerance.noise:g} times the model's own error"]
-        determined = self.bound <= self.tolerance.max_rel * self._size()
+        determined = self._is_strict or self.bound <= self.tolerance.max_rel * self._size()
         return told + (self._beyond_constant() if determined else [])
 
     def _beyond_constant(self) -> list[str]:
         """What the constants do not allow; wider where the model's own error at the draws is beyond them."""
         tolerance = self.tolerance
-        if tolerance.noise is not None and tolerance.noise * self.usual.most > tolerance.max_rel:
+        if tolerance.noise and not self._is_strict and tolerance.noise * self.usual.most > tolerance.max_rel:
             wider = tolerance.noise * self.usual.most
             tolerance = replace(tolerance, max_rel=wider, p99_rel=wider, cosine=-1.0, top1=0.0)
         if not self._is_drawn:  # scores may well be equal there, and an output next to nothing
