@@ -21,13 +21,21 @@ class Case(TypedDict):
         label: Which case of the reference it is.
         shape: Of the inputs, such as "2x3x224x224".
         max_rel: The largest error of any output, as a share of its largest value.
+        family: How far its values are from what the YAML draws; see stages/reference/families.py.
         outputs: Every figure, by output.
+        bound: By output, the share of its rms that the error may have, by the model's own error.
+        differing: By output of whole numbers or truths, the share that are others.
+        undetermined: By output that the model's own arithmetic determines less well than the constants ask, how well.
     """
 
     label: NotRequired[str]
     shape: str
     max_rel: NotRequired[float]
+    family: NotRequired[str]
     outputs: NotRequired[Mapping[str, Any]]
+    bound: NotRequired[Mapping[str, float]]
+    differing: NotRequired[Mapping[str, float]]
+    undetermined: NotRequired[Mapping[str, float]]
 
 
 class Parity(TypedDict):
@@ -40,6 +48,8 @@ class Parity(TypedDict):
         against: What it was compared with, such as "the PyTorch model".
         cases: What was compared.
         left_out: Labels of the reference's cases that the artifact does not take.
+        not_judged: What lies outside where the model itself decides by rounding alone, a sentence each.
+        not_taken: Families of values that the artifact does not take.
     """
 
     runtime: str
@@ -48,6 +58,24 @@ class Parity(TypedDict):
     against: str
     cases: Sequence[Case]
     left_out: Sequence[str]
+    not_judged: NotRequired[Sequence[str]]
+    not_taken: NotRequired[Sequence[str]]
+
+
+class Questions(TypedDict):
+    """What a model was asked.
+
+    Attributes:
+        asked: Labels of the cases.
+        not_asked: By family of values, why it was not.
+        tables: By embedding table, how many of its rows were looked up, and how many there are.
+        not_in_float64: Why there are no answers in float64; empty where there are.
+    """
+
+    asked: Sequence[str]
+    not_asked: Mapping[str, str]
+    tables: Mapping[str, Sequence[int]]
+    not_in_float64: str
 
 
 class Unchecked(TypedDict):
@@ -102,6 +130,7 @@ class Notes(TypedDict, total=False):
         claims: What a stage vouches for that passes its artifact on; see `pipeline.stage.Stage.run`.
         parity: Of a check.
         unchecked: Of a check that had nothing to compare with.
+        questions: Of a reference.
         evaluation: Of a measured accuracy.
         benchmark: Of a benchmark.
         audit: How many weights and operations there are of each type.
@@ -115,6 +144,7 @@ class Notes(TypedDict, total=False):
     claims: Mapping[str, Any]
     parity: Parity
     unchecked: Unchecked
+    questions: Questions
     evaluation: Evaluation
     benchmark: Benchmark
     audit: Mapping[str, Mapping[str, int]]

@@ -97,7 +97,9 @@ def test_a_model_has_the_same_interface_by_whatever_capture(
     for found, wanted in zip((graph.input, graph.output), PORTS[model], strict=True):
         assert list(shapes(found).items()) == list(wanted.items())
     (check,) = [s for s in record["stages"] if s["name"] == "check_simplify"]
-    assert [c["label"] for c in check["notes"]["parity"]["cases"]] == ["example", "min", "odd", "max"]
+    asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
+    assert asked[:4] == ["example", "min", "odd", "max"]
+    assert {"draw 2", "zeros", "huge"} <= {*asked}
 
 
 @pytest.mark.parametrize(("model", "capture"), [p for p in BY_CAPTURE if p.values[1] == "auto"])
@@ -210,4 +212,6 @@ def test_both_routes_to_openvino_give_the_same_interface_checked_at_every_shape(
     for found, wanted in zip((ir.inputs, ir.outputs), IR_PORTS[model], strict=True):
         assert [(p.any_name, str(p.partial_shape)) for p in found] == list(wanted.items())
     (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]
-    assert [c["label"] for c in check["notes"]["parity"]["cases"]] == ["example", "min", "odd", "max"]
+    asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
+    assert asked[:4] == ["example", "min", "odd", "max"]
+    assert {"draw 2", "zeros", "huge"} <= {*asked}

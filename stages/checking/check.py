@@ -121,7 +121,10 @@ class Check(Running):
                     "properties": dict(self.properties),
                     "shapes": found.shapes,
                     "families": found.families,
-                    "not_asked": reference_cases.not_asked(inputs["reference"]),
+                    "not_asked": {
+                        **reference_cases.not_asked(inputs["reference"]),
+                        **dict.fromkeys(found.not_taken, "the artifact does not take it, its interface being another"),
+                    },
                 }
             },
         )

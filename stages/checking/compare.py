@@ -56,7 +56,7 @@ class Compare(Running):
         running = [session.open_session(a, self.compute, extensions=self.extensions) for a in ready]
         cases: list[dict[str, Any]] = []
         unlike: list[str] = []
-        for asked in reference_cases.read(inputs["reference"]):
+        for asked in reference_cases.at_sizes(inputs["reference"]):
             met = [as_met.case_for(artifact, asked) for artifact in pair]
             if met[0] is None or met[1] is None:
                 continue

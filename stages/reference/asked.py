@@ -62,7 +62,7 @@ class EagerModel:
 
     def _note_written(self) -> None:
         found: dict[str, Any] = dict(self._module.named_buffers())
-        same = {n for n, (b, version, _) in self._before.items() if found.get(n) is b and b._version == version}
+        same = {n for n, (b, version, _) in self._before.items() if b._version == version and found.get(n) is b}
         self.written |= (found.keys() | self._before.keys()) - same
 
 

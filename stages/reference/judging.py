@@ -98,19 +98,21 @@ def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], t
     differing: dict[str, float] = {}
     undetermined = bool(case.ties) and case.family not in (SIZES, DRAWS)
     for name, wanted in case.outputs.items():
+        if wanted.dtype.kind == "U" and case.family not in (SIZES, DRAWS):
+            continue  # the name of the largest score, of which there may well be two
         if problem := comparison.mismatch(found[name], wanted, tolerance.differing):
             wrong.append(f"output '{name}' {problem}")
             continue
         if wanted.dtype.kind != "f":
             differing[name] = float((found[name] != wanted).mean()) if wanted.size else 0.0
             continue
-        figures[name] = comparison.compare(found[name], wanted)
         output = _Output(found[name], case, name, known.get(name, Usual()), tolerance)
+        figures[name] = output.figures
         if tolerance.noise is not None and name in case.exact:
             bounds[name] = output.bound / output.exact_rms if output.exact_rms else 0.0
             if output.bound > LOOSE * max(output.exact_rms, output.usual.rms) and case.family not in (SIZES, DRAWS):
                 undetermined = True
-        wrong += [f"output '{name}' {p}" for p in output.problems(figures[name])]
+        wrong += [f"output '{name}' {p}" for p in output.problems]
     return Verdict(figures, [] if undetermined else wrong, wrong if undetermined else [], bounds, differing)
 
 
@@ -145,31 +147,44 @@ class _Output:
     def _is_drawn(self) -> bool:
         return self.case.family in (SIZES, DRAWS)
 
-    def problems(self, figures: Figures) -> list[str]:
+    @property
+    def _is_strict(self) -> bool:
+        """Whether the constant is one that no order of summation keeps: then it is meant as it is."""
+        return self.tolerance.max_rel < (self.tolerance.noise or 0.0) * FLOOR
+
+    @property
+    def figures(self) -> Figures:
+        """Relative to the output's largest; with values that nobody draws, to its usual largest where that is more."""
+        told = comparison.compare(self.found, self.wanted)
+        if self._is_drawn:
+            return told
+        size = max(_largest(self.wanted), self.usual.largest)
+        shares = {f"{n}_rel": _share(getattr(told, f"{n}_abs"), size) for n in ("max", "mean", "p99")}
+        return replace(told, **shares)
+
+    @property
+    def problems(self) -> list[str]:
+        """What lies outside, in figures."""
         exact = self.case.exact.get(self.name) if self.tolerance.noise is not None else None
         if exact is None:
-            return self._beyond_constant(figures)
+            return self._beyond_constant()
         error, bound = _rms(self.found - exact), self.bound
         told = []
         if not error <= bound:
             error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
             told = [f"rms {error:.1e} > {bound:.1e}, {self.tolerance.noise:g} times the model's own error"]
-        determined = self.bound <= self.tolerance.max_rel * self._size()
-        return told + (self._beyond_constant(figures) if determined else [])
+        determined = self._is_strict or self.bound <= self.tolerance.max_rel * self._size()
+        return told + (self._beyond_constant() if determined else [])
 
-    def _beyond_constant(self, figures: Figures) -> list[str]:
+    def _beyond_constant(self) -> list[str]:
         """What the constants do not allow; wider where the model's own error at the draws is beyond them."""
         tolerance = self.tolerance
-        if tolerance.noise is not None and tolerance.noise * self.usual.most > tolerance.max_rel:
+        if tolerance.noise and not self._is_strict and tolerance.noise * self.usual.most > tolerance.max_rel:
             wider = tolerance.noise * self.usual.most
             tolerance = replace(tolerance, max_rel=wider, p99_rel=wider, cosine=-1.0, top1=0.0)
-        if self._is_drawn:
-            return figures.beyond(tolerance)
-        # Of values that nobody draws, scores may well be equal, and an output next to nothing.
-        size = self._size()
-        limits = replace(tolerance, cosine=-1.0, top1=0.0)
-        shares = replace(figures, max_rel=_share(figures.max_abs, size), p99_rel=_share(figures.p99_abs, size))
-        return shares.beyond(limits)
+        if not self._is_drawn:  # scores may well be equal there, and an output next to nothing
+            tolerance = replace(tolerance, cosine=-1.0, top1=0.0)
+        return self.figures.beyond(tolerance)
 
     def _size(self) -> float:
         own = _largest(self.wanted)

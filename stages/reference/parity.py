@@ -32,6 +32,7 @@ class Parity:
         left_out: The labels of the cases that the artifact does not take, its interface being another.
         suspect: The label of the first case with something wrong, otherwise of the one furthest off.
         unsure: What lies outside where the model itself decides by rounding alone, a sentence each.
+        not_taken: The families of values that the artifact does not take, likewise.
     """
 
     cases: Sequence[notes.Case]
@@ -39,6 +40,7 @@ class Parity:
     left_out: Sequence[str] = ()
     suspect: str = ""
     unsure: Sequence[str] = ()
+    not_taken: Sequence[str] = ()
 
     @property
     def worst(self) -> float:
@@ -77,7 +79,8 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     Raises:
         CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
     """
-    met = _cases(artifact, reference, tolerance.families)
+    levels = LEVELS[: LEVELS.index(tolerance.families) + 1]
+    met = _cases(artifact, reference, levels)
     known = judging.usual(met)
     measured: dict[str, notes.Case] = {}
     wrong: dict[str, list[str]] = {}
@@ -92,10 +95,11 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
             measured[case.label] = _told(case, shape, verdict, tolerance)
     in_order = [measured[c.label] for c in met]
     found = [sentence for c in met for sentence in wrong.get(c.label, ())]
-    left_out = [c.label for c in reference_cases.read(reference) if c.label not in measured and c.family == SIZES]
+    missing = [c for c in reference_cases.read(reference) if c.label not in measured and c.family in levels]
+    left_out = [c.label for c in missing if c.family == SIZES]
     furthest = max(in_order, key=lambda m: m["max_rel"])
     suspect = next((c.label for c in met if c.label in wrong), str(furthest["label"]))
-    return Parity(in_order, found, left_out, suspect, unsure)
+    return Parity(in_order, found, left_out, suspect, unsure, [c.label for c in missing if c.family != SIZES])
 
 
 def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> dict[str, Any]:
@@ -118,9 +122,8 @@ def _in_order(met: Sequence[Case]) -> Iterator[tuple[Case, str]]:
     yield met[0], ", asked again after all others"
 
 
-def _cases(artifact: Artifact, reference: Artifact, families: str) -> list[Case]:
+def _cases(artifact: Artifact, reference: Artifact, levels: Sequence[str]) -> list[Case]:
     """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove too little."""
-    levels = LEVELS[: LEVELS.index(families) + 1]
     asked = [c for c in reference_cases.read(reference) if c.family in levels]
     both = [(case, _met(artifact, case)) for case in asked]
     taken = [(asked, met) for asked, met in both if met is not None]
@@ -150,7 +153,7 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
     told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
     found: list[notes.Case] = []
     wrong: list[str] = []
-    for case in _cases(artifact, reference, SIZES):
+    for case in _cases(artifact, reference, [SIZES]):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}

@@ -55,6 +55,11 @@ def test_where_the_model_is_not_determined_that_well_larger_sizes_are_given_as_m
     assert judged(5e-4, replace(case(), exact={}), cases=[case()]).wrong
 
 
+def test_a_constant_that_no_order_of_summation_keeps_is_meant_as_it_is():
+    for asked in (case(1e-3), replace(case(1e-3), exact={})):
+        assert judged(1e-5, asked, replace(FP32, max_rel=0.0)).wrong
+
+
 def test_a_small_output_beside_a_large_one_is_judged_by_itself():
     both = Case("min", {}, {"large": 1e6 * EXACT.astype("f4"), "small": EXACT.astype("f4")})
     found = {"large": both.outputs["large"], "small": both.outputs["small"] + np.float32(1e-2)}
