@@ -49,7 +49,6 @@ class Parity(TypedDict):
         cases: What was compared.
         left_out: Labels of the reference's cases that the artifact does not take.
         not_judged: What lies outside where the model itself decides by rounding alone, a sentence each.
-        not_taken: Families of values that the artifact does not take.
     """
 
     runtime: str
@@ -59,7 +58,6 @@ class Parity(TypedDict):
     cases: Sequence[Case]
     left_out: Sequence[str]
     not_judged: NotRequired[Sequence[str]]
-    not_taken: NotRequired[Sequence[str]]
 
 
 class Questions(TypedDict):

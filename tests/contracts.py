@@ -34,15 +34,17 @@ class Floors(LayersContract):
 
 
 class Unimported(Contract):
-    """Stages are imported by nobody: files of `container` that are named like a YAML of `yamls`."""
+    """Stages are imported by nobody: files in the rooms of `container` that are named like a YAML of `yamls`."""
 
     container = fields.StringField()
     yamls = fields.StringField()
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         names = {path.stem for path in Path(str(self.yamls)).glob("*.yaml")}
-        inside = graph.find_descendants(str(self.container))
-        stages = {module for module in inside if module.rpartition(".")[2] in names}
+        rooms = graph.find_children(str(self.container))
+        stages = {
+            module for room in rooms for module in graph.find_children(room) if module.rpartition(".")[2] in names
+        }
         wrong = sorted((i, s) for s in stages for i in graph.find_modules_that_directly_import(s))
         return ContractCheck(kept=not wrong, metadata={"wrong": wrong})
 

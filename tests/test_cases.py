@@ -20,7 +20,7 @@ import yaml
 from command_line import run_module
 from harness import backend
 
-from stages.coreml.mil import evaluation, read
+from stages.coreml.mil import evaluate, read
 
 ROOT, CASES = Path(__file__).parents[1], Path(__file__).parent / "cases"
 BACKENDS = {"onnx": "onnxruntime", "openvino": "openvino", "coreml": "coremltools"}
@@ -81,7 +81,7 @@ def answers(path: Path, inputs: Mapping[str, Any]) -> list[Any]:
         return [returned[n] for n in range(len(compiled.outputs))]
     types = {"int64": np.int32, "bool": np.float32}  # Core ML has neither
     given = {n: v.astype(types.get(str(v.dtype), v.dtype)) for n, v in inputs.items()}
-    return list(evaluation.evaluate(read.read(path), given).values())
+    return list(evaluate.evaluate(read.read(path), given).values())
 
 
 def tensors(returned: Any) -> Iterator[Any]:

@@ -31,7 +31,7 @@ def written_keys(yaml):
 
 def home(name):
     """The file of a stage, below stages/, found by its name alone."""
-    (path,) = (ROOT / "stages").rglob(f"{name}.py")
+    (path,) = (ROOT / "stages").glob(f"*/{name}.py")
     return path.relative_to(ROOT / "stages")
 
 

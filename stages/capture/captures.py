@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
+from pipeline.notes import Notes
 from stages.capture import code_files, conditions, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.interface import attention, call

@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
+from pipeline.notes import Notes
 from stages.capture import conditions, paths
 from stages.capture.conditions import Condition
 from stages.capture.paths import Parting, Search, Sizes
@@ -55,11 +56,13 @@ class Judged:
         else:
             self.asked.append(f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there")
 
-    def notes(self, says: str) -> dict[str, Any]:
+    def notes(self, says: str) -> Notes:
         """The notes of the capture's artifact."""
-        told = {name: lines for name, lines in (("asked", self.asked), ("not_checked", self.open)) if lines}
-        caution = f"NOT CHECKED: {listed(self.open, 3)}" if self.open else ""
-        return {"says": says, "caution": caution, **({"claims": {"sizes": told}} if told else {})}
+        sizes = {name: lines for name, lines in (("asked", self.asked), ("not_checked", self.open)) if lines}
+        notes = Notes(says=says, caution=f"NOT CHECKED: {listed(self.open, 3)}" if self.open else "")
+        if sizes:
+            notes["claims"] = {"sizes": sizes}
+        return notes
 
 
 class Asking:

@@ -29,10 +29,10 @@ class EvaluatorSession:
     """The reference evaluator. It computes in the types that the program has, whatever was asked."""
 
     def __init__(self, program: Program) -> None:
-        from stages.coreml.mil import evaluation
+        from stages.coreml.mil import evaluate
 
         self.properties = {"executed_by": "reference evaluator", **_function(program)}
-        if lacking := evaluation.missing(program):
+        if lacking := evaluate.missing(program):
             raise CheckFailed(
                 f"not checked: the evaluator lacks {listed(lacking)}",
                 allowed="operations of stages/coreml/mil/ops, which stand for Core ML where there is none",
@@ -42,9 +42,9 @@ class EvaluatorSession:
         self.computes_in = program.functions[program.default].computes_in
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        from stages.coreml.mil import evaluation
+        from stages.coreml.mil import evaluate
 
-        return evaluation.evaluate(self._program, inputs)
+        return evaluate.evaluate(self._program, inputs)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         raise StageError(UNMEASURED)

@@ -102,15 +102,18 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     return Parity(in_order, found, left_out, suspect, unsure, [c.label for c in missing if c.family != SIZES])
 
 
-def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> dict[str, Any]:
-    told: dict[str, Any] = {"label": case.label, "family": case.family, "shape": shape}
-    told |= {
-        "max_rel": comparison.worst(verdict.figures),
-        "outputs": {n: asdict(f) for n, f in verdict.figures.items()},
-    }
-    told |= {"bound": dict(verdict.bound), "differing": dict(verdict.differing)}
+def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> notes.Case:
     drawn = case.family in (SIZES, DRAWS)
-    return told | {"undetermined": {n: b for n, b in verdict.bound.items() if drawn and b > tolerance.max_rel}}
+    return notes.Case(
+        label=case.label,
+        family=case.family,
+        shape=shape,
+        max_rel=comparison.worst(verdict.figures),
+        outputs={n: asdict(f) for n, f in verdict.figures.items()},
+        bound=dict(verdict.bound),
+        differing=dict(verdict.differing),
+        undetermined={n: b for n, b in verdict.bound.items() if drawn and b > tolerance.max_rel},
+    )
 
 
 def _in_order(met: Sequence[Case]) -> Iterator[tuple[Case, str]]:

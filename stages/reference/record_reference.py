@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
+from pipeline.notes import Notes, Questions
 from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
@@ -121,9 +122,13 @@ class RecordReference(Stage):
         says += f"; outputs {listed(paths, 4)}{nothing}" + "".join(
             f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
         )
-        told = {"asked": [c.label for c in cases], "not_asked": not_asked, "tables": tables}
-        told["not_in_float64"] = exact.why_not if exact else "a file is run in the types that it has"
-        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes={"says": says, "questions": told})
+        asked_of = Questions(
+            asked=[c.label for c in cases],
+            not_asked=not_asked,
+            tables=tables,
+            not_in_float64=exact.why_not if exact else "a file is run in the types that it has",
+        )
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes=Notes(says=says, questions=asked_of))
 
     def _with_values(
         self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None

@@ -5,8 +5,8 @@ Each MIL operation is one small function, written from the operation's documenta
 https://apple.github.io/coremltools/source/coremltools.converters.mil.mil.ops.defs.html
 
     program = read.read("net.mlpackage")
-    evaluation.missing(program)           # the operations that it lacks, before anything is run
-    evaluation.evaluate(program, {"x": x})  # outputs by name
+    evaluate.missing(program)           # the operations that it lacks, before anything is run
+    evaluate.evaluate(program, {"x": x})  # outputs by name
 
 Values have the types that the program states. A float16 value is held as float16; an operation computes in float32 and
 its result is rounded to float16 once, at its end. Core ML's devices differ there: the Neural Engine and GPU may

@@ -13,7 +13,7 @@ from harness import contents, run_stage, tolerance, world
 from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.coreml import package as package_files
 from stages.coreml.combine_coreml import CombineCoreml
-from stages.coreml.mil import evaluation, read
+from stages.coreml.mil import evaluate, read
 from stages.reference import cases as reference_cases
 
 
@@ -39,8 +39,8 @@ def test_each_function_answers_as_the_package_that_it_came_from(digits, pruned, 
     assert (sorted(joined.functions), joined.default) == (["half", "whole"], "whole")
     for case in reference_cases.read(digits.reference):
         for name, package in (("whole", digits.package()), ("half", pruned)):
-            expected = evaluation.evaluate(read.read(package.file), case.inputs)["scores"]
-            np.testing.assert_array_equal(evaluation.evaluate(joined, case.inputs, name)["scores"], expected)
+            expected = evaluate.evaluate(read.read(package.file), case.inputs)["scores"]
+            np.testing.assert_array_equal(evaluate.evaluate(joined, case.inputs, name)["scores"], expected)
 
 
 def test_each_function_can_be_checked(digits, both, tmp_path):

@@ -17,7 +17,7 @@ from nets import TinyConv
 from torch import nn
 
 from pipeline.errors import CheckFailed, StageError
-from stages.coreml.mil import evaluation, read
+from stages.coreml.mil import evaluate, read
 
 SPEC, WEIGHTS = "Data/com.apple.CoreML/model.mlmodel", "Data/com.apple.CoreML/weights/weight.bin"
 IMAGE = (1, 3, 8, 6)
@@ -43,7 +43,7 @@ def copied(halves, tmp_path) -> Path:
 
 
 def ran(path, **inputs):
-    return evaluation.evaluate(read.read(path), inputs)
+    return evaluate.evaluate(read.read(path), inputs)
 
 
 def refused(path, outcome=CheckFailed, **inputs):
@@ -70,7 +70,7 @@ def test_nested_blocks_loop_and_branch(place, way, wanted):
 def test_a_state_starts_as_zeros_in_every_call(place):
     program = read.read(stateful(place / "stateful.mlpackage"))
     for _ in range(2):
-        answers = evaluation.evaluate(program, {"x": np.float32([1, 2, 3])})
+        answers = evaluate.evaluate(program, {"x": np.float32([1, 2, 3])})
         np.testing.assert_array_equal(answers["y"], [2, 4, 6])
 
 
@@ -83,12 +83,12 @@ def test_each_function_of_a_package_can_be_run_and_the_default_is_its_own(place,
     told.default_function_name = "doubles"
     ct.utils.save_multifunction(told, str(place / "both.mlpackage"))
     program = read.read(place / "both.mlpackage")
-    default, named = (evaluation.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
+    default, named = (evaluate.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
     np.testing.assert_array_equal(default, ran(other, x0=INPUT)["y"])
     np.testing.assert_array_equal(named, ran(halves, x0=INPUT)["y"])
     assert not np.allclose(default, named)
     with pytest.raises(StageError, match="no function 'thirds'"):
-        evaluation.evaluate(program, {"x0": INPUT}, "thirds")
+        evaluate.evaluate(program, {"x0": INPUT}, "thirds")
 
 
 @pytest.mark.parametrize(("color", "layout"), [("RGB", slice(None)), ("BGR", slice(None, None, -1))])
@@ -134,7 +134,7 @@ def test_a_classifier_gives_its_label_and_the_probabilities_in_the_order_of_the_
     labels = ["zebra", "ant", "cat"]
     path = traced(net, place / "labels.mlpackage", (1, 6), classifier_config=ct.ClassifierConfig(labels), outputs=None)
     program = read.read(path)
-    label, chances = evaluation.evaluate(program, {"x0": INPUT[:1]}).values()
+    label, chances = evaluate.evaluate(program, {"x0": INPUT[:1]}).values()
     wanted = net(torch.tensor(INPUT[:1])).detach().numpy()[0]
     np.testing.assert_allclose(chances, wanted, 1e-5, 1e-6)
     assert (str(label), program.functions["main"].labels) == (labels[wanted.argmax()], labels)
@@ -186,7 +186,7 @@ def test_weights_that_coremltools_compressed_are_those_that_it_decompresses(plac
     programs = {name: read.read(place / f"{how}_{name}.mlpackage") for name in made}
     stored = {name: {o.type for o in p.functions["main"].block.walk()} for name, p in programs.items()}
     assert any(t.startswith("constexpr_") for t in stored["small"] - stored["large"])
-    small, large = (evaluation.evaluate(p, {"x0": INPUT})["y"] for p in programs.values())
+    small, large = (evaluate.evaluate(p, {"x0": INPUT})["y"] for p in programs.values())
     np.testing.assert_allclose(small, large, 1e-6, 1e-6)
     exact = Halves()(torch.tensor(INPUT)).detach()
     assert not np.allclose(small, exact)
@@ -261,14 +261,14 @@ def test_a_record_that_is_no_record_is_refused(copied):
 def test_an_operation_that_is_lacking_is_told_before_anything_runs(copied):
     edit_spec(copied, b"linear", b"lineal")
     program = read.read(copied)
-    assert evaluation.missing(program) == ("lineal",)
+    assert evaluate.missing(program) == ("lineal",)
     with pytest.raises(CheckFailed, match="the evaluator lacks lineal"):
-        evaluation.evaluate(program, {"x0": INPUT})
+        evaluate.evaluate(program, {"x0": INPUT})
 
 
 def test_a_parameter_that_is_lacking_is_told_too(copied):
     edit_spec(copied, b"\x06weight", b"\x06weighs")
-    assert evaluation.missing(read.read(copied)) == ("linear(weighs)",)
+    assert evaluate.missing(read.read(copied)) == ("linear(weighs)",)
 
 
 def test_a_result_of_another_shape_than_the_program_says_is_refused(place):
@@ -323,9 +323,9 @@ def test_reading_and_evaluating_import_what_they_need_and_no_coremltools(place):
     path = place / "nested.mlpackage"
     nested = path if path.exists() else nested_blocks(path)
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from stages.coreml.mil import evaluation, read\n"
+        "import sys; from pathlib import Path; import numpy as np; from stages.coreml.mil import evaluate, read\n"
         "given = {'x': np.ones((2, 2), np.float32), 'way': np.ones(1, np.float32)}\n"
-        f"evaluation.evaluate(read.read(Path({str(nested)!r})), given)\n"
+        f"evaluate.evaluate(read.read(Path({str(nested)!r})), given)\n"
         "assert not {'coremltools', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])
