@@ -32,7 +32,7 @@ def dense(package):
     (op,) = (
         o for o in main.block.operations if o.type == "constexpr_sparse_to_dense" and o.outputs[0][1].shape == (64, 512)
     )
-    return np.asarray(evaluation._results(op, {}, main)[0])
+    return np.asarray(evaluate._results(op, {}, main)[0])
 
 
 @pytest.mark.parametrize(("target", "settings", "weights"), CASES, ids=str)
