@@ -7,7 +7,7 @@ import pytest
 from coreml_stages import check, prune, quantize
 from harness import run_stage, tolerance
 
-from stages.coreml.mil import read
+from stages.coreml.mil import evaluate, read
 from stages.formats import graphs
 from stages.portable.comparison import Tolerance
 
