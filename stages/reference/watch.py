@@ -63,8 +63,11 @@ def _mode(watch: Watch) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        supports_higher_order_operators = True
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            watch.see(func.overloadpacket.__name__, args, kwargs or {})
+            if hasattr(func, "overloadpacket"):  # torch.cond and its like have none: their branches are not seen
+                watch.see(func.overloadpacket.__name__, args, kwargs or {})
             return func(*args, **(kwargs or {}))
 
     return Mode()  # type: ignore[no-untyped-call]

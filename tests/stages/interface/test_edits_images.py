@@ -110,7 +110,7 @@ def test_a_photograph_that_would_be_scaled_below_the_models_size_is_refused(two,
 @pytest.fixture(scope="module")
 def shown_to_tiny(tmp_path_factory):
     """The reference of a small model that was asked about photographs."""
-    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0)
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0, "quick")
     return run_stage(stage, module(TinyConv()), tmp_path_factory.mktemp("shown") / "reference")
 
 

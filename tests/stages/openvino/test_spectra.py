@@ -66,7 +66,8 @@ def test_a_step_that_is_computed_is_refused(tmp_path):
 def test_a_complex_signal_is_not_taken_for_a_real_one(tmp_path):
     openvino = pytest.importorskip("openvino")
     path = graph_of(4, tmp_path / "model.onnx", channels=2)
-    with spectra.as_convolutions(path) as graph, pytest.raises(RuntimeError, match="Squeeze"):
+    # RuntimeError, or an exception of the front end's own.
+    with spectra.as_convolutions(path) as graph, pytest.raises(Exception, match=r"Squeeze|rank do not match"):
         openvino.convert_model(graph)
 
 
