@@ -1,0 +1,141 @@
+"""What becomes of one mutant: the check is asked, and where it finds nothing, so are the varied inputs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.check import before, probes
+from benchmarks.check.made import Made
+from benchmarks.check.subjects import Subject
+from benchmarks.check.yardstick import Eager, Truth, rms, truth
+from pipeline.artifact import Artifact
+from pipeline.errors import DrydockError
+from stages.formats import session
+from stages.interface.interface import Dim, Input, Interface
+
+KILLED, MISSED, EQUIVALENT, STILLBORN = VERDICTS = ("killed", "missed", "equivalent", "stillborn")
+LINE = re.compile(r"^    (.+?) \([0-9x, a-z]*\): ", re.MULTILINE)  # of a failed check: the question that failed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a mutant.
+
+    Args:
+        verdict: One of VERDICTS.
+        before: Whether the four cases and constants of before find it.
+        by: The questions of the check that found it; of one that was missed, the input that tells it apart.
+    """
+
+    verdict: str
+    before: bool = False
+    by: list[str] = field(default_factory=list)
+
+
+class Judge:
+    """Of the mutants of one artifact.
+
+    Args:
+        subject: Whose artifact it is.
+        made: The artifact, its reference and its check.
+        save: Writes a model of this format into a folder.
+
+    Attributes:
+        usable: The varied inputs at which the right artifact agrees, each with what the model answers.
+        tried: How many were drawn for that.
+    """
+
+    def __init__(self, subject: Subject, made: Made, save: Callable[[Any, Path], None]) -> None:
+        self._made, self._save = made, save
+        inputs = {n: Input(list(i["shape"]), i["dtype"], i["fill"]) for n, i in subject.inputs.items()}
+        dims = {n: Dim(*d) for n, d in subject.dims.items()}
+        eager = Eager(made.module, list(Interface.of(made.reference).outputs))
+        self._before = [(q, eager.single(q)) for q in before.questions(inputs, dims)]
+        usual = {n: rms(v) for n, v in eager.double(self._before[0][0]).items() if v.dtype.kind == "f"}
+        self.usable: list[tuple[probes.Probe, Truth]] = []
+        self.tried = 0
+        right = session.open_session(made.artifact, "float32")
+        # The four cases are asked too: what they tell apart is a fault.
+        asked = [probes.Probe(f"case {i} of before", q) for i, (q, _) in enumerate(self._before)]
+        for probe in (*asked, *islice(probes.probes(subject), probes.MOST)):
+            self.tried += 1
+            told = truth(eager, probe.inputs, usual)
+            if told is not None and not _differs(right, probe, told):
+                self.usable.append((probe, told))
+            if len(self.usable) == probes.LEAST + len(asked):
+                break
+
+    @property
+    def example(self) -> Mapping[str, Any]:
+        return self._before[0][0]
+
+    @property
+    def another(self) -> Mapping[str, Any]:
+        """The inputs of the last of the four sizes, the largest."""
+        return self._before[-1][0]
+
+    def of(self, apply: Callable[[Any], None], model: Any, folder: Path) -> Verdict:
+        """The verdict on a model that was read anew, once a fault is in it.
+
+        Args:
+            apply: The fault.
+            model: The model that it is done to.
+            folder: For the artifact; emptied again.
+        """
+        mutant = replace(self._made.artifact, folder=folder / "mutant")
+        (folder / "mutant").mkdir(parents=True)
+        try:
+            try:
+                apply(model)
+                self._save(model, folder / "mutant")
+                running = session.open_session(mutant, "float32")
+            except Exception:  # runtimes raise anything
+                return Verdict(STILLBORN)
+            if not any(_runs(running, inputs) for inputs, _ in self._before):
+                return Verdict(STILLBORN)
+            known = not before.agrees(running, self._before)
+            if (found := self._checked(mutant, folder / "check")) is not None:
+                return Verdict(KILLED, known, found)
+            # Loaded anew: what it kept from the questions before is not to be judged.
+            running = session.open_session(mutant, "float32")
+            for probe, told in self.usable:
+                if difference := _differs(running, probe, told):
+                    return Verdict(MISSED, known, [f"{probe.says}: {difference}"])
+            return Verdict(MISSED, known, ["the four cases of before"]) if known else Verdict(EQUIVALENT)
+        finally:
+            shutil.rmtree(folder)
+
+    def _checked(self, artifact: Artifact, folder: Path) -> list[str] | None:
+        """The questions at which the check finds something; None where it agrees."""
+        folder.mkdir()
+        try:
+            self._made.check.run({"artifact": artifact, "reference": self._made.reference}, folder)
+        except DrydockError as e:
+            return failed(e) or ["does not run"]
+        return None
+
+
+def failed(error: DrydockError) -> list[str]:
+    """The questions that a failed check names."""
+    return list(dict.fromkeys(LINE.findall(str(error))))
+
+
+def _runs(running: Any, inputs: Mapping[str, Any]) -> bool:
+    try:
+        running(inputs)
+    except Exception:  # a runtime raises anything
+        return False
+    return True
+
+
+def _differs(running: Any, probe: probes.Probe, told: Truth) -> str:
+    try:
+        return told.told_apart(running(probe.inputs))
+    except Exception:  # a runtime raises anything
+        return "does not run"
