@@ -19,6 +19,8 @@ from pipeline.errors import DrydockError
 from stages.formats import session
 from stages.interface.interface import Dim, Input, Interface
 
+Arrays = Mapping[str, Any]
+Run = Callable[[Arrays], Arrays]
 KILLED, MISSED, EQUIVALENT, STILLBORN = VERDICTS = ("killed", "missed", "equivalent", "stillborn")
 LINE = re.compile(r"^    (.+?) \([0-9x, a-z]*\): ", re.MULTILINE)  # of a failed check: the question that failed
 
@@ -56,11 +58,16 @@ class Judge:
         inputs = {n: Input(list(i["shape"]), i["dtype"], i["fill"]) for n, i in subject.inputs.items()}
         dims = {n: Dim(*d) for n, d in subject.dims.items()}
         eager = Eager(made.module, list(Interface.of(made.reference).outputs))
-        self._before = [(q, eager.single(q)) for q in before.questions(inputs, dims)]
-        usual = {n: rms(v) for n, v in eager.double(self._before[0][0]).items() if v.dtype.kind == "f"}
+        own = Interface.of(made.artifact)
+        self._takes = {n: i.dtype for n, i in own.inputs.items()}
+        gives = {n: o.dtype for n, o in own.outputs.items()}
+        asked_before = before.questions(inputs, dims)
+        answers = ({n: v.astype(gives[n]) for n, v in eager.single(q).items()} for q in asked_before)
+        self._before = list(zip(asked_before, answers, strict=True))
+        usual = {n: rms(v) for n, v in eager.double(asked_before[0]).items() if v.dtype.kind == "f"}
         self.usable: list[tuple[probes.Probe, Truth]] = []
         self.tried = 0
-        right = session.open_session(made.artifact, "float32")
+        right = self._opened(made.artifact)
         # The four cases are asked too: what they tell apart is a fault.
         asked = [probes.Probe(f"case {i} of before", q) for i, (q, _) in enumerate(self._before)]
         for probe in (*asked, *islice(probes.probes(subject), probes.MOST)):
@@ -72,13 +79,13 @@ class Judge:
                 break
 
     @property
-    def example(self) -> Mapping[str, Any]:
-        return self._before[0][0]
+    def example(self) -> Arrays:
+        return self._taken(self._before[0][0])
 
     @property
-    def another(self) -> Mapping[str, Any]:
+    def another(self) -> Arrays:
         """The inputs of the last of the four sizes, the largest."""
-        return self._before[-1][0]
+        return self._taken(self._before[-1][0])
 
     def of(self, apply: Callable[[Any], None], model: Any, folder: Path) -> Verdict:
         """The verdict on a model that was read anew, once a fault is in it.
@@ -94,7 +101,7 @@ class Judge:
             try:
                 apply(model)
                 self._save(model, folder / "mutant")
-                running = session.open_session(mutant, "float32")
+                running = self._opened(mutant)
             except Exception:  # runtimes raise anything
                 return Verdict(STILLBORN)
             if not any(_runs(running, inputs) for inputs, _ in self._before):
@@ -103,13 +110,21 @@ class Judge:
             if (found := self._checked(mutant, folder / "check")) is not None:
                 return Verdict(KILLED, known, found)
             # Loaded anew: what it kept from the questions before is not to be judged.
-            running = session.open_session(mutant, "float32")
+            running = self._opened(mutant)
             for probe, told in self.usable:
                 if difference := _differs(running, probe, told):
                     return Verdict(MISSED, known, [f"{probe.says}: {difference}"])
             return Verdict(MISSED, known, ["the four cases of before"]) if known else Verdict(EQUIVALENT)
         finally:
             shutil.rmtree(folder)
+
+    def _opened(self, artifact: Artifact) -> Run:
+        """The artifact, loaded; it takes the model's own types."""
+        running = session.open_session(artifact, "float32")
+        return lambda inputs: running(self._taken(inputs))
+
+    def _taken(self, inputs: Arrays) -> Arrays:
+        return {n: v.astype(self._takes[n]) for n, v in inputs.items()}
 
     def _checked(self, artifact: Artifact, folder: Path) -> list[str] | None:
         """The questions at which the check finds something; None where it agrees."""
@@ -126,7 +141,7 @@ def failed(error: DrydockError) -> list[str]:
     return list(dict.fromkeys(LINE.findall(str(error))))
 
 
-def _runs(running: Any, inputs: Mapping[str, Any]) -> bool:
+def _runs(running: Run, inputs: Arrays) -> bool:
     try:
         running(inputs)
     except Exception:  # a runtime raises anything
@@ -134,7 +149,7 @@ def _runs(running: Any, inputs: Mapping[str, Any]) -> bool:
     return True
 
 
-def _differs(running: Any, probe: probes.Probe, told: Truth) -> str:
+def _differs(running: Run, probe: probes.Probe, told: Truth) -> str:
     try:
         return told.told_apart(running(probe.inputs))
     except Exception:  # a runtime raises anything
