@@ -16,16 +16,15 @@ KINDS = {"axis": "axis", "axes": "axis", "perm": "axis", "keep_dims": "axis", "t
 KINDS |= {"transpose_y": "axis", "pad": "padding", "strides": "padding", "dilations": "padding"}
 KINDS |= {"kernel_sizes": "padding", "pad_type": "padding", "ceil_mode": "padding"}
 KINDS |= {"exclude_padding_from_average": "padding", "output_padding": "padding"}
-# Of texts: what else a converter could have written.
-TEXTS = {
-    "mode": ("EXACT", "TANH_APPROXIMATION", "reflect", "replicate", "constant"),
-    "pad_type": ("valid", "same", "custom"),
-    "activation": ("tanh", "sigmoid"),
-    "cell_activation": ("tanh", "sigmoid"),
-    "recurrent_activation": ("sigmoid", "sigmoid_hard"),
-    "direction": ("forward", "reverse"),
-    "sampling_mode": ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS"),
-}
+# Of texts: those of which one may stand where another does.
+TEXTS = (
+    ("EXACT", "TANH_APPROXIMATION"),
+    ("reflect", "replicate", "constant"),
+    ("valid", "same", "custom"),
+    ("forward", "reverse"),
+    ("sigmoid", "tanh"),
+    ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS"),
+)
 LEFT = ("groups", "name")  # what is another is no program
 
 
@@ -43,10 +42,9 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
 
 def _of_constant(values: Any, parameter: str, made: str, place: int, where: str) -> Iterator[Mutant]:
     if isinstance(values, str):
-        for other in TEXTS.get(parameter, ()):
-            if other != values:
-                kind = KINDS.get(parameter, "mode")
-                yield Mutant(kind, f"{where}: {values} to {other}", _putting(other, parameter, made, place))
+        for other in (o for texts in TEXTS if values in texts for o in texts if o != values):
+            kind = KINDS.get(parameter, "mode")
+            yield Mutant(kind, f"{where}: {values} to {other}", _putting(other, parameter, made, place))
         return
     array = np.asarray(values)
     for kind, what, change in _changes(parameter, where, array):

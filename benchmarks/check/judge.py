@@ -22,7 +22,8 @@ from stages.interface.interface import Dim, Input, Interface
 Arrays = Mapping[str, Any]
 Run = Callable[[Arrays], Arrays]
 KILLED, MISSED, EQUIVALENT, STILLBORN = VERDICTS = ("killed", "missed", "equivalent", "stillborn")
-LINE = re.compile(r"^    (.+?) \([0-9x, a-z]*\): ", re.MULTILINE)  # of a failed check: the question that failed
+# Of a failed check, what is said of one question: its name, when it was asked, its shapes, the output.
+LINE = re.compile(r"^    (.+?)(?:, asked [a-z ]+)? \([0-9x, a-z]*\): (?:output '(.+?)')?", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ class Judge:
         try:
             self._made.check.run({"artifact": artifact, "reference": self._made.reference}, folder)
         except DrydockError as e:
-            return failed(e) or ["does not run"]
+            return list(dict.fromkeys(question for question, _ in failed(e))) or ["does not run"]
         return None
 
 
-def failed(error: DrydockError) -> list[str]:
-    """The questions that a failed check names."""
+def failed(error: DrydockError) -> list[tuple[str, str]]:
+    """The questions that a failed check names, each with the output that was wrong; none twice."""
     return list(dict.fromkeys(LINE.findall(str(error))))
 
 
