@@ -14,8 +14,9 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.check import cold, page, runner
-from benchmarks.check.subjects import SUBJECTS
+from benchmarks.check import runner
+from benchmarks.check.models.subjects import SUBJECTS
+from benchmarks.check.telling import cold, page
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check.subjects import Subject
+from benchmarks.check.models.subjects import Subject
 from pipeline.artifact import Artifact, Kind, carried
 from pipeline.stage import Stage
 
@@ -121,4 +121,3 @@ def quiet(path: Path) -> Iterator[None]:
             for n, old in zip((1, 2), kept, strict=True):
                 os.dup2(old, n)
                 os.close(old)
-

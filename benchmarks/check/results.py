@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check.judge import KILLED, MISSED, STILLBORN, Verdict
-from benchmarks.check.mutant import Mutant
+from benchmarks.check.faults.mutant import Mutant
+from benchmarks.check.judging.judge import KILLED, MISSED, STILLBORN, Verdict
 
 
 @dataclass(frozen=True)

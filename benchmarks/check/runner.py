@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.check.models.subjects import Subject
 from benchmarks.check.results import Unit
-from benchmarks.check.subjects import Subject
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENCE_SECONDS = 240  # without a line, a worker hangs at a mutant
 DECIDES = ("stages", "conf", "benchmarks/check")  # whose code decides the verdicts
-TELLS = ("table.py", "page.py", "__main__.py", "runner.py", "cold.py", "real_faults.py")  # that only tells them
+TELLS = ("benchmarks/check/telling", "benchmarks/check/__main__.py", "benchmarks/check/runner.py")  # but not this
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,15 @@ def units(subjects: Sequence[Subject], folder: Path) -> list[Unit]:
 
 def _start(slot: _Slot, subject: Subject, plan: Plan, folder: Path) -> None:
     asked = [f"{target}={most}" for target, most in plan.mutants.items()]
-    command = [sys.executable, "-m", "benchmarks.check.worker", subject.name, str(folder), *asked, f"seeds={plan.seeds}"]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.check.worker",
+        subject.name,
+        str(folder),
+        *asked,
+        f"seeds={plan.seeds}",
+    ]
     print(f"{subject.name} …", flush=True)
     slot.subject, slot.lines, slot.since = subject, _lines(subject, folder), time.monotonic()
     slot.process = subprocess.Popen(
@@ -113,7 +121,9 @@ def _is_over(slot: _Slot, folder: Path) -> bool:
     assert slot.subject is not None
     if (ended := slot.process.poll()) is not None:
         found = [u for u in units([slot.subject], folder) if u.judged or u.broken]
-        told = ", ".join(f"{u.target} {len(u.judged)} of {u.planned}{' ' + u.broken if u.broken else ''}" for u in found)
+        told = ", ".join(
+            f"{u.target} {len(u.judged)} of {u.planned}{' ' + u.broken if u.broken else ''}" for u in found
+        )
         print(f"{slot.subject.name}: {told}" + (f"; its process ended with {ended}" if ended else ""), flush=True)
         if ended and _lines(slot.subject, folder) == slot.lines:
             raise RuntimeError(f"the worker of {slot.subject.name} ended with {ended} before it did anything")
@@ -141,6 +151,7 @@ def _digest() -> str:
     found = hashlib.sha256()
     for room in DECIDES:
         for file in sorted((ROOT / room).rglob("*")):
-            if file.suffix in (".py", ".yaml") and file.name not in TELLS:
-                found.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
+            name = str(file.relative_to(ROOT))
+            if file.suffix in (".py", ".yaml") and not name.startswith(TELLS):
+                found.update(name.encode() + file.read_bytes())
     return found.hexdigest()

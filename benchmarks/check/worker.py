@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.check import made as making
-from benchmarks.check.judge import Judge, failed
+from benchmarks.check.faults.mutant import chosen
+from benchmarks.check.judging.judge import Judge, failed
 from benchmarks.check.made import Made
-from benchmarks.check.mutant import chosen
+from benchmarks.check.models.subjects import BY_NAME, Subject
 from benchmarks.check.results import Right, Unit
-from benchmarks.check.subjects import BY_NAME, Subject
 from pipeline.errors import CheckFailed
 from stages.reference import cases
-
-SEED = 1  # of which mutants are chosen
 
 
 def main() -> None:
@@ -44,11 +42,12 @@ def main() -> None:
 
 def judge_all(subject: Subject, unit: Unit, most: int, seeds: int, folder: Path) -> None:
     """What is left to do of one artifact."""
-    format_of: Any = importlib.import_module(f"benchmarks.check.{unit.target}_faults")
+    format_of: Any = importlib.import_module(f"benchmarks.check.faults.{unit.target}.planting")
     made = making.make(subject, unit.target, folder)
     judge = Judge(subject, made, format_of.save)
     file = made.artifact.file
-    mutants = chosen(format_of.mutants(file, subject, (judge.example, judge.another)), most, SEED)
+    possible = format_of.mutants(file, subject, (judge.example, judge.another))
+    mutants = chosen(possible, most, f"{subject.name} to {unit.target}")
     unit.write(planned=len(mutants))
     if unit.right is None:
         comparisons, alarms = alarms_of(made, seeds, folder)
