@@ -68,9 +68,8 @@ def _weight(name: str, values: Array) -> Iterator[Fault]:
         yield ("weights moved", "by one", lambda v: np.roll(v, 1))
         return
     last = values.shape[0] - 1
-    yield ("weights lost", f"row {last}", lambda v: _at(v, last, np.zeros_like))
-    yield ("weights lost", "row 0", lambda v: _at(v, 0, np.zeros_like))
-    yield ("weights lost", f"row {row}", lambda v: _at(v, row, np.zeros_like))
+    for lost in dict.fromkeys((last, 0, row)):
+        yield ("weights lost", f"row {lost}", lambda v, n=lost: _at(v, n, np.zeros_like))
     yield ("weights moved", "rows by one", lambda v: np.roll(v, 1, 0))
     yield ("weights moved", "first two rows swapped", lambda v: v[[1, 0, *range(2, len(v))]])
     yield ("weights moved", "columns by one", lambda v: np.roll(v, 1, 1))
