@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.check.models.subjects import Subject
 
+WRONG = 1.05  # times what is right
 Term = tuple[str, str, int | str]  # a dimension, < = > or "mod 8", and a number or another dimension
 
 
@@ -26,6 +27,16 @@ class Relation:
         name, how, than = term
         value, other = sizes[name], sizes[than] if isinstance(than, str) else than
         return {"<": value < other, "=": value == other, ">": value > other, "mod 8": value % 8 == other}[how]
+
+
+def axes(subject: Subject) -> dict[str, tuple[str, int]]:
+    """Where the size of a dimension can be read: an input, and which of its axes."""
+    return {
+        dim: (name, axis)
+        for name, spec in subject.inputs.items()
+        for axis, dim in enumerate(spec["shape"])
+        if isinstance(dim, str)
+    }
 
 
 def relations(subject: Subject) -> Iterator[Relation]:

@@ -77,7 +77,9 @@ class Judge:
             if told is not None and not _differs(right, probe, told):
                 self.usable.append((probe, told))
             if len(self.usable) == probes.LEAST + len(asked):
-                break
+                return
+        if len(self.usable) < probes.LEAST:
+            raise RuntimeError(f"the right artifact agrees at {len(self.usable)} of {self.tried} varied inputs alone")
 
     @property
     def example(self) -> Arrays:

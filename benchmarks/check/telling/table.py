@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from benchmarks.check.judging.judge import EQUIVALENT, KILLED, MISSED, STILLBORN
+from benchmarks.check.models.subjects import BY_NAME
 from benchmarks.check.results import Judged, Unit
 
 NAMES = {"onnx": "ONNX", "openvino": "OpenVINO", "coreml": "Core ML"}
@@ -73,9 +75,16 @@ def _percent(share: float | None) -> str:
 
 def _by_question(judged: Sequence[Judged]) -> Iterator[str]:
     killed = [j for j in judged if j.verdict.verdict == KILLED]
-    found = Counter(question for j in killed for question in set(j.verdict.by))
-    alone = Counter(j.verdict.by[0] for j in killed if len(set(j.verdict.by)) == 1)
+    asked = [_questions(j) for j in killed]
+    found = Counter(question for questions in asked for question in questions)
+    alone = Counter(question for questions in asked if len(questions) == 1 for question in questions)
     yield "| question | faults that it finds | that no other one finds |"
     yield "| --- | ---: | ---: |"
     for question, number in found.most_common():
         yield f"| {question} | {number} | {alone[question]} |"
+
+
+def _questions(judged: Judged) -> set[str]:
+    """Those that found a fault; a dimension by any name is one."""
+    dims = "|".join(BY_NAME[judged.subject].dims)
+    return {re.sub(rf"\b({dims})\b", "a dimension", question) for question in judged.verdict.by}

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.check.faults import arrays, sizes
+from benchmarks.check.faults import arrays
 from benchmarks.check.faults.coreml import graph
 from benchmarks.check.faults.coreml.graph import Looked, Package
 from benchmarks.check.faults.mutant import Mutant
-from benchmarks.check.faults.sizes import Relation
 from stages.coreml.mil.program import Operation
 
 OTHERS = {
@@ -27,7 +26,6 @@ OTHERS = {
 }  # fmt: skip
 ORDERED = ("sub", "real_div", "matmul", "pow", "greater", "greater_equal", "less", "floor_div", "mod")
 CUT = {"at ±5": (-5.0, 5.0), "below 0": (0.0, 3e38), "beyond 1": (-3e38, 1.0)}
-WRONG = 1.05  # times what is right, at sizes in a relation
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
@@ -52,9 +50,6 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
         one, other = looked.outputs[i : i + 2]
         if looked.seen[0][one].dtype == looked.seen[0][other].dtype:
             yield Mutant("outputs swapped", f"'{one}' and '{other}'", _exchanging(one, other))
-    floats = [n for n in looked.outputs if looked.seen[0][n].dtype == np.float32]
-    for relation in sizes.relations(looked.subject):
-        yield Mutant("size relation", relation.says, _wrong_at(looked, relation, floats[0]))
 
 
 def _left_out(looked: Looked, operation: Operation, where: str) -> Iterator[Mutant]:
@@ -248,57 +243,3 @@ def _wrong_edges(looked: Looked) -> Iterator[Mutant]:
 
 def _taking(made: str, parameter: str, place: int, other: str) -> Callable[[Package], None]:
     return lambda package: graph.bind(package.operation(made), parameter, place, other)
-
-
-def _wrong_at(looked: Looked, relation: Relation, edge: str) -> Callable[[Package], None]:
-    axes = {
-        dim: (name, axis)
-        for name, spec in looked.subject.inputs.items()
-        for axis, dim in enumerate(spec["shape"])
-        if isinstance(dim, str)
-    }
-    compared = {"<": "less", ">": "greater"}
-
-    def apply(package: Package) -> None:
-        like = graph.type_of(package, edge)
-        whole, truth = (graph.tensor_type(like, t, ()) for t in ("int32", "bool"))
-        steps: list[tuple[str, dict[str, list[str]], str, Any]] = []
-
-        def number(value: int) -> str:
-            return graph.add_constant(package, f"planted_number_{len(package.block.operations)}", np.int32(value))
-
-        def size(dim: int | str) -> str:
-            if not isinstance(dim, str):
-                return number(dim)
-            name, axis = axes[dim]
-            found = f"planted_size_{len(steps)}"
-            rank = len(looked.subject.inputs[name]["shape"])
-            steps.append(("shape", {"x": [name]}, f"{found}_shape", graph.tensor_type(like, "int32", (rank,))))
-            operands = {
-                "x": [f"{found}_shape"],
-                "indices": [number(axis)],
-                "axis": [number(0)],
-                "batch_dims": [number(0)],
-            }
-            operands["validate_indices"] = [graph.add_constant(package, f"{found}_no", np.bool_(False))]
-            steps.append(("gather", operands, found, whole))
-            return found
-
-        truths = []
-        for dim, how, than in relation.terms:
-            value = size(dim)
-            if how == "mod 8":
-                steps.append(("mod", {"x": [value], "y": [number(8)]}, f"{value}_rest", whole))
-                value = f"{value}_rest"
-            name = f"planted_truth_{len(steps)}"
-            steps.append((compared.get(how, "equal"), {"x": [value], "y": [size(than)]}, name, truth))
-            truths.append(name)
-        if len(truths) > 1:
-            steps.append(("logical_and", {"x": truths[:1], "y": truths[1:]}, "planted_all", truth))
-            truths.append("planted_all")
-        factor = graph.add_constant(package, "planted_factor", np.float32(WRONG))
-        steps.append(("mul", {"x": [edge], "y": [factor]}, "planted_wrong", like))
-        operands = {"cond": truths[-1:], "a": ["planted_wrong"], "b": [edge]}
-        graph.insert(package, edge, [*steps, ("select", operands, "planted", like)])
-
-    return apply

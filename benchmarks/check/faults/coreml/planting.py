@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check.faults.coreml import graph, operators, values
+from benchmarks.check.faults.coreml import graph, operators, sizes, values
 from benchmarks.check.faults.coreml.graph import read as read
 from benchmarks.check.faults.coreml.graph import save as save
 from benchmarks.check.faults.mutant import Mutant
@@ -17,4 +17,5 @@ def mutants(path: Path, subject: Subject, given: tuple[Mapping[str, Any], Mappin
     """The faults of one package; see faults/onnx/planting.py."""
     looked = graph.looked_at(path, subject, given)
     yield from values.mutants(looked)
+    yield from sizes.mutants(looked)
     yield from operators.mutants(looked)

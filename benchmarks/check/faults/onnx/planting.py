@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.check.faults.mutant import Mutant
-from benchmarks.check.faults.onnx import attributes, edges, graph, operators, values
-from benchmarks.check.faults.onnx import sizes as onnx_sizes
+from benchmarks.check.faults.onnx import attributes, edges, graph, operators, sizes, values
 from benchmarks.check.models.subjects import Subject
 
-ROOMS = (attributes, edges, operators, onnx_sizes, values)
+ROOMS = (attributes, edges, operators, sizes, values)
 
 
 def read(file: Path) -> Any:

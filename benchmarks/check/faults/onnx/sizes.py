@@ -15,7 +15,6 @@ from benchmarks.check.faults.onnx.graph import Looked
 from benchmarks.check.faults.sizes import Relation, Term
 
 COMPARED = {"<": "Less", "=": "Equal", ">": "Greater"}
-WRONG = 1.05  # times what is right
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
@@ -25,48 +24,52 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
 
 
 def _wrong_at(looked: Looked, relation: Relation, edge: str) -> Callable[[Any], None]:
-    axes = {
-        dim: (name, axis)
-        for name, spec in looked.subject.inputs.items()
-        for axis, dim in enumerate(spec["shape"])
-        if isinstance(dim, str)
-    }
+    axes = sizes.axes(looked.subject)
 
     def apply(model: Any) -> None:
-        nodes: list[Any] = []
-
-        def size(dim: str) -> str:
-            name, axis = axes[dim]
-            found = f"planted_size_{dim}"
-            if not any(found in n.output for n in nodes):
-                place = graph.add_constant(model, f"planted_axis_{dim}", np.int64(axis))
-                nodes.append(helper.make_node("Shape", [name], [f"planted_shape_{dim}"]))
-                nodes.append(helper.make_node("Gather", [f"planted_shape_{dim}", place], [found]))
-            return found
-
-        def number(value: int | str) -> str:
-            if isinstance(value, str):
-                return size(value)
-            name = f"planted_number_{value}"
-            known = {t.name for t in model.graph.initializer}
-            return name if name in known else graph.add_constant(model, name, np.int64(value))
-
-        def truth(place: int, term: Term) -> str:
-            dim, how, than = term
-            value, operator = size(dim), COMPARED.get(how, "Equal")
-            if how == "mod 8":
-                nodes.append(helper.make_node("Mod", [value, number(8)], [f"planted_rest_{place}"]))
-                value = f"planted_rest_{place}"
-            nodes.append(helper.make_node(operator, [value, number(than)], [f"planted_truth_{place}"]))
-            return f"planted_truth_{place}"
-
-        truths = [truth(place, term) for place, term in enumerate(relation.terms)]
+        asking = _Asking(model, axes)
+        truths = [asking.truth(term) for term in relation.terms]
         if len(truths) > 1:
-            nodes.append(helper.make_node("And", truths, ["planted_truth"]))
-        factor = graph.add_constant(model, "planted_factor", np.float32(WRONG))
-        nodes.append(helper.make_node("Mul", [edge, factor], ["planted_wrong"]))
-        last = "planted_truth" if len(truths) > 1 else truths[0]
-        nodes.append(helper.make_node("Where", [last, "planted_wrong", edge], ["planted_output"]))
-        graph.insert(model, edge, nodes)
+            truths = [asking.add("And", truths)]
+        factor = graph.add_constant(model, "planted_factor", np.float32(sizes.WRONG))
+        wrong = asking.add("Mul", [edge, factor])
+        asking.add("Where", [*truths, wrong, edge])
+        graph.insert(model, edge, asking.nodes)
 
     return apply
+
+
+class _Asking:
+    """Nodes that find out whether sizes are in a relation.
+
+    Args:
+        model: The graph, for constants.
+        axes: Where each size can be read.
+    """
+
+    def __init__(self, model: Any, axes: dict[str, tuple[str, int]]) -> None:
+        self._model, self._axes = model, axes
+        self.nodes: list[Any] = []
+
+    def add(self, operator: str, inputs: list[str]) -> str:
+        """The name of what a node gives."""
+        made = f"planted_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [made]))
+        return made
+
+    def truth(self, term: Term) -> str:
+        dim, how, than = term
+        value = self._size(dim)
+        if how == "mod 8":
+            value = self.add("Mod", [value, self._number(8)])
+        return self.add(COMPARED.get(how, "Equal"), [value, self._number(than)])
+
+    def _size(self, dim: str) -> str:
+        name, axis = self._axes[dim]
+        return self.add("Gather", [self.add("Shape", [name]), self._number(axis)])
+
+    def _number(self, value: int | str) -> str:
+        if isinstance(value, str):
+            return self._size(value)
+        name = f"planted_number_{len(self._model.graph.initializer)}"
+        return graph.add_constant(self._model, name, np.int64(value))

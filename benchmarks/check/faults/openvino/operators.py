@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.check.faults import arrays, sizes
+from benchmarks.check.faults import arrays
 from benchmarks.check.faults.mutant import Mutant
 from benchmarks.check.faults.openvino import graph
 from benchmarks.check.faults.openvino.graph import Edge, Looked
-from benchmarks.check.faults.sizes import Relation
 
 BINARY = {
     "Add": ("subtract",), "Subtract": ("add",), "Multiply": ("divide",), "Divide": ("multiply",),
@@ -26,7 +25,6 @@ UNARY = {
 }  # fmt: skip
 ORDERED = ("Subtract", "Divide", "MatMul", "Power", "Concat", "Greater", "GreaterEqual", "Less", "FloorMod")
 CUT = {"at ±5": (-5.0, 5.0), "below 0": (0.0, 3e38), "beyond 1": (-3e38, 1.0)}
-WRONG = 1.05  # times what is right, at sizes in a relation
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
@@ -48,8 +46,6 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
     for i in range(len(results) - 1):
         if results[i].get_element_type() == results[i + 1].get_element_type():
             yield Mutant("outputs swapped", f"{i} and {i + 1}", _exchanging(i))
-    for relation in sizes.relations(looked.subject):
-        yield Mutant("size relation", relation.says, _wrong_at(looked, relation))
 
 
 def _left_out(looked: Looked, operation: Any, number: int, where: str) -> Iterator[Mutant]:
@@ -213,40 +209,5 @@ def _exchanging(first: int) -> Callable[[Any], None]:
         sources[1].get_tensor().set_names(names[0])
         sources[0].get_tensor().set_names(names[1])
         model.validate_nodes_and_infer_types()
-
-    return apply
-
-
-def _wrong_at(looked: Looked, relation: Relation) -> Callable[[Any], None]:
-    axes = {
-        dim: (name, axis)
-        for name, spec in looked.subject.inputs.items()
-        for axis, dim in enumerate(spec["shape"])
-        if isinstance(dim, str)
-    }
-    result = next(r for r in looked.model.get_results() if r.get_element_type().to_string() == "f32")
-    edge = looked.source(result, 0)
-
-    def apply(model: Any) -> None:
-        from openvino import opset13
-
-        def size(dim: int | str) -> Any:
-            if not isinstance(dim, str):
-                return opset13.constant(np.int64(dim))
-            name, axis = axes[dim]
-            return opset13.gather(opset13.shape_of(model.input(name)), np.int64(axis), np.int64(0))
-
-        def truth(dim: str, how: str, than: int | str) -> Any:
-            value = opset13.mod(size(dim), np.int64(8)) if how == "mod 8" else size(dim)
-            compare = {"<": opset13.less, ">": opset13.greater}.get(how, opset13.equal)
-            return compare(value, size(than))
-
-        truths = [truth(*term) for term in relation.terms]
-        at = truths[0] if len(truths) == 1 else opset13.logical_and(*truths)
-
-        def make(output: Any) -> Any:
-            return opset13.select(at, opset13.multiply(output, np.float32(WRONG)), output).output(0)
-
-        graph.insert(model, edge, make)
 
     return apply

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.check.faults.mutant import Mutant
-from benchmarks.check.faults.openvino import graph, operators, values
+from benchmarks.check.faults.openvino import graph, operators, sizes, values
 from benchmarks.check.faults.openvino.graph import read as read
 from benchmarks.check.models.subjects import Subject
 
@@ -23,3 +23,4 @@ def mutants(file: Path, subject: Subject, given: tuple[Mapping[str, Any], Mappin
     looked = graph.looked_at(file, subject, given)
     yield from values.mutants(looked)
     yield from operators.mutants(looked)
+    yield from sizes.mutants(looked)
