@@ -34,8 +34,9 @@ def main() -> None:
         runner.run(subjects, runner.QUICK if asked.quick else runner.WHOLE, folder)
         if not measured.exists():
             measured.write_text(json.dumps(cold.share()))
-    took = json.loads(measured.read_text()) if measured.exists() else None
-    text = page.written(runner.units(subjects, folder), took, whole=not asked.quick)
+    current = runner.is_current(folder)
+    took = json.loads(measured.read_text()) if current and measured.exists() else None
+    text = page.written(runner.units(subjects, folder) if current else [], took, whole=not asked.quick)
     if asked.page or not (asked.quick or asked.wanted):
         page.PAGE.write_text(text)
         print(page.PAGE)

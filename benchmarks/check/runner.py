@@ -76,13 +76,17 @@ def run(subjects: Sequence[Subject], plan: Plan, folder: Path) -> None:
 
 def fresh_if_changed(folder: Path) -> None:
     """Throws away what other code found out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    digest, known = _digest(), folder / "code"
-    if known.exists() and known.read_text() != digest:
-        print("the code has changed since: what is in the folder is thrown away", flush=True)
+    if folder.exists() and not is_current(folder):
+        print(f"the code has changed since: what {folder} has is thrown away", flush=True)
         shutil.rmtree(folder)
-        folder.mkdir()
-    known.write_text(digest)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "code").write_text(_digest())
+
+
+def is_current(folder: Path) -> bool:
+    """Whether what a folder keeps was found out by the code as it is."""
+    known = folder / "code"
+    return known.exists() and known.read_text() == _digest()
 
 
 def units(subjects: Sequence[Subject], folder: Path) -> list[Unit]:

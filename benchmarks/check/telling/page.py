@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.check.judging.probes import LEAST
 from benchmarks.check.judging.yardstick import CEILING, TIMES
+from benchmarks.check.models.subjects import SUBJECTS
 from benchmarks.check.results import Unit
 from benchmarks.check.telling import real_faults, table
 
@@ -64,9 +65,8 @@ def written(units: Sequence[Unit], cold: Mapping[str, float] | None, *, whole: b
         cold: What a cold run took; None where none was measured.
         whole: Whether this was meant to be the whole, and not the quick one.
     """
-    models = len({u.subject for u in units})
     text = INTRODUCTION + "\n".join(real_faults.table()) + "\n"
-    text += METHOD.format(models=models, least=LEAST, times=TIMES, ceiling=CEILING)
+    text += METHOD.format(models=len(SUBJECTS), least=LEAST, times=TIMES, ceiling=CEILING)
     return text + "\n".join(_measured(units, cold, whole=whole)) + "\n"
 
 
