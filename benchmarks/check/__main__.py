@@ -1,7 +1,7 @@
 """A mutation test of the check: what it would miss, by target, model and kind of fault. Makes docs/check.md.
 
     make bench-check                       everything; at most 90 minutes on two cores; goes on where it was stopped
-    make bench-check ARGS=--quick          one in nine, at most 10 minutes; printed and not written
+    make bench-check ARGS=--quick          one in twelve, at most 10 minutes; printed and not written
     python -m benchmarks.check bert        one model, printed and not written
     python -m benchmarks.check --page      docs/check.md from what is known, without any work
 
@@ -22,7 +22,7 @@ from benchmarks.check.telling import cold, page
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wanted", nargs="?", default="", help="part of a model's name")
-    parser.add_argument("--quick", action="store_true", help="one in nine")
+    parser.add_argument("--quick", action="store_true", help="one in twelve")
     parser.add_argument("--page", action="store_true", help="write the page from what is known, do nothing else")
     parser.add_argument("--folder", type=Path, help="where what is known is kept")
     asked = parser.parse_args()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from benchmarks.check.models.subjects import Subject
@@ -18,7 +19,8 @@ from benchmarks.check.results import Unit
 ROOT = Path(__file__).resolve().parents[2]
 SILENCE_SECONDS = 240  # without a line, a worker hangs at a mutant
 DECIDES = ("stages", "conf", "benchmarks/check")  # whose code decides the verdicts
-TELLS = ("benchmarks/check/telling", "benchmarks/check/__main__.py", "benchmarks/check/runner.py")  # but not this
+TELLS = ("benchmarks/check/telling", "benchmarks/check/__main__.py")  # but not this
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino", "coremltools")  # and whose versions
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Plan:
     minutes: float
 
 
-WHOLE = Plan({"onnx": 210, "openvino": 90, "coreml": 90}, 4, 88)
-QUICK = Plan({"onnx": 22, "openvino": 9, "coreml": 9}, 1, 8.5)
+WHOLE = Plan({"onnx": 280, "openvino": 130, "coreml": 120}, 4, 87)
+QUICK = Plan({"onnx": 24, "openvino": 11, "coreml": 10}, 1, 8.5)
 
 
 @dataclass
@@ -56,22 +58,33 @@ def run(subjects: Sequence[Subject], plan: Plan, folder: Path) -> None:
     fresh_if_changed(folder)
     deadline = time.monotonic() + 60 * plan.minutes
     waiting = [s for s in subjects if not _finished(s, folder)]
-    slots = [_Slot(core) for core in range(os.cpu_count() or 1)]
-    while time.monotonic() < deadline and (waiting or any(s.process for s in slots)):
+    slots = [_Slot(core) for core in _cores()]
+    try:
+        while time.monotonic() < deadline and (waiting or any(s.process for s in slots)):
+            for slot in slots:
+                _tend(slot, waiting, plan, folder)
+            time.sleep(0.5)
+    finally:  # Ctrl-C, too
         for slot in slots:
-            if slot.process is None and waiting:
-                _start(slot, waiting.pop(0), plan, folder)
-            elif slot.process is not None and slot.subject is not None and _is_over(slot, folder):
-                if not _finished(slot.subject, folder):  # its process ended at a mutant: on behind that one
-                    waiting.insert(0, slot.subject)
-                slot.process = None
-        time.sleep(0.5)
-    for slot in slots:
-        if slot.process is not None and slot.subject is not None:
-            slot.process.kill()
-            slot.process.wait()
-            for unit in units([slot.subject], folder):
-                unit.leave()
+            _leave(slot, folder)
+
+
+def _tend(slot: _Slot, waiting: list[Subject], plan: Plan, folder: Path) -> None:
+    """Sees whether what works there is done, and starts the next."""
+    if slot.process is None and waiting:
+        _start(slot, waiting.pop(0), plan, folder)
+    elif slot.process is not None and slot.subject is not None and _is_over(slot, folder):
+        if not _finished(slot.subject, folder):  # its process ended at a mutant: on behind that one
+            waiting.insert(0, slot.subject)
+        slot.process = None
+
+
+def _leave(slot: _Slot, folder: Path) -> None:
+    if slot.process is not None and slot.subject is not None:
+        slot.process.kill()
+        slot.process.wait()
+        for unit in units([slot.subject], folder):
+            unit.leave()
 
 
 def fresh_if_changed(folder: Path) -> None:
@@ -114,6 +127,11 @@ def _start(slot: _Slot, subject: Subject, plan: Plan, folder: Path) -> None:
     )
 
 
+def _cores() -> list[int]:
+    """Those that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def _pin(core: int) -> None:
     """To one core, with the threads of runtimes; where the system has no such thing, they share."""
     if hasattr(os, "sched_setaffinity"):
@@ -152,7 +170,7 @@ def _lines(subject: Subject, folder: Path) -> int:
 
 
 def _digest() -> str:
-    found = hashlib.sha256()
+    found = hashlib.sha256(" ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES).encode())
     for room in DECIDES:
         for file in sorted((ROOT / room).rglob("*")):
             name = str(file.relative_to(ROOT))

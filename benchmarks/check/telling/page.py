@@ -50,7 +50,7 @@ with its default settings.
 Rates of rows with fewer than 30 mutants (few) say little. Mutants of one graph are not independent.
 
     make bench-check                   the whole: at most 90 minutes on two cores; stopped, it goes on where it was
-    make bench-check ARGS=--quick      one in nine, at most 10 minutes; printed, not written here
+    make bench-check ARGS=--quick      one in twelve, at most 10 minutes; printed, not written here
 
 ## Measured
 

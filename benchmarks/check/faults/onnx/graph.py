@@ -92,31 +92,6 @@ def add_constant(model: Any, name: str, values: Any) -> str:
     return name
 
 
-def rewire(model: Any, old: str, new: str, *, but: Sequence[Any] = ()) -> None:
-    """Every use of an edge becomes one of another; an output of the graph keeps its name."""
-    for node in model.graph.node:
-        if all(node is not b for b in but):
-            for i, used in enumerate(node.input):
-                if used == old:
-                    node.input[i] = new
-    if any(o.name == old for o in model.graph.output):
-        _keep_output(model, old, new)
-
-
-def _keep_output(model: Any, old: str, new: str) -> None:
-    """What made an output gives way to what is to be it."""
-    for node in model.graph.node:
-        for names in (node.input, node.output):
-            for i, name in enumerate(names):
-                if name == old:
-                    names[i] = f"{old}__before"
-                elif name == new:
-                    names[i] = old
-    made = {o for n in model.graph.node for o in n.output}
-    if old not in made:  # an input or a constant is returned
-        model.graph.node.append(helper.make_node("Identity", [new], [old]))
-
-
 def insert(model: Any, edge: str, nodes: Sequence[Any]) -> None:
     """Nodes between an edge and all that uses it; they take the edge, and the last one gives what takes its place."""
     last = nodes[-1].output[0]
