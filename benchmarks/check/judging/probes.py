@@ -16,7 +16,7 @@ from benchmarks.check.models.subjects import Subject
 Array = Any
 Draw = Callable[[np.random.Generator, tuple[int, ...], Any], Array]
 LEAST = 200  # usable ones for a verdict of equivalence
-MOST = 420  # are tried to get there
+MOST = 900  # are tried to get there
 
 
 @dataclass(frozen=True)
