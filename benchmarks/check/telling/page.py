@@ -78,7 +78,8 @@ def _measured(units: Sequence[Unit], cold: Mapping[str, float] | None, *, whole:
     libraries = ("torch", "onnxruntime", "openvino", "coremltools")
     versions = ", ".join(f"{name} {library_version(name)}" for name in libraries)
     lines = [_extent(units, whole=whole), f"Measured with {versions}.", ""]
-    lines += [f"{u.subject} to {table.NAMES[u.target]} could not be made: {u.broken}" for u in units if u.broken]
+    lines += [f"- {u.subject} to {table.NAMES[u.target]} could not be made: {u.broken}" for u in units if u.broken]
+    lines += [""] if any(u.broken for u in units) else []
     lines += [*table.written(units), "", "### Right artifacts", "", *_right(units), *_cold(cold)]
     found = table.missed(units)
     if found:
@@ -105,7 +106,9 @@ def _right(units: Sequence[Unit]) -> list[str]:
     least, most = min(r.usable for r in known), max(r.tried for r in known)
     return [
         f"False alarms: {len(alarms)} of {made} comparisons of right artifacts with the model fail.",
+        "",
         *(f"- {alarm}" for alarm in alarms[:LONGEST_LIST]),
+        *([""] if alarms else []),
         f"Equivalence was decided by {least} inputs or more of each artifact; up to {most} were drawn for that.",
     ]
 
