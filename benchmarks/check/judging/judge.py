@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -68,6 +69,10 @@ class Judge:
         usual = {n: rms(v) for n, v in eager.double(asked_before[0]).items() if v.dtype.kind == "f"}
         self.usable: list[tuple[probes.Probe, Truth]] = []
         self.tried = 0
+        # What fails for the right artifact, too, finds no fault.
+        self._alarms: set[str] = set()
+        with tempfile.TemporaryDirectory() as folder:
+            self._alarms = set(self._checked(made.artifact, Path(folder) / "check") or ())
         right = self._opened(made.artifact)
         # The four cases are asked too: what they tell apart is a fault.
         asked = [probes.Probe(f"case {i} of before", q) for i, (q, _) in enumerate(self._before)]
@@ -135,7 +140,8 @@ class Judge:
         try:
             self._made.check.run({"artifact": artifact, "reference": self._made.reference}, folder)
         except DrydockError as e:
-            return list(dict.fromkeys(question for question, _ in failed(e))) or ["does not run"]
+            found = list(dict.fromkeys(question for question, _ in failed(e))) or ["does not run"]
+            return [question for question in found if question not in self._alarms] or None
         return None
 
 
