@@ -74,6 +74,8 @@ def called_by(root: Path, file: str, tests: dict[str, str]) -> list[str]:
         name = "cli" if named == "__main__" else named
         twins = [] if room else [t for t in tests if t.endswith(f"/test_{name}.py")]
         return [*room, *twins, *(t for t in tests if _names(tests[t], f"{top}.{named}")), *_existing(root, LAYOUT)]
+    if top == "benchmarks":
+        return _room(root, f"tests/{file}")
     if top == "tests":
         return _tests_of_a_test(root, file, tests)
     # Documents, examples, plugins: the tests of the whole that read them.
@@ -94,7 +96,7 @@ def _tests_of_a_test(root: Path, file: str, tests: dict[str, str]) -> list[str]:
 
 
 def _room(root: Path, mirrored: str) -> list[str]:
-    """The nearest folder of tests at or above the mirror of a file, below tests/pipeline and tests/stages."""
+    """The nearest folder of tests at or above the mirror of a file, below tests/pipeline and the like."""
     folder = Path(mirrored).parent
     while len(folder.parts) > 2:
         if any((root / folder).rglob("test_*.py")):

@@ -18,6 +18,7 @@ FILES = {
     "tests/test_conf.py": "README = ROOT / 'README.md'\nDOCS = ROOT / 'docs'",
     "tests/test_conf_types.py": "",
     "tests/test_layout.py": "",
+    "tests/benchmarks/check/test_results.py": "",
     "tests/pipeline/store/test_key.py": "from pipeline.store import key",
     "tests/pipeline/planning/test_plan.py": "from pipeline.store import (\n    Store,\n    key,\n)",
     "tests/stages/conftest.py": "",
@@ -59,6 +60,7 @@ def tree(tmp_path):
         ("docs/precision.md", {"tests/test_conf.py"}),
         ("README.md", {"tests/test_conf.py"}),
         ("benchmarks/sweep.py", set()),
+        ("benchmarks/check/faults/arrays.py", {"tests/benchmarks/check"}),
     ],
 )
 def test_a_file_calls_for_the_tests_that_mirror_import_or_read_it(tree, file, tests):

@@ -1,0 +1,1 @@
+"""Faults as converters make them, each in one place of one artifact."""

@@ -1,0 +1,1 @@
+"""Faults of Core ML programs."""

@@ -1,0 +1,137 @@
+"""An OpenVINO model to plant faults in: its operations by number, what flows between them, and changes of one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.check.models.subjects import Subject
+
+Arrays = Mapping[str, Any]
+Edge = tuple[int, int]  # the number of an operation, and of its output
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A right model, and every value in it at two sizes.
+
+    Args:
+        model: The model; changed never.
+        subject: Whose it is.
+        seen: What flowed over each edge, at two sizes.
+        places: The number of each operation, by its name.
+    """
+
+    model: Any
+    subject: Subject
+    seen: tuple[Mapping[Edge, Any], Mapping[Edge, Any]] = field(repr=False)
+    places: Mapping[str, int] = field(repr=False)
+
+    @property
+    def operations(self) -> list[tuple[int, Any]]:
+        """Those that compute, with their numbers."""
+        passive = ("Constant", "Parameter", "Result")
+        return [(i, o) for i, o in enumerate(operations(self.model)) if o.get_type_name() not in passive]
+
+    def source(self, operation: Any, place: int) -> Edge:
+        """Where an operand comes from."""
+        output = operation.input_value(place)
+        return self.places[output.get_node().get_friendly_name()], output.get_index()
+
+    def is_like(self, one: Edge, other: Edge) -> bool:
+        """Whether two edges have the same type, and the same shape at both sizes."""
+        return all(
+            one in seen
+            and other in seen
+            and seen[one].dtype == seen[other].dtype
+            and seen[one].shape == seen[other].shape
+            for seen in self.seen
+        )
+
+    def constant(self, operation: Any, place: int) -> Any:
+        """The array that an operand is, or None."""
+        node = operation.input_value(place).get_node()
+        if node.get_type_name() != "Constant" or node.get_element_type().to_string() not in ("f32", "i64", "i32"):
+            return None
+        return np.array(node.data)
+
+
+def operations(model: Any) -> list[Any]:
+    """In an order that is the same each time that the file is read."""
+    found: list[Any] = model.get_ordered_ops()
+    return found
+
+
+def read(file: Path) -> Any:
+    import openvino
+
+    return openvino.Core().read_model(file)
+
+
+def looked_at(file: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Looked:
+    """A model after two runs in which every edge is a result."""
+    import openvino
+
+    opened = read(file)
+    edges = {
+        (i, out.get_index()): out
+        for i, o in enumerate(operations(opened))
+        if o.get_type_name() not in ("Constant", "Result")
+        for out in o.outputs()
+        if out.get_element_type().to_string() in ("f32", "i64", "i32", "boolean")
+    }
+    every = openvino.Model(list(edges.values()), opened.get_parameters())
+    compiled = openvino.Core().compile_model(every, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(inputs: Arrays) -> Mapping[Edge, Any]:
+        found = compiled(dict(inputs))
+        return {edge: np.array(found[i]) for i, edge in enumerate(edges)}
+
+    model = read(file)
+    places = {o.get_friendly_name(): i for i, o in enumerate(operations(model))}
+    return Looked(model, subject, (run(given[0]), run(given[1])), places)
+
+
+def insert(model: Any, edge: Edge, make: Callable[[Any], Any]) -> None:
+    """Operations between an edge and all that uses it.
+
+    Args:
+        model: The model.
+        edge: The edge.
+        make: From the edge's output to the output that takes its place.
+    """
+    output = operations(model)[edge[0]].output(edge[1])
+    uses = list(output.get_target_inputs())
+    names = output.get_names()
+    made = make(output)
+    for use in uses:
+        use.replace_source_output(made)
+    if any(use.get_node().get_type_name() == "Result" for use in uses):
+        output.get_tensor().set_names(set())
+        made.get_tensor().set_names(names)
+    model.validate_nodes_and_infer_types()
+
+
+def replace(model: Any, number: int, make: Callable[[list[Any]], Any]) -> None:
+    """Another operation, of the same operands, in the place of one with a single output."""
+    old = operations(model)[number]
+    operands = [old.input_value(i) for i in range(old.get_input_size())]
+    output = old.output(0)
+    uses, names = list(output.get_target_inputs()), output.get_names()
+    made = make(operands)
+    for use in uses:
+        use.replace_source_output(made)
+    if any(use.get_node().get_type_name() == "Result" for use in uses):
+        output.get_tensor().set_names(set())
+        made.get_tensor().set_names(names)
+    model.validate_nodes_and_infer_types()
+
+
+def take(model: Any, number: int, place: int, source: Any) -> None:
+    """Another source for one operand."""
+    operations(model)[number].input(place).replace_source_output(source)
+    model.validate_nodes_and_infer_types()

@@ -1,0 +1,1 @@
+"""The models in which faults are planted."""
