@@ -93,6 +93,7 @@ def test_what_jobs_share_is_built_once(basic: Found) -> None:
     assert {Path(basic.root / job["folder"] / "artifact").is_dir() for job in basic.jobs["jobs"]} == {True}
 
 
+@pytest.mark.slow  # test_cli has a crash that ends one job of a sweep
 def test_a_crash_in_a_pool_leaves_the_other_job_alone(shop: Shop, basic: Found, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     asked = ("hydra/launcher=pool", *ASKED, f"store={tmp_path}/s", "experiment=crashes,a", root_of(tmp_path, "1"))

@@ -127,7 +127,11 @@ def test_an_export_that_froze_a_branch_is_refused_with_line_condition_size_and_t
     assert "capture=script, which keeps the branch" in told
 
 
-@pytest.mark.parametrize(("net", "interface", "condition"), BRANCHES, ids=lambda v: getattr(v, "__name__", None))
+@pytest.mark.parametrize(
+    ("net", "interface", "condition"),
+    [pytest.param(*row, marks=pytest.mark.slow if i % 2 else ()) for i, row in enumerate(BRANCHES)],
+    ids=lambda v: getattr(v, "__name__", None),
+)
 def test_a_trace_that_froze_a_branch_is_refused_with_line_and_size(net, interface, condition, tmp_path):
     with pytest.raises(CheckFailed, match=r"(?s)another at [\w=, ]+\d: .*# here.*try: .*capture=script, which keeps"):
         captured("trace", net(), interface, tmp_path)

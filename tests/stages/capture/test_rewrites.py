@@ -96,8 +96,17 @@ class Attending(nn.Module):
 MASKED = {"x": Input(["batch", "t", 8], fill="normal"), "mask": Input(["batch", "t"], "int64", "mask")}
 
 
-@pytest.mark.parametrize("way", ["export", "trace"])
-@pytest.mark.parametrize("mask", ["true and false", "minus infinity", "by its own name"])
+@pytest.mark.parametrize(
+    ("mask", "way"),
+    [
+        ("true and false", "export"),
+        ("minus infinity", "trace"),
+        ("by its own name", "export"),
+        pytest.param("true and false", "trace", marks=pytest.mark.slow),
+        pytest.param("minus infinity", "export", marks=pytest.mark.slow),
+        pytest.param("by its own name", "trace", marks=pytest.mark.slow),
+    ],
+)
 def test_rows_that_are_masked_all_through_are_zeros_in_every_conversion(mask, way, tmp_path):
     net = Attending(mask).eval()
     given = {"inputs": MASKED, "dims": {"batch": Dim(1, 2, 4), "t": Dim(2, 5, 8)}}
