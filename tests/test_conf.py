@@ -37,7 +37,7 @@ from pipeline.errors import ConfigError
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.coreml.format import COREML
 from stages.frameworks.format import FILE
-from stages.onnx import translations
+from stages.onnx.exporting import translations
 from stages.onnx.format import ONNX
 from stages.openvino.format import OPENVINO
 from stages.tensorrt.format import TENSORRT

@@ -13,8 +13,8 @@ from stages.capture import opsets
 from stages.capture.format import TORCHSCRIPT
 from stages.onnx import exporters
 from stages.onnx.exporters import Options
+from stages.onnx.exporting.translations import Translations
 from stages.onnx.format import ONNX
-from stages.onnx.translations import Translations
 
 
 @dataclass(frozen=True)

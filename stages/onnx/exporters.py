@@ -17,10 +17,10 @@ from stages.interface import call, fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
-from stages.onnx import names as onnx_names
-from stages.onnx import optimizer, translations
+from stages.onnx.exporting import names as onnx_names
+from stages.onnx.exporting import optimizer, translations
+from stages.onnx.exporting.translations import Translations
 from stages.onnx.format import ONNX
-from stages.onnx.translations import Translations
 from stages.portable import native_output
 from stages.reference import cases as reference_cases
 

@@ -1,4 +1,4 @@
-"""onnx/export_torchscript.py, with our own symbolic function of stages/onnx/translations.py."""
+"""onnx/export_torchscript.py, with our own symbolic function of stages/onnx/exporting/translations.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pipeline.errors import CheckFailed
 from stages.capture.capture_trace import CaptureTrace
 from stages.capture.opsets import TORCHSCRIPT
 from stages.interface.interface import Dim, Input
-from stages.onnx import translations
 from stages.onnx.export_torchscript import ExportTorchscript
+from stages.onnx.exporting import translations
 
 
 @pytest.fixture

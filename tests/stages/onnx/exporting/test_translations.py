@@ -1,4 +1,4 @@
-"""onnx/translations.py, through both exporters and onnxruntime."""
+"""onnx/exporting/translations.py, through both exporters and onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""onnx/optimizer.py: constants near zero and one stay in the graph that the dynamo exporter writes."""
+"""onnx/exporting/optimizer.py: constants near zero and one stay in the graph that the dynamo exporter writes."""
 
 from __future__ import annotations
 
