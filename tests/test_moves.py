@@ -22,7 +22,7 @@ STORED += ["audit"]
 MOVED = {
     "reference/record_reference": "reference/record_reference_of_a_module",
     "capture/capture_by_opset": "loading/capture_by_opset",
-    "onnx/export_by_opset": "onnx/exporting/export",
+    "onnx/export_by_opset": "onnx/elsewhere/export",
     "checking/check": "checking/check_artifact",
     "onnx/simplify": "openvino/simplify",
     "openvino/compile_openvino": "openvino/compile",
@@ -86,7 +86,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_warm_run_after_every_stages_file_moved_is_all_hits(project: Project, tmp_path: Path) -> None:
     moved = Project(Path(shutil.copytree(project.folder, tmp_path / "project")))
     stages = moved.folder / "stages"
-    (stages / "onnx" / "exporting").mkdir()
+    (stages / "onnx" / "elsewhere").mkdir()
     for old, new in MOVED.items():
         (stages / f"{old}.py").rename(stages / f"{new}.py")
     says = moved.run("output=again")
