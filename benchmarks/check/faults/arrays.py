@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,18 @@ Fault = tuple[str, str, Callable[[Array], Array]]  # kind, what is done, the arr
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 LEAST_EPSILON, LARGEST_EPSILON = 1e-13, 2e-5
 MASKED = -1e4  # what is as low as this stands for "not to be seen"
+
+
+def alike(seen: Sequence[Mapping[Any, Array]], one: Any, other: Any) -> bool:
+    """Whether two edges of a graph have the same type, and the same shape, at each of several sizes.
+
+    Args:
+        seen: At each size, what flowed over each edge.
+        one: An edge, as `seen` has it.
+        other: Likewise.
+    """
+    found = [(values.get(one), values.get(other)) for values in seen]
+    return all(a is not None and b is not None and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in found)
 
 
 def faults(name: str, values: Array) -> Iterator[Fault]:

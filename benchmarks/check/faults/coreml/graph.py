@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.check.faults import arrays
 from benchmarks.check.models.subjects import Subject
 from stages.coreml import package as package_files
-from stages.coreml.mil import evaluation
+from stages.coreml.mil import evaluate
 from stages.coreml.mil import read as program_reader
 from stages.coreml.mil.program import Feature, Operation
 
@@ -65,13 +66,7 @@ class Looked:
 
     def is_like(self, one: str, other: str) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return all(
-            one in seen
-            and other in seen
-            and seen[one].dtype == seen[other].dtype
-            and seen[one].shape == seen[other].shape
-            for seen in self.seen
-        )
+        return arrays.alike(self.seen, one, other)
 
 
 def read(path: Path) -> Package:
@@ -104,7 +99,7 @@ def looked_at(path: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Loo
     every = replace(program, functions={program.default: opened})
 
     def run(inputs: Arrays) -> Arrays:
-        return {**inputs, **evaluation.evaluate(every, inputs)}
+        return {**inputs, **evaluate.evaluate(every, inputs)}
 
     return Looked(function.block.operations, function.block.outputs, subject, (run(given[0]), run(given[1])))
 

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from benchmarks.check.faults import arrays
 from benchmarks.check.models.subjects import Subject
 
 Arrays = Mapping[str, Any]
@@ -43,13 +44,7 @@ class Looked:
 
     def is_like(self, one: str, other: str) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return all(
-            one in seen
-            and other in seen
-            and seen[one].dtype == seen[other].dtype
-            and seen[one].shape == seen[other].shape
-            for seen in self.seen
-        )
+        return arrays.alike(self.seen, one, other)
 
     def floats(self) -> list[str]:
         """The edges that hold float32 numbers and are no constants."""

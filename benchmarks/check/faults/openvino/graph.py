@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.check.faults import arrays
 from benchmarks.check.models.subjects import Subject
 
 Arrays = Mapping[str, Any]
@@ -44,13 +45,7 @@ class Looked:
 
     def is_like(self, one: Edge, other: Edge) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return all(
-            one in seen
-            and other in seen
-            and seen[one].dtype == seen[other].dtype
-            and seen[one].shape == seen[other].shape
-            for seen in self.seen
-        )
+        return arrays.alike(self.seen, one, other)
 
     def constant(self, operation: Any, place: int) -> Any:
         """The array that an operand is, or None."""
@@ -105,24 +100,21 @@ def insert(model: Any, edge: Edge, make: Callable[[Any], Any]) -> None:
         make: From the edge's output to the output that takes its place.
     """
     output = operations(model)[edge[0]].output(edge[1])
-    uses = list(output.get_target_inputs())
-    names = output.get_names()
-    made = make(output)
-    for use in uses:
-        use.replace_source_output(made)
-    if any(use.get_node().get_type_name() == "Result" for use in uses):
-        output.get_tensor().set_names(set())
-        made.get_tensor().set_names(names)
-    model.validate_nodes_and_infer_types()
+    _use_instead(model, output, lambda: make(output))
 
 
 def replace(model: Any, number: int, make: Callable[[list[Any]], Any]) -> None:
     """Another operation, of the same operands, in the place of one with a single output."""
     old = operations(model)[number]
     operands = [old.input_value(i) for i in range(old.get_input_size())]
-    output = old.output(0)
+    _use_instead(model, old.output(0), lambda: make(operands))
+
+
+def _use_instead(model: Any, output: Any, make: Callable[[], Any]) -> None:
+    """Gives everything that used an output another one, with its names where it is the model's own."""
+    # Before anything is made of it, which uses it too.
     uses, names = list(output.get_target_inputs()), output.get_names()
-    made = make(operands)
+    made = make()
     for use in uses:
         use.replace_source_output(made)
     if any(use.get_node().get_type_name() == "Result" for use in uses):
