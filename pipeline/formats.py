@@ -75,6 +75,7 @@ class Format:
         runtime: Runs an artifact on arrays: `REQUIRES`, `open_session`; see stages/formats/session.py.
         model: Runs a file that is itself the model: see stages/reference/record_reference.py.
         types: Reads what a graph stores and computes in: `REQUIRES`, `read`; see stages/formats/graphs.py.
+        constants: Gives constants of a graph: `matrices(path, extensions, shapes)`, arrays of floating-point numbers.
         layers: Counts layers by type where no graph can be read: `layers`; see stages/checking/audit.py.
         values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, the values
             to go on with in place of what layers compute.
@@ -95,6 +96,7 @@ class Format:
     runtime: str | None = None
     model: str | None = None
     types: str | None = None
+    constants: str | None = None
     layers: str | None = None
     values: str | None = None
     largest: str | None = None

@@ -134,7 +134,9 @@ def record(
 ) -> Artifact:
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
-    stage = RecordReference(inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed, effort)
+    stage = RecordReference(
+        inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed, effort, None, 16
+    )
     _RECORDED[folder] = run_stage(stage, asked, folder)
     return _RECORDED[folder]
 

@@ -6,9 +6,9 @@ from harness import world
 
 from pipeline.machine.world import code_identity
 from pipeline.store import key
+from stages.data import sources
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
-from stages.samples import sources
 from stages.samples.draw_samples import DrawSamples
 
 PLAIN = Preprocessing(8, [0.0], [1.0])

@@ -123,7 +123,7 @@ CAST = {"cast": ONNX, "check_cast": ONNX}
 
 
 def lowered(kind: Kind, precision: str) -> dict[str, Kind]:
-    calibrated = {"calibration": Kind.SAMPLES} if precision == "int8" else {}
+    calibrated = {"held_out": Kind.REFERENCE, "calibration": Kind.SAMPLES} if precision == "int8" else {}
     return {**calibrated, "quantize": kind, "check_quantize": kind} if precision in LOWERED else {}
 
 

@@ -35,6 +35,7 @@ WRONG = {
         "shapes": "{a: 1}",
         "seed": "1.5",
         "effort": "[1]",
+        "count": "many",
     },
     "open": {"path": "[1]", "sha256": "[1]", "names": "3", "inputs": "3", "dims": "[1]", "extensions": "3"},
     "capture": {"graph_opset": "eighteen", "store_up_to": "much"},
@@ -84,7 +85,7 @@ WRONG = {
         "dtypes": "[a]",
         "layouts": "[a]",
     },
-    "calibration": {"count": "many", "preprocessing": "3", "seed": "one"},
+    **{place: {"count": "many", "preprocessing": "3", "seed": "one"} for place in ("held_out", "calibration")},
     "quantize": {
         **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode"), "[1]"),
         **dict.fromkeys(("fast_bias_correction", "symmetric", "all_layers", "awq", "scale_estimation"), "maybe"),
@@ -177,6 +178,7 @@ BESIDE = {
     "cast": ["target=onnx", "precision=fp16"],
     "benchmark": ["also=benchmark"],
     "blob": ["also=compiled"],
+    "held_out": ["precision=int8"],
     "calibration": ["precision=int8"],
     "quantize": ["precision=int8"],
     "answers": ["also=evaluate"],
@@ -225,7 +227,8 @@ def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(asked):
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     # Of any type: the stages say what is wrong.
-    typed -= {("calibration", "samples"), ("answers", "samples"), ("save", "labels")}
+    typed -= {(place, "samples") for place in ("reference", "held_out", "calibration", "answers")}
+    typed -= {("save", "labels")}
     typed -= {("quantize", "block_size"), ("compile", "labels")}
     assert typed <= {(p, k) for p, k, _ in WRONG_TYPES}
 

@@ -33,6 +33,13 @@ class Samples:
 
 
 @dataclass
+class Check:
+    """What a model's artifacts are asked beside what is drawn; docs/check.md explains it."""
+
+    samples: Any = None
+
+
+@dataclass
 class Model:
     """Facts about a model; conf/model/ explains each key."""
 
@@ -55,6 +62,7 @@ class Model:
     preprocessing: Any = None
     calibration: Samples = field(default_factory=Samples)
     evaluation: Samples = field(default_factory=Samples)
+    check: Check = field(default_factory=Check)
     quantization: Optional[str] = None
     license: Optional[str] = None
     labels: Any = None

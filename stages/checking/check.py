@@ -17,7 +17,7 @@ from stages.formats.running import COMPUTE, Running
 from stages.formats.session import Session
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
-from stages.reference import as_met, parity
+from stages.reference import as_met, parity, tables
 from stages.reference import cases as reference_cases
 from stages.reference.parity import Parity
 from stages.reference.tolerance import Within
@@ -98,12 +98,14 @@ class Check(Running):
                 if artifact.kind == Kind.MODULE
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
+        not_compared = self._tables(artifact, inputs["reference"], model)
         notes = layer_blame.BlameNotes(
             says=f"worst relative error {found.worst:.1e}"
             + (f", {len(found.families)} families of values among it" if found.families else "")
             + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else "")
             + "".join(f"; the model itself determines {n} to {s:.0e} alone" for n, s in found.undetermined.items())
-            + (f"; not judged: {listed(found.unsure, 2)}" if found.unsure else ""),
+            + (f"; not judged: {listed(found.unsure, 2)}" if found.unsure else "")
+            + "".join(f"; NOT CHECKED: {name}, {why}" for name, why in not_compared.items()),
             parity={
                 "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
@@ -123,6 +125,7 @@ class Check(Running):
                     "families": found.families,
                     "not_asked": {
                         **reference_cases.not_asked(inputs["reference"]),
+                        **not_compared,
                         **dict.fromkeys(found.not_taken, "the artifact does not take it, its interface being another"),
                     },
                 }
@@ -133,6 +136,23 @@ class Check(Running):
         if caution:
             notes["caution"] = caution
         return replace(artifact, notes=notes)
+
+    def _tables(self, artifact: Artifact, reference: Artifact, model: str) -> dict[str, str]:
+        """By table, why rows that no question looks up could not be compared. Raises CheckFailed for others' rows."""
+        if not (asked := reference_cases.tables(reference)):
+            return {}
+        shapes, matrices = {shape for table in asked for shape in table.shapes}, []
+        if artifact.kind in formats.kinds("constants"):
+            constants = formats.part(artifact.kind, "constants")
+            matrices = list(constants.matrices(artifact.file, self.extensions, shapes))
+        wrong, not_compared = tables.compared(asked, matrices)
+        if wrong:
+            raise CheckFailed(
+                f"this {artifact.kind} does not have the rows of {model}: {listed(wrong)}",
+                allowed="the numbers of the state dict, but for rounding",
+                command="the stage just before this check brought the error in: the checks before it passed",
+            )
+        return not_compared
 
     def _blamed(
         self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False

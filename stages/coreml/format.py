@@ -15,5 +15,6 @@ FORMATS = {
         probe="probe",
         runtime="runtime",
         types="types",
+        constants="types",
     )
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stages.coreml import package
+from stages.coreml.mil import read as mil_read
 from stages.coreml.mil import schema
 from stages.formats.graphs import CONSTANT, SPARSE, TYPES, Built, Node
 
@@ -19,6 +20,15 @@ def read(path: Path, extensions: Sequence[str]) -> Built:
     spec = package.spec_of(path)
     functions = [_of_block(block) for f in spec.mlProgram.functions.values() for block in _blocks(f)]
     return replace(functions[0], inner=[*functions[0].inner, *functions[1:]])
+
+
+def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
+    """The constants of some shapes, in floating-point numbers: arrays."""
+    for function in mil_read.read(path).functions.values():
+        for operation in function.block.walk():
+            held = operation.attributes.get("val") if operation.type == "const" else None
+            if held is not None and held.type.shape in shapes and held.type.dtype in ("float32", "float16"):
+                yield held.load()
 
 
 def _blocks(function: Any) -> Sequence[Any]:

@@ -15,6 +15,7 @@ FORMATS = {
         runtime="runtime",
         model="model",
         types="types",
+        constants="types",
         values="values",
         largest="values",
         host="host",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,16 @@ def read(path: Path, extensions: Sequence[str]) -> Built:
     except Exception:  # an operator that onnx does not know: what it gives is taken for what it is given
         log.info("the types in %s cannot be inferred", path.name, exc_info=True)
     return _of_graph(model.graph, {})
+
+
+def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
+    """The constants of some shapes, in floating-point numbers: arrays."""
+    import onnx
+
+    model = onnx_file.read(path, weights=False)
+    for tensor in onnx_file.tensors(model):
+        if tuple(tensor.dims) in shapes and tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+            yield onnx.numpy_helper.to_array(tensor, str(path.parent))
 
 
 def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:

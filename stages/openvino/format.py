@@ -16,6 +16,7 @@ FORMATS = {
         probe="probe",
         runtime="runtime",
         types="types",
+        constants="types",
         values="values",
         host="host",
         bundle="bundle",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,21 @@ REQUIRES = ("openvino",)
 
 def read(path: Path, extensions: Sequence[str]) -> Built:
     return _of_model(openvino_library.extended(extensions).read_model(path))
+
+
+def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
+    """The constants of some shapes, in floating-point numbers: arrays."""
+    model = openvino_library.extended(extensions).read_model(path)
+    yield from _matrices(model, shapes)
+
+
+def _matrices(model: Any, shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
+    for op in model.get_ordered_ops():
+        is_float = op.get_type_name() == CONSTANT and op.output(0).get_element_type().to_string() in ("f32", "f16")
+        if is_float and tuple(op.output(0).get_shape()) in shapes:
+            yield op.get_data()
+        for body in ir.bodies(op):
+            yield from _matrices(body, shapes)
 
 
 def _of_model(model: Any) -> Built:

@@ -13,6 +13,7 @@ from stages.frameworks import formats as file_formats
 from stages.interface import fills as example_fills
 from stages.interface.interface import Input, Interface
 from stages.reference import families
+from stages.reference.tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 CASES = "cases.json"
+TABLE = ("seen", "marks", "sizes")
 UNANSWERED = "unanswered"  # the fact that nothing gave answers, and why
 
 
@@ -53,11 +55,17 @@ def stands_for(reference: Artifact) -> str:
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
 
 
-def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input], not_asked: Mapping[str, str]) -> None:
+def write(
+    folder: Path,
+    cases: Sequence[Case],
+    inputs: Mapping[str, Input],
+    not_asked: Mapping[str, str],
+    tables: Sequence[Table] = (),
+) -> None:
     """Writes reference.safetensors and cases.json, which says what is in it, how it was drawn, and what is not and why.
 
     A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph, "<label>/exact/<name>" an output
-    in float64.
+    in float64, "tables/<name>/<field>" a field of a table.
     """
     import numpy as np
     from safetensors.numpy import save_file
@@ -65,6 +73,7 @@ def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input], not_
     arrays = {f"{c.label}/{n}": v for c in cases for n, v in {**c.inputs, **c.outputs}.items()}
     arrays |= {f"{c.label}/raw/{n}": v for c in cases for n, v in c.raw.items()}
     arrays |= {f"{c.label}/exact/{n}": v for c in cases for n, v in c.exact.items()}
+    arrays |= {f"tables/{t.name}/{n}": getattr(t, n) for t in tables for n in TABLE}
     # safetensors writes the memory as it lies, whatever order the dimensions have in it.
     save_file({n: np.asarray(v, order="C") for n, v in arrays.items()}, folder / Kind.REFERENCE.file)
     names = {
@@ -73,6 +82,7 @@ def write(folder: Path, cases: Sequence[Case], inputs: Mapping[str, Input], not_
         "outputs": list(cases[0].outputs),
         "raw": {c.label: list(c.raw) for c in cases if c.raw},
         "not_asked": dict(not_asked),
+        "tables": {t.name: t.width for t in tables},
         "fills": {n: s.fill for n, s in inputs.items() if example_fills.is_drawn(s)},
     }
     (folder / CASES).write_text(json.dumps(names, indent=1) + "\n")
@@ -103,6 +113,18 @@ def read(reference: Artifact) -> Iterator[Case]:
         raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
         exact = {n: arrays[f"{label}/exact/{n}"] for n in told["exact"]}
         yield Case(label, inputs, outputs, raw, told["family"], told["ties"], exact)
+
+
+def tables(reference: Artifact) -> list[Table]:
+    """The tables of embeddings that have rows which no question looks up."""
+    from safetensors import safe_open
+
+    widths = json.loads(reference.file.with_name(CASES).read_text())["tables"]
+    with safe_open(reference.file, "numpy") as arrays:
+        return [
+            Table(name, width, *(arrays.get_tensor(f"tables/{name}/{n}") for n in TABLE))
+            for name, width in widths.items()
+        ]
 
 
 def at_sizes(reference: Artifact) -> Iterator[Case]:

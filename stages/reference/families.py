@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SIZES, DRAWS, VALUES, EXTREMES = LEVELS = ("sizes", "draws", "values", "extremes")
 LITTLE = 2**13  # elements of all inputs up to which rows that differ cost next to nothing
 FEW = 4  # rows, and places in each, that can differ
-TINY, LARGE, HUGE = 1e-7, 1e2, 1e4
+TINY, WIDE, LARGE, HUGE = 1e-7, 3, 1e2, 1e4
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Family:
         masks: Of a mask; one of MASKS.
         seed: Added to the seed of the draws.
         thorough: Whether it takes that effort.
+        long: Whether it is asked with every dimension but the batch at its largest: among few numbers none is far out.
     """
 
     name: str
@@ -46,6 +47,12 @@ class Family:
     masks: str
     seed: int = 0
     thorough: bool = False
+    long: bool = False
+
+    def concerns(self, roles: Set[str]) -> bool:
+        """Whether an input has one of the roles that it changes, or it is a draw like the YAML's."""
+        changed = {role for role in ("floats", "integers", "masks") if getattr(self, role) != "drawn"}
+        return not changed or bool(changed & roles)
 
 
 FAMILIES = (
@@ -57,6 +64,8 @@ FAMILIES = (
     Family("ends", "drawn", "ends", "left"),
     Family("masked row", "drawn", "running", "row off"),
     Family("negative", "negative", "drawn", "all", 4),
+    Family("outliers", "outliers", "drawn", "drawn", 5, long=True),
+    Family("wide", "wide", "drawn", "drawn", 6),
     Family("large", "large", "ends", "left"),
     Family("zeros", "zeros", "lowest", "first"),
     Family("huge", "huge", "running", "all"),
@@ -81,11 +90,22 @@ def _rows_of_zeros(drawn: Array, rng: np.random.Generator) -> Array:
     return found
 
 
+def _outliers(drawn: Array, rng: np.random.Generator) -> Array:
+    """One number of each row far from the others: a burst in a signal, a defect pixel."""
+    found = drawn.copy()
+    if drawn.ndim:
+        rows = found.reshape(len(found), -1)
+        rows[range(len(rows)), rng.integers(rows.shape[1], size=len(rows))] = LARGE
+    return found
+
+
 FLOATS: Mapping[str, Callable[[Any, Any], Any]] = {
     "negative": lambda drawn, rng: -abs(drawn),
     "zeros": lambda drawn, rng: 0 * drawn,
     "ones": lambda drawn, rng: 0 * drawn + 1,
     "tiny": lambda drawn, rng: _spaced(drawn, rng, TINY),
+    "outliers": _outliers,
+    "wide": lambda drawn, rng: _spaced(drawn, rng, WIDE * float(drawn.std())),
     "large": lambda drawn, rng: _spaced(drawn, rng, LARGE),
     "huge": lambda drawn, rng: _spaced(drawn, rng, HUGE),
     "ties": lambda drawn, rng: (2 * rng.standard_normal(drawn.shape)).round() / 2,
@@ -112,22 +132,22 @@ MASKS: Mapping[str, Callable[[Any, int, Any], Any]] = {
 
 def asked(
     known: Interface, seed: int, how: Preprocessing | None, effort: str
-) -> Iterator[tuple[str, str, dict[str, Array]]]:
-    """The name, the level and the inputs of each family that this interface has an input for; none of them twice."""
+) -> Iterator[tuple[str, str, dict[str, int], dict[str, Array]]]:
+    """The name of each family that this interface has an input for, its level, sizes and inputs; none of them twice."""
     if effort == "quick":
         return
-    sizes = small(known)
     roles = {name: role(spec) for name, spec in known.inputs.items()}
-    seen = [fills.draw(known.inputs, sizes, seed, how)]
+    seen = [fills.draw(known.inputs, small(known), seed, how)]
     for family in FAMILIES:
-        if family.thorough and effort != "thorough":
+        if (family.thorough and effort != "thorough") or not family.concerns(set(roles.values())):
             continue
+        sizes = long(known) if family.long else small(known)
         inputs = fills.draw(known.inputs, sizes, seed + family.seed, how)
         for name, spec in known.inputs.items():
             inputs[name] = _of_family(family, name, spec, inputs[name], seed)
         if not any(_same(inputs, other) for other in seen):
             seen.append(inputs)
-            yield family.name, _level(family, set(roles.values())), inputs
+            yield family.name, _level(family, set(roles.values())), sizes, inputs
 
 
 def small(known: Interface) -> dict[str, int]:
@@ -137,6 +157,12 @@ def small(known: Interface) -> dict[str, int]:
     sizes = asked_sizes.few(known.dims, FEW)
     elements = sum(int(np.prod(spec.at(sizes))) for spec in known.inputs.values() if None not in spec.shape)
     return sizes if elements <= LITTLE else {name: d.min for name, d in known.dims.items()}
+
+
+def long(known: Interface) -> dict[str, int]:
+    """Every dimension at its largest but the one that inputs begin with, which is the batch as a rule."""
+    first = {spec.shape[0] for spec in known.inputs.values() if spec.shape}
+    return {name: d.min if name in first else d.max for name, d in known.dims.items()}
 
 
 def role(spec: Input) -> str:

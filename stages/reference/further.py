@@ -60,8 +60,13 @@ def exactly(cases: Sequence[Case], exact: ExactModel, take: Take) -> list[Case]:
     """
     smallest = min((c for c in cases if c.family == SIZES), key=elements)
     others = sorted((c for c in cases if c.family != SIZES), key=lambda c: c.family != EXTREMES)
-    found = {c.label: exact.answers(c.inputs, take) for c in (smallest, *others)}
+    found = {c.label: _of_one_shape(exact.answers(c.inputs, take), c) for c in (smallest, *others)}
     return [replace(c, exact={} if exact.why_not else found.get(c.label, {})) for c in cases]
+
+
+def _of_one_shape(exact: Arrays, case: Case) -> Arrays:
+    """Without the outputs whose shape hangs on the last bits: boxes that are found, or not."""
+    return {n: v for n, v in exact.items() if v.shape == case.outputs[n].shape}
 
 
 def determined(cases: Sequence[Case], ask: Ask, take: Take) -> tuple[list[Case], dict[str, str]]:

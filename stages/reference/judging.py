@@ -113,7 +113,18 @@ def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], t
             if output.bound > LOOSE * max(output.exact_rms, output.usual.rms) and case.family not in (SIZES, DRAWS):
                 undetermined = True
         wrong += [f"output '{name}' {p}" for p in output.problems]
-    return Verdict(figures, [] if undetermined else wrong, wrong if undetermined else [], bounds, differing)
+    if not undetermined:
+        return Verdict(figures, wrong, [], bounds, differing)
+    broken = [f"output '{n}' has NaN or infinities, and the model's has none" for n in _broken(found, case)]
+    return Verdict(figures, broken, [] if broken else wrong, bounds, differing)
+
+
+def _broken(found: Mapping[str, Array], case: Case) -> list[str]:
+    """The outputs that are not finite where the model's are: no decision by rounding makes them so."""
+    import numpy as np
+
+    floats = {n: v for n, v in case.outputs.items() if v.dtype.kind == "f" and found[n].dtype.kind == "f"}
+    return [n for n, v in floats.items() if np.isfinite(v).all() and not np.isfinite(found[n]).all()]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
+from stages.data import rows as data_rows
+from stages.data.rows import Rows
 from stages.interface import fills, images, interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+TOGETHER = 8  # samples in one batch, at most
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,8 @@ def at_every_size(known: Interface, seed: int, how: Preprocessing | None, effort
 
 
 def of_families(known: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
-    """Values where converters break, at small sizes."""
-    sizes = families.small(known)
-    for name, family, inputs in families.asked(known, seed, how, effort):
+    """Values where converters break."""
+    for name, family, sizes, inputs in families.asked(known, seed, how, effort):
         yield Question(name, sizes, inputs, family=family)
 
 
@@ -122,6 +125,29 @@ def of_photographs(
         drawn = {**fills.draw(inputs, sizes, seed, how), name: prepared}
         at = sizes if inputs is known.inputs else None
         yield Question(f"photograph {number}", at, drawn, {name: np.stack(rows)})
+
+
+def of_samples(rows: Rows, known: Interface, count: int, seed: int) -> Iterator[Question]:
+    """Real inputs, some at random, in batches of those that have one shape.
+
+    Raises:
+        StageError: For a sample that cannot be read or does not fit, and where the inputs have no batch in common.
+    """
+    import numpy as np
+
+    chosen = np.random.default_rng([seed, *b"asked"]).permutation(len(rows))[:count]
+    alike: dict[tuple[Any, ...], list[Arrays]] = {}
+    for place in chosen:
+        inputs = rows[int(place)].inputs
+        alike.setdefault(tuple(v.shape for v in inputs.values()), []).append(inputs)
+    batches = [
+        [*part[taken], *[part[taken][-1]] * more]
+        for part in alike.values()
+        for taken, more in data_rows.batches(known, len(part), most=TOGETHER)
+    ]
+    for number, batch in enumerate(batches, 1):
+        inputs = {n: np.stack([row[n] for row in batch]) for n in known.inputs}
+        yield Question(f"samples {number}", None, inputs, family=families.DRAWS)
 
 
 def problems(shapes: Sequence[Any], inputs: Mapping[str, Any] | None) -> Iterator[Problem]:

@@ -13,6 +13,8 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
 from pipeline.notes import Notes, Questions
 from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
+from stages.data import sources
+from stages.data.origin import Origin
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
 from stages.interface import interface as model_interface
@@ -23,9 +25,11 @@ from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 from stages.reference import function, further, questions, sizes
+from stages.reference import tables as embedding_tables
 from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
 from stages.reference.exact import ExactModel
+from stages.reference.families import SIZES
 from stages.reference.questions import Question
 from stages.reference.watch import Watch
 
@@ -57,6 +61,8 @@ class RecordReference(Stage):
         seed: For what is drawn.
         effort: How much is asked beside the four sizes of quick: standard, more orders of sizes, and families of values
             where converters break; thorough, more of both. See sizes.py and families.py.
+        samples: Real inputs to ask too, see stages/data/sources.py; None for none. What is in them is part of the key.
+        count: How many of them at most, 1 or more, chosen by the seed.
     """
 
     inputs: Annotated[Optional[dict[str, Input]], Filled()]
@@ -69,6 +75,8 @@ class RecordReference(Stage):
     shapes: list[dict[str, list[int]]]
     seed: Annotated[int, AtLeast(0, command="seed=0")]
     effort: Annotated[str, OneOf(sizes.EFFORTS, command="effort=standard")]
+    samples: Annotated[Any, Origin("model.check.samples")]
+    count: Annotated[int, AtLeast(1)]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"model": frozenset({Kind.MODULE, *FROM_FILES})}
     produces: ClassVar[Kind | str] = Kind.REFERENCE
@@ -90,6 +98,8 @@ class RecordReference(Stage):
             yield from forward_call.problems(self.call, self.inputs)
         if self.photographs and self.preprocessing is None:
             yield unprepared("photographs is true, and nothing says how one becomes an input")
+        if sources.pictures(self.samples) and self.preprocessing is None:
+            yield unprepared("samples has images, and nothing says how one becomes an input")
 
     def identity(self, world: World) -> Mapping[str, Any]:
         # A key knows no order of mappings, and here it decides which argument is which.
@@ -109,17 +119,17 @@ class RecordReference(Stage):
             answers = {asked[0].label: _arrays(first, paths)}
             answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
         function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
-        cases = [Case(q.label, q.inputs, answers[q.label], q.raw) for q in asked]
+        cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in asked]
         nothing = _proving_nothing(cases)
         at = {q.label: q.sizes for q in asked if q.sizes is not None}
         interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
         exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
-        reference_cases.write(folder, cases, known.inputs, not_asked)
-        tables = watch.tables(model.live) if model.kind == Kind.MODULE else {}
-        values = len(cases) - len(asked)
-        says = f"{len(asked)} shapes" + (f", {values} families of values" if values else "")
-        says += f"; outputs {listed(paths, 4)}{nothing}" + "".join(
+        rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
+        tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
+        unseen = list(embedding_tables.of(model.live, rows)) if rows else []
+        reference_cases.write(folder, cases, known.inputs, not_asked, unseen)
+        says = f"{_says(asked, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
             f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
         )
         asked_of = Questions(
@@ -147,6 +157,9 @@ class RecordReference(Stage):
         if self.photographs:
             assert self.preprocessing is not None
             yield from questions.of_photographs(known, self.photographed, self.shapes, self.seed, self.preprocessing)
+        if self.samples is not None:
+            rows = sources.of(self.samples, self.preprocessing).open(known, self.seed)
+            yield from questions.of_samples(rows, known, self.count, self.seed)
 
     def _known(self, model: Artifact) -> Interface:
         """The interface as far as it is known before the model has answered."""
@@ -171,6 +184,12 @@ class RecordReference(Stage):
         return derived.interface(model.live, self.dims, self.call)
 
 
+def _says(asked: Sequence[Question], cases: Sequence[Case]) -> str:
+    shapes = sum(q.family == SIZES for q in asked)
+    counts = {"families of values": len(cases) - len(asked), "batches of samples": len(asked) - shapes}
+    return listed([f"{shapes} shapes", *(f"{count} {what}" for what, count in counts.items() if count)])
+
+
 def _runtime(model: Artifact) -> Ask:
     import torch
 
@@ -180,7 +199,7 @@ def _runtime(model: Artifact) -> Ask:
 
 def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
     """The questions alone; what the outputs are is what the file says."""
-    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw) for q in asked], known.inputs, {})
+    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw, q.family) for q in asked], known.inputs, {})
     says = f"{len(asked)} shapes, and no answers: {why}"
     return Artifact(
         Kind.REFERENCE, folder, facts={**known.facts, reference_cases.UNANSWERED: why}, notes={"says": says}

@@ -42,10 +42,10 @@ class Watch:
         self.ties, self._ties = {}, True
         return self
 
-    def tables(self, module: Any) -> dict[str, list[int]]:
-        """Of each of a module's tables, by its parameter's name, how many rows were looked up and how many it has."""
+    def tables(self, module: Any) -> dict[str, Any]:
+        """Of each of a module's tables, by its parameter's name, which rows were looked up: [rows] of truths."""
         found = {p.data_ptr(): name for name, p in module.named_parameters()}
-        return {found[at]: [int(rows.sum()), len(rows)] for at, rows in self.rows.items() if at in found}
+        return {found[at]: rows.numpy() for at, rows in self.rows.items() if at in found}
 
     def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Looks at one operator and what it is given."""

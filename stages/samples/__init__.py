@@ -1,1 +1,1 @@
-"""Labelled and unlabelled data: where it comes from, its files, and how good answers to it are."""
+"""Labelled and unlabelled samples as artifacts: their files, and how good answers to them are."""

@@ -10,12 +10,13 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast
+from stages.data import sources
+from stages.data.origin import RequiredOrigin
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.reference import cases as reference_cases
 from stages.samples import files as sample_files
-from stages.samples import sources
-from stages.samples.settings import Origin, Sampling
+from stages.samples.settings import Sampling
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class DrawSamples(Sampling):
     """Samples of a source, chosen by a seed, apart from what artifacts are checked with.
 
     Args:
-        samples: Where they come from; stages/samples/sources.py says what there is. Its content is part of the key.
+        samples: Where they come from; stages/data/sources.py says what there is. Its content is part of the key.
         count: How many at most, 1 or more; how many it came to is told.
         preprocessing: For photographs.
         seed: For the choice, and for what is drawn.
     """
 
-    samples: Annotated[Any, Origin("model.calibration", labelled=False)]
+    samples: Annotated[Any, RequiredOrigin("model.calibration")]
     count: Annotated[int, AtLeast(1)]
     preprocessing: Optional[Preprocessing]
     seed: int

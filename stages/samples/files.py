@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
+from stages.data import rows as data_rows
+from stages.data.rows import Rows
 from stages.interface.interface import Interface, says
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
-from stages.samples.rows import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,32 +144,6 @@ def read(artifact: Artifact) -> Samples:
     return Samples({n: held[f"inputs/{n}"] for n in names}, held.get("labels"), answers)
 
 
-def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[slice, int]]:
-    """Which rows to run together, and how many more of the last one's kind to put behind them.
-
-    Args:
-        interface: Whose inputs' first dimension is the batch.
-        count: How many rows there are.
-        most: At most so many at once.
-
-    Raises:
-        StageError: When the inputs have no batch in common.
-    """
-    firsts = {str(s.shape[0]) if s.shape else "scalar" for s in interface.inputs.values()}
-    if len(firsts) != 1 or firsts == {"scalar"}:
-        raise StageError(
-            f"samples are rows, and the inputs begin with {listed(sorted(firsts))}",
-            allowed="one batch as the first dimension of every input",
-        )
-    size = next(iter(interface.inputs.values())).shape[0]
-    dim = interface.dims[size] if isinstance(size, str) else None
-    step = most if size is None else int(size) if dim is None else max([n for n in dim.sizes if n <= most] or [dim.min])
-    for start in range(0, count, step):
-        rows = min(step, count - start)
-        whole = rows if size is None else step if dim is None else min(n for n in dim.sizes if n >= rows)
-        yield slice(start, start + rows), whole - rows
-
-
 def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[Arrays, Arrays, int]]:
     """Batches as an artifact takes them.
 
@@ -186,7 +161,7 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
             "the artifact takes raw photographs, and samples are what a model takes",
             command="without also=image",
         )
-    for rows, more in batches(interface, len(samples), most):
+    for rows, more in data_rows.batches(interface, len(samples), most):
 
         def filled(values: Array, rows: slice = rows, more: int = more) -> Array:
             part = values[rows]

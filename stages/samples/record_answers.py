@@ -10,15 +10,16 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import AtLeast
+from stages.data import sources
+from stages.data.origin import RequiredOrigin
 from stages.formats import eager, session
 from stages.formats.session import How
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.samples import files as sample_files
-from stages.samples import sources
 from stages.samples.files import Samples
-from stages.samples.settings import Origin, Sampling
+from stages.samples.settings import Sampling
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class RecordAnswers(Sampling):
     """The labelled samples of a source, and what the eager module answers to them.
 
     Args:
-        samples: Where they come from; stages/samples/sources.py says what there is. Its content is part of the key.
+        samples: Where they come from; stages/data/sources.py says what there is. Its content is part of the key.
         count: How many at most, 1 or more, chosen by the seed; None for all.
         preprocessing: For photographs.
         seed: For the choice.
     """
 
-    samples: Annotated[Any, Origin("model.evaluation", labelled=True)]
+    samples: Annotated[Any, RequiredOrigin("model.evaluation", labelled=True)]
     # OmegaConf 2.3 reads Optional, not X | None.
     count: Annotated[Optional[int], AtLeast(1, "1 or more; null for all")]
     preprocessing: Optional[Preprocessing]

@@ -45,7 +45,9 @@ def tiny(house: Path) -> Artifact:
 @pytest.fixture(scope="session")
 def reference(tiny: Artifact, house: Path) -> Artifact:
     return run_stage(
-        RecordReference(IMAGE, BATCH, ["logits"], None, None, False, None, [], 0, "quick"), tiny, house / "reference"
+        RecordReference(IMAGE, BATCH, ["logits"], None, None, False, None, [], 0, "quick", None, 16),
+        tiny,
+        house / "reference",
     )
 
 
@@ -122,7 +124,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     loaded = run_stage(weights.settle(harness.world(house)), {}, house / "load")
     module = run_stage(SetEval(), loaded, house / "eval")
     images = {"images": Input(["batch", 1, 8, 8], fill={"factory": "digits.some"})}
-    asked = RecordReference(images, {"batch": Dim(1, 16, 64)}, ["scores"], None, None, False, None, [], 0, "quick")
+    asked = RecordReference(
+        images, {"batch": Dim(1, 16, 64)}, ["scores"], None, None, False, None, [], 0, "quick", None, 16
+    )
     reference = run_stage(asked, module, house / "reference")
     both = {"module": module, "reference": reference}
 

@@ -184,7 +184,9 @@ def test_an_image_goes_through_the_models_own_normalisation(color: str, order: s
     how = replace(HOW, color=order)
     net = TinyConv()
     program = capture("trace", net, tmp_path)
-    asked = RecordReference({"input": Input(["batch", 3, 32, 32])}, BATCH, None, None, how, True, None, [], 0, "quick")
+    asked = RecordReference(
+        {"input": Input(["batch", 3, 32, 32])}, BATCH, None, None, how, True, None, [], 0, "quick", None, 16
+    )
     reference = run_stage(asked, module(net), tmp_path / "photographs")
     made = package(program, tmp_path / "package", edits={"images": Images(None, color)}, preprocessing=how)
     cases = agrees(made, reference, tmp_path / "check")

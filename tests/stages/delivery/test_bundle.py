@@ -245,7 +245,7 @@ def test_an_edited_artifact_is_asked_in_its_own_names_types_and_layouts(program,
 
 def test_photographs_go_in_as_they_are_where_the_preprocessing_is_compiled_in(tiny, tmp_path):
     backend("openvino")
-    asked = RecordReference(IMAGE, BATCH, ["logits"], None, PHOTOGRAPHS, True, None, [], 0, "quick")
+    asked = RecordReference(IMAGE, BATCH, ["logits"], None, PHOTOGRAPHS, True, None, [], 0, "quick", None, 16)
     reference = run_stage(asked, tiny, tmp_path / "reference")
     traced = run_stage(CaptureTrace(), {"module": tiny, "reference": reference}, tmp_path / "traced")
     ir = conversions.ir(traced, tmp_path / "ir", preprocessing=PHOTOGRAPHS, images=Images(color="BGR"))

@@ -98,7 +98,7 @@ def test_a_size_that_the_reference_does_not_have_is_not_called_checked(two, tmp_
 
 def test_a_further_size_of_the_reference_serves_it(two, tmp_path):
     stage = RecordReference(
-        IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [{"input": [5, 3, 32, 32]}], 0, "quick"
+        IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [{"input": [5, 3, 32, 32]}], 0, "quick", None, 16
     )
     reference = run_stage(stage, module(TwoOutputs()), tmp_path / "reference")
     assert [c.label for c in reference_cases.read(reference)] == ["example", "min", "odd", "max", "input 5x3x32x32"]

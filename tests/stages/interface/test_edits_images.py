@@ -56,7 +56,7 @@ def pictured(net, folder, how, images, *, inputs=IMAGE, dims=None):
 
     made = module(net)
     reference = run_stage(
-        RecordReference(inputs, dims, None, None, how, True, None, [], 0, "quick"), made, folder / "reference"
+        RecordReference(inputs, dims, None, None, how, True, None, [], 0, "quick", None, 16), made, folder / "reference"
     )
     traced = run_stage(CaptureTrace(), {"module": made, "reference": reference}, folder / "traced")
     return ir(traced, folder / "ir", preprocessing=how, images=images), reference
@@ -110,7 +110,7 @@ def test_a_photograph_that_would_be_scaled_below_the_models_size_is_refused(two,
 @pytest.fixture(scope="module")
 def shown_to_tiny(tmp_path_factory):
     """The reference of a small model that was asked about photographs."""
-    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0, "quick")
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0, "quick", None, 16)
     return run_stage(stage, module(TinyConv()), tmp_path_factory.mktemp("shown") / "reference")
 
 
@@ -137,7 +137,7 @@ def test_which_input_a_photograph_stands_for_must_be_clear(tmp_path):
 
 
 def test_a_reference_of_photographs_wants_to_know_how_they_are_prepared():
-    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, True, None, [], 0, "quick")
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, True, None, [], 0, "quick", None, 16)
     (problem,) = stage.problems()
     assert problem.what.startswith("photographs is true")
 
@@ -149,7 +149,7 @@ def test_photographs_go_with_further_shapes_of_the_other_inputs(tmp_path):
 
     spec, net = {"x": Input([1, 3, 32, 32]), "z": Input([4, 8])}, module(Beside())
     shapes = [{"z": [1, 8]}, {"z": [6, 8]}]
-    stage = RecordReference(spec, {}, None, None, PICTURES, True, None, shapes, 0, "quick")
+    stage = RecordReference(spec, {}, None, None, PICTURES, True, None, shapes, 0, "quick", None, 16)
     reference = run_stage(stage, net, tmp_path / "reference")
     program = run_stage(CaptureTrace(), {"module": net, "reference": reference}, tmp_path / "traced")
     made = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images("x"), reshape={"z": [[1, 6], 8]})
@@ -183,7 +183,7 @@ def test_the_rows_of_a_batch_of_photographs_differ():
 @pytest.mark.parametrize("photographed", [pytest.param("left", marks=pytest.mark.slow), "right"])
 def test_of_several_inputs_one_may_be_photographs(tmp_path, photographed):
     spec, made = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}, module(TwoImages())
-    stage = RecordReference(spec, {}, None, None, PICTURES, True, photographed, [], 0, "quick")
+    stage = RecordReference(spec, {}, None, None, PICTURES, True, photographed, [], 0, "quick", None, 16)
     reference = run_stage(stage, made, tmp_path / "reference")
     program = run_stage(CaptureTrace(), {"module": made, "reference": reference}, tmp_path / "traced")
     compiled = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images(photographed))
@@ -195,7 +195,7 @@ def test_of_several_inputs_one_may_be_photographs(tmp_path, photographed):
 
 def test_without_saying_which_of_several_a_reference_of_photographs_is_refused(tmp_path):
     spec = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}
-    stage = RecordReference(spec, {}, None, None, PICTURES, True, None, [], 0, "quick")
+    stage = RecordReference(spec, {}, None, None, PICTURES, True, None, [], 0, "quick", None, 16)
     with pytest.raises(ConfigError, match="photographed is None, and left, right could be photographs"):
         run_stage(stage, module(TwoImages()), tmp_path / "reference")
 
@@ -217,6 +217,6 @@ def test_the_photographs_of_a_batch_differ_in_the_reference(shown_to_tiny):
 
 
 def test_a_reference_of_photographs_needs_pillow():
-    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0, "quick")
+    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, PICTURES, True, None, [], 0, "quick", None, 16)
     assert "PIL" in stage.modules({})
     assert "PIL" not in replace(stage, photographs=False).modules({})

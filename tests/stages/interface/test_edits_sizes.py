@@ -25,7 +25,9 @@ pytestmark = pytest.mark.usefixtures("openvino")
 
 @pytest.mark.parametrize("shapes", [{"inptu": [5, 3, 32, 32]}, {"input": [0, 3, 32, 32]}, {"input": []}, {}])
 def test_a_further_shape_that_cannot_be_is_a_problem(shapes):
-    stage = RecordReference(IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [shapes], 0, "quick")
+    stage = RecordReference(
+        IMAGE, {"batch": Dim(1, 2, 8)}, None, None, None, False, None, [shapes], 0, "quick", None, 16
+    )
     (problem,) = stage.problems()
     assert problem.what.startswith(f"shapes {'names' if 'inptu' in shapes else 'has'}")
 
@@ -45,7 +47,7 @@ def reshaped(folder, shapes):
     """Baked's IR for heights from 8 to 32, and its reference with further shapes."""
     given, net = {"input": Input([2, 3, 16, 16])}, module(Baked())
     reference = run_stage(
-        RecordReference(given, {}, None, None, None, False, None, shapes, 0, "quick"), net, folder / "ref"
+        RecordReference(given, {}, None, None, None, False, None, shapes, 0, "quick", None, 16), net, folder / "ref"
     )
     program = run_stage(CaptureExport(2**30), {"module": net, "reference": reference}, folder / "program")
     return ir(program, folder / "ir", reshape={"input": [2, 3, [8, 32], 16]}), reference

@@ -17,7 +17,7 @@ BATCH = Dim(1, 2, 8)
 
 
 def problems(inputs, dims):
-    return RecordReference(inputs, dims, None, None, None, False, None, [], 0, "quick").problems()
+    return RecordReference(inputs, dims, None, None, None, False, None, [], 0, "quick", None, 16).problems()
 
 
 def test_a_sound_interface_has_no_problems():

@@ -383,7 +383,9 @@ def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
     def modules():
         from stages.reference.record_reference import RecordReference
 
-        return RecordReference(None, {}, None, None, None, False, None, [], 0, "quick").modules({"model": FILE})
+        return RecordReference(None, {}, None, None, None, False, None, [], 0, "quick", None, 16).modules(
+            {"model": FILE}
+        )
 
     assert "tensorflow" not in modules()
     assert "onnxruntime" in modules()

@@ -37,7 +37,7 @@ def run(stage, given, *place):
     folder.mkdir(parents=True)
     made = stage.run(given, folder)
     return Artifact(made.kind, folder, facts={**facts, **made.facts}, live=made.live)
-asked = RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0, "quick")
+asked = RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0, "quick", None, 16)
 reference = run(asked, {"model": model}, "reference")
 for capture, export in (
     (CaptureExport(2**30), ExportOnnx(18, {}, False)), (CaptureTrace(), ExportTorchscript(17, {}, False))

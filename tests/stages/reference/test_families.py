@@ -14,7 +14,7 @@ MASK = Input(["batch", "t"], "int64", "mask")
 
 def asked(effort="standard", seed=0, **inputs):
     known = Interface(inputs, DIMS)
-    return {name: (level, values) for name, level, values in families.asked(known, seed, None, effort)}
+    return {name: (level, values) for name, level, _, values in families.asked(known, seed, None, effort)}
 
 
 def test_whole_numbers_are_asked_at_both_ends_and_in_a_run():
@@ -42,7 +42,17 @@ def test_floating_point_numbers_are_zero_alike_tiny_large_negative_and_tied():
     assert (found["negative"] <= 0).all()
     assert 0 < abs(found["tiny"]).max() < 1e-6 < 1e2 < abs(found["large"]).max() < 1e4 < abs(found["huge"]).max()
     assert len(set(found["ties"].ravel())) < found["ties"].size / 2
+    assert 5 < abs(found["wide"]).max() < 20
     assert found["rows of zeros"].any(2).tolist() == [[True, True, False, False]] * 4
+
+
+def test_one_number_of_each_row_lies_far_out_where_rows_are_longest():
+    ((_, level, sizes, values),) = [
+        f for f in families.asked(Interface({"x": FLOATS}, DIMS), 0, None, "standard") if f[0] == "outliers"
+    ]
+    assert (level, sizes) == ("extremes", {"batch": 1, "t": 32})
+    assert (values["x"] == 100).sum() == 1
+    assert sorted(abs(values["x"]).ravel())[-2] < 6
 
 
 @pytest.mark.parametrize(
@@ -50,10 +60,11 @@ def test_floating_point_numbers_are_zero_alike_tiny_large_negative_and_tied():
     [
         ({"x": FLOATS}, {"draw 2": "draws", "negative": "values", "zeros": "extremes", "huge": "extremes"}),
         ({"ids": IDS, "mask": MASK}, {"draw 2": "draws", "lowest": "values", "zeros": None, "tiny": "values"}),
+        ({"ids": IDS}, {"outliers": None, "wide": None, "lowest": "values"}),
         ({"x": FLOATS, "ids": IDS}, {"lowest": "values", "zeros": "extremes"}),
         ({"x": Input(["batch"], fill="zeros")}, {"draw 2": None, "zeros": None}),
     ],
-    ids=["floats", "text", "both", "set by the YAML"],
+    ids=["floats", "text", "ids alone", "both", "set by the YAML"],
 )
 def test_a_level_says_how_far_a_family_is_from_the_draws(inputs, levels):
     found = asked(**inputs)

@@ -84,6 +84,12 @@ def test_ties_excuse_what_nobody_draws_and_are_told(family, wrong):
     assert not judged(1e-7, tied).unsure
 
 
+def test_ties_do_not_excuse_what_is_not_finite():
+    tied = replace(case(), family="extremes", ties=["topk at net.py:3"])
+    found = judging.judged({"y": np.full((4, 90), np.nan, "f4")}, tied, judging.usual([case()]), FP32)
+    assert found.wrong == ["output 'y' has NaN or infinities, and the model's has none"]
+
+
 @pytest.mark.parametrize(("precision", "others", "wrong"), [("fp32", 1, True), ("fp16", 4, False), ("fp16", 5, True)])
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
 def test_a_share_of_whole_numbers_and_truths_may_differ_where_precision_is_lowered(dtype, precision, others, wrong):

@@ -5,18 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from harness import BATCH, BATCH_SEQ, IMAGE, TOKENS, VECTOR, contents, module, record, run_stage, world
+from harness import (
+    BATCH,
+    BATCH_SEQ,
+    IMAGE,
+    TOKENS,
+    VECTOR,
+    contents,
+    module,
+    record,
+    run_stage,
+    tolerance,
+    world,
+)
 from nets import Attention, FixedBatch, TinyConv, TwoOutputs, WritesIntoItsInput
 from torch import nn
 
+from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.interface.interface import Dim, Input, Interface
 from stages.reference import cases as reference_cases
+from stages.reference import parity
 from stages.reference.record_reference import RecordReference
 
 
 def stage(inputs=IMAGE, *, dims=BATCH, outputs=None, call=None, seed=0):
-    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed, "quick")
+    return RecordReference(inputs, dims, outputs, call, None, False, None, [], seed, "quick", None, 16)
 
 
 class Returns(nn.Module):
@@ -278,6 +292,38 @@ def test_a_call_that_does_not_fit_the_models_own_inputs_is_refused(tmp_path, cal
 
 
 def test_a_further_shape_that_is_asked_anyway_is_asked_once(tmp_path):
-    stage = RecordReference(IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0, "quick")
+    stage = RecordReference(
+        IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0, "quick", None, 16
+    )
     made = run_stage(stage, module(TinyConv()), tmp_path / "reference")
     assert [c.label for c in reference_cases.read(made)] == ["example", "min", "odd", "max"]
+
+
+def with_samples(rows, count, folder):
+    np.savez(folder / "real.npz", input=rows)
+    how = RecordReference(
+        VECTOR, BATCH, ["y"], None, None, False, None, [], 0, "quick", str(folder / "real.npz"), count
+    )
+    return run_stage(how, module(nn.Linear(4, 3)), folder / "reference")
+
+
+@pytest.mark.parametrize(("rows", "count", "batches"), [(3, 16, [3]), (20, 16, [8, 8]), (20, 9, [8, 1])])
+def test_samples_are_asked_in_batches_behind_the_draws(rows, count, batches, tmp_path):
+    real = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)
+    made = with_samples(real, count, tmp_path)
+    found = [c for c in reference_cases.read(made) if c.family == "draws"]
+    assert [len(c.inputs["input"]) for c in found] == batches
+    assert {r.tobytes() for c in found for r in c.inputs["input"]} <= {r.tobytes() for r in real}
+    assert made.notes["says"].startswith(f"4 shapes, {len(batches)} batches of samples; outputs y")
+
+
+def test_a_fault_that_real_samples_alone_show_is_found(tmp_path):
+    made = with_samples(np.full((2, 4), 7, np.float32), 16, tmp_path)
+    right = {c.inputs["input"].tobytes(): c.outputs["y"] for c in reference_cases.read(made)}
+    seen = parity.measure(
+        Artifact(Kind.MODULE),
+        lambda given: {"y": right[given["input"].tobytes()] * (2.0 if (given["input"] == 7).any() else 1.0)},
+        made,
+        tolerance("int8"),
+    )
+    assert {sentence.partition(" (")[0] for sentence in seen.wrong} == {"samples 1"}

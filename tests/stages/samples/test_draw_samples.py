@@ -22,7 +22,7 @@ PLAIN = Preprocessing(8, [0.0], [1.0])
 
 
 def asked(net, inputs, folder, *, preprocessing=None):
-    stage = RecordReference(inputs, BATCH, None, None, preprocessing, False, None, [], 0, "quick")
+    stage = RecordReference(inputs, BATCH, None, None, preprocessing, False, None, [], 0, "quick", None, 16)
     return run_stage(stage, module(net), folder / "reference")
 
 

@@ -11,6 +11,8 @@ from nets import FixedBatch
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
+from stages.data import rows as data_rows
+from stages.data.rows import Row
 from stages.interface import edits as interface_edits
 from stages.interface.edits import NOTHING, Images
 from stages.interface.interface import Dim, Input, Interface, Output
@@ -18,7 +20,6 @@ from stages.onnx.format import ONNX
 from stages.reference import cases as reference_cases
 from stages.samples import files as sample_files
 from stages.samples.files import Samples
-from stages.samples.sources import Row
 
 BATCH = {"batch": Dim(1, 2, 4)}
 
@@ -149,7 +150,7 @@ def test_inputs_without_a_batch_in_common_have_no_rows(shapes, says):
     inputs = {f"x{i}": Input(shape) for i, shape in enumerate(shapes)}
     dims = {**BATCH, "time": Dim(1, 2, 4)}
     with pytest.raises(StageError, match=rf"samples are rows, and the inputs {says}\n  allowed: one batch"):
-        list(sample_files.batches(Interface(inputs, dims), 3))
+        list(data_rows.batches(Interface(inputs, dims), 3))
 
 
 def test_an_artifact_with_edits_is_asked_in_its_own_names_types_and_layouts():

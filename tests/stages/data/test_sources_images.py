@@ -1,4 +1,4 @@
-"""samples/sources.py: photographs, in folders of their classes or in one."""
+"""data/sources.py: photographs, in folders of their classes or in one."""
 
 from __future__ import annotations
 

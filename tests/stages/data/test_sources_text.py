@@ -1,4 +1,4 @@
-"""samples/sources.py: lines of text, each as its tokenizer's ids."""
+"""data/sources.py: lines of text, each as its tokenizer's ids."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from sample_rows import LENGTHS, PICTURE, WORDS, identity, opened
 
 from pipeline.errors import ConfigError, StageError
+from stages.data import sources
 from stages.interface.interface import Dim, Input, Interface
-from stages.samples import sources
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,15 @@
 {source: text, path: lines.txt, tokenizer: FOLDER}         a sample a line; of a .tsv, a label and a tab before each
 {source: dataset, path: my_pkg.data.Train, kwargs: {…}}    a torch.utils.data.Dataset by its import path
 {source: random}                       draws as the model's inputs say: shows that things work, nothing of accuracy
+
+In short, where a text is enough: a folder of photographs, a .npz file, the import path of a dataset.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import World, digest_of
+from stages.data.datasets import Dataset, existing
+from stages.data.rows import LABELS, Row, Rows, Source, fitting
 from stages.interface import fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.portable.said import first_line
-from stages.samples.datasets import Dataset, existing
-from stages.samples.rows import LABELS, Row, Rows, Source, fitting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +42,25 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")
 DRAWN = 32
 
 
+def spelled(value: Any) -> Any:
+    """The mapping that a text stands for; whatever else there is, as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.endswith(".npz"):
+        return {"source": "arrays", "path": value}
+    is_import = "." in value.strip(".") and os.sep not in value and existing(value) is None
+    return {"source": "dataset" if is_import else "images", "path": value}
+
+
 def is_random(spec: Any) -> bool:
     """Whether nothing real is drawn from."""
     return isinstance(spec, Mapping) and spec.get("source") == RANDOM
+
+
+def pictures(spec: Any) -> bool:
+    """Whether it is photographs, which become inputs by the preprocessing."""
+    spec = spelled(spec)
+    return isinstance(spec, Mapping) and spec.get("source") == "images"
 
 
 def paths(value: Any) -> Iterator[str]:
@@ -57,7 +76,8 @@ def paths(value: Any) -> Iterator[str]:
 
 
 def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
-    """The source that a mapping names, one without problems; to open photographs takes the preprocessing."""
+    """The source that a mapping or a text names, one without problems; photographs take the preprocessing."""
+    spec = spelled(spec)
     kind, path = spec["source"], Path(spec.get("path") or "").expanduser()
     if kind == "images":
         return Images(path, preprocessing)

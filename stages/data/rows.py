@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pipeline.errors import StageError
+from pipeline.errors import StageError, listed
 from pipeline.stage import World
 from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
@@ -78,3 +78,29 @@ def fitting(row: Row, interface: Interface, origin: str) -> Row:
             raise StageError(f"{origin}: '{name}' holds NaN or infinities", allowed="numbers")
         given[name] = cast
     return Row(given, row.label)
+
+
+def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[slice, int]]:
+    """Which rows to run together, and how many more of the last one's kind to put behind them.
+
+    Args:
+        interface: Whose inputs' first dimension is the batch.
+        count: How many rows there are.
+        most: At most so many at once.
+
+    Raises:
+        StageError: When the inputs have no batch in common.
+    """
+    firsts = {str(s.shape[0]) if s.shape else "scalar" for s in interface.inputs.values()}
+    if len(firsts) != 1 or firsts == {"scalar"}:
+        raise StageError(
+            f"samples are rows, and the inputs begin with {listed(sorted(firsts))}",
+            allowed="one batch as the first dimension of every input",
+        )
+    size = next(iter(interface.inputs.values())).shape[0]
+    dim = interface.dims[size] if isinstance(size, str) else None
+    step = most if size is None else int(size) if dim is None else max([n for n in dim.sizes if n <= most] or [dim.min])
+    for start in range(0, count, step):
+        rows = min(step, count - start)
+        whole = rows if size is None else step if dim is None else min(n for n in dim.sizes if n >= rows)
+        yield slice(start, start + rows), whole - rows

@@ -1,4 +1,4 @@
-"""samples/sources.py: arrays in a .npz file."""
+"""data/sources.py: arrays in a .npz file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""samples/sources.py: a dataset of the user's own, by the path of its class."""
+"""data/sources.py: a dataset of the user's own, by the path of its class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness import world
 from sample_rows import PAIR, identity, opened
 
 from pipeline.errors import ConfigError, StageError
-from stages.samples import datasets
+from stages.data import datasets
 
 ITEMS = {
     "tuple": [(np.array([1.0, 2.0]), 7)],

@@ -1,4 +1,4 @@
-"""samples/sources.py: where samples come from, what identifies them, and what is said of those that are of no use."""
+"""data/sources.py: where samples come from, what identifies them, and what is said of those that are of no use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sample_rows import LENGTHS, PLAIN, opened
 
+from stages.data import sources
 from stages.interface.interface import Input, Interface
 from stages.samples.draw_samples import DrawSamples
 from stages.samples.record_answers import RecordAnswers
@@ -15,7 +16,7 @@ from stages.samples.record_answers import RecordAnswers
     ("spec", "what", "allowed"),
     [
         (None, "samples is None", "{source: images, path: FOLDER}"),
-        ("random", "samples is random", "{source: images, path: FOLDER}"),
+        (3, "samples is 3", "{source: images, path: FOLDER}"),
         ({}, "samples.source is not set", "images, arrays, text, dataset, random"),
         ({"source": "rnadom"}, "samples.source is rnadom, did you mean 'random'?", "dataset, random"),
         ({"source": "imags"}, "did you mean 'images'?", "images, arrays"),
@@ -37,6 +38,19 @@ def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
     (problem,) = DrawSamples(spec, 1, PLAIN, 0).problems()
     assert what in problem.what
     assert allowed in problem.allowed
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("photos/", {"source": "images", "path": "photos/"}),
+        ("../my.photos/val", {"source": "images", "path": "../my.photos/val"}),
+        ("real.npz", {"source": "arrays", "path": "real.npz"}),
+        ("my_pkg.data.Val", {"source": "dataset", "path": "my_pkg.data.Val"}),
+    ],
+)
+def test_a_text_stands_for_a_source(text, spec):
+    assert sources.spelled(text) == spec
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from typing import Any
 
 from pipeline.errors import StageError, listed
 from pipeline.stage import World, digest_of
+from stages.data.rows import LABELS, Row, Rows, fitting
 from stages.interface import factory
 from stages.interface.interface import Interface
 from stages.portable.said import first_line
-from stages.samples.rows import LABELS, Row, Rows, fitting
 
 
 @dataclass(frozen=True)

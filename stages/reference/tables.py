@@ -1,0 +1,98 @@
+"""Rows of embedding tables that no question looks up: an artifact's are compared with the module's by their numbers.
+
+A row is kept as the sum of its numbers under fixed random signs, and the sum of their magnitudes: what a rounding of
+each number can move the first by is a share of the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+# By type of an artifact's table, how far a number may be rounded, as a share of it.
+ROUNDED = {"float64": 2.0**-22, "float32": 2.0**-22, "float16": 2.0**-10}
+CHUNK = 2**12  # rows that are widened at once
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of which some rows were never looked up.
+
+    Args:
+        name: Its parameter's.
+        width: How many numbers a row has.
+        seen: [rows], whether a question looked it up.
+        marks: [rows], the sums under signs.
+        sizes: [rows], the sums of magnitudes.
+    """
+
+    name: str
+    width: int
+    seen: Array
+    marks: Array
+    sizes: Array
+
+    @property
+    def shapes(self) -> Sequence[tuple[int, int]]:
+        """As it may lie in an artifact: as it is, and transposed for a product."""
+        return (len(self.seen), self.width), (self.width, len(self.seen))
+
+
+def of(module: Any, seen: Mapping[str, Array]) -> Iterator[Table]:
+    """A module's tables that have rows which were never looked up, by the name of the parameter."""
+    parameters = dict(module.named_parameters())
+    for name, rows in seen.items():
+        if not rows.all():
+            weight = parameters[name].detach().numpy()
+            yield Table(name, weight.shape[1], rows, *_marks(weight))
+
+
+def compared(tables: Iterable[Table], matrices: Sequence[Array]) -> tuple[list[str], dict[str, str]]:
+    """What is wrong with an artifact's tables, a sentence each; and by name, why others could not be compared.
+
+    Args:
+        tables: The module's.
+        matrices: The artifact's constants of two dimensions that have the shape of one, in floating-point numbers.
+    """
+    wrong: list[str] = []
+    not_compared: dict[str, str] = {}
+    for table in tables:
+        alike = [_agreeing(table, m) for m in matrices if m.shape in table.shapes]
+        told = table.seen & (table.sizes > 0)  # a row of zeros, as padding has, tells no tables apart
+        own = [rows for rows in alike if told.any() and rows[table.seen].all()]
+        if any(rows.all() for rows in alike):
+            continue
+        unseen = f"{int((~table.seen).sum())} rows that no question looks up"
+        if not own:
+            not_compared[table.name] = f"{unseen}: the artifact has no such table in floating-point numbers"
+            continue
+        off = max(own, key=lambda rows: int(rows.sum()))
+        first, count = int((~off).argmax()), int((~off).sum())
+        wrong.append(
+            f"row {first} of {table.name}" + (f" and {count - 1} more" if count > 1 else "") + f", of {unseen}"
+        )
+    return wrong, not_compared
+
+
+def _agreeing(table: Table, matrix: Array) -> Array:
+    """Which rows are the module's, but for rounding."""
+    import numpy as np
+
+    marks, _ = _marks(matrix if matrix.shape == table.shapes[0] else matrix.T)
+    rounding = ROUNDED[str(matrix.dtype)] * table.sizes + table.width * float(np.finfo(matrix.dtype).smallest_subnormal)
+    found: Array = np.abs(marks - table.marks) <= rounding
+    return found
+
+
+def _marks(weight: Array) -> tuple[Array, Array]:
+    import numpy as np
+
+    signs = np.random.default_rng(weight.shape[1]).choice([-1.0, 1.0], weight.shape[1])
+    chunks = [weight[at : at + CHUNK].astype("f8") for at in range(0, len(weight), CHUNK)]
+    return np.concatenate([c @ signs for c in chunks]), np.concatenate([np.abs(c).sum(1) for c in chunks])
