@@ -18,7 +18,7 @@ from stages.coreml.ports import Editable, Sizes
 from stages.formats.ignored import Ignored
 from stages.interface.edits import Edited, Edits
 from stages.interface.images import Preprocessing
-from stages.interface.labels import Labels
+from stages.interface.labels import DistinctLabels
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Packaging(Edited):
     edits: Annotated[Edits, Editable()]
     preprocessing: Optional[Preprocessing]
     classifier: bool
-    labels: Annotated[Any, Labels()]
+    labels: Annotated[Any, DistinctLabels()]
     metadata: Metadata
 
     produces: ClassVar[Kind | str] = COREML

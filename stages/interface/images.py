@@ -23,6 +23,9 @@ COLORS = ("RGB", "BGR")
 LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = ("bilinear", "bicubic")
 # What stands for photographs where there are none: one wide, one tall, one smaller than what models resize to.
+# What Pillow turns into RGB with nothing lost, and grey of 16 bits in any order of bytes.
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
+WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 DRAWN_SIZES = ((240, 320), (301, 199), (97, 131))
 
 
@@ -83,17 +86,33 @@ class Preprocessing(Settings):
 
 
 def from_file(path: Path) -> Array:
-    """A photograph as uint8 [height, width, 3], RGB. Raises StageError for what is no image."""
+    """A photograph as uint8 [height, width, 3], RGB, upright as its EXIF orientation says.
+
+    Grey of 16 bits is scaled to 8: Pillow's own conversion cuts it off at 255, and every picture comes out white.
+
+    Raises:
+        StageError: For what is no image, and for one whose numbers have no range that is known: of 32 bits, or floats.
+    """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode in WIDE_MODES:
+                return np.repeat(np.asarray(upright)[..., None] // 257, 3, axis=-1).astype(np.uint8)
+            if upright.mode in MODES:
+                return np.asarray(upright.convert("RGB"))
+            mode = upright.mode
     except Exception as e:  # Pillow raises anything on a damaged file
         raise StageError(
             f"{path} cannot be read as an image: {first_line(e)}", command="another copy of it, or none"
         ) from e
+    raise StageError(
+        f"{path} is of Pillow's mode {mode}, and nothing says which of its numbers is white",
+        allowed=f"8 bits a channel ({', '.join(MODES)}), or grey of 16 bits",
+        command="a picture of 8 bits, or source: arrays with numbers as the model takes them",
+    )
 
 
 def drawn(seed: int) -> list[Array]:

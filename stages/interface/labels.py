@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, Problem
+from pipeline.errors import ConfigError, Problem, listed
 from pipeline.stage import Setting, World
 
 
 class Labels(Setting):
-    """Names, or the path of a text file with one a line, which is read when the setting is settled."""
+    """Names, or the path of a text file with one a line, which is read when the setting is settled.
+
+    A byte-order mark, blank lines and blanks around a name are no part of the names.
+    """
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
         if not isinstance(value, str) and not _are_names(value):
@@ -25,10 +29,26 @@ class Labels(Setting):
         if not isinstance(value, str):
             return value
         try:
-            return Path(value).expanduser().read_text(encoding="utf-8").splitlines()
+            lines = Path(value).expanduser().read_text(encoding="utf-8-sig").splitlines()
+            return [line.strip() for line in lines if line.strip()]
         except (OSError, UnicodeDecodeError) as e:
             wrong, allowed = f"{name}={value} cannot be read: {e}", "a text file, UTF-8, with one name a line"
             raise ConfigError(wrong, allowed=allowed, command="model.labels=labels.txt") from e
+
+
+class DistinctLabels(Labels):
+    """Names of which none occurs twice: a device answers with a score by name, and would keep one of two."""
+
+    def settle(self, name: str, value: Any, world: World) -> Any:
+        names = super().settle(name, value, world)
+        if twice := [label for label, count in Counter(names).items() if count > 1]:
+            places = [i for i, label in enumerate(names) if label == twice[0]]
+            raise ConfigError(
+                f"{name} has {listed(twice)} more than once: '{twice[0]}' at {listed(map(str, places))}",
+                allowed="a name of its own for each score: ImageNet has two cranes, a bird and a machine",
+                command="model.labels=FILE with other names, or stages.compile.classifier=false",
+            )
+        return names
 
 
 def _are_names(labels: Any) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
+from pipeline.errors import listed
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast
 from stages.data import sources
@@ -16,6 +17,7 @@ from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.reference import cases as reference_cases
 from stages.samples import files as sample_files
+from stages.samples.files import Samples
 from stages.samples.settings import Sampling
 
 
@@ -49,6 +51,16 @@ class DrawSamples(Sampling):
         says = f"{len(samples)} samples, {told['from']}" + aside
         guess = f"calibrates on {says}: accuracy is anybody's guess" if sources.is_random(self.samples) else ""
         notes = Notes(says=says)
-        if rows.caution or guess:
-            notes["caution"] = rows.caution or guess
+        if cautions := [c for c in (rows.caution, guess, _narrow(samples)) if c]:
+            notes["caution"] = "; ".join(cautions)
         return Artifact(Kind.SAMPLES, folder, facts={sample_files.FACT: told}, notes=notes)
+
+
+def _narrow(samples: Samples) -> str:
+    """Why ranges that are fitted to these samples are worth little; empty where nothing shows it."""
+    if alike := [name for name, values in samples.inputs.items() if values.size and (values == values.flat[0]).all()]:
+        return f"{listed(alike)}: one number in all {len(samples)} samples, and ranges are fitted to that"
+    if len(set(samples.digests)) == 1:
+        equal = f"{len(samples)} samples, all of them equal" if len(samples) > 1 else "one sample"
+        return f"{equal}: ranges are fitted to one input"
+    return ""

@@ -69,6 +69,30 @@ def test_what_is_no_image_is_said_so(tmp_path):
         images.from_file(tmp_path / "cat.jpg")
 
 
+def test_grey_of_16_bits_is_as_bright_as_of_8(tmp_path):
+    grey = some()[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.tif")
+    wanted = images.from_file(tmp_path / "grey8.png")
+    for name in ("grey16.png", "grey16.tif"):
+        np.testing.assert_array_equal(images.from_file(tmp_path / name), wanted)
+
+
+@pytest.mark.parametrize(("dtype", "mode"), [("int32", "I"), ("float32", "F")])
+def test_numbers_without_a_known_range_are_refused_by_name_and_mode(dtype, mode, tmp_path):
+    Image.fromarray(some()[..., 0].astype(dtype)).save(tmp_path / "depth.tif")
+    with pytest.raises(StageError, match=rf"depth\.tif is of Pillow's mode {mode}, and nothing says which"):
+        images.from_file(tmp_path / "depth.tif")
+
+
+def test_a_photograph_is_upright_as_its_exif_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 270 degrees
+    Image.fromarray(some()).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(images.from_file(tmp_path / "turned.png"), np.rot90(some(), 3))
+
+
 def test_drawn_photographs_are_of_several_sizes_and_the_same_for_a_seed():
     made = images.drawn(3)
     assert [p.shape for p in made] == [(240, 320, 3), (301, 199, 3), (97, 131, 3)]

@@ -172,3 +172,19 @@ def test_libraries_are_looked_up_for_the_source_alone():
     photos = DrawSamples({"source": "images", "path": "x"}, 5, PLAIN, 0)
     assert "PIL" in photos.modules({"reference": Kind.REFERENCE})
     assert "PIL" not in DrawSamples({"source": "random"}, 5, PLAIN, 0).modules({"reference": Kind.REFERENCE})
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (np.zeros((6, 4)), "input: one number in all 6 samples"),
+        (np.tile(np.arange(4), (6, 1)), "6 samples, all of them equal"),
+        (np.arange(4)[None], "one sample: "),
+        (np.arange(24).reshape(6, 4), ""),
+    ],
+)
+def test_samples_that_say_nothing_of_ranges_are_a_caution(values, says, reference, tmp_path):
+    np.savez(tmp_path / "few.npz", input=values.astype(np.float32))
+    drawn = draw({"source": "arrays", "path": str(tmp_path / "few.npz")}, reference, tmp_path / "drawn")
+    assert drawn.notes.get("caution", "").startswith(says)
+    assert bool(drawn.notes.get("caution")) is bool(says)
