@@ -136,4 +136,6 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     if len(drawn) < len(found["cases"]):
         worst = max(case["max_rel"] for case in found["cases"] if case not in drawn)
         told += f", {worst:.1e} with {len(found['cases']) - len(drawn)} families of values"
+    if unsure := found.get("not_judged"):
+        told += f"; {len(unsure)} answers not judged, the model itself deciding by rounding alone there"
     return f"worst relative error against {found['against']} {told}"

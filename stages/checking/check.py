@@ -105,7 +105,7 @@ class Check(Running):
             + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else "")
             + "".join(f"; the model itself determines {n} to {s:.0e} alone" for n, s in found.undetermined.items())
             + (f"; not judged: {listed(found.unsure, 2)}" if found.unsure else "")
-            + "".join(f"; NOT CHECKED: {name}, {why}" for name, why in not_compared.items()),
+            + (f"; NOT CHECKED: rows of {listed(not_compared)}" if not_compared else ""),
             parity={
                 "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
@@ -133,8 +133,9 @@ class Check(Running):
         )
         if blamed:
             notes.update(blamed.notes)
-        if caution:
-            notes["caution"] = caution
+        cautions = [caution, *(f"NOT CHECKED: {name}, {why}" for name, why in not_compared.items())]
+        if any(cautions):
+            notes["caution"] = "; ".join(filter(None, cautions))
         return replace(artifact, notes=notes)
 
     def _tables(self, artifact: Artifact, reference: Artifact, model: str) -> dict[str, str]:

@@ -54,6 +54,11 @@ def test_families_of_values_are_one_figure_beside_the_sizes():
     assert told.endswith("1.2e-04 at 1x3, 2.0e-06 at 8x3, 3.0e-06 with 2 families of values")
 
 
+def test_what_was_not_judged_is_counted():
+    told = console.parity([outcome("check", notes={"parity": {**PARITY, "not_judged": ["ties (4x3): …"]}})], "aa")
+    assert told.endswith("; 1 answers not judged, the model itself deciding by rounding alone there")
+
+
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():
     outcomes = [
         outcome(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
-from conversions import capture, checked, coreml, export, ir
+from conversions import capture, checked, coreml, edited, export, ir
 from harness import backend, record
+from onnx import helper, numpy_helper
 from torch import nn
 
 from pipeline.errors import CheckFailed
@@ -58,3 +60,21 @@ def test_a_row_that_nothing_looks_up_is_held_to_the_state_dict(kind, of_text, tm
         CheckFailed, match=r"does not have the rows of the PyTorch model: row 77 of table\.weight and 1 more"
     ):
         checked(wrong, of_text, tmp_path / "again")
+
+
+def halved(model):
+    """The table as twice another."""
+    table = next(t for t in model.graph.initializer if list(t.dims) == [ROWS, 8])
+    half = numpy_helper.from_array(numpy_helper.to_array(table) / 2, "half")
+    two = numpy_helper.from_array(np.float32(2), "two")
+    model.graph.node.insert(0, helper.make_node("Mul", ["half", "two"], [table.name]))
+    model.graph.initializer.remove(table)
+    model.graph.initializer.extend([half, two])
+
+
+def test_rows_that_cannot_be_found_are_not_checked_by_name(of_text, tmp_path):
+    graph = edited(converted(Text(), "onnx", tmp_path), tmp_path / "halved", halved)
+    notes = checked(graph, of_text, tmp_path).notes
+    assert notes["says"].endswith("; NOT CHECKED: rows of table.weight")
+    assert "NOT CHECKED: table.weight, 49" in notes["caution"]
+    assert "no such table" in notes["claims"]["parity"]["not_asked"]["table.weight"]
