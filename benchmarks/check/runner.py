@@ -38,7 +38,7 @@ class Plan:
     minutes: float
 
 
-WHOLE = Plan({"onnx": 280, "openvino": 130, "coreml": 120}, 4, 87)
+WHOLE = Plan({"onnx": 160, "openvino": 80, "coreml": 70}, 4, 87)
 QUICK = Plan({"onnx": 24, "openvino": 11, "coreml": 10}, 1, 8.5)
 
 

@@ -14,7 +14,7 @@ from stages.reference.asked import computing
 MOST_BYTES = 2**30  # of weights: a second copy of them is made, twice as wide
 # With more threads than there are cores, products of matrices in float64 take fifty times as long.
 ALONE = 1
-MOST_ELEMENTS = 2**19  # of inputs that are asked about altogether: a convolution takes four times as long in float64
+MOST_ELEMENTS = 2**18  # of inputs that are asked about altogether: a convolution takes four times as long in float64
 
 
 class ExactModel:

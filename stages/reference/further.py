@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 Take = Callable[[Any], dict[str, Any]]
+# Numbers of inputs that families may be altogether: five at a picture of 224 by 224.
+ENOUGH = 3 * 2**18
 # How far an answer may move, as a share of its largest, where inputs move by a rounding of float32.
 NUDGE, MOVED = 2.0**-22, 2.0**-15
 
 
-def cases(asked: Iterable[Question], ask: Ask, take: Take, watch: Watch) -> tuple[list[Case], dict[str, str]]:
+def cases(
+    asked: Iterable[Question], ask: Ask, take: Take, watch: Watch, most: float = math.inf
+) -> tuple[list[Case], dict[str, str]]:
     """A case for each family with finite answers, and why others were not asked, by name.
 
     Args:
@@ -33,10 +38,15 @@ def cases(asked: Iterable[Question], ask: Ask, take: Take, watch: Watch) -> tupl
         ask: The model: inputs to what it returns.
         take: Outputs by name of what it returns.
         watch: What sees the rows of tables that are looked up.
+        most: Numbers of all questions' inputs, beyond which no more are asked.
     """
     found: list[Case] = []
     not_asked: dict[str, str] = {}
     for question in asked:
+        if question.elements > most:
+            not_asked[question.label] = "its inputs are large, and other families found more; effort=thorough asks it"
+            continue
+        most -= question.elements
         if question.family == EXTREMES and not isinstance(ask, EagerModel):
             not_asked[question.label] = "a file does not tell where it decides by rounding alone"
             continue

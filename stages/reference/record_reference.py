@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,7 +146,8 @@ class RecordReference(Stage):
     ) -> tuple[list[Case], dict[str, str]]:
         """The cases with families of values behind them and answers in float64, and which families were not asked."""
         asked = questions.of_families(known, self.seed, self.preprocessing, self.effort)
-        values, not_asked = further.cases(asked, ask, take, watch)
+        most = math.inf if self.effort == "thorough" else further.ENOUGH
+        values, not_asked = further.cases(asked, ask, take, watch, most)
         if exact is None:
             return [*cases, *values], not_asked
         kept, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)

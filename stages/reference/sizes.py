@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from stages.interface.interface import Dim, cases
 
 EFFORTS = ("quick", "standard", "thorough")
+ONE_SHORT = "one short"  # how labels of such sizes end
 CORNERS = 32  # combinations of smallest and largest sizes that thorough asks, at most
 Sizes = dict[str, int]
 
@@ -33,7 +34,7 @@ def asked(dims: Mapping[str, Dim], effort: str) -> dict[str, Sizes]:
     for name, d in dims.items():
         add(f"{name} largest", {**smallest, name: d.max})
     for name, d in dims.items():
-        add(f"{name} one short", {**smallest, name: d.sizes[-2]})
+        add(f"{name} {ONE_SHORT}", {**smallest, name: d.sizes[-2]})
     if len(dims) > 1:
         add("odd, apart", _apart(dims))
     for one, other in itertools.combinations(dims, 2):

@@ -33,6 +33,18 @@ def test_a_family_without_a_finite_answer_is_not_asked_and_told_why(tmp_path):
     assert "ones" in found
 
 
+@pytest.mark.parametrize(
+    ("side", "effort", "families"), [(4, "standard", 11), (224, "standard", 5), (224, "thorough", 13)]
+)
+def test_of_large_inputs_the_families_that_find_most_are_asked_and_the_others_told(side, effort, families, tmp_path):
+    pictures = {"x": Input(["batch", 3, side, side])}
+    made = record(Made(lambda m, x: x.mean(1) + 1), tmp_path / "out", inputs=pictures, outputs=["y"], effort=effort)
+    values = [c.label for c in reference_cases.read(made) if c.family != "sizes"]
+    assert len(values) == families
+    left = {n for n, why in reference_cases.not_asked(made).items() if why.endswith("effort=thorough asks it")}
+    assert left == ({"large", "ties", "tiny", "outliers", "wide", "ones"} if families == 5 else set())
+
+
 def test_a_family_that_the_model_rejects_is_not_asked_and_told_why(tmp_path):
     def strict(m, x):
         if (x < 0).any():

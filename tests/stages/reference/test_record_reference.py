@@ -327,3 +327,12 @@ def test_a_fault_that_real_samples_alone_show_is_found(tmp_path):
         tolerance("int8"),
     )
     assert {sentence.partition(" (")[0] for sentence in seen.wrong} == {"samples 1"}
+
+
+@pytest.mark.parametrize(
+    ("side", "effort", "asked"), [(32, "standard", True), (224, "standard", False), (224, "thorough", True)]
+)
+def test_one_short_of_the_largest_is_asked_where_it_costs_little(side, effort, asked, tmp_path):
+    pictures = {"x": Input(["batch", 3, side, side])}
+    made = record(Returns(lambda x: x.mean(1)), tmp_path / "out", inputs=pictures, effort=effort)
+    assert ("batch one short" in {c.label for c in reference_cases.read(made)}) is asked
