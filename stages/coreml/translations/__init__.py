@@ -25,6 +25,7 @@ REPLACED: Mapping[str, str] = {
     ),
     "reciprocal": "coremltools' own adds 1e-4 to what it divides by",
     "rsqrt": "coremltools' own adds 1e-12 to what it takes the root of",
+    "instance_norm": "coremltools' own leaves out the statistics that were kept",
     "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",
     **dict.fromkeys(
         ("new_zeros", "new_full", "ones_like", "zeros_like", "full_like"),

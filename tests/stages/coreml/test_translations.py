@@ -103,6 +103,12 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ),
         VIDEO,
     ),
+    "instance_norm by what was kept": (
+        lambda x: functional.instance_norm(
+            x, torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]), torch.tensor([2.0, 1.0]), None, False
+        ),
+        IMAGE,
+    ),
     "reciprocal and rsqrt of little": (
         lambda x: (1 / (1e-6 * x.abs() + 1e-7), 1e-9 * torch.rsqrt(1e-13 * x.abs() + 1e-14)),
         IMAGE,
