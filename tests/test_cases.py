@@ -87,7 +87,7 @@ def answers(path: Path, inputs: Mapping[str, Any]) -> list[Any]:
 def tensors(returned: Any) -> Iterator[Any]:
     if torch.is_tensor(returned):
         yield returned.numpy()
-    else:
+    elif returned is not None:
         for part in returned.values() if isinstance(returned, dict) else returned:
             yield from tensors(part)
 
@@ -99,7 +99,7 @@ def test_what_is_handed_over_is_right(name, settings, target, tmp_path):
     net, ran = attempted(name, target, settings, tmp_path)
     said = " ".join(ran.stderr.split())
     if refused := REFUSED.get((name, settings, target)):
-        assert ran.returncode == 5, said
+        assert ran.returncode in (2, 3, 5), said
         assert re.search(refused, said), said
         return
     assert ran.returncode == 0, said

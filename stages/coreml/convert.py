@@ -157,8 +157,10 @@ def _converted(
         except DrydockError:
             raise
         except Exception as e:  # its front end raises anything
-            at = f"\n    at {place}" if (place := unsupported.source_of(e)) else ""
+            at = unconverted.failed(program, e) or unsupported.source_of(e)
             raise StageError(
-                f"coremltools cannot convert this program: {type(e).__name__}: {first_line(e)}{at}",
-                command="another capture, or another stages.compile.deployment_target; the log has the whole traceback",
+                f"coremltools cannot convert this program: {type(e).__name__}: {first_line(e)}"
+                + (f"\n    {at}" if at else ""),
+                command="another capture, other operators in the model, or another stages.compile.deployment_target; "
+                "the log has the whole traceback",
             ) from e

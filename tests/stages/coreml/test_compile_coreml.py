@@ -266,6 +266,17 @@ def test_what_coremltools_cannot_convert_is_a_failure_in_words(tmp_path: Path) -
         package(program, tmp_path / "package")
 
 
+@pytest.mark.parametrize("how", ["trace", "export"])
+def test_the_operator_that_coremltools_fails_at_is_told_with_the_models_line(how: str, tmp_path: Path) -> None:
+    class Growing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * 2).cumprod(0)
+
+    program = capture(how, Growing(), tmp_path, inputs=VECTOR, dims=BATCH)
+    with pytest.raises(StageError, match=r"cumprod, at .* in forward: return \(x \* 2\)\.cumprod\(0\)"):
+        package(program, tmp_path / "package")
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
