@@ -26,6 +26,7 @@ backend("coremltools")
 CONSTANT = replace(tolerance("fp32"), noise=None)
 IMAGE = ["batch", 2, 6, 8]
 VIDEO = ["batch", 2, 5, 6, 7]
+KERNEL = torch.arange(36.0).reshape(2, 2, 3, 3).sin()
 WINDOWS = [(2, 3, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2), (1, 4, 0)]
 OPEN = {"batch": Dim(1, 2, 4), "wide": Dim(6, 8, 12)}
 
@@ -42,8 +43,8 @@ class Calls(nn.Module):
         return answers if len(answers) > 1 else answers[0]
 
 
-def resized(size: Any, **how: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda x: functional.interpolate(x, **({"size": size} if size else {}), mode="bicubic", **how)
+def resized(size: Any, mode: str = "bicubic", **how: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: functional.interpolate(x, **({"size": size} if size else {}), mode=mode, **how)
 
 
 def zeroed(x: torch.Tensor) -> torch.Tensor:
@@ -64,6 +65,24 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "upsample_bicubic2d by a factor": (resized(None, scale_factor=(1.5, 2.0)), IMAGE),
     "upsample_bicubic2d by the corners": (resized((9, 5), align_corners=True), IMAGE),
     "upsample_bicubic2d with antialiasing": (resized((4, 3), antialias=True), IMAGE),
+    "upsample_bilinear2d with antialiasing": (resized((4, 3), "bilinear", antialias=True), IMAGE),
+    "upsample_bilinear2d with antialiasing by a factor": (
+        resized(None, "bilinear", scale_factor=(0.4, 0.3), antialias=True),
+        IMAGE,
+    ),
+    "conv_transpose2d that grows": (
+        lambda x: functional.conv_transpose2d(x, KERNEL, torch.tensor([5.0, -5.0]), (2, 3), (1, 0), (1, 2)),
+        IMAGE,
+    ),
+    "conv_transpose2d that grows less than it is cut": (
+        lambda x: functional.conv_transpose2d(x, KERNEL[:, :1], None, 3, 2, (1, 2), 2, (1, 2)),
+        IMAGE,
+    ),
+    "conv_transpose1d of an open width": (
+        lambda x: functional.conv_transpose1d(x, KERNEL[..., 0], None, 4, 1, 3),
+        ["batch", 2, "wide"],
+    ),
+    "conv_transpose2d that does not grow": (lambda x: functional.conv_transpose2d(x, KERNEL, None, 2, 1), IMAGE),
     "alias": (lambda x: torch.ops.aten.alias(x) + 1, IMAGE),
     "swapaxes": (lambda x: x.swapaxes(1, -1) * 2, IMAGE),
     "adaptive_avg_pool1d": (lambda x: functional.adaptive_avg_pool1d(x.flatten(2), 7), IMAGE),
