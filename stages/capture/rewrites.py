@@ -22,7 +22,8 @@ def attention() -> Iterator[None]:
     """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
 
     So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
-    Core ML's have NaN. Wherever a module has the function under its own name, it is another one meanwhile.
+    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Wherever a module has the
+    function under its own name, it is another one meanwhile.
     """
     from torch.nn import functional
 
@@ -37,6 +38,8 @@ def attention() -> Iterator[None]:
 
     @functools.wraps(plain)
     def attending(query: Any, key: Any, value: Any, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.pop("enable_gqa", False):
+            key, value = (_repeated(shared, query.size(-3) // shared.size(-3)) for shared in (key, value))
         made = plain(query, key, value, attn_mask, *args, **kwargs)
         return made if attn_mask is None else made.masked_fill(without_a_key(attn_mask), 0.0)
 
@@ -45,6 +48,12 @@ def attention() -> Iterator[None]:
         for module in [m for m in modules if vars(m).get(name) is plain]:
             replaced.enter_context(mock.patch.object(module, name, attending))
         yield
+
+
+def _repeated(heads: Any, times: int) -> Any:
+    """Each head so many times, one after the other."""
+    kept = [-1] * (heads.dim() - 2)
+    return heads.unsqueeze(-3).expand(*kept, times, -1, -1).flatten(-4, -3)
 
 
 @contextlib.contextmanager

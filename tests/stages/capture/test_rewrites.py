@@ -119,6 +119,16 @@ def test_rows_that_are_masked_all_through_are_zeros_in_every_conversion(mask, wa
         torch.testing.assert_close(torch.from_numpy(found), net(x, ones), rtol=1e-4, atol=1e-5)
 
 
+def test_heads_that_share_keys_have_them_repeated():
+    q, k, v = torch.randn(2, 6, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    wanted = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    with rewrites.attention():
+        found = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        traced = torch.jit.trace(lambda q: functional.scaled_dot_product_attention(q, k, v, enable_gqa=True), q)
+    torch.testing.assert_close(found, wanted)
+    assert any(node.kind() == "aten::expand" for node in traced.graph.nodes())
+
+
 def test_attention_is_put_back_as_it_was():
     before = functional.scaled_dot_product_attention
     with rewrites.attention():
