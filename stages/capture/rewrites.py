@@ -22,8 +22,8 @@ def attention() -> Iterator[None]:
     """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
 
     So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
-    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Wherever a module has the
-    function under its own name, it is another one meanwhile.
+    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Wherever a module has
+    the function under its own name, it is another one meanwhile.
     """
     from torch.nn import functional
 
