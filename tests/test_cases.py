@@ -37,9 +37,27 @@ REFUSED = {
     ("short_side", "", "coreml"): "another at .* capture=export, which keeps sizes open",
     # OpenVINO counts the padding that ceil mode adds.
     ("last_windows", "", "openvino"): "check_compile: this openvino does not agree .* 'output_1'",
+    ("volumes", "", "openvino"): "check_compile: this openvino does not agree .* 'output_1'",
+    **{("long_steps", "", target): FIXED for target in ("onnx", "openvino")},
+    **{("cells_with_projections", "", target): FIXED for target in ("onnx", "openvino")},
+    **{("halved_until_short", "", target): FIXED for target in ("onnx", "openvino")},
+    ("halved_until_short", "", "coreml"): "the trace goes the example's way alone .* while x",
+    **{("layer_of_a_length", "", t): r"goes by \(t // 5\) == 2, which is not so at" for t in ("onnx", "openvino")},
+    ("layer_of_a_length", "", "coreml"): r"another at batch=\d, t=2[5-9]: .* return heads\[x\.shape\[1\] // 5\]",
+    **{("seldom_dropped", "", target): r"with other random numbers: .* seldom_dropped\.py:\d+" for target in BACKENDS},
+    **{("moving_mean", "", target): r"answers otherwise .* forward writes to 0\.mean" for target in BACKENDS},
+    # Core ML's causal mask is a number that is added, and large scores outdo it; OpenVINO's whole numbers are floats.
+    ("biased_attention", "", "coreml"): "check_compile: this coreml does not agree .* huge .* 'output_0'",
+    ("hashed_ids", "", "openvino"): "check_compile: this openvino does not agree .* 'output_1' differs",
+    ("phases", "", "coreml"): "no translation of aten::polar",
+    ("one_number", "", "coreml"): "input 'step' is a scalar, and Core ML takes none",
+    ("reserved_words", "", "coreml"): r"'state' is a word of Core ML's language .*edits\.names=",
 }
 # What keeps them, in ONNX; OpenVINO and Core ML do not take every branch.
-KEPT = [(name, settings, "onnx") for name, settings in (("wide_pages", "capture=auto"), ("tagger", "capture=trace"))]
+KEPT = [
+    (name, settings, "onnx")
+    for name, settings in (("wide_pages", "capture=auto"), ("tagger", "capture=trace"), ("long_steps", "capture=trace"))
+]
 KEPT += [(name, "capture=script", "onnx") for name in ("window_of_lengths", "single_row")]
 GIVEN = [(path.stem, "", target) for path in sorted(CASES.glob("*.py")) for target in BACKENDS]
 
@@ -87,7 +105,7 @@ def answers(path: Path, inputs: Mapping[str, Any]) -> list[Any]:
 def tensors(returned: Any) -> Iterator[Any]:
     if torch.is_tensor(returned):
         yield returned.numpy()
-    else:
+    elif returned is not None:
         for part in returned.values() if isinstance(returned, dict) else returned:
             yield from tensors(part)
 
@@ -99,7 +117,7 @@ def test_what_is_handed_over_is_right(name, settings, target, tmp_path):
     net, ran = attempted(name, target, settings, tmp_path)
     said = " ".join(ran.stderr.split())
     if refused := REFUSED.get((name, settings, target)):
-        assert ran.returncode == 5, said
+        assert ran.returncode in (2, 3, 5), said
         assert re.search(refused, said), said
         return
     assert ran.returncode == 0, said

@@ -16,6 +16,7 @@ from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from pipeline.notes import Notes
 from stages.capture import code_files, conditions, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
+from stages.capture.promises import Judged
 from stages.interface import attention, call
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
@@ -47,7 +48,7 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     file = folder / TORCHSCRIPT.file
     _save(made, file)
     with attention.slow(), native_output.to_log():
-        judged = promises.of_trace(file, fixed, bound, reference)
+        judged = promises.of_trace(file, fixed, bound, reference) if how == "trace" else Judged()
     return Artifact(TORCHSCRIPT, folder, facts=facts, notes=judged.notes(f"torch.jit.{how}"))
 
 
@@ -80,7 +81,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     def export(shapes: Any) -> Any:
         return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
 
-    with _plain_attention(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
+    with _in_other_words(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
         try:
             return _told(export(shapes))
         except Exception as e:  # torch.export raises from many modules, some of them private
@@ -112,7 +113,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     import torch
 
     bound = call.bind(module, Interface.of(reference))
-    with _plain_attention(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with _in_other_words(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
@@ -174,9 +175,9 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 
 
 @contextlib.contextmanager
-def _plain_attention() -> Iterator[None]:
-    """Attention as converters get it right."""
-    with attention.slow(), rewrites.attention():
+def _in_other_words() -> Iterator[None]:
+    """What converters get right only in other words."""
+    with attention.slow(), rewrites.attention(), rewrites.near_one():
         yield
 
 

@@ -1,11 +1,13 @@
 """Which way a model's code goes at which sizes, found by running forward without data.
 
 A capture by trace has one way in it, the example's. Sizes at which the code goes another are searched here: forward is
-run on tensors that have a shape and no values, and the steps that it takes in the model's files are compared.
+run on tensors that have a shape and no values, and the steps that it takes in the model's files are compared. So are
+the weights that each step takes: a list of layers may be indexed by a size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -27,8 +29,9 @@ log = logging.getLogger("vendor")
 EFFORT = 400_000
 FEWEST, MOST = 12, 250
 
-# One step of the model's code: its file, function, line, and place in the function's bytecode.
-Step = tuple[str, str, int, int]
+# One step of the model's code: its file, function, line, and place in the function's bytecode; or an operator that is
+# called there, by its name with the weights and the fractions that it is given.
+Step = tuple[str, str, int, Any]
 Sizes = Mapping[str, int]
 
 
@@ -72,17 +75,19 @@ class _Way:
     effort: int
 
 
-def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = None) -> Search:
+def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = None, *, operands: bool = False) -> Search:
     """Runs forward without data at many sizes, and says which of them take another way than the example's.
 
     Args:
         bound: The module, as captures have it.
         interface: What it takes.
         sizes: Where to look; None for all over `dims`, at as many as a budget of steps allows.
+        operands: Whether it is another way to take other weights and fractions by the same steps.
     """
     usual = example_sizes(interface.dims)
     try:
-        way = _way(bound, interface, usual)
+        _run(without_data(bound), interface, usual)  # imports modules, whose steps are not the model's
+        way = _way(bound, interface, usual, operands)
     except Exception as e:  # values decide, or the model has tensors that are not of it
         log.info("forward cannot be run without data", exc_info=e)
         return Search([], 0, False, f"{type(e).__name__}")
@@ -94,7 +99,7 @@ def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = Non
         if at == usual:
             continue
         try:
-            other = _way(bound, interface, at)
+            other = _way(bound, interface, at, operands)
         except Exception as e:  # a model may reject sizes
             log.info("forward cannot be run without data at %s", at, exc_info=e)
             continue
@@ -162,17 +167,18 @@ def _orders(dims: Mapping[str, Dim]) -> Iterator[Sizes]:
 
 
 def _parting(way: Sequence[Step], other: Sequence[Step]) -> tuple[str, str]:
-    """The last line that both have."""
+    """The last line that both have; before other weights are taken, the last that is not a layer's of torch's own."""
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(way, other, strict=False)))
-    file, function, line, _ = way[max(same - 1, 0)]
+    before = way[: max(same, 1)]
+    if same < len(way) and type(way[same][3]) is tuple:
+        before = [step for step in before if "/torch/nn/" not in step[0]] or before
+    file, function, line, _ = before[-1]
     frame = unsupported.Frame(file, line, function)
     return str(frame), f"{file.rpartition('/')[2]}:{line}"
 
 
-def _way(bound: Any, interface: Interface, sizes: Sizes) -> _Way:
+def _way(bound: Any, interface: Interface, sizes: Sizes, operands: bool) -> _Way:
     """What forward does at some sizes. Raises whatever it raises without data."""
-    import torch
-
     module = without_data(bound)
     steps: list[Step] = []
     calls = 0
@@ -192,15 +198,41 @@ def _way(bound: Any, interface: Interface, sizes: Sizes) -> _Way:
             steps.append((code.co_filename, code.co_name, frame.f_lineno, frame.f_lasti))
         return step
 
-    before = sys.gettrace()
-    with torch.device("meta"), torch.no_grad():
-        given = [torch.empty(s.at(sizes), dtype=getattr(torch, s.dtype)) for s in interface.inputs.values()]
+    with _operands(module, steps) if operands else contextlib.nullcontext():
+        before = sys.gettrace()
         sys.settrace(enter)
         try:
-            module(*given)
+            _run(module, interface, sizes)
         finally:
             sys.settrace(before)
     return _Way(tuple(steps), calls + len(steps))
+
+
+def _run(module: Any, interface: Interface, sizes: Sizes) -> None:
+    import torch
+
+    with torch.device("meta"), torch.no_grad():
+        module(*(torch.empty(s.at(sizes), dtype=getattr(torch, s.dtype)) for s in interface.inputs.values()))
+
+
+def _operands(module: Any, steps: list[Step]) -> Any:
+    """Adds to the steps, while it is entered, each operator with the weights and fractions among its arguments."""
+    from torch.utils import _pytree as pytree
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    number = {id(t): n for n, t in enumerate(tensors(module))}
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            leaves = pytree.tree_leaves((args, kwargs))
+            taken = tuple(
+                v if type(v) is float else number[id(v)] for v in leaves if type(v) is float or id(v) in number
+            )
+            if steps:
+                steps.append((*steps[-1][:3], (str(func), *taken)))
+            return func(*args, **(kwargs or {}))
+
+    return Watch()  # type: ignore[no-untyped-call]
 
 
 def without_data(module: Any) -> Any:

@@ -204,9 +204,11 @@ def _ask_at_one(asking: Asking, judged: Judged) -> None:
 def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact) -> Judged:
     """Searches for sizes at which the model goes another way than in a trace, and asks the trace there.
 
+    The tracer says nothing of a list that is indexed by a size, so there is always something to search, if less.
+
     Args:
         traced: The file of the trace. In memory it shares the model's buffers.
-        fixed: The lines where the tracer fixed something, "net.py:27"; without any there is nothing to search.
+        fixed: The lines where the tracer fixed something, "net.py:27".
         bound: The module that was traced.
         reference: Of it.
 
@@ -216,15 +218,14 @@ def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact
     import torch
 
     judged = Judged()
-    if not fixed:
-        return judged
     asking = Asking(bound, lambda: torch.jit.load(traced), reference)  # type: ignore[no-untyped-call]
-    search = paths.search(bound, asking.interface)
-    for parting in search.partings:
+    sizes = None if fixed else paths.spread(asking.interface.dims, LOOKED_AT)
+    search = paths.search(bound, asking.interface, sizes, operands=True)
+    for parting in search.partings[:LOOKED_AT]:
         if wrong := asking.differ(parting.sizes):
             raise _other_way(parting.place, parting.sizes, wrong, asking)
         judged.add(parting, wrong)
-    for at in _orders(asking.interface):
+    for at in _orders(asking.interface) if fixed else ():
         if wrong := asking.differ(at, SCALES[:1]):
             raise _other_way(listed(fixed, 3), at, wrong, asking)
     if left := [line for line in fixed if line not in {p.line for p in search.partings}]:

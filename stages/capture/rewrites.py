@@ -2,7 +2,8 @@
 
 Each function here stands in for the one that it names, and the checks hold what comes of it to the module as it is.
 torch.export cannot branch on how many boxes there are, so parts of torchvision's detectors do without asking for sizes
-that depend on data. Attention's rows without a key are said to be zeros.
+that depend on data. Attention's rows without a key are said to be zeros. No format has log1p or expm1, and all write
+log(1 + x) and exp(x) - 1, which know little of a small x.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def attention() -> Iterator[None]:
     """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
 
     So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
-    Core ML's have NaN. Wherever a module has the function under its own name, it is another one meanwhile.
+    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Wherever a module has
+    the function under its own name, it is another one meanwhile.
     """
     from torch.nn import functional
 
@@ -36,6 +38,8 @@ def attention() -> Iterator[None]:
 
     @functools.wraps(plain)
     def attending(query: Any, key: Any, value: Any, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.pop("enable_gqa", False):
+            key, value = (_repeated(shared, query.size(-3) // shared.size(-3)) for shared in (key, value))
         made = plain(query, key, value, attn_mask, *args, **kwargs)
         return made if attn_mask is None else made.masked_fill(without_a_key(attn_mask), 0.0)
 
@@ -44,6 +48,43 @@ def attention() -> Iterator[None]:
         for module in [m for m in modules if vars(m).get(name) is plain]:
             replaced.enter_context(mock.patch.object(module, name, attending))
         yield
+
+
+def _repeated(heads: Any, times: int) -> Any:
+    """Each head so many times, one after the other."""
+    kept = [-1] * (heads.dim() - 2)
+    return heads.unsqueeze(-3).expand(*kept, times, -1, -1).flatten(-4, -3)
+
+
+@contextlib.contextmanager
+def near_one() -> Iterator[None]:
+    """For the length of one capture, log1p and expm1 are made of what knows small numbers as well as large ones."""
+    import torch
+
+    with contextlib.ExitStack() as replaced:
+        for name, function in (("log1p", _log1p), ("expm1", _expm1)):
+            for place in (torch, torch.special, torch.Tensor):
+                replaced.enter_context(mock.patch.object(place, name, function))
+        yield
+
+
+def _log1p(input: Any) -> Any:  # noqa: A002 (as torch has it)
+    """2 artanh(x / (2 + x)) as a series where x is small: its next term is less than a rounding."""
+    import torch
+
+    x = input if input.is_floating_point() else input.to(torch.get_default_dtype())
+    z = x / (x + 2)
+    square = z * z
+    series = 2 * z * (1 + square * (1 / 3 + square * (1 / 5 + square * (1 / 7 + square / 9))))
+    return torch.where(x.abs() < 0.25, series, torch.log(x + 1))
+
+
+def _expm1(input: Any) -> Any:  # noqa: A002
+    """tanh(x / 2) (exp(x) + 1), which is the same."""
+    import torch
+
+    x = input if input.is_floating_point() else input.to(torch.get_default_dtype())
+    return torch.tanh(x / 2) * (torch.exp(x) + 1)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError, StageError
 from stages.capture import programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.coreml import bounds, classifier, ranks, translations, unconverted
+from stages.coreml import bounds, classifier, distinct, ranks, translations, unconverted
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
@@ -93,9 +93,12 @@ def _program(source: Artifact) -> Any:
     program = programs.load(source)
     if source.kind == TORCHSCRIPT:
         _filled(program.forward.graph)
+        distinct.script(program.forward.graph)
         return program
     with native_output.to_log():
-        return program.run_decompositions({})
+        decomposed = program.run_decompositions({})
+    distinct.exported(decomposed)
+    return decomposed
 
 
 def _filled(graph: Any) -> None:
@@ -125,7 +128,9 @@ def _converted(
 
     ct = coreml_library.quiet()
     ranks.register()
+    distinct.register()
     passes = ct.PassPipeline()
+    passes.insert_pass(0, distinct.NAME)
     passes.insert_pass(passes.passes.index(ranks.BEFORE), ranks.NAME)
     precision = ct.precision.FLOAT32
     if wanted.compute == "float16":
@@ -152,8 +157,10 @@ def _converted(
         except DrydockError:
             raise
         except Exception as e:  # its front end raises anything
-            at = f"\n    at {place}" if (place := unsupported.source_of(e)) else ""
+            at = unconverted.failed(program, e) or unsupported.source_of(e)
             raise StageError(
-                f"coremltools cannot convert this program: {type(e).__name__}: {first_line(e)}{at}",
-                command="another capture, or another stages.compile.deployment_target; the log has the whole traceback",
+                f"coremltools cannot convert this program: {type(e).__name__}: {first_line(e)}"
+                + (f"\n    {at}" if at else ""),
+                command="another capture, other operators in the model, or another stages.compile.deployment_target; "
+                "the log has the whole traceback",
             ) from e

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,11 @@ from stages.interface.interface import Input, Interface, Output
 
 SHAPES = ("range", "enumerated")
 MOST = 128  # shapes that Core ML enumerates of one input
+# Words of the language that ML Programs are written in. Source: coremltools' NameSanitizer.
+RESERVED = {
+    *("any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "state"),
+    *("bf16", "fp16", "fp32", "fp64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))),
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool =
     dtypes = dict(edits.dtypes)
     ports: dict[str, Input | Output] = {**interface.inputs, **interface.outputs}
     for name, port in ports.items():
+        _hold_to_names(name, edits.name(name))
         if not port.shape and name in interface.inputs:
             raise ConfigError(
                 f"input '{name}' is a scalar, and Core ML takes none",
@@ -107,6 +114,19 @@ def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool =
                 first, *rest = reshape.get(name, spec.shape)
                 reshape[name] = [1 if isinstance(first, str) else first, *rest]
     return replace(edits, dtypes=dtypes, reshape=reshape)
+
+
+def _hold_to_names(name: str, called: str) -> None:
+    """Raises ConfigError for a name that a package cannot have."""
+    if re.fullmatch(r"[A-Za-z_]\w*", called, re.ASCII) and called not in RESERVED:
+        return
+    fitting = re.sub(r"\W", "_", called, flags=re.ASCII)
+    fitting = f"{fitting}_" if fitting in RESERVED else f"_{fitting}" if fitting[:1].isdigit() else fitting
+    raise ConfigError(
+        f"'{called}' is {'a word of' if called in RESERVED else 'no name in'} Core ML's language",
+        allowed="letters, digits and underscores, no digit first, and no word such as tensor, string or int32",
+        command=f"'+stages.compile.edits.names={{{name}: {fitting}}}'",
+    )
 
 
 def inputs(interface: Interface, edits: Edits, edited: Interface, sizes: Sizes, target: str) -> list[Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 from pipeline.errors import StageError, listed
 from stages.capture import unsupported
 from stages.capture.unsupported import Missing
+
+TRANSLATING = "convert_single_node"  # coremltools' function that has a node in hand
 
 
 def refuse(program: Any) -> None:
@@ -53,6 +56,21 @@ def lacking(program: Any) -> Iterator[Missing]:
         # What a graph is built with, prim::GetAttr and the like, is lowered before translations are looked for.
         if not kind.startswith("prim::") and REGISTRY.get_func(sanitize_op_kind(kind)) is None:
             yield Missing(kind, unsupported.place(node.sourceRange()))
+
+
+def failed(program: Any, error: BaseException) -> str:
+    """The operator that coremltools was at when it failed, with the model's lines: "sort, at net.py:8 …"; or ""."""
+    from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
+
+    at = [f.f_locals["node"] for f, _ in traceback.walk_tb(error.__traceback__) if f.f_code.co_name == TRANSLATING]
+    if not at:
+        return ""
+    if hasattr(program, "graph_module"):
+        places = [unsupported.place_of(node) for node in unsupported.calls(program) if node.name == at[-1].name]
+    else:
+        alike = (n for n in unsupported.nodes(program.inlined_graph) if sanitize_op_kind(n.kind()) == at[-1].kind)
+        places = [unsupported.place(node.sourceRange()) for node in alike]
+    return f"{at[-1].kind}, at {listed(dict.fromkeys(filter(None, places)), 3) or 'a line that is not known'}"
 
 
 def _kind(target: Any) -> str:

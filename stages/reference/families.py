@@ -127,7 +127,7 @@ MASKS: Mapping[str, Callable[[Any, int, Any], Any]] = {
     "first": lambda place, length, row: place < 1,
     "holes": lambda place, length, row: place % 2 == row % 2,
     "left": lambda place, length, row: place >= (length // 2) * (row % 2 == 0),
-    "row off": lambda place, length, row: (row != 1) & (place >= 0),
+    "row off": lambda place, length, row: (row != min(1, row.max())) & (place >= 0),
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckFailed, Problem, listed
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # How far two answers of one model may be apart, as a share of the largest: sums that threads share out as they come.
 SAME = 1e-5
+# How often each random number is drawn for its least and its greatest: dropout of one in a thousand shows.
+DRAWS = 1024
 ALLOWED = "the same answer whenever it is asked: what is converted is a function of the inputs"
 # What torch calls the operators behind a name that people write.
 WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "bernoulli": "dropout or bernoulli"}
@@ -25,6 +28,8 @@ WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "b
 
 def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], answers: Mapping[str, Arrays]) -> None:
     """Asks the first question and the smallest again, smallest first, with the state that the model is left in.
+
+    A model that draws random numbers is asked with the least and the greatest of them besides.
 
     Args:
         ask: The model: inputs to what it returns.
@@ -48,7 +53,26 @@ def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], a
                 command=cause.command,
             )
     if isinstance(ask, EagerModel):
+        if _random(ask, smallest):
+            _demand_whatever_is_drawn(ask, take, smallest)
         ask.restore()
+
+
+def _demand_whatever_is_drawn(ask: EagerModel, take: Callable[[Any], Arrays], question: Question) -> None:
+    """Raises CheckFailed where random numbers that are seldom drawn decide."""
+    import torch
+
+    answers = []
+    for extreme in (torch.minimum, torch.maximum):
+        with _drawing(extreme):
+            answers.append(take(ask(question.inputs)))
+    if told := _unlike(answers[1], answers[0]):
+        cause = _cause(ask, question)
+        raise CheckFailed(
+            f"the model answers otherwise with other random numbers: {told}; {cause.what}",
+            allowed=ALLOWED,
+            command=cause.command,
+        )
 
 
 def _unlike(found: Arrays, wanted: Arrays) -> str:
@@ -97,6 +121,14 @@ def _cause(ask: Any, question: Question) -> Problem:
 
 def _random(ask: EagerModel, question: Question) -> dict[str, str]:
     """The operators that draw random numbers, each with the model's line."""
+    with _drawing() as found:
+        ask(question.inputs)
+    return found
+
+
+@contextlib.contextmanager
+def _drawing(extreme: Callable[[Any, Any], Any] | None = None) -> Iterator[dict[str, str]]:
+    """Gives the operators that draw random numbers while it lasts; with an extreme, that of many draws is drawn."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -106,11 +138,38 @@ def _random(ask: EagerModel, question: Question) -> dict[str, str]:
         supports_higher_order_operators = True
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if torch.Tag.nondeterministic_seeded in getattr(func, "tags", ()):  # torch.cond and the like have none
-                name = func.overloadpacket.__name__
-                found.setdefault(WRITTEN.get(name, name), place())
-            return func(*args, **(kwargs or {}))
+            kwargs = kwargs or {}
+            # torch.cond and the like have no tags.
+            if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()) or _is_off(func, args, kwargs):
+                return func(*args, **kwargs)
+            name = func.overloadpacket.__name__
+            found.setdefault(WRITTEN.get(name, name), place())
+            return _extreme(extreme, func, args, kwargs) if extreme else func(*args, **kwargs)
 
     with Watch():  # type: ignore[no-untyped-call]
-        ask(question.inputs)
-    return found
+        yield found
+
+
+def _is_off(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operator that may draw draws nothing: attention and recurrent layers without dropout."""
+    given = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+    given |= dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    rates = [given[name] for name in ("dropout_p", "dropout") if name in given]
+    return 0 in rates or any(given.get(name) is False for name in ("train", "training"))
+
+
+def _extreme(extreme: Callable[[Any, Any], Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What the operator draws, place by place the extreme of many times."""
+    from torch.utils import _pytree as pytree
+
+    def drawn() -> tuple[list[Any], Any]:
+        values, form = pytree.tree_flatten(func(*args, **kwargs))
+        return [v.clone() for v in values], form
+
+    most, form = drawn()
+    for _ in range(DRAWS):
+        most = [extreme(m, v) for m, v in zip(most, drawn()[0], strict=True)]
+    if func._schema.is_mutable:
+        args[0].copy_(most[0])
+        return args[0]
+    return pytree.tree_unflatten(most, form)

@@ -19,6 +19,20 @@ REPLACED: Mapping[str, str] = {
         ("avg_pool1d", "avg_pool2d", "avg_pool3d"),
         "in ceil mode, coremltools' own has the windows at the edge divided by the whole kernel",
     ),
+    **dict.fromkeys(
+        (f"max_pool{n}d{suffix}" for n in (1, 2, 3) for suffix in ("", "_with_indices")),
+        "in ceil mode, coremltools' own has a window beyond the edge where strides are longer than windows",
+    ),
+    **dict.fromkeys(
+        ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
+        "with output_padding, coremltools' own of a transposed one pads what is put in",
+    ),
+    "reciprocal": "coremltools' own adds 1e-4 to what it divides by",
+    "rsqrt": "coremltools' own adds 1e-12 to what it takes the root of",
+    **dict.fromkeys(
+        ("_upsample_bilinear2d_aa", "_upsample_bilinear2d_aa.vec"), "coremltools' own leaves out the antialiasing"
+    ),
+    "instance_norm": "coremltools' own leaves out the statistics that were kept",
     "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",
     **dict.fromkeys(
         ("new_zeros", "new_full", "ones_like", "zeros_like", "full_like"),
@@ -43,7 +57,17 @@ def register() -> None:
 
 def translations() -> dict[str, Callable[[Any, Any], None]]:
     """Every translation by the operator's name in the registry."""
-    from stages.coreml.translations import choosing, counting, filling, normalizing, pooling, rearranging, resizing
+    from stages.coreml.translations import (
+        choosing,
+        convolving,
+        counting,
+        dividing,
+        filling,
+        normalizing,
+        pooling,
+        rearranging,
+        resizing,
+    )
 
-    modules = (choosing, counting, filling, normalizing, pooling, rearranging, resizing)
+    modules = (choosing, convolving, counting, dividing, filling, normalizing, pooling, rearranging, resizing)
     return {name: translation for module in modules for name, translation in module.NAMES.items()}

@@ -1,4 +1,4 @@
-"""Normalisation over groups, and by the root of the mean square."""
+"""Normalisation over groups and instances, and by the root of the mean square."""
 
 from __future__ import annotations
 
@@ -58,4 +58,21 @@ def rms_norm(context: Any, node: Any) -> None:
     context.add(result if weight is None else mb.mul(x=result, y=weight), node.name)
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = {"group_norm": group_norm, "rms_norm": rms_norm}
+def instance_norm(context: Any, node: Any) -> None:
+    """torch.nn.functional.instance_norm; by the statistics that it has kept where it is told so, as batch norm is."""
+    names = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
+    x, weight, bias, mean, variance, own, _, epsilon = (
+        argument(context, node, i, name) for i, name in enumerate(names)
+    )
+    if value(own) or mean is None:
+        ops.instance_norm(context, node)
+        return
+    kept = {"mean": mean, "variance": variance, "epsilon": value(epsilon)}
+    context.add(mb.batch_norm(x=x, **kept, gamma=weight, beta=bias, name=node.name))
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+    "rms_norm": rms_norm,
+}

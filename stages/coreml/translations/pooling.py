@@ -1,64 +1,79 @@
-"""Means of windows that reach beyond the edge."""
+"""Windows that reach beyond the edge.
+
+In ceil mode torch leaves a window out that begins behind the tensor. Core ML keeps it where there is no padding, and
+divides by the whole kernel what torch divides by what is inside. So it is told how much to pad behind, and of no ceil
+mode.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 
-from stages.coreml.translations.nodes import argument, static, value
+from stages.coreml.translations.nodes import argument, value
 
 
 def avg_pool(context: Any, node: Any) -> None:
     """torch.nn.functional.avg_pool of any rank.
 
-    In ceil mode the last window may reach beyond the edge. torch divides it by what is inside, the padding included;
-    Core ML by the whole kernel, unless padding is excluded. So what is padded is padded beforehand, and nothing counts
-    but what is there then.
+    Padding that counts is a part of the tensor in ceil mode: nothing is left out but what reaches beyond it.
 
     Source: https://github.com/apple/coremltools/issues/2772
     """
-    x, kernel = argument(context, node, 0, "self"), value(argument(context, node, 1, "kernel_size"))
-    strides = value(argument(context, node, 2, "stride")) or kernel
-    padding = value(argument(context, node, 3, "padding")) or [0] * len(kernel)
+    x, kernel, strides, padding = _windows(context, node)
     ceil = bool(value(argument(context, node, 4, "ceil_mode")))
     counted = value(argument(context, node, 5, "count_include_pad"))
     if value(argument(context, node, 6, "divisor_override")) is not None:
         raise ValueError("a divisor of its own (divisor_override) is not supported")
     included = counted is None or bool(counted)
-    if ceil and included and any(padding):
-        _padded_first(context, node, x, kernel, strides, padding)
+    if not ceil:
+        spans = (np.array(v, np.int32) for v in (kernel, strides, padding))
+        ops._avg_pool(context, node, [x, *(mb.const(val=v) for v in (*spans, False, included))])
         return
-    spans = (np.array(v, np.int32) for v in (kernel, strides, padding))
-    ops._avg_pool(context, node, [x, *(mb.const(val=v) for v in (*spans, ceil, included and not ceil))])
+    before, behind = padding, _behind(kernel, strides, padding)
+    if included and any(padding):
+        around = [0] * (2 * (x.rank - len(kernel))) + [p for p in padding for _ in range(2)]
+        x = mb.pad(x=x, pad=around, mode="constant", constant_val=np.float32(0))
+        before, behind = [0] * len(kernel), [b - p for b, p in zip(behind, padding, strict=True)]
+    pooled = mb.avg_pool(x=x, exclude_padding_from_average=True, **_around(kernel, strides, before, behind))
+    context.add(pooled, node.name)
 
 
-def _padded_first(context: Any, node: Any, x: Any, kernel: Any, strides: Any, padding: Any) -> None:
-    """In ceil mode, with padding that counts. A window that begins in the padding behind is none of torch's."""
-    rank = len(kernel)
-    windows = []
-    for axis, (k, s, p) in enumerate(zip(kernel, strides, padding, strict=True)):
-        size = static(x, x.rank - rank + axis)
-        count = -(-(size + 2 * p - k) // s) + 1
-        windows.append(count - 1 if (count - 1) * s >= size + p else count)
-    around = [0] * (2 * (x.rank - rank)) + [p for p in padding for _ in range(2)]
-    padded = mb.pad(x=x, pad=around, mode="constant", constant_val=np.float32(0))
-    pooled = mb.avg_pool(
-        x=padded,
-        kernel_sizes=kernel,
-        strides=strides,
-        pad_type="custom",
-        pad=[0] * (2 * rank),
-        exclude_padding_from_average=True,
-        ceil_mode=True,
-    )
-    outer = x.rank - rank
-    mask = [True] * outer + [False] * rank
-    result = mb.slice_by_index(x=pooled, begin=[0] * x.rank, end=[0] * outer + windows, end_mask=mask, begin_mask=mask)
-    context.add(result, node.name)
+def max_pool(context: Any, node: Any) -> None:
+    """torch.nn.functional.max_pool of any rank."""
+    if not value(argument(context, node, 5, "ceil_mode")):
+        ops.max_pool1d(context, node)
+        return
+    x, kernel, strides, padding = _windows(context, node)
+    if any(step > 1 for step in value(argument(context, node, 4, "dilation")) or ()):
+        raise ValueError("windows with holes (dilation) are not supported")
+    pooled = mb.max_pool(x=x, **_around(kernel, strides, padding, _behind(kernel, strides, padding)))
+    context.add((pooled, None) if "_with_indices" in node.kind else pooled, torch_name=node.name)
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), avg_pool)
+def _windows(context: Any, node: Any) -> tuple[Any, list[int], list[int], list[int]]:
+    """What is pooled; the windows' sizes, steps and padding, one for each dimension."""
+    x, kernel = argument(context, node, 0, "self"), value(argument(context, node, 1, "kernel_size"))
+    strides = value(argument(context, node, 2, "stride")) or kernel
+    padding = value(argument(context, node, 3, "padding")) or [0]
+    return x, *(v * len(kernel) if len(v) == 1 else v for v in (kernel, strides, padding))
+
+
+def _behind(kernel: Sequence[int], strides: Sequence[int], padding: Sequence[int]) -> list[int]:
+    """How much is to be padded behind for as many windows as torch has in ceil mode, whatever the size is."""
+    return [min(k, s + p) - 1 for k, s, p in zip(kernel, strides, padding, strict=True)]
+
+
+def _around(kernel: list[int], strides: list[int], before: list[int], behind: list[int]) -> dict[str, Any]:
+    pad = [p for pair in zip(before, behind, strict=True) for p in pair]
+    return {"kernel_sizes": kernel, "strides": strides, "pad_type": "custom", "pad": pad}
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    **dict.fromkeys(("avg_pool1d", "avg_pool2d", "avg_pool3d"), avg_pool),
+    **dict.fromkeys((f"max_pool{n}d{suffix}" for n in (1, 2, 3) for suffix in ("", "_with_indices")), max_pool),
+}

@@ -27,8 +27,14 @@ def tensor_split(context: Any, node: Any) -> None:
     context.add(mb.split(x=x, split_sizes=lengths, axis=axis, name=node.name), torch_name=node.name)
 
 
+def positive(context: Any, node: Any) -> None:
+    """torch.positive, the same values: a variable of its own, as each output is to be."""
+    context.add(mb.identity(x=argument(context, node, 0, "self"), name=node.name))
+
+
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "alias": ops.noop,
+    "positive": positive,
     "swapaxes": ops.transpose,
     "tensor_split": tensor_split,
     # torch.export keeps the underscores that coremltools looks for without.

@@ -1,7 +1,7 @@
 """Resizing and pooling to a given size.
 
-MIL has neither bicubic resizing nor windows of unequal length. Both treat one axis after the other, so a product with a
-matrix for each axis says all.
+MIL has neither bicubic resizing, nor antialiasing, nor windows of unequal length. All treat one axis after the other,
+so a product with a matrix for each axis says all.
 """
 
 from __future__ import annotations
@@ -19,11 +19,20 @@ from stages.coreml.translations.nodes import along, argument, static, value
 
 def upsample_bicubic2d(context: Any, node: Any) -> None:
     """torch.nn.functional.interpolate(mode="bicubic"), with and without antialiasing, of known sizes."""
+    _resize(context, node, "_upsample_bicubic2d_aa" if "_aa" in node.kind else "upsample_bicubic2d")
+
+
+def upsample_bilinear2d_aa(context: Any, node: Any) -> None:
+    """torch.nn.functional.interpolate(mode="bilinear", antialias=True), likewise."""
+    _resize(context, node, "_upsample_bilinear2d_aa")
+
+
+def _resize(context: Any, node: Any, operator: str) -> None:
     x = argument(context, node, 0, "input")
     corners = bool(value(argument(context, node, 2, "align_corners")))
     size, scales = _asked(context, node, x)
     for axis, (new, scale) in zip((-2, -1), zip(size, scales, strict=True), strict=True):
-        matrix = _bicubic(static(x, axis), new, scale, corners, "_aa" in node.kind)
+        matrix = _weights(operator, static(x, axis), new, scale, corners)
         x = along(x, matrix, axis)
     context.add(x, node.name)
 
@@ -42,13 +51,13 @@ def _asked(context: Any, node: Any, x: Any) -> tuple[list[int], list[float | Non
     return size, scales
 
 
-def _bicubic(old: int, new: int, scale: float | None, corners: bool, antialias: bool) -> Any:
+def _weights(operator: str, old: int, new: int, scale: float | None, corners: bool) -> Any:
     """[new, old]: torch's own answer to each unit vector."""
     import torch
 
-    resize = torch.ops.aten._upsample_bicubic2d_aa if antialias else torch.ops.aten.upsample_bicubic2d
     # Along the last axis: with antialiasing, torch 2.15 answers wrongly for an image of one column.
     units = torch.eye(old, dtype=torch.float64).reshape(old, 1, 1, old)
+    resize = getattr(torch.ops.aten, operator)
     return resize(units, [1, new], corners, None, scale)[:, 0, 0, :].T.numpy().astype(np.float32)
 
 
@@ -90,5 +99,7 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "upsample_bicubic2d.vec": upsample_bicubic2d,
     "_upsample_bicubic2d_aa": upsample_bicubic2d,
     "_upsample_bicubic2d_aa.vec": upsample_bicubic2d,
+    "_upsample_bilinear2d_aa": upsample_bilinear2d_aa,
+    "_upsample_bilinear2d_aa.vec": upsample_bilinear2d_aa,
     **dict.fromkeys((f"{private}adaptive_avg_pool{n}d" for private in ("", "_") for n in (1, 2, 3)), adaptive_avg_pool),
 }

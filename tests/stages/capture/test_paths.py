@@ -52,6 +52,25 @@ def test_every_other_way_is_found_with_its_line_and_smallest_sizes():
     assert (net.calls, net.scale.device.type, net.loose[0].device.type) == (0, "cpu", "cpu")
 
 
+class Listed(nn.Module):
+    """Layers and a factor from lists, by size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x):
+        return self.heads[x.shape[1] // 16](x.new_ones(4)) * (1.0, 2.0)[x.shape[0] // 3]
+
+
+def test_the_same_steps_with_other_weights_are_another_way_where_that_is_asked():
+    found = paths.search(Listed(), TOKENS, operands=True).partings
+    ways = {(p.sizes["batch"] // 3, p.sizes["t"] // 16) for p in found}
+    assert ways == {(0, 1), (0, 2), (1, 0), (1, 1), (1, 2)}
+    assert all("self.heads[x.shape[1]" in p.place for p in found)
+    assert paths.search(Listed(), TOKENS).partings == []
+
+
 def test_where_values_decide_nothing_is_claimed():
     found = paths.search(ValueBranch(), Interface({"x": Input(["batch", 4])}, {"batch": Dim(1, 2, 8)}))
     assert (found.partings, found.asked, found.every) == ([], 0, False)

@@ -100,6 +100,18 @@ class Padded(Pixels):
         return nn.functional.avg_pool2d(self.conv(x), 4)
 
 
+class Listed(nn.Module):
+    """The middle of three layers at lengths that no question has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends, self.middle = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        heads = [*[self.ends] * 5, self.middle, *[self.ends] * 4]
+        return heads[x.shape[1] // 5](x)  # here
+
+
 BRANCHES = [
     (Portrait, HW, "h <= w"),
     (Middle, BT, "t <= 12"),
@@ -151,6 +163,11 @@ def test_what_is_recommended_keeps_the_branch(net, interface, condition, tmp_pat
 def test_a_trace_that_took_the_smaller_of_two_sizes_for_the_first_is_refused(tmp_path):
     with pytest.raises(CheckFailed, match=r"(?s)another at h=\d+, w=\d+: output 'output' has shape .*test_promises"):
         captured("trace", Crop(), HW, tmp_path)
+
+
+def test_a_trace_that_took_the_layer_of_one_size_is_refused(tmp_path):
+    with pytest.raises(CheckFailed, match=r"(?s)another at batch=\d, t=2[5-9]: output 'output' .*# here"):
+        captured("trace", Listed(), BT, tmp_path)
 
 
 def test_a_condition_of_torchs_own_that_changes_nothing_is_no_failure(tmp_path):

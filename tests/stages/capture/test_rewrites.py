@@ -119,8 +119,43 @@ def test_rows_that_are_masked_all_through_are_zeros_in_every_conversion(mask, wa
         torch.testing.assert_close(torch.from_numpy(found), net(x, ones), rtol=1e-4, atol=1e-5)
 
 
+def test_heads_that_share_keys_have_them_repeated():
+    q, k, v = torch.randn(2, 6, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
+    wanted = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    with rewrites.attention():
+        found = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        traced = torch.jit.trace(lambda q: functional.scaled_dot_product_attention(q, k, v, enable_gqa=True), q)
+    torch.testing.assert_close(found, wanted)
+    assert any(node.kind() == "aten::expand" for node in traced.graph.nodes())
+
+
 def test_attention_is_put_back_as_it_was():
     before = functional.scaled_dot_product_attention
     with rewrites.attention():
         assert functional.scaled_dot_product_attention is not before
     assert functional.scaled_dot_product_attention is scaled_dot_product_attention is before
+
+
+@pytest.mark.parametrize("name", ["log1p", "expm1"])
+def test_small_and_large_numbers_are_known_alike(name):
+    sizes = torch.cat([10.0 ** torch.arange(-30, 2), torch.tensor([0.0, 0.2499, 0.25, 0.2501, 80.0])])
+    x = torch.cat([sizes, -sizes[sizes < 0.999], torch.tensor([-1.0, 1e30, torch.inf, torch.nan])])
+    wanted = getattr(x.double(), name)().float()
+    with rewrites.near_one():
+        for found in (getattr(torch, name)(x), getattr(x, name)(), getattr(torch.special, name)(x)):
+            torch.testing.assert_close(found, wanted, rtol=5e-7, atol=0, equal_nan=True)
+        assert getattr(torch.tensor([2]), name)().dtype is torch.float32
+    assert "stages" not in str(getattr(torch, name))
+
+
+class Decibels(nn.Module):
+    def forward(self, x):
+        return torch.log1p(x) + x.expm1()
+
+
+@pytest.mark.parametrize("how", ["export", "trace"])
+def test_a_capture_has_neither(how, tmp_path):
+    made = export(how, Decibels(), tmp_path, inputs={"x": Input(["batch", 4])})
+    tiny = torch.full((2, 4), 1e-6).numpy()
+    found = session.open_session(made, "float32")({"x": tiny})["output"]
+    assert found == pytest.approx(2e-6, rel=1e-5)

@@ -268,6 +268,17 @@ def test_what_coremltools_cannot_convert_is_a_failure_in_words(tmp_path: Path) -
         package(program, tmp_path / "package")
 
 
+@pytest.mark.parametrize("how", ["trace", "export"])
+def test_the_operator_that_coremltools_fails_at_is_told_with_the_models_line(how: str, tmp_path: Path) -> None:
+    class Growing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * 2).cumprod(0)
+
+    program = capture(how, Growing(), tmp_path, inputs=VECTOR, dims=BATCH)
+    with pytest.raises(StageError, match=r"cumprod, at .* in forward: return \(x \* 2\)\.cumprod\(0\)"):
+        package(program, tmp_path / "package")
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
@@ -298,6 +309,9 @@ def test_settings_that_do_not_go_together_are_refused_before_any_work(settings: 
             "deployment_target is iOS15, which does not have 'input' in float16",
         ),
         ({}, {"input": Input([])}, "a scalar"),
+        ({}, {"state": Input([2])}, r"'state' is a word of Core ML's language(?s:.*)edits\.names=\{state: state_\}"),
+        ({"edits": {"names": {"x": "int8"}}}, {"x": Input([2])}, r"'int8' is a word(?s:.*)names=\{x: int8_\}"),
+        ({}, {"a/b.c": Input([2])}, r"'a/b\.c' is no name in Core ML's language(?s:.*)names=\{a/b\.c: a_b_c\}"),
     ],
 )
 def test_what_core_ml_does_not_take_is_refused(settings: Any, interface: Any, says: str, tmp_path: Path) -> None:

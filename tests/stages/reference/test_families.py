@@ -33,6 +33,8 @@ def test_masks_have_a_row_off_holes_padding_on_the_left_and_the_first_token_alon
     assert found["highest"][0].tolist() == [1, 0, 1, 0]
     assert found["ends"][0].tolist() == [0, 0, 1, 1]
     assert found["huge"].all()
+    alone = asked(mask=Input([1, "t"], "int64", "mask"))["masked row"][1]["mask"]
+    assert alone.tolist() == [[0, 0, 0, 0]]
 
 
 def test_floating_point_numbers_are_zero_alike_tiny_large_negative_and_tied():

@@ -68,6 +68,29 @@ def test_a_model_that_answers_otherwise_when_asked_again_is_told_with_the_cause(
     assert caught.value.exit_code == CHECK_FAILED == 5
 
 
+class Seldom(Head):
+    def forward(self, x):
+        return self.head(x) * torch.bernoulli(torch.full((len(x), 1), 0.999))
+
+
+class Unused(Head):
+    """Draws what it makes nothing of, and attends, which may draw."""
+
+    def forward(self, x):
+        torch.empty(4).normal_()
+        return self.head(F.scaled_dot_product_attention(x[None], x[None], x[None])[0]) + 0 * torch.rand(4)
+
+
+def test_random_numbers_that_are_seldom_drawn_are_told(tmp_path):
+    said = r"with other random numbers: .* forward draws random numbers: dropout or bernoulli at test_function\.py:\d+"
+    with pytest.raises(CheckFailed, match=said):
+        record(Seldom(), tmp_path / "out", inputs=VECTOR)
+
+
+def test_random_numbers_that_change_no_answer_do_no_harm(tmp_path):
+    record(Unused(), tmp_path / "out", inputs=VECTOR)
+
+
 class Caching(Head):
     """Keeps what it made for the longest input so far, as rotary embeddings do: the answers stay a function."""
 

@@ -1,0 +1,85 @@
+"""Outputs that are inputs, or one another: each becomes a value of its own, which is all that Core ML can name.
+
+coremltools names variables, and one that is an input or two outputs would have two names. So every output is copied
+while a program is translated, and a pass makes of each copy an operation that stays where it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NAME = "drydock::keep_copies"
+
+
+def script(graph: Any) -> None:
+    """Copies each output of a TorchScript graph, in place."""
+    returned = graph.return_node()
+    values = list(returned.inputs())
+    node = values[0].node() if values and values[0].node().kind() == "prim::TupleConstruct" else returned
+    for place, value in enumerate(list(node.inputs())):
+        copy = graph.create("aten::positive", [value], 1)
+        copy.insertBefore(node)
+        copy.output().setType(value.type())
+        node.replaceInput(place, copy.output())
+
+
+def exported(program: Any) -> None:
+    """Copies each output of an ExportedProgram, in place."""
+    import torch
+
+    graph, specs = program.graph_module.graph, program.graph_signature.output_specs
+    node = graph.output_node()
+    copies = []
+    with graph.inserting_before(node):
+        for value, spec in zip(node.args[0], specs, strict=True):
+            if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT and isinstance(value, torch.fx.Node):
+                made = graph.call_function(torch.ops.aten.positive.default, (value,))
+                made.meta = dict(value.meta)
+                spec.arg = type(spec.arg)(name=made.name)
+                copies.append(made)
+            else:
+                copies.append(value)
+    node.args = (tuple(copies),)
+    program.graph_module.recompile()
+
+
+def register() -> None:
+    """Makes the pass known to coremltools by NAME; once more changes nothing."""
+    from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
+
+    if NAME in PASS_REGISTRY:
+        return
+
+    @register_pass(namespace="drydock", name="keep_copies")
+    class KeepCopies(AbstractGraphPass):  # type: ignore[misc]
+        """Of an input, and of what is an output already: a copy by an operation that coremltools does not leave out."""
+
+        def apply(self, prog: Any) -> None:
+            for function in prog.functions.values():
+                taken, outputs = set(function.inputs.values()), []
+                with function:
+                    for output in function.outputs:
+                        source = _source(output)
+                        outputs.append(_kept(output, source) if source in taken else output)
+                        taken.add(source)
+                    function.set_outputs(outputs)
+
+
+def _source(output: Any) -> Any:
+    """What is copied, and copied again: a model may well hand on what nothing is done to."""
+    while output.op is not None and output.op.op_type == "identity":
+        output = output.op.x
+    return output
+
+
+def _kept(output: Any, source: Any) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+    from coremltools.converters.mil.mil.scope import ScopeInfo
+
+    with mb.scope(*(ScopeInfo(source=kind, data=data) for kind, data in output.op.scopes.items())):
+        row = source if source.rank else mb.expand_dims(x=source, axes=[0])
+        copy = mb.concat(values=[row], axis=0)
+        copy = copy if source.rank else mb.squeeze(x=copy, axes=[0])
+    copy.name, output.name = output.name, f"{output.name}_as_it_is"
+    return copy

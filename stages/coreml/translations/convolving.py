@@ -1,0 +1,64 @@
+"""Convolutions, transposed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from coremltools.converters.mil.frontend.torch import ops
+from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
+
+from stages.coreml.translations.nodes import argument, value
+
+# The arguments from the fourth on, by how the operator is called.
+GENERAL = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
+TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
+
+
+def convolution(context: Any, node: Any) -> None:
+    """torch.nn.functional.conv_transpose of any rank with output_padding; all others are coremltools' own.
+
+    What is put out is cut to size, or grows by zeros where more is asked for than was cut; the bias comes after.
+    """
+    names = TRANSPOSED if "transpose" in node.kind else GENERAL
+    given = {name: value(argument(context, node, 3 + i, name)) for i, name in enumerate(names)}
+    further = given["output_padding"] if given.get("transposed", True) else None
+    if not any(further or ()):
+        ops._convolution(context, node)
+        return
+    x, weight = promote_input_dtypes([argument(context, node, 0, "input"), argument(context, node, 1, "weight")])
+    bias, axes = argument(context, node, 2, "bias"), x.rank - 2
+
+    def spread(name: str, unless: int) -> list[int]:
+        told = given[name] or [unless]
+        return list(told) * axes if len(told) == 1 else list(told)
+
+    padding = spread("padding", 0)
+    result = mb.conv_transpose(
+        x=x,
+        weight=weight,
+        strides=spread("stride", 1),
+        dilations=spread("dilation", 1),
+        groups=given["groups"] or 1,
+        pad_type="custom",
+        pad=[0] * (2 * axes),
+    )
+    behind = [p - more for p, more in zip(padding, spread("output_padding", 0), strict=True)]
+    if any(b < 0 for b in behind):
+        result = mb.pad(x=result, pad=[0] * 4 + [n for b in behind for n in (0, max(-b, 0))], constant_val=0.0)
+    result = mb.slice_by_index(
+        x=result,
+        begin=[0, 0, *padding],
+        end=[0, 0, *(-max(b, 0) for b in behind)],
+        end_mask=[True, True, *(b <= 0 for b in behind)],
+    )
+    if bias is not None:
+        result = mb.add(x=result, y=mb.reshape(x=bias, shape=[1, -1, *[1] * axes]))
+    context.add(result, node.name)
+
+
+NAMES: Mapping[str, Callable[[Any, Any], None]] = dict.fromkeys(
+    ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
+    convolution,
+)
