@@ -193,13 +193,8 @@ class Store:
     def wrote(self, run: Any) -> bool:
         """Whether a run of this user's wrote a run.json of exactly this content."""
         read, at = read_owned(self._run(run))
-        # By its content too: a note may get another name from anybody.
-        return (
-            at is not None
-            and at.st_uid == self.trust.uid
-            and self.trust.covers(at)
-            and read == {"run": _digest_of(run)}
-        )
+        mine = at is not None and at.st_uid == self.trust.uid and self.trust.covers(at)
+        return mine and read == {"run": _digest_of(run)}  # by its content too: anybody may give a note another name
 
     def _run(self, run: Any) -> Path:
         return self.root / "runs" / f"{_digest_of(run)}.json"
