@@ -36,7 +36,7 @@ from pipeline.running.outcome import Outcome
 from pipeline.running.runner import Runner
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RunManifest
-from pipeline.store import Store
+from pipeline.store.files import read_json
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
 from pipeline.terminal.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
@@ -160,7 +160,7 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     nodes = compose.checked_graph(config)
     apart = isolation.of(config["runner"], sweeping=HydraConfig.get().mode is RunMode.MULTIRUN)
     output = Path(hydra.utils.to_absolute_path(config["output"]))
-    store = Store(compose.store_folder(config))
+    store = compose.store_of(config)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
     delivery.refuse(output, store.root)
     if config["plan"]:
@@ -181,6 +181,7 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     finally:
         screen.close()
     manifest.finish(result)
+    store.note_run(read_json(manifest.path))
     screen.summary(result, manifest.path)
     if result.delivered is not None:
         say(str(result.delivered))

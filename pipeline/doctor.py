@@ -26,7 +26,7 @@ from pipeline.machine.installed import how_to_install, own_version, python_wante
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.runs import manifest
-from pipeline.store import Store
+from pipeline.store import Store, Trust
 from pipeline.store.trial import trial
 from pipeline.terminal import command
 
@@ -74,20 +74,22 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     needed = _needed(nodes)
     if "mlflow" in str(composed.choices.get("hydra/callbacks")):
         needed["mlflow"] = ["hydra/callbacks"]
-    report = examine(compose.store_folder(composed.config), needed, plan.without_gpu(nodes))
+    Trust.of(composed.config["trust"])
+    report = examine(compose.store_folders(composed.config), needed, plan.without_gpu(nodes))
     say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 
 
-def examine(store: Path, needed: Mapping[str, Sequence[str]], devices: Sequence[Problem] = ()) -> Report:
+def examine(store: Sequence[Path], needed: Mapping[str, Sequence[str]], devices: Sequence[Problem] = ()) -> Report:
     """Looks at everything, and stops at nothing.
 
     Args:
-        store: Where finished stages are to be kept; made if it is not there, as a run does.
+        store: Where finished stages are to be kept, made if it is not there, as a run does; then where else they are
+            looked for.
         needed: The modules that the configuration needs, each with what runs on it.
         devices: What devices it needs that are not there.
     """
-    told, refusal = _store(store)
+    told, refusal = _store(*store)
     found = backends.examine(needed)
     lacking = [*(b.problem for b in found if b.problem), *devices]
     if not (python := python_wanted()).admits(platform.python_version()):
@@ -138,11 +140,11 @@ def _gpus() -> list[str] | str:
     return lines or f"none: {why}"
 
 
-def _store(root: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
+def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
     """Facts of the store, and why it will not do."""
     refusal: Sequence[Problem] = ()
     try:
-        store = Store(root)
+        store = Store(root, *lower)
         trial(store)
         if short := store.shortage():
             refusal = [Problem(f"store={root}: its disk is nearly full", command=short)]
@@ -154,6 +156,7 @@ def _store(root: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
     kind = _file_system(there)
     told = {
         "folder": str(root),
+        **({"looks into": ", ".join(map(str, lower))} if lower else {}),
         "works": "no" if refusal else "written, linked and locked by two processes",
         "file system": kind,
         "free": units.size(shutil.disk_usage(there).free),

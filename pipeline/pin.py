@@ -14,7 +14,6 @@ from pipeline.errors import ConfigError
 from pipeline.record import lineage
 from pipeline.reproduction import rebuild
 from pipeline.reproduction.lock import GROUP, Lock, file, named
-from pipeline.store import Store
 from pipeline.terminal import command
 
 
@@ -32,7 +31,7 @@ def main(say: command.Say) -> int:
     config = compose.compose([f"{GROUP}={name}"]).config
     _demand_pinned(name, config)
     nodes = compose.checked_graph(config)
-    store = Store(compose.store_folder(config))
+    store = compose.store_of(config)
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
         made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
         store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day

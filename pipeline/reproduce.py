@@ -17,7 +17,7 @@ from pipeline import errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.config import compose
 from pipeline.config.instantiate import build_stage
-from pipeline.errors import ConfigError, DrydockError, listed
+from pipeline.errors import ConfigError, DrydockError, Problem, listed
 from pipeline.machine.installed import DISTRIBUTION, distribution
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
@@ -25,7 +25,7 @@ from pipeline.planning.graph import Node
 from pipeline.record import difference, found, lineage
 from pipeline.record.difference import Difference, What
 from pipeline.record.found import Found
-from pipeline.reproduction import lock, rebuild
+from pipeline.reproduction import lock, rebuild, trust
 from pipeline.reproduction.lock import GROUP, Lock
 from pipeline.reproduction.rebuild import Rebuilt
 from pipeline.store import Damaged, Store
@@ -44,7 +44,7 @@ class Pinned:
         lock: Its lock, where it is an experiment.
         found: Where its record was, otherwise.
         changed: What of the files there is not as it was handed over, a sentence each.
-        store: The store that may still have it.
+        store: The folders of the store that may still have it.
     """
 
     says: str
@@ -54,7 +54,7 @@ class Pinned:
     lock: Lock | None
     found: Found | None
     changed: Sequence[str]
-    store: Path
+    store: Sequence[Path]
 
 
 def main(say: command.Say) -> int:
@@ -106,11 +106,28 @@ def _pinned(what: str, given: Sequence[str]) -> Pinned:
         return _experiment(what, Lock.read(name), given)
     at = found.find(Path(what))
     if at.lock is not None:
-        return _experiment(what, Lock.of_file(at, str(at.lock.get("experiment"))), given)
+        name = str(at.lock.get("experiment"))
+        lock.file(name)  # raises for a name that is none of an experiment's, such as the path of any YAML
+        return _experiment(what, Lock.of_file(at, name), given)
     with found.whole(at.path):
-        store = compose.store_folder(at.run["config"] if at.run else {"store": None})
-        nodes = rebuild.graph_of(at, given)
+        store = compose.store_folders({"store": None})
+        own = trust.is_own(at.run, store)
+        try:
+            nodes = rebuild.graph_of(at, given, own=own)
+        except ConfigError as e:
+            if at.run is None or own:
+                raise
+            raise ConfigError([*e.problems, _whose(at, store)]) from e
         return Pinned(what, at.record, nodes, rebuild.about(at.record), None, at, at.changes(), store)
+
+
+def _whose(at: Found, store: Sequence[Path]) -> Problem:
+    """Why a run's files and code are not taken as they were."""
+    return Problem(
+        f"{at.path} is not known as written by a run of yours, so its files and code are not used as they were",
+        allowed=f"a run.json as a run of yours wrote it, with the store in {store[0]}",
+        command="DRYDOCK_STORE=FOLDER before the same command, where your run had store=FOLDER",
+    )
 
 
 def _experiment(what: str, locked: Lock, given: Sequence[str]) -> Pinned:
@@ -118,7 +135,7 @@ def _experiment(what: str, locked: Lock, given: Sequence[str]) -> Pinned:
         raise ConfigError(f"{given[0]}: an experiment says everything itself", allowed="changes in its YAML")
     config = compose.compose([f"{GROUP}={locked.experiment}"]).config
     nodes, about = compose.checked_graph(config), lineage.about(config)
-    return Pinned(what, locked.record, nodes, about, locked, None, [], compose.store_folder(config))
+    return Pinned(what, locked.record, nodes, about, locked, None, [], compose.store_folders(config))
 
 
 def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
@@ -232,7 +249,7 @@ def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
     references = [o.digest for o, n in zip(made.result.outcomes, pinned.nodes, strict=True) if n.kind == Kind.REFERENCE]
     checks = [n.stage for n in pinned.nodes for c in record["checks"] if n.name == c["stage"] and "parity" in c]
     if old is None:
-        return f"parity not measured: {pinned.store} does not have the pinned artifact any more"
+        return f"parity not measured: {pinned.store[0]} does not have the pinned artifact any more"
     if not references or not references[0] or not checks:
         return "parity not measured: this graph records no reference, or checks nothing against it"
     how = {name: getattr(checks[-1], name) for name in ("compute", "extensions")}
@@ -254,10 +271,10 @@ def _old(pinned: Pinned, folder: Path) -> Artifact | None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).symlink_to(path.resolve())
         return Artifact(Kind(record["kind"]), folder, facts=record["facts"])
-    if not pinned.store.is_dir():
+    if not pinned.store[0].is_dir():
         return None
     try:
-        return Store(pinned.store).open(record["digest"])
+        return Store(*pinned.store).open(record["digest"])
     except (Damaged, ConfigError):
         return None
 

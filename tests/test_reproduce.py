@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from command_line import SHOP, run_module
 
+from pipeline.store import Store
+
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENT = """\
 # @package _global_
@@ -221,6 +223,70 @@ def test_a_run_is_made_again_from_its_folder(pinned: Team, delivered: Path) -> N
     done = pinned.run("pipeline.reproduce", str(delivered))
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{delivered}: identical" in done.stdout
+
+
+def test_a_run_of_ones_own_is_known_wherever_it_lies(pinned: Team, delivered: Path, tmp_path: Path) -> None:
+    away = shutil.copy(delivered / "run.json", tmp_path / "run.json")
+    done = pinned.run("pipeline.reproduce", str(away))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def forged(delivered: Path, folder: Path, canary: Path) -> Path:
+    """A run's folder as somebody else may have sent it: its code runs a command."""
+    run = json.loads((delivered / "run.json").read_text())
+    load = next(s for s in run["record"]["stages"] if s["name"] == "load")
+    load["settings"] |= {"factory": "os.system", "kwargs": {"command": f"touch {canary}"}}
+    run["config"]["stages"]["load"] |= load["settings"]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(run))
+    return folder / "run.json"
+
+
+def plain(path: Path, store: Path) -> None:
+    """As it was sent."""
+
+
+def with_a_store(path: Path, store: Path) -> None:
+    """With a store that knows it, which whoever unpacked both owns as well, and that the run names as its own."""
+    run = json.loads(path.read_text())
+    run["config"]["store"] = str(path.parent / "store")
+    path.write_text(json.dumps(run))
+    Store(path.parent / "store").note_run(run)
+
+
+def under_another_note(path: Path, store: Path) -> None:
+    """With the note of a run of the user's own, which somebody has given this one's name."""
+    (note,) = (store / "runs").glob("*.json")
+    shutil.copy(note, Store(store)._run(json.loads(path.read_text())))
+
+
+@pytest.mark.parametrize("sent", [plain, with_a_store, under_another_note], ids=lambda f: f.__name__)
+def test_a_run_of_anybodys_runs_no_code_wherever_it_lies(sent, team: Team, delivered: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    shutil.copytree(delivered.parent / "store", team.folder / "store", dirs_exist_ok=True)
+    canary = tmp_path / "canary"
+    path = forged(delivered, team.folder / "downloads" / "theirs", canary)
+    sent(path, team.folder / "store")
+    done = team.run("pipeline.reproduce", str(path.parent), "stages.load.weights=net.pth")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "would import 'os.system' and may call it, which the record names" in done.stderr
+    assert re.search(r"theirs/run\.json is not known as written by a run of yours", done.stderr), done.stderr
+    assert not canary.exists()
+    assert not path.with_name("store").joinpath("staging").exists() or sent is with_a_store
+
+
+def test_a_lock_of_anybodys_names_an_experiment_and_no_other_yaml(team: Team, tmp_path: Path) -> None:
+    """Hydra takes experiment=../../downloads/evil for a file, wherever it lies."""
+    canary = tmp_path / "canary"
+    evil = team.folder / "downloads" / "evil.yaml"
+    evil.parent.mkdir()
+    text = team.experiment.read_text().replace("net.Net", "os.system")
+    evil.write_text(f"{text}  kwargs: {{command: touch {canary}}}\n")
+    lock = team.lock() | {"experiment": "../../downloads/evil"}
+    (evil.parent / "evil.lock.json").write_text(json.dumps(lock))
+    done = team.run("pipeline.reproduce", "downloads/evil.lock.json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "experiment=../../downloads/evil: there is no such experiment" in done.stderr
+    assert not canary.exists()
 
 
 def test_an_artifact_alone_is_made_again_from_what_it_carries(pinned: Team, delivered: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
 from pipeline.stage import Stage
+from pipeline.store import Store, Trust
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +134,30 @@ def stage_settings(name: str) -> dict[str, Any]:
     return dict(compose([f"+stage@stages.asked_for={name}"]).config["stages"]["asked_for"])
 
 
-def store_folder(config: Mapping[str, Any]) -> Path:
-    """Where finished stages are kept: `store`, else $DRYDOCK_STORE, else drydock/ in the user's cache folder."""
-    if configured := config["store"]:
-        return Path(hydra.utils.to_absolute_path(str(Path(configured).expanduser())))
-    if from_environment := os.environ.get("DRYDOCK_STORE"):
-        return Path(from_environment).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"
+def store_folders(config: Mapping[str, Any]) -> list[Path]:
+    """Where finished stages are kept, and then where else they are looked for.
+
+    `store`, a folder or a list of them; else $DRYDOCK_STORE, with colons between them; else drydock/ in the user's
+    cache folder. Raises ConfigError for a `store` that is neither.
+    """
+    configured = config["store"]
+    if configured:
+        named = [configured] if isinstance(configured, str) else configured
+        if not isinstance(named, list) or not all(isinstance(folder, str) and folder for folder in named):
+            raise ConfigError(
+                f"store is {configured!r}",
+                allowed="a folder, or a list of them: the first is written to, the others only looked into",
+                command="store=/mine, or 'store=[/mine,/theirs]'",
+            )
+        return [Path(hydra.utils.to_absolute_path(str(Path(folder).expanduser()))) for folder in named]
+    if from_environment := list(filter(None, os.environ.get("DRYDOCK_STORE", "").split(":"))):
+        return [Path(folder).expanduser().absolute() for folder in from_environment]
+    return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"]
+
+
+def store_of(config: Mapping[str, Any]) -> Store:
+    """The store of a configuration, with whom it trusts. Raises ConfigError."""
+    return Store(*store_folders(config), trust=Trust.of(config["trust"]))
 
 
 def folders() -> list[Path]:

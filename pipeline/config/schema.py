@@ -130,7 +130,8 @@ class Root:
     require_clean: bool = False
     runner: Running = field(default_factory=Running)
     select: Optional[str] = None
-    store: Optional[str] = None
+    store: Any = None  # a folder, or a list of them, which no type of a schema's says; compose.store_folders does
+    trust: list[str] = field(default_factory=list)
     output: str = MISSING
     # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.
     goes_with: dict[str, dict[str, dict[str, list[Any]]]] = field(default_factory=dict)

@@ -13,10 +13,13 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.machine import gpu, processor
-from pipeline.store.files import read_json, sha256, stamp, write_json
+from pipeline.store.files import read_owned, sha256, stamp
+from pipeline.store.owners import Trust
+from pipeline.store.root import Root
 
 # A file written so recently may be written again within the resolution of its timestamps.
 SETTLED_SECONDS = 2.0
@@ -32,6 +35,7 @@ class ThisMachine:
 
     def __init__(self, facts: Path, *, may_fetch: bool) -> None:
         self._facts = facts
+        self._own = Trust()
         self.may_fetch = may_fetch
 
     def digest(self, path: Path) -> str:
@@ -39,14 +43,14 @@ class ThisMachine:
         path = path.resolve()
         memo = self._memo("digest", str(path))
         now = stamp(path)
-        known = read_json(memo)
-        if isinstance(known, dict) and known.get("stamp") == now and isinstance(known.get("sha256"), str):
+        known = self._known(memo)
+        if known.get("stamp") == now and isinstance(known.get("sha256"), str):
             return str(known["sha256"])
         found = sha256(path)
         written = path.stat()
         if time.time() - max(written.st_mtime, written.st_ctime) > SETTLED_SECONDS and stamp(path) == now:
             with contextlib.suppress(OSError):  # a memo that cannot be kept costs time and nothing else
-                write_json(memo, {"path": str(path), "stamp": now, "sha256": found})
+                Root(self._facts).write(memo, {"path": str(path), "stamp": now, "sha256": found})
         return found
 
     def code(self, import_path: str) -> Mapping[str, str]:
@@ -71,18 +75,24 @@ class ThisMachine:
 
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted, when it is not older than `max_age` seconds."""
-        known = read_json(self._memo("passing", fact))
-        if not isinstance(known, dict) or not isinstance(known.get("at"), (int, float)) or "value" not in known:
+        known = self._known(self._memo("passing", fact))
+        if known.get("fact") != fact or not isinstance(known.get("at"), (int, float)) or "value" not in known:
             return None
         return str(known["value"]) if 0 <= time.time() - known["at"] <= max_age else None
 
     def remember(self, fact: str, value: str) -> None:
         """Notes a passing fact, if it can be."""
         with contextlib.suppress(OSError):
-            write_json(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
+            Root(self._facts).write(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
+
+    def _known(self, memo: Path) -> Mapping[str, Any]:
+        """What was noted, if this user noted it: another's word on what a file holds would change what is built."""
+        read, at = read_owned(memo)
+        return read if isinstance(read, dict) and at is not None and self._own.covers(at) else {}
 
     def _memo(self, what: str, name: str) -> Path:
-        return self._facts / what / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+        mine = f"{self._own.uid} {name}"
+        return self._facts / what / f"{hashlib.sha256(mine.encode()).hexdigest()[:32]}.json"
 
 
 @functools.cache

@@ -161,7 +161,8 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
         world: What identities are asked of.
         damaged: Digests of results that were found damaged and not yet built again; kept up to date here, since a
             damaged result is set aside when it is found and looks merely absent from then on.
-        explain: Whether to look for why a key missed, which reads other entries.
+        explain: Whether to look for why a key missed, which reads other entries, and to say whose results were passed
+            over.
     """
     steps: dict[str, Step] = {}
     for node in nodes:
@@ -177,6 +178,8 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
             step = steps[node.name] = replace(step, todo=Todo.BUILD)
         if step.todo in (Todo.BUILD, Todo.DELIVER):
             needed |= set(node.inputs.values())
+    if explain:
+        store.tell_passed_over()
     return list(steps.values())
 
 

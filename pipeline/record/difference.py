@@ -104,7 +104,7 @@ def of_code(
     if had:
         return [Difference(stage, What.CODE, path) for path in sorted(behind) if had.get(path) != have.get(path)]
     old, new = (next(s for s in r["stages"] if s["name"] == stage) for r in (before, after))
-    if old.get("digest") == new.get("digest"):
+    if old.get("digest") in (None, new.get("digest")):
         return []
     own = [path for path in behind if path.endswith(f"/{new['stage']}.py")]
     return [Difference(stage, What.CODE, f"{path}, or a file that it uses: the record is older") for path in own]
@@ -144,7 +144,7 @@ def _of_stage(
         versions = had.get(library, "absent"), have.get(library, "absent")
         if versions[0] != versions[1]:
             found.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
-    if old.get("digest") != new.get("digest"):
+    if old.get("digest") not in (None, new.get("digest")):
         found.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
     return found
 

@@ -15,6 +15,8 @@ from pipeline.stage import snake_case
 KNOWN = 1
 # Settings that stages have since, by the name of the stage, with what they were before there was a choice.
 SINCE: Mapping[str, Mapping[str, Any]] = {"record_reference": {"effort": "quick"}}
+# Stages whose results are stored in another form since, without a pickle: the same ones have another digest.
+STORED_OTHERWISE = ("capture_export", "capture_by_opset")
 
 
 def in_todays_form(record: Mapping[str, Any], schema: int) -> dict[str, Any]:
@@ -35,4 +37,6 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     path = str(stage["stage"])
     rest = {name: part for name, part in stage.items() if name not in ("name", "stage", "version")}
     known = {"name": stage["name"], "stage": snake_case(path.rpartition(".")[2])}
+    if known["stage"] in STORED_OTHERWISE:
+        rest.pop("digest", None)
     return known | rest if is_ours(path) else {**known, "class": path} | rest

@@ -70,13 +70,14 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     return Rebuilt(result, own)
 
 
-def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
+def graph_of(found: Found, given: Sequence[str], *, own: bool) -> list[Node]:
     """The graph that a record tells of, with a stage that delivers what it makes.
 
     Args:
-        found: The record. Of a run below the current folder, files are where they were then; anything else comes from
-            anybody, see pipeline/reproduction/trust.py.
+        found: The record.
         given: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
+        own: Whether a run of this user's wrote it, so that files are where they were then; anything else comes from
+            anybody, see pipeline/reproduction/trust.py.
 
     Raises:
         ConfigError: When a file is not given, when the record names code that nobody has trusted, or when its stages
@@ -84,8 +85,7 @@ def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
     """
     record = found.record
     settings = {s["name"]: {**older.SINCE.get(s["stage"], {}), **deepcopy(s["settings"])} for s in record["stages"]}
-    ours = found.run is not None and found.path.resolve().is_relative_to(Path.cwd())
-    if found.run is not None and ours:
+    if found.run is not None and own:
         _fill(settings, found.run["config"]["stages"], Path(found.run["folder"]))
     else:
         trust.demand(record, given)
@@ -95,7 +95,7 @@ def graph_of(found: Found, given: Sequence[str]) -> list[Node]:
         s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s.get("class", s["stage"]), **settings[s["name"]]})
         for s in record["stages"]
     }
-    if not ours:
+    if not own:
         trust.demand_typed(stages, given)
     delivering = compose.stage_settings(DELIVERING) | {"name": record["model"]}
     name = DELIVERING if DELIVERING not in stages else f"{DELIVERING}_again"

@@ -1,5 +1,8 @@
 """Whose code a record may have run. A record comes with a file, from anybody; a configuration is one's own.
 
+So is a run that this user made, which their store knows by what its run.json holds: not by where that lies, nor by
+whose file it is, for a download may lie anywhere and is owned by whoever unpacked it.
+
 Everything that a record names is refused unless it is known to do no harm, or a person has named it: what could be
 imported, what could be read, and what a stage would only do with a person's consent.
 """
@@ -10,11 +13,13 @@ import importlib.util
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.config.instantiate import TRUST, find_stage
 from pipeline.errors import ConfigError, Problem
 from pipeline.stage import Stage
+from pipeline.store import Store
 
 # Builders that the shipped models call: functions and classes, none of them private, that make modules.
 BUILDERS = (
@@ -23,6 +28,18 @@ BUILDERS = (
     r"transformers\.\w*(Auto|Model|For[A-Z])\w*",
 )
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+
+def is_own(run: Mapping[str, Any] | None, store: Sequence[Path]) -> bool:
+    """Whether a run of this user's wrote a run.json.
+
+    Args:
+        run: All that it holds; None for a record from elsewhere.
+        store: The folders of this user's store. Never one that the run.json names.
+
+    Raises ConfigError for a store that cannot be read.
+    """
+    return run is not None and store[0].is_dir() and Store(*store).wrote(run)
 
 
 def demand(record: Mapping[str, Any], given: Sequence[str]) -> None:

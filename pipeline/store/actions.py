@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.notes import Notes
-from pipeline.store.files import read_json, sync, write_json
+from pipeline.store.files import read_owned, sync
+from pipeline.store.owners import Trust
+from pipeline.store.root import Root
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,30 @@ TYPES: Mapping[str, Any] = {
 
 
 class Actions:
-    """The entries under `root`, one folder per stage."""
+    """The entries under `root`, one folder per stage.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root / "actions"
+    Args:
+        root: The store's folder.
+        trust: Whose entries count.
+        below: Those of the store that is looked into where this one has none.
+    """
+
+    def __init__(self, root: Path, trust: Trust | None = None, below: Actions | None = None) -> None:
+        self._root = Root(root)
+        self._trust = trust or Trust()
+        self._below = below
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, or None; an entry that does not parse or names another key counts as none."""
-        return _parse(read_json(self._path(stage, key)), key)
+        """The entry of a key, or None; one that does not parse, names another key or is not trusted counts as none."""
+        found = self._trust.choose(self._path(stage, key), lambda path: self._look(path, key))
+        if found is None and self._below is not None:
+            found = self._below.find(stage, key)
+        if found is not None:
+            self._trust.passed_over.pop(key, None)
+        return found
 
     def add(self, entry: Entry, *, replacing: str | None = None) -> Entry:
-        """Records a success; the first writer wins, and the entry that stands is returned.
+        """Records a success; the first trusted writer wins, and the entry that stands is returned.
 
         Args:
             entry: The success.
@@ -71,31 +86,49 @@ class Actions:
 
         Raises OSError.
         """
-        path = self._path(entry.key_document["stage"], entry.key)
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        write_json(beside, asdict(entry), durable=True)
+        plain = self._path(entry.key_document["stage"], entry.key)
+        beside = plain.with_name(f".{plain.name}.{uuid.uuid4().hex[:8]}")
+        self._root.write(beside, asdict(entry), durable=True)
         try:
-            os.link(beside, path)
-        except FileExistsError:
-            first = self.find(entry.key_document["stage"], entry.key)
-            if first is not None and first.digest not in (replacing, entry.digest):
-                return first
-            beside.replace(path)
+            for path in (plain, self._trust.own(plain)):
+                try:
+                    os.link(beside, path)
+                    break
+                except FileExistsError:
+                    first, at = self._look(path, entry.key) or (None, path.lstat())
+                    if first is not None and self._trust.covers(at) and first.digest not in (replacing, entry.digest):
+                        return first
+                    if at.st_uid == self._trust.uid or path != plain:
+                        beside.replace(path)
+                        break
         finally:
             beside.unlink(missing_ok=True)
-        sync(path.parent)
+        sync(plain.parent)
         return entry
 
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
-        """Up to `newest` entries of a stage, the latest first."""
-        folder = self._root / stage
+        """Up to `newest` trusted entries of a stage, the latest first."""
+        folder = self._root.path / "actions" / stage
         paths = sorted(folder.glob("[0-9a-f]*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in paths[:newest]:
-            if entry := _parse(read_json(path), path.stem):
+            entry, at = self._look(path, path.name.partition(".")[0]) or (None, None)
+            if entry is not None and at is not None and self._trust.covers(at):
                 yield entry
+        if self._below is not None:
+            yield from self._below.of_stage(stage, newest)
+
+    def _look(self, path: Path, key: str) -> tuple[Entry, os.stat_result] | None:
+        """The entry in a file, with the stat of that file; one that nobody trusted wrote is noted."""
+        read, at = read_owned(path)
+        entry = _parse(read, key)
+        if entry is None or at is None:
+            return None
+        if not self._trust.covers(at):
+            self._trust.passed_over[key] = at.st_uid
+        return entry, at
 
     def _path(self, stage: str, key: str) -> Path:
-        return self._root / stage / f"{key}.json"
+        return self._root.path / "actions" / stage / f"{key}.json"
 
 
 def _parse(read: Any, key: str) -> Entry | None:

@@ -88,15 +88,22 @@ def differ_by_links_alone(then: Any, now: list[int]) -> bool:
 
 def read_json(path: Path) -> Any | None:
     """The content of a JSON file; None when it is absent, too large or not JSON: all the same to a reader."""
+    return read_owned(path)[0]
+
+
+def read_owned(path: Path) -> tuple[Any | None, os.stat_result | None]:
+    """The content of a JSON file as `read_json` gives it, and the stat of the very file that was read."""
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            return None
-        return json.loads(path.read_bytes())
+        with path.open("rb") as f:
+            at = os.fstat(f.fileno())
+            return (json.loads(f.read()) if at.st_size <= LARGEST_JSON else None), at
     except (OSError, ValueError, RecursionError):
-        return None
+        return None, None
 
 
-def write_json(path: Path, value: Any, *, durable: bool = False, ordered: bool = False) -> None:
+def write_json(
+    path: Path, value: Any, *, durable: bool = False, ordered: bool = False, mode: int | None = None
+) -> None:
     """Writes JSON so that a reader sees the old content or the new, never a part. Raises OSError.
 
     Args:
@@ -104,13 +111,16 @@ def write_json(path: Path, value: Any, *, durable: bool = False, ordered: bool =
         value: What.
         durable: Whether it must survive a power loss.
         ordered: Whether mappings keep their order, which in a configuration may say which argument is which.
+        mode: Who may read it, and nobody may write to it even while it is written; None for what the umask says.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with beside.open("w") as f:
+        with open(beside, "w", opener=lambda p, flags: os.open(p, flags, 0o666 if mode is None else 0o600)) as f:
             json.dump(value, f, indent=1, sort_keys=not ordered)
             f.write("\n")
+            if mode is not None:
+                os.fchmod(f.fileno(), mode)
             if durable:
                 f.flush()
                 os.fsync(f.fileno())

@@ -22,12 +22,15 @@ class Lock:
         path: The lock's file, which stays.
         what: Names the lock to a person who waits.
         explained: Surrounds what touches the disk, to turn its errors into ours.
+        mode: Who may take it, whatever the umask; -1 for what that says.
     """
 
-    def __init__(self, path: Path, what: str, explained: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, path: Path, what: str, explained: Callable[[], AbstractContextManager[None]], mode: int = -1
+    ) -> None:
         with explained():
             path.parent.mkdir(exist_ok=True)
-        self._lock = FileLock(path)
+        self._lock = FileLock(path, mode=mode)
         self._what = what
         self._explained = explained
 

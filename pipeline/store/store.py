@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
+import logging
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -17,12 +20,14 @@ from pipeline import units
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.store import key as keys
+from pipeline.store import mark
 from pipeline.store.actions import Actions, Entry
-from pipeline.store.files import FileRecord, read_json, write_json
+from pipeline.store.files import FileRecord, read_json, read_owned, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
+from pipeline.store.owners import Trust, user_name
+from pipeline.store.root import Root
 
-FORMAT = {"format": 1, "digest": "sha256"}
 # The facts of an artifact are part of its content, so they live among its files.
 FACTS = "artifact.json"
 # Less than this many bytes free is worth a word when a stage fails.
@@ -31,36 +36,53 @@ SCANT = 64 * 2**20
 COMPARED = 50
 
 
+# Why an entry of this user's own is none.
+NOT_ALONE = "there is one, which others could have written to"
+
+log = logging.getLogger(__name__)
+
+
 class Store:
     """A content-addressed store in one folder, made when it is first used.
 
-    Raises ConfigError when the folder cannot be written or was written by another format.
+    Args:
+        root: The folder.
+        lower: Folders of other stores: what this one has not is looked for there, in order. Nothing is written to them.
+        trust: Whose results are hits; by default this user's alone.
+
+    Raises ConfigError when the folder cannot be written or one of them was written by another format.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *lower: Path, trust: Trust | None = None) -> None:
         self.root = root
-        self.objects = Objects(root)
-        self.actions = Actions(root)
+        self.trust = trust or Trust()
+        self._owned = Root(root)
+        objects, actions = None, None
+        for folder in reversed(lower):
+            mark.demand(folder, mark.read(folder))
+            objects = Objects(folder, self.trust, objects, above=root)
+            actions = Actions(folder, self.trust, actions)
+        self.objects = Objects(root, self.trust, objects)
+        self.actions = Actions(root, self.trust, actions)
         self._prepare()
 
     def _prepare(self) -> None:
-        marker = self.root / "format.json"
-        found = read_json(marker)
-        if found is None:
-            with _explained(self.root):
-                write_json(marker, FORMAT)
-        elif found != FORMAT:
-            raise ConfigError(
-                f"store={self.root} was written in format {found}",
-                allowed=f"format {FORMAT}",
-                command="store=/another/folder",
-            )
+        if (found := mark.read(self.root)) is not None:
+            mark.demand(self.root, found)
         with _explained(self.root):
-            (self.root / "staging").mkdir(exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            if found is None:
+                self._owned.write(self.root / mark.FILE, mark.FORMAT)
+            self._owned.folder(self.root / "staging")
+        with contextlib.suppress(OSError):  # what is known of this machine saves time and nothing else
+            self._owned.folder(self.root / "facts")
 
     def lock(self, key: str, what: str) -> Lock:
         """The lock of one key; `what` names it to a person who waits."""
-        return Lock(self.root / "locks" / f"{key}.lock", what, partial(_explained, self.root))
+        with _explained(self.root):
+            self._owned.folder(self.root / "locks")
+            mode = self._owned.mode(0o666)
+        return Lock(self.root / "locks" / f"{key}.lock", what, partial(_explained, self.root), mode)
 
     @contextlib.contextmanager
     def staging(self, sources: Collection[str] = ()) -> Iterator[Path]:
@@ -127,7 +149,15 @@ class Store:
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
         """Records which content a key gave, and returns the entry that stands: the first writer's."""
         with _explained(self.root):
-            return self.actions.add(entry, replacing=replacing)
+            stands = self.actions.add(entry, replacing=replacing)
+        if self.actions.find(entry.key_document["stage"], entry.key) is None:
+            owner = user_name(self.root.stat().st_uid)
+            raise ConfigError(
+                f"store={self.root}: its file system does not say that what this user writes there is theirs alone",
+                allowed="a file system that keeps owners and modes, or one where all is somebody's whom you trust",
+                command=f"store=/a/local/folder, or 'trust=[user:{owner}]'",
+            )
+        return stands
 
     def state(self, digest: str, *, thorough: bool = False) -> State:
         """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved."""
@@ -155,6 +185,20 @@ class Store:
             raise Damaged(digest)
         return Artifact(Kind(described["kind"]), folder, facts=described["facts"], digest=digest)
 
+    def note_run(self, run: Any) -> None:
+        """Takes note that this user's run wrote a run.json, by what it holds: so it is known wherever it lies."""
+        with contextlib.suppress(OSError):  # then it is treated as anybody's
+            self._owned.write(self._run(run), {"run": _digest_of(run)})
+
+    def wrote(self, run: Any) -> bool:
+        """Whether a run of this user's wrote a run.json of exactly this content."""
+        read, at = read_owned(self._run(run))
+        mine = at is not None and at.st_uid == self.trust.uid and self.trust.covers(at)
+        return mine and read == {"run": _digest_of(run)}  # by its content too: anybody may give a note another name
+
+    def _run(self, run: Any) -> Path:
+        return self.root / "runs" / f"{_digest_of(run)}.json"
+
     def shortage(self) -> str:
         """What to do about a disk that is nearly full, which vendors tell in words of their own; empty otherwise."""
         try:
@@ -163,6 +207,11 @@ class Store:
             return ""
         return f"free some space: {units.size(free)} are left for the store in {self.root}" if free < SCANT else ""
 
+    def tell_passed_over(self) -> None:
+        """Says how many results of whom were not trusted so far, and what to type."""
+        if told := self.trust.told():
+            log.warning("%s", told)
+
     def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})) -> str:
         """In a few words, what separates a key from the nearest one that was built before.
 
@@ -170,12 +219,19 @@ class Store:
             key_document: What the key is the digest of.
             sources: The files of ours behind the stage, each with the digest of what it does.
         """
+        if (owner := self.trust.passed_over.get(keys.digest(key_document))) is not None:
+            return f"there is one of {user_name(owner)}, who is not trusted" if owner != self.trust.uid else NOT_ALONE
         nearest: list[str] | None = None
         for entry in self.actions.of_stage(key_document["stage"], COMPARED):
             found = keys.differences(entry.key_document, key_document, entry.sources, sources)
             if nearest is None or len(found) < len(nearest):
                 nearest = found
         return "never built" if nearest is None else "; ".join(nearest[:3])
+
+
+def _digest_of(run: Any) -> str:
+    """What identifies a run.json; order included, which says in a configuration which argument is which."""
+    return hashlib.sha256(json.dumps(run).encode()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from pipeline.notes import Notes
-from stages.capture import code_files, conditions, programs, promises, rewrites, script_file, unsupported
+from stages.capture import code_files, conditions, program_file, programs, promises, rewrites, script_file, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.capture.promises import Judged
 from stages.interface import attention, call
@@ -53,14 +53,19 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
 
 
 def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
-    """A capture by export, written to `folder` unless its weights take more than `store_up_to` bytes."""
-    import torch
+    """A capture by export, written to `folder` unless its weights take more than `store_up_to` bytes.
 
+    Nor is one written whose file would hold what can run code when it is read, such as pickled tensors.
+    """
     size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
     if size > store_up_to:
         says = f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory"
         return replace(made, notes=Notes({**made.notes, "says": says}))
-    torch.export.save(made.live, folder / EXPORTED.file)
+    try:
+        program_file.write(made.live, folder / EXPORTED.file)
+    except program_file.Unsafe as e:
+        log.info("the program stays in memory: its file could run code when it is read: %s", e)
+        return replace(made, notes=Notes({**made.notes, "says": "torch.export; no plain file, so it stays in memory"}))
     return replace(made, folder=folder)
 
 

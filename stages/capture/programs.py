@@ -11,6 +11,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.notes import Notes
+from stages.capture import program_file
 from stages.capture.format import EXPORTED
 from stages.portable import native_output
 
@@ -45,10 +46,10 @@ def load(source: Artifact) -> Any:
 
 
 def _read(source: Artifact) -> Any:
+    if source.kind == EXPORTED:
+        return program_file.read(source.file, f"a stored capture, {source.file}")
     import torch
 
-    if source.kind == EXPORTED:
-        return torch.export.load(source.file)
     return torch.jit.load(str(source.file))  # type: ignore[no-untyped-call]
 
 

@@ -15,6 +15,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.notes import Facts, Weights
 from pipeline.stage import FilePath, Keep, Matches, Stage, World
+from stages.capture import program_file
 from stages.interface import factory
 from stages.loading import archive
 from stages.loading import weights as weights_source
@@ -31,7 +32,7 @@ TRAINING = {"aten.dropout.default": 2, "aten.feature_dropout.default": 2, "aten.
 class OpenModule(Stage):
     """A TorchScript file, an ExportedProgram (.pt2), or a module that torch.save pickled whole; told by its content.
 
-    Loading any of the three can run code, so none is loaded unless the configuration names its SHA-256; and the very
+    Loading one can run code, so none is loaded unless the configuration names its SHA-256; and the very
     bytes that were hashed are what is loaded.
 
     Args:
@@ -96,7 +97,7 @@ class OpenModule(Stage):
             if held is Format.TORCHSCRIPT:
                 return torch.jit.load(io.BytesIO(data), map_location="cpu")  # type: ignore[no-untyped-call, no-any-return]
             if held is Format.PROGRAM:
-                return _as_module(torch.export.load(io.BytesIO(data)), name)
+                return _as_module(program_file.read(io.BytesIO(data), f"weights={name} ({held})"), name)
             found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
         except StageError:
             raise

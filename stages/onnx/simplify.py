@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +73,7 @@ class Simplify(Stage):
         onnx_file.stamp(after, source.facts)
         onnx_file.write(after, folder)
         for name in onnx_file.files_beside(after):
-            os.link(source.file.with_name(name), folder / name)
+            source.share(name, folder)
         made = Artifact(ONNX, folder, facts=source.facts)
         try:
             found = parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,6 +82,6 @@ class CompileBlob(Stage):
         (folder / OPENVINO_BLOB.file).write_bytes(compiled.export_model().getvalue())
         ties.write(folder)
         for path in (source.file, source.file.with_suffix(".bin")):
-            os.link(path, folder / path.name)
+            source.share(path.name, folder)
         facts = {"blob": asdict(ties)}
         return Artifact(OPENVINO_BLOB, folder, facts=facts, notes={"says": f"for {ties.machine}"})

@@ -61,13 +61,13 @@ class CompileTensorrt(EngineSettings):
         if self.strip_weights:
             assert graph.folder is not None
             for file in graph.folder.glob(f"{ONNX.file}*"):
-                os.link(file, folder / file.name)
+                graph.share(file.name, folder)
         shown = listed(f"{dtype} {n}" for dtype, n in card["layers"].items())
         facts = {"tensorrt": {**card["host"], "runs_on": portability(card)}}
         return Artifact(TENSORRT, folder, facts=facts, notes={"says": f"{portability(card)}; layers {shown}"})
 
 
 def _beside_the_store() -> Path:
-    store = os.environ.get("DRYDOCK_STORE")
+    store = os.environ.get("DRYDOCK_STORE", "").partition(":")[0]  # the one that is written to
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(store).expanduser() if store else cache / "drydock") / "tensorrt"

@@ -176,6 +176,7 @@ class Save(Fake):
         source = inputs["artifact"]
         others = shutil.ignore_patterns("artifact.json")
         shutil.copytree(source.folder, folder, ignore=others, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        folder.chmod(0o755)
         copies = {name: name for name in (f.relative_to(folder).as_posix() for f in walk(folder))}
         return Artifact(Kind.DELIVERY, folder, notes={"file": source.file.name, "copies": copies})
 

@@ -82,16 +82,44 @@ def test_a_graph_that_lacks_a_library_can_be_looked_at(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("override", "environment", "folder"),
+    ("override", "environment", "folders"),
     [
-        ("store=mine", {"DRYDOCK_STORE": "/shared"}, "{home}/mine"),
-        ("seed=0", {"DRYDOCK_STORE": "/shared"}, "/shared"),
-        ("seed=0", {"DRYDOCK_STORE": "", "XDG_CACHE_HOME": "/cache"}, "/cache/drydock"),
+        ("store=mine", {"DRYDOCK_STORE": "/shared"}, ["{home}/mine"]),
+        ("store=[mine,/theirs]", {"DRYDOCK_STORE": "/shared"}, ["{home}/mine", "/theirs"]),
+        ("seed=0", {"DRYDOCK_STORE": "/shared"}, ["/shared"]),
+        ("seed=0", {"DRYDOCK_STORE": "/mine:/theirs"}, ["/mine", "/theirs"]),
+        ("seed=0", {"DRYDOCK_STORE": "", "XDG_CACHE_HOME": "/cache"}, ["/cache/drydock"]),
     ],
 )
 def test_the_store_is_where_the_configuration_says_then_the_environment(
-    home, monkeypatch, override, environment, folder
+    home, monkeypatch, override, environment, folders
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert str(compose.store_folder(compose.compose([override]).config)) == folder.format(home=home)
+    found = compose.store_folders(compose.compose([override]).config)
+    assert [*map(str, found)] == [folder.format(home=home) for folder in folders]
+
+
+@pytest.mark.parametrize("override", ["store=5", "store={a: b}", "store=[mine,[theirs]]", "store=[mine,null]"])
+def test_a_store_that_is_no_folder_is_refused_with_what_is(home, override):
+    with pytest.raises(ConfigError, match=r"^store is ") as caught:
+        compose.store_folders(compose.compose([override]).config)
+    assert "store=[/mine,/theirs]" in caught.value.problems[0].command
+
+
+WRONG = [
+    ("trust=[ana]", r"trust\[0\] is 'ana'\n  allowed: user:NAME or group:NAME"),
+    ("trust=[user:root,ana:user]", r"trust\[1\] is 'ana:user'"),
+    ("trust=['user:']", r"trust\[0\] is 'user:'"),
+    ("trust=[group:of-nobody]", "there is no such group"),
+    ("trust=[user:of-nobody,group:]", r"(?s)there is no such user.*trust\[1\] is 'group:'"),
+    ("trust=user:root", "(?s)trust.*list"),
+    ("trust=[{user: root}]", "(?s)trust"),
+]
+
+
+@pytest.mark.parametrize(("override", "told"), WRONG, ids=[w for w, _ in WRONG])
+def test_a_name_that_trust_cannot_mean_is_refused(home, override, told):
+    with pytest.raises(ConfigError, match=told):
+        compose.store_of(compose.compose([override, "store=mine"]).config)
+    assert not (home / "mine").exists()

@@ -109,7 +109,7 @@ def test_a_memory_without_a_digest_is_made_again(machine, weights):
 
 @pytest.mark.usefixtures("settled")
 def test_a_memory_that_cannot_be_kept_costs_time_and_nothing_else(machine, weights, monkeypatch):
-    monkeypatch.setattr(world, "write_json", raising(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr("pipeline.store.root.write_json", raising(OSError(errno.ENOSPC, "full")))
     assert machine.digest(weights) == sha256(b"old!")
 
 

@@ -75,7 +75,9 @@ def test_a_store_is_marked_with_its_format_and_opened_again(store):
     assert Store(store.root).open(made.digest).digest == made.digest
 
 
-@pytest.mark.parametrize("found", [{"format": 2, "digest": "sha256"}, {"format": 1, "digest": "blake3"}, {}, [], "x"])
+@pytest.mark.parametrize(
+    "found", [{"format": 2, "digest": "sha256"}, {"format": 1, "digest": "blake3"}, {}, [], "x", None]
+)
 def test_a_store_of_another_format_is_neither_read_nor_written(tmp_path, found):
     (tmp_path / "format.json").write_text(json.dumps(found))
     with pytest.raises(ConfigError, match="was written in format") as caught:

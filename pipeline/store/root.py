@@ -1,0 +1,52 @@
+"""The folder that a store lies in. What is made below it is for whoever may use the folder, whatever the umask."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.store.files import write_json
+
+
+@dataclass(frozen=True)
+class Root:
+    """A store's folder.
+
+    Folders get its group and its mode, setgid included, so that all who may write to it can publish. Files are read by
+    whoever may read it and written by their owner alone: an entry that others could change would be anybody's.
+    """
+
+    path: Path
+
+    def folder(self, path: Path) -> Path:
+        """Makes a folder below the root, and those above it, and returns it. Raises OSError."""
+        if path.is_dir():
+            return path
+        if self.path not in path.parents:
+            path.mkdir(parents=True, exist_ok=True)
+            return path
+        self.folder(path.parent)
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run was first
+            return path
+        wanted, made = self.path.stat(), path.stat()
+        if made.st_gid != wanted.st_gid:
+            with contextlib.suppress(PermissionError):  # not a group of this user's
+                os.chown(path, -1, wanted.st_gid)
+        if stat.S_IMODE(made.st_mode) != stat.S_IMODE(wanted.st_mode):
+            path.chmod(stat.S_IMODE(wanted.st_mode))
+        return path
+
+    def write(self, path: Path, value: Any, *, durable: bool = False) -> None:
+        """Writes JSON below the root, which a reader sees whole or not at all. Raises OSError."""
+        self.folder(path.parent)
+        write_json(path, value, durable=durable, mode=self.mode(0o644))
+
+    def mode(self, most: int) -> int:
+        """The bits of `most` that the root has too, and all that its owner needs."""
+        return (self.path.stat().st_mode | stat.S_IRWXU) & most
