@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from pipeline import disk
 from pipeline.formats import Kind as Kind
 from pipeline.notes import Facts as Facts
 from pipeline.notes import Notes as Notes
@@ -18,6 +20,12 @@ RECORD = "drydock.record"
 def carried(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a result: those of what it was made of, unless its own say otherwise or that they hold no longer."""
     return {name: fact for name, fact in {**before, **own}.items() if fact is not None}
+
+
+def share(source: Path, target: Path) -> None:
+    """Puts a file of an input into a result: by a link, or where there are none, by a copy. Raises OSError."""
+    if not disk.link(source, target):
+        shutil.copyfile(source, target)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,10 @@ class Runner:
 
     def run(self) -> Result:
         """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
-        self._store.sweep()
+        with self._store.in_use():
+            return self._run_all()
+
+    def _run_all(self) -> Result:
         steps = self._plan(explain=True)
         self._drop(self._kept.keys() - {s.key for s in steps})
         self._listener.planned(steps)
@@ -200,7 +203,9 @@ class Runner:
         if made.folder is None and made.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
         written = formats.of(made.kind).file and made.folder == folder
-        if written and not made.file.exists() and not made.file.is_symlink():
+        with self._store.explained():
+            lacking = written and not made.file.exists() and not made.file.is_symlink()
+        if lacking:
             raise StageError(f"{name} made {made.kind} but wrote no {made.kind.file}")
         primary = next(iter(inputs.values()), None)
         facts = carried(primary.facts if primary else {}, made.facts)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.notes import Notes
-from pipeline.store.files import read_json, sync, write_json
+from pipeline.store.files import dump, hidden, read_json, sync
 
 
 @dataclass(frozen=True)
@@ -72,30 +72,38 @@ class Actions:
         Raises OSError.
         """
         path = self._path(entry.key_document["stage"], entry.key)
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        write_json(beside, asdict(entry), durable=True)
-        try:
-            os.link(beside, path)
-        except FileExistsError:
-            first = self.find(entry.key_document["stage"], entry.key)
-            if first is not None and first.digest not in (replacing, entry.digest):
-                return first
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with hidden(path) as beside:
+            dump(beside, asdict(entry), durable=True)
+            try:
+                won = disk.link(beside, path)
+            except FileExistsError:
+                won = False
+            if not won:
+                first = self.find(entry.key_document["stage"], entry.key)
+                if first is not None and first.digest not in (replacing, entry.digest):
+                    return first
+                beside.replace(path)
         sync(path.parent)
         return entry
 
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
         """Up to `newest` entries of a stage, the latest first."""
         folder = self._root / stage
-        paths = sorted(folder.glob("[0-9a-f]*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        paths = sorted(folder.glob("[0-9a-f]*.json"), key=_written, reverse=True)
         for path in paths[:newest]:
             if entry := _parse(read_json(path), path.stem):
                 yield entry
 
     def _path(self, stage: str, key: str) -> Path:
         return self._root / stage / f"{key}.json"
+
+
+def _written(path: Path) -> float:
+    """When a file was written; long ago for one that is gone by now."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _parse(read: Any, key: str) -> Entry | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact, Kind, share
 from pipeline.errors import listed
 from pipeline.stage import AtLeast, Stage
 from stages.formats import session
@@ -74,7 +73,7 @@ class Simplify(Stage):
         onnx_file.stamp(after, source.facts)
         onnx_file.write(after, folder)
         for name in onnx_file.files_beside(after):
-            os.link(source.file.with_name(name), folder / name)
+            share(source.file.with_name(name), folder / name)
         made = Artifact(ONNX, folder, facts=source.facts)
         try:
             found = parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact, Kind, share
 from pipeline.errors import BackendMissing, Problem
 from pipeline.stage import Setting, Stage, World
 from stages.formats import session
@@ -83,6 +82,6 @@ class CompileBlob(Stage):
         (folder / OPENVINO_BLOB.file).write_bytes(compiled.export_model().getvalue())
         ties.write(folder)
         for path in (source.file, source.file.with_suffix(".bin")):
-            os.link(path, folder / path.name)
+            share(path, folder / path.name)
         facts = {"blob": asdict(ties)}
         return Artifact(OPENVINO_BLOB, folder, facts=facts, notes={"says": f"for {ties.machine}"})

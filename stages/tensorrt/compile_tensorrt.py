@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Optional
 
-from pipeline.artifact import Artifact, Kind
+from pipeline.artifact import Artifact, Kind, share
 from pipeline.errors import listed
 from pipeline.stage import FilePath, SomeOf
 from stages.onnx.format import ONNX
@@ -61,7 +61,7 @@ class CompileTensorrt(EngineSettings):
         if self.strip_weights:
             assert graph.folder is not None
             for file in graph.folder.glob(f"{ONNX.file}*"):
-                os.link(file, folder / file.name)
+                share(file, folder / file.name)
         shown = listed(f"{dtype} {n}" for dtype, n in card["layers"].items())
         facts = {"tensorrt": {**card["host"], "runs_on": portability(card)}}
         return Artifact(TENSORRT, folder, facts=facts, notes={"says": f"{portability(card)}; layers {shown}"})
