@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import errors, report
+from pipeline import disk, errors, report
 from pipeline.errors import ConfigError
+from pipeline.printable import printable
 from pipeline.report import tables
 from pipeline.report.job import RUN
 from pipeline.report.select import FORM, Rule
@@ -28,10 +29,8 @@ def main(say: command.Say) -> int:
     )
     asked = parser.parse_args()
     rule = Rule.read(asked.select) if asked.select is not None else None
-    try:
+    with disk.explained("the report", "--csv and --markdown name other files", asked.folder):
         return _report(asked.folder, rule, asked.csv, asked.markdown, say)
-    except OSError as e:
-        raise ConfigError(f"the report cannot be written: {e}", allowed="a folder that you may write to") from e
 
 
 def _report(folder: Path, rule: Rule | None, csv: Path | None, markdown: Path | None, say: command.Say) -> int:
@@ -48,7 +47,7 @@ def _report(folder: Path, rule: Rule | None, csv: Path | None, markdown: Path | 
     for path, text in ((csv, tables.as_csv), (markdown, tables.markdown)):
         if path is not None:
             path.write_text(text(sweep), encoding="utf-8")
-    say(f"{tables.terminal(sweep)}\n{folder / report.PAGE}")
+    say(f"{printable(tables.terminal(sweep))}\n{folder / report.PAGE}")
     return errors.CHECK_FAILED if sweep.best and sweep.best.number is None else errors.OK
 
 

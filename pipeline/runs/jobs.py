@@ -17,6 +17,7 @@ from typing import Any
 
 from pipeline import errors
 from pipeline.errors import DrydockError
+from pipeline.printable import tell
 from pipeline.runs.manifest import RunManifest
 from pipeline.store.files import read_json, write_json
 
@@ -142,7 +143,7 @@ class Sweep:
     def tell(self, *, interrupted: bool = False) -> int:
         """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
         outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
-        print(table(outcomes, sys.argv[1:]), file=sys.stderr)
+        tell(table(outcomes, sys.argv[1:]))
         if interrupted:
             return errors.INTERRUPTED
         return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED

@@ -44,6 +44,7 @@ class Store:
         self.root = root
         self.objects = Objects(root)
         self.actions = Actions(root)
+        self._building: list[Path] = []
         self._prepare()
 
     def _prepare(self) -> None:
@@ -78,15 +79,22 @@ class Store:
             try:
                 with self.explained():
                     folder.mkdir()
+                self._building.append(folder)
                 yield folder
             finally:
                 self._clear(folder, sources)
+
+    def abandon(self) -> None:
+        """Removes what is being built: for a process that is ended in the middle of it."""
+        for folder in self._building:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _clear(self, folder: Path, sources: Collection[str]) -> None:
         linked = set()
         with contextlib.suppress(OSError):
             linked = {at.st_ino for p in folder.rglob("*") if (at := p.lstat()).st_nlink > 1}
         shutil.rmtree(folder, ignore_errors=True)
+        self._building = [f for f in self._building if f != folder]
         self.objects.restamp(sources if linked else (), linked)
 
     @contextlib.contextmanager

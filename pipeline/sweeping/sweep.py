@@ -13,7 +13,7 @@ import contextlib
 import importlib
 import itertools
 import json
-import sys
+import os
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +31,9 @@ from pipeline.config import complaints
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import read_once
 from pipeline.errors import ConfigError, DrydockError, StageError
+from pipeline.printable import tell
 from pipeline.running import isolation
+from pipeline.running.parent import die_with
 from pipeline.runs.jobs import Job, State, Sweep
 from pipeline.sweeping import live
 
@@ -87,7 +89,7 @@ def run(
     for job in jobs:
         if error := refused.get(job.number):
             sweep.refuse(job, error)
-            print(f"error: job {job.number} cannot run, and the others do: {error}", file=sys.stderr)
+            tell(f"error: job {job.number} cannot run, and the others do: {error}")
     if isinstance(launcher, BasicLauncher):
         assert launcher.hydra_context is not None
         ready = {tuple(asked(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
@@ -263,10 +265,17 @@ def _first_line(error: object) -> str:
 
 @contextlib.contextmanager
 def _heard_out(launcher: Launcher) -> Iterator[None]:
-    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on."""
+    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on.
+
+    joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
+    """
     asks: Any
     if "submitit" in (plugin := type(launcher).__module__):
         asks, name = importlib.import_module("submitit.core.core").Job, "results"
+    elif "joblib" in plugin:
+        vars(launcher)["joblib"] |= {"initializer": die_with, "initargs": (os.getpid(),)}
+        yield
+        return
     elif "ray" in plugin:
         asks, name = importlib.import_module("ray"), "get"
     else:
