@@ -86,6 +86,13 @@ def main() -> int:
         return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
         return console.show(disk.told(e, "the run folder", RUNS, Path(os.curdir)))
+    except Exception as e:
+        if wants_traceback:
+            traceback.print_exc()
+        bug = DrydockError(
+            f"a bug in Drydock: {type(e).__name__}: {e}", command="HYDRA_FULL_ERROR=1 shows the traceback"
+        )
+        return console.show(complaints.of_logging(e) or bug)
     if sweep.begun:
         return _told(sweep.begun[-1])
     return max(_codes, default=errors.OK)
@@ -133,7 +140,7 @@ def job(cfg: DictConfig) -> int:
     manifest = None
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
-        manifest = RunManifest(_run_folder() / "run.json", told.overrides.task, dict(told.runtime.choices))
+        manifest = RunManifest(_run_folder() / "run.json", compose.typed(told), dict(told.runtime.choices))
         with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
             _run(cfg, manifest, say)
     except KeyboardInterrupt:

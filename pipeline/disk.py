@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -79,8 +80,11 @@ def of_unknown(error: BaseException) -> DrydockError | None:
     """The error for what nobody explained, where the operating system refused a file; None for anything else."""
     if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
         return None
-    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path.cwd()
-    return told(error, str(place), f"see to {place}", place)
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path(os.curdir)
+    shows = f"ls -ld {shlex.quote(str(place))} shows what is there"
+    if error.errno in DENIED | MISPLACED:
+        return ConfigError(f"{place}: {error.strerror}", command=shows)
+    return told(error, str(place), shows, place)
 
 
 def link(source: Path, target: Path) -> bool:

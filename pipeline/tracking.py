@@ -27,6 +27,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pipeline.config import compose
 from pipeline.errors import OK, BackendMissing
 from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import is_installed
@@ -93,7 +94,7 @@ class Mlflow(Callback):
 
     def _log_job(self, config: DictConfig, *, failed: bool) -> None:
         folder = Path(config.hydra.runtime.output_dir)
-        overrides = tuple(config.hydra.overrides.task)
+        overrides = tuple(compose.typed(config.hydra))
         run = read_run(folder)
         story = (ended(run) if run else {}) | {"status": "failed" if failed else "ok"}
         job = Job(0, str(folder), overrides, {}, **story, **(measured(outcomes(run)) if run else {}))

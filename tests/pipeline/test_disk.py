@@ -47,7 +47,7 @@ def test_what_nobody_explained_is_told_by_its_file(tmp_path):
         (tmp_path / "gone").read_text()
     error = disk.of_unknown(caught.value)
     assert error is not None
-    assert str(error).startswith(f"{tmp_path}/gone cannot be written: No such file")
+    assert str(error).startswith(f"{tmp_path}/gone: No such file")
 
 
 @pytest.mark.parametrize(

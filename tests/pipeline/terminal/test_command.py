@@ -45,7 +45,7 @@ def test_a_stdout_that_is_full_is_told():
 def test_what_the_system_refuses_anywhere_is_no_bug_of_ours():
     code, _, words = shell("", RAISES)
     assert code == errors.USAGE
-    assert words.startswith("error: /nowhere/at/all cannot be written: No such file or directory")
+    assert words.startswith("error: /nowhere/at/all: No such file or directory")
 
 
 def test_a_file_does_not_get_the_number_of_a_stream_that_was_closed():
