@@ -160,7 +160,8 @@ def _read(came: int) -> bytes:
 
 def _end(error: StageError | None) -> NoReturn:
     code = error.exit_code if error else INTERRUPTED
-    log.error("%s; what it runs does not come back, so the process is ended", error or "interrupted")
+    log.error("%s", f"error: {error}" if error else "interrupted")
+    log.error("native code did not come back within %g seconds, so the process is ended", PATIENCE_SECONDS)
     for call in reversed(_at_end):
         with contextlib.suppress(Exception):
             code = call(error) or code

@@ -19,7 +19,7 @@ from pipeline import errors
 from pipeline.errors import DrydockError
 from pipeline.printable import tell
 from pipeline.runs.manifest import RunManifest
-from pipeline.store.files import read_json, write_json
+from pipeline.store.files import read_json, remove_dead, write_json
 
 SCHEMA = 1
 FILE = "jobs.json"
@@ -109,8 +109,10 @@ class Sweep:
 
     def begin(self, axes: dict[str, list[str]]) -> None:
         """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
+        remove_dead(self.root)
         for job in self.jobs:
             self.record(job).unlink(missing_ok=True)
+            remove_dead(self.root / job.folder)
         content = {
             "schema": SCHEMA,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import disk, units
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
 from pipeline.store.actions import Actions, Entry
 from pipeline.store.files import FileRecord, read_json, remove, remove_dead, write_json
@@ -101,7 +101,9 @@ class Store:
     def in_use(self) -> Iterator[None]:
         """For the length of a run: first what dead ones left is cleared away. One that dies leaves its own mark."""
         self.sweep()
-        with self._marked(f"run-{uuid.uuid4().hex}", "a run"):
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
+                stack.enter_context(self._marked(f"run-{uuid.uuid4().hex}", "a run"))
             yield
 
     @contextlib.contextmanager

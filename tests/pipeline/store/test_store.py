@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from pipeline.store import Damaged, Entry, Store, files
 from stages.onnx.format import ONNX
-from tests.pipeline.conftest import child, flip, raising
+from tests.pipeline.conftest import child, exit_code, flip, raising
 
 
 def publish(store, content="graph", **facts):
@@ -232,6 +233,25 @@ def test_what_lies_among_the_build_folders_and_is_none_is_gone_after_the_next_ru
     store.sweep()
     assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
     assert (tmp_path / "kept").is_dir()
+
+
+def test_a_store_that_can_only_be_read_is_read(store, monkeypatch):
+    made = publish(store)
+    monkeypatch.setattr("filelock.FileLock.acquire", raising(OSError(errno.EROFS, "Read-only file system")))
+    with store.in_use():
+        assert store.open(made.digest)
+
+
+def test_a_file_that_outgrows_what_a_process_may_write_is_told(store):
+    entry = entry_of(publish(store))
+
+    def record():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+        with pytest.raises(StageError, match="File too large") as caught:
+            store.record(entry)
+        os._exit(0 if caught.value.problems[0].command.startswith("`ulimit -f unlimited`") else 1)
+
+    assert exit_code(record) == 0
 
 
 def test_a_store_that_vanishes_ends_no_sweep(store):
