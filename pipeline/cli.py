@@ -85,7 +85,8 @@ def main() -> int:
     except DrydockError as e:
         return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
-        return console.show(disk.told(e, "the run folder", RUNS, Path(os.curdir)))
+        folder = _run_folder() if HydraConfig.initialized() else Path(os.curdir)
+        return console.show(disk.told(e, "the run folder", RUNS, folder))
     except Exception as e:
         if wants_traceback:
             traceback.print_exc()

@@ -254,7 +254,7 @@ WRONG = [
     (["route=direct", "stages.compile.edits.images=true"], 2, ["edits.images is True", "null, or a mapping"]),
     (["~stages.capture"], 2, ["stages.export takes exported"]),
     (["+stages.x={_target_: os.system}"], 2, ["os.system", "DRYDOCK_TRUST"]),
-    (["output=net.pth"], 2, ["output=", "was not delivered by Drydock"]),
+    (["output=net.pth"], 2, ["output=", "is a file"]),
     (["output=net.pth/below"], 2, ["output=", "cannot be written"]),
     (["store=net.pth/below"], 2, ["store=", "cannot be written", "DRYDOCK_STORE"]),
     (["opset=18,20"], 2, ["opset=18,20", "-m"]),

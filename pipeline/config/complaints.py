@@ -39,6 +39,8 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
         return ours  # a callback of ours that cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
+    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
+        return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
     cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(cause, conf)
@@ -55,8 +57,6 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
             allowed="YAML",
             command="python -m pipeline --info defaults shows what is read",
         )
-    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
-        return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
     if "--multirun" in str(error):
         how = "-m before the first KEY=VALUE, to sweep over it" if sweeps else "one value: this command does not sweep"
         return ConfigError(_first_line(error).partition(" 1. ")[0], command=how)

@@ -7,6 +7,7 @@ objects/<ab>/<digest>.json       its manifest: every file's size and SHA-256
 seen/<digest>.json               stat of each file when it was last hashed, so that a look costs no hashing
 facts/                           passing facts about this machine: digests of the user's files, unreachable hosts
 locks/<key>.lock                 one builder per key; saves work, correctness never depends on it
+locks/{run,staging}-<id>.lock    a run, or a build folder, that is not finished; free when its owner died
 staging/<id>/                    where results are built, privately, until they are published by one rename
 quarantine/                      damaged objects, kept as evidence
 """
