@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from pipeline import disk
 from pipeline.formats import Kind as Kind
 from pipeline.notes import Facts as Facts
 from pipeline.notes import Notes as Notes
@@ -73,16 +73,16 @@ class Artifact:
     def share(self, name: str, folder: Path) -> None:
         """Gives another result a file of this one's: by a hard link, which takes no space and is not hashed again.
 
-        Where the file is another user's, or on another disk, it is copied: the system makes no link there.
+        Where the system makes no link it is copied: of another user's file, on another disk.
 
         Args:
             name: The file's, here and there.
             folder: The other result's.
+
+        Raises OSError.
         """
         assert self.folder is not None
-        try:
-            os.link(self.folder / name, folder / name)
-        except OSError:
+        if not disk.link(self.folder / name, folder / name):
             shutil.copyfile(self.folder / name, folder / name)
 
     def noting(self, **notes: Unpack[Notes]) -> Artifact:

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,26 +21,27 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from pipeline import errors
+from pipeline import disk, errors
 from pipeline.artifact import Artifact
 from pipeline.config import complaints, compose
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import compose_once
-from pipeline.errors import ConfigError, DrydockError
+from pipeline.errors import DrydockError, StageError
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.plan import Step
+from pipeline.printable import printable, tell
 from pipeline.record import lineage
-from pipeline.running import delivery, isolation
+from pipeline.running import delivery, isolation, watchdog
 from pipeline.running.outcome import Outcome
 from pipeline.running.runner import Runner
 from pipeline.runs.jobs import Sweep
-from pipeline.runs.manifest import RunManifest
+from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.store.files import read_json
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
-from pipeline.terminal.command import leave, sigterm_interrupts, spare_collections, stdout_for_the_result
+from pipeline.terminal.command import leave, open_streams, spare_collections, stdout_for_the_result
 from pipeline.terminal.console import Console, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
@@ -61,14 +63,16 @@ def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
     _codes.clear()
     sweep.begun.clear()
+    open_streams()
     spare_collections()
-    # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.append(str(Path.cwd()))
+    logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
+        # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
+        if str(Path.cwd()) not in sys.path and "" not in sys.path:
+            sys.path.append(str(Path.cwd()))
         compose.refuse_missing_folders()
-        with _environ(HYDRA_FULL_ERROR="1"), sigterm_interrupts():
+        with _environ(HYDRA_FULL_ERROR="1"), watchdog.interrupts(), watchdog.at_end(_ended):
             _hydra_entry()
     except KeyboardInterrupt:
         for begun in sweep.begun:
@@ -81,13 +85,24 @@ def main() -> int:
     except DrydockError as e:
         return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
-        place = f" in {e.filename}" if e.filename else ""
-        return console.show(
-            ConfigError(f"the run folder cannot be made{place}: {e.strerror}", command="hydra.run.dir=/a/folder")
+        folder = _run_folder() if HydraConfig.initialized() else Path(os.curdir)
+        return console.show(disk.told(e, "the run folder", RUNS, folder))
+    except Exception as e:
+        if wants_traceback:
+            traceback.print_exc()
+        bug = DrydockError(
+            f"a bug in Drydock: {type(e).__name__}: {e}", command="HYDRA_FULL_ERROR=1 shows the traceback"
         )
+        return console.show(complaints.of_logging(e) or bug)
     if sweep.begun:
         return _told(sweep.begun[-1])
     return max(_codes, default=errors.OK)
+
+
+def _ended(error: StageError | None) -> int | None:
+    """What is said of a sweep when its process has to be ended."""
+    codes = [begun.tell(interrupted=error is None) for begun in sweep.begun]
+    return codes[-1] if codes else None
 
 
 def _told(begun: Sweep, *, interrupted: bool = False) -> int:
@@ -99,15 +114,10 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
 
         try:
             made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            print(
-                tables.terminal(made, failures=False),
-                f"report    {begun.root / report.PAGE}",
-                sep="\n",
-                file=sys.stderr,
-            )
+            tell(f"{tables.terminal(made, failures=False)}\nreport    {begun.root / report.PAGE}")
         except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
             trace.error("the report failed", exc_info=e)
-            print(f"the report cannot be made: {type(e).__name__}: {e}", file=sys.stderr)
+            tell(f"the report cannot be made: {type(e).__name__}: {e}")
     return begun.tell(interrupted=interrupted)
 
 
@@ -131,21 +141,24 @@ def job(cfg: DictConfig) -> int:
     manifest = None
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
-        manifest = RunManifest(_run_folder() / "run.json", told.overrides.task, dict(told.runtime.choices))
-        with stdout_for_the_result() as say:
+        manifest = RunManifest(_run_folder() / "run.json", compose.typed(told), dict(told.runtime.choices))
+        with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
             _run(cfg, manifest, say)
     except KeyboardInterrupt:
         log.error("interrupted; run the same command again to go on from the last finished stage")
-        if manifest is not None:
-            manifest.fail(None, errors.INTERRUPTED)
+        _failed(manifest, None)
         raise
     except (Exception, SystemExit) as e:  # a model's own code may call sys.exit
         error = _reported(e)
-        if manifest is not None:
-            manifest.fail(error, error.exit_code)
+        _failed(manifest, error)
         code = error.exit_code
     _codes.append(code)
     return code
+
+
+def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
+    if manifest is not None:
+        manifest.fail(error, error.exit_code if error else errors.INTERRUPTED)
 
 
 # Apart from the job itself, so that launchers send that by name to their processes.
@@ -164,7 +177,8 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
     delivery.refuse(output, store.root)
     if config["plan"]:
-        say(plan_table(plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)))
+        steps = plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)
+        say(printable(plan_table(steps)))
         manifest.only_planned()
         return
     delivery.check(output)
@@ -226,6 +240,8 @@ def _reported(error: BaseException) -> DrydockError:
             log.error("error: %s", problem)
         log.error("log: %s", where)
         return error
+    if (refused := disk.of_unknown(error)) is not None:
+        return _reported(refused.with_traceback(error.__traceback__))
     trace.error("a bug in Drydock", exc_info=error)
     bug = f"a bug in Drydock: {type(error).__name__}: {error}"
     log.error("error: %s\n  the log has the traceback: %s", bug, where)

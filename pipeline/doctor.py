@@ -143,21 +143,24 @@ def _gpus() -> list[str] | str:
 def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
     """Facts of the store, and why it will not do."""
     refusal: Sequence[Problem] = ()
+    lacks: list[str] = []
     try:
         store = Store(root, *lower)
-        trial(store)
+        lacks = trial(store)
         if short := store.shortage():
             refusal = [Problem(f"store={root}: its disk is nearly full", command=short)]
     except DrydockError as e:
         refusal = e.problems
-    except OSError as e:  # a disk that fails, say
-        refusal = [Problem(f"store={root}: {e}", command="store=/another/folder, or set DRYDOCK_STORE")]
     there = next(p for p in (root, *root.parents) if p.is_dir())
     kind = _file_system(there)
     told = {
         "folder": str(root),
         **({"looks into": ", ".join(map(str, lower))} if lower else {}),
-        "works": "no" if refusal else "written, linked and locked by two processes",
+        "works": "no"
+        if refusal
+        else f"it has {'; '.join(lacks)}"
+        if lacks
+        else "written, linked and locked by two processes",
         "file system": kind,
         "free": units.size(shutil.disk_usage(there).free),
     }

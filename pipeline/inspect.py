@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors, units
+from pipeline.printable import printable
 from pipeline.record import difference, found
 from pipeline.record.found import Found
 from pipeline.terminal import command
@@ -39,7 +40,7 @@ def main(say: command.Say) -> int:
         say(json.dumps(told if asked.other else told[0], indent=1))
     else:
         # Names and texts of a record are anybody's: none of them is to command a terminal.
-        say("\n".join("".join(c if c.isprintable() else "?" for c in line) for line in [*map(str, told), *changes]))
+        say("\n".join(printable(line, kept="") for line in [*map(str, told), *changes]))
     return errors.CHECK_FAILED if changes else errors.OK
 
 

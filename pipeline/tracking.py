@@ -14,7 +14,6 @@ import contextlib
 import functools
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,9 +27,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from pipeline.config import compose
 from pipeline.errors import OK, BackendMissing
 from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import is_installed
+from pipeline.printable import tell
 from pipeline.report.collect import collect
 from pipeline.report.job import RUN, Job, ended, measured, outcomes, read_run
 from pipeline.report.measures import MEASURES
@@ -93,7 +94,7 @@ class Mlflow(Callback):
 
     def _log_job(self, config: DictConfig, *, failed: bool) -> None:
         folder = Path(config.hydra.runtime.output_dir)
-        overrides = tuple(config.hydra.overrides.task)
+        overrides = tuple(compose.typed(config.hydra))
         run = read_run(folder)
         story = (ended(run) if run else {}) | {"status": "failed" if failed else "ok"}
         job = Job(0, str(folder), overrides, {}, **story, **(measured(outcomes(run)) if run else {}))
@@ -235,7 +236,7 @@ def _at(run: Mapping[str, Any] | None, moment: str) -> int | None:
 @functools.cache
 def _tell_once(why: str) -> None:
     """Says on stderr that nothing is logged, once for all jobs of this process that meet the same obstacle."""
-    print(f"not logged to MLflow: {why}; try hydra.callbacks.mlflow.tracking_uri=/a/folder", file=sys.stderr)
+    tell(f"not logged to MLflow: {why}; try hydra.callbacks.mlflow.tracking_uri=/a/folder")
 
 
 def _keep_out_of_git(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -253,7 +254,7 @@ WRONG = [
     (["route=direct", "stages.compile.edits.images=true"], 2, ["edits.images is True", "null, or a mapping"]),
     (["~stages.capture"], 2, ["stages.export takes exported"]),
     (["+stages.x={_target_: os.system}"], 2, ["os.system", "DRYDOCK_TRUST"]),
-    (["output=net.pth"], 2, ["output=", "was not delivered by Drydock"]),
+    (["output=net.pth"], 2, ["output=", "is a file"]),
     (["output=net.pth/below"], 2, ["output=", "cannot be written"]),
     (["store=net.pth/below"], 2, ["store=", "cannot be written", "DRYDOCK_STORE"]),
     (["opset=18,20"], 2, ["opset=18,20", "-m"]),
@@ -261,7 +262,7 @@ WRONG = [
     (["stages.check_compile.tolerance.max_rel=nan"], 2, ["tolerance.max_rel is nan", "from 0"]),
     (["stages.check_compile.tolerance.cosine=2"], 2, ["tolerance.cosine is 2", "-1 to 1"]),
     (["model=torchvision"], 2, ["model.name has no value", "model.name=VALUE"]),
-    (["hydra.run.dir=/proc/nope"], 2, ["run folder cannot be made", "hydra.run.dir="]),
+    (["hydra.run.dir=/proc/nope"], 2, ["the run folder cannot be written", "hydra.run.dir="]),
     (["output=store/objects/mine"], 2, ["lies in the store"]),
     (["model.weights=cut.pth"], 3, ["load", "cut.pth", "900 bytes"]),
     (["model.weights=odd.pth"], 3, ["load", "extra", "head.weight is (10, 4) in the file"]),
@@ -404,13 +405,18 @@ def test_two_runs_at_once_build_each_stage_once(shop: Shop) -> None:
     assert len({digests(r)["save"] for r in records}) == 1
 
 
-def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [signal.SIGINT, *(pytest.param(s, marks=pytest.mark.slow) for s in (signal.SIGTERM, signal.SIGHUP))],
+    ids=lambda s: s.name,
+)
+def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop, sent: signal.Signals) -> None:
     args = [a.replace("net.Net", "net.Sleeper") for a in MODEL]
     run = shop.start(*args, "output=out")
     assert run.stderr is not None
     while "asleep" not in (line := run.stderr.readline()):
         assert line, "the run ended before it could be interrupted"
-    run.send_signal(signal.SIGINT)
+    run.send_signal(sent)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (130, "")
     assert "Traceback" not in err
@@ -530,3 +536,51 @@ def test_a_stage_whose_result_nothing_uses_is_told(warm: Shop) -> None:
 def test_needs_may_be_one_name(warm: Shop) -> None:
     done = warm.run(*MODEL, "target=onnx", "stages.save.needs=check_export", "plan=true")
     assert done.stdout.splitlines()[-1].split() == ["save", "deliver", "check_export"]
+
+
+def endless(path: Path) -> None:
+    """An ONNX graph whose loop goes round 2^62 times, in native code."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = helper.make_tensor_value_info
+    inside = [value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []), value("x", TensorProto.FLOAT, None)]
+    steps = [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Relu", ["x"], ["x2"])]
+    body = helper.make_graph(
+        steps, "b", inside, [value("c2", TensorProto.BOOL, []), value("x2", TensorProto.FLOAT, None)]
+    )
+    often = [numpy_helper.from_array(np.array(2**62), "m"), numpy_helper.from_array(np.array(True), "t")]
+    loop = helper.make_node("Loop", ["m", "t", "in"], ["out"], body=body)
+    ends = [[value(name, TensorProto.FLOAT, [1, 3])] for name in ("in", "out")]
+    graph = helper.make_graph([loop], "g", *ends, often)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+
+
+@pytest.mark.slow  # pipeline/running/test_watchdog
+@pytest.mark.parametrize(
+    ("limit", "sent", "code", "status"),
+    [("runner.timeout=8", None, 3, "failed"), ("runner.timeout=null", signal.SIGTERM, 130, "interrupted")],
+)
+def test_a_graph_that_never_ends_is_ended(shop: Shop, limit: str, sent: signal.Signals, code: int, status: str) -> None:
+    endless(shop.folder / "loop.onnx")
+    run = shop.start("model=onnx_file", "model.weights=loop.onnx", "target=onnx", limit)
+    if sent:
+        while not any(json.loads(p.read_text())["stage"] == "reference" for p in shop.folder.glob("runs/*/*/run.json")):
+            time.sleep(0.2)
+        time.sleep(2)  # for the graph to be begun
+        run.send_signal(sent)
+    out, err = run.communicate(timeout=120)
+    assert (run.returncode, out) == (code, ""), err
+    (record,) = [json.loads(p.read_text()) for p in shop.folder.glob("runs/*/*/run.json")]
+    assert (record["status"], record["exit_code"]) == (status, code)
+    assert not any((shop.store / "staging").iterdir())
+
+
+@pytest.mark.slow  # pipeline/terminal/test_command
+@pytest.mark.parametrize(("stream", "code"), [(">&-", 0), (">/dev/full", 2), ("2>/dev/full", 0), (">&- 2>&-", 0)])
+def test_streams_that_are_closed_or_full_end_a_run_with_the_right_code(warm: Shop, stream: str, code: int) -> None:
+    command = shlex.join([sys.executable, "-m", "pipeline", *MODEL, f"store={warm.store}"])
+    done = subprocess.run(["bash", "-c", f"{command} {stream}"], cwd=warm.folder, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr

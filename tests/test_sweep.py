@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -91,6 +94,33 @@ def test_what_jobs_share_is_built_once(basic: Found) -> None:
     assert [s["name"] for s in basic.runs["b"]["stages"] if s["how"] == "hit"][:2] == ["load", "eval"]
     assert basic.jobs["axes"] == {"experiment": ["a", "b", "c"]}
     assert {Path(basic.root / job["folder"] / "artifact").is_dir() for job in basic.jobs["jobs"]} == {True}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends processes with their parent on Linux only")
+def test_a_pool_that_is_killed_leaves_no_process(shop: Shop, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    asked = ["hydra/launcher=pool", "hydra.launcher.n_jobs=3", *ASKED, f"store={tmp_path}/s", root_of(tmp_path, "1")]
+    command = [sys.executable, "-m", "pipeline", "-m", *asked, "experiment=a,b"]
+    with subprocess.Popen(command, cwd=shop.folder, start_new_session=True, stderr=subprocess.DEVNULL) as pool:
+        while not list(tmp_path.glob("1/*/run.json")) and pool.poll() is None:
+            time.sleep(0.1)
+        assert len(living(pool.pid)) > 3
+        pool.kill()
+    until = time.monotonic() + 20
+    while living(pool.pid) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert living(pool.pid) == []
+
+
+def living(session: int) -> list[str]:
+    """The processes of a session that are not dead."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
+            found += [path.parent.name] if int(of) == session and state != "Z" else []
+    return found
 
 
 @pytest.mark.slow  # test_cli has a crash that ends one job of a sweep

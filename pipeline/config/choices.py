@@ -22,7 +22,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import goes_with, wiring
+from pipeline.config import goes_with, unreadable, wiring
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
@@ -33,8 +33,8 @@ Compose = Callable[[list[str]], DictConfig]
 def guard(conf: Path) -> None:
     """Has what a person may not choose refused and hidden, in every composition from `conf` in this process.
 
-    Hydra has no hook for that, so three methods of its loader are replaced; the pin on hydra-core keeps these, and
-    tests notice when one goes.
+    Hydra has no hook for that, so three methods of its loader are replaced, and one of what reads YAML; the pin on
+    hydra-core keeps these, and tests notice when one goes.
     """
     compose, lists = ConfigLoaderImpl.load_configuration, ConfigLoaderImpl.compute_defaults_list
     options = ConfigLoaderImpl.get_group_options
@@ -47,7 +47,11 @@ def guard(conf: Path) -> None:
             return again(overrides)
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
-            return _composed(overrides, run_mode, again, Tree(self.repository, conf))
+            unreadable.refuse_numbers(overrides, tree := Tree(self.repository, conf))
+            try:
+                return _composed(overrides, run_mode, again, tree)
+            except RecursionError as e:
+                raise unreadable.endless(overrides, tree) from e
 
     def compute_defaults_list(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode
@@ -63,6 +67,7 @@ def guard(conf: Path) -> None:
             return []
         return [name for name in options(self, group_name, *which, **more) if group_name or name != wiring.GROUP]
 
+    unreadable.guard()
     ConfigLoaderImpl.load_configuration = load_configuration  # type: ignore[method-assign,assignment]
     ConfigLoaderImpl.compute_defaults_list = compute_defaults_list  # type: ignore[method-assign]
     ConfigLoaderImpl.get_group_options = get_group_options  # type: ignore[method-assign]
@@ -85,7 +90,9 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
         if mode is RunMode.MULTIRUN and (first := _first_job(overrides, tree)) != overrides:
             cfg = _composed(first, mode, compose, tree)
             typed = dict(zip(first, overrides, strict=True))
-            cfg.hydra.overrides.task = [typed[o] for o in cfg.hydra.overrides.task]
+            given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+            assert isinstance(given, list)
+            cfg.hydra.overrides.task = [typed[str(o)] for o in given]
             return cfg
         if problems := list(_excluded(e, overrides, compose, tree)):
             raise ConfigError(problems) from e

@@ -7,10 +7,16 @@ from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import MarkedYAMLError, YAMLError
 
-from pipeline.config import wiring
+from pipeline.config import unresolved, wiring
 from pipeline.errors import BackendMissing, ConfigError, DrydockError, Problem, listed, nearest
 
 # What composing a configuration raises.
@@ -33,13 +39,16 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
         return ours  # a callback of ours that cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
+    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
+        return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
     cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(cause, conf)
+    if isinstance(cause, InterpolationResolutionError):
+        return unresolved.error(cause)
     if isinstance(cause, ValidationError):
-        return ConfigError(
-            f"{cause.full_key}: {_first_line(cause)}", command="python -m pipeline --cfg job shows the types in force"
-        )
+        found = f"{cause.full_key}: {_first_line(cause)}".removeprefix(": ")
+        return ConfigError(found, command="python -m pipeline --cfg job shows the types in force")
     if isinstance(broken := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
@@ -48,8 +57,6 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
             allowed="YAML",
             command="python -m pipeline --info defaults shows what is read",
         )
-    if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
-        return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
     if "--multirun" in str(error):
         how = "-m before the first KEY=VALUE, to sweep over it" if sweeps else "one value: this command does not sweep"
         return ConfigError(_first_line(error).partition(" 1. ")[0], command=how)
@@ -61,6 +68,15 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
             command=f"the target and the precision that it names, or without {group}={option}",
         )
     return ConfigError(_first_line(error), command="python -m pipeline --cfg job shows every key, --help every choice")
+
+
+def of_logging(error: Exception) -> ConfigError | None:
+    """The error of ours for what Python's logging says of its configuration; None for anything else."""
+    if not (found := re.match(r"Unable to (?:configure|add|set) (\w+)(?: '([^']+)')?", str(error))):
+        return None
+    place = f"hydra.job_logging.{found[1]}s{f'.{found[2]}' if found[2] else ''}"
+    why = f": {_first_line(error.__cause__)}" if error.__cause__ else ""
+    return ConfigError(f"{place}, or the same of hydra.hydra_logging, cannot be used{why}", command=f"no {place}=…")
 
 
 def _missing_option(error: MissingConfigException) -> DrydockError:

@@ -7,6 +7,7 @@ user's. `python -m pipeline` composes through `hydra.main`, every other command 
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,8 +97,14 @@ def compose(overrides: Sequence[str]) -> Composed:
 
 def of_job(cfg: DictConfig) -> Composed:
     """The configuration of the job that Hydra is running. Raises ConfigError with every key that is wrong."""
-    told = HydraConfig.get()
-    return Composed(_resolved(cfg), list(told.overrides.task), dict(told.runtime.choices))
+    return Composed(_resolved(cfg), typed(HydraConfig.get()), dict(HydraConfig.get().runtime.choices))
+
+
+def typed(hydra: Any) -> list[str]:
+    """The overrides of a job, by Hydra's own configuration, as they were typed: ${…} in them is of the job's."""
+    found = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(found, list)
+    return [str(override) for override in found]
 
 
 def checked_graph(config: Mapping[str, Any]) -> list[Node]:
@@ -119,6 +126,12 @@ def graph_of(config: Mapping[str, Any]) -> list[Node]:
     stages: dict[str, Stage] = {}
     problems: list[Problem] = []
     for name, settings in config["stages"].items():
+        if not isinstance(settings, Mapping):
+            allowed = "a stage's settings, with _target_"
+            problems.append(
+                Problem(f"stages.{name} is {json.dumps(settings)}", allowed, f"'~stages.{name}' leaves it out")
+            )
+            continue
         try:
             stages[name] = build_stage(f"stages.{name}", settings)
         except ConfigError as e:
@@ -181,6 +194,8 @@ def _resolved(cfg: DictConfig) -> dict[str, Any]:
     known = [f.name for f in dataclasses.fields(Root)]
     if unknown := [str(k) for k in cfg if k not in known]:
         raise ConfigError([complaints.no_such_key(k, known, CONF) for k in unknown])
+    if taken := [name for name in known if name not in cfg]:
+        raise ConfigError([Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in taken])
     if missing := list(_missing(OmegaConf.to_container(cfg, resolve=False), "")):
         raise ConfigError([Problem(f"{m} has no value", command=f"{m}=VALUE") for m in missing])
     try:

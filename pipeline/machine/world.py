@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.machinery
@@ -15,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.errors import ConfigError
 from pipeline.machine import gpu, processor
 from pipeline.store.files import read_owned, sha256, stamp
@@ -39,8 +41,10 @@ class ThisMachine:
         self.may_fetch = may_fetch
 
     def digest(self, path: Path) -> str:
-        """The SHA-256 of a file, hashed again only when its stat changed. Raises OSError."""
+        """The SHA-256 of a file, hashed again only when its stat changed. Raises OSError, for what is no file too."""
         path = path.resolve()
+        if what := disk.special(path):  # reading it may never end
+            raise OSError(errno.EINVAL, f"it is {what}, and no file", str(path))
         memo = self._memo("digest", str(path))
         now = stamp(path)
         known = self._known(memo)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline import formats
+from pipeline import disk, formats
 from pipeline.artifact import RECORD as RECORD_NAME
 from pipeline.errors import ConfigError
 from pipeline.record import carrier, lineage, older
@@ -132,6 +132,8 @@ def _find(path: Path) -> Found:
         raise ConfigError(f"{path} holds neither {FACTS} nor {RUN}", allowed=ALLOWED)
     if not path.exists():
         raise ConfigError(f"there is no {path}", allowed=ALLOWED)
+    if what := disk.special(path):  # reading it may never end
+        raise ConfigError(f"{path} is {what}, and no file", allowed=ALLOWED)
     if path.name.endswith(LOCK):
         lock = _json(path)
         return Found(_held(lock.get("record"), path), path, lock=lock)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline import errors, report
+from pipeline import disk, errors, report
 from pipeline.errors import ConfigError
-from pipeline.report import tables
+from pipeline.printable import printable
+from pipeline.report import places, tables
 from pipeline.report.job import RUN
 from pipeline.report.select import FORM, Rule
 from pipeline.terminal import command
@@ -26,29 +27,30 @@ def main(say: command.Say) -> int:
     parser.add_argument(
         "--select", metavar="RULE", help="mark the best job; exit code 5 when none meets the conditions"
     )
+    parser.add_argument("--paths", action="store_true", help="name hosts and absolute paths in what is written")
     asked = parser.parse_args()
     rule = Rule.read(asked.select) if asked.select is not None else None
-    try:
-        return _report(asked.folder, rule, asked.csv, asked.markdown, say)
-    except OSError as e:
-        raise ConfigError(f"the report cannot be written: {e}", allowed="a folder that you may write to") from e
+    with disk.explained("the report", "--csv and --markdown name other files", asked.folder):
+        return _report(asked, rule, say)
 
 
-def _report(folder: Path, rule: Rule | None, csv: Path | None, markdown: Path | None, say: command.Say) -> int:
+def _report(asked: argparse.Namespace, rule: Rule | None, say: command.Say) -> int:
+    folder: Path = asked.folder
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", allowed=report.ALLOWED)
     if (folder / RUN).is_file():
-        if rule or csv or markdown:
+        if rule or asked.csv or asked.markdown:
             raise ConfigError(f"{folder} is a single run's, which has no table", allowed="the folder of a sweep")
-        if (path := report.of_run(folder)) is None:
+        if (path := report.of_run(folder, named=asked.paths)) is None:
             raise ConfigError(f"{folder / RUN} is no run.json of ours", allowed=report.ALLOWED)
         say(str(path))
         return errors.OK
-    sweep = report.of_sweep(folder, rule)
-    for path, text in ((csv, tables.as_csv), (markdown, tables.markdown)):
+    sweep = report.of_sweep(folder, rule, named=asked.paths)
+    written = sweep if asked.paths else places.without(sweep)
+    for path, text in ((asked.csv, tables.as_csv), (asked.markdown, tables.markdown)):
         if path is not None:
-            path.write_text(text(sweep), encoding="utf-8")
-    say(f"{tables.terminal(sweep)}\n{folder / report.PAGE}")
+            path.write_text(text(written), encoding="utf-8")
+    say(f"{printable(tables.terminal(sweep))}\n{folder / report.PAGE}")
     return errors.CHECK_FAILED if sweep.best and sweep.best.number is None else errors.OK
 
 

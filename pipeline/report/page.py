@@ -52,8 +52,13 @@ def environment(run: Mapping[str, Any]) -> Iterator[tuple[str, str | Piece]]:
     else:
         yield "Commit", "not in a git repository"
     for machine in run["machines"]:
-        yield "Machine", f"{machine['host']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}"
+        yield "Machine", f"{_host(machine)}{machine['cpu']}, {machine['cores']} cores, {machine['system']}"
     yield "Versions", ", ".join([f"drydock {run['drydock']}", *(f"{n} {v}" for n, v in run["versions"].items())])
+
+
+def _host(machine: Mapping[str, Any]) -> str:
+    """The machine's name before what it is, where it may be told."""
+    return f"{machine['host']}: " if "host" in machine else ""
 
 
 def definitions(rows: Iterator[tuple[str, str | Piece]]) -> Piece:

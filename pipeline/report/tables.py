@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from pipeline import units
+from pipeline.printable import printable
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
 
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
+FORMULAS = ("=", "+", "-", "@", "\t")
 MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
@@ -33,7 +37,8 @@ def markdown(sweep: Sweep) -> str:
     rule = [":--" if i < left else "--:" for i in range(len(head))]
     lines = [f"| {' | '.join(map(_in_markdown, row))} |" for row in [head, rule, *rows]]
     failed = [
-        f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n      {job.command}\n"
+        f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n"
+        f"      {printable(job.command, kept='')}\n"
         for job in sweep.jobs
         if job.status != "ok"
     ]
@@ -46,11 +51,11 @@ def as_csv(sweep: Sweep) -> str:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     more = ("hits", "stored", "saved", "noisy", "digest", "folder", "problem")
-    out.writerow(["number", *sweep.axes, "status", "exit_code", *MEASURES, *more])
+    out.writerow(["number", *map(_in_csv, sweep.axes), "status", "exit_code", *MEASURES, *more])
     for job in sweep.jobs:
         axes = [job.swept.get(axis, "") for axis in sweep.axes]
         values = [getattr(job, name) for name in (*MEASURES, *more)]
-        out.writerow([job.number, *axes, job.status, job.exit_code, *values])
+        out.writerow([_in_csv(v) for v in (job.number, *axes, job.status, job.exit_code, *values)])
     return text.getvalue()
 
 
@@ -121,4 +126,16 @@ def _code(job: Job) -> str:
 
 
 def _in_markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """As text alone: no cell of its own, no tag, no link."""
+    shown = printable(text.replace("\n", " "), kept="")
+    return re.sub(r"([\\|\[\]`])", r"\\\1", shown).replace("<", "&lt;")
+
+
+def _in_csv(value: object) -> object:
+    """As text where a spreadsheet would take it for a formula: with an apostrophe before it, as one types it there."""
+    if not isinstance(value, str):
+        return value
+    value = printable(value)
+    if not value.startswith(FORMULAS):
+        return value
+    return value if NUMBER.fullmatch(value) else f"'{value}"

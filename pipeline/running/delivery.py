@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
+import os
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, StageError
 from pipeline.record import carrier, lineage
+from pipeline.running import beside
 from pipeline.stage import Stage
 from pipeline.store import Store
 from pipeline.store.files import read_json, sha256, walk, write_json
 from pipeline.store.store import FACTS
+
+COMMAND = "output=/another/folder"
 
 
 def refuse(output: Path, store: Path) -> None:
@@ -32,28 +36,31 @@ def refuse(output: Path, store: Path) -> None:
     if output.exists() and not _replaceable(output):
         raise _in_the_way(output)
     if output.resolve().is_relative_to(store.resolve()):
-        raise ConfigError(f"output={output} lies in the store {store}", command="output=/another/folder")
+        raise ConfigError(f"output={output} lies in the store {store}", command=COMMAND)
 
 
 def check(output: Path) -> None:
-    """Makes sure, before any work, that `output` can be written. Raises ConfigError."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        probe = output.parent / f".drydock-{uuid.uuid4().hex[:8]}"
+    """Makes sure, before any work, that `output` can be written, and clears away what dead runs left beside it.
+
+    Raises ConfigError, StageError.
+    """
+    place = _followed(output)
+    with _explained(output):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        probe = place.parent / f".drydock-{uuid.uuid4().hex[:8]}"
         probe.mkdir()
         probe.rmdir()
-    except OSError as e:
-        raise ConfigError(
-            f"output={output} cannot be written: {e.strerror}",
-            allowed="a folder that this user can write",
-            command="output=/another/folder",
-        ) from e
+    beside.clear(place.parent, _whole, place.name)
+    if place.is_dir() and _replaceable(place):
+        beside.clear(place, _whole)  # of several deliveries, each in a folder of its own
 
 
 def deliver(
     stage: Stage, inputs: Mapping[str, Artifact], store: Store, output: Path, record: Mapping[str, Any]
 ) -> tuple[Path, Artifact]:
     """Runs a delivering stage beside `output`, verifies what it read and wrote, and renames the folder into place.
+
+    Where `output` is a link, it stays one, and the folder that it leads to is replaced.
 
     Args:
         stage: The stage. Its result's notes say under `file` which file is the artifact, under `copies` which of the
@@ -64,45 +71,61 @@ def deliver(
         output: The folder to deliver to.
         record: What the first input was made of; it is put into its files, and into artifact.json.
 
-    Returns the path of the delivered file and what the stage made. Raises StageError; Damaged when what was copied is
+    Returns the path of the delivered file and what the stage made. Raises DrydockError; Damaged when what was copied is
     not what was published.
     """
     first = next(iter(inputs))
     inputs = {**inputs, first: replace(inputs[first], record=record)}
-    beside = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}"
+    place = _followed(output)
     try:
-        beside.mkdir(parents=True)
-        # The originals are hashed while they are copied: both read the same pages, and hashing frees the interpreter.
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            originals = [pool.submit(store.open, a.digest) for a in inputs.values()]
-            try:
-                made = stage.run(inputs, beside)
-            finally:
-                for original in originals:
-                    original.result()
-        copies = made.notes.get("copies", {})
-        _expect_whole(inputs[first], copies, store, beside)
-        _put_record(inputs[first], copies, beside)
-        sums = {"sha256": _sums(beside)} if made.notes.get("bundle") else {}
-        files = sorted(f.name for f in beside.iterdir())
-        write_json(beside / FACTS, {**record, "files": files, **sums}, ordered=True)
-        if output.exists() and not _replaceable(output):
-            raise _in_the_way(output)
-        _swap(beside, output)
+        with _explained(output), beside.folder(place) as new:
+            made = _written(stage, inputs, store, new, record)
+            if place.exists() and not _replaceable(place):
+                raise _in_the_way(output)
+            beside.swap(new, place)
     except ValueError as e:
-        raise StageError(f"the copy written to {output.parent} cannot be handed over: {e}") from e
-    except OSError as e:
-        full = e.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StageError(
-            f"output={output} cannot be written: {e.strerror}",
-            command="free some space" if full else "output=/another/folder",
-        ) from e
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise StageError(f"the copy written to {output.parent} cannot be handed over: {e}", command=disk.AGAIN) from e
     return output / str(made.notes["file"]), made
 
 
+def _written(
+    stage: Stage, inputs: Mapping[str, Artifact], store: Store, folder: Path, record: Mapping[str, Any]
+) -> Artifact:
+    """Has the stage write into a folder, and adds what every delivery has. Raises as `deliver` does."""
+    first = next(iter(inputs.values()))
+    # The originals are hashed while they are copied: both read the same pages, and hashing frees the interpreter.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        originals = [pool.submit(store.open, a.digest) for a in inputs.values()]
+        try:
+            made = stage.run(inputs, folder)
+        finally:
+            for original in originals:
+                original.result()
+    copies = made.notes.get("copies", {})
+    _expect_whole(first, copies, store, folder)
+    _put_record(first, copies, folder)
+    sums = {"sha256": _sums(folder)} if made.notes.get("bundle") else {}
+    files = sorted(f.name for f in folder.iterdir())
+    write_json(folder / FACTS, {**record, "files": files, **sums}, ordered=True)
+    return made
+
+
+def _explained(output: Path) -> AbstractContextManager[None]:
+    return disk.explained(f"output={output}", COMMAND, output)
+
+
+def _followed(output: Path) -> Path:
+    """Where a link leads, or would lead if that was there."""
+    return Path(os.path.realpath(output)) if output.is_symlink() else output
+
+
 def _in_the_way(output: Path) -> ConfigError:
+    if not output.is_dir():
+        return ConfigError(
+            f"output={output} is a file, or something else that is no folder",
+            allowed="a folder that does not exist, is empty, or holds an earlier delivery",
+            command=f"output={output.parent / 'artifact'}",
+        )
     return ConfigError(
         f"output={output} is there already and was not delivered by Drydock",
         allowed="a folder that does not exist, is empty, or holds an earlier delivery",
@@ -114,10 +137,20 @@ def _replaceable(output: Path) -> bool:
     """Whether a folder holds a delivery and nothing else, several of them in folders of their own, or nothing."""
     if not output.is_dir():
         return False
+    if (files := _files(output)) is not None:
+        return {f.name for f in output.iterdir()} <= files
+    return all((below / FACTS).is_file() for below in output.iterdir() if not beside.is_ours(below.name))
+
+
+def _whole(output: Path) -> bool:
+    """Whether a folder holds a complete delivery."""
+    return {f.name for f in output.iterdir()} == _files(output)
+
+
+def _files(output: Path) -> set[str] | None:
+    """What a delivery says that it consists of; None where a folder holds none."""
     facts = read_json(output / FACTS)
-    if isinstance(facts, dict) and isinstance(facts.get("files"), list):
-        return {f.name for f in output.iterdir()} <= {FACTS, *facts["files"]}
-    return all((below / FACTS).is_file() for below in output.iterdir())
+    return {FACTS, *facts["files"]} if isinstance(facts, dict) and isinstance(facts.get("files"), list) else None
 
 
 def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, folder: Path) -> None:
@@ -125,7 +158,7 @@ def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, f
     wanted = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
     found = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
     if {original: found.get(copy) for copy, original in copies.items()} != wanted:
-        raise StageError(f"the copy written to {folder.parent} is not whole")
+        raise StageError(f"the copy written to {folder.parent} is not whole", command=disk.AGAIN)
 
 
 def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> None:
@@ -138,17 +171,3 @@ def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> 
 
 def _sums(folder: Path) -> dict[str, str]:
     return {f.relative_to(folder).as_posix(): sha256(f) for f in walk(folder)}
-
-
-def _swap(new: Path, output: Path) -> None:
-    """Puts a complete folder in the place of an earlier one; between the two renames there is none, never a mixture."""
-    old = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}.old"
-    if output.exists():
-        output.rename(old)
-    try:
-        new.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

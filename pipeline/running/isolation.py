@@ -97,6 +97,8 @@ def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
     problems = []
     if memory is not None and limit is None:
         problems.append(Problem(f"runner.memory is {memory}", allowed="null, or a size such as 512MiB or 8GiB"))
+    elif limit == 0:
+        problems.append(Problem(f"runner.memory is {memory}", allowed="null, or a size above 0, such as 8GiB"))
     elif memory is not None and not Path(STATM.format("self")).exists():
         problems.append(
             Problem(

@@ -28,7 +28,7 @@ from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step, Todo
 from pipeline.record import lineage
-from pipeline.running import delivery
+from pipeline.running import delivery, watchdog
 from pipeline.running.isolation import Isolation
 from pipeline.running.meter import Meter
 from pipeline.running.outcome import Listener, Outcome, Result
@@ -83,7 +83,13 @@ class Runner:
 
     def run(self) -> Result:
         """Builds what is missing and delivers. Raises DrydockError; what was finished stays in the store."""
-        self._store.sweep()
+        with self._store.in_use(), watchdog.at_end(self._abandoned):
+            return self._run_all()
+
+    def _abandoned(self, error: StageError | None) -> None:
+        self._store.abandon()
+
+    def _run_all(self) -> Result:
         steps = self._plan(explain=True)
         self._drop(self._kept.keys() - {s.key for s in steps})
         self._listener.planned(steps)
@@ -200,7 +206,9 @@ class Runner:
         if made.folder is None and made.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
         written = formats.of(made.kind).file and made.folder == folder
-        if written and not made.file.exists() and not made.file.is_symlink():
+        with self._store.explained():
+            lacking = written and not made.file.exists() and not made.file.is_symlink()
+        if lacking:
             raise StageError(f"{name} made {made.kind} but wrote no {made.kind.file}")
         primary = next(iter(inputs.values()), None)
         facts = carried(primary.facts if primary else {}, made.facts)
@@ -211,7 +219,8 @@ class Runner:
         """What a stage makes, and its peak memory where it ran in a process of its own."""
         if self._isolation is not None and self._isolation.takes(node.stage, inputs):
             return self._isolation.run(node.stage, inputs, folder)
-        return node.stage.run(inputs, folder), None
+        with watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
+            return node.stage.run(inputs, folder), None
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:

@@ -18,7 +18,6 @@ import importlib
 import logging
 import os
 import pickle
-import signal
 import sys
 import threading
 import traceback
@@ -32,14 +31,13 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Origin
 from pipeline.errors import DrydockError, StageError
 from pipeline.running.meter import Meter
+from pipeline.running.parent import die_with
 from pipeline.stage import Stage
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(fd: int, parent: int) -> NoReturn:
     """Does what it is asked until nobody is left to ask."""
-    _die_with(parent)
+    die_with(parent)
     _die_first()
     os.set_inheritable(fd, False)  # what a stage starts would keep the connection open after us
     faulthandler.enable()  # which line of Python a crash was at
@@ -129,20 +127,6 @@ class _Forward(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(ConnectionError):
             self._speech.say("log", record.name, record.levelno, self.format(record))
-
-
-def _die_with(parent: int) -> None:
-    """Has the kernel end this process with `parent`, whatever native code it is in.
-
-    With the thread that started it, strictly, which costs a new start at most. Elsewhere than on Linux it ends when it
-    next listens: after the stage that it is at.
-    """
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _die_first() -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 from pipeline import errors
 from pipeline.errors import DrydockError
+from pipeline.printable import tell
 from pipeline.runs.manifest import RunManifest
-from pipeline.store.files import read_json, write_json
+from pipeline.store.files import read_json, remove_dead, write_json
 
 SCHEMA = 1
 FILE = "jobs.json"
@@ -108,8 +109,10 @@ class Sweep:
 
     def begin(self, axes: dict[str, list[str]]) -> None:
         """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
+        remove_dead(self.root)
         for job in self.jobs:
             self.record(job).unlink(missing_ok=True)
+            remove_dead(self.root / job.folder)
         content = {
             "schema": SCHEMA,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -142,7 +145,7 @@ class Sweep:
     def tell(self, *, interrupted: bool = False) -> int:
         """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
         outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
-        print(table(outcomes, sys.argv[1:]), file=sys.stderr)
+        tell(table(outcomes, sys.argv[1:]))
         if interrupted:
             return errors.INTERRUPTED
         return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED

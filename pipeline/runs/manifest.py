@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 import os
 import platform
 import sys
@@ -11,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.errors import OK, DrydockError
 from pipeline.machine import processor
 from pipeline.machine.installed import distributions, own_version
@@ -19,7 +23,10 @@ from pipeline.planning.plan import Step
 from pipeline.running.outcome import Outcome, Result
 from pipeline.store.files import write_json
 
+log = logging.getLogger(__name__)
+
 SCHEMA = 2
+RUNS = "hydra.run.dir=/another/folder, and with -m hydra.sweep.dir=/another/folder"
 ALWAYS = ("hydra-core", "omegaconf", "filelock")
 
 
@@ -57,7 +64,7 @@ class RunManifest:
         self._write()
 
     def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
-        """Takes note of the resolved configuration, plain JSON, and of `pipeline.machine.git.state`. Raises OSError."""
+        """Takes note of the configuration, plain JSON, and of `pipeline.machine.git.state`. Raises DrydockError."""
         self._content |= {"config": config, "seed": config["seed"], "git": git}
         self._write()
 
@@ -67,7 +74,7 @@ class RunManifest:
             self._content["versions"] |= (step.key_document or {}).get("libraries", {})
 
     def started(self, name: str) -> None:
-        """Writes which stage runs now. Raises OSError."""
+        """Writes which stage runs now. Raises DrydockError."""
         self._content["stage"] = name
         self._write()
 
@@ -78,26 +85,40 @@ class RunManifest:
         self._content["stages"] = [*known, asdict(outcome)]
 
     def finish(self, result: Result) -> None:
-        """Writes the end of a run that succeeded. Raises OSError."""
+        """Writes the end of a run that succeeded. Raises DrydockError."""
         self._content["stages"] = [asdict(o) for o in result.outcomes]
         artifact = str(result.delivered) if result.delivered else None
         self._end("ok", exit_code=OK, artifact=artifact, record=result.record)
 
     def only_planned(self) -> None:
-        """Writes the end of a run that was only to be planned. Raises OSError."""
+        """Writes the end of a run that was only to be planned. Raises DrydockError."""
         self._end("planned", exit_code=OK)
 
     def fail(self, error: DrydockError | None, exit_code: int) -> None:
-        """Writes the end of a run that did not: an error of ours, or None for an interruption. Raises OSError."""
+        """Writes the end of a run that did not, if that can be: an error of ours, or None for an interruption."""
         problems = [asdict(p) for p in error.problems] if error else []
-        self._end("failed" if error else "interrupted", problems=problems, exit_code=exit_code)
+        try:
+            self._end("failed" if error else "interrupted", problems=problems, exit_code=exit_code)
+        except DrydockError as e:
+            log.error("error: %s", e)
+            self._write_over()
+
+    def _write_over(self) -> None:
+        """Writes how a run ended where its beginning is, without all that takes space: on a disk that is full."""
+        short = json.dumps({**self._content, "config": {}, "environment": {}, "stages": []}).encode()
+        with contextlib.suppress(OSError):
+            if len(short) <= self.path.stat().st_size:
+                with self.path.open("r+b") as f:
+                    f.write(short)
+                    f.truncate()
 
     def _end(self, status: str, **more: Any) -> None:
         self._content |= {"status": status, "ended": _now(), **more}
         self._write()
 
     def _write(self) -> None:
-        write_json(self.path, self._content, ordered=True)
+        with disk.explained(f"the run folder {self.path.parent}", RUNS, self.path.parent):
+            write_json(self.path, self._content, ordered=True)
 
 
 def machine() -> dict[str, Any]:

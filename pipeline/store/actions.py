@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.notes import Notes
-from pipeline.store.files import read_owned, sync
+from pipeline.store.files import dump, hidden, read_owned, sync
 from pipeline.store.owners import Trust
 from pipeline.store.root import Root
 
@@ -87,29 +88,39 @@ class Actions:
         Raises OSError.
         """
         plain = self._path(entry.key_document["stage"], entry.key)
-        beside = plain.with_name(f".{plain.name}.{uuid.uuid4().hex[:8]}")
-        self._root.write(beside, asdict(entry), durable=True)
-        try:
+        self._root.folder(plain.parent)
+        mode = self._root.mode(0o644)
+        with hidden(plain, mode) as beside:
+            dump(beside, asdict(entry), durable=True, mode=mode)
             for path in (plain, self._trust.own(plain)):
-                try:
-                    os.link(beside, path)
+                first = self._give_name(beside, path, entry, replacing, anybody=path == plain)
+                if first is not None:
                     break
-                except FileExistsError:
-                    first, at = self._look(path, entry.key) or (None, path.lstat())
-                    if first is not None and self._trust.covers(at) and first.digest not in (replacing, entry.digest):
-                        return first
-                    if at.st_uid == self._trust.uid or path != plain:
-                        beside.replace(path)
-                        break
-        finally:
-            beside.unlink(missing_ok=True)
         sync(plain.parent)
+        return first or entry
+
+    def _give_name(
+        self, beside: Path, path: Path, entry: Entry, replacing: str | None, *, anybody: bool
+    ) -> Entry | None:
+        """Puts an entry in its place and returns the one that stands; None where that is another user's."""
+        try:
+            if disk.link(beside, path):
+                return entry
+        except FileExistsError:
+            pass
+        if os.path.lexists(path):  # otherwise the file system has no links
+            first, at = self._look(path, entry.key) or (None, path.lstat())
+            if first is not None and self._trust.covers(at) and first.digest not in (replacing, entry.digest):
+                return first
+            if anybody and at.st_uid != self._trust.uid:
+                return None
+        beside.replace(path)
         return entry
 
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
         """Up to `newest` trusted entries of a stage, the latest first."""
         folder = self._root.path / "actions" / stage
-        paths = sorted(folder.glob("[0-9a-f]*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+        paths = sorted(folder.glob("[0-9a-f]*.json"), key=_written, reverse=True)
         for path in paths[:newest]:
             entry, at = self._look(path, path.name.partition(".")[0]) or (None, None)
             if entry is not None and at is not None and self._trust.covers(at):
@@ -129,6 +140,13 @@ class Actions:
 
     def _path(self, stage: str, key: str) -> Path:
         return self._root.path / "actions" / stage / f"{key}.json"
+
+
+def _written(path: Path) -> float:
+    """When a file was written; long ago for one that is gone by now."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def _parse(read: Any, key: str) -> Entry | None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import itertools
 import json
 import os
+import re
 import stat
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from pipeline import disk
 
 # A manifest or an entry is a few kilobytes; anything beyond this is not ours, and reading it could exhaust memory.
 LARGEST_JSON = 16 * 1024 * 1024
+# The name of a file, or of a folder, that is to be put in another's place.
+HIDDEN = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,10 @@ def walk(folder: Path, *, shared: Collection[int] | None = ()) -> Iterator[Path]
 
     Raises:
         ValueError: For any other link or a special file: those could be changed from outside the folder.
+        OSError: For a folder that cannot be listed.
     """
-    for path in sorted(folder.rglob("*"), key=lambda p: p.relative_to(folder).as_posix()):
+    found = [Path(at, name) for at, *names in os.walk(folder, onerror=_raise) for name in itertools.chain(*names)]
+    for path in sorted(found, key=lambda p: p.relative_to(folder).as_posix()):
         mode = path.lstat()
         if stat.S_ISDIR(mode.st_mode):
             continue
@@ -49,6 +59,10 @@ def walk(folder: Path, *, shared: Collection[int] | None = ()) -> Iterator[Path]
         if not stat.S_ISREG(mode.st_mode) or linked:
             raise ValueError(f"{path} is not a plain file (a link or a special file)")
         yield path
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error  # glob and os.walk would go on without the files of that folder
 
 
 def records(folder: Path, *, shared: Mapping[int, str] | None) -> list[FileRecord]:
@@ -87,16 +101,19 @@ def differ_by_links_alone(then: Any, now: list[int]) -> bool:
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of a JSON file; None when it is absent, too large or not JSON: all the same to a reader."""
+    """The content of a JSON file; None when it is absent, no file, too large or not JSON: all the same to a reader."""
     return read_owned(path)[0]
 
 
 def read_owned(path: Path) -> tuple[Any | None, os.stat_result | None]:
     """The content of a JSON file as `read_json` gives it, and the stat of the very file that was read."""
     try:
-        with path.open("rb") as f:
+        with os.fdopen(
+            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
+        ) as f:  # a pipe is not waited for
             at = os.fstat(f.fileno())
-            return (json.loads(f.read()) if at.st_size <= LARGEST_JSON else None), at
+            is_ours = stat.S_ISREG(at.st_mode) and at.st_size <= LARGEST_JSON
+            return (json.loads(f.read()) if is_ours else None), at
     except (OSError, ValueError, RecursionError):
         return None, None
 
@@ -114,27 +131,77 @@ def write_json(
         mode: Who may read it, and nobody may write to it even while it is written; None for what the umask says.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with open(beside, "w", opener=lambda p, flags: os.open(p, flags, 0o666 if mode is None else 0o600)) as f:
-            json.dump(value, f, indent=1, sort_keys=not ordered)
-            f.write("\n")
-            if mode is not None:
-                os.fchmod(f.fileno(), mode)
-            if durable:
-                f.flush()
-                os.fsync(f.fileno())
+    with hidden(path, mode) as beside:
+        dump(beside, value, durable=durable, ordered=ordered, mode=mode)
         beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     if durable:
         sync(path.parent)
 
 
+def dump(path: Path, value: Any, *, durable: bool = False, ordered: bool = False, mode: int | None = None) -> None:
+    """Writes JSON into a file that nobody reads yet; see `write_json`. Raises OSError."""
+    with path.open("w") as f:
+        json.dump(value, f, indent=1, sort_keys=not ordered)
+        f.write("\n")
+        if mode is not None:
+            with contextlib.suppress(OSError):  # where files have no modes
+                os.fchmod(f.fileno(), mode)
+    if durable:
+        sync(path)
+
+
+@contextlib.contextmanager
+def hidden(path: Path, mode: int | None = None) -> Iterator[Path]:
+    """A hidden file beside `path`, to be put in its place; gone afterwards, and locked meanwhile: see `remove_dead`.
+
+    With a mode for later, nobody else may write to it until then.
+    """
+    while True:
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
+        with contextlib.suppress(OSError):  # where there are no locks, nobody takes it for dead either
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            break
+        os.close(lock)  # taken for dead before it was locked
+    try:
+        yield beside
+    finally:
+        remove(beside)
+        with contextlib.suppress(OSError):
+            os.close(lock)
+
+
+def remove(path: Path) -> None:
+    """Removes a file if that can be done. For cleaning up, which must not hide what went wrong before it."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def remove_dead(folder: Path) -> None:
+    """Removes the hidden files in a folder whose writers died: the kernel has freed their locks."""
+    with contextlib.suppress(OSError):
+        for name in filter(HIDDEN.fullmatch, os.listdir(folder)):  # noqa: PTH208 (names alone: there may be many)
+            _remove_if_dead(folder / name)
+
+
+def _remove_if_dead(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(lock)
+
+
 def sync(path: Path) -> None:
-    """Makes a file's content, or the renames in a folder, survive a power loss. Raises OSError."""
+    """Makes a file's content, or the renames in a folder, survive a power loss, if it can. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+    except OSError as e:
+        if e.errno not in disk.NO_SYNC:
+            raise
     finally:
         os.close(fd)

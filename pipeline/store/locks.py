@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from pipeline import disk
+from pipeline.store.files import remove
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +21,8 @@ PATIENCE_SECONDS = 10.0
 
 class Lock:
     """The lock of one key. The kernel frees it when its holder dies, however it dies.
+
+    Where the file system has no locks, every lock is to be had, and none is `held`.
 
     Args:
         path: The lock's file, which stays.
@@ -30,9 +36,15 @@ class Lock:
     ) -> None:
         with explained():
             path.parent.mkdir(exist_ok=True)
+        self._path = path
         self._lock = FileLock(path, mode=mode)
         self._what = what
         self._explained = explained
+
+    @property
+    def held(self) -> bool:
+        """Whether nobody else can have it now."""
+        return self._lock.is_locked
 
     def try_acquire(self) -> bool:
         """Takes the lock if nobody holds it."""
@@ -49,8 +61,23 @@ class Lock:
                 self._lock.acquire(timeout=seconds, poll_interval=0.05)
             except Timeout:
                 return False
+            except OSError as e:
+                if e.errno not in disk.NO_LOCKS:
+                    raise
+                _warn(self._path.parent, e.strerror)
         return True
 
     def release(self) -> None:
-        """Frees the lock; harmless when it is not held."""
-        self._lock.release(force=True)
+        """Frees the lock; harmless when it is not held, and when it cannot be: the kernel frees it in the end."""
+        with suppress(OSError):
+            self._lock.release(force=True)
+
+    def remove(self) -> None:
+        """Frees the lock and removes its file: for a lock that nobody waits for."""
+        remove(self._path)
+        self.release()
+
+
+@functools.cache  # once for each place
+def _warn(folder: Path, why: str) -> None:
+    log.warning("%s: its file system has no locks (%s): runs side by side may do the same work twice", folder, why)

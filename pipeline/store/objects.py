@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.store.files import (
     FileRecord,
     differ_by_links_alone,
@@ -94,7 +95,8 @@ class Objects:
                 sync(path.parent)  # the name is new, the file is not
             else:
                 sync(path)
-                path.chmod(0o444)
+                with contextlib.suppress(OSError):  # where files have no modes; digests protect them
+                    path.chmod(0o444)
         digest = tree_digest(files)
         if self.state(digest, thorough=True) is not State.PRESENT:
             self._move(staged, digest, files)
@@ -104,7 +106,8 @@ class Objects:
     def _move(self, staged: Path, digest: str, files: list[FileRecord]) -> None:
         """Gives a folder the name of its digest, or the one beside it when that is another's."""
         for folder in (staged, *(p for p in staged.rglob("*") if p.is_dir())):
-            folder.chmod(self._root.mode(0o755))
+            with contextlib.suppress(OSError):  # likewise
+                folder.chmod(self._root.mode(0o755))
         plain = self._plain(digest)
         for target in (plain, self._trust.own(plain)):
             self._root.write(self._manifest(target), [vars(f) for f in files], durable=True)
@@ -196,7 +199,9 @@ class Objects:
     def _matches(self, folder: Path) -> bool:
         try:
             files = records(folder, shared=None)  # another object may have the same file
-        except (OSError, ValueError):
+        except (OSError, ValueError) as e:
+            if isinstance(e, OSError) and e.errno in disk.PASSING:
+                raise  # it says nothing of the files
             return False
         if tree_digest(files) != folder.name.partition(".")[0]:
             return False

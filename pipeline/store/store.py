@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import logging
+import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipeline import units
+from pipeline import disk, units
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
 from pipeline.store import mark
 from pipeline.store.actions import Actions, Entry
-from pipeline.store.files import FileRecord, read_json, read_owned, write_json
+from pipeline.store.files import FileRecord, read_json, read_owned, remove, remove_dead, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
 from pipeline.store.owners import Trust, user_name
@@ -34,8 +34,9 @@ FACTS = "artifact.json"
 SCANT = 64 * 2**20
 # How many entries of a stage are looked through to say why a key missed.
 COMPARED = 50
-
-
+# The locks that show that something is not finished, and where files are written that a death leaves half done.
+MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
+WRITTEN = ("actions/*", "objects/*", "seen", "runs", "facts/*")
 # Why an entry of this user's own is none.
 NOT_ALONE = "there is one, which others could have written to"
 
@@ -64,12 +65,13 @@ class Store:
             actions = Actions(folder, self.trust, actions)
         self.objects = Objects(root, self.trust, objects)
         self.actions = Actions(root, self.trust, actions)
+        self._building: list[Path] = []
         self._prepare()
 
     def _prepare(self) -> None:
         if (found := mark.read(self.root)) is not None:
             mark.demand(self.root, found)
-        with _explained(self.root):
+        with self.explained():
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
                 self._owned.write(self.root / mark.FILE, mark.FORMAT)
@@ -79,10 +81,10 @@ class Store:
 
     def lock(self, key: str, what: str) -> Lock:
         """The lock of one key; `what` names it to a person who waits."""
-        with _explained(self.root):
+        with self.explained():
             self._owned.folder(self.root / "locks")
             mode = self._owned.mode(0o666)
-        return Lock(self.root / "locks" / f"{key}.lock", what, partial(_explained, self.root), mode)
+        return Lock(self.root / "locks" / f"{key}.lock", what, self.explained, mode)
 
     @contextlib.contextmanager
     def staging(self, sources: Collection[str] = ()) -> Iterator[Path]:
@@ -93,27 +95,69 @@ class Store:
         """
         name = uuid.uuid4().hex
         folder = self.root / "staging" / name
-        alive = self.lock(f"staging-{name}", "a build folder")
-        alive.acquire()
-        try:
-            with _explained(self.root):
-                folder.mkdir()
-            yield folder
-        finally:
-            linked = {at.st_ino for p in folder.rglob("*") if (at := p.lstat()).st_nlink > 1}
+        with self._marked(f"staging-{name}", "a build folder"):
+            try:
+                with self.explained():
+                    folder.mkdir()
+                self._building.append(folder)
+                yield folder
+            finally:
+                self._clear(folder, sources)
+
+    def abandon(self) -> None:
+        """Removes what is being built: for a process that is ended in the middle of it."""
+        for folder in self._building:
             shutil.rmtree(folder, ignore_errors=True)
-            self.objects.restamp(sources if linked else (), linked)
-            alive.release()
-            (self.root / "locks" / f"staging-{name}.lock").unlink(missing_ok=True)
+
+    def _clear(self, folder: Path, sources: Collection[str]) -> None:
+        linked = set()
+        with contextlib.suppress(OSError):
+            linked = {at.st_ino for p in folder.rglob("*") if (at := p.lstat()).st_nlink > 1}
+        shutil.rmtree(folder, ignore_errors=True)
+        self._building = [f for f in self._building if f != folder]
+        self.objects.restamp(sources if linked else (), linked)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """For the length of a run: first what dead ones left is cleared away. One that dies leaves its own mark."""
+        self.sweep()
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
+                stack.enter_context(self._marked(f"run-{uuid.uuid4().hex}", "a run"))
+            yield
+
+    @contextlib.contextmanager
+    def _marked(self, name: str, what: str) -> Iterator[None]:
+        """Shows to other runs that something of ours is not finished, by a lock that is free when we are dead."""
+        lock = self.lock(name, what)
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.remove()
 
     def sweep(self) -> None:
-        """Removes build folders whose owner died: those whose lock nobody holds."""
-        for folder in (self.root / "staging").iterdir():
-            owner = self.lock(f"staging-{folder.name}", "a dead build")
-            if owner.try_acquire():
-                shutil.rmtree(folder, ignore_errors=True)
-                owner.release()
-                (self.root / "locks" / f"staging-{folder.name}.lock").unlink(missing_ok=True)
+        """Removes what the dead left: build folders, and once somebody died, files that they had half written.
+
+        What cannot be removed stays, and is no reason for a run to end.
+        """
+        died = False
+        for name in filter(MARK.fullmatch, _names(self.root / "locks")):
+            lock = Lock(self.root / "locks" / name, name, contextlib.nullcontext)
+            with contextlib.suppress(OSError):
+                if lock.try_acquire() and lock.held:
+                    died = True
+                    what, _, folder = name.removesuffix(".lock").partition("-")
+                    if what == "staging":
+                        shutil.rmtree(self.root / what / folder, ignore_errors=True)
+                    lock.remove()
+        for name in _names(staging := self.root / "staging"):
+            if not (self.root / "locks" / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
+                shutil.rmtree(staging / name, ignore_errors=True)
+                remove(staging / name)  # what is no folder
+        if died:
+            for written in (self.root, *(p for place in WRITTEN for p in self.root.glob(place))):
+                remove_dead(written)
 
     def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
@@ -126,7 +170,7 @@ class Store:
         """
         if made.folder is None:
             raise StageError(f"a {made.kind} artifact without files was to be stored")
-        with _explained(self.root):
+        with self.explained():
             write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
             try:
                 digest = self.objects.publish(made.folder, sources)
@@ -142,13 +186,13 @@ class Store:
         assert artifact.folder is not None
         if self.state(artifact.digest) is not State.PRESENT:
             with self.staging() as folder:
-                with _explained(self.root):
+                with self.explained():
                     shutil.copytree(artifact.folder, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
                 self.publish(replace(artifact, folder=folder))
 
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
         """Records which content a key gave, and returns the entry that stands: the first writer's."""
-        with _explained(self.root):
+        with self.explained():
             stands = self.actions.add(entry, replacing=replacing)
         if self.actions.find(entry.key_document["stage"], entry.key) is None:
             owner = user_name(self.root.stat().st_uid)
@@ -161,7 +205,7 @@ class Store:
 
     def state(self, digest: str, *, thorough: bool = False) -> State:
         """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved."""
-        with _explained(self.root):
+        with self.explained():
             return self.objects.state(digest, thorough=thorough)
 
     def open(self, digest: str) -> Artifact:
@@ -177,6 +221,11 @@ class Store:
     def files(self, digest: str) -> list[FileRecord]:
         """The files of a present object. Raises Damaged."""
         return self.objects.files(digest)
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        """Surrounds what touches the store's files; see pipeline/disk.py."""
+        command = "store=/another/folder, or set DRYDOCK_STORE"
+        return disk.explained(f"store={self.root}", command, self.root)
 
     def _described(self, digest: str) -> Artifact:
         folder = self.objects.folder(digest)
@@ -222,10 +271,11 @@ class Store:
         if (owner := self.trust.passed_over.get(keys.digest(key_document))) is not None:
             return f"there is one of {user_name(owner)}, who is not trusted" if owner != self.trust.uid else NOT_ALONE
         nearest: list[str] | None = None
-        for entry in self.actions.of_stage(key_document["stage"], COMPARED):
-            found = keys.differences(entry.key_document, key_document, entry.sources, sources)
-            if nearest is None or len(found) < len(nearest):
-                nearest = found
+        with self.explained():
+            for entry in self.actions.of_stage(key_document["stage"], COMPARED):
+                found = keys.differences(entry.key_document, key_document, entry.sources, sources)
+                if nearest is None or len(found) < len(nearest):
+                    nearest = found
         return "never built" if nearest is None else "; ".join(nearest[:3])
 
 
@@ -234,28 +284,8 @@ def _digest_of(run: Any) -> str:
     return hashlib.sha256(json.dumps(run).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _explained(root: Path) -> Iterator[None]:
-    """Turns what the file system says of the store into what a person can do about it."""
+def _names(folder: Path) -> list[str]:
     try:
-        yield
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StageError(
-                f"no space left for the store in {root}: {_free(root)} free",
-                command="free some space and run the same command again: finished stages are kept",
-            ) from e
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST):
-            raise ConfigError(
-                f"store={root} cannot be written: {e.strerror}",
-                allowed="a folder that this user can write",
-                command="store=/another/folder, or set DRYDOCK_STORE",
-            ) from e
-        raise
-
-
-def _free(root: Path) -> str:
-    try:
-        return units.size(shutil.disk_usage(root).free)
+        return os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
     except OSError:
-        return "an unknown amount"
+        return []

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+from pipeline import disk
 from pipeline.errors import ConfigError
 from pipeline.store.locks import Lock
 from pipeline.store.store import Store
@@ -18,33 +20,32 @@ from pipeline.store.store import Store
 PATIENCE_SECONDS = 60.0
 
 
-def trial(store: Store) -> None:
+def trial(store: Store) -> list[str]:
     """Makes hard links and takes locks, in a private folder that is gone afterwards.
 
-    Raises ConfigError for what does not work.
+    Returns what the file system lacks that the store goes without. Raises ConfigError for what does not work.
     """
     try:
-        with store.staging() as folder:
-            _links(store, folder)
-            _locks(store, folder / "trial.lock")
-    except (OSError, NotImplementedError, subprocess.SubprocessError) as e:
+        with store.staging() as folder, store.explained():
+            return [*_links(folder), *_locks(store, folder / "trial.lock")]
+    except (NotImplementedError, subprocess.SubprocessError) as e:
         raise _refused(store, f"does not lock files: {type(e).__name__}: {e}") from e
 
 
-def _links(store: Store, folder: Path) -> None:
-    """The first writer of an action entry wins by a link."""
+def _links(folder: Path) -> Iterator[str]:
     (folder / "file").write_text("")
-    try:
-        os.link(folder / "file", folder / "link")
-    except OSError as e:
-        raise _refused(store, f"does not make hard links: {e.strerror}") from e
+    if not disk.link(folder / "file", folder / "link"):
+        yield "no hard links: files that results share are copied"
 
 
-def _locks(store: Store, path: Path) -> None:
+def _locks(store: Store, path: Path) -> Iterator[str]:
     lock = _lock(path)
     try:
         if not lock.try_acquire():
             raise _refused(store, "does not give a lock that nobody holds")
+        if not lock.held:
+            yield "no locks: runs side by side may do the same work twice, and what dead ones left stays"
+            return
         if _another_gets(path):
             raise _refused(store, "gives a lock to two processes at once")
         lock.release()
@@ -59,7 +60,7 @@ def _locks(store: Store, path: Path) -> None:
 def _refused(store: Store, what: str) -> ConfigError:
     return ConfigError(
         f"store={store.root}: its file system {what}",
-        allowed="a file system with hard links and flock, as local disks have",
+        allowed="a file system with flock, as local disks have",
         command="store=/a/local/folder, or set DRYDOCK_STORE",
     )
 

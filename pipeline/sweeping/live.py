@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from pipeline import units
+from pipeline.errors import StageError
+from pipeline.printable import printable, tell
+from pipeline.running import watchdog
 from pipeline.runs.jobs import Job, State, Sweep, outcome_of
 from pipeline.store.files import read_json, stamp
 
@@ -71,7 +74,7 @@ def row(job: Job, axes: Collection[str], record: Any, now: float, *, lost: bool 
         now: Seconds since the epoch.
         lost: Whether it is known to run no more, whatever its record says.
     """
-    swept = " ".join(o for o in job.overrides if o.partition("=")[0] in axes) or job.folder
+    swept = printable(" ".join(o for o in job.overrides if o.partition("=")[0] in axes) or job.folder)
     if not isinstance(record, dict):
         return Row(job.number, swept, WAITING)
     started = datetime.fromisoformat(record["started"]).timestamp()
@@ -148,7 +151,7 @@ def view(sweep: Sweep, axes: Collection[str], *, here: bool) -> Iterator[Say]:
 
 def say(text: str) -> None:
     """Tells a person something, on stderr."""
-    print(text, file=sys.stderr)
+    tell(text)
 
 
 class _Screen(Protocol):
@@ -208,7 +211,7 @@ class _Table:
     def say(self, text: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(text))
+        self._console.print(Text(printable(text)))
 
     def ended(self, row: Row, ended: int, jobs: int) -> None:
         if row.state != State.OK:
@@ -296,6 +299,11 @@ def _apart(file: Path) -> Iterator[TextIO]:
         stdout = os.dup(1)
         stack.callback(os.close, stdout)
         shared = os.isatty(1)
+
+        def give_back(error: StageError | None) -> None:
+            os.dup2(terminal.fileno(), 2)
+
+        stack.enter_context(watchdog.at_end(give_back))
         try:
             _flush()
             os.dup2(output.fileno(), 2)
@@ -322,7 +330,9 @@ def _rendered(rows: Sequence[Row], last: str) -> RenderableType:
     for r in rows:
         swept = Text(r.swept, no_wrap=True, overflow="ellipsis")
         state = Text(r.state, STYLES.get(r.state, BAD))
-        table.add_row(Text(str(r.number)), swept, state, Text(r.stage), Text(_took(r)))  # a string would be markup
+        table.add_row(
+            Text(str(r.number)), swept, state, Text(printable(r.stage)), Text(_took(r))
+        )  # a string would be markup
     return Group(table, Text(last, no_wrap=True, overflow="ellipsis"))
 
 

@@ -13,25 +13,28 @@ import contextlib
 import importlib
 import itertools
 import json
-import sys
+import os
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import complaints
+from pipeline.config import complaints, compose
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import read_once
-from pipeline.errors import ConfigError, DrydockError, StageError
+from pipeline.errors import ConfigError, DrydockError, StageError, listed
+from pipeline.printable import tell
 from pipeline.running import isolation
+from pipeline.running.parent import die_with
 from pipeline.runs.jobs import Job, State, Sweep
 from pipeline.sweeping import live
 
@@ -61,9 +64,11 @@ def run(
         at_once: How many jobs are launched together at most; None for all.
 
     Raises:
-        DrydockError: When no job can be composed; when `select` is no rule.
+        DrydockError: When there is no job, or none can be composed; when `select` is no rule.
         OSError: When the sweep's folder cannot be written.
     """
+    if not grid:
+        _refuse_nothing(master, loader)
     if master.select is not None:
         from pipeline.report.select import Rule  # here, so that no single run pays for reports
 
@@ -87,7 +92,7 @@ def run(
     for job in jobs:
         if error := refused.get(job.number):
             sweep.refuse(job, error)
-            print(f"error: job {job.number} cannot run, and the others do: {error}", file=sys.stderr)
+            tell(f"error: job {job.number} cannot run, and the others do: {error}")
     if isinstance(launcher, BasicLauncher):
         assert launcher.hydra_context is not None
         ready = {tuple(asked(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
@@ -97,6 +102,17 @@ def run(
     with live.view(sweep, axes, here=here) as say, _heard_out(launcher):
         for first in range(0, len(wanted), size):
             _launch(sweep, wanted[first : first + size], launcher, say)
+
+
+def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *compose.typed(master.hydra)])
+    empty = [o.input_line for o in parsed if o.is_sweep_override() and not any(True for _ in o.sweep_string_iterator())]
+    raise ConfigError(
+        f"the sweep comes to no job: {listed(map(str, empty))} has no value",
+        allowed="one value or more for each key",
+        command="python -m pipeline --help shows every choice; range(18,21) is 18,19,20",
+    )
 
 
 def _prepare_report() -> None:
@@ -263,10 +279,17 @@ def _first_line(error: object) -> str:
 
 @contextlib.contextmanager
 def _heard_out(launcher: Launcher) -> Iterator[None]:
-    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on."""
+    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on.
+
+    joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
+    """
     asks: Any
     if "submitit" in (plugin := type(launcher).__module__):
         asks, name = importlib.import_module("submitit.core.core").Job, "results"
+    elif "joblib" in plugin:
+        vars(launcher)["joblib"] |= {"initializer": die_with, "initargs": (os.getpid(),)}
+        yield
+        return
     elif "ray" in plugin:
         asks, name = importlib.import_module("ray"), "get"
     else:

@@ -6,15 +6,15 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import NoReturn
 
-from pipeline import errors
-from pipeline.errors import DrydockError
+from pipeline import disk, errors
+from pipeline.errors import ConfigError, DrydockError
+from pipeline.printable import printable
+from pipeline.running.watchdog import interrupts
 from pipeline.terminal import console
 
 Say = Callable[[str], None]
@@ -27,7 +27,9 @@ def run(main: Callable[[Say], int]) -> NoReturn:
         main: Gets a function that writes a text to stdout, and returns the exit code. What anything else writes to
             stdout goes to stderr.
     """
+    open_streams()
     spare_collections()
+    logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
     handler = console.StderrHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     for name in ("pipeline", "stages"):
@@ -37,7 +39,7 @@ def run(main: Callable[[Say], int]) -> NoReturn:
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
     try:
-        with sigterm_interrupts(), stdout_for_the_result() as say:
+        with interrupts(), stdout_for_the_result() as say:
             code = main(say)
     except DrydockError as e:
         code = console.show(e)
@@ -48,11 +50,8 @@ def run(main: Callable[[Say], int]) -> NoReturn:
     except Exception as e:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        print(
-            f"error: a bug in Drydock: {type(e).__name__}: {e}\n  try:     HYDRA_FULL_ERROR=1 shows the traceback",
-            file=sys.stderr,
-        )
-        code = errors.BUG
+        bug = f"a bug in Drydock: {type(e).__name__}: {e}"
+        code = console.show(disk.of_unknown(e) or DrydockError(bug, command="HYDRA_FULL_ERROR=1 shows the traceback"))
     leave(code)
 
 
@@ -63,10 +62,24 @@ def leave(code: int) -> NoReturn:
     would turn a finished run into a failed one.
     """
     logging.shutdown()
-    with contextlib.suppress(OSError):  # whoever read our output may have gone away
-        sys.stdout.flush()
-        sys.stderr.flush()
+    _flush()
     os._exit(code)
+
+
+def open_streams() -> None:
+    """Opens what the shell left closed, on nothing: the next file would get its number, and what is written to it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(null := os.open(os.devnull, os.O_RDWR), number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read our output may have gone away
+            stream.flush()
 
 
 def spare_collections() -> None:
@@ -80,32 +93,29 @@ def spare_collections() -> None:
 
 @contextlib.contextmanager
 def stdout_for_the_result() -> Iterator[Say]:
-    """Sends what is written to stdout, by native libraries too, to stderr; gives a function that still reaches it."""
-    sys.stdout.flush()
+    """Sends what is written to stdout, by native libraries too, to stderr; gives a function that still reaches it.
+
+    That raises ConfigError where stdout cannot be written, and on a terminal shows what the terminal would obey.
+    """
+    _flush()
     real = os.dup(1)
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # whoever asked has gone away
-            os.write(real, f"{text}\n".encode())
+        left = f"{printable(text) if os.isatty(real) else text}\n".encode(errors="surrogateescape")
+        try:
+            while left:
+                left = left[os.write(real, left) :]
+        except BrokenPipeError:
+            pass  # whoever asked has gone away
+        except OSError as e:
+            raise ConfigError(
+                f"stdout cannot be written: {e.strerror}", command="the same command, with its output to another place"
+            ) from e
 
     try:
         yield say
     finally:
-        sys.stdout.flush()
+        _flush()
         os.dup2(real, 1)
         os.close(real)
-
-
-@contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a run as Ctrl-C does: nothing half-written, exit code 130."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from pipeline import units
 from pipeline.errors import DrydockError
 from pipeline.planning.plan import Step, Todo
+from pipeline.printable import printable, tell
 from pipeline.running.outcome import Outcome, Result
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class StderrHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class Console:
@@ -56,7 +60,7 @@ class Console:
         self.close()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
-        self._progress.add_task(name, total=None)
+        self._progress.add_task(printable(name), total=None)
         self._progress.start()
 
     def finished(self, outcome: Outcome) -> None:
@@ -80,7 +84,7 @@ class Console:
 def show(error: DrydockError) -> int:
     """Shows an error where there is no log to say it in, and returns its exit code."""
     for problem in error.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        tell(f"error: {problem}")
     return error.exit_code
 
 

@@ -68,6 +68,8 @@ def recognised(path: Path) -> str:
         )
     if not path.is_file():
         raise ConfigError(f"path={path} is no file", allowed=ALLOWED, command="model.path=/path/to/the/file")
+    if not path.stat().st_size:
+        raise ConfigError(f"path={path} is empty", allowed=ALLOWED, command="copy or download it again")
     return BY_SUFFIX[path.suffix]
 
 

@@ -102,6 +102,8 @@ class OpenFile(Pinned):
         came = Weights(sha256=self.sha256, says=f"as they are in the {says} with SHA-256 {self.sha256}")
         facts: dict[str, Any] = {**Facts(source=source, weights=came)}
         model = openvino_library.read(file_formats.file_of(Artifact(FILE, folder, facts)), says, self.extensions)
+        if not model.outputs:
+            raise StageError(f"{path.name} holds no model: it has no outputs", command="copy or download it again")
         taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
         specs = ports.inputs(taken, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))

@@ -83,6 +83,7 @@ class RecordReference(Stage):
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     repeatable: ClassVar[bool] = False
+    isolable: ClassVar[bool] = True  # with a file for its model, which may be anybody's: its framework is native code
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         kind = kinds.get("model", Kind.MODULE)

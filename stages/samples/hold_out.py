@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,5 +76,5 @@ class HoldOut(Sampling):
 
 def _as_it_is(reference: Artifact, folder: Path, why: str) -> Artifact:
     for file in reference.file.parent.iterdir():
-        os.link(file, folder / file.name)
+        reference.share(file.name, folder)
     return Artifact(Kind.REFERENCE, folder, facts=reference.facts, notes=Notes(says=f"no samples held out: {why}"))

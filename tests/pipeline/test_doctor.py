@@ -17,6 +17,7 @@ from pipeline.errors import DrydockError
 from pipeline.machine import backends, gpu
 from pipeline.machine.installed import requirements
 from pipeline.terminal import console
+from tests.pipeline.conftest import raising
 from tests.test_architecture import ROOT
 
 HEAVY = "{'torch', 'torchvision', 'numpy', 'onnx', 'onnxruntime', 'onnxsim', 'onnxscript', 'openvino', 'nncf', 'timm'}"
@@ -156,9 +157,15 @@ def test_a_store_of_another_format_is_told(healthy, capsys):
 
 
 def test_a_disk_that_fails_is_told(healthy, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "trial", lambda store: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    monkeypatch.setattr("os.link", raising(OSError(5, "Input/output error")))
     assert examined(["store=store"]) == 2
     assert "Input/output error" in capsys.readouterr().out
+
+
+def test_a_file_system_without_links_will_do_and_that_is_told(healthy, capsys, monkeypatch):
+    monkeypatch.setattr("os.link", raising(PermissionError(1, "Operation not permitted")))
+    assert examined(["store=store"]) == 0
+    assert "no hard links" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

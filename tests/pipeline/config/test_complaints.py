@@ -1,5 +1,7 @@
 """What Hydra, OmegaConf and YAML complain of, in our words."""
 
+import logging.config
+
 import pytest
 import yaml
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
@@ -112,3 +114,14 @@ def test_exceptions_that_cause_each_other_come_to_an_end(conf):
     first, second = HydraException("first"), HydraException("second")
     first.__cause__, second.__cause__ = second, first
     assert told(first, conf).what == "first"
+
+
+def test_a_log_that_cannot_be_made_is_told_with_its_key():
+    error = raised(
+        lambda: logging.config.dictConfig({"version": 1, "handlers": {"file": {"class": "x.Y"}}}), ValueError
+    )
+    found = complaints.of_logging(error)
+    assert str(found).startswith(
+        "hydra.job_logging.handlers.file, or the same of hydra.hydra_logging, cannot be used: "
+    )
+    assert complaints.of_logging(ValueError("another")) is None

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -262,3 +263,10 @@ def test_whether_a_module_is_installed_is_told_without_importing_it(here):
     assert world.is_installed("dd_there")
     assert world.is_installed("dd_there.below")
     assert not world.is_installed("dd_absent")
+
+
+def test_what_has_no_content_of_its_own_is_refused_and_not_read(machine, tmp_path):
+    os.mkfifo(tmp_path / "weights")
+    for path, told in ((tmp_path / "weights", "it is a named pipe"), (Path("/dev/zero"), "it is a device")):
+        with pytest.raises(OSError, match=told):
+            machine.digest(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -143,3 +144,10 @@ def test_a_path_that_leads_nowhere_is_told(tmp_path):
         find(tmp_path / "gone")
     with pytest.raises(ConfigError, match=f"holds neither artifact.json nor {found.RUN}"):
         find(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "net.onnx", "net.xml"])
+def test_a_pipe_is_refused_and_not_read(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"{name} is a named pipe, and no file"):
+        find(tmp_path / name)

@@ -56,3 +56,27 @@ def test_a_spreadsheet_has_plain_numbers(sweep):
         "5",
         "check: <b>wrong</b> by 0.5",
     )
+
+
+FORMULAS = ["=HYPERLINK(1)", "+1+1", "-1+1", "@SUM(1)", "\t=1"]
+
+
+@pytest.mark.parametrize("value", FORMULAS)
+def test_no_cell_of_a_spreadsheet_is_a_formula(sweep, value):
+    job = replace(sweep.jobs[0], swept={"opset": value, "precision": "-1.5e-3"}, problem=value)
+    row = next(csv.DictReader(io.StringIO(tables.as_csv(replace(sweep, jobs=(job,))), newline="")))
+    assert (row["opset"], row["problem"], row["precision"]) == (f"'{value}", f"'{value}", "-1.5e-3")
+
+
+def test_a_carriage_return_begins_no_line_of_a_spreadsheet(sweep):
+    job = replace(sweep.jobs[0], problem="a\r=1")
+    assert next(csv.DictReader(io.StringIO(tables.as_csv(replace(sweep, jobs=(job,))))))["problem"] == "a\\r=1"
+
+
+def test_a_pull_requests_table_has_no_link_and_nothing_that_a_terminal_obeys(sweep):
+    nasty = {"opset": "[l](javascript:alert(1))", "precision": "\x1b[2J`\r"}
+    job = replace(sweep.jobs[2], swept=nasty, command="python -m pipeline 'a\n\n[l](javascript:1)'")
+    written = tables.markdown(replace(sweep, jobs=(job,)))
+    assert "\\[l\\](javascript:alert(1))" in written
+    assert "\\\\x1b\\[2J\\`\\\\r" in written
+    assert "\n[l]" not in written

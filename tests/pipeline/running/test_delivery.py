@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import signal
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -11,11 +12,11 @@ import pytest
 
 from pipeline import errors
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.running import delivery
 from pipeline.store import Damaged, State
 from stages.onnx.format import ONNX
-from tests.pipeline.conftest import Save, flip, raising, without_record
+from tests.pipeline.conftest import Save, child, flip, raising, without_record
 
 
 @pytest.fixture
@@ -159,20 +160,25 @@ def test_an_original_that_vanished_is_to_be_built_again_and_is_not_the_outputs_f
 
 
 @pytest.mark.parametrize(
-    ("code", "command"),
-    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EACCES, "output=/another/folder")],
+    ("code", "says", "command"),
+    [
+        (errno.ENOSPC, "no space left for output=.*out: .* free", "free some space"),
+        (errno.EDQUOT, "no space left for output=.*out: .* free", "free some space"),
+        (errno.EACCES, "out cannot be written: no", "output=/another/folder"),
+        (errno.EIO, "out failed: no", "output=/another/folder, or run the same command again"),
+    ],
 )
 @pytest.mark.parametrize("where", ["copying", "renaming"])
 def test_a_disk_that_refuses_leaves_the_old_delivery_and_says_what_to_do(
-    made, store, output, monkeypatch, code, command, where
+    made, store, output, monkeypatch, code, says, command, where
 ):
     deliver(made, store, output)
     before, fail = content_of(output), raising(OSError(code, "no"))
     if where == "renaming":
         monkeypatch.setattr("pathlib.Path.rename", fail)
-    with pytest.raises(StageError, match=r"out cannot be written: no") as caught:
+    with pytest.raises(DrydockError, match=says) as caught:
         deliver(made, store, output, hook=fail if where == "copying" else lambda inputs: None)
-    assert caught.value.problems[0].command == command
+    assert caught.value.problems[0].command.startswith(command)
     assert content_of(output) == before
     assert beside(output) == []
 
@@ -187,7 +193,7 @@ def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(made,
         rename(path, target)
 
     monkeypatch.setattr("pathlib.Path.rename", refuse_the_new)
-    with pytest.raises(StageError):
+    with pytest.raises(ConfigError):
         deliver(made, store, output)
     assert content_of(output) == before
 
@@ -244,16 +250,20 @@ def a_delivery_with_a_file_of_somebodys(output):
     (output / "thesis.tex").write_text("years of work")
 
 
-SOMEBODYS = [somebodys_folder, somebodys_file, a_delivery_with_a_file_of_somebodys]
+SOMEBODYS = [
+    (somebodys_folder, "was not delivered by Drydock", "out/artifact"),
+    (a_delivery_with_a_file_of_somebodys, "was not delivered by Drydock", "out/artifact"),
+    (somebodys_file, "is a file", "artifact"),
+]
 
 
-@pytest.mark.parametrize("prepare", SOMEBODYS, ids=lambda f: f.__name__)
-def test_what_drydock_did_not_deliver_is_refused_and_kept(output, prepare):
+@pytest.mark.parametrize(("prepare", "says", "instead"), SOMEBODYS)
+def test_what_drydock_did_not_deliver_is_refused_and_kept(output, prepare, says, instead):
     prepare(output)
-    with pytest.raises(ConfigError, match="was not delivered by Drydock") as caught:
+    with pytest.raises(ConfigError, match=says) as caught:
         delivery.refuse(output, output.parent / "store")
     assert caught.value.exit_code == errors.USAGE
-    assert caught.value.problems[0].command == f"output={output}/artifact"
+    assert caught.value.problems[0].command == f"output={output.parent / instead}"
     assert output.exists()
     assert beside(output) == []
 
@@ -282,3 +292,89 @@ def test_a_file_where_a_folder_should_be_is_told_before_any_work(tmp_path):
 def test_the_store_is_nobodys_output(tmp_path):
     with pytest.raises(ConfigError, match="lies in the store"):
         delivery.refuse(tmp_path / "store" / "objects" / "out", tmp_path / "store")
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(made, store, output):
+    real = output.parent / "disk" / "real"
+    output.symlink_to(real)  # to nothing as yet
+    for _ in range(2):
+        delivery.refuse(output, store.root)
+        delivery.check(output)
+        path, _ = deliver(made, store, output)
+        assert path == output / "model.onnx"
+        assert output.is_symlink()
+        assert set(content_of(real)) == {"model.onnx", "data/w.bin", "artifact.json"}
+    assert [*beside(output), *beside(real)] == []
+
+
+def test_a_link_to_itself_is_told(output):
+    output.symlink_to(output)
+    with pytest.raises(ConfigError, match=r"cannot be written: (File exists|Too many levels)"):
+        delivery.check(output / "below")
+
+
+def killed_at(made, store, output, rename):
+    """A delivery whose process is killed at its n-th rename of a folder."""
+
+    def work():
+        left = [rename]
+
+        def renaming(path, target, really=os.rename):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            really(path, target)
+
+        os.rename = renaming
+        deliver(made, store, output)
+
+    process = child(work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("rename", [1, 2])
+def test_what_a_killed_delivery_left_is_gone_before_the_next_and_the_earlier_one_is_back(made, store, output, rename):
+    deliver(made, store, output)
+    before = content_of(output)
+    killed_at(made, store, output, rename)
+    assert len(beside(output)) == rename
+    assert output.exists() == (rename == 1)
+    delivery.check(output)
+    assert content_of(output) == before
+    assert beside(output) == []
+
+
+def test_what_several_killed_deliveries_left_in_one_folder_is_gone_too(made, store, output):
+    killed_at(made, store, output / "save", 1)
+    (output / "log").unlink()
+    delivery.refuse(output, store.root)
+    delivery.check(output)
+    assert list(output.iterdir()) == []
+
+
+def test_a_living_neighbours_delivery_is_left_alone(made, store, output):
+    seen = []
+
+    def look(inputs):
+        delivery.check(output)
+        seen.extend(beside(output))
+
+    deliver(made, store, output, hook=look)
+    assert len(seen) == 1
+
+
+def test_what_has_only_such_a_name_is_left_alone(output):
+    (output.parent / ".other.0123abcd").mkdir()
+    (output.parent / ".out.0123abcd").write_text("a file")
+    delivery.check(output)
+    assert len(list(output.parent.glob(".*"))) == 2
+
+
+def test_an_earlier_delivery_that_was_half_removed_is_not_put_back(made, store, output):
+    deliver(made, store, output)
+    (output / "model.onnx").unlink()
+    output.rename(output.parent / ".out.0123abcd.old")
+    delivery.check(output)
+    assert list(output.parent.glob("*out*")) == []

@@ -1,5 +1,6 @@
 """run.json: what a run was made of, and what came of it."""
 
+import errno
 import json
 from importlib.metadata import version
 
@@ -8,8 +9,10 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.machine.installed import own_version
 from pipeline.planning.plan import Step, Todo
+from pipeline.report.job import read_run
 from pipeline.running.outcome import Outcome, Result
 from pipeline.runs.manifest import RunManifest
+from tests.pipeline.conftest import raising
 
 
 @pytest.fixture
@@ -81,3 +84,15 @@ def test_a_run_that_was_interrupted_is_no_failure(run):
     run.fail(None, 130)
     found = read(run)
     assert (found["status"], found["exit_code"], found["problems"]) == ("interrupted", 130, [])
+
+
+def test_a_disk_that_is_full_is_told_and_how_the_run_ended_is_written_all_the_same(run, monkeypatch):
+    full = raising(OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr("pipeline.runs.manifest.write_json", full)
+    with pytest.raises(StageError, match="no space left for the run folder") as caught:
+        run.started("export")
+    run.fail(caught.value, caught.value.exit_code)
+    found = read(run)
+    assert (found["status"], found["stage"], found["exit_code"]) == ("failed", "export", 3)
+    assert found["problems"][0]["what"].startswith("no space left")
+    assert read_run(run.path.parent) is not None

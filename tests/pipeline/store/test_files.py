@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of what is in them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -169,3 +170,26 @@ def test_a_durable_write_syncs_the_file_before_and_the_folder_after_its_rename(t
     monkeypatch.setattr(os, "fsync", fsync)
     files.write_json(tmp_path / "x.json", 1, durable=durable)
     assert seen == synced
+
+
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(folder, monkeypatch):
+    def scandir(path, real=os.scandir):
+        if str(path).endswith("b"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        files.records(folder, shared={})
+
+
+def test_a_pipe_in_the_place_of_json_is_none(tmp_path):
+    os.mkfifo(tmp_path / "x.json")
+    assert files.read_json(tmp_path / "x.json") is None
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_wait_for_the_disk_is_written_to(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(os, "fsync", raising(OSError(code, "no")))
+    files.write_json(tmp_path / "x.json", [1], durable=True)
+    assert files.read_json(tmp_path / "x.json") == [1]

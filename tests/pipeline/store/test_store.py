@@ -1,18 +1,22 @@
 """The store's front: what is published can be opened, what fails says what to do, and the dead are cleared away."""
 
 import errno
+import fcntl
 import json
 import os
+import resource
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
 from pipeline import errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
-from pipeline.store import Damaged, Entry, Store
+from pipeline.store import Damaged, Entry, Store, files
 from stages.onnx.format import ONNX
-from tests.pipeline.conftest import child, flip, raising
+from tests.pipeline.conftest import child, exit_code, flip, raising
 
 
 def publish(store, content="graph", **facts):
@@ -100,6 +104,8 @@ SAYS = {
     errno.EDQUOT: (StageError, r"no space left"),
     errno.EACCES: (ConfigError, r"cannot be written: "),
     errno.EROFS: (ConfigError, r"cannot be written: "),
+    errno.EIO: (StageError, r"failed: no"),
+    errno.EMFILE: (StageError, r"failed: no"),
 }
 
 
@@ -119,7 +125,7 @@ def test_a_publish_that_fails_says_what_to_do_and_leaves_nothing(store, monkeypa
 
 
 @pytest.mark.parametrize("code", SAYS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("call", ["os.link", "os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("call", ["os.link", "os.fsync"])
 def test_an_entry_that_cannot_be_recorded_says_what_to_do(store, monkeypatch, call, code):
     error, says = SAYS[code]
     entry = entry_of(publish(store))
@@ -145,12 +151,6 @@ def test_damage_that_cannot_be_set_aside_says_what_to_do(store, monkeypatch):
     monkeypatch.setattr("pathlib.Path.rename", raising(OSError(errno.EACCES, "no")))
     with pytest.raises(ConfigError, match="cannot be written"):
         store.open(made.digest)
-
-
-def test_an_error_that_is_not_of_the_disk_is_left_as_it_is(store, monkeypatch):
-    monkeypatch.setattr(os, "fsync", raising(OSError(errno.EIO, "broken")))
-    with pytest.raises(OSError, match="broken"):
-        publish(store)
 
 
 def test_a_link_among_the_files_is_the_stages_failure(store):
@@ -198,6 +198,106 @@ def test_the_folders_of_the_living_stay_and_those_of_the_dead_are_swept(store):
     process.join()
     store.sweep()
     assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+
+
+def die_in(work):
+    """Runs something in a process of its own, until it is killed there, by itself."""
+    process = child(work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_file_that_the_dead_had_half_written_is_gone_after_the_next_run(store):
+    def run():
+        with store.in_use():
+            Path.replace = die
+            files.write_json(store.root / "seen" / "x.json", {})
+
+    die_in(run)
+    assert [p.name[:8] for p in (store.root / "seen").iterdir()] == [".x.json."]
+    with files.hidden(store.root / "seen" / "y.json") as living, store.in_use():
+        assert list((store.root / "seen").iterdir()) == [living]
+    assert list((store.root / "locks").iterdir()) == []
+
+
+def test_what_lies_among_the_build_folders_and_is_none_is_gone_after_the_next_run(store, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (store.root / "staging" / "link").symlink_to(tmp_path / "kept")
+    (store.root / "staging" / "file").write_text("x")
+    (store.root / "staging" / "folder").mkdir()
+    (store.root / "locks").mkdir(exist_ok=True)
+    (store.root / "locks" / f"staging-{'a' * 32}.lock").write_text("")  # its folder never came
+    store.sweep()
+    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+    assert (tmp_path / "kept").is_dir()
+
+
+def test_a_store_that_can_only_be_read_is_read(store, monkeypatch):
+    made = publish(store)
+    monkeypatch.setattr("filelock.FileLock.acquire", raising(OSError(errno.EROFS, "Read-only file system")))
+    with store.in_use():
+        assert store.open(made.digest)
+
+
+def test_a_file_that_outgrows_what_a_process_may_write_is_told(store):
+    entry = entry_of(publish(store))
+
+    def record():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+        with pytest.raises(StageError, match="File too large") as caught:
+            store.record(entry)
+        os._exit(0 if caught.value.problems[0].command.startswith("`ulimit -f unlimited`") else 1)
+
+    assert exit_code(record) == 0
+
+
+def test_a_store_that_vanishes_ends_no_sweep(store):
+    shutil.rmtree(store.root)
+    store.sweep()
+
+
+def test_a_file_system_without_locks_is_worked_on_and_nobody_there_is_taken_for_dead(store, monkeypatch, caplog):
+    monkeypatch.setattr(fcntl, "flock", raising(OSError(errno.ENOLCK, "No locks available")))
+    with store.staging() as folder:
+        (folder / "half").write_text("x")
+        store.sweep()
+        assert (folder / "half").exists()
+    assert "has no locks (No locks available)" in caplog.text
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP], ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", ["os.link", "pathlib.Path.chmod"])
+def test_a_file_system_without_links_or_modes_is_worked_on(store, monkeypatch, call, code):
+    monkeypatch.setattr(call, raising(OSError(code, "no")))
+    first, second = entry_of(publish(store, "one")), entry_of(publish(store, "two"))
+    assert store.record(first) == store.record(second) == first
+
+
+def test_a_process_without_file_descriptors_takes_no_object_for_damaged(store, monkeypatch):
+    made = publish(store)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.open", raising(OSError(errno.EMFILE, "Too many open files")))
+        with pytest.raises(StageError, match="Too many open files") as caught:
+            store.open(made.digest)
+    assert "ulimit -n" in caught.value.problems[0].command
+    assert store.open(made.digest)
+
+
+def test_what_fails_while_cleaning_up_does_not_hide_what_failed_first(store, monkeypatch):
+    def build():
+        with store.staging():
+            monkeypatch.setattr("pathlib.Path.rglob", raising(OSError(errno.EIO, "again")))
+            monkeypatch.setattr("pathlib.Path.unlink", raising(OSError(errno.EIO, "again")))
+            monkeypatch.setattr(fcntl, "flock", raising(OSError(errno.EIO, "again")))
+            raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        build()
 
 
 def test_a_build_of_our_own_is_not_swept(store):

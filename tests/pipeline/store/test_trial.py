@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StageError
 from pipeline.store import trial
 from tests.pipeline.conftest import raising
 
@@ -26,12 +26,18 @@ def test_locks_that_another_process_does_not_heed_are_refused(store, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "told"),
-    [(os, "link", "does not make hard links: not here"), (fcntl, "flock", "does not lock files: OSError: .* not here")],
+    ("module", "name", "code", "told"),
+    [(os, "link", errno.EPERM, "no hard links"), (fcntl, "flock", errno.ENOLCK, "no locks")],
 )
-def test_a_file_system_that_cannot_is_refused(store, monkeypatch, module, name, told):
-    monkeypatch.setattr(module, name, raising(OSError(errno.ENOLCK, "not here")))
-    with pytest.raises(ConfigError, match=told):
+def test_what_a_file_system_lacks_that_costs_time_alone_is_told(store, monkeypatch, module, name, code, told):
+    monkeypatch.setattr(module, name, raising(OSError(code, "not here")))
+    (lacks,) = trial.trial(store)
+    assert lacks.startswith(told)
+
+
+def test_a_disk_that_fails_is_told_as_such(store, monkeypatch):
+    monkeypatch.setattr(os, "link", raising(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(StageError, match=f"store={store.root} failed: Input/output error"):
         trial.trial(store)
 
 

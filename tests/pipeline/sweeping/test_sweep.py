@@ -6,6 +6,7 @@ import json
 import shlex
 
 import pytest
+from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError
 from pipeline.runs.jobs import Job, State, Sweep, table
@@ -149,3 +150,12 @@ def test_jobs_that_share_nothing_or_are_unknown_keep_the_order_typed():
 def test_axes_are_what_has_more_than_one_value_as_typed():
     grid = [["model=a", "opset=20", "+x=1"], ["model=a", "opset=18", "+x=1"], ["model=a", "opset=20", "+x=2"]]
     assert list(axes_of(grid).items()) == [("opset", ["20", "18"]), ("+x", ["1", "2"])]
+
+
+def test_a_sweep_that_comes_to_no_job_is_refused_with_what_has_no_value():
+    asked = {
+        "sweeper": {"params": {"opset": "range(18,18)"}},
+        "overrides": {"task": ["seed=range(3,3)", "target=onnx"]},
+    }
+    with pytest.raises(ConfigError, match=r"comes to no job: opset=range\(18,18\), seed=range\(3,3\) has no value"):
+        sweeps.run([], OmegaConf.create({"hydra": asked}), None, None, None)

@@ -397,3 +397,18 @@ def test_outputs_are_named_where_the_file_is_opened(tmp_path):
     made = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
     with pytest.raises(ConfigError, match="outputs is \\['scores'\\]; the file's are logits"):
         record(made, tmp_path / "reference", inputs=None, outputs=["scores"])
+
+
+@pytest.mark.parametrize("file", [f for f in FORMATS if f != "saved_model"])
+@pytest.mark.parametrize(("share", "error"), [(0.0, ConfigError), (0.5, (ConfigError, StageError))])
+def test_an_empty_file_and_one_that_is_cut_off_are_refused(file, share, error, mine, tmp_path):
+    whole = (mine / file).read_bytes()
+    (mine / file).write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(error, match=f"{'is empty' if not share else 'cannot read|is no ONNX model'}"):
+        opened(mine / file, tmp_path)
+
+
+def test_a_file_that_parses_and_holds_no_model_is_refused(mine, tmp_path):
+    (mine / "paddle.pdmodel").write_bytes(b"\x22\x00")  # a version of nothing, and no block of operators
+    with pytest.raises(StageError, match="holds no model: it has no outputs"):
+        opened(mine / "paddle.pdmodel", tmp_path)

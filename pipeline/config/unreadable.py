@@ -1,0 +1,97 @@
+"""YAML that cannot be read, or never ends, and options that are no names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.default_element import ConfigDefault, GroupDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+
+from pipeline.config.tree import Tree
+from pipeline.errors import ConfigError, Problem, listed
+
+
+def guard() -> None:
+    """Has a YAML that cannot be read told by its name, in this process; see pipeline/config/choices.py."""
+    source: Any = SourcesRegistry.instance().resolve("file")  # a class of its own, whatever may be imported by its name
+    load = source.load_config
+
+    def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
+        try:
+            return cast("ConfigResult", load(self, config_path))
+        except HydraException:
+            raise
+        except (UnicodeDecodeError, RecursionError, OSError) as e:
+            _refuse(Path(self.path) / f"{config_path.removesuffix('.yaml')}.yaml", e)
+
+    source.load_config = load_config
+
+
+def _refuse(path: Path, error: Exception) -> NoReturn:
+    command = "python -m pipeline --info defaults shows what is read"
+    if isinstance(error, UnicodeDecodeError):
+        ours = ConfigError(f"{path}: byte {error.start} is no UTF-8", allowed="text in UTF-8", command=_converted(path))
+    elif isinstance(error, OSError):
+        ours = ConfigError(f"{path} cannot be read: {error.strerror}", allowed="a file", command=command)
+    else:
+        ours = ConfigError(f"{path}: it is nested too deeply", allowed="some hundred levels", command=command)
+    raise ConfigCompositionException(str(ours)) from ours
+
+
+def _converted(path: Path) -> str:
+    return f"iconv -f latin1 -t utf8 {path} shows it in UTF-8, if it is Latin-1"
+
+
+def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
+    """Raises ConfigError for options that are read as something else than a name, such as `model=nan`."""
+    problems = []
+    for typed in overrides:
+        try:
+            override = OverridesParser.create().parse_override(typed)
+        except HydraException:
+            continue  # Hydra tells it
+        value = override.value() if override.value_type is ValueType.ELEMENT else None
+        if isinstance(value, (bool, int, float)) and tree.is_group(override.key_or_group):
+            group = override.key_or_group
+            options = listed(tree.options(group), 30)
+            problems.append(Problem(f"{typed}: {value} is no name of an option", options, f"{group}=NAME"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def endless(overrides: Sequence[str], tree: Tree) -> ConfigError:
+    """The error for what is included by itself, and so on."""
+    starts = [o.lstrip("+").partition("@")[0].replace("=", "/") for o in overrides if "=" in o]
+    for start in starts:
+        for ring in _rings(start, tree, []):
+            return ConfigError(
+                f"defaults lists that lead back to themselves: {' → '.join(f'{path}.yaml' for path in ring)}",
+                command=f"another option in the defaults list of {ring[-2]}.yaml",
+            )
+    return ConfigError(
+        "what was chosen is nested too deeply, or includes itself",
+        command="python -m pipeline --info defaults-tree with one choice after the other left out",
+    )
+
+
+def _rings(path: str, tree: Tree, above: list[str]) -> Iterator[list[str]]:
+    if path in above:
+        yield [*above[above.index(path) :], path]
+        return
+    group = path.rpartition("/")[0]
+    for default in tree.defaults(path):
+        if isinstance(default, GroupDefault) and isinstance(default.value, str):
+            below = f"{default.group}/{default.value}"
+        elif isinstance(default, ConfigDefault) and not default.is_self():
+            below = str(default.path)
+        else:
+            continue
+        full = os.path.normpath(below if below.startswith("/") else f"/{group}/{below}")
+        yield from _rings(full.removeprefix("/"), tree, [*above, path])

@@ -1,0 +1,119 @@
+"""What the operating system refuses, in words: the one place that turns an OSError into an error of ours.
+
+Who knows what was touched surrounds it with `explained`; what nobody surrounded is told by its file's name, at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline import units
+from pipeline.errors import ConfigError, DrydockError, StageError
+
+AGAIN = "run the same command again: finished stages are kept"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+# What a path itself is the reason for.
+MISPLACED = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP}
+)
+# What the moment is the reason for, and no file.
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE})
+# What a file system answers that has no such thing.
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+ADVICE = {
+    errno.EMFILE: f"`ulimit -n 4096` in this shell, and {AGAIN}",
+    errno.ENFILE: f"end other programs, which hold too many files open, and {AGAIN}",
+    errno.EFBIG: f"`ulimit -f unlimited` in this shell, and {AGAIN}",
+    errno.ESTALE: AGAIN,
+    errno.EINTR: AGAIN,
+}
+SPECIAL = {
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+
+@contextlib.contextmanager
+def explained(what: str, command: str, folder: Path) -> Iterator[None]:
+    """Has whatever the file system refuses in the block raised as an error of ours.
+
+    Args:
+        what: What is touched, such as "store=/data/store".
+        command: What names another place for it.
+        folder: Where it is.
+    """
+    try:
+        yield
+    except OSError as e:
+        raise told(e, what, command, folder) from e
+
+
+def told(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
+    """The error of ours for one of the operating system's; see `explained`.
+
+    A place that cannot be written is a ConfigError, since another can be named; all else is a StageError, since the
+    place was right and something happened to it.
+    """
+    why = error.strerror or str(error)
+    where = f" at {error.filename}" if error.filename and str(error.filename) != str(folder) else ""
+    if error.errno in FULL:
+        return StageError(f"no space left for {what}: {room(folder)}", command=f"free some space and {AGAIN}")
+    if error.errno in DENIED | MISPLACED:
+        allowed = "a folder that this user can write"
+        return ConfigError(f"{what} cannot be written: {why}{where}", allowed=allowed, command=command)
+    return StageError(f"{what} failed: {why}{where}", command=ADVICE.get(error.errno or 0, f"{command}, or {AGAIN}"))
+
+
+def of_unknown(error: BaseException) -> DrydockError | None:
+    """The error for what nobody explained, where the operating system refused a file; None for anything else."""
+    if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
+        return None
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path(os.curdir)
+    shows = f"ls -ld {shlex.quote(str(place))} shows what is there"
+    if error.errno in DENIED | MISPLACED:
+        return ConfigError(f"{place}: {error.strerror}", command=shows)
+    return told(error, str(place), shows, place)
+
+
+def link(source: Path, target: Path) -> bool:
+    """Gives a file another name; False where the file system has none to give, or not for this file. Raises OSError."""
+    try:
+        os.link(source, target)
+    except OSError as e:
+        if e.errno not in NO_LINKS:
+            raise
+        return False
+    return True
+
+
+def room(folder: Path) -> str:
+    """How much space is free where a folder is: bytes, or that there is none for another file."""
+    try:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        free, found = shutil.disk_usage(there).free, os.statvfs(there)
+    except (OSError, StopIteration):
+        return "how much is free is unknown"
+    if found.f_files and not found.f_favail:
+        return f"{units.size(free)} are free, and its file system takes no more files (inodes)"
+    return f"{units.size(free)} free"
+
+
+def special(path: Path) -> str:
+    """What a path is that has no content of its own: a named pipe, a socket, a device; empty for all else."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return ""
+    return next((name for is_one, name in SPECIAL.items() if is_one(mode)), "")

@@ -1,0 +1,42 @@
+"""What a page that is sent round need not say: on which host, and in which folders of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+# Two names or more; neither of a URL nor after another name, as in images/second.
+PATH = re.compile(r"""(?<![\w:/.~…])(?:/[^\s/'",;:()\[\]{}<>|=]+){2,}/?""")
+
+T = TypeVar("T")
+
+
+def without(value: T) -> T:
+    """The same with each absolute path cut to its last name, which stays one of its own, and without hosts."""
+    return _Shortened().of(value)  # type: ignore[no-any-return]
+
+
+class _Shortened:
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def of(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return PATH.sub(lambda found: self._name(found[0]), value)
+        if isinstance(value, Mapping):
+            return {key: self.of(item) for key, item in value.items() if key != "host"}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self.of, value))
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {f.name: self.of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return dataclasses.replace(value, **fields)
+        return value
+
+    def _name(self, path: str) -> str:
+        if path not in self._names:
+            last = f"…/{path.rstrip('/').rpartition('/')[2]}"
+            same = sum(name.partition(" ")[0] == last for name in self._names.values())
+            self._names[path] = f"{last} ({same + 1})" if same else last
+        return self._names[path]

@@ -1,0 +1,143 @@
+"""Hidden folders beside an output, `.NAME.xxxxxxxx`: a delivery under way, and with `.old` the one that it replaces.
+
+Each is locked by who made it, by its inode, for as long as that lives: so the next delivery knows what the dead left,
+and what is another's that is under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.store.files import HIDDEN
+
+OLD = ".old"
+PROBE = re.compile(r"\.drydock-[0-9a-f]{8}")
+
+
+@contextlib.contextmanager
+def folder(output: Path) -> Iterator[Path]:
+    """A new folder beside `output`, locked while it is there and gone afterwards. Raises OSError."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        beside = output.parent / f".{output.name}.{uuid.uuid4().hex[:8]}"
+        beside.mkdir()
+        with _locked(beside, unlockable=True) as ours:
+            if not ours:
+                continue  # taken for dead before it was locked
+            try:
+                yield beside
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        return
+
+
+def swap(new: Path, output: Path) -> None:
+    """Puts a complete folder in the place of an earlier one; between the two renames there is none, never a mixture.
+
+    Several that deliver to one place do so one after the other. Raises OSError.
+    """
+    while True:
+        try:
+            with _locked(output, wait=True, unlockable=True) as ours:
+                if ours:
+                    return _exchange(new, output)
+        except FileNotFoundError:
+            if not new.exists():
+                raise
+            try:
+                new.rename(output)
+            except OSError as e:
+                if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another came first
+                    raise
+            else:
+                return None
+
+
+def _exchange(new: Path, output: Path) -> None:
+    old = new.with_name(f"{new.name}{OLD}")
+    output.rename(old)
+    try:
+        new.rename(output)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:
+    """Removes what deliveries that died left in a folder; one that died between its two renames is undone.
+
+    Args:
+        folder: Where they delivered to.
+        whole: Whether a folder is a complete delivery.
+        name: What they delivered there; empty for whatever it was.
+    """
+    with contextlib.suppress(OSError):
+        for path in sorted(folder.iterdir(), key=lambda p: not p.name.endswith(OLD)):
+            if PROBE.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            elif is_ours(path.name, name) and not path.is_symlink():
+                _clear_if_dead(path, folder / _name(path.name), whole)
+
+
+def is_ours(hidden: str, name: str = "") -> bool:
+    """Whether a name is one of a hidden folder's beside an output, of any when none is named."""
+    return bool(HIDDEN.fullmatch(hidden.removesuffix(OLD))) and name in ("", _name(hidden))
+
+
+def _name(hidden: str) -> str:
+    """The name of the output that a hidden folder lies beside."""
+    return hidden.removesuffix(OLD)[1:-9]
+
+
+def _clear_if_dead(path: Path, output: Path, whole: Callable[[Path], bool]) -> None:
+    with contextlib.suppress(OSError), _locked(path) as ours:
+        if not ours:
+            return
+        if path.name.endswith(OLD) and not output.exists() and whole(path):
+            path.rename(output)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, *, wait: bool = False, unlockable: bool = False) -> Iterator[bool]:
+    """Holds the lock of a folder; gives whether it is ours, and still of the folder of that name. Raises OSError.
+
+    Args:
+        path: The folder.
+        wait: Whether to wait for whoever has it.
+        unlockable: What to give where folders cannot be locked.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield _lock(fd, wait=wait, unlockable=unlockable) and _is_still(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, *, wait: bool, unlockable: bool) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return unlockable
+    return True
+
+
+def _is_still(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
