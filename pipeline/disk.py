@@ -66,7 +66,7 @@ def told(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     A place that cannot be written is a ConfigError, since another can be named; all else is a StageError, since the
     place was right and something happened to it.
     """
-    why = error.strerror or str(error)
+    why = error.strerror or _first(error)
     where = f" at {error.filename}" if error.filename and str(error.filename) != str(folder) else ""
     if error.errno in FULL:
         return StageError(f"no space left for {what}: {room(folder)}", command=f"free some space and {AGAIN}")
@@ -76,9 +76,17 @@ def told(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     return StageError(f"{what} failed: {why}{where}", command=ADVICE.get(error.errno or 0, f"{command}, or {AGAIN}"))
 
 
+def _first(error: OSError) -> str:
+    """What went wrong, without an errno; of a tree that was copied, with the first of its files."""
+    failed = error.args[0] if isinstance(error, shutil.Error) and error.args else None
+    return str(failed[0][2]) if failed and isinstance(failed, list) else str(error)
+
+
 def of_unknown(error: BaseException) -> DrydockError | None:
     """The error for what nobody explained, where the operating system refused a file; None for anything else."""
-    if not isinstance(error, OSError) or error.errno is None or isinstance(error, ConnectionError):
+    if not isinstance(error, OSError) or isinstance(error, ConnectionError):
+        return None
+    if error.errno is None and not isinstance(error, shutil.Error):
         return None
     place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else Path(os.curdir)
     shows = f"ls -ld {shlex.quote(str(place))} shows what is there"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -71,3 +72,9 @@ def test_what_has_no_content_of_its_own_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     paths = [tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero"), tmp_path / "file", tmp_path, tmp_path / "gone"]
     assert [disk.special(p) for p in paths] == ["a named pipe", "a socket", "a device", "", "", ""]
+
+
+def test_a_tree_that_cannot_be_copied_is_told_by_its_first_file():
+    error = disk.of_unknown(shutil.Error([("a", "b", "[Errno 5] Input/output error: 'a'"), ("c", "d", "x")]))
+    assert error is not None
+    assert "failed: [Errno 5] Input/output error: 'a'" in str(error)
