@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import shutil
 import stat
+import tempfile
 import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,24 +57,27 @@ def as_user(uid, act, *, umask=0o022):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A folder with a store's root that the team may write to, which makes folders of the team's."""
+def home(monkeypatch):
+    """A folder with a store's root that the team may write to, which makes folders of the team's.
+
+    Not pytest's own: no other user gets into that.
+    """
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     # Whatever a run imports and reads of the installation is at hand before root's rights are gone.
     version = lineage.own_version()
     monkeypatch.setattr(lineage, "own_version", lambda: version)
-    (tmp_path / "first").mkdir()
-    Dock(tmp_path / "first").run()
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's are private
-        folder.chmod(folder.stat().st_mode | 0o755)
-    root = tmp_path / "store"
-    root.mkdir()
-    os.chown(root, 0, TEAM)
-    root.chmod(0o2775)
-    for uid in (ANA, BOB):
-        (tmp_path / str(uid)).mkdir()
-        os.chown(tmp_path / str(uid), uid, uid)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        home.chmod(0o755)
+        (home / "first").mkdir()
+        Dock(home / "first").run()
+        (home / "store").mkdir()
+        os.chown(home / "store", 0, TEAM)
+        (home / "store").chmod(0o2775)
+        for uid in (ANA, BOB):
+            (home / str(uid)).mkdir()
+            os.chown(home / str(uid), uid, uid)
+        yield home
 
 
 def running(home, uid, named=(), store=(), **changes):
