@@ -386,3 +386,10 @@ def test_a_file_that_cannot_be_linked_is_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *a: (_ for _ in ()).throw(PermissionError(1, "protected_hardlinks")))
     artifact.share("weights", tmp_path)
     assert (tmp_path / "weights").stat().st_nlink == 1
+
+
+def test_a_file_system_that_says_all_is_anothers_is_told(tmp_path):
+    store = Store(tmp_path / "store", trust=Trust(uid=tmp_path.stat().st_uid + 1))
+    with pytest.raises(ConfigError, match="does not say that what this user writes there is theirs alone") as caught:
+        store.record(entry_of(publish(store)))
+    assert f"trust=[user:{owners.user_name(tmp_path.stat().st_uid)}]" in caught.value.problems[0].command
