@@ -8,8 +8,10 @@ import multiprocessing
 import os
 import shutil
 import stat
+import tempfile
 import traceback
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,24 +57,27 @@ def as_user(uid, act, *, umask=0o022):
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A folder with a store's root that the team may write to, which makes folders of the team's."""
+def home(monkeypatch):
+    """A folder with a store's root that the team may write to, which makes folders of the team's.
+
+    Not pytest's own: no other user gets into that.
+    """
     monkeypatch.setattr(os, "fsync", lambda fd: None)
     # Whatever a run imports and reads of the installation is at hand before root's rights are gone.
     version = lineage.own_version()
     monkeypatch.setattr(lineage, "own_version", lambda: version)
-    (tmp_path / "first").mkdir()
-    Dock(tmp_path / "first").run()
-    for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's are private
-        folder.chmod(folder.stat().st_mode | 0o755)
-    root = tmp_path / "store"
-    root.mkdir()
-    os.chown(root, 0, TEAM)
-    root.chmod(0o2775)
-    for uid in (ANA, BOB):
-        (tmp_path / str(uid)).mkdir()
-        os.chown(tmp_path / str(uid), uid, uid)
-    return tmp_path
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        home.chmod(0o755)
+        (home / "first").mkdir()
+        Dock(home / "first").run()
+        (home / "store").mkdir()
+        os.chown(home / "store", 0, TEAM)
+        (home / "store").chmod(0o2775)
+        for uid in (ANA, BOB):
+            (home / str(uid)).mkdir()
+            os.chown(home / str(uid), uid, uid)
+        yield home
 
 
 def running(home, uid, named=(), store=(), **changes):
@@ -381,3 +386,10 @@ def test_a_file_that_cannot_be_linked_is_copied(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", lambda *a: (_ for _ in ()).throw(PermissionError(1, "protected_hardlinks")))
     artifact.share("weights", tmp_path)
     assert (tmp_path / "weights").stat().st_nlink == 1
+
+
+def test_a_file_system_that_says_all_is_anothers_is_told(tmp_path):
+    store = Store(tmp_path / "store", trust=Trust(uid=tmp_path.stat().st_uid + 1))
+    with pytest.raises(ConfigError, match="does not say that what this user writes there is theirs alone") as caught:
+        store.record(entry_of(publish(store)))
+    assert f"trust=[user:{owners.user_name(tmp_path.stat().st_uid)}]" in caught.value.problems[0].command
