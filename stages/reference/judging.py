@@ -152,7 +152,10 @@ class _Output:
         own = max(_rms(self.wanted - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is next to nothing at values of a family is made of numbers that are as large as ever.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
-        return self.tolerance.noise * max(own, FLOOR * size)
+        bound = self.tolerance.noise * max(own, FLOOR * size)
+        # An answer that is rounding and nothing else, as of a constant picture that is normalised, has none of its own.
+        is_noise = not self._is_drawn and own > LOOSE * self.exact_rms
+        return max(bound, self.tolerance.max_rel * size) if is_noise else bound
 
     @property
     def _is_drawn(self) -> bool:

@@ -84,6 +84,13 @@ def test_ties_excuse_what_nobody_draws_and_are_told(family, wrong):
     assert not judged(1e-7, tied).unsure
 
 
+@pytest.mark.parametrize(("error", "wrong"), [(1e-5, False), (1e-3, True)])
+def test_an_answer_that_is_rounding_alone_is_held_to_the_constant(error, wrong):
+    nothing = case(exact=np.full((4, 100), 1e-9), noise=100, family="extremes")
+    found = {"y": np.full((4, 100), error, "f4")}
+    assert bool(judging.judged(found, nothing, judging.usual([case()]), FP32).wrong) is wrong
+
+
 def test_ties_do_not_excuse_what_is_not_finite():
     tied = replace(case(), family="extremes", ties=["topk at net.py:3"])
     found = judging.judged({"y": np.full((4, 90), np.nan, "f4")}, tied, judging.usual([case()]), FP32)
