@@ -8,7 +8,7 @@ seen/<digest>.json               stat of each file when it was last hashed, so t
 facts/                           passing facts about this machine: digests of the user's files, unreachable hosts
 runs/<digest>.json               that a run of this user's wrote the run.json with this digest, wherever it lies
 locks/<key>.lock                 one builder per key; saves work, correctness never depends on it
-locks/{run,staging}-<id>.lock    a run, or a build folder, that is not finished; free when its owner died
+marks/{run,staging}-<id>.lock    a run, or a build folder, that is not finished; free when its owner died
 staging/<id>/                    where results are built, privately, until they are published by one rename
 quarantine/                      damaged objects, kept as evidence
 

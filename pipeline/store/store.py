@@ -34,7 +34,9 @@ FACTS = "artifact.json"
 SCANT = 64 * 2**20
 # How many entries of a stage are looked through to say why a key missed.
 COMPARED = 50
-# The locks that show that something is not finished, and where files are written that a death leaves half done.
+# The locks that show that something is not finished, in a folder of their own: those of keys are as many as keys. And
+# where files are written that a death leaves half done.
+MARKS = "marks"
 MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
 WRITTEN = ("actions/*", "objects/*", "seen", "runs", "facts/*")
 # Why an entry of this user's own is none.
@@ -81,10 +83,12 @@ class Store:
 
     def lock(self, key: str, what: str) -> Lock:
         """The lock of one key; `what` names it to a person who waits."""
+        return self._lock("locks", key, what)
+
+    def _lock(self, place: str, name: str, what: str) -> Lock:
         with self.explained():
-            self._owned.folder(self.root / "locks")
-            mode = self._owned.mode(0o666)
-        return Lock(self.root / "locks" / f"{key}.lock", what, self.explained, mode)
+            folder, mode = self._owned.folder(self.root / place), self._owned.mode(0o666)
+        return Lock(folder / f"{name}.lock", what, self.explained, mode)
 
     @contextlib.contextmanager
     def staging(self, sources: Collection[str] = ()) -> Iterator[Path]:
@@ -129,7 +133,7 @@ class Store:
     @contextlib.contextmanager
     def _marked(self, name: str, what: str) -> Iterator[None]:
         """Shows to other runs that something of ours is not finished, by a lock that is free when we are dead."""
-        lock = self.lock(name, what)
+        lock = self._lock(MARKS, name, what)
         lock.acquire()
         try:
             yield
@@ -142,8 +146,8 @@ class Store:
         What cannot be removed stays, and is no reason for a run to end.
         """
         died = False
-        for name in filter(MARK.fullmatch, _names(self.root / "locks")):
-            lock = Lock(self.root / "locks" / name, name, contextlib.nullcontext)
+        for name in filter(MARK.fullmatch, _names(self.root / MARKS)):
+            lock = Lock(self.root / MARKS / name, name, contextlib.nullcontext)
             with contextlib.suppress(OSError):
                 if lock.try_acquire() and lock.held:
                     died = True
@@ -152,7 +156,7 @@ class Store:
                         shutil.rmtree(self.root / what / folder, ignore_errors=True)
                     lock.remove()
         for name in _names(staging := self.root / "staging"):
-            if not (self.root / "locks" / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
+            if not (self.root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
                 shutil.rmtree(staging / name, ignore_errors=True)
                 remove(staging / name)  # what is no folder
         if died:

@@ -165,7 +165,7 @@ def test_a_build_folder_is_private_empty_and_gone_afterwards(store):
         assert one != two
         assert [*one.iterdir(), *two.iterdir()] == []
         (one / "half").write_text("x")
-    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+    assert [*(store.root / "staging").iterdir(), *(store.root / "marks").iterdir()] == []
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -177,7 +177,7 @@ def test_a_build_that_fails_leaves_no_folder(store, error):
 
     with pytest.raises(error):
         build()
-    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+    assert [*(store.root / "staging").iterdir(), *(store.root / "marks").iterdir()] == []
 
 
 def test_the_folders_of_the_living_stay_and_those_of_the_dead_are_swept(store):
@@ -197,7 +197,7 @@ def test_the_folders_of_the_living_stay_and_those_of_the_dead_are_swept(store):
     process.kill()
     process.join()
     store.sweep()
-    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+    assert [*(store.root / "staging").iterdir(), *(store.root / "marks").iterdir()] == []
 
 
 def die_in(work):
@@ -222,7 +222,7 @@ def test_a_file_that_the_dead_had_half_written_is_gone_after_the_next_run(store)
     assert [p.name[:8] for p in (store.root / "seen").iterdir()] == [".x.json."]
     with files.hidden(store.root / "seen" / "y.json") as living, store.in_use():
         assert list((store.root / "seen").iterdir()) == [living]
-    assert list((store.root / "locks").iterdir()) == []
+    assert list((store.root / "marks").iterdir()) == []
 
 
 def test_what_lies_among_the_build_folders_and_is_none_is_gone_after_the_next_run(store, tmp_path):
@@ -230,10 +230,10 @@ def test_what_lies_among_the_build_folders_and_is_none_is_gone_after_the_next_ru
     (store.root / "staging" / "link").symlink_to(tmp_path / "kept")
     (store.root / "staging" / "file").write_text("x")
     (store.root / "staging" / "folder").mkdir()
-    (store.root / "locks").mkdir(exist_ok=True)
-    (store.root / "locks" / f"staging-{'a' * 32}.lock").write_text("")  # its folder never came
+    (store.root / "marks").mkdir(exist_ok=True)
+    (store.root / "marks" / f"staging-{'a' * 32}.lock").write_text("")  # its folder never came
     store.sweep()
-    assert [*(store.root / "staging").iterdir(), *(store.root / "locks").iterdir()] == []
+    assert [*(store.root / "staging").iterdir(), *(store.root / "marks").iterdir()] == []
     assert (tmp_path / "kept").is_dir()
 
 

@@ -13,7 +13,7 @@ from tests.pipeline.conftest import raising
 
 def test_a_file_system_that_will_do_is_left_as_it_was(store):
     trial.trial(store)
-    assert [list((store.root / folder).iterdir()) for folder in ("staging", "locks")] == [[], []]
+    assert [list((store.root / folder).iterdir()) for folder in ("staging", "marks")] == [[], []]
 
 
 def test_locks_that_another_process_does_not_heed_are_refused(store, tmp_path, monkeypatch):
