@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -16,6 +17,8 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
+
+NUMBER_LIKE = re.compile(r"=\s*[-+.]?(\d|nan|inf|true|false)", re.IGNORECASE)
 
 
 def guard() -> None:
@@ -52,7 +55,7 @@ def _converted(path: Path) -> str:
 def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
     """Raises ConfigError for options that are read as something else than a name, such as `model=nan`."""
     problems = []
-    for typed in overrides:
+    for typed in filter(NUMBER_LIKE.search, overrides):  # Hydra's grammar takes its time
         try:
             override = OverridesParser.create().parse_override(typed)
         except HydraException:

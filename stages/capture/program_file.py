@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
-from stages.capture import program_text
 
 PROGRAM = "models/model.json"
 EXAMPLES = "data/sample_inputs/model.pt"
@@ -84,6 +83,8 @@ def read(file: Path | io.BytesIO, says: str) -> Any:
 def _held(source: Any) -> Any:
     """A reader of an archive in which nothing runs code but example inputs. Raises Unsafe for any other."""
     import torch
+
+    from stages.capture import program_text  # where a file is read: importing it takes time
 
     if isinstance(source, io.BytesIO):
         source.seek(0)

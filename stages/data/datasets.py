@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.errors import StageError, listed
 from pipeline.stage import World, digest_of
 from stages.data.rows import LABELS, Row, Rows, fitting
+from stages.data.spec import existing
 from stages.interface import factory
 from stages.interface.interface import Interface
 from stages.portable.said import first_line
@@ -105,12 +106,3 @@ def _content(value: Any, world: World) -> Any:
     told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
     # A word that happens to name a folder here, such as train, may well be meant as a word.
     return told if os.sep in value else {**told, "value": value}
-
-
-def existing(text: str) -> Path | None:
-    """The file or folder that a text names; None where there is none."""
-    try:
-        path = Path(text).expanduser()
-        return path if text and path.exists() else None
-    except (OSError, RuntimeError):  # longer than a name may be; the home of nobody
-        return None

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline.errors import Problem, listed
 from pipeline.stage import OneOf, Setting, SomeOf, World
-from stages.data import sources
-from stages.data.sources import RANDOM
+from stages.data import spec
+from stages.data.spec import RANDOM
 
 KINDS = ("images", "arrays", "text", "dataset", RANDOM)
 KEYS = ("source", "path", "tokenizer", "kwargs")
@@ -20,7 +20,7 @@ MODULES = {"images": ["PIL"], "text": ["transformers"], "dataset": ["torch"]}
 
 
 class Origin(Setting):
-    """A source of samples; see stages/data/sources.py. What it has is part of the key.
+    """A source of samples; see stages/data/spec.py. What it has is part of the key.
 
     Args:
         typed: What sets it, to be typed.
@@ -31,7 +31,7 @@ class Origin(Setting):
         self._typed, self._labelled = typed, labelled
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
-        value = sources.spelled(value)
+        value = spec.spelled(value)
         kinds = [kind for kind in KINDS if not (self._labelled and kind == RANDOM)]
         allowed, command = listed(kinds), f"{self._typed}.source=images {self._typed}.path=FOLDER"
         if not isinstance(value, Mapping):
@@ -56,16 +56,20 @@ class Origin(Setting):
             yield Problem(f"{name}.kwargs is {value['kwargs']}", allowed="a mapping: {split: train}")
 
     def modules(self, value: Any) -> Iterable[str]:
-        spec = sources.spelled(value)
-        return MODULES.get(str(spec.get("source")), ()) if isinstance(spec, Mapping) else ()
+        named = spec.spelled(value)
+        return MODULES.get(str(named.get("source")), ()) if isinstance(named, Mapping) else ()
 
     def files(self, value: Any) -> Iterable[str]:
-        value = sources.spelled(value)
+        value = spec.spelled(value)
         if value["source"] == "dataset":
+            from stages.data import sources
+
             return sources.paths(value.get("kwargs") or {})
         return [str(value[key]) for key in ("path", "tokenizer") if value.get(key)]
 
     def identity(self, name: str, value: Any, world: World) -> Any:
+        from stages.data import sources  # where a source is set: importing it takes time
+
         return sources.of(value, None).identity(world)
 
 

@@ -1,19 +1,9 @@
-"""Where samples come from, for calibration and for evaluation: a mapping with a source and what that needs.
-
-{source: images, path: photos/}        photographs in a folder, or in one for each class, through the preprocessing
-{source: arrays, path: samples.npz}    an array [samples, …] for each input by its name; labels by the name labels
-{source: text, path: lines.txt, tokenizer: FOLDER}         a sample a line; of a .tsv, a label and a tab before each
-{source: dataset, path: my_pkg.data.Train, kwargs: {…}}    a torch.utils.data.Dataset by its import path
-{source: random}                       draws as the model's inputs say: shows that things work, nothing of accuracy
-
-In short, where a text is enough: a folder of photographs, a .npz file, the import path of a dataset.
-"""
+"""The sources of samples, one class for each kind that stages/data/spec.py names."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import World, digest_of
-from stages.data.datasets import Dataset, existing
+from stages.data.datasets import Dataset
 from stages.data.rows import LABELS, Row, Rows, Source, fitting
+from stages.data.spec import RANDOM, existing, spelled
 from stages.interface import fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
@@ -34,33 +25,11 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-RANDOM = "random"
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 # Of a tokenizer's folder, what is not its own: a model's weights.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")
 # How many random samples there are: more of them would tell no more.
 DRAWN = 32
-
-
-def spelled(value: Any) -> Any:
-    """The mapping that a text stands for; whatever else there is, as it is."""
-    if not isinstance(value, str):
-        return value
-    if value.endswith(".npz"):
-        return {"source": "arrays", "path": value}
-    is_import = "." in value.strip(".") and os.sep not in value and existing(value) is None
-    return {"source": "dataset" if is_import else "images", "path": value}
-
-
-def is_random(spec: Any) -> bool:
-    """Whether nothing real is drawn from."""
-    return isinstance(spec, Mapping) and spec.get("source") == RANDOM
-
-
-def pictures(spec: Any) -> bool:
-    """Whether it is photographs, which become inputs by the preprocessing."""
-    spec = spelled(spec)
-    return isinstance(spec, Mapping) and spec.get("source") == "images"
 
 
 def paths(value: Any) -> Iterator[str]:
@@ -86,11 +55,6 @@ def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
     if kind == "text":
         return Text(path, Path(spec["tokenizer"]).expanduser())
     return Random() if kind == RANDOM else Dataset(spec["path"], dict(spec.get("kwargs") or {}))
-
-
-def says(spec: Any) -> str:
-    """The kind of a source in a word; RANDOM cannot be overlooked."""
-    return "RANDOM draws" if is_random(spec) else str(spec["source"])
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from stages.frameworks import formats as file_formats
 from stages.interface import fills as example_fills
 from stages.interface.interface import Input, Interface
 from stages.reference import families
-from stages.reference.tables import Table
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from stages.reference.tables import Table
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -118,6 +119,8 @@ def read(reference: Artifact) -> Iterator[Case]:
 def tables(reference: Artifact) -> list[Table]:
     """The tables of embeddings that have rows which no question looks up."""
     from safetensors import safe_open
+
+    from stages.reference.tables import Table
 
     widths = json.loads(reference.file.with_name(CASES).read_text())["tables"]
     with safe_open(reference.file, "numpy") as arrays:

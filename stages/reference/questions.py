@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from stages.data import rows as data_rows
-from stages.data.rows import Rows
 from stages.interface import fills, images, interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
@@ -17,6 +15,8 @@ from stages.reference import sizes as asked_sizes
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from stages.data.rows import Rows
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -142,6 +142,8 @@ def of_samples(rows: Rows, known: Interface, count: int, seed: int) -> Iterator[
         StageError: For a sample that cannot be read or does not fit, and where the inputs have no batch in common.
     """
     import numpy as np
+
+    from stages.data import rows as data_rows
 
     chosen = np.random.default_rng([seed, *b"asked"]).permutation(len(rows))[:count]
     alike: dict[tuple[Any, ...], list[Arrays]] = {}

@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Optional
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, Problem, StageError, listed
 from pipeline.notes import Notes, Questions
 from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
-from stages.data import sources
+from stages.data import spec as data_spec
 from stages.data.origin import Origin
 from stages.interface import call as forward_call
 from stages.interface import derived, fills, outputs
@@ -26,13 +26,15 @@ from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
 from stages.reference import function, further, questions, sizes
-from stages.reference import tables as embedding_tables
 from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
 from stages.reference.exact import ExactModel
 from stages.reference.families import SIZES
 from stages.reference.questions import Question
 from stages.reference.watch import Watch
+
+if TYPE_CHECKING:
+    from stages.reference.tables import Table
 
 # What stands for itself, there being no PyTorch model.
 FROM_FILES = formats.kinds("model")
@@ -62,7 +64,7 @@ class RecordReference(Stage):
         seed: For what is drawn.
         effort: How much is asked beside the four sizes of quick: standard, more orders of sizes, and families of values
             where converters break; thorough, more of both. See sizes.py and families.py.
-        samples: Real inputs to ask too, see stages/data/sources.py; None for none. What is in them is part of the key.
+        samples: Real inputs to ask too, see stages/data/spec.py; None for none. What is in them is part of the key.
         count: How many of them at most, 1 or more, chosen by the seed.
     """
 
@@ -100,7 +102,7 @@ class RecordReference(Stage):
             yield from forward_call.problems(self.call, self.inputs)
         if self.photographs and self.preprocessing is None:
             yield unprepared("photographs is true, and nothing says how one becomes an input")
-        if sources.pictures(self.samples) and self.preprocessing is None:
+        if data_spec.pictures(self.samples) and self.preprocessing is None:
             yield unprepared("samples has images, and nothing says how one becomes an input")
 
     def identity(self, world: World) -> Mapping[str, Any]:
@@ -129,7 +131,7 @@ class RecordReference(Stage):
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
         tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
-        unseen = list(embedding_tables.of(model.live, rows)) if rows else []
+        unseen = _unseen(model.live, rows) if rows else []
         reference_cases.write(folder, cases, known.inputs, not_asked, unseen)
         says = f"{_says(asked, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
             f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
@@ -161,6 +163,8 @@ class RecordReference(Stage):
             assert self.preprocessing is not None
             yield from questions.of_photographs(known, self.photographed, self.shapes, self.seed, self.preprocessing)
         if self.samples is not None:
+            from stages.data import sources
+
             rows = sources.of(self.samples, self.preprocessing).open(known, self.seed)
             yield from questions.of_samples(rows, known, self.count, self.seed)
 
@@ -185,6 +189,12 @@ class RecordReference(Stage):
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
             return Interface(self.inputs, self.dims, call=self.call)
         return derived.interface(model.live, self.dims, self.call)
+
+
+def _unseen(module: Any, rows: Mapping[str, Any]) -> list[Table]:
+    from stages.reference import tables  # where there are some: importing it takes time
+
+    return list(tables.of(module, rows))
 
 
 def _says(asked: Sequence[Question], cases: Sequence[Case]) -> str:

@@ -11,7 +11,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import listed
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast
-from stages.data import sources
+from stages.data import spec
 from stages.data.origin import RequiredOrigin
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
@@ -26,7 +26,7 @@ class DrawSamples(Sampling):
     """Samples of a source, chosen by a seed, apart from what artifacts are checked with.
 
     Args:
-        samples: Where they come from; stages/data/sources.py says what there is. Its content is part of the key.
+        samples: Where they come from; stages/data/spec.py says what there is. Its content is part of the key.
         count: How many at most, 1 or more; how many it came to is told.
         preprocessing: For photographs.
         seed: For the choice, and for what is drawn.
@@ -46,10 +46,10 @@ class DrawSamples(Sampling):
         rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed, sample_files.of_reference(reference))
         sample_files.write(samples, Kind.SAMPLES, folder)
-        told = {"from": sources.says(self.samples), "count": len(samples), "seed": self.seed}
+        told = {"from": spec.says(self.samples), "count": len(samples), "seed": self.seed}
         aside = f"; {samples.left_out} more are what artifacts are checked with" if samples.left_out else ""
         says = f"{len(samples)} samples, {told['from']}" + aside
-        guess = f"calibrates on {says}: accuracy is anybody's guess" if sources.is_random(self.samples) else ""
+        guess = f"calibrates on {says}: accuracy is anybody's guess" if spec.is_random(self.samples) else ""
         notes = Notes(says=says)
         if cautions := [c for c in (rows.caution, guess, _narrow(samples)) if c]:
             notes["caution"] = "; ".join(cautions)

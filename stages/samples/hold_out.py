@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast
-from stages.data import sources
+from stages.data import spec
 from stages.data.origin import RequiredOrigin
 from stages.formats import eager, session
 from stages.formats.session import How
@@ -32,7 +32,7 @@ class HoldOut(Sampling):
     no samples, and a file has no module that could answer: there the reference goes on as it is, and says so.
 
     Args:
-        samples: Where calibration samples come from; stages/data/sources.py says what there is.
+        samples: Where calibration samples come from; stages/data/spec.py says what there is.
         count: How many are held out at most, 1 or more; of few samples, one in five.
         preprocessing: For photographs.
         seed: For the choice.
@@ -53,7 +53,7 @@ class HoldOut(Sampling):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         reference = inputs["reference"]
-        if sources.is_random(self.samples):
+        if spec.is_random(self.samples):
             return _as_it_is(reference, folder, "calibration samples are random draws")
         if "module" not in inputs:
             return _as_it_is(reference, folder, "there is no PyTorch model to ask about them")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import AtLeast
-from stages.data import sources
+from stages.data import spec
 from stages.data.origin import RequiredOrigin
 from stages.formats import eager, session
 from stages.formats.session import How
@@ -27,7 +27,7 @@ class RecordAnswers(Sampling):
     """The labelled samples of a source, and what the eager module answers to them.
 
     Args:
-        samples: Where they come from; stages/data/sources.py says what there is. Its content is part of the key.
+        samples: Where they come from; stages/data/spec.py says what there is. Its content is part of the key.
         count: How many at most, 1 or more, chosen by the seed; None for all.
         preprocessing: For photographs.
         seed: For the choice.
@@ -59,7 +59,7 @@ class RecordAnswers(Sampling):
                 allowed="images in a folder for each class, an array named labels, a .tsv, items that end in a label",
             )
         sample_files.write(replace(samples, answers=_answers(module, samples)), Kind.ANSWERS, folder)
-        told = {"from": sources.says(self.samples), "count": len(samples)}
+        told = {"from": spec.says(self.samples), "count": len(samples)}
         says = f"{len(samples)} labelled samples, {told['from']}; outputs {listed(interface.outputs, 4)}"
         return Artifact(
             Kind.ANSWERS,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Optional
+from typing import TYPE_CHECKING, Any, ClassVar, Optional
 
 from pipeline.errors import Problem
 from pipeline.stage import Stage, World
-from stages.data import sources
-from stages.data.rows import Source
+from stages.data import spec
 from stages.interface.images import Preprocessing, unprepared
+
+if TYPE_CHECKING:
+    from stages.data.rows import Source
 
 
 class Sampling(Stage):
@@ -28,10 +30,12 @@ class Sampling(Stage):
     @property
     def source(self) -> Source:
         """Where the samples come from."""
+        from stages.data import sources
+
         return sources.of(self.samples, self.preprocessing)
 
     def conflicts(self) -> Iterator[Problem]:
-        is_pictured = sources.pictures(self.samples)
+        is_pictured = spec.pictures(self.samples)
         if is_pictured and self.preprocessing is None:
             yield unprepared("samples has images, and nothing says how one becomes an input")
 

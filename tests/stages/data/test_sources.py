@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sample_rows import LENGTHS, PLAIN, opened
 
-from stages.data import sources
+from stages.data import spec as data_spec
 from stages.interface.interface import Input, Interface
 from stages.samples.draw_samples import DrawSamples
 from stages.samples.record_answers import RecordAnswers
@@ -50,7 +50,7 @@ def test_each_problem_has_its_place_and_what_is_allowed(spec, what, allowed):
     ],
 )
 def test_a_text_stands_for_a_source(text, spec):
-    assert sources.spelled(text) == spec
+    assert data_spec.spelled(text) == spec
 
 
 @pytest.mark.parametrize(

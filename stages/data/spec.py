@@ -1,0 +1,54 @@
+"""Where samples come from, for calibration and for evaluation: a mapping with a source and what that needs.
+
+{source: images, path: photos/}        photographs in a folder, or in one for each class, through the preprocessing
+{source: arrays, path: samples.npz}    an array [samples, …] for each input by its name; labels by the name labels
+{source: text, path: lines.txt, tokenizer: FOLDER}         a sample a line; of a .tsv, a label and a tab before each
+{source: dataset, path: my_pkg.data.Train, kwargs: {…}}    a torch.utils.data.Dataset by its import path
+{source: random}                       draws as the model's inputs say: shows that things work, nothing of accuracy
+
+In short, where a text is enough: a folder of photographs, a .npz file, the import path of a dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+RANDOM = "random"
+
+
+def spelled(value: Any) -> Any:
+    """The mapping that a text stands for; whatever else there is, as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.endswith(".npz"):
+        return {"source": "arrays", "path": value}
+    is_import = "." in value.strip(".") and os.sep not in value and existing(value) is None
+    return {"source": "dataset" if is_import else "images", "path": value}
+
+
+def is_random(spec: Any) -> bool:
+    """Whether nothing real is drawn from."""
+    return isinstance(spec, Mapping) and spec.get("source") == RANDOM
+
+
+def pictures(spec: Any) -> bool:
+    """Whether it is photographs, which become inputs by the preprocessing."""
+    spec = spelled(spec)
+    return isinstance(spec, Mapping) and spec.get("source") == "images"
+
+
+def says(spec: Any) -> str:
+    """The kind of a source in a word; RANDOM cannot be overlooked."""
+    return "RANDOM draws" if is_random(spec) else str(spec["source"])
+
+
+def existing(text: str) -> Path | None:
+    """The file or folder that a text names; None where there is none."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError):  # longer than a name may be; the home of nobody
+        return None
