@@ -53,7 +53,8 @@ def register() -> None:
 
     @register_pass(namespace="drydock", name="keep_copies")
     class KeepCopies(AbstractGraphPass):  # type: ignore[misc]
-        """Of an input, and of what is an output already: a copy by an operation that coremltools does not leave out."""
+        """Of an input, a constant, and what is an output already: a copy by an operation that coremltools does not
+        leave out. All others are the outputs themselves."""
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
@@ -61,7 +62,8 @@ def register() -> None:
                 with function:
                     for output in function.outputs:
                         source = _source(output)
-                        outputs.append(_kept(output, source) if source in taken else output)
+                        is_own = source.op is not None and source.op.op_type != "const" and source not in taken
+                        outputs.append(_renamed(source, output) if is_own else _kept(output, source))
                         taken.add(source)
                     function.set_outputs(outputs)
 
@@ -71,6 +73,13 @@ def _source(output: Any) -> Any:
     while output.op is not None and output.op.op_type == "identity":
         output = output.op.x
     return output
+
+
+def _renamed(source: Any, output: Any) -> Any:
+    """What is copied, under the name of its copy."""
+    if source is not output:
+        source.name, output.name = output.name, f"{output.name}_copy"
+    return source
 
 
 def _kept(output: Any, source: Any) -> Any:

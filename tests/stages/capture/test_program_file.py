@@ -220,7 +220,8 @@ def test_a_file_is_written_without_example_inputs_and_the_program_keeps_them(pro
     program_file.write(program, tmp_path / "model.pt2")
     held = archived(tmp_path / "model.pt2")
     assert held[program_file.EXAMPLES] == b""
-    assert not [name for name, content in held.items() if content.startswith((b"PK", b"\x80"))]
+    plain = {name: content for name, content in held.items() if not name.startswith("data/weights/weight_")}
+    assert not [name for name, content in plain.items() if content.startswith((b"PK", b"\x80"))]
     assert program.example_inputs is not None
     found = program_file.read(tmp_path / "model.pt2", "it")
     assert torch.equal(found.module()(IMAGES), program.module()(IMAGES))
