@@ -94,6 +94,21 @@ REAL_FAULTS = (
         (HERE,),
     ),
     RealFault(
+        "one number of a row far out, at the longest rows; numbers three times as far as drawn",
+        "limits that ordinary numbers never reach are lost: a clamp, a Relu6, a clipped score",
+        (HERE,),
+    ),
+    RealFault(
+        "rows of a table that no question looks up, number by number",
+        "a row of an embedding is lost or rounded on the way",
+        (HERE,),
+    ),
+    RealFault(
+        "inputs of the user's own",
+        "what only real data shows: the numbers that the model was trained on",
+        (HERE,),
+    ),
+    RealFault(
         "what the YAML draws, at every size",
         "smoothing before a resize is left out: every picture comes out otherwise",
         ("pytorch/pytorch#177138", "pytorch/pytorch#183546"),
