@@ -139,7 +139,7 @@ class Check(Running):
         return replace(artifact, notes=notes)
 
     def _tables(self, artifact: Artifact, reference: Artifact, model: str) -> dict[str, str]:
-        """By table, why rows that no question looks up could not be compared. Raises CheckFailed for others' rows."""
+        """By table, why rows that no question looks up are not known. Raises CheckFailed for rows that are others."""
         if not (asked := reference_cases.tables(reference)):
             return {}
         shapes, matrices = {shape for table in asked for shape in table.shapes}, []

@@ -117,7 +117,7 @@ def read(reference: Artifact) -> Iterator[Case]:
 
 
 def tables(reference: Artifact) -> list[Table]:
-    """The tables of embeddings that have rows which no question looks up."""
+    """The tables of embeddings that rows were looked up in."""
     from safetensors import safe_open
 
     from stages.reference.tables import Table

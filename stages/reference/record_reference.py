@@ -131,8 +131,8 @@ class RecordReference(Stage):
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
         tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
-        unseen = _unseen(model.live, rows) if rows else []
-        reference_cases.write(folder, cases, known.inputs, not_asked, unseen)
+        embeddings = _tables(model.live, rows) if rows else []
+        reference_cases.write(folder, cases, known.inputs, not_asked, embeddings)
         says = f"{_says(asked, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
             f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
         )
@@ -191,7 +191,7 @@ class RecordReference(Stage):
         return derived.interface(model.live, self.dims, self.call)
 
 
-def _unseen(module: Any, rows: Mapping[str, Any]) -> list[Table]:
+def _tables(module: Any, rows: Mapping[str, Any]) -> list[Table]:
     from stages.reference import tables  # where there are some: importing it takes time
 
     return list(tables.of(module, rows))

@@ -1,4 +1,6 @@
-"""Rows of embedding tables that no question looks up: an artifact's are compared with the module's by their numbers.
+"""Embedding tables: an artifact's rows are compared with the module's by their numbers.
+
+Many rows are looked up by no question, or at places that a mask takes out again, and no answer shows what they are.
 
 A row is kept as the sum of its numbers under fixed random signs, and the sum of their magnitudes: what a rounding of
 each number can move the first by is a share of the second.
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
 # By type of an artifact's table, how far a number may be rounded, as a share of it.
 ROUNDED = {"float64": 2.0**-22, "float32": 2.0**-22, "float16": 2.0**-10}
+OWN = 0.9  # of a table's rows that agree where it is that table
 CHUNK = 2**12  # rows that are widened at once
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of which some rows were never looked up.
+    """A table that rows were looked up in.
 
     Args:
         name: Its parameter's.
@@ -45,16 +48,15 @@ class Table:
 
 
 def of(module: Any, seen: Mapping[str, Array]) -> Iterator[Table]:
-    """A module's tables that have rows which were never looked up, by the name of the parameter."""
+    """A module's tables that rows were looked up in, by the name of the parameter."""
     parameters = dict(module.named_parameters())
     for name, rows in seen.items():
-        if not rows.all():
-            weight = parameters[name].detach().numpy()
-            yield Table(name, weight.shape[1], rows, *_marks(weight))
+        weight = parameters[name].detach().numpy()
+        yield Table(name, weight.shape[1], rows, *_marks(weight))
 
 
 def compared(tables: Iterable[Table], matrices: Sequence[Array]) -> tuple[list[str], dict[str, str]]:
-    """What is wrong with an artifact's tables, a sentence each; and by name, why others could not be compared.
+    """What is wrong with an artifact's tables, a sentence each; and by name, why rows of others are not known.
 
     Args:
         tables: The module's.
@@ -64,19 +66,17 @@ def compared(tables: Iterable[Table], matrices: Sequence[Array]) -> tuple[list[s
     not_compared: dict[str, str] = {}
     for table in tables:
         alike = [_agreeing(table, m) for m in matrices if m.shape in table.shapes]
-        told = table.seen & (table.sizes > 0)  # a row of zeros, as padding has, tells no tables apart
-        own = [rows for rows in alike if told.any() and rows[table.seen].all()]
         if any(rows.all() for rows in alike):
             continue
-        unseen = f"{int((~table.seen).sum())} rows that no question looks up"
-        if not own:
-            not_compared[table.name] = f"{unseen}: the artifact has no such table in floating-point numbers"
-            continue
-        off = max(own, key=lambda rows: int(rows.sum()))
-        first, count = int((~off).argmax()), int((~off).sum())
-        wrong.append(
-            f"row {first} of {table.name}" + (f" and {count - 1} more" if count > 1 else "") + f", of {unseen}"
-        )
+        full = table.sizes > 0  # a row of zeros, as padding has, tells no tables apart
+        own = [rows for rows in alike if full.any() and rows[full].mean() >= OWN]
+        if own:
+            off = max(own, key=lambda rows: int(rows.sum()))
+            first, count = int((~off).argmax()), int((~off).sum())
+            wrong.append(f"row {first} of {table.name}" + (f" and {count - 1} more" if count > 1 else ""))
+        elif unseen := int((~table.seen).sum()):
+            why = "the artifact has no such table in floating-point numbers"
+            not_compared[table.name] = f"{unseen} rows that no question looks up: {why}"
     return wrong, not_compared
 
 
