@@ -65,7 +65,7 @@ def test_fewer_bits_cost_less_than_a_point_of_accuracy_and_are_what_was_asked_fo
 def test_the_summary_says_what_was_built_on_what_it_was_calibrated_and_what_it_costs(digits: Folder) -> None:
     lines = digits.run(*INT8).stderr.splitlines()
     said = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines if " " in line}
-    assert said["precision"] == "int8, calibrated on 300 samples: dataset"
+    assert said["precision"] == "int8, calibrated on 292 samples: dataset"
     assert said["built"].startswith("weights int8 99.")
     assert said["accuracy"].startswith("top1 0.98")
     assert "caution" not in said
@@ -102,9 +102,9 @@ WRONG = [
     (
         ["model.calibration.source=null"],
         2,
-        ["calibration.samples.source is not set", "images, arrays, text", "random"],
+        ["held_out.samples.source is not set", "and so it is in stages.calibration", "images, arrays, text", "random"],
     ),
-    (["model.calibration.source=image"], 2, ["stages.calibration.samples.source is image", "did you mean 'images'"]),
+    (["model.calibration.source=image"], 2, ["stages.held_out.samples.source is image", "did you mean 'images'"]),
     (["model.calibration={source: images, path: none}"], 2, ["nothing says how one becomes", "model.preprocessing"]),
     (["model.calibration={source: arrays, path: none.npz}"], 2, ["none.npz cannot be read", "No such file"]),
     (
@@ -118,7 +118,7 @@ WRONG = [
         3,
         ["dataset digits.Digits failed with kwargs", "KeyError"],
     ),
-    (["model.evaluation.kwargs.split=calibration"], 2, ["300 of the 300 samples", "share nothing"]),
+    (["model.evaluation.kwargs.split=calibration"], 2, ["292 of the 300 samples", "share nothing"]),
     (["model.evaluation.source=random"], 2, ["stages.answers.samples.source is random"]),
     (["stages.quantize.ignored.names=[node_conv]"], 2, ["node_conv", "did you mean 'node_conv2d'"]),
     (["stages.quantize.preset=fast"], 2, ["stages.quantize.preset is fast", "performance, mixed"]),
