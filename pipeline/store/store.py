@@ -74,6 +74,7 @@ class Store:
         with self.explained():
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
+                remove_dead(self.root)  # of a death so early that there was no place for a mark
                 with self._marked_run():
                     self._owned.write(self.root / mark.FILE, mark.FORMAT)
             self._owned.folder(self.root / "staging")

@@ -367,3 +367,13 @@ def test_a_pipe_in_the_place_of_the_mark_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "format.json")
     with pytest.raises(ConfigError, match="torn"):
         Store(tmp_path)
+
+
+def test_a_death_before_a_store_has_a_place_for_marks_leaves_nothing_either(tmp_path, monkeypatch):
+    root = tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *args: os._exit(9))
+        assert exit_code(lambda: Store(root)) == 9
+    assert hidden_names(root)
+    Store(root)
+    assert hidden_names(root) == []
