@@ -60,6 +60,9 @@ bench-coreml: .venv/ready ## docs/coreml_coverage.md: which models reach a check
 bench-check: .venv/ready ## docs/check_coverage.md: which of thousands of planted faults the check misses; at most 90 minutes; ARGS=--quick takes 10
 	$(BIN)/python -m benchmarks.check $(filter --%,$(ARGS))
 
+chaos: .venv/ready ## docs/reliability.md: kills, failing disks, rot, races and users against the store; at most 30 minutes; ARGS=--quick takes one
+	$(BIN)/python -m benchmarks.chaos $(filter-out model=% target=%,$(ARGS))
+
 env: .venv/ready ## the environment alone
 
 # uv installs the whole environment in seconds; pip would take minutes. Bytecode is compiled now, so that the first
@@ -82,4 +85,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test quick test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-check coverage env clean
+.PHONY: help run test quick test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-check chaos coverage env clean

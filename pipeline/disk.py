@@ -24,8 +24,10 @@ DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 MISPLACED = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP}
 )
-# What the moment is the reason for, and no file.
-PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN, errno.ESTALE})
+# What a file that cannot be read is the reason for; all else says nothing of it.
+HARMED = frozenset({errno.EIO, errno.EACCES, errno.EPERM, errno.ENXIO, *MISPLACED}) | {
+    getattr(errno, name) for name in ("EUCLEAN", "EBADMSG", "EFTYPE") if hasattr(errno, name)
+}
 # What a file system answers that has no such thing.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})

@@ -11,12 +11,11 @@ import errno
 import fcntl
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.store.files import HIDDEN
+from pipeline.store.files import HIDDEN, remove_tree
 
 OLD = ".old"
 PROBE = re.compile(r"\.drydock-[0-9a-f]{8}")
@@ -35,7 +34,7 @@ def folder(output: Path) -> Iterator[Path]:
             try:
                 yield beside
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                remove_tree(beside)
         return
 
 
@@ -70,7 +69,7 @@ def _exchange(new: Path, output: Path) -> None:
         with contextlib.suppress(OSError):
             old.rename(output)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    remove_tree(old)
 
 
 def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:
@@ -107,7 +106,7 @@ def _clear_if_dead(path: Path, output: Path, whole: Callable[[Path], bool]) -> N
         if path.name.endswith(OLD) and not output.exists() and whole(path):
             path.rename(output)
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ def check(output: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         probe = place.parent / f".drydock-{uuid.uuid4().hex[:8]}"
         probe.mkdir()
-        probe.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # another run took it for a dead one's
+            probe.rmdir()
     beside.clear(place.parent, _whole, place.name)
     if place.is_dir() and _replaceable(place):
         beside.clear(place, _whole)  # of several deliveries, each in a folder of its own

@@ -77,6 +77,7 @@ class Runner:
         self._records: list[Mapping[str, Any]] = []
         self._in_memory: dict[str, Artifact] = {}
         self._outcomes: dict[str, Outcome] = {}
+        self._steps: Mapping[str, Step] = {}
         self._lock: Lock | None = None
         self._repairs = 0
         self._damaged: set[str] = set()
@@ -97,10 +98,11 @@ class Runner:
         try:
             while True:
                 try:
-                    while step := self._next():
-                        self._build(step)
-                    delivered = self._deliver_all(self._plan())
-                    break
+                    step, steps = self._next()
+                    if step is None:
+                        delivered = self._deliver_all(steps)
+                        break
+                    self._build(step)
                 except Damaged as e:  # set aside by now, so the next plan builds it again
                     self._forget(e.digest)
                     self._repaired()
@@ -134,10 +136,16 @@ class Runner:
             )
 
     def _plan(self, *, explain: bool = False) -> list[Step]:
-        return plan.make(list(self._nodes.values()), self._store, self._world, damaged=self._damaged, explain=explain)
+        nodes = list(self._nodes.values())
+        steps = plan.make(nodes, self._store, self._world, damaged=self._damaged, explain=explain)
+        self._steps = {s.name: s for s in steps}
+        return steps
 
-    def _next(self) -> Step | None:
-        """The first stored stage that must be built, and word of everything before it that need not be."""
+    def _next(self) -> tuple[Step | None, list[Step]]:
+        """The first stored stage that must be built, and the plan that says so; word of what before it need not be.
+
+        What is delivered is delivered by the plan that has nothing left to build: another one might have.
+        """
         steps = self._plan()
         self._release(steps)
         for step in steps:
@@ -146,8 +154,8 @@ class Runner:
             elif step.todo is Todo.IDLE:
                 self._outcomes.setdefault(step.name, _idle(step))
             elif step.todo is Todo.BUILD and not step.in_memory:
-                return step
-        return None
+                return step, steps
+        return None, steps
 
     def _build(self, step: Step) -> None:
         """Builds and publishes one stage, unless another run has done so while we waited for its lock."""
@@ -185,7 +193,7 @@ class Runner:
         self._tell(step.name, "built", entry, meter.peak_bytes)
 
     def _next_is_not(self, step: Step) -> bool:
-        now = self._next()
+        now, _ = self._next()
         return now is None or now.key != step.key
 
     def _run(self, name: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, Meter]:
@@ -255,7 +263,7 @@ class Runner:
         """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""
         if name in self._in_memory:
             return self._in_memory[name]
-        step = next(s for s in self._plan() if s.name == name)
+        step = self._steps[name]  # of the plan by which it is needed; in another, its result may be gone
         kept = self._kept.get(step.key or "")
         if step.in_memory and kept is not None:
             self._in_memory[name] = kept

@@ -21,7 +21,7 @@ from pipeline.machine.installed import distributions, own_version
 from pipeline.machine.world import library_version
 from pipeline.planning.plan import Step
 from pipeline.running.outcome import Outcome, Result
-from pipeline.store.files import write_json
+from pipeline.store.files import remove_dead, write_json
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class RunManifest:
             "stage": None,
             "stages": [],
         }
+        remove_dead(path.parent)  # of a run in the same folder
         self._write()
 
     def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import stat
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -159,40 +160,73 @@ def hidden(path: Path, mode: int | None = None) -> Iterator[Path]:
     while True:
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
-        with contextlib.suppress(OSError):  # where there are no locks, nobody takes it for dead either
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.fstat(lock).st_nlink:
-            break
-        os.close(lock)  # taken for dead before it was locked
-    try:
-        yield beside
-    finally:
-        remove(beside)
-        with contextlib.suppress(OSError):
-            os.close(lock)
-
-
-def remove(path: Path) -> None:
-    """Removes a file if that can be done. For cleaning up, which must not hide what went wrong before it."""
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def remove_dead(folder: Path) -> None:
-    """Removes the hidden files in a folder whose writers died: the kernel has freed their locks."""
-    with contextlib.suppress(OSError):
-        for name in filter(HIDDEN.fullmatch, os.listdir(folder)):  # noqa: PTH208 (names alone: there may be many)
-            _remove_if_dead(folder / name)
-
-
-def _remove_if_dead(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            with contextlib.suppress(OSError):  # where there are no locks, nobody takes it for dead either
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:  # otherwise taken for dead before it was locked
+                yield beside
+                return
         finally:
-            os.close(lock)
+            if not remove(beside):
+                remove(beside)  # this writer lives, so nobody else will look for it
+            with contextlib.suppress(OSError):
+                os.close(lock)
+
+
+def remove(path: Path) -> bool:
+    """Removes a file if that can be done, and says whether it is gone.
+
+    For cleaning up, which must not hide what went wrong before it.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder as far as that can be done; shutil ignores errors, but not all."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_dead(folder: Path) -> bool:
+    """Removes the hidden files in a folder whose writers died: the kernel has freed their locks. Empty folders, too.
+
+    Returns whether all of them are gone; one of another user may stay, until that runs again.
+    """
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    gone = [_remove_if_dead(folder / name) for name in filter(HIDDEN.fullmatch, names)]
+    return all(gone)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    """Whether a hidden file is gone, or its writer lives; a folder is made anew by one that does: see root.py."""
+    try:
+        if stat.S_ISDIR(path.lstat().st_mode):
+            path.rmdir()
+            return True
+        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
 
 
 def sync(path: Path) -> None:

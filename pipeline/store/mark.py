@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from pipeline import disk
 from pipeline.errors import ConfigError
 
 FILE = "format.json"
@@ -17,6 +18,8 @@ def read(root: Path) -> Any | None:
     """What a store's mark says of its format; None where there is no store. Raises ConfigError for one unreadable."""
     marker = root / FILE
     try:
+        if what := disk.special(marker):  # reading it may never end
+            raise ValueError(f"it is {what}")
         found = json.loads(marker.read_bytes())
         return "null" if found is None else found
     except (FileNotFoundError, NotADirectoryError):

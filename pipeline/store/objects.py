@@ -200,8 +200,8 @@ class Objects:
         try:
             files = records(folder, shared=None)  # another object may have the same file
         except (OSError, ValueError) as e:
-            if isinstance(e, OSError) and e.errno in disk.PASSING:
-                raise  # it says nothing of the files
+            if isinstance(e, OSError) and e.errno not in disk.HARMED:
+                raise
             return False
         if tree_digest(files) != folder.name.partition(".")[0]:
             return False

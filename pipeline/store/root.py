@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,31 @@ class Root:
             path.mkdir(parents=True, exist_ok=True)
             return path
         self.folder(path.parent)
-        try:
-            path.mkdir()
-        except FileExistsError:  # another run was first
-            return path
-        wanted, made = self.path.stat(), path.stat()
-        if made.st_gid != wanted.st_gid:
-            with contextlib.suppress(PermissionError):  # not a group of this user's
-                os.chown(path, -1, wanted.st_gid)
-        if stat.S_IMODE(made.st_mode) != stat.S_IMODE(wanted.st_mode):
-            path.chmod(stat.S_IMODE(wanted.st_mode))
+        while not path.is_dir():
+            self._make(path)
         return path
+
+    def _make(self, path: Path) -> None:
+        """Makes a folder under a hidden name first: one that a death left without its mode would shut others out."""
+        new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        new.mkdir()
+        try:
+            wanted, made = self.path.stat(), new.stat()
+            if made.st_gid != wanted.st_gid:
+                with contextlib.suppress(PermissionError):  # not a group of this user's
+                    os.chown(new, -1, wanted.st_gid)
+            if stat.S_IMODE(made.st_mode) != stat.S_IMODE(wanted.st_mode):
+                new.chmod(stat.S_IMODE(wanted.st_mode))
+            new.rename(path)
+        except FileNotFoundError:
+            if new.exists():
+                raise
+        except OSError as e:
+            if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was first
+                raise
+        finally:
+            with contextlib.suppress(OSError):
+                new.rmdir()
 
     def write(self, path: Path, value: Any, *, durable: bool = False) -> None:
         """Writes JSON below the root, which a reader sees whole or not at all. Raises OSError."""

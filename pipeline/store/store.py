@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
 from pipeline.store import mark
 from pipeline.store.actions import Actions, Entry
-from pipeline.store.files import FileRecord, read_json, read_owned, remove, remove_dead, write_json
+from pipeline.store.files import FileRecord, read_json, read_owned, remove, remove_dead, remove_tree, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
 from pipeline.store.owners import Trust, user_name
@@ -38,7 +38,7 @@ COMPARED = 50
 # where files are written that a death leaves half done.
 MARKS = "marks"
 MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
-WRITTEN = ("actions/*", "objects/*", "seen", "runs", "facts/*")
+WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*")
 # Why an entry of this user's own is none.
 NOT_ALONE = "there is one, which others could have written to"
 
@@ -76,7 +76,9 @@ class Store:
         with self.explained():
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
-                self._owned.write(self.root / mark.FILE, mark.FORMAT)
+                remove_dead(self.root)  # of a death so early that there was no place for a mark
+                with self._marked_run():
+                    self._owned.write(self.root / mark.FILE, mark.FORMAT)
             self._owned.folder(self.root / "staging")
         with contextlib.suppress(OSError):  # what is known of this machine saves time and nothing else
             self._owned.folder(self.root / "facts")
@@ -111,13 +113,13 @@ class Store:
     def abandon(self) -> None:
         """Removes what is being built: for a process that is ended in the middle of it."""
         for folder in self._building:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     def _clear(self, folder: Path, sources: Collection[str]) -> None:
         linked = set()
         with contextlib.suppress(OSError):
             linked = {at.st_ino for p in folder.rglob("*") if (at := p.lstat()).st_nlink > 1}
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
         self._building = [f for f in self._building if f != folder]
         self.objects.restamp(sources if linked else (), linked)
 
@@ -127,8 +129,11 @@ class Store:
         self.sweep()
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
-                stack.enter_context(self._marked(f"run-{uuid.uuid4().hex}", "a run"))
+                stack.enter_context(self._marked_run())
             yield
+
+    def _marked_run(self) -> contextlib.AbstractContextManager[None]:
+        return self._marked(f"run-{uuid.uuid4().hex}", "a run")
 
     @contextlib.contextmanager
     def _marked(self, name: str, what: str) -> Iterator[None]:
@@ -143,25 +148,35 @@ class Store:
     def sweep(self) -> None:
         """Removes what the dead left: build folders, and once somebody died, files that they had half written.
 
-        What cannot be removed stays, and is no reason for a run to end.
+        What cannot be removed stays, with the mark, for another run or its owner's, and is no reason for a run to end.
         """
-        died = False
-        for name in filter(MARK.fullmatch, _names(self.root / MARKS)):
-            lock = Lock(self.root / MARKS / name, name, contextlib.nullcontext)
-            with contextlib.suppress(OSError):
-                if lock.try_acquire() and lock.held:
-                    died = True
-                    what, _, folder = name.removesuffix(".lock").partition("-")
-                    if what == "staging":
-                        shutil.rmtree(self.root / what / folder, ignore_errors=True)
-                    lock.remove()
+        died = [name for name in filter(MARK.fullmatch, _names(self.root / MARKS)) if self._is_free(name)]
+        gone = True
+        for name in died:
+            what, _, folder = name.removesuffix(".lock").partition("-")
+            if what == "staging":
+                remove_tree(self.root / what / folder)
+                gone = gone and not (self.root / what / folder).exists()
         for name in _names(staging := self.root / "staging"):
             if not (self.root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
-                shutil.rmtree(staging / name, ignore_errors=True)
+                remove_tree(staging / name)
                 remove(staging / name)  # what is no folder
         if died:
-            for written in (self.root, *(p for place in WRITTEN for p in self.root.glob(place))):
-                remove_dead(written)
+            written = [self.root, *(p for place in WRITTEN for p in self.root.glob(place))]
+            cleared = [remove_dead(folder) for folder in written]
+            if all(cleared) and gone:
+                for name in died:
+                    remove(self.root / MARKS / name)
+
+    def _is_free(self, name: str) -> bool:
+        """Whether whoever took a lock has died."""
+        lock = Lock(self.root / MARKS / name, name, contextlib.nullcontext)
+        try:
+            return lock.try_acquire() and lock.held
+        except OSError:
+            return False
+        finally:
+            lock.release()
 
     def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
@@ -240,7 +255,7 @@ class Store:
 
     def note_run(self, run: Any) -> None:
         """Takes note that this user's run wrote a run.json, by what it holds: so it is known wherever it lies."""
-        with contextlib.suppress(OSError):  # then it is treated as anybody's
+        with contextlib.suppress(OSError, DrydockError), self._marked_run():  # else it is treated as anybody's
             self._owned.write(self._run(run), {"run": _digest_of(run)})
 
     def wrote(self, run: Any) -> bool:

@@ -378,3 +378,15 @@ def test_an_earlier_delivery_that_was_half_removed_is_not_put_back(made, store, 
     output.rename(output.parent / ".out.0123abcd.old")
     delivery.check(output)
     assert list(output.parent.glob("*out*")) == []
+
+
+def test_a_probe_that_another_run_takes_for_a_dead_ones_is_no_error(tmp_path, monkeypatch):
+    real = os.rmdir
+
+    def overtaken(path, **kwargs):
+        real(path, **kwargs)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr(os, "rmdir", overtaken)
+    delivery.check(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

@@ -1,14 +1,17 @@
 """What was stored is damaged or gone: it is set aside and rebuilt in the same run, where something needs it."""
 
+import shutil
 from typing import ClassVar
 
 import pytest
 
 from pipeline.artifact import Kind
 from pipeline.errors import StageError
+from pipeline.running.runner import Runner
 from stages.onnx.format import ONNX
 from tests.pipeline.conftest import (
     STORED,
+    Check,
     Export,
     Load,
     Quiet,
@@ -130,3 +133,45 @@ def test_an_object_that_another_run_evicts_after_the_plan_looked_is_rebuilt(dock
     dock.needs["compare"] = ["remember", "export"]
     assert how(dock.run())["compare"] == "built"
     dock.assert_sound()
+
+
+class Vouches(Check):
+    """A check whose claim is part of what is delivered."""
+
+    def make(self, inputs, folder):
+        return inputs["artifact"].noting(claims={"agrees": True})
+
+
+class Forgetful(Quiet):
+    """Has the entries of a stage gone once it is told of it."""
+
+    def __init__(self, entries):
+        super().__init__()
+        self.entries = entries
+
+    def finished(self, outcome):
+        super().finished(outcome)
+        if outcome.name == self.entries.name:
+            shutil.rmtree(self.entries)
+
+
+def test_what_is_delivered_is_told_by_the_plan_that_had_nothing_left_to_build(dock):
+    """By a later one, a check whose entry cannot be read for a moment would be missing in the record."""
+    dock.stages["vouches"] = Vouches(dock.log)
+    dock.stages["save"] = dock.stages.pop("save")  # the last
+    first = dock.run()
+    again = dock.run(Forgetful(dock.home / "store" / "actions" / "vouches"))
+    assert again.record == first.record
+
+
+def test_an_entry_that_is_gone_while_its_result_is_needed_ends_no_run(dock, monkeypatch):
+    dock.run()
+    dock.change("compile", text="anew")
+    real = Runner._inputs
+
+    def inputs(runner, name):
+        shutil.rmtree(dock.home / "store" / "actions" / "export", ignore_errors=True)
+        return real(runner, name)
+
+    monkeypatch.setattr(Runner, "_inputs", inputs)
+    assert how(dock.run())["compile"] == "built"

@@ -96,3 +96,9 @@ def test_a_disk_that_is_full_is_told_and_how_the_run_ended_is_written_all_the_sa
     assert (found["status"], found["stage"], found["exit_code"]) == ("failed", "export", 3)
     assert found["problems"][0]["what"].startswith("no space left")
     assert read_run(run.path.parent) is not None
+
+
+def test_what_a_dead_run_had_half_written_in_the_same_folder_is_gone(tmp_path):
+    (tmp_path / ".run.json.0123abcd").write_text("{")
+    RunManifest(tmp_path / "run.json", [], {})
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of what is in them."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -193,3 +194,42 @@ def test_a_file_system_that_cannot_wait_for_the_disk_is_written_to(tmp_path, mon
     monkeypatch.setattr(os, "fsync", raising(OSError(code, "no")))
     files.write_json(tmp_path / "x.json", [1], durable=True)
     assert files.read_json(tmp_path / "x.json") == [1]
+
+
+@pytest.mark.parametrize("call", ["os.fstat", "os.unlink"])
+def test_nothing_hidden_is_left_by_an_operation_that_fails_once(tmp_path, monkeypatch, call):
+    name = call.removeprefix("os.")
+    real, failed = getattr(os, name), []
+
+    def once(*args, **kwargs):
+        if not failed:
+            failed.append(args)
+            raise OSError(errno.EIO, "input/output error")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(call, once)
+    with contextlib.suppress(OSError), files.hidden(tmp_path / "value.json"):
+        pass
+    assert failed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_hidden_folder_is_the_deads_and_one_that_cannot_be_opened_is_still_there(tmp_path, monkeypatch):
+    (tmp_path / ".locks.0123abcd").mkdir()
+    assert files.remove_dead(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".x.json.0123abcd").write_text("")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", raising(PermissionError(errno.EACCES, "another user's")))
+        assert not files.remove_dead(tmp_path)
+    assert files.remove_dead(tmp_path)
+    assert files.remove_dead(tmp_path / "nowhere")
+
+
+def test_a_folder_is_removed_as_far_as_it_can_be(tmp_path, monkeypatch):
+    (tmp_path / "full" / "of").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", raising(OSError(errno.EIO, "input/output error")))
+        files.remove_tree(tmp_path / "full")
+    files.remove_tree(tmp_path / "full")
+    assert list(tmp_path.iterdir()) == []

@@ -271,3 +271,13 @@ def test_a_store_that_cannot_be_written_still_serves_an_object_it_must_hash(obje
     lose(objects.folder(digest).with_suffix(".json"))
     monkeypatch.setattr("pathlib.Path.replace", raising(PermissionError(errno.EROFS, "read-only")))
     assert objects.state(digest) is State.PRESENT
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EMFILE, errno.ENOSPC], ids=errno.errorcode.get)
+def test_an_error_that_says_nothing_of_a_file_is_no_damage(objects, staged, monkeypatch, code):
+    digest = objects.publish(staged())
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.store.objects.records", raising(OSError(code, os.strerror(code))))
+        with pytest.raises(OSError, match=os.strerror(code)):
+            objects.state(digest, thorough=True)
+    assert objects.state(digest, thorough=True) is State.PRESENT

@@ -329,3 +329,51 @@ def test_a_miss_names_three_reasons_at_most(store):
 
 def test_a_stage_that_no_one_built_says_so(store):
     assert store.why_missed(entry_of(publish(store)).key_document) == "never built"
+
+
+def hidden_names(root):
+    return [p.name for p in root.rglob(".*")]
+
+
+@pytest.mark.parametrize("write", ["made", "run"])
+def test_a_death_in_a_write_outside_of_any_run_leaves_a_mark_of_it(tmp_path, monkeypatch, write):
+    """Of the store's own mark when it is made, and of the note that a run is one's own."""
+    root = tmp_path / "store"
+    if write == "run":
+        Store(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *args: os._exit(9))
+        assert exit_code(lambda: Store(root).note_run({"a": "run"})) == 9
+    assert hidden_names(root)
+    with Store(root).in_use():
+        assert hidden_names(root) == []
+
+
+def test_the_mark_of_a_dead_run_stays_while_its_files_do(store, monkeypatch):
+    """Another user cannot remove them: that is left to the runs of the one who died."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *args: os._exit(9))
+        assert exit_code(lambda: store.note_run({"a": "run"})) == 9
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.store.store.remove_dead", lambda folder: False)
+        store.sweep()
+    assert hidden_names(store.root)
+    store.sweep()
+    assert hidden_names(store.root) == []
+    assert list((store.root / "marks").iterdir()) == []
+
+
+def test_a_pipe_in_the_place_of_the_mark_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "format.json")
+    with pytest.raises(ConfigError, match="torn"):
+        Store(tmp_path)
+
+
+def test_a_death_before_a_store_has_a_place_for_marks_leaves_nothing_either(tmp_path, monkeypatch):
+    root = tmp_path / "store"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", lambda *args: os._exit(9))
+        assert exit_code(lambda: Store(root)) == 9
+    assert hidden_names(root)
+    Store(root)
+    assert hidden_names(root) == []

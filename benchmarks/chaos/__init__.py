@@ -1,0 +1,1 @@
+"""Fault injection: kills, errors, rot, races and several users, against the runner and the store."""
