@@ -75,9 +75,14 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
                 remove_dead(self.root)  # of a death so early that there was no place for a mark
+            if found is None or not all((self.root / name).is_dir() for name in ("staging", "facts")):
                 with self._marked_run():
-                    self._owned.write(self.root / mark.FILE, mark.FORMAT)
-            self._owned.folder(self.root / "staging")
+                    self._furnish(found)
+
+    def _furnish(self, found: Any | None) -> None:
+        if found is None:
+            self._owned.write(self.root / mark.FILE, mark.FORMAT)
+        self._owned.folder(self.root / "staging")
         with contextlib.suppress(OSError):  # what is known of this machine saves time and nothing else
             self._owned.folder(self.root / "facts")
 
@@ -194,7 +199,7 @@ class Store:
                     f"a result cannot be stored: {e}",
                     command="the stage must write plain files, or link to those of its inputs",
                 ) from e
-        return replace(made, folder=self.objects.folder(digest), digest=digest)
+            return replace(made, folder=self.objects.folder(digest), digest=digest)
 
     def adopt(self, artifact: Artifact) -> None:
         """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""
@@ -235,7 +240,8 @@ class Store:
 
     def files(self, digest: str) -> list[FileRecord]:
         """The files of a present object. Raises Damaged."""
-        return self.objects.files(digest)
+        with self.explained():
+            return self.objects.files(digest)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """Surrounds what touches the store's files; see pipeline/disk.py."""
@@ -243,7 +249,8 @@ class Store:
         return disk.explained(f"store={self.root}", command, self.root)
 
     def _described(self, digest: str) -> Artifact:
-        folder = self.objects.folder(digest)
+        with self.explained():
+            folder = self.objects.folder(digest)
         described = read_json(folder / FACTS)
         if not isinstance(described, dict):
             raise Damaged(digest)
