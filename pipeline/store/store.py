@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -20,9 +18,9 @@ from pipeline import disk, units
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
-from pipeline.store import mark
+from pipeline.store import litter, mark
 from pipeline.store.actions import Actions, Entry
-from pipeline.store.files import FileRecord, read_json, read_owned, remove, remove_dead, remove_tree, write_json
+from pipeline.store.files import FileRecord, read_json, read_owned, remove_dead, remove_tree, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
 from pipeline.store.owners import Trust, user_name
@@ -34,9 +32,6 @@ FACTS = "artifact.json"
 SCANT = 64 * 2**20
 # How many entries of a stage are looked through to say why a key missed.
 COMPARED = 50
-# The locks that show that something is not finished, and where files are written that a death leaves half done.
-MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
-WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*")
 # Why an entry of this user's own is none.
 NOT_ALONE = "there is one, which others could have written to"
 
@@ -151,33 +146,7 @@ class Store:
 
         What cannot be removed stays, with the mark, for another run or its owner's, and is no reason for a run to end.
         """
-        died = [name for name in filter(MARK.fullmatch, _names(self.root / "locks")) if self._is_free(name)]
-        gone = True
-        for name in died:
-            what, _, folder = name.removesuffix(".lock").partition("-")
-            if what == "staging":
-                remove_tree(self.root / what / folder)
-                gone = gone and not (self.root / what / folder).exists()
-        for name in _names(staging := self.root / "staging"):
-            if not (self.root / "locks" / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
-                remove_tree(staging / name)
-                remove(staging / name)  # what is no folder
-        if died:
-            written = [self.root, *(p for place in WRITTEN for p in self.root.glob(place))]
-            cleared = [remove_dead(folder) for folder in written]
-            if all(cleared) and gone:
-                for name in died:
-                    remove(self.root / "locks" / name)
-
-    def _is_free(self, name: str) -> bool:
-        """Whether whoever took a lock has died."""
-        lock = Lock(self.root / "locks" / name, name, contextlib.nullcontext)
-        try:
-            return lock.try_acquire() and lock.held
-        except OSError:
-            return False
-        finally:
-            lock.release()
+        litter.sweep(self.root)
 
     def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
@@ -304,10 +273,3 @@ class Store:
 def _digest_of(run: Any) -> str:
     """What identifies a run.json; order included, which says in a configuration which argument is which."""
     return hashlib.sha256(json.dumps(run).encode()).hexdigest()
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
-    except OSError:
-        return []

@@ -355,7 +355,7 @@ def test_the_mark_of_a_dead_run_stays_while_its_files_do(store, monkeypatch):
         patch.setattr(Path, "replace", lambda *args: os._exit(9))
         assert exit_code(lambda: store.note_run({"a": "run"})) == 9
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.store.store.remove_dead", lambda folder: False)
+        patch.setattr("pipeline.store.litter.remove_dead", lambda folder: False)
         store.sweep()
     assert hidden_names(store.root)
     store.sweep()
