@@ -1,5 +1,6 @@
 """What the operating system refuses is told in words, with the exit code of its kind."""
 
+import contextlib
 import errno
 import os
 import socket
@@ -71,3 +72,20 @@ def test_what_has_no_content_of_its_own_is_named(tmp_path):
     (tmp_path / "file").write_text("x")
     paths = [tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero"), tmp_path / "file", tmp_path, tmp_path / "gone"]
     assert [disk.special(p) for p in paths] == ["a named pipe", "a socket", "a device", "", "", ""]
+
+
+@pytest.mark.parametrize("call", ["chmod", "fchmod"])
+def test_a_file_system_without_modes_is_worked_on_and_another_error_is_told(tmp_path, monkeypatch, call):
+    """Otherwise what somebody's umask made stays unreadable to others."""
+    (tmp_path / "file").write_text("")
+    with (tmp_path / "file").open() as f:
+        place = {"chmod": tmp_path / "file", "fchmod": f.fileno()}[call]
+        disk.chmod(place, 0o644)
+        for code, raises in [(errno.ENOTSUP, False), (errno.EPERM, False), (errno.EIO, True)]:
+
+            def refuse(*args, code=code, **kwargs):
+                raise OSError(code, os.strerror(code))
+
+            monkeypatch.setattr(os, call, refuse)
+            with pytest.raises(OSError, match="nput") if raises else contextlib.nullcontext():
+                disk.chmod(place, 0o600)
