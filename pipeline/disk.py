@@ -31,6 +31,7 @@ HARMED = frozenset({errno.EIO, errno.EACCES, errno.EPERM, errno.ENXIO, *MISPLACE
 # What a file system answers that has no such thing.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
+NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 ADVICE = {
     errno.EMFILE: f"`ulimit -n 4096` in this shell, and {AGAIN}",
@@ -106,6 +107,15 @@ def link(source: Path, target: Path) -> bool:
             raise
         return False
     return True
+
+
+def chmod(path: Path | int, mode: int) -> None:
+    """Sets the mode of a file or folder, or of an open file, where the file system has modes. Raises OSError."""
+    try:
+        os.fchmod(path, mode) if isinstance(path, int) else path.chmod(mode)
+    except OSError as e:
+        if e.errno not in NO_MODES:
+            raise
 
 
 def room(folder: Path) -> str:

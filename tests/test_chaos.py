@@ -1,5 +1,6 @@
 """A slice of `make chaos`: each kind of fault, in processes of its own, against the real runner and store."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,3 +45,11 @@ def test_a_slice_of_the_campaign_finds_nothing_wrong():
 def test_the_campaign_finds_a_delivery_that_is_written_in_place():
     wrong, *_ = campaign([f"struck/over/kill-after/{at}" for at in range(880, 990, 8)], before=IN_PLACE)
     assert [w for w in wrong if "neither absent nor whole" in w]
+
+
+def test_every_promise_rests_on_tests_that_are_there():
+    from benchmarks.chaos import promises
+
+    named = [path for _, rests in promises.PROMISES for path in re.findall(r"`(tests/[^`]*)`", rests)]
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []

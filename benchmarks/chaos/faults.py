@@ -53,6 +53,11 @@ class Fault:
         return self.how in KILLS
 
     @property
+    def has_no_modes(self) -> bool:
+        """Whether it is what a file system without modes answers."""
+        return self.how.removesuffix(LASTING) in ("EPERM", "ENOTSUP")
+
+    @property
     def harms(self) -> bool:
         """Whether a file that it strikes counts as damaged: it is set aside, and built again."""
         return self.how.removesuffix(LASTING) in ("EIO", "EACCES", "EPERM", "ENOENT", "ENAMETOOLONG")

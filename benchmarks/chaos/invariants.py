@@ -73,7 +73,14 @@ def in_words(told: Mapping[str, Any] | None, home: Path, names: Collection[str])
     wrong = []
     if not any(
         place in text
-        for place in (str(home), "store=", "output=", *(f"{n}: " for n in names), *(f"{n} failed" for n in names))
+        for place in (
+            str(home),
+            "store=",
+            "output=",
+            "target=",
+            *(f"{n}: " for n in names),
+            *(f"{n} failed" for n in names),
+        )
     ):
         wrong.append(f"the message names no place: {text}")
     if "try:" not in text:

@@ -145,8 +145,7 @@ def dump(path: Path, value: Any, *, durable: bool = False, ordered: bool = False
         json.dump(value, f, indent=1, sort_keys=not ordered)
         f.write("\n")
         if mode is not None:
-            with contextlib.suppress(OSError):  # where files have no modes
-                os.fchmod(f.fileno(), mode)
+            disk.chmod(f.fileno(), mode)
     if durable:
         sync(path)
 

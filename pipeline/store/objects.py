@@ -95,8 +95,7 @@ class Objects:
                 sync(path.parent)  # the name is new, the file is not
             else:
                 sync(path)
-                with contextlib.suppress(OSError):  # where files have no modes; digests protect them
-                    path.chmod(0o444)
+                disk.chmod(path, 0o444)  # digests protect it where there are no modes
         digest = tree_digest(files)
         if self.state(digest, thorough=True) is not State.PRESENT:
             self._move(staged, digest, files)
@@ -106,8 +105,7 @@ class Objects:
     def _move(self, staged: Path, digest: str, files: list[FileRecord]) -> None:
         """Gives a folder the name of its digest, or the one beside it when that is another's."""
         for folder in (staged, *(p for p in staged.rglob("*") if p.is_dir())):
-            with contextlib.suppress(OSError):  # likewise
-                folder.chmod(self._root.mode(0o755))
+            disk.chmod(folder, self._root.mode(0o755))
         plain = self._plain(digest)
         for target in (plain, self._trust.own(plain)):
             self._root.write(self._manifest(target), [vars(f) for f in files], durable=True)

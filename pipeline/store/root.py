@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import uuid
@@ -48,11 +47,8 @@ class Root:
             if stat.S_IMODE(made.st_mode) != stat.S_IMODE(wanted.st_mode):
                 new.chmod(stat.S_IMODE(wanted.st_mode))
             new.rename(path)
-        except FileNotFoundError:
-            if new.exists():
-                raise
-        except OSError as e:
-            if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another run was first
+        except OSError:
+            if new.exists() and not path.is_dir():  # otherwise it was taken for a dead one's, or another run was first
                 raise
         finally:
             with contextlib.suppress(OSError):

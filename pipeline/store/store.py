@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Mapping
@@ -20,9 +18,9 @@ from pipeline import disk, units
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
-from pipeline.store import mark
+from pipeline.store import litter, mark
 from pipeline.store.actions import Actions, Entry
-from pipeline.store.files import FileRecord, read_json, read_owned, remove, remove_dead, remove_tree, write_json
+from pipeline.store.files import FileRecord, read_json, read_owned, remove_dead, remove_tree, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
 from pipeline.store.owners import Trust, user_name
@@ -34,11 +32,6 @@ FACTS = "artifact.json"
 SCANT = 64 * 2**20
 # How many entries of a stage are looked through to say why a key missed.
 COMPARED = 50
-# The locks that show that something is not finished, in a folder of their own: those of keys are as many as keys. And
-# where files are written that a death leaves half done.
-MARKS = "marks"
-MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
-WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*")
 # Why an entry of this user's own is none.
 NOT_ALONE = "there is one, which others could have written to"
 
@@ -77,9 +70,14 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
                 remove_dead(self.root)  # of a death so early that there was no place for a mark
+            if found is None or not all((self.root / name).is_dir() for name in ("staging", "facts")):
                 with self._marked_run():
-                    self._owned.write(self.root / mark.FILE, mark.FORMAT)
-            self._owned.folder(self.root / "staging")
+                    self._furnish(found)
+
+    def _furnish(self, found: Any | None) -> None:
+        if found is None:
+            self._owned.write(self.root / mark.FILE, mark.FORMAT)
+        self._owned.folder(self.root / "staging")
         with contextlib.suppress(OSError):  # what is known of this machine saves time and nothing else
             self._owned.folder(self.root / "facts")
 
@@ -138,7 +136,7 @@ class Store:
     @contextlib.contextmanager
     def _marked(self, name: str, what: str) -> Iterator[None]:
         """Shows to other runs that something of ours is not finished, by a lock that is free when we are dead."""
-        lock = self._lock(MARKS, name, what)
+        lock = self._lock(litter.MARKS, name, what)
         lock.acquire()
         try:
             yield
@@ -150,33 +148,7 @@ class Store:
 
         What cannot be removed stays, with the mark, for another run or its owner's, and is no reason for a run to end.
         """
-        died = [name for name in filter(MARK.fullmatch, _names(self.root / MARKS)) if self._is_free(name)]
-        gone = True
-        for name in died:
-            what, _, folder = name.removesuffix(".lock").partition("-")
-            if what == "staging":
-                remove_tree(self.root / what / folder)
-                gone = gone and not (self.root / what / folder).exists()
-        for name in _names(staging := self.root / "staging"):
-            if not (self.root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
-                remove_tree(staging / name)
-                remove(staging / name)  # what is no folder
-        if died:
-            written = [self.root, *(p for place in WRITTEN for p in self.root.glob(place))]
-            cleared = [remove_dead(folder) for folder in written]
-            if all(cleared) and gone:
-                for name in died:
-                    remove(self.root / MARKS / name)
-
-    def _is_free(self, name: str) -> bool:
-        """Whether whoever took a lock has died."""
-        lock = Lock(self.root / MARKS / name, name, contextlib.nullcontext)
-        try:
-            return lock.try_acquire() and lock.held
-        except OSError:
-            return False
-        finally:
-            lock.release()
+        litter.sweep(self.root)
 
     def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
@@ -198,7 +170,7 @@ class Store:
                     f"a result cannot be stored: {e}",
                     command="the stage must write plain files, or link to those of its inputs",
                 ) from e
-        return replace(made, folder=self.objects.folder(digest), digest=digest)
+            return replace(made, folder=self.objects.folder(digest), digest=digest)
 
     def adopt(self, artifact: Artifact) -> None:
         """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""
@@ -239,7 +211,8 @@ class Store:
 
     def files(self, digest: str) -> list[FileRecord]:
         """The files of a present object. Raises Damaged."""
-        return self.objects.files(digest)
+        with self.explained():
+            return self.objects.files(digest)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """Surrounds what touches the store's files; see pipeline/disk.py."""
@@ -247,7 +220,8 @@ class Store:
         return disk.explained(f"store={self.root}", command, self.root)
 
     def _described(self, digest: str) -> Artifact:
-        folder = self.objects.folder(digest)
+        with self.explained():
+            folder = self.objects.folder(digest)
         described = read_json(folder / FACTS)
         if not isinstance(described, dict):
             raise Damaged(digest)
@@ -301,10 +275,3 @@ class Store:
 def _digest_of(run: Any) -> str:
     """What identifies a run.json; order included, which says in a configuration which argument is which."""
     return hashlib.sha256(json.dumps(run).encode()).hexdigest()
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
-    except OSError:
-        return []

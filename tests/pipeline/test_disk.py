@@ -1,5 +1,6 @@
 """What the operating system refuses is told in words, with the exit code of its kind."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -78,3 +79,20 @@ def test_a_tree_that_cannot_be_copied_is_told_by_its_first_file():
     error = disk.of_unknown(shutil.Error([("a", "b", "[Errno 5] Input/output error: 'a'"), ("c", "d", "x")]))
     assert error is not None
     assert "failed: [Errno 5] Input/output error: 'a'" in str(error)
+
+
+@pytest.mark.parametrize("call", ["chmod", "fchmod"])
+def test_a_file_system_without_modes_is_worked_on_and_another_error_is_told(tmp_path, monkeypatch, call):
+    """Otherwise what somebody's umask made stays unreadable to others."""
+    (tmp_path / "file").write_text("")
+    with (tmp_path / "file").open() as f:
+        place = {"chmod": tmp_path / "file", "fchmod": f.fileno()}[call]
+        disk.chmod(place, 0o644)
+        for code, raises in [(errno.ENOTSUP, False), (errno.EPERM, False), (errno.EIO, True)]:
+
+            def refuse(*args, code=code, **kwargs):
+                raise OSError(code, os.strerror(code))
+
+            monkeypatch.setattr(os, call, refuse)
+            with pytest.raises(OSError, match="nput") if raises else contextlib.nullcontext():
+                disk.chmod(place, 0o600)

@@ -337,7 +337,7 @@ def hidden_names(root):
 
 @pytest.mark.parametrize("write", ["made", "run"])
 def test_a_death_in_a_write_outside_of_any_run_leaves_a_mark_of_it(tmp_path, monkeypatch, write):
-    """Of the store's own mark when it is made, and of the note that a run is one's own."""
+    """When the store is made, and when a note says that a run is one's own."""
     root = tmp_path / "store"
     if write == "run":
         Store(root)
@@ -355,7 +355,7 @@ def test_the_mark_of_a_dead_run_stays_while_its_files_do(store, monkeypatch):
         patch.setattr(Path, "replace", lambda *args: os._exit(9))
         assert exit_code(lambda: store.note_run({"a": "run"})) == 9
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline.store.store.remove_dead", lambda folder: False)
+        patch.setattr("pipeline.store.litter.remove_dead", lambda folder: False)
         store.sweep()
     assert hidden_names(store.root)
     store.sweep()
@@ -377,3 +377,11 @@ def test_a_death_before_a_store_has_a_place_for_marks_leaves_nothing_either(tmp_
     assert hidden_names(root)
     Store(root)
     assert hidden_names(root) == []
+
+
+def test_what_is_looked_at_of_an_object_is_told_in_words_when_it_cannot_be(store, monkeypatch):
+    made = publish(store)
+    monkeypatch.setattr(Path, "is_dir", raising(OSError(errno.EIO, "input/output error")))
+    for look in (store.glance, store.files, store.open):
+        with pytest.raises(StageError, match="failed"):
+            look(made.digest)

@@ -1,0 +1,56 @@
+"""What the dead left in a store: build folders, and files and folders that they had half made."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from pipeline.store.files import remove, remove_dead, remove_tree
+from pipeline.store.locks import Lock
+
+# The locks that show that something is not finished, in a folder of their own: those of keys are as many as keys. And
+# where files are written that a death leaves half done.
+MARKS = "marks"
+MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
+WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*")
+
+
+def sweep(root: Path) -> None:
+    """Removes what can be removed; a mark stays until all of it can, by another run or another user's."""
+    died = [name for name in filter(MARK.fullmatch, _names(root / MARKS)) if _is_free(root / MARKS / name)]
+    gone = True
+    for name in died:
+        what, _, folder = name.removesuffix(".lock").partition("-")
+        if what == "staging":
+            remove_tree(root / what / folder)
+            gone = gone and not (root / what / folder).exists()
+    for name in _names(staging := root / "staging"):
+        if not (root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
+            remove_tree(staging / name)
+            remove(staging / name)  # what is no folder
+    if died:
+        written = [root, *(p for place in WRITTEN for p in root.glob(place))]
+        cleared = [remove_dead(folder) for folder in written]
+        if all(cleared) and gone:
+            for name in died:
+                remove(root / MARKS / name)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether whoever took a lock has died."""
+    lock = Lock(path, path.name, contextlib.nullcontext)
+    try:
+        return lock.try_acquire() and lock.held
+    except OSError:
+        return False
+    finally:
+        lock.release()
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
+    except OSError:
+        return []
