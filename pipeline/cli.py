@@ -86,7 +86,7 @@ def main() -> int:
         return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
         folder = _run_folder() if HydraConfig.initialized() else Path(os.curdir)
-        return console.show(disk.told(e, "the run folder", RUNS, folder))
+        return console.show(disk.as_error(e, "the run folder", RUNS, folder))
     except Exception as e:
         if wants_traceback:
             traceback.print_exc()

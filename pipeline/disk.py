@@ -60,10 +60,10 @@ def explained(what: str, command: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise told(e, what, command, folder) from e
+        raise as_error(e, what, command, folder) from e
 
 
-def told(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
+def as_error(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     """The error of ours for one of the operating system's; see `explained`.
 
     A place that cannot be written is a ConfigError, since another can be named; all else is a StageError, since the
@@ -95,7 +95,7 @@ def of_unknown(error: BaseException) -> DrydockError | None:
     shows = f"ls -ld {shlex.quote(str(place))} shows what is there"
     if error.errno in DENIED | MISPLACED:
         return ConfigError(f"{place}: {error.strerror}", command=shows)
-    return told(error, str(place), shows, place)
+    return as_error(error, str(place), shows, place)
 
 
 def link(source: Path, target: Path) -> bool:

@@ -42,7 +42,7 @@ def _is_free(path: Path) -> bool:
     """Whether whoever took a lock has died."""
     lock = Lock(path, path.name, contextlib.nullcontext)
     try:
-        return lock.try_acquire() and lock.held
+        return lock.try_acquire() and lock.is_locked
     except OSError:
         return False
     finally:

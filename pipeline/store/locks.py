@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 10.0
 class Lock:
     """The lock of one key. The kernel frees it when its holder dies, however it dies.
 
-    Where the file system has no locks, every lock is to be had, and none is `held`.
+    Where the file system has no locks, every lock is to be had, and none is `is_locked`.
 
     Args:
         path: The lock's file, which stays.
@@ -42,7 +42,7 @@ class Lock:
         self._explained = explained
 
     @property
-    def held(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether nobody else can have it now."""
         return self._lock.is_locked
 

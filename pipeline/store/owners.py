@@ -96,7 +96,7 @@ class Trust:
         key, dot, suffix = plain.name.partition(".")
         return plain.with_name(f"{key}.{self.uid}{dot}{suffix}")
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many results of whom were passed over, and what to type; empty where none was."""
         counts = Counter(self.passed_over.values())
         if not counts:

@@ -251,8 +251,8 @@ class Store:
 
     def tell_passed_over(self) -> None:
         """Says how many results of whom were not trusted so far, and what to type."""
-        if told := self.trust.told():
-            log.warning("%s", told)
+        if passed_over := self.trust.summary():
+            log.warning("%s", passed_over)
 
     def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})) -> str:
         """In a few words, what separates a key from the nearest one that was built before.

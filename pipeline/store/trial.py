@@ -43,7 +43,7 @@ def _locks(store: Store, path: Path) -> Iterator[str]:
     try:
         if not lock.try_acquire():
             raise _refused(store, "does not give a lock that nobody holds")
-        if not lock.held:
+        if not lock.is_locked:
             yield "no locks: runs side by side may do the same work twice, and what dead ones left stays"
             return
         if _another_gets(path):

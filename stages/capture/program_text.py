@@ -23,7 +23,7 @@ OPERATOR = re.compile(
     r"|_operator\.(getitem|add|sub|mul|mod|pow|floordiv|truediv|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|xor|abs)"
 )
 # What is told of a node, and evaluated by nobody.
-TOLD = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom")
+DESCRIPTIVE = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom")
 TEXTS = ("as_string", "as_strings")
 NUMBERS = re.compile(r"true|false|oo|int_oo|nan|[a-z]+\d+")
 COMPARISONS = ("max", "min")
@@ -140,7 +140,7 @@ def _anything(text: str) -> bool:
 
 # By the key that a text stands under, whether it is plain; for all others PLAIN says so.
 PLAIN_FORMS: Mapping[str, Callable[[str], Any]] = {
-    **dict.fromkeys((*TOLD, "argument"), _anything),
+    **dict.fromkeys((*DESCRIPTIVE, "argument"), _anything),
     **dict.fromkeys(("name", "as_name", "forward_arg_names"), NAME.fullmatch),
     **dict.fromkeys(("in_spec", "out_spec"), _is_structure),
     **dict.fromkeys(TEXTS, UNQUOTED.fullmatch),

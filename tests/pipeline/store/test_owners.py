@@ -207,7 +207,7 @@ def test_an_entry_that_others_could_have_written_is_none_and_is_made_anew(store,
     (path,) = store.root.glob("actions/*/*.json")
     path.chmod(mode)
     assert store.actions.find("stages.export.Export", KEY) is None
-    assert store.trust.told().startswith("results in the store are not trusted and are passed over: 1 of yours")
+    assert store.trust.summary().startswith("results in the store are not trusted and are passed over: 1 of yours")
     assert store.why_missed(entry_of(made).key_document)
     store.record(entry_of(made))
     assert store.actions.find("stages.export.Export", KEY) == entry_of(made)
