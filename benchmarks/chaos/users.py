@@ -34,7 +34,7 @@ def names(share: float, rng: random.Random) -> list[str]:
     last = scenes.operations("cold")
     pairs = [(a, b) for a in UMASKS for b in UMASKS]
     return [
-        f"users/{a}/{b}/{rng.choice((*KILLS, *ERRORS))}/{rng.randint(1, last)}"
+        f"users/{a}/{b}/{rng.choice(rng.choice((KILLS, ERRORS)))}/{rng.randint(1, last)}"
         for a, b in pairs
         for _ in range(round(share * ROUNDS) or 1)
     ]
