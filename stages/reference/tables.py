@@ -8,7 +8,7 @@ each number can move the first by is a share of the second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ def of(module: Any, seen: Mapping[str, Array]) -> Iterator[Table]:
         yield Table(name, weight.shape[1], rows, *_marks(weight))
 
 
-def compared(tables: Iterable[Table], matrices: Sequence[Array]) -> tuple[list[str], dict[str, str]]:
+def compared(tables: Sequence[Table], matrices: Sequence[Array]) -> tuple[list[str], dict[str, str]]:
     """What is wrong with an artifact's tables, a sentence each; and by name, why rows of others are not known.
 
     Args:
@@ -64,17 +64,18 @@ def compared(tables: Iterable[Table], matrices: Sequence[Array]) -> tuple[list[s
     """
     wrong: list[str] = []
     not_compared: dict[str, str] = {}
+    agreeing = {t.name: {i: _agreeing(t, m) for i, m in enumerate(matrices) if m.shape in t.shapes} for t in tables}
+    right = {i for found in agreeing.values() for i, rows in found.items() if rows.all()}
     for table in tables:
-        alike = [_agreeing(table, m) for m in matrices if m.shape in table.shapes]
-        if any(rows.all() for rows in alike):
-            continue
+        found = agreeing[table.name]
         full = table.sizes > 0  # a row of zeros, as padding has, tells no tables apart
-        own = [rows for rows in alike if full.any() and rows[full].mean() >= OWN]
+        # A table may stand beside another that is used in its place; one that is all of another table's is that.
+        own = [r for i, r in found.items() if i not in right and full.any() and r[full].mean() >= OWN]
         if own:
             off = max(own, key=lambda rows: int(rows.sum()))
             first, count = int((~off).argmax()), int((~off).sum())
             wrong.append(f"row {first} of {table.name}" + (f" and {count - 1} more" if count > 1 else ""))
-        elif unseen := int((~table.seen).sum()):
+        elif not right & found.keys() and (unseen := int((~table.seen).sum())):
             why = "the artifact has no such table in floating-point numbers"
             not_compared[table.name] = f"{unseen} rows that no question looks up: {why}"
     return wrong, not_compared

@@ -21,7 +21,7 @@ def changed(row, by):
 
 
 def compared(matrices, seen=SEEN):
-    return tables.compared(tables.of(NET, {"a.weight": seen}), matrices)
+    return tables.compared(list(tables.of(NET, {"a.weight": seen})), matrices)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,19 @@ def test_a_row_that_is_another_is_named(matrix):
 def test_what_cannot_be_told_to_be_the_table_is_not_compared_where_rows_were_not_looked_up(matrices):
     assert compared(matrices) == ([], {"a.weight": f"45 {UNKNOWN}"})
     assert compared(matrices, np.ones(50, bool)) == ([], {})
+
+
+def test_another_that_stands_beside_the_table_is_named():
+    assert compared([A, changed(30, 1.01)])[0] == ["row 30 of a.weight"]
+
+
+def test_a_copy_of_which_some_rows_were_trained_further_is_a_table_of_its_own():
+    further = nn.ModuleDict({"a": nn.Embedding(50, 8), "b": nn.Embedding(50, 8)})
+    further["b"].weight.data[:] = further["a"].weight
+    further["b"].weight.data[7] += 1
+    both = list(tables.of(further, {"a.weight": SEEN, "b.weight": SEEN}))
+    weights = [further[n].weight.detach().numpy() for n in "ab"]
+    assert tables.compared(both, weights) == ([], {})
 
 
 def test_a_row_that_was_looked_up_is_compared_too():
