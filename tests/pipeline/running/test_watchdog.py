@@ -19,6 +19,7 @@ import ctypes, pathlib, signal, sys, time
 from pipeline.running import watchdog
 watchdog.PATIENCE_SECONDS = 0.2
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and one under nohup this
 def stuck():
     pathlib.Path("ready").write_text("")
     while True:
