@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?= model=resnet50 target=openvino
-# A worker for each core; a file's tests stay together, so that what they share is made once.
-TOGETHER := -n auto --dist loadfile
+# A worker for each core; a file's tests stay together, so that what they share is made once. A worker that dies ends
+# the session: xdist would start another and, by file, wait for ever at the end.
+TOGETHER := -n auto --dist loadfile --max-worker-restart=0
 .DEFAULT_GOAL := help
 
 help: ## this list

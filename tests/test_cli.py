@@ -157,6 +157,7 @@ def test_a_checkout_with_changes_can_be_refused_and_is_recorded_by_their_digest(
     assert record["git"]["dirty"] is False  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_weights_that_are_random_are_called_untrained_everywhere(warm: Shop) -> None:
     import openvino
 
@@ -426,7 +427,8 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(shop: Shop, sent: 
     assert record["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("moments", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [2, 12])
 def test_a_run_killed_at_several_moments_goes_on_from_the_last_finished_stage(
     shop: Shop, warm: Shop, moments: int
 ) -> None:

@@ -42,6 +42,7 @@ def test_the_glob_found_the_examples() -> None:
 # TensorRT in stages/delivery.
 LONG = (
     "01_resnet50_openvino",
+    "02_your_own_model",
     "03_text_classifier",
     "04_photographs_in",
     "06_hand_over",

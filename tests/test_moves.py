@@ -83,6 +83,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return Project(folder)
 
 
+@pytest.mark.slow
 def test_a_warm_run_after_every_stages_file_moved_is_all_hits(project: Project, tmp_path: Path) -> None:
     moved = Project(Path(shutil.copytree(project.folder, tmp_path / "project")))
     stages = moved.folder / "stages"

@@ -59,6 +59,7 @@ def test_the_rooms_hold_it(toy: Path) -> None:
     assert "0 broken" in shell(toy, ".venv/bin/lint-imports")
 
 
+@pytest.mark.slow
 def test_a_model_is_taken_to_it_checked_measured_and_handed_over(toy: Path) -> None:
     measured = (
         "also=benchmark stages.benchmark.seconds=0.1 stages.benchmark.rounds=2 'stages.benchmark.against=[eager]'"

@@ -42,6 +42,7 @@ def test_a_record_of_before_is_read_with_names_in_place_of_paths(folder: Path, p
     assert [s["stage"] for s in record["stages"]] == [*STAGES, "audit"]
 
 
+@pytest.mark.slow
 def test_a_lock_of_before_is_made_again_the_same(folder: Path) -> None:
     done = run(folder, "reproduce", "experiment=small")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -210,6 +210,7 @@ def test_what_changed_is_named(change, told: list[str], not_told: str, team: Tea
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_line_of_a_stages_code_is_named_with_its_file(team: Team) -> None:
     done = team.run("pipeline.reproduce", "experiment=small", path=another_line(team))
     assert done.returncode == 5, done.stdout + done.stderr

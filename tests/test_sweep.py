@@ -240,6 +240,7 @@ def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Found, tm
     assert set(basic.built()) == set(first.built()) | set(second.built())
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_says_what_is_finished_and_keeps_it(shop: Shop, basic: Found, tmp_path: Path) -> None:
     sweep = shop.start("-m", *ASKED, "experiment=a,sleeps,raises", root_of(tmp_path, "1"))
     assert sweep.stderr is not None

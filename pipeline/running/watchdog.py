@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # a person, a scheduler, a terminal that went away
 PATIENCE_SECONDS = 5.0  # for native code to come back after a signal
+AGAIN_SECONDS = 5.0  # until a time limit is raised again, should somebody swallow the first
 LOOK_SECONDS = 0.05
 
 # What is to be done before the end, the last first; gets the error of a time limit, or None for an interruption, and
@@ -83,7 +84,7 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
     )
     _state.limit = StageError(limit.at(f"{name}: "))
     before = signal.signal(signal.SIGALRM, _expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds, PATIENCE_SECONDS)  # and again, should somebody swallow the first
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
     try:
         yield
     except Expired:

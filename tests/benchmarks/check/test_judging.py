@@ -70,7 +70,7 @@ def an_unknown_operator(model):
 @pytest.mark.parametrize(
     ("which", "change", "wanted", "before"),
     [
-        ("real", nothing, EQUIVALENT, False),
+        pytest.param("real", nothing, EQUIVALENT, False, marks=pytest.mark.slow),
         ("real", an_identity_before_an_output, EQUIVALENT, False),
         ("real", no_words, KILLED, True),
         ("blind", no_words, MISSED, True),

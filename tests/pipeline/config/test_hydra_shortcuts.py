@@ -57,8 +57,8 @@ def test_each_yaml_is_read_once_for_all_jobs_and_none_sees_what_another_changed(
     ("args", "composed", "jobs"),
     [
         (["model.weights=random"], 1, 1),
-        (["-m", "opset=18,20", "hydra.sweep.dir=here"], 1, 2),
-        (["experiment=mine"], 2, 2),
+        pytest.param(["-m", "opset=18,20", "hydra.sweep.dir=here"], 1, 2, marks=pytest.mark.slow),
+        pytest.param(["experiment=mine"], 2, 2, marks=pytest.mark.slow),
         pytest.param(["hydra.mode=MULTIRUN", "opset=18,20"], 2, 2, marks=pytest.mark.slow),
     ],
 )

@@ -109,6 +109,7 @@ def test_every_group_that_lies_there_has_its_words():
     assert named == set(GROUPS)
 
 
+@pytest.mark.slow
 def test_neither_help_nor_tab_completion_offers_it(home):
     def offered(line):
         shell = {**os.environ, "COMP_LINE": f"drydock {line}", "COMP_POINT": "99"}

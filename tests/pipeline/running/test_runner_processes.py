@@ -78,8 +78,8 @@ def crash(dock, step):
     dock.run()
 
 
-# Every fourth step; all of them in the slow suite.
-EVERY = pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+# Every ninth step; all of them in the slow suite.
+EVERY = pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.slow)])
 
 
 @EVERY

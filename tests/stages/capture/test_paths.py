@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from nets import TinyConv, ValueBranch
 from torch import nn
@@ -63,6 +64,7 @@ class Listed(nn.Module):
         return self.heads[x.shape[1] // 16](x.new_ones(4)) * (1.0, 2.0)[x.shape[0] // 3]
 
 
+@pytest.mark.slow
 def test_the_same_steps_with_other_weights_are_another_way_where_that_is_asked():
     found = paths.search(Listed(), TOKENS, operands=True).partings
     ways = {(p.sizes["batch"] // 3, p.sizes["t"] // 16) for p in found}

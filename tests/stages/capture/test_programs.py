@@ -17,7 +17,8 @@ from stages.capture import programs
 from stages.capture.capture_export import CaptureExport
 
 
-@pytest.mark.parametrize("how", ["export", pytest.param("trace", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["export", "trace"])
 def test_a_program_from_the_store_finds_its_operators_in_a_process_that_did_not_build_it(tmp_path, how):
     made = capture(how, onnx_ops.ScaleAdd(), tmp_path, inputs=VECTOR)
     code = f"""

@@ -59,6 +59,7 @@ def test_its_answers_are_within_the_tolerance_that_ships_and_differ_from_those_o
         held(narrow, exact[1], tmp_path / "again", limits="fp32")
 
 
+@pytest.mark.slow
 def test_a_transformers_layer_is_in_bfloat16_at_an_older_opset(tmp_path):
     graph = export("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
     made = cast(graph, tmp_path / "bf16")

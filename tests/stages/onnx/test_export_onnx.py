@@ -98,11 +98,8 @@ def test_a_program_from_the_store_exports_the_same_bytes_as_a_live_one(program, 
     assert contents(export(replace(program, live=None), tmp_path / "again").folder) == contents(graph.folder)
 
 
-@pytest.mark.parametrize(
-    ("net", "inputs"),
-    [pytest.param(TinyConv, IMAGE, marks=pytest.mark.slow), (GraphBranch, VECTOR)],
-    ids=["plain", "subgraphs"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "inputs"), [(TinyConv, IMAGE), (GraphBranch, VECTOR)], ids=["plain", "subgraphs"])
 def test_a_program_is_decomposed_once_and_exports_the_bytes_that_it_would_alone(tmp_path, net, inputs, monkeypatch):
     program, opsets = capture("export", net(), tmp_path, inputs=inputs), (18, 20, 19)
     alone = [contents(export(replace(program, live=None), tmp_path / f"{o}", opset=o).folder) for o in opsets]

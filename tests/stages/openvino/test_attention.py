@@ -32,7 +32,7 @@ DIMS = {"batch": Dim(1, 2, 6), "t": Dim(1, 8, 32)}
 
 
 @pytest.mark.parametrize("made", [export, capture], ids=["onnx", "direct"])
-@pytest.mark.parametrize("net", [Unmasked, WrittenOut])
+@pytest.mark.parametrize("net", [Unmasked, pytest.param(WrittenOut, marks=pytest.mark.slow)])
 def test_a_long_request_after_a_short_one_is_answered_right(net, made, tmp_path):
     backend("openvino")
     module = net().eval()

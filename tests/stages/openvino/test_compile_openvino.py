@@ -76,6 +76,7 @@ def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(tmp_pa
     assert ports(read(made).outputs) == [("output_0", "[2,10]"), ("output_1", "[2,4,32,32]")]
 
 
+@pytest.mark.slow
 def test_graphs_of_several_opsets_become_one_ir(tiny, tmp_path):
     irs = [conversions.ir(export("export", tiny, tmp_path / str(n), opset=n), tmp_path / f"ir{n}") for n in (18, 20)]
     assert contents(irs[0].folder) == contents(irs[1].folder)

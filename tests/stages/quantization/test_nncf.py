@@ -106,6 +106,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_nncf_writes_nothing_to_the_screen_from_its_first_import_on(digits, tmp_path):
     (tmp_path / "graph").symlink_to(digits.onnx().folder)
     (tmp_path / "samples").symlink_to(digits.samples.folder)

@@ -72,6 +72,7 @@ class Bundle(nn.Module):
         return {"mean": y.relu() + relu, "sub": y - relu, "val_0": y.mean(-1), "exp": y.exp()}
 
 
+@pytest.mark.slow
 def test_outputs_and_inputs_may_be_named_as_operators_are(tmp_path):
     net = Bundle().eval()
     made = export("export", net, tmp_path, inputs={"x": VECTOR["input"], "relu": VECTOR["input"]})
