@@ -171,7 +171,7 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     config = composed.config
     manifest.asked(config, None)
     nodes = compose.checked_graph(config)
-    apart = isolation.of(config["runner"], sweeping=HydraConfig.get().mode is RunMode.MULTIRUN)
+    apart = isolation.of(config["runner"])
     output = Path(hydra.utils.to_absolute_path(config["output"]))
     store = compose.store_of(config)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +118,22 @@ class Stage(Settings, ABC):
         """
         machine = {name: getattr(world, name)() for name in self.native_to}
         return {**super().identity(world), **{n: dict(v) if isinstance(v, Mapping) else v for n, v in machine.items()}}
+
+    def parts(
+        self, inputs: Mapping[str, Artifact], folder: Path
+    ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
+        """Small pieces of the work, each as a stage with its inputs, to find the one that a process dies of.
+
+        Used after a process died alone, and never for a result.
+
+        Args:
+            inputs: As for `run`.
+            folder: For the files of the pieces.
+
+        Yields the name of a piece for a message, such as "STFT 'node_stft'", with a stage that can be isolated and its
+        inputs.
+        """
+        return iter(())
 
     def describe(self) -> str:
         """A few words for the plan: what a reader should know that the stage's name does not say."""

@@ -62,7 +62,21 @@ def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, st
     os.environ.update(env)
     sys.path[:0] = [str(folder), *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = [module, *args]
+    if module == "pipeline" and "-m" not in args:
+        _isolate_where_asked()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _isolate_where_asked() -> None:
+    """Runs what can be isolated here, which a process of its own would import again in each of hundreds of runs.
+
+    Not where a limit is set. By default it is isolated in sweeps, and in runs by `Shop.start`.
+    """
+    from pipeline.running import isolation
+
+    real = isolation.of
+    default = {"isolate": True, "memory": None, "timeout": None}
+    isolation.of = lambda settings: None if settings == default else real(settings)
 
 
 def run_readme(readme: Path, folder: Path, store: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, StageError
 from pipeline.stage import Stage
+from stages.onnx import file as onnx_file
+from stages.onnx import pieces
 from stages.onnx.format import ONNX
 from stages.openvino.format import OPENVINO
 
@@ -64,6 +66,32 @@ class AsksWhatItIsMadeOf(Isolated):
         except StageError as e:
             told = str(e)
         return inputs["model"].noting(stage=origin.stage, source=told, pid=os.getpid())
+
+
+@dataclass(frozen=True)
+class DiesOf(Stage):
+    """Dies of a graph that has an operator, as OpenVINO's reader did of STFT.
+
+    Args:
+        operator: Which.
+    """
+
+    operator: str
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = ONNX
+    isolable: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        if any(node.op_type == self.operator for node in onnx_file.read(inputs["program"].file).graph.node):
+            segfault(folder)
+        return inputs["program"]
+
+    def parts(
+        self, inputs: Mapping[str, Artifact], folder: Path
+    ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
+        for name, path in pieces.alone(inputs["program"].file, folder):
+            yield name, self, {"program": Artifact(ONNX, path.parent)}
 
 
 def nothing(folder: Path) -> None:

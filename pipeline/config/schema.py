@@ -109,7 +109,7 @@ class Target:
 class Running:
     """Where stages that call native code run, and within which limits; conf/config.yaml explains each key."""
 
-    isolate: Optional[bool] = None
+    isolate: bool = True
     memory: Optional[str] = None
     timeout: Optional[float] = None
 

@@ -38,6 +38,8 @@ log = logging.getLogger("worker")
 STATM = "/proc/{}/statm"
 WATCH_SECONDS = 0.05  # how often memory is looked at
 ALIVE_SECONDS = 0.5  # how often a worker that says nothing is looked after
+SEARCH_SECONDS = 60.0  # for the piece of the work that a process died of
+PIECE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,46 @@ class Isolation:
             return worker.run(stage, inputs, folder, self)
         except _Ended as e:
             if e.final or worker.new:
-                raise e.error from None
+                raise self._error(e, stage, inputs) from None
             log.info("process %d, after %d other stages, %s; once more in a new one", worker.pid, worker.ran, e.how)
         _empty(folder)
         try:
             return _worker().run(stage, inputs, folder, self)
         except _Ended as e:
-            raise e.error from None
+            raise self._error(e, stage, inputs) from None
+
+    def _error(self, ended: _Ended, stage: Stage, inputs: Mapping[str, Artifact]) -> StageError:
+        piece = self._piece(stage, inputs) if ended.crashed else ""
+        return StageError(f"its process {ended.how}{f', at {piece}' if piece else ''}", command=ended.command)
+
+    def _piece(self, stage: Stage, inputs: Mapping[str, Artifact]) -> str:
+        """The piece of a stage's work that a process of its own dies of, too; empty where there is none."""
+        until = time.monotonic() + SEARCH_SECONDS
+        limits = replace(self, timeout=PIECE_SECONDS)
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                for number, (name, alone, given) in enumerate(stage.parts(inputs, Path(place))):
+                    if time.monotonic() > until:
+                        break
+                    folder = Path(place, f"made{number}")
+                    folder.mkdir()
+                    try:
+                        _worker().run(alone, given, folder, limits)
+                    except _Ended as e:
+                        if e.crashed:
+                            return name
+                    except Exception as e:  # a piece may be refused where the whole was not
+                        log.debug("%s alone: %s", name, e)
+            except Exception:  # what was to explain a failure does not hide it
+                log.info("the pieces cannot be told apart", exc_info=True)
+        return ""
 
 
-def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
+def of(settings: Mapping[str, Any]) -> Isolation | None:
     """What `runner` in the configuration says; None when every stage runs in this process.
 
     Args:
         settings: isolate, memory and timeout; see conf/config.yaml.
-        sweeping: Whether this is one job of several.
 
     Raises ConfigError.
     """
@@ -119,8 +146,7 @@ def of(settings: Mapping[str, Any], *, sweeping: bool) -> Isolation | None:
         )
     if problems:
         raise ConfigError(problems)
-    isolate = sweeping or bool(limits) if settings["isolate"] is None else settings["isolate"]
-    return Isolation(limit, timeout) if isolate else None
+    return Isolation(limit, timeout) if settings["isolate"] else None
 
 
 # What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
@@ -134,17 +160,15 @@ class _Ended(Exception):
         how: What became of it, as the end of a sentence.
         command: What to do about it.
         final: Whether a new worker would end no other way.
+        crashed: Whether it died of what it did.
     """
 
-    def __init__(self, how: str, command: str, *, final: bool = False) -> None:
+    def __init__(self, how: str, command: str, *, final: bool = False, crashed: bool = False) -> None:
         super().__init__(how)
         self.how = how
         self.command = command
         self.final = final
-
-    @property
-    def error(self) -> StageError:
-        return StageError(f"its process {self.how}", command=self.command)
+        self.crashed = crashed
 
 
 class _Raised(Exception):
@@ -273,7 +297,8 @@ class _Worker:
             how = "was killed by somebody, probably the kernel for lack of memory"
             return _Ended(how, "fewer jobs at once, or a machine with more memory")
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        return _Ended(f"died of {name}, {signal.strsignal(-code)}", "see the log for the line that it was at")
+        how = f"died of {name}, {signal.strsignal(-code)}"
+        return _Ended(how, "see the log for the line that it was at", crashed=True)
 
     def _resident(self) -> int:
         try:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
+from pipeline.stage import Stage
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.frameworks.format import FILE
+from stages.onnx import pieces
 from stages.onnx.format import ONNX
 from stages.openvino import convert as ir
+from stages.openvino import library
+from stages.openvino.format import OPENVINO
 from stages.openvino.settings import Ir
 
 
@@ -30,3 +34,30 @@ class CompileOpenvino(Ir):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return ir.made(inputs["program"], self.wanted, folder)
+
+    def parts(
+        self, inputs: Mapping[str, Artifact], folder: Path
+    ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
+        source = inputs["program"]
+        if source.kind == ONNX:
+            for name, path in pieces.alone(source.file, folder):
+                yield name, Piece(self.extensions), {"graph": Artifact(ONNX, path.parent)}
+
+
+@dataclass(frozen=True)
+class Piece(Stage):
+    """One operator through OpenVINO's converter, in a process that may die of it.
+
+    Args:
+        extensions: See library.extended.
+    """
+
+    extensions: list[str]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({ONNX})}
+    produces: ClassVar[Kind | str] = OPENVINO
+    isolable: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        library.converted(inputs["graph"].file, library.loaded(self.extensions))
+        return Artifact(OPENVINO, folder)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
 import pytest
-from misbehaving import AsksWhatItIsMadeOf, Isolated
+from misbehaving import AsksWhatItIsMadeOf, DiesOf, Isolated
+from onnx import TensorProto, helper
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError, StageError
@@ -31,7 +33,7 @@ from pipeline.store import Store
 from stages.onnx.format import ONNX
 
 APART = Isolation()
-NOTHING = {"isolate": None, "memory": None, "timeout": None}
+NOTHING = {"isolate": True, "memory": None, "timeout": None}
 
 
 class Silent:
@@ -250,21 +252,30 @@ def test_a_run_that_is_ended_leaves_no_busy_process(tmp_path: Path, sent: signal
         os.kill(pids["child"], signal.SIGKILL)
 
 
+def test_a_crash_names_the_operator_that_a_process_dies_of_alone_too(yard: Yard, tmp_path: Path) -> None:
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy"]
+    nodes = [helper.make_node(kind, [i], [o], kind) for kind, i, o in (("Relu", "x", "a"), ("Cos", "a", "b"))]
+    nodes.append(helper.make_node("Sin", ["b"], ["y"], "last"))
+    source = tmp_path / "source"
+    source.mkdir()
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:])), source / "model.onnx")
+    with pytest.raises(StageError, match=r"its process died of SIGSEGV, .*, at Sin 'last'"):
+        APART.run(DiesOf("Sin"), {"program": Artifact(ONNX, source)}, tmp_path)
+
+
 @pytest.mark.parametrize(
-    ("settings", "sweeping", "expected"),
+    ("settings", "expected"),
     [
-        ({}, False, None),
-        ({}, True, Isolation()),
-        ({"isolate": True}, False, Isolation()),
-        ({"isolate": False}, True, None),
-        ({"memory": "1.5GiB"}, False, Isolation(memory=3 * 2**29)),
-        ({"timeout": 60.0}, False, Isolation(timeout=60.0)),
+        ({}, Isolation()),
+        ({"isolate": False}, None),
+        ({"memory": "1.5GiB"}, Isolation(memory=3 * 2**29)),
+        ({"timeout": 60.0}, Isolation(timeout=60.0)),
     ],
 )
-def test_stages_are_isolated_in_a_sweep_and_where_a_limit_is_set(
-    settings: dict[str, Any], sweeping: bool, expected: Isolation | None
+def test_stages_are_isolated_within_limits_unless_asked_not_to_be(
+    settings: dict[str, Any], expected: Isolation | None
 ) -> None:
-    assert isolation.of({**NOTHING, **settings}, sweeping=sweeping) == expected
+    assert isolation.of({**NOTHING, **settings}) == expected
 
 
 @pytest.mark.parametrize(
@@ -277,10 +288,10 @@ def test_stages_are_isolated_in_a_sweep_and_where_a_limit_is_set(
 )
 def test_a_limit_that_cannot_be_held_is_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        isolation.of({**NOTHING, **settings}, sweeping=True)
+        isolation.of({**NOTHING, **settings})
 
 
 def test_a_limit_of_memory_is_refused_where_memory_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "STATM", "/no/such/{}")
     with pytest.raises(ConfigError, match="only on Linux"):
-        isolation.of({**NOTHING, "memory": "1GiB"}, sweeping=True)
+        isolation.of({**NOTHING, "memory": "1GiB"})
