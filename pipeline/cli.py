@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,23 +22,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pipeline import disk, errors
+from pipeline import job as jobs
 from pipeline.artifact import Artifact
 from pipeline.config import complaints, compose
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.errors import DrydockError, StageError
-from pipeline.machine import git
-from pipeline.machine.world import ThisMachine
-from pipeline.planning import plan
-from pipeline.planning.plan import Step
 from pipeline.printable import printable, tell
-from pipeline.record import lineage
-from pipeline.running import delivery, isolation, watchdog
-from pipeline.running.outcome import Outcome
-from pipeline.running.runner import Runner
+from pipeline.running import watchdog
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS, RunManifest
-from pipeline.store.files import read_json
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
 from pipeline.terminal.command import leave, open_streams, spare_collections, stdout_for_the_result
@@ -170,54 +163,25 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     composed = compose.of_job(cfg)
     config = composed.config
     manifest.asked(config, None)
-    nodes = compose.checked_graph(config)
-    apart = isolation.of(config["runner"])
-    output = Path(hydra.utils.to_absolute_path(config["output"]))
-    store = compose.store_of(config)
-    world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
-    delivery.refuse(output, store.root)
+    ready = jobs.ready(composed, Path(hydra.utils.get_original_cwd()))
     if config["plan"]:
-        steps = plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)
-        say(printable(plan_table(steps)))
+        say(printable(plan_table(ready.plan())))
         manifest.only_planned()
         return
-    delivery.check(output)
-    state = git.state(world, (_runs(), store.root, output))
-    manifest.asked(config, state)
-    if config["require_clean"]:
-        git.refuse_changes(state)
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
-    log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
+
+    def begin() -> Console:
+        log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
+        return screen
+
     try:
         kept = _kept if sweep.begun else None  # in the sweep's own process alone: a pool would hold one in each
-        about = lineage.about(config)
-        result = Runner(nodes, store, world, output, _Both(screen, manifest), about, apart, kept).run()
+        result = ready.run(manifest, begin, _runs(), kept)
     finally:
         screen.close()
-    manifest.finish(result)
-    store.note_run(read_json(manifest.path))
     screen.summary(result, manifest.path)
     if result.delivered is not None:
         say(str(result.delivered))
-
-
-class _Both:
-    """The console and the manifest as one listener."""
-
-    def __init__(self, screen: Console, manifest: RunManifest) -> None:
-        self._screen, self._manifest = screen, manifest
-
-    def planned(self, steps: Sequence[Step]) -> None:
-        self._manifest.planned(steps)
-        self._screen.planned(steps)
-
-    def started(self, name: str) -> None:
-        self._manifest.started(name)
-        self._screen.started(name)
-
-    def finished(self, outcome: Outcome) -> None:
-        self._manifest.stage(outcome)
-        self._screen.finished(outcome)
 
 
 def _run_folder() -> Path:

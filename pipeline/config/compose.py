@@ -17,6 +17,7 @@ from typing import Any
 
 import hydra
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -44,6 +45,8 @@ class UserConfigs(SearchPathPlugin):
     """Adds ./conf and the folders that DRYDOCK_CONF names after the shipped ones: options are added, never shadowed."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if all(str(CONF) not in str(element.path) for element in search_path.get_path()):
+            return  # a program of somebody else's, which uses Hydra too
         for folder in folders()[1:]:
             search_path.append("drydock", f"file://{folder}")
 
@@ -77,7 +80,8 @@ def compose(overrides: Sequence[str]) -> Composed:
         ConfigError: For whatever is wrong with the overrides or with a YAML, a sweep over several values included.
     """
     refuse_missing_folders()
-    before = HydraConfig.instance().cfg
+    before, theirs = HydraConfig.instance().cfg, GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()  # of a program that Hydra runs
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose("config", list(overrides), return_hydra_config=True)
@@ -93,6 +97,7 @@ def compose(overrides: Sequence[str]) -> Composed:
         raise complaints.of_hydra(e, CONF, sweeps=False) from e
     finally:
         HydraConfig.instance().cfg = before
+        GlobalHydra.instance().hydra = theirs
 
 
 def of_job(cfg: DictConfig) -> Composed:

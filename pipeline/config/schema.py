@@ -48,6 +48,7 @@ class Model:
     kwargs: dict[str, Any] = field(default_factory=dict)
     weights: str = MISSING
     path: Optional[str] = None
+    handle: Optional[str] = None
     names: dict[str, str] = field(default_factory=dict)
     sha256: Optional[str] = None
     pretrained: Optional[str] = None

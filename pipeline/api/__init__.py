@@ -1,0 +1,1 @@
+"""Drydock from Python: `from pipeline import convert, sweep`; docs/python.md shows how."""

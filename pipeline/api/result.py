@@ -1,0 +1,149 @@
+"""What a conversion by Python gives back."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from pipeline import formats
+from pipeline.artifact import Artifact
+from pipeline.errors import ConfigError
+from pipeline.formats import Kind
+from pipeline.running.outcome import Outcome, Result
+from pipeline.terminal import console
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check found.
+
+    Args:
+        stage: Its name in the graph.
+        worst: The worst relative error of the delivered artifact: the largest difference from the PyTorch model's
+            answers over the largest of these; None where nothing could answer for it.
+        questions: How many sets of inputs were asked.
+        says: The check's own sentence.
+    """
+
+    stage: str
+    worst: float | None
+    questions: int
+    says: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A finished conversion.
+
+    Args:
+        path: The artifact: a file, or a folder of the format that it is.
+        record: What it was made of and what vouches for it; the artifact carries it too.
+        stages: What became of each stage, in order.
+        run_file: run.json, with all that is known of this run.
+        seconds: What it took.
+        content: Opens what was delivered as it is in the store.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+    stages: Sequence[Outcome]
+    run_file: Path
+    seconds: float
+    content: Callable[[], Artifact] = field(repr=False, compare=False)
+
+    @property
+    def kind(self) -> str:
+        """The format, such as "onnx"."""
+        return str(self.record["kind"])
+
+    @property
+    def digest(self) -> str:
+        """Of the artifact's content, 64 hex digits."""
+        return str(self.record["digest"])
+
+    @property
+    def checks(self) -> list[Check]:
+        """The checks of what was delivered; empty where none looked at it."""
+        found = []
+        for outcome in self.stages:
+            notes = outcome.notes.get("parity") or outcome.notes.get("unchecked")
+            if notes and outcome.digest == self.digest:
+                errors = [case["max_rel"] for case in notes["cases"] if "max_rel" in case]
+                worst = max(errors) if errors else None
+                found.append(Check(outcome.name, worst, len(notes["cases"]), str(outcome.notes.get("says", ""))))
+        return found
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the stages warn of, and what was NOT CHECKED, each with its stage."""
+        return [f"{o.name}: {o.notes['caution']}" for o in self.stages if o.notes.get("caution")]
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was measured, by stage: benchmarks and evaluations, as in run.json."""
+        notes: Mapping[str, Mapping[str, Any]] = {o.name: {**o.notes} for o in self.stages}
+        measured = ("benchmark", "evaluation")
+        return {stage: found[name] for stage, found in notes.items() for name in measured if name in found}
+
+    @property
+    def summary(self) -> list[tuple[str, str]]:
+        """The closing lines of a run, as names and texts."""
+        return console.summary(Result(self.stages, self.path, self.record), self.seconds)
+
+    def load(self) -> Loaded:
+        """What was delivered, in its own runtime on this machine's CPU, from the store.
+
+        Raises:
+            ConfigError: For a kind that no runtime opens.
+            Damaged: Where the store no longer has it.
+            ImportError: Where its runtime is not installed.
+        """
+        if (kind := Kind(self.kind)) not in formats.kinds("runtime"):
+            raise ConfigError(f"{self.path} is no file that a runtime here opens: {kind}")
+        artifact = self.content()
+        compute = [c["parity"]["compute"] for c in self.record["checks"] if "parity" in c]
+        how = SimpleNamespace(
+            compute=[*compute, "float32"][0 if compute else -1], threads=None, properties={}, extensions=[]
+        )
+        return Loaded(
+            formats.part(kind, "runtime").open_session(artifact, how), [port["name"] for port in artifact.facts["interface"]["inputs"]]
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name:<9} {text}" for name, text in self.summary)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        cells = ((html.escape(name), html.escape(text)) for name, text in self.summary)
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{n}</th><td style='text-align:left'>{t}</td></tr>" for n, t in cells
+        )
+        return f"<table>{rows}</table>"
+
+
+class Loaded:
+    """An artifact, to be called with arrays or tensors: in order, or by the names of its inputs.
+
+    Attributes:
+        names: The inputs' names, in order.
+    """
+
+    def __init__(self, session: Any, names: Sequence[str]) -> None:
+        self._session = session
+        self.names = list(names)
+
+    def __call__(self, *inputs: Any, **named: Any) -> dict[str, Any]:
+        """The outputs by name, as numpy arrays. Raises TypeError for other inputs than it has."""
+        given = dict(zip(self.names, inputs, strict=False)) | named
+        if len(inputs) > len(self.names) or sorted(given) != sorted(self.names):
+            raise TypeError(
+                f"it takes {', '.join(self.names)}, and got {len(inputs)} in order and {sorted(named)} by name"
+            )
+        arrays = {
+            name: value.detach().cpu().numpy() if hasattr(value, "detach") else value for name, value in given.items()
+        }
+        return dict(self._session(arrays))

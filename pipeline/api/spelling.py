@@ -1,0 +1,52 @@
+"""Python values as overrides, in the grammar that a command line has.
+
+Source: https://hydra.cc/docs/1.3/advanced/override_grammar/basic/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from typing import Any
+
+from pipeline.errors import ConfigError
+
+PLAIN = re.compile(r"[A-Za-z_/.][\w/.:-]*", re.ASCII)
+# What the grammar reads as something else than a text.
+WORDS = ("true", "false", "null", "nan", "inf")
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value`. Raises ConfigError for a value that no YAML can hold."""
+    try:
+        return f"{key}={spelled(value)}"
+    except TypeError as e:
+        raise ConfigError(f"{key} is {type(value).__name__}: {e}", allowed="what a YAML can hold, or a path") from e
+
+
+def spelled(value: Any) -> str:
+    """A value as the grammar reads it back. Raises TypeError."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, PathLike):
+        value = fspath(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(str(k))}: {spelled(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(spelled, value)) + "]"
+    raise TypeError(f"{type(value).__name__} has no spelling in YAML")
+
+
+def _text(value: str) -> str:
+    if PLAIN.fullmatch(value) and value.casefold() not in WORDS:
+        return value
+    # Backslashes stand for themselves, but before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], value)
+    return f"'{escaped}'"
