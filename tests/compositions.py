@@ -39,7 +39,8 @@ def options(group: str) -> list[str]:
     return sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
-MODELS, TARGETS, ROUTES, PRECISIONS = map(options, ("model", "target", "route", "precision"))
+TARGETS, ROUTES, PRECISIONS = map(options, ("target", "route", "precision"))
+MODELS = [model for model in options("model") if model != "live"]  # which a program fills in: see pipeline/api
 CAPTURES = [c for c in options("capture") if c != "none"]
 OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
 # Those that lower what was compiled, and not the graph before.

@@ -176,7 +176,7 @@ def _asked(
         for n, spec in shown.inputs.items()
     }
     own = {"model.name": name, "model.handle": handle, "model.inputs": inputs}
-    own |= {f"++model.dims.{name}": sizes for name, sizes in shown.dims.items()}
+    own |= {f"model.dims.{name}": sizes for name, sizes in shown.dims.items()}
     if shown.call:
         own["model.call"] = shown.call
     return ["model=live", folder, *(override(k, v) for k, v in own.items()), *given, *overrides]
@@ -185,8 +185,8 @@ def _asked(
 def _run_folder(name: str, choices: Mapping[str, Any]) -> list[str]:
     """The folder of this run, as the command line has them, and unlike that of another thread's."""
     now = datetime.now()
-    target = str(choices.get("target", "openvino"))
-    folder = f"runs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}-{next(_begun)}-{name}-{target}"
+    what = "-".join(filter(None, [name, str(choices.get("target", ""))]))
+    folder = f"runs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}-{next(_begun)}-{what}"
     return [override("hydra.run.dir", str(Path(folder).absolute()))]
 
 

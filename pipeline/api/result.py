@@ -57,7 +57,7 @@ class Conversion:
 
     @property
     def kind(self) -> str:
-        """The format, such as "onnx"."""
+        """The format of the artifact, by the name that its target has."""
         return str(self.record["kind"])
 
     @property
@@ -110,7 +110,8 @@ class Conversion:
             compute=[*compute, "float32"][0 if compute else -1], threads=None, properties={}, extensions=[]
         )
         return Loaded(
-            formats.part(kind, "runtime").open_session(artifact, how), [port["name"] for port in artifact.facts["interface"]["inputs"]]
+            formats.part(kind, "runtime").open_session(artifact, how),
+            [port["name"] for port in artifact.facts["interface"]["inputs"]],
         )
 
     def __str__(self) -> str:

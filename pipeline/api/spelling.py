@@ -18,9 +18,10 @@ WORDS = ("true", "false", "null", "nan", "inf")
 
 
 def override(key: str, value: Any) -> str:
-    """`key=value`. Raises ConfigError for a value that no YAML can hold."""
+    """`key=value`; of a mapping, what adds to the one that is there. Raises ConfigError for what no YAML can hold."""
+    adds = "++" if isinstance(value, Mapping) else ""
     try:
-        return f"{key}={spelled(value)}"
+        return f"{adds}{key}={spelled(value)}"
     except TypeError as e:
         raise ConfigError(f"{key} is {type(value).__name__}: {e}", allowed="what a YAML can hold, or a path") from e
 
@@ -38,10 +39,17 @@ def spelled(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(str(k))}: {spelled(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(k)}: {spelled(v)}" for k, v in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(spelled, value)) + "]"
     raise TypeError(f"{type(value).__name__} has no spelling in YAML")
+
+
+def _key(value: Any) -> str:
+    """A key, which the grammar takes without quotes alone."""
+    if not isinstance(value, str) or not value or value.casefold() in WORDS or value[0].isdigit():
+        raise TypeError(f"{value!r} has no spelling as a key")
+    return re.sub(r"[\\()\[\]{}:=, \t]", r"\\\g<0>", value)
 
 
 def _text(value: str) -> str:

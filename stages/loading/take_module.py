@@ -7,12 +7,12 @@ import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.errors import ConfigError, StageError
 from pipeline.notes import Facts, Weights
-from pipeline.stage import Keep, Matches, Stage
+from pipeline.stage import Keep, Matches, Stage, World
 from stages.interface import factory
 from stages.loading import in_memory
 
@@ -65,12 +65,14 @@ class TakeModule(Stage):
             if not users:
                 _HANDED.pop(handle, None)
 
-    def conflicts(self) -> Iterator[Problem]:
+    def settle(self, world: World) -> Self:
+        """Refuses a handle that nobody in this process has a module for. Raises ConfigError."""
         if not _HANDED.get(self.handle):
-            yield Problem(
+            raise ConfigError(
                 "model=live is a module in the memory of a Python program, and this is not that program",
                 command="pipeline.convert(module, …) in it; or model=custom model.factory=… model.weights=FILE",
             )
+        return self
 
     def describe(self) -> str:
         return "in memory"

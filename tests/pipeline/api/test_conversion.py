@@ -1,0 +1,217 @@
+"""From Python: `convert` and `sweep` give what the command line gives, and leave the program as it was."""
+
+import json
+import logging
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from command_line import Shop
+
+import pipeline
+from pipeline import CheckFailed, ConfigError, convert, sweep
+
+ROOT = Path(__file__).parents[3]
+sys.path.append(str(ROOT / "tests" / "shop"))
+import net as nets  # noqa: E402
+
+IMAGE = torch.rand(2, 3, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("python")
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
+def model():
+    torch.manual_seed(0)
+    return nets.Net()
+
+
+def converted(place, module=None, **more):
+    asked = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": place / "store"}
+    return convert(module or model(), **{"progress": False, **asked, **more})
+
+
+@pytest.fixture(scope="module")
+def found(place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        return converted(place)
+
+
+def test_a_module_in_memory_is_converted_and_checked(found):
+    assert found.kind == "onnx"
+    assert found.path.is_file()
+    assert [check.stage for check in found.checks][-1] == "check_simplify"
+    assert all(check.worst < 1e-5 and check.questions > 10 for check in found.checks)
+    assert json.loads(found.run_file.read_text())["status"] == "ok"
+    (answer,) = found.load()(IMAGE).values()
+    torch.testing.assert_close(torch.from_numpy(answer), model().eval()(IMAGE).detach(), rtol=1e-4, atol=1e-6)
+    assert "artifact" in str(found)
+    assert found.path.name in found._repr_html_()
+
+
+def test_it_is_called_in_order_or_by_name_and_with_nothing_else(found):
+    run = found.load()
+    assert run.names == ["image"]
+    assert run(image=IMAGE.numpy()).keys() == run(IMAGE).keys()
+    for args, named in (((), {}), ((IMAGE, IMAGE), {}), ((), {"picture": IMAGE})):
+        with pytest.raises(TypeError, match="it takes image"):
+            run(*args, **named)
+
+
+def test_the_module_and_the_program_are_left_as_they_were(found, here):
+    module, handlers = model().train(), logging.getLogger("pipeline").handlers[:]
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert converted(here, module).digest == found.digest
+    assert module.training
+    assert all(p.requires_grad for p in module.parameters())
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    assert logging.getLogger("pipeline").handlers == handlers
+
+
+def test_another_weight_is_another_artifact_and_the_same_is_a_hit(found, here):
+    assert {o.how for o in converted(here).stages if o.digest} <= {"hit", "delivered"}
+    other = model()
+    with torch.no_grad():
+        other.head.bias += 1
+    assert converted(here, other).digest != found.digest
+
+
+def test_the_command_line_makes_the_same_graph_and_by_name_the_same_bytes_and_keys(found, place, tmp_path, monkeypatch):
+    torch.save(model().state_dict(), tmp_path / "net.pth")
+    torch.save(IMAGE, tmp_path / "image.pt")
+    (tmp_path / "net.py").write_text((ROOT / "tests/shop/net.py").read_text())
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text(
+        "name: mine\nfactory: net.Net\nweights: net.pth\ndims: {batch: {min: 1, opt: 2, max: 8}}\n"
+        "inputs: {image: {shape: [batch, 3, 16, 16], fill: {file: image.pt}}}\n"
+    )
+    shop = Shop(tmp_path)
+    shop.store = place / "store"
+    done = shop.run("model=mine", "target=onnx")
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]
+    record = json.loads(Path(line.split(maxsplit=1)[1]).read_text())
+    assert onnx.load(record["artifact"]).graph == onnx.load(found.path).graph
+    monkeypatch.chdir(tmp_path)
+    named = convert("mine", target="onnx", store=shop.store, progress=False)
+    assert named.digest == record["record"]["digest"]
+    assert [o.key for o in named.stages] == [s["key"] for s in record["stages"]]
+
+
+def test_it_serves_in_a_thread(found, here):
+    made, given = [], [model(), model()]  # here: the seed is the process's
+    threads = [threading.Thread(target=lambda module=m: made.append(converted(here, module))) for m in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [m.digest for m in made] == [found.digest] * 2
+    assert made[0].path != made[1].path
+
+
+def test_it_serves_inside_of_a_program_that_hydra_runs(found, place, tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").write_text("lr: 0.1\n")
+    (tmp_path / "train.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests" / "shop")!r})
+import hydra, torch, net
+from hydra.core.hydra_config import HydraConfig
+from pipeline import convert
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(cfg):
+    torch.manual_seed(0)
+    made = convert(net.Net(), example_inputs=torch.zeros(2, 3, 16, 16), dynamic={{0: "batch"}}, target="onnx",
+                   store={str(place / "store")!r}, progress=False)
+    print(made.digest, cfg.lr, HydraConfig.get().job.name)
+
+main()
+""")
+    env = {"PYTHONPATH": f"{ROOT}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = [sys.executable, "train.py", "lr=0.2"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == [found.digest, "0.2", "train"], done.stdout[:2000]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "words"),
+    [
+        ({"target": "onnxx"}, ConfigError, "onnxx"),
+        ({"precision": "fp99"}, ConfigError, "precision=fp99"),
+        ({"example_inputs": None}, ConfigError, "nothing says what its forward takes"),
+        ({"plan": True}, ConfigError, "plan is a choice of the command line"),
+        ({"stages.check_export.tolerance.max_rel": 0.0}, CheckFailed, "does not agree"),
+        ({"module": nets.Doubled(), "capture": "export"}, CheckFailed, "model.dims.batch cannot be dynamic"),
+        ({"module": 7}, ConfigError, "the model is int"),
+    ],
+    ids=str,
+)
+def test_what_fails_is_raised_with_what_to_do(here, asked, error, words):
+    with pytest.raises(error, match=words) as caught:
+        converted(here, asked.get("module"), **{k: v for k, v in asked.items() if k != "module"})
+    assert caught.value.problems
+
+
+def test_a_sweep_is_a_table_in_which_a_failure_stands_alone(here, found):
+    asked = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": here / "store"}
+    rows = sweep(model(), precision=["fp32", "fp99"], progress=False, **asked)
+    assert [row.cells["status"] for row in rows] == ["ok", "failed"]
+    assert rows.rows[0].result.digest == found.digest
+    assert re.search(r"fp99 +failed +precision=fp99", str(rows))
+    assert rows._repr_html_().count("<tr>") == 3
+    with pytest.raises(ConfigError, match="no choice of this sweep"):
+        sweep(model(), **asked)
+
+
+def test_to_import_it_imports_nothing_else():
+    look = "import sys, pipeline; print(sorted(m for m in sys.modules if m.partition('.')[0] in sys.argv[1:]))"
+    heavy = ["torch", "hydra", "omegaconf", "numpy", "onnx", "openvino", "coremltools", "rich"]
+    done = subprocess.run([sys.executable, "-c", look, *heavy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert "convert" in dir(pipeline)
+    with pytest.raises(AttributeError):
+        _ = pipeline.nothing
+
+
+@pytest.mark.slow
+def test_the_page_on_python_runs_as_it_stands(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks))
+    env = {
+        "PYTHONPATH": str(ROOT),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "DRYDOCK_STORE": str(tmp_path / "store"),
+    }
+    done = subprocess.run(
+        [sys.executable, "page.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_in_a_kernel(tmp_path, monkeypatch):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    monkeypatch.setenv("DRYDOCK_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    book = nbformat.read(ROOT / "docs" / "python.ipynb", as_version=4)
+    ran = nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [out for cell in ran.cells if cell.cell_type == "code" for out in cell.outputs if "data" in out]
+    assert "worst relative error" in shown[0]["data"]["text/html"]
+    assert shown[-1]["data"]["text/html"].count("<tr>") == 3
