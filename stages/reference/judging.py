@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stages.portable import comparison
 from stages.portable.comparison import Figures, Tolerance
 from stages.reference.cases import Case
-from stages.reference.families import DRAWS, EXTREMES, SIZES
+from stages.reference.families import DRAWS, SIZES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
-# So many times more at extremes: fast convolutions round by the largest number of a window, wherever in it that is.
-EXTREME = 2
+# So many times more at values that nobody draws: fast convolutions round by the largest number of a window, wherever in
+# it that is, and of sums over rows of zeros a few numbers are all the rounding that there is.
+FAMILY = 2
 LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
 
 
@@ -154,7 +155,7 @@ class _Output:
         own = max(_rms(self.wanted - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is next to nothing at values of a family is made of numbers that are as large as ever.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
-        times = self.tolerance.noise * (EXTREME if self.case.family == EXTREMES else 1)
+        times = self.tolerance.noise * (1 if self._is_drawn else FAMILY)
         bound = times * max(own, FLOOR * size)
         # An answer that is rounding and nothing else, as of a constant picture that is normalised, has none of its own.
         is_noise = not self._is_drawn and own > LOOSE * self.exact_rms
