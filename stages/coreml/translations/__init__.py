@@ -27,6 +27,10 @@ REPLACED: Mapping[str, str] = {
         ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
         "with output_padding, coremltools' own of a transposed one pads what is put in",
     ),
+    **dict.fromkeys(
+        ("div", "floor_divide", "fmod", "remainder"),
+        "a division by 1 that is rounded down is left out, as if it changed nothing",
+    ),
     "reciprocal": "coremltools' own adds 1e-4 to what it divides by",
     "rsqrt": "coremltools' own adds 1e-12 to what it takes the root of",
     **dict.fromkeys(

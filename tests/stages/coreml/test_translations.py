@@ -132,6 +132,18 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: (1 / (1e-6 * x.abs() + 1e-7), 1e-9 * torch.rsqrt(1e-13 * x.abs() + 1e-14)),
         IMAGE,
     ),
+    "remainder and fmod": (
+        lambda x: tuple(rest(x, by) for rest in (torch.remainder, torch.fmod) for by in (1, -0.75, 1 + x.abs())),
+        IMAGE,
+    ),
+    "remainder and fmod of whole numbers": (
+        lambda x: tuple(rest((x * 9).int(), by) for rest in (torch.remainder, torch.fmod) for by in (1, 4, -3)),
+        IMAGE,
+    ),
+    "divisions rounded down": (
+        lambda x: (x // 1, x // -0.75, torch.div(x, 1, rounding_mode="floor"), (x * 9).int() // 1),
+        IMAGE,
+    ),
     "avg_pool2d within the edge, padded": (lambda x: functional.avg_pool2d(x, 3, 1, 1), IMAGE),
     "rms_norm, rows of zeros too": (
         lambda x: functional.rms_norm(torch.cat([x, 0 * x, 1e-4 * x, 1e4 * x]), (8,), torch.arange(8.0), 1e-3),
