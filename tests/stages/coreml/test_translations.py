@@ -53,6 +53,14 @@ def zeroed(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def written(x: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[..., 0].mul_(3)
+    kept = y[:, 1:3].add_(2)
+    y[1, 2:].clamp_(min=0)
+    return y + kept.sum()
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -171,6 +179,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ["batch", 2, "wide"],
     ),
     "zero_ of a part": (zeroed, [2, 4]),
+    "writes into parts": (written, [2, 4]),
     "six dimensions": (windows, ["batch", 2, 3, 16]),
 }
 
@@ -201,6 +210,18 @@ def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list
     found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), CONSTANT)
     assert (found.wrong, found.left_out) == ([], [])
     assert len(found.cases) >= 3 or not dims
+
+
+def test_a_write_through_a_view_that_is_no_part_is_refused_with_its_line(tmp_path: Path) -> None:
+    def through(x: torch.Tensor) -> torch.Tensor:
+        y = x * 1
+        y.view(-1).add_(1)
+        return y
+
+    program = capture("trace", Calls(through), tmp_path, inputs={"x": Input([2, 4], fill="normal")}, dims={})
+    with pytest.raises(StageError, match=r"aten::add_ writes into a view(?s:.*)test_translations(?s:.*)capture=export"):
+        run_stage(compile_coreml(), program, tmp_path / "package")
+    assert_translated("trace", [lambda x: (x * 1).view(-1).add_(1)], [2, 4], tmp_path / "alone")
 
 
 def test_a_split_into_nothing_is_refused(tmp_path: Path) -> None:
