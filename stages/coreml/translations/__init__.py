@@ -36,6 +36,9 @@ REPLACED: Mapping[str, str] = {
     **dict.fromkeys(
         ("_upsample_bilinear2d_aa", "_upsample_bilinear2d_aa.vec"), "coremltools' own leaves out the antialiasing"
     ),
+    **dict.fromkeys(
+        ("upsample_nearest2d", "upsample_nearest2d.vec"), "by factors that make no whole size, MIL takes other elements"
+    ),
     "instance_norm": "coremltools' own leaves out the statistics that were kept",
     "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",
     **dict.fromkeys(

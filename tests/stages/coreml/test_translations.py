@@ -78,6 +78,14 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         resized(None, "bilinear", scale_factor=(0.4, 0.3), antialias=True),
         IMAGE,
     ),
+    "upsample_nearest2d by factors": (
+        lambda x: (
+            resized(None, "nearest", scale_factor=(1.7, 0.7))(x),
+            resized(None, "nearest", scale_factor=(2, 1.5))(x),
+            resized((9, 5), "nearest")(x),
+        ),
+        IMAGE,
+    ),
     "conv_transpose2d that grows": (
         lambda x: functional.conv_transpose2d(x, KERNEL, torch.tensor([5.0, -5.0]), (2, 3), (1, 0), (1, 2)),
         IMAGE,
@@ -210,6 +218,23 @@ def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list
     found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), CONSTANT)
     assert (found.wrong, found.left_out) == ([], [])
     assert len(found.cases) >= 3 or not dims
+
+
+@pytest.mark.parametrize("how", ["trace", "export"])
+def test_divisions_rounded_down_are_right_in_float16(how: str, tmp_path: Path) -> None:
+    """Of eighths, which float16 holds, and whose remainders it does."""
+
+    def rests(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = (x * 64).round() / 8
+        return x % 1, x % -0.75, torch.fmod(x, 1), torch.fmod(x, -2.5), x // 1
+
+    inputs = {"x": Input(["batch", 6], fill="normal")}
+    program = capture(how, Calls(rests), tmp_path, inputs=inputs, dims=BATCH)
+    made = run_stage(compile_coreml(compute="float16"), program, tmp_path / "package")
+    running = session.open_session(made, "float16")
+    x = torch.arange(-12.0, 12.0).reshape(4, 6) / 64
+    for answer, wanted in zip(running({"x": x.numpy()}).values(), rests(x), strict=True):
+        assert (torch.tensor(answer) == wanted).all()
 
 
 def test_a_write_through_a_view_that_is_no_part_is_refused_with_its_line(tmp_path: Path) -> None:
