@@ -23,7 +23,6 @@ VIEWS = PARTS | {
     )
 }
 MANY = 64  # as many dimensions as a tensor has at most
-KNOWN = frozenset({"aten::fill_", "aten::copy_"})
 
 
 def spelled(graph: Any) -> None:
@@ -101,15 +100,25 @@ def _part(graph: Any, node: Any, chain: list[Any]) -> Any:
 def _write(graph: Any, node: Any, part: Any) -> None:
     """What is written is a tensor of its own, where it is not said by the write itself; then it is copied."""
     view, *rest = node.inputs()
-    if node.kind() in KNOWN:
+    graph.setInsertPoint(node)
+    if node.kind() == "aten::copy_" or (node.kind() == "aten::fill_" and (number := _number(rest[0])) is None):
         node.replaceInput(0, part)
         return
-    made = graph.create(node.kind().removesuffix("_"), [view, *rest], 1)
+    if node.kind() == "aten::fill_":  # which coremltools has of fixed sizes alone
+        constants = [graph.insertConstant(c) for c in (number, *[None] * 5)]
+        made = graph.create("aten::full_like", [view, *constants], 1)
+    else:
+        made = graph.create(node.kind().removesuffix("_"), [view, *rest], 1)
     made.insertBefore(node)
     made.output().setType(node.output().type())
-    graph.setInsertPoint(node)
     copy = graph.create("aten::copy_", [part, made.output(), graph.insertConstant(False)], 1)
     copy.insertBefore(node)
     copy.output().setType(part.type())
     node.output().replaceAllUsesWith(made.output())
     node.destroy()
+
+
+def _number(value: Any) -> Any:
+    """The number that a constant is, as Python's; None for one that is computed."""
+    known = value.toIValue()
+    return known.item() if hasattr(known, "item") else known

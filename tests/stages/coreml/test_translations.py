@@ -61,6 +61,15 @@ def written(x: torch.Tensor) -> torch.Tensor:
     return y + kept.sum()
 
 
+def filled(x: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[..., 0].mul_(3)
+    y[:, -1] = 2.0
+    y[:, :, 2:4].zero_()
+    y[:, 0, 1] = x[:, 1, 0]
+    return y
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -188,6 +197,7 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     ),
     "zero_ of a part": (zeroed, [2, 4]),
     "writes into parts": (written, [2, 4]),
+    "writes into parts of an open size": (filled, IMAGE),
     "six dimensions": (windows, ["batch", 2, 3, 16]),
 }
 
