@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from mil_cases.case import IOS15, Case, i32, normal, t
+from mil_cases.case import IOS15, IOS18, Case, i32, normal, t
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -199,7 +199,15 @@ def recurrent(rng):
         weights = {n: normal(rng, 15, size) for n, size in (("weight_ih", 4), ("weight_hh", 5))}
         weights["bias"] = normal(rng, 15)
         outputs = _gru(turned, t(h), *map(t, weights.values()))
-        yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (outputs, outputs[-1]), close=1e-5)
+        for opset in (IOS15, IOS18):
+            yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (outputs, outputs[-1]), opset, close=1e-5)
+        layer = nn.GRU(4, 5)  # ops/tests/iOS18/test_recurrent.py
+        outputs, last = layer(turned, t(h)[None])
+        order = torch.arange(15).reshape(3, 5)[[0, 2, 1]].flatten()
+        weights = {n: getattr(layer, f"{n}_l0").detach()[order].numpy() for n in ("weight_ih", "weight_hh")}
+        weights |= {"input_bias": layer.bias_ih_l0.detach()[order].numpy(), "reset_after": np.True_}
+        weights |= {"bias": layer.bias_hh_l0.detach()[order].numpy()}
+        yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (outputs, last[0]), IOS18, close=1e-5)
         layer = nn.LSTM(4, 5)
         outputs, (hidden, cell) = layer(turned, (t(h)[None], t(c)[None]))
         weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2]), strict=True))

@@ -1,4 +1,4 @@
-"""Recurrent layers over x [sequence, batch, input]. Source: iOS15 recurrent, of float16 too from iOS17 on.
+"""Recurrent layers over x [sequence, batch, input]. Source: iOS15 and iOS18 recurrent, of float16 too from iOS17 on.
 
 A layer in reverse starts at the end of the sequence, and gives its results in the order in which it computed them; the
 second half of a bidirectional one gives them in the order of x. The documentation is silent here: coremltools' own
@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import StageError, listed
 from stages.coreml.mil.ops.activation import relu, sigmoid, sigmoid_hard
-from stages.coreml.mil.ops.table import Array, mil
+from stages.coreml.mil.ops.table import IOS18, Array, mil
 
 Activation = Callable[[Array], Array]
 
@@ -75,6 +75,41 @@ def rnn(
     return _sequence(outputs, h, bool(output_sequence)), h
 
 
+@mil("gru", since=IOS18)
+def gru_of_two_biases(
+    x: Array,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Any = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+    reset_after: bool = False,
+    input_bias: Any = None,
+) -> tuple[Array, Array]:
+    """h = (1 - z) o + z h, gates in the order r, o, z.
+
+    r multiplies h before W_ho does, and no bias: by coremltools' tests of values; by the documentation, r_t * W_ho
+    h_{t-1}, it could be either. With reset_after it multiplies the product and the bias, as in torch.
+    """
+    gate, act = _named(recurrent_activation), _named(activation)
+    hh_r, hh_o, hh_z = np.split(weight_hh, 3)
+    of_input = 0 if input_bias is None else input_bias
+    b_r, b_o, b_z = (0, 0, 0) if bias is None else np.split(bias, 3)
+
+    def step(at: Array, state: tuple[Array]) -> tuple[Array]:
+        (h,) = state
+        of_r, of_o, of_z = np.split(at @ weight_ih.T + of_input, 3, -1)
+        r, z = gate(of_r + h @ hh_r.T + b_r), gate(of_z + h @ hh_z.T + b_z)
+        kept = r * (h @ hh_o.T + b_o) if reset_after else (r * h) @ hh_o.T + b_o
+        return ((1 - z) * act(of_o + kept) + z * h,)
+
+    outputs, (h,) = _through(x, (initial_h,), step, direction == "reverse")
+    return _sequence(outputs, h, bool(output_sequence)), h
+
+
 @mil()
 def gru(
     x: Array,
@@ -87,24 +122,11 @@ def gru(
     recurrent_activation: str = "sigmoid",
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
-    """h = (1 - z) o + z h, gates in the order r, o, z.
-
-    Other than in torch, r multiplies h before W_ho does, and no bias: by coremltools' tests of values; by the
-    documentation, r_t * W_ho h_{t-1}, it could be either.
-    """
-    gate, act = _named(recurrent_activation), _named(activation)
-    hh_r, hh_o, hh_z = np.split(weight_hh, 3)
-    b = 0 if bias is None else bias
-
-    def step(at: Array, state: tuple[Array]) -> tuple[Array]:
-        (h,) = state
-        of_r, of_o, of_z = np.split(at @ weight_ih.T + b, 3, -1)
-        r, z = gate(of_r + h @ hh_r.T), gate(of_z + h @ hh_z.T)
-        o = act(of_o + (r * h) @ hh_o.T)
-        return ((1 - z) * o + z * h,)
-
-    outputs, (h,) = _through(x, (initial_h,), step, direction == "reverse")
-    return _sequence(outputs, h, bool(output_sequence)), h
+    """The same without reset_after, of one bias."""
+    activations = (recurrent_activation, activation)
+    told: tuple[Array, Array]
+    told = gru_of_two_biases(x, initial_h, weight_ih, weight_hh, bias, direction, output_sequence, *activations)
+    return told
 
 
 def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tuple[Activation, ...], clip: Any) -> Any:

@@ -15,12 +15,11 @@ backend("coremltools")
 MIL = "converters/mil/mil/ops/tests"
 # What to run, how many of the parameters of each test function, and how many tests state values, at least.
 WHOLE = {
-    "iOS14": (f"{MIL}/iOS14", 2, 250),
+    "iOS14": (f"{MIL}/iOS14", 1, 140),
     "iOS15": (f"{MIL}/iOS15", 2, 8),
     "iOS16": (f"{MIL}/iOS16", 2, 30),
-    "iOS17": (f"{MIL}/iOS17", 2, 120),
-    "iOS18": (f"{MIL}/iOS18", 2, 20),
-    "of PyTorch's operators": ("converters/mil/frontend/torch/test/test_torch_ops.py", 1, 300),
+    "iOS17": (f"{MIL}/iOS17", 2, 100),
+    "iOS18": (f"{MIL}/iOS18", 2, 35),
 }
 
 
