@@ -18,7 +18,7 @@ WHOLE = {
     "iOS14": (f"{MIL}/iOS14", 1, 140),
     "iOS15": (f"{MIL}/iOS15", 2, 8),
     "iOS16": (f"{MIL}/iOS16", 2, 30),
-    "iOS17": (f"{MIL}/iOS17", 2, 100),
+    "iOS17": (f"{MIL}/iOS17", 2, 85),
     "iOS18": (f"{MIL}/iOS18", 2, 35),
 }
 
