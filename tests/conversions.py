@@ -81,9 +81,12 @@ def ir(
     return run_stage(stage, program, folder)
 
 
-def coreml(program: Artifact, folder: Path, *, target: str = "iOS18", compute: str = "float32") -> Artifact:
+def coreml(
+    program: Artifact, folder: Path, *, target: str = "iOS18", compute: str = "float32", **settings: Any
+) -> Artifact:
     """The Core ML package of a captured program."""
-    return run_stage(shipped("compile_coreml", deployment_target=target, compute=compute), program, folder)
+    stage = shipped("compile_coreml", deployment_target=target, compute=compute, **settings)
+    return run_stage(stage, program, folder)
 
 
 def checked(artifact: Artifact, reference: Artifact, folder: Path) -> Artifact:

@@ -99,6 +99,7 @@ class Check(Running):
                 else "the stage just before this check brought the error in: the checks before it passed",
             )
         not_compared = self._tables(artifact, inputs["reference"], model)
+        assumed = session.assumed(running)
         notes = layer_blame.BlameNotes(
             says=f"worst relative error {found.worst:.1e}"
             + (f", {len(found.families)} families of values among it" if found.families else "")
@@ -126,6 +127,7 @@ class Check(Running):
                     "not_asked": {
                         **reference_cases.not_asked(inputs["reference"]),
                         **not_compared,
+                        **assumed,
                         **dict.fromkeys(found.not_taken, "the artifact does not take it, its interface being another"),
                     },
                 }
@@ -133,7 +135,8 @@ class Check(Running):
         )
         if blamed:
             notes.update(blamed.notes)
-        cautions = [caution, *(f"NOT CHECKED: {name}, {why}" for name, why in not_compared.items())]
+        open_questions = {**not_compared, **assumed}
+        cautions = [caution, *(f"NOT CHECKED: {name}, {why}" for name, why in open_questions.items())]
         if any(cautions):
             notes["caution"] = "; ".join(filter(None, cautions))
         return replace(artifact, notes=notes)

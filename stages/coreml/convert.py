@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError, StageError
 from stages.capture import programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.coreml import bounds, classifier, distinct, ranks, translations, unconverted
+from stages.coreml import bounds, classifier, distinct, ranks, translations, unconverted, writes
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
@@ -92,25 +92,13 @@ def _program(source: Artifact) -> Any:
     """What coremltools takes: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
     program = programs.load(source)
     if source.kind == TORCHSCRIPT:
-        _filled(program.forward.graph)
+        writes.spelled(program.forward.graph)
         distinct.script(program.forward.graph)
         return program
     with native_output.to_log():
         decomposed = program.run_decompositions({})
     distinct.exported(decomposed)
     return decomposed
-
-
-def _filled(graph: Any) -> None:
-    """Spells zero_ as fill_, which coremltools knows of a part of a tensor, too."""
-    import torch
-
-    torch._C._jit_pass_inline(graph)
-    torch._C._jit_pass_custom_pattern_based_rewrite_graph(
-        "graph(%x):\n  %r = aten::zero_(%x)\n  return (%r)",
-        "graph(%x):\n  %zero : int = prim::Constant[value=0]()\n  %r = aten::fill_(%x, %zero)\n  return (%r)",
-        graph,
-    )
 
 
 def _converted(

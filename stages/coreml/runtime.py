@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from stages.formats import session
 from stages.formats.session import How
+from stages.reference import as_met
 
 if TYPE_CHECKING:
     from stages.coreml.mil.program import Program
@@ -28,8 +29,8 @@ UNMEASURED = Problem(
 class EvaluatorSession:
     """The reference evaluator. It computes in the types that the program has, whatever was asked."""
 
-    def __init__(self, program: Program) -> None:
-        from stages.coreml.mil import evaluate
+    def __init__(self, program: Program, labels: Sequence[Any] = ()) -> None:
+        from stages.coreml.mil import evaluate, undocumented
 
         self.properties = {"executed_by": "reference evaluator", **_function(program)}
         if lacking := evaluate.missing(program):
@@ -39,12 +40,15 @@ class EvaluatorSession:
                 command="a check on macOS; or '~stages.NAME' to hand it over, and be told NOT CHECKED",
             )
         self._program = program
-        self.computes_in = program.functions[program.default].computes_in
+        self._function = program.functions[program.default]
+        self._labels = labels
+        self.computes_in = self._function.computes_in
+        self.assumed = undocumented.found(self._function)
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        from stages.coreml.mil import evaluate
+        from stages.coreml.mil import evaluate, features
 
-        return evaluate.evaluate(self._program, inputs)
+        return features.as_arrays(self._function, evaluate.evaluate(self._program, inputs), self._labels)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         raise StageError(UNMEASURED)
@@ -53,11 +57,12 @@ class EvaluatorSession:
 class CoremlSession:
     """Core ML's own prediction on the CPU. What it computes in is read from the program: it says nothing of it."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, labels: Sequence[Any] = ()) -> None:
         import coremltools
 
         self.properties = {"executed_by": "Core ML", "compute_units": "CPU_ONLY", **_function(program)}
         self._function = program.functions[program.default]
+        self._labels = labels
         self.computes_in = self._function.computes_in
         units = coremltools.ComputeUnit.CPU_ONLY
         self._model = coremltools.models.MLModel(str(program.path), compute_units=units, **_function(program))
@@ -66,7 +71,7 @@ class CoremlSession:
         from stages.coreml.mil import features
 
         told = self._model.predict(features.for_coreml(self._function, inputs))
-        return features.from_coreml(self._function, told)
+        return features.as_arrays(self._function, features.from_coreml(self._function, told), self._labels)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         from stages.coreml.mil import features
@@ -103,4 +108,6 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
     program = read.read(artifact.file)
     if FUNCTION in how.properties:
         program = program.entered_by(how.properties[FUNCTION])
-    return CoremlSession(program) if _has_core_ml() else EvaluatorSession(program)
+    # The labels that it was made with, in the order of the model's scores; of a package made elsewhere, its own.
+    labels = artifact.facts.get(as_met.SCORES, {}).get("labels") or program.functions[program.default].labels
+    return CoremlSession(program, labels) if _has_core_ml() else EvaluatorSession(program, labels)

@@ -121,6 +121,12 @@ def open_session(
     return session
 
 
+def assumed(session: Session) -> Mapping[str, str]:
+    """What a session had to take some way, nothing saying what a device does: by its name, in words. Most have none."""
+    taken: Mapping[str, str] = getattr(session, "assumed", {})
+    return taken
+
+
 def with_interface(artifact: Artifact, reference: Artifact) -> Artifact:
     """A module with the interface that its reference completed; what is made of one has it by now."""
     if artifact.kind != Kind.MODULE:

@@ -160,6 +160,9 @@ def products(rng):
         yield Case("matmul", {"x": turned[0], "y": turned[1], **flags}, torch.matmul(t(x), t(y)))
     whole = [rng.integers(-5, 5, s).astype(np.int32) for s in ((2, 3), (3, 2))]
     yield Case("matmul", {"x": whole[0], "y": whole[1]}, t(whole[0]) @ t(whole[1]))
+    mixed = {"x": normal(rng, 4, 2), "y": whole[0]}  # from iOS17 on, where one of them is a constant
+    yield Case("matmul", mixed, t(mixed["x"]) @ t(whole[0]).float())
+    yield Case("linear", {"x": mixed["x"], "weight": whole[1]}, F.linear(t(mixed["x"]), t(whole[1]).float()))
     for lead in ((), (4,), (2, 3)):
         x, weight, bias = normal(rng, *lead, 6), normal(rng, 5, 6), normal(rng, 5)
         yield Case("linear", {"x": x, "weight": weight, "bias": bias}, F.linear(t(x), t(weight), t(bias)))

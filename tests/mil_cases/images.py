@@ -36,14 +36,17 @@ def resizes(rng):
         yield Case("resize_bilinear", {"x": x, **sizes, "sampling_mode": "STRICT_ALIGN_CORNERS"}, corners)
         centres = F.interpolate(t(x), size, mode="bilinear", align_corners=False)
         yield Case("resize_bilinear", {"x": x, **sizes, "sampling_mode": "UNALIGN_CORNERS"}, centres)
-        nearest = F.interpolate(t(x), size, mode="nearest")
+        nearest = F.interpolate(t(x), size, mode="nearest")  # rounds down
         yield Case("resize_nearest_neighbor", {"x": x, **sizes}, nearest)
         shaped = {"x": x, "shape": i32(1, *size), "resized_dims": np.int32(2)}
         yield Case("resize", {**shaped, "sampling_mode": "UNALIGN_CORNERS"}, centres, IOS17)
-        yield Case("resize", {**shaped, "interpolation_mode": "NEAREST_NEIGHBOR"}, nearest, IOS17)
         exact = F.interpolate(t(x), size, mode="nearest-exact")
         modes = {"interpolation_mode": "NEAREST_NEIGHBOR", "sampling_mode": "UNALIGN_CORNERS"}
         yield Case("resize", {**shaped, **modes}, exact, IOS17)
+    # From coremltools' ops/tests/iOS17/test_image_resizing.py: the nearest is the nearest.
+    two = np.float32([-6.174, 9.371]).reshape(1, 1, 2, 1)
+    given = {"x": two, "shape": i32(1, 1, 3, 2), "resized_dims": np.int32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
+    yield Case("resize", given, t(two)[:, :, [0, 1, 1]].expand(1, 1, 3, 2), IOS17)
     kept = F.interpolate(t(x), (5, 14), mode="bilinear", align_corners=True)
     given = {"x": x, "shape": i32(0, 14), "resized_dims": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
     yield Case("resize", given, kept, IOS17)
@@ -128,6 +131,12 @@ def crops(rng):
         "pad_value": np.float32(5),
     }
     yield Case("crop_resize", outside, torch.full((1, 3, 1, 1), 5.0), IOS17)
+    # From the same file: a box whose right side is left of its left one, in shares of the image.
+    given = {"x": np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4), "box_indices": i32(0)}
+    given |= {"target_height": np.int32(2), "target_width": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
+    given |= {"normalized_coordinates": np.True_, "pad_value": np.float32(10)}
+    mirrored = torch.tensor([[[[10, 7.9], [10, 13.9]]]])
+    yield Case("crop_resize", {**given, "boxes": np.float32([[0.5, 1.8, 1, 0.3]])}, mirrored, IOS17)
     between = {**outside, "boxes": np.array([[-0.5, 2, 1, 2]], np.float32)}
     yield Case("crop_resize", between, torch.full((1, 3, 1, 1), 5.0), IOS17)
 

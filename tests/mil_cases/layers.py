@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from mil_cases.case import IOS15, Case, i32, normal, t
+from mil_cases.case import IOS15, IOS18, Case, i32, normal, t
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -129,10 +129,13 @@ def normalizations(rng):
         wanted = F.instance_norm(t(x), weight=t(gamma), bias=t(beta), eps=1e-3)
         yield Case("instance_norm", {"x": x, **scaled}, wanted, close=1e-5)
         yield Case("instance_norm", {"x": x}, F.instance_norm(t(x)), close=1e-5)
-        for size in (1, 3, 4):
+        for size in (1, 3, 4) if x.ndim > 3 else ():
             wanted = F.local_response_norm(t(x), size, alpha=0.01, beta=0.6, k=1.5)
             given = {"x": x, "size": np.int32(size), "alpha": np.float32(0.01), "beta": np.float32(0.6)}
             yield Case("local_response_norm", {**given, "k": np.float32(1.5)}, wanted, close=1e-5)
+    of_three = np.float32([[[1, -7], [5, -6], [-3, -5]]])  # ops/tests/iOS14/test_normalization.py
+    wanted = np.float32([[[0.99997497, -6.99143696], [4.99687672, -5.99460602], [-2.99932504, -4.99687672]]])
+    yield Case("local_response_norm", {"x": of_three, "size": np.int32(3)}, wanted)
     for axes in ((-1,), (1, 2), (0, 1, 2)):
         x = normal(rng, 3, 4, 5)
         sizes = [x.shape[a] for a in sorted(a % 3 for a in axes)]
@@ -153,8 +156,33 @@ def _halves(layer, gates, suffix=""):
     return split["weight_ih"], split["weight_hh"], split["bias_ih"] + split["bias_hh"]
 
 
+def _gru(x, h, weight_ih, weight_hh, bias):
+    """MIL's, in which the reset gate is before the product: coremltools' ops/tests/iOS14/test_recurrent.py."""
+    (r_ih, o_ih, z_ih), (r_b, o_b, z_b) = weight_ih.chunk(3), bias.chunk(3)
+    r_hh, o_hh, z_hh = weight_hh.chunk(3)
+    outputs = []
+    for at in x:
+        r, z = (F.linear(at, i, b) + F.linear(h, w) for i, b, w in ((r_ih, r_b, r_hh), (z_ih, z_b, z_hh)))
+        o = torch.tanh(F.linear(at, o_ih, o_b) + F.linear(h * r.sigmoid(), o_hh))
+        h = torch.lerp(o, h, z.sigmoid())
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+def _clipped(x, h, c, weight_ih, weight_hh, bias, clip):
+    """An LSTM whose memory is held to -clip..clip before anything uses it: the same file."""
+    outputs = []
+    for at in x:
+        i, f, o, z = (F.linear(at, weight_ih, bias) + F.linear(h, weight_hh)).chunk(4, -1)
+        c = F.hardtanh(f.sigmoid() * c + i.sigmoid() * torch.tanh(z), -clip, clip)
+        h = o.sigmoid() * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs), h, c
+
+
 @torch.no_grad()
 def recurrent(rng):
+    """In reverse, results come in the order in which they are computed: ops/tests/iOS14/test_recurrent.py."""
     torch.manual_seed(0)
     x = normal(rng, 6, 2, 4)
     h, c = normal(rng, 2, 5), normal(rng, 2, 5)
@@ -162,26 +190,32 @@ def recurrent(rng):
         way = {"direction": "reverse" if reverse else "forward", "output_sequence": np.True_}
         turned = t(x).flip(0) if reverse else t(x)
 
-        def ordered(outputs, reverse=reverse):
-            return outputs.flip(0) if reverse else outputs
-
         for activation in ("tanh", "relu"):
             layer = nn.RNN(4, 5, nonlinearity=activation)
             outputs, last = layer(turned, t(h)[None])
             weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0]), strict=True))
             given = {"x": x, "initial_h": h, **weights, **way, "activation": activation}
-            yield Case("rnn", given, (ordered(outputs), last[0]), close=1e-5)
-        layer = nn.GRU(4, 5)
-        layer.bias_hh_l0[10:] = 0  # which torch multiplies with the reset gate, and MIL does not
+            yield Case("rnn", given, (outputs, last[0]), close=1e-5)
+        weights = {n: normal(rng, 15, size) for n, size in (("weight_ih", 4), ("weight_hh", 5))}
+        weights["bias"] = normal(rng, 15)
+        outputs = _gru(turned, t(h), *map(t, weights.values()))
+        for opset in (IOS15, IOS18):
+            yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (outputs, outputs[-1]), opset, close=1e-5)
+        layer = nn.GRU(4, 5)  # ops/tests/iOS18/test_recurrent.py
         outputs, last = layer(turned, t(h)[None])
-        weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 2, 1]), strict=True))
-        yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (ordered(outputs), last[0]), close=1e-5)
+        order = torch.arange(15).reshape(3, 5)[[0, 2, 1]].flatten()
+        weights = {n: getattr(layer, f"{n}_l0").detach()[order].numpy() for n in ("weight_ih", "weight_hh")}
+        weights |= {"input_bias": layer.bias_ih_l0.detach()[order].numpy(), "reset_after": np.True_}
+        weights |= {"bias": layer.bias_hh_l0.detach()[order].numpy()}
+        yield Case("gru", {"x": x, "initial_h": h, **weights, **way}, (outputs, last[0]), IOS18, close=1e-5)
         layer = nn.LSTM(4, 5)
         outputs, (hidden, cell) = layer(turned, (t(h)[None], t(c)[None]))
         weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2]), strict=True))
         given = {"x": x, "initial_h": h, "initial_c": c, **weights}
-        yield Case("lstm", {**given, **way}, (ordered(outputs), hidden[0], cell[0]), close=1e-5)
+        yield Case("lstm", {**given, **way}, (outputs, hidden[0], cell[0]), close=1e-5)
         yield Case("lstm", {**given, "direction": way["direction"]}, (hidden, hidden[0], cell[0]), close=1e-5)
+        outputs, hidden, cell = _clipped(turned, t(h), t(c), *map(t, weights.values()), 0.1)
+        yield Case("lstm", {**given, **way, "clip": np.float32(0.1)}, (outputs, hidden, cell), close=1e-5)
     layer = nn.LSTM(4, 5, bidirectional=True)
     both = [normal(rng, 2, 10), normal(rng, 2, 10)]
     outputs, (hidden, cell) = layer(t(x), tuple(torch.stack(t(v).chunk(2, -1)) for v in both))

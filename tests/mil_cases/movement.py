@@ -252,7 +252,11 @@ def selections(rng):
     yield Case("non_zero", {"x": sparse}, t(sparse).nonzero().int())
     yield Case("non_zero", {"x": np.zeros((2, 2), bool)}, torch.zeros(0, 2, dtype=torch.int32))
     chances = np.array([[0.1, 0.7, 0.2]], np.float32)
-    yield Case("classify", {"probabilities": chances, "classes": ["a", "b", "c"]}, ("b", t(chances[0])))
+    yield Case(
+        "classify",
+        {"probabilities": chances, "classes": ["a", "b", "c"]},
+        ("b", dict(zip("abc", chances[0], strict=True))),
+    )
 
 
 def filled(indices):
@@ -295,6 +299,9 @@ def lists(rng):
     yield Case("list_length", {"ls": both}, torch.tensor(2).int())
     yield Case("list_read", {"ls": both, "index": np.int32(1)}, t(b))
     yield Case("list_write", {"ls": [a], "index": np.int32(1), "value": b}, (t(a), t(b)))
+    # Beyond the end, what is between is zeros: coremltools' ops/tests/iOS14/test_control_flow.py.
+    grown = (t(a), torch.zeros(2, 3), t(b))
+    yield Case("list_write", {"ls": [a], "index": np.int32(2), "value": b}, grown)
     yield Case("list_gather", {"ls": both, "indices": i32(1, 0, 1)}, torch.stack([t(b), t(a), t(b)]))
     value = np.stack([b, a])
     yield Case("list_scatter", {"ls": both, "indices": i32(0, 1), "value": value}, (t(b), t(a)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.coreml.mil import blob, features, ops
-from stages.coreml.mil.features import Arrays
+from stages.coreml.mil.features import Answers, Arrays
 from stages.coreml.mil.program import Block, Function, Operation, Program, Type, Value
 from stages.portable.said import first_line
 
@@ -44,14 +44,23 @@ def missing(program: Program, function: str | None = None) -> tuple[str, ...]:
     return tuple(sorted(lacking))
 
 
-def evaluate(program: Program, inputs: Arrays, function: str | None = None) -> Mapping[str, np.ndarray[Any, Any]]:
-    """The outputs of a function.
+def states(program: Program, function: str | None = None) -> Mapping[str, State]:
+    """The states of a function before its first call, by name: zeros."""
+    inputs = _chosen(program, function).inputs
+    return {name: State(kind) for name, kind in inputs.items() if kind.form == "state"}
+
+
+def evaluate(
+    program: Program, inputs: Arrays, function: str | None = None, kept: Mapping[str, State] | None = None
+) -> Answers:
+    """The outputs of a function by name: arrays, and of a classifier the dictionary of its scores.
 
     Args:
         program: From `read`.
         inputs: Arrays of the types and shapes that the package's description says; of an image, uint8
-            [1, height, width, channels] in the order of its colour space. States start as zeros.
+            [1, height, width, channels] in the order of its colour space.
         function: Its name; None for the package's default.
+        kept: From `states`, what earlier calls have written; None for states that start as zeros.
 
     Raises:
         CheckFailed: For inputs that the package does not take, operations that the evaluator lacks, what cannot be
@@ -62,7 +71,7 @@ def evaluate(program: Program, inputs: Arrays, function: str | None = None) -> M
     if lacking := missing(program, function):
         raise CheckFailed(f"the evaluator lacks {listed(lacking)}", command="check on macOS, where Core ML is")
     scope: dict[str, Any] = features.taken(chosen, inputs)
-    scope |= {n: State(kind) for n, kind in chosen.inputs.items() if kind.form == "state"}
+    scope |= states(program, function) if kept is None else kept
     with np.errstate(all="ignore"):
         answers = _run(chosen.block, scope, chosen)
     return features.given(chosen, dict(zip(chosen.block.outputs, answers, strict=True)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from stages.coreml.mil.program import Feature, Function
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
+# By name an array; of a classifier's scores a dictionary, as a device gives it: the score of each label.
+Answers = Mapping[str, Any]
 
 DTYPES = {"FLOAT32": "float32", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8", "FLOAT16": "float16"}
 
@@ -99,13 +101,13 @@ def _says(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a scalar"
 
 
-def given(function: Function, values: Mapping[str, Any]) -> dict[str, Array]:
+def given(function: Function, values: Mapping[str, Any]) -> Answers:
     """The outputs as a caller gets them.
 
     An image is uint8 [1, height, width, channels], rounded and held to 0..255. Of a classifier, the label is an array
-    of one element and the probabilities are one array, in the order of the class labels.
+    of one element.
     """
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for name, feature in function.gives.items():
         value = values[name]
         if feature.form == "image":
@@ -114,7 +116,7 @@ def given(function: Function, values: Mapping[str, Any]) -> dict[str, Array]:
             value = (np.rint(value).clip(0, 255) if whole else value).astype(feature.dtype)
         elif feature.form == "label":
             value = np.asarray(value)
-        else:
+        elif feature.form == "array":
             value = value.astype(feature.dtype, copy=False)
         outputs[name] = value
     return outputs
@@ -137,15 +139,32 @@ def for_coreml(function: Function, inputs: Arrays) -> dict[str, Any]:
     return fed
 
 
-def from_coreml(function: Function, told: Mapping[str, Any]) -> dict[str, Array]:
+def from_coreml(function: Function, told: Mapping[str, Any]) -> Answers:
     """The outputs of Core ML's own prediction as `given` has them."""
-    outputs = {}
+    outputs: dict[str, Any] = {}
     for name, feature in function.gives.items():
         value = told[name]
         if feature.form == "image":
             pixels = np.asarray(value).reshape(1, value.height, value.width, -1)[..., :3]
             value = pixels[..., ::-1] if feature.color == "BGR" else pixels
         elif feature.form == "probabilities":
-            value = np.array([value[label] for label in function.labels], feature.dtype)
+            outputs[name] = value
+            continue
         outputs[name] = np.asarray(value) if feature.form == "label" else np.asarray(value, feature.dtype)
     return outputs
+
+
+def as_arrays(function: Function, answers: Answers, labels: Sequence[Any]) -> Arrays:
+    """The same, a classifier's scores as one array in the order of labels. Raises CheckFailed where it has others."""
+    arrays = dict(answers)
+    for name, feature in function.gives.items():
+        if feature.form == "probabilities":
+            scores = answers[name]
+            if set(scores) != set(labels):
+                raise CheckFailed(
+                    f"the classifier answers with the labels {listed(map(str, scores))}",
+                    allowed=f"those that it was made with: {listed(map(str, labels))}",
+                    command="stages.compile.classifier=false, or the package as it was made",
+                )
+            arrays[name] = np.array([scores[label] for label in labels], feature.dtype)
+    return arrays

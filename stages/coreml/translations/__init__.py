@@ -27,10 +27,17 @@ REPLACED: Mapping[str, str] = {
         ("_convolution", "convolution", *(f"conv_transpose{n}d{form}" for n in (1, 2, 3) for form in ("", ".input"))),
         "with output_padding, coremltools' own of a transposed one pads what is put in",
     ),
+    **dict.fromkeys(
+        ("div", "floor_divide", "fmod", "remainder"),
+        "a division by 1 that is rounded down is left out, as if it changed nothing",
+    ),
     "reciprocal": "coremltools' own adds 1e-4 to what it divides by",
     "rsqrt": "coremltools' own adds 1e-12 to what it takes the root of",
     **dict.fromkeys(
         ("_upsample_bilinear2d_aa", "_upsample_bilinear2d_aa.vec"), "coremltools' own leaves out the antialiasing"
+    ),
+    **dict.fromkeys(
+        ("upsample_nearest2d", "upsample_nearest2d.vec"), "by factors that make no whole size, MIL takes other elements"
     ),
     "instance_norm": "coremltools' own leaves out the statistics that were kept",
     "rms_norm": "coremltools' own multiplies epsilon by the square of the row's largest value, and divides 0 by 0",

@@ -1,4 +1,10 @@
-"""Divisions, to whose divisor MIL's own operators add a little."""
+"""Divisions: to whose divisor MIL's own operators add a little, or that are rounded.
+
+coremltools takes a floor_div by 1 for one that changes nothing, which it is of whole numbers alone. So floating-point
+numbers are divided first, and rounded after.
+
+Source: https://github.com/apple/coremltools/issues/2836
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil import types
+from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
 
-from stages.coreml.translations.nodes import argument
+from stages.coreml.translations.nodes import argument, value
 
 # MIL's rsqrt has no form without an addition: the least that is no subnormal number.
 LEAST = float(np.finfo(np.float32).tiny)
@@ -25,8 +33,52 @@ def rsqrt(context: Any, node: Any) -> None:
     context.add(mb.rsqrt(x=_floating(argument(context, node, 0, "self")), epsilon=LEAST, name=node.name))
 
 
+def remainder(context: Any, node: Any) -> None:
+    """torch.remainder, of the sign of the divisor."""
+    x, y = _both(context, node)
+    context.add(mb.sub(x=x, y=mb.mul(x=_floored(x, y), y=y), name=node.name))
+
+
+def fmod(context: Any, node: Any) -> None:
+    """torch.fmod, of the sign of what is divided: that of the magnitudes, with this sign."""
+    x, y = _both(context, node)
+    size, by = mb.abs(x=x), mb.abs(x=y)
+    rest = mb.sub(x=size, y=mb.mul(x=_floored(size, by), y=by))
+    context.add(mb.mul(x=rest, y=mb.sign(x=x), name=node.name))
+
+
+def floor_divide(context: Any, node: Any) -> None:
+    """torch.floor_divide; of whole numbers a whole number."""
+    context.add(mb.identity(x=_floored(*_both(context, node)), name=node.name))
+
+
+def div(context: Any, node: Any) -> None:
+    """torch.div where it is rounded down."""
+    if value(argument(context, node, 2, "rounding_mode")) == "floor":
+        floor_divide(context, node)
+    else:
+        ops.div(context, node)
+
+
+def _both(context: Any, node: Any) -> tuple[Any, Any]:
+    """What is divided and by what, of one type."""
+    x, y = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 1, "other")])
+    return x, y
+
+
+def _floored(x: Any, y: Any) -> Any:
+    return mb.floor(x=mb.real_div(x=x, y=y)) if types.is_float(x.dtype) else mb.floor_div(x=x, y=y)
+
+
 def _floating(x: Any) -> Any:
     return x if types.is_float(x.dtype) else mb.cast(x=x, dtype="fp32")
 
 
-NAMES: Mapping[str, Callable[[Any, Any], None]] = {"reciprocal": reciprocal, "rsqrt": rsqrt}
+NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    "div": div,
+    "floor_divide": floor_divide,
+    "fmod": fmod,
+    "reciprocal": reciprocal,
+    "remainder": remainder,
+    "rsqrt": rsqrt,
+}

@@ -37,15 +37,40 @@ def _resize(context: Any, node: Any, operator: str) -> None:
     context.add(x, node.name)
 
 
-def _asked(context: Any, node: Any, x: Any) -> tuple[list[int], list[float | None]]:
+def upsample_nearest2d(context: Any, node: Any) -> None:
+    """torch.nn.functional.interpolate(mode="nearest").
+
+    MIL places samples by the sizes, torch by the factors: where these make no whole size, its own elements are taken.
+    """
+    x = argument(context, node, 0, "input")
+    if not any_symbolic(x.shape[-2:]):
+        size, scales = _asked(context, node, x, 2)
+        pairs = list(zip((-2, -1), size, scales, strict=True))
+        if any(scale is not None and static(x, axis) * scale != new for axis, new, scale in pairs):
+            for axis, new, scale in pairs:
+                x = mb.gather(x=x, indices=_nearest(static(x, axis), new, scale), axis=axis)
+            context.add(x, node.name)
+            return
+    ops.upsample_nearest2d(context, node)
+
+
+def _nearest(old: int, new: int, scale: float | None) -> Any:
+    """[new]: torch's own choice of old elements."""
+    import torch
+
+    places = torch.arange(old, dtype=torch.float64).reshape(1, 1, old)
+    return torch.ops.aten.upsample_nearest1d(places, [new], scale).flatten().numpy().astype(np.int32)
+
+
+def _asked(context: Any, node: Any, x: Any, place: int = 3) -> tuple[list[int], list[float | None]]:
     """The new height and width, and the factors where those were asked for. Source: native_functions.yaml, which has
     two forms of the operator, with a list of factors or with one for each axis."""
     size = value(argument(context, node, 1, "output_size"))
-    factors = value(argument(context, node, 3, "scale_factors"))
+    factors = value(argument(context, node, place, "scale_factors"))
     if isinstance(factors, list) or node.kind.endswith(".vec"):
         scales = factors or [None, None]
     else:
-        scales = [value(argument(context, node, 3 + i, f"scales_{axis}")) for i, axis in enumerate("hw")]
+        scales = [value(argument(context, node, place + i, f"scales_{axis}")) for i, axis in enumerate("hw")]
     if size is None:
         size = [int(static(x, axis) * scale) for axis, scale in zip((-2, -1), scales, strict=True)]
     return size, scales
@@ -95,6 +120,8 @@ def _means(old: int, new: int) -> Any:
 
 
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
+    "upsample_nearest2d": upsample_nearest2d,
+    "upsample_nearest2d.vec": upsample_nearest2d,
     "upsample_bicubic2d": upsample_bicubic2d,
     "upsample_bicubic2d.vec": upsample_bicubic2d,
     "_upsample_bicubic2d_aa": upsample_bicubic2d,

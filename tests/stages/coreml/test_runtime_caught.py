@@ -10,10 +10,11 @@ import pytest
 import torch
 from conversions import capture, coreml
 from coreml_stages import check
-from harness import BATCH, reference_in, tolerance
+from harness import BATCH, reference_in, run_stage, tolerance
 from torch import nn
 
 from pipeline.errors import CheckFailed
+from stages.checking.check import Check
 from stages.coreml import package as package_files
 from stages.interface.interface import Input
 
@@ -111,6 +112,41 @@ def test_outputs_joined_along_another_axis_are_caught(heads, tmp_path):
     wrong = changed(package, tmp_path / "wrong", lambda spec: turned(spec, "concat"))
     with pytest.raises(CheckFailed, match=r"output 'mixed' has shape \(2, 3, 12\), the model's has \(2, 6, 6\)"):
         check(wrong, reference, tmp_path, tolerance("fp32"))
+
+
+@pytest.mark.parametrize(("labels", "told"), [([1, 0, 2], "'classLabel_probs'"), ([0, 1, 0], "labels a, b\n")])
+def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, labels, told):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1))
+    traced = capture("trace", net, tmp_path, inputs={"x": Input([1, 6], fill="normal")}, dims={}, outputs=["scores"])
+    package = coreml(traced, tmp_path / "package", classifier=True, labels=["a", "b", "c"])
+    check(package, reference_in(tmp_path), tmp_path, tolerance("fp32"))
+
+    def relabel(spec):
+        classes = operation(spec, "classify")[1].inputs["classes"].arguments[0].value
+        strings = [v.immediateValue.tensor.strings.values for v in classes.immediateValue.list.values]
+        for values, name in zip(strings, ["abc"[i] for i in labels], strict=True):
+            values[:] = [name]
+
+    with pytest.raises(CheckFailed, match=told):
+        check(changed(package, tmp_path / "wrong", relabel), reference_in(tmp_path), tmp_path / "b", tolerance("fp32"))
+
+
+class Nearest(nn.Module):
+    """The nearest pixels at places that are near no middle."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places = torch.linspace(-0.9, 0.7, 12).reshape(1, 2, 3, 2)
+        return nn.functional.grid_sample(x, places, mode="nearest", align_corners=False)
+
+
+def test_what_nothing_says_of_core_ml_is_told_as_not_checked(tmp_path):
+    inputs = {"x": Input([1, 2, 6, 6], fill="normal")}
+    package = coreml(capture("trace", Nearest(), tmp_path, inputs=inputs, dims={}), tmp_path / "package")
+    stage = Check("float32", {}, [], tolerance("fp32"), False)
+    notes = run_stage(stage, {"artifact": package, "reference": reference_in(tmp_path)}, tmp_path / "check").notes
+    assert "NOT CHECKED: resample(sampling_mode=nearest), which of two pixels" in notes["caution"]
+    assert "resample(sampling_mode=nearest)" in notes["claims"]["parity"]["not_asked"]
 
 
 def test_one_weight_of_38282_that_changed_is_caught(digits, tmp_path):

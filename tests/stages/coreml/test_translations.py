@@ -53,6 +53,23 @@ def zeroed(x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def written(x: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[..., 0].mul_(3)
+    kept = y[:, 1:3].add_(2)
+    y[1, 2:].clamp_(min=0)
+    return y + kept.sum()
+
+
+def filled(x: torch.Tensor) -> torch.Tensor:
+    y = x * 1
+    y[..., 0].mul_(3)
+    y[:, -1] = 2.0
+    y[:, :, 2:4].zero_()
+    y[:, 0, 1] = x[:, 1, 0]
+    return y
+
+
 def windows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(-1, 2, 3, 2, 4, 2).permute(0, 3, 5, 2, 4, 1).reshape(-1, 4, 24)
 
@@ -68,6 +85,14 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
     "upsample_bilinear2d with antialiasing": (resized((4, 3), "bilinear", antialias=True), IMAGE),
     "upsample_bilinear2d with antialiasing by a factor": (
         resized(None, "bilinear", scale_factor=(0.4, 0.3), antialias=True),
+        IMAGE,
+    ),
+    "upsample_nearest2d by factors": (
+        lambda x: (
+            resized(None, "nearest", scale_factor=(1.7, 0.7))(x),
+            resized(None, "nearest", scale_factor=(2, 1.5))(x),
+            resized((9, 5), "nearest")(x),
+        ),
         IMAGE,
     ),
     "conv_transpose2d that grows": (
@@ -132,6 +157,18 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: (1 / (1e-6 * x.abs() + 1e-7), 1e-9 * torch.rsqrt(1e-13 * x.abs() + 1e-14)),
         IMAGE,
     ),
+    "remainder and fmod": (
+        lambda x: tuple(rest(x, by) for rest in (torch.remainder, torch.fmod) for by in (1, -0.75, 1 + x.abs())),
+        IMAGE,
+    ),
+    "remainder and fmod of whole numbers": (
+        lambda x: tuple(rest((x * 9).int(), by) for rest in (torch.remainder, torch.fmod) for by in (1, 4, -3)),
+        IMAGE,
+    ),
+    "divisions rounded down": (
+        lambda x: (x // 1, x // -0.75, torch.div(x, 1, rounding_mode="floor"), (x * 9).int() // 1),
+        IMAGE,
+    ),
     "avg_pool2d within the edge, padded": (lambda x: functional.avg_pool2d(x, 3, 1, 1), IMAGE),
     "rms_norm, rows of zeros too": (
         lambda x: functional.rms_norm(torch.cat([x, 0 * x, 1e-4 * x, 1e4 * x]), (8,), torch.arange(8.0), 1e-3),
@@ -159,6 +196,8 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         ["batch", 2, "wide"],
     ),
     "zero_ of a part": (zeroed, [2, 4]),
+    "writes into parts": (written, [2, 4]),
+    "writes into parts of an open size": (filled, IMAGE),
     "six dimensions": (windows, ["batch", 2, 3, 16]),
 }
 
@@ -189,6 +228,35 @@ def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list
     found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), CONSTANT)
     assert (found.wrong, found.left_out) == ([], [])
     assert len(found.cases) >= 3 or not dims
+
+
+@pytest.mark.parametrize("how", ["trace", "export"])
+def test_divisions_rounded_down_are_right_in_float16(how: str, tmp_path: Path) -> None:
+    """Of eighths, which float16 holds, and whose remainders it does."""
+
+    def rests(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = (x * 64).round() / 8
+        return x % 1, x % -0.75, torch.fmod(x, 1), torch.fmod(x, -2.5), x // 1
+
+    inputs = {"x": Input(["batch", 6], fill="normal")}
+    program = capture(how, Calls(rests), tmp_path, inputs=inputs, dims=BATCH)
+    made = run_stage(compile_coreml(compute="float16"), program, tmp_path / "package")
+    running = session.open_session(made, "float16")
+    x = torch.arange(-12.0, 12.0).reshape(4, 6) / 64
+    for answer, wanted in zip(running({"x": x.numpy()}).values(), rests(x), strict=True):
+        assert (torch.tensor(answer) == wanted).all()
+
+
+def test_a_write_through_a_view_that_is_no_part_is_refused_with_its_line(tmp_path: Path) -> None:
+    def through(x: torch.Tensor) -> torch.Tensor:
+        y = x * 1
+        y.view(-1).add_(1)
+        return y
+
+    program = capture("trace", Calls(through), tmp_path, inputs={"x": Input([2, 4], fill="normal")}, dims={})
+    with pytest.raises(StageError, match=r"aten::add_ writes into a view(?s:.*)test_translations(?s:.*)capture=export"):
+        run_stage(compile_coreml(), program, tmp_path / "package")
+    assert_translated("trace", [lambda x: (x * 1).view(-1).add_(1)], [2, 4], tmp_path / "alone")
 
 
 def test_a_split_into_nothing_is_refused(tmp_path: Path) -> None:

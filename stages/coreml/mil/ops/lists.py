@@ -37,8 +37,11 @@ def list_read(ls: list[Array], index: int) -> Array:
 
 @mil(exact=True)
 def list_write(ls: list[Any], index: int, value: Array) -> list[Any]:
-    """With a value at an index; the list grows as far as it takes."""
-    grown = [*ls, *[None] * (int(index) + 1 - len(ls))]
+    """With a value at an index; the list grows as far as it takes, by zeros.
+
+    Source: coremltools' ops/tests/iOS14/test_control_flow.py, TestList.
+    """
+    grown = [*ls, *[np.zeros_like(value)] * (int(index) + 1 - len(ls))]
     grown[int(index)] = value
     return grown
 

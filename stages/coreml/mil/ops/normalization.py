@@ -63,8 +63,13 @@ def l2_norm(x: Array, epsilon: float = 1e-6) -> Array:
 
 @mil()
 def local_response_norm(x: Array, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Array:
-    """x by (k + alpha / size times the sum of squares of `size` neighbouring channels) ^ beta."""
-    n = int(size)
-    around = [(0, 0), (n // 2, (n - 1) // 2), *((0, 0),) * (x.ndim - 2)]
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(np.square(x), around), n, 1)
+    """x by (k + alpha / size times the sum of squares of `size` neighbouring channels) ^ beta.
+
+    The channels are the third dimension from the end: of three dimensions that is the first, by coremltools'
+    ops/tests/iOS14/test_normalization.py, though the documentation calls it the batch.
+    """
+    n, channels = int(size), 0 if x.ndim == 3 else 1
+    around = [(0, 0)] * x.ndim
+    around[channels] = (n // 2, (n - 1) // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(np.square(x), around), n, channels)
     return x / (k + alpha / n * windows.sum(-1)) ** beta

@@ -12,10 +12,13 @@ from stages.coreml.mil.ops.table import Array, mil, tensor
 
 
 def product(x: Array, y: Array) -> Array:
-    """numpy's matmul; of floating-point numbers with torch, which broadcasts the same way and computes faster."""
+    """numpy's matmul; of floating-point numbers with torch, which broadcasts the same way and computes faster.
+
+    From iOS17 on one may be of whole numbers where the other is not.
+    """
     import torch
 
-    if x.dtype.kind != "f":
+    if not x.dtype.kind == y.dtype.kind == "f":
         return np.matmul(x, y)
     return np.asarray(torch.matmul(tensor(x), tensor(y)))
 

@@ -1,6 +1,8 @@
-"""Recurrent layers over x [sequence, batch, input]. Source: iOS15 recurrent, of float16 too from iOS17 on.
+"""Recurrent layers over x [sequence, batch, input]. Source: iOS15 and iOS18 recurrent, of float16 too from iOS17 on.
 
-A layer in reverse starts at the end of the sequence; its results keep the order of x.
+A layer in reverse starts at the end of the sequence, and gives its results in the order in which it computed them; the
+second half of a bidirectional one gives them in the order of x. The documentation is silent here: coremltools' own
+tests of values say so (ops/tests/iOS14/test_recurrent.py), and that clip holds the memory itself, before its use.
 """
 
 from __future__ import annotations
@@ -11,11 +13,26 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import StageError, listed
-from stages.coreml.mil.ops.activation import relu, sigmoid
-from stages.coreml.mil.ops.table import Array, mil
+from stages.coreml.mil.ops.activation import relu, sigmoid, sigmoid_hard
+from stages.coreml.mil.ops.table import IOS18, Array, mil
 
 Activation = Callable[[Array], Array]
-ACTIVATIONS: dict[str, Activation] = {"sigmoid": sigmoid, "tanh": np.tanh, "relu": relu, "linear": lambda x: x}
+
+
+def _hard(x: Array) -> Array:
+    return sigmoid_hard(x, np.float32(0.2), np.float32(0.5))
+
+
+# The parameters that two of them would have are the usual ones: by coremltools' tests, scaled_tanh is tanh.
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "relu": relu,
+    "linear": lambda x: x,
+    "hard_sigmoid": _hard,
+    "sigmoid_hard": _hard,
+    "scaled_tanh": np.tanh,
+}
 
 
 def _named(name: str) -> Activation:
@@ -25,12 +42,12 @@ def _named(name: str) -> Activation:
 
 
 def _through(x: Array, state: Any, step: Callable[[Array, Any], Any], reverse: bool) -> tuple[Array, Any]:
-    """The hidden states in the order of x, and the last state. A state is a tuple that starts with the hidden one."""
+    """The hidden states as they are computed, and the last state: a tuple that starts with the hidden one."""
     seen: list[Array] = []
     for at in reversed(x) if reverse else x:
         state = step(at, state)
         seen.append(state[0])
-    return np.stack(seen[::-1] if reverse else seen), state
+    return np.stack(seen), state
 
 
 def _sequence(outputs: Array, last: Array, every: bool) -> Array:
@@ -58,6 +75,41 @@ def rnn(
     return _sequence(outputs, h, bool(output_sequence)), h
 
 
+@mil("gru", since=IOS18)
+def gru_of_two_biases(
+    x: Array,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Any = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+    reset_after: bool = False,
+    input_bias: Any = None,
+) -> tuple[Array, Array]:
+    """h = (1 - z) o + z h, gates in the order r, o, z.
+
+    r multiplies h before W_ho does, and no bias: by coremltools' tests of values; by the documentation, r_t * W_ho
+    h_{t-1}, it could be either. With reset_after it multiplies the product and the bias, as in torch.
+    """
+    gate, act = _named(recurrent_activation), _named(activation)
+    hh_r, hh_o, hh_z = np.split(weight_hh, 3)
+    of_input = 0 if input_bias is None else input_bias
+    b_r, b_o, b_z = (0, 0, 0) if bias is None else np.split(bias, 3)
+
+    def step(at: Array, state: tuple[Array]) -> tuple[Array]:
+        (h,) = state
+        of_r, of_o, of_z = np.split(at @ weight_ih.T + of_input, 3, -1)
+        r, z = gate(of_r + h @ hh_r.T + b_r), gate(of_z + h @ hh_z.T + b_z)
+        kept = r * (h @ hh_o.T + b_o) if reset_after else (r * h) @ hh_o.T + b_o
+        return ((1 - z) * act(of_o + kept) + z * h,)
+
+    outputs, (h,) = _through(x, (initial_h,), step, direction == "reverse")
+    return _sequence(outputs, h, bool(output_sequence)), h
+
+
 @mil()
 def gru(
     x: Array,
@@ -70,24 +122,14 @@ def gru(
     recurrent_activation: str = "sigmoid",
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
-    """h = (1 - z) o + z h, gates in the order r, o, z; other than in torch, r multiplies W_ho h without a bias."""
-    gate, act = _named(recurrent_activation), _named(activation)
-    size = initial_h.shape[-1]
-    b = np.zeros(3 * size, x.dtype) if bias is None else bias
-
-    def step(at: Array, state: tuple[Array]) -> tuple[Array]:
-        (h,) = state
-        given, kept = at @ weight_ih.T + b, h @ weight_hh.T
-        r = gate(given[:, :size] + kept[:, :size])
-        z = gate(given[:, 2 * size :] + kept[:, 2 * size :])
-        o = act(given[:, size : 2 * size] + r * kept[:, size : 2 * size])
-        return ((1 - z) * o + z * h,)
-
-    outputs, (h,) = _through(x, (initial_h,), step, direction == "reverse")
-    return _sequence(outputs, h, bool(output_sequence)), h
+    """The same without reset_after, of one bias."""
+    activations = (recurrent_activation, activation)
+    told: tuple[Array, Array]
+    told = gru_of_two_biases(x, initial_h, weight_ih, weight_hh, bias, direction, output_sequence, *activations)
+    return told
 
 
-def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tuple[Activation, ...]) -> Any:
+def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tuple[Activation, ...], clip: Any) -> Any:
     """Gates input, forget, output, cell, in that order."""
     weight_ih, weight_hh = weights
     gate, cell, out = acts
@@ -97,6 +139,7 @@ def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tup
         i, f, o, z = np.split(at @ weight_ih.T + h @ weight_hh.T + (0 if bias is None else bias), 4, -1)
         pi, pf, po = (0, 0, 0) if peephole is None else np.split(peephole, 3)
         kept = gate(f + pf * c) * c + gate(i + pi * c) * cell(z)
+        kept = kept if clip is None else kept.clip(-clip, clip)
         return gate(o + po * kept) * out(kept), kept
 
     return step
@@ -120,17 +163,18 @@ def lstm(
     recurrent_activation: str = "sigmoid",
     cell_activation: str = "tanh",
     activation: str = "tanh",
+    clip: Any = None,
 ) -> tuple[Array, Array, Array]:
     """Outputs, the last hidden and the last cell state; both ways side by side where bidirectional."""
     acts = (_named(recurrent_activation), _named(cell_activation), _named(activation))
     every = bool(output_sequence)
-    one = _lstm_step((weight_ih, weight_hh), bias, peephole, acts)
+    one = _lstm_step((weight_ih, weight_hh), bias, peephole, acts, clip)
     if direction != "bidirectional":
         outputs, (h, c) = _through(x, (initial_h, initial_c), one, direction == "reverse")
         return _sequence(outputs, h, every), h, c
-    other = _lstm_step((weight_ih_back, weight_hh_back), bias_back, peephole_back, acts)
+    other = _lstm_step((weight_ih_back, weight_hh_back), bias_back, peephole_back, acts, clip)
     starts = list(zip(np.split(initial_h, 2, -1), np.split(initial_c, 2, -1), strict=True))
     there, (h, c) = _through(x, starts[0], one, False)
     back, (h_back, c_back) = _through(x, starts[1], other, True)
     hidden, cell = np.concatenate([h, h_back], -1), np.concatenate([c, c_back], -1)
-    return _sequence(np.concatenate([there, back], -1), hidden, every), hidden, cell
+    return _sequence(np.concatenate([there, back[::-1]], -1), hidden, every), hidden, cell

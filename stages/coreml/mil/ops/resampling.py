@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import CheckFailed
 from stages.coreml.mil.ops.resizing import grid
 from stages.coreml.mil.ops.table import IOS17, Array, mil
 
@@ -105,6 +106,22 @@ def _corners(box: Array, mode: str) -> tuple[float, float, float, float]:
     return first, second, third, fourth
 
 
+def _between(first: float, last: float, mode: str, count: int) -> Array:
+    """Where samples lie between two places; backwards where the last is before the first: the crop is mirrored.
+
+    Source: coremltools' ops/tests/iOS17/test_image_resizing.py, TestCropResize. Raises CheckFailed for a mirrored crop
+    by modes of which nothing says where the samples lie.
+    """
+    if last < first and mode not in ("ALIGN_CORNERS", "STRICT_ALIGN_CORNERS"):
+        raise CheckFailed(
+            f"crop_resize has a box from {first:g} to {last:g}, and what {mode} makes of that is not documented",
+            allowed="corners in their order, or ALIGN_CORNERS",
+            command="check on macOS, where Core ML is",
+        )
+    places: Array = first + np.copysign(1, last - first) * grid(mode, abs(last - first) + 1, count)
+    return places
+
+
 @mil("crop_resize", since=IOS17)
 def crop_resize_of_boxes(
     x: Array,
@@ -124,8 +141,8 @@ def crop_resize_of_boxes(
     cut = []
     for index, box in zip(range(len(boxes)) if box_indices is None else box_indices, boxes, strict=True):
         top, left, bottom, right = np.array(_corners(box, box_coordinate_mode)) * unit * float(spatial_scale)
-        rows = top + grid(sampling_mode, bottom - top + 1, int(target_height))
-        columns = left + grid(sampling_mode, right - left + 1, int(target_width))
+        rows = _between(top, bottom, sampling_mode, int(target_height))
+        columns = _between(left, right, sampling_mode, int(target_width))
         y, across = np.meshgrid(rows, columns, indexing="ij")
         inside = (y >= 0) & (y <= height - 1) & (across >= 0) & (across <= width - 1)
         cut.append(np.where(inside, _sampled(x[int(index)], y, across, "bilinear", pad_value), pad_value))

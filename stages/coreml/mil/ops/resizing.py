@@ -41,12 +41,11 @@ def _linear(x: Array, sizes: list[int], mode: str) -> Array:
     return x
 
 
-def _nearest(x: Array, sizes: list[int], mode: str) -> Array:
-    """The last dimensions at other sizes; a place in x is rounded down by DEFAULT, to the nearest by other modes."""
+def _nearest(x: Array, sizes: list[int], mode: str = "DEFAULT", up: float = 0.0) -> Array:
+    """The last dimensions at other sizes; a place in x is rounded down after `up` is added."""
     for axis, count in enumerate(sizes, x.ndim - len(sizes)):
-        places = grid(mode, x.shape[axis], count)
-        at = places if mode == "DEFAULT" else places + 0.5
-        x = np.take(x, np.floor(at + 1e-9).astype(np.int64).clip(0, x.shape[axis] - 1), axis)
+        places = grid(mode, x.shape[axis], count) + up
+        x = np.take(x, np.floor(places + 1e-9).astype(np.int64).clip(0, x.shape[axis] - 1), axis)
     return x
 
 
@@ -58,13 +57,13 @@ def _scaled(x: Array, height: Any, width: Any) -> list[int]:
 @mil()
 def upsample_nearest_neighbor(x: Array, scale_factor_height: Any = 1, scale_factor_width: Any = 1) -> Array:
     """The last two dimensions larger by factors."""
-    return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width), "DEFAULT")
+    return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width))
 
 
 @mil()
 def resize_nearest_neighbor(x: Array, target_size_height: int, target_size_width: int) -> Array:
     """The last two dimensions at given sizes."""
-    return _nearest(x, [int(target_size_height), int(target_size_width)], "DEFAULT")
+    return _nearest(x, [int(target_size_height), int(target_size_width)])
 
 
 @mil()
@@ -93,7 +92,13 @@ def resize_bilinear(
 def resize(
     x: Array, shape: Any, resized_dims: int, interpolation_mode: str = "LINEAR", sampling_mode: str = "DEFAULT"
 ) -> Array:
-    """The last dimensions at the last sizes of a shape, where 0 keeps what there is."""
+    """The last dimensions at the last sizes of a shape, where 0 keeps what there is.
+
+    The nearest neighbour is the nearest, other than of resize_nearest_neighbor, which rounds down.
+    Source: coremltools' ops/tests/iOS17/test_image_resizing.py; of two that are as near, it says nothing.
+    """
     count = int(resized_dims)
     sizes = [n or have for n, have in zip(ints(shape)[-count:], x.shape[-count:], strict=True)]
-    return (_nearest if interpolation_mode == "NEAREST_NEIGHBOR" else _linear)(x, sizes, sampling_mode)
+    if interpolation_mode == "NEAREST_NEIGHBOR":
+        return _nearest(x, sizes, sampling_mode, up=0.5)
+    return _linear(x, sizes, sampling_mode)

@@ -108,7 +108,7 @@ def non_maximum_suppression_of_columns(
 
 
 @mil()
-def classify(probabilities: Array, classes: list[Any]) -> tuple[Any, Array]:
-    """The label of the largest probability, and all of them in the order of the labels."""
+def classify(probabilities: Array, classes: list[Any]) -> tuple[Any, dict[Any, Any]]:
+    """The label of the largest probability, and the probability of each label: of two that are equal the last one's."""
     values = probabilities.reshape(-1)
-    return classes[int(values.argmax())], values
+    return classes[int(values.argmax())], dict(zip(classes, values, strict=True))
