@@ -23,9 +23,10 @@ from omegaconf import DictConfig
 
 from pipeline import disk, errors
 from pipeline.artifact import Artifact
-from pipeline.config import complaints, compose
+from pipeline.config import complaints, compose, flags, help  # noqa: A004 (a noun of the room)
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import compose_once
+from pipeline.config.schema import ROOT
 from pipeline.errors import DrydockError, StageError
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
@@ -72,6 +73,10 @@ def main() -> int:
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
             sys.path.append(str(Path.cwd()))
         compose.refuse_missing_folders()
+        flags.refuse(sys.argv[1:], ROOT, CONF)
+        if (answer := help.asked(sys.argv[1:])) is not None:
+            print(answer)
+            return errors.OK
         with _environ(HYDRA_FULL_ERROR="1"), watchdog.interrupts(), watchdog.at_end(_ended):
             _hydra_entry()
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors, units
-from pipeline.printable import printable
+from pipeline.printable import as_typed, printable
 from pipeline.record import difference, found
 from pipeline.record.found import Found
 from pipeline.terminal import command
@@ -18,7 +18,7 @@ from pipeline.terminal import command
 def main(say: command.Say) -> int:
     """Prints a record, or the differences between two. Raises ConfigError when there is none."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.inspect",
+        prog=as_typed("python -m pipeline.inspect"),
         description="Prints what an artifact was made of, by the record that it carries; of two, what separates them.",
         epilog=f"PATH is {found.ALLOWED}.",
     )

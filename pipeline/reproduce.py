@@ -22,6 +22,7 @@ from pipeline.machine.installed import DISTRIBUTION, distribution
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
+from pipeline.printable import as_typed
 from pipeline.record import difference, found, lineage
 from pipeline.record.difference import Difference, What
 from pipeline.record.found import Found
@@ -60,7 +61,7 @@ class Pinned:
 def main(say: command.Say) -> int:
     """Makes it again and says how it compares; 0 only where every delivered byte is the same. Raises DrydockError."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.reproduce",
+        prog=as_typed("python -m pipeline.reproduce"),
         description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
         "Ends with 0 when every delivered byte is the same (but a blob's, which differ each time); else with 5, and "
         "says which stage differs first, and why.",

@@ -22,7 +22,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import goes_with, unreadable, wiring
+from pipeline.config import goes_with, inputs, slips, unreadable, wiring
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
@@ -42,16 +42,23 @@ def guard(conf: Path) -> None:
     def load_configuration(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **how: bool
     ) -> DictConfig:
-        again: Compose = lambda given: compose(self, config_name, given, run_mode, **how)  # noqa: E731
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
-            return again(overrides)
+            return compose(self, config_name, overrides, run_mode, **how)
+        again: Compose = lambda given: compose(self, config_name, inputs.added(given), run_mode, **how)  # noqa: E731
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
+            slips.refuse_fixed(overrides)
             unreadable.refuse_numbers(overrides, tree := Tree(self.repository, conf))
             try:
-                return _composed(overrides, run_mode, again, tree)
+                cfg = _composed(overrides, run_mode, again, tree)
             except RecursionError as e:
                 raise unreadable.endless(overrides, tree) from e
+            except (HydraException, AssertionError) as e:
+                if (slip := slips.explained(e, overrides, again, tree, sweeps=how.get("from_shell", True))) is None:
+                    raise
+                raise slip from e
+            inputs.name(cfg, overrides)
+            return cfg
 
     def compute_defaults_list(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode

@@ -35,13 +35,13 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
         conf: The folder of the shipped configurations.
         sweeps: Whether the command could have been one for several values of a key.
     """
-    if ours := next((e for e in _chain(error) if isinstance(e, DrydockError)), None):
+    if ours := next((e for e in chain(error) if isinstance(e, DrydockError)), None):
         return ours  # a callback of ours that cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
         return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
-    cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(cause, conf)
     if isinstance(cause, InterpolationResolutionError):
@@ -49,7 +49,7 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
     if isinstance(cause, ValidationError):
         found = f"{cause.full_key}: {_first_line(cause)}".removeprefix(": ")
         return ConfigError(found, command="python -m pipeline --cfg job shows the types in force")
-    if isinstance(broken := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
+    if isinstance(broken := next((e for e in chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
         return ConfigError(
@@ -83,7 +83,7 @@ def _missing_option(error: MissingConfigException) -> DrydockError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if group == "hydra/launcher" and option in LAUNCHERS:
         return BackendMissing(
-            f"the launcher {option} is not installed", command=f"pip install 'drydock[{LAUNCHERS[option]}]'"
+            f"the launcher {option} is not installed", command=f"pip install 'torch-drydock[{LAUNCHERS[option]}]'"
         )
     if now := RENAMED.get(f"{group}/{option}"):
         return ConfigError(f"{group}={option} is {now} now", command=now)
@@ -120,7 +120,8 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
     )
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def chain(error: BaseException | None) -> list[BaseException]:
+    """An error, what it came from, what that came from, and so on."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

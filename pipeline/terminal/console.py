@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from pipeline import units
 from pipeline.errors import DrydockError
 from pipeline.planning.plan import Step, Todo
-from pipeline.printable import printable, tell
+from pipeline.printable import as_typed, printable, tell
 from pipeline.running.outcome import Outcome, Result
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return as_typed(printable(super().format(record)))
 
 
 class Console:

@@ -97,7 +97,7 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
             marks=pytest.mark.slow,  # refused in test_conf
         ),
         pytest.param("also=raw_images", "also=image", marks=pytest.mark.slow),
-        ("capture=trase", "capture=NAME, or add ./conf/capture/trase.yaml of your own"),
+        ("capture=trase", "python -m pipeline capture=trace"),
     ],
 )
 def test_what_to_type_keeps_one_of_the_two(asked, instead):
