@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,7 +32,7 @@ from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.plan import Step
-from pipeline.printable import printable, tell
+from pipeline.printable import printable, tell, width_of
 from pipeline.record import lineage
 from pipeline.running import delivery, isolation, watchdog
 from pipeline.running.outcome import Outcome
@@ -42,8 +42,8 @@ from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.store.files import read_json
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
-from pipeline.terminal.command import leave, open_streams, spare_collections, stdout_for_the_result
-from pipeline.terminal.console import Console, plan_table
+from pipeline.terminal.command import Say, leave, open_streams, spare_collections, stdout_for_the_result
+from pipeline.terminal.console import Console, counted, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
 BEGAN = time.perf_counter()
@@ -118,8 +118,9 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
         from pipeline.report.select import Rule
 
         try:
+            columns = width_of(sys.stderr) if sys.stderr.isatty() else None
             made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            tell(f"{tables.terminal(made, failures=False)}\nreport    {begun.root / report.PAGE}")
+            tell(f"{tables.terminal(made, failures=False, columns=columns)}\nreport    {begun.root / report.PAGE}")
         except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
@@ -147,8 +148,9 @@ def job(cfg: DictConfig) -> int:
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
         manifest = RunManifest(_run_folder() / "run.json", compose.typed(told), dict(told.runtime.choices))
+        columns = width_of(sys.stdout) if sys.stdout.isatty() else None
         with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
-            _run(cfg, manifest, say)
+            _run(cfg, manifest, say, columns)
     except KeyboardInterrupt:
         log.error("interrupted; run the same command again to go on from the last finished stage")
         _failed(manifest, None)
@@ -170,8 +172,15 @@ def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
 _hydra_entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
 
 
-def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
-    """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
+def _run(cfg: DictConfig, manifest: RunManifest, say: Say, columns: int | None) -> None:
+    """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError.
+
+    Args:
+        cfg: As Hydra has composed it.
+        manifest: Its run.json.
+        say: Writes to stdout.
+        columns: Of the terminal that stdout is; None where it is none.
+    """
     composed = compose.of_job(cfg)
     config = composed.config
     manifest.asked(config, None)
@@ -183,7 +192,8 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     delivery.refuse(output, store.root)
     if config["plan"]:
         steps = plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)
-        say(printable(plan_table(steps)))
+        log.info("%s", counted(steps))
+        say(printable(plan_table(steps, columns)))
         manifest.only_planned()
         return
     delivery.check(output)
@@ -202,7 +212,8 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     manifest.finish(result)
     store.note_run(read_json(manifest.path))
     screen.summary(result, manifest.path)
-    if result.delivered is not None:
+    seen = columns and sys.stderr.isatty() and not sweep.begun  # by the same person, in the summary
+    if result.delivered is not None and not seen:
         say(str(result.delivered))
 
 

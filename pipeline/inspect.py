@@ -61,7 +61,10 @@ def _lines(one: Found) -> Iterator[str]:
         rows += [("inputs", _port(p)) for p in interface["inputs"]]
         rows += [("outputs", _port(p)) for p in interface["outputs"]]
         rows += [("dims", f"{d['name']} {d['min']} to {d['max']}") for d in interface["dims"]]
-    rows.append(("precision", f"stored {precision['storage']}, computed in {precision['compute']}"))
+    apart = "what was not quantized is " if "quantization" in facts else ""
+    rows.append(
+        ("precision", f"{precision['name']}: {apart}stored {precision['storage']}, computed in {precision['compute']}")
+    )
     rows += [
         (name, _plain(facts[name]))
         for name in ("opset", "capture", "route", "pruning", "quantization")

@@ -64,5 +64,17 @@ def test_the_console_script_names_the_same_program(installed: Path) -> None:
     assert "torch-drydock = torch_drydock:main" in entry_points.read_text()
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [([], "torch-drydock --help has the rest"), (["inspect", "--help"], "usage: torch-drydock inspect ")],
+)
+def test_the_console_script_has_the_other_commands_and_by_itself_says_what_there_is(
+    installed: Path, typed: list[str], says: str
+) -> None:
+    done = run(installed, "-m", "torch_drydock", *typed)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout + done.stderr
+
+
 def test_it_has_what_the_report_is_drawn_with(installed: Path) -> None:
     assert {"page.css", "page.js"} < {p.name for p in (installed / "pipeline" / "report").iterdir()}

@@ -110,10 +110,11 @@ _TOP = ("model", "target", "precision", "stages", "experiment", "sweep", "captur
 def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | None:
     """An option that a group does not have."""
     groups = {o: o.lstrip("+").partition("=")[0].partition("@")[0] for o in overrides}
-    typed, group = next(((o, g) for o, g in groups.items() if path.startswith(f"{g}/")), ("", ""))
-    option = path.removeprefix(f"{group}/")
-    if not group or option not in typed:
+    fitting = ((o, g) for o, g in groups.items() if path.startswith(f"{g}/") and path.removeprefix(f"{g}/") in o)
+    typed, group = next(fitting, ("", ""))
+    if not group or path in complaints.RENAMED:
         return None
+    option = path.removeprefix(f"{group}/")
     key, _, value = typed.partition("=")
     options = tree.options(group)
     meant = _meant(group, option, options, tree)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from pipeline import disk, errors
 from pipeline.errors import ConfigError, DrydockError
-from pipeline.printable import printable
+from pipeline.printable import shown
 from pipeline.running.watchdog import interrupts
 from pipeline.terminal import console
 
@@ -99,10 +99,11 @@ def stdout_for_the_result() -> Iterator[Say]:
     """
     _flush()
     real = os.dup(1)
+    terminal = open(real, "w", encoding="utf-8", closefd=False) if os.isatty(real) else None  # noqa: SIM115
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        left = f"{printable(text) if os.isatty(real) else text}\n".encode(errors="surrogateescape")
+        left = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
         try:
             while left:
                 left = left[os.write(real, left) :]
