@@ -111,6 +111,12 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
         full: The key with everything it is in, such as "stages.export.opsett".
         keys: What its parent does have; at the top, config groups may be meant too.
     """
+    if full == "model._target_":
+        return Problem(
+            "model._target_: a model's class stands under factory, and its arguments under kwargs",
+            allowed="_target_ and _partial_ inside kwargs",
+            command="factory: my_pkg.net.Net and kwargs: {…} in its place; docs/models.md has an example",
+        )
     if "." not in full:
         keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir() and d.name != wiring.GROUP)})
     return Problem(

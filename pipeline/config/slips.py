@@ -188,6 +188,8 @@ def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> l
     head, _, tail = key.partition(".")
     value = rest.removeprefix("=")
     parent, _, name = key.rpartition(".")
+    if key == "model._target_":
+        return [f"model.factory{rest}"]
     if not parent:
         groups = [g for g in _TOP if tree.is_group(g)]
         if key in ("batch", "batch_size") and value.isdigit() and int(value) > 1:

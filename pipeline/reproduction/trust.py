@@ -25,6 +25,7 @@ from pipeline.store import Store
 BUILDERS = (
     r"torchvision\.models(\.[a-z]\w*)*\.[A-Za-z]\w*",
     r"timm\.create_model",
+    r"torch\.nn\.[A-Z]\w*",
     r"transformers\.\w*(Auto|Model|For[A-Z])\w*",
 )
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")

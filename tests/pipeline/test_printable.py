@@ -53,7 +53,7 @@ def test_a_terminal_has_colours_and_lines_that_fit_and_commands_to_paste(monkeyp
     monkeypatch.delenv("NO_COLOR", raising=False)
     first, second, third = shown(SAID, Terminal()).splitlines()
     assert first.startswith("\x1b[1;31merror:\x1b[0m net is wrong")
-    assert second == "       80 columns"
+    assert second == "       columns"
     assert third == "  \x1b[36mtry:\x1b[0m     x" + " y" * 50
 
 
