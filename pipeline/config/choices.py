@@ -23,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config import goes_with, inputs, slips, unreadable, wiring
+from pipeline.config.again import with_change
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
@@ -191,7 +192,11 @@ def _not_offered(path: str, asker: str, overrides: list[str], compose: Compose, 
         cfg = compose([*(o for o in overrides if _key(o) != choice), f"{choice}={offered[0]}"])
         name = cfg.hydra.runtime.choices[kind]
     others = [o for o in tree.options(kind) if option in tree.offered(kind, o, choice)]
-    if near := difflib.get_close_matches(name, others, 1, 0):
+    typed = next((o for o in overrides if _key(o) == choice), None)
+    like = next((o for o in offered if o.startswith(option) or option.startswith(o)), None)
+    if typed and like:
+        command = with_change(overrides, {typed: [f"{choice}={like}"]})
+    elif near := difflib.get_close_matches(name, others, 1, 0):
         command = f"{kind}={near[0]} {choice}={option}, or {choice}={offered[0]}"
     elif option in tree.options(before := group.removeprefix(f"{wiring.GROUP}/")):
         command = f"move conf/{before}/{option}.yaml of yours to conf/{path}.yaml"

@@ -231,7 +231,7 @@ def _places(name: str, cfg: DictConfig) -> Iterator[str]:
 
 def _is_open(cfg: DictConfig, place: str) -> bool:
     """Whether a mapping takes keys of anybody's, when they are added with +."""
-    return place.startswith("model.") and isinstance(OmegaConf.select(cfg, place), DictConfig)
+    return (place.startswith("model.") or place == VARIABLES) and isinstance(OmegaConf.select(cfg, place), DictConfig)
 
 
 def _neighbours(full: str, cfg: DictConfig, tree: Tree) -> str:

@@ -54,7 +54,9 @@ def test_a_precision_that_a_target_does_not_have_is_told_with_what_goes_with_eac
     others = ", ".join(t for t in TARGETS if precision in OFFERED[t])
     there, elsewhere = f"with target={target}: {', '.join(OFFERED[target])}", f"goes with target={others}"
     assert problem.allowed == f"{there}; precision={precision} {elsewhere}"
-    assert compose.compose(problem.command.partition(",")[0].split()).choices["precision"] == precision
+    *program, overrides = problem.command.partition(",")[0].rpartition("pipeline ")
+    chosen = compose.compose(overrides.split()).choices
+    assert chosen["target"] == target if any(program) else chosen["precision"] == precision
 
 
 # Those that are slow here are typed in test_cli.

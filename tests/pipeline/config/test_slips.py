@@ -94,7 +94,9 @@ SLIPS = [
     ("hydra/sweeper=optuna -m opset=18,20", "-m hydra/sweeper=optuna opset=18,20"),
     ("-m hydra/sweeper=optuna opset=18,20", "-m opset=18,20"),
     ("hydra.job.chdir=true target=onnx", "target=onnx"),
+    ("target=coreml precision=int8", "target=coreml precision=int8_weights"),
     # Keys.
+    ("vars.width=8", "+vars.width=8"),
     ("modle=resnet50", "model=resnet50"),
     (f"{CUSTOM} weights=net.pth", f"{CUSTOM} model.weights=net.pth"),
     ("format=onnx", "target=onnx"),
@@ -201,3 +203,51 @@ def test_a_slip_is_refused_with_the_line_that_was_meant(monkeypatch, typed, mean
             attempt(*shlex.split(meant))
     else:
         attempt(*shlex.split(meant))
+
+
+def test_inputs_are_those_that_a_command_line_names_and_keep_what_it_does_not_say():
+    custom = CUSTOM.split()
+    cfg = loader().load_configuration("config", [*custom, "model.inputs={mels: {shape: [batch, 80]}}"], RunMode.RUN)
+    assert cfg.model.inputs == {"mels": {"shape": ["batch", 80]}}
+    cfg = loader().load_configuration("config", [*custom, "model.inputs={input: {fill: normal}}"], RunMode.RUN)
+    assert cfg.model.inputs == {"input": {"shape": ["batch", 3, 224, 224], "dtype": "float32", "fill": "normal"}}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[override /target: onnx, /also: [benchmark]]", "[/also: [benchmark], override /target: onnx]"),
+        pytest.param(
+            "[override /target: onnx, /stage@stages.x: simplify, _self_]",
+            "[/stage@stages.x: simplify, _self_, override /target: onnx]",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_defaults_list_in_the_wrong_order_is_told_in_the_right_one(tmp_path, monkeypatch, written, meant):
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "conf" / "experiment" / "mine.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(f"# @package _global_\ndefaults: {written}\n")
+    with pytest.raises(ConfigError) as caught:
+        compose.compose(["experiment=mine"])
+    assert caught.value.problems[0].command == f"defaults: {meant} in experiment/mine.yaml"
+    recipe.write_text(f"# @package _global_\ndefaults: {meant}\n")
+    assert compose.compose(["experiment=mine"]).choices["target"] == "onnx"
+
+
+def test_a_model_of_hydras_is_told_where_its_parts_stand(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("_target_: my_pkg.Net\nwidth: 8\n")
+    with pytest.raises(ConfigError, match="a model's class stands under factory"):
+        compose.compose(["model=mine"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"), [("--version", "drydock "), ("--help", "Choose first"), ("-h", "Choose first")]
+)
+def test_what_is_asked_is_answered_without_a_composition(typed, says):
+    assert says in str(help.asked([typed]))
