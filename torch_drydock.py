@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = ("doctor", "inspect", "pin", "report", "reproduce")
-
 
 def main() -> NoReturn:
     """Runs what was typed, and ends the process with its exit code."""
@@ -22,13 +20,13 @@ def main() -> NoReturn:
             importlib.import_module(package)
     finally:
         sys.path[:] = before
-    from pipeline.config import help  # noqa: A004 (a room's noun)
+    from pipeline.config import flags, help  # noqa: A004 (a room's noun)
     from pipeline.terminal import command
 
     name, *rest = sys.argv[1:] or [""]
-    if name in COMMANDS:
+    if name in flags.COMMANDS:
         sys.argv[1:] = rest
-        command.run(importlib.import_module(f"pipeline.{name}").main)
+        command.run(importlib.import_module(flags.COMMANDS[name]).main)
     if not name:
         command.run(help.brief)
     importlib.import_module("pipeline.cli").entry()

@@ -66,7 +66,7 @@ def test_the_console_script_names_the_same_program(installed: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "says"),
-    [([], "torch-drydock --help has the rest"), (["inspect", "--help"], "usage: torch-drydock inspect ")],
+    [([], "torch-drydock --help has the rest"), (["report", "--help"], "usage: torch-drydock report ")],
 )
 def test_the_console_script_has_the_other_commands_and_by_itself_says_what_there_is(
     installed: Path, typed: list[str], says: str

@@ -27,7 +27,9 @@ NOT_OURS = {
     "--config-name": ("experiment", "every run begins with the same config.yaml"),
     "-cn": ("experiment", "every run begins with the same config.yaml"),
 }
-COMMANDS = ("doctor", "inspect", "pin", "report", "reproduce")
+# The other commands, each with the module whose `main` it is.
+COMMANDS = {name: f"pipeline.{name}" for name in ("doctor", "inspect", "pin", "reproduce")}
+COMMANDS["report"] = "pipeline.report.__main__"
 NUMBER_OF_BRACKETS = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 
 
