@@ -45,9 +45,9 @@ def _problems() -> Iterator[Problem]:
         if theirs:
             yield Problem(
                 f"two packages are named {name}: {theirs} and Drydock's, {ours}",
-                allowed=f"one {name} in the current folder and on Python's path, for whatever imports it",
-                command="mkdir -p drydock && ln -s ../conf ../MY_PACKAGE drydock/ && cd drydock, and torch-drydock "
-                f"there, if your model does not import {name}; else another name for {theirs}",
+                allowed="one of them: it is what every import of that name gets",
+                command=f"mkdir -p drydock && ln -s ../conf ../MY_PACKAGE drydock/ && cd drydock # if nothing of yours that "
+                f"runs there imports {name}; else rename {theirs}",
             )
 
 

@@ -11,8 +11,15 @@ from pipeline.record.found import Found
 def record(name, **facts):
     precision = {"name": name, "storage": "float32", "compute": "float32"}
     return {
-        **{"model": "net", "target": "openvino", "drydock": "0.1.0", "digest": "ab"},
-        **{"precision": precision, "facts": facts, "checks": [], "libraries": {}, "stages": []},
+        "model": "net",
+        "target": "openvino",
+        "drydock": "0.1.0",
+        "digest": "ab",
+        "precision": precision,
+        "facts": facts,
+        "checks": [],
+        "libraries": {},
+        "stages": [],
     }
 
 
