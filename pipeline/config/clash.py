@@ -46,8 +46,8 @@ def _problems() -> Iterator[Problem]:
             yield Problem(
                 f"two packages are named {name}: {theirs} and Drydock's, {ours}",
                 allowed="one of them: it is what every import of that name gets",
-                command=f"mkdir -p drydock && ln -s ../conf ../MY_PACKAGE drydock/ && cd drydock # if nothing of yours that "
-                f"runs there imports {name}; else rename {theirs}",
+                command=f"mkdir -p drydock && ln -s ../conf ../MY_PACKAGE drydock/ && cd drydock # if nothing of yours "
+                f"that runs there imports {name}; else rename {theirs}",
             )
 
 
