@@ -24,9 +24,9 @@ from omegaconf import DictConfig
 from pipeline import disk, errors
 from pipeline.artifact import Artifact
 from pipeline.config import complaints, compose, flags, help  # noqa: A004 (a noun of the room)
-from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.config.schema import ROOT
+from pipeline.config.wiring import CONF
 from pipeline.errors import DrydockError, StageError
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine

@@ -26,6 +26,7 @@ from pipeline import errors
 from pipeline.config import choices, complaints, hydra_shortcuts, inputs, resolvers, slips
 from pipeline.config.instantiate import build_stage
 from pipeline.config.schema import ROOT, register
+from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
@@ -33,10 +34,6 @@ from pipeline.stage import Stage
 from pipeline.store import Store, Trust
 
 log = logging.getLogger(__name__)
-
-_HERE = Path(__file__).resolve().parents[1]
-# In a wheel conf/ lies inside the package, in a checkout beside it.
-CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
 
 
 class UserConfigs(SearchPathPlugin):

@@ -161,8 +161,8 @@ class _Reading:
         if f"--{bare}" in FLAGS and not sign:
             self.wrong.append(f"there is no flag {word}, did you mean '--{bare}'?")
             return [f"--{bare}", *([left.pop(0)] if f"--{bare}" in WITH_VALUE and left else [])]
-        if not sign and (key in habits.FLAGS or habits.LISTS.fullmatch(key)) and key not in self._keys:
-            return self._known(word, habits.FLAGS.get(key, "--help"), overrides)
+        if not sign and (habits.flag(key) or habits.LISTS.fullmatch(key)) and key not in self._keys:
+            return self._known(word, habits.flag(key) or "--help", overrides)
         if not sign and left and not left[0].startswith("-") and "=" not in left[0]:
             value, sign = left.pop(0), "="
         key = self._key(key)
@@ -187,7 +187,7 @@ class _Reading:
         """The key that a flag's name stands for."""
         if key in self._keys or "." in key or "/" in key:
             return key
-        return habits.KEYS.get(key) or next(iter(difflib.get_close_matches(key, self._keys, n=1)), key)
+        return habits.key(key) or next(iter(difflib.get_close_matches(key, self._keys, n=1)), key)
 
     def _override(self, word: str) -> str:
         key, sign, value = word.partition("=")

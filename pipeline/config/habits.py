@@ -1,95 +1,50 @@
-"""What people type who come from other tools, with what it is called here."""
+"""What people type who come from other tools, with what it is called here; conf/wiring/habits.yaml says it."""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-# Keys of other tools, and flags without their dashes.
-KEYS = {
-    "arch": "model",
-    "architecture": "model",
-    "backend": "target",
-    "ckpt": "model.weights",
-    "checkpoint": "model.weights",
-    "checkpoint_path": "model.weights",
-    "dst": "output",
-    "dtype": "precision",
-    "format": "target",
-    "net": "model",
-    "network": "model",
-    "o": "output",
-    "opset_version": "opset",
-    "out": "output",
-    "outdir": "output",
-    "output_dir": "output",
-    "output_path": "output",
-    "pretrained": "model.weights",
-    "quantization": "precision",
-    "quantize": "precision",
-    "to": "target",
-    "weight": "model.weights",
-}
-# Flags of other tools that take no value, with all that stands for them.
-FLAGS = {
-    "bf16": "precision=bf16",
-    "debug": "hydra.verbose=true",
-    "dry": "plan=true",
-    "dry_run": "plan=true",
-    "dryrun": "plan=true",
-    "fp16": "precision=fp16",
-    "half": "precision=fp16",
-    "help_all": "--help",
-    "int4": "precision=int4_weights",
-    "int8": "precision=int8",
-    "n": "plan=true",
-    "usage": "--help",
-    "v": "hydra.verbose=true",
-    "verbose": "hydra.verbose=true",
-}
+import yaml
+
+from pipeline.config import wiring
+
 # What is listed by --help: `--list-models`, `list`, `models`.
 LISTS = re.compile(r"(list|ls|show|models?|targets|precisions|options|choices)(_\w+)?")
-# Options by other names, by group.
-OPTIONS = {
-    "precision": {
-        "16": "fp16",
-        "32": "fp32",
-        "4": "int4_weights",
-        "8": "int8",
-        "bfloat16": "bf16",
-        "float16": "fp16",
-        "float32": "fp32",
-        "half": "fp16",
-        "int4": "int4_weights",
-        "w4a16": "int4_weights",
-        "w8a16": "int8_weights",
-        "w8a8": "int8",
-    },
-    "target": {
-        "engine": "tensorrt",
-        "ir": "openvino",
-        "mlmodel": "coreml",
-        "mlpackage": "coreml",
-        "onnxruntime": "onnx",
-        "ort": "onnx",
-        "ov": "openvino",
-        "trt": "tensorrt",
-    },
-    "capture": {"dynamo": "export", "jit": "trace", "torchscript": "trace", "torch_export": "export"},
-}
-# Where a library keeps the builders of its models, and which model= takes those by name.
-LIBRARIES = {
-    "torchvision/models": "torchvision",
-    "torchvision/models/segmentation": "torchvision_segmentation",
-    "torchvision/models/detection": "torchvision_detection",
-    "torchvision/models/video": "torchvision_video",
-    "torchvision/models/optical_flow": "torchvision_flow",
-    "timm/models": "timm",
-}
 BUILDER = re.compile(r"^@register_model.*?^def (\w+)\(", re.DOTALL | re.MULTILINE)
+
+
+@functools.cache
+def said() -> Mapping[str, Mapping[str, Any]]:
+    """All of conf/wiring/habits.yaml."""
+    read: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+        (wiring.CONF / wiring.GROUP / "habits.yaml").read_text("utf-8")
+    )
+    return read
+
+
+def key(typed: str) -> str | None:
+    """The key that another tool's stands for."""
+    return _text(said()["keys"], typed)
+
+
+def flag(typed: str) -> str | None:
+    """What stands for a flag of another tool's, which takes no value."""
+    return _text(said()["flags"], typed)
+
+
+def option(group: str, typed: str) -> str | None:
+    """The option of a group that another name of it stands for."""
+    return _text(said()["options"].get(group, {}), typed)
+
+
+def _text(said: Mapping[str, Any], name: str) -> str | None:
+    return str(said[name]) if name in said else None
 
 
 def model(named: str) -> list[str] | None:
@@ -98,15 +53,8 @@ def model(named: str) -> list[str] | None:
     Args:
         named: What stood after `model=`.
     """
-    suffix = Path(named).suffix
-    if suffix == ".onnx":
-        return ["model=onnx_file", f"model.weights={named}"]
-    if suffix in (".tflite", ".pb", ".pdmodel"):
-        return ["model=file", f"model.path={named}"]
-    if suffix == ".pt2":
-        return ["model=module_file", f"model.weights={named}"]
-    if suffix in (".pth", ".pt", ".safetensors", ".ckpt", ".bin"):
-        return ["model=custom", "model.factory=my_pkg.net.Net", f"model.weights={named}"]
+    if words := said()["files"].get(Path(named).suffix):
+        return [str(word).replace("FILE", named) for word in words]
     if re.fullmatch(r"[\w.-]+/[\w.-]+", named):
         return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={named}"]
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", named):
@@ -114,9 +62,9 @@ def model(named: str) -> list[str] | None:
     known = dict(reversed([*_library_models()]))  # the first that has a name
     tag = named.lower().replace("-", "_")
     if near := difflib.get_close_matches(tag.partition(".")[0], known, n=1, cutoff=0.85):
-        yaml = known[near[0]]
-        full = tag if yaml == "timm" and tag.startswith(f"{near[0]}.") else near[0]
-        return [f"model={yaml}", f"model.name={full}"]
+        kind = known[near[0]]
+        full = tag if kind == "timm" and tag.startswith(f"{near[0]}.") else near[0]
+        return [f"model={kind}", f"model.name={full}"]
     return None
 
 
@@ -125,9 +73,9 @@ def _library_models() -> Iterator[tuple[str, str]]:
 
     Read off the libraries' sources, and nothing is imported.
     """
-    for place, yaml in LIBRARIES.items():
+    for place, option in said()["libraries"].items():
         library, _, below = place.partition("/")
         spec = importlib.util.find_spec(library)
         for root in (spec and spec.submodule_search_locations) or ():
             for file in sorted((Path(root) / below).glob("*.py")):
-                yield from ((name, yaml) for name in BUILDER.findall(file.read_text(encoding="utf-8")))
+                yield from ((name, option) for name in BUILDER.findall(file.read_text(encoding="utf-8")))

@@ -137,7 +137,7 @@ def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | No
 
 def _meant(group: str, option: str, options: Sequence[str], tree: Tree) -> list[str] | None:
     """The overrides that an option which is not there stands for."""
-    if known := habits.OPTIONS.get(group, {}).get(option.lower().replace("-", "_")):
+    if known := habits.option(group, option.lower().replace("-", "_")):
         return [f"{group}={known}"]
     folded = {re.sub(r"[-_. ]", "", o).lower(): o for o in options}
     if same := folded.get(re.sub(r"[-_. ]", "", option).lower()):
@@ -194,8 +194,8 @@ def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> l
         groups = [g for g in _TOP if tree.is_group(g)]
         if key in ("batch", "batch_size") and value.isdigit() and int(value) > 1:
             return [f"model.dims.batch.opt={value}", f"model.dims.batch.max={value}"]
-        if (known := habits.KEYS.get(key)) and known in groups:
-            option = habits.OPTIONS.get(known, {}).get(value, value)
+        if (known := habits.key(key)) and known in groups:
+            option = habits.option(known, value) or value
             return (_meant(known, value, tree.options(known), tree) if option not in tree.options(known) else None) or [
                 f"{known}={option}"
             ]

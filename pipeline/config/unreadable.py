@@ -65,7 +65,7 @@ def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
         if isinstance(value, (bool, int, float)) and tree.is_group(override.key_or_group):
             group = override.key_or_group
             options = listed(tree.options(group), 30)
-            meant = habits.OPTIONS.get(group, {}).get(str(value))
+            meant = habits.option(group, str(value))
             line = again.with_change(overrides, {typed: [f"{group}={meant}"]}) if meant else f"{group}=NAME"
             problems.append(Problem(f"{typed}: {value} is no name of an option", options, line))
     if problems:

@@ -23,12 +23,12 @@ CUSTOM = "model=custom model.factory=net.Net model.weights=random"
 SLIPS = [
     # Dashes, which Hydra's parser swallows or ends at.
     ("-precision=int8", "precision=int8"),
-    ("model=resnet50 -plan=true", "model=resnet50 plan=true"),
+    ("target=onnx -plan=true", "target=onnx plan=true"),
     ("-p recision=int8", "recision=int8"),
     ("-p model", "--cfg job -p model"),
     ("--precision=int8", "precision=int8"),
     ("--precision int8", "precision=int8"),
-    ("--model resnet50 --target onnx", "model=resnet50 target=onnx"),
+    ("--target onnx --opset 20", "target=onnx opset=20"),
     ("--model.weights=random", "model.weights=random"),
     ("--dry-run", "plan=true"),
     ("-n target=onnx", "plan=true target=onnx"),
@@ -47,7 +47,7 @@ SLIPS = [
     ("--config-name resnet50_openvino_fp16", "experiment=resnet50_openvino_fp16"),
     ("--info target=onnx", "--info all target=onnx"),
     # Order.
-    ("target=onnx -m opset=18,20", "-m target=onnx opset=18,20"),
+    ("seed=1 -m opset=18,20", "-m seed=1 opset=18,20"),
     ("opset=18,20", "-m opset=18,20"),
     ("target=onnx --cfg job opset=20", "--cfg job target=onnx opset=20"),
     # Quotes and spaces.
@@ -170,6 +170,8 @@ SLIPS_AGAIN = {"recision=int8": "precision=int8", "-m hydra/sweeper=optuna opset
 # Each takes a composition of its own, and others are like it.
 SLOW = (
     "also=benchmark",
+    "target=coreml",
+    "+experimnt",
     "model=net.onnx",
     "hydra/launcher",
     "target=trt",
