@@ -20,12 +20,13 @@ def main() -> NoReturn:
             importlib.import_module(package)
     finally:
         sys.path[:] = before
-    from pipeline.config import flags, help  # noqa: A004 (a room's noun)
+    from pipeline.config import again, flags, help  # noqa: A004 (a room's noun)
     from pipeline.terminal import command
 
     name, *rest = sys.argv[1:] or [""]
     if name in flags.COMMANDS:
         sys.argv[1:] = rest
+        again.of_script[:] = [name]
         command.run(importlib.import_module(flags.COMMANDS[name]).main)
     if not name:
         command.run(help.brief)

@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.printable import by_script
 
+# The command that the console script was started with, such as doctor.
+of_script: list[str] = []
+
 
 def program() -> str:
     """What was started, such as `python -m pipeline.doctor`; of the console script too, in the words of our texts."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    module = spec.name.removesuffix(".__main__") if spec and not by_script() else "pipeline"
+    module = spec.name.removesuffix(".__main__") if spec else "pipeline"
+    if by_script():
+        module = ".".join(["pipeline", *of_script])
     return f"python -m {module}" if module.partition(".")[0] == "pipeline" else "python -m pipeline"
 
 

@@ -13,10 +13,11 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 
 from pipeline import errors
-from pipeline.config import complaints, compose, flags, help  # noqa: A004
+from pipeline.config import again, complaints, compose, flags, help  # noqa: A004
 from pipeline.config.compose import CONF
 from pipeline.config.schema import ROOT
 from pipeline.errors import ConfigError
+from pipeline.printable import as_typed
 
 CUSTOM = "model=custom model.factory=net.Net model.weights=random"
 # What was typed, and what of it is meant, after the name of the program.
@@ -253,3 +254,10 @@ def test_a_model_of_hydras_is_told_where_its_parts_stand(tmp_path, monkeypatch):
 )
 def test_what_is_asked_is_answered_without_a_composition(typed, says):
     assert says in str(help.asked([typed]))
+
+
+def test_a_line_of_the_console_script_has_its_command(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/bin/torch-drydock", "target=onx", "--json"])
+    monkeypatch.setattr(again, "of_script", ["doctor"])
+    line = again.with_change(["target=onx"], {"target=onx": ["target=onnx"]})
+    assert as_typed(line) == "torch-drydock doctor target=onnx --json"
