@@ -18,7 +18,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.config import compose
 from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, DrydockError, Problem, listed
-from pipeline.machine.installed import DISTRIBUTION, distribution
+from pipeline.machine.installed import DISTRIBUTION, FORMERLY, distribution
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
@@ -289,7 +289,7 @@ def _constraints(what: str) -> Iterator[str]:
         return
     yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
     with found.whole(at.path):
-        yield from _lines((n, v) for n, v in at.run["environment"].items() if n != DISTRIBUTION)
+        yield from _lines((n, v) for n, v in at.run["environment"].items() if n not in (DISTRIBUTION, FORMERLY))
 
 
 def _lines(versions: Iterable[tuple[str, str]]) -> Iterator[str]:
