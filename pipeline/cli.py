@@ -42,7 +42,7 @@ from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.store.files import read_json
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
-from pipeline.terminal.command import Say, leave, open_streams, spare_collections, stdout_for_the_result
+from pipeline.terminal.command import Say, columns, leave, open_streams, spare_collections, stdout_for_the_result
 from pipeline.terminal.console import Console, counted, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
@@ -118,9 +118,9 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
         from pipeline.report.select import Rule
 
         try:
-            columns = width_of(sys.stderr) if sys.stderr.isatty() else None
+            room = width_of(sys.stderr) if sys.stderr.isatty() else None
             made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            tell(f"{tables.terminal(made, failures=False, columns=columns)}\nreport    {begun.root / report.PAGE}")
+            tell(f"{tables.terminal(made, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
         except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
@@ -148,9 +148,8 @@ def job(cfg: DictConfig) -> int:
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
         manifest = RunManifest(_run_folder() / "run.json", compose.typed(told), dict(told.runtime.choices))
-        columns = width_of(sys.stdout) if sys.stdout.isatty() else None
         with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
-            _run(cfg, manifest, say, columns)
+            _run(cfg, manifest, say)
     except KeyboardInterrupt:
         log.error("interrupted; run the same command again to go on from the last finished stage")
         _failed(manifest, None)
@@ -172,15 +171,8 @@ def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
 _hydra_entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
 
 
-def _run(cfg: DictConfig, manifest: RunManifest, say: Say, columns: int | None) -> None:
-    """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError.
-
-    Args:
-        cfg: As Hydra has composed it.
-        manifest: Its run.json.
-        say: Writes to stdout.
-        columns: Of the terminal that stdout is; None where it is none.
-    """
+def _run(cfg: DictConfig, manifest: RunManifest, say: Say) -> None:
+    """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
     composed = compose.of_job(cfg)
     config = composed.config
     manifest.asked(config, None)
@@ -193,7 +185,7 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Say, columns: int | None) 
     if config["plan"]:
         steps = plan.make(plan.settle(nodes, world), store, world, damaged=set(), explain=True)
         log.info("%s", counted(steps))
-        say(printable(plan_table(steps, columns)))
+        say(printable(plan_table(steps, columns())))
         manifest.only_planned()
         return
     delivery.check(output)
@@ -212,7 +204,7 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Say, columns: int | None) 
     manifest.finish(result)
     store.note_run(read_json(manifest.path))
     screen.summary(result, manifest.path)
-    seen = columns and sys.stderr.isatty() and not sweep.begun  # by the same person, in the summary
+    seen = columns() and sys.stderr.isatty() and not sweep.begun  # by the same person, in the summary
     if result.delivered is not None and not seen:
         say(str(result.delivered))
 

@@ -66,7 +66,7 @@ def _lines(one: Found) -> Iterator[str]:
         ("precision", f"{precision['name']}: {apart}stored {precision['storage']}, computed in {precision['compute']}")
     )
     rows += [
-        (name, _plain(facts[name]))
+        (name, _brief(facts[name]))
         for name in ("opset", "capture", "route", "pruning", "quantization")
         if name in facts
     ]
@@ -115,6 +115,11 @@ def _claim(check: Mapping[str, Any]) -> str:
     if built := check.get("built"):
         return "; ".join(f"{what} {_plain(counts)}" for what, counts in built.items() if counts)
     return _plain({n: v for n, v in check.items() if n not in ("stage", "of")})
+
+
+def _brief(fact: Any) -> str:
+    """A fact by its own sentence, where it has one; --json has all of it."""
+    return str(fact["says"]) if isinstance(fact, dict) and "says" in fact else _plain(fact)
 
 
 def _plain(value: Any) -> str:

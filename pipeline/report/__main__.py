@@ -50,7 +50,7 @@ def _report(asked: argparse.Namespace, rule: Rule | None, say: command.Say) -> i
     for path, text in ((asked.csv, tables.as_csv), (asked.markdown, tables.markdown)):
         if path is not None:
             path.write_text(text(written), encoding="utf-8")
-    say(f"{printable(tables.terminal(sweep))}\n{folder / report.PAGE}")
+    say(f"{printable(tables.terminal(sweep, columns=command.columns()))}\n{folder / report.PAGE}")
     return errors.CHECK_FAILED if sweep.best and sweep.best.number is None else errors.OK
 
 

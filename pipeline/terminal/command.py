@@ -9,15 +9,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from pipeline import disk, errors
 from pipeline.errors import ConfigError, DrydockError
-from pipeline.printable import shown
+from pipeline.printable import shown, width_of
 from pipeline.running.watchdog import interrupts
 from pipeline.terminal import console
 
 Say = Callable[[str], None]
+
+# The terminal that stdout is, while it is kept for the result.
+_terminals: list[TextIO] = []
 
 
 def run(main: Callable[[Say], int]) -> NoReturn:
@@ -91,6 +94,11 @@ def spare_collections() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def columns() -> int | None:
+    """How many columns the terminal has that stdout is; None where it is none."""
+    return width_of(_terminals[0]) if _terminals else None
+
+
 @contextlib.contextmanager
 def stdout_for_the_result() -> Iterator[Say]:
     """Sends what is written to stdout, by native libraries too, to stderr; gives a function that still reaches it.
@@ -114,9 +122,11 @@ def stdout_for_the_result() -> Iterator[Say]:
                 f"stdout cannot be written: {e.strerror}", command="the same command, with its output to another place"
             ) from e
 
+    _terminals[:] = [terminal] if terminal else []
     try:
         yield say
     finally:
+        _terminals.clear()
         _flush()
         os.dup2(real, 1)
         os.close(real)
