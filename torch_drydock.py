@@ -30,8 +30,9 @@ def main() -> NoReturn:
         command.run(importlib.import_module(flags.COMMANDS[name]).main)
     if not name:
         command.run(help.brief)
-    importlib.import_module("pipeline.cli").entry()
-    raise AssertionError  # it has ended the process
+    from pipeline.cli import entry  # here, since it has Hydra imported
+
+    entry()
 
 
 if __name__ == "__main__":
