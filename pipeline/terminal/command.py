@@ -41,8 +41,9 @@ def run(main: Callable[[Say], int]) -> NoReturn:
         logging.getLogger(name).propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
+    helps = {"-h", "--help"} & {*sys.argv[1:]}  # which argparse writes to stdout, and is the result then
     try:
-        with interrupts(), stdout_for_the_result() as say:
+        with interrupts(), contextlib.nullcontext(print) if helps else stdout_for_the_result() as say:
             code = main(say)
     except DrydockError as e:
         code = console.show(e)
