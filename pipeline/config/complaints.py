@@ -122,7 +122,7 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
     return Problem(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),
-        command="python -m pipeline --cfg job shows every key; +KEY=VALUE adds one where a mapping is open",
+        command="python -m pipeline --cfg job shows every key; +vars.NAME=VALUE is one of your own",
     )
 
 
