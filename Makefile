@@ -25,7 +25,7 @@ test-all: lint .venv/ready .venv/tensorrt/ready ## the same, with the tests that
 test-openvino: .venv/ready ## the tests that need OpenVINO; there a skip is a failure
 	REQUIRE=openvino $(BIN)/python -m pytest tests/stages/openvino/test_compile_openvino.py tests/stages/loading/test_open_file.py
 
-test-gpu: .venv/ready ## real TensorRT engines, on a host with an NVIDIA GPU and `pip install 'drydock[tensorrt]'`; there a skip is a failure
+test-gpu: .venv/ready ## real TensorRT engines, on a host with an NVIDIA GPU and `pip install 'torch-drydock[tensorrt]'`; there a skip is a failure
 	REQUIRE=tensorrt $(BIN)/python -m pytest -n 0 -m gpu tests/gpu
 
 test-real: .venv/real/ready ## packages that others published against the other formats of the same models; downloads them

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -24,18 +24,19 @@ from omegaconf import DictConfig
 from pipeline import disk, errors
 from pipeline import job as jobs
 from pipeline.artifact import Artifact
-from pipeline.config import complaints, compose
-from pipeline.config.compose import CONF
+from pipeline.config import complaints, compose, flags, help  # noqa: A004 (a noun of the room)
 from pipeline.config.hydra_shortcuts import compose_once
+from pipeline.config.schema import ROOT
+from pipeline.config.wiring import CONF
 from pipeline.errors import DrydockError, StageError
-from pipeline.printable import printable, tell
+from pipeline.printable import printable, tell, width_of
 from pipeline.running import watchdog
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
-from pipeline.terminal.command import leave, open_streams, spare_collections, stdout_for_the_result
-from pipeline.terminal.console import Console, plan_table
+from pipeline.terminal.command import Say, columns, leave, open_streams, spare_collections, stdout_for_the_result
+from pipeline.terminal.console import Console, counted, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
 BEGAN = time.perf_counter()
@@ -65,6 +66,10 @@ def main() -> int:
         if str(Path.cwd()) not in sys.path and "" not in sys.path:
             sys.path.append(str(Path.cwd()))
         compose.refuse_missing_folders()
+        flags.refuse(sys.argv[1:], ROOT, CONF)
+        if (answer := help.asked(sys.argv[1:])) is not None:
+            print(answer)
+            return errors.OK
         with _environ(HYDRA_FULL_ERROR="1"), watchdog.interrupts(), watchdog.at_end(_ended):
             _hydra_entry()
     except KeyboardInterrupt:
@@ -106,8 +111,9 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
         from pipeline.report.select import Rule
 
         try:
+            room = width_of(sys.stderr) if sys.stderr.isatty() else None
             made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            tell(f"{tables.terminal(made, failures=False)}\nreport    {begun.root / report.PAGE}")
+            tell(f"{tables.terminal(made, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
         except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
@@ -158,14 +164,16 @@ def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
 _hydra_entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
 
 
-def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
+def _run(cfg: DictConfig, manifest: RunManifest, say: Say) -> None:
     """One job, from its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
     composed = compose.of_job(cfg)
     config = composed.config
     manifest.asked(config, None)
     ready = jobs.ready(composed, Path(hydra.utils.get_original_cwd()))
     if config["plan"]:
-        say(printable(plan_table(ready.plan())))
+        steps = ready.plan()
+        log.info("%s", counted(steps))
+        say(printable(plan_table(steps, columns())))
         manifest.only_planned()
         return
     screen = Console(BEGAN if HydraConfig.get().mode is RunMode.RUN else time.perf_counter())
@@ -180,7 +188,8 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Any) -> None:
     finally:
         screen.close()
     screen.summary(result, manifest.path)
-    if result.delivered is not None:
+    seen = columns() and sys.stderr.isatty() and not sweep.begun  # by the same person, in the summary
+    if result.delivered is not None and not seen:
         say(str(result.delivered))
 
 

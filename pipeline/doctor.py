@@ -25,6 +25,7 @@ from pipeline.machine.backends import Backend, State
 from pipeline.machine.installed import how_to_install, own_version, python_wanted
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
+from pipeline.printable import as_typed
 from pipeline.runs import manifest
 from pipeline.store import Store, Trust
 from pipeline.store.trial import trial
@@ -102,7 +103,7 @@ def examine(store: Sequence[Path], needed: Mapping[str, Sequence[str]], devices:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.doctor",
+        prog=as_typed("python -m pipeline.doctor"),
         description="Says whether a configuration can run on this machine, and what to type where it cannot.",
         epilog="Exit codes: 0 it can, 2 usage, configuration or store, 4 a library is missing, too old or broken.",
     )

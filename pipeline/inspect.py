@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import errors, units
-from pipeline.printable import printable
+from pipeline.printable import as_typed, printable
 from pipeline.record import difference, found
 from pipeline.record.found import Found
 from pipeline.terminal import command
@@ -18,7 +18,7 @@ from pipeline.terminal import command
 def main(say: command.Say) -> int:
     """Prints a record, or the differences between two. Raises ConfigError when there is none."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.inspect",
+        prog=as_typed("python -m pipeline.inspect"),
         description="Prints what an artifact was made of, by the record that it carries; of two, what separates them.",
         epilog=f"PATH is {found.ALLOWED}.",
     )
@@ -61,9 +61,12 @@ def _lines(one: Found) -> Iterator[str]:
         rows += [("inputs", _port(p)) for p in interface["inputs"]]
         rows += [("outputs", _port(p)) for p in interface["outputs"]]
         rows += [("dims", f"{d['name']} {d['min']} to {d['max']}") for d in interface["dims"]]
-    rows.append(("precision", f"stored {precision['storage']}, computed in {precision['compute']}"))
+    apart = "what was not quantized is " if "quantization" in facts else ""
+    rows.append(
+        ("precision", f"{precision['name']}: {apart}stored {precision['storage']}, computed in {precision['compute']}")
+    )
     rows += [
-        (name, _plain(facts[name]))
+        (name, _brief(facts[name]))
         for name in ("opset", "capture", "route", "pruning", "quantization")
         if name in facts
     ]
@@ -112,6 +115,11 @@ def _claim(check: Mapping[str, Any]) -> str:
     if built := check.get("built"):
         return "; ".join(f"{what} {_plain(counts)}" for what, counts in built.items() if counts)
     return _plain({n: v for n, v in check.items() if n not in ("stage", "of")})
+
+
+def _brief(fact: Any) -> str:
+    """A fact by its own sentence, where it has one; --json has all of it."""
+    return str(fact["says"]) if isinstance(fact, dict) and "says" in fact else _plain(fact)
 
 
 def _plain(value: Any) -> str:

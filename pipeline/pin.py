@@ -11,6 +11,7 @@ from typing import Any
 from pipeline import errors
 from pipeline.config import compose
 from pipeline.errors import ConfigError
+from pipeline.printable import as_typed
 from pipeline.record import lineage
 from pipeline.reproduction import rebuild
 from pipeline.reproduction.lock import GROUP, Lock, file, named
@@ -20,10 +21,10 @@ from pipeline.terminal import command
 def main(say: command.Say) -> int:
     """Runs the experiment in an empty store, as `reproduce` will, and writes the lock. Raises DrydockError."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.pin",
+        prog=as_typed("python -m pipeline.pin"),
         description="Runs an experiment and writes NAME.lock.json beside its YAML, meant for git: every stage with its "
         "settings and the digest of its result, the library versions, and what the checks found.",
-        epilog="python -m pipeline.reproduce experiment=NAME makes it again and compares.",
+        epilog=as_typed("python -m pipeline.reproduce experiment=NAME makes it again and compares."),
     )
     parser.add_argument("experiment", metavar="experiment=NAME")
     name = named(parser.parse_args().experiment)

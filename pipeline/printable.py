@@ -1,9 +1,35 @@
-"""Text for a terminal: what came from a model, an exception or a file may not move its cursor, or more."""
+"""Text for a terminal: what came from a model, an exception or a file may not move its cursor, or more.
+
+Our texts write commands as `python -m pipeline`; who typed the console script reads them with that.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import sys
+import textwrap
+from pathlib import Path
+from typing import TextIO
+
+SCRIPT = "torch-drydock"
+WIDTH = 80  # of a terminal that does not say
+# What a terminal shows in colour: what stands before it, what is coloured, and the code of ISO 6429 for that.
+COLOURS = (
+    (re.compile(r"^()(error:)", re.MULTILINE), "1;31"),
+    (re.compile(r"^( +)(try:|again:)", re.MULTILINE), "36"),
+    (re.compile(r"^()(caution|.*? jobs: .*(?:failed|lost).*)", re.MULTILINE), "33"),
+    (re.compile(r"()\b(NOT CHECKED|UNTRAINED|NOISY)\b"), "33"),
+    (re.compile(r"^([\w.]+ +)(hit|delivered|deliver)\b", re.MULTILINE), "32"),
+    (re.compile(r"^([\w.]+ +)(built|miss)\b", re.MULTILINE), "33"),
+    (re.compile(r"^()(artifact)(?=  )", re.MULTILINE), "1;32"),
+)
+# Where the text of a line begins: a label's, a stage's.
+LABEL = re.compile(r"\S+ +(?:built|hit|delivered) +[\d.]+ s +(?:[\d.]+ [KMGT]?i?B)?  |  \w+: +|\w+:? +(?=\S)")
+COMMAND = re.compile(
+    r" +(try|again|log):|\w+ +/\S+$|log: |load {6}\S"
+)  # to be pasted: a terminal breaks it without a break in it
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -18,7 +44,64 @@ def printable(text: str, kept: str = "\n\t") -> str:
     return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
+def by_script() -> bool:
+    """Whether this process was started by the console script."""
+    return Path(sys.argv[0]).stem.replace("_", "-") == SCRIPT
+
+
+def as_typed(text: str) -> str:
+    """A text with each command of ours in it as the person typed this one: `torch-drydock doctor`, say."""
+    return re.sub(r"python -m pipeline(\.(\w+))?", _by_script, text) if by_script() else text
+
+
+def _by_script(found: re.Match[str]) -> str:
+    return f"{SCRIPT} {found[2]}" if found[2] else SCRIPT
+
+
+def shown(text: str, stream: TextIO) -> str:
+    """A text as a stream is to show it: on a terminal in colour, unless NO_COLOR is set, and in lines that fit.
+
+    Source: https://no-color.org
+    """
+    text = as_typed(printable(text))
+    if not stream.isatty():
+        return text
+    text = fitting(text, width_of(stream))
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    return text if plain else coloured(text)
+
+
+def coloured(text: str) -> str:
+    """A text with what matters in it in colour."""
+    for pattern, code in COLOURS:
+        text = pattern.sub(rf"\1\033[{code}m\2\033[0m", text)
+    return text
+
+
+def fitting(text: str, width: int) -> str:
+    """A text in lines of at most so many columns, but for commands, paths and what has no space in it."""
+    return "\n".join(part for line in text.split("\n") for part in _parts(line, width))
+
+
+def _parts(line: str, width: int) -> list[str]:
+    if len(line) <= width or COMMAND.match(line):
+        return [line]
+    label = LABEL.match(line)
+    hang = " " * min(len(label[0]) if label else 2, width // 2)
+    return textwrap.wrap(line, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
+
+
+def width_of(stream: TextIO) -> int:
+    """How many columns a terminal has."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or WIDTH
+    except (OSError, ValueError):
+        return WIDTH
+
+
 def tell(text: str) -> None:
     """Tells a person something, on stderr, if that can still be written."""
+    if sys.stderr is None:
+        return
     with contextlib.suppress(OSError, ValueError):  # a terminal that went away, a full disk, a closed file
-        print(printable(text), file=sys.stderr, flush=True)
+        print(shown(text, sys.stderr), file=sys.stderr, flush=True)

@@ -18,10 +18,11 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.config import compose
 from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, DrydockError, Problem, listed
-from pipeline.machine.installed import DISTRIBUTION, distribution
+from pipeline.machine.installed import DISTRIBUTION, FORMERLY, distribution
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
+from pipeline.printable import as_typed
 from pipeline.record import difference, found, lineage
 from pipeline.record.difference import Difference, What
 from pipeline.record.found import Found
@@ -60,7 +61,7 @@ class Pinned:
 def main(say: command.Say) -> int:
     """Makes it again and says how it compares; 0 only where every delivered byte is the same. Raises DrydockError."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.reproduce",
+        prog=as_typed("python -m pipeline.reproduce"),
         description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
         "Ends with 0 when every delivered byte is the same (but a blob's, which differ each time); else with 5, and "
         "says which stage differs first, and why.",
@@ -288,7 +289,7 @@ def _constraints(what: str) -> Iterator[str]:
         return
     yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
     with found.whole(at.path):
-        yield from _lines((n, v) for n, v in at.run["environment"].items() if n != DISTRIBUTION)
+        yield from _lines((n, v) for n, v in at.run["environment"].items() if n not in (DISTRIBUTION, FORMERLY))
 
 
 def _lines(versions: Iterable[tuple[str, str]]) -> Iterator[str]:

@@ -91,7 +91,7 @@ def test_a_warm_run_after_every_stages_file_moved_is_all_hits(project: Project, 
     for old, new in MOVED.items():
         (stages / f"{old}.py").rename(stages / f"{new}.py")
     says = moved.run("output=again")
-    assert re.search(r"^\d+ stages, 0 to build$", says, re.MULTILINE)
+    assert re.search(r"^\d+ stages: \d+ from the store, 0 to build, 1 to deliver$", says, re.MULTILINE)
     assert [name for name in STORED if not re.search(rf"^{name} +hit", says, re.MULTILINE)] == []
 
 

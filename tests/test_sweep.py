@@ -221,7 +221,7 @@ def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(shop: S
         pytest.skip("ray's launcher is installed")
     done = shop.run("-m", "hydra/launcher=ray_local", *ASKED, "opset=18,20")
     assert done.returncode == 4
-    assert "pip install 'drydock[ray]'" in done.stderr
+    assert "pip install 'torch-drydock[ray]'" in done.stderr
 
 
 @pytest.mark.slow  # test_cli kills single runs at several moments

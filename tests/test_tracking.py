@@ -173,7 +173,7 @@ def test_without_mlflow_nothing_is_begun(
     done = track(shop, tmp_path / "mlruns", *sweep, f"hydra.run.dir={place}", f"hydra.sweep.dir={place}")
     assert (done.returncode, done.stdout) == (4, "")
     assert "mlflow is not installed" in done.stderr
-    assert "pip install 'drydock[mlflow]'" in done.stderr
+    assert "pip install 'torch-drydock[mlflow]'" in done.stderr
     assert not place.exists()
 
 

@@ -61,7 +61,19 @@ def test_it_brings_what_its_code_is_so_that_no_file_is_parsed(installed: Path) -
 
 def test_the_console_script_names_the_same_program(installed: Path) -> None:
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
-    assert "drydock = pipeline.cli:entry" in entry_points.read_text()
+    assert "torch-drydock = torch_drydock:main" in entry_points.read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [([], "torch-drydock --help has the rest"), (["report", "--help"], "usage: torch-drydock report ")],
+)
+def test_the_console_script_has_the_other_commands_and_by_itself_says_what_there_is(
+    installed: Path, typed: list[str], says: str
+) -> None:
+    done = run(installed, "-m", "torch_drydock", *typed)
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
 
 
 def test_it_has_what_the_report_is_drawn_with(installed: Path) -> None:

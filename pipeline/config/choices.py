@@ -22,7 +22,8 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import goes_with, unreadable, wiring
+from pipeline.config import goes_with, inputs, slips, unreadable, wiring
+from pipeline.config.again import with_change
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
@@ -42,16 +43,23 @@ def guard(conf: Path) -> None:
     def load_configuration(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode, **how: bool
     ) -> DictConfig:
-        again: Compose = lambda given: compose(self, config_name, given, run_mode, **how)  # noqa: E731
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
-            return again(overrides)
+            return compose(self, config_name, overrides, run_mode, **how)
+        again: Compose = lambda given: compose(self, config_name, inputs.added(given), run_mode, **how)  # noqa: E731
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
+            slips.refuse_fixed(overrides)
             unreadable.refuse_numbers(overrides, tree := Tree(self.repository, conf))
             try:
-                return _composed(overrides, run_mode, again, tree)
+                cfg = _composed(overrides, run_mode, again, tree)
             except RecursionError as e:
                 raise unreadable.endless(overrides, tree) from e
+            except (HydraException, AssertionError) as e:
+                if (slip := slips.explained(e, overrides, again, tree, sweeps=how.get("from_shell", True))) is None:
+                    raise
+                raise slip from e
+            inputs.name(cfg, overrides)
+            return cfg
 
     def compute_defaults_list(
         self: ConfigLoaderImpl, config_name: str | None, overrides: list[str], run_mode: RunMode
@@ -184,7 +192,11 @@ def _not_offered(path: str, asker: str, overrides: list[str], compose: Compose, 
         cfg = compose([*(o for o in overrides if _key(o) != choice), f"{choice}={offered[0]}"])
         name = cfg.hydra.runtime.choices[kind]
     others = [o for o in tree.options(kind) if option in tree.offered(kind, o, choice)]
-    if near := difflib.get_close_matches(name, others, 1, 0):
+    typed = next((o for o in overrides if _key(o) == choice), None)
+    like = next((o for o in offered if o.startswith(option) or option.startswith(o)), None)
+    if typed and like:
+        command = with_change(overrides, {typed: [f"{choice}={like}"]})
+    elif near := difflib.get_close_matches(name, others, 1, 0):
         command = f"{kind}={near[0]} {choice}={option}, or {choice}={offered[0]}"
     elif option in tree.options(before := group.removeprefix(f"{wiring.GROUP}/")):
         command = f"move conf/{before}/{option}.yaml of yours to conf/{path}.yaml"

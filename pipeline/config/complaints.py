@@ -35,13 +35,13 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
         conf: The folder of the shipped configurations.
         sweeps: Whether the command could have been one for several values of a key.
     """
-    if ours := next((e for e in _chain(error) if isinstance(e, DrydockError)), None):
+    if ours := next((e for e in chain(error) if isinstance(e, DrydockError)), None):
         return ours  # a callback of ours that cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
         return ConfigError(f"{missing[1]} has no value", command=f"{missing[1]}=VALUE")
-    cause = next((e for e in _chain(error) if isinstance(e, OmegaConfBaseException)), None)
+    cause = next((e for e in chain(error) if isinstance(e, OmegaConfBaseException)), None)
     if isinstance(cause, (ConfigKeyError, ConfigAttributeError)):
         return _unknown_key(cause, conf)
     if isinstance(cause, InterpolationResolutionError):
@@ -49,7 +49,7 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
     if isinstance(cause, ValidationError):
         found = f"{cause.full_key}: {_first_line(cause)}".removeprefix(": ")
         return ConfigError(found, command="python -m pipeline --cfg job shows the types in force")
-    if isinstance(broken := next((e for e in _chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
+    if isinstance(broken := next((e for e in chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
         return ConfigError(
@@ -83,7 +83,7 @@ def _missing_option(error: MissingConfigException) -> DrydockError:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     if group == "hydra/launcher" and option in LAUNCHERS:
         return BackendMissing(
-            f"the launcher {option} is not installed", command=f"pip install 'drydock[{LAUNCHERS[option]}]'"
+            f"the launcher {option} is not installed", command=f"pip install 'torch-drydock[{LAUNCHERS[option]}]'"
         )
     if now := RENAMED.get(f"{group}/{option}"):
         return ConfigError(f"{group}={option} is {now} now", command=now)
@@ -111,16 +111,23 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
         full: The key with everything it is in, such as "stages.export.opsett".
         keys: What its parent does have; at the top, config groups may be meant too.
     """
+    if full == "model._target_":
+        return Problem(
+            "model._target_: a model's class stands under factory, and its arguments under kwargs",
+            allowed="_target_ and _partial_ inside kwargs",
+            command="factory: my_pkg.net.Net and kwargs: {…} in its place; docs/models.md has an example",
+        )
     if "." not in full:
         keys = sorted({*keys, *(d.name for d in conf.iterdir() if d.is_dir() and d.name != wiring.GROUP)})
     return Problem(
         f"{full}: there is no such key{nearest(full.rpartition('.')[2], keys)}",
         allowed=listed(keys, 30),
-        command="python -m pipeline --cfg job shows every key; +KEY=VALUE adds one where a mapping is open",
+        command="python -m pipeline --cfg job shows every key; +vars.NAME=VALUE is one of your own",
     )
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def chain(error: BaseException | None) -> list[BaseException]:
+    """An error, what it came from, what that came from, and so on."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -6,7 +6,6 @@ user's. `python -m pipeline` composes through `hydra.main`, every other command 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -25,9 +24,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
-from pipeline.config import choices, complaints, hydra_shortcuts, resolvers
+from pipeline.config import choices, complaints, hydra_shortcuts, inputs, resolvers, slips
 from pipeline.config.instantiate import build_stage
-from pipeline.config.schema import Root, register
+from pipeline.config.schema import ROOT, register
+from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
@@ -35,10 +35,6 @@ from pipeline.stage import Stage
 from pipeline.store import Store, Trust
 
 log = logging.getLogger(__name__)
-
-_HERE = Path(__file__).resolve().parents[1]
-# In a wheel conf/ lies inside the package, in a checkout beside it.
-CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
 
 
 class UserConfigs(SearchPathPlugin):
@@ -102,7 +98,8 @@ def compose(overrides: Sequence[str]) -> Composed:
 
 def of_job(cfg: DictConfig) -> Composed:
     """The configuration of the job that Hydra is running. Raises ConfigError with every key that is wrong."""
-    return Composed(_resolved(cfg), typed(HydraConfig.get()), dict(HydraConfig.get().runtime.choices))
+    overrides = typed(HydraConfig.get())
+    return Composed(_resolved(cfg, overrides), overrides, dict(HydraConfig.get().runtime.choices))
 
 
 def typed(hydra: Any) -> list[str]:
@@ -194,13 +191,25 @@ def _named_folders() -> list[Path]:
     return [Path(f) for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f]
 
 
-def _resolved(cfg: DictConfig) -> dict[str, Any]:
-    """The configuration as plain values. Raises ConfigError with every key and value that is unknown or missing."""
-    known = [f.name for f in dataclasses.fields(Root)]
-    if unknown := [str(k) for k in cfg if k not in known]:
-        raise ConfigError([complaints.no_such_key(k, known, CONF) for k in unknown])
-    if taken := [name for name in known if name not in cfg]:
+def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raises ConfigError with what is no key at the top, or was taken out there, and with sizes that are no range.
+
+    Args:
+        cfg: A whole configuration, or one without what is Hydra's.
+        overrides: What it was composed with.
+    """
+    if unknown := [str(k) for k in cfg if k not in (*ROOT, "hydra")]:
+        if (own := slips.no_such_keys(unknown, overrides)) is not None:
+            raise own
+        raise ConfigError([complaints.no_such_key(k, ROOT, CONF) for k in unknown])
+    if taken := [name for name in ROOT if name not in cfg]:
         raise ConfigError([Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in taken])
+    inputs.refuse_sizes(cfg, overrides)
+
+
+def _resolved(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+    """The configuration as plain values. Raises ConfigError with every key and value that is unknown or missing."""
+    refuse_unknown(cfg, overrides)
     if missing := list(_missing(OmegaConf.to_container(cfg, resolve=False), "")):
         raise ConfigError([Problem(f"{m} has no value", command=f"{m}=VALUE") for m in missing])
     try:

@@ -21,6 +21,9 @@ from pipeline.config.instantiate import find_stage
 from pipeline.config.wiring import GROUP
 from pipeline.stage import Stage
 
+# The key below which variables of a person's own are, for ${…}: nothing of ours reads them.
+VARIABLES = "vars"
+
 
 @dataclass
 class Samples:
@@ -131,11 +134,16 @@ class Root:
     require_clean: bool = False
     runner: Running = field(default_factory=Running)
     select: Optional[str] = None
+    vars: dict[str, Any] = field(default_factory=dict)  # VARIABLES
     store: Any = None  # a folder, or a list of them, which no type of a schema's says; compose.store_folders does
     trust: list[str] = field(default_factory=list)
     output: str = MISSING
     # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.
     goes_with: dict[str, dict[str, dict[str, list[Any]]]] = field(default_factory=dict)
+
+
+# The keys of the top.
+ROOT = [f.name for f in dataclasses.fields(Root)]
 
 
 def register(*conf_dirs: Path) -> None:

@@ -15,6 +15,7 @@ from hydra.core.override_parser.types import ValueType
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 
+from pipeline.config import again, habits
 from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, Problem, listed
 
@@ -64,7 +65,9 @@ def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
         if isinstance(value, (bool, int, float)) and tree.is_group(override.key_or_group):
             group = override.key_or_group
             options = listed(tree.options(group), 30)
-            problems.append(Problem(f"{typed}: {value} is no name of an option", options, f"{group}=NAME"))
+            meant = habits.option(group, str(value))
+            line = again.with_change(overrides, {typed: [f"{group}={meant}"]}) if meant else f"{group}=NAME"
+            problems.append(Problem(f"{typed}: {value} is no name of an option", options, line))
     if problems:
         raise ConfigError(problems)
 

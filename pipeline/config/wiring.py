@@ -15,6 +15,9 @@ from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError, Problem
 
+_HERE = Path(__file__).resolve().parents[1]
+# In a wheel conf/ lies inside the package, in a checkout beside it.
+CONF = next(d for d in (_HERE / "conf", _HERE.parent / "conf") if d.is_dir())
 GROUP = "wiring"
 _TYPED = re.compile(r"(?P<sign>[+~]*)(?P<path>[\w/]+)(@[^=]*)?(=(?P<options>.*))?", re.DOTALL)
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-DISTRIBUTION = "drydock"
+DISTRIBUTION = "torch-drydock"
+FORMERLY = "drydock"  # to the environments of earlier runs; on the package index it is somebody else's
 # Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
 APART = ("all", "dev", "pool", "slurm", "ray")
 # Libraries that are not imported by the name that they are installed by.

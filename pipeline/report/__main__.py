@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import disk, errors, report
 from pipeline.errors import ConfigError
-from pipeline.printable import printable
+from pipeline.printable import as_typed, printable
 from pipeline.report import places, tables
 from pipeline.report.job import RUN
 from pipeline.report.select import FORM, Rule
@@ -17,7 +17,7 @@ from pipeline.terminal import command
 def main(say: command.Say) -> int:
     """Prints the table and where the page is. Raises ConfigError when there is nothing to report."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.report",
+        prog=as_typed("python -m pipeline.report"),
         description="Makes sweep.json and report.html anew from what the jobs left, and prints the table.",
         epilog=f"DIR is {report.ALLOWED}. RULE is {FORM}.",
     )
@@ -50,7 +50,7 @@ def _report(asked: argparse.Namespace, rule: Rule | None, say: command.Say) -> i
     for path, text in ((asked.csv, tables.as_csv), (asked.markdown, tables.markdown)):
         if path is not None:
             path.write_text(text(written), encoding="utf-8")
-    say(f"{printable(tables.terminal(sweep))}\n{folder / report.PAGE}")
+    say(f"{printable(tables.terminal(sweep, columns=command.columns()))}\n{folder / report.PAGE}")
     return errors.CHECK_FAILED if sweep.best and sweep.best.number is None else errors.OK
 
 

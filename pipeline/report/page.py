@@ -212,7 +212,9 @@ def _charts(sweep: Sweep) -> Piece:
     try:
         drawn = charts.of(sweep)
     except ImportError:
-        said = joined("The charts are left out: they need matplotlib. ", tag("code", "pip install 'drydock[report]'"))
+        said = joined(
+            "The charts are left out: they need matplotlib. ", tag("code", "pip install 'torch-drydock[report]'")
+        )
         return _section("Charts", tag("p", said, class_="note"))
     figures = [tag("figure", tag("figcaption", tag("h3", c.title), tag("p", c.says)), Piece(c.svg)) for c in drawn]
     return _section("Charts", tag("div", *figures, class_="charts")) if figures else Piece("")

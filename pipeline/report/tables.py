@@ -18,16 +18,33 @@ FORMULAS = ("=", "+", "-", "@", "\t")
 MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
-def terminal(sweep: Sweep, *, failures: bool = True) -> str:
-    """Aligned columns, then what failed and the command that repeats it if wanted, then the best job and the totals."""
+def terminal(sweep: Sweep, *, failures: bool = True, columns: int | None = None) -> str:
+    """Aligned columns, then what failed and the command that repeats it if wanted, then the best job and the totals.
+
+    Args:
+        sweep: Which.
+        failures: Whether what failed, and how many jobs did, is told; elsewhere somebody else does.
+        columns: Of the terminal: measures that have no room there are left out, the last first, and named.
+    """
     head, rows = _cells(sweep)
+    lines = _aligned(sweep, head, rows)
+    left_out: list[str] = []
+    while columns and max(map(len, lines)) > columns and len(head) > 2 + len(sweep.axes):
+        left_out.insert(0, head[-1].lower())
+        head, rows = head[:-1], [row[:-1] for row in rows]
+        lines = _aligned(sweep, head, rows)
+    lines += [f"no room here for {', '.join(left_out)}: see report.html"] if left_out else []
+    return "\n".join([*lines, *(_failures(sweep) if failures else ()), *_totals(sweep, counted=failures)])
+
+
+def _aligned(sweep: Sweep, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     left = 2 + len(sweep.axes)  # numbers are read from the right
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
         for row in [[h.lower() for h in head], *rows]
     ]
-    return "\n".join([*(line.rstrip() for line in lines), *(_failures(sweep) if failures else ()), *_totals(sweep)])
+    return [line.rstrip() for line in lines]
 
 
 def markdown(sweep: Sweep) -> str:
@@ -101,13 +118,13 @@ def _failures(sweep: Sweep) -> Iterator[str]:
             yield from (f"  {line}" for line in (job.story, job.advice and f"try: {job.advice}", job.command) if line)
 
 
-def _totals(sweep: Sweep) -> Iterator[str]:
+def _totals(sweep: Sweep, *, counted: bool) -> Iterator[str]:
     yield ""
     yield from _best(sweep)
-    counted = ", ".join(f"{n} {status}" for status, n in sweep.counts.items())
+    counts = ", ".join(f"{n} {status}" for status, n in sweep.counts.items())
     total = sweep.total
     yield (
-        f"{len(sweep.jobs)} jobs: {counted}; {units.duration(total.built)} of work, "
+        f"{f'{len(sweep.jobs)} jobs: {counts}; ' if counted else ''}{units.duration(total.built)} of work, "
         f"{units.duration(total.shared)} saved by sharing, {units.duration(total.earlier)} by earlier runs"
     )
     if any(job.noisy for job in sweep.jobs):

@@ -25,6 +25,7 @@ from pipeline.store import Store
 BUILDERS = (
     r"torchvision\.models(\.[a-z]\w*)*\.[A-Za-z]\w*",
     r"timm\.create_model",
+    r"torch\.nn\.[A-Z]\w*",
     r"transformers\.\w*(Auto|Model|For[A-Z])\w*",
 )
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -66,7 +67,8 @@ def _code(stage: Mapping[str, Any], named: Collection[str]) -> Iterator[Problem]
             continue
         yield Problem(
             f"stages.{stage['name']} would import '{text}' and may call it, which the record names",
-            allowed=f"builders of torchvision, timm and transformers, and code of the packages that {TRUST} names",
+            allowed="builders of torchvision, timm and transformers, layers of torch.nn, and code of the packages that "
+            f"{TRUST} names",
             command=f"{TRUST}={top} python -m pipeline.reproduce …, if you know that code",
         )
 

@@ -29,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import complaints, compose
-from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import read_once
+from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError, listed
 from pipeline.printable import tell
 from pipeline.running import isolation

@@ -9,15 +9,18 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from pipeline import disk, errors
 from pipeline.errors import ConfigError, DrydockError
-from pipeline.printable import printable
+from pipeline.printable import shown, width_of
 from pipeline.running.watchdog import interrupts
 from pipeline.terminal import console
 
 Say = Callable[[str], None]
+
+# The terminal that stdout is, while it is kept for the result.
+_terminals: list[TextIO] = []
 
 
 def run(main: Callable[[Say], int]) -> NoReturn:
@@ -38,8 +41,9 @@ def run(main: Callable[[Say], int]) -> NoReturn:
         logging.getLogger(name).propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
+    helps = {"-h", "--help"} & {*sys.argv[1:]}  # which argparse writes to stdout, and is the result then
     try:
-        with interrupts(), stdout_for_the_result() as say:
+        with interrupts(), contextlib.nullcontext(print) if helps else stdout_for_the_result() as say:
             code = main(say)
     except DrydockError as e:
         code = console.show(e)
@@ -91,6 +95,11 @@ def spare_collections() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def columns() -> int | None:
+    """How many columns the terminal has that stdout is; None where it is none."""
+    return width_of(_terminals[0]) if _terminals else None
+
+
 @contextlib.contextmanager
 def stdout_for_the_result() -> Iterator[Say]:
     """Sends what is written to stdout, by native libraries too, to stderr; gives a function that still reaches it.
@@ -99,10 +108,11 @@ def stdout_for_the_result() -> Iterator[Say]:
     """
     _flush()
     real = os.dup(1)
+    terminal = open(real, "w", encoding="utf-8", closefd=False) if os.isatty(real) else None  # noqa: SIM115
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        left = f"{printable(text) if os.isatty(real) else text}\n".encode(errors="surrogateescape")
+        left = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
         try:
             while left:
                 left = left[os.write(real, left) :]
@@ -113,9 +123,11 @@ def stdout_for_the_result() -> Iterator[Say]:
                 f"stdout cannot be written: {e.strerror}", command="the same command, with its output to another place"
             ) from e
 
+    _terminals[:] = [terminal] if terminal else []
     try:
         yield say
     finally:
+        _terminals.clear()
         _flush()
         os.dup2(real, 1)
         os.close(real)

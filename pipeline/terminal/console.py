@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from pipeline import units
+from pipeline import formats, units
+from pipeline.artifact import Kind
 from pipeline.errors import DrydockError
 from pipeline.planning.plan import Step, Todo
-from pipeline.printable import printable, tell
+from pipeline.printable import WIDTH, printable, shown, tell, width_of
 from pipeline.running.outcome import Outcome, Result
 
 if TYPE_CHECKING:
@@ -31,7 +34,9 @@ class StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        record = copy.copy(record)  # the log file has the traceback, and a person its first line
+        record.exc_info = record.exc_text = record.stack_info = None
+        return shown(super().format(record), self.stream)
 
 
 class Console:
@@ -43,25 +48,40 @@ class Console:
 
     def __init__(self, began: float) -> None:
         self._began = began
+        self._names: list[str] = []
         self._progress: Progress | None = None
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Says how much there is to do."""
-        misses = sum(s.todo is Todo.BUILD for s in steps)
-        log.info("%d stages, %d to build", len(steps), misses)
+        self._names = [step.name for step in steps]
+        log.info("%s", counted(steps))
 
     def started(self, name: str) -> None:
         """Shows that a stage runs."""
         if not sys.stderr.isatty():
             return
         from rich.console import Console as Terminal  # here, so that a run without a terminal never pays for it
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+        from rich.text import Text
+
+        began = self._began
+
+        class OfAll(ProgressColumn):
+            """How long the run goes on already."""
+
+            def render(self, task: Task) -> Text:
+                return Text(f"of {units.duration(time.perf_counter() - began, whole=True)}", "dim")
 
         self.close()
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn(), OfAll())
         self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
-        self._progress.add_task(printable(name), total=None)
+        self._progress.add_task(self._place(name), total=None)
         self._progress.start()
+
+    def _place(self, name: str) -> str:
+        """A stage and which of all it is, such as "7/12  compile"."""
+        which = f"{self._names.index(name) + 1}/{len(self._names)}  " if name in self._names else ""
+        return f"{which}{printable(name)}"
 
     def finished(self, outcome: Outcome) -> None:
         """One line for a stage: its name, what became of it, seconds, size, and what it told."""
@@ -75,10 +95,15 @@ class Console:
             self._progress = None
 
     def summary(self, result: Result, run_file: object) -> None:
-        """The closing lines of a run that succeeded."""
+        """The closing lines of a run that succeeded; on a terminal between two rules."""
+        rule = "─" * min(width_of(sys.stderr), WIDTH) if sys.stderr.isatty() else ""
+        if rule:
+            log.info("%s", rule)
         for name, text in summary(result, time.perf_counter() - self._began):
             log.info("%-9s %s", name, text)
         log.info("%-9s %s", "record", run_file)
+        if rule:
+            log.info("%s", rule)
 
 
 def show(error: DrydockError) -> int:
@@ -88,12 +113,38 @@ def show(error: DrydockError) -> int:
     return error.exit_code
 
 
-def plan_table(steps: Sequence[Step]) -> str:
-    """The plan as a table: stage, what is to be done, what feeds it, and why."""
+def counted(steps: Sequence[Step]) -> str:
+    """What is to become of the stages, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
+
+    What is in memory alone counts as the store's where nothing has to be built on it, as in a plan and in a summary.
+    """
+    ready = sum(s.todo in (Todo.HIT, Todo.IDLE) for s in steps)
+    return _counts(len(steps), ready, sum(s.todo is Todo.BUILD for s in steps), "to build", "to deliver")
+
+
+def _counts(stages: int, ready: int, built: int, build: str, deliver: str) -> str:
+    left = stages - ready - built
+    return f"{stages} stages: {ready} from the store, {built} {build}" + (f", {left} {deliver}" if left else "")
+
+
+def plan_table(steps: Sequence[Step], columns: int | None = None) -> str:
+    """The plan as a table: stage, what is to be done, what feeds it, and why.
+
+    Args:
+        steps: Of the plan.
+        columns: Of the terminal, which `why` is broken for; None for lines as long as they are.
+    """
     todo = {s.name: str(Todo.HIT if s.todo is Todo.IDLE else s.todo) for s in steps}
     rows = [(s.name, todo[s.name], ", ".join(s.node.inputs.values()), s.why) for s in steps]
     widths = [max(len(r[i]) for r in rows) for i in range(3)]
-    return "\n".join("  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows)
+    before = sum(widths) + 2 * len(widths)
+    room = max(columns - before, 20) if columns else 0
+    lines = []
+    for row in rows:
+        head = "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), ""])
+        first, *more = (textwrap.wrap(row[3], room, break_long_words=False) if room else [row[3]]) or [""]
+        lines += [f"{head}{first}".rstrip(), *(" " * before + part for part in more)]
+    return "\n".join(lines)
 
 
 def stage_line(outcome: Outcome) -> str:
@@ -106,10 +157,12 @@ def stage_line(outcome: Outcome) -> str:
 def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     """What a run ended with, as names and texts: artifact, size, parity, weights, time."""
     last = next((o for o in result.outcomes if o.how == "delivered"), result.outcomes[-1])
-    stored = [o for o in result.outcomes if o.how in ("hit", "built") and o.digest is not None]
-    hits = [o for o in stored if o.how == "hit"]
+    hits = [o for o in result.outcomes if o.how == "hit"]
+    built = sum(o.how == "built" for o in result.outcomes)
     saved = sum(o.seconds for o in hits)
     lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
+    if how := loading(result):
+        lines.append(("load", how))
     if source := last.facts.get("source", {}).get("bytes"):
         share = f"{last.size / source:.2f}x the source model's {units.size(source)}"
         lines.append(("size", f"{units.size(last.size)}, {share}"))
@@ -122,8 +175,22 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     for name, told in (("built", "audit"), ("accuracy", "evaluation")):
         lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
-    lines.append(("time", f"{seconds:.1f} s; {len(hits)} of {len(stored)} stages from the store, {saved:.1f} s saved"))
+    counts = _counts(len(result.outcomes), len(hits), built, "built", "delivered")
+    lines.append(("time", f"{units.duration(seconds)}; {counts}; {units.duration(saved)} saved"))
     return lines
+
+
+def loading(result: Result) -> str:
+    """Python that loads what was delivered, as its format says it; nothing where it does not."""
+    record = result.record or {}
+    kind = Kind(record.get("kind", ""))
+    if result.delivered is None or not formats.of(kind).bundle:
+        return ""
+    checked = [check["parity"] for check in record["checks"] if "parity" in check]
+    claim = checked[-1] if checked else {"compute": record["precision"]["compute"]}
+    bundle = formats.part(kind, "bundle").Bundle
+    text = str(bundle.loading(str(result.delivered), "{…}", "[…]", record["facts"], claim))
+    return next((line.partition(" = ")[2] for line in text.splitlines() if line.startswith("model = ")), "")
 
 
 def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:

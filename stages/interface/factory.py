@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,13 @@ def find(path: str, what: str = "factory", command: str = "model.factory=my_pack
     return found
 
 
-def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str, Any] | None = None) -> Any:
+def build(
+    factory: str,
+    kwargs: Mapping[str, Any],
+    seed: int,
+    extra: Mapping[str, Any] | None = None,
+    prepare: Callable[[Mapping[str, Any], str], Any] | None = None,
+) -> Any:
     """The module that a factory returns, drawn with the seed and without disturbing the caller's generator.
 
     Args:
@@ -50,6 +56,7 @@ def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str
         kwargs: What the configuration hands it.
         seed: For torch's generator while it runs.
         extra: More keyword arguments, of ours.
+        prepare: What makes objects of what `kwargs` describes, drawn with the seed too; see objects.built.
 
     Raises:
         ConfigError: When it cannot be imported, or does not accept its arguments.
@@ -60,9 +67,10 @@ def build(factory: str, kwargs: Mapping[str, Any], seed: int, extra: Mapping[str
     call = find(factory)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        given = prepare(kwargs, "kwargs") if prepare else kwargs
         try:
             # A function that was scripted where it is defined is the model itself; its arguments are inputs.
-            module = call if isinstance(call, torch.jit.ScriptFunction) else call(**{**kwargs, **(extra or {})})
+            module = call if isinstance(call, torch.jit.ScriptFunction) else call(**{**given, **(extra or {})})
         except RecursionError as e:
             raise StageError(f"factory {factory} calls itself without end: {told(e)}") from e
         except (TypeError, ValueError) as e:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,15 +23,15 @@ def called(factory: str, kwargs: Mapping[str, Any]) -> str:
     return str(kwargs.get("name") or kwargs.get("model_name") or factory.rpartition(".")[2])
 
 
-def problems(factory: str, kwargs: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(factory: str, kwargs: Mapping[str, Any], place: str = "kwargs") -> Iterator[Problem]:
     """Kwargs that would have the builder fetch something by itself."""
     library = factory.partition(".")[0]
     for name in filter(kwargs.get, FETCHING.get(library, ())):
-        wrong = f"kwargs.{name} is {kwargs[name]}: {library} would read weights by itself, past every check"
+        wrong = f"{place}.{name} is {kwargs[name]}: {library} would read weights by itself, past every check"
         command = "model.weights=auto, pretrained, random or a file"
         yield Problem(wrong, "model.weights says where weights come from", command)
     if library == "timm" and ":" in (name := called(factory, kwargs)):
-        wrong = f"kwargs.model_name is {name}: timm would read the model's definition from elsewhere"
+        wrong = f"{place}.model_name is {name}: timm would read the model's definition from elsewhere"
         command = "model.name=resnet18, with model.weights for a file of weights"
         yield Problem(wrong, "a name that timm itself knows", command)
 
@@ -52,7 +53,13 @@ def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         accepted = inspect.signature(models.get_model_builder(called(factory, kwargs))).parameters
-    except ValueError:  # no registered builder: the factory itself says what is wrong, if anything is
+    except ValueError as e:  # no registered builder: the factory itself says what is wrong, if anything is
+        name = called(factory, kwargs)
+        if factory.endswith(".get_model"):
+            raise ConfigError(
+                f"kwargs.name is {name}, which torchvision does not know{nearest(name, models.list_models())}",
+                command=f"model.name={next(iter(difflib.get_close_matches(name, models.list_models(), 1, 0)))}",
+            ) from e
         return {}
     # Detection and segmentation models download their backbone's otherwise.
     return {"weights_backbone": None} if "weights_backbone" in accepted else {}

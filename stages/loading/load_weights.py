@@ -11,7 +11,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
-from stages.interface import factory
+from stages.interface import factory, objects
 from stages.loading import builders, checkpoint, hub, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
@@ -25,7 +25,7 @@ class LoadWeights(Pinned):
 
     Args:
         factory: Dotted path of a class or function that returns a torch.nn.Module.
-        kwargs: Keyword arguments for the factory.
+        kwargs: Keyword arguments for the factory; mappings with `_target_` are built first, see interface/objects.py.
         weights: A .pth, .pt, .bin or .safetensors file with a state dict; an index of shards, or a folder with one; or
             `pretrained` (an error when they cannot be had), `random` (drawn with `seed`, see weights.enliven); `auto`
             (pretrained if cached or downloadable, else random, and marked UNTRAINED).
@@ -59,6 +59,8 @@ class LoadWeights(Pinned):
 
     def conflicts(self) -> Iterator[Problem]:
         yield from builders.problems(self.factory, self.kwargs)
+        for place, part in objects.described(self.kwargs, "kwargs"):
+            yield from builders.problems(part[objects.TARGET], part, place)
         yield from weights_source.unpinnable(self.weights, self.sha256, "FILE")
         if "" in self.prefixes:
             yield Problem("prefixes has an empty one", command="'model.prefixes=[module.]'")
@@ -88,7 +90,9 @@ class LoadWeights(Pinned):
             how |= {"key": self.checkpoint_key, "prefixes": self.prefixes}
             how |= {} if self.strict else {"seed": self.seed}  # of what the file leaves random
         code = dict(world.code(self.factory))
-        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": how}
+        inside = {path: dict(world.code(path)) for path in sorted(objects.targets(self.kwargs))}
+        built = {"built": inside} if inside else {}
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": how, **built}
 
     def describe(self) -> str:
         return str(self._provenance()["says"])
@@ -126,14 +130,14 @@ class LoadWeights(Pinned):
 
     def _build(self) -> Any:
         extra = builders.plain(self.factory, self.kwargs)
-        return factory.build(self.factory, self.kwargs, self.seed, extra)
+        return factory.build(self.factory, self.kwargs, self.seed, extra, objects.built)
 
     def _built_by_its_library(self, state: Any) -> tuple[Any, checkpoint.Left]:
         """With published weights, which a head of another size leaves out."""
         if not checkpoint.is_state(state):
             raise StageError(f"{self._origin} holds no state dict", command=f"rm {self.weights}, and run again")
         with builders.published(self.factory, state) as extra:
-            module = factory.build(self.factory, self.kwargs, self.seed, extra)
+            module = factory.build(self.factory, self.kwargs, self.seed, extra, objects.built)
         left = builders.left_out(module)
         if left.drawn and self.strict:
             raise StageError(

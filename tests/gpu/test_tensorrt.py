@@ -1,6 +1,6 @@
 """Real engines on a real GPU: `make test-gpu`. Nowhere else has any of this run.
 
-What it takes: an NVIDIA GPU with its driver, torch built for CUDA, and `pip install 'drydock[tensorrt]'`.
+What it takes: an NVIDIA GPU with its driver, torch built for CUDA, and `pip install 'torch-drydock[tensorrt]'`.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def test_what_is_missing_fails_crashes_or_lacks_something_is_told_with_what_to_t
     assert problems.keys() == {"openvino", "coremltools", "tensorrt", "safetensors"}
     what, command = problems["openvino"]
     assert what.startswith("openvino is not installed (for stages.compile")
-    assert command == "pip install 'drydock[openvino]'"
+    assert command == "pip install 'torch-drydock[openvino]'"
     what, command = problems["coremltools"]
     assert what.endswith("does not work: ImportError: libmodelpackage.so: cannot open")
     assert command.startswith(("pip install --force-reinstall", f"remove {tmp_path}/packages/coremltools"))
@@ -127,7 +127,7 @@ def healthy(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["opst=18"], ["opst: there is no such key", "did you mean 'opset'"]),
+        (["opst=18"], ["opst: there is no such key", "did you mean 'opset=18'"]),
         (["model=custom"], ["model.factory has no value"]),
         (["opset=99"], ["stages.capture.opset is 99", "7 to 26"]),
         (["opset=18,20"], ["opset=18,20", "does not sweep"]),
@@ -174,7 +174,11 @@ def test_a_file_system_without_links_will_do_and_that_is_told(healthy, capsys, m
         ("torch>=2099", 4, "allowed: >=2099\n    try:     pip install 'torch>=2099'"),
         ("hydra-core<1", 4, "(for Drydock itself)\n    allowed: <1\n    try:     pip install 'hydra-core<1'"),
         ("pytest>=2099; extra == 'timm'", 0, "will not do: >=2099 is wanted: pip install 'pytest>=2099'"),
-        ("unheard-of>=1; extra == 'timm'", 0, "unheard_of   -        optional  not installed: pip install 'drydock["),
+        (
+            "unheard-of>=1; extra == 'timm'",
+            0,
+            "unheard_of   -        optional  not installed: pip install 'torch-drydock[",
+        ),
         ("unheard-of>=1; extra == 'dev'", 0, "nothing: this configuration can run here"),
     ],
 )

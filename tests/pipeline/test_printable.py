@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.printable import printable, tell
+from pipeline.printable import as_typed, printable, shown, tell
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,40 @@ class Full(io.StringIO):
 def test_a_stderr_that_cannot_be_written_ends_nothing(monkeypatch, stderr):
     monkeypatch.setattr(sys, "stderr", stderr)
     tell("x")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+SAID = (
+    "error: net is wrong, and here is a sentence that has no room in one line of 80 columns\n  try:     x" + " y" * 50
+)
+
+
+def test_a_terminal_has_colours_and_lines_that_fit_and_commands_to_paste(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    first, second, third = shown(SAID, Terminal()).splitlines()
+    assert first.startswith("\x1b[1;31merror:\x1b[0m net is wrong")
+    assert second == "       columns"
+    assert third == "  \x1b[36mtry:\x1b[0m     x" + " y" * 50
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_can_be_without_colours(monkeypatch, name, value):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    assert "\x1b" not in shown(SAID, Terminal())
+
+
+def test_what_is_no_terminal_gets_the_text_as_it_is():
+    assert shown(SAID, io.StringIO()) == SAID
+
+
+def test_commands_are_told_as_this_one_was_typed(monkeypatch):
+    text = "python -m pipeline plan=true, or python -m pipeline.doctor"
+    assert as_typed(text) == text
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/torch-drydock"])
+    assert as_typed(text) == "torch-drydock plan=true, or torch-drydock doctor"

@@ -27,7 +27,7 @@ def model() -> Any:
     if PACKAGE not in sys.modules:
         found = importlib.util.find_spec("coremltools")
         if found is None or not found.submodule_search_locations:
-            raise BackendMissing("coremltools is not installed", command="pip install 'drydock[coreml]'")
+            raise BackendMissing("coremltools is not installed", command="pip install 'torch-drydock[coreml]'")
         package = types.ModuleType(PACKAGE)
         package.__path__ = [str(Path(found.submodule_search_locations[0]) / "proto")]
         sys.modules[PACKAGE] = package

@@ -54,7 +54,9 @@ def test_a_precision_that_a_target_does_not_have_is_told_with_what_goes_with_eac
     others = ", ".join(t for t in TARGETS if precision in OFFERED[t])
     there, elsewhere = f"with target={target}: {', '.join(OFFERED[target])}", f"goes with target={others}"
     assert problem.allowed == f"{there}; precision={precision} {elsewhere}"
-    assert compose.compose(problem.command.partition(",")[0].split()).choices["precision"] == precision
+    *program, overrides = problem.command.partition(",")[0].rpartition("pipeline ")
+    chosen = compose.compose(overrides.split()).choices
+    assert chosen["target"] == target if any(program) else chosen["precision"] == precision
 
 
 # Those that are slow here are typed in test_cli.
@@ -97,7 +99,7 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
             marks=pytest.mark.slow,  # refused in test_conf
         ),
         pytest.param("also=raw_images", "also=image", marks=pytest.mark.slow),
-        ("capture=trase", "capture=NAME, or add ./conf/capture/trase.yaml of your own"),
+        ("capture=trase", "python -m pipeline capture=trace"),
     ],
 )
 def test_what_to_type_keeps_one_of_the_two(asked, instead):

@@ -53,9 +53,9 @@ def test_configurations_of_the_users_own_are_found(home):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("opst=18", "did you mean 'opset'"),
+        ("opst=18", "did you mean 'opset=18'"),
         ("+unheard_of=1", "unheard_of: there is no such key"),
-        ("model=resnet5", "did you mean 'resnet50'"),
+        ("model=resnet5", "did you mean 'model=resnet50'"),
         ("model=custom", "model.factory has no value"),
         ("opset=18,20", "does not sweep"),
         ("a b", "LexerNoViableAltException"),

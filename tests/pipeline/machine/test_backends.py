@@ -84,12 +84,12 @@ def test_core_ml_writes_models_where_it_cannot_run_them(made, monkeypatch):
     [
         ("9.0", None, "pip install --force-reinstall --no-deps 'coremltools>=9.0'"),
         ("9.0", "coremltools.lib", "pip install --force-reinstall --no-deps 'coremltools>=9.0'"),
-        ("9.0", "attrs", "pip install 'drydock[coreml]', which brings 'attrs' too"),
-        ("unknown", None, "remove /here, or take it off PYTHONPATH; then pip install 'drydock[coreml]'"),
+        ("9.0", "attrs", "pip install 'torch-drydock[coreml]', which brings 'attrs' too"),
+        ("unknown", None, "remove /here, or take it off PYTHONPATH; then pip install 'torch-drydock[coreml]'"),
     ],
 )
 def test_the_command_fits_what_is_broken(monkeypatch, version, lacks, command):
-    monkeypatch.setattr(backends, "how_to_install", lambda module: "pip install 'drydock[coreml]'")
+    monkeypatch.setattr(backends, "how_to_install", lambda module: "pip install 'torch-drydock[coreml]'")
     wanted = Requirement("coremltools", "coremltools", ">=9.0", "coreml")
     broken = Backend("coremltools", (), State.BROKEN, version, "/here", wanted, error="ImportError", lacks=lacks)
     assert broken.problem.command == command

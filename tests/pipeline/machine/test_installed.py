@@ -12,7 +12,7 @@ REQUIRES = [
     "pillow>=10",
     "openvino>=2026.1; extra == 'openvino'",
     'tensor-rt.core[cu12]>=10 ; python_version > "3.9" and extra == "tensorrt"',
-    "drydock[openvino]; extra == 'all'",
+    "torch-drydock[openvino]; extra == 'all'",
     "mypy>=2; extra == 'dev'",
     "coremltools>=9; extra == 'all'",
     "coremltools>=9; extra == 'coreml'",
@@ -22,9 +22,9 @@ REQUIRES = [
 @pytest.mark.parametrize(
     ("module", "command"),
     [
-        ("openvino", "pip install 'drydock[openvino]'"),
-        ("tensor_rt.core", "pip install 'drydock[tensorrt]'"),
-        ("coremltools", "pip install 'drydock[coreml]'"),
+        ("openvino", "pip install 'torch-drydock[openvino]'"),
+        ("tensor_rt.core", "pip install 'torch-drydock[tensorrt]'"),
+        ("coremltools", "pip install 'torch-drydock[coreml]'"),
         ("onnx", "pip install onnx"),
         ("PIL", "pip install pillow"),
         ("mypy", "pip install mypy"),
@@ -38,7 +38,7 @@ def test_the_command_names_the_extra_that_brings_a_library(monkeypatch, module, 
 
 
 def test_a_bare_checkout_names_the_library_itself(monkeypatch):
-    missing = raising(metadata.PackageNotFoundError("drydock"))
+    missing = raising(metadata.PackageNotFoundError("torch-drydock"))
     monkeypatch.setattr(metadata, "requires", missing)
     monkeypatch.setattr(metadata, "version", missing)
     assert installed.how_to_install("openvino") == "pip install openvino"
@@ -52,7 +52,7 @@ def test_a_distribution_that_requires_nothing_is_no_trouble(monkeypatch):
 
 def test_our_version_is_that_of_the_distribution(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: f"9.9 of {name}")
-    assert installed.own_version() == "9.9 of drydock"
+    assert installed.own_version() == "9.9 of torch-drydock"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_without_the_plotting_library_the_page_says_what_to_install(folder, monk
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     report.of_sweep(folder)
     page = (folder / "report.html").read_text()
-    assert "pip install &#x27;drydock[report]&#x27;" in page
+    assert "pip install &#x27;torch-drydock[report]&#x27;" in page
     assert "<svg" not in page
     assert "2.0e-07" in page
 

@@ -80,3 +80,13 @@ def test_a_pull_requests_table_has_no_link_and_nothing_that_a_terminal_obeys(swe
     assert "\\[l\\](javascript:alert(1))" in written
     assert "\\\\x1b\\[2J\\`\\\\r" in written
     assert "\n[l]" not in written
+
+
+def test_what_has_no_room_on_a_terminal_is_left_out_from_the_end_and_named(sweep):
+    lines = tables.terminal(sweep, failures=False, columns=80).splitlines()
+    assert lines[0] == "#  opset  precision  status        error  accuracy    drop   latency     size"
+    assert max(map(len, lines[:7])) <= 80
+    assert "no room here for build, hits, saved: see report.html" in lines
+    assert (
+        "26.0 s of work, 10.0 s saved by sharing, 0.0 s by earlier runs" in lines
+    )  # whoever counts jobs does so later

@@ -17,6 +17,7 @@ HARMLESS = [
     {"factory": "torchvision.models.get_model", "kwargs": {"name": "resnet50"}},
     {"factory": "torchvision.models.detection.fasterrcnn_resnet50_fpn"},
     {"factory": "timm.create_model"},
+    {"kwargs": {"act": {"_target_": "torch.nn.GELU", "_partial_": True}}},
     {"factory": "transformers.AutoModelForSequenceClassification"},
     {"factory": "transformers.BertModel"},
     {"ignored": {"names": ["features.0.conv", "layer.attention"]}, "checkpoint_key": "state.model"},
@@ -27,6 +28,7 @@ REFUSED = [
     {"factory": "torchvision.models._api.find_model"},
     {"factory": "transformers.modeling_utils.load_state_dict"},
     {"translations": {"aten::x": "subprocess.run"}},
+    {"kwargs": {"backbone": {"_target_": "torch.hub.load", "_args_": ["mine/net"]}}},
     {"deep": [{"inside": ["shutil.rmtree"]}]},
 ]
 

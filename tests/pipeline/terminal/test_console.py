@@ -111,7 +111,7 @@ def test_the_summary_tells_artifact_size_parity_weights_and_time():
         "artifact": str(Path("out/model.xml")),
         "size": "1.0 KiB, 0.50x the source model's 2.0 KiB",
         "weights": "IMAGENET1K_V2",
-        "time": "12.3 s; 2 of 3 stages from the store, 3.5 s saved",
+        "time": "12.3 s; 5 stages: 3 from the store, 1 built, 1 delivered; 3.5 s saved",
     }
 
 
@@ -125,11 +125,13 @@ def test_the_summary_of_a_graph_that_delivers_nothing_says_so():
 def test_a_run_is_told_line_by_line(caplog):
     shown = Console(began=0.0)
     with caplog.at_level(logging.INFO):
-        shown.planned([Step(None, Todo.HIT), Step(None, Todo.BUILD)])
+        shown.planned(
+            [Step(Node(n, None, {}, {}, ONNX), todo) for n, todo in (("a", Todo.HIT), ("export", Todo.BUILD))]
+        )
         shown.started("export")
         shown.finished(outcome("export"))
         shown.summary(finished(), "runs/1/run.json")
-    assert caplog.messages[:2] == ["2 stages, 1 to build", console.stage_line(outcome("export"))]
+    assert caplog.messages[:2] == ["2 stages: 1 from the store, 1 to build", console.stage_line(outcome("export"))]
     assert caplog.messages[2] == "artifact  out/model.xml"
     assert caplog.messages[-1] == "record    runs/1/run.json"
 
@@ -142,11 +144,12 @@ class Terminal(io.StringIO):
 def test_on_a_terminal_the_stage_under_way_is_shown_and_taken_away(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     shown = Console(began=0.0)
+    shown.planned([Step(Node(n, None, {}, {}, ONNX), Todo.BUILD) for n in ("export", "compile", "save")])
     shown.started("export")
     shown.started("compile")
     shown.close()
     shown.close()
-    assert "compile" in sys.stderr.getvalue()
+    assert "2/3  compile" in sys.stderr.getvalue()
 
 
 def test_without_a_terminal_nothing_is_drawn(monkeypatch):
@@ -162,6 +165,29 @@ def test_a_line_goes_to_what_stderr_is_now(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     handler.emit(logging.makeLogRecord({"msg": "hello"}))
     assert sys.stderr.getvalue() == "hello\n"
+
+
+def test_a_traceback_is_for_the_log_alone(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    record = logging.makeLogRecord({"msg": "it failed", "exc_info": (ValueError, ValueError("deep"), None)})
+    StderrHandler().emit(record)
+    assert sys.stderr.getvalue() == "it failed\n"
+    assert "deep" in logging.Formatter().format(record)
+
+
+def test_a_plan_is_broken_for_the_terminal_that_it_is_shown_on():
+    why = "UNTRAINED: drawn at random with seed 0. For trained ones: model.weights=/path/to/weights.pth"
+    steps = [Step(Node("load", None, {}, {}, Kind.MODULE), Todo.IDLE, why)]
+    lines = console.plan_table(steps, 60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert {line[:13] for line in lines[1:]} == {" " * 13}
+
+
+def test_the_summary_says_how_what_was_delivered_is_loaded():
+    record = {"kind": "onnx", "checks": [], "facts": {}, "precision": {"compute": "float32"}}
+    done = Result([outcome("save", "delivered")], Path("out/net.onnx"), record)
+    (how,) = [text for name, text in console.summary(done, 1.0) if name == "load"]
+    assert how.startswith('onnxruntime.InferenceSession("out/net.onnx"')
 
 
 def test_the_summary_has_every_line_of_what_was_measured():

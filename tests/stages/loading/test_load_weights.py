@@ -17,6 +17,7 @@ from pickles import Canary
 from safetensors.torch import save_file
 
 from pipeline.errors import ConfigError, StageError
+from pipeline.machine.world import code_identity
 from stages.loading import weights as weights_source
 from stages.loading.load_weights import LoadWeights
 
@@ -151,6 +152,24 @@ def test_the_identity_is_the_content_and_not_the_place(file, tmp_path):
 )
 def test_what_changes_the_weights_changes_the_identity(tmp_path, other):
     assert load(**other).identity(world(tmp_path)) != load().identity(world(tmp_path))
+
+
+def test_the_code_of_objects_in_the_arguments_is_part_of_the_identity(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    identities = []
+    for text in ("class Part: pass", "class Part: size = 3"):
+        (tmp_path / "drydock_part.py").write_text(text)
+        code_identity.cache_clear()
+        stage = load(kwargs={"classes": {"_target_": "drydock_part.Part"}})
+        identities.append(stage.identity(world(tmp_path)))
+    assert identities[0]["kwargs"] == identities[1]["kwargs"]
+    assert identities[0]["built"] != identities[1]["built"]
+    assert "built" not in load().identity(world(tmp_path))
+
+
+def test_a_torchvision_model_of_no_such_name_is_told_with_the_nearest(tmp_path):
+    with pytest.raises(ConfigError, match=r"resnt18, which torchvision does not know, did you mean 'resnet18'\?"):
+        run_stage(load(factory="torchvision.models.get_model", kwargs={"name": "resnt18"}), {}, tmp_path / "out")
 
 
 def test_a_seed_does_not_matter_to_weights_from_a_file(file, tmp_path):
@@ -298,6 +317,11 @@ def test_random_models_answer_different_things_to_different_images(tmp_path, nam
         ("timm.create_model", {"model_name": "resnet18", "pretrained": True}, "kwargs.pretrained is True: timm would"),
         ("timm.create_model", {"model_name": "resnet18", "checkpoint_path": "x"}, "kwargs.checkpoint_path is x"),
         ("timm.create_model", {"model_name": "hf-hub:org/net"}, "kwargs.model_name is hf-hub:org/net: timm would"),
+        (
+            "nets.TinyConv",
+            {"part": {"_target_": "timm.create_model", "model_name": "resnet18", "pretrained": True}},
+            "kwargs.part.pretrained is True: timm would",
+        ),
     ],
 )
 def test_a_builder_that_would_fetch_weights_by_itself_is_a_problem(factory, kwargs, says):

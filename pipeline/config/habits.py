@@ -1,0 +1,81 @@
+"""What people type who come from other tools, with what it is called here; conf/wiring/habits.yaml says it."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config import wiring
+
+# What is listed by --help: `--list-models`, `list`, `models`.
+LISTS = re.compile(r"(list|ls|show|models?|targets|precisions|options|choices)(_\w+)?")
+BUILDER = re.compile(r"^@register_model.*?^def (\w+)\(", re.DOTALL | re.MULTILINE)
+
+
+@functools.cache
+def said() -> Mapping[str, Mapping[str, Any]]:
+    """All of conf/wiring/habits.yaml."""
+    read: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
+        (wiring.CONF / wiring.GROUP / "habits.yaml").read_text("utf-8")
+    )
+    return read
+
+
+def key(typed: str) -> str | None:
+    """The key that another tool's stands for."""
+    return _text(said()["keys"], typed)
+
+
+def flag(typed: str) -> str | None:
+    """What stands for a flag of another tool's, which takes no value."""
+    return _text(said()["flags"], typed)
+
+
+def option(group: str, typed: str) -> str | None:
+    """The option of a group that another name of it stands for."""
+    return _text(said()["options"].get(group, {}), typed)
+
+
+def _text(said: Mapping[str, Any], name: str) -> str | None:
+    return str(said[name]) if name in said else None
+
+
+def model(named: str) -> list[str] | None:
+    """What to type for a model that is no option, such as a name of torchvision's; None where none is like it.
+
+    Args:
+        named: What stood after `model=`.
+    """
+    if words := said()["files"].get(Path(named).suffix):
+        return [str(word).replace("FILE", named) for word in words]
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", named):
+        return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={named}"]
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", named):
+        return ["model=custom", f"model.factory={named}", "model.weights=random"]
+    known = dict(reversed([*_library_models()]))  # the first that has a name
+    tag = named.lower().replace("-", "_")
+    if near := difflib.get_close_matches(tag.partition(".")[0], known, n=1, cutoff=0.85):
+        kind = known[near[0]]
+        full = tag if kind == "timm" and tag.startswith(f"{near[0]}.") else near[0]
+        return [f"model={kind}", f"model.name={full}"]
+    return None
+
+
+def _library_models() -> Iterator[tuple[str, str]]:
+    """Each model that an installed library knows by name, with the option of `model` that takes it.
+
+    Read off the libraries' sources, and nothing is imported.
+    """
+    for place, option in said()["libraries"].items():
+        library, _, below = place.partition("/")
+        spec = importlib.util.find_spec(library)
+        for root in (spec and spec.submodule_search_locations) or ():
+            for file in sorted((Path(root) / below).glob("*.py")):
+                yield from ((name, option) for name in BUILDER.findall(file.read_text(encoding="utf-8")))

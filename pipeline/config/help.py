@@ -1,0 +1,87 @@
+"""What --help, --version and the console script by itself say: conf/wiring/help.yaml, and what there is to choose.
+
+Made without Hydra, which would compose all that it lists.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline import errors
+from pipeline.config import wiring
+from pipeline.machine.installed import own_version
+from pipeline.printable import as_typed
+from pipeline.terminal.command import Say
+
+WIDTH = 80
+
+
+def asked(typed: Sequence[str]) -> str | None:
+    """The answer to --help or --version; None where neither was typed."""
+    if "--version" in typed:
+        return f"drydock {own_version()}"
+    if {"--help", "-h"} & {*typed}:
+        from pipeline.config.compose import folders  # here, since that registers what a composition needs
+
+        return whole(folders())
+    return None
+
+
+def brief(say: Say) -> int:
+    """What the console script says that nothing was typed after."""
+    said = _said()
+    shown = said["examples"].splitlines()[:3]
+    lines = [said["purpose"], "", *(f"  {line}" for line in shown), "", "python -m pipeline --help has the rest."]
+    say(as_typed("\n".join(lines)))
+    return errors.OK
+
+
+def whole(folders: Sequence[Path]) -> str:
+    """All of it.
+
+    Args:
+        folders: Where configurations are looked for.
+    """
+    said = _said()
+    first = [line for group, text in said["first"].items() for line in _group(group, text, folders)]
+    others = [line for group, text in said["others"].items() for line in _group(group, text, folders)]
+    parts = [
+        said["purpose"],
+        "\n".join(f"  {line}" for line in said["examples"].splitlines()),
+        "Choose first, as KEY=VALUE:",
+        "\n".join(first + _table(said["keys"])),
+        "Then, where it matters:",
+        "\n".join(others + _table(said["placed"])),
+        _wrapped(said["yours"]),
+        "Other commands:",
+        "\n".join(_table(said["commands"])),
+        _wrapped(said["codes"]),
+    ]
+    return as_typed("\n\n".join(parts))
+
+
+def _said() -> dict[str, Any]:
+    read: dict[str, Any] = yaml.safe_load((wiring.CONF / wiring.GROUP / "help.yaml").read_text("utf-8"))
+    return read
+
+
+def _group(group: str, text: str, folders: Sequence[Path]) -> list[str]:
+    """A group with what it is and its options, which the shipped folder or a person's own has."""
+    options = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    listed = textwrap.wrap(", ".join(options), WIDTH - 6)
+    return [f"  {group}=  {text}", *(f"      {line}" for line in listed)]
+
+
+def _table(rows: dict[str, str]) -> list[str]:
+    rows = {as_typed(name): text for name, text in rows.items()}
+    width = max(map(len, rows))
+    return [f"  {name.ljust(width)}  {text}" for name, text in rows.items()]
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, WIDTH))

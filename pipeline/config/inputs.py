@@ -1,0 +1,57 @@
+"""What a command line says of a model's inputs, and of the sizes of their dimensions.
+
+`model.inputs={…}` says which inputs there are: those of the model's YAML that it does not name go. Hydra merges
+a mapping into the one that is there, and a model would keep an input that it does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pipeline.config import again
+from pipeline.errors import ConfigError
+
+KEY = "model.inputs"
+
+
+def name(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Takes out the inputs that the last `model.inputs={…}` does not name.
+
+    Args:
+        cfg: A whole configuration, which is changed.
+        overrides: What it was composed with.
+    """
+    given = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
+    if not given or not isinstance(cfg.model.inputs, DictConfig):
+        return
+    named = OverridesParser.create().parse_override(given[-1]).value()
+    assert isinstance(named, dict)
+    names = {str(key) for key in named}
+    with open_dict(cfg.model.inputs):
+        for other in [key for key in cfg.model.inputs if str(key) not in names]:
+            del cfg.model.inputs[other]
+
+
+def added(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, with leave for `model.inputs={…}` to bring names of its own."""
+    return [f"+{o}" if o.startswith(f"{KEY}={{") else o for o in overrides]
+
+
+def refuse_sizes(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raises ConfigError for a dimension that is one number: it is a range, and checks ask at several sizes of it."""
+    dims = OmegaConf.to_container(cfg.model.dims, resolve=False)
+    assert isinstance(dims, dict)
+    for dim, size in ((str(dim), size) for dim, size in dims.items()):
+        if isinstance(size, int):
+            place = f"model.dims.{dim}"
+            typed = [o for o in overrides if o.lstrip("+") == f"{place}={size}"]
+            span = f"{{min: 1, opt: {size}, max: {max(size, 2)}}}" if size > 1 else "{min: 1, opt: 2, max: 2}"
+            added = "+" if typed and typed[0].startswith("+") else ""
+            raise ConfigError(
+                f"{place} is {size}",
+                allowed="its smallest, usual and largest size; one that is always the same stands in the input's shape",
+                command=again.with_change(overrides, {o: [f"{added}{place}={span}"] for o in typed}),
+            )
