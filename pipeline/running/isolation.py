@@ -306,7 +306,7 @@ def _told(origin: Origin | None) -> tuple[str, bool] | None:
 
 
 def _opened(origin: Origin | None, back: int) -> bytes:
-    """What is so many steps before an artifact, pickled, for a stage that asks. What goes wrong is the stage's to judge.
+    """What is so many steps before an artifact, pickled, for a stage that asks. What goes wrong is its to judge.
 
     A module, which is in memory alone, is sent as it is, if it can be.
     """

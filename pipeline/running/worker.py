@@ -4,7 +4,7 @@ Whatever a native compiler does to its process, it does to this one. To unpickle
 Messages are tuples, so that neither side needs a class of the other's:
 
     in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
-    out   ("log", logger, level, text)  and  ("open", port, steps back), which gets an answer, any number; and to each "run"
+    out   ("log", logger, level, text)  and  ("open", port, steps back), any number, each answered; and to each "run"
           ("made", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
 """
 
