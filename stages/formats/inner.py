@@ -31,12 +31,19 @@ class Inner:
 
 
 def dynamic(graph: Built, inputs: Sequence[str]) -> Iterator[str]:
-    """The nodes that depend on some inputs, in the graph's order: others are constants, whatever they are made by."""
-    reached = set(inputs)
+    """The nodes that depend on some inputs and that results depend on, in the graph's order.
+
+    Others are constants, whatever they are made by, or computed for nothing.
+    """
+    reached, needed = set(inputs), set(graph.results)
+    for name, node in reversed(list(graph.nodes.items())):
+        if name in needed:
+            needed.update(node.sources)
     for name, node in graph.nodes.items():
         if node.type not in (CONSTANT, "Parameter", "Result") and not reached.isdisjoint(node.sources):
             reached.add(name)
-            yield name
+            if name in needed:
+                yield name
 
 
 def computed(names: Sequence[str], run: Callable[[Sequence[str]], Mapping[str, Sequence[Array]]]) -> Inner:
