@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.artifact import Artifact, Kind
 from stages.checking.divergence import Divergence
+from stages.formats import ignored
 from stages.onnx.format import ONNX
 
 # The lowest opset of the exporter that takes programs of torch.export.
@@ -51,7 +52,9 @@ def settings(artifact: Artifact) -> list[str]:
     if stage == "simplify":
         return ["'~stages.simplify'"]
     route, capture = facts.get("route"), str(facts.get("capture", ""))
-    told = []
+    told = [] if ignored.of(artifact) is None else ["a higher precision"]
+    if told and stage != "compile":  # what it was lowered from was checked
+        return told
     if route == "direct":
         told.append("route=onnx")
     elif route == str(ONNX) and capture:

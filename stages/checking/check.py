@@ -97,15 +97,14 @@ class Check(Running):
         if found.wrong:
             wrong = "\n    ".join(found.wrong)
             # Fewer bits are what is to blame where there are some and a layer is found; else it is the conversion.
-            why = (
-                blamed
-                if blamed and blamed.layers
-                else self._explained(ready, inputs["reference"], found.wrong, found.failing)
-            )
+            sentence, command = (blamed.sentence, blamed.command) if blamed else ("", "")
+            if not (blamed and blamed.layers):
+                told = self._explained(ready, inputs["reference"], found.wrong, found.failing)
+                sentence, command = sentence + told.sentence, told.command
             raise CheckFailed(
-                f"this {artifact.kind} does not agree with {model}\n    {wrong}" + why.sentence,
+                f"this {artifact.kind} does not agree with {model}\n    {wrong}{sentence}",
                 allowed=str(self.tolerance),
-                command=why.command,
+                command=command,
             )
         not_compared = self._tables(artifact, inputs["reference"], model)
         notes = layer_blame.BlameNotes(

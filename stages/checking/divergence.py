@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 2**30  # of the values inside the model
 RIGHT = "with every value inside it handed out it agrees, so what the runtime fuses is wrong"
 PASSES = 8
+MOVES = {kind.casefold() for kind in graphs.MOVES}
 FUSED = 3  # operators in a row that are taken for one
 TRIED = 24  # values of the artifact that are tried in the place of a result
 # Off by less than this, an operator may be one that a runtime approximates: the next ones are looked at, too.
@@ -188,8 +189,10 @@ class _Search:
     def _told(self, number: int, match: Match | None, one: _Pass) -> Divergence:
         """An operator that diverges, with the artifact's node that is its own."""
         results, unlike = one.recording.results, self._unlike(one)
-        if self._inner.stopped and not unlike:
-            return self._divergence(results[number], None, self._inner.stopped, stopped=True)
+        if (stopped := self._inner.stopped) and not unlike:
+            if self._graph.nodes[stopped].type.casefold() in MOVES:
+                number = self._first_move(number, results)
+            return self._divergence(results[number], None, stopped, stopped=True)
         for source in results[number].sources:
             if results[source].moves and (node := self._out_of_order(source, one, unlike)):
                 return self._divergence(results[source], None, node, reordered=True)
@@ -203,6 +206,12 @@ class _Search:
                 return self._divergence(first, counterpart.error, counterpart.node, behind=behind, alone=True)
         closest = match.error if match is not None and match.node in unlike else None
         return self._divergence(guilty, closest, next(iter(unlike), ""))
+
+    def _first_move(self, number: int, results: Sequence[Result]) -> int:
+        """Of what only moved the numbers that a result was given, the first."""
+        while before := [s for s in results[number].sources if results[s].moves]:
+            number = before[0]
+        return number
 
     def _row(self, number: int, one: _Pass) -> Iterator[int]:
         """A result, and those that the artifact may have fused with it: as long as there is one that is made of it."""

@@ -132,11 +132,12 @@ def _model(artifact: Artifact) -> Artifact | None:
     """What the model is: the module, or the graph that there was at first."""
     found: Artifact | None = artifact
     while found is not None and found.kind != Kind.MODULE:
-        origin = found.origin
-        if origin is None or origin.source is None:
+        if found.origin is None:
+            return None
+        if found.origin.source is None:
             is_graph = found is not artifact and found.kind in formats.kinds("values")
             return found if is_graph else None
-        found = origin.source()
+        found = found.origin.source()
     return found
 
 
