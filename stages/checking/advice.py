@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from pipeline.artifact import Artifact, Kind
 from stages.checking.divergence import Divergence
 from stages.formats import ignored
-from stages.onnx.format import ONNX
 
-# The lowest opset of the exporter that takes programs of torch.export.
-EXPORTED_FROM = 18
-OTHER = {"export": "trace", "trace": "export", "script": "trace"}
+CAPTURES = ("export", "trace", "script")
 # By the operator's name without what comes before and after it: how to say the same in other words.
 WORDS: Mapping[str, str] = {
     "remainder": "x - n * torch.floor(x / n) for x % n",
@@ -39,31 +36,41 @@ ANTIALIAS = "antialias=False, or to resize before the model"
 
 
 def ways(artifact: Artifact, found: Divergence | None) -> str:
-    """What to try, as the last line of a message has it: settings to add to the command, then words for the model."""
-    words = _words(found.operator) if found is not None else ""
-    return ", or ".join([*([f"in the model {words}"] if words else []), *settings(artifact)])
+    """What to try, as the last line of a message has it: other words for the model, then settings for the command."""
+    told = settings(artifact)
+    if found is not None and (words := _words(found.operator)):
+        told = [f"in the model, {words}", *told]
+    elif found is not None and found.place and told:
+        told = [*told, "other operators at that line of the model"]
+    return "; or ".join(told)
 
 
 def settings(artifact: Artifact) -> list[str]:
     """Settings that make the artifact by another way, where there is one."""
-    facts, stage = artifact.facts, artifact.origin.stage if artifact.origin is not None else ""
+    origin = artifact.origin
+    stage = origin.stage if origin is not None else ""
     if artifact.kind == Kind.MODULE:
-        return ["target=openvino without also=torch_compile: what is compiled whole"]
+        return ["target=openvino without also=torch_compile, which is compiled whole"]
     if stage == "simplify":
         return ["'~stages.simplify'"]
-    route, capture = facts.get("route"), str(facts.get("capture", ""))
     told = [] if ignored.of(artifact) is None else ["a higher precision"]
     if told and stage != "compile":  # what it was lowered from was checked
         return told
-    if route == "direct":
-        told.append("route=onnx")
-    elif route == str(ONNX) and capture:
-        told.append("route=direct")
-    if capture in OTHER:
-        low = artifact.kind == ONNX and int(facts.get("opset") or EXPORTED_FROM) < EXPORTED_FROM
-        opset = f" opset={EXPORTED_FROM}" if low and OTHER[capture] == "export" else ""
-        told.append(f"capture={OTHER[capture]}{opset}")
+    has_source = origin is not None and origin.source is not None
+    if artifact.facts.get("capture") in CAPTURES and not (has_source and _took_the_first(artifact)):
+        # Which of the others agrees, only a try tells: this tries them all.
+        told.append("route=auto capture=auto" if "route" in artifact.facts else "capture=auto")
     return told
+
+
+def _took_the_first(artifact: Artifact) -> bool:
+    """Whether it was made by the first capture that serves, after all others had been tried."""
+    assert artifact.origin is not None
+    assert artifact.origin.source is not None
+    try:
+        return artifact.origin.source().kind == Kind.MODULE
+    except Exception:  # what cannot be opened, nobody can say
+        return False
 
 
 def _words(operator: str) -> str:

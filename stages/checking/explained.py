@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
@@ -166,7 +165,7 @@ def _order(failure: Failure) -> Explained | None:
     if not failure.failing:
         return Explained(
             "\n    it is the same request that is answered otherwise: what the runtime keeps from one changes the next",
-            _other_order(failure),
+            _other_order(artifact),
         )
     label, before = next(iter(failure.failing.items()))
     if not before:
@@ -179,20 +178,10 @@ def _order(failure: Failure) -> Explained | None:
     return Explained(
         f"\n    it is right at {label} when it is asked that first, and wrong after {before}: what the "
         "runtime keeps from one request changes the next",
-        _other_order(failure),
+        _other_order(artifact),
     )
 
 
-def _other_order(failure: Failure) -> str:
-    artifact = failure.artifact
-    stage = artifact.origin.stage if artifact.origin is not None else ""
-    told = advice.settings(artifact)
-    if "CPU_RUNTIME_CACHE_CAPACITY" not in failure.how.properties and artifact.kind == "openvino" and stage:
-        set_here = f"'+stages.check_{stage}.properties.CPU_RUNTIME_CACHE_CAPACITY=0'"
-        told = [f"{set_here}, and the same where it is used", *told]
-    return ", or ".join(told) or "a program that loads it anew, or another version of its runtime"
-
-
-def facts(first: Divergence) -> dict[str, Any]:
-    """For the run's record."""
-    return vars(first)
+def _other_order(artifact: Artifact) -> str:
+    anew = "another version of its runtime, or a program that loads it anew when sizes change"
+    return "; or ".join([*advice.settings(artifact), anew])
