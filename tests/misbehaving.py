@@ -66,6 +66,17 @@ class AsksWhatItIsMadeOf(Isolated):
         return inputs["model"].noting(stage=origin.stage, source=told, pid=os.getpid())
 
 
+class AsksBackToTheFirst(AsksWhatItIsMadeOf):
+    """As a check that compares with the module does."""
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        told, found = [], inputs["model"]
+        while found.origin is not None and found.origin.source is not None:
+            stage, found = found.origin.stage, found.origin.source()
+            told.append([stage, str(found.kind), found.live])
+        return inputs["model"].noting(told=told, last=found.origin and found.origin.stage, pid=os.getpid())
+
+
 def nothing(folder: Path) -> None:
     pass
 
