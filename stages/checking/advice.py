@@ -30,15 +30,14 @@ WORDS: Mapping[str, str] = {
     "bitwise_left_shift": "x * 2 ** n",
     "round": "torch.floor(x + 0.5) where halves may go up",
 }
-# Operators that write into a tensor end so.
-IN_PLACE = "torch.where or torch.cat that makes a new tensor, instead of writing into one"
+INTO_PART = "torch.where or torch.cat that makes a new tensor, instead of writing into one"
 ANTIALIAS = "antialias=False, or to resize before the model"
 
 
 def ways(artifact: Artifact, found: Divergence | None) -> str:
     """What to try, as the last line of a message has it: other words for the model, then settings for the command."""
     told = settings(artifact)
-    if found is not None and (words := _words(found.operator)):
+    if found is not None and (words := _words(found)):
         told = [f"in the model, {words}", *told]
     elif found is not None and found.place and told:
         told = [*told, "other operators at that line of the model"]
@@ -73,8 +72,8 @@ def _took_the_first(artifact: Artifact) -> bool:
         return False
 
 
-def _words(operator: str) -> str:
-    name = operator.rpartition(".")[2]
+def _words(found: Divergence) -> str:
+    name = found.operator.rpartition(".")[2]
     if name.endswith("_aa"):
         return ANTIALIAS
-    return WORDS.get(name.rstrip("_")) or (IN_PLACE if name.endswith("_") else "")
+    return WORDS.get(name.rstrip("_")) or (INTO_PART if found.into_part else "")

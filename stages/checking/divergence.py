@@ -12,6 +12,7 @@ on with the artifact's numbers there, too, and of all that were found so the one
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ class Divergence:
         alone: Whether with that node's numbers all the rest of the model agrees.
         reordered: Whether that node has the result's numbers in another order.
         stopped: Whether the artifact cannot compute that node at these inputs.
+        into_part: See Result.
     """
 
     operator: str
@@ -77,6 +79,7 @@ class Divergence:
     alone: bool = False
     reordered: bool = False
     stopped: bool = False
+    into_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,6 @@ class _Search:
     ) -> None:
         self._inner, self._recorder, self._near = inner, recorder, near
         self._graph, self._values = graphs.of(artifact, how.extensions), Values(inner)
-        self._tried: list[str] = []
         self._accepted: dict[int, Match] = {}  # results that are off, and what the artifact has in their place
 
     def found(self) -> Found:
@@ -194,7 +196,7 @@ class _Search:
                 number = self._first_move(number, results)
             return self._divergence(results[number], None, stopped, stopped=True)
         for source in results[number].sources:
-            if results[source].moves and (node := self._out_of_order(source, one, unlike)):
+            if results[source].moves and source in one.matches and (node := self._out_of_order(source, one, unlike)):
                 return self._divergence(results[source], None, node, reordered=True)
         row = list(self._row(number, one))
         # What only moves numbers is left out by many conversions: it diverges where its own result is what is wrong.
@@ -224,7 +226,8 @@ class _Search:
 
     def _divergence(self, result: Result, error: float | None, node: str, **what: Any) -> Divergence:
         kind = self._graph.nodes[node].type if node in self._graph.nodes else ""
-        return Divergence(result.operator, result.module, result.place, error, node, kind, **what)
+        told = (result.operator, result.module, result.place)
+        return Divergence(*told, error, node, kind, into_part=result.into_part, **what)
 
     def _counterpart(self, number: int, one: _Pass, unlike: Sequence[str]) -> Match | None:
         """The first of the artifact's values with which, in the place of a result, all the rest of the model agrees."""
@@ -247,17 +250,19 @@ class _Search:
     def _out_of_order(self, number: int, one: _Pass, unlike: Sequence[str]) -> str:
         """The node that has the numbers of a result in a wrong order.
 
-        The result was taken for right by what it was made of: that has the same numbers, in yet another order.
+        The result was taken for right by what it was made of: that has the same numbers, in yet another order. It
+        diverges if with the node's order all the rest agrees.
         """
-        if number not in one.matches:
-            return ""
         right = one.matches[number].values
         known = {m.node for m in one.matches.values()}
-        for node in unlike:
-            for source in (node, *self._graph.nodes[node].sources):
-                for values in self._inner.values.get(source, ()) if source not in known else ():
-                    if alike.is_reordered(values, right):
-                        return source
+        for node in dict.fromkeys(n for name in unlike for n in (*self._graph.nodes[name].sources, name)):
+            for values in self._inner.values.get(node, ()) if node not in known else ():
+                if [n for n in values.shape if n > 1] == [n for n in right.shape if n > 1] and alike.is_reordered(
+                    values, right
+                ):
+                    match = Match(node, values.reshape(right.shape), math.inf)
+                    if not any(_diverging(self._pass({**self._accepted, number: match}))):
+                        return node
         return ""
 
     def _pass(self, accepted: Mapping[int, Match], *, resuming: bool = True) -> _Pass:

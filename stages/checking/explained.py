@@ -124,7 +124,10 @@ def _found(failure: Failure) -> tuple[Found, Artifact]:
     asked = _asked(failure, inside)
     if asked is None:
         return Found(why=f"the {inside.kind} does not take what the {artifact.kind} failed at"), inside
-    return divergence.first(inside, model, asked, failure.how, failure.tolerance), inside
+    found = divergence.first(inside, model, asked, failure.how, failure.tolerance)
+    if found.why == divergence.RIGHT and inside is not artifact:
+        found = Found(why=f"the values inside the {inside.kind} that it was made of agree, so what made it is wrong")
+    return found, inside
 
 
 def _model(artifact: Artifact) -> Artifact | None:

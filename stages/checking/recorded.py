@@ -40,6 +40,7 @@ class Result:
         place: The model's line; empty where that is not known.
         sources: The numbers of the results that it was given.
         moves: Whether it shares its memory with one of them: it is the same numbers, or some of them.
+        into_part: Whether it was written into a part of a tensor, such as a row of it.
     """
 
     operator: str
@@ -47,6 +48,7 @@ class Result:
     place: str
     sources: Sequence[int]
     moves: bool = False
+    into_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,9 @@ class _Seen:
             return returned
         written = [t for t in _written(function, args, kwargs) if _is_plain(t)]
         for tensor in written:
-            self._add(self._result(function, sources, frame, False), tensor, fresh=False)
+            result = self._result(function, sources, frame, False)
+            whole = self._whole.get(_memory(tensor), tensor)
+            self._add(replace(result, into_part=tensor.numel() < whole.numel()), tensor, fresh=False)
         replaced: dict[int, Any] = {}
         for tensor in tree_leaves(returned):
             if _is_plain(tensor) and not any(tensor is w for w in written):
@@ -166,7 +170,7 @@ class _Seen:
     def _result(self, function: Any, sources: Sequence[int], frame: Any, moves: bool) -> Result:
         name, known = _name(function), self._known[len(self.results) : len(self.results) + 1]
         if known and known[0].operator == name:  # its values may have sent it another way
-            return replace(known[0], sources=sources, moves=moves)
+            return replace(known[0], sources=sources, moves=moves, into_part=False)
         return Result(name, self._module(frame), unsupported.place_at(frame), sources, moves)
 
     def _module(self, frame: Any) -> str:
@@ -234,7 +238,7 @@ def _written(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> I
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is a tensor with memory of its own kind: no sparse or nested one, none without numbers."""
+    """Whether this is a tensor whose numbers lie in memory one by one: no sparse or nested one."""
     import torch
 
     return torch.is_tensor(value) and value.layout is torch.strided and value.device.type == "cpu"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conversions import capture, coreml, edited, export, ir
+from coreml_stages import quantize
 from harness import backend, module, record, reference_in, run_stage, tolerance
 from onnx import helper, numpy_helper
 from torch import nn
@@ -22,6 +23,7 @@ from stages.checking import explained
 from stages.checking.check import Check
 from stages.interface.interface import Dim, Input
 from stages.onnx.format import ONNX
+from stages.openvino.compile_blob import CompileBlob
 from stages.openvino.format import OPENVINO
 
 ROWS = {"x": Input(["batch", 16, 8], fill="normal")}
@@ -391,3 +393,36 @@ def test_an_answer_that_is_wrong_only_after_another_request_is_told_as_that(tmp_
     assert "it is right at " in problem.what
     assert "what the runtime keeps from one request changes the next" in problem.what
     assert problem.command.startswith("route=auto capture=auto; or another version of its runtime")
+
+
+@pytest.mark.slow
+def test_of_a_blob_the_values_of_the_ir_that_it_was_compiled_from_are_looked_at(right, tmp_path):
+    graph, net, reference = right("trace")
+    made = planted_in_ir(ir(graph, tmp_path / "ir"), tmp_path / "planted", exchange)
+    blob = run_stage(CompileBlob("CPU", "float32", {}, []), made, tmp_path / "blob")
+    problem = said(with_origins(blob, made, graph, net), reference, tmp_path)
+    told = SAID.search(problem.what)
+    assert (told["operator"], told["node"]) == ("aten.sub", "Subtract")
+    assert "of the openvino" in told["off"]
+
+
+@pytest.mark.slow
+def test_of_a_module_run_by_torch_compile_it_is_said_that_operators_cannot_be_told_apart(right, tmp_path):
+    reference = right("trace")[2]
+    other = Net()
+    other.last.bias.data += 1
+    problem = said(with_origins(module(other)), reference, tmp_path)
+    assert "what torch.compile makes of a module has no values that can be asked for" in problem.what
+    assert problem.command.startswith("target=openvino without also=torch_compile")
+
+
+@pytest.mark.slow
+def test_layers_of_a_core_ml_package_that_fewer_bits_break_are_named_by_name(tmp_path):
+    backend("coremltools")
+    program = capture("trace", module(Net()), tmp_path, inputs=ROWS, dims=BATCH)
+    package = coreml(program, tmp_path / "package")
+    low = run_stage(quantize(granularity="per_tensor"), package, tmp_path / "low")
+    lowered = replace(low, origin=Origin("quantize", lambda: package))
+    problem = said(lowered, reference_in(tmp_path), tmp_path)  # as no 8 bits agree
+    assert "brought in by" in problem.what
+    assert "stages.quantize.ignored.names=[" in problem.command
