@@ -9,26 +9,13 @@ from stages.checking.divergence import Divergence
 from stages.formats import ignored
 
 CAPTURES = ("export", "trace", "script")
-# By the operator's name without what comes before and after it: how to say the same in other words.
+# By the operator, without its namespace and the underscore of those that write: what says the same and converts.
 WORDS: Mapping[str, str] = {
     "remainder": "x - n * torch.floor(x / n) for x % n",
-    "fmod": "x - n * torch.trunc(x / n)",
-    "floor_divide": "torch.floor(x / n)",
-    "index_put": "indices from 0 up (i % size), or torch.where and torch.cat instead of writing into a tensor",
-    "index_add": "a product with one_hot(index)",
-    "scatter_reduce": "the sum by scatter_add, divided by the counts",
-    "conv_transpose2d": "output_padding=0, and F.pad behind it",
-    "grid_sampler": "align_corners=True, or bilinear instead of bicubic",
-    "lstm": "sequences of one length, without pack_padded_sequence",
-    "gru": "sequences of one length, without pack_padded_sequence",
-    "scaled_dot_product_attention": "softmax(q @ k.transpose(-2, -1) * scale + mask) @ v",
-    "rms_norm": "x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps) * weight",
-    "instance_norm": "nn.GroupNorm(channels, channels)",
-    "cumsum": "a product with a triangular matrix of ones",
-    "nan_to_num": "torch.where(x == x, x, 0)",
-    "bitwise_right_shift": "x // 2 ** n",
-    "bitwise_left_shift": "x * 2 ** n",
-    "round": "torch.floor(x + 0.5) where halves may go up",
+    "round": "torch.round(x * 10 ** n) / 10 ** n for torch.round(x, decimals=n)",
+    "scatter_reduce": "a sum by scatter_add, divided by the counts, for a mean by scatter_reduce",
+    "upsample_nearest2d": "index_select by torch.floor(torch.arange(size) / scale) for a scale that is no whole number",
+    "_pack_padded_sequence": "sequences of one length, or the layer without packing",
 }
 INTO_PART = "torch.where or torch.cat that makes a new tensor, instead of writing into one"
 ANTIALIAS = "antialias=False, or to resize before the model"

@@ -62,6 +62,7 @@ class Divergence:
             `alone`, of the value that is closest to it.
         node: If `alone`, the artifact's node that gives it, otherwise the first that has none of the model's values.
         type: That node's, by the format's own name.
+        whole: Whether the result is of whole numbers or truths.
         behind: The operator that the artifact fused with it, whose result it is.
         alone: Whether with that node's numbers all the rest of the model agrees.
         reordered: Whether that node has the result's numbers in another order.
@@ -75,6 +76,7 @@ class Divergence:
     error: float | None
     node: str = ""
     type: str = ""
+    whole: bool = False
     behind: str = ""
     alone: bool = False
     reordered: bool = False
@@ -205,9 +207,12 @@ class _Search:
             if last in one.unlike and (counterpart := self._counterpart(last, one, unlike)):
                 first = results[number] if last == number else guilty
                 behind = "" if results[last] is first else results[last].operator
-                return self._divergence(first, counterpart.error, counterpart.node, behind=behind, alone=True)
+                whole = one.unlike[last].dtype.kind != "f"
+                node, error = counterpart.node, counterpart.error
+                return self._divergence(first, error, node, behind=behind, whole=whole, alone=True)
         closest = match.error if match is not None and match.node in unlike else None
-        return self._divergence(guilty, closest, next(iter(unlike), ""))
+        whole = number in one.unlike and one.unlike[number].dtype.kind != "f"
+        return self._divergence(guilty, closest, next(iter(unlike), ""), whole=whole)
 
     def _first_move(self, number: int, results: Sequence[Result]) -> int:
         """Of what only moved the numbers that a result was given, the first."""

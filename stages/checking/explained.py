@@ -98,17 +98,19 @@ def _says(first: Divergence, source: Artifact) -> str:
         off = f"its numbers are in another order in {node}"
     elif first.alone:
         result = f"its result{f', with {first.behind} behind it,' if first.behind else ''}"
-        off = f"{result} {_off(first.error)} in {node}, and with that all the rest agrees"
+        off = f"{result} {_off(first)} in {node}, and with that all the rest agrees"
     else:
-        closest = "" if first.error is None else f", the closest {_off(first.error)}"
+        closest = "" if first.error is None else f", the closest {_off(first)}"
         off = f"no value of the {source.kind} is its result{closest}" + (f"; they part at {node}" if first.node else "")
     return f"\n    diverges first: {first.operator}{module}{place}\n        {off}"
 
 
-def _off(error: float | None) -> str:
-    if error is None or math.isinf(error):
-        return "has other whole numbers, truths, NaN or infinities"
-    return f"is {error:.1e} off"
+def _off(first: Divergence) -> str:
+    if first.whole:
+        return "has other whole numbers or truths"
+    if first.error is None or math.isinf(first.error):
+        return "has NaN or infinities in other places"
+    return f"is {first.error:.1e} off"
 
 
 def _found(failure: Failure) -> tuple[Found, Artifact]:
