@@ -11,8 +11,8 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
-from stages.checking import explained
-from stages.checking.explained import Explained, Failure
+from stages.checking import cause
+from stages.checking.cause import Explained, Failure
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
@@ -167,7 +167,7 @@ class Check(Running):
         self, artifact: Artifact, reference: Artifact, wrong: Sequence[str], failing: Mapping[str, str]
     ) -> Explained:
         how = How(self.compute, None, self.properties, self.extensions)
-        return explained.explained(Failure(artifact, reference, wrong, failing, how, self.tolerance))
+        return cause.explained(Failure(artifact, reference, wrong, failing, how, self.tolerance))
 
     def _blamed(
         self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False

@@ -1,4 +1,4 @@
-"""checking/explained.py: of a check that fails, the operator that was planted is named, with its line and error."""
+"""checking/cause.py: of a check that fails, the operator that was planted is named, with its line and error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from torch.nn import functional
 from pipeline.artifact import Artifact, Kind, Origin
 from pipeline.errors import CheckFailed
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.checking import explained
+from stages.checking import cause
 from stages.checking.check import Check
 from stages.interface.interface import Dim, Input
 from stages.onnx.format import ONNX
@@ -350,7 +350,7 @@ def test_what_cannot_be_looked_for_hides_nothing(right, origin, why, tmp_path):
 
 def test_values_that_take_too_much_memory_are_not_compared_and_that_is_said(right, tmp_path, monkeypatch):
     graph, net, reference = right("trace")
-    monkeypatch.setattr(explained.divergence, "MOST_BYTES", 2**10)
+    monkeypatch.setattr(cause.divergence, "MOST_BYTES", 2**10)
     planted = with_origins(edited(graph, tmp_path / "planted", swapped("Sub")), net)
     assert "the values inside the model take more than 0 GiB" in said(planted, reference, tmp_path).what
 
