@@ -41,6 +41,8 @@ class Check(Running):
     A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
     nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
 
+    Where it fails, the operator that diverges first is looked for, and told with what to try; see cause.py.
+
     onnxruntime's CPU computes most of a float16 graph in float32. The values between operations are held to float16's
     range besides, at the shape that is furthest off.
 
