@@ -28,7 +28,8 @@ class Origin:
 
     Args:
         stage: The name of the stage that made it.
-        source: Opens what that stage made it of, the artifact of its first port; None for a stage without ports.
+        source: Opens what that stage made it of, the artifact of its first port, which has an origin itself; None for a
+            stage without ports.
     """
 
     stage: str

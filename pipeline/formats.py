@@ -78,7 +78,8 @@ class Format:
         constants: Gives constants of a graph: `matrices(path, extensions, shapes)`, arrays of floating-point numbers.
         layers: Counts layers by type where no graph can be read: `layers`; see stages/checking/audit.py.
         values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, the values
-            to go on with in place of what layers compute.
+            to go on with in place of what layers compute; and all of them: `all_values(artifact, inputs, how)`, see
+            stages/formats/inner.py.
         largest: Gives the largest magnitude among layers: `largest(artifact, names, inputs)`.
         host: Checks a delivered model where it goes: a script with `RUNTIME`; see stages/portable/selfcheck.py.
         bundle: What the README of a bundle says of it: `Bundle`; see stages/delivery/bundle.py.

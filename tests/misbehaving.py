@@ -94,6 +94,18 @@ class DiesOf(Stage):
             yield name, self, {"program": Artifact(ONNX, path.parent)}
 
 
+@dataclass(frozen=True)
+class AsksBackToTheFirst(AsksWhatItIsMadeOf):
+    """As a check that compares with the module does."""
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        told, found = [], inputs["model"]
+        while found.origin is not None and found.origin.source is not None:
+            stage, found = found.origin.stage, found.origin.source()
+            told.append([stage, str(found.kind), found.live])
+        return inputs["model"].noting(told=told, last=found.origin and found.origin.stage, pid=os.getpid())
+
+
 def nothing(folder: Path) -> None:
     pass
 

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import math
 import os
+import pickle
 import resource
 import shutil
 import signal
@@ -225,7 +226,7 @@ class _Worker:
         log.info("%s runs in process %d, its stage number %d", type(stage).__name__, self.pid, self.ran + 1)
         around = {"cwd": str(Path.cwd()), "environ": dict(os.environ), "level": logging.getLogger().level}
         origins = {port: a.origin for port, a in inputs.items()}
-        around["origins"] = {port: (o.stage, o.source is not None) for port, o in origins.items() if o is not None}
+        around["origins"] = {port: _told(o) for port, o in origins.items() if o is not None}
         try:
             self._send(("run", stage, {port: _bare(a) for port, a in inputs.items()}, folder, around))
             while meanwhile and limits == Isolation():
@@ -257,8 +258,11 @@ class _Worker:
         self._words.close()
 
     def _send(self, message: tuple[Any, ...]) -> None:
+        self._send_bytes(pickle.dumps(message))
+
+    def _send_bytes(self, message: bytes) -> None:
         try:
-            self._connection.send(message)
+            self._connection.send_bytes(message)
         except ConnectionError:
             raise self._died() from None
 
@@ -276,7 +280,7 @@ class _Worker:
                 if message[0] == "log":
                     logging.getLogger(message[1]).log(message[2], "%s", message[3])
                 elif message[0] == "open":
-                    self._send(_opened(origins[message[1]]))
+                    self._send_bytes(_opened(origins[message[1]], message[2]))
                 else:
                     return message
             elif not self.alive:  # while something that it has started holds the connection open
@@ -322,15 +326,27 @@ def _bare(artifact: Artifact) -> Artifact:
     return replace(artifact, live=None, origin=None)
 
 
-def _opened(origin: Origin | None) -> tuple[str, Artifact | str]:
-    """What an artifact was made of, for a stage that asks. What goes wrong with that is the stage's to judge."""
-    assert origin is not None
-    assert origin.source is not None
+def _told(origin: Origin | None) -> tuple[str, bool] | None:
+    return None if origin is None else (origin.stage, origin.source is not None)
+
+
+def _opened(origin: Origin | None, back: int) -> bytes:
+    """What is so many steps before an artifact, pickled, for a stage that asks. What goes wrong is its to judge.
+
+    A module, which is in memory alone, is sent as it is, if it can be.
+    """
     try:
-        return "opened", _bare(origin.source())
+        for _ in range(back):
+            assert origin is not None
+            assert origin.source is not None
+            found = origin.source()
+            origin = found.origin
+        sent = replace(found, origin=None) if found.folder is None else _bare(found)
+        # Not by multiprocessing's own pickler, which torch has send files that stand for memory.
+        return pickle.dumps(("opened", sent, _told(origin)))
     except Exception as e:
-        log.info("%s cannot be opened", origin.stage, exc_info=True)
-        return "failed", f"{type(e).__name__}: {e}"
+        log.info("what is %d steps before cannot be opened", back, exc_info=True)
+        return pickle.dumps(("failed", f"{type(e).__name__}: {e}"))
 
 
 _kept: _Worker | None = None

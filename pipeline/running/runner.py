@@ -246,10 +246,10 @@ class Runner:
             ) from e
 
     def _inputs(self, name: str) -> dict[str, Artifact]:
-        return {
-            port: replace(self._artifact(source), origin=self._origin(source))
-            for port, source in self._nodes[name].inputs.items()
-        }
+        return {port: self._with_origin(source) for port, source in self._nodes[name].inputs.items()}
+
+    def _with_origin(self, name: str) -> Artifact:
+        return replace(self._artifact(name), origin=self._origin(name))
 
     def _origin(self, name: str) -> Origin:
         """Where a stage's result comes from: what passes through a stage comes from before it."""
@@ -257,7 +257,7 @@ class Runner:
         if port := node.stage.passes_on:
             return self._origin(node.inputs[port])
         primary = next(iter(node.inputs.values()), None)
-        return Origin(name, functools.partial(self._artifact, primary) if primary else None)
+        return Origin(name, functools.partial(self._with_origin, primary) if primary else None)
 
     def _artifact(self, name: str) -> Artifact:
         """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""

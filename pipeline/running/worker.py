@@ -4,7 +4,7 @@ Whatever a native compiler does to its process, it does to this one. To unpickle
 Messages are tuples, so that neither side needs a class of the other's:
 
     in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
-    out   ("log", logger, level, text)  and  ("open", port), which gets an answer, any number of them; and to each "run"
+    out   ("log", logger, level, text)  and  ("open", port, steps back), any number, each answered; and to each "run"
           ("made", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
 """
 
@@ -65,14 +65,27 @@ class _Speech:
     def hear(self) -> bytes:
         return self._connection.recv_bytes()
 
-    def source_of(self, port: str) -> Artifact:
-        """What the artifact of a port was made of; the other process may have to make it first."""
-        self.say("open", port)
-        answer, told = pickle.loads(self.hear())
+    def origin(self, port: str, told: tuple[str, bool] | None, back: int = 1) -> Origin | None:
+        """Where the artifact of a port comes from, or, further back, what that was made of.
+
+        Args:
+            port: Of the stage that runs.
+            told: The stage, and whether it was made of anything; None where nothing is known.
+            back: How many steps before the artifact its source is.
+        """
+        if told is None:
+            return None
+        return Origin(told[0], functools.partial(self._source, port, back) if told[1] else None)
+
+    def _source(self, port: str, back: int) -> Artifact:
+        """What is so many steps before the artifact of a port; the other process may have to make it first."""
+        self.say("open", port, back)
+        answer, *told = pickle.loads(self.hear())
         if answer == "failed":
-            raise StageError(told)
-        assert isinstance(told, Artifact)
-        return told
+            raise StageError(told[0])
+        artifact, before = told
+        assert isinstance(artifact, Artifact)
+        return replace(artifact, origin=self.origin(port, before, back + 1))
 
 
 def _obey(speech: _Speech) -> None:
@@ -99,9 +112,8 @@ def _run(
     os.environ.clear()
     os.environ.update(around["environ"])
     logging.getLogger().setLevel(around["level"])
-    for port, (made_by, has_source) in around["origins"].items():
-        source = functools.partial(speech.source_of, port) if has_source else None
-        inputs = {**inputs, port: replace(inputs[port], origin=Origin(made_by, source))}
+    for port, told in around["origins"].items():
+        inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, told))}
     with Meter() as meter:
         made = stage.run(inputs, folder)
     if isinstance(made, Artifact):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,15 +11,17 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
+from stages.checking import cause
+from stages.checking.cause import Explained, Failure
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
-from stages.formats.session import Session
+from stages.formats.session import How, Session
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import as_met, parity, tables
 from stages.reference import cases as reference_cases
-from stages.reference.parity import Parity
+from stages.reference.parity import CannotRun, Parity
 from stages.reference.tolerance import Within
 
 # Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
@@ -38,6 +40,8 @@ class Check(Running):
 
     A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
     nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
+
+    Where it fails, the operator that diverges first is looked for, and told with what to try; see cause.py.
 
     onnxruntime's CPU computes most of a float16 graph in float32. The values between operations are held to float16's
     range besides, at the shape that is furthest off.
@@ -73,7 +77,12 @@ class Check(Running):
         if reference_cases.UNANSWERED in inputs["reference"].facts:
             session.must_compute_in(self.compute, running.computes_in)
             return _unchecked(artifact, running, inputs["reference"])
-        found = parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        try:
+            found = parity.measure(artifact, running, inputs["reference"], self.tolerance)
+        except CannotRun as e:
+            told = self._explained(ready, inputs["reference"], [p.what for p in e.problems], {e.label: ""})
+            problems = [replace(p, what=p.what + told.sentence, command=told.command) for p in e.problems]
+            raise CheckFailed(problems) from e
         session.must_compute_in(self.compute, running.computes_in)
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
@@ -89,14 +98,15 @@ class Check(Running):
                 found = replace(found, wrong=[OVERFLOWS])
         if found.wrong:
             wrong = "\n    ".join(found.wrong)
+            # Fewer bits are what is to blame where there are some and a layer is found; else it is the conversion.
+            sentence, command = (blamed.sentence, blamed.command) if blamed else ("", "")
+            if not (blamed and blamed.layers):
+                told = self._explained(ready, inputs["reference"], found.wrong, found.failing)
+                sentence, command = sentence + told.sentence, told.command
             raise CheckFailed(
-                f"this {artifact.kind} does not agree with {model}\n    {wrong}" + (blamed.sentence if blamed else ""),
+                f"this {artifact.kind} does not agree with {model}\n    {wrong}{sentence}",
                 allowed=str(self.tolerance),
-                command=blamed.command
-                if blamed
-                else "the reference is this module's own: what runs it brought the error in"
-                if artifact.kind == Kind.MODULE
-                else "the stage just before this check brought the error in: the checks before it passed",
+                command=command,
             )
         not_compared = self._tables(artifact, inputs["reference"], model)
         assumed = session.assumed(running)
@@ -157,6 +167,12 @@ class Check(Running):
                 command="the stage just before this check brought the error in: the checks before it passed",
             )
         return not_compared
+
+    def _explained(
+        self, artifact: Artifact, reference: Artifact, wrong: Sequence[str], failing: Mapping[str, str]
+    ) -> Explained:
+        how = How(self.compute, None, self.properties, self.extensions)
+        return cause.explained(Failure(artifact, reference, wrong, failing, how, self.tolerance))
 
     def _blamed(
         self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False

@@ -16,5 +16,6 @@ FORMATS = {
         runtime="runtime",
         types="types",
         constants="types",
+        values="values",
     )
 }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
+from stages.formats import graphs, inner
+from stages.formats.inner import Inner
 from stages.formats.session import How
+from stages.onnx import bfloat16
 from stages.onnx import file as onnx_file
 from stages.onnx import runtime as onnx_runtime
 
@@ -37,6 +40,54 @@ def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays
             path, providers=["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
         )
     return dict(zip(names, running.run([made[name].output[0] for name in names], given), strict=True))
+
+
+def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
+    model = onnx_file.read(artifact.file)
+    names = list(inner.dynamic(graphs.of(artifact), [v.name for v in model.graph.input]))
+    results = {node.name or node.output[0]: [o for o in node.output if o] for node in model.graph.node}
+    if how.compute == "bfloat16":
+        model = bfloat16.widened(model)
+    del model.graph.value_info[:]
+    return inner.computed(names, lambda wanted: _run(model, {n: results[n] for n in wanted}, inputs, how))
+
+
+def _run(model: Any, results: Mapping[str, Sequence[str]], inputs: Arrays, how: How) -> dict[str, list[Any]]:
+    """The values of some nodes, computed with nothing but what they need."""
+    import numpy as np
+    import onnx
+    import onnxruntime
+
+    asked = [value for values in results.values() for value in values]
+    needed, kept = set(asked), []
+    for node in reversed(model.graph.node):
+        if not needed.isdisjoint(node.output):
+            kept.append(node)
+            needed |= {*node.input, *_taken_from_outside(node)}
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.output[:]
+    part.graph.node.extend(reversed(kept))
+    part.graph.output.extend(onnx.ValueInfoProto(name=value) for value in asked)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # that it cannot compute some is expected
+    with tempfile.TemporaryDirectory() as folder:  # as in `values`
+        path = onnx_file.write(part, Path(folder))
+        running = onnxruntime.InferenceSession(
+            path, options, ["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
+        )
+    found = dict(zip(asked, running.run(asked, dict(inputs)), strict=True))
+    return {n: [found[v] for v in values if isinstance(found[v], np.ndarray)] for n, values in results.items()}
+
+
+def _taken_from_outside(node: Any) -> set[str]:
+    """The names that the graphs within a node may take from the one around them."""
+    bodies = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
+    inside = [n for g in bodies for n in g.node]
+    return {
+        *(i for n in inside for i in (*n.input, *_taken_from_outside(n))),
+        *(o.name for g in bodies for o in g.output),
+    }
 
 
 def largest(artifact: Artifact, names: Collection[str], inputs: Arrays) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
+from stages.formats import graphs, inner
+from stages.formats.inner import Inner
 from stages.formats.session import How
 from stages.openvino import library as openvino_library
 from stages.openvino import runtime as openvino_runtime
@@ -34,3 +36,29 @@ def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays
     )
     told = compiled([*(inputs[p.output(0).any_name] for p in first), *fed.values()])
     return {name: told[place].copy() for place, name in enumerate(names)}
+
+
+def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
+    core = openvino_library.extended(how.extensions)
+    model = core.read_model(artifact.file)
+    named = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
+    parameters = [p.get_friendly_name() for p in model.get_parameters()]
+    names = [n for n in inner.dynamic(graphs.of(artifact, how.extensions), parameters) if n in named]
+    return inner.computed(names, lambda wanted: _run(core, model, {n: named[n] for n in wanted}, inputs, how))
+
+
+def _run(core: Any, model: Any, wanted: Mapping[str, Any], inputs: Arrays, how: How) -> dict[str, list[Any]]:
+    """The values of some operations, computed with nothing but what they need."""
+    from openvino import Model, opset16
+
+    # Each behind an operation of its own, as in `values`.
+    results = {n: [opset16.result(opset16.identity(o)) for o in op.outputs()] for n, op in wanted.items()}
+    parameters = model.get_parameters()
+    compiled = core.compile_model(
+        Model([r for of in results.values() for r in of], parameters),
+        openvino_runtime.DEVICE,
+        openvino_runtime.settings(how),
+    )
+    told = compiled([inputs[p.output(0).any_name] for p in parameters])
+    arrays = iter([told[place].copy() for place in range(len(told))])
+    return {n: [next(arrays) for _ in of] for n, of in results.items()}

@@ -39,7 +39,13 @@ class EagerModel:
         import torch
 
         # Copies: a model that writes into its input must not change what is recorded.
-        args, kwargs = forward_call.arguments(self._call, {n: torch.from_numpy(v.copy()) for n, v in arrays.items()})
+        return self.given({n: torch.from_numpy(v.copy()) for n, v in arrays.items()}, restoring=restoring)
+
+    def given(self, tensors: Mapping[str, Any], *, restoring: bool = True) -> Any:
+        """Likewise, for tensors, which it may write to."""
+        import torch
+
+        args, kwargs = forward_call.arguments(self._call, tensors)
         if restoring:
             self.restore()
         with computing(), torch.inference_mode():

@@ -69,6 +69,9 @@ def first(ways: Mapping[str, Way], held: Held, folder: Path) -> Artifact:
             held.to(made)
         except Exception as e:  # vendors raise anything, and the next way may do without that vendor
             told = e if isinstance(e, DrydockError) else StageError(f"{type(e).__name__}: {first_line(e)}")
+            if isinstance(e, CheckFailed):
+                by_itself = f"{name} by itself, whose check names the operator that diverges first"
+                told = CheckFailed([replace(p, command=p.command or by_itself) for p in e.problems])
             refused[name] = told
             shutil.rmtree(attempt)
             log.info("%s does not serve: %s", name, told.problems[0].what, exc_info=e)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline import notes
@@ -33,6 +33,8 @@ class Parity:
         suspect: The label of the first case with something wrong, otherwise of the one furthest off.
         unsure: What lies outside where the model itself decides by rounding alone, a sentence each.
         not_taken: The families of values that the artifact does not take, likewise.
+        failing: The labels of those with something wrong when they were asked for the first time, in the order in which
+            they were asked, each with the case that was asked just before; that is empty for the first.
     """
 
     cases: Sequence[notes.Case]
@@ -41,6 +43,7 @@ class Parity:
     suspect: str = ""
     unsure: Sequence[str] = ()
     not_taken: Sequence[str] = ()
+    failing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
@@ -63,6 +66,21 @@ class Parity:
         return {n: float(share) for c in self.cases for n, share in c["undetermined"].items()}
 
 
+class CannotRun(CheckFailed):
+    """An artifact cannot be run where the model can.
+
+    Attributes:
+        label: The case.
+    """
+
+    label = ""
+
+    def at(self, label: str) -> CannotRun:
+        """The same, with its case."""
+        self.label = label
+        return self
+
+
 def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance: Tolerance) -> Parity:
     """Compares at every question that the tolerance asks and the artifact takes: all, unless its interface was edited.
 
@@ -77,7 +95,8 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
         tolerance: How far outputs may be from that, and which families of values are asked about.
 
     Raises:
-        CheckFailed: When the artifact cannot be run at a shape, or takes none of them.
+        CannotRun: When the artifact cannot be run at a shape.
+        CheckFailed: When it takes none of them.
     """
     levels = LEVELS[: LEVELS.index(tolerance.families) + 1]
     met = _cases(artifact, reference, levels)
@@ -85,9 +104,15 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     measured: dict[str, notes.Case] = {}
     wrong: dict[str, list[str]] = {}
     unsure: list[str] = []
+    failing: dict[str, str] = {}
+    last = ""
     for case, when in _in_order(met):
         shape = ", ".join(says(v.shape) for v in case.inputs.values())
-        verdict = judging.judged(_run(running, case.inputs, artifact, shape), case, known, tolerance)
+        answers = _run(running, case.inputs, artifact, shape, label=case.label)
+        verdict = judging.judged(answers, case, known, tolerance)
+        if verdict.wrong and not when:
+            failing[case.label] = last
+        last = case.label
         if verdict.wrong and (not when or case.label not in wrong):
             wrong.setdefault(case.label, []).extend(f"{case.label}{when} ({shape}): {p}" for p in verdict.wrong)
         if not when:
@@ -99,7 +124,15 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     left_out = [c.label for c in missing if c.family == SIZES]
     furthest = max(in_order, key=lambda m: m["max_rel"])
     suspect = next((c.label for c in met if c.label in wrong), str(furthest["label"]))
-    return Parity(in_order, found, left_out, suspect, unsure, [c.label for c in missing if c.family != SIZES])
+    not_taken = [c.label for c in missing if c.family != SIZES]
+    return Parity(in_order, found, left_out, suspect, unsure, not_taken, failing)
+
+
+def alone(artifact: Artifact, running: Session, reference: Artifact, label: str, tolerance: Tolerance) -> Sequence[str]:
+    """What is wrong with an artifact at one case, a sentence each. Raises as `measure` does."""
+    met = _cases(artifact, reference, LEVELS)
+    case = next(c for c in met if c.label == label)
+    return judging.judged(_run(running, case.inputs, artifact, label), case, judging.usual(met), tolerance).wrong
 
 
 def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> notes.Case:
@@ -186,15 +219,22 @@ def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping
 
 
 def _run(
-    running: Session, given: Mapping[str, Any], artifact: Artifact, shape: str, which: str = "which the model accepts"
+    running: Session,
+    given: Mapping[str, Any],
+    artifact: Artifact,
+    shape: str,
+    which: str = "which the model accepts",
+    label: str = "",
 ) -> Mapping[str, Any]:
     try:
         return running(given)
+    except CheckFailed as e:
+        raise CannotRun(e.problems).at(label) from e
     except DrydockError:
         raise
     except Exception as e:  # a runtime raises anything; a shape it rejects is a finding, not a crash
-        raise CheckFailed(
+        raise CannotRun(
             f"this {artifact.kind} cannot be run at {shape}, {which}: {first_line(e)}",
             allowed="every size between min and max of model.dims",
             command="a dimension was frozen on the way; capture=trace or capture=export may differ",
-        ) from e
+        ).at(label) from e

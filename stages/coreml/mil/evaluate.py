@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from stages.coreml.mil.features import Answers, Arrays
 from stages.coreml.mil.program import Block, Function, Operation, Program, Type, Value
 from stages.portable.said import first_line
 
+# Given an operation of a function's own block and its results, says what to go on with.
+Watch = Callable[[Operation, list[Any]], Sequence[Any]]
 # What the interpreter itself does.
 CONTROL = frozenset({"const", "cond", "while_loop"})
 # The parameters that are tuples, of one element too.
@@ -51,7 +53,11 @@ def states(program: Program, function: str | None = None) -> Mapping[str, State]
 
 
 def evaluate(
-    program: Program, inputs: Arrays, function: str | None = None, kept: Mapping[str, State] | None = None
+    program: Program,
+    inputs: Arrays,
+    function: str | None = None,
+    kept: Mapping[str, State] | None = None,
+    watch: Watch | None = None,
 ) -> Answers:
     """The outputs of a function by name: arrays, and of a classifier the dictionary of its scores.
 
@@ -61,6 +67,7 @@ def evaluate(
             [1, height, width, channels] in the order of its colour space.
         function: Its name; None for the package's default.
         kept: From `states`, what earlier calls have written; None for states that start as zeros.
+        watch: Sees the results of each operation, and may put others in their place.
 
     Raises:
         CheckFailed: For inputs that the package does not take, operations that the evaluator lacks, what cannot be
@@ -73,7 +80,7 @@ def evaluate(
     scope: dict[str, Any] = features.taken(chosen, inputs)
     scope |= states(program, function) if kept is None else kept
     with np.errstate(all="ignore"):
-        answers = _run(chosen.block, scope, chosen)
+        answers = _run(chosen.block, scope, chosen, watch)
     return features.given(chosen, dict(zip(chosen.block.outputs, answers, strict=True)))
 
 
@@ -84,7 +91,7 @@ def _chosen(program: Program, function: str | None) -> Function:
     return program.functions[name]
 
 
-def _run(block: Block, outer: Mapping[str, Any], function: Function) -> list[Any]:
+def _run(block: Block, outer: Mapping[str, Any], function: Function, watch: Watch | None = None) -> list[Any]:
     """A block's results, in their order. Values are let go after their last use."""
     scope = dict(outer)
     last = _last_uses(block)
@@ -95,8 +102,12 @@ def _run(block: Block, outer: Mapping[str, Any], function: Function) -> list[Any
             raise
         except Exception as e:  # numpy and torch raise anything for values that do not fit an operation
             raise CheckFailed(f"{operation.type} '{operation.name}' cannot be computed: {first_line(e)}") from e
-        for (name, kind), result in zip(operation.outputs, results, strict=True):
-            scope[name] = _as_stated(result, kind, operation, function)
+        stated = [
+            _as_stated(result, kind, operation, function)
+            for (_, kind), result in zip(operation.outputs, results, strict=True)
+        ]
+        results = stated if watch is None else watch(operation, stated)
+        scope |= {name: result for (name, _), result in zip(operation.outputs, results, strict=True)}
         for name in last.get(index, ()):
             scope.pop(name, None)
     return [scope[name] for name in block.outputs]

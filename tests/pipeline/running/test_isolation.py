@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import onnx
 import pytest
-from misbehaving import AsksWhatItIsMadeOf, DiesOf, Isolated
+from misbehaving import AsksBackToTheFirst, AsksWhatItIsMadeOf, DiesOf, Isolated
 from onnx import TensorProto, helper
 
 from pipeline.artifact import Artifact, Kind
@@ -28,7 +28,7 @@ from pipeline.running import isolation
 from pipeline.running.isolation import Isolation
 from pipeline.running.outcome import Outcome
 from pipeline.running.runner import Runner
-from pipeline.stage import Stage
+from pipeline.stage import Keep, Stage
 from pipeline.store import Store
 from stages.onnx.format import ONNX
 
@@ -53,6 +53,25 @@ class Source(Stage):
     def run(self, inputs: Any, folder: Path) -> Artifact:
         (folder / "model.onnx").write_text("graph")
         return Artifact(ONNX, folder, facts={"from": "source"}, live=threading.Lock())
+
+
+@dataclass(frozen=True)
+class Held(Stage):
+    """Makes a model that is in memory alone."""
+
+    model: Any = "weights"
+
+    produces: ClassVar[Kind | str] = Kind.MODULE
+    keep: ClassVar[Keep] = Keep.MEMORY
+
+    def run(self, inputs: Any, folder: Path) -> Artifact:
+        return Artifact(Kind.MODULE, live=self.model)
+
+
+class Exported(Source):
+    """A source that is made of a model."""
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
 
 
 class Yard:
@@ -142,6 +161,14 @@ def test_a_stage_may_ask_what_its_input_was_made_of(yard: Yard) -> None:
     stages = {"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()}
     told = yard.ran(stages)["check"].notes
     assert (told["stage"], told["source"]) == ("compile", "graph")
+    assert told["pid"] != os.getpid()
+
+
+def test_a_stage_may_ask_back_to_the_model_which_is_sent_as_it_is(yard: Yard) -> None:
+    stages = {"load": Held(), "export": Exported(), "compile": Isolated(), "check": AsksBackToTheFirst()}
+    told = yard.ran(stages)["check"].notes
+    assert told["told"] == [["compile", "onnx", None], ["export", "module", "weights"]]
+    assert told["last"] == "load"
     assert told["pid"] != os.getpid()
 
 

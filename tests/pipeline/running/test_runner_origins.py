@@ -24,6 +24,7 @@ def origins(dock, name):
 def test_an_artifact_comes_with_the_stage_that_made_it_and_what_that_was_made_of(dock):
     stage, source = origins(dock, "tidy")["model"]
     assert (stage, source.live.text) == ("export", "net")
+    assert (source.origin.stage, source.origin.source) == ("load", None)
 
 
 def test_an_artifact_of_a_stage_without_ports_was_made_of_nothing(dock):
