@@ -14,12 +14,13 @@ from pipeline.store.locks import Lock
 # where files are written that a death leaves half done.
 MARKS = "marks"
 MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
-WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*")
+WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*", "locks", MARKS)
 
 
 def sweep(root: Path) -> None:
     """Removes what can be removed; a mark stays until all of it can, by another run or another user's."""
-    died = [name for name in filter(MARK.fullmatch, _names(root / MARKS)) if _is_free(root / MARKS / name)]
+    marks = _names(root / MARKS)
+    died = [name for name in filter(MARK.fullmatch, marks) if _is_free(root / MARKS / name)]
     gone = True
     for name in died:
         what, _, folder = name.removesuffix(".lock").partition("-")
@@ -30,7 +31,7 @@ def sweep(root: Path) -> None:
         if not (root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
             remove_tree(staging / name)
             remove(staging / name)  # what is no folder
-    if died:
+    if died or any(name.startswith(".") for name in marks):  # of one that died before it had its own
         written = [root, *(p for place in WRITTEN for p in root.glob(place))]
         cleared = [remove_dead(folder) for folder in written]
         if all(cleared) and gone:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline import disk
-from pipeline.store.files import remove
+from pipeline.store.files import hidden, remove
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Lock:
         with explained():
             path.parent.mkdir(exist_ok=True)
         self._path = path
+        self._mode = mode
         self._lock = FileLock(path, mode=mode)
         self._what = what
         self._explained = explained
@@ -57,6 +58,7 @@ class Lock:
 
     def _acquired_within(self, seconds: float) -> bool:
         with self._explained():
+            self._create()
             try:
                 self._lock.acquire(timeout=seconds, poll_interval=0.05)
             except Timeout:
@@ -66,6 +68,15 @@ class Lock:
                     raise
                 _warn(self._path.parent, e.strerror)
         return True
+
+    def _create(self) -> None:
+        """Makes the lock's file with its mode: one that a death left without would shut others out for ever."""
+        if self._mode == -1 or self._path.exists():
+            return
+        with hidden(self._path, self._mode) as beside:
+            disk.chmod(beside, self._mode)
+            with suppress(FileExistsError):  # where there are no links, filelock makes it
+                disk.link(beside, self._path)
 
     def release(self) -> None:
         """Frees the lock; harmless when it is not held, and when it cannot be: the kernel frees it in the end."""
