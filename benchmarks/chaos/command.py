@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.chaos import forked, invariants, scenes
-from benchmarks.chaos.faults import ERRORS, KILLS
+from benchmarks.chaos.faults import ERRORS, KILLS, Fault
 from benchmarks.chaos.toy import Hold, Say, Upper, Verify, Write, stages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,17 +62,17 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
     whole = [None, expected("after"), *([expected(said)] if said else [])]
     wrong += invariants.output_is(user / "out", [expected("after")] if code == 0 else whole)
     wrong += invariants.nothing_lost(user / "store", before)
-    wrong += _next_is_right(user, more)
+    wrong += _next_is_right(user, more, Fault(how).harms)
     count = int.from_bytes((home / "n").read_bytes(), "little")
     return code == -signal.SIGKILL or count >= int(at), wrong + forked.left()
 
 
-def _next_is_right(user: Path, more: list[str]) -> list[str]:
+def _next_is_right(user: Path, more: list[str], quarantine: bool) -> list[str]:
     code, text = _typed(user, "after", *more)
     if code != 0:
         return [f"the next run: {code}: {text[-600:]}"]
     wrong = invariants.output_is(user / "out", [expected("after")])
-    return [*(f"after the next run: {w}" for w in wrong), *invariants.litter(user, PLACES)]
+    return [*(f"after the next run: {w}" for w in wrong), *invariants.litter(user, PLACES, quarantine=quarantine)]
 
 
 @functools.cache

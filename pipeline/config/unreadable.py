@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -35,7 +36,23 @@ def guard() -> None:
         except (UnicodeDecodeError, RecursionError, OSError) as e:
             _refuse(Path(self.path) / f"{config_path.removesuffix('.yaml')}.yaml", e)
 
-    source.load_config = load_config
+    def is_config(self: ConfigSource, config_path: str) -> bool:
+        return _is(stat.S_ISREG, Path(self.path) / f"{config_path.removesuffix('.yaml')}.yaml")
+
+    def is_group(self: ConfigSource, config_path: str) -> bool:
+        return _is(stat.S_ISDIR, Path(self.path) / config_path)
+
+    source.load_config, source.is_config, source.is_group = load_config, is_config, is_group
+
+
+def _is(kind: Callable[[int], bool], path: Path) -> bool:
+    """Whether a path is of a kind; Hydra takes what cannot be looked at for what is not there."""
+    try:
+        return kind(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as e:
+        _refuse(path, e)
 
 
 def _refuse(path: Path, error: Exception) -> NoReturn:
