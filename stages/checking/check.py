@@ -11,7 +11,7 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
-from stages.checking import cause
+from stages.checking import cause, unlike
 from stages.checking.cause import Explained, Failure
 from stages.formats import session
 from stages.formats.extensions import Extensions
@@ -103,6 +103,8 @@ class Check(Running):
             if not (blamed and blamed.layers):
                 told = self._explained(ready, inputs["reference"], found.wrong, found.failing)
                 sentence, command = sentence + told.sentence, told.command
+            if (other := unlike.told(artifact, found)) is not None:
+                sentence, command = other.sentence + sentence, f"{other.command}; else {command}"
             raise CheckFailed(
                 f"this {artifact.kind} does not agree with {model}\n    {wrong}{sentence}",
                 allowed=str(self.tolerance),

@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError, StageError
 from stages.capture import programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.coreml import bounds, classifier, distinct, ranks, translations, unconverted, writes
+from stages.coreml import bounds, classifier, translations, unconverted
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
@@ -22,6 +22,7 @@ from stages.coreml import ports as coreml_ports
 from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
+from stages.coreml.rewrites import distinct, ranks, writes
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
 from stages.interface.edits import Edits

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LARGE = 2**19  # numbers of one question's inputs: a picture of 224 by 224 is 2**17
 TOGETHER = 8  # samples in one batch, at most
+SAMPLES = "samples"  # how the labels of real inputs begin
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def of_samples(rows: Rows, known: Interface, count: int, seed: int) -> Iterator[
     ]
     for number, batch in enumerate(batches, 1):
         inputs = {n: np.stack([row[n] for row in batch]) for n in known.inputs}
-        yield Question(f"samples {number}", None, inputs, family=families.DRAWS)
+        yield Question(f"{SAMPLES} {number}", None, inputs, family=families.DRAWS)
 
 
 def problems(shapes: Sequence[Any], inputs: Mapping[str, Any] | None) -> Iterator[Problem]:

@@ -1,0 +1,1 @@
+"""What a program is written in other words for, before coremltools sees it."""
