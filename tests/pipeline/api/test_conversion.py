@@ -160,7 +160,7 @@ main()
         ({"module": nets.Doubled(), "capture": "export"}, CheckFailed, "model.dims.batch cannot be dynamic"),
         ({"module": 7}, ConfigError, "the model is int"),
     ],
-    ids=str,
+    ids=["target", "precision", "examples", "plan", "check", "dimension", "model"],
 )
 def test_what_fails_is_raised_with_what_to_do(here, asked, error, words):
     with pytest.raises(error, match=words) as caught:

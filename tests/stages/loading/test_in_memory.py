@@ -48,7 +48,9 @@ def test_an_equal_module_has_the_same_digest_trained_or_not():
 
 
 @pytest.mark.parametrize(
-    "act", ["gelu", 2.0, [1, 2], {"a": torch.ones(2)}, torch.float16, functools.partial(max, 1), torch.relu], ids=str
+    "act",
+    ["gelu", 2.0, [1, 2], {"a": torch.ones(2)}, torch.float16, functools.partial(max, 1), torch.relu],
+    ids=lambda value: type(value).__name__,
 )
 def test_another_attribute_is_another_module(act):
     assert digest(net(act=act)) == digest(net(act=act))
