@@ -217,7 +217,10 @@ class Runner:
         with self._store.explained():
             lacking = written and not made.file.exists() and not made.file.is_symlink()
         if lacking:
-            raise StageError(f"{name} made {made.kind} but wrote no {made.kind.file}")
+            raise StageError(
+                f"{name} made {made.kind} but wrote no {made.kind.file}: it is not in {made.folder}",
+                command="run the same command again, in case the disk lost it; otherwise the stage is at fault",
+            )
         primary = next(iter(inputs.values()), None)
         facts = carried(primary.facts if primary else {}, made.facts)
         # A digest that was copied along with other fields of an input says nothing of new content.

@@ -181,7 +181,7 @@ def test_a_result_that_does_not_check_out_is_dropped_and_the_summary_says_why(
 ):
     says = {
         wrong_weight: "its result does not agree with the model: example (2x3x32x32): output 'logits' max_rel",
-        two_rows_only: "its result cannot be run with CheckFailed: this onnx cannot be run at 1x3x32x32",
+        two_rows_only: "its result cannot be run with CannotRun: this onnx cannot be run at 1x3x32x32",
         newer_opset: "onnxsim changed the opset",
         frozen_input: "onnxsim changed the graph's inputs",
         renamed_output: "onnxsim changed the graph's outputs",
