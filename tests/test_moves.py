@@ -126,6 +126,7 @@ QUICK = ("openvino/runtime.py", "onnx/types.py")
 UNUSED = [file for file, stages in CHANGES.items() if not stages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [f if f in QUICK else pytest.param(f, marks=pytest.mark.slow) for f in CHANGES])
 def test_a_changed_line_costs_exactly_the_stages_that_use_it(project: Project, file: str) -> None:
     with project.edited({changed: line(changed) for changed in {file, *UNUSED}}):  # what is not used costs nothing

@@ -131,6 +131,7 @@ def test_a_lock_says_what_was_made_by_what_and_how_well(pinned: Team) -> None:
     assert str(pinned.folder) not in json.dumps(lock)
 
 
+@pytest.mark.slow
 def test_pinning_again_changes_nothing(pinned: Team) -> None:
     before = pinned.lock()
     done = pinned.run("pipeline.pin", "experiment=small")
@@ -336,6 +337,7 @@ def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, d
     assert re.search(r"between the two: worst relative error [1-9]\.\de-01", done.stdout), done.stdout
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_elsewhere_is_what_is_compared_with(pinned: Team, tmp_path: Path) -> None:
     lock = pinned.lock()
     lock["record"]["stages"][3]["digest"] = 64 * "0"  # type: ignore[index]
@@ -389,6 +391,7 @@ def test_an_artifact_alone_tells_its_story(pinned: Team, delivered: Path, tmp_pa
     assert str(pinned.folder) not in alone.read_bytes().decode(errors="replace")  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_two_artifacts_are_told_apart(pinned: Team, delivered: Path) -> None:
     done = pinned.run("pipeline", "experiment=small", "opset=20", "hydra.run.dir=other")
     assert done.returncode == 0, done.stderr

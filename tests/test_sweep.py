@@ -294,6 +294,7 @@ def test_a_folder_of_ones_own_for_jobs_is_never_that_of_two(shop: Shop, tmp_path
     assert {p.parent.name for p in tmp_path.glob("1/*/run.json")} == {"all", "all-1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweep", "number"), [("mine", 2), pytest.param("resnet50_openvino", 9, marks=pytest.mark.slow)]
 )

@@ -12,7 +12,10 @@ def listed(folder, *args):
 
 @pytest.mark.parametrize(
     ("library", "pattern", "name", "size"),
-    [("torchvision", "resnet5*", "resnet50", "3x224x224"), ("timm", "convnext_at*", "convnext_atto", "3x224x224")],
+    [
+        ("torchvision", "resnet5*", "resnet50", "3x224x224"),
+        pytest.param("timm", "convnext_at*", "convnext_atto", "3x224x224", marks=pytest.mark.slow),
+    ],
 )
 def test_a_librarys_models_are_listed_with_what_to_type(tmp_path, library, pattern, name, size):
     code, lines, words = listed(tmp_path, library, pattern)

@@ -129,6 +129,7 @@ def test_it_serves_in_a_thread(found, here):
     assert made[0].path != made[1].path
 
 
+@pytest.mark.slow
 def test_it_serves_inside_of_a_program_that_hydra_runs(found, place, tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("lr: 0.1\n")

@@ -207,7 +207,11 @@ NOT_EXPORTED = [(name, "export") for name in ("avg_pool1d with gaps over an open
 SHAPES = [shape for n, (_, shape) in enumerate(CASES.values()) if shape not in [s for _, s in [*CASES.values()][:n]]]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+DEAR = ["batch", 2, 6, 8]  # many cases are of that one
+MARKED = [pytest.param(s, marks=pytest.mark.slow) if s == DEAR else s for s in SHAPES]
+
+
+@pytest.mark.parametrize("shape", MARKED, ids=str)
 def test_what_coremltools_lacks_is_translated(shape: list[Any], tmp_path: Path) -> None:
     assert_translated("trace", [function for function, asked in CASES.values() if asked == shape], shape, tmp_path)
 
