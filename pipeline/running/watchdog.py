@@ -90,9 +90,9 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
     except Expired:
         raise StageError(limit) from None
     finally:
+        _state.limit = None  # first: an alarm that comes from here on would be raised in place of what follows
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        _state.limit = None
 
 
 @dataclass
@@ -118,7 +118,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _expire(number: int, frame: FrameType | None) -> None:
     _state.handled += 1
-    raise Expired
+    if _state.limit is not None:
+        raise Expired
 
 
 @functools.cache  # one for the process

@@ -76,7 +76,7 @@ def test_a_time_limit_ends_python_and_what_does_not_come_back(tmp_path, what, ex
 
 
 def test_a_time_limit_says_what_to_type_and_is_raised_again_when_it_was_swallowed(monkeypatch):
-    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(watchdog, "AGAIN_SECONDS", 0.5)
 
     def swallows():
         with watchdog.within(0.05, "export"):
