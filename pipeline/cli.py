@@ -173,6 +173,8 @@ def _run(cfg: DictConfig, manifest: RunManifest, say: Say) -> None:
     if config["plan"]:
         steps = ready.plan()
         log.info("%s", counted(steps))
+        if ready.served is not None:
+            log.info("instead  %s", ready.served)
         say(printable(plan_table(steps, columns())))
         manifest.only_planned()
         return

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import units
-from pipeline.errors import ConfigError, DrydockError, StageError
+from pipeline.errors import ConfigError, DrydockError, Stopped
 
 AGAIN = "run the same command again: finished stages are kept"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -66,17 +66,17 @@ def explained(what: str, command: str, folder: Path) -> Iterator[None]:
 def as_error(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     """The error of ours for one of the operating system's; see `explained`.
 
-    A place that cannot be written is a ConfigError, since another can be named; all else is a StageError, since the
+    A place that cannot be written is a ConfigError, since another can be named; all else is a Stopped, since the
     place was right and something happened to it.
     """
     why = error.strerror or _first(error)
     where = f" at {error.filename}" if error.filename and str(error.filename) != str(folder) else ""
     if error.errno in FULL:
-        return StageError(f"no space left for {what}: {room(folder)}", command=f"free some space and {AGAIN}")
+        return Stopped(f"no space left for {what}: {room(folder)}", command=f"free some space and {AGAIN}")
     if error.errno in DENIED | MISPLACED:
         allowed = "a folder that this user can write"
         return ConfigError(f"{what} cannot be written: {why}{where}", allowed=allowed, command=command)
-    return StageError(f"{what} failed: {why}{where}", command=ADVICE.get(error.errno or 0, f"{command}, or {AGAIN}"))
+    return Stopped(f"{what} failed: {why}{where}", command=ADVICE.get(error.errno or 0, f"{command}, or {AGAIN}"))
 
 
 def _first(error: OSError) -> str:

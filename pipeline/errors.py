@@ -3,6 +3,7 @@
 DrydockError            1   a bug of ours; everything below is an outcome we foresaw
 ├── ConfigError         2   what was asked for cannot be: a key, a value, a file, the graph, the store
 ├── StageError          3   a stage failed
+│   └── Stopped         3   it was ended from outside: time, memory, disk
 ├── BackendMissing      4   a library that the plan needs is not installed, or a GPU not there
 └── CheckFailed         5   an artifact does not agree with the PyTorch model
 
@@ -67,6 +68,10 @@ class StageError(DrydockError):
     """A stage failed; the vendor's own exception is its cause."""
 
     exit_code = STAGE_FAILED
+
+
+class Stopped(StageError):
+    """A stage was ended from outside, by a limit, the disk or the system; it may well succeed another time."""
 
 
 class BackendMissing(DrydockError):

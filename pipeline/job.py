@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.config import compose
 from pipeline.config.compose import Composed
+from pipeline.errors import DrydockError
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
-from pipeline.planning import plan
+from pipeline.planning import plan, ways
 from pipeline.planning.graph import Node
 from pipeline.planning.plan import Step
+from pipeline.planning.ways import Changes, Refused, Served
 from pipeline.record import lineage
 from pipeline.running import delivery, isolation
 from pipeline.running.isolation import Isolation
@@ -24,26 +27,34 @@ from pipeline.runs.manifest import RunManifest
 from pipeline.store import Store
 from pipeline.store.files import read_json
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Job:
     """A job that can begin: its graph is checked, and no work is done.
 
     Args:
-        config: See compose.Composed.
-        nodes: The graph.
+        composed: What was typed, and what it came to.
+        config: Of the way that is gone; see compose.Composed.
+        nodes: The graph of that way.
         store: Where results are kept.
         world: What the stages' identities are asked of.
         output: The folder to deliver to.
         isolation: Where stages run that can be isolated; None for this process.
+        changes: What is exchanged on that way, by group; empty for what was chosen.
+        served: What is known of it: that it served instead of what was chosen; None where nothing is.
     """
 
+    composed: Composed
     config: Mapping[str, Any]
     nodes: Sequence[Node]
     store: Store
     world: ThisMachine
     output: Path
     isolation: Isolation | None
+    changes: Changes = field(default_factory=dict)
+    served: Served | None = None
 
     def plan(self) -> list[Step]:
         """What would be built, and why."""
@@ -71,12 +82,73 @@ class Job:
         manifest.asked(self.config, state)
         if self.config["require_clean"]:
             git.refuse_changes(state)
-        both, about = _Both(listener(), manifest), lineage.about(self.config)
-        runner = Runner(self.nodes, self.store, self.world, self.output, both, about, self.isolation, kept)
-        result = runner.run()
+        both = _Both(listener(), manifest)
+        result = self._first_that_serves(manifest, both, kept)
         manifest.finish(result)
         self.store.note_run(read_json(manifest.path))
         return result
+
+    def _first_that_serves(self, manifest: RunManifest, both: Listener, kept: dict[str, Artifact] | None) -> Result:
+        """Goes this way, and where it does not serve the others. Raises what the first was refused with."""
+        refused: list[Refused] = []
+        closed: list[str] = []
+        for job in self._ways(refused, closed):
+            if job.changes != self.changes:
+                manifest.goes_on(job.config, job.changes)
+            about = lineage.about(job.config)
+            runner = Runner(job.nodes, job.store, job.world, job.output, both, about, job.isolation, kept)
+            try:
+                result = runner.run()
+            except DrydockError as e:
+                if runner.failed is None or not ways.may_go_on(e) or not self.composed.config["instead"]:
+                    raise
+                refused.append(Refused(job.changes, job.nodes, runner.failed.name, runner.failed.key, e))
+                continue
+            if not refused:
+                return replace(result, served=job.served)
+            served = Served(job.changes, [r.why for r in refused])
+            if result.record is not None:
+                ways.keep(self.store, refused, served, result.record["digest"])
+            return replace(result, served=served)
+        raise ways.all_refused(refused, closed)
+
+    def _ways(self, refused: Sequence[Refused], closed: list[str]) -> Iterator[Job]:
+        """This job, and then each other that may serve where those did not that are refused by then.
+
+        Args:
+            refused: Grows meanwhile.
+            closed: Is told of those that cannot be asked for, a line each.
+        """
+        yield self
+        for changes in ({}, *ways.of(self.composed.config["instead"])):
+            if changes == self.changes:
+                continue
+            try:
+                job = self._by(changes)
+            except DrydockError as e:  # such as an opset that one of two exporters does not write
+                closed.append(f"{ways.name(changes)}: {ways.first_line(e)}")
+                continue
+            if any(r.also_refuses(job.nodes) for r in refused) or not refused[-1].leaves_open(job.nodes):
+                continue
+            log.warning("%s; trying %s", refused[-1].why, ways.name(changes), exc_info=refused[-1].error)
+            yield job
+
+    def _by(self, changes: Changes) -> Job:
+        """The job with other options. Raises ConfigError, or BackendMissing."""
+        config = compose.changed(self.composed, changes).config
+        return replace(self, config=config, nodes=compose.checked_graph(config), changes=changes, served=None)
+
+    def as_kept(self) -> Job:
+        """The job by the way that served an earlier run, where this one would come to the stage that failed then."""
+        if not self.config["instead"] or not self.store.actions.has(ways.SERVED):
+            return self
+        settled = plan.settle(self.nodes, self.world)
+        for served in ways.kept(self.store, plan.make(settled, self.store, self.world, damaged=set(), explain=False)):
+            try:
+                return replace(self._by(served.changes), served=served)
+            except DrydockError as e:
+                log.info("the way that served earlier cannot be asked for: %s", e)
+        return self
 
 
 def ready(composed: Composed, folder: Path) -> Job:
@@ -95,7 +167,7 @@ def ready(composed: Composed, folder: Path) -> Job:
     output = folder / config["output"]
     delivery.refuse(output, store.root)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
-    return Job(config, nodes, store, world, output, apart)
+    return Job(composed, config, nodes, store, world, output, apart).as_kept()
 
 
 class _Both:

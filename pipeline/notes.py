@@ -134,6 +134,8 @@ class Notes(TypedDict, total=False):
         audit: How many weights and operations there are of each type.
         file: Of a delivery: the name of the file that is the model.
         copies: Of a delivery: for each file's path, the path in the stored artifact that it is a copy of.
+        instead: Of a way that served instead of what was chosen: by group, the option; see pipeline/planning/ways.py.
+        refused: Of the same: why those before it did not, a line each.
         bundle: Of a delivery: whether it is one that can check itself.
     """
 
@@ -148,6 +150,8 @@ class Notes(TypedDict, total=False):
     audit: Mapping[str, Mapping[str, int]]
     file: str
     copies: Mapping[str, str]
+    instead: Mapping[str, str]
+    refused: Sequence[str]
     bundle: bool
 
 

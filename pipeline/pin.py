@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import errors
 from pipeline.config import compose
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DrydockError, Problem
+from pipeline.planning import ways
 from pipeline.printable import as_typed
 from pipeline.record import lineage
 from pipeline.reproduction import rebuild
@@ -34,7 +35,12 @@ def main(say: command.Say) -> int:
     nodes = compose.checked_graph(config)
     store = compose.store_of(config)
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
-        made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
+        try:
+            made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
+        except DrydockError as e:
+            if not config["instead"] or not ways.may_go_on(e):
+                raise
+            raise type(e)([*e.problems, _undecided(name, config["instead"])]) from e
         store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day
     try:
         Lock.of(name, made.result).write()
@@ -45,6 +51,16 @@ def main(say: command.Say) -> int:
         ) from e
     say(str(beside))
     return errors.OK
+
+
+def _undecided(name: str, instead: Mapping[str, Sequence[str]]) -> Problem:
+    """What is pinned is one way: what a run would go on with is to be chosen."""
+    group, options = next(iter(instead.items()))
+    return Problem(
+        f"{GROUP}={name} leaves {group} to what serves, and what is pinned is one choice",
+        allowed=errors.listed(options),
+        command=f"override /{group}: {options[0]} in the experiment's YAML, where a run says that it serves",
+    )
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:

@@ -23,7 +23,6 @@ from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input
 from stages.loading.open_file import OpenFile
 from stages.onnx import file as onnx_file
-from stages.onnx.export_auto import ExportAuto
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
 from stages.onnx.format import ONNX
@@ -55,11 +54,7 @@ def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any)
 
 
 def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18, **interface: Any) -> Artifact:
-    """The ONNX graph of a module by way of a capture, or by auto, with its reference in `folder`/reference."""
-    if how == "auto":
-        reference = record(net, folder / "reference", **interface)
-        given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
-        return run_stage(ExportAuto(opset, {}, {}, False, tolerance("fp32")), given, folder / "graph")
+    """The ONNX graph of a module by way of a capture, with its reference in `folder`/reference."""
     program = capture(how, net, folder, **interface)
     if how == "export":
         return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")

@@ -104,8 +104,10 @@ def test_a_model_has_the_same_interface_by_whatever_capture(
 
 @pytest.mark.parametrize(("model", "capture"), [p for p in BY_CAPTURE if p.values[1] == "auto"])
 def test_auto_is_served_by_export_where_that_can(forms: Callable[[str, str], Sweep], model: str, capture: str) -> None:
-    (made,) = [s for s in forms(model, capture).records[model, capture]["stages"] if s["name"] == "export"]
-    assert made["notes"]["says"].startswith("by capture=export: opset 18")
+    record = forms(model, capture).records[model, capture]
+    (made,) = [s for s in record["stages"] if s["name"] == "capture"]
+    assert "instead" not in record
+    assert made["facts"]["capture"] == "export"
 
 
 @pytest.mark.slow

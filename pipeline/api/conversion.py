@@ -239,7 +239,7 @@ def _run(
         raise ConfigError("no stage of this graph delivers an artifact", command="no ~stages.save")
     content = partial(ready.store.open, result.record["digest"])
     seconds = time.perf_counter() - began
-    return Conversion(result.delivered, result.record, result.outcomes, manifest.path, seconds, content)
+    return Conversion(result.delivered, result.record, result.outcomes, manifest.path, seconds, content, result.served)
 
 
 def _absolute(overrides: Sequence[str]) -> Path:

@@ -13,6 +13,7 @@ from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError
 from pipeline.formats import Kind
+from pipeline.planning.ways import Served
 from pipeline.running.outcome import Outcome, Result
 from pipeline.terminal import console
 
@@ -46,6 +47,7 @@ class Conversion:
         run_file: run.json, with all that is known of this run.
         seconds: What it took.
         content: Opens what was delivered as it is in the store.
+        served: The capture or route that served where what was chosen did not, and why; None where that did.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class Conversion:
     run_file: Path
     seconds: float
     content: Callable[[], Artifact] = field(repr=False, compare=False)
+    served: Served | None = None
 
     @property
     def kind(self) -> str:
@@ -92,7 +95,7 @@ class Conversion:
     @property
     def summary(self) -> list[tuple[str, str]]:
         """The closing lines of a run, as names and texts."""
-        return console.summary(Result(self.stages, self.path, self.record), self.seconds)
+        return console.summary(Result(self.stages, self.path, self.record, self.served), self.seconds)
 
     def load(self) -> Loaded:
         """What was delivered, in its own runtime on this machine's CPU, from the store.

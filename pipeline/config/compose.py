@@ -35,6 +35,8 @@ from pipeline.stage import Stage
 from pipeline.store import Store, Trust
 
 log = logging.getLogger(__name__)
+# Of a place where YAMLs are looked for: that Hydra's own start put it there, or that each of ours does.
+OURS = ("main", "drydock", "hydra", "schema")
 
 
 class UserConfigs(SearchPathPlugin):
@@ -62,11 +64,14 @@ class Composed:
         config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
         overrides: What was typed, without what is Hydra's own.
         choices: Config group to the option that was chosen; None where none is.
+        surroundings: What is Hydra's own and has it composed again as it was: the run's folder, and where to look for
+            YAMLs.
     """
 
     config: dict[str, Any]
     overrides: list[str]
     choices: dict[str, str | None]
+    surroundings: list[str]
 
 
 def compose(overrides: Sequence[str]) -> Composed:
@@ -96,10 +101,27 @@ def compose(overrides: Sequence[str]) -> Composed:
         GlobalHydra.instance().hydra = theirs
 
 
+def changed(composed: Composed, choices: Mapping[str, str]) -> Composed:
+    """The same with other options in some groups, in the same run folder.
+
+    Raises ConfigError: for options that do not go with the rest, or that lack a key that was typed.
+    """
+    typed = [o for o in composed.overrides if o.partition("=")[0].strip() not in choices]
+    return compose([*composed.surroundings, *typed, *(f"{group}={option}" for group, option in choices.items())])
+
+
 def of_job(cfg: DictConfig) -> Composed:
     """The configuration of the job that Hydra is running. Raises ConfigError with every key that is wrong."""
     overrides = typed(HydraConfig.get())
-    return Composed(_resolved(cfg, overrides), overrides, dict(HydraConfig.get().runtime.choices))
+    return Composed(_resolved(cfg, overrides), overrides, dict(HydraConfig.get().runtime.choices), _surroundings())
+
+
+def _surroundings() -> list[str]:
+    """What composes the job that Hydra is running once more, in its own folder."""
+    runtime = HydraConfig.get().runtime
+    found = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
+    given = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in found])}"] if found else []
+    return [f"hydra.run.dir={json.dumps(str(runtime.output_dir))}", *given]
 
 
 def typed(hydra: Any) -> list[str]:

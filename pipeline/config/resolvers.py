@@ -9,14 +9,20 @@ from omegaconf import Node, OmegaConf
 
 
 def register() -> None:
-    """Makes both known to OmegaConf."""
+    """Makes them known to OmegaConf."""
     OmegaConf.register_new_resolver("pick", _pick, replace=True)
+    OmegaConf.register_new_resolver("below", _below, replace=True)
     OmegaConf.register_new_resolver("as_checked", _as_checked, replace=True)
 
 
 def _pick(chosen: str, options: Mapping[str, str]) -> str:
     """`${pick:${route},{auto: A, else: B}}` in a defaults list: A where route=auto was chosen, B elsewhere."""
     return options.get(chosen, options["else"])
+
+
+def _below(number: int | None, limit: int, below: Any, other: Any) -> Any:
+    """`${below:${opset},18,A,B}`: A where the opset is less than 18; B elsewhere, and where there is none."""
+    return below if number is not None and number < limit else other
 
 
 def _as_checked(*checks: str, _root_: Any, _node_: Node) -> Any:

@@ -129,6 +129,7 @@ class Root:
     opset: Optional[int] = MISSING
     seed: int = MISSING
     effort: str = MISSING
+    instead: dict[str, list[str]] = field(default_factory=dict)  # see pipeline/planning/ways.py
     blame: bool = False
     plan: bool = False
     require_clean: bool = False

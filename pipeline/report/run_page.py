@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import units
+from pipeline.planning.ways import Served
 from pipeline.report.html import Piece, joined, page, tag
 from pipeline.report.job import Job, ended, measured, outcomes
 from pipeline.report.measures import MEASURES
@@ -44,6 +45,12 @@ def _named(run: Mapping[str, Any]) -> str:
     return f"{model or 'a job'} → {target or 'a target'}"
 
 
+def _instead(run: Mapping[str, Any]) -> list[str]:
+    """The way that served where what was chosen did not; nothing where that did."""
+    told = run.get("instead")
+    return [str(Served(told["changes"], told["why"]))] if told else []
+
+
 def html(run: Mapping[str, Any]) -> str:
     """The page of a run, of its run.json."""
     found = outcomes(run)
@@ -59,6 +66,7 @@ def html(run: Mapping[str, Any]) -> str:
             tag("p", "Drydock run", class_="eyebrow"),
             tag("h1", _named(run)),
             tag("p", status(job), f": {', '.join(_told(job))}", class_="lead"),
+            *(tag("p", f"instead: {text}") for text in _instead(run)),
             *(_problem(p) for p in run.get("problems", ())),
         ),
         tag("section", tag("h2", "Stages"), _graph(run, found)),

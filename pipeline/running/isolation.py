@@ -30,7 +30,7 @@ from typing import Any
 
 from pipeline import units
 from pipeline.artifact import Artifact, Origin
-from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.errors import ConfigError, Problem, StageError, Stopped
 from pipeline.stage import Stage
 
 # Not one of our loggers, so it reaches the log file alone.
@@ -69,7 +69,7 @@ class Isolation:
         """What the stage made, and the largest resident set of its process in bytes.
 
         Raises:
-            DrydockError: As the stage raised it; StageError when its process died or was ended at a limit.
+            DrydockError: As the stage raised it; StageError when its process crashed, Stopped when it was ended.
             Exception: One with the name and the words of whatever else the stage raised.
         """
         worker = _worker()
@@ -87,7 +87,8 @@ class Isolation:
 
     def _error(self, ended: _Ended, stage: Stage, inputs: Mapping[str, Artifact]) -> StageError:
         piece = self._piece(stage, inputs) if ended.crashed else ""
-        return StageError(f"its process {ended.how}{f', at {piece}' if piece else ''}", command=ended.command)
+        raised = StageError if ended.crashed else Stopped
+        return raised(f"its process {ended.how}{f', at {piece}' if piece else ''}", command=ended.command)
 
     def _piece(self, stage: Stage, inputs: Mapping[str, Artifact]) -> str:
         """The piece of a stage's work that a process of its own dies of, too; empty where there is none."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from pipeline.notes import Notes
 from pipeline.planning.plan import Step
+from pipeline.planning.ways import Served
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Result:
         outcomes: One for each stage, in order.
         delivered: The delivered file; None when no stage delivers.
         record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
+        served: The way that served instead of what was chosen; None where that did.
     """
 
     outcomes: Sequence[Outcome]
     delivered: Path | None
     record: Mapping[str, Any] | None = None
+    served: Served | None = None
 
 
 class Listener(Protocol):

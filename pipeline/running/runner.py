@@ -80,6 +80,7 @@ class Runner:
         self._steps: Mapping[str, Step] = {}
         self._lock: Lock | None = None
         self._repairs = 0
+        self.failed: Step | None = None  # the stage that the run ended at
         self._damaged: set[str] = set()
 
     def run(self) -> Result:
@@ -200,8 +201,12 @@ class Runner:
         """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
         node = self._nodes[name]
         self._listener.started(name)
-        with self._naming(name), Meter() as meter:
-            made, peak = self._made(node, inputs, folder)
+        try:
+            with self._naming(name), Meter() as meter:
+                made, peak = self._made(node, inputs, folder)
+        except DrydockError:
+            self.failed = self._steps.get(name)  # not a stage before it that was run once more to explain this
+            raise
         if peak is not None:
             meter.peak_bytes = peak
         if not isinstance(made, Artifact):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from pipeline.errors import INTERRUPTED, Problem, StageError
+from pipeline.errors import INTERRUPTED, Problem, StageError, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
         seconds: How long it may take; None for no limit.
         name: What it is, for words that nobody else adds the name to.
 
-    Raises StageError.
+    Raises Stopped.
     """
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -82,13 +82,13 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
         f"it was ended after runner.timeout={seconds:g} seconds",
         command=f"runner.timeout={2 * seconds:g}, or null for no limit",
     )
-    _state.limit = StageError(limit.at(f"{name}: "))
+    _state.limit = Stopped(limit.at(f"{name}: "))
     before = signal.signal(signal.SIGALRM, _expire)
     signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_SECONDS)
     try:
         yield
     except Expired:
-        raise StageError(limit) from None
+        raise Stopped(limit) from None
     finally:
         _state.limit = None  # first: an alarm that comes from here on would be raised in place of what follows
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -69,6 +69,11 @@ class RunManifest:
         self._content |= {"config": config, "seed": config["seed"], "git": git}
         self._write()
 
+    def goes_on(self, config: Mapping[str, Any], changes: Mapping[str, str]) -> None:
+        """Takes note that another way is gone, and what is chosen there by group. Raises DrydockError."""
+        self._content |= {"config": config, "choices": {**self._content["choices"], **changes}, "stages": []}
+        self._write()
+
     def planned(self, steps: Sequence[Step]) -> None:
         """Takes note of the library versions that the stages' keys stand on."""
         for step in steps:
@@ -89,7 +94,8 @@ class RunManifest:
         """Writes the end of a run that succeeded. Raises DrydockError."""
         self._content["stages"] = [asdict(o) for o in result.outcomes]
         artifact = str(result.delivered) if result.delivered else None
-        self._end("ok", exit_code=OK, artifact=artifact, record=result.record)
+        more = {"instead": asdict(result.served)} if result.served else {}
+        self._end("ok", exit_code=OK, artifact=artifact, record=result.record, **more)
 
     def only_planned(self) -> None:
         """Writes the end of a run that was only to be planned. Raises DrydockError."""

@@ -117,6 +117,10 @@ class Actions:
         beside.replace(path)
         return entry
 
+    def has(self, stage: str) -> bool:
+        """Whether there are entries of a stage at all."""
+        return (self._root.path / "actions" / stage).is_dir() or (self._below is not None and self._below.has(stage))
+
     def of_stage(self, stage: str, newest: int) -> Iterator[Entry]:
         """Up to `newest` trusted entries of a stage, the latest first."""
         folder = self._root.path / "actions" / stage

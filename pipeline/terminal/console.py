@@ -161,6 +161,8 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
     built = sum(o.how == "built" for o in result.outcomes)
     saved = sum(o.seconds for o in hits)
     lines = [("artifact", str(result.delivered) if result.delivered else "none: no stage of this graph delivers one")]
+    if result.served is not None:
+        lines.append(("instead", str(result.served)))
     if how := loading(result):
         lines.append(("load", how))
     if source := last.facts.get("source", {}).get("bytes"):

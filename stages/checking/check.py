@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
-from stages.checking import cause, unlike
-from stages.checking.cause import Explained, Failure
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
@@ -23,6 +21,9 @@ from stages.reference import as_met, parity, tables
 from stages.reference import cases as reference_cases
 from stages.reference.parity import CannotRun, Parity
 from stages.reference.tolerance import Within
+
+if TYPE_CHECKING:
+    from stages.checking.cause import Explained
 
 # Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
 OVERFLOWS = (
@@ -97,6 +98,8 @@ class Check(Running):
                 blamed = over
                 found = replace(found, wrong=[OVERFLOWS])
         if found.wrong:
+            from stages.checking import unlike  # here, as is cause: most checks have nothing to explain
+
             wrong = "\n    ".join(found.wrong)
             # Fewer bits are what is to blame where there are some and a layer is found; else it is the conversion.
             sentence, command = (blamed.sentence, blamed.command) if blamed else ("", "")
@@ -173,8 +176,10 @@ class Check(Running):
     def _explained(
         self, artifact: Artifact, reference: Artifact, wrong: Sequence[str], failing: Mapping[str, str]
     ) -> Explained:
+        from stages.checking import cause
+
         how = How(self.compute, None, self.properties, self.extensions)
-        return cause.explained(Failure(artifact, reference, wrong, failing, how, self.tolerance))
+        return cause.explained(cause.Failure(artifact, reference, wrong, failing, how, self.tolerance))
 
     def _blamed(
         self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False

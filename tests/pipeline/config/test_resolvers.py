@@ -25,3 +25,8 @@ def test_a_tolerance_is_that_of_the_first_check_that_there_is(checks, allowed):
     stages = {name: {"tolerance": {"max_rel": limits[name]}} for name in checks}
     made = {"tolerance": {"max_rel": "${as_checked:check_quantize,check_compile}"}}
     assert OmegaConf.create({"stages": {**stages, "made": made}}).stages.made.tolerance.max_rel == allowed
+
+
+@pytest.mark.parametrize(("opset", "there"), [(17, "a"), (18, "b"), (None, "b")])
+def test_what_is_below_a_number_has_its_own(opset, there):
+    assert OmegaConf.create({"opset": opset, "x": "${below:${opset},18,a,b}"}).x == there

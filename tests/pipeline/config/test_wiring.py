@@ -94,7 +94,6 @@ def test_all_that_is_wiring_is_told_at_once():
         ("exporter", ["target=onnx"]),
         ("ir", ["target=openvino"]),
         ("lower", ["target=openvino"]),
-        ("openvino", ["target=openvino"]),
         ("source", given("onnx_file")),
     ],
 )
@@ -146,8 +145,20 @@ def written(home, name, defaults):
             "override /also: [pruned]",
         ),
         ("target/mine", "- /dialect: tensorrt\n", ["target=mine"], "names /dialect: tensorrt", "/wiring/tensorrt"),
-        ("target/mine", "- /openvino: direct\n", ["target=mine"], "names /openvino", "/wiring/openvino: one_route"),
-        ("target/mine", "- /packager: trace\n", ["target=mine"], "names /packager", "/wiring/packager: captured"),
+        (
+            "target/mine",
+            "- /openvino: direct\n",
+            ["target=mine"],
+            "names /openvino",
+            "/stage@stages.compile: compile_openvino",
+        ),
+        (
+            "target/mine",
+            "- /packager: trace\n",
+            ["target=mine"],
+            "names /packager",
+            "/stage@stages.compile: compile_coreml",
+        ),
         (
             "stage/mine",
             "- /schema/check@_here_\n",

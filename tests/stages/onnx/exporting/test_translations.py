@@ -10,10 +10,9 @@ import pytest
 import torch
 from conversions import agrees
 from conversions import capture as captured
-from harness import VECTOR, module, record, reference_in, run_stage, tolerance, world
+from harness import VECTOR, reference_in, run_stage, world
 
 from pipeline.errors import CheckFailed, ConfigError
-from stages.onnx.export_auto import ExportAuto
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
 
@@ -62,16 +61,6 @@ def test_an_operator_of_torchs_own_is_overridden(tmp_path):
     graph = export(torch.nn.Softsign(), "export", {"aten::abs": "onnx_ops.absolute"}, tmp_path)
     assert [n.op_type for n in onnx.load(graph.file).graph.node][:2] == ["Neg", "Max"]
     agrees(graph, tmp_path)
-
-
-@pytest.mark.parametrize(("opset", "served"), [(18, "export"), (17, "trace")])
-def test_auto_takes_the_translation_of_the_exporter_that_serves(tmp_path, opset, served):
-    net = module(onnx_ops.ScaleAdd())
-    given = {"module": net, "reference": record(net, tmp_path / "reference", inputs=VECTOR)}
-    auto = ExportAuto(opset, {OP: "onnx_ops.scripted"}, {OP: "onnx_ops.symbolic"}, False, tolerance("fp32"))
-    made = run_stage(auto, given, tmp_path / "graph")
-    assert made.facts["capture"] == served
-    agrees(made, tmp_path)
 
 
 @pytest.mark.parametrize("fails", [False, True])
