@@ -35,7 +35,15 @@ from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
-from pipeline.terminal.command import Say, columns, leave, open_streams, spare_collections, stdout_for_the_result
+from pipeline.terminal.command import (
+    Say,
+    columns,
+    import_from_here,
+    leave,
+    open_streams,
+    spare_collections,
+    stdout_for_the_result,
+)
 from pipeline.terminal.console import Console, counted, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
@@ -62,9 +70,7 @@ def main() -> int:
     logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        # What `python -m` does, for the console script too; last, so that nothing of the user's shadows our own.
-        if str(Path.cwd()) not in sys.path and "" not in sys.path:
-            sys.path.append(str(Path.cwd()))
+        import_from_here()
         compose.refuse_missing_folders()
         flags.refuse(sys.argv[1:], ROOT, CONF)
         if (answer := help.asked(sys.argv[1:])) is not None:

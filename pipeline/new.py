@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,9 @@ EXPERIMENT = """# @package _global_
 defaults:
   - override /model: {name}
 {target}  - override /precision: fp32
+{pinned}"""
+PINNED = """model:
+  sha256: {sha256} # of {weights}: another file is another experiment
 """
 TEST = '''"""The conversion of {name}: it agrees with the model, or this fails with what to do."""
 
@@ -117,6 +121,7 @@ def written(name: str, factory: str, weights: str, inputs: Sequence[str], target
         "weights": weights,
         "inputs": "\n".join(lines),
         "dims": "\n".join(ranges) or "  {}",
+        "pinned": _pinned(weights),
         "target": f"  - override /target: {target}\n" if target else "",
         "typed": as_typed("python -m pipeline"),
         "pin": as_typed("python -m pipeline.pin"),
@@ -130,6 +135,15 @@ def written(name: str, factory: str, weights: str, inputs: Sequence[str], target
         f"tests/test_{name}.py": TEST.format(**values),
         f".github/workflows/{name}.yml": WORKFLOW.format(**values),
     }
+
+
+def _pinned(weights: str) -> str:
+    """What an experiment says of the file of its weights, which `pin` asks for; nothing where there is none yet."""
+    path = Path(weights)
+    if weights == "random" or not path.is_file():
+        return ""
+    with disk.explained(str(path), "another file", path.parent), path.open("rb") as file:
+        return PINNED.format(sha256=hashlib.file_digest(file, "sha256").hexdigest(), weights=weights)
 
 
 if __name__ == "__main__":

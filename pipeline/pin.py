@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import errors
 from pipeline.config import compose
+from pipeline.config.compose import Composed
 from pipeline.errors import ConfigError, DrydockError, Problem
 from pipeline.planning import ways
+from pipeline.planning.graph import Node
+from pipeline.planning.ways import Refused
 from pipeline.printable import as_typed
 from pipeline.record import lineage
 from pipeline.reproduction import rebuild
@@ -30,7 +33,8 @@ def main(say: command.Say) -> int:
     parser.add_argument("experiment", metavar="experiment=NAME")
     name = named(parser.parse_args().experiment)
     beside = file(name)
-    config = compose.compose([f"{GROUP}={name}"]).config
+    composed = compose.compose([f"{GROUP}={name}"])
+    config = composed.config
     _demand_pinned(name, config)
     nodes = compose.checked_graph(config)
     store = compose.store_of(config)
@@ -38,9 +42,7 @@ def main(say: command.Say) -> int:
         try:
             made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
         except DrydockError as e:
-            if not config["instead"] or not ways.may_go_on(e):
-                raise
-            raise type(e)([*e.problems, _undecided(name, config["instead"])]) from e
+            raise type(e)([*e.problems, *_undecided(name, composed, nodes, e)]) from e
         store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day
     try:
         Lock.of(name, made.result).write()
@@ -53,14 +55,22 @@ def main(say: command.Say) -> int:
     return errors.OK
 
 
-def _undecided(name: str, instead: Mapping[str, Sequence[str]]) -> Problem:
-    """What is pinned is one way: what a run would go on with is to be chosen."""
-    group, options = next(iter(instead.items()))
-    return Problem(
-        f"{GROUP}={name} leaves {group} to what serves, and what is pinned is one choice",
-        allowed=errors.listed(options),
-        command=f"override /{group}: {options[0]} in the experiment's YAML, where a run says that it serves",
-    )
+def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: DrydockError) -> Iterator[Problem]:
+    """That a run would go on with another choice where this one failed: what is pinned is one way."""
+    stage = error.problems[0].what.partition(":")[0]
+    if not ways.may_go_on(error) or stage not in [n.name for n in nodes]:
+        return
+    refused = Refused({}, nodes, stage, None, error)
+    for changes in ways.of(composed.config["instead"]):
+        try:
+            others = compose.checked_graph(compose.changed(composed, changes).config)
+        except DrydockError:  # one that cannot be had either
+            continue
+        if refused.leaves_open(others):
+            chosen = ", ".join(f"override /{group}: {option}" for group, option in changes.items())
+            what = f"{GROUP}={name} leaves {errors.listed(changes)} to what serves, and what is pinned is one choice"
+            yield Problem(what, command=f"{chosen} in its YAML, where a run says that it serves")
+            return
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:

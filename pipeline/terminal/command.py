@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn, TextIO
 
 from pipeline import disk, errors
@@ -44,6 +45,7 @@ def run(main: Callable[[Say], int]) -> NoReturn:
     helps = {"-h", "--help"} & {*sys.argv[1:]}  # which argparse writes to stdout, and is the result then
     try:
         with interrupts(), contextlib.nullcontext(print) if helps else stdout_for_the_result() as say:
+            import_from_here()
             code = main(say)
     except DrydockError as e:
         code = console.show(e)
@@ -57,6 +59,16 @@ def run(main: Callable[[Say], int]) -> NoReturn:
         bug = f"a bug in Drydock: {type(e).__name__}: {e}"
         code = console.show(disk.of_unknown(e) or DrydockError(bug, command="HYDRA_FULL_ERROR=1 shows the traceback"))
     leave(code)
+
+
+def import_from_here() -> None:
+    """Has the current folder's packages found, as `python -m` does, by the console script too.
+
+    Last, so that nothing of the user's shadows our own.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
 
 
 def leave(code: int) -> NoReturn:

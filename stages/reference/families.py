@@ -112,6 +112,7 @@ FLOATS: Mapping[str, Callable[[Any, Any], Any]] = {
     "ties": lambda drawn, rng: (2 * rng.standard_normal(drawn.shape)).round() / 2,
     "rows of zeros": _rows_of_zeros,
 }
+FLAT = ("zeros", "ones")  # the names of those whose numbers are all one
 ORDINARY = ("drawn", "negative")  # of floats: what a type of fewer bits is as good at as at the draws
 # Of a number's place, and how many numbers the range has: which of them.
 INTEGERS: Mapping[str, Callable[[Any, int], Any]] = {

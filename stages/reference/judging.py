@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from stages.portable import comparison
 from stages.portable.comparison import Figures, Tolerance
 from stages.reference.cases import Case
-from stages.reference.families import DRAWS, SIZES
+from stages.reference.families import DRAWS, FLAT, SIZES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,15 +151,22 @@ class _Output:
     @property
     def bound(self) -> float:
         """The rms that the error may have, by the model's own."""
-        assert self.tolerance.noise is not None
         own = max(_rms(self.wanted - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is next to nothing at values of a family is made of numbers that are as large as ever.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
-        times = self.tolerance.noise * (1 if self._is_drawn else FAMILY)
-        bound = times * max(own, FLOOR * size)
+        bound = self._times * max(own, FLOOR * size)
         # An answer that is rounding and nothing else, as of a constant picture that is normalised, has none of its own.
         is_noise = not self._is_drawn and own > LOOSE * self.exact_rms
-        return max(bound, self.tolerance.max_rel * size) if is_noise else bound
+        # One number added to itself rounds the same way each time: by the order of summation n numbers err up to n/2
+        # times as much as one, where others err by its root (Higham, The accuracy of floating point summation, 1993).
+        is_flat = self.case.label in FLAT
+        return max(bound, self.tolerance.max_rel * size) if is_noise or is_flat else bound
+
+    @property
+    def _times(self) -> float:
+        """How many times the model's own error is allowed."""
+        assert self.tolerance.noise is not None
+        return self.tolerance.noise * (1 if self._is_drawn else FAMILY)
 
     @property
     def _is_drawn(self) -> bool:
@@ -190,7 +197,7 @@ class _Output:
         told = []
         if not error <= bound:
             error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
-            told = [f"rms {error:.1e} > {bound:.1e}, {self.tolerance.noise:g} times the model's own error"]
+            told = [f"rms {error:.1e} > {bound:.1e}, {self._times:g} times the model's own error"]
         determined = self._is_strict or self.bound <= self.tolerance.max_rel * self._size()
         return told + (self._beyond_constant() if determined else [])
 

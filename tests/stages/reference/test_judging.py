@@ -105,3 +105,10 @@ def test_a_share_of_whole_numbers_and_truths_may_differ_where_precision_is_lower
     found.ravel()[:others] = 1
     verdict = judging.judged({"classes": found}, asked, {}, tolerance(precision))
     assert (bool(verdict.wrong), verdict.differing) == (wrong, {} if wrong else {"classes": others / 400})
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "wrong"), [("ones", 1e-5, False), ("ones", 3e-4, True), ("ties", 1e-5, True)]
+)
+def test_sums_of_one_number_are_held_to_the_constant_and_others_to_the_models_own_error(label, error, wrong):
+    assert bool(judged(error, replace(case(family="extremes"), label=label)).wrong) is wrong
