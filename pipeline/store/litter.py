@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.store.files import remove, remove_dead, remove_tree
@@ -18,9 +19,18 @@ WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "fact
 
 
 def sweep(root: Path) -> None:
-    """Removes what can be removed; a mark stays until all of it can, by another run or another user's."""
-    marks = _names(root / MARKS)
-    died = [name for name in filter(MARK.fullmatch, marks) if _is_free(root / MARKS / name)]
+    """Removes what can be removed; a mark stays until all of it can, by another run or another user's.
+
+    The marks are held meanwhile: one that is made just now is free for a moment too, and whoever makes it then waits
+    for the lock, sees that its file is gone, and makes another.
+    """
+    with contextlib.ExitStack() as held:
+        marks = _names(root / MARKS)
+        died = [name for name in filter(MARK.fullmatch, marks) if _takes(root / MARKS / name, held)]
+        _clear(root, marks, died)
+
+
+def _clear(root: Path, marks: Collection[str], died: Collection[str]) -> None:
     gone = True
     for name in died:
         what, _, folder = name.removesuffix(".lock").partition("-")
@@ -39,15 +49,14 @@ def sweep(root: Path) -> None:
                 remove(root / MARKS / name)
 
 
-def _is_free(path: Path) -> bool:
-    """Whether whoever took a lock has died."""
+def _takes(path: Path, held: contextlib.ExitStack) -> bool:
+    """Takes a lock whose holder has died; False where it lives."""
     lock = Lock(path, path.name, contextlib.nullcontext)
+    held.callback(lock.release)
     try:
         return lock.try_acquire() and lock.is_locked
     except OSError:
         return False
-    finally:
-        lock.release()
 
 
 def _names(folder: Path) -> list[str]:
