@@ -14,6 +14,7 @@ import copy
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,43 @@ def read(file: Path | io.BytesIO, says: str) -> Any:
     if held.get_record_size(EXAMPLES):
         source = _without_examples(held)
     # Not torch.export.load: for a file that this cannot read it falls back to a format of before, which is pickles.
-    return _package.load_pt2(source).exported_programs["model"]
+    program = _package.load_pt2(source).exported_programs["model"]
+    _range_symbols_alone(program)
+    return program
+
+
+def _range_symbols_alone(program: Any) -> None:
+    """Has the record of a program's sizes be as it was in memory, where a size such as 32*s is a multiple.
+
+    torch's reader ranges the product as though it were a symbol, at which run_decompositions fails ("expected
+    sympy.Symbol"), and leaves the symbol itself without the value that it had in the example.
+    """
+    import sympy
+    from torch._export.utils import _get_shape_env_from_gm
+
+    environment = _get_shape_env_from_gm(program.graph_module)
+    if environment is None:
+        return
+    for expression in [e for e in environment.var_to_range if not isinstance(e, sympy.Symbol)]:
+        del environment.var_to_range[expression]
+    values = environment.backed_var_to_val
+    for expression, value in _sizes(program):
+        free = [s for s in expression.free_symbols if s not in values]
+        if len(free) == 1:
+            found = sympy.solve(expression.xreplace(values) - value, free[0])
+            if len(found) == 1 and found[0].is_Integer:
+                environment.add_backed_var_to_val(free[0], int(found[0]))
+
+
+def _sizes(program: Any) -> Iterator[tuple[Any, Any]]:
+    """The dynamic sizes of a program's inputs, as expressions, with what they were in the example."""
+    import torch
+
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            for size in getattr(node.meta.get("val"), "shape", ()):
+                if isinstance(size, torch.SymInt) and size.node.has_hint():
+                    yield size.node.expr, size.node.hint
 
 
 def _held(source: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 
 PLAIN = re.compile(r"[\w.:+\-/ <>\[\]]*")
 NAME = re.compile(r"([A-Za-z_]\w*)?")
+# A size that has a range, such as s77 or 32*s77: compared with the sizes of the graph, and evaluated by nobody.
+RANGED = re.compile(r"[\w*+\-/ ().,]+")
 UNQUOTED = re.compile(r"[^'\"\\\n\r]*")
 # torch follows any path from `torch`, `math` and `operator`, and by way of what these import to os.system.
 OPERATOR = re.compile(
@@ -39,7 +41,7 @@ def problems(value: Any, key: str = "", place: str = "") -> Iterator[str]:
     """
     if isinstance(value, Mapping):
         for name, item in value.items():
-            if not PLAIN.fullmatch(name):
+            if not (RANGED if key == "range_constraints" else PLAIN).fullmatch(name):
                 yield f"the key {name[:80]!r} in {place[1:]}"
             # The argument of a call is written down as a text; one that a graph takes becomes part of a condition.
             yield from problems(item, "argument" if key == "arg" and name in TEXTS else name, f"{place}.{name}")

@@ -133,3 +133,6 @@ def test_what_a_call_is_given_is_written_down_and_what_a_graph_is_given_becomes_
 
 def test_a_key_is_plain_too():
     assert [*program_text.problems({"tensor_values": {"x = 1; y": {}}})] == ["the key 'x = 1; y' in tensor_values"]
+    assert [*program_text.problems({"range_constraints": {"2*s0 + 1": {}, "x = 1; y": {}}})] == [
+        "the key 'x = 1; y' in range_constraints"
+    ]
