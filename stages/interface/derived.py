@@ -1,4 +1,4 @@
-"""The inputs that a transformers model says it takes: from its configuration and forward's parameters.
+"""The inputs that a transformers model says it takes: from its configuration, forward's parameters and their docstring.
 
 Source: https://huggingface.co/docs/transformers/main_classes/configuration
 """
@@ -6,24 +6,51 @@ Source: https://huggingface.co/docs/transformers/main_classes/configuration
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ConfigError, listed
 from stages.interface import call as forward_call
+from stages.interface import lengths, parameters, pictures
 from stages.interface.interface import Dim, Input, Interface
+from stages.interface.parameters import Model
 
-# Special tokens are left out of what is drawn: models stop, pool or pad at them.
-SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
+MOST_WAYS = 24  # of calling a model, tried in turn
 
 
-def interface(module: Any, dims: Mapping[str, Dim], call: Mapping[str, Any] | None) -> Interface:
-    """What the module takes, each input by keyword; of `dims`, those that a shape names.
+@dataclass(frozen=True)
+class Derived:
+    """What a model takes.
+
+    Args:
+        interface: The inputs, the dimensions that they name, and how forward is called with them.
+        says: What was left out or narrowed, in words, and why.
+    """
+
+    interface: Interface
+    says: Sequence[str]
+
+
+def interface(
+    module: Any,
+    dims: Mapping[str, Dim],
+    call: Mapping[str, Any] | None,
+    picture: Sequence[int] | None = None,
+    accepts: Callable[[Interface], bool] = lambda _: True,
+) -> Derived:
+    """What the module takes, each input by keyword; of `dims`, those that a shape names, within what the model can do.
+
+    Where an input can be of several shapes, such as a waveform with an axis of channels and without, it is the first
+    that the model accepts.
 
     Args:
         module: A transformers PreTrainedModel.
-        dims: batch, sequence, decoder_sequence and samples, as far as the shapes need them.
+        dims: batch, sequence, decoder_sequence, samples and frames, as far as the shapes need them.
         call: Plain values for further parameters, in `kwargs`.
+        picture: Height and width that its folder's preprocessor_config.json says; None where there is none.
+        accepts: Whether the model answers when it is called so.
 
     Raises ConfigError when the module is no such model or a dimension that it needs is missing.
     """
@@ -34,14 +61,31 @@ def interface(module: Any, dims: Mapping[str, Dim], call: Mapping[str, Any] | No
             allowed="one entry for each tensor that forward takes",
             command="'model.inputs={input: {shape: [batch, 3, 224, 224]}}'",
         )
-    parameters = inspect.signature(module.forward).parameters
-    inputs = {name: spec for name, spec in _known_inputs(module, config) if name in parameters}
-    if module.main_input_name not in inputs:
+    taken = inspect.signature(module.forward).parameters
+    size, assumed = pictures.size(config, picture)
+    main = module.main_input_name if isinstance(module.main_input_name, str) else module.main_input_name[0]
+    choices, left_out = parameters.inputs(Model(config, taken, module.forward.__doc__ or "", size, main))
+    wanted = [*dict.fromkeys([*_required(taken), *([main] if main in taken and main not in left_out else [])])]
+    if not choices or (unknown := [name for name in wanted if name not in choices]):
+        unknown = unknown if choices else wanted or [main]
         raise ConfigError(
-            f"inputs is null, and nothing is known of {type(module).__name__}'s {module.main_input_name}",
+            f"inputs is null, and nothing is known of {type(module).__name__}'s {listed(unknown)}",
             allowed="one entry for each tensor that forward takes",
-            command=f"'model.inputs={{{module.main_input_name}: {{shape: […]}}}}'",
+            command=f"'model.inputs={{{', '.join(f'{n}: {{shape: […]}}' for n in [*choices, *unknown])}}}'",
         )
+    if call and call.get("args"):
+        raise ConfigError("call has args, and inputs that the model names itself are passed by name", allowed="kwargs")
+    ways = itertools.islice(itertools.product(*choices.values()), MOST_WAYS)
+    made = [_called(module, dict(zip(choices, way, strict=True)), dims, call) for way in ways]
+    found = next((d for d in made if accepts(d.interface)), made[0]) if len(made) > 1 else made[0]
+    has_pictures = any(size == tuple(spec.shape[-2:]) for spec in found.interface.inputs.values())
+    says = [*(f"{name} is left out: {why}" for name, why in left_out.items()), *found.says]
+    return Derived(found.interface, [*says, assumed] if assumed and has_pictures else says)
+
+
+def _called(
+    module: Any, inputs: Mapping[str, Input], dims: Mapping[str, Dim], call: Mapping[str, Any] | None
+) -> Derived:
     used = {d for spec in inputs.values() for d in spec.axes.values()}
     if missing := sorted(used - set(dims)):
         raise ConfigError(
@@ -49,61 +93,23 @@ def interface(module: Any, dims: Mapping[str, Dim], call: Mapping[str, Any] | No
             allowed=listed(sorted(used)),
             command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
         )
-    if call and call.get("args"):
-        raise ConfigError("call has args, and inputs that the model names itself are passed by name", allowed="kwargs")
-    fixed = {"use_cache": False} if "use_cache" in parameters else {}
+    fixed = {"use_cache": False} if "use_cache" in inspect.signature(module.forward).parameters else {}
     kwargs = {name: name for name in inputs} | fixed | dict((call or {}).get("kwargs", {}))
     complete = {"args": [], "kwargs": kwargs}
     if wrong := forward_call.problems(complete, inputs):
         raise ConfigError(wrong)
-    return Interface(inputs, {n: d for n, d in dims.items() if n in used}, call=complete)
+    fitted, narrowed = lengths.fitted(module, {n: d for n, d in dims.items() if n in used})
+    ranges = {n: d for n, d in fitted.items() if isinstance(d, Dim)}
+    return Derived(Interface({n: _at(spec, fitted) for n, spec in inputs.items()}, ranges, call=complete), narrowed)
 
 
-def _known_inputs(module: Any, config: Any) -> Iterator[tuple[str, Input]]:
-    parameters = inspect.signature(module.forward).parameters
-    text = _part(config, "text_config", "vocab_size")
-    vision = _part(config, "vision_config", "image_size")
-    if text is not None and "input_ids" in parameters:
-        yield from _text(text)
-    if vision is not None and "pixel_values" in parameters:
-        yield "pixel_values", Input(_pixels(vision), fill="normal")
-    if "input_values" in parameters:  # a waveform, or a spectrogram of fixed size
-        bins = getattr(config, "num_mel_bins", None)
-        yield "input_values", Input(["batch", config.max_length, bins] if bins else ["batch", "samples"], fill="normal")
-    if "input_features" in parameters and hasattr(config, "max_source_positions"):
-        frames = 2 * config.max_source_positions  # Whisper's first convolution halves them
-        yield "input_features", Input(["batch", config.num_mel_bins, frames], fill="normal")
-    if config.is_encoder_decoder and text is not None:
-        yield "decoder_input_ids", Input(["batch", "decoder_sequence"], "int64", _tokens(text))
+def _required(taken: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    for name, parameter in taken.items():
+        if parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD:
+            yield name
 
 
-def _part(config: Any, name: str, wanted: str) -> Any:
-    """The configuration that holds what is wanted: the model's own, or the one inside it of several."""
-    return next((c for c in (config, getattr(config, name, None)) if getattr(c, wanted, None) is not None), None)
-
-
-def _text(config: Any) -> Iterator[tuple[str, Input]]:
-    yield "input_ids", Input(["batch", "sequence"], "int64", _tokens(config))
-    yield "attention_mask", Input(["batch", "sequence"], "int64", "mask")
-    if (types := getattr(config, "type_vocab_size", 0)) > 1:
-        yield "token_type_ids", Input(["batch", "sequence"], "int64", {"integers": [0, types]})
-
-
-def _tokens(config: Any) -> dict[str, list[int]]:
-    special = [getattr(config, name, None) for name in SPECIAL]
-    # Some vocabularies begin with them, some end with them; the larger half is free of them.
-    low = max([s + 1 for s in special if isinstance(s, int) and s < config.vocab_size // 2], default=0)
-    high = min([s for s in special if isinstance(s, int) and s >= config.vocab_size // 2], default=config.vocab_size)
-    return {"integers": [low, max(min(high, config.vocab_size), low + 1)]}
-
-
-def _pixels(config: Any) -> list[Any]:
-    size = config.image_size
-    height, width = (
-        (size["height"], size["width"])
-        if isinstance(size, Mapping)
-        else (size if isinstance(size, (list, tuple)) else (size, size))
-    )
-    channels = getattr(config, "num_channels", 3)
-    frames = [config.num_frames] if hasattr(config, "num_frames") else []
-    return ["batch", *frames, channels, int(height), int(width)]
+def _at(spec: Input, fitted: Mapping[str, Dim | int]) -> Input:
+    """The input, with a number for each dimension that can have one size only."""
+    shape = [d if isinstance(held := fitted.get(d, d), Dim) else held for d in spec.shape]
+    return Input(shape, spec.dtype, spec.fill)

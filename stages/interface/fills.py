@@ -4,6 +4,7 @@ A fill is one of these words: uniform (in [0, 1)), normal (standard), ones, zero
 place in the last dimension on; the first row has no zeros); or a mapping with one key:
 
     {integers: [low, high]}     uniform whole numbers, low included, high not
+    {boxes: [low, high]}        likewise, of left, top, right, bottom in the last dimension, each in its order
     {file: inputs.npz}          an array of the input's name; .npy and .pt with a single array or tensor too
     {image: cat.jpg}            a photograph, or a list of them, through the model's preprocessing
     {factory: my_pkg.data.ids}  called with shape=[…] and seed=…; returns an array or a tensor
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 WORDS = ("uniform", "normal", "ones", "zeros", "mask")
-MAPPINGS = ("integers", "file", "image", "factory")
+MAPPINGS = ("integers", "boxes", "file", "image", "factory")
 SUFFIXES = (".npz", ".npy", ".pt")
 # The least and the greatest number of each type of whole numbers; of the others any will do.
 LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
@@ -59,8 +60,8 @@ def problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> It
 
 def _allowed(kind: str, value: Any, dtype: str) -> str:
     """What else the value of a mapping could be, where it is wrong."""
-    if kind == "integers" and not _is_range(value, dtype):
-        return f"{{integers: [low, high]}} with low < high, both whole, and numbers that {dtype} has"
+    if kind in ("integers", "boxes") and not _is_range(value, dtype):
+        return f"{{{kind}: [low, high]}} with low < high, both whole, and numbers that {dtype} has"
     if kind == "image" and not (value and all(isinstance(f, str) for f in _listed(value))):
         return "the path of a file, or a list of them"
     if kind in ("file", "factory") and not isinstance(value, str):
@@ -88,7 +89,7 @@ def default(spec: Input) -> Input:
 
 def is_drawn(spec: Input) -> bool:
     """Whether an input is drawn by numbers alone, of which there are as many as are wanted."""
-    return isinstance(spec.fill, str) or "integers" in spec.fill
+    return isinstance(spec.fill, str) or "integers" in spec.fill or "boxes" in spec.fill
 
 
 class Filled(Setting):
@@ -149,6 +150,10 @@ def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Pr
         if "integers" in fill:
             low, high = fill["integers"]
             values = rng.integers(low, high, shape)
+        elif "boxes" in fill:
+            low, high = fill["boxes"]
+            corners = rng.integers(low, high, [*shape[:-1], 2, shape[-1] // 2])
+            values = np.sort(corners, axis=-2).reshape(shape)
         elif "file" in fill:
             values = fit(_from_file(_files(spec)[0], name), spec, shape, f"inputs.{name}.fill: {fill['file']}")
         elif "image" in fill:
@@ -166,7 +171,7 @@ def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Pr
         }
         values = draws[fill]()
     values = np.asarray(values)
-    if isinstance(fill, Mapping) and "integers" not in fill:
+    if isinstance(fill, Mapping) and not is_drawn(spec):
         _hold_to(values, name, spec, shape)
     return np.ascontiguousarray(values.astype(spec.dtype)).reshape(shape)
 

@@ -6,24 +6,32 @@ import contextlib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
-from stages.interface import factory
-from stages.loading import hub, shards
+from stages.interface import factory, pictures
+from stages.loading import hub, sentence_folder, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
 
-CONFIG = "config.json"
+CONFIG, PICTURES = "config.json", "preprocessor_config.json"
+AUTO = "auto"
 DTYPES = ("float32", "float16", "bfloat16")
 # What a configuration is told that is no field of its class.
 BESIDES = ("attn_implementation", "dtype", "model_type")
+
+
+class Reader(Code):
+    """The dotted path of a class, or auto for the one that the folder names: nothing is known of its code before."""
+
+    def settle(self, name: str, value: Any, world: World) -> Any:
+        return value if value == AUTO else super().settle(name, value, world)
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,9 @@ class LoadTransformers(Pinned):
     """from_pretrained, or from_config where weights are random. No code from a model's folder is ever run.
 
     Args:
-        factory: Dotted path of a class with from_pretrained, such as transformers.AutoModelForSequenceClassification.
+        factory: Dotted path of a class with from_pretrained, such as transformers.AutoModelForSequenceClassification;
+            or auto, the class that the folder's config.json names. A folder of sentence-transformers then gives
+            sentence embeddings, see sentence.py.
         kwargs: Fields of the model's configuration, over those of its config.json; `attn_implementation`; and `dtype`,
             float32 unless said otherwise, whatever the file holds. Random weights need a `model_type`.
         weights: A folder as save_pretrained writes it; a repository of the hub, org/name; or random.
@@ -40,11 +50,13 @@ class LoadTransformers(Pinned):
         strict: Whether the folder must have every tensor of the model, of its shape. Otherwise what it lacks stays
             random, and the summary says which. What the model does not use is left out either way, and told.
         seed: For random weights.
+        picture: Height and width of the pictures that it takes, in pixels; None for what the folder's
+            preprocessor_config.json says, if it has one.
 
     Source: https://huggingface.co/docs/transformers/main_classes/model
     """
 
-    factory: Annotated[str, Code()]
+    factory: Annotated[str, Reader()]
     kwargs: dict[str, Any]
     weights: Annotated[str, FilePath(("random",))]
     # OmegaConf 2.3 reads Optional, not X | None.
@@ -52,6 +64,7 @@ class LoadTransformers(Pinned):
     revision: Optional[str]
     strict: bool
     seed: int
+    picture: Optional[list[int]]
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch", "transformers")
@@ -63,23 +76,44 @@ class LoadTransformers(Pinned):
             allowed = "a model_type of transformers, and fields of its configuration"
             command = "'+model.kwargs={model_type: bert, num_hidden_layers: 2}', or model.weights=FOLDER"
             yield Problem("weights is random, but kwargs has no model_type", allowed, command)
+        if self.weights == "random" and self.factory == AUTO:
+            wrong, allowed = (
+                "weights is random, and factory is auto: no folder names a class",
+                "a class of transformers",
+            )
+            yield Problem(wrong, allowed, "model.factory=transformers.AutoModel")
         if "/" in str(attention := self.kwargs.get("attn_implementation", "")):
             wrong = f"kwargs.attn_implementation is {attention}, which is code from the hub"
             yield Problem(wrong, allowed="one of the library's own: eager, sdpa")
         yield from OneOf(DTYPES).problems("kwargs.dtype", self.kwargs.get("dtype", DTYPES[0]))
 
+    def settle(self, world: World) -> Self:
+        settled = super().settle(world)
+        if settled.weights == "random":
+            return settled
+        folder = Path(settled.weights)
+        return replace(settled, factory=_class(self.factory, folder), picture=settled.picture or _picture(folder))
+
     def located(self, world: World) -> tuple[Path, str] | None:
         if self.weights == "random":
             return None
         folder = self._folder(world)
-        digest = shards.digest(_files(folder), lambda f: weights_source.file_digest(f, world))
+        digest = self._digest(folder, _class(self.factory, folder), lambda f: weights_source.file_digest(f, world))
         _refuse_code(folder)
         return folder, digest
+
+    def _digest(self, folder: Path, made_by: str, one: Callable[[Path], str]) -> str:
+        """Of config.json and the weights; of a folder of sentence-transformers, of its modules too."""
+        files = _files(folder)
+        if made_by != sentence_folder.FACTORY:
+            return shards.digest(files, one)
+        return shards.digest([*files, *sentence_folder.files(folder)], one, folder)
 
     def identity(self, world: World) -> Mapping[str, Any]:
         drawn = {"seed": self.seed} if self.weights == "random" or not self.strict else {}
         code, weights = dict(world.code(self.factory)), {"sha256": self.sha256, **drawn}
-        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights}
+        picture = {"picture": self.picture} if self.picture else {}
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights, **picture}
 
     def describe(self) -> str:
         return str(self._provenance()["says"])
@@ -97,10 +131,14 @@ class LoadTransformers(Pinned):
             else:
                 module, left, unused = self._loaded(task)
         module.config.name_or_path = ""  # a folder of this machine
+        for config in (module.config, *(getattr(module.config, name) for name in module.config.sub_configs)):
+            if getattr(config, "use_cache", False):
+                config.use_cache = False  # of the keys and values before: a graph returns tensors, and holds no state
         if self.weights == "random":
             weights_source.enliven(module, self.seed)
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
-        source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
+        source: dict[str, Any] = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
+        source |= {"picture": self.picture} if self.picture else {}
         weights = self._provenance()
         if left:
             weights["says"] += f"; {len(left)} of its {len(module.state_dict())} tensors UNTRAINED"
@@ -133,7 +171,7 @@ class LoadTransformers(Pinned):
 
         folder = Path(self.weights)
         files = _files(folder)
-        weights_source.expect(folder, str(self.sha256), shards.digest(files, weights_source.content))
+        weights_source.expect(folder, str(self.sha256), self._digest(folder, self.factory, weights_source.content))
         settings = {k: v for k, v in self.kwargs.items() if k not in ("dtype", "model_type")}
         local = {"local_files_only": True, "trust_remote_code": False}
         try:
@@ -226,6 +264,53 @@ class LoadTransformers(Pinned):
         return {"trained": False, "seed": self.seed, "says": says}
 
 
+def _class(named: str, folder: Path) -> str:
+    """The dotted path of the class that reads a folder: the one that was named, or for auto, what the folder says.
+
+    Raises ConfigError where it says none.
+    """
+    if named != AUTO:
+        return named
+    if sentence_folder.is_sentence(folder):
+        return sentence_folder.FACTORY
+    config = _read(folder)
+    if not (names := config.get("architectures")):
+        kind = config.get("model_type", "")
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} names no class under architectures",
+            allowed="a class of transformers that reads it",
+            command="model.factory=transformers.AutoModel" + (f" for the {kind} without a head" if kind else ""),
+        )
+    return f"transformers.{names[0]}"
+
+
+def _picture(folder: Path) -> list[int] | None:
+    """Height and width of the pictures, as the folder's preprocessor_config.json says; None where it does not."""
+    if not (folder / PICTURES).is_file():
+        return None
+    try:
+        settings = json.loads((folder / PICTURES).read_text())
+        found = pictures.of_processor(settings)
+    except (ValueError, AttributeError, TypeError) as e:
+        raise ConfigError(
+            f"weights={folder}: {PICTURES} is damaged: {e}",
+            allowed="JSON, as an image processor writes it",
+            command="stages.load.picture=[224,224], or the file anew",
+        ) from e
+    return list(found) if found else None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / CONFIG).read_text())
+        found.get("auto_map")
+    except (ValueError, AttributeError) as e:
+        raise ConfigError(
+            f"weights={folder}: {CONFIG} is damaged: {e}", command="compare its SHA-256 with the original's"
+        ) from e
+    return dict(found)
+
+
 def _files(folder: Path) -> list[Path]:
     """config.json, and the weights that from_pretrained takes. Raises ConfigError."""
     first = next((folder / n for n in hub.WEIGHTS if (folder / n).exists()), None)
@@ -240,14 +325,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _refuse_code(folder: Path) -> None:
     """Raises ConfigError for a model that is code in its folder, or an adapter to another model."""
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        code = config.get("auto_map")
-    except (ValueError, AttributeError) as e:
-        raise ConfigError(
-            f"weights={folder}: {CONFIG} is damaged: {e}", command="compare its SHA-256 with the original's"
-        ) from e
-    if code:
+    config = _read(folder)
+    if code := config.get("auto_map"):
         raise ConfigError(
             f"weights={folder}: {CONFIG} has an auto_map, so the model is code that came with the weights: {code}",
             allowed="models that the transformers library itself has",

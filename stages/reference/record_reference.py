@@ -112,7 +112,7 @@ class RecordReference(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         model = inputs["model"]
-        known = self._known(model)
+        known, derived_says = self._known(model)
         asked = list(self._questions(known))
         if model.kind in FROM_FILES and (why := formats.part(model.kind, "model").unanswered(model)):
             return _unanswered(why, known, asked, folder)
@@ -136,6 +136,7 @@ class RecordReference(Stage):
         says = f"{_says(asked, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
             f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
         )
+        says += "".join(f"; {told}" for told in derived_says)
         asked_of = Questions(
             asked=[c.label for c in cases],
             not_asked=not_asked,
@@ -168,8 +169,8 @@ class RecordReference(Stage):
             rows = sources.of(self.samples, self.preprocessing).open(known, self.seed)
             yield from questions.of_samples(rows, known, self.count, self.seed)
 
-    def _known(self, model: Artifact) -> Interface:
-        """The interface as far as it is known before the model has answered."""
+    def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
+        """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
         if model.kind in FROM_FILES:
             told = Interface.of(model)
             if self.call is not None:
@@ -183,12 +184,23 @@ class RecordReference(Stage):
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
             given = self.inputs or {}
-            return replace(told, inputs={n: given.get(n) or fills.default(s) for n, s in told.inputs.items()})
+            return replace(told, inputs={n: given.get(n) or fills.default(s) for n, s in told.inputs.items()}), ()
         if self.inputs is not None:
             if wrong := [name for name in self.inputs if not model_interface.is_name(name)]:
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
-            return Interface(self.inputs, self.dims, call=self.call)
-        return derived.interface(model.live, self.dims, self.call)
+            return Interface(self.inputs, self.dims, call=self.call), ()
+        picture = model.facts.get("source", {}).get("picture")
+        found = derived.interface(model.live, self.dims, self.call, picture, lambda way: self._accepts(model.live, way))
+        return found.interface, found.says
+
+    def _accepts(self, module: Any, way: Interface) -> bool:
+        """Whether the model answers at the smallest sizes when it is called in this way."""
+        smallest = {name: dim.min for name, dim in way.dims.items()}
+        try:
+            EagerModel(module, way.call)(fills.draw(way.inputs, smallest, self.seed))
+        except Exception:  # a model raises anything
+            return False
+        return True
 
 
 def _tables(module: Any, rows: Mapping[str, Any]) -> list[Table]:

@@ -167,3 +167,11 @@ def test_values_are_not_bent_to_another_type():
     spec = Input([2], dtype="int64", fill={"factory": f"{__name__}.fractions"})
     with pytest.raises(StageError, match=r"inputs\.x\.fill gives float32, which int64 cannot hold"):
         draw(spec)
+
+
+def test_boxes_have_their_corners_in_order():
+    drawn = fills.draw({"bbox": Input([7, 5, 4], "int64", {"boxes": [0, 1001]})}, {}, 0)["bbox"]
+    assert (drawn[..., :2] <= drawn[..., 2:]).all()
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1000
+    assert len(np.unique(drawn)) > 50

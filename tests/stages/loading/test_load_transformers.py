@@ -30,7 +30,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
 
 def load(weights="random", *, factory=TASK, kwargs=None, sha256=None, strict=True, seed=0):
     given = kwargs if kwargs is not None else BERT if weights == "random" else {}
-    return LoadTransformers(factory, given, str(weights), sha256, None, strict, seed)
+    return LoadTransformers(factory, given, str(weights), sha256, None, strict, seed, None)
 
 
 def made(stage, tmp_path):
@@ -267,3 +267,33 @@ def test_a_cached_repository_is_its_folder(folder, tmp_path, monkeypatch):
     loaded = made(load("org/net"), tmp_path)
     assert loaded.notes["says"] == "BertForSequenceClassification, org/net@01234567"
     assert hub.is_cached(repo / "snapshots" / commit / "config.json")
+
+
+def test_auto_is_the_class_that_the_folder_names(folder, tmp_path):
+    settled = load(folder, factory="auto").settle(world(tmp_path))
+    assert settled.factory == "transformers.BertForSequenceClassification"
+    assert settled.identity(world(tmp_path)) == load(folder, factory=settled.factory).settle(world(tmp_path)).identity(
+        world(tmp_path)
+    )
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": None}))
+    with pytest.raises(ConfigError, match=r"(?s)names no class.*model\.factory=transformers\.AutoModel for the bert"):
+        load(folder, factory="auto").settle(world(tmp_path))
+
+
+def test_random_weights_need_a_class():
+    wrong = [p.what for p in load(factory="auto").problems()]
+    assert wrong == ["weights is random, and factory is auto: no folder names a class"]
+
+
+def test_the_size_of_pictures_is_the_folders_and_part_of_the_key(folder, tmp_path):
+    without = load(folder).settle(world(tmp_path))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 48, "width": 64}}))
+    settled = load(folder).settle(world(tmp_path))
+    assert settled.picture == [48, 64]
+    assert without.picture is None
+    assert settled.identity(world(tmp_path)) != without.identity(world(tmp_path))
+    assert made(load(folder), tmp_path).facts["source"]["picture"] == [48, 64]
+    (folder / "preprocessor_config.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"preprocessor_config\.json is damaged"):
+        load(folder).settle(world(tmp_path))

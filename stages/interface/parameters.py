@@ -1,0 +1,238 @@
+"""What is fed to each parameter of a transformers model's forward: by its name, else by the shape in its docstring.
+
+Source: https://huggingface.co/docs/transformers/glossary, and the docstrings of forward
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.interface.interface import Input
+
+# Special tokens are left out of what is drawn: models stop, pool, pad or look for a picture at them.
+SPECIAL = re.compile(r"\w+_(token_id|token_index)")
+# What stands in input_ids for a picture or a sound that is passed beside it.
+PLACEHOLDERS = re.compile(r"(image|video|audio|media|vision|speech|sound|boi|im)_(token_id|token_index|patch_id)")
+# What fills these places.
+BESIDE_TEXT = (
+    "pixel_values", "pixel_values_videos", "pixel_values_images", "input_features", "input_values", "image_patches",
+)  # fmt: skip
+# Words of docstrings for a dimension that may have any size, and what it is called here.
+NAMED = {
+    "batch_size": "batch", "bs": "batch", "batch": "batch", "episode_length": "sequence",
+    "sequence_length": "sequence", "seq_length": "sequence", "seq_len": "sequence", "token_sequence_length": "sequence",
+    "target_sequence_length": "decoder_sequence",
+}  # fmt: skip
+CHOICES = 2  # answers to choose from
+PAGE = 1001  # coordinates of a page, the last one included
+FRAMES = 8  # of a film
+LETTERS = [32, 0xD800]  # code points that are no control characters, up to the surrogates
+# Fields that say how many numbers a frame of a spectrogram is.
+BINS = (
+    "num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel", "input_dim", "feat_in", "mel_bins",
+    "num_mel_channels", "feature_size",
+)  # fmt: skip
+HEIGHTS, WIDTHS = ("height", "image_height"), ("width", "image_width")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is known of a model without running it.
+
+    Args:
+        config: Its configuration.
+        taken: forward's parameters by name.
+        doc: forward's docstring.
+        size: Height and width of the pictures that it takes.
+        main: The parameter that stands for what it is about.
+    """
+
+    config: Any
+    taken: Mapping[str, inspect.Parameter]
+    doc: str
+    size: tuple[int, int]
+    main: str
+
+    def field(self, *names: str) -> Any:
+        """The first of these fields that the configuration, or one inside it, has."""
+        inside = ("audio_config", "encoder_config", "vision_config", "backbone_config", "text_config", "encoder")
+        parts = [self.config, *(p for n in inside if (p := getattr(self.config, n, None)) is not None)]
+        return next((v for n in names for p in parts if (v := getattr(p, n, None)) is not None), None)
+
+
+def inputs(model: Model) -> tuple[dict[str, Sequence[Input]], dict[str, str]]:
+    """What each input may be by its name, the likeliest first; and those that are left out, with the reason."""
+    found: dict[str, Sequence[Input]] = {name: [spec] for name, spec in _text(model)}
+    left_out = {}
+    for name, rule in RULES.items():
+        if name in model.taken and (specs := rule(model)):
+            found[name] = specs
+    if "input_ids" in found and (token := _placeholder(model.config)):
+        for name in (n for n in BESIDE_TEXT if n in found and not _is_required(model.taken[n])):
+            del found[name]
+            left_out[name] = f"it goes with {token} in input_ids, which model.inputs can say; text alone is asked"
+    for name, parameter in model.taken.items():
+        wanted = name not in left_out and (_is_required(parameter) or name == model.main)
+        if name not in found and wanted and (spec := _documented(name, model)) is not None:
+            found[name] = [spec]
+    return found, left_out
+
+
+def tokens(config: Any, whole: Any) -> dict[str, list[int]]:
+    """The largest range of the vocabulary that is free of special tokens, as a fill.
+
+    Args:
+        config: Of the part that reads text.
+        whole: Of the whole model, which may name tokens of its own.
+    """
+    named = {v for c in (config, whole) for n, v in vars(c).items() if SPECIAL.fullmatch(n) and isinstance(v, int)}
+    special = {v for v in named if 0 <= v < config.vocab_size}
+    ends = [-1, *sorted(special), config.vocab_size]
+    low, high = max(itertools.pairwise(ends), key=lambda gap: gap[1] - gap[0])
+    return {"integers": [low + 1, high] if high - low > 1 else [low, high]}
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD
+
+
+def _placeholder(config: Any) -> str:
+    """The field that says which token stands for a picture or a sound; empty where text and pictures are apart."""
+    return next((n for n in vars(config) if PLACEHOLDERS.fullmatch(n) and getattr(config, n) is not None), "")
+
+
+def _part(config: Any, name: str, wanted: str) -> Any:
+    """The configuration that has what is wanted: the model's own, or the one inside it of several."""
+    return next((c for c in (config, getattr(config, name, None)) if getattr(c, wanted, None) is not None), None)
+
+
+def _text(model: Model) -> Iterator[tuple[str, Input]]:
+    config = _part(model.config, "text_config", "vocab_size")
+    if "input_ids" not in model.taken or (config is None and not hasattr(model.config, "num_hash_buckets")):
+        return
+    row: list[Any] = ["batch", *([CHOICES] if "num_choices" in _shape("input_ids", model.doc) else []), "sequence"]
+    yield (
+        "input_ids",
+        Input(row, "int64", tokens(config, model.config) if config is not None else {"integers": LETTERS}),
+    )
+    if "attention_mask" in model.taken:
+        yield "attention_mask", Input(row, "int64", "mask")
+    if (types := getattr(config, "type_vocab_size", 0)) > 1 and "token_type_ids" in model.taken:
+        yield "token_type_ids", Input(row, "int64", {"integers": [0, types]})
+    if "bbox" in model.taken:  # of each word, in thousandths of the page
+        most = getattr(config, "max_2d_position_embeddings", PAGE)
+        yield "bbox", Input([*row, 4], "int64", {"boxes": [0, min(most, PAGE)]})
+
+
+def _pixels(model: Model) -> list[Input]:
+    """One picture a row; or frames of a film, pictures in any number, or a pair of them."""
+    channels = model.field("num_channels", "in_channels")
+    one = [channels if isinstance(channels, int) else 3, *model.size]
+    frames = model.field("num_frames")
+    shapes = [["batch", frames, *one]] if isinstance(frames, int) else []
+    return [Input(shape, fill="normal") for shape in (*shapes, ["batch", *one], ["batch", 1, *one], ["batch", 2, *one])]
+
+
+def _video(model: Model) -> list[Input]:
+    frames = model.field("num_frames", "frames_per_clip") or FRAMES
+    return [Input(["batch", frames, model.field("num_channels", "in_chans") or 3, *model.size], fill="normal")]
+
+
+def _waveform(model: Model) -> list[Input]:
+    """A waveform, with an axis of channels or without; or a spectrogram of a fixed size."""
+    bins, longest = model.field("num_mel_bins"), getattr(model.config, "max_length", None)
+    if bins and longest:
+        return [Input(["batch", longest, bins], fill="normal")]
+    return [Input(["batch", *axis, "samples"], fill="normal") for axis in ([], [model.field("audio_channels") or 1])]
+
+
+def _features(model: Model) -> list[Input]:
+    """A spectrogram: Whisper's of a fixed length, or frames in any number, after the bins or before them."""
+    bins = model.field(*BINS)
+    if not isinstance(bins, int):
+        return []
+    shapes: list[list[Any]] = [["batch", "frames", bins], ["batch", bins, "frames"], ["batch", 1, "frames", bins]]
+    if isinstance(longest := getattr(model.config, "max_source_positions", None), int):
+        shapes.insert(0, ["batch", bins, 2 * longest])  # its first layer halves them
+    return [Input(shape, fill="normal") for shape in shapes]
+
+
+def _decoder(model: Model) -> list[Input]:
+    config = _part(model.config, "decoder", "vocab_size") or _part(model.config, "text_config", "vocab_size")
+    if config is None or not model.config.is_encoder_decoder:
+        return []
+    return [Input(["batch", "decoder_sequence"], "int64", tokens(config, model.config))]
+
+
+def _past(model: Model) -> list[Input]:
+    """A time series, of one channel or several."""
+    length, channels = model.field("context_length"), model.field("num_input_channels")
+    if not isinstance(length, int):
+        return []
+    return [Input(["batch", length, *([channels] if channels else [])], fill="normal")]
+
+
+def _of_shape(*words: str, fill: Any = "normal") -> Callable[[Model], list[Input]]:
+    def rule(model: Model) -> list[Input]:
+        shape = [_size(word, model) for word in words]
+        dtype = "int64" if isinstance(fill, Mapping) else "float32"
+        return [] if None in shape else [Input(shape, dtype, fill)]
+
+    return rule
+
+
+RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
+    "pixel_values": _pixels,
+    "pixel_values_videos": _video,
+    "input_values": _waveform,
+    "input_features": _features,
+    "decoder_input_ids": _decoder,
+    "past_values": _past,
+    # Lxmert: what a detector says of 36 parts of a picture.
+    "visual_feats": _of_shape("batch", "36", "visual_feat_dim"),
+    "visual_pos": _of_shape("batch", "36", "4", fill="uniform"),
+    # Decision Transformer: an episode so far.
+    "states": _of_shape("batch", "sequence_length", "state_dim"),
+    "actions": _of_shape("batch", "sequence_length", "act_dim"),
+    "returns_to_go": _of_shape("batch", "sequence_length", "1"),
+    "timesteps": _of_shape("batch", "sequence_length", fill={"integers": [0, 64]}),
+}
+
+
+def _shape(name: str, doc: str) -> list[str]:
+    """The words of the shape that a docstring gives a parameter; none where it gives none."""
+    found = re.search(rf"^\s*{name} \(`[^`]*` of shape `\(([^`]*)\)`", doc, re.MULTILINE)
+    return [w.strip() for w in found[1].split(",") if w.strip()] if found else []
+
+
+def _documented(name: str, model: Model) -> Input | None:
+    """A parameter as forward's docstring has it, where each word of its shape is a number, a field or a dimension."""
+    words = _shape(name, model.doc)
+    shape = [_size(word, model) for word in words]
+    if not shape or None in shape:
+        return None
+    kind = re.search(rf"^\s*{name} \(`([^`]*)`", model.doc, re.MULTILINE)
+    integers = kind is not None and "Long" in kind[1]
+    if "mask" in name:
+        return Input(shape, "int64" if integers or "Float" not in kind[1] else "float32", "mask") if kind else None
+    if integers:
+        return Input(shape, "int64", {"integers": [0, 2]})
+    return Input(shape, fill="normal")
+
+
+def _size(word: str, model: Model) -> int | str | None:
+    if word.isdigit():
+        return int(word)
+    if word in NAMED:
+        return NAMED[word]
+    if word in HEIGHTS or word == "image_size":
+        return model.size[0]
+    if word in WIDTHS:
+        return model.size[1]
+    held = model.field(word.removeprefix("config."))
+    return held if isinstance(held, int) and not isinstance(held, bool) and held > 0 else None

@@ -1,0 +1,111 @@
+"""interface/derived.py, parameters.py and lengths.py: what a transformers model says it takes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+from transformers import AutoConfig
+
+from stages.interface import derived, lengths
+from stages.interface.interface import Dim
+
+TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 60}
+DIMS = {
+    "batch": Dim(1, 2, 3),
+    "sequence": Dim(2, 16, 64),
+    "decoder_sequence": Dim(2, 8, 32),
+    "samples": Dim(400, 800, 1600),
+    "frames": Dim(64, 128, 256),
+}
+LLAVA = {
+    "model_type": "llava",
+    "text_config": {"model_type": "llama", **TEXT},
+    "vision_config": {"model_type": "clip_vision_model", "image_size": 32, "patch_size": 16},
+    "image_token_index": 59,
+}
+
+
+def of(name, dims=DIMS, accepts=lambda _: True, **config):
+    with torch.device("meta"):
+        net = getattr(transformers, name)._from_config(AutoConfig.for_model(**config))
+    return derived.interface(net, dims, None, accepts=accepts)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "inputs"),
+    [
+        ("RegNetModel", {"model_type": "regnet"}, {"pixel_values": ["batch", 3, 384, 384]}),
+        ("CanineModel", {"model_type": "canine", **TEXT}, {"input_ids": ["batch", "sequence"]}),
+        ("LayoutLMModel", {"model_type": "layoutlm", **TEXT}, {"bbox": ["batch", "sequence", 4]}),
+        ("BertForMultipleChoice", {"model_type": "bert", **TEXT}, {"input_ids": ["batch", 2, "sequence"]}),
+        ("LxmertModel", {"model_type": "lxmert", "vocab_size": 60}, {"visual_feats": ["batch", 36, 2048]}),
+        (
+            "DecisionTransformerModel",
+            {"model_type": "decision_transformer", "state_dim": 5, "n_layer": 1},
+            {"states": ["batch", "sequence", 5]},
+        ),
+        ("PatchTSTModel", {"model_type": "patchtst"}, {"past_values": ["batch", 32, 1]}),
+    ],
+)
+def test_what_is_fed_follows_from_the_configuration_and_from_forward(name, config, inputs):
+    found = of(name, **config).interface
+    assert {n: found.inputs[n].shape for n in inputs} == inputs
+    assert set(found.call["kwargs"]) >= set(inputs)
+
+
+def test_a_picture_that_stands_in_the_text_is_left_out_and_told():
+    found = of("LlavaModel", **LLAVA)
+    assert set(found.interface.inputs) == {"input_ids", "attention_mask"}
+    assert found.says[0].startswith("pixel_values is left out: it goes with image_token_")
+    assert found.interface.inputs["input_ids"].fill["integers"][1] <= 59
+
+
+def test_of_several_shapes_it_is_the_first_that_the_model_accepts():
+    def accepts(way):
+        return len(way.inputs["input_values"].shape) == 3
+
+    shapes = [of("Wav2Vec2Model", accepts=a, model_type="wav2vec2", num_hidden_layers=1) for a in (accepts, bool)]
+    assert [d.interface.inputs["input_values"].shape for d in shapes] == [["batch", 1, "samples"], ["batch", "samples"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "sequence", "says"),
+    [
+        # Positions count from the padding's number plus one: 0 and 1 are no positions.
+        ("RobertaModel", {"model_type": "roberta", "max_position_embeddings": 40}, Dim(2, 16, 38), "hold 38"),
+        ("BertModel", {"model_type": "bert", "max_position_embeddings": 40}, Dim(2, 16, 40), "hold 40"),
+        ("BertModel", {"model_type": "bert", "max_position_embeddings": 64}, Dim(2, 16, 64), ""),
+        ("LongformerModel", {"model_type": "longformer", "attention_window": [8]}, Dim(8, 16, 64, 8), "windows of 8"),
+        (
+            "LongformerModel",
+            {"model_type": "longformer", "attention_window": [128], "max_position_embeddings": 300},
+            Dim(128, 128, 256, 128),
+            "in steps of 128",
+        ),
+    ],
+)
+def test_text_is_as_long_as_the_model_can_read(name, config, sequence, says):
+    found = of(name, **TEXT, **config)
+    assert found.interface.dims["sequence"] == sequence
+    assert says in " ".join(found.says)
+    assert bool(found.says) == bool(says)
+
+
+def test_a_dimension_of_one_size_becomes_a_number():
+    found = of("BertModel", model_type="bert", **TEXT, max_position_embeddings=2)
+    assert found.interface.inputs["input_ids"].shape == ["batch", 2]
+    assert set(found.interface.dims) == {"batch"}
+
+
+@pytest.mark.parametrize(
+    ("dim", "least", "most", "multiple", "fitted"),
+    [
+        (Dim(2, 16, 64), 1, None, 1, Dim(2, 16, 64)),
+        (Dim(2, 16, 64), 4, 50, 8, Dim(8, 16, 48, 8)),
+        (Dim(2, 16, 64), 1, 600, 256, Dim(256, 256, 512, 256)),
+        (Dim(2, 16, 64), 1, 300, 256, 256),
+    ],
+)
+def test_a_range_is_narrowed_to_what_there_can_be(dim, least, most, multiple, fitted):
+    assert lengths.within(dim, least, most, multiple) == fitted
