@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from stages.formats import session
 from stages.frameworks import formats as file_formats
@@ -14,6 +15,8 @@ from stages.interface.interface import Interface
 
 if TYPE_CHECKING:
     from stages.formats.session import Arrays, Session
+
+    Ask = Callable[[Arrays], Arrays]
 
 RENAMES = True  # model.names gives its inputs and outputs other names
 RUNTIMES: Mapping[str, str] = {
@@ -27,11 +30,10 @@ RUNTIMES: Mapping[str, str] = {
 class FileSession:
     """A framework's session, which knows the file's own names, under the names that the interface has for them."""
 
-    def __init__(self, artifact: Artifact, running: Session) -> None:
-        self._running = running
+    def __init__(self, artifact: Artifact, running: Session | Ask, computes_in: str) -> None:
+        self._running, self.computes_in = running, computes_in
         self._theirs = file_formats.their_names(artifact)
         self._outputs = list(Interface.of(artifact).outputs)
-        self.computes_in = running.computes_in
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned = self._running({self._theirs[name]: value for name, value in inputs.items()})
@@ -52,5 +54,16 @@ def open_session(artifact: Artifact) -> FileSession:
     """Loads a file that can be run. Raises what the framework raises."""
     kind = artifact.facts[file_formats.SOURCE]["format"]
     if kind == file_formats.ONNX:  # its kind goes by the same name
-        return FileSession(artifact, session.open_session(replace(artifact, kind=Kind(kind)), "float32"))
-    return FileSession(artifact, importlib.import_module(RUNTIMES[kind]).open_session(artifact, "float32"))
+        running = session.open_session(replace(artifact, kind=Kind(kind)), "float32")
+    else:
+        running = importlib.import_module(RUNTIMES[kind]).open_session(artifact, "float32")
+    return FileSession(artifact, running, running.computes_in)
+
+
+def open_exact(artifact: Artifact) -> FileSession | None:
+    """The file in more than float32 has, as far as that is to be had; see stages/onnx/model.py."""
+    kind = artifact.facts[file_formats.SOURCE]["format"]
+    if kind != file_formats.ONNX:
+        return None
+    exact = formats.part(kind, "model").open_exact(replace(artifact, kind=Kind(kind)))
+    return exact and FileSession(artifact, exact, "float32")

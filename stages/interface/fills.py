@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 WORDS = ("uniform", "normal", "ones", "zeros", "mask")
 MAPPINGS = ("integers", "boxes", "file", "image", "factory")
+FACT = "fills"  # of a file that is a model: what it says itself of the numbers that it takes, by input
 SUFFIXES = (".npz", ".npy", ".pt")
 # The least and the greatest number of each type of whole numbers; of the others any will do.
 LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
@@ -85,6 +86,11 @@ def _listed(value: Any) -> Sequence[Any]:
 def default(spec: Input) -> Input:
     """An input that nothing says how to draw: uniform numbers; zeros and ones where whole numbers are wanted."""
     return replace(spec, fill="uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]})
+
+
+def is_said(spec: Input) -> bool:
+    """Whether a fill is more than what stands there when nothing is said, which is nothing for whole numbers."""
+    return spec.fill != "uniform" or spec.dtype.startswith("float")
 
 
 def is_drawn(spec: Input) -> bool:

@@ -201,7 +201,7 @@ def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
         raise ConfigError(
             f"dims has no {listed(missing)}, which the file's inputs have: {told}",
             allowed="a range for each",
-            command=f"'+model.dims.{missing[0]}={{min: 1, opt: 2, max: 8}}'",
+            command=ranges({name: Dim(1, 2, 8) for name in missing}),
         )
     if unused := sorted(set(dims) - used):
         raise CheckFailed(
@@ -209,6 +209,15 @@ def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
             allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
             command=f"without model.dims.{unused[0]}, or a file that was exported with it",
         )
+
+
+def ranges(dims: Mapping[str, Dim]) -> str:
+    """What to type for ranges that lack."""
+    told = {
+        name: f"{{min: {d.min}, opt: {d.opt}, max: {d.max}{f', multiple: {d.multiple}' if d.multiple > 1 else ''}}}"
+        for name, d in dims.items()
+    }
+    return f"'+model.dims={{{', '.join(f'{name}: {dim}' for name, dim in told.items())}}}'"
 
 
 def is_name(text: str) -> bool:

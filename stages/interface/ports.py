@@ -94,10 +94,10 @@ def named(inputs: Iterable[Port], outputs: Iterable[Port], wanted: Mapping[str, 
             )
         chosen[id(found)] = ours
     taken = set(wanted)
-    return [{chosen.get(id(p)) or _legal(p.theirs, taken): p for p in side} for side in sides]
+    return [{chosen.get(id(p)) or legal(p.theirs, taken): p for p in side} for side in sides]
 
 
-def _legal(theirs: str, taken: set[str]) -> str:
+def legal(theirs: str, taken: set[str]) -> str:
     """A name made of the file's that is not taken; it is taken then."""
     text = re.sub(r"\W", "_", theirs.removesuffix(":0"), flags=re.ASCII).strip("_")
     text = text if is_name(text) else f"port_{text}"

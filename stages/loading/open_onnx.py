@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import collections
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import Problem, StageError
-from pipeline.notes import Facts, Weights
+from pipeline.errors import ConfigError, StageError, listed
+from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import FilePath, World, digest_of
+from stages.interface import fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
 from stages.loading import shards, weights
 from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
+from stages.onnx import runtime
 from stages.onnx.format import ONNX
+from stages.onnx.opening import dimensions, fitting, freeing
+from stages.onnx.opening import implied as ranges
+from stages.onnx.opening.fitting import Found
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
     import onnx
+
+
+HINTS = 16  # sizes of weights to try for an open dimension
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,10 @@ class OpenOnnx(Pinned):
     Args:
         weights: The file.
         sha256: What it must hash to, 64 hex digits; None accepts any. With weights beside it, see shards.digest.
-        inputs: By name; None for what the graph says. Given, they must be what the graph says.
-        dims: The range of each dynamic dimension, by the graph's name for it.
+        inputs: By name, those that are to differ from what the graph says; None for none. A number fixes a dimension
+            that the graph leaves open; a name opens the batch that it fixes, where the graph gives the same rows then.
+        dims: The range of each dynamic dimension, by the graph's name for it where that says something, else by its
+            place, such as image_dim0.
     """
 
     weights: Annotated[str, FilePath()]
@@ -42,10 +53,8 @@ class OpenOnnx(Pinned):
     dims: Annotated[dict[str, Dim], Ranges()]
 
     produces: ClassVar[Kind | str] = ONNX
-    requires: ClassVar[tuple[str, ...]] = ("onnx",)
-
-    def conflicts(self) -> Iterable[Problem]:
-        return model_interface.problems(self.inputs, self.dims) if self.inputs else ()
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
+    isolable: ClassVar[bool] = True  # where sizes are looked for, onnxruntime runs a file that may be anybody's
 
     def located(self, world: World) -> tuple[Path, str]:
         path = self._path.absolute()
@@ -76,42 +85,121 @@ class OpenOnnx(Pinned):
                 f"{path.name} is no sound ONNX model: {first_line(e)}",
                 command="compare its size and SHA-256 with the original's",
             ) from e
-        interface = self._interface(model)
+        told = dimensions.name(model)
+        given = dimensions.given(model, self.inputs)
+        implied = {n: r for n, r in ranges.of(model).items() if n not in (self.inputs or {})}
+        freed = freeing.free(model, given)
+        fixed = dimensions.describe(model, given)
+        filled = _filled(given, {n: r.fill for n, r in implied.items()})
+        self._hold_dims(filled, told, _sizes(model))
+        outputs = {v.name: Output([v.name], self._followed(v), dimensions.dtype(v)) for v in model.graph.output}
+        interface = Interface(given, self.dims, outputs)
         opset = onnx_file.opset(model)
         onnx_file.hold_to(model, opset, interface)
         came = Weights(sha256=self.sha256, says=f"as they are in the ONNX file with SHA-256 {self.sha256}")
         facts = {
             **interface.facts,
             "opset": opset,
+            fills.FACT: {n: s.fill for n, s in filled.items() if not s.dtype.startswith("float")},
             **Facts(source={"onnx": self.sha256, "bytes": model.ByteSize()}, weights=came),
         }
         onnx_file.stamp(model, facts)
-        onnx_file.write(model, folder)
-        says = f"opset {opset}, {len(model.graph.node)} nodes, from a file"
-        return Artifact(ONNX, folder, facts=facts, notes={"says": says})
+        written = onnx_file.write(model, folder)
+        says = [f"opset {opset}, {len(model.graph.node)} nodes, from a file"]
+        says += [f"{n} is {theirs}" for n, theirs in told.items() if n in self.dims]
+        says += [f"fixed {listed(fixed)}"] if fixed else []
+        if freed is not None:
+            says.append(freeing.prove(freed, filled, self.dims, runtime.asking(path), runtime.asking(written)))
+        says += [ranges.told(implied)] if implied else []
+        notes = Notes(says="; ".join(says))
+        if assumed := [n for n in filled if _is_assumed(filled[n], n not in implied and n not in (self.inputs or {}))]:
+            notes["caution"] = _assumed({n: filled[n] for n in assumed})
+        return Artifact(ONNX, folder, facts=facts, notes=notes)
 
-    def _interface(self, model: onnx.ModelProto) -> Interface:
-        given = self.inputs or {v.name: Input(_shape(v), _dtype(v)) for v in onnx_file.inputs(model)}
-        model_interface.hold_dims(given, self.dims)
-        outputs = {v.name: Output([v.name], self._followed(_shape(v)), _dtype(v)) for v in model.graph.output}
-        return Interface(given, self.dims, outputs)
+    def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
+        """Holds `dims` to the inputs. Raises ConfigError with what to type, for all ranges that lack at once."""
+        open_ = dict.fromkeys(d for s in inputs.values() for d in s.axes.values())
+        missing = [d for d in open_ if d not in self.dims]
+        if not missing:
+            model_interface.hold_dims(inputs, self.dims)
+            return
+        known = {n: d for n, d in self.dims.items() if n in open_}
+        found = fitting.search(inputs, known, runtime.running(self._path), hints)
+        what = f"dims has no {listed(f'{d} ({told[d]})' if d in told else d for d in missing)}; the file's inputs are "
+        what += listed(f"{n} {dimensions.written(s.shape)}" for n, s in inputs.items())
+        if found is None:
+            raise ConfigError(
+                f"{what}. onnxruntime ran it at none of the sizes that were tried",
+                allowed="a range for each, or a number in the input's shape",
+                command=model_interface.ranges({d: Dim(1, 2, 8) for d in missing}),
+            )
+        raise ConfigError(
+            what,
+            allowed="a range for each, or a number in the input's shape; onnxruntime runs it at the sizes below",
+            command=" ".join(_typed(inputs, self.inputs or {}, found, known)),
+        )
 
-    def _followed(self, shape: list[Any]) -> list[Any]:
-        return [d if d in self.dims or isinstance(d, int) else None for d in shape]
+    def _followed(self, value: onnx.ValueInfoProto) -> list[Any]:
+        sizes = [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
+        return [d if d in self.dims or (isinstance(d, int) and d > 0) else None for d in sizes]
 
     @property
     def _path(self) -> Path:
         return Path(self.weights).expanduser()
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[Any]:
-    return [
-        d.dim_value if d.HasField("dim_value") else d.dim_param or f"{value.name}_dim{i}"
-        for i, d in enumerate(value.type.tensor_type.shape.dim)
-    ]
+def _filled(inputs: Mapping[str, Input], implied: Mapping[str, Any]) -> dict[str, Input]:
+    """The inputs with what is drawn for each: as it is said, else as the graph implies, else whatever is safest."""
+    filled = {}
+    for name, spec in inputs.items():
+        if name in implied:
+            spec = replace(spec, fill=implied[name])
+        elif not fills.is_said(spec):
+            spec = replace(spec, fill="mask") if "mask" in name and spec.shape else fills.default(spec)
+        filled[name] = spec
+    return filled
 
 
-def _dtype(value: onnx.ValueInfoProto) -> str:
-    import onnx
+def _sizes(model: onnx.ModelProto) -> list[int]:
+    """The sizes that weights have, the most frequent first."""
+    counted = collections.Counter(size for tensor in model.graph.initializer for size in tensor.dims)
+    return [int(size) for size, _ in counted.most_common(HINTS)]
 
-    return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+def _is_assumed(spec: Input, unsaid: bool) -> bool:
+    return unsaid and spec.dtype.startswith(("int", "uint"))
+
+
+def _assumed(inputs: Mapping[str, Input]) -> str:
+    """That nothing says which whole numbers some inputs take, and how to say it."""
+    told = listed(
+        f"{n} is drawn as {s.fill if isinstance(s.fill, str) else 'zeros and ones'}" for n, s in inputs.items()
+    )
+    typed = ", ".join(_spec(n, replace(s, fill={"integers": [0, 100]})) for n, s in inputs.items())
+    return f"{told}: the graph does not say which whole numbers it takes; 'model.inputs={{{typed}}}' does"
+
+
+def _typed(
+    inputs: Mapping[str, Input], given: Mapping[str, Input], found: Found, known: Mapping[str, Dim]
+) -> list[str]:
+    """What to type for the sizes that were found, beside what is typed already."""
+    changed = [n for n, s in found.inputs.items() if s.shape != inputs[n].shape]
+    words = []
+    if changed:
+        specs = {n: found.inputs[n] for n in inputs if n in changed or n in given}
+        words.append(f"'model.inputs={{{', '.join(_spec(n, s) for n, s in specs.items())}}}'")
+    new = {n: d for n, d in found.dims.items() if n not in known}
+    return [*words, *([model_interface.ranges(new)] if new else [])]
+
+
+def _spec(name: str, spec: Input) -> str:
+    """An input as it is typed."""
+    told = [f"shape: {dimensions.written(spec.shape)}"]
+    told += [] if spec.dtype == "float32" else [f"dtype: {spec.dtype}"]
+    if spec.fill != "uniform":
+        told.append("fill: " + (spec.fill if isinstance(spec.fill, str) else _mapping(spec.fill)))
+    return f"{dimensions.escaped(name)}: {{{', '.join(told)}}}"
+
+
+def _mapping(fill: Mapping[str, Any]) -> str:
+    return f"{{{', '.join(f'{k}: {v}' for k, v in fill.items())}}}"

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 from pipeline.artifact import Artifact
 from stages.formats import session
 from stages.formats.session import Session
+from stages.onnx import file as onnx_file
+from stages.onnx import runtime, sigmoids
 from stages.onnx.format import ONNX
+
+if TYPE_CHECKING:
+    from stages.formats.session import Arrays
 
 RENAMES = False
 
@@ -23,3 +33,15 @@ def unanswered(artifact: Artifact) -> str:
 def open_session(artifact: Artifact) -> Session:
     """Loads a file. Raises what onnxruntime raises."""
     return session.open_session(artifact, "float32")
+
+
+def open_exact(artifact: Artifact) -> Callable[[Arrays], dict[str, Any]] | None:
+    """The file without what onnxruntime is known to compute less well than float32 has it; None where that is nothing.
+
+    Raises what onnxruntime raises.
+    """
+    model = onnx_file.read(artifact.file)
+    if not sigmoids.widen(model):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return runtime.asking(onnx_file.write(model, Path(folder)))

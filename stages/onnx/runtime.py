@@ -11,6 +11,8 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, StageError, listed
 from stages.formats import session
 from stages.formats.session import How
+from stages.interface import fills
+from stages.interface.interface import Input
 from stages.onnx import bfloat16
 from stages.onnx import file as onnx_file
 
@@ -81,6 +83,44 @@ class OnnxSession:
 def open_session(artifact: Artifact, how: How) -> OnnxSession:
     """Loads a graph. Raises what onnxruntime raises, and StageError for any property: it reads none back."""
     return OnnxSession(artifact, session.without_settings(how, "onnxruntime").threads)
+
+
+def asking(path: Path) -> Callable[[Arrays], dict[str, Any]]:
+    """A graph of anybody's, to be asked by itself. Raises what onnxruntime raises."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it would say on the screen is in what it raises, too
+    loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in loaded.get_outputs()]
+    return lambda arrays: dict(zip(names, loaded.run(names, dict(arrays)), strict=True))
+
+
+def running(path: Path) -> Callable[[Mapping[str, Input], Mapping[str, int]], bool]:
+    """Whether a graph of anybody's runs at some sizes: with what is drawn, and at both ends of whole numbers' ranges.
+
+    A graph that onnxruntime does not load runs at none.
+    """
+    try:
+        ask = asking(path)
+    except Exception:  # onnxruntime raises its own, for a type or an operator that it has not
+        return lambda inputs, sizes: False
+
+    def runs(inputs: Mapping[str, Input], sizes: Mapping[str, int]) -> bool:
+        whole = {
+            n: s.fill["integers"] for n, s in inputs.items() if isinstance(s.fill, Mapping) and "integers" in s.fill
+        }
+        try:
+            for end in (0, 1) if whole else (None,):
+                drawn = fills.draw(inputs, sizes, seed=0)
+                for name, ends in whole.items() if end is not None else ():
+                    drawn[name][...] = ends[0] if end == 0 else ends[1] - 1
+                ask(drawn)
+        except Exception:
+            return False
+        return True
+
+    return runs
 
 
 def _type_of_weights(artifact: Artifact) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ class Simplify(Stage):
         source = inputs["graph"]
         model = onnx_file.read(source.file, weights=False)
         old, promised = _Bulk.of(model), _promises(model)
+        outputs = {o.name: copy.deepcopy(o.type.tensor_type) for o in model.graph.output}
         size = source.file.stat().st_size + _beside(model)
         bare = sum(map(onnx_file.size, model.graph.initializer)) > self.weightless_above
         try:
@@ -68,6 +70,7 @@ class Simplify(Stage):
         told = f"{old.nodes} → {new.nodes} nodes" + (f", {grown:+,} bytes" if grown else "")
         if grown > 0 or not new.is_less_than(old):
             return source.noting(says=f"{told}, not smaller: kept as it was")
+        _keep_sizes(after, outputs)
         if changed := [what for what, was in promised.items() if _promises(after)[what] != was]:
             return _dropped(source, f"onnxsim changed {listed(changed)}")
         onnx_file.stamp(after, source.facts)
@@ -140,6 +143,14 @@ def _promises(model: onnx.ModelProto) -> dict[str, Any]:
     return {"the opset": onnx_file.opset(model)} | {
         what: [(p.name, p.type.SerializeToString(deterministic=True)) for p in found] for what, found in ports.items()
     }
+
+
+def _keep_sizes(after: onnx.ModelProto, before: Mapping[str, onnx.TypeProto.Tensor]) -> None:
+    """Gives outputs the sizes that they were told to have: onnxsim infers some, and calls open ones by other names."""
+    for output in after.graph.output:
+        was, now = before.get(output.name), output.type.tensor_type
+        if was is not None and len(was.shape.dim) == len(now.shape.dim):
+            now.shape.CopyFrom(was.shape)
 
 
 def _dropped(source: Artifact, why: str, error: Exception | None = None) -> Artifact:

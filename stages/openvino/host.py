@@ -56,9 +56,13 @@ def _load(
             raise failed([f"{setting} was asked for as {value}, OpenVINO set it to {told}"])
     hint = _text(model.get_property(PRECISION))
 
+    # A plugin joins what is returned as it is, and its names: of these the record's is meant.
+    ours = {o["name"] for o in record["facts"].get("interface", {}).get("outputs", ())}
+    names = [next((n for n in port.get_names() if n in ours), port.any_name) for port in model.outputs]
+
     def run(given: Mapping[str, Any]) -> dict[str, Any]:
         returned = model(dict(given))
-        return {port.any_name: returned[port] for port in model.outputs}
+        return {name: returned[port] for name, port in zip(names, model.outputs, strict=True)}
 
     def prepare(given: Mapping[str, Any]) -> Callable[[], object]:
         request = model.create_infer_request()

@@ -10,6 +10,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, StageError
 from stages.formats import session
 from stages.formats.session import How
+from stages.interface.interface import FACT, Interface
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_BLOB
@@ -39,12 +40,15 @@ class OpenvinoSession:
             self._model = blob.loaded(core, artifact, asked)
         else:
             self._model = compiled(core, artifact.file, DEVICE, asked)
+        # The plugin joins what is returned as it is, and its names: of these the model's is meant.
+        outputs = Interface.of(artifact).outputs if FACT in artifact.facts else {}
+        self._names = [next((n for n in p.get_names() if n in outputs), p.any_name) for p in self._model.outputs]
         self.properties = read_back(self._model, asked)
         self.computes_in = computes_in(self.properties)
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned = self._model(dict(inputs))
-        return {port.any_name: returned[port] for port in self._model.outputs}
+        return {name: returned[port] for name, port in zip(self._names, self._model.outputs, strict=True)}
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         openvino = openvino_library.quiet()

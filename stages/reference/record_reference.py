@@ -53,6 +53,7 @@ class RecordReference(Stage):
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
         dims: The dynamic dimensions, by name. With derived inputs, those that the model has no use for are left out.
+            None for a file's own, whose stage holds the inputs to it.
         outputs: Names in the order of what forward returns; or a name and a path for each that is wanted; None for all
             of them, named after their paths.
         call: How forward is called; None for every input in order. See stages/interface/call.py.
@@ -69,7 +70,7 @@ class RecordReference(Stage):
     """
 
     inputs: Annotated[Optional[dict[str, Input]], Filled()]
-    dims: Annotated[dict[str, Dim], Dims()]
+    dims: Annotated[Optional[dict[str, Dim]], Dims()]
     outputs: Optional[list[Any]]
     call: Optional[dict[str, Any]]
     preprocessing: Optional[Preprocessing]
@@ -96,8 +97,11 @@ class RecordReference(Stage):
         yield from outputs.problems(self.outputs, list(self.inputs or ()))
         yield from questions.problems(self.shapes, self.inputs)
         if self.inputs is not None:
-            yield from model_interface.problems(self.inputs, self.dims)
+            if self.dims is not None:
+                yield from model_interface.problems(self.inputs, self.dims)
             for name, spec in self.inputs.items():
+                if self.dims is None and not fills.is_said(spec):
+                    continue
                 yield from fills.problems(f"inputs.{name}.fill", spec, self.preprocessing)
             yield from forward_call.problems(self.call, self.inputs)
         if self.photographs and self.preprocessing is None:
@@ -129,6 +133,8 @@ class RecordReference(Stage):
         interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
         exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
+        if model.kind in FROM_FILES and (better := formats.part(model.kind, "model").open_exact(model)) is not None:
+            cases = further.better(cases, better)
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
         tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
         embeddings = _tables(model.live, rows) if rows else []
@@ -183,14 +189,17 @@ class RecordReference(Stage):
                     + ("; '+model.names.OURS=THEIRS' gives one another name" if renamed else ""),
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
-            given = self.inputs or {}
-            return replace(told, inputs={n: given.get(n) or fills.default(s) for n, s in told.inputs.items()}), ()
+            implied = model.facts.get(fills.FACT, {})
+            said = implied | {n: s.fill for n, s in (self.inputs or {}).items() if fills.is_said(s)}
+            drawn = {n: replace(s, fill=said[n]) if n in said else fills.default(s) for n, s in told.inputs.items()}
+            return replace(told, inputs=drawn), ()
+        dims = self.dims or {}
         if self.inputs is not None:
             if wrong := [name for name in self.inputs if not model_interface.is_name(name)]:
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
-            return Interface(self.inputs, self.dims, call=self.call), ()
+            return Interface(self.inputs, dims, call=self.call), ()
         picture = model.facts.get("source", {}).get("picture")
-        found = derived.interface(model.live, self.dims, self.call, picture, lambda way: self._accepts(model.live, way))
+        found = derived.interface(model.live, dims, self.call, picture, lambda way: self._accepts(model.live, way))
         return found.interface, found.says
 
     def _accepts(self, module: Any, way: Interface) -> bool:

@@ -155,7 +155,7 @@ WRONG = [
         ["of 3 dimensions; the file's has 4", "image:0 [?, 8, 8, 3] float32"],
     ),
     ({"inputs": {"image": Input(NHWC, "int64")}}, ["inputs.image.dtype is int64, the file's is float32"]),
-    ({"dims": {}}, ["dims has no image_dim0", "'+model.dims.image_dim0={min: 1, opt: 2, max: 8}'"]),
+    ({"dims": {}}, ["dims has no image_dim0", "'+model.dims={image_dim0: {min: 1, opt: 2, max: 8}}'"]),
     ({"names": {"y": "nope:0"}}, ["names.y is 'nope:0'", "image:0, Identity:0", "+model.names.y="]),
 ]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 
 import numpy as np
 import onnx
 import pytest
 from harness import BATCH, contents, record, run_stage, world
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.errors import CheckFailed, ConfigError, StageError
 from stages.formats import session
@@ -133,14 +135,139 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path):
 
 
 def test_a_dynamic_dimension_without_a_range_is_asked_for(tmp_path):
-    with pytest.raises(ConfigError, match=r"(?s)dims has no N.*\+model\.dims\.N="):
+    with pytest.raises(ConfigError, match=r"(?s)dims has no N.*'\+model\.dims=\{N: \{min: 1, opt: 2, max: 8\}\}'"):
         opened(make(tmp_path / "net.onnx", batch="N"), tmp_path)
 
 
-def test_a_dimension_that_the_file_fixes_cannot_be_dynamic(tmp_path):
-    path = make(tmp_path / "net.onnx", batch=2)
-    with pytest.raises(CheckFailed, match=r"dimension 0 of input 'input\.1' was to follow 'batch' and came out as 2"):
-        opened(path, tmp_path, inputs={"input.1": Input(["batch", 4])})
+PICTURE = "float[batch,3,height,width] image"
+STATE = "float[a,2] x, float[3,b,2] state"
+IDS = "int64[n,k] ids"
+CUBE = f"<float[4,3,1,1] w = {{{','.join(['1'] * 12)}}}>"
+TABLE = f"<float[7,2] w = {{{','.join(map(str, range(14)))}}}>"
+
+
+@pytest.mark.parametrize(
+    ("given", "does", "rank", "dims", "suggested"),
+    [
+        # Halved five times and doubled again, and added to what it was: multiples of 32.
+        (
+            PICTURE,
+            "y = Identity(image) p = AveragePool<kernel_shape=[32,32],strides=[32,32],ceil_mode=0>(image) "
+            "u = Resize(p,,scales) z = Add(image, u)",
+            4,
+            "height: {min: 64, opt: 64, max: 128, multiple: 32}, width: {min: 64",
+            "'+model.dims={batch: {min: 1, opt: 2, max: 8}, height",
+        ),
+        # A state whose batch has another name, and no first place, is the batch.
+        (
+            STATE,
+            "u = Unsqueeze(x, none) z = Concat<axis=0>(u, state)",
+            3,
+            "batch: {min: 1, opt: 2, max: 8}",
+            "'model.inputs={x: {shape: [batch, 2]}, state",
+        ),
+        # What is multiplied by a weight has its size.
+        ("float[n,m] x", "z = MatMul(x, five)", 2, "", "'model.inputs={x: {shape: [n, 5]}}' '+model.dims={n"),
+    ],
+    ids=["multiples", "two that are one", "one size"],
+)
+def test_what_is_suggested_for_missing_ranges_works(tmp_path, given, does, rank, dims, suggested):
+    weights = "<float[4] scales = {1, 1, 32, 32}, float[5,1] five = {1, 2, 3, 4, 5}, int64[1] none = {0}>"
+    path = written(tmp_path, f"({given}) => (float[{','.join('?' * rank)}] z) {weights} {{ {does} }}")
+    with pytest.raises(ConfigError) as refused:
+        opened(path, tmp_path, dims={})
+    command = refused.value.problems[0].command
+    assert suggested in command
+    assert dims in command
+    made = opened(path, tmp_path / "again", **pasted(command))
+    assert len(list(reference_cases.read(record(made, tmp_path / "reference", inputs=None)))) > 1
+
+
+def written(folder, graph, opset=13):
+    """A graph in ONNX's own notation."""
+    onnx.save(
+        onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : {opset}]> main {graph}'), folder / "net.onnx"
+    )
+    return folder / "net.onnx"
+
+
+def pasted(command):
+    """Settings of the stage, by what a message says to type."""
+    given = {}
+    for word in shlex.split(command):
+        override = OverridesParser.create().parse_override(word)
+        kind = Input if override.key_or_group == "model.inputs" else Dim
+        given[override.key_or_group.removeprefix("model.")] = {n: kind(**v) for n, v in override.value().items()}
+    return given
+
+
+def test_names_that_cannot_be_typed_give_way_to_places(tmp_path):
+    path = make(tmp_path / "net.onnx", batch="p2o.DynamicDimension.0")
+    dim = {"input_1_dim0": Dim(1, 2, 8)}
+    made = opened(path, tmp_path, dims=dim)
+    assert "input_1_dim0 is p2o.DynamicDimension.0 at dimension 0 of 'input.1'" in made.notes["says"]
+    assert Interface.of(made).inputs["input.1"].shape == ["input_1_dim0", 4]
+    make(path, batch="batch size")
+    assert Interface.of(opened(path, tmp_path / "b", dims={"batch_size": Dim(1, 2, 8)})).dims.keys() == {"batch_size"}
+
+
+def test_an_open_dimension_is_fixed_in_the_graph_and_in_what_follows_it(tmp_path):
+    path = written(tmp_path, f"({PICTURE}) => (float[?,?,?,?] z) {CUBE} {{ z = Conv(image, w) }}")
+    given = {"image": Input(["batch", 3, 8, "across"])}
+    made = opened(path, tmp_path, inputs=given, dims={**BATCH, "across": Dim(2, 4, 8)})
+    graph = onnx.load(made.file).graph
+    sizes = [[d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)]
+    assert sizes == [["batch", 3, 8, "across"], ["batch", 4, 8, ""]]
+    assert "fixed height at 8 (dimension 2 of 'image')" in made.notes["says"]
+
+
+@pytest.mark.parametrize("fixed", [1, 2])
+def test_a_fixed_batch_is_freed_where_rows_stay_the_same(tmp_path, fixed):
+    graph = f"(float[{fixed},4] x) => (float[?,?] y) <int64[2] s = {{{fixed}, -1}}> {{ r = Relu(x) y = Reshape(r, s) }}"
+    made = opened(written(tmp_path, graph), tmp_path, inputs={"x": Input(["batch", 4])})
+    assert f"batch freed, which the file fixes at {fixed}: rows at 4 sizes are the same" in made.notes["says"]
+    assert session.open_session(made, "float32")({"x": np.ones((5, 4), np.float32)})["y"].shape == (5, 4)
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("y = Softmax<axis=0>(x)", "its rows are others"),
+        ("y = Reshape(x, s)", r"onnxruntime says: .*Reshape"),
+        ("y = ReduceSum(x)", r"output 'y' is \[1, 1\] at 1"),
+    ],
+)
+def test_a_batch_that_the_graph_needs_fixed_is_not_freed(tmp_path, does, says):
+    path = written(tmp_path, f"(float[2,4] x) => (float[?,?] y) <int64[2] s = {{4, 2}}> {{ {does} }}")
+    with pytest.raises(CheckFailed, match=rf"does not allow batch, which the file fixes at 2, to be free: .*{says}"):
+        opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
+
+
+def test_a_size_that_the_file_fixes_is_no_other(tmp_path):
+    path = make(tmp_path / "net.onnx")
+    with pytest.raises(
+        CheckFailed, match=r"dimension 1 of input 'input\.1' was asked for as 5, and the file fixes it at 4"
+    ):
+        opened(path, tmp_path, inputs={"input.1": Input(["batch", 5])})
+
+
+def test_whole_numbers_are_drawn_as_the_graph_takes_them(tmp_path):
+    graph = f"({IDS}) => (float[?,?,?] y) {TABLE} {{ i = Cast<to=6>(ids) y = Gather(w, i) }}"
+    made = opened(written(tmp_path, graph), tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
+    assert "ids in [0, 7): the 7 rows of w" in made.notes["says"]
+    reference = record(made, tmp_path / "reference", inputs=None, effort="standard")
+    drawn = np.concatenate([c.inputs["ids"].ravel() for c in reference_cases.read(reference)])
+    assert set(drawn) == set(range(7))
+
+
+def test_where_the_graph_does_not_say_that_is_told_with_what_to_type(tmp_path):
+    path = written(tmp_path, f"({IDS}) => (float[?,?] y) {{ y = Cast<to=1>(ids) }}")
+    made = opened(path, tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
+    assert "ids is drawn as zeros and ones: the graph does not say" in made.notes["caution"]
+    command = made.notes["caution"].split("; ")[1].removesuffix(" does")
+    given = pasted(command)
+    assert given["inputs"]["ids"] == Input(["n", "k"], "int64", {"integers": [0, 100]})
+    assert "caution" not in opened(path, tmp_path / "b", dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)}, **given).notes
 
 
 def test_outputs_cannot_be_renamed(tmp_path):

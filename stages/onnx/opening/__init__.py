@@ -1,0 +1,1 @@
+"""What a file of somebody else's is taken in by: names, sizes and ranges of what its author left open."""

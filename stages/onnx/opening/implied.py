@@ -1,0 +1,165 @@
+"""What an ONNX graph says of the whole numbers that it takes: ids of a table, classes, numbers that it compares with.
+
+Source: https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import listed
+from stages.onnx import file as onnx_file
+from stages.onnx.opening import dimensions
+
+if TYPE_CHECKING:
+    import onnx
+
+# Operators whose result is the same numbers, or some of them.
+KEEPS = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Slice"}
+KEEPS |= {"Split", "Concat", "GatherElements", "GatherND"}
+COMPARES = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
+LOGIC = {"Not", "And", "Or", "Xor"}
+DEEP = 64  # operators between an input and what it is used for
+
+
+@dataclass(frozen=True)
+class Implied:
+    """Which whole numbers an input takes.
+
+    Args:
+        low: The smallest.
+        high: One more than the largest.
+        why: In words, as "the 30522 rows of bert.embeddings.weight".
+    """
+
+    low: int
+    high: int
+    why: str
+
+    @property
+    def fill(self) -> dict[str, list[int]]:
+        """As a model's YAML has it; see stages/interface/fills.py."""
+        return {"integers": [self.low, self.high]}
+
+
+def of(model: onnx.ModelProto) -> dict[str, Implied]:
+    """The range of each input of whole numbers that the graph says something of."""
+    graph = _Graph(model)
+    kinds = dimensions.types(model)
+    whole = [name for name, kind in kinds.items() if kind.startswith(("int", "uint"))]
+    found = {name: _narrowed(list(graph.uses(name))) for name in whole}
+    return {name: range_ for name, range_ in found.items() if range_ is not None}
+
+
+def _narrowed(uses: list[Implied]) -> Implied | None:
+    """What all uses allow: tables have the say, and what a number is compared with where there is none."""
+    tables = [u for u in uses if not isinstance(u, _Compared)]
+    if tables:
+        low, high = max(u.low for u in tables), min(u.high for u in tables)
+        tightest = min(tables, key=lambda u: u.high)
+        return Implied(low, high, tightest.why) if low < high else None
+    if not uses:
+        return None
+    numbers = sorted({u.high - 1 for u in uses})
+    # On both sides of each: whatever a graph does when they are equal, or less, it does something else otherwise.
+    return Implied(numbers[0] - 1, numbers[-1] + 1, f"it is compared with {listed(map(str, numbers), 4)}")
+
+
+class _Compared(Implied):
+    """A number that an input is compared with: high is one more."""
+
+
+class _Graph:
+    """Who uses each value, whatever graph inside a node they are in: names are unique over all of them."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._users: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
+        self._made: dict[str, onnx.NodeProto] = {}
+        self._weights: dict[str, onnx.TensorProto] = {}
+        for graph in onnx_file.graphs(model):
+            self._weights |= {t.name: t for t in graph.initializer}
+        for node in onnx_file.nodes(model):
+            for name in set(node.input):
+                self._users[name].append(node)
+            self._made |= dict.fromkeys(node.output, node)
+
+    def uses(self, name: str, shift: int = 0, deep: int = 0) -> Iterator[Implied]:
+        """The ranges that uses of a value leave, for the input that it is, less `shift`."""
+        for node in self._users[name] if deep < DEEP else ():
+            places = [i for i, n in enumerate(node.input) if n == name]
+            kind = node.op_type
+            if kind == "Gather" and places == [1]:
+                if (rows := self._size(node.input[0], _attribute(node, "axis", 0))) is not None:
+                    yield Implied(-shift, rows - shift, f"the {rows} rows of {node.input[0]}")
+            elif kind == "OneHot" and places == [0]:
+                if (depth := self._number(node.input[1])) is not None:
+                    yield Implied(-shift, depth - shift, f"the {depth} classes of a OneHot")
+            elif kind in COMPARES:
+                other = self._number(node.input[1 - places[0]])
+                if other is not None and self._branches(node.output[0]):
+                    yield _Compared(other - shift, other - shift + 1, "")
+            elif kind in ("Add", "Sub") and (kind == "Add" or places == [0]) and len(places) == 1:
+                if (other := self._number(node.input[1 - places[0]])) is not None:
+                    yield from self.uses(node.output[0], shift + (other if kind == "Add" else -other), deep + 1)
+            elif (kind in KEEPS or kind == "Gather") and 0 in places:
+                for output in node.output:
+                    yield from self.uses(output, shift, deep + 1)
+
+    def _branches(self, name: str, deep: int = 0) -> bool:
+        """Whether a truth decides which branch of an If runs."""
+        for user in self._users[name] if deep < DEEP else ():
+            if user.op_type == "If" and name == user.input[0]:
+                return True
+            if user.op_type in (*KEEPS, *LOGIC) and any(self._branches(o, deep + 1) for o in user.output):
+                return True
+        return False
+
+    def _size(self, name: str, axis: int) -> int | None:
+        """The size of a weight along an axis, through operators that keep it."""
+        while (node := self._made.get(name)) is not None and node.op_type in ("Identity", "Cast", "DequantizeLinear"):
+            name = node.input[0]
+        tensor = self._constant(name)
+        return None if tensor is None or not tensor.dims else int(tensor.dims[axis])
+
+    def _number(self, name: str) -> int | None:
+        """The value of a constant of one element; None for another, or one that is no whole number."""
+        import numpy as np
+        from onnx import numpy_helper
+
+        while (node := self._made.get(name)) is not None and node.op_type in (*KEEPS, "Gather") and node.input:
+            name = node.input[0]
+        tensor = self._constant(name)
+        if tensor is None or onnx_file.is_external(tensor):
+            return None
+        values = np.asarray(numpy_helper.to_array(tensor))
+        if values.size != 1 or values.dtype.kind not in "iuf" or values.item() != int(values.item()):
+            return None
+        return int(values.item())
+
+    def _constant(self, name: str) -> onnx.TensorProto | None:
+        if (node := self._made.get(name)) is None:
+            return self._weights.get(name)
+        if node.op_type != "Constant":
+            return None
+        return next((a.t for a in node.attribute if a.HasField("t")), _single(node, name))
+
+
+def _single(node: onnx.NodeProto, name: str) -> onnx.TensorProto | None:
+    """The number of a Constant that has it as value_int."""
+    import numpy as np
+    from onnx import numpy_helper
+
+    value = next((a.i for a in node.attribute if a.name == "value_int"), None)
+    return None if value is None else numpy_helper.from_array(np.asarray(value, np.int64), name)
+
+
+def _attribute(node: onnx.NodeProto, name: str, otherwise: int) -> Any:
+    return next((a.i for a in node.attribute if a.name == name), otherwise)
+
+
+def told(found: Mapping[str, Implied]) -> str:
+    """The ranges in words."""
+    return listed(f"{name} in [{r.low}, {r.high}): {r.why}" for name, r in found.items())
