@@ -37,6 +37,8 @@ def _clear(root: Path, marks: Collection[str], died: Collection[str]) -> None:
         if what == "staging":
             remove_tree(root / what / folder)
             gone = gone and not (root / what / folder).exists()
+        for other in (m for m in marks if m.startswith(f".{name}.")):  # the same file, which looks locked: by us
+            gone = remove(root / MARKS / other) and gone
     for name in _names(staging := root / "staging"):
         if not (root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
             remove_tree(staging / name)

@@ -45,3 +45,9 @@ def test_what_the_dead_left_goes_with_its_mark(tmp_path, mark):
     litter.sweep(tmp_path)
     assert list(tmp_path.glob("staging/*")) == []
     assert not mark.exists()
+
+
+def test_the_name_that_a_mark_was_made_under_goes_too(tmp_path, mark):
+    (mark.parent / f".{mark.name}.0123abcd").hardlink_to(mark)
+    litter.sweep(tmp_path)
+    assert list(mark.parent.iterdir()) == []
