@@ -12,7 +12,11 @@ from pipeline import errors, units
 from pipeline.printable import as_typed, printable
 from pipeline.record import difference, found
 from pipeline.record.found import Found
+from pipeline.store.files import read_json
 from pipeline.terminal import command
+
+# What the script of a bundle writes beside the model: see stages/portable/selfcheck.py.
+SELFCHECK = "selfcheck.json"
 
 
 def main(say: command.Say) -> int:
@@ -71,6 +75,7 @@ def _lines(one: Found) -> Iterator[str]:
         if name in facts
     ]
     rows += [("checked", f"{check['stage']}, of {check['of']}: {_claim(check)}") for check in record["checks"]]
+    rows += _elsewhere(one)
     rows.append(("libraries", ", ".join(f"{m} {v}" for m, v in record["libraries"].items())))
     rows.append(("digest", record["digest"]))
     if one.run:
@@ -80,6 +85,27 @@ def _lines(one: Found) -> Iterator[str]:
     for stage in record["stages"]:
         digest = stage.get("digest", "")[:12]
         yield f"{stage['name']:<16} {digest:<12}  {stage['stage']}  {_plain(stage['settings'])}"
+
+
+def _elsewhere(one: Found) -> Iterator[tuple[str, str]]:
+    """What the script of a bundle found where it was run: its word, and no claim of ours."""
+    path = one.path.parent / SELFCHECK
+    if not path.is_file():
+        return
+    told: Any = read_json(path)
+    try:
+        if told["digest"] != one.record["digest"]:
+            yield "elsewhere", f"{SELFCHECK} is of another artifact"
+            return
+        for result in told["results"]:
+            where = f"{result['device'] or 'its usual device'}, {told['system']}, {told['when']}"
+            if result["agrees"]:
+                yield "elsewhere", f"agrees on {where}: worst error {result['worst']:.1e}, {result['runtime']}"
+            else:
+                wrong = "; ".join(map(str, result["wrong"])) or "not compared"
+                yield "elsewhere", f"DOES NOT AGREE on {where}: {wrong}"
+    except (KeyError, TypeError, ValueError):
+        yield "elsewhere", f"{SELFCHECK} cannot be read"
 
 
 def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -17,5 +17,7 @@ FORMATS = {
         types="types",
         constants="types",
         values="values",
+        host="host",
+        bundle="bundle",
     )
 }

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+import datetime
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 COMPUTE = ("float32", "float16", "bfloat16")
 RECORDED, DEFAULT = "recorded", "default"
+# What is written beside the script of what was found, for `inspect` to read: see pipeline/inspect.py.
+RESULT, SCHEMA = "selfcheck.json", 1
 
 
 class Running(NamedTuple):
@@ -53,11 +58,13 @@ class Runtime(NamedTuple):
         suffixes: By kind, how the name of the file ends that it opens.
         load: Loads that file, given the runtime's module, the file, the record, what the model was checked to, and the
             arguments of the command line. It raises Stop, or whatever the runtime raises.
+        devices: Those that are tried in turn where none is asked for, by the runtime's own names; none for its usual.
     """
 
     module: str
     suffixes: Mapping[str, str]
     load: Callable[[Any, Path, Mapping[str, Any], Mapping[str, Any], argparse.Namespace], Running]
+    devices: tuple[str, ...] = ()
 
 
 def main(runtime: Runtime, says: str, folder: Path, arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +88,7 @@ def _asked(says: str, arguments: Sequence[str] | None) -> argparse.Namespace:
         default=RECORDED,
         help="what the runtime is asked to compute in; default: it is asked for nothing",
     )
-    asking.add_argument("--device", help="by the runtime's own name; CPU, or what a blob is for, unless named")
+    asking.add_argument("--device", help="by the runtime's own name; unless named, the one that it is for, or each")
     asking.add_argument("--runs", type=count, default=50, help="inferences to time; 0 for none")
     asking.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
     asking.add_argument("--extension", type=Path, help="a library with operations that the runtime does not have")
@@ -100,26 +107,67 @@ def _checked(runtime: Runtime, folder: Path, asked: argparse.Namespace) -> int:
     demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
     cases = read_cases(folder)
-    running = _loaded(runtime, folder, record, claim, asked)
-    print(f"runtime   {running.says}, computes in {running.computes_in}")
-    wrong = [*_of_precision(running.computes_in, claim, asked.compute), *_compared(running, cases, claim)]
-    if asked.runs:
-        case = next((c for c in cases if c.label == "example"), cases[0])
-        latency(running.prepare(case.inputs), case, asked.runs)
-    if wrong:
-        raise failed(wrong)
+    devices = [asked.device] if asked.device or not runtime.devices else runtime.devices
+    results: list[dict[str, Any]] = []
+    stopped: list[Stop] = []
+    for device in devices:
+        one = argparse.Namespace(**{**vars(asked), "device": device})
+        results.append({"device": device, "runtime": "", "agrees": False, "worst": None, "latency": None, "wrong": []})
+        try:
+            _on(_loaded(runtime, folder, record, claim, one), cases, claim, one, results[-1])
+        except Stop as e:
+            results[-1]["wrong"] = results[-1]["wrong"] or [str(e)]
+            stopped.append(e)
+            if len(devices) > 1:
+                print(f"{device}: {e}")
+    _write(folder, record, results)
+    if stopped:
+        raise max(stopped, key=lambda e: e.exit_code)
     if "why" in claim:
         print(f"NOT CHECKED against {claim['against']}: {claim['why']}. It runs at {len(cases)} shapes")
     else:
-        print(f"passed    it agrees with {claim['against']} at {len(cases)} shapes")
+        where = f", on {', '.join(map(str, devices))}" if len(devices) > 1 else ""
+        print(f"passed    it agrees with {claim['against']} at {len(cases)} shapes{where}")
     return OK
+
+
+def _on(
+    running: Running,
+    cases: Sequence[Case],
+    claim: Mapping[str, Any],
+    asked: argparse.Namespace,
+    result: dict[str, Any],
+) -> None:
+    """Compares on one device, and notes in `result` what came of it. Raises Stop."""
+    result["runtime"] = running.says
+    print(f"runtime   {running.says}, computes in {running.computes_in}")
+    told, problems = _compared(running, cases, claim)
+    wrong = [*_of_precision(running.computes_in, claim, asked.compute), *problems]
+    if asked.runs:
+        case = next((c for c in cases if c.label == "example"), cases[0])
+        result["latency"] = latency(running.prepare(case.inputs), case, asked.runs)
+    result |= {"agrees": not wrong and "why" not in claim, "worst": max(told, default=None), "wrong": wrong}
+    if wrong:
+        raise failed(wrong)
+
+
+def _write(folder: Path, record: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> None:
+    """Leaves what was found beside the model; where nothing can be written it says so."""
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    about = {"schema": SCHEMA, "digest": record.get("digest"), "when": when, "system": platform.platform()}
+    try:
+        (folder / RESULT).write_text(json.dumps({**about, "results": results}, indent=1) + "\n", encoding="utf-8")
+        print(f"written   {RESULT}")
+    except OSError as e:
+        print(f"{RESULT} cannot be written: {e.strerror}")
 
 
 def _loaded(
     runtime: Runtime, folder: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace
 ) -> Running:
     imported = module(runtime.module)
-    (path,) = (folder / n for n in record["files"] if n.endswith(runtime.suffixes[record["kind"]]))
+    (name,) = {n for n in _tops(record["files"]) if n.endswith(runtime.suffixes[record["kind"]])}
+    path = folder / name
     try:
         return runtime.load(imported, path, record, claim, asked)
     except Stop:
@@ -128,9 +176,15 @@ def _loaded(
         raise Stop(CANNOT_RUN, f"{imported.__name__} {imported.__version__} cannot load it: {first_line(e)}") from e
 
 
-def _compared(running: Running, cases: Sequence[Case], claim: Mapping[str, Any]) -> list[str]:
-    """Prints the worst figures at each shape. Returns what is wrong, a sentence each."""
-    wrong = []
+def _tops(files: Sequence[str]) -> Iterator[str]:
+    """What lies in the folder itself: a model may be a folder of files."""
+    return (name.partition("/")[0] for name in files)
+
+
+def _compared(running: Running, cases: Sequence[Case], claim: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+    """Prints the worst figures at each shape. Returns the largest errors, and what is wrong, a sentence each."""
+    wrong: list[str] = []
+    worst: list[float] = []
     width = max(len(f"{c.label}  {c.shape}") for c in cases)
     print(f"{'':{width}}  max_rel  p99_rel  cosine    top1")
     for case in cases:
@@ -143,9 +197,10 @@ def _compared(running: Running, cases: Sequence[Case], claim: Mapping[str, Any])
         else:
             figures, problems = compared(found, case.outputs, Tolerance(**claim["tolerance"]))
             told = worst_of(list(figures.values())) if figures else "differs" if problems else "equal"
+            worst += [float(f.max_rel) for f in figures.values()]
         print(f"{case.label}  {case.shape}".ljust(width), told, sep="  ")
         wrong += [f"{case.label} ({case.shape}): {p}" for p in problems]
-    return wrong
+    return worst, wrong
 
 
 def _not_finite(found: Arrays) -> list[str]:

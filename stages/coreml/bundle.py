@@ -1,0 +1,37 @@
+"""What a bundle of a Core ML package has beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.errors import Problem
+
+LOADING = """\
+import coremltools
+import numpy as np
+
+model = coremltools.models.MLModel({arguments})
+outputs = model.predict({given})
+"""
+
+
+class Bundle:
+    """See `stages.delivery.bundle.Bundle`."""
+
+    ADVICE = "Where an input is an image, `predict` takes a `PIL.Image` of it. Core ML runs on macOS alone."
+
+    @staticmethod
+    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        function = claim.get("properties", {}).get("function_name")
+        arguments = json.dumps(file) + (f", function_name={json.dumps(function)}" if function else "")
+        return LOADING.format(arguments=arguments, given=given)
+
+    @staticmethod
+    def only_for(facts: Mapping[str, Any]) -> str:
+        return "Apple's systems"
+
+    @staticmethod
+    def unfit(facts: Mapping[str, Any]) -> Problem | None:
+        return None
