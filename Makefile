@@ -52,8 +52,8 @@ bench-openvino: .venv/ready ## our benchmark stage against OpenVINO's benchmark_
 bench-sweep: .venv/ready ## a sweep of nine against nine scripts and nine runs; what 200 jobs cost; about ten minutes
 	$(BIN)/python -m benchmarks.sweep
 
-coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph; about an hour
-	$(BIN)/python -m benchmarks.coverage
+coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph, here and by plain converters; at most three hours, and goes on where it stopped
+	$(BIN)/python -m benchmarks.coverage $(ARGS)
 
 bench-large: .venv/ready ## 2.25 GiB of weights to ONNX: time, memory and bytes written; needs 5 GiB of disk and of memory
 	$(BIN)/python -m benchmarks.large_model

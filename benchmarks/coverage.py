@@ -1,38 +1,46 @@
-"""Which models reach a checked ONNX graph, by which capture: makes docs/coverage.md.
+"""Which models reach a checked ONNX graph and OpenVINO IR, here and by plain converters: makes docs/coverage.md.
 
-    make coverage                        everything; about half an hour on two cores
-    python -m benchmarks.coverage timm   one family, printed and not written; --done FILE goes on where one was stopped
+    make coverage                                       everything; at most three hours on two cores
+    python -m benchmarks.coverage timm                  a part of a family's or model's name, printed and not written
+    python -m benchmarks.coverage --every 5 transformers    every fifth of these
+    python -m benchmarks.coverage --page                the page alone, of what is finished
 
-Each model is built with random weights and goes the way a user's goes, `python -m pipeline -m capture=export,trace`,
-without simplification. Some share a process, since imports would take longer than most conversions do.
+What is finished is kept in build/coverage.jsonl, or --rows FILE, and a run goes on where one was stopped. Each model
+has random weights and goes the way of a user, by the default route and capture; a transformers model is saved to a
+folder, and the command is given that. Beside it torch.onnx.export and openvino.convert_model, called as their guides
+have it for the same example and the same dynamic dimensions, and held to the same answers. Each model has a process of
+its own, forked from one that has imported everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import coverage_ways
 from benchmarks.coverage_models import Subject, subjects
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "coverage.md"
-CAPTURES = ("export", "trace")
-TOGETHER = 8
-LONGEST_SECONDS = 1800
+ROWS = ROOT / "build" / "coverage.jsonl"
+LONGEST_SECONDS = 900
+IMPORTED = ["torch", "torch._dynamo", "torch.onnx", "torchvision", "timm", "transformers", "onnx", "onnxruntime"]
+IMPORTED += ["onnxscript", "openvino", "pipeline.cli"]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one model by one capture: the worst relative error, or why there is none."""
+    """What became of one model one way: the worst relative error, or why there is none."""
 
     ok: bool
     text: str
@@ -41,61 +49,56 @@ class Cell:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wanted", nargs="?", default="", help="part of a family's or a model's name")
-    parser.add_argument("--done", type=Path, help="a file that keeps what is finished, for a run that goes on later")
+    parser.add_argument("--every", type=int, default=1, help="take every so manieth model alone")
+    parser.add_argument("--rows", type=Path, default=ROWS, help="the file that keeps what is finished")
+    parser.add_argument("--page", action="store_true", help="convert nothing: the page of what is finished")
     asked = parser.parse_args()
-    chosen = [s for s in subjects() if asked.wanted in s.family or asked.wanted in s.name]
-    rows = finished(asked.done)
-    open_ones = [s for s in chosen if s not in rows]
-    batches = [open_ones[i : i + TOGETHER] for i in range(0, len(open_ones), TOGETHER)]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for ended in as_completed([pool.submit(convert, b) for b in batches]):
-            for subject, cells in ended.result():
-                told = (f"{c}: {cell.text}" for c, cell in zip(CAPTURES, cells, strict=True))
-                print(f"{subject.family}, {subject.name}:", *told, flush=True)
-                rows[subject] = cells
-                if asked.done:
-                    with asked.done.open("a") as f:
-                        print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
-    page = written([(s, rows[s]) for s in chosen])
-    if asked.wanted:
+    chosen = [s for s in subjects() if asked.wanted in s.family or asked.wanted in s.name][:: asked.every]
+    rows = finished(asked.rows)
+    if not asked.page:
+        convert([s for s in chosen if s not in rows], asked.rows, rows)
+    page = written([(s, rows[s]) for s in chosen if s in rows])
+    if asked.wanted or asked.every > 1:
         print(page)
     else:
         PAGE.write_text(page)
 
 
-def finished(done: Path | None) -> dict[Subject, list[Cell]]:
+def convert(open_ones: Sequence[Subject], kept: Path, rows: dict[Subject, list[Cell]]) -> None:
+    """Converts the models that are not finished, each in a process of its own, and keeps each row as it is ready."""
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(IMPORTED)
+    os.environ["OMP_NUM_THREADS"] = "1"  # as many of these run as there are cores
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for ended in as_completed([pool.submit(row, processes, s) for s in open_ones]):
+            subject, cells = ended.result()
+            said = (f"{way}: {cell.text}" for way, cell in zip(coverage_ways.WAYS, cells, strict=True))
+            print(f"{subject.family}, {subject.name}:", *said, sep="\n    ", flush=True)
+            rows[subject] = cells
+            with kept.open("a") as f:
+                print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
+
+
+def finished(kept: Path | None) -> dict[Subject, list[Cell]]:
     """The rows that a file keeps."""
-    lines = done.read_text().splitlines() if done and done.exists() else []
+    lines = kept.read_text().splitlines() if kept and kept.exists() else []
     read = (json.loads(line) for line in lines)
     return {Subject(s["family"], s["name"], tuple(s["overrides"])): [Cell(**c) for c in cells] for s, cells in read}
 
 
-def convert(batch: Sequence[Subject]) -> list[tuple[Subject, list[Cell]]]:
-    """Runs some models by each capture, in a process of their own; one that dies is followed by one for each model."""
+def row(processes: Any, subject: Subject) -> tuple[Subject, list[Cell]]:
+    """What becomes of a model each way, in a process that may take only so long."""
     with tempfile.TemporaryDirectory() as folder:
-        lines = [list(_command_line(s, Path(folder) / str(n))) for n, s in enumerate(batch)]
-        asked = Path(folder) / "asked.json"
-        asked.write_text(json.dumps(lines))
-        command = [sys.executable, "-m", "benchmarks.coverage_jobs", str(asked)]
-        alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # as many of these run as there are cores
-        last = f"not finished within {LONGEST_SECONDS} s"
-        try:
-            ended = subprocess.run(
-                command, cwd=ROOT, env=alone, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
-            )
-            last = f"its process ended with {ended.returncode}"
-        except subprocess.TimeoutExpired:
-            pass
-        jobs = [[Path(folder) / str(n) / str(c) / "run.json" for c in range(len(CAPTURES))] for n in range(len(batch))]
-        if len(batch) > 1 and not all(job.exists() for pair in jobs for job in pair):
-            return [row for subject in batch for row in convert([subject])]
-        return [(s, [outcome(job, last) for job in pair]) for s, pair in zip(batch, jobs, strict=True)]
-
-
-def _command_line(subject: Subject, folder: Path) -> Iterator[str]:
-    yield from ("-m", *subject.overrides, "target=onnx", "model.weights=random", f"capture={','.join(CAPTURES)}")
-    yield from ("~stages.simplify", "~stages.check_simplify", f"store={folder}/store")
-    yield from (f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${hydra.job.num}")
+        process = processes.Process(target=coverage_ways.run, args=(subject, Path(folder)))
+        process.start()
+        process.join(LONGEST_SECONDS)
+        last = f"its process ended with {process.exitcode}"
+        if process.is_alive():
+            last = f"not finished within {LONGEST_SECONDS} s"
+            process.kill()
+            process.join()
+        return subject, [outcome(Path(folder) / way / "run.json", last) for way in coverage_ways.WAYS]
 
 
 def outcome(record: Path, otherwise: str) -> Cell:
@@ -108,35 +111,72 @@ def outcome(record: Path, otherwise: str) -> Cell:
         problems = told.get("problems") or [{"what": otherwise}]
         return Cell(False, problems[0]["what"])
     checks = [s["notes"]["parity"] for s in told["stages"] if s["notes"].get("parity")]
-    return Cell(True, f"{max(c['max_rel'] for c in checks[-1]['cases']):.0e}" if checks else "converts")
+    if not checks:
+        return Cell(True, "converts")
+    by = next((s["facts"]["capture"] for s in told["stages"] if s.get("facts", {}).get("capture")), "")
+    return Cell(True, f"{max(c['max_rel'] for c in checks[-1]['cases']):.0e}" + (f" ({by})" if by else ""))
+
+
+# What a sentence of a failure is about, the first that fits; the rest are other.
+CAUSES = {
+    "its inputs are not known": "nothing is known of",
+    "the model rejects the inputs that were derived": "the model rejects",
+    "no function of its inputs: it draws random numbers": "answers otherwise",
+    "answers the same to every input": "proves nothing",
+    "torch.export cannot capture it": "torch.export cannot|cannot be dynamic|specialized|data-dependent",
+    "an operator has no translation": "no translation|not translate|operator|cannot write this|Unsupported",
+    "a branch of a trace goes another way": "another way|branch",
+    "the artifact does not agree": "does not agree|differs|off by|instead of",
+    "its process died": "process ended|signal",
+    "not finished in time": "not finished within",
+}
+
+
+def cause(text: str) -> str:
+    """The kind of a failure, of the sentence that says what is wrong."""
+    return next((kind for kind, words in CAUSES.items() if re.search(words, text)), "other")
 
 
 def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
-    """The page: a summary by family, then a table for each."""
+    """The page: a summary by family, the causes of what is missed, then a table for each family."""
     from pipeline.machine.world import library_version
 
-    versions = ", ".join(f"{m} {library_version(m)}" for m in ("torch", "torchvision", "timm", "transformers", "onnx"))
+    names = ("torch", "torchvision", "timm", "transformers", "onnx", "openvino")
+    versions = ", ".join(f"{m} {library_version(m)}" for m in names)
     families = list(dict.fromkeys(s.family for s, _ in rows))
+    ways = list(coverage_ways.WAYS)
     lines = [
-        "# Which models reach a checked ONNX graph",
+        "# Which models reach a checked ONNX graph and a checked OpenVINO IR",
         "",
-        "Made by `make coverage`, not by hand. Each model has random weights, is converted to ONNX at opset 18 and",
-        "checked with onnxruntime against PyTorch at batches of 1, 2 and 3 (transformers: 1, 2, 3 and 8, and four",
-        "lengths of text or sound; detectors: one image). A number is the worst relative error; a sentence is what the",
-        "run said when it ended.",
+        "Made by `make coverage`, not by hand. Each model is random and goes the way of a user: `target=onnx`,",
+        "`target=openvino`, `target=openvino route=direct`, by the default capture, each held to PyTorch at many",
+        "sizes of `dims`. A transformers model is saved to a folder as `save_pretrained` does it, and the command is",
+        "given the folder. A number is the worst relative error; a sentence is what the run said in the end. Beside it",
+        "the plain converters, given the same example and the same dynamic dimensions, and held to the same answers.",
         f"Measured with {versions}.",
         "",
-        "| family | models | " + " | ".join(f"capture={c}" for c in CAPTURES) + " | either |",
-        "| --- | ---: |" + " ---: |" * (len(CAPTURES) + 1),
+        "| family | models | " + " | ".join(ways) + " |",
+        "| --- | ---: |" + " ---: |" * len(ways),
     ]
     for family in families:
         of_family = [cells for s, cells in rows if s.family == family]
-        counts = [sum(cells[i].ok for cells in of_family) for i in range(len(CAPTURES))]
-        either = sum(any(c.ok for c in cells) for cells in of_family)
-        lines.append(f"| {family} | {len(of_family)} | {' | '.join(map(str, counts))} | {either} |")
+        shares = [sum(cells[i].ok for cells in of_family) / len(of_family) for i in range(len(ways))]
+        lines.append(f"| {family} | {len(of_family)} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
+    lines += [
+        "",
+        "## What is missed, by kind",
+        "",
+        "| cause | " + " | ".join(ways) + " |",
+        "| --- |" + " ---: |" * len(ways),
+    ]
+    missed = [Counter(cause(cells[i].text) for _, cells in rows if not cells[i].ok) for i in range(len(ways))]
+    lines += [
+        f"| {kind} | {' | '.join(str(m[kind]) for m in missed)} |"
+        for kind in (*CAUSES, "other")
+        if any(m[kind] for m in missed)
+    ]
     for family in families:
-        lines += ["", f"## {family}", "", "| model | " + " | ".join(CAPTURES) + " |"]
-        lines.append("| --- |" + " --- |" * len(CAPTURES))
+        lines += ["", f"## {family}", "", "| model | " + " | ".join(ways) + " |", "| --- |" + " --- |" * len(ways)]
         lines += [
             f"| {s.name} | {' | '.join(escaped(c.text) for c in cells)} |" for s, cells in rows if s.family == family
         ]

@@ -7,12 +7,16 @@ from typing import Any
 
 from omegaconf import Node, OmegaConf
 
+from pipeline.config import pictures
+
 
 def register() -> None:
     """Makes them known to OmegaConf."""
     OmegaConf.register_new_resolver("pick", _pick, replace=True)
     OmegaConf.register_new_resolver("below", _below, replace=True)
     OmegaConf.register_new_resolver("as_checked", _as_checked, replace=True)
+    OmegaConf.register_new_resolver("picture_shape", pictures.shape, replace=True)
+    OmegaConf.register_new_resolver("picture_preprocessing", pictures.preprocessing, replace=True)
 
 
 def _pick(chosen: str, options: Mapping[str, str]) -> str:

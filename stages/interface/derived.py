@@ -64,10 +64,11 @@ def interface(
     taken = inspect.signature(module.forward).parameters
     size, assumed = pictures.size(config, picture)
     main = module.main_input_name if isinstance(module.main_input_name, str) else module.main_input_name[0]
-    choices, left_out = parameters.inputs(Model(config, taken, module.forward.__doc__ or "", size, main))
-    wanted = [*dict.fromkeys([*_required(taken), *([main] if main in taken and main not in left_out else [])])]
-    if not choices or (unknown := [name for name in wanted if name not in choices]):
-        unknown = unknown if choices else wanted or [main]
+    chooses = type(module).__name__.endswith("ForMultipleChoice")
+    choices, left_out = parameters.inputs(Model(config, taken, module.forward.__doc__ or "", size, main, chooses))
+    unknown = [name for name in _required(taken) if name not in choices]
+    if unknown or not choices:
+        unknown = unknown or [main]
         raise ConfigError(
             f"inputs is null, and nothing is known of {type(module).__name__}'s {listed(unknown)}",
             allowed="one entry for each tensor that forward takes",

@@ -34,12 +34,15 @@ def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], 
 
 
 def within(dim: Dim, least: int, most: int | None, multiple: int) -> Dim | int:
-    """The range, as far as it is between two sizes and has multiples; a number where a single size is left."""
+    """The range, as far as it is between two sizes and has multiples; a number where a single size is left.
+
+    Where the most is less than the multiple, it is that one: a model that pads to a window does so by a fixed number.
+    """
     step = max(multiple, dim.multiple)
     low = _up(max(dim.min, least), step)
     high = max(_up(dim.max, step), low + step if step > dim.multiple else low)
     if most is not None:
-        high = min(high, most // step * step)
+        high = min(high, most // step * step or most)
     if low >= high:
         return high
     return Dim(low, min(max(_up(dim.opt, step), low), high), high, step)

@@ -50,6 +50,7 @@ class Model:
         doc: forward's docstring.
         size: Height and width of the pictures that it takes.
         main: The parameter that stands for what it is about.
+        chooses: Whether it takes several answers to choose from, each a text.
     """
 
     config: Any
@@ -57,6 +58,7 @@ class Model:
     doc: str
     size: tuple[int, int]
     main: str
+    chooses: bool = False
 
     def field(self, *names: str) -> Any:
         """The first of these fields that the configuration, or one inside it, has."""
@@ -115,7 +117,7 @@ def _text(model: Model) -> Iterator[tuple[str, Input]]:
     config = _part(model.config, "text_config", "vocab_size")
     if "input_ids" not in model.taken or (config is None and not hasattr(model.config, "num_hash_buckets")):
         return
-    row: list[Any] = ["batch", *([CHOICES] if "num_choices" in _shape("input_ids", model.doc) else []), "sequence"]
+    row: list[Any] = ["batch", *([CHOICES] if model.chooses else []), "sequence"]
     yield (
         "input_ids",
         Input(row, "int64", tokens(config, model.config) if config is not None else {"integers": LETTERS}),
@@ -171,10 +173,20 @@ def _decoder(model: Model) -> list[Input]:
 
 def _past(model: Model) -> list[Input]:
     """A time series, of one channel or several."""
-    length, channels = model.field("context_length"), model.field("num_input_channels")
+    channels = model.field("num_input_channels")
+    return _series(model, *([channels] if channels else []))
+
+
+def _past_features(model: Model) -> list[Input]:
+    return _series(model, model.config.num_time_features)
+
+
+def _series(model: Model, *features: int, fill: str = "normal") -> list[Input]:
+    """What is known of the past, and as much before as the model looks back."""
+    length = model.field("context_length")
     if not isinstance(length, int):
         return []
-    return [Input(["batch", length, *([channels] if channels else [])], fill="normal")]
+    return [Input(["batch", length + max(getattr(model.config, "lags_sequence", [0])), *features], fill=fill)]
 
 
 def _of_shape(*words: str, fill: Any = "normal") -> Callable[[Model], list[Input]]:
@@ -186,6 +198,12 @@ def _of_shape(*words: str, fill: Any = "normal") -> Callable[[Model], list[Input
     return rule
 
 
+def _future(model: Model, *features: str) -> list[Input]:
+    """Of what is to be foretold: only models that are taught by it step by step read it."""
+    known = hasattr(model.config, "lags_sequence")
+    return _of_shape("batch", "prediction_length", *features)(model) if known else []
+
+
 RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
     "pixel_values": _pixels,
     "pixel_values_videos": _video,
@@ -193,6 +211,11 @@ RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
     "input_features": _features,
     "decoder_input_ids": _decoder,
     "past_values": _past,
+    # Autoformer, Informer and the time series transformer.
+    "past_time_features": _past_features,
+    "past_observed_mask": lambda model: _series(model, fill="mask") if hasattr(model.config, "lags_sequence") else [],
+    "future_values": lambda model: _future(model),
+    "future_time_features": lambda model: _future(model, "num_time_features"),
     # Lxmert: what a detector says of 36 parts of a picture.
     "visual_feats": _of_shape("batch", "36", "visual_feat_dim"),
     "visual_pos": _of_shape("batch", "36", "4", fill="uniform"),

@@ -105,6 +105,7 @@ def test_a_dimension_of_one_size_becomes_a_number():
         (Dim(2, 16, 64), 4, 50, 8, Dim(8, 16, 48, 8)),
         (Dim(2, 16, 64), 1, 600, 256, Dim(256, 256, 512, 256)),
         (Dim(2, 16, 64), 1, 300, 256, 256),
+        (Dim(2, 16, 64), 1, 254, 256, 254),
     ],
 )
 def test_a_range_is_narrowed_to_what_there_can_be(dim, least, most, multiple, fitted):

@@ -1,0 +1,159 @@
+"""The ways of benchmarks/coverage.py: the command as a user types it, and the plain converters beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.coverage_models import FOLDER, Subject, save
+
+OURS = {
+    "onnx": ("target=onnx",),
+    "openvino": ("target=openvino",),
+    "openvino direct": ("target=openvino", "route=direct"),
+}
+# How far the plain converters' answers may be off, of the largest number: what ours are held to as a ceiling.
+CEILING = 1e-3
+
+
+def run(subject: Subject, folder: Path) -> None:
+    """Leaves a run.json for each way in a folder of its name."""
+    import torch
+
+    torch.set_num_threads(1)
+    with _silent(folder):
+        overrides = [o.replace(FOLDER, str(folder / "model")) for o in subject.overrides]
+        if overrides != list(subject.overrides):
+            save(subject.name, folder / "model")
+        else:
+            overrides.append("model.weights=random")
+        for way, target in OURS.items():
+            _command(overrides, target, folder / way, folder / "store")
+        try:
+            module, interface, cases = _recorded(overrides, folder)
+        except Exception as e:  # what no question can be put to, nobody can check
+            for way in PLAIN:
+                _say(folder / way, f"{type(e).__name__}: {e}")
+            return
+        for way, converted in PLAIN.items():
+            (folder / way).mkdir()
+            _say(folder / way, _tried(converted, module, interface, cases, folder / way))
+
+
+def _command(overrides: list[str], target: tuple[str, ...], folder: Path, store: Path) -> None:
+    from pipeline import cli
+
+    sys.argv = ["drydock", *overrides, *target, f"store={store}", f"hydra.run.dir={folder}", "runner.isolate=false"]
+    with contextlib.suppress(SystemExit):
+        cli.main()
+    shutil.rmtree(folder / "artifact", ignore_errors=True)
+
+
+def _tried(converted: Convert, module: Any, interface: Any, cases: Any, folder: Path) -> str:
+    """Why the converter's result does not serve, in words; else nothing."""
+    try:
+        ask = converted(module, interface, cases[0].inputs, folder)
+        return next(filter(None, (_wrong(case, ask(case.inputs)) for case in cases)), "")
+    except Exception as e:  # whatever it says is the result
+        return f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
+
+
+def _wrong(case: Any, found: Any) -> str:
+    import numpy as np
+
+    for name, answer in zip(case.outputs, found, strict=True):
+        expected = case.outputs[name]
+        if answer.shape != expected.shape:
+            return f"{case.label}: output '{name}' has shape {answer.shape} instead of {expected.shape}"
+        largest = float(np.abs(np.nan_to_num(expected)).max(initial=1e-6))
+        off = float(np.abs(np.nan_to_num(answer).astype("f8") - np.nan_to_num(expected)).max(initial=0)) / largest
+        if off > CEILING:
+            return f"{case.label}: output '{name}' is off by {off:.0e}"
+    return ""
+
+
+def _say(folder: Path, wrong: str) -> None:
+    folder.mkdir(exist_ok=True)
+    told: Mapping[str, Any] = (
+        {"status": "failed", "problems": [{"what": wrong}]} if wrong else {"status": "ok", "stages": []}
+    )
+    (folder / "run.json").write_text(json.dumps(told))
+
+
+def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
+    """The module in evaluation mode, its interface and the reference's cases at each size, by this project's stages."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from pipeline.config import schema
+    from pipeline.config.compose import CONF
+    from pipeline.config.instantiate import build_stage
+    from pipeline.machine.world import ThisMachine
+    from stages.interface import call
+    from stages.interface.interface import Interface
+    from stages.reference import cases
+
+    schema.register(CONF)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = OmegaConf.to_container(
+            compose("config", [*overrides, "target=onnx", "effort=quick"]).stages, resolve=True
+        )
+    made: dict[str, Any] = {}
+    for name, port in (("load", ""), ("eval", "module"), ("reference", "model")):
+        (folder / name).mkdir()
+        stage = build_stage(f"stages.{name}", settings[name]).settle(ThisMachine(folder / "facts", may_fetch=False))
+        made[name] = stage.run({port: made[("", "load", "eval")[len(made)]]} if port else {}, folder / name)
+    interface = Interface.of(made["reference"])
+    return call.bind(made["eval"].live, interface), interface, list(cases.at_sizes(made["reference"]))
+
+
+def _onnx(module: Any, interface: Any, example: Any, folder: Path) -> Any:
+    """Source: https://docs.pytorch.org/docs/stable/onnx_export.html"""
+    import onnxruntime
+    import torch
+
+    sizes = {n: torch.export.Dim(n, min=d.min, max=d.max) for n, d in interface.dims.items()}
+    torch.onnx.export(
+        module,
+        tuple(torch.from_numpy(v) for v in example.values()),
+        folder / "model.onnx",
+        dynamo=True,
+        verbose=False,
+        input_names=list(interface.inputs),
+        dynamic_shapes=[{axis: sizes[n] for axis, n in s.axes.items()} for s in interface.inputs.values()],
+    )
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    taken = {i.name for i in session.get_inputs()}
+    return lambda inputs: session.run(None, {n: v for n, v in inputs.items() if n in taken})
+
+
+def _openvino(module: Any, interface: Any, example: Any, folder: Path) -> Any:
+    """Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html"""
+    import openvino
+    import torch
+
+    shapes = [[-1 if isinstance(d, str) else d for d in s.shape] for s in interface.inputs.values()]
+    tensors = tuple(torch.from_numpy(v) for v in example.values())
+    made = openvino.convert_model(module, example_input=tensors, input=[openvino.PartialShape(s) for s in shapes])
+    ready = openvino.compile_model(made, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda inputs: list(ready(list(inputs.values())).values())
+
+
+Convert = Callable[[Any, Any, Any, Path], Any]
+PLAIN: Mapping[str, Convert] = {"torch.onnx.export alone": _onnx, "openvino.convert_model alone": _openvino}
+WAYS = (*OURS, *PLAIN)
+
+
+@contextlib.contextmanager
+def _silent(folder: Path) -> Iterator[None]:
+    """What a try prints goes to a file, by C++ too."""
+    with (folder / "output.log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        yield
