@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import FilePath, World, digest_of
+from stages.formats import graphs
 from stages.interface import fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
@@ -114,6 +115,7 @@ class OpenOnnx(Pinned):
         notes = Notes(says="; ".join(says))
         if assumed := [n for n in filled if _is_assumed(filled[n], n not in implied and n not in (self.inputs or {}))]:
             notes["caution"] = _assumed({n: filled[n] for n in assumed})
+        facts[graphs.ITS_OWN] = graphs.of(Artifact(ONNX, folder)).narrow
         return Artifact(ONNX, folder, facts=facts, notes=notes)
 
     def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
