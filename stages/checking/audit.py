@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -62,11 +62,12 @@ class Audit(Stage):
         artifact = inputs["artifact"]
         told, meant = self._counted(artifact)
         wanted = {"weights": self.weights, "operations": self.operations}
+        own: Mapping[str, list[str]] = artifact.facts.get(graphs.ITS_OWN, {})
         lacking = [
             f"{share:.1%} of its {what} are {dtype}, at least {least:.0%} were asked for"
             for what, asked in wanted.items()
             for dtype, least in asked.items()
-            if meant[what] and (share := _share(meant[what], dtype)) < least
+            if meant[what] and (share := _share(meant[what], dtype, own.get(what, []))) < least
         ]
         says = "; ".join(f"{what} {_shares(counts)}" for what, counts in told.items() if counts)
         if lacking:
@@ -75,6 +76,8 @@ class Audit(Stage):
                 command="another precision, or stages.audit.weights, .operations with what you accept",
             )
         empty = [what for what, asked in wanted.items() if asked and not told[what]]
+        if "float32" in self.weights and (kept := [t for t in graphs.its_own(artifact) if t in told["weights"]]):
+            says += f"; {listed(kept)} as in the file itself"
         says = says or "neither weights nor operations with weights"
         notes = Notes(says=says, audit=told, claims={"built": told})
         if empty:
@@ -94,9 +97,13 @@ class Audit(Stage):
         return told, {"weights": built.weights(left), "operations": built.operations(left)}
 
 
-def _share(counts: Mapping[str, int], dtype: str) -> float:
-    """The share of a type, with those of its weights that are stored sparse."""
-    return (counts.get(dtype, 0) + counts.get(f"{graphs.SPARSE}{dtype}", 0)) / sum(counts.values())
+def _share(counts: Mapping[str, int], dtype: str, own: Sequence[str]) -> float:
+    """The share of a type, with those of its weights that are stored sparse.
+
+    What a file has in fewer bits itself meets float32: nothing would be won by storing it in more.
+    """
+    met = [dtype, f"{graphs.SPARSE}{dtype}", *(own if dtype == "float32" else ())]
+    return sum(counts.get(name, 0) for name in met) / sum(counts.values())
 
 
 def _shares(counts: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, listed
 from stages.checking import blame as layer_blame
-from stages.formats import session
+from stages.formats import graphs, session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.formats.session import How, Session
@@ -84,7 +84,7 @@ class Check(Running):
             told = self._explained(ready, inputs["reference"], [p.what for p in e.problems], {e.label: ""})
             problems = [replace(p, what=p.what + told.sentence, command=told.command) for p in e.problems]
             raise CheckFailed(problems) from e
-        session.must_compute_in(self.compute, running.computes_in)
+        session.must_compute_in(self.compute, running.computes_in, graphs.its_own(artifact))
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
         caution = ""

@@ -35,6 +35,9 @@ TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64
 TYPES |= {"u4": "int4", "i4": "int4", "uint8": "int8", "uint4": "int4"}
 FLOATS = ("float64", "float32", "bfloat16", "float16")
 WEIGHTS = (*FLOATS, *INTEGERS, *PALETTES)
+ITS_OWN = (
+    "narrow"  # the fact that says which types of fewer bits than float32 a file has itself, by weights and operations
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class Built:
         for graph in self.inner:
             counts.update(graph.operations())
         return dict(counts.most_common())
+
+    @property
+    def narrow(self) -> dict[str, list[str]]:
+        """The types of fewer bits than float32 that weights have, and operations."""
+        found = {"weights": self.weights(), "operations": self.operations()}
+        return {what: [t for t in counts if t not in ("float64", "float32")] for what, counts in found.items()}
 
     def computes_in(self, name: str) -> str:
         """int8 where both operands are whole numbers or were quantised, otherwise the type of the result."""
@@ -161,6 +170,12 @@ def of(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
     """
     built: Built = formats.part(artifact.kind, "types").read(artifact.file, extensions)
     return built
+
+
+def its_own(artifact: Artifact) -> list[str]:
+    """The types of fewer bits than float32 that the weights of a file have, which an artifact was made of."""
+    narrow: Mapping[str, list[str]] = artifact.facts.get(ITS_OWN, {})
+    return narrow.get("weights", [])
 
 
 def kinds() -> frozenset[Kind]:

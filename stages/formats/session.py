@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,9 +83,15 @@ def name(kind: Kind) -> str:
     return room if file == "runtime" else file
 
 
-def must_compute_in(compute: str, found: str) -> None:
-    """Raises CheckFailed when a session, once it has run, says that it computes in another type."""
-    if found != compute:
+def must_compute_in(compute: str, found: str, own: Collection[str] = ()) -> None:
+    """Raises CheckFailed when a session, once it has run, says that it computes in another type.
+
+    Args:
+        compute: What was asked for.
+        found: What it says.
+        own: The types of fewer bits that a file itself has; these are as good as float32.
+    """
+    if found != compute and not (compute == "float32" and found in own):
         raise CheckFailed(
             f"asked to compute in {compute}, the runtime computes in {found}",
             command=f"stages.NAME.compute={found}, or another machine",

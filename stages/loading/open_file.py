@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import FilePath, Matches, Setting, World, digest_of
+from stages.formats import graphs
 from stages.formats.extensions import Extensions
 from stages.frameworks import formats as file_formats
 from stages.frameworks.format import FILE
@@ -23,6 +24,7 @@ from stages.loading import shards, weights
 from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
 from stages.openvino import library as openvino_library
+from stages.openvino import types as openvino_types
 from stages.portable.said import first_line
 
 OPEN = -1  # a size that depends on values, and is known only once the model has run
@@ -104,9 +106,11 @@ class OpenFile(Pinned):
         model = openvino_library.read(file_formats.file_of(Artifact(FILE, folder, facts)), says, self.extensions)
         if not model.outputs:
             raise StageError(f"{path.name} holds no model: it has no outputs", command="copy or download it again")
+        narrow = openvino_types.of_model(model).narrow
         taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
         specs = ports.inputs(taken, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
+        facts[graphs.ITS_OWN] = narrow
         facts |= {**interface.facts, file_formats.THEIR_NAMES: {n: p.theirs for n, p in {**taken, **made}.items()}}
         notes: Notes = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
         if bent := ports.reshaped(specs, taken):

@@ -12,6 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import FilePath, World, digest_of
+from stages.formats import graphs
 from stages.interface import fills
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
@@ -114,6 +115,7 @@ class OpenOnnx(Pinned):
         notes = Notes(says="; ".join(says))
         if assumed := [n for n in filled if _is_assumed(filled[n], n not in implied and n not in (self.inputs or {}))]:
             notes["caution"] = _assumed({n: filled[n] for n in assumed})
+        facts[graphs.ITS_OWN] = graphs.of(Artifact(ONNX, folder)).narrow
         return Artifact(ONNX, folder, facts=facts, notes=notes)
 
     def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
@@ -175,7 +177,7 @@ def _assumed(inputs: Mapping[str, Input]) -> str:
     told = listed(
         f"{n} is drawn as {s.fill if isinstance(s.fill, str) else 'zeros and ones'}" for n, s in inputs.items()
     )
-    typed = ", ".join(_spec(n, replace(s, fill={"integers": [0, 100]})) for n, s in inputs.items())
+    typed = ", ".join(dimensions.typed(n, replace(s, fill={"integers": [0, 100]})) for n, s in inputs.items())
     return f"{told}: the graph does not say which whole numbers it takes; 'model.inputs={{{typed}}}' does"
 
 
@@ -187,19 +189,6 @@ def _typed(
     words = []
     if changed:
         specs = {n: found.inputs[n] for n in inputs if n in changed or n in given}
-        words.append(f"'model.inputs={{{', '.join(_spec(n, s) for n, s in specs.items())}}}'")
+        words.append(f"'model.inputs={{{', '.join(dimensions.typed(n, s) for n, s in specs.items())}}}'")
     new = {n: d for n, d in found.dims.items() if n not in known}
     return [*words, *([model_interface.ranges(new)] if new else [])]
-
-
-def _spec(name: str, spec: Input) -> str:
-    """An input as it is typed."""
-    told = [f"shape: {dimensions.written(spec.shape)}"]
-    told += [] if spec.dtype == "float32" else [f"dtype: {spec.dtype}"]
-    if spec.fill != "uniform":
-        told.append("fill: " + (spec.fill if isinstance(spec.fill, str) else _mapping(spec.fill)))
-    return f"{dimensions.escaped(name)}: {{{', '.join(told)}}}"
-
-
-def _mapping(fill: Mapping[str, Any]) -> str:
-    return f"{{{', '.join(f'{k}: {v}' for k, v in fill.items())}}}"

@@ -22,7 +22,7 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
 from stages.onnx.format import ONNX
-from stages.openvino import attention, spectra, unconverted
+from stages.openvino import attention, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
@@ -151,7 +151,10 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
         shapes = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
         return _reported(program, known, input=shapes)
     with spectra.as_convolutions(source.file) as graph:
-        return _reported(graph, known)
+        try:
+            return openvino_library.converted(graph, known)
+        except Exception as e:  # its front ends raise anything
+            raise unranked.explained(unconverted.report(graph, e), e, graph, interface, known) from e
 
 
 def _reported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:

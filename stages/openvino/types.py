@@ -15,7 +15,7 @@ REQUIRES = ("openvino",)
 
 
 def read(path: Path, extensions: Sequence[str]) -> Built:
-    return _of_model(openvino_library.extended(extensions).read_model(path))
+    return of_model(openvino_library.extended(extensions).read_model(path))
 
 
 def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
@@ -33,7 +33,8 @@ def _matrices(model: Any, shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
             yield from _matrices(body, shapes)
 
 
-def _of_model(model: Any) -> Built:
+def of_model(model: Any) -> Built:
+    """The nodes of an openvino.Model."""
     nodes: dict[str, Node] = {}
     inner: list[Built] = []
     for op in model.get_ordered_ops():
@@ -41,6 +42,6 @@ def _of_model(model: Any) -> Built:
         told = op.output(0).get_element_type().to_string() if op.get_output_size() else ""
         elements = math.prod(op.output(0).get_shape()) if op.get_type_name() == CONSTANT else 0
         nodes[op.get_friendly_name()] = Node(op.get_type_name(), sources, TYPES.get(told, told), elements)
-        inner += map(_of_model, ir.bodies(op))
+        inner += map(of_model, ir.bodies(op))
     results = {name for node in nodes.values() if node.type == "Result" for name in node.sources}
     return Built(nodes, results, inner)

@@ -12,7 +12,8 @@ from stages.capture import unsupported
 from stages.capture.unsupported import Missing
 from stages.onnx import file as onnx_file
 
-NO_RULE = re.compile(r"No conversion rule found for operations: (.*)")
+# TensorFlow Lite's reader has translators, PaddlePaddle's creators.
+NO_RULE = re.compile(r"(?:No conversion rule found for operations:|No (?:translator|creator) found for) (.*)")
 FAILED = re.compile(r"Conversion is failed for: (.*)")
 
 
@@ -44,7 +45,8 @@ def report(program: Any, error: Exception) -> StageError:
 
 
 def _named(pattern: re.Pattern[str], text: str) -> list[str]:
-    return [name.strip() for found in pattern.findall(text) for name in found.split(",")]
+    names = [name.strip() for found in pattern.findall(text) for name in found.split(",")]
+    return list(dict.fromkeys(re.sub(r" node\.?$", "", name) for name in names))
 
 
 def _places(program: Any, names: Sequence[str]) -> list[Missing]:

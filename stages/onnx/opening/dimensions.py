@@ -195,6 +195,17 @@ def _dims(value: onnx.ValueInfoProto) -> Sequence[Any]:
     return dims
 
 
+def typed(name: str, spec: Input) -> str:
+    """An input as it is typed inside `model.inputs={…}`."""
+    told = [f"shape: {written(spec.shape)}"]
+    told += [] if spec.dtype == "float32" else [f"dtype: {spec.dtype}"]
+    if isinstance(spec.fill, Mapping):
+        told.append(f"fill: {{{', '.join(f'{k}: {v}' for k, v in spec.fill.items())}}}")
+    elif spec.fill != "uniform":
+        told.append(f"fill: {spec.fill}")
+    return f"{escaped(name)}: {{{', '.join(told)}}}"
+
+
 def escaped(text: str) -> str:
     """A name as the key of a mapping on a command line, where Hydra gives some characters a meaning."""
     return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", text)

@@ -412,3 +412,11 @@ def test_a_file_that_parses_and_holds_no_model_is_refused(mine, tmp_path):
     (mine / "paddle.pdmodel").write_bytes(b"\x22\x00")  # a version of nothing, and no block of operators
     with pytest.raises(StageError, match="holds no model: it has no outputs"):
         opened(mine / "paddle.pdmodel", tmp_path)
+
+
+def test_an_operator_that_openvino_lacks_is_named(tmp_path):
+    program = (FILES / "paddle.pdmodel").read_bytes().replace(b"relu", b"relx")
+    (tmp_path / "net.pdmodel").write_bytes(program)
+    shutil.copyfile(FILES / "paddle.pdiparams", tmp_path / "net.pdiparams")
+    with pytest.raises(StageError, match=r"(?s)OpenVINO has no conversion rule for relx.*target\.extensions"):
+        opened(tmp_path / "net.pdmodel", tmp_path)

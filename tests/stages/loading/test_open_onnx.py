@@ -12,6 +12,7 @@ from harness import BATCH, contents, record, run_stage, world
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from pipeline.errors import CheckFailed, ConfigError, StageError
+from stages.checking.audit import Audit
 from stages.formats import session
 from stages.interface.interface import Dim, Input, Interface
 from stages.loading.open_onnx import OpenOnnx
@@ -319,3 +320,23 @@ def test_a_call_is_nothing_for_a_file(tmp_path):
     made = opened(make(tmp_path / "net.onnx"), tmp_path)
     with pytest.raises(ConfigError, match="call says how forward is called"):
         record(made, tmp_path / "reference", inputs=None, call={"args": ["x"]})
+
+
+@pytest.mark.parametrize("stored", ["float16", "int8"])
+def test_weights_that_a_file_has_in_fewer_bits_stay_and_pass_as_float32(tmp_path, stored):
+    weight = onnx.numpy_helper.from_array(np.arange(-32, 32).reshape(8, 8).astype(stored), "w")
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Cast", ["w"], ["wide"], to=1), onnx.helper.make_node("MatMul", ["x", "wide"], ["y"])],
+        "main",
+        [info("x", 1, [2, 8])],
+        [info("y", 1, [2, 8])],
+        [weight],
+    )
+    opsets = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets), tmp_path / "net.onnx")
+    made = opened(tmp_path / "net.onnx", tmp_path, dims={})
+    told = run_stage(Audit({"float32": 0.99}, {}, []), made, tmp_path / "audited").notes["says"]
+    assert told == f"weights {stored} 100.0%; operations float32 100.0%; {stored} as in the file itself"
+    with pytest.raises(CheckFailed, match="are bfloat16, at least 99% were asked for"):
+        run_stage(Audit({"bfloat16": 0.99}, {}, []), made, tmp_path / "refused")
