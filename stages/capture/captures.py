@@ -25,6 +25,9 @@ from stages.reference import cases as reference_cases
 
 log = logging.getLogger(__name__)
 
+# What torch says of a dimension that came out as a number, with advice on settings that are none of ours.
+SPECIALIZED = re.compile(r"You marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)\..*")
+
 
 def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
     """A module captured by export, which stays in memory, or by trace or script, which is written to `folder`.
@@ -199,7 +202,7 @@ def _not_exported(error: Exception) -> DrydockError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if fixed := re.search(r"Constraints violated \(([^)]*)\)", str(error)):
         # torch lists each broken promise on a line that begins with a dash.
-        reasons = [line.lstrip("- ") for line in lines if line.startswith("-")]
+        reasons = [SPECIALIZED.sub(r"the model's code fixes \1 at \2", r.lstrip("- ")) for r in lines if r[0] == "-"]
         return CheckFailed(
             f"model.dims.{fixed[1].replace(', ', ', model.dims.')} cannot be dynamic: {listed(reasons or lines, 3)}",
             allowed="dimensions that the model's code does not fix",

@@ -12,7 +12,7 @@ from nets import Attention, FrozenBatch, GraphBranch, TwoOutputs, ValueBranch
 from pickles import tells_where
 
 from pipeline.errors import CheckFailed, StageError
-from stages.capture import unsupported
+from stages.capture import captures, unsupported
 from stages.capture.capture_export import CaptureExport
 from stages.interface.interface import Dim
 
@@ -123,3 +123,16 @@ def test_the_callers_generator_and_the_model_are_left_as_they_were(tiny, referen
     run_stage(CaptureExport(2**30), {"module": tiny, "reference": reference}, tmp_path / "out")
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.testing.assert_close(tiny.live.state_dict(), state, rtol=0, atol=0)
+
+
+def test_a_dimension_that_came_out_as_a_number_is_told_without_torchs_advice_on_its_own_settings():
+    class Fixes(torch.nn.Module):
+        def forward(self, x):
+            return x * torch.ones(7)
+
+    with pytest.raises(torch._dynamo.exc.UserError) as told:
+        sizes = ({0: torch.export.Dim("time", min=1, max=20)},)
+        torch.export.export(Fixes(), (torch.ones(7),), dynamic_shapes=sizes, strict=False)
+    assert "mark_dynamic" in str(told.value)
+    (problem,) = captures._not_exported(told.value).problems
+    assert problem.what == "model.dims.time cannot be dynamic: the model's code fixes time at 7"
