@@ -130,8 +130,8 @@ def test_a_dimension_that_came_out_as_a_number_is_told_without_torchs_advice_on_
         def forward(self, x):
             return x * torch.ones(7)
 
+    sizes = ({0: torch.export.Dim("time", min=1, max=20)},)
     with pytest.raises(torch._dynamo.exc.UserError) as told:
-        sizes = ({0: torch.export.Dim("time", min=1, max=20)},)
         torch.export.export(Fixes(), (torch.ones(7),), dynamic_shapes=sizes, strict=False)
     assert "mark_dynamic" in str(told.value)
     (problem,) = captures._not_exported(told.value).problems
