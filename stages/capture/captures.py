@@ -121,7 +121,12 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     import torch
 
     bound = call.bind(module, Interface.of(reference))
-    with _in_other_words(), warnings.catch_warnings(record=True) as caught, torch.no_grad():
+    with (
+        _in_other_words(),
+        _returning_constants(bound),
+        warnings.catch_warnings(record=True) as caught,
+        torch.no_grad(),
+    ):
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
@@ -139,6 +144,23 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     for place, message in told.items():
         log.warning("%s: %s", place, message)
     return made, list(told)
+
+
+@contextlib.contextmanager
+def _returning_constants(bound: Any) -> Iterator[None]:
+    """Has a module return copies of tensors that are attributes and no buffers: the tracer knows no others."""
+    import torch
+
+    held = {id(t) for part in bound.modules() for t in vars(part).values() if torch.is_tensor(t)}
+
+    def copied(_module: Any, _given: Any, returned: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(t.clone() if id(t) in held else t for t in returned)
+
+    hook = bound.register_forward_hook(copied)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _save(captured: Any, path: Path) -> None:

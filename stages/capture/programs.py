@@ -6,12 +6,12 @@ import copy
 import importlib
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.notes import Notes
-from stages.capture import program_file
+from stages.capture import decompositions, program_file
 from stages.capture.format import EXPORTED
 from stages.portable import native_output
 
@@ -59,17 +59,23 @@ def nodes(graph_module: Any) -> Iterator[Any]:
         yield from module.graph.nodes if hasattr(module, "graph") else ()
 
 
-def decomposed_once(program: Any) -> Any:
+def decomposed_once(program: Any, translated: Iterable[Any] = ()) -> Any:
     """A torch.export.ExportedProgram to export in place of `program`, whose decompositions are computed once.
 
     torch.onnx.export asks the program for them, naming the operators that it cannot translate at an opset: the same
-    ones at most opsets. What each is decomposed to is torch's own and does not change.
+    ones at most opsets. What each is decomposed to is torch's own, or ours, and does not change.
+
+    Args:
+        program: The program.
+        translated: Overloads that somebody has a translation of, which ours must not forestall.
 
     Source: https://docs.pytorch.org/docs/stable/export.html#torch.export.ExportedProgram.run_decompositions
     """
     stand_in, found = copy.copy(program), _seen.setdefault(program, {})
+    ours = decompositions.ours(but=translated)
 
     def run_decompositions(table: Mapping[Any, Any]) -> Any:
+        table = {**table, **ours}
         operators = frozenset(table)
         if operators not in found:
             found[operators] = program.run_decompositions(table)
@@ -77,6 +83,39 @@ def decomposed_once(program: Any) -> Any:
 
     stand_in.run_decompositions = run_decompositions
     return stand_in
+
+
+def own_outputs(program: Any, copies: Sequence[tuple[Any, ...]], handing_on: Collection[Any] | None = None) -> None:
+    """Copies outputs of a decomposed program, in place, for converters that cannot name one tensor twice.
+
+    Args:
+        program: A torch.export.ExportedProgram of the caller's own.
+        copies: Operators that together copy a tensor, each with what it takes beside that.
+        handing_on: Operators that the converter takes for the tensor that they are given: of outputs that come to one
+            then, all but the first are copied. None copies every output.
+    """
+    import torch
+
+    graph, specs = program.graph_module.graph, program.graph_signature.output_specs
+    node = graph.output_node()
+    returned: list[Any] = []
+    sources: list[Any] = []
+    with graph.inserting_before(node):
+        for value, spec in zip(node.args[0], specs, strict=True):
+            made = value
+            if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT and isinstance(value, torch.fx.Node):
+                source: Any = value
+                while source.target in (handing_on or ()):
+                    source = source.args[0]
+                if handing_on is None or source in sources:
+                    for operator, *more in copies:
+                        made = graph.call_function(operator, (made, *more))
+                        made.meta = dict(value.meta)
+                    spec.arg = type(spec.arg)(name=made.name)
+                sources.append(source)
+            returned.append(made)
+    node.args = (tuple(returned),)
+    program.graph_module.recompile()
 
 
 def _copied(program: Any) -> Any:

@@ -16,14 +16,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
+# How many dimensions attention has that every exporter knows: batch, heads, places, features.
+ATTENDED = 4
+
 
 @contextlib.contextmanager
 def attention() -> Iterator[None]:
     """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
 
     So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
-    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Wherever a module has
-    the function under its own name, it is another one meanwhile.
+    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Tensors of other
+    than four dimensions get four, since the exporters know no others. Wherever a module has the function under its own
+    name, it is another one meanwhile.
     """
     from torch.nn import functional
 
@@ -40,7 +44,9 @@ def attention() -> Iterator[None]:
     def attending(query: Any, key: Any, value: Any, attn_mask: Any = None, *args: Any, **kwargs: Any) -> Any:
         if kwargs.pop("enable_gqa", False):
             key, value = (_repeated(shared, query.size(-3) // shared.size(-3)) for shared in (key, value))
-        made = plain(query, key, value, attn_mask, *args, **kwargs)
+        is_known = {t.dim() for t in (query, key, value)} == {ATTENDED}
+        attend = plain if is_known else functools.partial(_in_four, plain)
+        made = attend(query, key, value, attn_mask, *args, **kwargs)
         return made if attn_mask is None else made.masked_fill(without_a_key(attn_mask), 0.0)
 
     with contextlib.ExitStack() as replaced:
@@ -48,6 +54,27 @@ def attention() -> Iterator[None]:
         for module in [m for m in modules if vars(m).get(name) is plain]:
             replaced.enter_context(mock.patch.object(module, name, attending))
         yield
+
+
+def _in_four(plain: Any, query: Any, key: Any, value: Any, attn_mask: Any, *args: Any, **kwargs: Any) -> Any:
+    """Attention over tensors of other than four dimensions: leading ones are put together, and lacking ones put in."""
+    import torch
+
+    parts = [query, key, value]
+    # Sizes that are the same are not compared: to a trace that would be a branch.
+    together = torch.broadcast_tensors(*(t[..., :1, :1] for t in parts))  # type: ignore[no-untyped-call]
+    lead = together[0].shape[:-2]
+    parts = [t.expand(*lead, *t.shape[-2:]) for t in parts]
+    is_wide = attn_mask is not None and attn_mask.dim() > 2
+    for _ in range(ATTENDED - 2 - len(lead)):
+        parts = [t.unsqueeze(-3) for t in parts]
+        attn_mask = attn_mask.unsqueeze(-3) if is_wide else attn_mask
+    if len(lead) > ATTENDED - 2:
+        parts = [t.flatten(0, -4) for t in parts]
+        if is_wide and attn_mask.dim() >= ATTENDED:
+            attn_mask = attn_mask.expand(*lead[:-1], *attn_mask.shape[-3:]).flatten(0, -4)
+    made = plain(*parts, attn_mask, *args, **kwargs)
+    return made.reshape(*lead, *made.shape[-2:])
 
 
 def _repeated(heads: Any, times: int) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Problem, StageError, listed
-from stages.capture import code_files, opsets, programs
+from stages.capture import code_files, decompositions, opsets, programs
 
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
@@ -299,6 +299,7 @@ def _dynamo_knows(names: Iterable[str], opset: int) -> bool:
         tables = (torch.export.default_decompositions(), torch._decomp.decomposition_table)
         overloads: list[Any] = [o for table in tables for o in table if isinstance(o, torch._ops.OpOverload)]
         translated = [n for n in _registration.ONNXRegistry.from_torchlib(opset).functions if isinstance(n, str)]
+        overloads += decompositions.ours()
         known = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
         lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - known]
         composite = "CompositeImplicitAutograd"

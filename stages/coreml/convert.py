@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError, StageError
-from stages.capture import programs, unsupported
+from stages.capture import decompositions, programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.coreml import bounds, classifier, translations, unconverted
 from stages.coreml import images as coreml_images
@@ -64,8 +64,8 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     if wanted.labels is not None:
         edits = classifier.edits_for(interface, edits, wanted.labels)
     edited = coreml_images.edited(interface, edits, wanted.preprocessing)
-    program = _program(source)
     translations.register()
+    program = _program(source)
     unconverted.refuse(program)
     operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
     model = _converted(program, interface, edits, edited, wanted, operations)
@@ -97,9 +97,22 @@ def _program(source: Artifact) -> Any:
         distinct.script(program.forward.graph)
         return program
     with native_output.to_log():
-        decomposed = program.run_decompositions({})
+        decomposed = _decomposed(program)
     distinct.exported(decomposed)
     return decomposed
+
+
+def _decomposed(program: Any) -> Any:
+    """The program in ATEN's operators; in simpler ones, where coremltools lacks some and those serve."""
+    table = decompositions.composite()  # coremltools inverts constants alone
+    plain = made = program.run_decompositions(table)
+    while lacking := unconverted.untranslated(made):
+        more = decompositions.known(lacking)
+        if not more.keys() - table.keys():
+            return plain  # whose operators are the model's own
+        table |= more
+        made = program.run_decompositions(table)
+    return made
 
 
 def _converted(

@@ -58,6 +58,15 @@ def lacking(program: Any) -> Iterator[Missing]:
             yield Missing(kind, unsupported.place(node.sourceRange()))
 
 
+def untranslated(program: Any) -> set[str]:
+    """The overloads in an ExportedProgram that the registry does not have, such as aten.logcumsumexp.default."""
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
+    from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
+
+    known = REGISTRY.name_to_func_mapping
+    return {str(n.target) for n in unsupported.calls(program) if sanitize_op_kind(_kind(n.target)) not in known}
+
+
 def failed(program: Any, error: BaseException) -> str:
     """The operator that coremltools was at when it failed, with the model's lines: "sort, at net.py:8 …"; or ""."""
     from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind

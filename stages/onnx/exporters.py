@@ -82,8 +82,8 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
     import torch
     from onnx_ir.passes import PassError
 
-    interface, program = Interface.of(source), programs.decomposed_once(programs.load(source))
-    table = translations.for_dynamo(options.translations)
+    interface, table = Interface.of(source), translations.for_dynamo(options.translations)
+    program = programs.decomposed_once(programs.load(source), table)
 
     def export(*, optimize: bool) -> Any:
         return torch.onnx.export(
@@ -153,6 +153,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
     model = onnx_file.read(path)
     for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
         leftover.unlink()
+    onnx_names.restore_ports(model.graph, interface)
     return _finished(model, source, opset, options, folder)
 
 

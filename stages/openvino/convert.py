@@ -5,6 +5,7 @@ Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from pipeline.artifact import Artifact, carried
 from pipeline.errors import CheckFailed, StageError, listed
-from stages.capture import programs
+from stages.capture import decompositions, programs
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.frameworks import formats as file_formats
 from stages.frameworks.format import FILE
@@ -22,7 +23,7 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
 from stages.onnx.format import ONNX
-from stages.openvino import attention, spectra, unconverted, unranked
+from stages.openvino import attention, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
@@ -30,6 +31,8 @@ from stages.portable.said import first_line
 
 # Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
 CAPTURED = (EXPORTED, TORCHSCRIPT)
+# What its front end translates to something else.
+WRONG = ("aten.kthvalue.default",)
 STORAGE = {"float32": False, "float16": True}
 
 
@@ -65,6 +68,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, wanted.preprocessing)
     attention.mask(model)
+    sorting.stable(model)
     route = "direct" if source.kind in CAPTURED else str(source.kind)
     told = _as_it_is(edits.edited(interface), model)
     # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.
@@ -114,6 +118,11 @@ def _as_it_is(interface: Interface, model: Any) -> Interface:
     for port, (name, output) in zip(model.outputs, interface.outputs.items(), strict=True):
         shape = list(output.shape)
         if port.partial_shape.rank.is_static:
+            if len(port.partial_shape) != len(shape):
+                raise CheckFailed(
+                    f"output '{name}' has {len(port.partial_shape)} dimensions in OpenVINO, the model's {len(shape)}",
+                    command="another route or capture; the same by other operators in the model",
+                )
             inferred = [d.get_length() if d.is_static else None for d in port.partial_shape]
             shape = [
                 old if new is None and isinstance(old, str) else new for old, new in zip(shape, inferred, strict=True)
@@ -149,12 +158,48 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
     if source.kind in CAPTURED:
         program = programs.load(source)
         shapes = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
+        if source.kind == EXPORTED:
+            return _exported(program, known, input=shapes)
         return _reported(program, known, input=shapes)
     with spectra.as_convolutions(source.file) as graph:
         try:
             return openvino_library.converted(graph, known)
         except Exception as e:  # its front ends raise anything
             raise unranked.explained(unconverted.report(graph, e), e, graph, interface, known) from e
+
+
+def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
+    """The model of a torch.export program; of one in simpler operators, where OpenVINO lacks some and those serve."""
+    table = {**decompositions.composite(), **decompositions.known(WRONG)}
+    first: Exception | None = None
+    while True:
+        try:
+            return openvino_library.converted(_taken(program, table), extensions, **how)
+        except Exception as e:  # as below
+            first = first or e
+            more = decompositions.known(unconverted.operators(e))
+            if not more.keys() - table.keys():
+                raise unconverted.report(program, first) from first  # whose operators are the model's own
+            table |= more
+
+
+def _taken(program: Any, table: Mapping[Any, Any]) -> Any:
+    """A torch.export program to convert in place of another, with further decompositions and outputs of their own.
+
+    OpenVINO's front end decomposes by the program's own method, and refuses one that returns a tensor twice.
+    """
+    import torch
+
+    stand_in, aten = copy.copy(program), torch.ops.aten
+    handing_on = (aten.alias.default, aten.clone.default, aten.detach.default, aten.lift_fresh_copy.default)
+
+    def run_decompositions(theirs: Mapping[Any, Any]) -> Any:
+        made = program.run_decompositions({**theirs, **table})
+        programs.own_outputs(made, [(aten.unsqueeze.default, 0), (aten.squeeze.dims, [0])], handing_on)
+        return made
+
+    stand_in.run_decompositions = run_decompositions
+    return stand_in
 
 
 def _reported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
@@ -184,12 +229,19 @@ def _type(dtype: str) -> Any:
 
 
 def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
-    """Gives inputs and outputs the interface's names; OpenVINO keeps an ONNX graph's, and otherwise the order."""
+    """Gives inputs and outputs the interface's names; OpenVINO keeps an ONNX graph's, and otherwise the order.
+
+    The values inside a captured program are called by their numbers, and a compiler that leaves an operation out may
+    give the output such a name as well: these go.
+    """
     if len(model.inputs) != len(interface.inputs) or len(model.outputs) != len(interface.outputs):
         raise StageError(
             f"OpenVINO's model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; "
             f"the model has {listed(interface.inputs)} and {listed(interface.outputs)}"
         )
+    if not by_name:
+        for value in (v for op in model.get_ordered_ops() for v in op.outputs()):
+            value.get_tensor().set_names(set())
     for place, name in enumerate(interface.inputs):
         port = model.input(name) if by_name else model.inputs[place]
         port.get_tensor().set_names({name})

@@ -22,6 +22,11 @@ def tells(error: Exception) -> bool:
     return bool(NO_RULE.search(str(error)) or FAILED.search(str(error)))
 
 
+def operators(error: Exception) -> list[str]:
+    """The operators that an error of convert_model's names, such as aten.logcumsumexp.default."""
+    return [name for pattern in (NO_RULE, FAILED) for name in _named(pattern, str(error))]
+
+
 def report(program: Any, error: Exception) -> StageError:
     """The error to raise from one of convert_model's.
 

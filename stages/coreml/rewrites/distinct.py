@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stages.capture import programs
+
 NAME = "drydock::keep_copies"
 
 
@@ -27,20 +29,7 @@ def exported(program: Any) -> None:
     """Copies each output of an ExportedProgram, in place."""
     import torch
 
-    graph, specs = program.graph_module.graph, program.graph_signature.output_specs
-    node = graph.output_node()
-    copies = []
-    with graph.inserting_before(node):
-        for value, spec in zip(node.args[0], specs, strict=True):
-            if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT and isinstance(value, torch.fx.Node):
-                made = graph.call_function(torch.ops.aten.positive.default, (value,))
-                made.meta = dict(value.meta)
-                spec.arg = type(spec.arg)(name=made.name)
-                copies.append(made)
-            else:
-                copies.append(value)
-    node.args = (tuple(copies),)
-    program.graph_module.recompile()
+    programs.own_outputs(program, [(torch.ops.aten.positive.default,)])
 
 
 def register() -> None:

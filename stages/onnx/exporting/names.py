@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+from stages.interface.interface import Interface
+
 
 def free_ports(graph: Any) -> None:
     """Renames the values inside a graph that have the name of one of its inputs or outputs.
@@ -25,6 +27,29 @@ def free_ports(graph: Any) -> None:
             names = (f"{value.name}_{number}" for number in itertools.count(1))
             value.name = next(name for name in names if name not in used)
             used.add(value.name)
+
+
+def restore_ports(graph: Any, interface: Interface) -> None:
+    """Gives a graph the inputs and outputs of its interface, where the exporter lost them.
+
+    torch's TorchScript exporter leaves out inputs that nothing is made of, and the names of constant outputs.
+
+    Args:
+        graph: An onnx.GraphProto, whose outputs are in the interface's order.
+        interface: Of the model.
+    """
+    import numpy as np
+    from onnx import helper
+
+    for place, (name, spec) in enumerate(interface.inputs.items()):
+        if name not in [port.name for port in graph.input]:
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            graph.input.insert(place, helper.make_tensor_value_info(name, kind, spec.shape))
+    if len(graph.output) == len(interface.outputs):
+        for port, name in zip(graph.output, interface.outputs, strict=True):
+            if port.name != name:
+                graph.node.append(helper.make_node("Identity", [port.name], [name]))
+                port.name = name
 
 
 def _values(graph: Any) -> Iterator[Any]:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import onnx_ops
 import pytest
+import torch
 from conversions import capture
 from harness import VECTOR, module, record, run_stage
 from nets import TinyConv
+from torch import nn
 
 from stages.capture import programs
 from stages.capture.capture_export import CaptureExport
@@ -44,3 +46,24 @@ def test_a_program_in_memory_is_taken_as_it_is_and_a_script_is_read_anew(tmp_pat
     traced = capture("trace", net, tmp_path / "trace")
     read = programs.load(traced)
     assert programs.load(replace(traced, live=read)) is not read
+
+
+class HandsOn(nn.Module):
+    """Returns a tensor twice, a copy of it, and a part of what it is given."""
+
+    def forward(self, x):
+        y = x.relu()
+        return y, y, y.clone(), x, x.detach()
+
+
+def test_outputs_that_a_converter_takes_for_one_become_their_own():
+    program = torch.export.export(HandsOn(), (torch.randn(2, 4),)).run_decompositions({})
+    aten = torch.ops.aten
+    programs.own_outputs(
+        program, [(aten.unsqueeze.default, 0), (aten.squeeze.dims, [0])], {aten.clone.default, aten.detach.default}
+    )
+    x = torch.randn(2, 4)
+    assert [t.tolist() for t in program.module()(x)] == [t.tolist() for t in HandsOn()(x)]
+    returned = program.graph.output_node().args[0]
+    assert [n.target for n in returned[1:]].count(aten.squeeze.dims) == 3
+    assert len(set(returned)) == len(returned)

@@ -129,6 +129,30 @@ def test_heads_that_share_keys_have_them_repeated():
     assert any(node.kind() == "aten::expand" for node in traced.graph.nodes())
 
 
+@pytest.mark.parametrize(
+    ("query", "key", "mask"),
+    [
+        ((2, 3, 4, 5, 8), (2, 3, 4, 7, 8), None),
+        ((2, 3, 4, 5, 8), (2, 3, 4, 7, 8), (5, 7)),
+        ((2, 3, 4, 5, 8), (2, 1, 4, 7, 8), (2, 3, 1, 5, 7)),
+        ((2, 2, 3, 4, 5, 8), (2, 2, 3, 4, 7, 8), (3, 4, 5, 7)),
+        ((2, 3, 4, 5, 8), (4, 7, 8), (4, 5, 7)),
+        ((3, 5, 8), (3, 7, 8), (3, 5, 7)),
+        ((5, 8), (7, 8), (5, 7)),
+    ],
+)
+def test_attention_of_any_number_of_dimensions_is_of_four(query, key, mask):
+    q, k, seen = torch.randn(query), torch.randn(key), None if mask is None else torch.rand(mask) > 0.2
+    wanted, attend = functional.scaled_dot_product_attention(q, k, k, seen), functional.scaled_dot_product_attention
+    with rewrites.attention():
+        torch.testing.assert_close(functional.scaled_dot_product_attention(q, k, k, seen), wanted)
+        traced = torch.jit.trace(lambda q, k: functional.scaled_dot_product_attention(q, k, k), (q, k))
+    (node,) = traced.graph.findAllNodes("aten::scaled_dot_product_attention")
+    assert [value.type().dim() for value in list(node.inputs())[:3]] == [4, 4, 4]
+    longer = [torch.cat([t, t], -2) for t in (q, k)]
+    torch.testing.assert_close(traced(*longer), attend(longer[0], longer[1], longer[1]))
+
+
 def test_attention_is_put_back_as_it_was():
     before = functional.scaled_dot_product_attention
     with rewrites.attention():

@@ -1,0 +1,498 @@
+"""Operators in simpler ones, for exporters and converters that have no translation of them.
+
+A captured program keeps the operator: what has a translation of its own still uses it. Each function here takes what
+the operator takes, and answers NotImplemented where it does not know the case, which leaves the operator as it is.
+
+What compares each place with each other place (running maxima, medians of a mode, searches) takes memory by the square
+of the length.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+# Up to how many rows a matrix is worked through row by row; each row is a dozen operations of the graph.
+MOST_ROWS = 8
+# exp(x) = exp(x / 2**n) ** (2**n): with so many squarings for matrices of norm up to 2**15, whose exponential
+# overflows float32 by far.
+SQUARINGS = 16
+# torch.cdist's ways, and the number of rows up to which it takes differences by default.
+BY_PRODUCTS, BY_DIFFERENCES, FEW_ROWS = 1, 2, 25
+# Giles' coefficients for erfinv, that of the highest power first.
+NEAR_ZERO = [2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087]
+NEAR_ZERO += [-0.00125372503, -0.00417768164, 0.246640727, 1.50140941]
+NEAR_ONE = [-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773]
+NEAR_ONE += [-0.0076224613, 0.00943887047, 1.00167406, 2.83297682]
+# The terms of exp's series for a norm of at most one half: the next is 2e-17.
+TERMS = 14
+
+
+def ours(but: Iterable[Any] = ()) -> dict[Any, Callable[..., Any]]:
+    """Overload to function, for ExportedProgram.run_decompositions.
+
+    Args:
+        but: Overloads that are translated as they are.
+    """
+    table = _ours()
+    return {operator: table[operator] for operator in table.keys() - set(but)}
+
+
+def composite() -> dict[Any, Callable[..., Any]]:
+    """Those of ours that torch puts together from others before a converter can say that it lacks them."""
+    return {operator: function for operator, function in _ours().items() if _is_implicit(operator)}
+
+
+def known(names: Iterable[str]) -> dict[Any, Callable[..., Any]]:
+    """The decompositions, ours before torch's own, of operators by name, such as aten.logcumsumexp.default."""
+    import torch
+
+    # What the exporter for ONNX translates, and others lack.
+    further = {torch.ops.aten.logcumsumexp.default: _logcumsumexp}
+    defaults = dict(torch.export.default_decompositions())
+    table = {**torch._decomp.decomposition_table, **defaults, **further, **_ours()}
+    return {o: table[o] for o in map(_overload, names) if o in table}
+
+
+def _overload(name: str) -> Any:
+    """torch.ops.aten.sort.stable; None for what is no operator, such as a function of Python's."""
+    import torch
+
+    namespace, _, rest = name.partition(".")
+    packet, _, overload = rest.partition(".")
+    return getattr(getattr(getattr(torch.ops, namespace), packet, None), overload or "default", None)
+
+
+def _is_implicit(operator: Any) -> bool:
+    """Whether torch puts an operator together from others wherever it is called."""
+    import torch
+
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CompositeImplicitAutograd"))
+
+
+@functools.cache
+def _ours() -> Mapping[Any, Callable[..., Any]]:
+    import torch
+
+    aten = torch.ops.aten
+    return {
+        aten.cummax.default: functools.partial(_cumulative, largest=True),
+        aten.cummin.default: functools.partial(_cumulative, largest=False),
+        aten.cumprod.default: _cumprod,
+        aten.sort.stable: _stable_sort,
+        aten.kthvalue.default: _kthvalue,
+        aten.median.default: _median_of_all,
+        aten.median.dim: _median,
+        aten.nanmedian.default: _nanmedian_of_all,
+        aten.nanmedian.dim: _nanmedian,
+        aten.mode.default: _mode,
+        aten.searchsorted.Tensor: _searchsorted,
+        aten.cdist.default: _cdist,
+        aten.hypot.default: _hypot,
+        aten.copysign.Tensor: _copysign,
+        aten.fmax.default: functools.partial(_but_nan, torch.maximum),
+        aten.fmin.default: functools.partial(_but_nan, torch.minimum),
+        aten.erfinv.default: _erfinv,
+        aten.scatter_reduce.two: _scatter_mean,
+        aten.index_reduce.default: _index_reduce,
+        aten.put.default: _put,
+        aten.diagonal_scatter.default: _diagonal_scatter,
+        aten.linalg_matrix_exp.default: _matrix_exp,
+        aten.linalg_det.default: _det,
+        aten.det.default: _det,
+        aten.linalg_slogdet.default: _slogdet,
+        aten.slogdet.default: _slogdet,
+        aten.logdet.default: _logdet,
+        aten.linalg_inv.default: _inverse,
+        aten.inverse.default: _inverse,
+        aten.linalg_solve.default: _solve,
+        aten.linalg_solve_triangular.default: _solve_triangular,
+        aten.linalg_cholesky.default: _cholesky,
+    }
+
+
+# ── along a dimension ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _up_to_each(length: Any) -> tuple[Any, Any]:
+    """The places of a dimension; and of each the ones up to it, as a mask [place, place up to it]."""
+    import torch
+
+    places = torch.arange(length)
+    return places, places <= places[:, None]
+
+
+def _cumulative(x: Any, dim: int, *, largest: bool) -> Any:
+    """cummax and cummin, which answer with the last of equal values."""
+    import torch
+
+    if x.dim() == 0 or x.dtype is torch.bool:
+        return NotImplemented
+    rows = x.movedim(dim, -1).unsqueeze(-2)
+    places, seen = _up_to_each(rows.shape[-1])
+    every = torch.where(seen, rows, _end(x.dtype, largest=not largest))
+    best = every.amax(-1) if largest else every.amin(-1)
+    at = torch.where(seen & (every == best.unsqueeze(-1)), places, 0).amax(-1)
+    return best.movedim(-1, dim), at.movedim(-1, dim)
+
+
+def _end(dtype: Any, *, largest: bool) -> Any:
+    """The number that is beyond all others of a type, or as far out as it has."""
+    import torch
+
+    if dtype.is_floating_point:
+        return float("inf") if largest else float("-inf")
+    return torch.iinfo(dtype).max if largest else torch.iinfo(dtype).min
+
+
+def _cumprod(x: Any, dim: int, *, dtype: Any = None) -> Any:
+    import torch
+
+    if x.dim() == 0:
+        return NotImplemented
+    counted = torch.int64 if dtype is None and not x.dtype.is_floating_point else dtype
+    rows = (x if counted is None else x.to(counted)).movedim(dim, -1).unsqueeze(-2)
+    _, seen = _up_to_each(rows.shape[-1])
+    return torch.where(seen, rows, 1).prod(-1).movedim(-1, dim)
+
+
+def _logcumsumexp(x: Any, dim: int) -> Any:
+    import torch
+
+    if x.dim() == 0:
+        return NotImplemented
+    rows = x.movedim(dim, -1).unsqueeze(-2)
+    _, seen = _up_to_each(rows.shape[-1])
+    return torch.where(seen, rows, float("-inf")).logsumexp(-1).movedim(-1, dim)
+
+
+def _stable_sort(x: Any, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
+    """ONNX's TopK, which sorts are exported as, keeps the order of equal values, by its specification."""
+    import torch
+
+    return torch.ops.aten.sort.default(x, dim, descending)
+
+
+def _kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    import torch
+
+    if x.dim() == 0:
+        return NotImplemented
+    return tuple(_at(t, k - 1, dim, keepdim) for t in torch.topk(x, k, dim, largest=False))
+
+
+def _at(x: Any, place: Any, dim: int, keepdim: bool) -> Any:
+    found = x.narrow(dim, place, 1)
+    return found if keepdim else found.squeeze(dim)
+
+
+def _median(x: Any, dim: int, keepdim: bool = False) -> Any:
+    import torch
+
+    if x.dim() == 0:
+        return NotImplemented
+    values, places = torch.sort(x, dim)
+    middle = (x.shape[dim] - 1) // 2
+    value, place = _at(values, middle, dim, keepdim), _at(places, middle, dim, keepdim)
+    if x.dtype.is_floating_point:
+        nan = x.isnan()
+        value = torch.where(nan.any(dim, keepdim), float("nan"), value)
+        place = torch.where(nan.any(dim, keepdim), nan.to(torch.int32).argmax(dim, keepdim), place)
+    return value, place
+
+
+def _median_of_all(x: Any) -> Any:
+    return _median(x.flatten(), 0)[0] if x.dim() else NotImplemented
+
+
+def _nanmedian(x: Any, dim: int, keepdim: bool = False) -> Any:
+    import torch
+
+    if x.dim() == 0:
+        return NotImplemented
+    if not x.dtype.is_floating_point:
+        return _median(x, dim, keepdim)
+    nan = x.isnan()
+    values, places = torch.sort(torch.where(nan, float("inf"), x), dim)
+    count = nan.logical_not().sum(dim, keepdim=True)
+    middle = (count - 1).div(2, rounding_mode="floor").clamp(min=0)
+    value = torch.where(count > 0, values.gather(dim, middle), float("nan"))
+    place = places.gather(dim, middle)
+    return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
+
+
+def _nanmedian_of_all(x: Any) -> Any:
+    return _nanmedian(x.flatten(), 0)[0] if x.dim() else NotImplemented
+
+
+def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
+    """The smallest of the values that are there most often, and its last place."""
+    import torch
+
+    if x.dim() == 0 or x.dtype is torch.bool:
+        return NotImplemented
+    rows = x.movedim(dim, -1)
+    counts = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).sum(-1)
+    often = counts == counts.amax(-1, keepdim=True)
+    value = torch.where(often, rows, _end(x.dtype, largest=True)).amin(-1, keepdim=True)
+    place = torch.where(rows == value, torch.arange(rows.shape[-1]), 0).amax(-1, keepdim=True)
+    found = value.movedim(-1, dim), place.movedim(-1, dim)
+    return found if keepdim else tuple(t.squeeze(dim) for t in found)
+
+
+def _searchsorted(
+    sorted_sequence: Any,
+    values: Any,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Any = None,
+) -> Any:
+    import torch
+
+    if sorter is not None:
+        sorted_sequence = sorted_sequence.gather(-1, sorter)
+    bounds, asked = sorted_sequence.unsqueeze(-2), values.unsqueeze(-1)
+    below = bounds <= asked if right or side == "right" else bounds < asked
+    return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
+
+
+def _cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: int | None = None) -> Any:
+    """Euclidean distances of many rows by products, as torch computes them by default; all others by differences."""
+    many = any(isinstance(x.shape[-2], int) and x.shape[-2] > FEW_ROWS for x in (x1, x2))
+    if p == 2 and (compute_mode == BY_PRODUCTS or (many and compute_mode != BY_DIFFERENCES)):
+        squares = (x1 * x1).sum(-1, keepdim=True) + (x2 * x2).sum(-1).unsqueeze(-2)
+        return (squares - 2 * x1 @ x2.mT).clamp(min=0).sqrt()
+    between = (x1.unsqueeze(-2) - x2.unsqueeze(-3)).abs()
+    if p == 0:
+        return (between != 0).to(x1.dtype).sum(-1)
+    if p == 1:
+        return between.sum(-1)
+    if p == float("inf"):
+        return between.amax(-1)
+    return (between * between).sum(-1).sqrt() if p == 2 else between.pow(p).sum(-1).pow(1 / p)
+
+
+# ── element by element ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _hypot(x: Any, y: Any) -> Any:
+    """Scaled by the larger side, so that neither square overflows or vanishes."""
+    import torch
+
+    a, b = x.abs(), y.abs()
+    large, small = torch.maximum(a, b), torch.minimum(a, b)
+    ratio = small / torch.where(large == 0, 1, large)
+    return torch.where(large == float("inf"), large, large * torch.sqrt(1 + ratio * ratio))
+
+
+def _copysign(x: Any, sign: Any) -> Any:
+    import torch
+
+    if not (x.dtype.is_floating_point and sign.dtype.is_floating_point):
+        return NotImplemented
+    # -0 is no less than 0, and 1 / -0 is.
+    negative = (sign < 0) | ((sign == 0) & (1 / sign < 0))
+    return torch.where(negative, -x.abs(), x.abs())
+
+
+def _but_nan(choose: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+    """What is chosen of two numbers, of which a NaN is none."""
+    import torch
+
+    if not (x.dtype.is_floating_point and y.dtype.is_floating_point):
+        return choose(x, y)
+    return torch.where(x.isnan(), y, torch.where(y.isnan(), x, choose(x, y)))
+
+
+def _erfinv(x: Any) -> Any:
+    """Source: M. Giles, Approximating the erfinv function, GPU Computing Gems 2 (2011), for single precision."""
+    import torch
+
+    if x.dtype is not torch.float32:
+        return NotImplemented
+    w = -torch.log((1 - x) * (1 + x))
+    near, far = _polynomial(w - 2.5, NEAR_ZERO), _polynomial(torch.sqrt(w.clamp(min=5)) - 3, NEAR_ONE)
+    return torch.where(x.abs() == 1, x * float("inf"), torch.where(w < 5, near, far) * x)
+
+
+def _polynomial(x: Any, coefficients: Iterable[float]) -> Any:
+    """By Horner's rule; the coefficient of the highest power comes first."""
+    return functools.reduce(lambda made, c: made * x + c, coefficients)
+
+
+# ── written to places ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _scatter_mean(x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """The mean alone: ONNX's ScatterElements has none, and the exporter's translation leaves the division out."""
+    import torch
+
+    if reduce != "mean" or x.dim() == 0:
+        return NotImplemented
+    zeros = torch.zeros_like(x)
+    counts = (torch.ones_like(x) if include_self else zeros).scatter_add(dim, index, torch.ones_like(src))
+    sums = (x if include_self else zeros).scatter_add(dim, index, src)
+    mean = sums / counts.clamp(min=1)
+    if not x.dtype.is_floating_point:
+        mean = mean.floor().to(x.dtype)
+    return torch.where(counts > 0, mean, x)
+
+
+def _index_reduce(x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
+    """As the same for each element of the other dimensions."""
+    shape = [1] * x.dim()
+    shape[dim] = -1
+    everywhere = index.view(shape).expand_as(source)
+    return x.scatter_reduce(dim, everywhere, source, reduce, include_self=include_self)
+
+
+def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    flat, places = x.flatten(), index.flatten()
+    places = places + (places < 0) * flat.shape[0]
+    values = source.flatten()
+    made = flat.scatter_add(0, places, values) if accumulate else flat.scatter(0, places, values)
+    return made.view_as(x)
+
+
+def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    import torch
+
+    rows, columns = torch.arange(x.shape[dim1]), torch.arange(x.shape[dim2])
+    on = columns == rows[:, None] + offset
+    matrix = x.movedim((dim1, dim2), (-2, -1))
+    at = (rows + min(offset, 0)).clamp(0, src.shape[-1] - 1)
+    made = torch.where(on, src.index_select(-1, at).unsqueeze(-1), matrix)
+    return made.movedim((-2, -1), (dim1, dim2))
+
+
+# ── matrices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _matrix_exp(x: Any) -> Any:
+    """By scaling and squaring, each matrix with as many squarings as its norm asks for.
+
+    Source: C. Moler, C. Van Loan, Nineteen dubious ways to compute the exponential of a matrix, SIAM Review 45 (2003),
+    method 3.
+    """
+    import torch
+
+    if not x.dtype.is_floating_point or not isinstance(x.shape[-1], int):
+        return NotImplemented
+    norm = x.abs().sum(-1, keepdim=True).amax(-2, keepdim=True)
+    times = sum((norm > 2.0 ** (n - 1)).to(x.dtype) for n in range(SQUARINGS))
+    scaled = x * torch.pow(torch.full_like(times, 2), -times)
+    unit = torch.eye(x.shape[-1], dtype=x.dtype)
+    made = unit + scaled / TERMS
+    for n in range(TERMS - 1, 0, -1):
+        made = unit + (scaled / n) @ made
+    for n in range(SQUARINGS):
+        made = torch.where(times > n, made @ made, made)
+    return made
+
+
+def _is_small(a: Any) -> bool:
+    """Whether matrices are of few enough rows, and of numbers that can be divided."""
+    return a.dtype.is_floating_point and isinstance(a.shape[-1], int) and a.shape[-1] <= MOST_ROWS
+
+
+def _eliminated(a: Any, b: Any) -> tuple[Any, Any, list[Any]]:
+    """Gauss and Jordan's elimination, with the largest pivot of each column.
+
+    Args:
+        a: Square matrices, [..., n, n].
+        b: Right sides, [..., n, k], of the same leading dimensions.
+
+    Returns:
+        The solutions of a x = b; the sign that the exchanges of rows give the determinant of a; and the pivots, of
+        which a singular matrix has a zero. Its solution means nothing, as torch says by raising.
+    """
+    import torch
+
+    size = a.shape[-1]
+    rows, places = torch.cat([a, b], -1), torch.arange(size)
+    sign, pivots = torch.ones_like(a[..., 0, 0]), []
+    for column in range(size):
+        best = rows[..., column:, column].abs().argmax(-1, keepdim=True) + column
+        order = torch.where(places == column, best, torch.where(places == best, column, places))
+        rows = rows.gather(-2, order.unsqueeze(-1).expand_as(rows))
+        sign = torch.where(best.squeeze(-1) == column, sign, -sign)
+        pivot = rows[..., column : column + 1, column : column + 1]
+        pivots.append(pivot[..., 0, 0])
+        row = rows[..., column : column + 1, :] / torch.where(pivot == 0, 1, pivot)
+        others = rows - rows[..., :, column : column + 1] * row
+        rows = torch.where((places == column).unsqueeze(-1), row, others)
+    return rows[..., size:], sign, pivots
+
+
+def _det(a: Any) -> Any:
+    """ONNX has Det, which runtimes other than onnxruntime lack."""
+    if not _is_small(a):
+        return NotImplemented
+    _, sign, pivots = _eliminated(a, a[..., :0])
+    return math.prod(pivots, start=sign)
+
+
+def _slogdet(a: Any) -> Any:
+    if not _is_small(a):
+        return NotImplemented
+    _, sign, pivots = _eliminated(a, a[..., :0])
+    return math.prod((p.sign() for p in pivots), start=sign), sum(p.abs().log() for p in pivots)
+
+
+def _logdet(a: Any) -> Any:
+    import torch
+
+    if not _is_small(a):
+        return NotImplemented
+    sign, logarithm = _slogdet(a)
+    return torch.where(sign < 0, float("nan"), logarithm)
+
+
+def _inverse(a: Any) -> Any:
+    import torch
+
+    if not _is_small(a):
+        return NotImplemented
+    return _eliminated(a, torch.eye(a.shape[-1], dtype=a.dtype).expand_as(a))[0]
+
+
+def _solve(a: Any, b: Any, *, left: bool = True) -> Any:
+    import torch
+
+    if not _is_small(a):
+        return NotImplemented
+    if b.dim() == 1 or b.shape == a.shape[:-1]:  # a vector for each matrix
+        return _solve(a, b.unsqueeze(-1), left=True).squeeze(-1)
+    if not left:
+        return _solve(a.mT, b.mT).mT
+    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    return _eliminated(a.expand(*lead, *a.shape[-2:]), b.expand(*lead, *b.shape[-2:]))[0]
+
+
+def _solve_triangular(a: Any, b: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
+    import torch
+
+    if not _is_small(a):
+        return NotImplemented
+    kept = a.triu() if upper else a.tril()
+    if unitriangular:
+        kept = torch.where(torch.eye(a.shape[-1], dtype=torch.bool), 1, kept)
+    return _solve(kept, b, left=left)
+
+
+def _cholesky(a: Any, *, upper: bool = False) -> Any:
+    import torch
+
+    if not _is_small(a):
+        return NotImplemented
+    places, columns = torch.arange(a.shape[-1]), []
+    for at in range(a.shape[-1]):
+        column = torch.where(places >= at, a[..., :, at] / a[..., at : at + 1, at].sqrt(), 0)
+        columns.append(column)
+        a = a - column.unsqueeze(-1) * column.unsqueeze(-2)
+    lower = torch.stack(columns, -1)
+    return lower.mT if upper else lower
