@@ -220,7 +220,7 @@ def test_an_input_of_a_file_is_named_by_its_key_alone():
     words = ["model=onnx_file", "model.weights=net.onnx", "model.inputs.image.shape=[batch,3,64,64]"]
     cfg = loader().load_configuration("config", [*words, "model.inputs.image.dtype=float16"], RunMode.RUN)
     assert cfg.model.inputs == {"image": {"shape": ["batch", 3, 64, 64], "dtype": "float16"}}
-    with pytest.raises(ConfigError, match=r"model\.inputs\.image: there is no such key, did you mean"):
+    with pytest.raises(ConfigError, match=r"model\.inputs\.image: there is no such key"):
         attempt("model=resnet50", "model.inputs.image.shape=[batch,3,64,64]")
 
 
