@@ -126,7 +126,7 @@ def record(
     folder: Path,
     *,
     inputs: Mapping[str, Input] | None = IMAGE,
-    dims: Mapping[str, Dim] = BATCH,
+    dims: Mapping[str, Dim] | None = BATCH,
     outputs: Any = None,
     call: Any = None,
     seed: int = 0,
@@ -135,7 +135,7 @@ def record(
     """The reference of a module, or of an artifact that stands for one."""
     asked = net if isinstance(net, Artifact) else module(net)
     stage = RecordReference(
-        inputs and dict(inputs), dict(dims), outputs, call, None, False, None, [], seed, effort, None, 16
+        inputs and dict(inputs), dims and dict(dims), outputs, call, None, False, None, [], seed, effort, None, 16
     )
     _RECORDED[folder] = run_stage(stage, asked, folder)
     return _RECORDED[folder]

@@ -45,7 +45,16 @@ def guard(conf: Path) -> None:
     ) -> DictConfig:
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
             return compose(self, config_name, overrides, run_mode, **how)
-        again: Compose = lambda given: compose(self, config_name, inputs.added(given), run_mode, **how)  # noqa: E731
+
+        def again(given: list[str]) -> DictConfig:
+            words = inputs.added(given)
+            try:
+                return compose(self, config_name, words, run_mode, **how)
+            except HydraException as e:
+                if not inputs.is_nameless(e):
+                    raise
+                return compose(self, config_name, inputs.named(words), run_mode, **how)
+
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
             slips.refuse_fixed(overrides)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from pipeline.config import again
 from pipeline.errors import ConfigError
@@ -38,6 +39,19 @@ def name(cfg: DictConfig, overrides: Sequence[str]) -> None:
 def added(overrides: Sequence[str]) -> list[str]:
     """The same overrides, with leave for `model.inputs={…}` to bring names of its own."""
     return [f"+{o}" if o.startswith(f"{KEY}={{") else o for o in overrides]
+
+
+def is_nameless(error: Exception) -> bool:
+    """Whether Hydra refused `model.inputs.NAME.…=…` because a model's YAML names no input: a file's are in the file."""
+    cause = error.__cause__
+    if not isinstance(cause, ConfigKeyError | ConfigAttributeError) or cause.parent_node:
+        return False
+    return str(cause.full_key).startswith(f"{KEY}.")
+
+
+def named(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, with leave for `model.inputs.NAME.…=…` to bring a name of its own."""
+    return [f"+{o}" if o.startswith(f"{KEY}.") else o for o in overrides]
 
 
 def refuse_sizes(cfg: DictConfig, overrides: Sequence[str]) -> None:

@@ -83,9 +83,15 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def default(spec: Input) -> Input:
-    """An input that nothing says how to draw: uniform numbers; zeros and ones where whole numbers are wanted."""
-    return replace(spec, fill="uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]})
+def default(spec: Input, implied: Any = None) -> Input:
+    """An input that no YAML says how to draw: as the file implies; else uniform numbers, or zeros and ones."""
+    usual = "uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]}
+    return replace(spec, fill=usual if implied is None else implied)
+
+
+def is_assumed(spec: Input) -> bool:
+    """Whether an input is of whole numbers, of which zeros and ones need not be what a model takes; truths are."""
+    return spec.dtype.startswith(("int", "uint"))
 
 
 def is_said(spec: Input) -> bool:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
-from pipeline.notes import Facts, Notes, Weights
+from pipeline.notes import Facts, Weights
 from pipeline.stage import FilePath, World, digest_of
 from stages.formats import graphs
-from stages.interface import fills
+from stages.interface import fills, typed
 from stages.interface import interface as model_interface
 from stages.interface.interface import Dim, Input, Interface, Output, Ranges, Shapes
 from stages.loading import shards, weights
@@ -88,10 +88,11 @@ class OpenOnnx(Pinned):
             ) from e
         told = dimensions.name(model)
         given = dimensions.given(model, self.inputs)
-        implied = {n: r for n, r in ranges.of(model).items() if n not in (self.inputs or {})}
+        implied = ranges.of(model)
+        meant = {n: r.fill for n, r in implied.items()} | _masks(given, implied)
         freed = freeing.free(model, given)
         fixed = dimensions.describe(model, given)
-        filled = _filled(given, {n: r.fill for n, r in implied.items()})
+        filled = {n: s if fills.is_said(s) else fills.default(s, meant.get(n)) for n, s in given.items()}
         self._hold_dims(filled, told, _sizes(model))
         outputs = {v.name: Output([v.name], self._followed(v), dimensions.dtype(v)) for v in model.graph.output}
         interface = Interface(given, self.dims, outputs)
@@ -101,7 +102,7 @@ class OpenOnnx(Pinned):
         facts = {
             **interface.facts,
             "opset": opset,
-            fills.FACT: {n: s.fill for n, s in filled.items() if not s.dtype.startswith("float")},
+            fills.FACT: meant,
             **Facts(source={"onnx": self.sha256, "bytes": model.ByteSize()}, weights=came),
         }
         onnx_file.stamp(model, facts)
@@ -112,11 +113,8 @@ class OpenOnnx(Pinned):
         if freed is not None:
             says.append(freeing.prove(freed, filled, self.dims, runtime.asking(path), runtime.asking(written)))
         says += [ranges.told(implied)] if implied else []
-        notes = Notes(says="; ".join(says))
-        if assumed := [n for n in filled if _is_assumed(filled[n], n not in implied and n not in (self.inputs or {}))]:
-            notes["caution"] = _assumed({n: filled[n] for n in assumed})
         facts[graphs.ITS_OWN] = graphs.of(Artifact(ONNX, folder)).narrow
-        return Artifact(ONNX, folder, facts=facts, notes=notes)
+        return Artifact(ONNX, folder, facts=facts, notes={"says": "; ".join(says)})
 
     def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
         """Holds `dims` to the inputs. Raises ConfigError with what to type, for all ranges that lack at once."""
@@ -128,7 +126,7 @@ class OpenOnnx(Pinned):
         known = {n: d for n, d in self.dims.items() if n in open_}
         found = fitting.search(inputs, known, runtime.running(self._path), hints)
         what = f"dims has no {listed(f'{d} ({told[d]})' if d in told else d for d in missing)}; the file's inputs are "
-        what += listed(f"{n} {dimensions.written(s.shape)}" for n, s in inputs.items())
+        what += listed(f"{n} {typed.shape(s.shape)}" for n, s in inputs.items())
         if found is None:
             raise ConfigError(
                 f"{what}. onnxruntime ran it at none of the sizes that were tried",
@@ -150,35 +148,16 @@ class OpenOnnx(Pinned):
         return Path(self.weights).expanduser()
 
 
-def _filled(inputs: Mapping[str, Input], implied: Mapping[str, Any]) -> dict[str, Input]:
-    """The inputs with what is drawn for each: as it is said, else as the graph implies, else whatever is safest."""
-    filled = {}
-    for name, spec in inputs.items():
-        if name in implied:
-            spec = replace(spec, fill=implied[name])
-        elif not fills.is_said(spec):
-            spec = replace(spec, fill="mask") if "mask" in name and spec.shape else fills.default(spec)
-        filled[name] = spec
-    return filled
+def _masks(inputs: Mapping[str, Input], implied: Mapping[str, Any]) -> dict[str, str]:
+    """What is drawn for whole numbers that are called masks, where the graph says nothing else."""
+    masks = {n: s for n, s in inputs.items() if "mask" in n.lower() and n not in implied}
+    return {n: "mask" for n, s in masks.items() if s.shape and not s.dtype.startswith("float")}
 
 
 def _sizes(model: onnx.ModelProto) -> list[int]:
     """The sizes that weights have, the most frequent first."""
     counted = collections.Counter(size for tensor in model.graph.initializer for size in tensor.dims)
     return [int(size) for size, _ in counted.most_common(HINTS)]
-
-
-def _is_assumed(spec: Input, unsaid: bool) -> bool:
-    return unsaid and spec.dtype.startswith(("int", "uint"))
-
-
-def _assumed(inputs: Mapping[str, Input]) -> str:
-    """That nothing says which whole numbers some inputs take, and how to say it."""
-    told = listed(
-        f"{n} is drawn as {s.fill if isinstance(s.fill, str) else 'zeros and ones'}" for n, s in inputs.items()
-    )
-    typed = ", ".join(dimensions.typed(n, replace(s, fill={"integers": [0, 100]})) for n, s in inputs.items())
-    return f"{told}: the graph does not say which whole numbers it takes; 'model.inputs={{{typed}}}' does"
 
 
 def _typed(
@@ -188,7 +167,8 @@ def _typed(
     changed = [n for n, s in found.inputs.items() if s.shape != inputs[n].shape]
     words = []
     if changed:
-        specs = {n: found.inputs[n] for n in inputs if n in changed or n in given}
-        words.append(f"'model.inputs={{{', '.join(dimensions.typed(n, s) for n, s in specs.items())}}}'")
+        fill = {n: s.fill for n, s in given.items()}
+        specs = {n: replace(found.inputs[n], fill=fill.get(n, "uniform")) for n in inputs if n in changed or n in given}
+        words.append(typed.inputs(specs))
     new = {n: d for n, d in found.dims.items() if n not in known}
     return [*words, *([model_interface.ranges(new)] if new else [])]

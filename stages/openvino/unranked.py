@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
+from stages.interface import typed
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx.opening import dimensions
@@ -38,14 +39,12 @@ def explained(
     for name, dim in interface.dims.items():
         if not _converts(graph, interface, name, dim.opt, extensions):
             continue
-        fixed = {n: s for n, s in interface.inputs.items() if name in s.shape}
-        typed = ", ".join(
-            dimensions.typed(n, replace(s, shape=[dim.opt if d == name else d for d in s.shape]))
-            for n, s in fixed.items()
-        )
+        # `model.inputs={…}` takes the place of an earlier one: all inputs that may be in that.
+        open_ = {n: s for n, s in interface.inputs.items() if s.axes}
+        sized = {n: replace(s, shape=[dim.opt if d == name else d for d in s.shape]) for n, s in open_.items()}
         (problem,) = told.problems
         what = f"{problem.what}\n    of {name} it hangs how many dimensions a value has, and OpenVINO must know that"
-        command = f"a number in its place: 'model.inputs={{{typed}}}' '~model.dims.{name}'"
+        command = f"a number in its place: {typed.inputs(sized)} '~model.dims.{name}'"
         return StageError(replace(problem, what=what, command=command))
     return told
 

@@ -17,7 +17,7 @@ from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
 from stages.data import spec as data_spec
 from stages.data.origin import Origin
 from stages.interface import call as forward_call
-from stages.interface import derived, fills, outputs
+from stages.interface import derived, fills, outputs, typed
 from stages.interface import interface as model_interface
 from stages.interface.fills import Filled
 from stages.interface.images import Preprocessing, unprepared
@@ -149,7 +149,10 @@ class RecordReference(Stage):
             tables=tables,
             not_in_float64=exact.why_not if exact else "a file is run in the types that it has",
         )
-        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes=Notes(says=says, questions=asked_of))
+        notes = Notes(says=says, questions=asked_of)
+        if caution := self._assumed(model, known):
+            notes["caution"] = caution
+        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes=notes)
 
     def _with_values(
         self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None
@@ -175,6 +178,21 @@ class RecordReference(Stage):
             rows = sources.of(self.samples, self.preprocessing).open(known, self.seed)
             yield from questions.of_samples(rows, known, self.count, self.seed)
 
+    @property
+    def _said(self) -> dict[str, Any]:
+        """The fills that the YAML has, by input."""
+        return {n: s.fill for n, s in (self.inputs or {}).items() if fills.is_said(s)}
+
+    def _assumed(self, model: Artifact, known: Interface) -> str:
+        """That nothing says which whole numbers some inputs of a file take, and how to say it; else empty."""
+        told = {*self._said, *model.facts.get(fills.FACT, {})}
+        open_ = {n: s for n, s in known.inputs.items() if fills.is_assumed(s) and n not in told}
+        if model.kind not in FROM_FILES or not open_:
+            return ""
+        given = {n: known.inputs[n] for n in known.inputs if n in open_ or n in (self.inputs or {})}
+        wanted = {n: replace(s, fill={"integers": [0, 100]}) if n in open_ else s for n, s in given.items()}
+        return f"zeros and ones are drawn for {listed(open_)}, the file says no range; {typed.inputs(wanted)} does"
+
     def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
         if model.kind in FROM_FILES:
@@ -190,8 +208,8 @@ class RecordReference(Stage):
                 )
             # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
             implied = model.facts.get(fills.FACT, {})
-            said = implied | {n: s.fill for n, s in (self.inputs or {}).items() if fills.is_said(s)}
-            drawn = {n: replace(s, fill=said[n]) if n in said else fills.default(s) for n, s in told.inputs.items()}
+            said = self._said
+            drawn = {n: fills.default(s, said.get(n, implied.get(n))) for n, s in told.inputs.items()}
             return replace(told, inputs=drawn), ()
         dims = self.dims or {}
         if self.inputs is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckFailed, ConfigError, listed, nearest
+from stages.interface import typed
 from stages.interface.interface import Input, is_name
 from stages.interface.ports import legal
 from stages.onnx import file as onnx_file
@@ -103,12 +104,12 @@ def _hold(called: str, spec: Input, shape: Sequence[Any], kind: str) -> None:
     if spec.dtype != kind:
         raise ConfigError(
             f"inputs.{called}.dtype is {spec.dtype}, the file's is {kind}",
-            command=f"'model.inputs={{{escaped(called)}: {{shape: {written(spec.shape)}, dtype: {kind}}}}}'",
+            command=f"'model.inputs={{{typed.name(called)}: {{shape: {typed.shape(spec.shape)}, dtype: {kind}}}}}'",
         )
     if len(spec.shape) != len(shape):
         raise ConfigError(
-            f"inputs.{called}.shape is {written(spec.shape)}, of {len(spec.shape)} dimensions; "
-            f"the file's is {written(shape)}"
+            f"inputs.{called}.shape is {typed.shape(spec.shape)}, of {len(spec.shape)} dimensions; "
+            f"the file's is {typed.shape(shape)}"
         )
     for axis, (theirs, ours) in enumerate(zip(shape, spec.shape, strict=True)):
         if isinstance(theirs, int) and isinstance(ours, int) and theirs != ours:
@@ -193,24 +194,3 @@ def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
 def _dims(value: onnx.ValueInfoProto) -> Sequence[Any]:
     dims: Sequence[Any] = value.type.tensor_type.shape.dim
     return dims
-
-
-def typed(name: str, spec: Input) -> str:
-    """An input as it is typed inside `model.inputs={…}`."""
-    told = [f"shape: {written(spec.shape)}"]
-    told += [] if spec.dtype == "float32" else [f"dtype: {spec.dtype}"]
-    if isinstance(spec.fill, Mapping):
-        told.append(f"fill: {{{', '.join(f'{k}: {v}' for k, v in spec.fill.items())}}}")
-    elif spec.fill != "uniform":
-        told.append(f"fill: {spec.fill}")
-    return f"{escaped(name)}: {{{', '.join(told)}}}"
-
-
-def escaped(text: str) -> str:
-    """A name as the key of a mapping on a command line, where Hydra gives some characters a meaning."""
-    return re.sub(r"([\\()\[\]{}:=, \t])", r"\\\1", text)
-
-
-def written(shape: Sequence[Any]) -> str:
-    """A shape as it is typed."""
-    return f"[{', '.join(map(str, shape))}]"

@@ -216,6 +216,14 @@ def test_inputs_are_those_that_a_command_line_names_and_keep_what_it_does_not_sa
     assert cfg.model.inputs == {"input": {"shape": ["batch", 3, 224, 224], "dtype": "float32", "fill": "normal"}}
 
 
+def test_an_input_of_a_file_is_named_by_its_key_alone():
+    words = ["model=onnx_file", "model.weights=net.onnx", "model.inputs.image.shape=[batch,3,64,64]"]
+    cfg = loader().load_configuration("config", [*words, "model.inputs.image.dtype=float16"], RunMode.RUN)
+    assert cfg.model.inputs == {"image": {"shape": ["batch", 3, 64, 64], "dtype": "float16"}}
+    with pytest.raises(ConfigError, match=r"model\.inputs\.image: there is no such key"):
+        attempt("model=resnet50", "model.inputs.image.shape=[batch,3,64,64]")
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

@@ -264,11 +264,11 @@ def test_whole_numbers_are_drawn_as_the_graph_takes_them(tmp_path):
 def test_where_the_graph_does_not_say_that_is_told_with_what_to_type(tmp_path):
     path = written(tmp_path, f"({IDS}) => (float[?,?] y) {{ y = Cast<to=1>(ids) }}")
     made = opened(path, tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
-    assert "ids is drawn as zeros and ones: the graph does not say" in made.notes["caution"]
-    command = made.notes["caution"].split("; ")[1].removesuffix(" does")
-    given = pasted(command)
-    assert given["inputs"]["ids"] == Input(["n", "k"], "int64", {"integers": [0, 100]})
-    assert "caution" not in opened(path, tmp_path / "b", dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)}, **given).notes
+    caution = record(made, tmp_path / "reference", inputs=None).notes["caution"]
+    assert caution.startswith("zeros and ones are drawn for ids, the file says no range; ")
+    given = pasted(caution.split("; ")[1].removesuffix(" does"))["inputs"]
+    assert given["ids"] == Input(["n", "k"], "int64", {"integers": [0, 100]})
+    assert "caution" not in record(made, tmp_path / "another", inputs=given, dims=None).notes
 
 
 def test_outputs_cannot_be_renamed(tmp_path):

@@ -1,0 +1,79 @@
+"""Files as their authors published them, by the first command or by pasting what it says: `make test-real`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.real
+WHEELS = Path(__file__).parents[2] / ".venv/real"
+OCR, VAD, PITCH = (
+    "rapidocr_onnxruntime/models",
+    "silero_vad/data",
+    "basic_pitch/saved_models/icassp_2022",
+)
+# What each ONNX file takes of what is suggested: nothing, or ranges; OpenVINO must know how many dimensions Silero's
+# values have, and so wants a number for the length of a sound, too.
+FOUND = {
+    f"{OCR}/ch_PP-OCRv4_det_infer.onnx": {"onnx": 1, "openvino": 1},
+    f"{OCR}/ch_PP-OCRv4_rec_infer.onnx": {"onnx": 1, "openvino": 1},
+    f"{OCR}/ch_ppocr_mobile_v2.0_cls_infer.onnx": {"onnx": 1, "openvino": 1},
+    f"{VAD}/silero_vad.onnx": {"onnx": 1, "openvino": 2},
+    f"{VAD}/silero_vad_16k_op15.onnx": {"onnx": 1, "openvino": 2},
+    f"{VAD}/silero_vad_16k_sequence.onnx": {"onnx": 1, "openvino": 1},
+    f"{VAD}/silero_vad_half.onnx": {"onnx": 1, "openvino": 2},
+    f"{VAD}/silero_vad_op18_ifless.onnx": {"onnx": 1, "openvino": 1},
+    f"{VAD}/silero_vad_openvino_16k.onnx": {"onnx": 0, "openvino": 0},
+    f"{PITCH}/nmp.onnx": {"onnx": 1, "openvino": 1},
+}
+OTHERS = ("nmp.onnx", "nmp.tflite", "nmp")  # Basic Pitch, for model=file
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    wheels = list(WHEELS.glob("*.whl"))
+    if not wheels:
+        pytest.skip("`make test-real` downloads them")
+    folder = tmp_path_factory.mktemp("published")
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as opened:
+            opened.extractall(folder, [n for n in opened.namelist() if n.startswith((OCR, VAD, PITCH))])
+    return folder
+
+
+def converted(folder: Path, *words: str) -> tuple[int, dict[str, object]]:
+    """How often what a message said was pasted, and the record of the run that went through."""
+    pasted = 0
+    given = [*words, f"store={folder / 'store'}", f"output={folder / 'made'}"]
+    while True:
+        command = [sys.executable, "-m", "pipeline", *given, f"hydra.run.dir={folder / str(pasted)}"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode == 0:
+            return pasted, json.loads((folder / str(pasted) / "run.json").read_text())
+        typed = re.search(r"try: .*?('(?:\+?model\.|~).*')", run.stderr)
+        assert typed is not None, run.stderr
+        assert pasted < 2, run.stderr
+        given += shlex.split(typed[1])
+        pasted += 1
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("file", FOUND)
+def test_an_onnx_file_is_converted_by_what_the_first_command_says(
+    published: Path, tmp_path: Path, file: str, target: str
+) -> None:
+    pasted, record = converted(tmp_path, "model=onnx_file", f"model.weights={published / file}", f"target={target}")
+    assert pasted == FOUND[file][target]
+    assert "worst relative error" in json.dumps(record) or "max_rel" in json.dumps(record)
+
+
+@pytest.mark.parametrize("file", OTHERS)
+def test_a_file_of_another_framework_is_converted_likewise(published: Path, tmp_path: Path, file: str) -> None:
+    assert converted(tmp_path, "model=file", f"model.path={published / PITCH / file}", "target=openvino")[0] == 1
