@@ -58,7 +58,7 @@ COMBINATIONS = [
     if (r, c) != ("auto", None)
     # A model decides what loads it and no more, so most are tried one way to each target.
     if (m in THROUGHOUT and (p not in LOWERED or m in ("resnet50", *FILES)))
-    or ((r, c) == ("onnx", "export") and "_" not in t and p not in LOWERED)
+    or ((r, c) in (("onnx", "export"), ("onnx_first", "export")) and "_" not in t and p not in LOWERED)
     # What it chooses between is tried everywhere.
     if c not in ("auto", "trace_first") or m == "resnet50"
     # No graph is made of another framework's file: the compiler reads it.
@@ -180,7 +180,7 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
     asked += ([f"capture={capture}"] if capture else []) + (["model.calibration.source=random"] if from_file else [])
     built = nodes(*given(model), *asked, *([f"route={route}"] if target == "openvino" else []))
     to_program = FROM_FILE if model == "file" else TO_PROGRAM[capture]
-    through = THROUGH_ONNX if route == "onnx" else {}
+    through = THROUGH_ONNX if route in ("onnx", "onnx_first") else {}
     expected = {**to_program, **through, **after(target, precision)}
     assert [(n.name, n.kind) for n in built] == list(expected.items())
     assert [p for n in built for p in n.stage.problems()] == []
