@@ -24,7 +24,10 @@ def size(config: Any, stated: Sequence[int] | None) -> tuple[Size, str]:
     """
     if stated:
         return (stated[0], stated[1]), ""
-    for part in (config, *(getattr(config, n, None) for n in ("vision_config", "backbone_config", "encoder"))):
+    for part in (
+        config,
+        *(getattr(config, n, None) for n in ("vision_config", "image_config", "backbone_config", "encoder")),
+    ):
         if (found := of_value(getattr(part, "image_size", None))) is not None:
             return found, ""
     found = of_processor(_defaults(config.model_type)) or USUAL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import math
 import re
@@ -25,6 +27,9 @@ WEIGHTS = (
     f"pytorch_model.bin{weight_shards.INDEX}",
 )
 NAME = r"[\w.-]+/[\w.-]+"
+# What a folder of transformers may hold besides: how pictures are prepared, and how tokens become a vector.
+PICTURES, MODULES = "preprocessor_config.json", "modules.json"
+OF_MODULE = ("config.json", "model.safetensors", "pytorch_model.bin")
 
 Get = Callable[[str], Path | None]
 
@@ -98,10 +103,24 @@ def _gathered(get: Get, config: bool) -> Path | None:
     if config and get("config.json") is None:
         return None
     first = next((p for p in map(get, WEIGHTS) if p is not None), None)
+    if config and first is not None:
+        _get_besides(get)
     if first is None or not first.name.endswith(weight_shards.INDEX):
         return first
     shards = sorted(set(weight_shards.weight_map(first).values()))
     return first if all(get(s) is not None for s in shards) else None
+
+
+def _get_besides(get: Get) -> None:
+    """What belongs to the folder of a transformers model where there is such a file; it may do without."""
+    get(PICTURES)
+    if (modules := get(MODULES)) is None:
+        return
+    with contextlib.suppress(ValueError, AttributeError, TypeError):  # of what is damaged, its reader says it
+        places = [str(part.get("path", "")) for part in json.loads(modules.read_text())]
+        for place in (p for p in places if re.fullmatch(r"\w[\w.-]*", p)):
+            for name in OF_MODULE:
+                get(f"{place}/{name}")
 
 
 def _from_cache(repo: str, revision: str | None) -> Get:
@@ -138,7 +157,8 @@ def _downloaded(repo: str, revision: str | None, world: World, *, config: bool, 
             if isinstance(e, LocalEntryNotFoundError):  # the connection broke, and not: there is no such file
                 raise
             return None
-        commit = commit_of(path)  # the rest comes from the same commit, though the branch move on meanwhile
+        if "/" not in name:
+            commit = commit_of(path)  # the rest comes from the same commit, though the branch move on meanwhile
         return path
 
     try:

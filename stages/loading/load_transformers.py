@@ -16,6 +16,7 @@ from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory, pictures
+from stages.interface.images import Sides
 from stages.loading import hub, sentence_folder, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
@@ -52,6 +53,7 @@ class LoadTransformers(Pinned):
         seed: For random weights.
         picture: Height and width of the pictures that it takes, in pixels; None for what the folder's
             preprocessor_config.json says, if it has one.
+        detections: Whether a detector gives scores, labels and boxes in the place of its logits, see detections.py.
 
     Source: https://huggingface.co/docs/transformers/main_classes/model
     """
@@ -64,7 +66,8 @@ class LoadTransformers(Pinned):
     revision: Optional[str]
     strict: bool
     seed: int
-    picture: Optional[list[int]]
+    picture: Annotated[Optional[list[int]], Sides()]
+    detections: bool
 
     produces: ClassVar[Kind | str] = Kind.MODULE
     requires: ClassVar[tuple[str, ...]] = ("torch", "transformers")
@@ -112,8 +115,9 @@ class LoadTransformers(Pinned):
     def identity(self, world: World) -> Mapping[str, Any]:
         drawn = {"seed": self.seed} if self.weights == "random" or not self.strict else {}
         code, weights = dict(world.code(self.factory)), {"sha256": self.sha256, **drawn}
-        picture = {"picture": self.picture} if self.picture else {}
-        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights, **picture}
+        more: dict[str, Any] = {"picture": self.picture} if self.picture else {}
+        more |= {"detections": True} if self.detections else {}
+        return {"factory": self.factory, "code": code, "kwargs": self.kwargs, "weights": weights, **more}
 
     def describe(self) -> str:
         return str(self._provenance()["says"])
@@ -136,6 +140,10 @@ class LoadTransformers(Pinned):
                 config.use_cache = False  # of the keys and values before: a graph returns tensors, and holds no state
         if self.weights == "random":
             weights_source.enliven(module, self.seed)
+        if self.detections:
+            from stages.loading.detections import Detections  # a module: it needs torch
+
+            module = Detections(module)
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
         source: dict[str, Any] = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
         source |= {"picture": self.picture} if self.picture else {}

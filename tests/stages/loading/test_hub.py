@@ -93,6 +93,16 @@ def test_weights_are_downloaded_once_with_what_belongs_to_them(hub, tmp_path, fi
     assert len(hub.asked) == asked
 
 
+def test_the_modules_of_a_sentence_model_come_with_it(hub, tmp_path):
+    modules = [{"path": "", "type": "x.Transformer"}, {"path": "1_Pooling", "type": "x.Pooling"}, {"path": "../up"}]
+    hub.files.update(dict.fromkeys(("model.safetensors", "config.json", "preprocessor_config.json"), WEIGHTS))
+    hub.files["modules.json"] = json.dumps(modules).encode()
+    folder = obtain(tmp_path, config=True).parent
+    assert (folder / "1_Pooling" / "config.json").read_bytes() == WEIGHTS
+    assert (folder / "preprocessor_config.json").exists()
+    assert not any("up/" in path for path in hub.asked)
+
+
 @pytest.mark.parametrize(
     ("files", "repo", "says"),
     [

@@ -30,7 +30,7 @@ TOKENS = torch.tensor([[1, 2, 3]])
 
 def load(weights="random", *, factory=TASK, kwargs=None, sha256=None, strict=True, seed=0):
     given = kwargs if kwargs is not None else BERT if weights == "random" else {}
-    return LoadTransformers(factory, given, str(weights), sha256, None, strict, seed, None)
+    return LoadTransformers(factory, given, str(weights), sha256, None, strict, seed, None, False)
 
 
 def made(stage, tmp_path):

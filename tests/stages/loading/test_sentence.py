@@ -26,7 +26,7 @@ def load(folder, tmp_path, factory="auto"):
 
 
 def settled_of(folder, tmp_path, factory="auto"):
-    return LoadTransformers(factory, {}, str(folder), None, None, True, 0, None).settle(world(tmp_path))
+    return LoadTransformers(factory, {}, str(folder), None, None, True, 0, None, False).settle(world(tmp_path))
 
 
 def written(folder, net, *more, pooling):
