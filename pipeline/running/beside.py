@@ -18,6 +18,7 @@ from pathlib import Path
 from pipeline.store.files import HIDDEN, remove_tree
 
 OLD = ".old"
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY)  # of a rename: another run came first
 PROBE = re.compile(r"\.drydock-[0-9a-f]{8}")
 
 
@@ -46,30 +47,36 @@ def swap(new: Path, output: Path) -> None:
     while True:
         try:
             with _locked(output, wait=True, unlockable=True) as ours:
-                if ours:
-                    return _exchange(new, output)
+                if ours and _exchange(new, output):
+                    return
         except FileNotFoundError:
             if not new.exists():
                 raise
             try:
                 new.rename(output)
             except OSError as e:
-                if e.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another came first
+                if e.errno not in TAKEN:
                     raise
             else:
-                return None
+                return
 
 
-def _exchange(new: Path, output: Path) -> None:
+def _exchange(new: Path, output: Path) -> bool:
+    """Whether it was done; not so where another run found no folder between the two renames, and put its own there."""
     old = new.with_name(f"{new.name}{OLD}")
     output.rename(old)
     try:
         new.rename(output)
-    except OSError:
-        with contextlib.suppress(OSError):
-            old.rename(output)
-        raise
-    remove_tree(old)
+    except OSError as e:
+        if e.errno not in TAKEN:
+            with contextlib.suppress(OSError):
+                old.rename(output)
+            raise
+        return False
+    finally:
+        if output.exists():
+            remove_tree(old)
+    return True
 
 
 def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -14,6 +15,7 @@ from pipeline import errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.running import delivery
+from pipeline.running.beside import swap
 from pipeline.store import Damaged, State
 from stages.onnx.format import ONNX
 from tests.pipeline.conftest import Save, child, flip, raising, without_record
@@ -390,3 +392,21 @@ def test_a_probe_that_another_run_takes_for_a_dead_ones_is_no_error(tmp_path, mo
     monkeypatch.setattr(os, "rmdir", overtaken)
     delivery.check(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_delivery_that_comes_between_the_two_renames_is_replaced_in_its_turn(tmp_path, monkeypatch):
+    output, new, other = (tmp_path / name for name in ("out", ".out.01234567", "another"))
+    for folder in (output, new, other):
+        folder.mkdir()
+        (folder / "by").write_text(folder.name)
+    rename = Path.rename
+
+    def renamed(path, target):
+        rename(path, target)
+        if path == output and other.exists():
+            rename(other, output)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    swap(new, output)
+    assert (output / "by").read_text() == new.name
+    assert list(tmp_path.iterdir()) == [output]
