@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from stages.interface.interface import Dim
@@ -14,6 +15,25 @@ POSITIONS = (
 DECODER_POSITIONS = ("max_decoder_position_embeddings", "max_target_positions", "max_position_embeddings")
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How long a text may be.
+
+    Args:
+        least: The shortest, in tokens.
+        most: The longest; None for any.
+        multiple: What every length is a multiple of.
+        why: In words, what narrows the range.
+        fixed: Whether no capture keeps the length free, so that text is padded to a single one.
+    """
+
+    least: int
+    most: int | None
+    multiple: int
+    why: str
+    fixed: bool = False
+
+
 def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], list[str]]:
     """The dimensions within what the model can do, one that has a single size then as a number; and what was changed.
 
@@ -23,27 +43,26 @@ def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], 
     """
     found: dict[str, Dim | int] = dict(dims)
     says = []
-    for name, limits in (("sequence", _of_text), ("decoder_sequence", _of_decoder)):
+    for name, of in (("sequence", _of_text), ("decoder_sequence", _of_decoder)):
         if name not in dims:
             continue
-        least, most, multiple, why = limits(module)
-        found[name] = within(dims[name], least, most, multiple)
+        limits = of(module)
+        found[name] = within(dims[name], limits)
         if found[name] != dims[name]:
-            says.append(f"{name} of {_says(found[name])} rather than {_says(dims[name])}: {why}")
+            says.append(f"{name} of {_says(found[name])} rather than {_says(dims[name])}: {limits.why}")
     return found, says
 
 
-def within(dim: Dim, least: int, most: int | None, multiple: int) -> Dim | int:
+def within(dim: Dim, limits: Limits) -> Dim | int:
     """The range, as far as it is between two sizes and has multiples; a number where a single size is left.
 
     Where the most is less than the multiple, it is that one: a model that pads to a window does so by a fixed number.
     """
-    step = max(multiple, dim.multiple)
-    low = _up(max(dim.min, least), step)
-    high = max(_up(dim.max, step), low + step if step > dim.multiple else low)
-    if most is not None:
-        high = min(high, most // step * step or most)
-    if low >= high:
+    step = max(limits.multiple, dim.multiple)
+    low, high = _up(max(dim.min, limits.least), step), _up(max(dim.max, limits.least), step)
+    if limits.most is not None:
+        high = min(high, limits.most // step * step or limits.most)
+    if limits.fixed or low >= high:
         return high
     return Dim(low, min(max(_up(dim.opt, step), low), high), high, step)
 
@@ -58,28 +77,28 @@ def _says(dim: Dim | int) -> str:
     return f"{dim.min} to {dim.max}" + (f" in steps of {dim.multiple}" if dim.multiple > 1 else "")
 
 
-def _of_text(module: Any) -> tuple[int, int | None, int, str]:
-    """The least and the most of input_ids, what every length is a multiple of, and why."""
+def _of_text(module: Any) -> Limits:
     config = _text(module.config)
     positions = _first(config, POSITIONS)
     most = positions - _offset(module, positions) if positions is not None else None
-    least, multiple, why = 1, 1, f"its position embeddings hold {most}"
     if (window := getattr(config, "attention_window", None)) is not None:
-        multiple = max(window) if isinstance(window, list) else window
-        why = f"its attention has windows of {multiple}"
-    elif (blocks := getattr(config, "block_sizes", None)) and config.model_type == "funnel":
-        multiple = 2 ** (len(blocks) - 1)
-        least, why = 2 * multiple, f"each of its {len(blocks)} blocks but the first halves the length"
-    elif getattr(config, "downsampling_rate", 0) > 1 and config.model_type == "canine":
-        least, why = config.downsampling_rate, f"it takes {config.downsampling_rate} characters together"
-    return least, most, multiple, why
+        window = max(window) if isinstance(window, list) else window
+        return Limits(1, most, window, f"its attention goes by windows of {window}, as many as at export", fixed=True)
+    if config.model_type == "funnel":
+        step = 2 ** (len(config.block_sizes) - 1)
+        why = f"its {len(config.block_sizes)} blocks halve the length, by tables that are made at export"
+        return Limits(2 * step, most, step, why, fixed=True)
+    if config.model_type == "canine":
+        rate = config.downsampling_rate
+        return Limits(rate, most, 1, f"it takes {rate} characters together")
+    return Limits(1, most, 1, f"its position embeddings hold {most}")
 
 
-def _of_decoder(module: Any) -> tuple[int, int | None, int, str]:
+def _of_decoder(module: Any) -> Limits:
     config = getattr(module.config, "decoder", None) or _text(module.config)
     config = config if hasattr(config, "vocab_size") else module.config
     positions = _first(config, DECODER_POSITIONS)
-    return 1, positions, 1, f"its decoder's position embeddings hold {positions}"
+    return Limits(1, positions, 1, f"its decoder's position embeddings hold {positions}")
 
 
 def _text(config: Any) -> Any:

@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from stages.interface import derived, lengths
 from stages.interface.interface import Dim
+from stages.interface.lengths import Limits
 
 TEXT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 60}
 DIMS = {
@@ -76,13 +77,6 @@ def test_of_several_shapes_it_is_the_first_that_the_model_accepts():
         ("RobertaModel", {"model_type": "roberta", "max_position_embeddings": 40}, Dim(2, 16, 38), "hold 38"),
         ("BertModel", {"model_type": "bert", "max_position_embeddings": 40}, Dim(2, 16, 40), "hold 40"),
         ("BertModel", {"model_type": "bert", "max_position_embeddings": 64}, Dim(2, 16, 64), ""),
-        ("LongformerModel", {"model_type": "longformer", "attention_window": [8]}, Dim(8, 16, 64, 8), "windows of 8"),
-        (
-            "LongformerModel",
-            {"model_type": "longformer", "attention_window": [128], "max_position_embeddings": 300},
-            Dim(128, 128, 256, 128),
-            "in steps of 128",
-        ),
     ],
 )
 def test_text_is_as_long_as_the_model_can_read(name, config, sequence, says):
@@ -99,14 +93,34 @@ def test_a_dimension_of_one_size_becomes_a_number():
 
 
 @pytest.mark.parametrize(
-    ("dim", "least", "most", "multiple", "fitted"),
+    ("name", "config", "length"),
     [
-        (Dim(2, 16, 64), 1, None, 1, Dim(2, 16, 64)),
-        (Dim(2, 16, 64), 4, 50, 8, Dim(8, 16, 48, 8)),
-        (Dim(2, 16, 64), 1, 600, 256, Dim(256, 256, 512, 256)),
-        (Dim(2, 16, 64), 1, 300, 256, 256),
-        (Dim(2, 16, 64), 1, 254, 256, 254),
+        ("LongformerModel", {"model_type": "longformer", "attention_window": [24]}, 72),
+        ("LongformerModel", {"model_type": "longformer", "attention_window": [24], "max_position_embeddings": 60}, 48),
+        (
+            "FunnelModel",
+            {"model_type": "funnel", "d_model": 16, "block_sizes": [1, 1, 1], "n_head": 2, "d_head": 8},
+            64,
+        ),
     ],
 )
-def test_a_range_is_narrowed_to_what_there_can_be(dim, least, most, multiple, fitted):
-    assert lengths.within(dim, least, most, multiple) == fitted
+def test_what_goes_by_windows_or_pools_is_asked_at_one_length(name, config, length):
+    """torch.export and a trace keep the number of windows that the example had."""
+    found = of(name, **{k: v for k, v in TEXT.items() if k != "num_hidden_layers" or name != "FunnelModel"}, **config)
+    assert found.interface.inputs["input_ids"].shape == ["batch", length]
+    assert f"sequence of {length} rather than 2 to 64" in found.says[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "fitted"),
+    [
+        (Limits(1, None, 1, ""), Dim(2, 16, 64)),
+        (Limits(4, 50, 8, ""), Dim(8, 16, 48, 8)),
+        (Limits(1, 600, 256, ""), 256),
+        (Limits(100, 600, 1, ""), 100),
+        (Limits(1, 254, 256, ""), 254),
+        (Limits(1, 50, 8, "", fixed=True), 48),
+    ],
+)
+def test_a_range_is_narrowed_to_what_there_can_be(limits, fitted):
+    assert lengths.within(Dim(2, 16, 64), limits) == fitted
