@@ -9,7 +9,7 @@ from harness import BATCH, reference_in
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stages.capture import decompositions
+from stages.capture import decompositions, matrices
 from stages.interface.interface import Input
 
 ATEN, DRAWN = torch.ops.aten, torch.Generator().manual_seed(0)
@@ -114,7 +114,7 @@ def test_a_decomposition_is_of_other_operators(operator, args, kwargs):
 
 
 def test_what_is_not_known_is_left_as_it_is():
-    many = torch.eye(decompositions.MOST_ROWS + 1)
+    many = torch.eye(matrices.MOST_ROWS + 1)
     assert decompositions.ours()[ATEN.linalg_inv.default](many) is NotImplemented
     assert decompositions.ours(but=[ATEN.cummax.default]).keys() == decompositions.ours().keys() - {ATEN.cummax.default}
 
