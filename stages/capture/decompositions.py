@@ -41,13 +41,17 @@ def composite() -> dict[Any, Callable[..., Any]]:
 
 def known(names: Iterable[str]) -> dict[Any, Callable[..., Any]]:
     """The decompositions, ours before torch's own, of operators by name, such as aten.logcumsumexp.default."""
+    table = _every()
+    return {o: table[o] for o in map(_overload, names) if o in table}
+
+
+@functools.cache
+def _every() -> Mapping[Any, Callable[..., Any]]:
     import torch
 
     # What the exporter for ONNX translates, and others lack.
     further = {torch.ops.aten.logcumsumexp.default: _logcumsumexp}
-    defaults = dict(torch.export.default_decompositions())
-    table = {**torch._decomp.decomposition_table, **defaults, **further, **_ours()}
-    return {o: table[o] for o in map(_overload, names) if o in table}
+    return {**torch._decomp.decomposition_table, **dict(torch.export.default_decompositions()), **further, **_ours()}
 
 
 def _overload(name: str) -> Any:

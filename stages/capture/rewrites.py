@@ -91,7 +91,7 @@ def joining() -> Iterator[None]:
     """
     import torch
 
-    plain = torch.cat
+    plain: Any = torch.cat
 
     @functools.wraps(plain)
     def cat(tensors: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
