@@ -207,7 +207,7 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 @contextlib.contextmanager
 def _in_other_words() -> Iterator[None]:
     """What converters get right only in other words."""
-    with attention.slow(), rewrites.attention(), rewrites.near_one():
+    with attention.slow(), rewrites.attention(), rewrites.joining(), rewrites.near_one():
         yield
 
 

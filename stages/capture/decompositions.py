@@ -10,15 +10,11 @@ of the length.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-# Up to how many rows a matrix is worked through row by row; each row is a dozen operations of the graph.
-MOST_ROWS = 8
-# exp(x) = exp(x / 2**n) ** (2**n): with so many squarings for matrices of norm up to 2**15, whose exponential
-# overflows float32 by far.
-SQUARINGS = 16
+from stages.capture import matrices
+
 # torch.cdist's ways, and the number of rows up to which it takes differences by default.
 BY_PRODUCTS, BY_DIFFERENCES, FEW_ROWS = 1, 2, 25
 # Giles' coefficients for erfinv, that of the highest power first.
@@ -26,8 +22,6 @@ NEAR_ZERO = [2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.
 NEAR_ZERO += [-0.00125372503, -0.00417768164, 0.246640727, 1.50140941]
 NEAR_ONE = [-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773]
 NEAR_ONE += [-0.0076224613, 0.00943887047, 1.00167406, 2.83297682]
-# The terms of exp's series for a norm of at most one half: the next is 2e-17.
-TERMS = 14
 
 
 def ours(but: Iterable[Any] = ()) -> dict[Any, Callable[..., Any]]:
@@ -47,13 +41,17 @@ def composite() -> dict[Any, Callable[..., Any]]:
 
 def known(names: Iterable[str]) -> dict[Any, Callable[..., Any]]:
     """The decompositions, ours before torch's own, of operators by name, such as aten.logcumsumexp.default."""
+    table = _every()
+    return {o: table[o] for o in map(_overload, names) if o in table}
+
+
+@functools.cache
+def _every() -> Mapping[Any, Callable[..., Any]]:
     import torch
 
     # What the exporter for ONNX translates, and others lack.
     further = {torch.ops.aten.logcumsumexp.default: _logcumsumexp}
-    defaults = dict(torch.export.default_decompositions())
-    table = {**torch._decomp.decomposition_table, **defaults, **further, **_ours()}
-    return {o: table[o] for o in map(_overload, names) if o in table}
+    return {**torch._decomp.decomposition_table, **dict(torch.export.default_decompositions()), **further, **_ours()}
 
 
 def _overload(name: str) -> Any:
@@ -99,17 +97,17 @@ def _ours() -> Mapping[Any, Callable[..., Any]]:
         aten.index_reduce.default: _index_reduce,
         aten.put.default: _put,
         aten.diagonal_scatter.default: _diagonal_scatter,
-        aten.linalg_matrix_exp.default: _matrix_exp,
-        aten.linalg_det.default: _det,
-        aten.det.default: _det,
-        aten.linalg_slogdet.default: _slogdet,
-        aten.slogdet.default: _slogdet,
-        aten.logdet.default: _logdet,
-        aten.linalg_inv.default: _inverse,
-        aten.inverse.default: _inverse,
-        aten.linalg_solve.default: _solve,
-        aten.linalg_solve_triangular.default: _solve_triangular,
-        aten.linalg_cholesky.default: _cholesky,
+        aten.linalg_matrix_exp.default: matrices.matrix_exp,
+        aten.linalg_det.default: matrices.det,
+        aten.det.default: matrices.det,
+        aten.linalg_slogdet.default: matrices.slogdet,
+        aten.slogdet.default: matrices.slogdet,
+        aten.logdet.default: matrices.logdet,
+        aten.linalg_inv.default: matrices.inverse,
+        aten.inverse.default: matrices.inverse,
+        aten.linalg_solve.default: matrices.solve,
+        aten.linalg_solve_triangular.default: matrices.solve_triangular,
+        aten.linalg_cholesky.default: matrices.cholesky,
     }
 
 
@@ -367,132 +365,3 @@ def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: in
     at = (rows + min(offset, 0)).clamp(0, src.shape[-1] - 1)
     made = torch.where(on, src.index_select(-1, at).unsqueeze(-1), matrix)
     return made.movedim((-2, -1), (dim1, dim2))
-
-
-# ── matrices ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _matrix_exp(x: Any) -> Any:
-    """By scaling and squaring, each matrix with as many squarings as its norm asks for.
-
-    Source: C. Moler, C. Van Loan, Nineteen dubious ways to compute the exponential of a matrix, SIAM Review 45 (2003),
-    method 3.
-    """
-    import torch
-
-    if not x.dtype.is_floating_point or not isinstance(x.shape[-1], int):
-        return NotImplemented
-    norm = x.abs().sum(-1, keepdim=True).amax(-2, keepdim=True)
-    times = sum((norm > 2.0 ** (n - 1)).to(x.dtype) for n in range(SQUARINGS))
-    scaled = x * torch.pow(torch.full_like(times, 2), -times)
-    unit = torch.eye(x.shape[-1], dtype=x.dtype)
-    made = unit + scaled / TERMS
-    for n in range(TERMS - 1, 0, -1):
-        made = unit + (scaled / n) @ made
-    for n in range(SQUARINGS):
-        made = torch.where(times > n, made @ made, made)
-    return made
-
-
-def _is_small(a: Any) -> bool:
-    """Whether matrices are of few enough rows, and of numbers that can be divided."""
-    return a.dtype.is_floating_point and isinstance(a.shape[-1], int) and a.shape[-1] <= MOST_ROWS
-
-
-def _eliminated(a: Any, b: Any) -> tuple[Any, Any, list[Any]]:
-    """Gauss and Jordan's elimination, with the largest pivot of each column.
-
-    Args:
-        a: Square matrices, [..., n, n].
-        b: Right sides, [..., n, k], of the same leading dimensions.
-
-    Returns:
-        The solutions of a x = b; the sign that the exchanges of rows give the determinant of a; and the pivots, of
-        which a singular matrix has a zero. Its solution means nothing, as torch says by raising.
-    """
-    import torch
-
-    size = a.shape[-1]
-    rows, places = torch.cat([a, b], -1), torch.arange(size)
-    sign, pivots = torch.ones_like(a[..., 0, 0]), []
-    for column in range(size):
-        best = rows[..., column:, column].abs().argmax(-1, keepdim=True) + column
-        order = torch.where(places == column, best, torch.where(places == best, column, places))
-        rows = rows.gather(-2, order.unsqueeze(-1).expand_as(rows))
-        sign = torch.where(best.squeeze(-1) == column, sign, -sign)
-        pivot = rows[..., column : column + 1, column : column + 1]
-        pivots.append(pivot[..., 0, 0])
-        row = rows[..., column : column + 1, :] / torch.where(pivot == 0, 1, pivot)
-        others = rows - rows[..., :, column : column + 1] * row
-        rows = torch.where((places == column).unsqueeze(-1), row, others)
-    return rows[..., size:], sign, pivots
-
-
-def _det(a: Any) -> Any:
-    """ONNX has Det, which runtimes other than onnxruntime lack."""
-    if not _is_small(a):
-        return NotImplemented
-    _, sign, pivots = _eliminated(a, a[..., :0])
-    return math.prod(pivots, start=sign)
-
-
-def _slogdet(a: Any) -> Any:
-    if not _is_small(a):
-        return NotImplemented
-    _, sign, pivots = _eliminated(a, a[..., :0])
-    return math.prod((p.sign() for p in pivots), start=sign), sum(p.abs().log() for p in pivots)
-
-
-def _logdet(a: Any) -> Any:
-    import torch
-
-    if not _is_small(a):
-        return NotImplemented
-    sign, logarithm = _slogdet(a)
-    return torch.where(sign < 0, float("nan"), logarithm)
-
-
-def _inverse(a: Any) -> Any:
-    import torch
-
-    if not _is_small(a):
-        return NotImplemented
-    return _eliminated(a, torch.eye(a.shape[-1], dtype=a.dtype).expand_as(a))[0]
-
-
-def _solve(a: Any, b: Any, *, left: bool = True) -> Any:
-    import torch
-
-    if not _is_small(a):
-        return NotImplemented
-    if b.dim() == 1 or b.shape == a.shape[:-1]:  # a vector for each matrix
-        return _solve(a, b.unsqueeze(-1), left=True).squeeze(-1)
-    if not left:
-        return _solve(a.mT, b.mT).mT
-    lead = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
-    return _eliminated(a.expand(*lead, *a.shape[-2:]), b.expand(*lead, *b.shape[-2:]))[0]
-
-
-def _solve_triangular(a: Any, b: Any, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Any:
-    import torch
-
-    if not _is_small(a):
-        return NotImplemented
-    kept = a.triu() if upper else a.tril()
-    if unitriangular:
-        kept = torch.where(torch.eye(a.shape[-1], dtype=torch.bool), 1, kept)
-    return _solve(kept, b, left=left)
-
-
-def _cholesky(a: Any, *, upper: bool = False) -> Any:
-    import torch
-
-    if not _is_small(a):
-        return NotImplemented
-    places, columns = torch.arange(a.shape[-1]), []
-    for at in range(a.shape[-1]):
-        column = torch.where(places >= at, a[..., :, at] / a[..., at : at + 1, at].sqrt(), 0)
-        columns.append(column)
-        a = a - column.unsqueeze(-1) * column.unsqueeze(-2)
-    lower = torch.stack(columns, -1)
-    return lower.mT if upper else lower

@@ -84,6 +84,28 @@ def _repeated(heads: Any, times: int) -> Any:
 
 
 @contextlib.contextmanager
+def joining() -> Iterator[None]:
+    """For the length of one capture, torch.cat is not given what is of one dimension and empty, among others of more.
+
+    torch leaves it out, as caches of transformers begin with it; converters take it for a tensor of another rank.
+    """
+    import torch
+
+    plain: Any = torch.cat
+
+    @functools.wraps(plain)
+    def cat(tensors: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        if max((t.dim() for t in tensors), default=0) > 1:
+            tensors = [t for t in tensors if t.dim() != 1 or t.shape[0] != 0]
+        return plain(tensors, *args, **kwargs)
+
+    with contextlib.ExitStack() as replaced:
+        for name in ("cat", "concat", "concatenate"):
+            replaced.enter_context(mock.patch.object(torch, name, cat))
+        yield
+
+
+@contextlib.contextmanager
 def near_one() -> Iterator[None]:
     """For the length of one capture, log1p and expm1 are made of what knows small numbers as well as large ones."""
     import torch

@@ -26,6 +26,9 @@ log = logging.getLogger("vendor")
 
 # What an operator's name ends with where its trouble is the numbers that it is of.
 COMPLEX = " of complex numbers"
+# What makes complex numbers of pairs, and pairs of them.
+PAIRED = ("aten::view_as_complex", "aten::view_as_real", "aten::polar", "aten::complex")
+BY_PAIRS = "route=auto capture=auto for target=openvino, which has pairs of numbers for complex ones"
 # Where a saved TorchScript module says that its own code is.
 SERIALIZED = "code/__torch__"
 # Python's tracebacks and what fx and dynamo print; then the source ranges of a traced graph, innermost first.
@@ -217,7 +220,7 @@ def _ways_from_dynamo(operators: Iterable[Missing], opset: int) -> list[str]:
     Not a higher opset: of what the registry of the pinned torch gains with one, lower ones have a decomposition.
     """
     if any(m.operator.endswith(COMPLEX) for m in operators):  # which no trace gets past this exporter either
-        return ["route=auto capture=auto for target=openvino, which has pairs of numbers for complex ones"]
+        return [BY_PAIRS]
     found = _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset)
     return [] if found is None else ["capture=trace" if found == opset else f"capture=trace opset={found}"]
 
@@ -281,6 +284,8 @@ def _named_by_torchscript(error: BaseException) -> str:
 def _ways_from_torchscript(operators: Sequence[Missing], opset: int) -> list[str]:
     ways = []
     names = {m.operator for m in operators}
+    if names & set(PAIRED):  # which the other exporter does not have either
+        return [BY_PAIRS]
     if higher := _lowest_torchscript_opset(names, opset):
         ways.append(f"opset={higher}")
     dynamo = max(opset, opsets.DYNAMO.start)

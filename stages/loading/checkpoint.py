@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
-from stages.loading import archive, shards
+from stages.loading import adapter, archive, inert, lightning, quantized, shards, weight_norm
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Left:
 def read(files: Sequence[Path]) -> Any:
     """What a file holds, or the tensors of all shards of an index, on the CPU.
 
-    .pth, .pt and .bin are read with weights_only, which runs no code; .safetensors cannot hold any.
+    .pth, .pt, .ckpt and .bin are read with weights_only, which runs no code; .safetensors cannot hold any. Objects of
+    other classes beside the weights come back as inert.Inert.
 
     Args:
         files: One file; or an index and its shards, as shards.files gives them.
@@ -101,6 +103,11 @@ def _read_one(path: Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # readers raise anything on a damaged file
+        if isinstance(e, pickle.UnpicklingError):
+            with contextlib.suppress(ValueError):
+                held = inert.read(path)
+                if is_state(held) or any(_states(held)):
+                    return held
         raise StageError(unreadable(path, e)) from e
 
 
@@ -112,6 +119,8 @@ def unreadable(path: Path, error: Exception) -> Problem:
             allowed="a state dict: torch.save(model.state_dict(), …), or .safetensors",
             command=f"model=module_file model.weights={path.name} opens it as it is",
         )
+    for problem in quantized.named(_classes(path), f"weights={path.name}"):
+        return problem
     if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower().replace(" ", "_"):
         wanted = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+\.\S+) class", str(error))
         what = f": {wanted[1]}" if wanted else ""
@@ -128,6 +137,12 @@ def unreadable(path: Path, error: Exception) -> Problem:
     )
 
 
+def _classes(path: Path) -> list[str]:
+    with contextlib.suppress(ValueError), path.open("rb") as f:
+        return archive.classes(f)
+    return []
+
+
 def _whole_model(path: Path) -> str | None:
     try:
         with path.open("rb") as f:
@@ -138,7 +153,10 @@ def _whole_model(path: Path) -> str | None:
 
 
 def pick(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> Found:
-    """The state dict in what a file holds, its keys without the prefixes that wrappers gave them.
+    """The state dict in what a file holds, as the model has it.
+
+    Its keys are without the prefixes that wrappers gave them; of a LightningModule it is the part that the model is;
+    and normalised weights are in the model's spelling.
 
     Args:
         held: What `read` returned.
@@ -151,6 +169,19 @@ def pick(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin
         ConfigError: When there is nothing at `key`, or several state dicts would fit.
         StageError: When there is no state dict.
     """
+    found = _found(held, key, prefixes, own, origin)
+    if problems := [*adapter.refused(list(found.state), origin), *quantized.problems(found.state, origin)]:
+        raise StageError(problems)
+    if lightning.wrote(held) and not _fits(found.state, own):
+        found = _part(found, prefixes, own, origin)
+    state, rewritten = weight_norm.fitted(found.state, own)
+    left_out = inert.left_out(held)
+    says = [found.says, f"{rewritten} normalised weights rewritten" if rewritten else ""]
+    says += [f"left out objects of {listed(left_out, 3)}" if left_out else ""]
+    return Found(state, ", ".join(filter(None, says)))
+
+
+def _found(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> Found:
     if key is not None:
         return _without(prefixes, _at(held, key, origin), own, f"took '{key}'")
     if is_state(held):
@@ -174,6 +205,23 @@ def pick(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin
         allowed=f"a mapping from parameter names to tensors, by itself or under one of {listed(NAMES, 20)}",
         command=f"model.checkpoint_key={elsewhere[0]}" if elsewhere else "torch.save(model.state_dict(), …)",
     )
+
+
+def _part(found: Found, prefixes: Sequence[str], own: State, origin: str) -> Found:
+    """Of a LightningModule's state the part that is this model, where there is one. Raises ConfigError for several."""
+    parts = lightning.parts(found.state, own)
+    chosen = {p: state for p, state in parts.items() if len(parts) == 1 or p in prefixes}
+    if len(parts) > 1 and len(chosen) != 1:
+        raise ConfigError(
+            f"{origin} holds this model several times: {listed(parts)}",
+            allowed="one of them",
+            command=f"'model.prefixes=[{next(iter(parts))}]'",
+        )
+    for prefix, state in chosen.items():
+        others = [k for k in found.state if not k.startswith(prefix)]
+        beside = f", left out {len(others)} tensors beside it: {listed(others, 3)}" if others else ""
+        return Found(state, ", ".join(filter(None, [found.says, f"stripped '{prefix}'{beside}"])))
+    return found
 
 
 def is_state(held: Any) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.errors import ConfigError, DrydockError, Problem, StageError
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory, objects
-from stages.loading import builders, checkpoint, hub, shards
+from stages.loading import builders, checkpoint, hub, lightning, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
 
@@ -106,9 +108,10 @@ class LoadWeights(Pinned):
             module, left = self._built_by_its_library(self._read())
         else:
             held = self._read()
-            module = self._build()
-            found = checkpoint.pick(held, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
-            left = checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
+            with self._hinting(held):
+                module = self._build()
+                found = checkpoint.pick(held, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
+                left = checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
             weights_source.enliven(module, self.seed, only=left.drawn)
             says = found.says
         size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
@@ -127,6 +130,22 @@ class LoadWeights(Pinned):
         if self.sha256 is not None:
             weights_source.expect(files[0], self.sha256, shards.digest(files, weights_source.content))
         return checkpoint.read(files)
+
+    @contextlib.contextmanager
+    def _hinting(self, held: Any) -> Iterator[None]:
+        """Has an error tell what the checkpoint says that its model was built with."""
+        try:
+            yield
+        except DrydockError as e:
+            if hints := [*lightning.hint(held, self.kwargs, self._takes)]:
+                raise type(e)([*e.problems, *hints]) from e
+            raise
+
+    def _takes(self, name: str) -> bool:
+        """Whether the factory has a parameter of that name; of one that cannot be asked, none is known."""
+        with contextlib.suppress(ConfigError, TypeError, ValueError):
+            return name in inspect.signature(factory.find(self.factory)).parameters
+        return False
 
     def _build(self) -> Any:
         extra = builders.plain(self.factory, self.kwargs)

@@ -9,11 +9,15 @@ from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Keep, Stage
+from stages.loading import parametrized
 
 
 @dataclass(frozen=True)
 class SetEval(Stage):
-    """Dropout off, batch norm on its running statistics, gradients off: what a device will run."""
+    """Dropout off, batch norm on its running statistics, gradients off: what a device will run.
+
+    Parametrised weights, as by weight or spectral normalisation, are worked out once: they do not change any more.
+    """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
     produces: ClassVar[Kind | str] = Kind.MODULE
@@ -22,6 +26,9 @@ class SetEval(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module = inputs["module"].live.eval()
+        norms = parametrized.written_out(module)
         for parameter in module.parameters():  # the module's own requires_grad_ refuses to, if it is TorchScript
             parameter.requires_grad_(False)
-        return Artifact(Kind.MODULE, live=module)
+        return Artifact(
+            Kind.MODULE, live=module, notes={"says": f"{norms} parametrised weights worked out"} if norms else {}
+        )

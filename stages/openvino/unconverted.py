@@ -16,6 +16,8 @@ from stages.onnx import file as onnx_file
 NO_RULE = re.compile(r"(?:No conversion rule found for operations:|No (?:translator|creator) found for) (.*)")
 FAILED = re.compile(r"Conversion is failed for: (.*)")
 
+COMPLEX = "ComplexTypeMark"
+
 
 def tells(error: Exception) -> bool:
     """Whether an error of convert_model's is about operators, rather than a file that cannot be read."""
@@ -40,6 +42,8 @@ def report(program: Any, error: Exception) -> StageError:
     places = "".join(f"\n    {m.operator}: {m.place}" for m in _places(program, lacking or failed) if m.place)
     # A file has come through ONNX, or never will.
     elsewhere = [] if isinstance(program, Path) else ["route=onnx or route=auto, whose exporter may know more"]
+    if elsewhere and COMPLEX in str(error):  # which ONNX has not; of a trace they are pairs of numbers
+        elsewhere = ["route=auto capture=auto, of which a trace has pairs of numbers for complex ones"]
     if not lacking:
         return StageError(f"OpenVINO cannot convert the model{places}{said}", command="".join(elsewhere))
     return StageError(

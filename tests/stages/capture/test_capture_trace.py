@@ -144,3 +144,19 @@ class CallsPython(FixedBatch):
 def test_python_inside_a_trace_is_refused_in_words(tmp_path):
     with pytest.raises(StageError, match=r"(?s)TorchScript cannot save what it captured: \w.*try: +capture=export"):
         capture("trace", CallsPython(), tmp_path, inputs=VECTOR)
+
+
+class Anchored(FixedBatch):
+    """Returns a tensor that is an attribute and no buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchors = torch.arange(3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.head(x), self.anchors
+
+
+def test_a_tensor_that_is_an_attribute_may_be_returned(tmp_path):
+    made = reloaded(capture("trace", Anchored(), tmp_path, inputs=VECTOR))
+    assert made(torch.rand(3, 4))[1].tolist() == [0, 1, 2]

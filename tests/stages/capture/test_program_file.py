@@ -234,7 +234,13 @@ def test_a_program_that_only_a_pickle_holds_stays_in_memory(program, tmp_path, m
     assert "stays in memory" in made.notes["says"]
 
 
-@pytest.mark.parametrize("size", [lambda d: 32 * d, lambda d: 2 * d + 56], ids=["multiple", "affine"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(lambda d: 32 * d, id="multiple"),
+        pytest.param(lambda d: 2 * d + 56, id="affine", marks=pytest.mark.slow),
+    ],
+)
 def test_a_program_whose_sizes_are_multiples_is_read_as_it_was_in_memory(size, tmp_path):
     dims = {0: torch.export.Dim("batch", max=8), 3: size(torch.export.Dim("width", min=1, max=4))}
     images = torch.rand(2, 3, 8, 64)

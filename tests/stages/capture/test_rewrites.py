@@ -183,3 +183,13 @@ def test_a_capture_has_neither(how, tmp_path):
     tiny = torch.full((2, 4), 1e-6).numpy()
     found = session.open_session(made, "float32")({"x": tiny})["output"]
     assert found == pytest.approx(2e-6, rel=1e-5)
+
+
+def test_nothing_is_joined_to_what_has_more_dimensions():
+    x, nothing = torch.randn(2, 3), torch.tensor([])
+    with rewrites.joining():
+        traced = torch.jit.trace(lambda x: torch.cat([nothing, x, x], dim=-1), x)
+        assert torch.cat([nothing, x[0]]).tolist() == x[0].tolist()
+    (node,) = traced.graph.findAllNodes("aten::cat")
+    assert len(list(node.inputsAt(0).node().inputs())) == 2
+    torch.testing.assert_close(traced(x), torch.cat([x, x], -1))

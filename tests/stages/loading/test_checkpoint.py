@@ -11,9 +11,11 @@ import torch
 from nets import TinyConv
 from pickles import Canary
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn import utils
 
 from pipeline.errors import ConfigError, StageError
-from stages.loading import checkpoint, shards
+from stages.loading import checkpoint, quantized, shards
 
 PREFIXES = ["module.", "_orig_mod."]
 TEACHER = {"conv.weight": torch.ones(1)}
@@ -57,10 +59,92 @@ def test_the_canary_would_sing_if_code_ran(tmp_path):
     assert (tmp_path / "canary").exists()
 
 
-def test_arguments_that_a_training_script_saved_too_are_named_with_the_way_out(tmp_path, state):
-    torch.save({"model": state, "args": argparse.Namespace(lr=1)}, tmp_path / "net.pth")
-    with pytest.raises(StageError, match=r"(?s)run code: argparse.Namespace.*keep the state dict alone: torch.save"):
+class Settings:
+    """What a training script keeps its settings in."""
+
+    def __setstate__(self, state):
+        raise AssertionError("its code ran")
+
+
+def test_arguments_that_a_training_script_saved_too_are_left_out_and_told(tmp_path, state):
+    beside = {"args": argparse.Namespace(lr=1), "out": tmp_path, "more": [Settings()], "kind": nn.ReLU}
+    torch.save({"model": state, **beside}, tmp_path / "net.pth")
+    found = picked(checkpoint.read([tmp_path / "net.pth"]))
+    assert found.state.keys() == state.keys()
+    assert found.says.startswith("took 'model', left out objects of argparse.Namespace, ")
+
+
+def test_a_file_of_such_objects_alone_is_refused(tmp_path):
+    torch.save({"model": TinyConv(), "args": argparse.Namespace(lr=1)}, tmp_path / "net.pth")
+    with pytest.raises(StageError, match=r"(?s)wants to run code: .*keep the state dict alone: torch.save"):
         checkpoint.read([tmp_path / "net.pth"])
+
+
+def lightning(state, **more):
+    """As Lightning's Trainer saves it."""
+    return {"pytorch-lightning_version": "2.5.0", "state_dict": state, "epoch": 3, **more}
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.module.", "model._orig_mod."])
+def test_of_a_lightning_module_the_part_is_taken_that_the_model_is(state, prefix):
+    beside = {"loss.weight": torch.ones(3), "model_ema": torch.ones(1)}
+    found = picked(lightning({**beside, **prefixed(state, prefix)}))
+    assert found.state.keys() == state.keys()
+    assert found.says == f"took 'state_dict', stripped '{prefix}', left out 2 tensors beside it: loss.weight, model_ema"
+
+
+def test_a_lightning_module_with_several_is_told_which_and_prefixes_chooses(state):
+    held = lightning({**prefixed(state, "student."), **prefixed(TEACHER | state, "teacher.")})
+    with pytest.raises(ConfigError, match=r"(?s)several times: student., teacher..*model.prefixes=\[student.\]"):
+        picked(held)
+    assert picked(held, prefixes=["teacher."]).says.startswith("took 'state_dict', stripped 'teacher.'")
+
+
+@pytest.mark.parametrize("saved", [utils.weight_norm, utils.parametrizations.weight_norm])
+@pytest.mark.parametrize("asked", [None, utils.weight_norm, utils.parametrizations.weight_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_normalised_weights_are_read_in_either_spelling(saved, asked):
+    held, net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2)), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
+    x = torch.rand(2, 3, 5, 4)
+    for layer in held:
+        saved(layer)
+    for layer in net if asked else ():
+        asked(layer)
+    found = checkpoint.pick(held.state_dict(), None, PREFIXES, net.state_dict(), "weights=net.pth")
+    load(net, found.state)
+    torch.testing.assert_close(net[0](x), held[0](x))
+    torch.testing.assert_close(net[1](x), held[1](x))
+
+
+@pytest.mark.parametrize(
+    ("key", "library"),
+    [
+        ("conv.weight.absmax", "bitsandbytes"),
+        ("conv.SCB", "bitsandbytes"),
+        ("conv.qweight", "GPTQ or AWQ"),
+        ("head._packed_params.dtype", "torch.ao.quantization"),
+    ],
+)
+def test_quantized_weights_are_refused_with_what_to_do(state, key, library):
+    with pytest.raises(StageError, match=rf"quantized by {library}: it has {key}(?s:.*)precision=int8_weights"):
+        picked({**state, key: torch.ones(1)})
+
+
+def test_a_pickle_of_quantized_tensors_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"w": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)}, path)
+    with pytest.raises(StageError, match=r"quantized by torch: w is torch.qint8"):
+        picked(checkpoint.read([path]))
+
+
+def test_a_pickle_of_another_librarys_tensors_is_told_by_its_classes():
+    (problem,) = quantized.named(["collections.OrderedDict", "torchao.dtypes.AffineQuantizedTensor"], "weights=net.pth")
+    assert problem.what == "weights=net.pth was quantized by torchao: it holds a torchao.dtypes.AffineQuantizedTensor"
+
+
+def test_an_adapter_given_as_weights_is_told_where_it_goes(state):
+    with pytest.raises(StageError, match=r"is a LoRA adapter, and no model(?s:.*)also=adapter stages.adapter.folder="):
+        picked({"base_model.model.head.lora_A.weight": torch.ones(2, 4)})
 
 
 def test_a_whole_pickled_module_is_refused(tmp_path):

@@ -391,3 +391,14 @@ def test_every_shard_counts(shards, tmp_path, name):
 
 def test_an_empty_prefix_is_a_problem():
     assert [p.what for p in load(prefixes=["module.", ""]).problems()] == ["prefixes has an empty one"]
+
+
+def test_a_lightning_checkpoint_says_what_its_model_was_built_with(tmp_path):
+    state = {f"model.{k}": v for k, v in TinyConv(classes=4).state_dict().items()}
+    told = {"classes": 4, "lr": 0.1, "name": None}
+    held = {"pytorch-lightning_version": "2.5.0", "state_dict": state, "hyper_parameters": told}
+    torch.save(held, tmp_path / "last.ckpt")
+    with pytest.raises(StageError, match=r"(?s)hyper_parameters are classes: 4.*'\+model.kwargs=\{classes: 4\}'"):
+        run_stage(load(tmp_path / "last.ckpt").settle(world(tmp_path)), {}, tmp_path / "ten")
+    made = run_stage(load(tmp_path / "last.ckpt", kwargs={"classes": 4}).settle(world(tmp_path)), {}, tmp_path / "four")
+    assert made.notes["says"] == "took 'state_dict', stripped 'model.'"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from harness import run_stage
 from nets import TinyConv
 from torch import nn
+from torch.nn import utils
 
 from pipeline.artifact import Artifact, Kind
 from stages.loading.set_eval import SetEval
@@ -34,3 +36,25 @@ def test_weights_stay_as_they_are(tmp_path):
     net = TinyConv()
     before = {k: v.clone() for k, v in net.state_dict().items()}
     torch.testing.assert_close(set_eval(net, tmp_path).state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "how",
+    [
+        utils.weight_norm,
+        utils.spectral_norm,
+        utils.parametrizations.weight_norm,
+        utils.parametrizations.spectral_norm,
+        utils.parametrizations.orthogonal,
+    ],
+    ids=["old weight norm", "old spectral norm", "weight norm", "spectral norm", "orthogonal"],
+)
+def test_parametrised_weights_are_worked_out_once(how, tmp_path):
+    net = nn.Sequential(how(nn.Linear(6, 6)), nn.ReLU())
+    x = torch.randn(2, 6)
+    net(x)  # spectral normalisation learns while it trains
+    wanted = net.eval()(x)
+    made = set_eval(net, tmp_path)
+    torch.testing.assert_close(made(x), wanted)
+    assert {*made.state_dict()} == {"0.bias", "0.weight"}

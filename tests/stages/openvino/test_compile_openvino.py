@@ -229,3 +229,17 @@ def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
     assert contents(there.folder) == contents(here.folder)
     assert carried(program.facts, there.facts) == here.facts
     assert there.notes == here.notes
+
+
+class OneTensor(nn.Module):
+    """Returns what comes to one tensor in OpenVINO, and what its compiler leaves operations out of."""
+
+    def forward(self, x):
+        y = x.relu()
+        return y, y, y.clone(), x, torch.float_power(x + 9, 2.5).float()
+
+
+@pytest.mark.slow
+def test_one_tensor_may_be_several_outputs_under_their_own_names(tmp_path):
+    made = conversions.ir(capture("export", OneTensor(), tmp_path, inputs={"x": Input(["batch", 4])}), tmp_path / "ir")
+    agrees(made, tmp_path)

@@ -1,0 +1,41 @@
+"""openvino/sorting.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from harness import backend
+
+from stages.openvino import sorting
+
+
+@pytest.fixture(autouse=True)
+def _openvino_is_there():
+    backend("openvino")
+
+
+def model(shape, *, count):
+    """Sorts the last dimension downwards; `count` None takes as many values as there are."""
+    import openvino
+    from openvino import opset11 as ops
+
+    x = ops.parameter(shape, np.float32, name="x")
+    k = ops.constant(np.int64(count)) if count else ops.gather(ops.shape_of(x), np.int64(1), np.int64(0))
+    made = ops.topk(x, k, -1, "max", "value", index_element_type="i64")
+    return openvino.Model([made.output(0), made.output(1)], [x])
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "is_stable"), [([2, -1], None, True), ([2, 90], 90, True), ([2, 90], 9, False)]
+)
+def test_a_sort_of_all_keeps_the_order_of_equal_values(shape, count, is_stable):
+    import openvino
+
+    made = model(shape, count=count)
+    sorting.stable(made)
+    (sort,) = (op for op in made.get_ordered_ops() if op.get_type_name() == "TopK")
+    assert sort.get_attributes()["stable"] is is_stable
+    if is_stable:
+        x = np.random.default_rng(0).integers(0, 4, (2, 90)).astype("float32")
+        found = openvino.Core().compile_model(made, "CPU")([x])
+        np.testing.assert_array_equal(found[1], np.argsort(-x, axis=1, kind="stable"))
