@@ -15,9 +15,11 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pipeline.config import inputs
 from pipeline.config.compose import CONF
 from pipeline.config.hydra_shortcuts import read_once
 from pipeline.config.instantiate import build_stage
@@ -72,11 +74,17 @@ def composed(*overrides: str) -> DictConfig:
 
     As Hydra does it, but kept in between: choices are composed, and values put in.
     """
+    overrides = tuple(inputs.added(list(overrides)))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     chosen = [o.key_or_group.startswith("hydra") or loader().repository.group_exists(o.key_or_group) for o in parsed]
     cfg = copy.deepcopy(_chosen(*itertools.compress(overrides, chosen)))
     values = [o for o, choice in zip(parsed, chosen, strict=True) if not choice]
-    ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+    except HydraException as e:
+        if not inputs.is_nameless(e):
+            raise
+        return composed(*inputs.named(overrides))
     OmegaConf.set_readonly(cfg, True)
     return cfg
 

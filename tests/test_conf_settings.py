@@ -45,7 +45,6 @@ WRONG = {
         "translations": "3",
         "symbolics": "3",
         "keep_source": "maybe",
-        "tolerance": "3",
         "weights": "[1]",
         "sha256": "[1]",
         "inputs": "3",
@@ -68,10 +67,7 @@ WRONG = {
         "edits": "3",
         "preprocessing": "3",
         "extensions": "3",
-        "captures": "export",
-        "opset": "eighteen",
         "compute": "[1]",
-        "tolerance": "3",
         **dict.fromkeys(("deployment_target", "compute_units", "shapes"), "[1]"),
         "ignored": "3",
         "sizes": "3",
@@ -146,9 +142,7 @@ WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, val
 BUNDLE = ["target=tensorrt_bundle"]
 # The settings of stages that stand in the place of another.
 ELSEWHERE = {
-    **{("export", key): ["capture=auto"] for key in ("tolerance",)},
     **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
-    **{("compile", key): ["route=auto"] for key in ("captures", "opset", "compute", "tolerance")},
     **{
         ("quantize", key): ["precision=int4_weights"]
         for key in ("mode", "group_size", "ratio", "all_layers", "awq", "scale_estimation")
@@ -158,7 +152,16 @@ ELSEWHERE = {
     ("save", "releases"): BUNDLE,
     **{
         ("compile", key): ["target=coreml"]
-        for key in ("deployment_target", "compute_units", "shapes", "ignored", "sizes", "classifier", "metadata")
+        for key in (
+            "deployment_target",
+            "compute",
+            "compute_units",
+            "shapes",
+            "ignored",
+            "sizes",
+            "classifier",
+            "metadata",
+        )
     },
     **{
         ("quantize", key): ["target=coreml", "precision=palette4"]

@@ -18,7 +18,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Problem, StageError, listed
+from pipeline.errors import StageError, listed
 from stages.capture import code_files, decompositions, opsets, programs
 
 # Not one of our loggers, so it reaches the log file alone.
@@ -120,13 +120,8 @@ def _report(exporter: str, opset: int, operators: Sequence[Missing], ways: Seque
         lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, found)), 3) or 'line not known'}")
     example = next(iter(places)).partition(" ")[0].replace(":", r"\:")
     custom = f"'+stages.export.translations={{{example}: my_pkg.onnx_ops.translation}}'"
-    return StageError(
-        Problem(
-            "\n".join(lines),
-            allowed="operators that the exporter translates, or a translation of yours for each",
-            command=", or ".join([*ways, custom]),
-        )
-    )
+    allowed = "operators that the exporter translates, or a translation of yours for each"
+    return StageError("\n".join(lines), allowed=allowed, command=", or ".join([*ways, custom]))
 
 
 def _other(exporter: str, opset: int, places: Iterable[str], error: BaseException) -> StageError:
