@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
-from stages.loading import adapter, archive, inert, lightning, quantized, shards, weight_norm
+from stages.loading import archive, shards
+from stages.loading.forms import adapter, inert, lightning, quantized, weight_norm
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from pipeline.errors import ConfigError, DrydockError, Problem, StageError
 from pipeline.notes import Facts, Notes, Weights
 from pipeline.stage import Code, FilePath, Keep, OneOf, World
 from stages.interface import factory, objects
-from stages.loading import builders, checkpoint, hub, lightning, shards
+from stages.loading import builders, checkpoint, hub, shards
 from stages.loading import weights as weights_source
+from stages.loading.forms import lightning
 from stages.loading.pinned import SHA256, Pinned
 
 TABLES = ("torchvision", "timm")

@@ -13,8 +13,9 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError
 from pipeline.notes import Facts, Weights
 from pipeline.stage import Keep, Stage, World
-from stages.loading import adapter, checkpoint, shards
+from stages.loading import checkpoint, shards
 from stages.loading import weights as weights_source
+from stages.loading.forms import adapter
 from stages.loading.pinned import SHA256
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.stage import Keep, Stage
-from stages.loading import parametrized
+from stages.loading.forms import parametrized
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import utils
 
 from pipeline.errors import ConfigError, StageError
-from stages.loading import checkpoint, quantized, shards
+from stages.loading import checkpoint, shards
+from stages.loading.forms import quantized
 
 PREFIXES = ["module.", "_orig_mod."]
 TEACHER = {"conv.weight": torch.ones(1)}
