@@ -1,6 +1,6 @@
 """The pictures that models of torchvision and timm were published for: their size, and how a photograph becomes one.
 
-conf/wiring/pictures.json says it, from torchvision's enums of weights and timm's configurations of data, so that no
+conf/wiring/pictures.json says it, by torchvision's enums of weights and timm's configurations of data, so that no
 plan imports either. Its test compares it with the libraries.
 """
 

@@ -25,7 +25,10 @@ CONFIG, PICTURES = "config.json", "preprocessor_config.json"
 AUTO = "auto"
 DTYPES = ("float32", "float16", "bfloat16")
 # What a configuration is told that is no field of its class.
-BESIDES = ("attn_implementation", "dtype", "model_type")
+BESIDES = ("attn_implementation", "dtype", "experts_implementation", "model_type")
+# How a mixture of experts multiplies: by the weights gathered for each token. The library's own choice calls a product
+# of groups that no exporter has; what they answer is the same, but for rounding.
+EXPERTS = "batched_mm"
 
 
 class Reader(Code):
@@ -138,6 +141,9 @@ class LoadTransformers(Pinned):
         for config in (module.config, *(getattr(module.config, name) for name in module.config.sub_configs)):
             if getattr(config, "use_cache", False):
                 config.use_cache = False  # of the keys and values before: a graph returns tensors, and holds no state
+        gathers = "experts_implementation" not in self.kwargs and _has_experts(module)
+        if gathers:
+            module.set_experts_implementation(EXPERTS)
         if self.weights == "random":
             weights_source.enliven(module, self.seed)
         if self.detections:
@@ -153,6 +159,7 @@ class LoadTransformers(Pinned):
         caution = f"the weights lack, and random numbers stand for: {listed(left)}" if left else ""
         says = [hub.origin(Path(self.weights) / CONFIG)] if self.weights != "random" else []
         says += [f"not used: {listed(unused, 3)}"] if unused else []
+        says += [f"experts by {EXPERTS}"] if gathers else []
         notes = Notes(says=", ".join(filter(None, [type(module).__name__, *says])), caution=caution)
         return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights), notes=notes)
 
@@ -270,6 +277,11 @@ class LoadTransformers(Pinned):
             return {"trained": True, "sha256": self.sha256, "says": f"from files with SHA-256 {self.sha256}"}
         says = f"UNTRAINED: drawn at random with seed {self.seed}. For trained ones: model.weights=/path/to/folder"
         return {"trained": False, "seed": self.seed, "says": says}
+
+
+def _has_experts(module: Any) -> bool:
+    """Whether a model, or one inside it, is a mixture of experts whose way to multiply can be chosen."""
+    return any(getattr(part, "_can_set_experts_implementation", lambda: False)() for part in module.modules())
 
 
 def _class(named: str, folder: Path) -> str:

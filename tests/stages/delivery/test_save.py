@@ -98,7 +98,7 @@ def test_a_bundle_of_what_its_self_check_cannot_run_is_refused_while_the_graph_i
     assert save().makes(kinds) == Kind.DELIVERY
     with pytest.raises(ConfigError, match="self-check cannot run torchscript") as caught:
         save(bundle=True).makes(kinds)
-    assert caught.value.problems[0].allowed == "onnx, openvino, openvino_blob"
+    assert caught.value.problems[0].allowed == "coreml, onnx, openvino, openvino_blob"
 
 
 CHECKED = {"stage": "check", "of": "export", "unchecked": {"against": "", "why": "", "shapes": []}}
