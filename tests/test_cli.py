@@ -460,6 +460,7 @@ def test_a_sweep_converts_every_combination_and_ends_with_6_when_one_fails(warm:
     assert "stages.capture.opset is 99" in done.stderr
 
 
+@pytest.mark.slow  # pipeline/running/test_isolation
 def test_a_crash_in_a_native_compiler_ends_one_job_of_a_sweep(shop: Shop, warm: Shop) -> None:
     shop.store = warm.store
     (shop.folder / "conf" / "stage").mkdir(parents=True)

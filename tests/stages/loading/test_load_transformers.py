@@ -297,3 +297,25 @@ def test_the_size_of_pictures_is_the_folders_and_part_of_the_key(folder, tmp_pat
     (folder / "preprocessor_config.json").write_text("[")
     with pytest.raises(ConfigError, match=r"preprocessor_config\.json is damaged"):
         load(folder).settle(world(tmp_path))
+
+
+MIXTURE = {
+    "model_type": "mixtral",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+}
+MIXTURE |= {"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 4}
+
+
+@pytest.mark.parametrize(("asked", "way"), [({}, "batched_mm"), ({"experts_implementation": "eager"}, "eager")])
+def test_a_mixture_of_experts_gathers_their_weights_unless_another_way_is_asked_for(tmp_path, asked, way):
+    result = made(load(factory="transformers.AutoModel", kwargs={**MIXTURE, **asked}), tmp_path)
+    assert result.live.config._experts_implementation == way
+    assert ("experts by batched_mm" in result.notes["says"]) is not bool(asked)
+    ids = torch.arange(6).reshape(2, 3)
+    with torch.no_grad():
+        found = result.live(ids).last_hidden_state
+        result.live.set_experts_implementation("eager")
+        torch.testing.assert_close(found, result.live(ids).last_hidden_state, rtol=1e-4, atol=1e-5)
