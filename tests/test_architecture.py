@@ -92,6 +92,7 @@ def test_an_import_that_is_forbidden_is_said(contracts: str, file: str, line: st
     assert told in contracts
 
 
+@pytest.mark.slow  # `make test` itself runs both on all of it
 def test_types_and_unused_imports_are_looked_at(copy: Path) -> None:
     with (copy / "pipeline" / "store" / "key.py").open("a") as f:
         f.write("\nimport os\ndef untyped(x): return x\n")

@@ -77,6 +77,7 @@ def result(bundle: Path) -> dict[str, object]:
     return told
 
 
+@pytest.mark.slow  # each start imports coremltools
 def test_a_package_is_compared_on_each_unit_and_what_was_found_is_written(bundle: Path) -> None:
     done = check(bundle)
     assert done.returncode == OK, done.stderr
