@@ -59,7 +59,7 @@ def explained(
         return _option(str(error.missing_cfg_file), overrides, tree)
     if isinstance(error, OverrideParseException):
         return _unreadable(error, overrides)
-    if unsorted := re.match(r"In '([^']+)'.*Overrides must be at the end", str(error)):
+    if unsorted := re.match(r"(?s)In '?([^':]+)'?.*Overrides must be at the end", str(error)):
         return _overrides_first(unsorted[1], tree)
     if isinstance(error, AssertionError):  # so Hydra ends where what comes after an override is a list
         paths = [o.lstrip("+").replace("=", "/") for o in overrides if "=" in o]

@@ -229,8 +229,8 @@ def test_an_input_of_a_file_is_named_by_its_key_alone():
     [
         ("[override /target: onnx, /also: [benchmark]]", "[/also: [benchmark], override /target: onnx]"),
         pytest.param(
-            "[override /target: onnx, /stage@stages.x: simplify, _self_]",
-            "[/stage@stages.x: simplify, _self_, override /target: onnx]",
+            "[override /target: onnx, /stage@stages.x: set_eval, _self_]",
+            "[/stage@stages.x: set_eval, _self_, override /target: onnx]",
             marks=pytest.mark.slow,
         ),
     ],
