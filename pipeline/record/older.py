@@ -14,7 +14,10 @@ from pipeline.stage import snake_case
 
 KNOWN = 1
 # Settings that stages have since, by the name of the stage, with what they were before there was a choice.
-SINCE: Mapping[str, Mapping[str, Any]] = {"record_reference": {"effort": "quick"}}
+SINCE: Mapping[str, Mapping[str, Any]] = {
+    "record_reference": {"effort": "quick", "samples": None, "count": 16},
+    "load_transformers": {"picture": None, "detections": False},
+}
 # Stages whose results are stored in another form since, without a pickle: the same ones have another digest.
 STORED_OTHERWISE = ("capture_export", "capture_by_opset")
 
