@@ -13,12 +13,11 @@ Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-w
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ from pathlib import Path
 from benchmarks.coreml_models import chosen
 from benchmarks.coverage import Cell, escaped, finished, outcome
 from benchmarks.coverage_models import Subject
+from benchmarks.process import silent
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "coreml_coverage.md"
 CAPTURES = ("trace", "export")
@@ -92,7 +92,7 @@ def drydock(overrides: Sequence[str], capture: str, folder: Path) -> None:
 
     from pipeline import cli
 
-    with _silent(folder):
+    with silent(folder):
         sys.argv = ["drydock", *overrides, "target=coreml", f"capture={capture}", "model.weights=random"]
         sys.argv += ["~stages.save", f"store={folder}/store", f"hydra.run.dir={folder}"]
         sys.exit(cli.main())
@@ -106,7 +106,7 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
     from stages.capture import programs
     from stages.interface.interface import Interface
 
-    with _silent(folder):
+    with silent(folder):
         told = {"status": "ok", "stages": []}
         try:
             source = _captured(overrides, capture, folder)
@@ -157,15 +157,6 @@ def _captured(overrides, capture, folder):  # type: ignore[no-untyped-def]
         if node.name == "capture":
             return made["capture"]
     raise LookupError("this graph captures nothing")
-
-
-@contextlib.contextmanager
-def _silent(folder: Path) -> Iterator[None]:
-    """What a try prints goes to a file, by C++ too."""
-    with (folder / "output.log").open("w") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        yield
 
 
 def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:

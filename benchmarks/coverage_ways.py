@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.coverage_models import FOLDER, Subject, save
+from benchmarks.process import silent
 
 OURS = {
     "onnx": ("target=onnx",),
@@ -27,7 +27,7 @@ def run(subject: Subject, folder: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    with _silent(folder):
+    with silent(folder):
         overrides = [o.replace(FOLDER, str(folder / "model")) for o in subject.overrides]
         if overrides != list(subject.overrides):
             save(subject.name, folder / "model")
@@ -148,12 +148,3 @@ def _openvino(module: Any, interface: Any, example: Any, folder: Path) -> Any:
 Convert = Callable[[Any, Any, Any, Path], Any]
 PLAIN: Mapping[str, Convert] = {"torch.onnx.export alone": _onnx, "openvino.convert_model alone": _openvino}
 WAYS = (*OURS, *PLAIN)
-
-
-@contextlib.contextmanager
-def _silent(folder: Path) -> Iterator[None]:
-    """What a try prints goes to a file, by C++ too."""
-    with (folder / "output.log").open("w") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        yield

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,12 @@ def median(runs: Sequence[Measured]) -> Measured:
         for figures in zip(*((r.peak_bytes, r.written_bytes) for r in runs), strict=True)
     )
     return Measured(seconds, peak, written)
+
+
+@contextlib.contextmanager
+def silent(folder: Path) -> Iterator[None]:
+    """Sends what this process prints from here on to a file, what C++ prints too: for one that does nothing else."""
+    with (folder / "output.log").open("w") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        yield

@@ -26,7 +26,7 @@ from pipeline.config import goes_with, inputs, slips, unreadable, wiring
 from pipeline.config.again import with_change
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
-from pipeline.errors import ConfigError, Problem, listed
+from pipeline.errors import ConfigError, Problem, listed, nearest
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -117,11 +117,22 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
             raise typed_wrong from e
         raise
     problems = list(_left_out(cfg, tree))
+    problems += _no_options(cfg, tree)
     if mode is RunMode.RUN:  # each job of a sweep has choices of its own
         problems += goes_with.broken(cfg.goes_with, cfg, tree)
     if problems:
         raise ConfigError(problems)
     return cfg
+
+
+def _no_options(cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
+    """What `instead` names and there is not: it would be found out when something fails, and not before."""
+    for group in map(str, cfg.instead):
+        known = [o for o in tree.options(group) if o != "none"]
+        for option in cfg.instead[group]:
+            if option not in known:
+                what = f"instead.{group} has {option}, which is no option of {group}{nearest(str(option), known)}"
+                yield Problem(what, listed(known), f"'instead.{group}=[]' for none")
 
 
 def _first_job(overrides: list[str], tree: Tree) -> list[str]:

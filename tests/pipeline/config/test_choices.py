@@ -142,3 +142,10 @@ def test_a_sweep_over_targets_is_composed_with_the_first_and_keeps_what_was_type
         master = loader.load_configuration("config", typed, RunMode.MULTIRUN)
     assert OmegaConf.to_object(master.hydra.overrides.task) == typed
     assert master.target.name == "coreml"
+
+
+def test_what_is_to_be_tried_instead_is_an_option_of_its_group():
+    (problem,) = problems("target=onnx", "instead.capture=[trace,jit]")
+    assert problem.what == "instead.capture has jit, which is no option of capture"
+    assert problem.command == "'instead.capture=[]' for none"
+    assert compose.compose(["target=onnx", "instead.capture=[]"]).config["instead"] == {"capture": []}
