@@ -75,7 +75,7 @@ env: .venv/ready ## the environment alone
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --build-constraint constraints.txt \
-		--compile-bytecode --editable '.[openvino,quantization,coreml,timm,transformers,dev]'
+		--compile-bytecode --editable '.[openvino,quantization,coreml,timm,transformers,generation,dev]'
 	$(BIN)/python -m compileall -q pipeline stages hydra_plugins
 	@touch $@
 
