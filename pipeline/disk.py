@@ -124,7 +124,7 @@ def room(folder: Path) -> str:
         there = next(p for p in (folder, *folder.parents) if p.exists())
         free, found = shutil.disk_usage(there).free, os.statvfs(there)
     except (OSError, StopIteration):
-        return "how much is free is unknown"
+        return f"how much is free at {folder.absolute()} is unknown"
     if found.f_files and not found.f_favail:
         return f"{units.size(free)} are free, and its file system takes no more files (inodes)"
     return f"{units.size(free)} free"

@@ -50,6 +50,8 @@ REFUSED = {
     ("reserved_words", "coreml"): r"'state' is a word of Core ML's language .*edits\.names=",
 }
 GIVEN = [(path.stem, target) for path in sorted(CASES.glob("*.py")) for target in BACKENDS]
+# Small constants that float16 does not have, beside norms, denominators and logarithms.
+IN_HALF = [(name, t) for name in ("small_numbers", "quiet_channels", "next_to_nothing") for t in BACKENDS]
 
 
 def loaded(name: str) -> Any:
@@ -61,7 +63,7 @@ def loaded(name: str) -> Any:
     return module
 
 
-def attempted(name: str, target: str, folder: Path) -> tuple[Any, Any]:
+def attempted(name: str, target: str, folder: Path, precision: str = "fp32") -> tuple[Any, Any]:
     """The eager module of a case, and what the command line said of it."""
     module = loaded(name)
     torch.manual_seed(0)
@@ -72,7 +74,7 @@ def attempted(name: str, target: str, folder: Path) -> tuple[Any, Any]:
     spec |= {"name": name, "factory": f"{name}.Net", "weights": "weights.pth", **module.SPEC}
     (folder / f"conf/model/{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(CASES)]), "DRYDOCK_STORE": str(folder / "store")}
-    args = [f"model={name}", f"target={target}"]
+    args = [f"model={name}", f"target={target}", f"precision={precision}"]
     return net, run_module("pipeline", args, folder, env)
 
 
@@ -111,9 +113,28 @@ def test_what_is_handed_over_is_right(name, target, tmp_path):
         assert re.search(refused, said), said
         return
     assert ran.returncode == 0, said
+    agrees(net, name, Path(ran.stdout.strip()), rtol=1e-3, share=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "target"), IN_HALF)
+def test_small_constants_keep_their_effect_in_float16(name, target, tmp_path):
+    backend(BACKENDS[target])
+    net, ran = attempted(name, target, tmp_path, "fp16")
+    assert ran.returncode == 0, ran.stderr
+    agrees(net, name, Path(ran.stdout.strip()), rtol=1e-2, share=2e-3)
+
+
+def agrees(net: Any, name: str, path: Path, rtol: float, share: float) -> None:
+    """Holds what was delivered to the eager module at the case's own inputs.
+
+    Args:
+        rtol: Of each element.
+        share: Of an output's largest element, what each may be off besides.
+    """
     torch.backends.mha.set_fastpath_enabled(False)
     for inputs in loaded(name).asked(np.random.default_rng(7)):
         with torch.no_grad():
             wanted = list(tensors(net(*(torch.from_numpy(v) for v in inputs.values()))))
-        for found, want in zip(answers(Path(ran.stdout.strip()), inputs), wanted, strict=True):
-            np.testing.assert_allclose(found, want, rtol=1e-3, atol=1e-4 * np.abs(want).max())
+        for found, want in zip(answers(path, inputs), wanted, strict=True):
+            np.testing.assert_allclose(found, want, rtol=rtol, atol=share * np.abs(want).max())

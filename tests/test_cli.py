@@ -263,7 +263,7 @@ WRONG = [
     (["stages.check_compile.tolerance.max_rel=nan"], 2, ["tolerance.max_rel is nan", "from 0"]),
     (["stages.check_compile.tolerance.cosine=2"], 2, ["tolerance.cosine is 2", "-1 to 1"]),
     (["model=torchvision"], 2, ["model.name has no value", "model.name=VALUE"]),
-    (["hydra.run.dir=/proc/nope"], 2, ["the run folder cannot be written", "hydra.run.dir="]),
+    (["hydra.run.dir=/proc/nope"], 2, ["the run folder /proc/nope cannot be written", "hydra.run.dir="]),
     (["output=store/objects/mine"], 2, ["lies in the store"]),
     (["model.weights=cut.pth"], 3, ["load", "cut.pth", "900 bytes"]),
     (["model.weights=odd.pth"], 3, ["load", "extra", "head.weight is (10, 4) in the file"]),

@@ -194,8 +194,8 @@ def _place(target: Any, dir_fd: int | None) -> str:
 
 
 def _shared(path: Path) -> mmap.mmap:
-    path.write_bytes(bytes(8))
-    with path.open("r+b") as f:
+    with path.open("ab+") as f:
+        f.truncate(8)  # never shorter for a moment: a process that has it mapped already would end by SIGBUS
         return mmap.mmap(f.fileno(), 8)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from pipeline.errors import ConfigError, Problem
@@ -40,7 +41,7 @@ def _problems() -> Iterator[Problem]:
         ours = root / name
         found = importlib.util.find_spec(name)
         at = [Path(p) for p in (found and found.submodule_search_locations) or ()]
-        imported = next((p for p in at if p.resolve() != ours and not (p / mark).exists()), None)
+        imported = next((p for p in at if p.resolve() != ours and not _seen((p / mark).exists)), None)
         theirs = imported or next(_others(name, mark), None)
         if theirs:
             yield Problem(
@@ -56,9 +57,21 @@ def _others(name: str, mark: str) -> Iterator[Path]:
     here = Path.cwd()
     for folder in dict.fromkeys([here, *(Path(p) for p in sys.path if p)]):
         package, module = folder / name, folder / f"{name}.py"
-        if module.is_file():
+        if _seen(module.is_file):
             yield module
-        elif not (package / mark).exists() and (
-            (package / "__init__.py").is_file() or (folder == here and next(package.glob("*.py"), None))
+        elif not _seen((package / mark).exists) and (
+            _seen((package / "__init__.py").is_file) or (folder == here and _seen(partial(_has_modules, package)))
         ):
             yield package
+
+
+def _has_modules(folder: Path) -> bool:
+    return any(folder.glob("*.py"))
+
+
+def _seen(look: Callable[[], bool]) -> bool:
+    """What a look at the disk says; False where that fails: what cannot be looked at cannot be imported either."""
+    try:
+        return look()
+    except OSError:
+        return False

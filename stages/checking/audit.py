@@ -12,7 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, Problem, listed, nearest
 from pipeline.notes import Notes
 from pipeline.stage import Between, Each, Stage
-from stages.formats import graphs
+from stages.formats import denominators, graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.extensions import Extensions
 
@@ -92,7 +92,7 @@ class Audit(Stage):
             return layers, layers
         built = graphs.of(artifact, self.extensions)
         ignored = ignored_operations.of(artifact)
-        left = ignored.left(built) if ignored else []
+        left = [*(ignored.left(built) if ignored else []), *artifact.facts.get(denominators.FACT, [])]
         told = {"weights": built.weights(), "operations": built.operations()}
         return told, {"weights": built.weights(left), "operations": built.operations(left)}
 

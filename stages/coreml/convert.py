@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.errors import DrydockError, StageError
+from pipeline.errors import DrydockError, StageError, listed
 from stages.capture import decompositions, programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
-from stages.coreml import bounds, classifier, translations, unconverted
+from stages.coreml import bounds, classifier, denominators, translations, unconverted
 from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.coreml import ports as coreml_ports
+from stages.coreml.denominators import Wide
 from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
 from stages.coreml.rewrites import distinct, ranks, writes
 from stages.formats import ignored as ignored_operations
+from stages.formats.denominators import FACT
 from stages.formats.ignored import Ignored
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
@@ -68,7 +70,8 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     program = _program(source)
     unconverted.refuse(program)
     operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
-    model = _converted(program, interface, edits, edited, wanted, operations)
+    wide = Wide()
+    model = _converted(program, interface, edits, edited, wanted, operations, wide)
     wanted.ignored.hold_to(operations, "program")
     facts = {
         **edited.facts,
@@ -79,6 +82,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
         "compute": wanted.compute,
         "compute_units": wanted.compute_units,
         **({ignored_operations.FACT: asdict(wanted.ignored)} if wanted.compute == "float16" else {}),
+        **({FACT: sorted(wide.weighted)} if wide.weighted else {}),
     }
     spec = model.get_spec()
     wanted.metadata.put(spec, {**source.facts, **facts})
@@ -86,6 +90,8 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     weights = Path(model.weights_dir) if model.weights_dir else None
     package_files.write(spec, weights, package)
     says = coreml_ports.hold_to(package_files.spec_of(package), edited, wanted.sizes)
+    if wide.names:
+        says += f"; for their small constants, in float32: {listed(sorted(wide.names), 4)}"
     return Artifact(COREML, folder, facts=facts, notes={"says": says})
 
 
@@ -122,11 +128,12 @@ def _converted(
     edited: Interface,
     wanted: Wanted,
     operations: dict[str, str],
+    wide: Wide,
 ) -> Any:
     def may_be_cast(op: Any) -> bool:
         """What coremltools asks of each operation: whether it may compute in float16."""
         operations[op.name] = op.op_type
-        return not wanted.ignored.means(op.name, op.op_type)
+        return op.name not in wide.names and not wanted.ignored.means(op.name, op.op_type)
 
     ct = coreml_library.quiet()
     ranks.register()
@@ -139,6 +146,8 @@ def _converted(
         precision = ct.transform.FP16ComputePrecision(op_selector=may_be_cast)
         bounds.register(lambda op: precision.is_valid_op(op) and may_be_cast(op))
         passes.insert_pass(passes.passes.index(bounds.BEFORE), bounds.NAME)
+        denominators.register(wide)
+        passes.insert_pass(passes.passes.index(bounds.NAME), denominators.NAME)
     if edits.images is not None and wanted.preprocessing is not None:
         coreml_images.register(edits, wanted.preprocessing)
         passes.insert_pass(0, coreml_images.NAME)

@@ -12,7 +12,7 @@ from pipeline.errors import listed
 from pipeline.stage import Stage
 from stages.formats import graphs, ignored
 from stages.formats.ignored import Ignored
-from stages.onnx import cast
+from stages.onnx import cast, denominators
 from stages.onnx import file as onnx_file
 from stages.onnx.format import ONNX
 
@@ -20,6 +20,8 @@ from stages.onnx.format import ONNX
 @dataclass(frozen=True)
 class CastFp16(Stage):
     """Weights and computation in float16; inputs and outputs keep their types.
+
+    Where a small constant guards a denominator, what measures it and the division stay in float32.
 
     Args:
         ignored: Operations that are left alone, on top of those that onnxruntime's converter always leaves. What passes
@@ -44,7 +46,8 @@ class CastFp16(Stage):
         kept = self.ignored.within(graphs.of(source))
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)
-        wide = [n.name for n in model.graph.node if n.op_type in self.wide]
+        guarded = {*denominators.kept(model)}
+        wide = [n.name for n in model.graph.node if n.op_type in self.wide or n.name in guarded]
         model = cast.to_float16(model, [*kept, *wide])
         halves, weights = cast.share(model, TensorProto.FLOAT16)
         facts = {"storage": "float16", ignored.FACT: asdict(self.ignored)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError, listed
+from stages.formats.graphs import WEIGHTED
 
 
 @dataclass(frozen=True)
@@ -128,14 +129,21 @@ class Function:
 
     @property
     def computes_in(self) -> str:
-        """The type that most of its floating-point operations result in: float32 or float16."""
-        made = [
-            kind.dtype
+        """The type that most operations with weights result in, float32 or float16.
+
+        Without such operations it is float16 where anything is. Norms and denominators may keep float32; see
+        stages/formats/denominators.py.
+        """
+        results = [
+            (operation.type, kind.dtype)
             for operation in self.block.walk()
-            if operation.type not in ("const", "cast") and not operation.type.startswith("constexpr_")
+            if operation.type != "const" and not operation.type.startswith("constexpr_")
             for _, kind in operation.outputs
         ]
-        return "float16" if made.count("float16") > made.count("float32") else "float32"
+        weighted = [dtype for kind, dtype in results if kind in WEIGHTED]
+        if weighted:
+            return "float16" if weighted.count("float16") > weighted.count("float32") else "float32"
+        return "float16" if any(dtype == "float16" for _, dtype in results) else "float32"
 
 
 @dataclass(frozen=True)

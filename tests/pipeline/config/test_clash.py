@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,3 +63,14 @@ def test_a_command_ends_with_2_and_no_traceback(tmp_path, file, typed):
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.startswith("error: two packages are named")
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_looked_at_holds_no_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def fails(path, *args, **kwargs):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    for name in ("is_file", "exists", "glob"):
+        monkeypatch.setattr(Path, name, fails)
+    clash.refuse()
