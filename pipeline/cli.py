@@ -89,7 +89,7 @@ def main() -> int:
     except DrydockError as e:
         return console.show(e)
     except OSError as e:  # Hydra makes the run folder before any code of ours runs
-        folder = _run_folder() if HydraConfig.initialized() else Path.cwd()
+        folder = _run_folder() if HydraConfig.initialized() else Path(e.filename or Path.cwd())
         return console.show(disk.as_error(e, f"the run folder {folder}", RUNS, folder))
     except Exception as e:
         if wants_traceback:
