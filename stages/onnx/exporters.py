@@ -18,7 +18,7 @@ from stages.interface import interface as model_interface
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
 from stages.onnx.exporting import names as onnx_names
-from stages.onnx.exporting import optimizer, translations
+from stages.onnx.exporting import optimizer, padding, translations
 from stages.onnx.exporting.translations import Translations
 from stages.onnx.format import ONNX
 from stages.portable import native_output
@@ -160,6 +160,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
 def _finished(model: Any, source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     if not options.keep_source:
         onnx_file.strip(model)
+    padding.keep_apart(model)
     onnx_file.stamp(model, source.facts)
     onnx_file.unprefix(model, f"{call.INNER}.")
     interface = Interface.of(source)
