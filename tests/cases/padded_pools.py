@@ -1,6 +1,6 @@
-"""Zeros around a picture before its largest values are taken, means and smallest ones too; by other values than zero."""
+"""Zeros around a picture before its largest values are taken; its smallest, its means; other values than zero."""
 
-import torch.nn.functional as F
+from torch.nn import functional as F  # noqa: N812
 from torch import nn
 
 
