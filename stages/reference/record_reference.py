@@ -199,7 +199,7 @@ class RecordReference(Stage):
 
     def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
-        if model.kind in FROM_FILES:
+        if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
             told = Interface.of(model)
             if self.call is not None:
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
