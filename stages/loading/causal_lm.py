@@ -18,13 +18,12 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, Li
 
 from pipeline.errors import ConfigError, StageError, listed
 from stages.interface import lengths
-from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, Cache, Generation
+from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
 from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
-UNLIMITED = 2**31 - 1  # positions of a model that has no table of them
 TOKENS = 2  # that the cache's shapes are seen at
 
 
