@@ -1,0 +1,86 @@
+"""What a decoder is beside its interface: its cache, its vocabulary, and what decides when it stops.
+
+`load_causal_lm` says it once, and it travels in the artifacts' facts: a cache is paired, a folder for a runtime is
+written and tokens are compared by the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.artifact import Artifact
+from pipeline.errors import StageError
+
+FACT = "generation"
+# What a cache holds: keys and values of all tokens; of a window of them; the last inputs of a convolution; a state.
+ATTENTION, SLIDING, CONVOLUTION, STATE = "attention", "sliding", "conv", "ssm"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """An input that carries what was computed before, and the output that it comes from.
+
+    Args:
+        input: Its name, such as past_key_values.0.key.
+        output: The output's, such as present.0.key.
+        kind: ATTENTION, SLIDING, CONVOLUTION or STATE.
+        axis: The axis that grows with each token; None where none does.
+    """
+
+    input: str
+    output: str
+    kind: str
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A decoder.
+
+    Args:
+        cache: Its inputs and outputs that belong together, in the order of the inputs.
+        vocabulary: How many tokens there are: the last dimension of logits.
+        positions: How many tokens it can have seen at most.
+        window: Of sliding attention, how many tokens; None for none.
+        model_type: As its config.json says; empty for a class of the user's own.
+        eos: Tokens that end a text.
+        bos: The token that begins one, if any.
+        pad: The token that fills up shorter rows of a batch, if any.
+        layers: How many blocks there are.
+        kv_heads: Heads of keys and values.
+        head_dim: Numbers in each.
+        heads: Heads of queries.
+        hidden: Numbers that stand for a token between blocks.
+    """
+
+    cache: Sequence[Cache]
+    vocabulary: int
+    positions: int
+    window: int | None
+    model_type: str
+    eos: Sequence[int]
+    bos: int | None
+    pad: int | None
+    layers: int
+    kv_heads: int
+    head_dim: int
+    heads: int
+    hidden: int
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What travels with an artifact."""
+        return {FACT: {**asdict(self), "cache": [asdict(c) for c in self.cache], "eos": list(self.eos)}}
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Generation:
+        """What came with an artifact. Raises StageError where it is no decoder."""
+        told: Mapping[str, Any] | None = artifact.facts.get(FACT)
+        if told is None:
+            raise StageError(
+                f"this {artifact.kind} is no decoder with a cache: nothing says what belongs together",
+                command="model=causal_lm",
+            )
+        return cls(**{**told, "cache": [Cache(**c) for c in told["cache"]]})
