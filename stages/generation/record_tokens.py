@@ -13,7 +13,7 @@ from pipeline.notes import Notes
 from pipeline.stage import AtLeast, Setting, Stage
 from stages.generation import model_folder
 from stages.generation.format import MODEL_FOLDER, TOKENS
-from stages.interface.generation import FACT, Generation
+from stages.interface.generation import Generation
 from stages.portable import generating
 from stages.portable.generating import Asked, Batch, Rows, Text
 from stages.reference import asked as eager
@@ -130,7 +130,7 @@ class _Eager:
         self._module, self._decoder = module, decoder
         self._generates = hasattr(decoder, "generate")
         self._generation, self._ends = generation, list(generation.eos)
-        self.fills = generating.filling(generation.facts[FACT])
+        self.fills = generation.fills
         self._before: tuple[Any, ...] = ()
         self._logits: list[Any] = []
 

@@ -74,6 +74,11 @@ class Generation:
         """What travels with an artifact."""
         return {FACT: {**asdict(self), "cache": [asdict(c) for c in self.cache], "eos": list(self.eos)}}
 
+    @property
+    def fills(self) -> int:
+        """The token that fills up rows: its own, or any, since what is masked is not looked at."""
+        return self.pad if self.pad is not None else next(iter(self.eos), 0)
+
     @classmethod
     def of(cls, artifact: Artifact) -> Generation:
         """What came with an artifact. Raises StageError where it is no decoder."""

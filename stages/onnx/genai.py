@@ -42,7 +42,6 @@ def config(generation: Generation, inputs: Sequence[str], asked: Mapping[str, An
     search |= {"repetition_penalty": 1.0, "num_beams": 1, "num_return_sequences": 1, "min_length": 0}
     search |= {name: asked[name] for name in SEARCH if asked.get(name) is not None}
     search |= {"max_length": generation.positions, "past_present_share_buffer": False}
-    fills = generation.pad if generation.pad is not None else next(iter(generation.eos), 0)
     begins = {} if generation.bos is None else {"bos_token_id": generation.bos}
     return {
         "model": {
@@ -51,7 +50,7 @@ def config(generation: Generation, inputs: Sequence[str], asked: Mapping[str, An
             "vocab_size": generation.vocabulary,
             **begins,
             "eos_token_id": list(generation.eos),
-            "pad_token_id": fills,
+            "pad_token_id": generation.fills,
             "decoder": {
                 "filename": ONNX_GENERATION.file,
                 "session_options": {"log_id": "onnxruntime-genai", "provider_options": []},

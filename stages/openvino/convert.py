@@ -21,7 +21,7 @@ from stages.frameworks import formats as file_formats
 from stages.frameworks.format import FILE
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Input, Interface
+from stages.interface.interface import Input, Interface, range_of
 from stages.onnx.format import ONNX
 from stages.openvino import attention, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
@@ -223,7 +223,7 @@ def _shape(spec: Input, interface: Interface) -> Any:
 
     def size(d: Any) -> Any:
         if isinstance(d, str):
-            return openvino.Dimension(dims[d].min, dims[d].max)
+            return openvino.Dimension(range_of(d, dims).min, range_of(d, dims).max)
         return openvino.Dimension(-1) if d is None else openvino.Dimension(d)
 
     return openvino.PartialShape([size(d) for d in spec.shape])

@@ -12,7 +12,7 @@ from stages.interface import images as photographs
 from stages.interface import interface as model_interface
 from stages.interface.edits import FACT, NOTHING, Edits, Images
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Dim, Input, Interface
+from stages.interface.interface import Dim, Input, Interface, range_of
 from stages.reference.cases import Case
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _transposed(values: Array, permutation: list[int]) -> Array:
 
 def _takes(spec: Input, shape: tuple[int, ...], dims: Mapping[str, Dim]) -> bool:
     return all(
-        want is None or (dims[want].min <= have <= dims[want].max if isinstance(want, str) else have == want)
+        want is None
+        or (range_of(want, dims).min <= have <= range_of(want, dims).max if isinstance(want, str) else have == want)
         for have, want in zip(shape, spec.shape, strict=True)
     )

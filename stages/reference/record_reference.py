@@ -103,7 +103,11 @@ class RecordReference(Stage):
                 if self.dims is None and not fills.is_said(spec):
                     continue
                 yield from fills.problems(f"inputs.{name}.fill", spec, self.preprocessing)
+            yield from fills.between(self.inputs)
             yield from forward_call.problems(self.call, self.inputs)
+        elif empty := [name for name, dim in (self.dims or {}).items() if dim.min == 0]:
+            wrong = f"dims.{empty[0]}.min is 0, and inputs is null: nothing says that it may be empty"
+            yield Problem(wrong, allowed="1 or more", command=f"model.dims.{empty[0]}.min=1")
         if self.photographs and self.preprocessing is None:
             yield unprepared("photographs is true, and nothing says how one becomes an input")
         if data_spec.pictures(self.samples) and self.preprocessing is None:
@@ -129,7 +133,7 @@ class RecordReference(Stage):
         function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
         cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in asked]
         nothing = _proving_nothing(cases)
-        at = {q.label: q.sizes for q in asked if q.sizes is not None}
+        at = {q.label: known.sized(q.sizes) for q in asked if q.sizes is not None}
         interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
         exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
@@ -195,7 +199,7 @@ class RecordReference(Stage):
 
     def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
-        if model.kind in FROM_FILES:
+        if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
             told = Interface.of(model)
             if self.call is not None:
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
@@ -213,8 +217,8 @@ class RecordReference(Stage):
             return replace(told, inputs=drawn), ()
         dims = self.dims or {}
         if self.inputs is not None:
-            if wrong := [name for name in self.inputs if not model_interface.is_name(name)]:
-                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
+            if wrong := [name for name in self.inputs if not model_interface.is_dotted(name)]:
+                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores and dots")
             return Interface(self.inputs, dims, call=self.call), ()
         picture = model.facts.get("source", {}).get("picture")
         found = derived.interface(model.live, dims, self.call, picture, lambda way: self._accepts(model.live, way))
