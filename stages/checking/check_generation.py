@@ -63,7 +63,7 @@ class CheckGeneration(Stage):
         return tuple(sorted({*super().modules(kinds), *takes}))
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        artifact, asked = inputs["artifact"], generating.read(inputs["tokens"].file)
+        artifact, asked = inputs["artifact"], generating.read_asked(inputs["tokens"].file)
         how = How(self.compute, None, self.properties, self.extensions)
         running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
@@ -102,7 +102,7 @@ class CheckGeneration(Stage):
                     "least": least,
                     "tolerance": asdict(self.tolerance),
                     "compute": self.compute,
-                    "properties": dict(self.properties),
+                    "properties": dict(running.properties),
                     "by_ours": running.by_ours,
                     "batches": [b.label for b in asked.batches],
                     "new": asked.new,

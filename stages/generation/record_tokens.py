@@ -89,7 +89,7 @@ class RecordTokens(Stage):
             batches.append(eager_model.batch(together, prompts, self.tokens))
         texts = _texts(inputs.get("files"))
         asked = Asked(self.tokens, list(generation.eos), eager_model.fills, batches, texts)
-        generating.write(asked, folder / TOKENS.file)
+        generating.write_asked(asked, folder / TOKENS.file)
         recorded = [token for batch in batches for row in batch.tokens for token in row]
         kinds = len(set(recorded))
         notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")

@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable import generating
-from stages.portable.generating import Rows, Text, ended, greedy
+from stages.portable.generating import Rows, Text, ended, filling, greedy
 from stages.portable.handed_over import module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -55,7 +54,7 @@ class Genai:
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`. It takes rows that are filled up on the right."""
         np = module("numpy")
-        ends, fills = self._told["eos"], generating.filling(self._told)
+        ends, fills = self._told["eos"], filling(self._told)
         width = max(map(len, prompts))
         asked = self._library.GeneratorParams(self._model)
         plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": 0}
@@ -96,7 +95,7 @@ class Loop:
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
-        return greedy(self, prompts, new, self._told["eos"], generating.filling(self._told))
+        return greedy(self, prompts, new, self._told["eos"], filling(self._told))
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
@@ -147,7 +146,7 @@ def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], giv
     return load(folder, told, given.threads or None, ours=given.ours or bool(claim["by_ours"]))
 
 
-RUNTIME = Runtime("onnx_generation", _loaded)
+RUNTIME = Runtime("onnxruntime-genai", "onnx_generation", _loaded)
 
 if __name__ == "__main__":
     sys.exit(main(RUNTIME, str(__doc__), Path(__file__).parent))

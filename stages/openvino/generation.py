@@ -8,7 +8,7 @@ from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
 from stages.openvino import library as openvino_library
-from stages.openvino import runtime
+from stages.openvino import runtime, stateful
 from stages.openvino.generation_host import Genai, Loop, load
 from stages.portable.handed_over import Stop
 from stages.portable.said import first_line
@@ -22,8 +22,10 @@ def open_generator(artifact: Artifact, how: How, *, ours: bool) -> Genai | Loop:
     session.without_extensions(how, "openvino_genai")
     openvino_library.quiet()
     assert artifact.folder is not None
+    kept = stateful.cache_settings(artifact.facts[stateful.FACT]["cache"])
+    settings = {**kept, **runtime.settings(how)}
     try:
-        return load(artifact.folder, artifact.facts[FACT], runtime.settings(how), ours=BY_ORDER if ours else "")
+        return load(artifact.folder, artifact.facts[FACT], settings, ours=BY_ORDER if ours else "")
     except Stop as e:
         raise CheckFailed(str(e), command="'stages.check_generation.properties={}', or another machine") from e
     except Exception as e:  # the runtime raises anything

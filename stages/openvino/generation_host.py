@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable import generating
-from stages.portable.generating import Rows, Text, ended, greedy
+from stages.portable.generating import Rows, Text, ended, filling, greedy, padded
 from stages.portable.handed_over import failed, module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -53,7 +52,7 @@ class Genai:
         asked = self._library.GenerationConfig()
         asked.max_new_tokens, asked.do_sample, asked.apply_chat_template = new, False, False
         asked.stop_token_ids = set(self._told["eos"])
-        ids, mask = generating.padded(prompts, generating.filling(self._told))
+        ids, mask = padded(prompts, filling(self._told))
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
 
@@ -78,7 +77,7 @@ class Loop:
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
-        return greedy(self, prompts, new, self._told["eos"], generating.filling(self._told))
+        return greedy(self, prompts, new, self._told["eos"], filling(self._told))
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
@@ -144,7 +143,7 @@ def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], giv
     return load(folder, told, settings, ours="as it was asked for" if given.ours else claim["by_ours"])
 
 
-RUNTIME = Runtime("openvino_generation", _loaded)
+RUNTIME = Runtime("openvino-genai", "openvino_generation", _loaded)
 
 if __name__ == "__main__":
     sys.exit(main(RUNTIME, str(__doc__), Path(__file__).parent))

@@ -41,7 +41,7 @@ class MakeStateful(Stage):
         for name, value in stateful.cache_settings(self.cache).items():
             model.set_rt_info(value, ["runtime_options", name])
         kept = self.cache or "what OpenVINO chooses"
-        facts = {"stateful": {"cache": self.cache}}
+        facts = {stateful.FACT: {"cache": self.cache}}
         convert.write(model, carried(source.facts, facts), folder, kind=OPENVINO_STATEFUL)
         states = len(generation.cache)
         return Artifact(OPENVINO_STATEFUL, folder, facts=facts, notes={"says": f"{states} states, kept in {kept}"})

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 REQUIRES = ("openvino", "numpy")
 BEAMS = "beam_idx"
+FACT = "stateful"  # what an IR asks that its cache be kept in
+KEPT_IN = "KV_CACHE_PRECISION"
+KEPT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "u8"}
 
 
 def convert(model: Any, generation: Generation) -> None:
@@ -115,7 +118,7 @@ class StatefulSession:
     def __init__(self, artifact: Artifact, how: How) -> None:
         self._caches = Generation.of(artifact).cache
         self._outputs = list(Interface.of(artifact).outputs)
-        asked = runtime.settings(how)
+        asked = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
         core = openvino_library.extended(how.extensions)
         self._model = runtime.compiled(core, artifact.file, runtime.DEVICE, asked)
         self._request = self._model.create_infer_request()
@@ -160,7 +163,3 @@ def open_session(artifact: Artifact, how: How) -> StatefulSession:
 def cache_settings(kept: str | None) -> Mapping[str, str]:
     """What a cache is kept in, by OpenVINO's own name; nothing for its own choice."""
     return {} if kept is None else {KEPT_IN: KEPT[kept]}
-
-
-KEPT_IN = "KV_CACHE_PRECISION"
-KEPT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "u8"}

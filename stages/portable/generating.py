@@ -91,15 +91,15 @@ class Agreement(NamedTuple):
     wrong: Sequence[str]
 
 
-def write(asked: Asked, path: Path) -> None:
+def write_asked(asked: Asked, path: Path) -> None:
     """As JSON, a line for each batch."""
     plain = {**asked._asdict(), "batches": [b._asdict() for b in asked.batches]}
     plain["texts"] = [t._asdict() for t in asked.texts]
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> Asked:
-    """What `write` wrote. Raises OSError, ValueError, KeyError."""
+def read_asked(path: Path) -> Asked:
+    """What `write_asked` wrote. Raises OSError, ValueError, KeyError."""
     told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     batches, texts = [Batch(**b) for b in told["batches"]], [Text(**t) for t in told["texts"]]
     return Asked(told["new"], told["ends"], told["fills"], batches, texts)

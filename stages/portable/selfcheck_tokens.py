@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.portable import generating
+from stages.portable.generating import agreement, read_asked
 from stages.portable.handed_over import (
     CANNOT_RUN,
     OK,
@@ -33,11 +33,13 @@ class Runtime(NamedTuple):
     """What runs one format.
 
     Args:
+        module: What it takes beside numpy, by its name to pip.
         kind: What artifact.json calls it.
         load: Loads the folder, given what the decoder is, what it was checked to, and the arguments of the command
             line; see stages/generation/folders.py for what it gives. It raises Stop, or whatever the runtime raises.
     """
 
+    module: str
     kind: str
     load: Callable[[Path, Mapping[str, Any], Mapping[str, Any], argparse.Namespace], Any]
 
@@ -78,7 +80,7 @@ def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
     demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
     try:
-        asked = generating.read(folder / TOKENS)
+        asked = read_asked(folder / TOKENS)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Stop(CANNOT_RUN, f"{TOKENS} cannot be read: {first_line(e)}") from e
     running = runtime.load(folder, record["facts"]["generation"], claim, given)
@@ -87,7 +89,7 @@ def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
     wrong: list[str] = []
     began = time.perf_counter()
     for batch in asked.batches:
-        found = generating.agreement(running(batch.prompts, asked.new), batch, claim["least"])
+        found = agreement(running(batch.prompts, asked.new), batch, claim["least"])
         equal, unclear = equal + found.equal, unclear + found.open
         wrong += found.wrong
         print(f"{batch.label:<24} {found.equal} tokens equal" + (f", {found.open} open" if found.open else ""))

@@ -36,7 +36,7 @@ def stateful(stateless, tmp_path_factory):
 @pytest.mark.parametrize(("rows", "new", "before"), [(1, 1, 0), (3, 7, 0), (2, 1, 9), (1, 20, 30)])
 def test_answers_and_what_it_holds_are_the_models_whatever_came_before(stateful, rows, new, before):
     inputs = decoders.asked(rows, new, before)
-    found = session.open_session(stateful, "float32", properties=KEPT)(inputs)
+    found = session.open_session(stateful, "float32")(inputs)
     wanted = decoders.Decoder().eval()(*(torch.from_numpy(v) for v in inputs.values()))
     valid = inputs["attention_mask"][:, -new:].astype(bool)
     for name, ours, theirs in zip(decoders.RETURNED, found.values(), wanted, strict=True):
