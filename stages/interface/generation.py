@@ -12,8 +12,10 @@ from typing import Any
 
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError
+from stages.interface.interface import Interface, is_cache
 
 FACT = "generation"
+UNLIMITED = 2**31 - 1  # positions of a model that has no table of them
 # What a cache holds: keys and values of all tokens; of a window of them; the last inputs of a convolution; a state.
 ATTENTION, SLIDING, CONVOLUTION, STATE = "attention", "sliding", "conv", "ssm"
 
@@ -89,3 +91,26 @@ class Generation:
                 command="model=causal_lm",
             )
         return cls(**{**told, "cache": [Cache(**c) for c in told["cache"]]})
+
+
+def facts_of(interface: Interface) -> dict[str, Any]:
+    """What is known of a decoder of the user's own by its interface alone; nothing where it has no cache.
+
+    Its logits are the output of that name, or the first that is no cache's.
+    """
+    taken = {name: spec for name, spec in interface.inputs.items() if is_cache(spec)}
+    if not taken:
+        return {}
+    empty = {name for name, dim in interface.dims.items() if dim.min == 0}
+    cache = []
+    for name, spec in taken.items():
+        axis = next((a for a, size in spec.axes.items() if size in empty), None)
+        cache.append(Cache(name, str(spec.fill["cache"]), STATE if axis is None else ATTENTION, axis))
+    others = [n for n in interface.outputs if n not in {c.output for c in cache}]
+    logits = interface.outputs["logits" if "logits" in others else others[0]] if others else None
+    grown = next((taken[c.input].shape for c in cache if c.axis is not None and len(taken[c.input].shape) == 4), None)
+    heads, size = (int(n) if isinstance(n, int) else 0 for n in (grown[1], grown[3])) if grown else (0, 0)
+    vocabulary = logits.shape[-1] if logits and isinstance(logits.shape[-1], int) else 0
+    pairs = sum(c.kind == ATTENTION for c in cache) // 2
+    made = Generation(cache, vocabulary, UNLIMITED, None, "", (), None, None, pairs, heads, size, 0, 0)
+    return made.facts

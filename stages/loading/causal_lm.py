@@ -18,13 +18,13 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, Li
 
 from pipeline.errors import ConfigError, StageError, listed
 from stages.interface import lengths
-from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, Cache, Generation
+from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
+from stages.loading import recurrence
 from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
-UNLIMITED = 2**31 - 1  # positions of a model that has no table of them
 TOKENS = 2  # that the cache's shapes are seen at
 
 
@@ -96,9 +96,11 @@ class CausalLM(nn.Module):
         """Takes position_ids next, where the model has them, and then the cache."""
         given = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
         cache = self._cache(more[len(given) :])
-        returned = self.decoder(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **{**given, self._cache_as: cache}
-        )
+        states = [tensor for h, tensor in zip(self.held, more[len(given) :], strict=True) if h.kind == STATE]
+        with recurrence.going_on(self.decoder, states):
+            returned = self.decoder(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **{**given, self._cache_as: cache}
+            )
         return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.held))
 
     def _cache(self, past: Sequence[Any]) -> Any:
@@ -192,7 +194,7 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
             kind = SLIDING if layer.is_sliding else ATTENTION
             sizes = {"keys": layer.keys.shape, "values": layer.values.shape}
             found += [Held(number, n, kind, (BATCH, s[1], PAST, s[3])) for n, s in sizes.items()]
-        elif type(layer) is LinearAttentionLayer and layer.number_of_states == 1:
+        elif type(layer) is LinearAttentionLayer and layer.number_of_states == 1 and _goes_on(decoder, layer):
             states = {"conv_states": CONVOLUTION, "recurrent_states": STATE}
             tensors = {n: getattr(layer, n)[0] for n in states}
             found += [Held(number, n, states[n], (BATCH, *t.shape[1:])) for n, t in tensors.items() if t is not None]
@@ -203,6 +205,11 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
                 command="model=transformers, which takes the model without its cache",
             )
     return found
+
+
+def _goes_on(decoder: Any, layer: Any) -> bool:
+    """Whether several tokens can begin at the state of a layer: at a convolution's always."""
+    return layer.recurrent_states[0] is None or recurrence.has(decoder)
 
 
 def _layer(tensors: Mapping[str, Any]) -> Any:

@@ -63,6 +63,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         given[edits.name(name)] = _cast(moved, spec.dtype, name)
     wanted: dict[str, Array] = {}
     exact: dict[str, Array] = {}
+    counts: dict[str, Array] = {}
     for name, values in case.outputs.items():  # none, where nothing could be asked
         if name in (edits.outputs or case.outputs):
             dtype = edits.dtypes.get(name, str(values.dtype))
@@ -72,7 +73,9 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
             wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
             if name in case.exact:
                 exact[edits.name(name)] = _transposed(case.exact[name].reshape(values.shape), edits.permutation(name))
-    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact)
+            if name in case.counts:
+                counts[edits.name(name)] = _transposed(case.counts[name], edits.permutation(name))
+    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact, counts=counts)
 
 
 def _cast(values: Array, dtype: str, name: str) -> Array:
