@@ -1,7 +1,7 @@
 """Zeros around a picture before its largest values are taken; its smallest, its means; other values than zero."""
 
-from torch.nn import functional as F  # noqa: N812
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 
 class Net(nn.Module):
