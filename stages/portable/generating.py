@@ -182,11 +182,6 @@ def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
     return Agreement(equal, unclear, wrong)
 
 
-def settled(ends: Any) -> list[int]:
-    """Tokens that end a text, as a configuration has them: one, several, or none."""
-    return [] if ends is None else [int(e) for e in (ends if isinstance(ends, list) else [ends])]
-
-
 def of_call(mask: Array, ids: Array, told: Mapping[str, Any]) -> Array:
     """The mask that a graph takes: of all tokens, or of this call's where nothing that it holds grows with them.
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 GENAI, OPENVINO = "openvino_genai", "openvino"
 FILE, DEVICE, PRECISION, BEAMS = "openvino_model.xml", "CPU", "INFERENCE_PRECISION_HINT", "beam_idx"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+# Why the runtime is passed over: what it gives a graph whose cache does not grow.
+MASK = "openvino_genai masks all tokens, and this model, whose cache does not grow, takes those of each call"
 # Where OpenVINO is told not to send data: an import of it fails.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -59,6 +61,10 @@ class Genai:
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise."""
         if not (self._folder / "openvino_tokenizer.xml").is_file():
@@ -81,6 +87,10 @@ class Loop:
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
         return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
@@ -142,7 +152,9 @@ def load(folder: Path, told: Mapping[str, Any], settings: Mapping[str, str], *, 
 
     Raises Stop for a property that reads back otherwise, and whatever the runtime raises.
     """
-    return Loop(folder, told, settings, ours) if ours else Genai(folder, told, settings)
+    grows = any(c["axis"] is not None for c in told["cache"])
+    why = ours or ("" if grows else MASK)
+    return Loop(folder, told, settings, why) if why else Genai(folder, told, settings)
 
 
 def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:
