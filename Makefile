@@ -61,6 +61,9 @@ bench-large: .venv/ready ## 2.25 GiB of weights to ONNX: time, memory and bytes 
 bench-coreml: .venv/ready ## docs/coreml_coverage.md: which models reach a checked Core ML package; about an hour
 	$(BIN)/python -m benchmarks.coreml
 
+bench-generation: .venv/ready ## docs/language_models_measured.md: a language model of 0.5 billion parameters, and transformers' own exporter beside ours
+	$(BIN)/python -m benchmarks.generation $(filter-out model=% target=%,$(ARGS))
+
 bench-check: .venv/ready ## docs/check_coverage.md: which of thousands of planted faults the check misses; at most 90 minutes; ARGS=--quick takes 10
 	$(BIN)/python -m benchmarks.check $(filter --%,$(ARGS))
 
@@ -94,4 +97,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test quick test-all test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-check chaos coverage env clean
+.PHONY: help run test quick test-all test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-generation bench-check chaos coverage env clean
