@@ -182,11 +182,6 @@ def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
     return Agreement(equal, unclear, wrong)
 
 
-def settled(ends: Any) -> list[int]:
-    """Tokens that end a text, as a configuration has them: one, several, or none."""
-    return [] if ends is None else [int(e) for e in (ends if isinstance(ends, list) else [ends])]
-
-
 def filling(told: Mapping[str, Any]) -> int:
     """The token that fills up shorter rows: a decoder's own, or any, since what is masked is not looked at.
 

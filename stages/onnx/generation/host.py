@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 GENAI, ORT = "onnxruntime_genai", "onnxruntime"
-# Why the runtime is passed over: what its decoder does not feed.
+# Why the runtime is passed over: what its decoder does not feed, and how it fills up the rows of a batch.
 STATES = "onnxruntime-genai feeds keys and values, and this model's cache has other states"
+RIGHT = "onnxruntime-genai fills shorter rows up on the right, and the model's window of {} takes that for tokens"
 
 
 class Genai:
@@ -66,6 +67,12 @@ class Genai:
             running.generate_next_token()
         return [ended(running.get_sequence(n)[width:].tolist(), ends) for n in range(len(prompts))]
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise."""
+        window, widths = self._told["window"], sorted(map(len, prompts))
+        beyond = window is not None and widths[0] < widths[-1] and widths[-1] + new > window
+        return RIGHT.format(window) if beyond else ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise."""
         if not (self._folder / "tokenizer.json").is_file():
@@ -96,6 +103,10 @@ class Loop:
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
         return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
