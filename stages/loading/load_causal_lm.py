@@ -21,7 +21,8 @@ class LoadCausalLm(Pretrained):
     """A model for causal language modelling, whose cache is inputs and outputs of their own; see causal_lm.py.
 
     Args:
-        dims: batch; sequence, the tokens of one call; past, those before it, from 0; recurrent models have no past.
+        dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
+            mask alone.
     """
 
     dims: Annotated[dict[str, Dim], Dims()]
