@@ -46,7 +46,7 @@ class LoadCausalLm(Pretrained):
         return {**super().identity(world), "dims": {name: asdict(dim) for name, dim in self.dims.items()}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        from stages.loading.causal_lm import CausalLM  # a module: it needs torch
+        from stages.loading.decoders.causal_lm import CausalLM  # a module: it needs torch
 
         built = self.built()
         module = CausalLM(built.module)

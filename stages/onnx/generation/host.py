@@ -58,7 +58,9 @@ class Genai:
         ends, fills = self._told["eos"], filling(self._told)
         width = max(map(len, prompts))
         asked = self._library.GeneratorParams(self._model)
-        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": 0}
+        # Where nothing ends a text, no token of the configuration's does.
+        least = 0 if ends else width + new
+        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": least}
         asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
         running = self._library.Generator(self._model, asked)
         rows = [[*p, *[fills] * (width - len(p))] for p in prompts]

@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, StageError
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
-from stages.loading import recurrence
+from stages.loading.decoders import recurrence
 from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
