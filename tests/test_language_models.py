@@ -10,7 +10,7 @@ from harness import backend
 pytestmark = pytest.mark.slow
 
 # By our own loop, as the runtime does not feed what they hold.
-BY_OURS = {("lfm2", "onnx"), ("mamba", "onnx"), ("mamba", "openvino")}
+BY_OURS = {("lfm2", "onnx"), ("mamba", "onnx")}
 
 
 @pytest.fixture(scope="module", params=architectures.CONFIGS)

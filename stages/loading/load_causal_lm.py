@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem
+from pipeline.errors import ConfigError, Problem, listed
 from pipeline.stage import World
 from stages.interface import fills, lengths
 from stages.interface.interface import Dim, Dims
@@ -21,13 +21,20 @@ class LoadCausalLm(Pretrained):
     """A model for causal language modelling, whose cache is inputs and outputs of their own; see causal_lm.py.
 
     Args:
-        dims: batch; sequence, the tokens of one call; past, those before it, from 0; recurrent models have no past.
+        dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
+            mask alone.
     """
 
     dims: Annotated[dict[str, Dim], Dims()]
 
     def conflicts(self) -> Iterator[Problem]:
         yield from super().conflicts()
+        if missing := [n for n in ("batch", "sequence", "past") if n not in self.dims]:
+            command = f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 48}}'"
+            yield Problem(f"dims has no {listed(missing)}", "batch, sequence and past", command)
+        if self.kwargs.get("dtype") == "bfloat16":
+            wrong = "kwargs.dtype is bfloat16, and no target takes a cache of it"
+            yield Problem(wrong, "float32, float16; precision= lowers it later", "model.kwargs.dtype=float32")
         for name in (n for n, d in self.dims.items() if d.min == 0 and n != "past"):
             wrong = f"dims.{name}.min is 0: there is nothing to compute of an empty input"
             yield Problem(wrong, "1 or more; past alone may be nothing", f"model.dims.{name}.min=1")
@@ -42,7 +49,7 @@ class LoadCausalLm(Pretrained):
         return {**super().identity(world), "dims": {name: asdict(dim) for name, dim in self.dims.items()}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        from stages.loading.causal_lm import CausalLM  # a module: it needs torch
+        from stages.loading.decoders.causal_lm import CausalLM  # a module: it needs torch
 
         built = self.built()
         module = CausalLM(built.module)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call
+from stages.portable.generating import Rows, Text, ended, filling, greedy
 from stages.portable.handed_over import module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -58,7 +58,9 @@ class Genai:
         ends, fills = self._told["eos"], filling(self._told)
         width = max(map(len, prompts))
         asked = self._library.GeneratorParams(self._model)
-        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": 0}
+        # Where nothing ends a text, no token of the configuration's does.
+        least = 0 if ends else width + new
+        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": least}
         asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
         running = self._library.Generator(self._model, asked)
         rows = [[*p, *[fills] * (width - len(p))] for p in prompts]
@@ -122,7 +124,7 @@ class Loop:
 
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
-        given = {"input_ids": ids, "attention_mask": of_call(mask, ids, self._told), "position_ids": positions}
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         given = {name: value for name, value in given.items() if name in self._taken}
         found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
         self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}

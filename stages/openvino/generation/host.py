@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call, padded
+from stages.portable.generating import Rows, Text, ended, filling, greedy, padded
 from stages.portable.handed_over import failed, module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 GENAI, OPENVINO = "openvino_genai", "openvino"
 FILE, DEVICE, PRECISION, BEAMS = "openvino_model.xml", "CPU", "INFERENCE_PRECISION_HINT", "beam_idx"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-# Why the runtime is passed over: what it gives a graph whose cache does not grow.
-MASK = "openvino_genai masks all tokens, and this model, whose cache does not grow, takes those of each call"
 # Where OpenVINO is told not to send data: an import of it fails.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
@@ -103,12 +101,7 @@ class Loop:
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         beams = module("numpy").arange(len(ids), dtype="int32")
-        given = {
-            "input_ids": ids,
-            "attention_mask": of_call(mask, ids, self._told),
-            "position_ids": positions,
-            BEAMS: beams,
-        }
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
         returned = self._request.infer({name: value for name, value in given.items() if name in self._taken})
         logits: Array = returned["logits"][:, -1].copy()
         return logits
@@ -152,9 +145,7 @@ def load(folder: Path, told: Mapping[str, Any], settings: Mapping[str, str], *, 
 
     Raises Stop for a property that reads back otherwise, and whatever the runtime raises.
     """
-    grows = any(c["axis"] is not None for c in told["cache"])
-    why = ours or ("" if grows else MASK)
-    return Loop(folder, told, settings, why) if why else Genai(folder, told, settings)
+    return Loop(folder, told, settings, ours) if ours else Genai(folder, told, settings)
 
 
 def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:

@@ -46,8 +46,6 @@ def in_calls(module, interface, ids, mask):
     for count in CALLS:
         end = start + count
         taken = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
-        if not interface.dims.get("past"):
-            taken["attention_mask"] = mask[:, start:end]
         if "position_ids" in interface.inputs:
             taken["position_ids"] = positions(mask)[:, start:end]
         found, *cache = module(*taken.values(), *cache)
@@ -60,7 +58,13 @@ def positions(mask):
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+def seldom(kind):
+    """One of those whose cache has nothing that others have not."""
+    quick = ("llama", "gpt2", "gemma2", "lfm2", "mamba", "bloom", "mixtral")
+    return kind if kind in quick else pytest.param(kind, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", map(seldom, CONFIGS))
 def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
     loaded = made(load(kind=kind), tmp_path)
     module, interface = loaded.live.eval(), Interface.of(loaded)
@@ -156,9 +160,20 @@ def test_an_empty_call_is_refused():
     assert problem.what == "dims.sequence.min is 0: there is nothing to compute of an empty input"
 
 
-def test_dims_that_lack_are_told(tmp_path):
-    with pytest.raises(ConfigError, match="dims has no past, which a decoder with a cache has"):
-        made(load(dims={n: d for n, d in DIMS.items() if n != "past"}), tmp_path)
+def test_a_cache_of_a_type_that_no_target_takes_is_refused():
+    (problem,) = load(dtype="bfloat16").problems()
+    assert problem.what == "kwargs.dtype is bfloat16, and no target takes a cache of it"
+
+
+def test_what_is_tied_is_weighed_once(tmp_path):
+    loaded = [made(load(tie_word_embeddings=tied), tmp_path / str(tied)) for tied in (True, False)]
+    sizes = [one.facts["source"]["bytes"] for one in loaded]
+    assert sizes[1] - sizes[0] == WORDS * CONFIGS["llama"]["hidden_size"] * 4
+
+
+def test_dims_that_lack_are_told():
+    (problem,) = load(dims={n: d for n, d in DIMS.items() if n != "past"}).problems()
+    assert problem.what == "dims has no past"
 
 
 # Fields of a configuration, and what is said.
