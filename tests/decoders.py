@@ -82,7 +82,10 @@ def facts(generation: Generation = GENERATION) -> dict[str, Any]:
         **generation.facts,
         "interface": {
             "inputs": [{"name": n, "shape": s, "dtype": d} for n, (s, d) in SHAPES.items()],
-            "outputs": [{"name": n, "path": [], "shape": s, "dtype": d} for n, (s, d) in RETURNED.items()],
+            "outputs": [
+                {"name": n, "path": [place], "shape": s, "dtype": d}
+                for place, (n, (s, d)) in enumerate(RETURNED.items())
+            ],
             "dims": [{"name": n, "min": a, "opt": b, "max": c, "multiple": 1} for n, (a, b, c) in dims.items()],
             "call": "null",
         },

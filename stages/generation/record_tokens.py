@@ -176,14 +176,14 @@ class _Eager:
         g = self._generation
         self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         import torch
 
         with torch.inference_mode():
             logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
-        found: Array = logits[:, -1].float().numpy()
-        self._logits.append(found)
+        found: Array = logits.float().numpy()
+        self._logits.append(found[:, -1])
         return found
 
 

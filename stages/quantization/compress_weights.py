@@ -113,7 +113,7 @@ class CompressWeights(Lowering):
             return []
         opset = onnx_file.opset(onnx_file.read(source.file, weights=False))
         stacked = nncf_library.STACKED if opset < nncf_library.BLOCKS else {}
-        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked})
+        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked}) + nncf_library.tied(source)
 
     def _feed(self, inputs: Mapping[str, Artifact]) -> Feed | None:
         if not (self.awq or self.scale_estimation):
