@@ -31,7 +31,8 @@ MOVES = {
 # Operations that a row of a weight is looked up in.
 LOOKED_UP = {"Gather", "gather"}
 # What stands between a weight and the operation that it is for.
-PREPARES = {"Convert", "Cast", "Subtract", "Multiply", "Reshape", "Transpose"}
+TURNS = {"Convert", "Cast", "Reshape", "Transpose"}
+PREPARES = {*TURNS, "Subtract", "Multiply"}
 # The same type by every vendor's name; signed and unsigned are one.
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "int8", "i8": "int8"}
 TYPES |= {"u4": "int4", "i4": "int4", "uint8": "int8", "uint4": "int4"}
@@ -115,10 +116,12 @@ class Built:
         counts: dict[str, int] = {}
         for name, node in self.nodes.items():
             if node.type in WEIGHTED | LOOKED_UP and name not in without:
-                held = (self.nodes[c] for c in self._constants(name, PREPARES - {"Subtract", "Multiply"}))
-                if count := sum(c.elements for c in held if c.dtype in types):
-                    counts[name] = count
-        return counts
+                counts[name] = sum(self.nodes[w].elements for w in self._weights(name) if self.nodes[w].dtype in types)
+        return {name: count for name, count in counts.items() if count}
+
+    def shares_weights(self, one: str, other: str) -> bool:
+        """Whether two operations are given one weight, be it turned for either."""
+        return bool(self._weights(one) & self._weights(other))
 
     def head(self, output: str) -> str | None:
         """The operation with weights that gives an output, but for what is done to it afterwards; None for none."""
@@ -148,14 +151,26 @@ class Built:
             return False
         return node.dtype in ("float16", "bfloat16") or any(map(self._is_quantised, node.sources[:2]))
 
-    def _constants(self, name: str, prepares: Collection[str] = PREPARES) -> Iterator[str]:
+    def _weights(self, name: str) -> set[str]:
+        """The constants that are an operation's operands, but for being turned, reshaped or stored in few bits."""
+        found = set()
+        for source in self.nodes[name].sources:
+            while (node := self.nodes.get(source, NONE)).type in TURNS | DEQUANTIZE or self._is_decompressed(source):
+                if node.type == CONSTANT:
+                    break
+                source = node.sources[0]
+            if node.type == CONSTANT:
+                found.add(source)
+        return found
+
+    def _constants(self, name: str) -> Iterator[str]:
         """The constants that an operation is given, itself or by what only prepares them."""
         for source in self.nodes[name].sources:
             node = self.nodes.get(source)
             if node is not None and node.type == CONSTANT:
                 yield source
-            elif node is not None and node.type in (*prepares, *DEQUANTIZE):
-                yield from self._constants(source, prepares)
+            elif node is not None and node.type in (*PREPARES, *DEQUANTIZE):
+                yield from self._constants(source)
 
     def _is_quantised(self, name: str) -> bool:
         """Whether a value is one of few: it was rounded to them, or is made of whole numbers that stand for them."""
