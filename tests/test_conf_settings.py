@@ -145,7 +145,7 @@ ELSEWHERE = {
     **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
     **{
         ("quantize", key): ["precision=int4_weights"]
-        for key in ("mode", "group_size", "ratio", "all_layers", "awq", "scale_estimation")
+        for key in ("mode", "group_size", "ratio", "all_layers", "embeddings", "head", "awq", "scale_estimation")
     },
     **{("quantize", key): ["precision=int8", "also=accuracy_control"] for key in ("metric", "max_drop")},
     **{("save", f.name): BUNDLE for f in fields(EngineSettings)},

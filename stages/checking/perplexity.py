@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 GRAPHS = formats.kinds("values")  # what layers can be compared in
-ASKED = 2  # texts that layers are compared on
 
 
 @dataclass(frozen=True)
@@ -112,14 +111,16 @@ class Perplexity(Stage):
         if "graph" not in inputs:
             return None
         graph = inputs["graph"]
-        given = _prompts(Interface.of(graph), Generation.of(graph), tokens[:ASKED])
+        given = _prompts(Interface.of(graph), Generation.of(graph), tokens)
         return layer_blame.layers(graph, given, self.compute, self.extensions, output="logits")
 
 
 def _prompts(interface: Interface, generation: Generation, tokens: Array) -> dict[str, Array]:
-    """Texts as the first call of a graph whose cache is inputs and outputs takes them."""
+    """Texts as a graph whose cache is inputs and outputs takes them first, as many and as long as it takes."""
     import numpy as np
 
+    ends = [interface.dims[n].max if isinstance(n, str) else n for n in interface.inputs["input_ids"].shape]
+    tokens = np.ascontiguousarray(tokens[: ends[0], : ends[1]])
     rows, length = tokens.shape
     places = np.broadcast_to(np.arange(length), tokens.shape).copy()
     given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "position_ids": places}

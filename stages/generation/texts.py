@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 LIKELIEST = 1024  # of each place's tokens are kept
+ROUNDING = 1e-6  # of a KL: p is kept in float32
 MOST = 2**26  # logits that are in memory at once
 FACT = "texts"
 
@@ -131,6 +132,7 @@ def compared(decoder: Decoder, texts: Texts, vocabulary: int) -> Figures:
         divergence.append((np.exp(logs) * (logs - others)).sum(-1) + _rest(logs, others))
         same.append(found.argmax(-1) == ids[..., 0])
     kl, agreement = (float(np.concatenate(x).mean()) for x in (divergence, same))
+    kl = 0.0 if -ROUNDING < kl < 0 else kl  # it is never less but by rounding
     return Figures(_perplexity(np.concatenate(likely)), texts.perplexity, kl, agreement)
 
 
