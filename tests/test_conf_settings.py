@@ -83,7 +83,7 @@ WRONG = {
     },
     **{place: {"count": "many", "preprocessing": "3", "seed": "one"} for place in ("held_out", "calibration")},
     "quantize": {
-        **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode"), "[1]"),
+        **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode", "embeddings", "head"), "[1]"),
         **dict.fromkeys(("fast_bias_correction", "symmetric", "all_layers", "awq", "scale_estimation"), "maybe"),
         **dict.fromkeys(("max_drop", "group_size", "ratio", "graph_opset"), "many"),
         **dict.fromkeys(("ignored", "extensions"), "3"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
@@ -21,9 +21,13 @@ from stages.generation.folders import Generator
 from stages.generation.format import TOKENS
 from stages.portable import generating
 from stages.portable.comparison import Tolerance
-from stages.portable.generating import Agreement, Asked
+from stages.portable.generating import Agreement, Asked, Batch
 from stages.portable.said import first_line
 from stages.reference.tolerance import Within
+
+# How far ahead a first choice may be and still be another in a second runtime of the same graph: products of few bits
+# are summed in another order there.
+SAME_GRAPH = 0.01
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class CheckGeneration(Stage):
     """Prompts of several lengths, alone and padded together, go on with the tokens that the PyTorch model goes on with.
 
     Where the model's first choice is ahead of its second by no more than rounding in this precision may take, either is
-    right: a row that goes another way there is not compared any further, and that is told.
+    right: a row that goes another way there is not compared any further, and that is told. The runtime is then held to
+    the same graph in our own loop besides.
 
     A folder whose cache its runtime does not feed is run by our own loop over the same graph, and so said.
 
@@ -68,7 +73,13 @@ class CheckGeneration(Stage):
         running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
-        found = [self._continued(artifact, running, asked, place, least) for place in range(len(asked.batches))]
+        found, unfit = [], {}
+        for batch in asked.batches:
+            runs = running
+            if why := running.unfit(batch.prompts, asked.new):
+                unfit[batch.label] = why
+                runs = folders.of(artifact).open_generator(artifact, how, ours=True)
+            found.append(self._continued(artifact, runs, batch, asked.new, least))
         if wrong := [w for one in found for w in one.wrong]:
             raise CheckFailed(
                 f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
@@ -76,14 +87,20 @@ class CheckGeneration(Stage):
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
             )
-        not_asked = self._tokenizer(artifact, running, asked)
         equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
+        alike = 0
+        if unclear and not running.by_ours:
+            alike = self._like_its_graph(artifact, running, asked, how, unfit)
+        not_asked = self._tokenizer(running, asked)
+        not_asked |= {f"{label} together in the runtime": f"{why}: by our own loop" for label, why in unfit.items()}
         if not equal:
-            not_asked["tokens"] = "no first choice is further ahead than this precision may be off"
+            not_asked["tokens of the PyTorch model"] = "no first choice is further ahead than this precision may be off"
         batches = {b.label: one.equal for b, one in zip(asked.batches, found, strict=True)}
-        says = f"{equal} tokens equal through {running.says}"
+        own = sum(batches[label] for label in unfit)
+        says = f"{equal} tokens equal through {running.says}" + (f" and, {own} of them, by our own loop" if own else "")
         says += f" ({running.by_ours})" if running.by_ours else ""
         says += f"; {unclear} after a choice too close to call" if unclear else ""
+        says += f"; in all, {alike} are those of the same graph in our own loop" if alike else ""
         notes = Notes(
             says=says,
             generation={
@@ -94,6 +111,8 @@ class CheckGeneration(Stage):
                 "against": "the PyTorch model's generate",
                 "equal": equal,
                 "open": unclear,
+                "own": own,
+                "alike": alike,
                 "batches": batches,
             },
             claims={
@@ -115,10 +134,31 @@ class CheckGeneration(Stage):
             notes["caution"] = "; ".join(f"NOT CHECKED: {what}, {why}" for what, why in not_asked.items())
         return artifact.noting(**notes)
 
-    def _continued(self, artifact: Artifact, running: Generator, asked: Asked, place: int, least: float) -> Agreement:
-        batch = asked.batches[place]
+    def _like_its_graph(
+        self, artifact: Artifact, running: Generator, asked: Asked, how: How, unfit: Collection[str]
+    ) -> int:
+        """How many tokens of the runtime are those of the same graph in our loop, which is more than rounding decides.
+
+        Raises CheckFailed where one is not.
+        """
+        loop = folders.of(artifact).open_generator(artifact, how, ours=True)
+        alike = 0
+        for batch in (b for b in asked.batches if b.label not in unfit):
+            graph = generating.recorded(cast("generating.Decoder", loop), batch, asked)
+            found = self._continued(artifact, running, graph, asked.new, SAME_GRAPH)
+            if found.wrong:
+                raise CheckFailed(
+                    f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
+                    + "\n    ".join(found.wrong),
+                    allowed=f"the same wherever the first choice is ahead by more than {SAME_GRAPH:g}",
+                    command=self._try(running),
+                )
+            alike += found.equal
+        return alike
+
+    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int, least: float) -> Agreement:
         try:
-            rows = running(batch.prompts, asked.new)
+            rows = running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
                 f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
@@ -132,7 +172,7 @@ class CheckGeneration(Stage):
             return "another capture or target"
         return "stages.check_generation.ours=true, which shows whether it is the graph or the runtime"
 
-    def _tokenizer(self, artifact: Artifact, running: Generator, asked: Asked) -> dict[str, str]:
+    def _tokenizer(self, running: Generator, asked: Asked) -> dict[str, str]:
         """Why the tokenizer was not asked, by "tokenizer". Raises CheckFailed where it makes other tokens of a text."""
         if not asked.texts:
             return {"tokenizer": "the model came without one"}

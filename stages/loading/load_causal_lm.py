@@ -25,7 +25,8 @@ class LoadCausalLm(Pretrained):
     """A model for causal language modelling, whose cache is inputs and outputs of their own; see causal_lm.py.
 
     Args:
-        dims: batch; sequence, the tokens of one call; past, those before it, from 0; recurrent models have no past.
+        dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
+            mask alone.
         group_size: How many weights of a row are to share a scale later, so that what does not divide the rows is
             refused before any work; None where that is nobody's concern.
     """
@@ -35,6 +36,9 @@ class LoadCausalLm(Pretrained):
 
     def conflicts(self) -> Iterator[Problem]:
         yield from super().conflicts()
+        if missing := [n for n in ("batch", "sequence", "past") if n not in self.dims]:
+            command = f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 48}}'"
+            yield Problem(f"dims has no {listed(missing)}", "batch, sequence and past", command)
         for name in (n for n, d in self.dims.items() if d.min == 0 and n != "past"):
             wrong = f"dims.{name}.min is 0: there is nothing to compute of an empty input"
             yield Problem(wrong, "1 or more; past alone may be nothing", f"model.dims.{name}.min=1")
@@ -51,7 +55,7 @@ class LoadCausalLm(Pretrained):
         return {**super().identity(world), "dims": {name: asdict(dim) for name, dim in self.dims.items()}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        from stages.loading.causal_lm import CausalLM  # a module: it needs torch
+        from stages.loading.decoders.causal_lm import CausalLM  # a module: it needs torch
 
         built = self.built()
         module = CausalLM(built.module)

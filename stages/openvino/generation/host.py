@@ -59,6 +59,10 @@ class Genai:
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise."""
         if not (self._folder / "openvino_tokenizer.xml").is_file():
@@ -81,6 +85,10 @@ class Loop:
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
         return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""

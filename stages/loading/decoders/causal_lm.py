@@ -16,11 +16,11 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
-from pipeline.errors import ConfigError, StageError, listed
+from pipeline.errors import ConfigError, StageError
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
-from stages.loading import recurrence
+from stages.loading.decoders import recurrence
 from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
@@ -86,6 +86,7 @@ class CausalLM(nn.Module):
         self._cache_as = "past_key_values" if "past_key_values" in taken else "cache_params"
         self.positions = POSITIONS in taken
         self.held = _held(decoder, self._cache_as)
+        self._grows = any(h.cache.axis is not None for h in self.held)  # else blocks take the mask of a call alone
 
     @property
     def text(self) -> Any:
@@ -97,9 +98,10 @@ class CausalLM(nn.Module):
         given = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
         cache = self._cache(more[len(given) :])
         states = [tensor for h, tensor in zip(self.held, more[len(given) :], strict=True) if h.kind == STATE]
+        mask = attention_mask if self._grows else recurrence.of_call(attention_mask, input_ids.shape[1])
         with recurrence.going_on(self.decoder, states):
             returned = self.decoder(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **{**given, self._cache_as: cache}
+                input_ids=input_ids, attention_mask=mask, use_cache=True, **{**given, self._cache_as: cache}
             )
         return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.held))
 
@@ -113,16 +115,11 @@ class CausalLM(nn.Module):
         return cache
 
     def interface(self, dims: Mapping[str, Dim]) -> Interface:
-        """What passes in and out, with the ranges of the dimensions that it has.
-
-        Raises ConfigError for dimensions that lack, or a text beyond the positions.
-        """
-        grows = any(h.cache.axis is not None for h in self.held)
-        mask = TOTAL if grows else SEQUENCE
+        """What passes in and out, with the ranges of batch, sequence and past."""
         vocabulary = self.text.vocab_size
         inputs = {
             IDS: Input([BATCH, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
-            MASK: Input([BATCH, mask], "int64", {"mask": "left"}),
+            MASK: Input([BATCH, TOTAL], "int64", {"mask": "left"}),
         }
         if self.positions:
             inputs[POSITIONS] = Input([BATCH, SEQUENCE], "int64", {"positions": MASK})
@@ -132,14 +129,7 @@ class CausalLM(nn.Module):
         for place, held in enumerate(self.held, 1):
             shape = [TOTAL if size == PAST else size for size in held.shape]
             outputs[held.cache.output] = Output([place], shape, dtype)
-        used = dict.fromkeys(name for spec in inputs.values() for name in spec.names)
-        if missing := [name for name in used if name not in dims]:
-            raise ConfigError(
-                f"dims has no {listed(missing)}, which a decoder with a cache has",
-                allowed=listed(used),
-                command=f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 64}}'",
-            )
-        return Interface(inputs, {name: dims[name] for name in used}, outputs)
+        return Interface(inputs, {name: dims[name] for name in (BATCH, SEQUENCE, PAST)}, outputs)
 
     def generation(self) -> Generation:
         """What it is beside its interface."""
