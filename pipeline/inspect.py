@@ -115,7 +115,7 @@ def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         changes = f", with changes {git['diff'][:12]}" if git["dirty"] else ""
         yield "git", f"{git['commit']} ({git['branch']}){changes}"
     for stage in run["stages"]:
-        if {"parity", "generation", "evaluation", "questions"} & set(stage["notes"]):
+        if {"parity", "generation", "evaluation", "perplexity", "questions"} & set(stage["notes"]):
             yield "measured", f"{stage['name']}: {stage['notes']['says']}"
     yield "files", units.size(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
 
@@ -145,6 +145,10 @@ def _claim(check: Mapping[str, Any]) -> str:
     if accuracy := check.get("accuracy"):
         gate = "no gate" if accuracy["max_drop"] is None else f"drops by {accuracy['max_drop']:g} at most"
         return f"{accuracy['metric']} on {accuracy['samples']} samples, {gate}"
+    if perplexity := check.get("perplexity"):
+        most = perplexity["max_ratio"]
+        gate = "no gate" if most is None else f"{most:g} times the PyTorch model's at most"
+        return f"perplexity of {perplexity['tokens']} tokens, {perplexity['texts']}, {gate}; through {perplexity['by']}"
     if built := check.get("built"):
         return "; ".join(f"{what} {_plain(counts)}" for what, counts in built.items() if counts)
     return _plain({n: v for n, v in check.items() if n not in ("stage", "of")})

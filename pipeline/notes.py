@@ -147,6 +147,34 @@ class Generation(TypedDict):
     batches: Mapping[str, int]
 
 
+class Perplexity(TypedDict):
+    """How likely a language model finds texts.
+
+    Attributes:
+        value: Its perplexity.
+        of_the_model: The PyTorch model's on the same texts.
+        ratio: The one as a multiple of the other.
+        max_ratio: What that may be; None where nothing was asked for.
+        kl: Of what each expects next, in nats, the mean over all places.
+        agreement: The share of places, in 0..1, where both have the same first choice.
+        tokens: How many places there are.
+        texts: What they are of: the model's own, or what was given.
+        computes_in: What the graph says it computes in.
+        properties: Its runtime's settings as read back.
+    """
+
+    value: float
+    of_the_model: float
+    ratio: float
+    max_ratio: float | None
+    kl: float
+    agreement: float
+    tokens: int
+    texts: str
+    computes_in: str
+    properties: Mapping[str, str]
+
+
 class Notes(TypedDict, total=False):
     """What a stage says of its run.
 
@@ -159,6 +187,7 @@ class Notes(TypedDict, total=False):
         questions: Of a reference.
         generation: Of a check of tokens.
         evaluation: Of a measured accuracy.
+        perplexity: Of a language model, on texts.
         benchmark: Of a benchmark.
         audit: How many weights and operations there are of each type.
         file: Of a delivery: the name of the file that is the model.
@@ -176,6 +205,7 @@ class Notes(TypedDict, total=False):
     questions: Questions
     generation: Generation
     evaluation: Evaluation
+    perplexity: Perplexity
     benchmark: Benchmark
     audit: Mapping[str, Mapping[str, int]]
     file: str

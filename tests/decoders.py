@@ -10,6 +10,8 @@ from torch import nn
 
 from pipeline.artifact import Artifact, Kind
 from stages.interface.generation import ATTENTION, Cache, Generation
+from stages.interface.interface import Dim, Input, Interface, Output
+from stages.onnx.format import ONNX
 
 VOCABULARY, LAYERS, HEADS, WIDTH, POSITIONS = 96, 2, 2, 32, 96
 PAD, BOS, EOS = 0, 1, 2
@@ -82,7 +84,10 @@ def facts(generation: Generation = GENERATION) -> dict[str, Any]:
         **generation.facts,
         "interface": {
             "inputs": [{"name": n, "shape": s, "dtype": d} for n, (s, d) in SHAPES.items()],
-            "outputs": [{"name": n, "path": [], "shape": s, "dtype": d} for n, (s, d) in RETURNED.items()],
+            "outputs": [
+                {"name": n, "path": [place], "shape": s, "dtype": d}
+                for place, (n, (s, d)) in enumerate(RETURNED.items())
+            ],
             "dims": [{"name": n, "min": a, "opt": b, "max": c, "multiple": 1} for n, (a, b, c) in dims.items()],
             "call": "null",
         },
@@ -127,3 +132,28 @@ def onnx_file(folder: Path, seed: int = 0) -> Path:
         dynamo=False,
     )
     return folder / "model.onnx"
+
+
+def words(folder: Path, *, tied: bool) -> Artifact:
+    """A table of 96 rows, a square matrix, and a head that is the table where they are tied."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    drawn = np.random.default_rng(0)
+    table, square, head = (drawn.normal(size=s).astype("f4") for s in ((96, 64), (64, 64), (64, 96)))
+    nodes = [helper.make_node("Gather", ["table", "ids"], ["looked"], "look_up")]
+    nodes += [helper.make_node("MatMul", ["looked", "square"], ["hidden"], "middle")]
+    nodes += [helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0])] if tied else []
+    nodes += [helper.make_node("MatMul", ["hidden", "turned" if tied else "head"], ["logits"], "last")]
+    held = {"table": table, "square": square, **({} if tied else {"head": head})}
+    given = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])]
+    made = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", 96])]
+    weights = [numpy_helper.from_array(v, n) for n, v in held.items()]
+    graph = helper.make_graph(nodes, "words", given, made, weights)
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, folder / "model.onnx")
+    ids, logits = Input(["batch", "length"], "int64"), Output([0], ["batch", "length", 96], "float32")
+    dims = {"batch": Dim(1, 2, 4), "length": Dim(1, 8, 48)}
+    return Artifact(ONNX, folder, facts=Interface({"ids": ids}, dims, {"logits": logits}).facts)

@@ -83,7 +83,7 @@ WRONG = {
     },
     **{place: {"count": "many", "preprocessing": "3", "seed": "one"} for place in ("held_out", "calibration")},
     "quantize": {
-        **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode"), "[1]"),
+        **dict.fromkeys(("preset", "model_type", "target_device", "metric", "mode", "embeddings", "head"), "[1]"),
         **dict.fromkeys(("fast_bias_correction", "symmetric", "all_layers", "awq", "scale_estimation"), "maybe"),
         **dict.fromkeys(("max_drop", "group_size", "ratio", "graph_opset"), "many"),
         **dict.fromkeys(("ignored", "extensions"), "3"),
@@ -145,7 +145,7 @@ ELSEWHERE = {
     **{("export", key): given("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
     **{
         ("quantize", key): ["precision=int4_weights"]
-        for key in ("mode", "group_size", "ratio", "all_layers", "awq", "scale_estimation")
+        for key in ("mode", "group_size", "ratio", "all_layers", "embeddings", "head", "awq", "scale_estimation")
     },
     **{("quantize", key): ["precision=int8", "also=accuracy_control"] for key in ("metric", "max_drop")},
     **{("save", f.name): BUNDLE for f in fields(EngineSettings)},

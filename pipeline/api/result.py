@@ -87,9 +87,9 @@ class Conversion:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was measured, by stage: benchmarks and evaluations, as in run.json."""
+        """What was measured, by stage: benchmarks, evaluations and perplexities, as in run.json."""
         notes: Mapping[str, Mapping[str, Any]] = {o.name: {**o.notes} for o in self.stages}
-        measured = ("benchmark", "evaluation")
+        measured = ("benchmark", "evaluation", "perplexity")
         return {stage: found[name] for stage, found in notes.items() for name in measured if name in found}
 
     @property

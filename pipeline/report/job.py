@@ -55,6 +55,10 @@ class Job:
         accuracy: Of what was delivered, by `metric`.
         metric: The metric's name.
         drop: How far that is below the PyTorch model's.
+        perplexity: Of a language model that was delivered, on texts.
+        ratio: That as a multiple of the PyTorch model's.
+        kl: How far what it expects next is from what the PyTorch model does, in nats.
+        agreement: The share of places, in 0..1, where both have the same first choice.
         latency: p50 of one inference, in milliseconds.
         noisy: Whether the benchmark calls its own figures noisy.
         size: Bytes of the delivered artifact's files.
@@ -80,6 +84,10 @@ class Job:
     accuracy: float | None = None
     metric: str = ""
     drop: float | None = None
+    perplexity: float | None = None
+    ratio: float | None = None
+    kl: float | None = None
+    agreement: float | None = None
     latency: float | None = None
     noisy: bool = False
     size: int | None = None
@@ -151,6 +159,8 @@ def _of_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
         told |= {"error": None, "unchecked": unchecked["why"]}
     if accuracy := notes.get("evaluation"):
         told |= {"accuracy": accuracy["value"], "metric": accuracy["metric"], "drop": accuracy["drop"]}
+    if perplexity := notes.get("perplexity"):
+        told |= {"perplexity": perplexity["value"], **{n: perplexity[n] for n in ("ratio", "kl", "agreement")}}
     if benchmark := notes.get("benchmark"):
         ours = benchmark["contenders"][benchmark["artifact"]]
         told |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}

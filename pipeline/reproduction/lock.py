@@ -118,7 +118,7 @@ def file(experiment: str) -> Path:
 
 
 def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What checks measured, by stage: the worst relative error at each shape, or the accuracy; three digits of it."""
+    """What checks measured, by stage, three digits of it: the worst error at each shape, accuracy, or perplexity."""
     told: dict[str, Any] = {}
     for outcome in outcomes:
         if parity := outcome.notes.get("parity"):
@@ -127,6 +127,8 @@ def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in drawn}
         elif evaluation := outcome.notes.get("evaluation"):
             told[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
+        elif perplexity := outcome.notes.get("perplexity"):
+            told[outcome.name] = {"perplexity": _rounded(perplexity["value"])}
     return told
 
 

@@ -174,7 +174,7 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
         lines.append(("weights", str(weights["says"])))
     if lowered := [last.facts[name]["says"] for name in ("pruning", "quantization") if name in last.facts]:
         lines.append(("precision", "; ".join(lowered)))
-    for name, told in (("built", "audit"), ("accuracy", "evaluation")):
+    for name, told in (("built", "audit"), ("accuracy", "evaluation"), ("perplexity", "perplexity")):
         lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
     counts = _counts(len(result.outcomes), len(hits), built, "built", "delivered")

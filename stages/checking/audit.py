@@ -15,7 +15,10 @@ from pipeline.stage import Between, Each, Stage
 from stages.formats import denominators, graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.extensions import Extensions
+from stages.formats.graphs import Built
 
+LOGITS = "logits"  # what a language model's head gives
+WORTH = 0.01  # of all weights: what is less is not worth a word
 Counts = Mapping[str, Mapping[str, int]]
 KNOWN = (*graphs.WEIGHTS, *(f"{graphs.SPARSE}{dtype}" for dtype in graphs.WEIGHTS))
 
@@ -60,7 +63,7 @@ class Audit(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact = inputs["artifact"]
-        told, meant = self._counted(artifact)
+        told, meant, forgotten = self._counted(artifact)
         wanted = {"weights": self.weights, "operations": self.operations}
         own: Mapping[str, list[str]] = artifact.facts.get(graphs.ITS_OWN, {})
         lacking = [
@@ -72,7 +75,7 @@ class Audit(Stage):
         says = "; ".join(f"{what} {_shares(counts)}" for what, counts in told.items() if counts)
         if lacking:
             raise CheckFailed(
-                f"this {artifact.kind} is not what was asked for: {listed(lacking)}. It has {says}",
+                f"this {artifact.kind} is not what was asked for: {listed(lacking)}. It has {says}" + forgotten,
                 command="another precision, or stages.audit.weights, .operations with what you accept",
             )
         empty = [what for what, asked in wanted.items() if asked and not told[what]]
@@ -82,19 +85,35 @@ class Audit(Stage):
         notes = Notes(says=says, audit=told, claims={"built": told})
         if empty:
             notes["caution"] = f"nothing shows its precision: no {' and no '.join(empty)}"
+        elif forgotten:
+            notes["caution"] = forgotten.strip("; ")
         return artifact.noting(**notes)
 
-    def _counted(self, artifact: Artifact) -> tuple[Counts, Counts]:
-        """What there is of each type, and the same without what was to be left alone."""
+    def _counted(self, artifact: Artifact) -> tuple[Counts, Counts, str]:
+        """What there is of each type, the same without what was to be left alone, and what else was left, in words."""
         if artifact.kind in formats.kinds("layers"):
             counts = formats.part(artifact.kind, "layers").layers(artifact)
             layers: Counts = {"weights": {}, "operations": counts}
-            return layers, layers
+            return layers, layers, ""
         built = graphs.of(artifact, self.extensions)
         ignored = ignored_operations.of(artifact)
         left = [*(ignored.left(built) if ignored else []), *artifact.facts.get(denominators.FACT, [])]
         told = {"weights": built.weights(), "operations": built.operations()}
-        return told, {"weights": built.weights(left), "operations": built.operations(left)}
+        meant = {"weights": built.weights(left), "operations": built.operations(left)}
+        return told, meant, self._forgotten(built, left)
+
+    def _forgotten(self, built: Built, left: Sequence[str]) -> str:
+        """The operations whose weights are in no few bits though these were asked for, the largest first."""
+        if not set(self.weights) - {*graphs.FLOATS}:
+            return ""
+        every, head = sum(built.weights().values()), built.head(LOGITS)
+        found = sorted(built.holding(graphs.FLOATS, left).items(), key=lambda pair: -pair[1])
+        told = [
+            f"{'the head ' if name == head else ''}{name} ({built.nodes[name].type}, {count / every:.1%} of all)"
+            for name, count in found
+            if count >= WORTH * every
+        ]
+        return f"; weights that are still in floating point: {listed(told)}" if told else ""
 
 
 def _share(counts: Mapping[str, int], dtype: str, own: Sequence[str]) -> float:

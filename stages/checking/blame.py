@@ -103,7 +103,13 @@ class Blamed:
 
 
 def layers(
-    artifact: Artifact, inputs: Arrays, compute: str, extensions: Sequence[str] = (), *, overflowing: bool = False
+    artifact: Artifact,
+    inputs: Arrays,
+    compute: str,
+    extensions: Sequence[str] = (),
+    *,
+    overflowing: bool = False,
+    output: str | None = None,
 ) -> Blamed | None:
     """The layers of an artifact that bring most of its error in.
 
@@ -116,6 +122,7 @@ def layers(
         extensions: Operations that OpenVINO does not have by itself.
         overflowing: Whether to look for those alone whose values do not fit their type, with harm to the answers. What
             runtimes raise then goes on to whoever asked.
+        output: The output that the answers are; None for all outputs.
     """
     origin = artifact.origin
     if origin is None or origin.source is None or (told := ignored.of(artifact)) is None:
@@ -126,7 +133,8 @@ def layers(
             return None
         if overflowing and not _may_overflow(source, artifact, inputs):
             return None
-        found = _measured(source, artifact, inputs, How(compute, None, {}, extensions), overflowing=overflowing)
+        how = How(compute, None, {}, extensions)
+        found = _measured(source, artifact, inputs, how, overflowing=overflowing, output=output)
     except Exception:  # runtimes raise anything, and what failed must not be hidden by what was to explain it
         if overflowing:  # that is no explanation but a finding of its own: who asked must say that there is none
             raise
@@ -140,12 +148,19 @@ def layers(
 
 
 def _measured(
-    source: Artifact, artifact: Artifact, inputs: Arrays, how: How, *, overflowing: bool = False
+    source: Artifact,
+    artifact: Artifact,
+    inputs: Arrays,
+    how: How,
+    *,
+    overflowing: bool = False,
+    output: str | None = None,
 ) -> list[Layer]:
     """What each of the suspects does to the answers, in the graph's order."""
     before = graphs.of(source, how.extensions)
     values = formats.part(source.kind, "values").values
-    results = [n for n in before.results if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
+    meant = before.results if output is None else [before.outputs[output]]
+    results = [n for n in meant if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
     exact = values(source, results, inputs, {}, how)
     found = []
     for name, (error, lowered) in _suspects(source, artifact, before, inputs, how).items():

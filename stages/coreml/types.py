@@ -55,7 +55,7 @@ def _of_block(block: Any) -> Built:
             nodes[name] = Node(op.type, sources, _type(told))
         made_by |= {output.name: name for output in op.outputs}
         inner += [_of_block(b) for b in op.blocks]
-    return Built(nodes, {made_by.get(name, name) for name in block.outputs}, inner)
+    return Built(nodes, {name: made_by.get(name, name) for name in block.outputs}, inner)
 
 
 def _compressed(op: Any, sources: Sequence[Node]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
@@ -28,8 +28,11 @@ MOVES = {
     *("VariadicSplit", "MaxPool", "DepthToSpace", "SpaceToDepth", "ShuffleChannels", "Identity", "Gather", "Tile"),
     *("Expand", "Broadcast", "ReduceMax"),
 }
+# Operations that a row of a weight is looked up in.
+LOOKED_UP = {"Gather", "gather"}
 # What stands between a weight and the operation that it is for.
-PREPARES = {"Convert", "Cast", "Subtract", "Multiply", "Reshape", "Transpose"}
+TURNS = {"Convert", "Cast", "Reshape", "Transpose"}
+PREPARES = {*TURNS, "Subtract", "Multiply"}
 # The same type by every vendor's name; signed and unsigned are one.
 TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "u8": "int8", "i8": "int8"}
 TYPES |= {"u4": "int4", "i4": "int4", "uint8": "int8", "uint4": "int4"}
@@ -57,19 +60,27 @@ class Node:
     elements: int = 0
 
 
+NONE = Node("", (), "")
+
+
 @dataclass(frozen=True)
 class Built:
     """A graph as nodes by name, every node after those that feed it.
 
     Args:
         nodes: All of them.
-        results: The names of those that give what the graph answers.
+        outputs: By each name of an output, the name of the node that gives it.
         inner: The graphs within operations: the branches of an If, the body of a Loop.
     """
 
     nodes: Mapping[str, Node]
-    results: Collection[str] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
     inner: Sequence[Built] = ()
+
+    @property
+    def results(self) -> Collection[str]:
+        """The names of the nodes that give what the graph answers."""
+        return {*self.outputs.values()}
 
     def weights(self, without: Collection[str] = ()) -> dict[str, int]:
         """How many numbers of the weights are of each type; scales, zero points and ranges are no weights.
@@ -95,6 +106,30 @@ class Built:
             counts.update(graph.operations())
         return dict(counts.most_common())
 
+    def holding(self, types: Collection[str], without: Collection[str] = ()) -> dict[str, int]:
+        """By operation that weights are multiplied or looked up in, how many numbers of some types these have.
+
+        Args:
+            types: Those that are counted.
+            without: Names of operations that are not.
+        """
+        counts: dict[str, int] = {}
+        for name, node in self.nodes.items():
+            if node.type in WEIGHTED | LOOKED_UP and name not in without:
+                counts[name] = sum(self.nodes[w].elements for w in self._weights(name) if self.nodes[w].dtype in types)
+        return {name: count for name, count in counts.items() if count}
+
+    def shares_weights(self, one: str, other: str) -> bool:
+        """Whether two operations are given one weight, be it turned for either."""
+        return bool(self._weights(one) & self._weights(other))
+
+    def head(self, output: str) -> str | None:
+        """The operation with weights that gives an output, but for what is done to it afterwards; None for none."""
+        name = self.outputs.get(output)
+        while name is not None and name in self.nodes and self.nodes[name].type not in WEIGHTED:
+            name = next((s for s in self.nodes[name].sources if self.nodes.get(s, NONE).type != CONSTANT), None)
+        return name if name in self.nodes else None
+
     @property
     def narrow(self) -> dict[str, list[str]]:
         """The types of fewer bits than float32 that weights have, and operations."""
@@ -115,6 +150,18 @@ class Built:
         if node.type in (CONSTANT, "Convert", "Cast", *DEQUANTIZE, "QuantizeLinear") or self._is_decompressed(name):
             return False
         return node.dtype in ("float16", "bfloat16") or any(map(self._is_quantised, node.sources[:2]))
+
+    def _weights(self, name: str) -> set[str]:
+        """The constants that are an operation's operands, but for being turned, reshaped or stored in few bits."""
+        found = set()
+        for source in self.nodes[name].sources:
+            while (node := self.nodes.get(source, NONE)).type in TURNS | DEQUANTIZE or self._is_decompressed(source):
+                if node.type == CONSTANT:
+                    break
+                source = node.sources[0]
+            if node.type == CONSTANT:
+                found.add(source)
+        return found
 
     def _constants(self, name: str) -> Iterator[str]:
         """The constants that an operation is given, itself or by what only prepares them."""

@@ -29,7 +29,7 @@ class Eager:
         generation: What it is.
 
     Attributes:
-        logits: Of the last call, [rows, vocabulary] at each step.
+        steps: Of the last call, the logits [rows, vocabulary] that each token was chosen by.
     """
 
     computes_in = "float32"
@@ -40,11 +40,11 @@ class Eager:
         self._generates = hasattr(self._decoder, "generate")
         self._generation, self._ends = generation, list(generation.eos)
         self._before: tuple[Any, ...] = ()
-        self.logits: list[Any] = []
+        self.steps: list[Any] = []
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """What follows each prompt, at most `new` tokens, without one that ends it."""
-        self.logits = []
+        self.steps = []
         return self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
@@ -73,7 +73,7 @@ class Eager:
                 found = self._decoder.generate(input_ids=ids, attention_mask=mask)
         finally:
             self._decoder.generation_config = own
-        self.logits = [step.float().numpy() for step in found.logits]
+        self.steps = [step.float().numpy() for step in found.logits]
         return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
 
     def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
@@ -86,14 +86,14 @@ class Eager:
         g = self._generation
         self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         import torch
 
         with torch.inference_mode():
             logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
-        found: Array = logits[:, -1].float().numpy()
-        self.logits.append(found)
+        found: Array = logits.float().numpy()
+        self.steps.append(found[:, -1])
         return found
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from pipeline import formats
 from pipeline.artifact import Artifact
 from stages.formats.session import How
-from stages.portable.generating import Rows, Text
+from stages.portable.generating import Decoder, Rows, Text
 
 
 class Generator(Protocol):
@@ -36,6 +36,10 @@ class Generator(Protocol):
         """The tokens of texts, by the folder's own tokenizer; None where it has none."""
 
 
+class Loop(Generator, Decoder, Protocol):
+    """A folder whose graph is run by our own loop: it is asked for logits, too."""
+
+
 class Folders(Protocol):
     """The part `generation` of a format."""
 
@@ -51,6 +55,11 @@ class Folders(Protocol):
 
         Raises StageError for a setting, CheckFailed where it is not loaded, or a property reads back otherwise.
         """
+
+
+def loop(artifact: Artifact, how: How) -> Loop:
+    """A folder's graph, to be asked piece by piece. Raises as `open_generator` does."""
+    return cast("Loop", of(artifact).open_generator(artifact, how, ours=True))
 
 
 def of(artifact: Artifact) -> Folders:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pipeline.formats import Format, Kind
 
 TOKENS = Kind("tokens")  # what the PyTorch model goes on with, token by token
+TEXTS = Kind("texts")  # texts as tokens, and how likely the PyTorch model finds them
 MODEL_FOLDER = Kind("model_folder")  # configuration, tokenizer and chat template, without weights
 
 FORMATS = {
     "tokens": Format(file="tokens.json"),
+    "texts": Format(file="texts.safetensors"),
     "model_folder": Format(file="config.json"),
 }

@@ -122,8 +122,8 @@ def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
     """What follows, and how far each token is ahead."""
     with asked_eager.computing():
         rows = model(prompts, new)
-    steps = [min(len(row) + 1, len(model.logits)) for row in rows]
-    margins = [[generating.margin(model.logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
+    steps = [min(len(row) + 1, len(model.steps)) for row in rows]
+    margins = [[generating.margin(model.steps[n][place]) for n in range(most)] for place, most in enumerate(steps)]
     return Batch(label, prompts, rows, margins)
 
 

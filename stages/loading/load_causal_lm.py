@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, listed
-from pipeline.stage import World
+from pipeline.stage import Unkeyed, World
 from stages.interface import fills, lengths
 from stages.interface.interface import Dim, Dims
 from stages.loading import pretrained
 from stages.loading.pretrained import Pretrained
+
+# Fields of a configuration that say how many weights a row of a matrix has.
+ROWS = ("hidden_size", "n_embd", "intermediate_size", "n_inner", "ffn_dim", "moe_intermediate_size")
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,12 @@ class LoadCausalLm(Pretrained):
     Args:
         dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
             mask alone.
+        group_size: How many weights of a row are to share a scale later, so that what does not divide the rows is
+            refused before any work; None where that is nobody's concern.
     """
 
     dims: Annotated[dict[str, Dim], Dims()]
+    group_size: Annotated[Optional[int], Unkeyed()]
 
     def conflicts(self) -> Iterator[Problem]:
         yield from super().conflicts()
@@ -42,7 +49,9 @@ class LoadCausalLm(Pretrained):
     def located(self, world: World) -> tuple[Path, str] | None:
         if (found := super().located(world)) is not None:
             told = pretrained.read(found[0])
-            self._hold_to_positions(lengths.positions_told({**told, **told.get("text_config", {}), **self.kwargs}))
+            config = {**told, **told.get("text_config", {}), **self.kwargs}
+            self._hold_to_positions(lengths.positions_told(config))
+            self._hold_to_rows(config)
         return found
 
     def identity(self, world: World) -> Mapping[str, Any]:
@@ -62,6 +71,21 @@ class LoadCausalLm(Pretrained):
         if not module.positions:
             built.notes["says"] += "; it takes no position_ids"
         return Artifact(Kind.MODULE, live=module, facts=facts, notes=built.notes)
+
+    def _hold_to_rows(self, config: Mapping[str, Any]) -> None:
+        """Raises ConfigError for groups that rows of this model have no whole number of."""
+        rows = sorted({n for name in ROWS if type(n := config.get(name)) is int})
+        if self.group_size is None or self.group_size < 1 or all(n % self.group_size == 0 for n in rows):
+            return
+        common = math.gcd(*rows)
+        fitting = [n for n in range(2, common + 1) if common % n == 0]
+        raise ConfigError(
+            f"stages.quantize.group_size is {self.group_size}, and this model has rows of {listed(map(str, rows))} "
+            "weights",
+            allowed=f"{listed(map(str, fitting), 20)}; -1 for whole rows",
+            command=f"stages.quantize.group_size={max((n for n in fitting if n <= self.group_size), default=-1)}, or "
+            "stages.load.group_size=null with the layers of other rows in stages.quantize.ignored",
+        )
 
     def _hold_to_positions(self, most: int | None) -> None:
         """Raises ConfigError for texts beyond what a model has positions for."""

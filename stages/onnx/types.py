@@ -63,7 +63,7 @@ def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
                 nodes[sources[1]] = Node(CONSTANT, (), f"int{bits}", packed.elements * 8 // bits)
         made_by |= dict.fromkeys(node.output, name)
         inner += [_of_graph(g, types) for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
-    return Built(nodes, {made_by.get(o.name, o.name) for o in graph.output}, inner)
+    return Built(nodes, {o.name: made_by.get(o.name, o.name) for o in graph.output}, inner)
 
 
 def _onnx_type(number: int) -> str:

@@ -43,5 +43,9 @@ def of_model(model: Any) -> Built:
         elements = math.prod(op.output(0).get_shape()) if op.get_type_name() == CONSTANT else 0
         nodes[op.get_friendly_name()] = Node(op.get_type_name(), sources, TYPES.get(told, told), elements)
         inner += map(of_model, ir.bodies(op))
-    results = {name for node in nodes.values() if node.type == "Result" for name in node.sources}
-    return Built(nodes, results, inner)
+    outputs = {
+        name: nodes[op.get_friendly_name()].sources[0]
+        for op in model.get_results()
+        for name in (op.input_value(0).get_names() or {op.get_friendly_name()})
+    }
+    return Built(nodes, outputs, inner)

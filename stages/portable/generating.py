@@ -67,8 +67,8 @@ class Decoder(Protocol):
     def start(self, rows: int) -> None:
         """Forgets everything; a batch of so many rows follows."""
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Logits [rows, vocabulary] of the token after the last.
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
+        """Logits [rows, tokens, vocabulary], after each of these tokens; the next call may write over them.
 
         Args:
             ids: int64 [rows, tokens], those that are new.
@@ -131,7 +131,7 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
     rows: list[list[int]] = [[] for _ in prompts]
     done = [False] * len(prompts)
     for _ in range(new):
-        chosen = decoder.step(ids, mask, positions).argmax(axis=-1)
+        chosen = decoder.logits(ids, mask, positions)[:, -1].argmax(axis=-1)
         for place, token in enumerate(chosen.tolist()):
             done[place] = done[place] or token in ends
             if not done[place]:
@@ -154,9 +154,9 @@ class _Watched:
     def start(self, rows: int) -> None:
         self._decoder.start(rows)
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
-        logits = self._decoder.step(ids, mask, positions)
-        self.margins.append([margin(row) for row in logits])
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
+        logits = self._decoder.logits(ids, mask, positions)
+        self.margins.append([margin(row) for row in logits[:, -1]])
         return logits
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Optional
 
 from pipeline.artifact import Artifact
 from pipeline.errors import Problem, StageError, listed
 from pipeline.stage import AtLeast, Between, OneOf, Unkeyed
+from stages.formats import graphs
 from stages.formats.extensions import Extensions
+from stages.formats.graphs import Built
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
 from stages.onnx.format import ONNX
@@ -21,7 +23,10 @@ from stages.quantization.nncf import Feed, Opset
 from stages.quantization.settings import Lowering
 from stages.samples import files as sample_files
 
+LOGITS = "logits"  # what a language model's head gives
 MODES = ("int8_asym", "int8_sym", "int4_asym", "int4_sym")
+FLOAT = "float32"
+CHOICES = OneOf(("int4", "int8", FLOAT), "int4, int8, float32; null for what the mode has")
 BLOCKS = ("group_size", "ratio", "all_layers")  # settings of 4 bits alone
 
 
@@ -47,6 +52,10 @@ class CompressWeights(Lowering):
         all_layers: Of 4 bits, whether the last layer and embeddings may have them too; None for 8 bits.
         awq: Whether weights are scaled by how large activations are before they are rounded; takes samples.
         scale_estimation: Whether scales are fitted to what layers answer; takes samples.
+        embeddings: Of tables that rows are looked up in: int4, int8, or float32 as they were; None for what the mode
+            and all_layers have.
+        head: Of the operation that gives the logits, or the first output, likewise. One that is the embedding, too, is
+            what that is.
         ignored: Operations whose weights are left as they are.
         extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
         graph_opset: Of an ONNX graph, the opset that it will have, so that a wrong one is refused before any work.
@@ -60,6 +69,8 @@ class CompressWeights(Lowering):
     all_layers: Optional[bool]
     awq: bool
     scale_estimation: bool
+    embeddings: Annotated[Optional[str], CHOICES]
+    head: Annotated[Optional[str], CHOICES]
     ignored: Ignored
     extensions: Annotated[list[str], Extensions()]
     graph_opset: Annotated[Optional[int], Unkeyed()]
@@ -72,6 +83,8 @@ class CompressWeights(Lowering):
             yield from self.useless(BLOCKS, f"{self.mode} has one scale for each row")
             for name in (name for name in ("awq", "scale_estimation") if getattr(self, name)):
                 yield Problem(f"{name} is true, and {self.mode} has nothing to fit", "false; or int4_asym, int4_sym")
+            for name in (name for name in ("embeddings", "head") if getattr(self, name) == "int4"):
+                yield Problem(f"{name} is int4, and mode is {self.mode}", "int8, float32, or a mode of int4")
         for name in (name for name in BLOCKS if self._in_blocks and getattr(self, name) is None):
             yield Problem(f"{name} is not set", allowed="see the stage's YAML")
 
@@ -88,15 +101,22 @@ class CompressWeights(Lowering):
         source = inputs["graph"]
         self._opset.hold(source)
         feed = self._feed(inputs)
+        built = graphs.of(source, self.extensions) if self.embeddings or self.head else Built({})
+        parts = self._parts(built)
+        eight = [name for name, bits in parts.items() if bits == "int8"] if self._in_blocks else []
+        others = [name for name, node in built.nodes.items() if node.type != graphs.CONSTANT and name not in eight]
 
         def compressed(nncf: Any, model: Any, scope: Any) -> Any:
+            if eight:
+                model = self._in_eight(nncf, model, others)
+                scope = nncf.IgnoredScope(names=[*(scope.names if scope else ()), *eight], validate=False)
             try:
                 return nncf.compress_weights(
                     model,
                     mode=nncf.CompressWeightsMode(self.mode),
                     group_size=self.group_size,
                     ratio=self.ratio,
-                    all_layers=self.all_layers,
+                    all_layers=True if parts and self._in_blocks else self.all_layers,
                     ignored_scope=scope,
                     **({} if feed is None else self._fitted(nncf, feed)),
                 )
@@ -106,14 +126,55 @@ class CompressWeights(Lowering):
         settings = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
         facts = nncf_library.facts(f"{self.mode} weights", settings, inputs["samples"] if feed else None)
         besides = self._formless(source)
-        return nncf_library.lowered(source, compressed, self.ignored, facts, folder, self.extensions, feed, besides)
+        kept = [name for name, bits in parts.items() if bits == FLOAT]
+        left = replace(self.ignored, names=[*self.ignored.names, *kept])
+        return nncf_library.lowered(source, compressed, left, facts, folder, self.extensions, feed, besides)
+
+    def _parts(self, built: Built) -> dict[str, str]:
+        """What embeddings and head become, by the names of their operations; nothing where that is not chosen.
+
+        Raises StageError where there is no such part, or one matrix is to be two things.
+        """
+        if not (self.embeddings or self.head):
+            return {}
+        usual = "int4" if self.all_layers or not self._in_blocks else "int8"
+        tables = [name for name in built.holding(graphs.FLOATS) if built.nodes[name].type in graphs.LOOKED_UP]
+        output = LOGITS if LOGITS in built.outputs else next(iter(built.outputs), "")
+        head = built.head(output)
+        if (self.embeddings and not tables) or (self.head and head is None):
+            part = "embeddings" if self.embeddings and not tables else "head"
+            raise StageError(
+                f"{part} is {getattr(self, part)}, and this graph has none",
+                allowed="null",
+                command=f"stages.quantize.{part}=null",
+            )
+        parts = dict.fromkeys(tables, self.embeddings or usual)
+        if head is not None:
+            tied = [name for name in tables if built.shares_weights(name, head)]
+            chosen = self.head or (parts[tied[0]] if tied else usual)
+            if tied and chosen != parts[tied[0]]:
+                if self.embeddings:
+                    raise StageError(
+                        f"head is {self.head} and embeddings is {self.embeddings}, and the two are one matrix",
+                        allowed="the same for both",
+                        command=f"stages.quantize.head={self.embeddings}",
+                    )
+                parts |= dict.fromkeys(tied, chosen)
+            parts[head] = chosen
+        return parts
+
+    def _in_eight(self, nncf: Any, model: Any, others: list[str]) -> Any:
+        """The graph with all but some operations in 8 bits."""
+        mode = nncf.CompressWeightsMode(self.mode.replace("int4", "int8"))
+        scope = nncf.IgnoredScope(names=others, validate=False)
+        return nncf.compress_weights(model, mode=mode, ignored_scope=scope)
 
     def _formless(self, source: Artifact) -> list[str]:
         if source.kind != ONNX:
             return []
         opset = onnx_file.opset(onnx_file.read(source.file, weights=False))
         stacked = nncf_library.STACKED if opset < nncf_library.BLOCKS else {}
-        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked})
+        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked}) + nncf_library.tied(source)
 
     def _feed(self, inputs: Mapping[str, Artifact]) -> Feed | None:
         if not (self.awq or self.scale_estimation):

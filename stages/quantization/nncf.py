@@ -207,6 +207,20 @@ def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list
     ]
 
 
+def tied(graph: Artifact) -> list[str]:
+    """The products of an ONNX graph with a table that is looked up in too: an embedding that is the head as well.
+
+    NNCF 3.4.0 takes the transposed table for a weight of its own and does not find it. Where the table itself is
+    lowered, so is what these are given.
+    """
+    if graph.kind != ONNX:
+        return []
+    nodes = onnx_file.read(graph.file, weights=False).graph.node
+    held = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    turned = {node.output[0] for node in nodes if node.op_type == "Transpose" and node.input[0] in held}
+    return [n.name or n.output[0] for n in nodes if n.op_type == "MatMul" and turned.intersection(n.input)]
+
+
 def lowered(
     source: Artifact,
     how: Callable[[Any, Any, Any], Any],

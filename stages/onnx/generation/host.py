@@ -122,13 +122,13 @@ class Loop:
             others = [0 if axis == cache["axis"] else size for axis, size in enumerate(spec.shape)][1:]
             self._before[spec.name] = module("numpy").zeros((rows, *others), _numpy(spec.type))
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         given = {name: value for name, value in given.items() if name in self._taken}
         found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
         self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}
-        logits: Array = found["logits"][:, -1]
+        logits: Array = found["logits"]
         return logits
 
 

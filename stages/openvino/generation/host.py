@@ -98,12 +98,12 @@ class Loop:
         """See `stages.portable.generating.Decoder`."""
         self._request.reset_state()
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         beams = module("numpy").arange(len(ids), dtype="int32")
         given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
         returned = self._request.infer({name: value for name, value in given.items() if name in self._taken})
-        logits: Array = returned["logits"][:, -1].copy()
+        logits: Array = returned["logits"]
         return logits
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import conversions
+import decoders
 import onnx
 import pytest
 from conversions import compressed, edited, quantized
@@ -105,6 +107,18 @@ def test_what_was_to_be_left_alone_is_counted_and_not_held_to_a_share(digits, ki
     assert made.notes["audit"]["weights"]["float32"] == 122 + 144 + 640
     forgotten = replace(kept, facts={n: v for n, v in kept.facts.items() if n != "ignored"})
     assert "50.0% of its operations are int8" in refused(forgotten, tmp_path / "again", operations={"int8": 1.0})
+
+
+def test_a_forgotten_head_is_named_whether_the_share_is_missed_or_not(kind, tmp_path):
+    graph = decoders.words(tmp_path / "graph", tied=False)
+    graph = graph if kind == ONNX else conversions.ir(graph, tmp_path / "ir")
+    chosen = compressed(graph, tmp_path / "made", mode="int8_sym", head="float32")
+    assert "caution" not in audit(chosen, tmp_path, weights={"int8": 0.9}).notes
+    forgotten = replace(chosen, facts={n: v for n, v in chosen.facts.items() if n != "ignored"})
+    name = "last" if kind == ONNX else "logits"
+    told = f"weights that are still in floating point: the head {name} (MatMul, 37.5% of all)"
+    assert refused(forgotten, tmp_path / "refused", weights={"int8": 0.9}).endswith(f"; {told}")
+    assert audit(forgotten, tmp_path / "passed", weights={"int8": 0.5}).notes["caution"] == told
 
 
 def test_the_line_is_drawn_where_the_share_says(digits, kind, tmp_path):

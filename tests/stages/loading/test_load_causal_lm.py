@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def load(weights="random", *, kind="llama", dims=DIMS, **kwargs):
     told = {"model_type": kind, "vocab_size": WORDS, "pad_token_id": 0, "eos_token_id": 2, **kwargs}
     told |= {name: value for name, value in CONFIGS[kind].items() if name in known}
     given = told if weights == "random" else kwargs
-    return LoadCausalLm("transformers.AutoModelForCausalLM", given, str(weights), None, None, True, 0, dims)
+    return LoadCausalLm("transformers.AutoModelForCausalLM", given, str(weights), None, None, True, 0, dims, None)
 
 
 def made(stage, tmp_path):
@@ -143,6 +144,17 @@ def test_a_text_beyond_the_positions_is_refused_before_any_work(tmp_path, folder
         load(folder, dims={**DIMS, **dims}, **more).settle(world(tmp_path))
 
 
+def test_a_group_size_that_does_not_divide_the_rows_is_refused_before_any_work(tmp_path, folder):
+    stage = replace(load(folder), group_size=48)
+    with pytest.raises(ConfigError, match="group_size is 48, and this model has rows of 64, 96 weights") as caught:
+        stage.settle(world(tmp_path))
+    (problem,) = caught.value.problems
+    assert problem.allowed == "2, 4, 8, 16, 32; -1 for whole rows"
+    assert problem.command.startswith("stages.quantize.group_size=32, or stages.load.group_size=null")
+    for fits in (32, -1, None):
+        replace(stage, group_size=fits).settle(world(tmp_path))
+
+
 def test_code_that_came_with_the_weights_is_refused(tmp_path, folder):
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -192,5 +204,5 @@ BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_sta
 def test_what_has_no_cache_that_is_known_is_refused_with_what_takes_it(tmp_path, kind, fields, task, wrong):
     told = {"model_type": kind, "vocab_size": WORDS, **fields}
     with pytest.raises(ConfigError, match=wrong) as refused:
-        made(LoadCausalLm(task, told, "random", None, None, True, 0, DIMS), tmp_path)
+        made(LoadCausalLm(task, told, "random", None, None, True, 0, DIMS, None), tmp_path)
     assert "model=transformers" in refused.value.problems[0].command

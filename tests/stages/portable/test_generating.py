@@ -15,12 +15,12 @@ class Counting:
     def start(self, rows):
         self.seen = np.zeros((rows, 0), np.int64)
 
-    def step(self, ids, mask, positions):
+    def logits(self, ids, mask, positions):
         self.seen = np.concatenate([self.seen, ids], axis=1)
         assert mask.shape == self.seen.shape
         assert (self.seen[mask == 0] == FILLS).all()
         assert (positions[:, -1] == mask.sum(axis=1) - 1).all()
-        return np.eye(12)[(ids[:, -1] + 1) % 12]
+        return np.eye(12)[(ids + 1) % 12]
 
 
 def test_rows_of_several_lengths_go_on_each_from_its_own_last_token_until_one_that_ends_it():

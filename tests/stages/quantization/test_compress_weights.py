@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import decoders
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -279,3 +281,57 @@ def test_the_opset_that_a_graph_will_have_is_no_part_of_the_key_and_other_settin
     here, plain = world(tmp_path), compress_weights()
     assert compress_weights(graph_opset=18).identity(here) == plain.identity(here)
     assert compress_weights(mode="int8_sym").identity(here) != plain.identity(here)
+
+
+def answer(artifact):
+    session = onnxruntime.InferenceSession(artifact.file, providers=["CPUExecutionProvider"])
+    return session.run(None, {"ids": np.arange(96).reshape(2, 48)})[0]
+
+
+BITS = [
+    ({"mode": "int8_asym"}, ["int8", "int8", "int8"]),
+    ({"mode": "int8_sym", "head": "float32"}, ["int8", "int8", "float32"]),
+    ({"mode": "int4_sym"}, ["int8", "int4", "int8"]),
+    ({"mode": "int4_sym", "all_layers": True}, ["int4", "int4", "int4"]),
+    ({"mode": "int4_sym", "head": "int4"}, ["int8", "int4", "int4"]),
+    ({"mode": "int4_asym", "embeddings": "float32"}, ["float32", "int4", "int8"]),
+    ({"mode": "int4_sym", "all_layers": True, "head": "int8"}, ["int4", "int4", "int8"]),
+]
+
+
+def bits(artifact):
+    """Of the table, the square matrix and the head, in this order."""
+    built = stored.of(artifact)
+    held = {dtype: built.holding([dtype]) for dtype in ("int4", "int8", "float32")}
+    return {
+        n: next(d for d, of in held.items() if of.get(n, 0) >= 4096)
+        for n in ("look_up", "middle", built.head("logits"))
+    }
+
+
+@pytest.mark.parametrize(("settings", "wanted"), BITS)
+def test_embeddings_and_head_have_the_bits_that_are_chosen_for_them(settings, wanted, kind, tmp_path):
+    graph = decoders.words(tmp_path / "graph", tied=False)
+    made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
+    assert [*bits(made).values()] == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "of_both"),
+    [({"mode": "int8_asym"}, "int8"), ({"mode": "int4_sym"}, "int8"), ({"mode": "int4_sym", "head": "int4"}, "int4")],
+)
+def test_a_head_that_is_the_embedding_is_what_that_is(settings, of_both, kind, tmp_path):
+    graph = decoders.words(tmp_path / "graph", tied=True)
+    made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
+    assert [*bits(made).values()] == [of_both, settings["mode"][:4], of_both]
+    assert stored.of(made).weights()[of_both] >= 96 * 64
+    if kind == ONNX:
+        assert np.abs(answer(made) - answer(graph)).max() < 0.3 * np.abs(answer(graph)).max()
+
+
+def test_one_matrix_cannot_be_two_things(tmp_path):
+    graph = decoders.words(tmp_path / "graph", tied=True)
+    with pytest.raises(StageError, match="head is int8 and embeddings is int4, and the two are one matrix"):
+        compressed(graph, tmp_path / "made", mode="int4_sym", head="int8", embeddings="int4")
+    (problem,) = compress_weights(head="int4", mode="int8_asym").problems()
+    assert problem.what == "head is int4, and mode is int8_asym"

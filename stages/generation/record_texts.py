@@ -1,0 +1,151 @@
+"""Records how likely the model finds texts: its own, drawn from what it says, or the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError
+from pipeline.notes import Notes
+from pipeline.stage import AtLeast, OneOf, Setting, Stage, World, digest_of
+from stages.formats import eager, session
+from stages.formats.session import How
+from stages.generation import model_folder
+from stages.generation import texts as text_files
+from stages.generation.format import MODEL_FOLDER, TEXTS
+from stages.generation.stepwise import Stepwise
+from stages.interface.generation import FACT, Generation
+from stages.interface.interface import Interface
+from stages.reference import asked as asking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+TEXT = "text"
+OWN, GIVEN = "the model's own", "the text that was given"
+
+
+class TextFile(Setting):
+    """The path of a text: what it holds is part of the key."""
+
+    def files(self, value: str) -> Iterable[str]:
+        return [value]
+
+    def identity(self, name: str, value: str, world: World) -> Any:
+        command = "model.evaluation.path=FILE.txt"
+        return digest_of(Path(value).expanduser(), world, f"{name}={value}", allowed="a text of UTF-8", command=command)
+
+
+@dataclass(frozen=True)
+class RecordTexts(Stage):
+    """Texts of equal lengths, and what the PyTorch model finds likely at each place of them.
+
+    The model's own begin with the token that begins a text, or any, and go on with tokens drawn by its probabilities.
+    The user's is cut into pieces by the model's own tokenizer, one after the other; which of them, is drawn.
+
+    Args:
+        source: text for the user's; None for the model's own.
+        path: Of the text, UTF-8.
+        count: How many texts, or pieces of one at most.
+        length: Tokens of each.
+        seed: For all that is drawn.
+    """
+
+    # OmegaConf 2.3 reads Optional, not X | None.
+    source: Annotated[Optional[str], OneOf((TEXT,), f"{TEXT}; null for texts of the model's own")]
+    path: Annotated[Optional[str], TextFile()]
+    count: Annotated[int, AtLeast(1)]
+    length: Annotated[int, AtLeast(2, "2 or more: of a first token nothing is known", "stages.texts.length=64")]
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
+        "files": frozenset({MODEL_FOLDER}),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"files"})
+    produces: ClassVar[Kind | str] = TEXTS
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors", "transformers")
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
+
+    def unused(self) -> Collection[str]:
+        return () if self.source == TEXT else ("path",)
+
+    def conflicts(self) -> Iterator[Problem]:
+        if self.source == TEXT and not self.path:
+            yield Problem("path is null, and source is text", "the path of a text", "model.evaluation.path=FILE.txt")
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        module, reference = inputs["module"], inputs["reference"]
+        generation = Generation.of(module if FACT in module.facts else reference)
+        if self.length > generation.positions:
+            raise ConfigError(
+                f"texts have {self.length} tokens, and the model {generation.positions} positions",
+                allowed=f"2 to {generation.positions}",
+                command=f"stages.texts.length={generation.positions}",
+            )
+        ready = session.with_interface(module, reference)
+        running = eager.open_session(ready, How("float32", None, {}, ()))
+        decoder = Stepwise(running, Interface.of(reference), generation)
+        says = GIVEN if self.source == TEXT else OWN
+        with asking.computing():
+            tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)
+            texts = text_files.described(decoder, tokens, generation.vocabulary)
+        text_files.write(texts, folder)
+        count, length = tokens.shape
+        told = {"from": says, "texts": count, "length": length, "vocabulary": generation.vocabulary}
+        notes = Notes(says=f"{count} texts of {length} tokens, {says}; perplexity {texts.perplexity:.4g}")
+        return Artifact(TEXTS, folder, facts={text_files.FACT: told}, notes=notes)
+
+    def _drawn(self, decoder: Stepwise, generation: Generation) -> Array:
+        """Texts of the model's own, [count, length]."""
+        import numpy as np
+
+        draw = np.random.default_rng(self.seed)
+        first = generation.bos if generation.bos is not None else draw.integers(generation.vocabulary, size=self.count)
+        tokens = np.zeros((self.count, self.length), np.int64)
+        tokens[:, 0] = first
+        decoder.start(self.count)
+        for place in range(1, self.length):
+            positions = np.full((self.count, 1), place - 1, np.int64)
+            mask = np.ones((self.count, place), np.int64)
+            found = text_files.logarithms(decoder.logits(tokens[:, place - 1 : place].copy(), mask, positions)[:, -1])
+            tokens[:, place] = (found + draw.gumbel(size=found.shape)).argmax(-1)  # the Gumbel-max trick
+        return tokens
+
+    def _read(self, files: Artifact | None) -> Array:
+        """Pieces of the user's text, [count, length]."""
+        import numpy as np
+
+        if files is None or not model_folder.has_tokenizer(files):
+            raise StageError(
+                "the model came without a tokenizer, and a text becomes tokens by that",
+                allowed="a folder with tokenizer.json",
+                command="model.evaluation.source=null, which has the model draw texts of its own",
+            )
+        from transformers import AutoTokenizer
+
+        path = Path(str(self.path)).expanduser()
+        try:
+            content = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as e:
+            raise StageError(f"{path.name} is no UTF-8: {e.reason} at byte {e.start}", allowed="UTF-8") from e
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+        ids = np.array(tokenizer(content, verbose=False)["input_ids"], np.int64)
+        whole = len(ids) // self.length
+        if not whole:
+            raise StageError(
+                f"{path.name} has {len(ids)} tokens, and a piece of it has {self.length}",
+                allowed="a longer text",
+                command=f"stages.texts.length={max(len(ids), 2)}",
+            )
+        pieces: Array = ids[: whole * self.length].reshape(whole, self.length)
+        chosen = np.random.default_rng(self.seed).permutation(whole)[: self.count]
+        return pieces[np.sort(chosen)]

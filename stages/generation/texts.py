@@ -1,0 +1,175 @@
+"""Texts as tokens, and how likely a language model finds each token after those before it.
+
+    perplexity = exp(-mean log p(token)), over every token of every text but the first
+    KL(p || q) = mean over places of sum p (log p - log q), where p is the PyTorch model's and q the artifact's
+
+Of p the likeliest tokens are kept, and all others are one: with a vocabulary of more than that, the KL is a little
+below the whole.
+
+Source: Kullback and Leibler 1951, On Information and Sufficiency; huggingface.co/docs/transformers/perplexity
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from stages.generation.format import TEXTS
+from stages.portable.generating import Decoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+LIKELIEST = 1024  # of each place's tokens are kept
+ROUNDING = 1e-6  # of a KL: p is kept in float32
+MOST = 2**26  # logits that are in memory at once
+FACT = "texts"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, and what the PyTorch model makes of each place: after the first token, the second, to the last but one.
+
+    Args:
+        tokens: int64 [texts, length].
+        likely: The natural logarithm of each next token's probability, float32 [texts, length - 1].
+        ids: The likeliest tokens, the first before all, int32 [texts, length - 1, LIKELIEST or the vocabulary].
+        logs: The natural logarithms of their probabilities, float32, of the same shape.
+    """
+
+    tokens: Array
+    likely: Array
+    ids: Array
+    logs: Array
+
+    @property
+    def perplexity(self) -> float:
+        """The PyTorch model's."""
+        return _perplexity(self.likely)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a model is from the PyTorch model on texts.
+
+    Args:
+        value: Its perplexity.
+        of_the_model: The PyTorch model's.
+        kl: In nats.
+        agreement: The share of places, in 0..1, where the same token is the likeliest.
+    """
+
+    value: float
+    of_the_model: float
+    kl: float
+    agreement: float
+
+    @property
+    def ratio(self) -> float:
+        """Its perplexity as a multiple of the PyTorch model's."""
+        return self.value / self.of_the_model
+
+
+def answered(decoder: Decoder, tokens: Array, vocabulary: int) -> Iterator[tuple[slice, Array]]:
+    """Rows of texts, and the logarithms of probabilities, float64 [rows, length - 1, vocabulary], of what comes next.
+
+    A text is asked in two calls, half of it as a prompt and the rest on the cache of that.
+    """
+    import numpy as np
+
+    count, length = tokens.shape
+    at_once = max(1, MOST // (length * vocabulary))
+    for begin in range(0, count, at_once):
+        rows = slice(begin, min(begin + at_once, count))
+        asked = tokens[rows]
+        decoder.start(len(asked))
+        found = []
+        for first, last in ((0, length // 2), (length // 2, length)):
+            positions = np.broadcast_to(np.arange(first, last), (len(asked), last - first))
+            mask = np.ones((len(asked), last), np.int64)
+            found.append(np.array(decoder.logits(asked[:, first:last].copy(), mask, positions.copy())))
+        yield rows, logarithms(np.concatenate(found, axis=1)[:, :-1])
+
+
+def logarithms(logits: Array) -> Array:
+    """The natural logarithms of the probabilities that logits stand for, along the last axis, float64."""
+    import numpy as np
+
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=-1, keepdims=True)
+    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
+    return wide
+
+
+def described(decoder: Decoder, tokens: Array, vocabulary: int) -> Texts:
+    """What a model makes of texts, to be compared with later."""
+    import numpy as np
+
+    likely, ids, logs = [], [], []
+    for rows, found in answered(decoder, tokens, vocabulary):
+        likely.append(_next(found, tokens[rows]))
+        order = np.argsort(-found, axis=-1, kind="stable")[..., :LIKELIEST]
+        ids.append(order.astype(np.int32))
+        logs.append(np.take_along_axis(found, order, -1).astype(np.float32))
+    return Texts(tokens, np.concatenate(likely).astype(np.float32), np.concatenate(ids), np.concatenate(logs))
+
+
+def compared(decoder: Decoder, texts: Texts, vocabulary: int) -> Figures:
+    """How far a model is from the one that texts were described by. NaN where it answers NaN."""
+    import numpy as np
+
+    likely, divergence, same = [], [], []
+    for rows, found in answered(decoder, texts.tokens, vocabulary):
+        likely.append(_next(found, texts.tokens[rows]))
+        ids, logs = texts.ids[rows].astype(np.int64), texts.logs[rows].astype(np.float64)
+        others = np.take_along_axis(found, ids, -1)
+        divergence.append((np.exp(logs) * (logs - others)).sum(-1) + _rest(logs, others))
+        same.append(found.argmax(-1) == ids[..., 0])
+    kl, agreement = (float(np.concatenate(x).mean()) for x in (divergence, same))
+    kl = 0.0 if -ROUNDING < kl < 0 else kl  # it is never less but by rounding
+    return Figures(_perplexity(np.concatenate(likely)), texts.perplexity, kl, agreement)
+
+
+def _perplexity(likely: Array) -> float:
+    import numpy as np
+
+    return float(np.exp(-likely.mean(dtype=np.float64)))
+
+
+def _next(found: Array, tokens: Array) -> Array:
+    """The logarithms of the tokens that come next, [rows, length - 1]."""
+    import numpy as np
+
+    return np.take_along_axis(found, tokens[:, 1:, None], -1)[..., 0]
+
+
+def _rest(logs: Array, others: Array) -> Array:
+    """What all the tokens that were not kept, taken as one, add to the divergence."""
+    import numpy as np
+
+    if logs.shape[-1] < LIKELIEST:
+        return np.zeros(logs.shape[:-1])
+    least = np.finfo(np.float32).eps  # what is left of float32 logarithms that come to all
+    ours, theirs = (np.maximum(1 - np.exp(x).sum(-1), least) for x in (logs, others))
+    rest: Array = ours * (np.log(ours) - np.log(theirs))
+    return rest
+
+
+def write(texts: Texts, folder: Path) -> None:
+    """A tensor for each part."""
+    from safetensors.numpy import save_file
+
+    save_file(vars(texts), folder / TEXTS.file)
+
+
+def read(artifact: Artifact) -> Texts:
+    """What `write` wrote."""
+    from safetensors.numpy import load_file
+
+    return Texts(**load_file(artifact.file))

@@ -1,0 +1,85 @@
+"""generation/record_texts.py: texts are drawn by the model's own probabilities, or are pieces of the user's."""
+
+from pathlib import Path
+
+import decoders
+import numpy as np
+import pytest
+from harness import run_stage, shipped, world
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, StageError
+from stages.generation import texts
+from stages.generation.format import MODEL_FOLDER
+
+REFERENCE = Artifact(Kind.REFERENCE, facts=decoders.facts())
+EXAMPLE = Path(__file__).parents[3] / "examples" / "09_language_model" / "model"
+
+
+def stage(**settings):
+    return shipped("record_texts", **{"source": None, "path": None, "count": 16, "length": 64, "seed": 0, **settings})
+
+
+def record(folder, files=None, **settings):
+    given = {"module": decoders.module(), "reference": REFERENCE, **({"files": files} if files else {})}
+    made = run_stage(stage(**settings), given, folder)
+    return made, texts.read(made)
+
+
+def test_texts_are_drawn_by_what_the_model_finds_likely_and_by_the_seed(tmp_path):
+    made, found = record(tmp_path / "one")
+    assert (found.tokens.shape, found.tokens[:, 0].tolist()) == ((16, 64), [decoders.BOS] * 16)
+    # Of what is drawn by its own probabilities, the mean log likelihood is the entropy, but for chance.
+    entropy = -(np.exp(found.logs) * found.logs).sum(-1).mean()
+    assert -found.likely.mean() == pytest.approx(entropy, abs=0.05)
+    assert entropy < 0.97 * np.log(decoders.VOCABULARY)
+    assert made.facts["texts"]["from"] == "the model's own"
+    assert (record(tmp_path / "again")[1].tokens == found.tokens).all()
+    assert (record(tmp_path / "other", seed=1)[1].tokens != found.tokens).any()
+
+
+def test_texts_beyond_the_positions_are_refused_with_what_fits(tmp_path):
+    with pytest.raises(ConfigError, match="texts have 97 tokens, and the model 96 positions") as caught:
+        record(tmp_path / "made", length=97)
+    assert caught.value.problems[0].command == "stages.texts.length=96"
+
+
+def test_a_text_is_read_when_it_is_planned_and_what_is_no_text_is_refused_before_any_work(tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    planned = stage(source="text", path=str(tmp_path / "a.txt"))
+    before = planned.identity(world(tmp_path))
+    (tmp_path / "a.txt").write_text("other")
+    assert planned.identity(world(tmp_path)) != before
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        stage(source="text", path="nowhere.txt").settle(world(tmp_path))
+    assert caught.value.problems[0].command == "model.evaluation.path=FILE.txt"
+    (lacking,) = stage(source="text").problems()
+    assert lacking.command == "model.evaluation.path=FILE.txt"
+    (unknown,) = stage(source="images").problems()
+    assert unknown.allowed == "text; null for texts of the model's own"
+
+
+def test_a_text_without_a_tokenizer_is_refused_with_what_needs_none(tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    with pytest.raises(StageError, match="without a tokenizer") as caught:
+        record(tmp_path / "made", source="text", path=str(tmp_path / "a.txt"))
+    assert caught.value.problems[0].command.startswith("model.evaluation.source=null")
+
+
+@pytest.mark.slow  # loads transformers
+def test_a_text_becomes_pieces_by_the_models_own_tokenizer(tmp_path):
+    from tokenizers import Tokenizer
+
+    (tmp_path / "a.txt").write_text("".join(chr(32 + n % 64) for n in range(300)))
+    ids = Tokenizer.from_file(str(EXAMPLE / "tokenizer.json")).encode((tmp_path / "a.txt").read_text()).ids
+    pieces = [ids[n : n + 20] for n in range(0, len(ids) - 19, 20)]
+    told = {"source": "text", "path": str(tmp_path / "a.txt"), "length": 20}
+    files = Artifact(MODEL_FOLDER, EXAMPLE)
+    stage_ = stage(**told)
+    assert len(pieces) > 4
+    assert stage_._read(files).tolist() == pieces[:16]
+    some = stage(**told, count=4)._read(files).tolist()
+    assert [len(some), *(piece in pieces for piece in some)] == [4, True, True, True, True]
+    (tmp_path / "a.txt").write_text("short")
+    with pytest.raises(StageError, match="a piece of it has 20"):
+        stage(**told)._read(files)
