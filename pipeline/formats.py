@@ -81,6 +81,8 @@ class Format:
             to go on with in place of what layers compute; and all of them: `all_values(artifact, inputs, how)`, see
             stages/formats/inner.py.
         largest: Gives the largest magnitude among layers: `largest(artifact, names, inputs)`.
+        generation: Lays out the folder that a runtime for language models loads, and generates with it; see
+            stages/generation/folders.py.
         host: Checks a delivered model where it goes: a script with `RUNTIME`; see stages/portable/selfcheck.py.
         bundle: What the README of a bundle says of it: `Bundle`; see stages/delivery/bundle.py.
     """
@@ -101,6 +103,7 @@ class Format:
     layers: str | None = None
     values: str | None = None
     largest: str | None = None
+    generation: str | None = None
     host: str | None = None
     bundle: str | None = None
 

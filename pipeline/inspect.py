@@ -115,7 +115,7 @@ def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         changes = f", with changes {git['diff'][:12]}" if git["dirty"] else ""
         yield "git", f"{git['commit']} ({git['branch']}){changes}"
     for stage in run["stages"]:
-        if {"parity", "evaluation", "questions"} & set(stage["notes"]):
+        if {"parity", "generation", "evaluation", "questions"} & set(stage["notes"]):
             yield "measured", f"{stage['name']}: {stage['notes']['says']}"
     yield "files", units.size(sum(s["size"] for s in run["stages"] if s["how"] == "delivered"))
 
@@ -131,6 +131,13 @@ def _claim(check: Mapping[str, Any]) -> str:
         told += ", ".join(parity["shapes"])
         told += f"; with {', '.join(parity['families'])}" if parity.get("families") else ""
         return told + "".join(f"; not asked {n}: {why}" for n, why in parity.get("not_asked", {}).items())
+    if tokens := check.get("tokens"):
+        told = (
+            f"goes on with {tokens['new']} tokens as {tokens['against']} does, after {'; '.join(tokens['batches'])}, "
+        )
+        told += f"wherever its first choice is ahead by {tokens['least']:g}, computing in {tokens['compute']}"
+        told += f"; by our own loop: {tokens['by_ours']}" if tokens["by_ours"] else ""
+        return told + "".join(f"; not asked {n}: {why}" for n, why in tokens["not_asked"].items())
     if unchecked := check.get("unchecked"):
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}"
     if sizes := check.get("sizes"):

@@ -119,6 +119,30 @@ class Benchmark(TypedDict):
     table: Sequence[str]
 
 
+class Generation(TypedDict):
+    """What was compared of a language model's tokens.
+
+    Attributes:
+        runtime: What ran it.
+        by_ours: Why that is our own loop over the graph, and not the runtime that the folder is for; empty where it is.
+        computes_in: What the graph says it computes in.
+        properties: Its settings as read back.
+        against: What it was compared with.
+        equal: How many tokens are the same.
+        open: How many were not compared, after a choice that is too close to call.
+        batches: How many are equal, by prompt.
+    """
+
+    runtime: str
+    by_ours: str
+    computes_in: str
+    properties: Mapping[str, str]
+    against: str
+    equal: int
+    open: int
+    batches: Mapping[str, int]
+
+
 class Notes(TypedDict, total=False):
     """What a stage says of its run.
 
@@ -129,6 +153,7 @@ class Notes(TypedDict, total=False):
         parity: Of a check.
         unchecked: Of a check that had nothing to compare with.
         questions: Of a reference.
+        generation: Of a check of tokens.
         evaluation: Of a measured accuracy.
         benchmark: Of a benchmark.
         audit: How many weights and operations there are of each type.
@@ -145,6 +170,7 @@ class Notes(TypedDict, total=False):
     parity: Parity
     unchecked: Unchecked
     questions: Questions
+    generation: Generation
     evaluation: Evaluation
     benchmark: Benchmark
     audit: Mapping[str, Mapping[str, int]]

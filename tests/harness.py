@@ -37,7 +37,13 @@ BATCH_SEQ = {"batch": Dim(1, 2, 8), "seq": Dim(2, 4, 16)}
 
 # What the YAML of a stage leaves to the choice of a model, a target, a precision or another stage.
 CHOICES = {
-    "model": {"quantization": None, "preprocessing": None, "labels": None, "license": None},
+    "model": {
+        "quantization": None,
+        "preprocessing": None,
+        "labels": None,
+        "license": None,
+        "generation": {"prompts": [1, 7, 40], "tokens": 8},
+    },
     "target": {"compute": "float32", "extensions": [], "symmetric": False, "pruned": False},
     "stages": {"compile": {"deployment_target": "iOS18"}},
     "effort": "standard",

@@ -36,6 +36,14 @@ class Samples:
 
 
 @dataclass
+class Generation:
+    """What a language model is asked to go on with: lengths of prompts, and how many tokens follow."""
+
+    prompts: list[int] = field(default_factory=lambda: [1, 7, 40])
+    tokens: int = 32
+
+
+@dataclass
 class Check:
     """What a model's artifacts are asked beside what is drawn; docs/check.md explains it."""
 
@@ -67,6 +75,7 @@ class Model:
     calibration: Samples = field(default_factory=Samples)
     evaluation: Samples = field(default_factory=Samples)
     check: Check = field(default_factory=Check)
+    generation: Generation = field(default_factory=Generation)
     quantization: Optional[str] = None
     license: Optional[str] = None
     labels: Any = None

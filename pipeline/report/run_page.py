@@ -229,6 +229,9 @@ def _details(
         yield "Compared", f"with {parity['against']}: " + ", ".join(_case(case) for case in parity["cases"])
         if unsure := parity.get("not_judged"):
             yield "Not judged", "the model itself decides by rounding alone: " + "; ".join(unsure)
+    if tokens := outcome.notes.get("generation"):
+        told = ", ".join(f"{equal} after {prompt}" for prompt, equal in tokens["batches"].items())
+        yield "Tokens", f"equal to those of {tokens['against']}, through {tokens['runtime']}: {told}"
     if unchecked := outcome.notes.get("unchecked"):
         yield "NOT CHECKED", f"against {unchecked['against']}: {unchecked['why']}"
     if check and (claimed := (check.get("parity") or {}).get("tolerance")):

@@ -7,8 +7,8 @@ import logging
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline import formats, units
 from pipeline.artifact import Kind
@@ -188,7 +188,7 @@ def loading(result: Result) -> str:
     kind = Kind(record.get("kind", ""))
     if result.delivered is None or not formats.of(kind).bundle:
         return ""
-    checked = [check["parity"] for check in record["checks"] if "parity" in check]
+    checked = [told for check in record["checks"] for name in ("parity", "tokens") if (told := check.get(name))]
     claim = checked[-1] if checked else {"compute": record["precision"]["compute"]}
     bundle = formats.part(kind, "bundle").Bundle
     text = str(bundle.loading(str(result.delivered), "{…}", "[…]", record["facts"], claim))
@@ -197,12 +197,15 @@ def loading(result: Result) -> str:
 
 def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     """The worst error of the artifact with this digest at each shape, by the last check that looked at it."""
-    checks = [n for n in (o.notes for o in outcomes if o.digest == digest) if {"parity", "unchecked"} & set(n)]
+    looked = {"parity", "unchecked", "generation"}
+    checks = [n for n in (o.notes for o in outcomes if o.digest == digest) if looked & set(n)]
     if not checks:
         return "NOT CHECKED against the model: no check stage looked at this artifact"
     if unchecked := checks[-1].get("unchecked"):
         shapes = ", ".join(case["shape"] for case in unchecked["cases"])
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}; it only runs, at {shapes}"
+    if tokens := checks[-1].get("generation"):
+        return _tokens(tokens)
     found = checks[-1]["parity"]
     drawn = [case for case in found["cases"] if case.get("family", "sizes") == "sizes"]
     told = ", ".join(f"{case['max_rel']:.1e} at {case['shape']}" for case in drawn)
@@ -212,3 +215,10 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
     if unsure := found.get("not_judged"):
         told += f"; {len(unsure)} answers not judged, the model itself deciding by rounding alone there"
     return f"worst relative error against {found['against']} {told}"
+
+
+def _tokens(found: Mapping[str, Any]) -> str:
+    """What was compared of a language model's tokens."""
+    told = f"{found['equal']} tokens are those of {found['against']}, through {found['runtime']}"
+    told += f", as {found['by_ours']}" if found["by_ours"] else ""
+    return told + (f"; {found['open']} after a choice too close to call" if found["open"] else "")

@@ -84,10 +84,20 @@ def exported(module: Any, reference: Artifact) -> Any:
     interface = Interface.of(reference)
     bound, example = call.bind(module, interface), _example(torch, reference)
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
+    # torch.export has no sums of dimensions. It finds out by itself that such a size is one, and asserts it in the
+    # program; as a guard it would refuse it.
+    sums = {size for spec in interface.inputs.values() for size in spec.axes.values() if size not in dims}
+    dims |= dict.fromkeys(sums, torch.export.Dim.AUTO)
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
 
     def export(shapes: Any) -> Any:
-        return torch.export.export(bound, example, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(
+            bound,
+            example,
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=bool(sums),
+        )
 
     with _in_other_words(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
         try:

@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from stages.capture import unsupported
-from stages.interface.interface import Dim, Interface
+from stages.interface.interface import Dim, Interface, parts, range_of
 
 # Up to so many combinations of sizes a condition is tried at every one; a second's worth. Beyond, at the ends of each
 # dimension, beside them, and at some that are spread over it.
@@ -33,7 +33,7 @@ class Condition:
         dims: Those that it speaks of; None where it speaks of something else.
         proved: Whether the ranges of the dimensions alone say that it holds.
         code: It as Python, of the symbols' names; empty where that cannot be written.
-        symbols: The symbols' names, each with its dimension and what that is divided by.
+        symbols: The symbols' names, each with its dimension, or a sum of them, and what that is divided by.
     """
 
     text: str
@@ -64,11 +64,12 @@ class Condition:
         import torch
 
         code = compile(self.code, "<a condition>", "eval")
-        symbols = [(s, self.dims.index(dim), by) for s, (dim, by) in (self.symbols or {}).items()]
+        symbols = [(s, [self.dims.index(d) for d in parts(dim)], by) for s, (dim, by) in (self.symbols or {}).items()]
         found = []
         for sizes in itertools.product(*choices):
             try:  # what torch's printer writes is builtin, or of one of these
-                holds = eval(code, {"math": math, "torch": torch}, {s: sizes[at] // by for s, at, by in symbols})
+                values = {s: sum(sizes[place] for place in at) // by for s, at, by in symbols}
+                holds = eval(code, {"math": math, "torch": torch}, values)
             except Exception:  # a function that is not defined there, such as a logarithm of nothing
                 holds, every = True, False
             if not holds:
@@ -134,6 +135,9 @@ def under(program: Any, interface: Interface) -> list[Condition]:
         if began != became:
             said.append((sympy.Eq(began, became), environment.replacements_slocs.get(began)))
     found: dict[Any, Condition] = {}
+    # Where torch was told to assert at run time rather than to refuse: of sizes alone, as the guards are.
+    asserted = (a.expr for several in environment.deferred_runtime_asserts.values() for a in several)
+    said += [(expression, None) for expression in asserted if expression.free_symbols <= symbols.keys()]
     for expression, place in said:
         if expression not in (sympy.true, sympy.false) and expression not in found:
             found[expression] = _condition(expression, _place(place), symbols, interface)
@@ -146,20 +150,33 @@ def _condition(expression: Any, place: str, symbols: Mapping[Any, tuple[str, int
     from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
     free = sorted(expression.free_symbols, key=str)
-    named = {s: sympy.Symbol(symbols[s][0], integer=True, positive=True) for s in free if s in symbols}
-    text = _written(expression.xreplace({s: named[s] / symbols[s][1] for s in named}))
+    named = {s: _named(symbols[s][0], interface) for s in free if s in symbols}
+    of_dims = expression.xreplace({s: named[s] / symbols[s][1] for s in named})
+    text = _written(of_dims)
     if len(named) < len(free):
         return Condition(text, place, None)
+    if of_dims == sympy.true:  # as past+sequence of one input and the sum of two others'
+        return Condition(text, place, (), proved=True)
     ranges = {}
     for symbol in free:
-        dim, by = interface.dims[symbols[symbol][0]], symbols[symbol][1]
+        dim, by = range_of(symbols[symbol][0], interface.dims), symbols[symbol][1]
         ranges[symbol] = ValueRanges(dim.min // by, dim.max // by)
     proved, code = False, ""
     with contextlib.suppress(Exception):  # torch's tables know most functions, and say so of others by failing
         proved = bound_sympy(expression, ranges) == ValueRanges(sympy.true, sympy.true)
         code = PythonPrinter().doprint(expression)
     told = {str(s): symbols[s] for s in free}
-    return Condition(text, place, tuple(sorted({d for d, _ in told.values()})), proved, code, told)
+    return Condition(
+        text, place, tuple(sorted({d for dim, _ in told.values() for d in parts(dim)})), proved, code, told
+    )
+
+
+def _named(size: str, interface: Interface) -> Any:
+    """A size as sympy has it: a name of dims, or their sum."""
+    import sympy
+
+    dims = {name: interface.dims[name] for name in parts(size)}
+    return sum(sympy.Symbol(n, integer=True, positive=d.min > 0 or None, nonnegative=True) for n, d in dims.items())
 
 
 def _written(expression: Any) -> str:

@@ -188,16 +188,17 @@ def _ask_where_broken(condition: Condition, broken: Sequence[Sizes], asking: Ask
 
 
 def _ask_at_one(asking: Asking, judged: Judged) -> None:
-    """torch.export takes every dynamic dimension for one of two and more: what happens at one leaves no condition."""
+    """torch.export takes every dynamic dimension for one of two and more: what happens at less leaves no condition."""
     interface = asking.interface
     usual = example_sizes(interface.dims)
-    for name in (n for n, dim in interface.dims.items() if dim.min == 1):
-        if not paths.search(asking.bound, interface, [{**usual, name: 1}]).partings:
+    few = [(name, size) for name, dim in interface.dims.items() for size in dim.sizes if size < 2]
+    for name, least in few:
+        if not paths.search(asking.bound, interface, [{**usual, name: least}]).partings:
             continue
-        others = [{**at, name: 1} for at in paths.spread(interface.dims, paths.MOST)]
+        others = [{**at, name: least} for at in paths.spread(interface.dims, paths.MOST)]
         for parting in paths.search(asking.bound, interface, others).partings:
             if told := asking.differ(parting.sizes):
-                raise _broken(f"{name} > 1", parting.place, parting.sizes, told, asking)
+                raise _broken(f"{name} > {least}", parting.place, parting.sizes, told, asking)
             judged.add(parting, told)
 
 

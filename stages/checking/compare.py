@@ -61,7 +61,8 @@ class Compare(Running):
             if met[0] is None or met[1] is None:
                 continue
             shape = ", ".join(says(v.shape) for v in met[0].inputs.values())
-            found, wanted = (run(case.inputs) for run, case in zip(running, met, strict=True) if case is not None)
+            answers = zip(running, met, strict=True)
+            found, wanted = (case.counted(run(case.inputs)) for run, case in answers if case is not None)
             worst, apart = _apart(found, wanted)
             unlike += [f"at {shape}, {p}" for p in apart]
             cases.append({"label": asked.label, "shape": shape, "max_rel": worst})

@@ -13,7 +13,7 @@ from stages.coreml import library as coreml_library
 from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
 from stages.interface.edits import Edits, Images
-from stages.interface.interface import Input, Interface, Output
+from stages.interface.interface import Dim, Input, Interface, Output, range_of
 
 SHAPES = ("range", "enumerated")
 MOST = 128  # shapes that Core ML enumerates of one input
@@ -148,7 +148,8 @@ def inputs(interface: Interface, edits: Edits, edited: Interface, sizes: Sizes, 
         what = f"enumerated shapes of {len(dynamic)} inputs: {listed(dynamic)}"
         raise ConfigError(coreml_library.lacks(target, "iOS18", what))
     # One for each dimension, since coremltools knows two inputs' sizes as equal by the object.
-    ranges = {n: ct.RangeDim(lower_bound=d.min, upper_bound=d.max, default=d.opt) for n, d in edited.dims.items()}
+    dims = {size: range_of(size, edited.dims) for spec in edited.inputs.values() for size in spec.axes.values()}
+    ranges = {n: ct.RangeDim(lower_bound=d.min, upper_bound=d.max, default=d.opt) for n, d in dims.items()}
     named = sizes.of(edited) if sizes.shapes == "enumerated" and dynamic else []
 
     def shape(spec: Input) -> Any:
@@ -224,7 +225,8 @@ def _hold_sizes(port: Any, spec: Input, interface: Interface, sizes: Sizes) -> N
             raise CheckFailed(f"input '{port.name}' was asked for at {sorted(wanted)} and has {sorted(found)}")
         return
     dims = interface.dims
-    bounds = [(dims[d].min, dims[d].max) if isinstance(d, str) else (d, d) for d in spec.shape]
+    spans = [range_of(d, dims) if isinstance(d, str) else Dim(d, d, d) for d in spec.shape]
+    bounds = [(dim.min, dim.max) for dim in spans]
     if (told := _bounds(port)) != [low if low == high else f"{low}..{high}" for low, high in bounds]:
         raise CheckFailed(f"input '{port.name}' was asked for as {spec.shape} and is {told}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from pipeline.errors import StageError, listed
 from pipeline.stage import World
 from stages.interface import interface as model_interface
-from stages.interface.interface import Interface
+from stages.interface.interface import Interface, range_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +59,7 @@ def fitting(row: Row, interface: Interface, origin: str) -> Row:
         spec = interface.inputs[name]
         wanted = spec.shape[1:]
         fits = len(values.shape) == len(wanted) and all(
-            want is None or (have in interface.dims[want].sizes if isinstance(want, str) else have == want)
+            want is None or (have in range_of(want, interface.dims).sizes if isinstance(want, str) else have == want)
             for have, want in zip(values.shape, wanted, strict=True)
         )
         if not fits:
@@ -98,7 +98,7 @@ def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[
             allowed="one batch as the first dimension of every input",
         )
     size = next(iter(interface.inputs.values())).shape[0]
-    dim = interface.dims[size] if isinstance(size, str) else None
+    dim = range_of(size, interface.dims) if isinstance(size, str) else None
     step = most if size is None else int(size) if dim is None else max([n for n in dim.sizes if n <= most] or [dim.min])
     for start in range(0, count, step):
         rows = min(step, count - start)

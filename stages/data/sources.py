@@ -17,7 +17,7 @@ from stages.data.spec import RANDOM, existing, spelled
 from stages.interface import fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Interface
+from stages.interface.interface import Interface, range_of
 from stages.portable.said import first_line
 
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ class Text:
 def _length(interface: Interface) -> int:
     """What texts are padded to: the largest second dimension of the first input."""
     size = next(iter(interface.inputs.values())).shape[1]
-    return interface.dims[size].max if isinstance(size, str) else int(size)
+    return range_of(size, interface.dims).max if isinstance(size, str) else int(size)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError, listed
 from pipeline.stage import Keep, Requires, Stage
 from stages.delivery import bundle
+from stages.delivery.generation_readme import GenerationReadme
 from stages.delivery.name import RECORD, FileName
 from stages.delivery.readme import Readme
+from stages.generation.format import TOKENS
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.interface.labels import Labels
@@ -46,7 +48,9 @@ class Save(Stage):
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "artifact": DELIVERABLE,
         "reference": frozenset({Kind.REFERENCE}),
+        "tokens": frozenset({TOKENS}),
     }
+    optional: ClassVar[frozenset[str]] = frozenset({"tokens"})  # of a language model's folder alone
     produces: ClassVar[Kind | str] = Kind.DELIVERY
     keep: ClassVar[Keep] = Keep.DELIVERED
 
@@ -71,19 +75,23 @@ class Save(Stage):
         assert source.folder is not None
         main = source.file
         copies: dict[str, str] = {}
+        # A folder that a runtime loads as it is has the names that this looks for.
+        name = self.name if formats.of(source.kind).generation is None else main.stem
         for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
             original = path.relative_to(source.folder)
             if original == Path(f"{RECORD}.json"):  # the runner writes the copy's own
                 continue
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             first, *inside = original.parts
-            top = self.name + Path(first).suffix if Path(first).stem == main.stem else first
+            top = name + Path(first).suffix if Path(first).stem == main.stem else first
             copy = folder.joinpath(top, *inside)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
             copies[copy.relative_to(folder).as_posix()] = original.as_posix()
-        file = self.name + main.suffix
-        if self.bundle:
+        file = name + main.suffix
+        if self.bundle and formats.of(source.kind).generation:
+            self._write_generation_bundle(source, inputs.get("tokens"), file, folder)
+        elif self.bundle:
             self._write_bundle(source, inputs["reference"], file, folder)
         return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": self.bundle})
 
@@ -103,6 +111,18 @@ class Save(Stage):
         if labels:
             (folder / bundle.LABELS).write_text("\n".join(labels) + "\n", encoding="utf-8")
         readme = Readme(artifact, file, cases, self.license, len(labels), self.preprocessing)
+        (folder / bundle.README).write_text(str(readme), encoding="utf-8")
+
+    def _write_generation_bundle(self, artifact: Artifact, tokens: Artifact | None, file: str, folder: Path) -> None:
+        checks = artifact.record["checks"] if artifact.record is not None else ()
+        if tokens is None or not any("tokens" in c for c in checks if c["delivered"]):
+            raise StageError(
+                "a bundle holds a folder to the tokens of its check, and no check of this one is on record",
+                command="put check_generation before save, or stages.save.bundle=false",
+            )
+        shutil.copyfile(tokens.file, folder / bundle.TOKENS)
+        (folder / bundle.SCRIPT).write_text(bundle.script_for(artifact), encoding="utf-8")
+        readme = GenerationReadme(artifact, file, [], self.license, 0, None)
         (folder / bundle.README).write_text(str(readme), encoding="utf-8")
 
     def _labels(self, interface: Interface) -> list[str]:

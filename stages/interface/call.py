@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import Problem, listed, nearest
-from stages.interface.interface import Interface, is_name
+from stages.interface.interface import Interface, is_name, parameter
 from stages.interface.outputs import expression
 
 TUPLE, VALUE = "_tuple_", "_value_"
@@ -66,7 +66,7 @@ def source(interface: Interface) -> str:
     arguments += [f"{name}={_argument(a)}" for name, a in call.get("kwargs", {}).items()]
     returned = ", ".join(expression("returned", tuple(o.path)) for o in interface.outputs.values())
     return (
-        f"def forward(self, {', '.join(interface.inputs)}):\n"
+        f"def forward(self, {', '.join(map(parameter, interface.inputs))}):\n"
         f"    returned = self.{INNER}({', '.join(arguments)})\n"
         f"    return ({returned},)\n"
     )
@@ -74,7 +74,7 @@ def source(interface: Interface) -> str:
 
 def _argument(spec: Any) -> str:
     if isinstance(spec, str):
-        return spec
+        return parameter(spec)
     if isinstance(spec, list):
         return f"[{', '.join(map(_argument, spec))}]"
     if isinstance(spec, Mapping):

@@ -87,7 +87,7 @@ def interface(
 def _called(
     module: Any, inputs: Mapping[str, Input], dims: Mapping[str, Dim], call: Mapping[str, Any] | None
 ) -> Derived:
-    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    used = {d for spec in inputs.values() for d in spec.names}
     if missing := sorted(used - set(dims)):
         raise ConfigError(
             f"dims has no {listed(missing)}, which {type(module).__name__} needs",

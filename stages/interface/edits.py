@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 from pipeline.errors import ConfigError, Problem, listed, nearest
 from pipeline.stage import Each, OneOf, Setting, Settings, Stage
 from stages.interface.images import COLORS, LAYOUTS, Preprocessing, unprepared
-from stages.interface.interface import DTYPES, Dim, Input, Interface, Name
+from stages.interface.interface import DTYPES, Dim, Input, Interface, Name, parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,9 +177,9 @@ class Edits(Settings):
             for n, o in interface.outputs.items()
             if n in (self.outputs or interface.outputs)
         }
-        used = {d for s in inputs.values() for d in s.axes.values()}
+        used = {d for s in inputs.values() for d in s.names}
         for output in outputs.values():  # what followed a dimension that is fixed now
-            output.shape = [None if isinstance(d, str) and d not in used else d for d in output.shape]
+            output.shape = [None if isinstance(d, str) and not used.issuperset(parts(d)) else d for d in output.shape]
         return Interface(inputs, {n: d for n, d in dims.items() if n in used}, outputs, interface.call)
 
     def _moved(self, name: str, shape: list[Any]) -> list[Any]:
@@ -217,7 +217,7 @@ def _hold_shape(name: str, shape: list[Any], interface: Interface) -> None:
     spec = interface.inputs[name]
     if len(shape) != len(spec.shape):
         raise ConfigError(f"edits.reshape.{name} is {shape}, and the input has {len(spec.shape)} dimensions")
-    if unknown := [d for d in shape if isinstance(d, str) and d not in interface.dims]:
+    if unknown := [d for size in shape if isinstance(size, str) for d in parts(size) if d not in interface.dims]:
         raise ConfigError(
             f"edits.reshape.{name} names '{unknown[0]}', which is no dimension{nearest(unknown[0], interface.dims)}",
             allowed=listed(interface.dims) or "numbers, [min, max], null: the model has no dynamic dimension",

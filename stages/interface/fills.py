@@ -5,6 +5,9 @@ place in the last dimension on; the first row has no zeros); or a mapping with o
 
     {integers: [low, high]}     uniform whole numbers, low included, high not
     {boxes: [low, high]}        likewise, of left, top, right, bottom in the last dimension, each in its order
+    {mask: left}                a mask whose zeros are at the left, as batches of texts are padded that go on
+    {positions: MASK}           how many ones are before each place of an input that is such a mask: its last places
+    {cache: OUTPUT}             what that output gave at the call before; standard normal where nothing was asked
     {file: inputs.npz}          an array of the input's name; .npy and .pt with a single array or tensor too
     {image: cat.jpg}            a photograph, or a list of them, through the model's preprocessing
     {factory: my_pkg.data.ids}  called with shape=[…] and seed=…; returns an array or a tensor
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 WORDS = ("uniform", "normal", "ones", "zeros", "mask")
-MAPPINGS = ("integers", "boxes", "file", "image", "factory")
+MAPPINGS = ("integers", "boxes", "mask", "positions", "cache", "file", "image", "factory")
+DRAWN = MAPPINGS[:5]  # by numbers alone
 FACT = "fills"  # of a file that is a model: what it says itself of the numbers that it takes, by input
 SUFFIXES = (".npz", ".npy", ".pt")
 # The least and the greatest number of each type of whole numbers; of the others any will do.
@@ -49,7 +53,7 @@ def problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> It
     elif kind in ("uniform", "normal") and not spec.dtype.startswith("float"):
         allowed, command = "{integers: [low, high]}, mask, ones, zeros", f"'model.{place}={{integers: [0, 100]}}'"
         yield Problem(f"{wrong}, which as {spec.dtype} is nearly always the same number", allowed, command)
-    elif kind == "mask" and not spec.shape:
+    elif kind in ("mask", "positions") and not spec.shape:
         yield Problem(f"{wrong}, and its shape has no dimension to mask", listed(WORDS[:-1]))
     elif isinstance(fill, Mapping) and (allowed := _allowed(kind, fill[kind], spec.dtype)):
         yield Problem(wrong, allowed)
@@ -65,8 +69,16 @@ def _allowed(kind: str, value: Any, dtype: str) -> str:
         return f"{{{kind}: [low, high]}} with low < high, both whole, and numbers that {dtype} has"
     if kind == "image" and not (value and all(isinstance(f, str) for f in _listed(value))):
         return "the path of a file, or a list of them"
-    if kind in ("file", "factory") and not isinstance(value, str):
-        return f"the {'path of a file' if kind == 'file' else 'dotted path'}"
+    if kind == "mask" and value != "left":
+        return "{mask: left}, or mask for zeros at the right"
+    named = {
+        "file": "path of a file",
+        "factory": "dotted path",
+        "positions": "name of a mask",
+        "cache": "name of an output",
+    }
+    if kind in named and not isinstance(value, str):
+        return f"the {named[kind]}"
     if kind == "file" and Path(value).suffix not in SUFFIXES:
         return f"a file that ends in {listed(SUFFIXES)}"
     return ""
@@ -101,7 +113,21 @@ def is_said(spec: Input) -> bool:
 
 def is_drawn(spec: Input) -> bool:
     """Whether an input is drawn by numbers alone, of which there are as many as are wanted."""
-    return isinstance(spec.fill, str) or "integers" in spec.fill or "boxes" in spec.fill
+    return isinstance(spec.fill, str) or not set(spec.fill).isdisjoint(DRAWN)
+
+
+def is_left(spec: Input) -> bool:
+    """Whether an input is a mask whose zeros are at the left."""
+    return isinstance(spec.fill, Mapping) and "mask" in spec.fill
+
+
+def between(inputs: Mapping[str, Input]) -> Iterator[Problem]:
+    """Fills that speak of an input which is no mask."""
+    masks = [name for name, spec in inputs.items() if is_left(spec)]
+    for name, spec in inputs.items():
+        if _is_placed(spec) and spec.fill["positions"] not in masks:
+            wrong = f"inputs.{name}.fill is {spec.fill}, and inputs has no such mask"
+            yield Problem(wrong, listed(masks) or "the name of an input with fill {mask: left}")
 
 
 class Filled(Setting):
@@ -148,7 +174,35 @@ def draw(
     Raises:
         StageError: When a file, an image or a factory does not give what the input's shape and type say.
     """
-    return {name: _draw(name, spec, spec.at(sizes), seed, preprocessing) for name, spec in inputs.items()}
+    return placed(
+        inputs, {name: _draw(name, spec, spec.at(sizes), seed, preprocessing) for name, spec in inputs.items()}
+    )
+
+
+def placed(inputs: Mapping[str, Input], drawn: Mapping[str, Array]) -> dict[str, Array]:
+    """The same with positions that follow the masks."""
+    return {
+        name: positions(drawn[spec.fill["positions"]], values) if _is_placed(spec) else values
+        for name, values in drawn.items()
+        for spec in (inputs[name],)
+    }
+
+
+def positions(mask: Array, values: Array) -> Array:
+    """The place of each token among those of its row, 0 for the first and for padding before it; the last of them.
+
+    Args:
+        mask: [batch, past+sequence], 0 for padding.
+        values: Of the shape and the type that is wanted, [batch, sequence].
+    """
+    import numpy as np
+
+    places = np.maximum(np.cumsum(mask.astype("i8"), axis=-1) - 1, 0)
+    return np.ascontiguousarray(places[..., places.shape[-1] - values.shape[-1] :].astype(values.dtype))
+
+
+def _is_placed(spec: Input) -> bool:
+    return isinstance(spec.fill, Mapping) and "positions" in spec.fill
 
 
 def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Preprocessing | None) -> Array:
@@ -166,6 +220,12 @@ def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Pr
             low, high = fill["boxes"]
             corners = rng.integers(low, high, [*shape[:-1], 2, shape[-1] // 2])
             values = np.sort(corners, axis=-2).reshape(shape)
+        elif "mask" in fill:
+            values = np.flip(_mask(rng, shape), -1)
+        elif "positions" in fill:
+            values = np.zeros(shape)  # see placed
+        elif "cache" in fill:
+            values = rng.standard_normal(shape)
         elif "file" in fill:
             values = fit(_from_file(_files(spec)[0], name), spec, shape, f"inputs.{name}.fill: {fill['file']}")
         elif "image" in fill:

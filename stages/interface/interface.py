@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import keyword
+import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
@@ -30,11 +32,12 @@ class Name(Setting):
 
 
 class Shape(Setting):
-    """The sizes of an input: numbers, and names of dimensions."""
+    """The sizes of an input: numbers, names of dimensions, and sums of names such as past+sequence."""
 
     def problems(self, name: str, value: list[Any]) -> Iterable[Problem]:
         wrong = [size for size in value if not isinstance(size, str) and (type(size) is not int or size < 1)]
-        return [Problem(f"{name} holds {size!r}", allowed="a whole number ≥ 1 or a name of dims") for size in wrong]
+        allowed = "a whole number ≥ 1, a name of dims, or a sum of names: past+sequence"
+        return [Problem(f"{name} holds {size!r}", allowed) for size in wrong]
 
 
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
@@ -43,7 +46,7 @@ class Input(Settings):
     """One input.
 
     Args:
-        shape: A number for a fixed dimension, a name of `dims` for a dynamic one.
+        shape: A number for a fixed dimension, a name of `dims` for a dynamic one, or a sum of names, "past+sequence".
         dtype: One of DTYPES.
         fill: How examples are drawn; stages/interface/fills.py says what there is.
     """
@@ -54,12 +57,17 @@ class Input(Settings):
 
     def at(self, sizes: Mapping[str, int]) -> list[int]:
         """The shape with every name replaced by its size."""
-        return [sizes[d] if isinstance(d, str) else int(d) for d in self.shape]
+        return [sum(sizes[d] for d in parts(size)) if isinstance(size, str) else int(size) for size in self.shape]
 
     @property
     def axes(self) -> dict[int, str]:
-        """The dynamic dimensions: axis to name."""
+        """The dynamic dimensions: axis to name, or to a sum of names."""
         return {i: d for i, d in enumerate(self.shape) if isinstance(d, str)}
+
+    @property
+    def names(self) -> list[str]:
+        """The names of `dims` in the shape, those in sums too."""
+        return [name for size in self.axes.values() for name in parts(size)]
 
 
 @dataclass
@@ -67,6 +75,7 @@ class Dim:
     """A dynamic dimension: the smallest, the usual and the largest size that is asked for.
 
     Args:
+        min: 0 where there may be nothing, as of what was said before; see `problems`.
         multiple: What every size is a multiple of; models that halve an image five times need 32.
     """
 
@@ -94,8 +103,8 @@ class Dims(Setting):
             says = f"{name}.{called} is min {dim.min}, opt {dim.opt}, max {dim.max}"
             if not called.isidentifier():
                 yield Problem(f"{name} names '{called}'", allowed="letters, digits and underscores")
-            if not 0 < dim.min <= dim.opt <= dim.max or dim.min == dim.max:
-                allowed = "1 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape"
+            if not 0 <= dim.min <= dim.opt <= dim.max or dim.min == dim.max:
+                allowed = "0 ≤ min ≤ opt ≤ max and min < max; a dimension of one size is a number in the shape"
                 yield Problem(says, allowed)
             if dim.multiple < 1 or any(size % dim.multiple for size in (dim.min, dim.opt, dim.max)):
                 yield Problem(f"{says} of multiple {dim.multiple}", allowed="sizes that are multiples of it")
@@ -122,7 +131,7 @@ class Output:
     Args:
         path: Where it is in what forward returns: keys, indices and attributes; empty when forward returns it alone.
         shape: A number for a dimension that is the same whatever the inputs' sizes, a name for one that follows a
-            dynamic dimension, None for one that varies in another way.
+            dynamic dimension, or a sum of names that an input has, None for one that varies in another way.
         dtype: numpy's name.
     """
 
@@ -162,6 +171,11 @@ class Interface:
             }
         }
 
+    def sized(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Sizes of the dynamic dimensions, and beside them those of the sums that are in the inputs' shapes."""
+        sums = {s: sum(sizes[d] for d in parts(s)) for spec in self.inputs.values() for s in spec.axes.values()}
+        return {**sizes, **sums}
+
     @classmethod
     def of(cls, artifact: Artifact) -> Interface:
         """The interface that came with an artifact. Raises StageError when none did."""
@@ -179,13 +193,22 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[P
     """Where inputs and dimensions do not go together, every place named."""
     if not inputs:
         yield Problem("inputs is empty", allowed="at least one input")
-    for name, dim in ((n, d) for n, spec in inputs.items() for d in spec.axes.values() if d not in dims):
+    for name, dim in ((n, d) for n, spec in inputs.items() for d in spec.names if d not in dims):
         wrong = f"inputs.{name}.shape names '{dim}', which is no dimension of dims{nearest(dim, dims)}"
         command = f"'+model.dims.{dim}={{min: 1, opt: 2, max: 8}}'"
         yield Problem(wrong, listed(dims) or "dims is empty", command)
-    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    used = {d for spec in inputs.values() for d in spec.names}
     for name in (n for n in dims if n not in used):
         yield Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}")
+    grows = {d for spec in inputs.values() if is_cache(spec) for d in spec.names}
+    for name in (n for n, d in dims.items() if d.min == 0 and n not in grows):
+        wrong = f"dims.{name}.min is 0, and no cache follows it: there is nothing to compute of an empty input"
+        yield Problem(
+            wrong, "1 or more; 0 in the shape of inputs with fill {cache: OUTPUT}", f"model.dims.{name}.min=1"
+        )
+    parameters = [parameter(name) for name in inputs]
+    for name in (n for n in inputs if parameters.count(parameter(n)) > 1):
+        yield Problem(f"inputs names '{name}', which in Python is {parameter(name)} as another", "names that differ")
 
 
 def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
@@ -195,7 +218,7 @@ def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
         ConfigError: When one has no range.
         CheckFailed: When a range is asked for that no input follows.
     """
-    used = {d for spec in inputs.values() for d in spec.axes.values()}
+    used = {d for spec in inputs.values() for d in spec.names}
     told = listed(f"{n} {s.shape}" for n, s in inputs.items())
     if missing := sorted(used - set(dims)):
         raise ConfigError(
@@ -223,6 +246,35 @@ def ranges(dims: Mapping[str, Dim]) -> str:
 def is_name(text: str) -> bool:
     """Whether every target takes this as the name of an input or output: ONNX takes anything, Core ML an identifier."""
     return text.isidentifier() and text.isascii() and not keyword.iskeyword(text)
+
+
+def is_dotted(text: str) -> bool:
+    """Whether this is such a name, or one with dots in it, as caches have: past_key_values.0.key."""
+    return text.isascii() and is_name(text.split(".")[0]) and is_name(parameter(text)) and not text.endswith(".")
+
+
+def parameter(name: str) -> str:
+    """What an input is called in Python: past_key_values_0_key."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
+
+
+def parts(size: str) -> list[str]:
+    """The names of dims whose sum a size in a shape is: "past+sequence" is of two, "batch" of one."""
+    return size.split("+")
+
+
+def range_of(size: str, dims: Mapping[str, Dim]) -> Dim:
+    """The sizes that a name in a shape may have, or a sum of names."""
+    if size in dims:
+        return dims[size]
+    of = [dims[name] for name in parts(size)]
+    multiple = math.gcd(*(d.multiple for d in of))
+    return Dim(sum(d.min for d in of), sum(d.opt for d in of), sum(d.max for d in of), multiple)
+
+
+def is_cache(spec: Input) -> bool:
+    """Whether an input takes what an output gave at the call before."""
+    return isinstance(spec.fill, Mapping) and "cache" in spec.fill
 
 
 def example_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:

@@ -77,10 +77,21 @@ def _says(dim: Dim | int) -> str:
     return f"{dim.min} to {dim.max}" + (f" in steps of {dim.multiple}" if dim.multiple > 1 else "")
 
 
+def positions(config: Any) -> int | None:
+    """How many tokens a text may have by a configuration; None where nothing limits it."""
+    return _first(config, POSITIONS)
+
+
+def positions_told(config: Mapping[str, Any]) -> int | None:
+    """Likewise, by what a config.json says."""
+    found = (config.get(name) for name in POSITIONS)
+    return next((n for n in found if isinstance(n, int) and n > 0), None)
+
+
 def _of_text(module: Any) -> Limits:
     config = _text(module.config)
-    positions = _first(config, POSITIONS)
-    most = positions - _offset(module, positions) if positions is not None else None
+    count = positions(config)
+    most = count - _offset(module, count) if count is not None else None
     if (window := getattr(config, "attention_window", None)) is not None:
         window = max(window) if isinstance(window, list) else window
         return Limits(1, most, window, f"its attention goes by windows of {window}, as many as at export", fixed=True)

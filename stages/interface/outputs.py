@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.errors import Problem, StageError, listed, nearest
-from stages.interface.interface import is_name
+from stages.interface.interface import is_dotted, is_name
 
 # A key of a mapping, an index of a sequence; an attribute is written ".name".
 Path = tuple[Any, ...]
@@ -28,8 +28,8 @@ def problems(outputs: Outputs, inputs: Sequence[str]) -> list[Problem]:
         return [Problem(f"outputs is {outputs}", allowed=ALLOWED, command="'model.outputs=null'")]
     called = names(outputs)
     found = [Problem(f"outputs is {listed(called)}", "names that differ")] if len(set(called)) < len(called) else []
-    allowed = "letters, digits, underscores, no word of Python's"
-    found += [Problem(f"outputs names '{name}'", allowed) for name in called if not is_name(name)]
+    allowed = "letters, digits, underscores and dots, no word of Python's"
+    found += [Problem(f"outputs names '{name}'", allowed) for name in called if not is_dotted(name)]
     return found + [Problem(f"outputs and inputs both name '{n}'", "names that differ") for n in called if n in inputs]
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,32 @@ def obtain(repo: str, revision: str | None, world: World, *, config: bool, again
     for path in weight_shards.files(found):
         _refuse_unless_published(path, world)
     return found
+
+
+def obtain_beside(repo: str, folder: Path, names: Sequence[str], world: World) -> None:
+    """Has files that a repository may have beside its weights in the cache, too, of the commit that these are of.
+
+    Args:
+        repo: As in org/name.
+        folder: The cache's, for that commit.
+        names: Of the files; what the repository lacks is left out.
+        world: Says whether a download may be tried.
+
+    Raises LookupError where the hub does not answer.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    # Where it is known that there is no such file, that is an object of its own.
+    unknown = [n for n in names if try_to_load_from_cache(repo, n, revision=folder.name) is None]
+    for name in unknown if world.may_fetch else ():
+        try:
+            hf_hub_download(repo, name, revision=folder.name)
+        except EntryNotFoundError as e:
+            if isinstance(e, LocalEntryNotFoundError):
+                raise LookupError(f"{name}: {first_line(e)}") from e
+        except Exception as e:  # the client's transport raises its own kinds
+            raise LookupError(f"{name}: {first_line(e)}") from e
 
 
 def commit_of(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.formats import Format, Kind
 
 ONNX = Kind("onnx")
+ONNX_GENERATION = Kind("onnx_generation")  # the graph of a decoder in the folder that onnxruntime-genai loads
 
 FORMATS = {
     "onnx": Format(
@@ -20,5 +21,15 @@ FORMATS = {
         largest="values",
         host="host",
         bundle="bundle",
-    )
+    ),
+    "onnx_generation": Format(
+        file="model.onnx",
+        delivered=True,
+        record="record",
+        types="types",
+        constants="types",
+        generation="generation",
+        host="generation_host",
+        bundle="generation_bundle",
+    ),
 }

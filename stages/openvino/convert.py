@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Artifact, carried
+from pipeline.artifact import Artifact, Kind, carried
 from pipeline.errors import CheckFailed, StageError, listed
 from stages.capture import decompositions, programs
 from stages.capture.format import EXPORTED, TORCHSCRIPT
@@ -21,7 +21,7 @@ from stages.frameworks import formats as file_formats
 from stages.frameworks.format import FILE
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Input, Interface
+from stages.interface.interface import Input, Interface, range_of
 from stages.onnx.format import ONNX
 from stages.openvino import attention, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
@@ -80,9 +80,15 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
 
 
 def write(
-    model: Any, facts: Mapping[str, Any], folder: Path, *, storage: str = "float32", keeping: Collection[str] = ()
+    model: Any,
+    facts: Mapping[str, Any],
+    folder: Path,
+    *,
+    storage: str = "float32",
+    keeping: Collection[str] = (),
+    kind: Kind = OPENVINO,
 ) -> Path:
-    """model.xml and model.bin, with facts in the rt_info and no name by a counter.
+    """model.xml and model.bin, or as the kind has it, with facts in the rt_info and no name by a counter.
 
     Args:
         model: An openvino.Model.
@@ -90,12 +96,13 @@ def write(
         folder: For the files.
         storage: What floating-point weights are stored in.
         keeping: Names that stay as they are, though they look like a counter's.
+        kind: What it is.
     """
     for name, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         model.set_rt_info(text, ["drydock", name])
     _rename_numbered(model, keeping)
-    path = folder / OPENVINO.file
+    path = folder / kind.file
     # Never left to its default, which is to halve the weights.
     openvino_library.quiet().save_model(model, path, compress_to_fp16=STORAGE[storage])
     return path
@@ -216,7 +223,7 @@ def _shape(spec: Input, interface: Interface) -> Any:
 
     def size(d: Any) -> Any:
         if isinstance(d, str):
-            return openvino.Dimension(dims[d].min, dims[d].max)
+            return openvino.Dimension(range_of(d, dims).min, range_of(d, dims).max)
         return openvino.Dimension(-1) if d is None else openvino.Dimension(d)
 
     return openvino.PartialShape([size(d) for d in spec.shape])

@@ -6,6 +6,8 @@ from pipeline.formats import Format, Kind
 
 OPENVINO = Kind("openvino")  # OpenVINO IR
 OPENVINO_BLOB = Kind("openvino_blob")  # the same, compiled for one device, beside it
+OPENVINO_STATEFUL = Kind("openvino_stateful")  # the IR of a decoder whose cache lies in its states
+OPENVINO_GENERATION = Kind("openvino_generation")  # the same as the folder that openvino_genai loads
 
 FORMATS = {
     "openvino": Format(
@@ -29,6 +31,17 @@ FORMATS = {
         runtime="runtime",
         host="host",
         bundle="blob_bundle",
+    ),
+    "openvino_stateful": Format(file="openvino_model.xml", runtime="stateful", types="types", constants="types"),
+    "openvino_generation": Format(
+        file="openvino_model.xml",
+        delivered=True,
+        record="generation_record",
+        types="types",
+        constants="types",
+        generation="generation",
+        host="generation_host",
+        bundle="generation_bundle",
     ),
     "module": Format(runtime="torch_compile"),
 }

@@ -12,7 +12,7 @@ from stages.interface import images as photographs
 from stages.interface import interface as model_interface
 from stages.interface.edits import FACT, NOTHING, Edits, Images
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Dim, Input, Interface
+from stages.interface.interface import Dim, Input, Interface, range_of
 from stages.reference.cases import Case
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         given[edits.name(name)] = _cast(moved, spec.dtype, name)
     wanted: dict[str, Array] = {}
     exact: dict[str, Array] = {}
+    counts: dict[str, Array] = {}
     for name, values in case.outputs.items():  # none, where nothing could be asked
         if name in (edits.outputs or case.outputs):
             dtype = edits.dtypes.get(name, str(values.dtype))
@@ -72,7 +73,9 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
             wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
             if name in case.exact:
                 exact[edits.name(name)] = _transposed(case.exact[name].reshape(values.shape), edits.permutation(name))
-    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact)
+            if name in case.counts:
+                counts[edits.name(name)] = _transposed(case.counts[name], edits.permutation(name))
+    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact, counts=counts)
 
 
 def _cast(values: Array, dtype: str, name: str) -> Array:
@@ -110,6 +113,7 @@ def _transposed(values: Array, permutation: list[int]) -> Array:
 
 def _takes(spec: Input, shape: tuple[int, ...], dims: Mapping[str, Dim]) -> bool:
     return all(
-        want is None or (dims[want].min <= have <= dims[want].max if isinstance(want, str) else have == want)
+        want is None
+        or (range_of(want, dims).min <= have <= range_of(want, dims).max if isinstance(want, str) else have == want)
         for have, want in zip(shape, spec.shape, strict=True)
     )

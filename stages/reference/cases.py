@@ -12,7 +12,7 @@ from pipeline.artifact import Artifact, Kind
 from stages.frameworks import formats as file_formats
 from stages.interface import fills as example_fills
 from stages.interface.interface import Input, Interface
-from stages.reference import families
+from stages.reference import families, padding
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ class Case:
         family: How far from what the YAML draws the inputs are; one of families.LEVELS.
         ties: The operators of the model that decided by numbers which rounding alone tells apart, in words.
         exact: What the model answers in float64, by the names of floating-point outputs; none where that is not known.
+        counts: Where outputs count that are nothing at padding, as truths that broadcast to them; see padding.py.
     """
 
     label: str
@@ -47,6 +48,11 @@ class Case:
     family: str = families.SIZES
     ties: Sequence[str] = ()
     exact: Arrays = field(default_factory=dict)
+    counts: Arrays = field(default_factory=dict)
+
+    def counted(self, outputs: Arrays) -> Arrays:
+        """Outputs with zeros where they do not count."""
+        return padding.without(outputs, self.counts) if self.counts else outputs
 
 
 def stands_for(reference: Artifact) -> str:
@@ -108,12 +114,14 @@ def read(reference: Artifact) -> Iterator[Case]:
 
     arrays = load_file(reference.file)
     names = json.loads(reference.file.with_name(CASES).read_text())
+    places = padding.followed(drawn(reference), Interface.of(reference).outputs)
     for told in names["cases"]:
         label = told["label"]
         inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))
         raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
         exact = {n: arrays[f"{label}/exact/{n}"] for n in told["exact"]}
-        yield Case(label, inputs, outputs, raw, told["family"], told["ties"], exact)
+        counts = padding.valid(inputs, outputs, places) if outputs else {}
+        yield Case(label, inputs, outputs, raw, told["family"], told["ties"], exact, counts)
 
 
 def tables(reference: Artifact) -> list[Table]:

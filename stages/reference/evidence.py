@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, listed
 from stages.interface.edits import Edits
-from stages.interface.interface import Interface
+from stages.interface.interface import Interface, range_of
 from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference.cases import Case
@@ -67,11 +67,11 @@ def loosened(edits: Edits, model: Interface) -> dict[Axis, Span]:
         for axis, (size, was) in enumerate(zip(shape, model.inputs[name].shape, strict=True)):
             if isinstance(size, int) or size == was:
                 continue
-            dim = model.dims.get(size) if isinstance(size, str) else None
-            span = (dim.min, dim.max) if dim else (size[0], size[1]) if isinstance(size, list) else None
-            known = model.dims.get(was) if isinstance(was, str) else None
-            if not (span and known and known.min <= span[0] and span[1] <= known.max):
-                free[name, axis] = span
+            dim = range_of(size, model.dims) if isinstance(size, str) else None
+            ends = (dim.min, dim.max) if dim else (size[0], size[1]) if isinstance(size, list) else None
+            known = range_of(was, model.dims) if isinstance(was, str) else None
+            if not (ends and known and known.min <= ends[0] and ends[1] <= known.max):
+                free[name, axis] = ends
     return free
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.interface import fills
 from stages.interface.images import Preprocessing
-from stages.interface.interface import Input, Interface
+from stages.interface.interface import Input, Interface, is_cache
 from stages.reference import sizes as asked_sizes
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def asked(
         inputs = fills.draw(known.inputs, sizes, seed + family.seed, how)
         for name, spec in known.inputs.items():
             inputs[name] = _of_family(family, name, spec, inputs[name], seed)
+        inputs = fills.placed(known.inputs, inputs)
         if not any(_same(inputs, other) for other in seen):
             seen.append(inputs)
             yield family.name, _level(family, set(roles.values())), sizes, inputs
@@ -169,8 +170,10 @@ def long(known: Interface) -> dict[str, int]:
 
 def role(spec: Input) -> str:
     """What an input stands for: masks, integers, floats, or "as drawn" for what the YAML sets to one value."""
-    if spec.fill == "mask":
+    if spec.fill == "mask" or fills.is_left(spec):
         return "masks"
+    if is_cache(spec):
+        return "as drawn"
     if isinstance(spec.fill, Mapping) and "integers" in spec.fill:
         return "integers"
     return "floats" if spec.dtype.startswith("float") and spec.fill not in ("ones", "zeros") else "as drawn"

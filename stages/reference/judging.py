@@ -93,6 +93,7 @@ def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], t
         known: What its outputs are like at the draws.
         tolerance: How far they may be off.
     """
+    found = case.counted(found)
     if set(found) != set(case.outputs):
         return Verdict({}, comparison.compared(found, case.outputs, tolerance)[1])
     figures: dict[str, Figures] = {}

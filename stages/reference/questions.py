@@ -63,6 +63,30 @@ def of_families(known: Interface, seed: int, how: Preprocessing | None, effort: 
         yield Question(name, sizes, inputs, family=family)
 
 
+def at_window(
+    known: Interface, window: int, seed: int, how: Preprocessing | None
+) -> tuple[list[Question], dict[str, str]]:
+    """The last token that sees all before it, and the first that does not: one at a time, and of a prompt.
+
+    Returns the questions, and why others are not asked, by label.
+    """
+    masks = [str(s.shape[-1]) for s in known.inputs.values() if fills.is_left(s)]
+    before, now = interface.parts(masks[0])
+    lengths = {
+        "window's end": {before: window - 1, now: 1},
+        "beyond the window": {before: window, now: 1},
+        "prompt beyond the window": {before: 0, now: window + 1},
+    }
+    found, not_asked = [], {}
+    for label, own in lengths.items():
+        if all(size in known.dims[name].sizes for name, size in own.items()):
+            sizes = {**interface.example_sizes(known.dims), **own}
+            found.append(Question(label, sizes, fills.draw(known.inputs, sizes, seed, how)))
+        else:
+            not_asked[label] = f"the window is of {window} tokens, and dims has no such text"
+    return found, not_asked
+
+
 def at_shapes(
     known: Interface, shapes: Sequence[Mapping[str, Sequence[int]]], seed: int, how: Preprocessing | None
 ) -> Iterator[Question]:

@@ -17,7 +17,7 @@ from pipeline.stage import AtLeast, OneOf, Requires, Stage, World
 from stages.data import spec as data_spec
 from stages.data.origin import Origin
 from stages.interface import call as forward_call
-from stages.interface import derived, fills, outputs, typed
+from stages.interface import derived, fills, generation, outputs, typed
 from stages.interface import interface as model_interface
 from stages.interface.fills import Filled
 from stages.interface.images import Preprocessing, unprepared
@@ -25,9 +25,10 @@ from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
 from stages.portable.said import first_line
 from stages.reference import cases as reference_cases
-from stages.reference import function, further, questions, sizes
+from stages.reference import function, further, padding, questions, sizes
 from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
+from stages.reference.conversation import Conversation
 from stages.reference.exact import ExactModel
 from stages.reference.families import SIZES
 from stages.reference.questions import Question
@@ -103,7 +104,11 @@ class RecordReference(Stage):
                 if self.dims is None and not fills.is_said(spec):
                     continue
                 yield from fills.problems(f"inputs.{name}.fill", spec, self.preprocessing)
+            yield from fills.between(self.inputs)
             yield from forward_call.problems(self.call, self.inputs)
+        elif empty := [name for name, dim in (self.dims or {}).items() if dim.min == 0]:
+            wrong = f"dims.{empty[0]}.min is 0, and inputs is null: nothing says that it may be empty"
+            yield Problem(wrong, allowed="1 or more", command=f"model.dims.{empty[0]}.min=1")
         if self.photographs and self.preprocessing is None:
             yield unprepared("photographs is true, and nothing says how one becomes an input")
         if data_spec.pictures(self.samples) and self.preprocessing is None:
@@ -118,6 +123,11 @@ class RecordReference(Stage):
         model = inputs["model"]
         known, derived_says = self._known(model)
         asked = list(self._questions(known))
+        told = model.facts.get(generation.FACT)
+        windowed: tuple[list[Question], dict[str, str]] = ([], {})
+        if told and told["window"]:
+            windowed = questions.at_window(known, told["window"], self.seed, self.preprocessing)
+        asked += windowed[0]
         if model.kind in FROM_FILES and (why := formats.part(model.kind, "model").unanswered(model)):
             return _unanswered(why, known, asked, folder)
         ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, known.call)
@@ -126,16 +136,23 @@ class RecordReference(Stage):
             paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
             answers = {asked[0].label: _arrays(first, paths)}
             answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
+            if any(map(model_interface.is_cache, known.inputs.values())):
+                complete = _complete(known, paths, asked, answers)
+                talk = Conversation(complete, lambda i: _arrays(_answer(ask, i), paths), self.seed, self.preprocessing)
+                asked = talk.continued(asked)
+                answers = {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked}
+                talk.demand(asked)
         function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
         cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in asked]
         nothing = _proving_nothing(cases)
-        at = {q.label: q.sizes for q in asked if q.sizes is not None}
-        interface = replace(known, outputs={o: _output(o, p, cases, at) for o, p in paths.items()})
+        interface = _complete(known, paths, asked, answers)
         exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
         cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
         if model.kind in FROM_FILES and (better := formats.part(model.kind, "model").open_exact(model)) is not None:
             cases = further.better(cases, better)
+        cases = [_where_it_counts(c, known.inputs, interface.outputs) for c in cases]
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
+        not_asked |= windowed[1]
         tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
         embeddings = _tables(model.live, rows) if rows else []
         reference_cases.write(folder, cases, known.inputs, not_asked, embeddings)
@@ -152,7 +169,8 @@ class RecordReference(Stage):
         notes = Notes(says=says, questions=asked_of)
         if caution := self._assumed(model, known):
             notes["caution"] = caution
-        return Artifact(Kind.REFERENCE, folder, facts=interface.facts, notes=notes)
+        decoder = {} if told else generation.facts_of(interface)
+        return Artifact(Kind.REFERENCE, folder, facts={**interface.facts, **decoder}, notes=notes)
 
     def _with_values(
         self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None
@@ -195,7 +213,7 @@ class RecordReference(Stage):
 
     def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
-        if model.kind in FROM_FILES:
+        if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
             told = Interface.of(model)
             if self.call is not None:
                 raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
@@ -213,8 +231,8 @@ class RecordReference(Stage):
             return replace(told, inputs=drawn), ()
         dims = self.dims or {}
         if self.inputs is not None:
-            if wrong := [name for name in self.inputs if not model_interface.is_name(name)]:
-                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores")
+            if wrong := [name for name in self.inputs if not model_interface.is_dotted(name)]:
+                raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores and dots")
             return Interface(self.inputs, dims, call=self.call), ()
         picture = model.facts.get("source", {}).get("picture")
         found = derived.interface(model.live, dims, self.call, picture, lambda way: self._accepts(model.live, way))
@@ -308,6 +326,23 @@ def _array(returned: Any, name: str, path: outputs.Path) -> Any:
         ) from e
 
 
-def _output(name: str, path: outputs.Path, cases: Sequence[Case], sizes: Mapping[str, Mapping[str, int]]) -> Output:
-    shapes = {c.label: c.outputs[name].shape for c in cases if c.label in sizes}
-    return Output(list(path), model_interface.output_shape(shapes, sizes), str(cases[0].outputs[name].dtype))
+def _complete(
+    known: Interface,
+    paths: Mapping[str, outputs.Path],
+    asked: Sequence[Question],
+    answers: Mapping[str, Mapping[str, Any]],
+) -> Interface:
+    """The interface with its outputs, by what they were at each size."""
+    sizes = {q.label: known.sized(q.sizes) for q in asked if q.sizes is not None}
+    found = {}
+    for name, path in paths.items():
+        shapes = {label: answers[label][name].shape for label in sizes}
+        dtype = str(answers[asked[0].label][name].dtype)
+        found[name] = Output(list(path), model_interface.output_shape(shapes, sizes), dtype)
+    return replace(known, outputs=found)
+
+
+def _where_it_counts(case: Case, inputs: Mapping[str, Input], given: Mapping[str, Output]) -> Case:
+    """A case with zeros where its outputs do not count."""
+    counts = padding.valid(case.inputs, case.outputs, padding.followed(inputs, given))
+    return replace(case, outputs=padding.without(case.outputs, counts), exact=padding.without(case.exact, counts))

@@ -53,6 +53,28 @@ def test_each_is_told_in_the_yamls_names_and_tried_at_every_size(question, text,
     assert "test_conditions.py" in one.place
 
 
+def test_what_torch_asserts_of_a_sum_is_a_condition_and_is_proved_by_it():
+    class Joins(nn.Module):
+        def forward(self, past, x, mask):
+            joined = torch.cat([past, x], 1)
+            return joined * mask if joined.shape[1] % 2 else joined + mask
+
+    dims = {"past": Dim(0, 4, 9), "new": Dim(1, 3, 9)}
+    shapes = {"past": Input([2, "past"]), "x": Input([2, "new"]), "mask": Input([2, "past+new"])}
+    torch_dims = {n: torch.export.Dim(n, min=d.min, max=d.max) for n, d in dims.items()}
+    torch_dims["past+new"] = torch.export.Dim.AUTO
+    program = torch.export.export(
+        Joins(),
+        tuple(torch.randn(s.at({n: d.opt for n, d in dims.items()})) for s in shapes.values()),
+        dynamic_shapes=[{i: torch_dims[d] for i, d in s.axes.items()} for s in shapes.values()],
+        strict=False,
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
+    found = {c.text: c.broken(dims) for c in conditions.under(program, Interface(shapes, dims))}
+    assert {len(broken) for broken, _ in found.values()} == {0, 45}  # the sums are even at half of all sizes
+    assert all(every for _, every in found.values())
+
+
 def test_sizes_that_are_multiples_are_tried_alone():
     dims = {"h": Dim(4, 8, 20, 4), "w": Dim(3, 6, 18, 3)}
     broken = [(at["h"], at["w"]) for one in under(lambda h, w: h > w, dims) for at in one.broken(dims)[0]]

@@ -37,6 +37,8 @@ def tokens(shape, seed):
         (Input([2], dtype="bool", fill={"integers": [0, 3]}), "inputs.x.fill is"),
         (Input([2], fill={"factory": 3}), "inputs.x.fill is {'factory': 3}"),
         (Input([], fill="mask"), "no dimension to mask"),
+        (Input([2], fill={"mask": "right"}), "inputs.x.fill is {'mask': 'right'}"),
+        (Input([2], fill={"cache": 3}), "inputs.x.fill is {'cache': 3}"),
         (Input([2], fill={"file": "x.csv"}), "inputs.x.fill is {'file': 'x.csv'}"),
         (Input([1, 3, 8, 8], fill={"image": "x.png"}), "nothing says how it becomes a tensor"),
     ],
@@ -44,6 +46,28 @@ def tokens(shape, seed):
 def test_each_problem_names_its_place(spec, place):
     found = [p.what for p in fills.problems("inputs.x.fill", spec, None)]
     assert any(place in what for what in found), found
+
+
+def test_positions_name_a_mask():
+    (problem,) = fills.between({"x": Input([2]), "y": Input([2], fill={"positions": "x"})})
+    assert problem.what == "inputs.y.fill is {'positions': 'x'}, and inputs has no such mask"
+
+
+def test_text_that_goes_on_is_padded_left_and_counts_from_its_first_token():
+    shape = ["batch", "past+sequence"]
+    inputs = {
+        "places": Input(["batch", "sequence"], "int64", {"positions": "mask"}),
+        "mask": Input(shape, "int64", {"mask": "left"}),
+        "past": Input(["batch", "past", 2], fill={"cache": "present"}),
+    }
+    drawn = fills.draw(inputs, {"batch": 4, "past": 5, "sequence": 4}, 0)
+    mask = drawn["mask"]
+    assert mask.shape == (4, 9)
+    assert mask[0].all()
+    assert not mask.all()
+    assert (np.diff(mask, axis=1) >= 0).all()
+    assert [list(row) for row in drawn["places"]] == [list(range(n - 4, n)) for n in mask.sum(1)]
+    assert drawn["past"].shape == (4, 5, 2)
 
 
 def test_an_image_needs_four_dimensions():

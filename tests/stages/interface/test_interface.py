@@ -14,6 +14,8 @@ from stages.onnx.format import ONNX
 from stages.reference.record_reference import RecordReference
 
 BATCH = Dim(1, 2, 8)
+PAST, SEQUENCE = Dim(0, 5, 16), Dim(1, 4, 16)
+CACHE = Input(["past", 8], fill={"cache": "present"})
 
 
 def problems(inputs, dims):
@@ -38,6 +40,14 @@ def test_a_sound_interface_has_no_problems():
         ({"x": Input([2], dtype="float23")}, {}, "inputs.x.dtype is float23, did you mean 'float32'?"),
         ({"x": Input(["side"])}, {"side": Dim(32, 50, 96, 32)}, "of multiple 32"),
         ({"x": Input(["batch size"])}, {"batch size": BATCH}, "dims names 'batch size'"),
+        (
+            {"x": Input(["past+sequense"])},
+            {"past": BATCH, "sequence": BATCH},
+            "'sequense', which is no dimension of dims, did you",
+        ),
+        ({"x": Input(["past + batch"])}, {"batch": BATCH, "past": BATCH}, "names 'past ', which is no dimension"),
+        ({"x": Input(["batch"])}, {"batch": Dim(0, 2, 8)}, "dims.batch.min is 0, and no cache follows it"),
+        ({"a.b": Input([2]), "a_b": Input([2])}, {}, "inputs names 'a.b', which in Python is a_b as another"),
     ],
 )
 def test_each_problem_names_its_place(inputs, dims, place):
@@ -47,7 +57,7 @@ def test_each_problem_names_its_place(inputs, dims, place):
 
 @pytest.mark.parametrize(
     "dim",
-    [Dim(0, 2, 8), Dim(3, 2, 8), Dim(1, 9, 8), Dim(1, 1, 1), Dim(4, 4, 4)],
+    [Dim(-1, 2, 8), Dim(3, 2, 8), Dim(1, 9, 8), Dim(1, 1, 1), Dim(4, 4, 4)],
     ids=lambda d: f"{d.min}-{d.opt}-{d.max}",
 )
 def test_bounds_that_no_exporter_could_use_are_refused(dim):
@@ -57,6 +67,31 @@ def test_bounds_that_no_exporter_could_use_are_refused(dim):
 
 def test_every_problem_is_told_at_once():
     assert len(problems({"x": Input(["n", 0], dtype="f", fill="ones")}, {"batch": BATCH})) == 4
+
+
+def test_a_sum_is_a_size_and_a_cache_may_be_empty():
+    inputs = {"mask": Input(["past+sequence"]), "past.0": CACHE}
+    dims = {"past": PAST, "sequence": SEQUENCE}
+    assert problems(inputs, dims) == []
+    assert inputs["mask"].at({"past": 0, "sequence": 3}) == [3]
+    assert inputs["mask"].names == ["past", "sequence"]
+    assert model_interface.range_of("past+sequence", dims) == Dim(1, 9, 32)
+    assert Interface(inputs, dims).sized({"past": 2, "sequence": 3})["past+sequence"] == 5
+
+
+def test_a_size_without_inputs_to_follow_begins_at_one():
+    stage = RecordReference(None, {"batch": Dim(0, 2, 8)}, None, None, None, False, None, [], 0, "quick", None, 16)
+    assert [p.what for p in stage.problems()] == [
+        "dims.batch.min is 0, and inputs is null: nothing says that it may be empty"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("past.0.key", True), ("x", True), ("0.x", False), ("x.", False), ("x y", False), ("x.für", False), ("", False)],
+)
+def test_names_may_have_dots(name, is_one):
+    assert model_interface.is_dotted(name) is is_one
 
 
 @pytest.mark.parametrize("dim", [Dim(1, 1, 2), Dim(1, 2, 8), Dim(1, 1, 64), Dim(3, 5, 9), Dim(32, 32, 96, 32)])
@@ -112,6 +147,11 @@ SIZES = {"example": {"h": 4, "w": 4}, "odd": {"h": 3, "w": 5}}
 )
 def test_an_outputs_dimensions_are_named_by_what_they_follow(example, odd, follows):
     assert model_interface.output_shape({"example": example, "odd": odd}, SIZES) == follows
+
+
+def test_an_output_may_follow_a_sum():
+    sizes = {"example": {"p": 4, "s": 3, "p+s": 7}, "min": {"p": 0, "s": 1, "p+s": 1}}
+    assert model_interface.output_shape({"example": (7, 3), "min": (1, 1)}, sizes) == ["p+s", "s"]
 
 
 def test_an_output_whose_rank_depends_on_sizes_is_refused():

@@ -210,8 +210,8 @@ def test_a_factory_enters_the_key_by_its_code(tmp_path):
     assert there["inputs"]["x"]["fill"]["code"] == {"distribution": "numpy", "version": np.__version__}
 
 
-@pytest.mark.parametrize("name", ["input.1", "lambda", "é"])
-def test_a_name_that_not_every_target_takes_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["1.input", "lambda", "é"])
+def test_a_name_that_no_graph_takes_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match=f"inputs names '{name}'"):
         record(TinyConv(), tmp_path / "out", inputs={name: IMAGE["input"]})
 

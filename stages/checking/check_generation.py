@@ -1,0 +1,159 @@
+"""Has a delivered folder generate in its own runtime, and passes it on only when the tokens are the PyTorch model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pipeline import formats
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import CheckFailed, listed
+from pipeline.notes import Notes
+from pipeline.stage import Stage
+from stages.formats import session
+from stages.formats.extensions import Extensions
+from stages.formats.running import COMPUTE
+from stages.formats.session import How
+from stages.generation import folders
+from stages.generation.folders import Generator
+from stages.generation.format import TOKENS
+from stages.portable import generating
+from stages.portable.comparison import Tolerance
+from stages.portable.generating import Agreement, Asked
+from stages.portable.said import first_line
+from stages.reference.tolerance import Within
+
+
+@dataclass(frozen=True)
+class CheckGeneration(Stage):
+    """Prompts of several lengths, alone and padded together, go on with the tokens that the PyTorch model goes on with.
+
+    Where the model's first choice is ahead of its second by no more than rounding in this precision may take, either is
+    right: a row that goes another way there is not compared any further, and that is told.
+
+    A folder whose cache its runtime does not feed is run by our own loop over the same graph, and so said.
+
+    Args:
+        compute: What the graph must compute in; asked for and read back.
+        properties: The runtime's own settings by its own names, such as KV_CACHE_PRECISION; each is read back.
+        extensions: Operations that the runtime does not have by itself.
+        tolerance: How far a logit may be off: a first choice may be ahead by twice its max_rel and still be close.
+        ours: Whether our own loop runs the graph in any case.
+    """
+
+    compute: Annotated[str, COMPUTE]
+    properties: dict[str, str]
+    extensions: Annotated[list[str], Extensions()]
+    tolerance: Annotated[Tolerance, Within()]
+    ours: bool
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "artifact": formats.kinds("generation"),
+        "tokens": frozenset({TOKENS}),
+    }
+    produces: ClassVar[Kind | str] = "artifact"
+    requires: ClassVar[tuple[str, ...]] = ("numpy",)
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
+    isolable: ClassVar[bool] = True
+
+    def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+        takes = formats.part(kinds["artifact"], "generation").REQUIRES if "artifact" in kinds else ()
+        return tuple(sorted({*super().modules(kinds), *takes}))
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        artifact, asked = inputs["artifact"], generating.read_asked(inputs["tokens"].file)
+        how = How(self.compute, None, self.properties, self.extensions)
+        running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
+        session.must_compute_in(self.compute, running.computes_in)
+        least = 2 * self.tolerance.max_rel
+        found = [self._continued(artifact, running, asked, place, least) for place in range(len(asked.batches))]
+        if wrong := [w for one in found for w in one.wrong]:
+            raise CheckFailed(
+                f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
+                + "\n    ".join(wrong),
+                allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
+                command=self._try(running),
+            )
+        not_asked = self._tokenizer(artifact, running, asked)
+        equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
+        if not equal:
+            not_asked["tokens"] = "no first choice is further ahead than this precision may be off"
+        batches = {b.label: one.equal for b, one in zip(asked.batches, found, strict=True)}
+        says = f"{equal} tokens equal through {running.says}"
+        says += f" ({running.by_ours})" if running.by_ours else ""
+        says += f"; {unclear} after a choice too close to call" if unclear else ""
+        notes = Notes(
+            says=says,
+            generation={
+                "runtime": running.says,
+                "by_ours": running.by_ours,
+                "computes_in": running.computes_in,
+                "properties": dict(running.properties),
+                "against": "the PyTorch model's generate",
+                "equal": equal,
+                "open": unclear,
+                "batches": batches,
+            },
+            claims={
+                "tokens": {
+                    "against": "the PyTorch model's generate",
+                    "least": least,
+                    "tolerance": asdict(self.tolerance),
+                    "compute": self.compute,
+                    "properties": dict(running.properties),
+                    "by_ours": running.by_ours,
+                    "batches": [b.label for b in asked.batches],
+                    "new": asked.new,
+                    "texts": len(asked.texts) if "tokenizer" not in not_asked else 0,
+                    "not_asked": not_asked,
+                }
+            },
+        )
+        if not_asked:
+            notes["caution"] = "; ".join(f"NOT CHECKED: {what}, {why}" for what, why in not_asked.items())
+        return artifact.noting(**notes)
+
+    def _continued(self, artifact: Artifact, running: Generator, asked: Asked, place: int, least: float) -> Agreement:
+        batch = asked.batches[place]
+        try:
+            rows = running(batch.prompts, asked.new)
+        except Exception as e:  # a runtime raises anything
+            raise CheckFailed(
+                f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
+                allowed="prompts of any length and number",
+                command=self._try(running),
+            ) from e
+        return generating.agreement(rows, batch, least)
+
+    def _try(self, running: Generator) -> str:
+        if running.by_ours:
+            return "another capture or target"
+        return "stages.check_generation.ours=true, which shows whether it is the graph or the runtime"
+
+    def _tokenizer(self, artifact: Artifact, running: Generator, asked: Asked) -> dict[str, str]:
+        """Why the tokenizer was not asked, by "tokenizer". Raises CheckFailed where it makes other tokens of a text."""
+        if not asked.texts:
+            return {"tokenizer": "the model came without one"}
+        try:
+            found = running.tokenized(asked.texts)
+        except Exception as e:  # as above
+            raise CheckFailed(
+                f"{running.says} does not load the folder's tokenizer: {first_line(e)}",
+                command="stages.folder.tokenizer=false for a folder without",
+            ) from e
+        if found is None:
+            return {"tokenizer": f"{running.says} has none"}
+        if wrong := [(t, row) for t, row in zip(asked.texts, found, strict=True) if list(t.tokens) != row]:
+            text, row = wrong[0]
+            raise CheckFailed(
+                f"the tokenizer of {running.says} differs from the model's in {len(wrong)} of {len(found)} texts: of "
+                f"{text.text!r} it makes {_brief(row)}, the model's {_brief(text.tokens)}",
+                command="stages.folder.tokenizer=false for a folder without, whose texts become tokens elsewhere",
+            )
+        return {}
+
+
+def _brief(tokens: Sequence[int]) -> str:
+    return f"[{listed(map(str, tokens), 12)}]"

@@ -1,0 +1,204 @@
+"""Records what the model goes on with, token by token, for prompts of several lengths, alone and together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pipeline.artifact import Artifact, Kind
+from pipeline.errors import ConfigError, Problem, StageError, listed
+from pipeline.notes import Notes
+from pipeline.stage import AtLeast, Setting, Stage
+from stages.generation import model_folder
+from stages.generation.format import MODEL_FOLDER, TOKENS
+from stages.interface.generation import Generation
+from stages.portable import generating
+from stages.portable.generating import Asked, Batch, Rows, Text
+from stages.reference import asked as eager
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+# What a tokenizer is held to: words, numbers, spaces, lines, marks, other scripts, signs of several bytes.
+TEXTS = (
+    "The quick brown fox jumps over the lazy dog.",
+    "  two  spaces,\ttabs\nand lines\n\n",
+    "In 2026, 3.14 % of 1,000,000 – that's it's 'quoted' \"twice\"!",
+    "def f(x):\n    return x**2  # code",
+    "Žluťoučký kůň, Größe, naïve café",
+    "日本語と中文和한국어",
+    "smile 🙂 and 👩‍💻",
+)
+
+
+class Lengths(Setting):
+    """How many tokens prompts have."""
+
+    def problems(self, name: str, value: list[int]) -> list[Problem]:
+        wrong = [n for n in value if type(n) is not int or n < 1]
+        allowed, command = "whole numbers ≥ 1, such as [1, 7, 40]", "'model.generation.prompts=[1,7,40]'"
+        return [Problem(f"{name} is {value}", allowed, command)] if wrong or not value else []
+
+
+@dataclass(frozen=True)
+class RecordTokens(Stage):
+    """`generate` of the PyTorch model, without sampling, and by how much each token was ahead of the second choice.
+
+    Each prompt is asked alone, and all of them together, filled up on the left. Nothing but the largest logit decides:
+    what a generation_config.json says of penalties and sampling is left out. A module that has no `generate` goes on by
+    our own loop.
+
+    Args:
+        prompts: How many tokens they have; which, is drawn.
+        tokens: How many follow, unless one that ends a text comes before.
+        seed: For the prompts.
+    """
+
+    prompts: Annotated[list[int], Lengths()]
+    tokens: Annotated[int, AtLeast(1, command="model.generation.tokens=32")]
+    seed: int
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
+        "module": frozenset({Kind.MODULE}),
+        "files": frozenset({MODEL_FOLDER}),
+    }
+    optional: ClassVar[frozenset[str]] = frozenset({"files"})
+    produces: ClassVar[Kind | str] = TOKENS
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "transformers")
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        generation = Generation.of(inputs["module"])
+        longest = max(self.prompts) + self.tokens
+        if longest > generation.positions:
+            raise ConfigError(
+                f"the longest prompt and what follows have {longest} tokens, and the model {generation.positions} "
+                "positions",
+                allowed=f"{generation.positions} together",
+                command=f"model.generation.tokens={max(generation.positions - max(self.prompts), 1)}",
+            )
+        eager_model = _Eager(inputs["module"].live, generation)
+        prompts = self._drawn(generation)
+        batches = [eager_model.batch(_many(len(p)), [p], self.tokens) for p in prompts]
+        if len(prompts) > 1:
+            together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
+            batches.append(eager_model.batch(together, prompts, self.tokens))
+        texts = _texts(inputs.get("files"))
+        asked = Asked(self.tokens, list(generation.eos), eager_model.fills, batches, texts)
+        generating.write_asked(asked, folder / TOKENS.file)
+        recorded = [token for batch in batches for row in batch.tokens for token in row]
+        kinds = len(set(recorded))
+        notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")
+        if kinds < 2:
+            notes["caution"] = "the model goes on with one token whatever it is given: that it is met proves little"
+        return Artifact(TOKENS, folder, notes=notes)
+
+    def _drawn(self, generation: Generation) -> list[list[int]]:
+        """Prompts without the tokens that begin or end a text, or fill one up."""
+        import numpy as np
+
+        special = {*generation.eos, generation.bos, generation.pad}
+        plain = np.array([t for t in range(generation.vocabulary) if t not in special])
+        if not plain.size:
+            raise StageError(f"all {generation.vocabulary} tokens begin, end or fill up a text")
+        draw = np.random.default_rng(self.seed)
+        return [draw.choice(plain, length).tolist() for length in self.prompts]
+
+
+def _many(length: int) -> str:
+    return f"{length} token{'s' * (length != 1)}"
+
+
+def _lengths(prompts: Sequence[int]) -> str:
+    return f"{listed(map(str, prompts))} tokens"
+
+
+class _Eager:
+    """The PyTorch model as it goes on with prompts.
+
+    Args:
+        module: With what transformers has to generate, as its own or in `decoder`; another goes on by our own loop.
+        generation: What it is.
+    """
+
+    def __init__(self, module: Any, generation: Generation) -> None:
+        decoder = getattr(module, "decoder", module)
+        self._module, self._decoder = module, decoder
+        self._generates = hasattr(decoder, "generate")
+        self._generation, self._ends = generation, list(generation.eos)
+        self.fills = generation.fills
+        self._before: tuple[Any, ...] = ()
+        self._logits: list[Any] = []
+
+    def batch(self, label: str, prompts: Rows, new: int) -> Batch:
+        """What follows, and how far each token is ahead."""
+        self._logits = []
+        with eager.computing():
+            rows = self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
+        margins = [[_margin(self._logits[n][place]) for n in range(len(row))] for place, row in enumerate(rows)]
+        return Batch(label, prompts, rows, margins)
+
+    def _generated(self, prompts: Rows, new: int) -> list[list[int]]:
+        import torch
+        from transformers import GenerationConfig
+
+        ids, mask = (torch.from_numpy(array) for array in generating.padded(prompts, self.fills))
+        plain = GenerationConfig(
+            max_new_tokens=new,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=self._ends or None,
+            pad_token_id=self.fills,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        own, self._decoder.generation_config = self._decoder.generation_config, plain
+        try:
+            with torch.inference_mode():
+                found = self._decoder.generate(input_ids=ids, attention_mask=mask)
+        finally:
+            self._decoder.generation_config = own
+        self._logits = [step.float().numpy() for step in found.logits]
+        return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
+
+    def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
+        return generating.greedy(self, prompts, new, self._ends, self.fills)
+
+    def start(self, rows: int) -> None:
+        """See `stages.portable.generating.Decoder`."""
+        import torch
+
+        g = self._generation
+        self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
+
+    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+        """Likewise."""
+        import torch
+
+        with torch.inference_mode():
+            logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
+        found: Array = logits[:, -1].float().numpy()
+        self._logits.append(found)
+        return found
+
+
+def _margin(logits: Array) -> float:
+    """By how much the largest is ahead of the second, as a share of the largest magnitude."""
+    import numpy as np
+
+    second, first = np.partition(logits.astype(np.float64), -2)[-2:]
+    return float(f"{(first - second) / np.abs(logits).max():.3e}")
+
+
+def _texts(files: Artifact | None) -> list[Text]:
+    """What the model's own tokenizer makes of some texts; nothing where it has none."""
+    if files is None or not model_folder.has_tokenizer(files):
+        return []
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+    return [Text(text, [int(t) for t in tokenizer(text)["input_ids"]]) for text in TEXTS]

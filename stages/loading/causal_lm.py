@@ -1,0 +1,237 @@
+"""A decoder of transformers whose cache passes in and out as plain tensors: one graph for the prompt and what follows.
+
+Names are those that ORTModel, transformers.js and onnxruntime-genai read: past_key_values.0.key, present.0.key.
+
+Source: transformers/cache_utils.py of 5.23
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
+
+from pipeline.errors import ConfigError, StageError, listed
+from stages.interface import lengths
+from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
+from stages.interface.interface import Dim, Input, Interface, Output
+from stages.loading import recurrence
+from stages.portable.said import first_line
+
+IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
+BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
+TOKENS = 2  # that the cache's shapes are seen at
+
+
+@dataclass(frozen=True)
+class Held:
+    """One tensor of a cache.
+
+    Args:
+        layer: The number of its block.
+        field: What the block's cache calls it: keys, values, conv_states or recurrent_states.
+        kind: One of generation.py's.
+        shape: Of the input, as an interface has it.
+    """
+
+    layer: int
+    field: str
+    kind: str
+    shape: tuple[Any, ...]
+
+    @property
+    def cache(self) -> Cache:
+        """Its names."""
+        if self.kind in (ATTENTION, SLIDING):
+            part = {"keys": "key", "values": "value"}[self.field]
+            return Cache(f"past_key_values.{self.layer}.{part}", f"present.{self.layer}.{part}", self.kind, 2)
+        return Cache(f"past_{self.kind}.{self.layer}", f"present_{self.kind}.{self.layer}", self.kind, None)
+
+
+class Grown(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of all tokens, [batch, heads, tokens, head_dim], which may be none.
+
+    A window's are kept whole too: which of them are seen is the mask's, and every runtime lets a cache grow.
+    """
+
+    def __init__(self, keys: Any, values: Any) -> None:
+        super().__init__()
+        self.keys, self.values = keys, values
+        self.dtype, self.device = keys.dtype, keys.device
+        self.is_initialized = True
+
+    def get_seq_length(self) -> Any:
+        return self.keys.shape[-2]
+
+
+class CausalLM(nn.Module):
+    """Tokens in; `logits` [batch, sequence, vocabulary] and the cache after them out, in the order of `held`.
+
+    Args:
+        decoder: A model of transformers for causal language modelling.
+
+    Raises:
+        ConfigError: For a model that is no decoder with a cache that is known here.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        super().__init__()
+        self.decoder = decoder
+        taken = _parameters(decoder)
+        self._cache_as = "past_key_values" if "past_key_values" in taken else "cache_params"
+        self.positions = POSITIONS in taken
+        self.held = _held(decoder, self._cache_as)
+
+    @property
+    def text(self) -> Any:
+        """The configuration of the part that reads text."""
+        return self.decoder.config.get_text_config(decoder=True)
+
+    def forward(self, input_ids: Any, attention_mask: Any, *more: Any) -> tuple[Any, ...]:
+        """Takes position_ids next, where the model has them, and then the cache."""
+        given = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
+        cache = self._cache(more[len(given) :])
+        states = [tensor for h, tensor in zip(self.held, more[len(given) :], strict=True) if h.kind == STATE]
+        with recurrence.going_on(self.decoder, states):
+            returned = self.decoder(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **{**given, self._cache_as: cache}
+            )
+        return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.held))
+
+    def _cache(self, past: Sequence[Any]) -> Any:
+        by_layer: dict[int, dict[str, Any]] = {}
+        for held, tensor in zip(self.held, past, strict=True):
+            by_layer.setdefault(held.layer, {})[held.field] = tensor
+        cache = DynamicCache()
+        cache.layers = [_layer(tensors) for _, tensors in sorted(by_layer.items())]
+        cache.layer_class_to_replicate = None
+        return cache
+
+    def interface(self, dims: Mapping[str, Dim]) -> Interface:
+        """What passes in and out, with the ranges of the dimensions that it has.
+
+        Raises ConfigError for dimensions that lack, or a text beyond the positions.
+        """
+        grows = any(h.cache.axis is not None for h in self.held)
+        mask = TOTAL if grows else SEQUENCE
+        vocabulary = self.text.vocab_size
+        inputs = {
+            IDS: Input([BATCH, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
+            MASK: Input([BATCH, mask], "int64", {"mask": "left"}),
+        }
+        if self.positions:
+            inputs[POSITIONS] = Input([BATCH, SEQUENCE], "int64", {"positions": MASK})
+        dtype = str(self.decoder.dtype).removeprefix("torch.")
+        inputs |= {h.cache.input: Input(list(h.shape), dtype, {"cache": h.cache.output}) for h in self.held}
+        outputs = {LOGITS: Output([0], [BATCH, SEQUENCE, vocabulary], dtype)}
+        for place, held in enumerate(self.held, 1):
+            shape = [TOTAL if size == PAST else size for size in held.shape]
+            outputs[held.cache.output] = Output([place], shape, dtype)
+        used = dict.fromkeys(name for spec in inputs.values() for name in spec.names)
+        if missing := [name for name in used if name not in dims]:
+            raise ConfigError(
+                f"dims has no {listed(missing)}, which a decoder with a cache has",
+                allowed=listed(used),
+                command=f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 64}}'",
+            )
+        return Interface(inputs, {name: dims[name] for name in used}, outputs)
+
+    def generation(self) -> Generation:
+        """What it is beside its interface."""
+        config, text = self.decoder.generation_config, self.text
+        keys = next((h for h in self.held if h.field == "keys"), None)
+        window = getattr(text, "sliding_window", None)
+        heads = getattr(text, "num_attention_heads", 0)
+        return Generation(
+            cache=[h.cache for h in self.held],
+            vocabulary=text.vocab_size,
+            positions=lengths.positions(text) or UNLIMITED,
+            window=window if any(h.kind == SLIDING for h in self.held) else None,
+            model_type=self.decoder.config.model_type,
+            eos=_ids(config.eos_token_id),
+            bos=next(iter(_ids(config.bos_token_id)), None),
+            pad=next(iter(_ids(config.pad_token_id)), None),
+            layers=text.num_hidden_layers,
+            kv_heads=int(keys.shape[1]) if keys else 0,
+            head_dim=int(keys.shape[3]) if keys else 0,
+            heads=heads,
+            hidden=text.hidden_size,
+        )
+
+
+def _parameters(decoder: Any) -> list[str]:
+    import inspect
+
+    taken = list(inspect.signature(decoder.forward).parameters)
+    if decoder.config.is_encoder_decoder or not {"past_key_values", "cache_params"} & {*taken}:
+        raise ConfigError(
+            f"{type(decoder).__name__} is no decoder with a cache",
+            allowed="a class for causal language modelling, such as LlamaForCausalLM",
+            command="model=transformers, which takes a model without its cache",
+        )
+    return taken
+
+
+def _held(decoder: Any, cache_as: str) -> list[Held]:
+    """The tensors of a model's cache, as it makes them of two tokens."""
+    cache = DynamicCache(config=decoder.config)
+    ids = torch.zeros((1, TOKENS), dtype=torch.long, device=decoder.device)
+    training = decoder.training
+    try:
+        with torch.no_grad():
+            decoder.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, **{cache_as: cache})
+    except Exception as e:  # a model raises anything
+        raise StageError(f"{type(decoder).__name__} cannot be asked with a cache: {first_line(e)}") from e
+    decoder.train(training)
+    found: list[Held] = []
+    for number, layer in enumerate(cache.layers):
+        if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
+            kind = SLIDING if layer.is_sliding else ATTENTION
+            sizes = {"keys": layer.keys.shape, "values": layer.values.shape}
+            found += [Held(number, n, kind, (BATCH, s[1], PAST, s[3])) for n, s in sizes.items()]
+        elif type(layer) is LinearAttentionLayer and layer.number_of_states == 1 and _goes_on(decoder, layer):
+            states = {"conv_states": CONVOLUTION, "recurrent_states": STATE}
+            tensors = {n: getattr(layer, n)[0] for n in states}
+            found += [Held(number, n, states[n], (BATCH, *t.shape[1:])) for n, t in tensors.items() if t is not None]
+        else:
+            raise ConfigError(
+                f"{type(decoder).__name__} keeps a cache not known here, {type(layer).__name__} of block {number}",
+                allowed="keys and values, whole or of a window; one state of a convolution or a recurrence",
+                command="model=transformers, which takes the model without its cache",
+            )
+    return found
+
+
+def _goes_on(decoder: Any, layer: Any) -> bool:
+    """Whether several tokens can begin at the state of a layer: at a convolution's always."""
+    return layer.recurrent_states[0] is None or recurrence.has(decoder)
+
+
+def _layer(tensors: Mapping[str, Any]) -> Any:
+    """The cache of one block, with what was said before in it."""
+    if "keys" in tensors:
+        return Grown(tensors["keys"], tensors["values"])
+    layer = LinearAttentionLayer()
+    # Copies: it writes into them, and a graph's inputs are not to be written to.
+    state = {name: tensor.clone() for name, tensor in tensors.items()}
+    layer.conv_states[0], layer.recurrent_states[0] = state.get("conv_states"), state.get("recurrent_states")
+    layer.is_conv_states_initialized[0] = "conv_states" in state
+    layer.is_recurrent_states_initialized[0] = "recurrent_states" in state
+    layer.has_previous_state[0] = True
+    if (conv := layer.conv_states[0]) is not None:
+        layer.dtype, layer.device, layer.conv_kernel_size[0] = conv.dtype, conv.device, conv.shape[-1]
+    return layer
+
+
+def _field(layer: Any, name: str) -> Any:
+    found = getattr(layer, name)
+    return found[0] if isinstance(found, dict) else found
+
+
+def _ids(told: Any) -> list[int]:
+    return [] if told is None else [int(n) for n in told] if isinstance(told, list) else [int(told)]

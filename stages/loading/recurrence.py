@@ -1,0 +1,101 @@
+"""Recurrent blocks over several tokens, from the state that those before left.
+
+Mamba's in transformers begins at zeros whatever was before, and takes as many steps in a graph as the example had
+tokens. Here a text in two calls is answered as in one, and a graph has a Scan. And the mask of such blocks is cut to
+the tokens of a call by an operator that has no other way for a call with nothing before it.
+
+Source: Gu and Dao, Mamba: linear-time sequence modeling with selective state spaces, 2023; transformers/models/mamba
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.nn import functional
+
+SCAN, MASK = "mamba_selective_scan", "create_recurrent_attention_mask"
+
+
+def has(decoder: Any) -> bool:
+    """Whether a model's recurrence is one that can go on."""
+    return hasattr(_module(decoder), SCAN)
+
+
+@contextlib.contextmanager
+def going_on(decoder: Any, states: Sequence[Any]) -> Iterator[None]:
+    """Has a model's blocks begin at these states, [batch, channels, size], in their order."""
+    left = iter(states)
+
+    def scanned(hidden: Any, dt: Any, a: Any, b: Any, c: Any, **options: Any) -> Any:
+        return _scanned(next(left), hidden, dt, a, b, c, **options)
+
+    ours = {SCAN: scanned, MASK: _mask}
+    with contextlib.ExitStack() as stack:
+        for name in (n for n in ours if hasattr(_module(decoder), n)):
+            stack.enter_context(mock.patch.object(_module(decoder), name, ours[name]))
+        yield
+
+
+def _mask(config: Any, inputs_embeds: Any, attention_mask: Any, past_key_values: Any = None, **_: Any) -> Any:
+    """The mask of the tokens of this call, [batch, tokens], of that of all."""
+    total, tokens = attention_mask.shape[1], inputs_embeds.shape[1]
+    return attention_mask.index_select(1, torch.arange(total - tokens, total, device=attention_mask.device))
+
+
+def _module(decoder: Any) -> Any:
+    return sys.modules[type(decoder).__module__]
+
+
+def _scanned(
+    state: Any,
+    hidden: Any,
+    dt: Any,
+    a: Any,
+    b: Any,
+    c: Any,
+    *,
+    D: Any,  # noqa: N803
+    z: Any,
+    delta_bias: Any,
+    delta_softplus: bool,
+    return_last_state: bool,
+    **_: Any,
+) -> Any:
+    """As the library's function of that name, whose shapes and names of arguments these are.
+
+    Args:
+        state: [batch, channels, size].
+        hidden: [batch, channels, tokens], as are dt and z.
+        a: [channels, size].
+        b: [batch, size, tokens], as is c.
+    """
+    dt = dt if delta_bias is None else dt + delta_bias.to(dt.dtype)[..., None]
+    dt = functional.softplus(dt) if delta_softplus else dt
+    # Tokens first, so that both ways take them one by one.
+    decay = torch.exp(a[None, None] * dt.permute(2, 0, 1)[..., None])
+    fed = (dt * hidden).permute(2, 0, 1)[..., None] * b.permute(2, 0, 1)[:, :, None, :]
+    if torch.compiler.is_exporting():
+        from torch._higher_order_ops.scan import scan
+
+        last, states = scan(_step, state, (decay, fed), dim=0)
+    else:
+        every = []
+        for token in range(len(decay)):
+            state = decay[token] * state + fed[token]
+            every.append(state)
+        last, states = state, torch.stack(every)
+    given = (states @ c.permute(2, 0, 1)[..., None])[..., 0].permute(1, 2, 0)
+    given = given if D is None else given + hidden * D[None, :, None]
+    given = given if z is None else given * functional.silu(z)
+    return (given, last) if return_last_state else given
+
+
+def _step(state: Any, token: Any) -> Any:
+    decay, fed = token
+    state = decay * state + fed
+    return state, state.clone()

@@ -1,0 +1,152 @@
+"""Checks a language model on the device that it was delivered to: it goes on with prompts as the original did.
+
+    python selfcheck.py               through onnxruntime-genai, as the folder is meant to be loaded
+    python selfcheck.py --ours        by a loop of this script over the graph, through onnxruntime
+    python selfcheck.py --threads 2
+
+It needs Python 3.10 or later, numpy, and onnxruntime-genai or onnxruntime. It reads artifact.json and tokens.json
+beside itself.
+Exit codes: 0 it agrees, 2 wrong usage, 3 it cannot run, 4 the runtime or numpy is not installed, 5 it does not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.portable.generating import Rows, Text, ended, filling, greedy
+from stages.portable.handed_over import module
+from stages.portable.selfcheck_tokens import Runtime, main
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+GENAI, ORT = "onnxruntime_genai", "onnxruntime"
+# Why the runtime is passed over: what its decoder does not feed.
+STATES = "onnxruntime-genai feeds keys and values, and this model's cache has other states"
+
+
+class Genai:
+    """A folder in onnxruntime-genai."""
+
+    by_ours = ""
+    computes_in = "float32"
+    properties: Mapping[str, str] = {}
+
+    def __init__(self, folder: Path, told: Mapping[str, Any], threads: int | None) -> None:
+        self._library = module(GENAI)
+        self._library.disable_telemetry_events()
+        config = self._library.Config(str(folder))
+        if threads:
+            session = {"session_options": {"intra_op_num_threads": threads}}
+            config.overlay(json.dumps({"model": {"decoder": session}}))
+        self._folder, self._told = folder, told
+        self._model = self._library.Model(config)
+        self._tokenizer: Any = None
+        self.says = f"onnxruntime-genai {self._library.__version__}"
+
+    def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
+        """See `stages.generation.folders.Generator`. It takes rows that are filled up on the right."""
+        np = module("numpy")
+        ends, fills = self._told["eos"], filling(self._told)
+        width = max(map(len, prompts))
+        asked = self._library.GeneratorParams(self._model)
+        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": 0}
+        asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
+        running = self._library.Generator(self._model, asked)
+        rows = [[*p, *[fills] * (width - len(p))] for p in prompts]
+        running.append_tokens(np.array(rows, np.int32))
+        while not running.is_done():
+            running.generate_next_token()
+        return [ended(running.get_sequence(n)[width:].tolist(), ends) for n in range(len(prompts))]
+
+    def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
+        """Likewise."""
+        if not (self._folder / "tokenizer.json").is_file():
+            return None
+        self._tokenizer = self._tokenizer or self._library.Tokenizer(self._model)
+        return [[int(t) for t in self._tokenizer.encode(text.text)] for text in texts]
+
+
+class Loop:
+    """A graph in onnxruntime, its cache handed from each call to the next."""
+
+    properties: Mapping[str, str] = {}
+    computes_in = "float32"
+
+    def __init__(self, folder: Path, told: Mapping[str, Any], threads: int | None, why: str) -> None:
+        onnxruntime = module(ORT)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self._told = told
+        self._session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+        self._taken = {i.name: i for i in self._session.get_inputs()}
+        self._made = [o.name for o in self._session.get_outputs()]
+        self._before: dict[str, Any] = {}
+        self.by_ours, self.says = why, f"our own loop, onnxruntime {onnxruntime.__version__}"
+
+    def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
+        """See `stages.generation.folders.Generator`."""
+        return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+
+    def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
+        """Likewise: a graph has no tokenizer."""
+        return None
+
+    def start(self, rows: int) -> None:
+        """See `stages.portable.generating.Decoder`."""
+        self._before = {}
+        for cache in self._told["cache"]:
+            spec = self._taken[cache["input"]]
+            others = [0 if axis == cache["axis"] else size for axis, size in enumerate(spec.shape)][1:]
+            self._before[spec.name] = module("numpy").zeros((rows, *others), _numpy(spec.type))
+
+    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+        """Likewise."""
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        given = {name: value for name, value in given.items() if name in self._taken}
+        found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
+        self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}
+        logits: Array = found["logits"][:, -1]
+        return logits
+
+
+def _numpy(kind: str) -> str:
+    """numpy's name of one of onnxruntime's types, such as tensor(float16)."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def load(folder: Path, told: Mapping[str, Any], threads: int | None = None, *, ours: bool = False) -> Genai | Loop:
+    """A folder in its runtime, or where that does not feed its cache, or it is asked for, in a loop of our own.
+
+    Args:
+        folder: With model.onnx and genai_config.json.
+        told: What the decoder is; see interface/generation.py.
+        threads: None for the runtime's own choice.
+        ours: Whether our loop is asked for.
+
+    Raises whatever the runtime raises.
+    """
+    states = any(c["kind"] not in ("attention", "sliding") for c in told["cache"])
+    if ours or states:
+        return Loop(folder, told, threads, STATES if states else "as it was asked for")
+    return Genai(folder, told, threads)
+
+
+def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:
+    return load(folder, told, given.threads or None, ours=given.ours or bool(claim["by_ours"]))
+
+
+RUNTIME = Runtime("onnxruntime-genai", "onnx_generation", _loaded)
+
+if __name__ == "__main__":
+    sys.exit(main(RUNTIME, str(__doc__), Path(__file__).parent))

@@ -1,0 +1,28 @@
+"""What a bundle of the folder that openvino_genai loads has beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stages.openvino import bundle
+
+LOADING = """\
+import openvino_genai
+
+model = openvino_genai.LLMPipeline("{folder}", "CPU", **{settings})
+print(model.generate("Once upon a time", max_new_tokens=100))
+"""
+
+
+class Bundle(bundle.Bundle):
+    """See `stages.delivery.bundle.Bundle`."""
+
+    ADVICE = (
+        f"{bundle.Bundle.ADVICE} Keys and values are kept in what the IR itself asks for, unless `KV_CACHE_PRECISION` "
+        "says otherwise."
+    )
+
+    @staticmethod
+    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        return LOADING.format(folder=file.rpartition("/")[0] or ".", settings=bundle.settings(claim))

@@ -1,0 +1,47 @@
+"""Puts a decoder's cache into the graph, as states, which OpenVINO's runtime for language models takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Optional
+
+from pipeline.artifact import Artifact, Kind, carried
+from pipeline.stage import OneOf, Stage
+from stages.interface.generation import Generation
+from stages.openvino import convert, stateful
+from stages.openvino import library as openvino_library
+from stages.openvino.format import OPENVINO, OPENVINO_STATEFUL
+
+
+@dataclass(frozen=True)
+class MakeStateful(Stage):
+    """Inputs and outputs of the cache become states, the rows of a batch can change places by `beam_idx`.
+
+    Args:
+        cache: What the IR asks that the keys and values be kept in: float32, float16, bfloat16 or int8. None for
+            OpenVINO's own choice, which on many CPUs is int8.
+
+    Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-request/stateful-models.html
+    """
+
+    cache: Annotated[Optional[str], OneOf(stateful.KEPT)]
+
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({OPENVINO})}
+    produces: ClassVar[Kind | str] = OPENVINO_STATEFUL
+    requires: ClassVar[tuple[str, ...]] = ("openvino",)
+    isolable: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        source = inputs["graph"]
+        generation = Generation.of(source)
+        model = openvino_library.quiet().Core().read_model(source.file)
+        stateful.convert(model, generation)
+        for name, value in stateful.cache_settings(self.cache).items():
+            model.set_rt_info(value, ["runtime_options", name])
+        kept = self.cache or "what OpenVINO chooses"
+        facts = {stateful.FACT: {"cache": self.cache}}
+        convert.write(model, carried(source.facts, facts), folder, kind=OPENVINO_STATEFUL)
+        states = len(generation.cache)
+        return Artifact(OPENVINO_STATEFUL, folder, facts=facts, notes={"says": f"{states} states, kept in {kept}"})

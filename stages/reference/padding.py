@@ -1,0 +1,68 @@
+"""Where the outputs of a model mean something: at tokens, and not at the padding to the left of a text.
+
+What a model answers at padding is nothing that anybody reads, and a softmax over nothing but masked numbers comes out
+another way in each runtime. There, outputs are taken for zeros on both sides of a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from stages.interface import fills
+from stages.interface.interface import Input, Output, parts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
+
+
+def followed(inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict[str, tuple[str, int]]:
+    """Of each output that has a place for each token: the mask that says which are padding, and the axis of the places.
+
+    Args:
+        inputs: With their fills. A mask is [batch, past+sequence] or [batch, sequence], with its zeros at the left.
+        outputs: Of all tokens, as caches are, or of those of this call alone, as logits are.
+    """
+    found = {}
+    for mask, spec in inputs.items():
+        if not fills.is_left(spec) or not isinstance(size := spec.shape[-1], str):
+            continue
+        sizes = (size, parts(size)[-1])
+        for name, output in outputs.items():
+            axes = [axis for axis, d in enumerate(output.shape) if axis and d in sizes]
+            if axes and output.shape[0] == spec.shape[0]:
+                found[name] = (mask, axes[0])
+    return found
+
+
+def valid(inputs: Arrays, outputs: Arrays, places: Mapping[str, tuple[str, int]]) -> dict[str, Array]:
+    """Where each output counts, as truths that broadcast to it.
+
+    Args:
+        inputs: What was asked.
+        outputs: What was answered.
+        places: As `followed` returns them.
+    """
+    found = {}
+    for name, (mask, axis) in places.items():
+        values = outputs[name]
+        last = inputs[mask][:, inputs[mask].shape[1] - values.shape[axis] :] != 0
+        found[name] = last.reshape([len(last), *(last.shape[1] if a == axis else 1 for a in range(1, values.ndim))])
+    return found
+
+
+def without(outputs: Arrays, counts: Mapping[str, Array]) -> dict[str, Array]:
+    """Outputs with zeros where they do not count; those of another shape as they are, to be told of."""
+    import numpy as np
+
+    return {
+        n: np.where(counts[n], v, v.dtype.type(0)) if n in counts and _fits(v, counts[n]) else v
+        for n, v in outputs.items()
+    }
+
+
+def _fits(values: Array, counts: Array) -> bool:
+    return values.ndim == counts.ndim and all(c in (1, n) for n, c in zip(values.shape, counts.shape, strict=True))

@@ -1,0 +1,129 @@
+"""A decoder with a cache in few lines, of spread-out weights, for tests of what is made of such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.artifact import Artifact, Kind
+from stages.interface.generation import ATTENTION, Cache, Generation
+
+VOCABULARY, LAYERS, HEADS, WIDTH, POSITIONS = 96, 2, 2, 32, 96
+PAD, BOS, EOS = 0, 1, 2
+PAST = [f"past_key_values.{n}.{what}" for n in range(LAYERS) for what in ("key", "value")]
+PRESENT = [f"present.{n}.{what}" for n in range(LAYERS) for what in ("key", "value")]
+GENERATION = Generation(
+    cache=[Cache(a, b, ATTENTION, 2) for a, b in zip(PAST, PRESENT, strict=True)],
+    vocabulary=VOCABULARY,
+    positions=POSITIONS,
+    window=None,
+    model_type="",
+    eos=[EOS],
+    bos=BOS,
+    pad=PAD,
+    layers=LAYERS,
+    kv_heads=HEADS,
+    head_dim=WIDTH // HEADS,
+    heads=HEADS,
+    hidden=WIDTH,
+)
+CACHED = ["batch", HEADS, "past", WIDTH // HEADS]
+SHAPES = {
+    "input_ids": (["batch", "sequence"], "int64"),
+    "attention_mask": (["batch", "past+sequence"], "int64"),
+    "position_ids": (["batch", "sequence"], "int64"),
+    **dict.fromkeys(PAST, (CACHED, "float32")),
+}
+RETURNED = {
+    "logits": (["batch", "sequence", VOCABULARY], "float32"),
+    **dict.fromkeys(PRESENT, (["batch", HEADS, None, WIDTH // HEADS], "float32")),
+}
+
+
+class Decoder(nn.Module):
+    """Learned positions, attention over all tokens before that are no padding, logits and the cache."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.tokens = nn.Embedding(VOCABULARY, WIDTH)
+            self.places = nn.Embedding(POSITIONS, WIDTH)
+            self.mixed = nn.ModuleList(nn.Linear(WIDTH, 3 * WIDTH) for _ in range(LAYERS))
+            self.out = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+            self.head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+
+    def forward(self, input_ids: Any, attention_mask: Any, position_ids: Any, *past: Any) -> Any:
+        x = self.tokens(input_ids) + self.places(position_ids)
+        total = attention_mask.shape[1]
+        before = torch.arange(total)[None, :] <= torch.arange(total)[-input_ids.shape[1] :, None]
+        seen = before[None, None] & attention_mask.bool()[:, None, None, :]
+        present = []
+        for n in range(LAYERS):
+            q, k, v = (self._heads(t) for t in self.mixed[n](x).chunk(3, -1))
+            k, v = torch.cat([past[2 * n], k], 2), torch.cat([past[2 * n + 1], v], 2)
+            weight = (q @ k.transpose(2, 3) * 0.25).masked_fill(~seen, -1e4).softmax(-1)
+            x = x + self.out[n]((weight @ v).transpose(1, 2).flatten(2)).tanh()
+            present += [k, v]
+        return self.head(x), *present
+
+    @staticmethod
+    def _heads(x: Any) -> Any:
+        return x.unflatten(2, (HEADS, WIDTH // HEADS)).transpose(1, 2)
+
+
+def facts(generation: Generation = GENERATION) -> dict[str, Any]:
+    """What `load_causal_lm` and `record_reference` say of it."""
+    dims = {"batch": (1, 2, 4), "sequence": (1, 3, 8), "past": (0, 5, 24)}
+    return {
+        **generation.facts,
+        "interface": {
+            "inputs": [{"name": n, "shape": s, "dtype": d} for n, (s, d) in SHAPES.items()],
+            "outputs": [{"name": n, "path": [], "shape": s, "dtype": d} for n, (s, d) in RETURNED.items()],
+            "dims": [{"name": n, "min": a, "opt": b, "max": c, "multiple": 1} for n, (a, b, c) in dims.items()],
+            "call": "null",
+        },
+    }
+
+
+def module(seed: int = 0) -> Artifact:
+    """As `set_eval` hands it on."""
+    return Artifact(Kind.MODULE, live=Decoder(seed).eval().requires_grad_(False), facts=facts())
+
+
+def asked(rows: int, new: int, before: int) -> dict[str, Any]:
+    """Inputs in the middle of a text, drawn with a fixed seed; the first row is filled up on the left."""
+    import numpy as np
+
+    drawn = np.random.default_rng(0)
+    mask = np.ones((rows, before + new), np.int64)
+    mask[0, : min(1, before)] = 0
+    cache = {n: drawn.normal(size=(rows, HEADS, before, WIDTH // HEADS)).astype(np.float32) for n in PAST}
+    places = (mask.cumsum(1) - 1).clip(0)[:, -new:]
+    return {
+        "input_ids": drawn.integers(3, VOCABULARY, (rows, new)),
+        "attention_mask": mask,
+        "position_ids": places,
+        **cache,
+    }
+
+
+def onnx_file(folder: Path, seed: int = 0) -> Path:
+    """Its ONNX graph, by a trace, which takes a tenth of the time of a capture."""
+    inputs = {n: torch.from_numpy(v) for n, v in asked(2, 3, 5).items()}
+    axes = {n: {i: str(d) for i, d in enumerate(s) if not isinstance(d, int)} for n, (s, _) in SHAPES.items()}
+    axes |= {n: {0: "batch", 2: "all"} for n in PRESENT}
+    torch.onnx.export(
+        Decoder(seed).eval(),
+        tuple(inputs.values()),
+        folder / "model.onnx",
+        input_names=list(SHAPES),
+        output_names=list(RETURNED),
+        dynamic_axes={**axes, "logits": {0: "batch", 1: "sequence"}},
+        opset_version=17,
+        dynamo=False,
+    )
+    return folder / "model.onnx"
