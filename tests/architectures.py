@@ -1,4 +1,4 @@
-"""Folders of small decoders as save_pretrained writes them: seeded, spread-out weights, and a tokenizer trained here."""
+"""Folders of small decoders as save_pretrained writes them: seeded, spread-out weights, a tokenizer trained here."""
 
 from __future__ import annotations
 
@@ -38,14 +38,17 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "gemma3_text": {**LLAMA, "head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16},
     "mamba": {"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8},
 }
-TEXT = 'The quick brown fox jumps over the lazy dog. In 2026 it\'s 3.14 %, "twice"!\n\tdef f(x): return x\nGröße naïve 日本 🙂\n'
+TEXT = (
+    'The quick brown fox jumps over the lazy dog. In 2026 it\'s 3.14 %, "twice"!\n'
+    "\tdef f(x): return x\nGröße naïve 日本 🙂\n"
+)
 TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}"
 
 
 def tokenizer(folder: Path) -> None:
     """A byte-level BPE of VOCABULARY tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -61,6 +64,8 @@ def tokenizer(folder: Path) -> None:
     whole = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     whole.chat_template = TEMPLATE
     whole.save_pretrained(folder)
+    # As the class for this type of model writes it, which may cut texts in a way of its own.
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)
 
 
 def folder(kind: str, into: Path, *, seed: int = 0, **more: Any) -> Path:
@@ -81,7 +86,7 @@ def folder(kind: str, into: Path, *, seed: int = 0, **more: Any) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
-        for name, weight in model.named_parameters():
+        for weight in model.parameters():
             if weight.ndim > 1:  # spread out, so that tokens vary
                 torch.nn.init.normal_(weight, std=0.3)
     model.eval().save_pretrained(into)

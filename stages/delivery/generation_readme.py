@@ -55,9 +55,9 @@ class GenerationReadme(Readme):
             + "".join(f" NOT CHECKED: {what}, {why}." for what, why in claim["not_asked"].items())
         )
         yield (
-            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` holds the files to what "
-            f"was delivered, and the model to `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: something does not. "
-            "`--help` has the rest."
+            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` holds the files to "
+            f"what was delivered, and the model to `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: something does "
+            "not. `--help` has the rest."
         )
 
 

@@ -139,7 +139,8 @@ class _Eager:
         self._logits = []
         with eager.computing():
             rows = self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
-        margins = [[_margin(self._logits[n][place]) for n in range(len(row))] for place, row in enumerate(rows)]
+        steps = [min(len(row) + 1, len(self._logits)) for row in rows]
+        margins = [[_margin(self._logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
         return Batch(label, prompts, rows, margins)
 
     def _generated(self, prompts: Rows, new: int) -> list[list[int]]:
@@ -191,7 +192,7 @@ def _margin(logits: Array) -> float:
     import numpy as np
 
     second, first = np.partition(logits.astype(np.float64), -2)[-2:]
-    return float(f"{(first - second) / np.abs(logits).max():.3e}")
+    return float(f"{(first - second) / max(np.abs(logits).max(), np.finfo(np.float32).tiny):.3e}")
 
 
 def _texts(files: Artifact | None) -> list[Text]:

@@ -28,8 +28,8 @@ FORMATS = {
         record="record",
         types="types",
         constants="types",
-        generation="generation",
-        host="generation_host",
-        bundle="generation_bundle",
+        generation="generation.folder",
+        host="generation.host",
+        bundle="generation.bundle",
     ),
 }

@@ -14,8 +14,8 @@ from stages.generation.format import MODEL_FOLDER
 from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.onnx import file as onnx_file
-from stages.onnx import genai
 from stages.onnx.format import ONNX, ONNX_GENERATION
+from stages.onnx.generation import config as genai
 
 
 @dataclass(frozen=True)

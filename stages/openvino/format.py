@@ -32,16 +32,18 @@ FORMATS = {
         host="host",
         bundle="blob_bundle",
     ),
-    "openvino_stateful": Format(file="openvino_model.xml", runtime="stateful", types="types", constants="types"),
+    "openvino_stateful": Format(
+        file="openvino_model.xml", runtime="generation.stateful", types="types", constants="types"
+    ),
     "openvino_generation": Format(
         file="openvino_model.xml",
         delivered=True,
-        record="generation_record",
+        record="generation.record",
         types="types",
         constants="types",
-        generation="generation",
-        host="generation_host",
-        bundle="generation_bundle",
+        generation="generation.folder",
+        host="generation.host",
+        bundle="generation.bundle",
     ),
     "module": Format(runtime="torch_compile"),
 }

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Optional
 from pipeline.artifact import Artifact, Kind, carried
 from pipeline.stage import OneOf, Stage
 from stages.interface.generation import Generation
-from stages.openvino import convert, stateful
+from stages.openvino import convert
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO, OPENVINO_STATEFUL
+from stages.openvino.generation import stateful
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     Args:
         label: Such as "7 tokens".
         prompts: Tokens, a row each; of several lengths.
-        tokens: What follows each, up to the first token that ends a text, that one included.
-        margins: By how much each of these is ahead of the second choice, as a share of the largest logit there.
+        tokens: What follows each, up to the first token that ends a text, without that one.
+        margins: By how much each of these, and the end, is ahead of the second choice, as a share of the largest logit.
     """
 
     label: str
@@ -121,7 +121,7 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
         decoder: The graph.
         prompts: Tokens, a row each.
         new: How many tokens follow, at most.
-        ends: A row is at its end after one of these.
+        ends: A row is at its end before one of these.
         fills: Fills rows up.
     """
     np = module("numpy")
@@ -133,9 +133,9 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
     for _ in range(new):
         chosen = decoder.step(ids, mask, positions).argmax(axis=-1)
         for place, token in enumerate(chosen.tolist()):
+            done[place] = done[place] or token in ends
             if not done[place]:
                 rows[place].append(token)
-                done[place] = token in ends
         if all(done):
             break
         ids = chosen.astype(np.int64)[:, None]
@@ -145,8 +145,8 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
 
 
 def ended(row: Sequence[int], ends: Collection[int]) -> list[int]:
-    """A row up to the first token that ends a text, that one included."""
-    return list(row[: next((place + 1 for place, token in enumerate(row) if token in ends), len(row))])
+    """A row up to the first token that ends a text, without that one: some runtimes give it back, others do not."""
+    return list(row[: next((place for place, token in enumerate(row) if token in ends), len(row))])
 
 
 def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
@@ -169,15 +169,15 @@ def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
             equal += len(wanted)
             continue
         equal += differs
-        if differs < len(margins) and margins[differs] <= least:
+        ahead = margins[differs] if differs < len(margins) else 1.0
+        if ahead <= least:
             unclear += len(wanted) - differs
             continue
         theirs = f"token {wanted[differs]}" if differs < len(wanted) else "the end"
         ours = f"token {row[differs]}" if differs < len(row) else "the end"
-        ahead = f", ahead of its second choice by {margins[differs]:.1%} of the largest logit"
         wrong.append(
-            f"{where}: at {differs + 1} of {len(wanted)} comes {ours}, the model's is {theirs}"
-            + (ahead if differs < len(margins) else "")
+            f"{where}: at {differs + 1} comes {ours}, the model's is {theirs}, ahead of its second choice by "
+            f"{ahead:.1%} of the largest logit"
         )
     return Agreement(equal, unclear, wrong)
 

@@ -1,4 +1,4 @@
-"""The check of a language model on the device that it was delivered to: a format's `generation_host.py` loads it."""
+"""The check of a language model on the device that it was delivered to: a format's `generation/host.py` loads it."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import conversions
+import decoders
 import harness
 import pytest
 from harness import BATCH, IMAGE, backend, run_stage
@@ -21,6 +22,8 @@ from stages.loading.set_eval import SetEval
 from stages.onnx.export_onnx import ExportOnnx
 from stages.onnx.export_torchscript import ExportTorchscript
 from stages.onnx.format import ONNX
+from stages.openvino import convert
+from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
 from stages.reference.record_reference import RecordReference
 from stages.samples.draw_samples import DrawSamples
@@ -146,6 +149,23 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
         drawn("spoiled"),
         run_stage(RecordAnswers(test, None, None, 0), dict(reversed(both.items())), house / "answers"),
     )
+
+
+@pytest.fixture(scope="session")
+def decoder_graph(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The ONNX graph of a decoder with a cache."""
+    folder = tmp_path_factory.mktemp("decoder")
+    decoders.onnx_file(folder)
+    return Artifact(ONNX, folder, facts=decoders.facts())
+
+
+@pytest.fixture(scope="session")
+def decoder_ir(decoder_graph: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Its IR, with the cache as inputs and outputs."""
+    backend("openvino")
+    folder = tmp_path_factory.mktemp("decoder_ir")
+    convert.write(openvino_library.converted(decoder_graph.file, []), {}, folder)
+    return Artifact(OPENVINO, folder, facts=decoders.facts())
 
 
 @pytest.fixture(params=[ONNX, OPENVINO])

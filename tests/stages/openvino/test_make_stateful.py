@@ -6,31 +6,18 @@ import decoders
 import numpy as np
 import pytest
 import torch
-from harness import backend, run_stage, shipped
+from harness import run_stage, shipped
 
-from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.formats import session
-from stages.openvino import convert
 from stages.openvino import library as openvino_library
-from stages.openvino.format import OPENVINO
 
 KEPT = {"KV_CACHE_PRECISION": "f32"}
 
 
 @pytest.fixture(scope="module")
-def stateless(tmp_path_factory):
-    backend("openvino")
-    folder = tmp_path_factory.mktemp("stateless")
-    model = openvino_library.converted(decoders.onnx_file(folder), [])
-    (folder / "ir").mkdir()
-    convert.write(model, {}, folder / "ir")
-    return Artifact(OPENVINO, folder / "ir", facts=decoders.facts())
-
-
-@pytest.fixture(scope="module")
-def stateful(stateless, tmp_path_factory):
-    return run_stage(shipped("make_stateful", cache="float32"), stateless, tmp_path_factory.mktemp("stateful") / "ir")
+def stateful(decoder_ir, tmp_path_factory):
+    return run_stage(shipped("make_stateful", cache="float32"), decoder_ir, tmp_path_factory.mktemp("stateful") / "ir")
 
 
 @pytest.mark.parametrize(("rows", "new", "before"), [(1, 1, 0), (3, 7, 0), (2, 1, 9), (1, 20, 30)])
@@ -64,14 +51,14 @@ def test_a_row_goes_on_with_the_state_of_another(stateful):
 
 
 @pytest.mark.parametrize(("cache", "told"), [("float32", "f32"), ("int8", "u8"), ("float16", "f16")])
-def test_what_the_cache_is_kept_in_is_the_irs_own_word(stateless, tmp_path, cache, told):
-    made = run_stage(shipped("make_stateful", cache=cache), stateless, tmp_path / "made")
+def test_what_the_cache_is_kept_in_is_the_irs_own_word(decoder_ir, tmp_path, cache, told):
+    made = run_stage(shipped("make_stateful", cache=cache), decoder_ir, tmp_path / "made")
     compiled = openvino_library.quiet().Core().compile_model(made.file, "CPU")
     assert compiled.get_property("KV_CACHE_PRECISION").to_string() == told
 
 
-def test_a_cache_that_the_ir_lacks_is_told(stateless, tmp_path):
+def test_a_cache_that_the_ir_lacks_is_told(decoder_ir, tmp_path):
     generation = decoders.GENERATION
     gone = replace(generation, cache=[*generation.cache, replace(generation.cache[0], input="past_key_values.2.key")])
     with pytest.raises(StageError, match=r"no past_key_values\.2\.key, which its cache is said to be"):
-        run_stage(shipped("make_stateful", cache=None), replace(stateless, facts=decoders.facts(gone)), tmp_path / "x")
+        run_stage(shipped("make_stateful", cache=None), replace(decoder_ir, facts=decoders.facts(gone)), tmp_path / "x")

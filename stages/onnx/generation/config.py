@@ -22,6 +22,8 @@ KNOWN = (
     *("chatglm", "ernie4_5", "gemma", "gemma2", "gemma3_text", "granite", "internlm2", "llama", "mistral", "nemotron"),
     *("olmo", "phi", "phi3", "qwen2", "qwen3", "smollm3"),
 )
+# Tokens of a text, where the model itself has no limit: the runtime makes room for all of them.
+LONGEST = 2**15
 # What of a generation_config.json it has by the same name.
 SEARCH = ("do_sample", "temperature", "top_k", "top_p", "repetition_penalty", "num_beams", "length_penalty")
 
@@ -41,12 +43,13 @@ def config(generation: Generation, inputs: Sequence[str], asked: Mapping[str, An
     search: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
     search |= {"repetition_penalty": 1.0, "num_beams": 1, "num_return_sequences": 1, "min_length": 0}
     search |= {name: asked[name] for name in SEARCH if asked.get(name) is not None}
-    search |= {"max_length": generation.positions, "past_present_share_buffer": False}
+    longest = min(generation.positions, LONGEST) if generation.positions >= 2**31 - 1 else generation.positions
+    search |= {"max_length": longest, "past_present_share_buffer": False}
     begins = {} if generation.bos is None else {"bos_token_id": generation.bos}
     return {
         "model": {
             "type": generation.model_type if generation.model_type in KNOWN else PLAIN,
-            "context_length": generation.positions,
+            "context_length": longest,
             "vocab_size": generation.vocabulary,
             **begins,
             "eos_token_id": list(generation.eos),

@@ -51,7 +51,10 @@ class Genai:
         openvino = module(OPENVINO)
         asked = self._library.GenerationConfig()
         asked.max_new_tokens, asked.do_sample, asked.apply_chat_template = new, False, False
-        asked.stop_token_ids = set(self._told["eos"])
+        if ends := self._told["eos"]:
+            asked.eos_token_id, asked.stop_token_ids = ends[0], set(ends)
+        else:
+            asked.ignore_eos = True
         ids, mask = padded(prompts, filling(self._told))
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]

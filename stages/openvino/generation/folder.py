@@ -8,8 +8,9 @@ from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
 from stages.openvino import library as openvino_library
-from stages.openvino import runtime, stateful
-from stages.openvino.generation_host import Genai, Loop, load
+from stages.openvino import runtime
+from stages.openvino.generation import stateful
+from stages.openvino.generation.host import Genai, Loop, load
 from stages.portable.handed_over import Stop
 from stages.portable.said import first_line
 

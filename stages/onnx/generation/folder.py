@@ -7,7 +7,7 @@ from pipeline.errors import CheckFailed
 from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
-from stages.onnx.generation_host import Genai, Loop, load
+from stages.onnx.generation.host import Genai, Loop, load
 from stages.portable.said import first_line
 
 REQUIRES = ("onnxruntime_genai", "onnxruntime", "numpy")

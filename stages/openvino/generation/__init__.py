@@ -1,0 +1,1 @@
+"""A decoder whose cache lies in states, and what runs its folder here and where it is delivered."""
