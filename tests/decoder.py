@@ -59,7 +59,7 @@ class Decoder(nn.Module):
         batch, now = input_ids.shape
         before = 5 if self.fault == "past frozen" else past_key.shape[2]
         if self.fault == "positions from zero":
-            position_ids = torch.arange(now)[None] + before
+            position_ids = 0 * position_ids + torch.arange(now) + before
         given = self.table(input_ids)
         shape = (batch, now, HEADS, WIDTH // HEADS)
         query, key, value = (t.reshape(shape).transpose(1, 2) for t in self.attends(given).chunk(3, -1))
@@ -67,8 +67,7 @@ class Decoder(nn.Module):
         key, value = self.joined(past_key, key), self.joined(past_value, value)
         here, there = torch.arange(now)[:, None] + before, torch.arange(key.shape[2])
         seen = (there <= here) & (there > here - WINDOW - int(self.fault == "window off by one"))
-        if self.fault != "mask dropped":
-            seen = seen & (attention_mask[:, None, None, :] > 0)
+        seen = seen & (attention_mask[:, None, None, :] > (-1 if self.fault == "mask dropped" else 0))
         scores = (query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).masked_fill(~seen, -1e9)
         mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, now, WIDTH)
         return self.head(given + self.out(mixed)), key, value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline import formats
@@ -19,6 +19,7 @@ from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
 from stages.reference import as_met, parity
 from stages.reference import cases as reference_cases
+from stages.reference.cases import Case
 from stages.reference.families import DRAWS, SIZES
 
 log = logging.getLogger(__name__)
@@ -123,10 +124,13 @@ def _found(failure: Failure) -> tuple[Found, Artifact]:
     inside = _with_values(artifact)
     if inside is None:
         return Found(why=f"{artifact.kind} does not give the values inside it"), artifact
-    asked = _asked(failure, inside)
-    if asked is None:
-        return Found(why=f"the {inside.kind} does not take what the {artifact.kind} failed at"), inside
-    found = divergence.first(inside, model, asked, failure.how, failure.tolerance)
+    found = Found(why=f"the {inside.kind} does not take what the {artifact.kind} failed at")
+    asked_at = list(_asked(failure, inside))
+    places = dict.fromkeys((0, len(asked_at) // 2, len(asked_at) - 1) if asked_at else ())
+    for asked in (asked_at[place] for place in places):
+        found = divergence.first(inside, model, asked, failure.how, failure.tolerance)
+        if found.why != divergence.RIGHT:  # else wrong numbers there happen to be others' right ones
+            break
     if found.why == divergence.RIGHT and inside is not artifact:
         found = Found(why=f"the values inside the {inside.kind} that it was made of agree, so what made it is wrong")
     return found, inside
@@ -154,14 +158,17 @@ def _with_values(artifact: Artifact) -> Artifact | None:
     return found
 
 
-def _asked(failure: Failure, inside: Artifact) -> Asked | None:
-    """The smallest question that the artifact failed at, of the draws where there is one."""
+def _asked(failure: Failure, inside: Artifact) -> Iterator[Asked]:
+    """The questions that the artifact failed at, the smallest first, of the draws and without padding before others."""
     failing = [c for c in reference_cases.read(failure.reference) if c.label in failure.failing]
-    failing.sort(key=lambda c: (c.family not in (SIZES, DRAWS), sum(v.size for v in c.inputs.values())))
+    failing.sort(key=lambda c: (c.family not in (SIZES, DRAWS), _is_padded(c), sum(v.size for v in c.inputs.values())))
     for case in failing:
         if (met := as_met.case_for(inside, case)) is not None:
-            return Asked(case.label, Interface.of(failure.reference), case.inputs, met.inputs)
-    return None
+            yield Asked(case.label, Interface.of(failure.reference), case.inputs, met.inputs)
+
+
+def _is_padded(case: Case) -> bool:
+    return not all(counts.all() for counts in case.counts.values())
 
 
 def _order(failure: Failure) -> Explained | None:

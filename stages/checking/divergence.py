@@ -319,8 +319,12 @@ class _Search:
 
 
 def _diverging(one: _Pass) -> Iterator[int]:
-    """The results that the artifact does not have, nor any that depends on them, though it has all before them."""
+    """The results that the artifact does not have, nor any that depends on them, though it has all before them.
+
+    One that is an output itself is to be had as it is: of a cache in another order all that is made of it may be right.
+    """
     results = one.recording.results
+    outputs = set(one.recording.outputs)
     # From the last to the first: whether one that tells depends on it and is right.
     leads = [False] * len(results)
     wanted = set(one.recording.outputs)
@@ -334,6 +338,7 @@ def _diverging(one: _Pass) -> Iterator[int]:
     for number, result in enumerate(results):
         before = all(right[s] for s in result.sources)
         has_none = number not in one.matches and number not in one.unlike  # empty, complex or the like
-        right.append(leads[number] or number in one.matches or (has_none and before) or not result.sources)
+        leads_on = leads[number] and number not in outputs
+        right.append(leads_on or number in one.matches or (has_none and before) or not result.sources)
         if number in wanted and before and not right[number]:
             yield number

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy
+from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call
 from stages.portable.handed_over import module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -111,7 +111,7 @@ class Loop:
 
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
-        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        given = {"input_ids": ids, "attention_mask": of_call(mask, ids, self._told), "position_ids": positions}
         given = {name: value for name, value in given.items() if name in self._taken}
         found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
         self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy, padded
+from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call, padded
 from stages.portable.handed_over import failed, module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -93,7 +93,12 @@ class Loop:
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         beams = module("numpy").arange(len(ids), dtype="int32")
-        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
+        given = {
+            "input_ids": ids,
+            "attention_mask": of_call(mask, ids, self._told),
+            "position_ids": positions,
+            BEAMS: beams,
+        }
         returned = self._request.infer({name: value for name, value in given.items() if name in self._taken})
         logits: Array = returned["logits"][:, -1].copy()
         return logits
