@@ -130,6 +130,7 @@ class Generation(TypedDict):
         against: What it was compared with.
         equal: How many tokens are the same.
         open: How many were not compared, after a choice that is too close to call.
+        own: How many of the equal ones come of prompts that the runtime does not take together, by our own loop.
         batches: How many are equal, by prompt.
     """
 
@@ -140,6 +141,7 @@ class Generation(TypedDict):
     against: str
     equal: int
     open: int
+    own: int
     batches: Mapping[str, int]
 
 

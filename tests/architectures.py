@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-VOCABULARY = 320
+VOCABULARY, WORDS = 320, 300  # of models, and of tokenizers, some of which are given tokens by their class
 LLAMA = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -46,7 +46,7 @@ TEMPLATE = "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{% endfo
 
 
 def tokenizer(folder: Path) -> None:
-    """A byte-level BPE of VOCABULARY tokens."""
+    """A byte-level BPE of WORDS tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -57,9 +57,7 @@ def tokenizer(folder: Path) -> None:
     special = ["<pad>", "<s>", "</s>"]
     made.train_from_iterator(
         [TEXT] * 4,
-        trainers.BpeTrainer(
-            vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-        ),
+        trainers.BpeTrainer(vocab_size=WORDS, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
     )
     whole = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     whole.chat_template = TEMPLATE

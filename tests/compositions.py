@@ -28,6 +28,7 @@ from pipeline.planning.graph import Node
 
 # What the user must give to the models that are not complete by themselves, besides a name.
 GIVEN = {
+    "causal_lm": ["model.weights=random", "+model.kwargs.model_type=llama"],
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
     "file": ["model.path=net.tflite"],
     "module_file": ["model.weights=net.pt"],
@@ -42,7 +43,8 @@ def options(group: str) -> list[str]:
 
 
 TARGETS, ROUTES, PRECISIONS = map(options, ("target", "route", "precision"))
-MODELS = [model for model in options("model") if model != "live"]  # which a program fills in: see pipeline/api
+# A program fills in one, see pipeline/api; language models have a graph of their own.
+MODELS = [model for model in options("model") if model not in ("live", "causal_lm")]
 CAPTURES = [c for c in options("capture") if c != "none"]
 OF_TENSORRT = ("tensorrt", "tensorrt_bundle")
 # Those that lower what was compiled, and not the graph before.

@@ -188,6 +188,30 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
         assert_checked_before_it_is_saved(built)
 
 
+FOLDERS = {"onnx": ["lay_out"], "openvino": ["stateful", "check_stateful", "lay_out"], "openvino_direct": ["stateful"]}
+
+
+@pytest.mark.parametrize("target", FOLDERS)
+def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
+    built = {n.name: n for n in nodes(*given("causal_lm"), f"target={target}")}
+    order = list(built)
+    assert order[-3:] == ["check_generation", "audit", "save"]
+    assert set(FOLDERS[target]) < set(order)
+    assert built["check_generation"].inputs == {"artifact": "lay_out", "tokens": "tokens"}
+    assert built["tokens"].inputs == {"module": "eval", "files": "folder"}
+    assert [p for n in built.values() for p in n.stage.problems()] == []
+    *_, save = nodes(*given("causal_lm"), f"target={target}", "stages.save.bundle=true")
+    assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8_weights", "int4_weights"])
+def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
+    asked = [*given("causal_lm"), *fitting("onnx", precision)]
+    assert vars(stage("check_generation", *asked).tolerance) == shipped(precision)
+    lowered = [*given("causal_lm"), "target=openvino", f"precision={precision}"]
+    assert vars(stage("check_stateful", *lowered).tolerance) == shipped(precision)
+
+
 @pytest.mark.slow  # most of them are among the combinations before this
 @pytest.mark.parametrize(("target", "precision"), REACHED)
 def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(target, precision):

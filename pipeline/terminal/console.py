@@ -220,5 +220,6 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
 def _tokens(found: Mapping[str, Any]) -> str:
     """What was compared of a language model's tokens."""
     told = f"{found['equal']} tokens are those of {found['against']}, through {found['runtime']}"
+    told += f", {found['own']} of them by our own loop" if found["own"] else ""
     told += f", as {found['by_ours']}" if found["by_ours"] else ""
     return told + (f"; {found['open']} after a choice too close to call" if found["open"] else "")

@@ -14,11 +14,14 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.notes import Benchmark as Measured
 from pipeline.stage import Above, AtLeast, SomeOf, World
-from stages.checking.contender import MODULE, SCRIPT, Job
+from stages.checking import generators, jobs
+from stages.checking.contender import Job
 from stages.checking.contest import Contender, Figures, in_turn
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
+from stages.formats.session import How
+from stages.generation.format import TOKENS
 from stages.interface.interface import Interface, says
 from stages.reference import as_met, evidence
 from stages.reference import cases as reference_cases
@@ -39,8 +42,12 @@ class Benchmark(Running):
     in turn, a block each, round after round; how far a contender's blocks lie apart is told, and marked NOISY when it
     is too far to rely on. The artifact goes on as it is.
 
+    A language model's folder goes on with a prompt: the time to its first token, tokens a second of the prompt and of
+    what follows.
+
     Args:
         case: Which of the reference's cases to run, such as example or max; None for the first that the artifact takes.
+            Of a language model: after which prompt, such as "7 tokens"; None for the longest.
         compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
@@ -69,9 +76,10 @@ class Benchmark(Running):
         "artifact": formats.kinds("runtime"),
         "reference": frozenset({Kind.REFERENCE}),
         "module": frozenset({Kind.MODULE}),
+        "tokens": frozenset({TOKENS}),
     }
     on_request: ClassVar[Mapping[str, frozenset[Kind]]] = {"artifact": session.ON_REQUEST}
-    optional: ClassVar[frozenset[str]] = frozenset({"module"})  # an ONNX file has none
+    optional: ClassVar[frozenset[str]] = frozenset({"module", "tokens"})  # an ONNX file has none; language models do
     produces: ClassVar[Kind | str] = "artifact"
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     native_to: ClassVar[tuple[str, ...]] = ("processor", "cores")
@@ -79,7 +87,9 @@ class Benchmark(Running):
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         beside = {*self.against} & AGAINST.keys() if "module" in kinds else ()
         runtimes = [AGAINST[name] for name in beside]
-        return tuple(sorted({*super().modules(kinds), *(m for r in runtimes for m in session.requires(r))}))
+        folders = formats.part(kinds["artifact"], "generation").REQUIRES if "tokens" in kinds else ()
+        beside_it = (m for r in runtimes for m in session.requires(r))
+        return tuple(sorted({*super().modules(kinds), *beside_it, *folders}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
         """What the runtime says of this machine, if it says anything: `unmeasured` in its module."""
@@ -91,12 +101,16 @@ class Benchmark(Running):
         return settled if self.threads is not None else dataclasses.replace(settled, threads=world.cores())
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        if "tokens" in inputs:
+            how = How(self.compute, self.threads, self.properties, self.extensions)
+            pace = generators.Pace(self.rounds, self.seconds, self.warmup, self.noisy_above)
+            return generators.measured(inputs, self.case, how, pace, self.against, folder)
         artifact, reference = inputs["artifact"], inputs["reference"]
         case, ours = self._case(artifact, reference), session.name(artifact.kind)
-        jobs, missing = self._jobs(inputs, case, folder)
+        told, missing = self._jobs(inputs, case, folder)
         items = _items(case, reference)
         with ExitStack() as running:
-            started = [running.enter_context(Contender(name, job, folder)) for name, job in jobs.items()]
+            started = [running.enter_context(Contender(name, job, folder)) for name, job in told.items()]
             if "refused" in started[0].told:
                 raise StageError(f"this {artifact.kind} cannot be run: {started[0].told['refused']}")
             session.must_compute_in(self.compute, started[0].told["computes_in"])
@@ -108,7 +122,7 @@ class Benchmark(Running):
                 **Figures.of(blocks[c.name], items, self.noisy_above).plain,
                 **c.told,
                 "peak_bytes": peaks[c.name],
-                "disk_bytes": _disk_bytes(jobs[c.name]),
+                "disk_bytes": jobs.disk_bytes(told[c.name]),
             }
             for c in contenders
         }
@@ -157,15 +171,15 @@ class Benchmark(Running):
             asked |= dict.fromkeys(against, inputs["module"])
         else:
             missing = dict.fromkeys(against, "there is no PyTorch module: the model came as a file")
-        jobs: dict[str, Job] = {}
+        made: dict[str, Job] = {}
         written: dict[int, tuple[Path, str]] = {}
         for name, model in asked.items():
-            home, why = _home(model, folder, written)
+            home, why = jobs.home(model, folder, written)
             if why:
                 missing[name] = why
                 continue
             given = _fed(model, case)
-            jobs[name] = Job(
+            made[name] = Job(
                 runtime=AGAINST.get(name, session.runtime(model.kind)),
                 kind=model.kind,
                 folder=str(home),
@@ -175,11 +189,11 @@ class Benchmark(Running):
                 properties=self.properties if name == ours else {},
                 extensions=self.extensions if name == ours else [],
                 inputs=list(given),
-                arrays=str(_write_arrays(given, folder / f"{name}.safetensors")),
+                arrays=str(jobs.write_arrays(given, folder / f"{name}.safetensors")),
             )
         if ours in missing:
             raise StageError(f"this {artifact.kind} cannot be run: {missing[ours]}")
-        return jobs, missing
+        return made, missing
 
 
 def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
@@ -189,39 +203,6 @@ def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
     return met.inputs
 
 
-def _write_arrays(arrays: Mapping[str, Any], path: Path) -> Path:
-    from safetensors.numpy import save_file
-
-    save_file(dict(arrays), path)
-    return path
-
-
-def _home(artifact: Artifact, folder: Path, written: dict[int, tuple[Path, str]]) -> tuple[Path, str]:
-    """Where a contender reads its model from, and why it cannot. A module is written there, once for all."""
-    if artifact.folder is not None:
-        return artifact.folder, ""
-    if id(artifact.live) not in written:
-        home = folder / f"module{len(written)}"
-        home.mkdir()
-        written[id(artifact.live)] = home, _write_module(artifact.live, home)
-    return written[id(artifact.live)]
-
-
-def _write_module(module: Any, home: Path) -> str:
-    """Writes a module for another process to read. Returns why it could not be, or nothing."""
-    import torch
-
-    try:
-        if isinstance(module, torch.jit.ScriptModule):
-            torch.jit.save(module, home / SCRIPT)
-        else:
-            torch.save(module, home / MODULE)
-    except Exception as e:  # pickle asks the objects themselves, and they raise anything
-        first = (str(e).strip().splitlines() or ["no message"])[0]
-        return f"the module cannot be pickled for a process of its own: {type(e).__name__}: {first}"
-    return ""
-
-
 def _items(case: Case, reference: Artifact) -> int:
     """What one inference answers for: the size of the dimension 'batch', or a file's first; 1 without either."""
     for name, spec in Interface.of(reference).inputs.items():
@@ -229,13 +210,6 @@ def _items(case: Case, reference: Artifact) -> int:
             if dim in ("batch", f"{name}_dim0"):  # the second is a file's that leaves it open
                 return int(case.inputs[name].shape[axis])
     return 1
-
-
-def _disk_bytes(job: Job) -> int:
-    """What a device needs of an artifact: of a blob, not the IR beside it."""
-    folder, needs = Path(job["folder"]), formats.of(job["kind"]).on_device
-    needed = [folder / name for name in needs] or folder.rglob("*")
-    return sum(f.stat().st_size for f in needed if f.is_file())
 
 
 def _inside(artifact: Artifact) -> str:

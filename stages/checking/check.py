@@ -25,6 +25,7 @@ from stages.reference.tolerance import Within
 if TYPE_CHECKING:
     from stages.checking.cause import Explained
 
+MOST = 24  # sentences on what is wrong: a decoder's cache has some for each block and question
 # Its kernels for float16 are few: it keeps what the others make in float32 as long as it can.
 OVERFLOWS = (
     "float16 cannot hold all values within it: devices that compute in it would answer NaN or infinities, though "
@@ -100,7 +101,10 @@ class Check(Running):
         if found.wrong:
             from stages.checking import unlike  # here, as is cause: most checks have nothing to explain
 
-            wrong = "\n    ".join(found.wrong)
+            shown = found.wrong if len(found.wrong) <= MOST else found.wrong[:MOST]
+            wrong = "\n    ".join(shown)
+            if more := len(found.wrong) - len(shown):
+                wrong += f"\n    and {more} more, at {listed(found.failing, 4)}"
             # Fewer bits are what is to blame where there are some and a layer is found; else it is the conversion.
             sentence, command = (blamed.sentence, blamed.command) if blamed else ("", "")
             if not (blamed and blamed.layers):

@@ -21,7 +21,7 @@ from stages.generation.folders import Generator
 from stages.generation.format import TOKENS
 from stages.portable import generating
 from stages.portable.comparison import Tolerance
-from stages.portable.generating import Agreement, Asked
+from stages.portable.generating import Agreement, Asked, Batch
 from stages.portable.said import first_line
 from stages.reference.tolerance import Within
 
@@ -68,7 +68,13 @@ class CheckGeneration(Stage):
         running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
-        found = [self._continued(artifact, running, asked, place, least) for place in range(len(asked.batches))]
+        found, unfit = [], {}
+        for batch in asked.batches:
+            runs = running
+            if why := running.unfit(batch.prompts, asked.new):
+                unfit[batch.label] = why
+                runs = folders.of(artifact).open_generator(artifact, how, ours=True)
+            found.append(self._continued(artifact, runs, batch, asked.new, least))
         if wrong := [w for one in found for w in one.wrong]:
             raise CheckFailed(
                 f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
@@ -76,12 +82,14 @@ class CheckGeneration(Stage):
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
             )
-        not_asked = self._tokenizer(artifact, running, asked)
+        not_asked = self._tokenizer(running, asked)
+        not_asked |= {f"{label} together in the runtime": f"{why}: by our own loop" for label, why in unfit.items()}
         equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
         if not equal:
             not_asked["tokens"] = "no first choice is further ahead than this precision may be off"
         batches = {b.label: one.equal for b, one in zip(asked.batches, found, strict=True)}
-        says = f"{equal} tokens equal through {running.says}"
+        own = sum(batches[label] for label in unfit)
+        says = f"{equal} tokens equal through {running.says}" + (f" and, {own} of them, by our own loop" if own else "")
         says += f" ({running.by_ours})" if running.by_ours else ""
         says += f"; {unclear} after a choice too close to call" if unclear else ""
         notes = Notes(
@@ -94,6 +102,7 @@ class CheckGeneration(Stage):
                 "against": "the PyTorch model's generate",
                 "equal": equal,
                 "open": unclear,
+                "own": own,
                 "batches": batches,
             },
             claims={
@@ -115,10 +124,9 @@ class CheckGeneration(Stage):
             notes["caution"] = "; ".join(f"NOT CHECKED: {what}, {why}" for what, why in not_asked.items())
         return artifact.noting(**notes)
 
-    def _continued(self, artifact: Artifact, running: Generator, asked: Asked, place: int, least: float) -> Agreement:
-        batch = asked.batches[place]
+    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int, least: float) -> Agreement:
         try:
-            rows = running(batch.prompts, asked.new)
+            rows = running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
                 f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
@@ -132,7 +140,7 @@ class CheckGeneration(Stage):
             return "another capture or target"
         return "stages.check_generation.ours=true, which shows whether it is the graph or the runtime"
 
-    def _tokenizer(self, artifact: Artifact, running: Generator, asked: Asked) -> dict[str, str]:
+    def _tokenizer(self, running: Generator, asked: Asked) -> dict[str, str]:
         """Why the tokenizer was not asked, by "tokenizer". Raises CheckFailed where it makes other tokens of a text."""
         if not asked.texts:
             return {"tokenizer": "the model came without one"}

@@ -14,7 +14,7 @@ from pipeline.notes import Notes
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
-from stages.interface.interface import says
+from stages.interface.interface import says_all
 from stages.portable import comparison
 from stages.reference import as_met
 from stages.reference import cases as reference_cases
@@ -60,7 +60,7 @@ class Compare(Running):
             met = [as_met.case_for(artifact, asked) for artifact in pair]
             if met[0] is None or met[1] is None:
                 continue
-            shape = ", ".join(says(v.shape) for v in met[0].inputs.values())
+            shape = says_all(met[0].inputs)
             answers = zip(running, met, strict=True)
             found, wanted = (case.counted(run(case.inputs)) for run, case in answers if case is not None)
             worst, apart = _apart(found, wanted)

@@ -29,6 +29,9 @@ class Generator(Protocol):
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """What follows each prompt, at most `new` tokens, by the largest logit alone. Raises what the runtime does."""
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Why the runtime does not take prompts together that the model takes; empty where it does."""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """The tokens of texts, by the folder's own tokenizer; None where it has none."""
 

@@ -12,11 +12,12 @@ from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast, Setting, Stage
 from stages.generation import model_folder
+from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TOKENS
 from stages.interface.generation import Generation
 from stages.portable import generating
 from stages.portable.generating import Asked, Batch, Rows, Text
-from stages.reference import asked as eager
+from stages.reference import asked as asked_eager
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,14 +82,14 @@ class RecordTokens(Stage):
                 allowed=f"{generation.positions} together",
                 command=f"model.generation.tokens={max(generation.positions - max(self.prompts), 1)}",
             )
-        eager_model = _Eager(inputs["module"].live, generation)
+        model = Eager(inputs["module"].live, generation)
         prompts = self._drawn(generation)
-        batches = [eager_model.batch(_many(len(p)), [p], self.tokens) for p in prompts]
+        batches = [_batch(model, _many(len(p)), [p], self.tokens) for p in prompts]
         if len(prompts) > 1:
             together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
-            batches.append(eager_model.batch(together, prompts, self.tokens))
+            batches.append(_batch(model, together, prompts, self.tokens))
         texts = _texts(inputs.get("files"))
-        asked = Asked(self.tokens, list(generation.eos), eager_model.fills, batches, texts)
+        asked = Asked(self.tokens, list(generation.eos), generation.fills, batches, texts)
         generating.write_asked(asked, folder / TOKENS.file)
         recorded = [token for batch in batches for row in batch.tokens for token in row]
         kinds = len(set(recorded))
@@ -117,74 +118,13 @@ def _lengths(prompts: Sequence[int]) -> str:
     return f"{listed(map(str, prompts))} tokens"
 
 
-class _Eager:
-    """The PyTorch model as it goes on with prompts.
-
-    Args:
-        module: With what transformers has to generate, as its own or in `decoder`; another goes on by our own loop.
-        generation: What it is.
-    """
-
-    def __init__(self, module: Any, generation: Generation) -> None:
-        decoder = getattr(module, "decoder", module)
-        self._module, self._decoder = module, decoder
-        self._generates = hasattr(decoder, "generate")
-        self._generation, self._ends = generation, list(generation.eos)
-        self.fills = generation.fills
-        self._before: tuple[Any, ...] = ()
-        self._logits: list[Any] = []
-
-    def batch(self, label: str, prompts: Rows, new: int) -> Batch:
-        """What follows, and how far each token is ahead."""
-        self._logits = []
-        with eager.computing():
-            rows = self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
-        steps = [min(len(row) + 1, len(self._logits)) for row in rows]
-        margins = [[_margin(self._logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
-        return Batch(label, prompts, rows, margins)
-
-    def _generated(self, prompts: Rows, new: int) -> list[list[int]]:
-        import torch
-        from transformers import GenerationConfig
-
-        ids, mask = (torch.from_numpy(array) for array in generating.padded(prompts, self.fills))
-        plain = GenerationConfig(
-            max_new_tokens=new,
-            do_sample=False,
-            use_cache=True,
-            eos_token_id=self._ends or None,
-            pad_token_id=self.fills,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-        own, self._decoder.generation_config = self._decoder.generation_config, plain
-        try:
-            with torch.inference_mode():
-                found = self._decoder.generate(input_ids=ids, attention_mask=mask)
-        finally:
-            self._decoder.generation_config = own
-        self._logits = [step.float().numpy() for step in found.logits]
-        return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
-
-    def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
-        return generating.greedy(self, prompts, new, self._ends, self.fills)
-
-    def start(self, rows: int) -> None:
-        """See `stages.portable.generating.Decoder`."""
-        import torch
-
-        g = self._generation
-        self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
-
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
-        import torch
-
-        with torch.inference_mode():
-            logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
-        found: Array = logits[:, -1].float().numpy()
-        self._logits.append(found)
-        return found
+def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
+    """What follows, and how far each token is ahead."""
+    with asked_eager.computing():
+        rows = model(prompts, new)
+    steps = [min(len(row) + 1, len(model.logits)) for row in rows]
+    margins = [[_margin(model.logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
+    return Batch(label, prompts, rows, margins)
 
 
 def _margin(logits: Array) -> float:

@@ -6,6 +6,7 @@ it travels on in the artifacts' facts, so that every exporter, compiler and runt
 
 from __future__ import annotations
 
+import itertools
 import json
 import keyword
 import math
@@ -21,6 +22,7 @@ from pipeline.stage import OneOf, Setting, Settings, World
 # numpy's names; torch's and every target's are the same for these.
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FACT = "interface"
+MANY = 4  # inputs in a row of one shape, whose number is told in their place
 NAMES = "letters, digits and underscores, no digit first, and no keyword of Python's"  # see is_name
 
 
@@ -339,3 +341,9 @@ def _follows(found: Mapping[str, int], sizes: Mapping[str, Mapping[str, int]]) -
 def says(shape: Sequence[int]) -> str:
     """A shape as people write it: 2x3x224x224."""
     return "x".join(map(str, shape)) or "scalar"
+
+
+def says_all(arrays: Mapping[str, Any]) -> str:
+    """The shapes of inputs in their order; of many in a row that are alike how many, as a cache has them."""
+    shapes = [(shape, len(list(group))) for shape, group in itertools.groupby(says(v.shape) for v in arrays.values())]
+    return ", ".join(f"{count} of {shape}" if count >= MANY else ", ".join([shape] * count) for shape, count in shapes)

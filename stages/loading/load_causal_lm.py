@@ -21,7 +21,8 @@ class LoadCausalLm(Pretrained):
     """A model for causal language modelling, whose cache is inputs and outputs of their own; see causal_lm.py.
 
     Args:
-        dims: batch; sequence, the tokens of one call; past, those before it, from 0; recurrent models have no past.
+        dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
+            mask alone.
     """
 
     dims: Annotated[dict[str, Dim], Dims()]
@@ -42,7 +43,7 @@ class LoadCausalLm(Pretrained):
         return {**super().identity(world), "dims": {name: asdict(dim) for name, dim in self.dims.items()}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        from stages.loading.causal_lm import CausalLM  # a module: it needs torch
+        from stages.loading.decoders.causal_lm import CausalLM  # a module: it needs torch
 
         built = self.built()
         module = CausalLM(built.module)

@@ -26,6 +26,7 @@ FORMATS = {
         file="model.onnx",
         delivered=True,
         record="record",
+        runtime="runtime",
         types="types",
         constants="types",
         generation="generation.folder",

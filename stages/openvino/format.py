@@ -39,6 +39,7 @@ FORMATS = {
         file="openvino_model.xml",
         delivered=True,
         record="generation.record",
+        runtime="generation.stateful",
         types="types",
         constants="types",
         generation="generation.folder",

@@ -182,22 +182,6 @@ def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
     return Agreement(equal, unclear, wrong)
 
 
-def settled(ends: Any) -> list[int]:
-    """Tokens that end a text, as a configuration has them: one, several, or none."""
-    return [] if ends is None else [int(e) for e in (ends if isinstance(ends, list) else [ends])]
-
-
-def of_call(mask: Array, ids: Array, told: Mapping[str, Any]) -> Array:
-    """The mask that a graph takes: of all tokens, or of this call's where nothing that it holds grows with them.
-
-    Args:
-        mask: [rows, all tokens so far].
-        ids: [rows, tokens of this call].
-        told: What the decoder is; see interface/generation.py.
-    """
-    return mask if any(c["axis"] is not None for c in told["cache"]) else mask[:, mask.shape[1] - ids.shape[1] :]
-
-
 def filling(told: Mapping[str, Any]) -> int:
     """The token that fills up shorter rows: a decoder's own, or any, since what is masked is not looked at.
 

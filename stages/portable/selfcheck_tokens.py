@@ -83,13 +83,19 @@ def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
         asked = read_asked(folder / TOKENS)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Stop(CANNOT_RUN, f"{TOKENS} cannot be read: {first_line(e)}") from e
-    running = runtime.load(folder, record["facts"]["generation"], claim, given)
+    told, loop = record["facts"]["generation"], None
+    running = runtime.load(folder, told, claim, given)
     print(f"runtime   {running.says}" + (f": {running.by_ours}" if running.by_ours else ""))
     equal = unclear = 0
     wrong: list[str] = []
     began = time.perf_counter()
     for batch in asked.batches:
-        found = agreement(running(batch.prompts, asked.new), batch, claim["least"])
+        runs = running
+        if why := running.unfit(batch.prompts, asked.new):
+            loop = loop or runtime.load(folder, told, claim, argparse.Namespace(**{**vars(given), "ours": True}))
+            runs = loop
+            print(f"{batch.label:<24} by {loop.says}: {why}")
+        found = agreement(runs(batch.prompts, asked.new), batch, claim["least"])
         equal, unclear = equal + found.equal, unclear + found.open
         wrong += found.wrong
         print(f"{batch.label:<24} {found.equal} tokens equal" + (f", {found.open} open" if found.open else ""))

@@ -54,17 +54,14 @@ class Conversation:
                 f"inputs.{unknown[0]}.fill is {{cache: {output}}}, which is no output{nearest(output, known.outputs)}",
                 allowed=listed(known.outputs),
             )
-        masks = [n for n, s in known.inputs.items() if fills.is_left(s)]
+        # A mask of what was before and is now says how long a prompt was.
+        masks = [n for n, s in known.inputs.items() if fills.is_left(s) and len(parts(str(s.shape[-1]))) == 2]
         self._mask = masks[0] if masks else ""
-        *before, self._now = parts(known.inputs[masks[0]].shape[-1]) if masks else [""]
-        self._before = before[0] if before else ""
+        self._before, self._now = parts(known.inputs[self._mask].shape[-1]) if masks else ("", "")
 
     def continued(self, asked: Sequence[Question]) -> list[Question]:
         """The questions of sizes with the model's own cache of a prompt; an empty one where there was none."""
-        return [
-            replace(q, inputs=self._within(q, number)) if q.family == SIZES and q.sizes else q
-            for number, q in enumerate(asked)
-        ]
+        return [replace(q, inputs=self._within(q)) if q.family == SIZES and q.sizes else q for q in asked]
 
     def demand(self, asked: Sequence[Question]) -> None:
         """Asks one text in two calls and in one, and a padded row by itself.
@@ -72,8 +69,8 @@ class Conversation:
         Raises:
             CheckFailed: When the answers are others.
         """
-        texts = [q for q in asked if q.family == SIZES and q.sizes and self._length(q) > 0]
-        if not texts or not self._mask:
+        texts = [q for q in asked if q.family == SIZES and self._length(q) > 0]
+        if not texts:
             return
         padded = [q for q in texts if not q.inputs[self._mask].all()]
         for question in dict.fromkeys(map(id, [texts[0], *padded[:1]])):
@@ -82,37 +79,33 @@ class Conversation:
     def _length(self, question: Question) -> int:
         return (question.sizes or {}).get(self._before, 0)
 
-    def _within(self, question: Question, number: int) -> Arrays:
+    def _within(self, question: Question) -> Arrays:
         """A question's inputs, mid in a conversation or at its beginning."""
         sizes = question.sizes or {}
         inputs = dict(question.inputs) | self._nothing(sizes)
         prompt = self._prompt(question)
-        if prompt is None or (not self._before and number % 2):
+        if prompt is None:
             return inputs
         made = self._answers(prompt)
         return inputs | {name: made[output] for name, output in self._caches.items()}
 
     def _prompt(self, question: Question) -> dict[str, Array] | None:
         """What was said before a question; None where that is nothing, or nothing says how long it was."""
-        if not self._mask or (self._before and not self._length(question)):
+        if not self._length(question):
             return None
-        sizes = dict(question.sizes or {})
-        if self._before:
-            sizes |= {self._before: 0, self._now: self._length(question)}
+        sizes = {**(question.sizes or {}), self._before: 0, self._now: self._length(question)}
         drawn = fills.draw(self._known.inputs, sizes, self._seed + 1, self._how) | self._nothing(sizes)
-        if self._before:
-            drawn[self._mask] = question.inputs[self._mask][:, : sizes[self._now]].copy()
+        drawn[self._mask] = question.inputs[self._mask][:, : sizes[self._now]].copy()
         return fills.placed(self._known.inputs, drawn)
 
     def _nothing(self, sizes: Mapping[str, int]) -> dict[str, Array]:
         """The cache before anything was said: without tokens, and states of zeros."""
         import numpy as np
 
-        empty = {**sizes, self._before: 0} if self._before else sizes
-        own = {n: self._known.inputs[n] for n in self._caches}
-        if not self._mask:
+        if not self._before:
             return {}  # nothing says what of it is a length
-        return {n: np.zeros(s.at(empty), s.dtype) for n, s in own.items()}
+        own = {n: self._known.inputs[n] for n in self._caches}
+        return {n: np.zeros(s.at({**sizes, self._before: 0}), s.dtype) for n, s in own.items()}
 
     def _hold(self, question: Question) -> None:
         prompt = self._prompt(question)

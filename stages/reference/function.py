@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckFailed, Problem, listed
-from stages.interface.interface import says
+from stages.interface.interface import says, says_all
 from stages.reference.asked import EagerModel
 from stages.reference.questions import Question
 from stages.reference.watch import place
@@ -45,7 +45,7 @@ def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], a
     for question in (smallest, asked[0]):
         returned = ask(question.inputs, restoring=False) if isinstance(ask, EagerModel) else ask(question.inputs)
         if told := _unlike(take(returned), answers[question.label]):
-            shape = ", ".join(says(v.shape) for v in question.inputs.values())
+            shape = says_all(question.inputs)
             cause = _cause(ask, question)
             raise CheckFailed(
                 f"the model answers otherwise when it is asked again: at {question.label} ({shape}), {told}"

@@ -10,7 +10,7 @@ from pipeline import notes
 from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, DrydockError, listed
 from stages.formats.session import Session
-from stages.interface.interface import Interface, Output, says
+from stages.interface.interface import Interface, Output, says, says_all
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
 from stages.portable.said import first_line
@@ -107,7 +107,7 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     failing: dict[str, str] = {}
     last = ""
     for case, when in _in_order(met):
-        shape = ", ".join(says(v.shape) for v in case.inputs.values())
+        shape = says_all(case.inputs)
         answers = _run(running, case.inputs, artifact, shape, label=case.label)
         verdict = judging.judged(answers, case, known, tolerance)
         if verdict.wrong and not when:
@@ -190,7 +190,7 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
     found: list[notes.Case] = []
     wrong: list[str] = []
     for case in _cases(artifact, reference, [SIZES]):
-        shape = ", ".join(says(v.shape) for v in case.inputs.values())
+        shape = says_all(case.inputs)
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}
         wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, told.outputs, sizes)]

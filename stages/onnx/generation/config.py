@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import StageError
-from stages.interface.generation import ATTENTION, SLIDING, Generation
+from stages.interface.generation import ATTENTION, SLIDING, UNLIMITED, Generation
 from stages.onnx.format import ONNX_GENERATION
 
 CONFIG = "genai_config.json"
@@ -43,7 +43,7 @@ def config(generation: Generation, inputs: Sequence[str], asked: Mapping[str, An
     search: dict[str, Any] = {"do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
     search |= {"repetition_penalty": 1.0, "num_beams": 1, "num_return_sequences": 1, "min_length": 0}
     search |= {name: asked[name] for name in SEARCH if asked.get(name) is not None}
-    longest = min(generation.positions, LONGEST) if generation.positions >= 2**31 - 1 else generation.positions
+    longest = LONGEST if generation.positions == UNLIMITED else generation.positions
     search |= {"max_length": longest, "past_present_share_buffer": False}
     begins = {} if generation.bos is None else {"bos_token_id": generation.bos}
     return {

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call
+from stages.portable.generating import Rows, Text, ended, filling, greedy
 from stages.portable.handed_over import module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 GENAI, ORT = "onnxruntime_genai", "onnxruntime"
-# Why the runtime is passed over: what its decoder does not feed.
+# Why the runtime is passed over: what its decoder does not feed, and how it fills up the rows of a batch.
 STATES = "onnxruntime-genai feeds keys and values, and this model's cache has other states"
+RIGHT = "onnxruntime-genai fills shorter rows up on the right, and the model's window of {} takes that for tokens"
 
 
 class Genai:
@@ -57,7 +58,9 @@ class Genai:
         ends, fills = self._told["eos"], filling(self._told)
         width = max(map(len, prompts))
         asked = self._library.GeneratorParams(self._model)
-        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": 0}
+        # Where nothing ends a text, no token of the configuration's does.
+        least = 0 if ends else width + new
+        plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": least}
         asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
         running = self._library.Generator(self._model, asked)
         rows = [[*p, *[fills] * (width - len(p))] for p in prompts]
@@ -65,6 +68,12 @@ class Genai:
         while not running.is_done():
             running.generate_next_token()
         return [ended(running.get_sequence(n)[width:].tolist(), ends) for n in range(len(prompts))]
+
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise."""
+        window, widths = self._told["window"], sorted(map(len, prompts))
+        beyond = window is not None and widths[0] < widths[-1] and widths[-1] + new > window
+        return RIGHT.format(window) if beyond else ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise."""
@@ -97,6 +106,10 @@ class Loop:
         """See `stages.generation.folders.Generator`."""
         return greedy(self, prompts, new, self._told["eos"], filling(self._told))
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
         return None
@@ -111,7 +124,7 @@ class Loop:
 
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
-        given = {"input_ids": ids, "attention_mask": of_call(mask, ids, self._told), "position_ids": positions}
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         given = {name: value for name, value in given.items() if name in self._taken}
         found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
         self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.portable.generating import Rows, Text, ended, filling, greedy, of_call, padded
+from stages.portable.generating import Rows, Text, ended, filling, greedy, padded
 from stages.portable.handed_over import failed, module
 from stages.portable.selfcheck_tokens import Runtime, main
 
@@ -59,6 +59,10 @@ class Genai:
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise."""
         if not (self._folder / "openvino_tokenizer.xml").is_file():
@@ -82,6 +86,10 @@ class Loop:
         """See `stages.generation.folders.Generator`."""
         return greedy(self, prompts, new, self._told["eos"], filling(self._told))
 
+    def unfit(self, prompts: Rows, new: int) -> str:
+        """Likewise: it takes all."""
+        return ""
+
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """Likewise: a graph has no tokenizer."""
         return None
@@ -93,12 +101,7 @@ class Loop:
     def step(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         beams = module("numpy").arange(len(ids), dtype="int32")
-        given = {
-            "input_ids": ids,
-            "attention_mask": of_call(mask, ids, self._told),
-            "position_ids": positions,
-            BEAMS: beams,
-        }
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
         returned = self._request.infer({name: value for name, value in given.items() if name in self._taken})
         logits: Array = returned["logits"][:, -1].copy()
         return logits

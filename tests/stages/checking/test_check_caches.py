@@ -11,7 +11,7 @@ from harness import module, record, run_stage, tolerance
 
 from pipeline.artifact import Artifact, Kind, Origin
 from pipeline.errors import CheckFailed
-from stages.checking.check import Check
+from stages.checking.check import MOST, Check
 from stages.interface import call
 from stages.interface.interface import Interface
 from stages.onnx.format import ONNX
@@ -71,4 +71,5 @@ def test_each_fault_is_found_and_its_operator_is_named(reference, tmp_path, faul
     with pytest.raises(CheckFailed) as caught:
         checked(fault, reference, tmp_path)
     (problem,) = caught.value.problems
+    assert len(problem.what.splitlines()) <= 1 + MOST + 3
     assert re.search(f"diverges first: {NAMED[fault]}", problem.what)

@@ -90,7 +90,7 @@ def test_a_name_that_is_no_plain_file_name_is_a_problem(name):
 
 def test_a_bundle_takes_the_reference_and_a_plain_copy_does_not():
     assert set(save().ports()) == {"artifact"}
-    assert set(save(bundle=True).ports()) == {"artifact", "reference"}
+    assert set(save(bundle=True).ports()) == {"artifact", "reference", "tokens"}
 
 
 def test_a_bundle_of_what_its_self_check_cannot_run_is_refused_while_the_graph_is_built():
@@ -98,7 +98,10 @@ def test_a_bundle_of_what_its_self_check_cannot_run_is_refused_while_the_graph_i
     assert save().makes(kinds) == Kind.DELIVERY
     with pytest.raises(ConfigError, match="self-check cannot run torchscript") as caught:
         save(bundle=True).makes(kinds)
-    assert caught.value.problems[0].allowed == "coreml, onnx, openvino, openvino_blob"
+    assert (
+        caught.value.problems[0].allowed
+        == "coreml, onnx, onnx_generation, openvino, openvino_blob, openvino_generation"
+    )
 
 
 CHECKED = {"stage": "check", "of": "export", "unchecked": {"against": "", "why": "", "shapes": []}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from pipeline.artifact import Artifact
@@ -176,6 +177,12 @@ def test_an_interface_survives_its_way_through_sorted_json():
 def test_an_artifact_without_an_interface_says_what_is_missing():
     with pytest.raises(StageError, match="this onnx came without its interface"):
         Interface.of(Artifact(ONNX))
+
+
+def test_many_shapes_that_are_alike_are_counted():
+    shapes = [(2, 7), (2, 7), *[(2, 2, 5, 16)] * 48, ()]
+    told = model_interface.says_all({str(n): np.zeros(shape) for n, shape in enumerate(shapes)})
+    assert told == "2x7, 2x7, 48 of 2x2x5x16, scalar"
 
 
 def test_shapes_read_as_people_write_them():

@@ -46,8 +46,6 @@ def in_calls(module, interface, ids, mask):
     for count in CALLS:
         end = start + count
         taken = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
-        if not interface.dims.get("past"):
-            taken["attention_mask"] = mask[:, start:end]
         if "position_ids" in interface.inputs:
             taken["position_ids"] = positions(mask)[:, start:end]
         found, *cache = module(*taken.values(), *cache)

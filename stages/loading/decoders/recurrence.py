@@ -42,9 +42,12 @@ def going_on(decoder: Any, states: Sequence[Any]) -> Iterator[None]:
 
 
 def _mask(config: Any, inputs_embeds: Any, attention_mask: Any, past_key_values: Any = None, **_: Any) -> Any:
-    """The mask of the tokens of this call, [batch, tokens], of that of all."""
-    total, tokens = attention_mask.shape[1], inputs_embeds.shape[1]
-    return attention_mask.index_select(1, torch.arange(total - tokens, total, device=attention_mask.device))
+    return of_call(attention_mask, inputs_embeds.shape[1])
+
+
+def of_call(mask: Any, tokens: int) -> Any:
+    """The mask of the tokens of this call, [batch, tokens], of that of all, [batch, before and these]."""
+    return mask.index_select(1, torch.arange(mask.shape[1] - tokens, mask.shape[1], device=mask.device))
 
 
 def _module(decoder: Any) -> Any:
@@ -75,7 +78,8 @@ def _scanned(
         b: [batch, size, tokens], as is c.
     """
     dt = dt if delta_bias is None else dt + delta_bias.to(dt.dtype)[..., None]
-    dt = functional.softplus(dt) if delta_softplus else dt
+    if delta_softplus:  # in words that lose no digits where it is small: OpenVINO's own operator adds one to it
+        dt = dt.clamp(min=0) + torch.log1p(torch.exp(-dt.abs()))
     # Tokens first, so that both ways take them one by one.
     decay = torch.exp(a[None, None] * dt.permute(2, 0, 1)[..., None])
     fed = (dt * hidden).permute(2, 0, 1)[..., None] * b.permute(2, 0, 1)[:, :, None, :]

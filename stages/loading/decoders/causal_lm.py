@@ -20,7 +20,7 @@ from pipeline.errors import ConfigError, StageError, listed
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
-from stages.loading import recurrence
+from stages.loading.decoders import recurrence
 from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
@@ -86,6 +86,7 @@ class CausalLM(nn.Module):
         self._cache_as = "past_key_values" if "past_key_values" in taken else "cache_params"
         self.positions = POSITIONS in taken
         self.held = _held(decoder, self._cache_as)
+        self._grows = any(h.cache.axis is not None for h in self.held)  # else blocks take the mask of a call alone
 
     @property
     def text(self) -> Any:
@@ -97,9 +98,10 @@ class CausalLM(nn.Module):
         given = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
         cache = self._cache(more[len(given) :])
         states = [tensor for h, tensor in zip(self.held, more[len(given) :], strict=True) if h.kind == STATE]
+        mask = attention_mask if self._grows else recurrence.of_call(attention_mask, input_ids.shape[1])
         with recurrence.going_on(self.decoder, states):
             returned = self.decoder(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=True, **{**given, self._cache_as: cache}
+                input_ids=input_ids, attention_mask=mask, use_cache=True, **{**given, self._cache_as: cache}
             )
         return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.held))
 
@@ -117,12 +119,10 @@ class CausalLM(nn.Module):
 
         Raises ConfigError for dimensions that lack, or a text beyond the positions.
         """
-        grows = any(h.cache.axis is not None for h in self.held)
-        mask = TOTAL if grows else SEQUENCE
         vocabulary = self.text.vocab_size
         inputs = {
             IDS: Input([BATCH, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
-            MASK: Input([BATCH, mask], "int64", {"mask": "left"}),
+            MASK: Input([BATCH, TOTAL], "int64", {"mask": "left"}),
         }
         if self.positions:
             inputs[POSITIONS] = Input([BATCH, SEQUENCE], "int64", {"positions": MASK})

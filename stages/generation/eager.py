@@ -1,0 +1,105 @@
+"""The PyTorch model as it goes on with prompts: recorded as the reference, and timed beside what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from stages.formats.session import How
+from stages.interface.generation import Generation
+from stages.portable import generating
+from stages.portable.generating import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from stages.formats.session import Arrays
+
+    Array = np.ndarray[Any, Any]
+
+REQUIRES = ("torch", "numpy", "transformers")
+
+
+class Eager:
+    """`generate`, without sampling; of a module that has none, a loop of ours.
+
+    Args:
+        module: With what transformers has to generate, as its own or in `decoder`.
+        generation: What it is.
+
+    Attributes:
+        logits: Of the last call, [rows, vocabulary] at each step.
+    """
+
+    computes_in = "float32"
+    properties: Mapping[str, str] = {}
+
+    def __init__(self, module: Any, generation: Generation) -> None:
+        self._module, self._decoder = module, getattr(module, "decoder", module)
+        self._generates = hasattr(self._decoder, "generate")
+        self._generation, self._ends = generation, list(generation.eos)
+        self._before: tuple[Any, ...] = ()
+        self.logits: list[Any] = []
+
+    def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
+        """What follows each prompt, at most `new` tokens, without one that ends it."""
+        self.logits = []
+        return self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
+
+    def prepare(self, inputs: Arrays) -> Callable[[], object]:
+        """One text, for whoever times it: see stages/generation/session.py."""
+        prompts, new = inputs["prompts"].tolist(), int(inputs["new"][0])
+        return lambda: self(prompts, new)
+
+    def _generated(self, prompts: Rows, new: int) -> list[list[int]]:
+        import torch
+        from transformers import GenerationConfig
+
+        fills = self._generation.fills
+        ids, mask = (torch.from_numpy(array) for array in generating.padded(prompts, fills))
+        plain = GenerationConfig(
+            max_new_tokens=new,
+            do_sample=False,
+            use_cache=True,
+            eos_token_id=self._ends or None,
+            pad_token_id=fills,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        own, self._decoder.generation_config = self._decoder.generation_config, plain
+        try:
+            with torch.inference_mode():
+                found = self._decoder.generate(input_ids=ids, attention_mask=mask)
+        finally:
+            self._decoder.generation_config = own
+        self.logits = [step.float().numpy() for step in found.logits]
+        return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
+
+    def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
+        return generating.greedy(self, prompts, new, self._ends, self._generation.fills)
+
+    def start(self, rows: int) -> None:
+        """See `stages.portable.generating.Decoder`."""
+        import torch
+
+        g = self._generation
+        self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
+
+    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+        """Likewise."""
+        import torch
+
+        with torch.inference_mode():
+            logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
+        found: Array = logits[:, -1].float().numpy()
+        self.logits.append(found)
+        return found
+
+
+def open_session(artifact: Artifact, how: How) -> Eager:
+    """The module of an artifact. Threads are this process's own."""
+    import torch
+
+    torch.set_num_threads(how.threads or torch.get_num_threads())
+    return Eager(artifact.live, Generation.of(artifact))

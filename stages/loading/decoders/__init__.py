@@ -1,0 +1,1 @@
+"""Decoders of transformers as modules whose cache passes in and out."""

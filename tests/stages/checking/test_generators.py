@@ -1,0 +1,50 @@
+"""checking/generators.py: what is measured of a language model's folder is there. No test knows a speed."""
+
+import decoders
+import pytest
+from harness import backend, run_stage, shipped
+
+from pipeline.errors import StageError
+
+
+@pytest.fixture(scope="module")
+def given(decoder_graph, tmp_path_factory):
+    """A folder, the prompts, a reference, which is not looked at, and the module."""
+    backend("onnxruntime_genai")
+    folder, module = tmp_path_factory.mktemp("given"), decoders.module()
+    tokens = run_stage(shipped("record_tokens", prompts=[2, 9], tokens=5, seed=0), module, folder / "tokens")
+    return {
+        "artifact": run_stage(shipped("lay_out_onnx"), decoder_graph, folder / "made"),
+        "reference": type(tokens)("reference", folder),
+        "module": module,
+        "tokens": tokens,
+    }
+
+
+def measured(given, folder, **settings):
+    quick = {"threads": 1, "rounds": 2, "seconds": 0.01, "warmup": 0, "against": [], "compute": "float32"}
+    stage = shipped("benchmark", extensions=[], **{**quick, **settings})
+    return run_stage(stage, given, folder / "benchmark").notes
+
+
+def test_the_first_token_the_prompt_and_what_follows_are_told_after_the_longest_prompt(given, tmp_path):
+    told = measured({n: a for n, a in given.items() if n != "module"}, tmp_path)
+    (figures,) = told["benchmark"]["contenders"].values()
+    assert told["benchmark"]["case"] == {"label": "9 tokens", "shapes": "1x9 tokens, 5 follow", "items": 5}
+    assert min(figures[n] for n in ("first_token_ms", "load_ms", "peak_bytes", "disk_bytes")) > 0
+    assert figures["prompt_tokens_per_second"] == pytest.approx(9e3 / figures["first_token_ms"])
+    assert figures["decoding_tokens_per_second"] > 0
+    assert "then " in told["says"]
+
+
+@pytest.mark.slow
+def test_the_module_is_measured_beside_it_and_what_generates_nothing_is_told(given, tmp_path):
+    told = measured(given, tmp_path, against=["eager", "torch_compile"], case="2, 9 tokens, filled up on the left")
+    assert told["benchmark"]["contenders"].keys() == {"onnxruntime_genai", "eager"}
+    assert told["benchmark"]["not_measured"] == {"torch_compile": "it generates no text by itself"}
+    assert "× the speed of eager PyTorch" in told["says"]
+
+
+def test_a_prompt_that_was_not_asked_is_told(given, tmp_path):
+    with pytest.raises(StageError, match="case is 9 token, and no prompt of that label was asked, did you mean"):
+        measured(given, tmp_path, case="9 token")
