@@ -132,6 +132,7 @@ class Generation(TypedDict):
         open: How many were not compared, after a choice that is too close to call.
         own: How many of the equal ones come of prompts that the runtime does not take together, by our own loop.
         batches: How many are equal, by prompt.
+        logits: How far logits are off at most, by prompt, as a share of the largest; empty where a runtime gives none.
     """
 
     runtime: str
@@ -143,6 +144,7 @@ class Generation(TypedDict):
     open: int
     own: int
     batches: Mapping[str, int]
+    logits: Mapping[str, float]
 
 
 class Notes(TypedDict, total=False):

@@ -16,12 +16,12 @@ from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE
 from stages.formats.session import How
-from stages.generation import folders
+from stages.generation import folders, logits
 from stages.generation.folders import Generator
 from stages.generation.format import TOKENS
 from stages.portable import generating
-from stages.portable.comparison import Tolerance
-from stages.portable.generating import Agreement, Asked, Batch
+from stages.portable.comparison import Figures, Tolerance
+from stages.portable.generating import Asked, Batch
 from stages.portable.said import first_line
 from stages.reference.tolerance import Within
 
@@ -69,13 +69,22 @@ class CheckGeneration(Stage):
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
         found, unfit = [], {}
+        wanted = logits.read(inputs["tokens"])
+        figures: dict[str, Figures] = {}
+        apart: list[str] = []
         for batch in asked.batches:
             runs = running
             if why := running.unfit(batch.prompts, asked.new):
                 unfit[batch.label] = why
                 runs = folders.of(artifact).open_generator(artifact, how, ours=True)
-            found.append(self._continued(artifact, runs, batch, asked.new, least))
-        if wrong := [w for one in found for w in one.wrong]:
+            rows = self._continued(artifact, runs, batch, asked.new)
+            found.append(generating.agreement(rows, batch, least))
+            given = getattr(runs, "logits", None)  # a runtime of another's gives tokens alone
+            if given is not None and batch.label in wanted:
+                told, off = logits.compared(batch.label, given, rows, wanted[batch.label], asked, self.tolerance)
+                figures |= {batch.label: told} if told else {}
+                apart += off
+        if wrong := [*(w for one in found for w in one.wrong), *apart]:
             raise CheckFailed(
                 f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
                 + "\n    ".join(wrong),
@@ -92,6 +101,8 @@ class CheckGeneration(Stage):
         says = f"{equal} tokens equal through {running.says}" + (f" and, {own} of them, by our own loop" if own else "")
         says += f" ({running.by_ours})" if running.by_ours else ""
         says += f"; {unclear} after a choice too close to call" if unclear else ""
+        if figures:
+            says += f"; logits to {max(f.max_rel for f in figures.values()):.1e}"
         notes = Notes(
             says=says,
             generation={
@@ -104,6 +115,7 @@ class CheckGeneration(Stage):
                 "open": unclear,
                 "own": own,
                 "batches": batches,
+                "logits": {label: f.max_rel for label, f in figures.items()},
             },
             claims={
                 "tokens": {
@@ -124,16 +136,15 @@ class CheckGeneration(Stage):
             notes["caution"] = "; ".join(f"NOT CHECKED: {what}, {why}" for what, why in not_asked.items())
         return artifact.noting(**notes)
 
-    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int, least: float) -> Agreement:
+    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int) -> list[list[int]]:
         try:
-            rows = running(batch.prompts, new)
+            return running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
                 f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
                 allowed="prompts of any length and number",
                 command=self._try(running),
             ) from e
-        return generating.agreement(rows, batch, least)
 
     def _try(self, running: Generator) -> str:
         if running.by_ours:

@@ -27,6 +27,7 @@ FORMATS = {
         file="model.mlpackage",
         delivered=True,
         record="record",
+        runtime="generation.stateful",
         types="types",
         constants="types",
         generation="generation.folder",
