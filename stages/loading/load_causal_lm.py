@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem
+from pipeline.errors import ConfigError, Problem, listed
 from pipeline.stage import World
 from stages.interface import fills, lengths
 from stages.interface.interface import Dim, Dims
@@ -29,6 +29,9 @@ class LoadCausalLm(Pretrained):
 
     def conflicts(self) -> Iterator[Problem]:
         yield from super().conflicts()
+        if missing := [n for n in ("batch", "sequence", "past") if n not in self.dims]:
+            command = f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 48}}'"
+            yield Problem(f"dims has no {listed(missing)}", "batch, sequence and past", command)
         for name in (n for n, d in self.dims.items() if d.min == 0 and n != "past"):
             wrong = f"dims.{name}.min is 0: there is nothing to compute of an empty input"
             yield Problem(wrong, "1 or more; past alone may be nothing", f"model.dims.{name}.min=1")

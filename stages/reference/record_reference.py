@@ -214,13 +214,13 @@ class RecordReference(Stage):
     def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
         if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
-            told = Interface.of(model)
+            told, of = Interface.of(model), "file" if model.kind in FROM_FILES else "decoder"
             if self.call is not None:
-                raise ConfigError("call says how forward is called, and a file has none", command="model.call=null")
+                raise ConfigError(f"call says how forward is called, which the {of} says", command="model.call=null")
             if self.outputs not in (None, list(told.outputs)):
-                renamed = formats.part(model.kind, "model").RENAMES
+                renamed = model.kind in FROM_FILES and formats.part(model.kind, "model").RENAMES
                 raise ConfigError(
-                    f"outputs is {self.outputs}; the file's are {listed(told.outputs)}",
+                    f"outputs is {self.outputs}; the {of}'s are {listed(told.outputs)}",
                     command="model.outputs=null"
                     + ("; '+model.names.OURS=THEIRS' gives one another name" if renamed else ""),
                 )

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
-from pipeline.errors import ConfigError, StageError, listed
+from pipeline.errors import ConfigError, StageError
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
@@ -115,10 +115,7 @@ class CausalLM(nn.Module):
         return cache
 
     def interface(self, dims: Mapping[str, Dim]) -> Interface:
-        """What passes in and out, with the ranges of the dimensions that it has.
-
-        Raises ConfigError for dimensions that lack, or a text beyond the positions.
-        """
+        """What passes in and out, with the ranges of batch, sequence and past."""
         vocabulary = self.text.vocab_size
         inputs = {
             IDS: Input([BATCH, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
@@ -132,14 +129,7 @@ class CausalLM(nn.Module):
         for place, held in enumerate(self.held, 1):
             shape = [TOTAL if size == PAST else size for size in held.shape]
             outputs[held.cache.output] = Output([place], shape, dtype)
-        used = dict.fromkeys(name for spec in inputs.values() for name in spec.names)
-        if missing := [name for name in used if name not in dims]:
-            raise ConfigError(
-                f"dims has no {listed(missing)}, which a decoder with a cache has",
-                allowed=listed(used),
-                command=f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 64}}'",
-            )
-        return Interface(inputs, {name: dims[name] for name in used}, outputs)
+        return Interface(inputs, {name: dims[name] for name in (BATCH, SEQUENCE, PAST)}, outputs)
 
     def generation(self) -> Generation:
         """What it is beside its interface."""
