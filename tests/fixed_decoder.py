@@ -12,7 +12,6 @@ import conversions
 import decoders
 import torch
 from harness import run_stage, shipped
-from torch import nn
 
 from pipeline.artifact import Artifact
 from stages.coreml import package as package_files
