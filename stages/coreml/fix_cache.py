@@ -44,7 +44,7 @@ class FixCache(Stage):
     def conflicts(self) -> Iterator[Problem]:
         if SEQUENCE not in self.dims:
             yield Problem("dims has no sequence", command=f"'+model.dims.{SEQUENCE}={{min: 1, opt: 7, max: 48}}'")
-        elif self.length is not None and self.dims[SEQUENCE].max > self.length:
+        elif self.length and self.dims[SEQUENCE].max > self.length:
             yield Problem(
                 f"a call may have {self.dims[SEQUENCE].max} tokens, and the cache has room for {self.length}",
                 allowed="a length that a call goes into",
