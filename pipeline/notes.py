@@ -133,6 +133,7 @@ class Generation(TypedDict):
         own: How many of the equal ones come of prompts that the runtime does not take together, by our own loop.
         alike: Where some were not compared, how many the runtime has in common with our own loop over its graph.
         batches: How many are equal, by prompt.
+        logits: How far logits are off at most, by prompt, as a share of the largest; empty where a runtime gives none.
     """
 
     runtime: str
@@ -145,6 +146,7 @@ class Generation(TypedDict):
     own: int
     alike: int
     batches: Mapping[str, int]
+    logits: Mapping[str, float]
 
 
 class Perplexity(TypedDict):

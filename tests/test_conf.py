@@ -188,7 +188,12 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
         assert_checked_before_it_is_saved(built)
 
 
-FOLDERS = {"onnx": ["lay_out"], "openvino": ["stateful", "check_stateful", "lay_out"], "openvino_direct": ["stateful"]}
+FOLDERS = {
+    "onnx": ["lay_out"],
+    "coreml": ["fix_cache", "stateful", "check_stateful", "lay_out"],
+    "openvino": ["stateful", "check_stateful", "lay_out"],
+    "openvino_direct": ["stateful"],
+}
 
 
 @pytest.mark.parametrize("target", FOLDERS)
@@ -198,7 +203,11 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert order[-3:] == ["check_generation", "audit", "save"]
     assert set(FOLDERS[target]) < set(order)
     assert built["check_generation"].inputs == {"artifact": "lay_out", "tokens": "tokens"}
-    assert built["tokens"].inputs == {"module": "eval", "files": "folder"}
+    module = "fix_cache" if target == "coreml" else "eval"
+    assert (built["tokens"].inputs, built["reference"].inputs) == (
+        {"module": module, "files": "folder"},
+        {"model": module},
+    )
     assert [p for n in built.values() for p in n.stage.problems()] == []
     *_, save = nodes(*given("causal_lm"), f"target={target}", "stages.save.bundle=true")
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
@@ -208,8 +217,11 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
 def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
     asked = [*given("causal_lm"), *fitting("onnx", precision)]
     assert vars(stage("check_generation", *asked).tolerance) == shipped(precision)
-    lowered = [*given("causal_lm"), "target=openvino", f"precision={precision}"]
-    assert vars(stage("check_stateful", *lowered).tolerance) == shipped(precision)
+    for target in ("openvino", "coreml"):
+        lowered = [*given("causal_lm"), f"target={target}", f"precision={precision}"]
+        assert vars(stage("check_stateful", *lowered).tolerance) == shipped(precision)
+    states = stage("check_stateful", *given("causal_lm"), "target=coreml").tolerance
+    assert vars(states) == shipped("fp16_cache")
 
 
 @pytest.mark.slow  # most of them are among the combinations before this

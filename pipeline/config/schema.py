@@ -37,10 +37,14 @@ class Samples:
 
 @dataclass
 class Generation:
-    """What a language model is asked to go on with: lengths of prompts, and how many tokens follow."""
+    """What a language model is asked to go on with: lengths of prompts, and how many tokens follow.
+
+    And of a cache that does not grow, how many tokens there is room for.
+    """
 
     prompts: list[int] = field(default_factory=lambda: [1, 7, 40])
     tokens: int = 32
+    length: Optional[int] = None
 
 
 @dataclass

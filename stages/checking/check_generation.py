@@ -16,12 +16,12 @@ from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE
 from stages.formats.session import How
-from stages.generation import folders
+from stages.generation import folders, logits
 from stages.generation.folders import Generator
 from stages.generation.format import TOKENS
 from stages.portable import generating
-from stages.portable.comparison import Tolerance
-from stages.portable.generating import Agreement, Asked, Batch
+from stages.portable.comparison import Figures, Tolerance
+from stages.portable.generating import Asked, Batch
 from stages.portable.said import first_line
 from stages.reference.tolerance import Within
 
@@ -74,13 +74,22 @@ class CheckGeneration(Stage):
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
         found, unfit = [], {}
+        wanted = logits.read(inputs["tokens"])
+        figures: dict[str, Figures] = {}
+        apart: list[str] = []
         for batch in asked.batches:
             runs = running
             if why := running.unfit(batch.prompts, asked.new):
                 unfit[batch.label] = why
                 runs = folders.of(artifact).open_generator(artifact, how, ours=True)
-            found.append(self._continued(artifact, runs, batch, asked.new, least))
-        if wrong := [w for one in found for w in one.wrong]:
+            rows = self._continued(artifact, runs, batch, asked.new)
+            found.append(generating.agreement(rows, batch, least))
+            given = getattr(runs, "logits", None)  # a runtime of another's gives tokens alone
+            if given is not None and batch.label in wanted:
+                told, off = logits.compared(batch.label, given, rows, wanted[batch.label], asked, self.tolerance)
+                figures |= {batch.label: told} if told else {}
+                apart += off
+        if wrong := [*(w for one in found for w in one.wrong), *apart]:
             raise CheckFailed(
                 f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
                 + "\n    ".join(wrong),
@@ -101,6 +110,7 @@ class CheckGeneration(Stage):
         says += f" ({running.by_ours})" if running.by_ours else ""
         says += f"; {unclear} after a choice too close to call" if unclear else ""
         says += f"; in all, {alike} are those of the same graph in our own loop" if alike else ""
+        says += f"; logits to {max(f.max_rel for f in figures.values()):.1e}" if figures else ""
         notes = Notes(
             says=says,
             generation={
@@ -114,6 +124,7 @@ class CheckGeneration(Stage):
                 "own": own,
                 "alike": alike,
                 "batches": batches,
+                "logits": {label: f.max_rel for label, f in figures.items()},
             },
             claims={
                 "tokens": {
@@ -145,7 +156,8 @@ class CheckGeneration(Stage):
         alike = 0
         for batch in (b for b in asked.batches if b.label not in unfit):
             graph = generating.recorded(cast("generating.Decoder", loop), batch, asked)
-            found = self._continued(artifact, running, graph, asked.new, SAME_GRAPH)
+            rows = self._continued(artifact, running, graph, asked.new)
+            found = generating.agreement(rows, graph, SAME_GRAPH)
             if found.wrong:
                 raise CheckFailed(
                     f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
@@ -156,16 +168,15 @@ class CheckGeneration(Stage):
             alike += found.equal
         return alike
 
-    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int, least: float) -> Agreement:
+    def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int) -> list[list[int]]:
         try:
-            rows = running(batch.prompts, new)
+            return running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
                 f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
                 allowed="prompts of any length and number",
                 command=self._try(running),
             ) from e
-        return generating.agreement(rows, batch, least)
 
     def _try(self, running: Generator) -> str:
         if running.by_ours:

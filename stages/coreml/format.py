@@ -5,6 +5,8 @@ from __future__ import annotations
 from pipeline.formats import Format, Kind
 
 COREML = Kind("coreml")  # Core ML package, of an ML Program
+COREML_STATEFUL = Kind("coreml_stateful")  # the package of a decoder whose cache lies in its states
+COREML_GENERATION = Kind("coreml_generation")  # the same with the files of the model's folder
 
 FORMATS = {
     "coreml": Format(
@@ -19,5 +21,17 @@ FORMATS = {
         values="values",
         host="host",
         bundle="bundle",
-    )
+    ),
+    "coreml_stateful": Format(file="model.mlpackage", runtime="generation.stateful", types="types", constants="types"),
+    "coreml_generation": Format(
+        file="model.mlpackage",
+        delivered=True,
+        record="record",
+        runtime="generation.stateful",
+        types="types",
+        constants="types",
+        generation="generation.folder",
+        host="generation.host",
+        bundle="generation.bundle",
+    ),
 }

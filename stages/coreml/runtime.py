@@ -82,10 +82,11 @@ class CoremlSession:
 
 def unmeasured() -> list[Problem]:
     """Why the speed of a package is not measured on this machine; empty where Core ML is."""
-    return [] if _has_core_ml() else [UNMEASURED]
+    return [] if has_core_ml() else [UNMEASURED]
 
 
-def _has_core_ml() -> bool:
+def has_core_ml() -> bool:
+    """Whether this machine has Core ML itself."""
     return sys.platform == "darwin"
 
 
@@ -110,4 +111,4 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
         program = program.entered_by(how.properties[FUNCTION])
     # The labels that it was made with, in the order of the model's scores; of a package made elsewhere, its own.
     labels = artifact.facts.get(as_met.SCORES, {}).get("labels") or program.functions[program.default].labels
-    return CoremlSession(program, labels) if _has_core_ml() else EvaluatorSession(program, labels)
+    return CoremlSession(program, labels) if has_core_ml() else EvaluatorSession(program, labels)

@@ -41,6 +41,8 @@ def _of_block(block: Any) -> Built:
     made_by: dict[str, str] = {}
     inner: list[Built] = []
     for op in block.operations:
+        if not op.outputs:  # it writes a state
+            continue
         name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
         sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
         told = op.outputs[0].type.tensorType

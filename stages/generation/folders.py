@@ -19,6 +19,8 @@ class Generator(Protocol):
         by_ours: Why it is not the runtime that the folder is for, but our own loop over its graph; empty where it is.
         computes_in: What the graph computes in, read back.
         properties: The runtime's settings as read back from the compiled graph, by its own names.
+
+    Our own loops may have `logits` too: of the last row of the last call, [vocabulary] at each step.
     """
 
     says: str

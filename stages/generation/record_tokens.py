@@ -11,6 +11,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError, listed
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast, Setting, Stage
+from stages.generation import logits as logit_file
 from stages.generation import model_folder
 from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TOKENS
@@ -57,11 +58,13 @@ class RecordTokens(Stage):
         prompts: How many tokens they have; which, is drawn.
         tokens: How many follow, unless one that ends a text comes before.
         seed: For the prompts.
+        logits: Whether logits are kept too, of the prompts that are asked alone.
     """
 
     prompts: Annotated[list[int], Lengths()]
     tokens: Annotated[int, AtLeast(1, command="model.generation.tokens=32")]
     seed: int
+    logits: bool
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
@@ -69,10 +72,12 @@ class RecordTokens(Stage):
     }
     optional: ClassVar[frozenset[str]] = frozenset({"files"})
     produces: ClassVar[Kind | str] = TOKENS
-    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "transformers")
+    requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "transformers", "safetensors")
     native_to: ClassVar[tuple[str, ...]] = ("processor",)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
+        import numpy as np
+
         generation = Generation.of(inputs["module"])
         longest = max(self.prompts) + self.tokens
         if longest > generation.positions:
@@ -84,13 +89,18 @@ class RecordTokens(Stage):
             )
         model = Eager(inputs["module"].live, generation)
         prompts = self._drawn(generation)
-        batches = [_batch(model, _many(len(p)), [p], self.tokens) for p in prompts]
+        batches, logits = [], {}
+        for prompt in prompts:
+            batches.append(_batch(model, _many(len(prompt)), [prompt], self.tokens))
+            logits[batches[-1].label] = np.concatenate(model.logits)
         if len(prompts) > 1:
             together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
             batches.append(_batch(model, together, prompts, self.tokens))
         texts = _texts(inputs.get("files"))
         asked = Asked(self.tokens, list(generation.eos), generation.fills, batches, texts)
         generating.write_asked(asked, folder / TOKENS.file)
+        if self.logits:
+            logit_file.write(logits, folder)
         recorded = [token for batch in batches for row in batch.tokens for token in row]
         kinds = len(set(recorded))
         notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")

@@ -71,6 +71,8 @@ def at_window(
     Returns the questions, and why others are not asked, by label.
     """
     masks = [str(s.shape[-1]) for s in known.inputs.values() if fills.is_left(s)]
+    if not masks:
+        return [], {"window's end": "no dimension says how long a text is: where its tokens stand is drawn"}
     before, now = interface.parts(masks[0])
     lengths = {
         "window's end": {before: window - 1, now: 1},

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from coremltools.converters.mil._deployment_compatibility import AvailableTarget
 from coremltools.converters.mil.frontend.torch import ops
 from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
+from coremltools.converters.mil.mil.block import is_current_opset_version_compatible_with
 
 from stages.coreml.translations.nodes import argument, static, value
 
@@ -27,6 +29,38 @@ def tensor_split(context: Any, node: Any) -> None:
     context.add(mb.split(x=x, split_sizes=lengths, axis=axis, name=node.name), torch_name=node.name)
 
 
+def index_copy(context: Any, node: Any) -> None:
+    """torch.index_copy. Places that follow one another, from a computed one on, are one slice where MIL has such.
+
+    That is how a cache is written; Core ML changes a slice of a state where it lies, and copies it for a scatter.
+    """
+    x, axis = argument(context, node, 0, "self"), value(argument(context, node, 1, "dim"))
+    places, updates = (argument(context, node, i, name) for i, name in ((2, "index"), (3, "source")))
+    axis %= x.rank
+    first = _first(places) if is_current_opset_version_compatible_with(AvailableTarget.iOS18) else None
+    if first is None:
+        context.add(mb.scatter(data=x, indices=places, updates=updates, axis=axis, mode="update", name=node.name))
+        return
+    others = [i != axis for i in range(x.rank)]
+    count = mb.gather(x=mb.shape(x=updates), indices=[axis], axis=0)
+    begin = mb.concat(values=[[0] if other else first for other in others], axis=0)
+    end = mb.concat(values=[[0] if other else mb.add(x=first, y=count) for other in others], axis=0)
+    context.add(mb.slice_update(x=x, update=updates, begin=begin, end=end, end_mask=others, name=node.name))
+
+
+def _first(places: Any) -> Any:
+    """The first of places that are known to follow one another, [1]: a range that something is added to; or None."""
+    if places.op is None or places.op.op_type != "add":
+        return None
+    for counted, before in ((places.op.x, places.op.y), (places.op.y, places.op.x)):
+        made = counted.op
+        if made is None or made.op_type != "range_1d" or before.rank > 1 or (before.rank and before.shape[0] != 1):
+            continue
+        if made.step.val == 1 and made.start.val == 0:
+            return before if before.rank else mb.expand_dims(x=before, axes=[0])
+    return None
+
+
 def positive(context: Any, node: Any) -> None:
     """torch.positive, the same values: a variable of its own, as each output is to be."""
     context.add(mb.identity(x=argument(context, node, 0, "self"), name=node.name))
@@ -34,6 +68,7 @@ def positive(context: Any, node: Any) -> None:
 
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "alias": ops.noop,
+    "index_copy": index_copy,
     "positive": positive,
     "swapaxes": ops.transpose,
     "tensor_split": tensor_split,

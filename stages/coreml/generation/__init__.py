@@ -1,0 +1,1 @@
+"""Language models as Core ML runs them: a cache of a set length, which lies in the program's states."""

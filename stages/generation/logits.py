@@ -1,0 +1,68 @@
+"""The logits that a model's tokens were picked by, for who gives logits too.
+
+A prompt that is asked alone has one row: [steps, vocabulary], of the token after the prompt first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifact import Artifact
+from stages.portable import comparison
+from stages.portable.comparison import Figures, Tolerance
+from stages.portable.generating import Asked, Rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
+
+FILE = "logits.safetensors"
+
+
+def write(logits: Arrays, folder: Path) -> None:
+    """Writes the logits of prompts, by the labels of their batches."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    save_file({label: np.ascontiguousarray(rows) for label, rows in logits.items()}, folder / FILE)
+
+
+def read(tokens: Artifact) -> Arrays:
+    """What was written beside tokens; nothing where nothing was."""
+    path = tokens.file.with_name(FILE)
+    if not path.is_file():
+        return {}
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def compared(
+    label: str, found: Sequence[Array], rows: Rows, wanted: Array, asked: Asked, tolerance: Tolerance
+) -> tuple[Figures | None, list[str]]:
+    """The figures of a prompt's logits, and what is wrong with them, a sentence each.
+
+    Logits after a token that the model did not go on with are of another text, and are left out.
+
+    Args:
+        label: The batch's.
+        found: [vocabulary] at each step.
+        rows: The tokens that were picked by them.
+        wanted: [steps, vocabulary].
+        asked: All that was asked.
+        tolerance: How far they may be off.
+    """
+    import numpy as np
+
+    (picked,) = rows
+    (theirs,) = next(b.tokens for b in asked.batches if b.label == label)
+    same = next((n for n, pair in enumerate(zip(picked, theirs, strict=False)) if pair[0] != pair[1]), None)
+    steps = min(len(found), len(wanted), min(len(picked), len(theirs)) + 1 if same is None else same + 1)
+    ours = np.stack(found[:steps]).astype(wanted.dtype)
+    figures, wrong = comparison.compared({"logits": ours}, {"logits": wanted[:steps]}, tolerance)
+    return figures.get("logits"), [f"{label}, {steps} tokens one by one: {w}" for w in wrong]

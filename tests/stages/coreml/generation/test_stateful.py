@@ -1,0 +1,155 @@
+"""coreml/generation: a cache becomes states that are kept from call to call, and what is wrong with it is caught."""
+
+from dataclasses import replace
+
+import decoders
+import fixed_decoder
+import numpy as np
+import pytest
+import torch
+from fixed_decoder import LENGTH, NAMES, SHAPE, masked_one_short, written_one_on
+from harness import backend, reference_in, run_stage, shipped, tolerance
+
+from pipeline.errors import CheckFailed, StageError
+from stages.coreml.generation import bundle
+from stages.coreml.mil import evaluate, read
+from stages.coreml.mil.program import Function
+from stages.formats import session
+from stages.interface.generation import Cache
+from stages.portable import generating
+
+TOLERANCE = tolerance("fp16_cache")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    backend("coremltools")
+    return tmp_path_factory.mktemp("house")
+
+
+@pytest.fixture(scope="module")
+def plain(house):
+    return fixed_decoder.package(house)
+
+
+@pytest.fixture(scope="module")
+def stateful(plain, house):
+    return fixed_decoder.stateful(plain, house / "stateful")
+
+
+@pytest.fixture(scope="module")
+def tokens(house):
+    stage = shipped("record_tokens", prompts=[1, 11], tokens=5, seed=0, logits=True)
+    return run_stage(stage, decoders.module(), house / "tokens")
+
+
+def check(made, reference, into):
+    settings = {"compute": "float32", "properties": {}, "extensions": [], "tolerance": TOLERANCE, "blame": False}
+    return run_stage(shipped("check", **settings), {"artifact": made, "reference": reference}, into)
+
+
+def recorded(tokens):
+    return sum(len(row) for b in generating.read_asked(tokens.file).batches for row in b.tokens)
+
+
+def generates(made, tokens, into):
+    folder = fixed_decoder.folder_of(made, into / "folder")
+    settings = {"tolerance": TOLERANCE, "compute": "float32", "properties": {}, "extensions": [], "ours": False}
+    return run_stage(shipped("check_generation", **settings), {"artifact": folder, "tokens": tokens}, into / "made")
+
+
+def test_what_it_answers_and_keeps_is_what_the_package_before_it_did(stateful, house, tmp_path):
+    figures = check(stateful, reference_in(house), tmp_path / "checked").notes["parity"]
+    assert figures["properties"]["executed_by"] == "reference evaluator"
+    assert set(read.read(stateful.file).functions["main"].gives) == {"logits"}
+
+
+def test_a_prompt_in_pieces_and_single_tokens_go_on_as_the_model_does_with_its_logits(stateful, tokens, tmp_path):
+    made = generates(stateful, tokens, tmp_path)
+    found, claim = made.notes["generation"], made.notes["claims"]["tokens"]
+    assert found["equal"] == recorded(tokens)
+    assert found["logits"].keys() == {"1 token", "11 tokens"}  # a call takes 8
+    assert 0 < max(found["logits"].values()) < TOLERANCE.max_rel
+    assert claim["by_ours"] == "Core ML runs programs, and leaves picking tokens to the caller"
+    assert {"README.md", "model.mlpackage"} <= {p.name for p in (tmp_path / "folder").iterdir()}
+
+
+FAULTS = [written_one_on, masked_one_short]
+
+
+@pytest.mark.slow  # the operator is looked for
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_cache_that_is_one_off_is_caught_by_the_check(fault, stateful, house, tmp_path):
+    spoiled = fixed_decoder.changed(stateful, tmp_path / "spoiled", fault)
+    with pytest.raises(CheckFailed, match="does not agree with the PyTorch model"):
+        check(spoiled, reference_in(house), tmp_path / "checked")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_cache_that_is_one_off_is_caught_by_what_follows(fault, stateful, tokens, tmp_path):
+    spoiled = fixed_decoder.changed(stateful, tmp_path / "spoiled", fault)
+    with pytest.raises(CheckFailed, match=r"does not go on as the PyTorch model does(.|\n)*tokens one by one: output"):
+        generates(spoiled, tokens, tmp_path)
+
+
+def test_states_are_kept_between_calls_and_another_text_begins_with_zeros(stateful):
+    program = read.read(stateful.file)
+    kept = evaluate.states(program)
+    given = {"input_ids": np.int32([[3, 4, 5]]), "position": np.int32([0])}
+    first = evaluate.evaluate(program, given, kept=kept)["logits"]
+    assert kept[NAMES[0]].held[0, :, :3].any()
+    assert not kept[NAMES[0]].held[0, :, 3:].any()
+    more = evaluate.evaluate(program, {"input_ids": np.int32([[6]]), "position": np.int32([3])}, kept=kept)["logits"]
+    whole = fixed_decoder.Fixed().eval()(
+        torch.tensor([[3, 4, 5, 6]]), torch.tensor([0]), *(torch.ones(SHAPE) for _ in NAMES)
+    )[0]
+    found = np.concatenate([first, more], 1)
+    assert np.abs(found - whole.detach().numpy()).max() < 5e-3 * np.abs(found).max()
+    assert np.array_equal(evaluate.evaluate(program, given)["logits"], first)
+
+
+@pytest.mark.slow
+def test_a_program_of_float16_reads_and_writes_its_states_without_a_cast(tmp_path, tokens):
+    made = fixed_decoder.stateful(fixed_decoder.package(tmp_path, "float16"), tmp_path / "stateful")
+    function: Function = read.read(made.file).functions["main"]
+    operations = {o.outputs[0][0]: o for o in function.block.operations if o.outputs}
+    updates = [o for o in function.block.operations if o.type == "slice_update"]
+    assert {operations[o.inputs["x"][0]].type for o in updates} == {"read_state"}
+    written = [o.inputs["data"][0] for o in function.block.operations if o.type == "write_state"]
+    assert {operations[name].type for name in written} == {"slice_update"}
+    settings = {"tolerance": tolerance("fp16"), "compute": "float16", "properties": {}, "extensions": [], "ours": False}
+    folder = fixed_decoder.folder_of(made, tmp_path / "folder")
+    run_stage(shipped("check_generation", **settings), {"artifact": folder, "tokens": tokens}, tmp_path / "checked")
+
+
+@pytest.mark.slow
+def test_a_package_of_enumerated_lengths_is_fed_in_calls_of_these(tmp_path, tokens):
+    plain = fixed_decoder.package(tmp_path, shapes="enumerated", sizes=[{"sequence": 1}, {"sequence": 4}])
+    made = generates(fixed_decoder.stateful(plain, tmp_path / "stateful"), tokens, tmp_path)
+    assert made.notes["generation"]["equal"] == recorded(tokens)
+
+
+def test_a_cache_that_the_package_lacks_is_told(plain, tmp_path):
+    more = replace(fixed_decoder.GENERATION, cache=[Cache("key_cache_9", "key_cache_9_new", "attention", None)])
+    with pytest.raises(StageError, match="no key_cache_9, key_cache_9_new, which its cache is said to be"):
+        fixed_decoder.stateful(replace(plain, facts={**plain.facts, **more.facts}), tmp_path / "made")
+
+
+@pytest.mark.parametrize("stage", ["make_stateful_coreml", "fix_cache"])
+def test_a_system_without_states_is_refused_before_any_work(stage):
+    more = {"length": None, "dims": fixed_decoder.DIMS} if stage == "fix_cache" else {}
+    (problem,) = shipped(stage, deployment_target="macOS14", **more).problems()
+    assert problem.what == "deployment_target is macOS14, which does not have states"
+    assert problem.command == "stages.compile.deployment_target=macOS15"
+
+
+def test_how_it_is_called_is_said_with_its_own_numbers(stateful):
+    told = bundle.calling("model.mlpackage", stateful.facts)
+    assert f"room for {LENGTH} tokens and lies in {len(NAMES)} states" in told
+    assert "model.predict(given, state=state)" in told
+    assert "model.prediction(from: given, using: state)" in told
+
+
+def test_a_session_takes_no_properties(stateful):
+    with pytest.raises(StageError, match="KEPT"):
+        session.open_session(stateful, "float32", properties={"KEPT": "1"})
