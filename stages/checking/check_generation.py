@@ -84,7 +84,7 @@ class CheckGeneration(Stage):
                 runs = folders.of(artifact).open_generator(artifact, how, ours=True)
             rows = self._continued(artifact, runs, batch, asked.new)
             found.append(generating.agreement(rows, batch, least))
-            given = getattr(runs, "logits", None)  # a runtime of another's gives tokens alone
+            given = getattr(runs, "steps", None)  # a runtime of another's gives tokens alone
             if given is not None and batch.label in wanted:
                 told, off = logits.compared(batch.label, given, rows, wanted[batch.label], asked, self.tolerance)
                 figures |= {batch.label: told} if told else {}

@@ -92,7 +92,7 @@ class RecordTokens(Stage):
         batches, logits = [], {}
         for prompt in prompts:
             batches.append(_batch(model, _many(len(prompt)), [prompt], self.tokens))
-            logits[batches[-1].label] = np.concatenate(model.logits)
+            logits[batches[-1].label] = np.concatenate(model.steps)
         if len(prompts) > 1:
             together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
             batches.append(_batch(model, together, prompts, self.tokens))

@@ -56,7 +56,7 @@ class Loop:
     def __init__(self, program: Program, told: Mapping[str, Any], sizes: Sequence[int], says: str) -> None:
         self._program, self._told, self._sizes, self.says = program, told, sorted(sizes), f"our own loop, {says}"
         self._position = 0
-        self.logits: list[Array] = []  # of the last text, [vocabulary] of each token that was picked
+        self.steps: list[Array] = []  # of the last text, [vocabulary] of each token that was picked
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`. Rows come one after another: a package takes one text."""
@@ -74,12 +74,12 @@ class Loop:
     def start(self, rows: int) -> None:
         """See `stages.portable.generating.Decoder`."""
         self._program.start()
-        self._position, self.logits = 0, []
+        self._position, self.steps = 0, []
 
-    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise, of one row, in as few calls as go. Raises Stop where tokens do not fit."""
         np = module("numpy")
-        at, total = 0, ids.shape[1]
+        at, total, parts = 0, ids.shape[1], []
         if self._position + total > self._told["positions"]:
             raise Stop(CANNOT_RUN, f"the cache has room for {self._told['positions']} tokens")
         while at < total:
@@ -88,10 +88,11 @@ class Loop:
                 raise Stop(CANNOT_RUN, f"{total - at} tokens are left, and a call has {self._sizes[0]} at least")
             given = {IDS: ids[:, at : at + size], POSITION: np.array([self._position])}
             returned = self._program({name: value.astype(np.int32) for name, value in given.items()})
+            parts.append(returned[LOGITS])
             at, self._position = at + size, self._position + size
-        last: Array = returned[LOGITS][:, -1]
-        self.logits.append(last[0])
-        return last
+        whole: Array = np.concatenate(parts, axis=1)
+        self.steps.append(whole[0, -1])
+        return whole
 
 
 class ByCoreml:
