@@ -16,7 +16,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
@@ -25,6 +25,7 @@ from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
+WITHOUT = "model=transformers, which takes the model without its cache"
 TOKENS = 2  # that the cache's shapes are seen at
 
 
@@ -162,7 +163,7 @@ def _parameters(decoder: Any) -> list[str]:
         raise ConfigError(
             f"{type(decoder).__name__} is no decoder with a cache",
             allowed="a class for causal language modelling, such as LlamaForCausalLM",
-            command="model=transformers, which takes a model without its cache",
+            command=WITHOUT,
         )
     return taken
 
@@ -176,7 +177,11 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
         with torch.no_grad():
             decoder.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, **{cache_as: cache})
     except Exception as e:  # a model raises anything
-        raise StageError(f"{type(decoder).__name__} cannot be asked with a cache: {first_line(e)}") from e
+        raise ConfigError(
+            f"{type(decoder).__name__} cannot be asked with the library's usual cache: {first_line(e)}",
+            allowed="a model whose cache is a DynamicCache",
+            command=WITHOUT,
+        ) from e
     decoder.train(training)
     found: list[Held] = []
     for number, layer in enumerate(cache.layers):
@@ -192,7 +197,7 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
             raise ConfigError(
                 f"{type(decoder).__name__} keeps a cache not known here, {type(layer).__name__} of block {number}",
                 allowed="keys and values, whole or of a window; one state of a convolution or a recurrence",
-                command="model=transformers, which takes the model without its cache",
+                command=WITHOUT,
             )
     return found
 

@@ -191,6 +191,7 @@ def test_dims_that_lack_are_told():
 # Fields of a configuration, and what is said.
 T5 = {"d_model": 16, "num_layers": 1, "d_ff": 16, "num_heads": 2, "d_kv": 8}
 BOTH = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+XLSTM = {"hidden_size": 32, "num_hidden_layers": 1, "num_heads": 2}
 BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_state": 8, "intermediate_size": 32}
 
 
@@ -198,6 +199,7 @@ BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_sta
     ("kind", "fields", "task", "wrong"),
     [
         ("t5", T5, "transformers.AutoModelForSeq2SeqLM", "T5ForConditionalGeneration is no decoder with a cache"),
+        ("xlstm", XLSTM, "transformers.AutoModelForCausalLM", "cannot be asked with the library's usual cache"),
         ("falcon_h1", BOTH, "transformers.AutoModelForCausalLM", "a cache not known here, LinearAttentionAndFull"),
     ],
 )
