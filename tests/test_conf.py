@@ -204,10 +204,8 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert set(FOLDERS[target]) < set(order)
     assert built["check_generation"].inputs == {"artifact": "lay_out", "tokens": "tokens"}
     module = "fix_cache" if target == "coreml" else "eval"
-    assert (built["tokens"].inputs, built["reference"].inputs) == (
-        {"module": module, "files": "folder"},
-        {"model": module},
-    )
+    assert built["tokens"].inputs == {"module": module, "reference": "reference", "files": "folder"}
+    assert built["reference"].inputs == {"model": module}
     assert [p for n in built.values() for p in n.stage.problems()] == []
     *_, save = nodes(*given("causal_lm"), f"target={target}", "stages.save.bundle=true")
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
