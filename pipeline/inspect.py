@@ -148,7 +148,7 @@ def _claim(check: Mapping[str, Any]) -> str:
     if perplexity := check.get("perplexity"):
         most = perplexity["max_ratio"]
         gate = "no gate" if most is None else f"{most:g} times the PyTorch model's at most"
-        return f"perplexity of {perplexity['tokens']} tokens, {perplexity['texts']}, {gate}; through {perplexity['by']}"
+        return f"perplexity of {perplexity['tokens']} tokens, {perplexity['texts']}, {gate}, by our own loop"
     if built := check.get("built"):
         return "; ".join(f"{what} {_plain(counts)}" for what, counts in built.items() if counts)
     return _plain({n: v for n, v in check.items() if n not in ("stage", "of")})

@@ -48,6 +48,7 @@ LONG = (
     "06_hand_over",
     "07_coreml",
     "08_tensorrt_bundle",
+    "09_language_model",
 )
 MARKED = [pytest.param(e, marks=pytest.mark.slow) if e in LONG else e for e in EXAMPLES]
 

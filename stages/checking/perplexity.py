@@ -101,7 +101,7 @@ class Perplexity(Stage):
             computes_in=running.computes_in,
             properties=dict(running.properties),
         )
-        claimed = {"texts": told["from"], "tokens": count, "max_ratio": self.max_ratio, "by": running.says}
+        claimed = {"texts": told["from"], "tokens": count, "max_ratio": self.max_ratio, "compute": self.compute}
         notes = layer_blame.BlameNotes(says=says, perplexity=measured, claims={"perplexity": claimed})
         if blamed:
             notes.update(blamed.notes)

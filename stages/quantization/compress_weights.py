@@ -104,12 +104,14 @@ class CompressWeights(Lowering):
         built = graphs.of(source, self.extensions) if self.embeddings or self.head else Built({})
         parts = self._parts(built)
         eight = [name for name, bits in parts.items() if bits == "int8"] if self._in_blocks else []
-        others = [name for name, node in built.nodes.items() if node.type != graphs.CONSTANT and name not in eight]
+        tied = nncf_library.tied(source)
+        others = [n for n, node in built.nodes.items() if node.type != graphs.CONSTANT and n not in {*eight} - {*tied}]
 
         def compressed(nncf: Any, model: Any, scope: Any) -> Any:
             if eight:
                 model = self._in_eight(nncf, model, others)
-                scope = nncf.IgnoredScope(names=[*(scope.names if scope else ()), *eight], validate=False)
+            if eight or tied:
+                scope = nncf.IgnoredScope(names=[*(scope.names if scope else ()), *eight, *tied], validate=False)
             try:
                 return nncf.compress_weights(
                     model,
@@ -174,7 +176,7 @@ class CompressWeights(Lowering):
             return []
         opset = onnx_file.opset(onnx_file.read(source.file, weights=False))
         stacked = nncf_library.STACKED if opset < nncf_library.BLOCKS else {}
-        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked}) + nncf_library.tied(source)
+        return nncf_library.formless(source, {**nncf_library.WEIGHTS_FORMLESS, **stacked})
 
     def _feed(self, inputs: Mapping[str, Artifact]) -> Feed | None:
         if not (self.awq or self.scale_estimation):

@@ -215,8 +215,9 @@ def tied(graph: Artifact) -> list[str]:
     """
     if graph.kind != ONNX:
         return []
-    nodes = onnx_file.read(graph.file, weights=False).graph.node
-    held = {node.input[0] for node in nodes if node.op_type == "Gather"}
+    found = onnx_file.read(graph.file, weights=False).graph
+    nodes, weights = found.node, {i.name for i in found.initializer}
+    held = {node.input[0] for node in nodes if node.op_type == "Gather"} & weights
     turned = {node.output[0] for node in nodes if node.op_type == "Transpose" and node.input[0] in held}
     return [n.name or n.output[0] for n in nodes if n.op_type == "MatMul" and turned.intersection(n.input)]
 

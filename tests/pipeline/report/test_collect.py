@@ -5,7 +5,9 @@ import json
 import pytest
 from fake_sweep import BASE, FakeSweep, finished, outcome, write
 
+from pipeline.report import tables
 from pipeline.report.collect import collect
+from pipeline.report.select import Rule
 from pipeline.running.outcome import Result
 
 
@@ -32,6 +34,20 @@ def test_a_job_says_what_was_measured_of_what_it_delivered(sweep):
     assert (first.error, first.accuracy, first.metric, first.drop) == (2e-7, 0.9, "top1", 0.0)
     assert (first.latency, first.noisy, first.size) == (8.0, False, 4000)
     assert sweep.jobs[1].noisy
+
+
+def test_a_language_model_has_its_perplexity_in_columns_and_rules(tmp_path):
+    sweep = FakeSweep(tmp_path / "one")
+    for ratio in (1.2, 1.02):
+        figures = {"value": 10 * ratio, "of_the_model": 10.0, "ratio": ratio, "kl": 0.01, "agreement": 0.9}
+        kept = [outcome("perplexity", "built", 1, "k", "d", perplexity=figures)]
+        kept += [outcome("save", "delivered", 0, "s", "d")]
+        sweep.job(f"precision={ratio}").finish(Result(kept, tmp_path / "x"))
+    found = collect(sweep.listed())
+    told = [(j.perplexity, j.ratio, j.kl, j.agreement) for j in found.jobs]
+    assert told == [(12.0, 1.2, 0.01, 0.9), (10.2, 1.02, 0.01, 0.9)]
+    assert "perplexity   ratio       kl  top-1" in tables.terminal(found)
+    assert Rule.read("min size where ratio <= 1.05").best(found) == found.jobs[1]
 
 
 def test_a_check_of_something_else_than_what_was_delivered_is_not_its_error(tmp_path):

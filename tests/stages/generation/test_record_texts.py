@@ -1,7 +1,9 @@
 """generation/record_texts.py: texts are drawn by the model's own probabilities, or are pieces of the user's."""
 
+import inspect
 from pathlib import Path
 
+import architectures
 import decoders
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, StageError
 from stages.generation import texts
 from stages.generation.format import MODEL_FOLDER
+from stages.interface.interface import Dim
+from stages.loading.load_causal_lm import LoadCausalLm
 
 REFERENCE = Artifact(Kind.REFERENCE, facts=decoders.facts())
 EXAMPLE = Path(__file__).parents[3] / "examples" / "09_language_model" / "model"
@@ -36,6 +40,29 @@ def test_texts_are_drawn_by_what_the_model_finds_likely_and_by_the_seed(tmp_path
     assert made.facts["texts"]["from"] == "the model's own"
     assert (record(tmp_path / "again")[1].tokens == found.tokens).all()
     assert (record(tmp_path / "other", seed=1)[1].tokens != found.tokens).any()
+
+
+@pytest.mark.slow  # each takes the import of its architecture
+@pytest.mark.parametrize("kind", architectures.CONFIGS)
+def test_every_architecture_finds_its_texts_as_likely_as_transformers_says(kind, tmp_path):
+    import torch
+    from transformers import AutoConfig
+
+    made_of = type(AutoConfig.for_model(kind))
+    known = {*inspect.signature(made_of).parameters, *made_of.attribute_map}
+    told = {"model_type": kind, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    told |= {name: value for name, value in architectures.CONFIGS[kind].items() if name in known}
+    dims = {"batch": Dim(1, 2, 4), "sequence": Dim(1, 7, 48), "past": Dim(0, 5, 48)}
+    task = "transformers.AutoModelForCausalLM"
+    loaded = run_stage(LoadCausalLm(task, told, "random", None, None, True, 0, dims, None), {}, tmp_path / "loaded")
+    loaded.live.eval()
+    given = {"module": loaded, "reference": Artifact(Kind.REFERENCE, facts=loaded.facts)}
+    made = run_stage(stage(count=3, length=40), given, tmp_path / "made")
+    found = texts.read(made)
+    tokens = torch.from_numpy(found.tokens)
+    with torch.no_grad():
+        loss = loaded.live.decoder(input_ids=tokens, labels=tokens).loss
+    assert found.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
 
 
 def test_texts_beyond_the_positions_are_refused_with_what_fits(tmp_path):

@@ -160,7 +160,7 @@ def test_facts_tell_every_setting_and_are_in_the_file(digits, kind, tmp_path):
     four = {"mode": "int4_asym", "group_size": 32, "ratio": 1.0, "all_layers": False}
     assert told == {
         "weights": "int4_asym weights",
-        "settings": {**four, "awq": False, "scale_estimation": False},
+        "settings": {**four, "awq": False, "embeddings": None, "head": None, "scale_estimation": False},
         "says": "int4_asym weights",
     }
     assert made.facts["ignored"] == {"names": [], "patterns": [], "types": []}
@@ -318,13 +318,19 @@ def test_embeddings_and_head_have_the_bits_that_are_chosen_for_them(settings, wa
 
 @pytest.mark.parametrize(
     ("settings", "of_both"),
-    [({"mode": "int8_asym"}, "int8"), ({"mode": "int4_sym"}, "int8"), ({"mode": "int4_sym", "head": "int4"}, "int4")],
+    [
+        ({"mode": "int8_asym"}, "int8"),
+        ({"mode": "int4_sym"}, "int8"),
+        ({"mode": "int4_sym", "head": "int4"}, "int4"),
+        ({"mode": "int4_sym", "all_layers": True, "head": "int8"}, "int8"),
+    ],
 )
 def test_a_head_that_is_the_embedding_is_what_that_is(settings, of_both, kind, tmp_path):
     graph = decoders.words(tmp_path / "graph", tied=True)
     made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
     assert [*bits(made).values()] == [of_both, settings["mode"][:4], of_both]
     assert stored.of(made).weights()[of_both] >= 96 * 64
+    assert "left alone" not in made.notes["says"]
     if kind == ONNX:
         assert np.abs(answer(made) - answer(graph)).max() < 0.3 * np.abs(answer(graph)).max()
 
