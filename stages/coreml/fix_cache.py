@@ -46,7 +46,7 @@ class FixCache(Stage):
             yield Problem("dims has no sequence", command=f"'+model.dims.{SEQUENCE}={{min: 1, opt: 7, max: 48}}'")
         elif self.length and self.dims[SEQUENCE].max > self.length:
             yield Problem(
-                f"a call may have {self.dims[SEQUENCE].max} tokens, and the cache has room for {self.length}",
+                f"length is {self.length}, and a call may have {self.dims[SEQUENCE].max} tokens",
                 allowed="a length that a call goes into",
                 command=f"model.dims.{SEQUENCE}.max={self.length}, or a longer model.generation.length",
             )

@@ -18,7 +18,7 @@ def stage(**settings):
 @pytest.mark.parametrize(
     ("settings", "says", "command"),
     [
-        ({"length": 4}, "a call may have 8 tokens, and the cache has room for 4", "model.dims.sequence.max=4"),
+        ({"length": 4}, "length is 4, and a call may have 8 tokens", "model.dims.sequence.max=4"),
         ({"length": 0}, "length is 0", "model.generation.length=2048"),
         ({"dims": {**DIMS, "batch": Dim(2, 3, 4)}}, "dims.batch.min is 2, and Core ML's cache is of one text", "min=1"),
         ({"dims": {}}, "dims has no sequence", "model.dims.sequence"),
