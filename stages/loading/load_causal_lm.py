@@ -32,6 +32,9 @@ class LoadCausalLm(Pretrained):
         if missing := [n for n in ("batch", "sequence", "past") if n not in self.dims]:
             command = f"'+model.dims.{missing[0]}={{min: 1, opt: 5, max: 48}}'"
             yield Problem(f"dims has no {listed(missing)}", "batch, sequence and past", command)
+        if self.kwargs.get("dtype") == "bfloat16":
+            wrong = "kwargs.dtype is bfloat16, and no target takes a cache of it"
+            yield Problem(wrong, "float32, float16; precision= lowers it later", "model.kwargs.dtype=float32")
         for name in (n for n, d in self.dims.items() if d.min == 0 and n != "past"):
             wrong = f"dims.{name}.min is 0: there is nothing to compute of an empty input"
             yield Problem(wrong, "1 or more; past alone may be nothing", f"model.dims.{name}.min=1")

@@ -115,7 +115,7 @@ class LoadWeights(Pinned):
                 left = checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
             weights_source.enliven(module, self.seed, only=left.drawn)
             says = found.says
-        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        size = weights_source.size(module)
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
         weights = self._provenance()
         if left.drawn:

@@ -84,7 +84,7 @@ class OpenModule(Stage):
         held = archive.format_of(io.BytesIO(data))
         module = self._loaded(held, data)
         factory.refuse_cycles(module, f"the module in {path.name}")
-        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        size = weights_source.size(module)
         weights = Weights(trained=True, sha256=self.sha256, says=self._says)
         facts = Facts(source={"file": str(held), "bytes": size}, weights=weights)
         return Artifact(Kind.MODULE, live=module, facts=facts, notes={"says": str(held)})

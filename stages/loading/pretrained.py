@@ -152,7 +152,7 @@ class Pretrained(Pinned):
             module.set_experts_implementation(EXPERTS)
         if self.weights == "random":
             weights_source.enliven(module, self.seed)
-        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        size = weights_source.size(module)
         weights = self._provenance()
         if left:
             weights["says"] += f"; {len(left)} of its {len(module.state_dict())} tensors UNTRAINED"

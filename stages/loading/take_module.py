@@ -15,6 +15,7 @@ from pipeline.notes import Facts, Weights
 from pipeline.stage import Keep, Matches, Stage, World
 from stages.interface import factory
 from stages.loading import in_memory
+from stages.loading import weights as weights_source
 
 # The modules at hand, by handle; equal ones of several threads under one.
 _HANDED: dict[str, list[Any]] = {}
@@ -87,7 +88,7 @@ class TakeModule(Stage):
                 allowed="a module that copy.deepcopy takes, since a conversion must leave yours as it is",
             ) from e
         factory.refuse_cycles(module, type(given).__name__)
-        size = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+        size = weights_source.size(module)
         source = {"class": f"{type(given).__module__}.{type(given).__qualname__}", "bytes": size}
         weights = Weights(trained=True, sha256=None, says="as the program had them in memory")
         return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights))

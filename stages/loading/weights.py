@@ -176,6 +176,12 @@ def expect(path: Path, sha256: str, found: str | None = None, setting: str = "we
         )
 
 
+def size(module: torch.nn.Module) -> int:
+    """Bytes of a module's weights and buffers; of what is tied to another once."""
+    held = {(t.data_ptr(), t.numel()): t for t in module.state_dict().values()}
+    return sum(t.numel() * t.element_size() for t in held.values())
+
+
 def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = None) -> None:
     """Makes random weights answer different things to different inputs, or checks would prove nothing.
 

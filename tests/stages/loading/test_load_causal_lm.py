@@ -160,6 +160,17 @@ def test_an_empty_call_is_refused():
     assert problem.what == "dims.sequence.min is 0: there is nothing to compute of an empty input"
 
 
+def test_a_cache_of_a_type_that_no_target_takes_is_refused():
+    (problem,) = load(dtype="bfloat16").problems()
+    assert problem.what == "kwargs.dtype is bfloat16, and no target takes a cache of it"
+
+
+def test_what_is_tied_is_weighed_once(tmp_path):
+    loaded = [made(load(tie_word_embeddings=tied), tmp_path / str(tied)) for tied in (True, False)]
+    sizes = [one.facts["source"]["bytes"] for one in loaded]
+    assert sizes[1] - sizes[0] == WORDS * CONFIGS["llama"]["hidden_size"] * 4
+
+
 def test_dims_that_lack_are_told():
     (problem,) = load(dims={n: d for n, d in DIMS.items() if n != "past"}).problems()
     assert problem.what == "dims has no past"
