@@ -131,6 +131,7 @@ class Generation(TypedDict):
         equal: How many tokens are the same.
         open: How many were not compared, after a choice that is too close to call.
         own: How many of the equal ones come of prompts that the runtime does not take together, by our own loop.
+        alike: Where some were not compared, how many the runtime has in common with our own loop over its graph.
         batches: How many are equal, by prompt.
         logits: How far logits are off at most, by prompt, as a share of the largest; empty where a runtime gives none.
     """
@@ -143,6 +144,7 @@ class Generation(TypedDict):
     equal: int
     open: int
     own: int
+    alike: int
     batches: Mapping[str, int]
     logits: Mapping[str, float]
 

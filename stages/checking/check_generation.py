@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
@@ -25,13 +25,18 @@ from stages.portable.generating import Asked, Batch
 from stages.portable.said import first_line
 from stages.reference.tolerance import Within
 
+# How far ahead a first choice may be and still be another in a second runtime of the same graph: products of few bits
+# are summed in another order there.
+SAME_GRAPH = 0.01
+
 
 @dataclass(frozen=True)
 class CheckGeneration(Stage):
     """Prompts of several lengths, alone and padded together, go on with the tokens that the PyTorch model goes on with.
 
     Where the model's first choice is ahead of its second by no more than rounding in this precision may take, either is
-    right: a row that goes another way there is not compared any further, and that is told.
+    right: a row that goes another way there is not compared any further, and that is told. The runtime is then held to
+    the same graph in our own loop besides.
 
     A folder whose cache its runtime does not feed is run by our own loop over the same graph, and so said.
 
@@ -91,16 +96,20 @@ class CheckGeneration(Stage):
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
             )
+        equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
+        alike = 0
+        if unclear and not running.by_ours:
+            alike = self._like_its_graph(artifact, running, asked, how, unfit)
         not_asked = self._tokenizer(running, asked)
         not_asked |= {f"{label} together in the runtime": f"{why}: by our own loop" for label, why in unfit.items()}
-        equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
         if not equal:
-            not_asked["tokens"] = "no first choice is further ahead than this precision may be off"
+            not_asked["tokens of the PyTorch model"] = "no first choice is further ahead than this precision may be off"
         batches = {b.label: one.equal for b, one in zip(asked.batches, found, strict=True)}
         own = sum(batches[label] for label in unfit)
         says = f"{equal} tokens equal through {running.says}" + (f" and, {own} of them, by our own loop" if own else "")
         says += f" ({running.by_ours})" if running.by_ours else ""
         says += f"; {unclear} after a choice too close to call" if unclear else ""
+        says += f"; in all, {alike} are those of the same graph in our own loop" if alike else ""
         if figures:
             says += f"; logits to {max(f.max_rel for f in figures.values()):.1e}"
         notes = Notes(
@@ -114,6 +123,7 @@ class CheckGeneration(Stage):
                 "equal": equal,
                 "open": unclear,
                 "own": own,
+                "alike": alike,
                 "batches": batches,
                 "logits": {label: f.max_rel for label, f in figures.items()},
             },
@@ -135,6 +145,29 @@ class CheckGeneration(Stage):
         if not_asked:
             notes["caution"] = "; ".join(f"NOT CHECKED: {what}, {why}" for what, why in not_asked.items())
         return artifact.noting(**notes)
+
+    def _like_its_graph(
+        self, artifact: Artifact, running: Generator, asked: Asked, how: How, unfit: Collection[str]
+    ) -> int:
+        """How many tokens of the runtime are those of the same graph in our loop, which is more than rounding decides.
+
+        Raises CheckFailed where one is not.
+        """
+        loop = folders.of(artifact).open_generator(artifact, how, ours=True)
+        alike = 0
+        for batch in (b for b in asked.batches if b.label not in unfit):
+            graph = generating.recorded(cast("generating.Decoder", loop), batch, asked)
+            rows = self._continued(artifact, running, graph, asked.new)
+            found = generating.agreement(rows, graph, SAME_GRAPH)
+            if found.wrong:
+                raise CheckFailed(
+                    f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
+                    + "\n    ".join(found.wrong),
+                    allowed=f"the same wherever the first choice is ahead by more than {SAME_GRAPH:g}",
+                    command=self._try(running),
+                )
+            alike += found.equal
+        return alike
 
     def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int) -> list[list[int]]:
         try:

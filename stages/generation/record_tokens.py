@@ -133,16 +133,8 @@ def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
     with asked_eager.computing():
         rows = model(prompts, new)
     steps = [min(len(row) + 1, len(model.logits)) for row in rows]
-    margins = [[_margin(model.logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
+    margins = [[generating.margin(model.logits[n][place]) for n in range(most)] for place, most in enumerate(steps)]
     return Batch(label, prompts, rows, margins)
-
-
-def _margin(logits: Array) -> float:
-    """By how much the largest is ahead of the second, as a share of the largest magnitude."""
-    import numpy as np
-
-    second, first = np.partition(logits.astype(np.float64), -2)[-2:]
-    return float(f"{(first - second) / max(np.abs(logits).max(), np.finfo(np.float32).tiny):.3e}")
 
 
 def _texts(files: Artifact | None) -> list[Text]:

@@ -144,6 +144,38 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
     return rows
 
 
+class _Watched:
+    """A decoder, and by how much its choices were ahead."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.margins: list[list[float]] = []
+
+    def start(self, rows: int) -> None:
+        self._decoder.start(rows)
+
+    def step(self, ids: Array, mask: Array, positions: Array) -> Array:
+        logits = self._decoder.step(ids, mask, positions)
+        self.margins.append([margin(row) for row in logits])
+        return logits
+
+
+def recorded(decoder: Decoder, batch: Batch, asked: Asked) -> Batch:
+    """The same prompts with what a decoder goes on with in our own loop."""
+    watched = _Watched(decoder)
+    rows = greedy(watched, batch.prompts, asked.new, asked.ends, asked.fills)
+    steps = [min(len(row) + 1, len(watched.margins)) for row in rows]
+    margins = [[watched.margins[n][place] for n in range(most)] for place, most in enumerate(steps)]
+    return Batch(batch.label, batch.prompts, rows, margins)
+
+
+def margin(logits: Array) -> float:
+    """By how much the largest of a row is ahead of the second, as a share of the largest magnitude."""
+    np = module("numpy")
+    second, first = np.partition(logits.astype(np.float64), -2)[-2:]
+    return float(f"{(first - second) / max(np.abs(logits).max(), np.finfo(np.float32).tiny):.3e}")
+
+
 def ended(row: Sequence[int], ends: Collection[int]) -> list[int]:
     """A row up to the first token that ends a text, without that one: some runtimes give it back, others do not."""
     return list(row[: next((place for place, token in enumerate(row) if token in ends), len(row))])

@@ -22,6 +22,7 @@ GROUPS = {
     "dialect": ("tensorrt", "target=tensorrt or target=tensorrt_bundle"),
     "engine": ("int8", "precision=int8"),
     "exporter": ("trace", "capture=trace"),
+    "generation": ("openvino", "model=causal_lm target=openvino"),
     "ir": ("fp16", "precision=fp16"),
     "lower": ("int8_weights", "precision=int8_weights"),
     "openvino": ("auto", "route=auto"),
