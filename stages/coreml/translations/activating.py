@@ -17,8 +17,8 @@ def gelu(context: Any, node: Any) -> None:
     Of torch.export it is a word among the node's own arguments, which coremltools would look up as a variable's name.
     """
     x, *how = _get_inputs(context, node)
-    word = value(how[0]) if how else (node.kwinputs or {}).get("approximate")
-    mode = "TANH_APPROXIMATION" if word in ("tanh", ["tanh"]) else "EXACT"
+    (word,) = [value(how[0])] if how else (node.kwinputs or {}).get("approximate", ["none"])
+    mode = "TANH_APPROXIMATION" if word == "tanh" else "EXACT"
     context.add(mb.gelu(x=x, mode=mode, name=node.name))
 
 
