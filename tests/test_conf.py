@@ -205,7 +205,7 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert built["check_generation"].inputs == {"artifact": "lay_out", "tokens": "tokens"}
     module = "fix_cache" if target == "coreml" else "eval"
     assert (built["tokens"].inputs, built["reference"].inputs) == (
-        {"module": module, "files": "folder"},
+        {"module": module, "reference": "reference", "files": "folder"},
         {"model": module},
     )
     assert [p for n in built.values() for p in n.stage.problems()] == []

@@ -16,6 +16,7 @@ from stages.generation import model_folder
 from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TOKENS
 from stages.interface.generation import Generation
+from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Asked, Batch, Rows, Text
 from stages.reference import asked as asked_eager
@@ -68,6 +69,7 @@ class RecordTokens(Stage):
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
         "files": frozenset({MODEL_FOLDER}),
     }
     optional: ClassVar[frozenset[str]] = frozenset({"files"})
@@ -78,7 +80,8 @@ class RecordTokens(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import numpy as np
 
-        generation = Generation.of(inputs["module"])
+        # Of a decoder of the user's own, the reference alone says what belongs together.
+        generation, interface = Generation.of(inputs["reference"]), Interface.of(inputs["reference"])
         longest = max(self.prompts) + self.tokens
         if longest > generation.positions:
             raise ConfigError(
@@ -87,7 +90,7 @@ class RecordTokens(Stage):
                 allowed=f"{generation.positions} together",
                 command=f"model.generation.tokens={max(generation.positions - max(self.prompts), 1)}",
             )
-        model = Eager(inputs["module"].live, generation)
+        model = Eager(inputs["module"].live, generation, interface)
         prompts = self._drawn(generation)
         batches, logits = [], {}
         for prompt in prompts:
@@ -106,7 +109,7 @@ class RecordTokens(Stage):
         notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")
         if kinds < 2:
             notes["caution"] = "the model goes on with one token whatever it is given: that it is met proves little"
-        return Artifact(TOKENS, folder, notes=notes)
+        return Artifact(TOKENS, folder, facts=generation.facts, notes=notes)
 
     def _drawn(self, generation: Generation) -> list[list[int]]:
         """Prompts without the tokens that begin or end a text, or fill one up."""
