@@ -78,6 +78,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
         **edits.facts,
         **coreml_images.facts(edits, wanted.preprocessing),
         **classifier.facts(wanted.labels),
+        **coreml_ports.enumerated(edited, wanted.sizes),
         "deployment_target": wanted.deployment_target,
         "compute": wanted.compute,
         "compute_units": wanted.compute_units,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Optional
+from typing import Annotated, Any, ClassVar, Optional, Self
 
 from pipeline.artifact import Artifact, Kind
-from pipeline.errors import ConfigError, Problem
+from pipeline.errors import ConfigError, Problem, listed
 from pipeline.notes import Notes
-from pipeline.stage import AtLeast, Keep, Stage, Unkeyed
+from pipeline.stage import AtLeast, Keep, Stage, Unkeyed, World
 from stages.coreml import library as coreml_library
-from stages.interface import fills
-from stages.interface.generation import UNLIMITED, Generation
+from stages.generation.model_folder import CONFIG
+from stages.interface import fills, lengths
+from stages.interface.generation import Generation
 from stages.interface.interface import Dim, Dims
 
 MOST = 2048  # tokens, where nothing says how many
 SEQUENCE, BATCH = "sequence", "batch"
+# What a configuration calls blocks of attention, and what it has where blocks are none.
+ATTENDING = {"full_attention", "sliding_attention", "attention"}
+RECURRENT = ("state_size", "ssm_cfg", "mamba_d_state")
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,16 @@ class FixCache(Stage):
         length: How many tokens the cache has room for; None for the model's positions, 2048 at most.
         dims: sequence, the tokens of one call. Of batch, 1 must be among the sizes; past is of no use here.
         deployment_target: That of the package, so that one without states is refused before any work.
+        weights: Where the model comes from: what a folder's config.json says is enough to refuse some before any work.
+        kwargs: Fields of its configuration, over those of config.json.
     """
 
     length: Annotated[Optional[int], AtLeast(1, command="model.generation.length=2048")]
     dims: Annotated[dict[str, Dim], Dims()]
     deployment_target: Annotated[str, coreml_library.Target({"states": "iOS18"}), Unkeyed()]
+
+    weights: Annotated[str, Unkeyed()]
+    kwargs: Annotated[dict[str, Any], Unkeyed()]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
     produces: ClassVar[Kind | str] = Kind.MODULE
@@ -46,13 +56,36 @@ class FixCache(Stage):
             yield Problem("dims has no sequence", command=f"'+model.dims.{SEQUENCE}={{min: 1, opt: 7, max: 48}}'")
         elif self.length and self.dims[SEQUENCE].max > self.length:
             yield Problem(
-                f"a call may have {self.dims[SEQUENCE].max} tokens, and the cache has room for {self.length}",
+                f"length is {self.length}, and a call may have {self.dims[SEQUENCE].max} tokens",
                 allowed="a length that a call goes into",
                 command=f"model.dims.{SEQUENCE}.max={self.length}, or a longer model.generation.length",
             )
         if BATCH in self.dims and self.dims[BATCH].min > 1:
             wrong = f"dims.{BATCH}.min is {self.dims[BATCH].min}, and Core ML's cache is of one text"
             yield Problem(wrong, allowed="1", command=f"model.dims.{BATCH}.min=1")
+
+    def settle(self, world: World) -> Self:
+        settled = super().settle(world)
+        told = self._told()
+        positions = lengths.positions_told(told)
+        if positions is not None and self.length is not None:
+            self._hold_length(self.length, positions)
+        if others := sorted({*told.get("layer_types", ())} - ATTENDING) or [n for n in RECURRENT if n in told]:
+            raise ConfigError(
+                f"{told.get('model_type', 'the model')} has {listed(others)}, and Core ML's cache is keys and values",
+                allowed="a decoder of attention alone, such as llama, gpt2, qwen3, phi3, gemma2 or bloom",
+                command="target=onnx or target=openvino, which take other states",
+            )
+        return settled
+
+    def _told(self) -> Mapping[str, Any]:
+        """What is known of the configuration before any work; nothing of what is on the hub."""
+        path = Path(self.weights).expanduser() / CONFIG
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        except (OSError, ValueError):
+            return {}  # whoever loads it says so
+        return {**found, **found.get("text_config", {}), **self.kwargs}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from stages.coreml.generation.fixed import FixedCache  # a module: it needs torch
@@ -77,10 +110,13 @@ class FixCache(Stage):
         most = generation.positions
         if self.length is None:
             return min(most, MOST)
-        if most != UNLIMITED and self.length > most:
+        self._hold_length(self.length, most)
+        return self.length
+
+    def _hold_length(self, length: int, most: int) -> None:
+        if length > most:
             raise ConfigError(
-                f"generation.length is {self.length}, and the model has {most} positions",
+                f"generation.length is {length}, and the model has {most} positions",
                 allowed=f"{most} at most",
                 command=f"model.generation.length={most}",
             )
-        return self.length

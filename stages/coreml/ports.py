@@ -14,6 +14,7 @@ from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
 from stages.interface.edits import Edits, Images
 from stages.interface.interface import Dim, Input, Interface, Output, range_of
+from stages.reference import as_met
 
 SHAPES = ("range", "enumerated")
 MOST = 128  # shapes that Core ML enumerates of one input
@@ -177,6 +178,14 @@ def _type(model: Input, dtype: str) -> Any:
     import numpy as np
 
     return np.bool_ if model.dtype == "bool" else np.dtype(dtype).type
+
+
+def enumerated(edited: Interface, sizes: Sizes) -> dict[str, Any]:
+    """The fact of which shapes inputs may have, where they are enumerated; nothing where they are not."""
+    if sizes.shapes != "enumerated":
+        return {}
+    named = sizes.of(edited)
+    return {as_met.ENUMERATED: {n: [spec.at(at) for at in named] for n, spec in edited.inputs.items() if spec.axes}}
 
 
 def outputs(edited: Interface) -> list[Any]:

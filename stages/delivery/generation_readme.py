@@ -37,7 +37,8 @@ class GenerationReadme(Readme):
         form = self._form
         assert form is not None
         yield "## Loading it"
-        if by_ours := self._claim["by_ours"]:
+        # Where picking tokens is the caller's in any case, how it is called is what there is to say.
+        if (by_ours := self._claim["by_ours"]) and not getattr(form, "BY_CALLER", False):
             yield f"{by_ours[:1].upper()}{by_ours[1:]}: `{bundle.SCRIPT}` has a loop over the graph that does without."
         else:
             yield f"```python\n{form.loading(self.file, '', '', self.artifact.facts, self._claim)}```"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # bytes; and that it answers with the scores of one image or text, without a dimension for the batch.
 CUT = "cut_before"
 SCORES = "classifier"
+ENUMERATED = "enumerated"  # by its own name, the shapes that an input may have, where not every size of a range
 
 
 def of(artifact: Artifact) -> Edits:
@@ -59,6 +60,9 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
         spec = interface.inputs[edits.name(name)]
         moved = _transposed(values, edits.permutation(name))
         if not _takes(spec, moved.shape, interface.dims):
+            return None
+        named = artifact.facts.get(ENUMERATED, {}).get(edits.name(name))
+        if named is not None and list(moved.shape) not in named:
             return None
         given[edits.name(name)] = _cast(moved, spec.dtype, name)
     wanted: dict[str, Array] = {}

@@ -29,7 +29,7 @@ let given = try MLDictionaryFeatureProvider(dictionary: [
     "input_ids": MLMultiArray(ids), "position": MLMultiArray(before),
 ])
 let answer = try await model.prediction(from: given, using: state)
-let logits = answer.featureValue(for: "logits")!.multiArrayValue!  // [1, tokens, {vocabulary}]
+let logits = answer.featureValue(for: "logits")!.multiArrayValue!  // [1, tokens, vocabulary]
 """
 ADVICE = (
     "`position` is how many tokens the state holds already: 0 for a new text, and after each call more by the tokens "
@@ -41,7 +41,8 @@ ADVICE = (
 class Bundle(bundle.Bundle):
     """See `stages.delivery.bundle.Bundle`."""
 
-    ADVICE = ADVICE
+    ADVICE = f"{ADVICE}\n\n```swift\n{SWIFT}```"
+    BY_CALLER = True  # see stages/delivery/generation_readme.py
 
     @staticmethod
     def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
@@ -64,5 +65,5 @@ def calling(file: str, facts: Mapping[str, Any]) -> str:
         f"{len(told['cache'])} states in float16, {states} and so on, which it keeps from call to call. One text at a "
         f"time.\n\n{ADVICE}\n\n## Python\n\n"
         f"```python\n{LOADING.format(file=file, length=told['positions'], most=most(facts))}```\n\n"
-        f"## Swift\n\n```swift\n{SWIFT.format(vocabulary=told['vocabulary'])}```\n"
+        f"## Swift\n\n```swift\n{SWIFT}```\n"
     )

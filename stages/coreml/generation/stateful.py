@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
-from pipeline.errors import StageError, listed
+from pipeline.errors import Problem, StageError, listed
 from stages.coreml import runtime
 from stages.coreml.mil import schema
 from stages.formats import session
@@ -276,6 +276,11 @@ class StatefulSession:
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         raise StageError(runtime.UNMEASURED)
+
+
+def unmeasured() -> list[Problem]:
+    """Why the speed is not measured on this machine; empty where Core ML is."""
+    return runtime.unmeasured()
 
 
 def open_session(artifact: Artifact, how: How) -> StatefulSession:

@@ -45,6 +45,7 @@ REPLACED: Mapping[str, str] = {
         ("new_zeros", "new_full", "ones_like", "zeros_like", "full_like"),
         "coremltools' own leaves out the type that is asked for: a mask of zeros and -inf stays one of booleans",
     ),
+    "gelu": "of torch.export, coremltools' own leaves out that it is approximated by tanh",
     "floordiv": "coremltools' own makes a floating-point number of sizes, which no shape can be put together from",
     **dict.fromkeys(
         ("where", "where.self", "where.scalarself"),
@@ -65,6 +66,7 @@ def register() -> None:
 def translations() -> dict[str, Callable[[Any, Any], None]]:
     """Every translation by the operator's name in the registry."""
     from stages.coreml.translations import (
+        activating,
         choosing,
         convolving,
         counting,
@@ -76,5 +78,16 @@ def translations() -> dict[str, Callable[[Any, Any], None]]:
         resizing,
     )
 
-    modules = (choosing, convolving, counting, dividing, filling, normalizing, pooling, rearranging, resizing)
+    modules = (
+        activating,
+        choosing,
+        convolving,
+        counting,
+        dividing,
+        filling,
+        normalizing,
+        pooling,
+        rearranging,
+        resizing,
+    )
     return {name: translation for module in modules for name, translation in module.NAMES.items()}

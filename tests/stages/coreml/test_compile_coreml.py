@@ -160,6 +160,8 @@ def test_sizes_may_be_enumerated(traced: Any, tmp_path: Path) -> None:
     assert agrees(made, reference, tmp_path / "check") == ["example", "min", "odd", "max"]
     sizes = package_files.spec_of(made.file).description.input[0].type.multiArrayType.enumeratedShapes.shapes
     assert [s.shape[0] for s in sizes] == [2, 1, 3, 8]
+    two = package(program, tmp_path / "two", shapes="enumerated", sizes=[{"batch": 1}, {"batch": 8}])
+    assert agrees(two, reference, tmp_path / "check two") == ["min", "max"]
     with pytest.raises(ConfigError, match=r"sizes has \{'batch': 9\}"):
         package(program, tmp_path / "beyond", shapes="enumerated", sizes=[{"batch": 9}])
 

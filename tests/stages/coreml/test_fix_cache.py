@@ -1,7 +1,9 @@
 """coreml/fix_cache.py: decoders of transformers with a cache of a set length, held to themselves."""
 
+import json
+
 import pytest
-from harness import module, run_stage, shipped
+from harness import module, run_stage, shipped, world
 
 from pipeline.errors import CheckFailed, ConfigError
 from stages.interface.interface import Dim
@@ -12,13 +14,14 @@ GPT2 = {"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positi
 
 
 def stage(**settings):
-    return shipped("fix_cache", **{"length": 32, "dims": DIMS, "deployment_target": "iOS18", **settings})
+    usual = {"length": 32, "dims": DIMS, "deployment_target": "iOS18", "weights": "random", "kwargs": {}}
+    return shipped("fix_cache", **{**usual, **settings})
 
 
 @pytest.mark.parametrize(
     ("settings", "says", "command"),
     [
-        ({"length": 4}, "a call may have 8 tokens, and the cache has room for 4", "model.dims.sequence.max=4"),
+        ({"length": 4}, "length is 4, and a call may have 8 tokens", "model.dims.sequence.max=4"),
         ({"length": 0}, "length is 0", "model.generation.length=2048"),
         ({"dims": {**DIMS, "batch": Dim(2, 3, 4)}}, "dims.batch.min is 2, and Core ML's cache is of one text", "min=1"),
         ({"dims": {}}, "dims has no sequence", "model.dims.sequence"),
@@ -29,6 +32,20 @@ def test_what_core_ml_has_no_cache_for_is_refused_before_any_work(settings, says
     (problem,) = stage(**settings).problems()
     assert says in problem.what
     assert command in problem.command
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"n_positions": 24}, r"length is 32, and the model has 24 positions\n.*\n.*model\.generation\.length=24"),
+        ({"model_type": "lfm2", "layer_types": ["conv", "full_attention"]}, "lfm2 has conv, and Core ML's cache is"),
+        ({"model_type": "mamba", "state_size": 16}, "mamba has state_size"),
+    ],
+)
+def test_what_a_config_json_says_is_refused_before_any_work(told, says, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(ConfigError, match=says):
+        stage(weights=str(tmp_path)).settle(world(tmp_path))
 
 
 def loaded(folder, **kwargs):

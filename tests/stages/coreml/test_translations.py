@@ -195,6 +195,11 @@ CASES: Mapping[str, tuple[Callable[[torch.Tensor], Any], list[Any]]] = {
         lambda x: functional.avg_pool1d(x, 2) + x.new_ones((x.shape[0], 1, x.shape[2] // 2)),
         ["batch", 2, "wide"],
     ),
+    "gelu, exact and by tanh": (
+        lambda x: (functional.gelu(3 * x.tanh()), functional.gelu(3 * x, approximate="tanh")),
+        ["batch", 2, "wide"],
+    ),
+    "index_copy": (lambda x: x.index_copy(1, torch.tensor([2, 0]), 3 * x[:, :2]), [2, 4]),
     "zero_ of a part": (zeroed, [2, 4]),
     "writes into parts": (written, [2, 4]),
     "writes into parts of an open size": (filled, IMAGE),

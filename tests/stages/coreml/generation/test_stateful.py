@@ -40,7 +40,7 @@ def stateful(plain, house):
 @pytest.fixture(scope="module")
 def tokens(house):
     stage = shipped("record_tokens", prompts=[1, 11], tokens=5, seed=0, logits=True)
-    return run_stage(stage, decoders.module(), house / "tokens")
+    return run_stage(stage, decoders.given(), house / "tokens")
 
 
 def check(made, reference, into):
@@ -137,7 +137,8 @@ def test_a_cache_that_the_package_lacks_is_told(plain, tmp_path):
 
 @pytest.mark.parametrize("stage", ["make_stateful_coreml", "fix_cache"])
 def test_a_system_without_states_is_refused_before_any_work(stage):
-    more = {"length": None, "dims": fixed_decoder.DIMS} if stage == "fix_cache" else {}
+    cache = {"length": None, "dims": fixed_decoder.DIMS, "weights": "random", "kwargs": {}}
+    more = cache if stage == "fix_cache" else {}
     (problem,) = shipped(stage, deployment_target="macOS14", **more).problems()
     assert problem.what == "deployment_target is macOS14, which does not have states"
     assert problem.command == "stages.compile.deployment_target=macOS15"
