@@ -215,10 +215,10 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
 def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
     asked = [*given("causal_lm"), *fitting("onnx", precision)]
     assert vars(stage("check_generation", *asked).tolerance) == shipped(precision)
-    of_logits = {"int4_weights": "int4_decoder"}.get(precision, precision)
-    for target in ("openvino", "coreml"):
+    for_openvino = {"int4_weights": "int4_decoder"}.get(precision, precision)
+    for target, kept in (("openvino", for_openvino), ("coreml", precision)):
         lowered = [*given("causal_lm"), f"target={target}", f"precision={precision}"]
-        assert vars(stage("check_stateful", *lowered).tolerance) == shipped(of_logits)
+        assert vars(stage("check_stateful", *lowered).tolerance) == shipped(kept)
     states = stage("check_stateful", *given("causal_lm"), "target=coreml").tolerance
     assert vars(states) == shipped("fp16_cache")
 
