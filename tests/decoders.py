@@ -82,7 +82,10 @@ def facts(generation: Generation = GENERATION) -> dict[str, Any]:
         **generation.facts,
         "interface": {
             "inputs": [{"name": n, "shape": s, "dtype": d} for n, (s, d) in SHAPES.items()],
-            "outputs": [{"name": n, "path": [], "shape": s, "dtype": d} for n, (s, d) in RETURNED.items()],
+            "outputs": [
+                {"name": n, "path": [place], "shape": s, "dtype": d}
+                for place, (n, (s, d)) in enumerate(RETURNED.items())
+            ],
             "dims": [{"name": n, "min": a, "opt": b, "max": c, "multiple": 1} for n, (a, b, c) in dims.items()],
             "call": "null",
         },
@@ -92,6 +95,11 @@ def facts(generation: Generation = GENERATION) -> dict[str, Any]:
 def module(seed: int = 0) -> Artifact:
     """As `set_eval` hands it on."""
     return Artifact(Kind.MODULE, live=Decoder(seed).eval().requires_grad_(False), facts=facts())
+
+
+def given() -> dict[str, Artifact]:
+    """What tokens are recorded of."""
+    return {"module": module(), "reference": Artifact(Kind.REFERENCE, facts=facts())}
 
 
 def asked(rows: int, new: int, before: int) -> dict[str, Any]:
