@@ -7,7 +7,7 @@ Source: transformers/cache_utils.py of 5.23
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,9 +132,17 @@ class CausalLM(nn.Module):
             outputs[held.cache.output] = Output([place], shape, dtype)
         return Interface(inputs, {name: dims[name] for name in (BATCH, SEQUENCE, PAST)}, outputs)
 
+    def beyond(self) -> list[str]:
+        """The tokens that begin, end or fill up a text and are none of the vocabulary, as "eos 32000"."""
+        return [f"{name} {n}" for name, ids in self._special() for n in ids if n >= self.text.vocab_size]
+
+    def _special(self) -> Iterator[tuple[str, list[int]]]:
+        for name in ("eos", "bos", "pad"):
+            yield name, _ids(getattr(self.decoder.generation_config, f"{name}_token_id"))
+
     def generation(self) -> Generation:
         """What it is beside its interface."""
-        config, text = self.decoder.generation_config, self.text
+        text, special = self.text, {name: [n for n in ids if n < self.text.vocab_size] for name, ids in self._special()}
         keys = next((h for h in self.held if h.field == "keys"), None)
         window = getattr(text, "sliding_window", None)
         heads = getattr(text, "num_attention_heads", 0)
@@ -144,9 +152,9 @@ class CausalLM(nn.Module):
             positions=lengths.positions(text) or UNLIMITED,
             window=window if any(h.kind == SLIDING for h in self.held) else None,
             model_type=self.decoder.config.model_type,
-            eos=_ids(config.eos_token_id),
-            bos=next(iter(_ids(config.bos_token_id)), None),
-            pad=next(iter(_ids(config.pad_token_id)), None),
+            eos=special["eos"],
+            bos=next(iter(special["bos"]), None),
+            pad=next(iter(special["pad"]), None),
             layers=text.num_hidden_layers,
             kv_heads=int(keys.shape[1]) if keys else 0,
             head_dim=int(keys.shape[3]) if keys else 0,

@@ -108,6 +108,12 @@ def test_what_a_decoder_is_travels_with_it(tmp_path, kind, kinds, window, positi
     assert loaded.facts[fills.FACT]["attention_mask"] == {"mask": "left"}
 
 
+def test_a_token_beyond_the_vocabulary_ends_nothing(tmp_path):
+    loaded = made(load(eos_token_id=[2, 32000]), tmp_path)
+    assert list(Generation.of(loaded).eos) == [2]
+    assert f"eos 32000 is beyond its vocabulary of {WORDS}" in loaded.notes["says"]
+
+
 def test_names_and_shapes_are_those_that_runtimes_read(tmp_path):
     interface = Interface.of(made(load(), tmp_path))
     assert list(interface.inputs)[:4] == ["input_ids", "attention_mask", "position_ids", "past_key_values.0.key"]
