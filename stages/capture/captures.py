@@ -18,6 +18,7 @@ from stages.capture import code_files, conditions, program_file, programs, promi
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.capture.promises import Judged
 from stages.interface import attention, call
+from stages.interface.generation import FACT as GENERATION
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
 from stages.portable.said import first_line
@@ -40,7 +41,9 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     Raises as the function of that way does.
     """
     module, reference = inputs["module"].live, inputs["reference"]
-    facts = {**Interface.of(reference).facts, "capture": how}
+    # Of a decoder of the user's own, the reference alone says what its cache is.
+    decoder = {n: fact for n, fact in reference.facts.items() if n == GENERATION}
+    facts = {**Interface.of(reference).facts, **decoder, "capture": how}
     bound = call.bind(module, Interface.of(reference))
     if how == "export":
         program = exported(module, reference)

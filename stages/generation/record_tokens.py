@@ -115,7 +115,7 @@ class RecordTokens(Stage):
         """Prompts without the tokens that begin or end a text, or fill one up."""
         import numpy as np
 
-        special = {*generation.eos, generation.bos, generation.pad}
+        special = {*generation.eos, generation.bos, generation.fills}
         plain = np.array([t for t in range(generation.vocabulary) if t not in special])
         if not plain.size:
             raise StageError(f"all {generation.vocabulary} tokens begin, end or fill up a text")

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 GENAI, ORT = "onnxruntime_genai", "onnxruntime"
-# Why the runtime is passed over: what its decoder does not feed, and how it fills up the rows of a batch.
+# Why the runtime is passed over: what its decoder does not feed, how it ends, how it fills up the rows of a batch.
 STATES = "onnxruntime-genai feeds keys and values, and this model's cache has other states"
+ENDLESS = "onnxruntime-genai ends a text with token 0 where no token is known to, and this model has none"
 RIGHT = "onnxruntime-genai fills shorter rows up on the right, and the model's window of {} takes that for tokens"
 
 
@@ -58,7 +59,7 @@ class Genai:
         ends, fills = self._told["eos"], filling(self._told)
         width = max(map(len, prompts))
         asked = self._library.GeneratorParams(self._model)
-        # Where nothing ends a text, no token of the configuration's does.
+        # Where nothing is to end a text, no token of the configuration's does.
         least = 0 if ends else width + new
         plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": least}
         asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
@@ -149,10 +150,11 @@ def load(folder: Path, told: Mapping[str, Any], threads: int | None = None, *, o
 
     Raises whatever the runtime raises.
     """
-    states = any(c["kind"] not in ("attention", "sliding") for c in told["cache"])
-    if ours or states:
-        return Loop(folder, told, threads, STATES if states else "as it was asked for")
-    return Genai(folder, told, threads)
+    written = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
+    why = "as it was asked for" if ours else ""
+    why = why if written["eos_token_id"] else ENDLESS
+    why = STATES if any(c["kind"] not in ("attention", "sliding") for c in told["cache"]) else why
+    return Loop(folder, told, threads, why) if why else Genai(folder, told, threads)
 
 
 def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:

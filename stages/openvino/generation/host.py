@@ -53,8 +53,8 @@ class Genai:
         asked.max_new_tokens, asked.do_sample, asked.apply_chat_template = new, False, False
         if ends := self._told["eos"]:
             asked.eos_token_id, asked.stop_token_ids = ends[0], set(ends)
-        else:
-            asked.ignore_eos = True
+        else:  # the runtime refuses a configuration without one
+            asked.eos_token_id, asked.ignore_eos = 0, True
         ids, mask = padded(prompts, filling(self._told))
         given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
         return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
