@@ -99,6 +99,11 @@ def module(seed: int = 0) -> Artifact:
     return Artifact(Kind.MODULE, live=Decoder(seed).eval().requires_grad_(False), facts=facts())
 
 
+def given() -> dict[str, Artifact]:
+    """What tokens are recorded of."""
+    return {"module": module(), "reference": Artifact(Kind.REFERENCE, facts=facts())}
+
+
 def asked(rows: int, new: int, before: int) -> dict[str, Any]:
     """Inputs in the middle of a text, drawn with a fixed seed; the first row is filled up on the left."""
     import numpy as np

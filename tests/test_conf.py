@@ -198,7 +198,7 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert order[-3:] == ["check_generation", "audit", "save"]
     assert set(FOLDERS[target]) < set(order)
     assert built["check_generation"].inputs == {"artifact": "lay_out", "tokens": "tokens"}
-    assert built["tokens"].inputs == {"module": "eval", "files": "folder"}
+    assert built["tokens"].inputs == {"module": "eval", "reference": "reference", "files": "folder"}
     assert [p for n in built.values() for p in n.stage.problems()] == []
     *_, save = nodes(*given("causal_lm"), f"target={target}", "stages.save.bundle=true")
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}

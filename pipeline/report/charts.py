@@ -76,7 +76,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _trade(sweep: Sweep) -> Iterator[Chart]:
-    """Latency, or size where nothing was benchmarked, against accuracy where it differs, else the perplexity or error."""
+    """Latency, or size where nothing was benchmarked, against accuracy where it differs, perplexity, or the error."""
     across = MEASURES["latency" if MEASURES["latency"].known(sweep.jobs) else "size"]
     differs = len({job.accuracy for job in sweep.jobs if job.accuracy is not None}) > 1
     off = "ratio" if MEASURES["ratio"].known(sweep.jobs) else "error"

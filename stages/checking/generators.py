@@ -47,7 +47,8 @@ def measured(
     """The folder with what was measured among its notes. Raises StageError, CheckFailed.
 
     Args:
-        inputs: The folder as "artifact", "tokens", and the "module" that it was made of, if there is one.
+        inputs: The folder as "artifact", "tokens", the "reference", and the "module" that it was made of, if there is
+            one.
         label: Of the prompt; None for the longest that is asked alone.
         how: How the folder is run.
         pace: How long.
@@ -135,7 +136,8 @@ def _jobs(
             missing[name] = why
             continue
         # No token ends a text: each takes the same number of steps.
-        facts = {**model.facts, FACT: {**inputs["artifact"].facts[FACT], "eos": []}}
+        told = session.with_interface(model, inputs["reference"]).facts
+        facts = {**told, FACT: {**inputs["artifact"].facts[FACT], "eos": []}}
         for suffix, new in ((FIRST, 1), (ALL, 1 + asked.new)):
             arrays = {"prompts": ids, "new": np.array([new])}
             made[name + suffix] = Job(

@@ -1,4 +1,4 @@
-"""Inputs that ranges were not calibrated for: where an artifact agrees on real samples and is off on drawn ones."""
+"""What an artifact was made to be: ranges that drawn inputs are not like, a cache that is kept in fewer bits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from stages.data import spec
 from stages.interface.interface import Interface
 from stages.reference.parity import Parity
 from stages.reference.questions import SAMPLES
+
+EXACT = "float32"
+WIDER = (
+    f"stages.stateful.cache={EXACT}; or 'tolerance@stages.check_stateful.tolerance=int8_weights' "
+    "'tolerance@stages.check_generation.tolerance=int8_weights'"
+)
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,16 @@ class Unlike:
 
 
 def told(artifact: Artifact, found: Parity) -> Unlike | None:
-    """That what fails was drawn, while all real samples agree; None where that is not so, or ranges are not calibrated.
+    """That a cache is kept in fewer bits, or that what fails was drawn, while all real samples agree; None otherwise.
 
     Args:
         artifact: What failed.
         found: What the comparison came to.
     """
+    kept = (artifact.facts.get("stateful") or {}).get("cache", EXACT)
+    if kept != EXACT:
+        sentence = f"\n    the likely cause: its cache is kept in {kept or 'what its runtime chooses'}"
+        return Unlike(sentence, WIDER)
     samples = (artifact.facts.get("quantization") or {}).get("samples")
     real = [c["label"] for c in found.cases if str(c["label"]).startswith(SAMPLES)]
     if samples is None or samples["from"] == spec.says({"source": spec.RANDOM}):

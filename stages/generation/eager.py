@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Artifact
 from stages.formats.session import How
+from stages.interface import outputs
 from stages.interface.generation import Generation
+from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Rows
+from stages.reference.asked import EagerModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +30,7 @@ class Eager:
     Args:
         module: With what transformers has to generate, as its own or in `decoder`.
         generation: What it is.
+        interface: Its inputs and outputs.
 
     Attributes:
         steps: Of the last call, the logits [rows, vocabulary] that each token was chosen by.
@@ -35,11 +39,12 @@ class Eager:
     computes_in = "float32"
     properties: Mapping[str, str] = {}
 
-    def __init__(self, module: Any, generation: Generation) -> None:
-        self._module, self._decoder = module, getattr(module, "decoder", module)
+    def __init__(self, module: Any, generation: Generation, interface: Interface) -> None:
+        self._ask, self._interface = EagerModel(module, interface.call), interface
+        self._decoder = getattr(module, "decoder", module)
         self._generates = hasattr(self._decoder, "generate")
         self._generation, self._ends = generation, list(generation.eos)
-        self._before: tuple[Any, ...] = ()
+        self._before: dict[str, Any] = {}
         self.steps: list[Any] = []
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
@@ -77,23 +82,43 @@ class Eager:
         return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
 
     def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
-        return generating.greedy(self, prompts, new, self._ends, self._generation.fills)
+        return generating.greedy(_Kept(self), prompts, new, self._ends, self._generation.fills)
 
     def start(self, rows: int) -> None:
         """See `stages.portable.generating.Decoder`."""
         import torch
 
-        g = self._generation
-        self._before = tuple(torch.zeros((rows, g.kv_heads, 0, g.head_dim)) for _ in g.cache)
+        self._before = {}
+        for cache in self._generation.cache:
+            spec = self._interface.inputs[cache.input]
+            sizes = [rows, *(0 if axis == cache.axis else size for axis, size in enumerate(spec.shape) if axis)]
+            self._before[cache.input] = torch.zeros(sizes, dtype=getattr(torch, spec.dtype))
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
         """Likewise."""
         import torch
 
-        with torch.inference_mode():
-            logits, *self._before = self._module(*map(torch.from_numpy, (ids, mask, positions)), *self._before)
-        found: Array = logits.float().numpy()
-        self.steps.append(found[:, -1])
+        named = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        given = {n: torch.from_numpy(v) for n, v in named.items() if n in self._interface.inputs}
+        returned = self._ask.given({**given, **self._before})
+        found = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
+        self._before = {c.input: found[c.output] for c in self._generation.cache}
+        logits: Array = found["logits"].float().numpy()
+        return logits
+
+
+class _Kept:
+    """A model whose logits of each step are kept."""
+
+    def __init__(self, model: Eager) -> None:
+        self._model = model
+
+    def start(self, rows: int) -> None:
+        self._model.start(rows)
+
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
+        found = self._model.logits(ids, mask, positions)
+        self._model.steps.append(found[:, -1])
         return found
 
 
@@ -102,4 +127,4 @@ def open_session(artifact: Artifact, how: How) -> Eager:
     import torch
 
     torch.set_num_threads(how.threads or torch.get_num_threads())
-    return Eager(artifact.live, Generation.of(artifact))
+    return Eager(artifact.live, Generation.of(artifact), Interface.of(artifact))

@@ -15,6 +15,7 @@ from stages.generation import model_folder
 from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TOKENS
 from stages.interface.generation import Generation
+from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Asked, Batch, Rows, Text
 from stages.reference import asked as asked_eager
@@ -65,6 +66,7 @@ class RecordTokens(Stage):
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "module": frozenset({Kind.MODULE}),
+        "reference": frozenset({Kind.REFERENCE}),
         "files": frozenset({MODEL_FOLDER}),
     }
     optional: ClassVar[frozenset[str]] = frozenset({"files"})
@@ -73,7 +75,8 @@ class RecordTokens(Stage):
     native_to: ClassVar[tuple[str, ...]] = ("processor",)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        generation = Generation.of(inputs["module"])
+        # Of a decoder of the user's own, the reference alone says what belongs together.
+        generation, interface = Generation.of(inputs["reference"]), Interface.of(inputs["reference"])
         longest = max(self.prompts) + self.tokens
         if longest > generation.positions:
             raise ConfigError(
@@ -82,7 +85,7 @@ class RecordTokens(Stage):
                 allowed=f"{generation.positions} together",
                 command=f"model.generation.tokens={max(generation.positions - max(self.prompts), 1)}",
             )
-        model = Eager(inputs["module"].live, generation)
+        model = Eager(inputs["module"].live, generation, interface)
         prompts = self._drawn(generation)
         batches = [_batch(model, _many(len(p)), [p], self.tokens) for p in prompts]
         if len(prompts) > 1:
@@ -96,7 +99,7 @@ class RecordTokens(Stage):
         notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")
         if kinds < 2:
             notes["caution"] = "the model goes on with one token whatever it is given: that it is met proves little"
-        return Artifact(TOKENS, folder, notes=notes)
+        return Artifact(TOKENS, folder, facts=generation.facts, notes=notes)
 
     def _drawn(self, generation: Generation) -> list[list[int]]:
         """Prompts without the tokens that begin or end a text, or fill one up."""

@@ -11,12 +11,11 @@ from pipeline.errors import StageError
 def given(decoder_graph, tmp_path_factory):
     """A folder, the prompts, a reference, which is not looked at, and the module."""
     backend("onnxruntime_genai")
-    folder, module = tmp_path_factory.mktemp("given"), decoders.module()
-    tokens = run_stage(shipped("record_tokens", prompts=[2, 9], tokens=5, seed=0), module, folder / "tokens")
+    folder = tmp_path_factory.mktemp("given")
+    tokens = run_stage(shipped("record_tokens", prompts=[2, 9], tokens=5, seed=0), decoders.given(), folder / "tokens")
     return {
         "artifact": run_stage(shipped("lay_out_onnx"), decoder_graph, folder / "made"),
-        "reference": type(tokens)("reference", folder),
-        "module": module,
+        **decoders.given(),
         "tokens": tokens,
     }
 

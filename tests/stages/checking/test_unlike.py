@@ -8,8 +8,12 @@ from conversions import export, reference_in
 from harness import VECTOR, module, run_stage, tolerance
 from torch import nn
 
+from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed
+from stages.checking import unlike
 from stages.checking.check import Check
+from stages.openvino.format import OPENVINO
+from stages.reference.parity import Parity
 from stages.samples.hold_out import HoldOut
 
 
@@ -59,3 +63,11 @@ def test_where_all_real_samples_agree_the_drawn_ones_are_named_first(tmp_path, o
 @pytest.mark.parametrize(("largest", "origin"), [(1.0, "arrays"), (0.1, "RANDOM draws")])
 def test_where_samples_fail_too_or_are_random_they_are_not(tmp_path, largest, origin):
     assert "the likely cause" not in refused(tmp_path, largest, origin).what
+
+
+def test_a_cache_in_fewer_bits_is_named_where_it_costs_more_than_is_allowed():
+    artifact = Artifact(OPENVINO, facts={"stateful": {"cache": "int8"}})
+    told = unlike.told(artifact, Parity([], ["off"]))
+    assert "its cache is kept in int8" in told.sentence
+    assert told.command.startswith("stages.stateful.cache=float32; or ")
+    assert unlike.told(Artifact(OPENVINO, facts={"stateful": {"cache": "float32"}}), Parity([], ["off"])) is None

@@ -19,7 +19,7 @@ def made(decoder_graph, tmp_path_factory):
     backend("onnxruntime_genai")
     folder = tmp_path_factory.mktemp("made")
     stage = shipped("record_tokens", prompts=[1, 9], tokens=8, seed=0)
-    tokens = run_stage(stage, decoders.module(), folder / "tokens")
+    tokens = run_stage(stage, decoders.given(), folder / "tokens")
     laid_out = run_stage(shipped("lay_out_onnx"), decoder_graph, folder / "folder")
     check = shipped("check_generation", extensions=[], compute="float32", tolerance=tolerance("fp32"))
     claims = run_stage(check, {"artifact": laid_out, "tokens": tokens}, folder / "check").notes["claims"]

@@ -14,7 +14,7 @@ from stages.portable import generating
 def asked(tmp_path_factory):
     made = run_stage(
         shipped("record_tokens", prompts=[1, 7], tokens=10, seed=0),
-        decoders.module(),
+        decoders.given(),
         tmp_path_factory.mktemp("t") / "t",
     )
     assert "different, after prompts of 1, 7 tokens" in made.notes["says"]
@@ -57,7 +57,7 @@ def test_a_text_beyond_the_positions_is_refused_with_what_fits(tmp_path):
     with pytest.raises(
         ConfigError, match=r"100 tokens, and the model 96 positions\n.*\n.*model\.generation\.tokens=56"
     ):
-        run_stage(shipped("record_tokens", prompts=[40], tokens=60, seed=0), decoders.module(), tmp_path / "t")
+        run_stage(shipped("record_tokens", prompts=[40], tokens=60, seed=0), decoders.given(), tmp_path / "t")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_lengths_of_nothing_are_a_problem_before_any_work(settings, what):
 
 
 def test_a_model_that_says_one_thing_only_is_told(tmp_path):
-    module = decoders.module()
-    module.live.head.weight.zero_()
-    made = run_stage(shipped("record_tokens", prompts=[2], tokens=3, seed=0), module, tmp_path / "t")
+    given = decoders.given()
+    given["module"].live.head.weight.zero_()
+    made = run_stage(shipped("record_tokens", prompts=[2], tokens=3, seed=0), given, tmp_path / "t")
     assert "one token whatever it is given" in made.notes["caution"]
     assert np.isfinite(generating.read_asked(made.file).batches[0].margins).all()

@@ -74,7 +74,7 @@ def test_a_sum_is_a_size_and_a_cache_may_be_empty():
     inputs = {"mask": Input(["past+sequence"]), "past.0": CACHE}
     dims = {"past": PAST, "sequence": SEQUENCE}
     assert problems(inputs, dims) == []
-    assert inputs["mask"].at({"past": 0, "sequence": 3}) == [3]
+    assert inputs["mask"].at({"past": 2, "sequence": 3}) == [5]
     assert inputs["mask"].names == ["past", "sequence"]
     assert model_interface.range_of("past+sequence", dims) == Dim(1, 9, 32)
     assert Interface(inputs, dims).sized({"past": 2, "sequence": 3})["past+sequence"] == 5
