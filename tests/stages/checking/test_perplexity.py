@@ -101,6 +101,6 @@ def test_numbers_that_are_none_fail_without_any_gate(decoder_graph, texts, tmp_p
         weight.CopyFrom(numpy_helper.from_array(np.full(weight.dims, np.nan, np.float32), weight.name))
 
     folder = laid_out(edited(decoder_graph, tmp_path / "nan", spoil), tmp_path / "folder")
-    with pytest.raises(CheckFailed, match="^nan, nan times") as caught:
+    with pytest.raises(CheckFailed, match=r"^nan, nan times") as caught:
         measure(folder, texts, tmp_path / "made", max_ratio=None)
     assert caught.value.problems[0].allowed == "numbers"
