@@ -76,10 +76,11 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def _trade(sweep: Sweep) -> Iterator[Chart]:
-    """Latency, or size where nothing was benchmarked, against accuracy where it differs, else the error."""
+    """Latency, or size where nothing was benchmarked, against accuracy where it differs, perplexity, or the error."""
     across = MEASURES["latency" if MEASURES["latency"].known(sweep.jobs) else "size"]
     differs = len({job.accuracy for job in sweep.jobs if job.accuracy is not None}) > 1
-    up = MEASURES["accuracy" if differs else "error"]
+    off = "ratio" if MEASURES["ratio"].known(sweep.jobs) else "error"
+    up = MEASURES["accuracy" if differs else off]
     jobs = [j for j in sweep.jobs if j.status == "ok" and all(_is_number(m.of(j)) for m in (across, up))]
     if len(jobs) < 2:
         return
@@ -212,6 +213,7 @@ def _ticks(axes: Axes, across: Measure, up: Measure) -> None:
     plain: dict[str, Callable[[float], str]] = {
         "latency": "{:.4g}".format,
         "accuracy": "{:.4g}".format,
+        "ratio": "{:.4g}".format,
         "error": "{:.0e}".format,
     }
     for axis, measure in ((axes.xaxis, across), (axes.yaxis, up)):

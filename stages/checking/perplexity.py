@@ -77,7 +77,7 @@ class Perplexity(Stage):
         found = text_files.compared(running, texts, told["vocabulary"])
         count = texts.likely.size
         says = (
-            f"perplexity {found.value:.4g}, {found.ratio:.4f} times the PyTorch model's {found.of_the_model:.4g}; "
+            f"{found.value:.4g}, {found.ratio:.4f} times the PyTorch model's {found.of_the_model:.4g}; "
             f"KL {found.kl:.1e}, the same first choice at {found.agreement:.1%}, of {count:,} tokens: {told['from']}"
         )
         is_number = math.isfinite(found.value) and math.isfinite(found.kl)
@@ -119,13 +119,14 @@ def _prompts(interface: Interface, generation: Generation, tokens: Array) -> dic
     """Texts as a graph whose cache is inputs and outputs takes them first, as many and as long as it takes."""
     import numpy as np
 
-    ends = [interface.dims[n].max if isinstance(n, str) else n for n in interface.inputs["input_ids"].shape]
+    most = {name: dim.max for name, dim in interface.dims.items()}
+    ends = interface.inputs["input_ids"].at(most)
     tokens = np.ascontiguousarray(tokens[: ends[0], : ends[1]])
     rows, length = tokens.shape
     places = np.broadcast_to(np.arange(length), tokens.shape).copy()
     given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "position_ids": places}
     for cache in generation.cache:
         spec = interface.inputs[cache.input]
-        sizes = [0 if axis == cache.axis else size for axis, size in enumerate(spec.shape)][1:]
-        given[cache.input] = np.zeros([rows, *map(int, sizes)], spec.dtype)
+        sizes = [0 if axis == cache.axis else size for axis, size in enumerate(spec.at(most))][1:]
+        given[cache.input] = np.zeros([rows, *sizes], spec.dtype)
     return {name: given[name] for name in interface.inputs}

@@ -30,6 +30,8 @@ MOVES = {
 }
 # Operations that a row of a weight is looked up in.
 LOOKED_UP = {"Gather", "gather"}
+# Operations that a whole matrix of a stack is taken by: of experts, one.
+TAKEN = {"GatherND", "gather_nd"}
 # What stands between a weight and the operation that it is for.
 TURNS = {"Convert", "Cast", "Reshape", "Transpose"}
 PREPARES = {*TURNS, "Subtract", "Multiply"}
@@ -107,7 +109,7 @@ class Built:
         return dict(counts.most_common())
 
     def holding(self, types: Collection[str], without: Collection[str] = ()) -> dict[str, int]:
-        """By operation that weights are multiplied or looked up in, how many numbers of some types these have.
+        """By operation that weights are multiplied in or taken by, how many numbers of some types these have.
 
         Args:
             types: Those that are counted.
@@ -115,7 +117,7 @@ class Built:
         """
         counts: dict[str, int] = {}
         for name, node in self.nodes.items():
-            if node.type in WEIGHTED | LOOKED_UP and name not in without:
+            if node.type in WEIGHTED | LOOKED_UP | TAKEN and name not in without:
                 counts[name] = sum(self.nodes[w].elements for w in self._weights(name) if self.nodes[w].dtype in types)
         return {name: count for name, count in counts.items() if count}
 

@@ -82,7 +82,7 @@ class Eager:
         return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
 
     def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
-        return generating.greedy(self, prompts, new, self._ends, self._generation.fills)
+        return generating.greedy(_Kept(self), prompts, new, self._ends, self._generation.fills)
 
     def start(self, rows: int) -> None:
         """See `stages.portable.generating.Decoder`."""
@@ -105,8 +105,22 @@ class Eager:
         found = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
         self._before = {c.input: found[c.output] for c in self._generation.cache}
         logits: Array = found["logits"].float().numpy()
-        self.steps.append(logits[:, -1])
         return logits
+
+
+class _Kept:
+    """A model whose logits of each step are kept."""
+
+    def __init__(self, model: Eager) -> None:
+        self._model = model
+
+    def start(self, rows: int) -> None:
+        self._model.start(rows)
+
+    def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
+        found = self._model.logits(ids, mask, positions)
+        self._model.steps.append(found[:, -1])
+        return found
 
 
 def open_session(artifact: Artifact, how: How) -> Eager:

@@ -11,13 +11,11 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, Problem, StageError
 from pipeline.notes import Notes
 from pipeline.stage import AtLeast, OneOf, Setting, Stage, World, digest_of
-from stages.formats import eager, session
-from stages.formats.session import How
 from stages.generation import model_folder
 from stages.generation import texts as text_files
+from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TEXTS
-from stages.generation.stepwise import Stepwise
-from stages.interface.generation import FACT, Generation
+from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.reference import asked as asking
 
@@ -84,16 +82,14 @@ class RecordTexts(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module, reference = inputs["module"], inputs["reference"]
-        generation = Generation.of(module if FACT in module.facts else reference)
+        generation = Generation.of(reference)
         if self.length > generation.positions:
             raise ConfigError(
                 f"texts have {self.length} tokens, and the model {generation.positions} positions",
                 allowed=f"2 to {generation.positions}",
                 command=f"stages.texts.length={generation.positions}",
             )
-        ready = session.with_interface(module, reference)
-        running = eager.open_session(ready, How("float32", None, {}, ()))
-        decoder = Stepwise(running, Interface.of(reference), generation)
+        decoder = Eager(module.live, generation, Interface.of(reference))
         says = GIVEN if self.source == TEXT else OWN
         with asking.computing():
             tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)
@@ -104,7 +100,7 @@ class RecordTexts(Stage):
         notes = Notes(says=f"{count} texts of {length} tokens, {says}; perplexity {texts.perplexity:.4g}")
         return Artifact(TEXTS, folder, facts={text_files.FACT: told}, notes=notes)
 
-    def _drawn(self, decoder: Stepwise, generation: Generation) -> Array:
+    def _drawn(self, decoder: Eager, generation: Generation) -> Array:
         """Texts of the model's own, [count, length]."""
         import numpy as np
 
