@@ -147,6 +147,9 @@ def test_a_system_without_states_is_refused_before_any_work(stage):
 def test_how_it_is_called_is_said_with_its_own_numbers(stateful):
     told = bundle.calling("model.mlpackage", stateful.facts)
     assert f"room for {LENGTH} tokens and lies in {len(NAMES)} states" in told
+    assert "int32 [1, 1 to 8]" in told
+    enumerated = {**stateful.facts, "enumerated": {"input_ids": [[1, 8], [1, 1]]}}
+    assert "int32 [1, 1 or 8]" in bundle.calling("model.mlpackage", enumerated)
     assert "model.predict(given, state=state)" in told
     assert "model.prediction(from: given, using: state)" in told
 
