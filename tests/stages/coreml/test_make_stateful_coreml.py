@@ -1,4 +1,4 @@
-"""coreml/generation: a cache becomes states that are kept from call to call, and what is wrong with it is caught."""
+"""coreml/make_stateful_coreml.py: a cache becomes states that are kept from call to call; faults of it are caught."""
 
 from dataclasses import replace
 
@@ -7,11 +7,10 @@ import fixed_decoder
 import numpy as np
 import pytest
 import torch
-from fixed_decoder import LENGTH, NAMES, SHAPE, masked_one_short, written_one_on
+from fixed_decoder import NAMES, SHAPE, masked_one_short, written_one_on
 from harness import backend, reference_in, run_stage, shipped, tolerance
 
 from pipeline.errors import CheckFailed, StageError
-from stages.coreml.generation import bundle
 from stages.coreml.mil import evaluate, read
 from stages.coreml.mil.program import Function
 from stages.formats import session
@@ -142,16 +141,6 @@ def test_a_system_without_states_is_refused_before_any_work(stage):
     (problem,) = shipped(stage, deployment_target="macOS14", **more).problems()
     assert problem.what == "deployment_target is macOS14, which does not have states"
     assert problem.command == "stages.compile.deployment_target=macOS15"
-
-
-def test_how_it_is_called_is_said_with_its_own_numbers(stateful):
-    told = bundle.calling("model.mlpackage", stateful.facts)
-    assert f"room for {LENGTH} tokens and lies in {len(NAMES)} states" in told
-    assert "int32 [1, 1 to 8]" in told
-    enumerated = {**stateful.facts, "enumerated": {"input_ids": [[1, 8], [1, 1]]}}
-    assert "int32 [1, 1 or 8]" in bundle.calling("model.mlpackage", enumerated)
-    assert "model.predict(given, state=state)" in told
-    assert "model.prediction(from: given, using: state)" in told
 
 
 def test_a_session_takes_no_properties(stateful):
