@@ -59,6 +59,10 @@ class LoadCausalLm(Pretrained):
         facts = {**built.facts, **interface.facts, **generation.facts, **drawn}
         kinds = sorted({c.kind for c in generation.cache})
         built.notes["says"] += f", a cache of {len(generation.cache)} tensors ({', '.join(kinds)})"
+        if beyond := module.beyond():
+            built.notes["says"] += (
+                f"; {listed(beyond)} is beyond its vocabulary of {generation.vocabulary}, and left out"
+            )
         if not module.positions:
             built.notes["says"] += "; it takes no position_ids"
         return Artifact(Kind.MODULE, live=module, facts=facts, notes=built.notes)

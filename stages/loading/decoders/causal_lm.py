@@ -7,7 +7,7 @@ Source: transformers/cache_utils.py of 5.23
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import nn
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
-from pipeline.errors import ConfigError, StageError
+from pipeline.errors import ConfigError
 from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
@@ -25,6 +25,7 @@ from stages.portable.said import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
+WITHOUT = "model=transformers, which takes the model without its cache"
 TOKENS = 2  # that the cache's shapes are seen at
 
 
@@ -131,9 +132,17 @@ class CausalLM(nn.Module):
             outputs[held.cache.output] = Output([place], shape, dtype)
         return Interface(inputs, {name: dims[name] for name in (BATCH, SEQUENCE, PAST)}, outputs)
 
+    def beyond(self) -> list[str]:
+        """The tokens that begin, end or fill up a text and are none of the vocabulary, as "eos 32000"."""
+        return [f"{name} {n}" for name, ids in self._special() for n in ids if n >= self.text.vocab_size]
+
+    def _special(self) -> Iterator[tuple[str, list[int]]]:
+        for name in ("eos", "bos", "pad"):
+            yield name, _ids(getattr(self.decoder.generation_config, f"{name}_token_id"))
+
     def generation(self) -> Generation:
         """What it is beside its interface."""
-        config, text = self.decoder.generation_config, self.text
+        text, special = self.text, {name: [n for n in ids if n < self.text.vocab_size] for name, ids in self._special()}
         keys = next((h for h in self.held if h.field == "keys"), None)
         window = getattr(text, "sliding_window", None)
         heads = getattr(text, "num_attention_heads", 0)
@@ -143,9 +152,9 @@ class CausalLM(nn.Module):
             positions=lengths.positions(text) or UNLIMITED,
             window=window if any(h.kind == SLIDING for h in self.held) else None,
             model_type=self.decoder.config.model_type,
-            eos=_ids(config.eos_token_id),
-            bos=next(iter(_ids(config.bos_token_id)), None),
-            pad=next(iter(_ids(config.pad_token_id)), None),
+            eos=special["eos"],
+            bos=next(iter(special["bos"]), None),
+            pad=next(iter(special["pad"]), None),
             layers=text.num_hidden_layers,
             kv_heads=int(keys.shape[1]) if keys else 0,
             head_dim=int(keys.shape[3]) if keys else 0,
@@ -162,7 +171,7 @@ def _parameters(decoder: Any) -> list[str]:
         raise ConfigError(
             f"{type(decoder).__name__} is no decoder with a cache",
             allowed="a class for causal language modelling, such as LlamaForCausalLM",
-            command="model=transformers, which takes a model without its cache",
+            command=WITHOUT,
         )
     return taken
 
@@ -176,7 +185,11 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
         with torch.no_grad():
             decoder.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, **{cache_as: cache})
     except Exception as e:  # a model raises anything
-        raise StageError(f"{type(decoder).__name__} cannot be asked with a cache: {first_line(e)}") from e
+        raise ConfigError(
+            f"{type(decoder).__name__} cannot be asked with the library's usual cache: {first_line(e)}",
+            allowed="a model whose cache is a DynamicCache",
+            command=WITHOUT,
+        ) from e
     decoder.train(training)
     found: list[Held] = []
     for number, layer in enumerate(cache.layers):
@@ -192,7 +205,7 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
             raise ConfigError(
                 f"{type(decoder).__name__} keeps a cache not known here, {type(layer).__name__} of block {number}",
                 allowed="keys and values, whole or of a window; one state of a convolution or a recurrence",
-                command="model=transformers, which takes the model without its cache",
+                command=WITHOUT,
             )
     return found
 

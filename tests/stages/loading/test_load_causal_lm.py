@@ -107,6 +107,12 @@ def test_what_a_decoder_is_travels_with_it(tmp_path, kind, kinds, window, positi
     assert loaded.facts[fills.FACT]["attention_mask"] == {"mask": "left"}
 
 
+def test_a_token_beyond_the_vocabulary_ends_nothing(tmp_path):
+    loaded = made(load(eos_token_id=[2, 32000]), tmp_path)
+    assert list(Generation.of(loaded).eos) == [2]
+    assert f"eos 32000 is beyond its vocabulary of {WORDS}" in loaded.notes["says"]
+
+
 def test_names_and_shapes_are_those_that_runtimes_read(tmp_path):
     interface = Interface.of(made(load(), tmp_path))
     assert list(interface.inputs)[:4] == ["input_ids", "attention_mask", "position_ids", "past_key_values.0.key"]
@@ -179,6 +185,7 @@ def test_dims_that_lack_are_told():
 # Fields of a configuration, and what is said.
 T5 = {"d_model": 16, "num_layers": 1, "d_ff": 16, "num_heads": 2, "d_kv": 8}
 BOTH = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
+XLSTM = {"hidden_size": 32, "num_hidden_layers": 1, "num_heads": 2}
 BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_state": 8, "intermediate_size": 32}
 
 
@@ -186,6 +193,7 @@ BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_sta
     ("kind", "fields", "task", "wrong"),
     [
         ("t5", T5, "transformers.AutoModelForSeq2SeqLM", "T5ForConditionalGeneration is no decoder with a cache"),
+        ("xlstm", XLSTM, "transformers.AutoModelForCausalLM", "cannot be asked with the library's usual cache"),
         ("falcon_h1", BOTH, "transformers.AutoModelForCausalLM", "a cache not known here, LinearAttentionAndFull"),
     ],
 )
