@@ -12,6 +12,7 @@ from stages.formats.graphs import CONSTANT, TYPES, Built, Node
 from stages.onnx import file as onnx_file
 
 REQUIRES = ("onnx",)
+LARGE = 2**20  # bytes of a weight that is left out where types alone are asked for
 log = logging.getLogger(__name__)
 
 
@@ -19,6 +20,10 @@ def read(path: Path, extensions: Sequence[str]) -> Built:
     import onnx
 
     model = onnx_file.read(path, weights=False)
+    # Types follow from no weight, and the inference has each in memory four times.
+    for tensor in onnx_file.tensors(model):
+        if tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) and len(tensor.raw_data) > LARGE:
+            tensor.ClearField("raw_data")
     try:
         model = onnx.shape_inference.infer_shapes(model)
     except Exception:  # an operator that onnx does not know: what it gives is taken for what it is given

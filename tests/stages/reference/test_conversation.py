@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from decoder import DIMS, FAULTS, INPUTS, OUTPUTS, Decoder
-from harness import record, tolerance
+from decoder import DIMS, FAULTS, INPUTS, OUTPUTS, WINDOW, Decoder
+from harness import module, record, tolerance
 
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import CheckFailed, ConfigError
@@ -69,6 +69,17 @@ def test_padding_does_not_count(reference):
         return found
 
     assert parity.measure(Artifact(Kind.MODULE), scrambled, reference, tolerance("fp32")).wrong == []
+
+
+@pytest.mark.parametrize(
+    ("window", "sizes"), [(WINDOW, [(WINDOW - 1, 1), (WINDOW, 1), (0, WINDOW + 1)]), (40, [])], ids=["within", "beyond"]
+)
+def test_a_window_is_asked_at_its_end_and_beyond(reference, tmp_path, window, sizes):
+    told = replace(Generation.of(reference), window=window)
+    made = recorded(replace(module(Decoder()), facts=told.facts), tmp_path / "out")
+    asked = [c for c in reference_cases.at_sizes(made) if "window" in c.label]
+    assert [(c.inputs["past.0.key"].shape[2], c.inputs["input_ids"].shape[1]) for c in asked] == sizes
+    assert len(sizes) + sum("window" in label for label in reference_cases.not_asked(made)) == 3
 
 
 @pytest.mark.parametrize("fault", FAULTS)
