@@ -15,7 +15,6 @@ from pipeline.errors import DrydockError, StageError, listed
 from stages.capture import decompositions, programs, unsupported
 from stages.capture.format import EXPORTED, TORCHSCRIPT
 from stages.coreml import classifier, translations, unconverted
-from stages.coreml import images as coreml_images
 from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.coreml import ports as coreml_ports
@@ -23,6 +22,7 @@ from stages.coreml.format import COREML
 from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
 from stages.coreml.rewrites import bounds, denominators, distinct, ranks, writes
+from stages.coreml.rewrites import images as coreml_images
 from stages.coreml.rewrites.denominators import Wide
 from stages.formats import ignored as ignored_operations
 from stages.formats.denominators import FACT

@@ -17,6 +17,7 @@ from stages.reference.cases import Case
 KINDS = formats.kinds("host")
 SCRIPT, REFERENCE, README, LABELS = "selfcheck.py", "reference.npz", "README.md", "labels.txt"
 TOKENS = "tokens.json"
+CALLING = "CALLING.md"  # the README of a folder that is bundled
 STAGES = Path(__file__).parents[1]
 OURS = re.compile(r"^from stages\.([\w.]+) import (?:\([^)]*\)|.+)\n", re.MULTILINE)
 

@@ -84,6 +84,8 @@ class Save(Stage):
             # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
             first, *inside = original.parts
             top = name + Path(first).suffix if Path(first).stem == main.stem else first
+            if self.bundle and original == Path(bundle.README):  # a bundle has one of its own
+                top = bundle.CALLING
             copy = folder.joinpath(top, *inside)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)

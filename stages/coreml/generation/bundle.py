@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.coreml import bundle
+from stages.reference import as_met
 
 LOADING = """\
 import coremltools
@@ -13,7 +14,7 @@ import numpy as np
 
 model = coremltools.models.MLModel("{file}")  # macOS 15 or later
 state = model.make_state()  # the cache of one text, empty
-tokens, position = [1, 2, 3], 0  # of a prompt, by the tokenizer of this folder; {most} at most in one call
+tokens, position = [1, 2, 3], 0  # of a prompt, by the tokenizer of this folder; {lengths} in one call
 for _ in range(100):
     given = {{"input_ids": np.array([tokens], np.int32), "position": np.array([position], np.int32)}}
     logits = model.predict(given, state=state)["logits"]
@@ -46,12 +47,15 @@ class Bundle(bundle.Bundle):
 
     @staticmethod
     def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
-        return LOADING.format(file=file, length=facts["generation"]["positions"], most=most(facts))
+        return LOADING.format(file=file, length=facts["generation"]["positions"], lengths=lengths(facts))
 
 
-def most(facts: Mapping[str, Any]) -> int:
-    """How many tokens a call may have."""
-    return next(int(d["max"]) for d in facts["interface"]["dims"] if d["name"] == "sequence")
+def lengths(facts: Mapping[str, Any]) -> str:
+    """How many tokens a call may have, in words: "1 to 48", or "1 or 48" where they are enumerated."""
+    if named := facts.get(as_met.ENUMERATED, {}).get("input_ids"):
+        return " or ".join(str(n) for n in sorted(shape[1] for shape in named))
+    (sequence,) = (d for d in facts["interface"]["dims"] if d["name"] == "sequence")
+    return f"{sequence['min']} to {sequence['max']}"
 
 
 def calling(file: str, facts: Mapping[str, Any]) -> str:
@@ -60,10 +64,10 @@ def calling(file: str, facts: Mapping[str, Any]) -> str:
     states = ", ".join(f"`{c['input']}`" for c in told["cache"][:2])
     return (
         f"# {told['model_type'] or 'A language model'} for Core ML\n\n"
-        f"`{file}` takes `input_ids`, int32 [1, 1 to {most(facts)}], and `position`, int32 [1], and gives `logits` "
+        f"`{file}` takes `input_ids`, int32 [1, {lengths(facts)}], and `position`, int32 [1], and gives `logits` "
         f"[1, tokens, {told['vocabulary']}]. Its cache has room for {told['positions']} tokens and lies in "
         f"{len(told['cache'])} states in float16, {states} and so on, which it keeps from call to call. One text at a "
         f"time.\n\n{ADVICE}\n\n## Python\n\n"
-        f"```python\n{LOADING.format(file=file, length=told['positions'], most=most(facts))}```\n\n"
+        f"```python\n{LOADING.format(file=file, length=told['positions'], lengths=lengths(facts))}```\n\n"
         f"## Swift\n\n```swift\n{SWIFT}```\n"
     )

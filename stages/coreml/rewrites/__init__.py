@@ -1,1 +1,1 @@
-"""What a program is written in other words for, before coremltools sees it."""
+"""What a program is written in other words for, before coremltools sees it and while it converts."""

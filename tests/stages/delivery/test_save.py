@@ -100,7 +100,7 @@ def test_a_bundle_of_what_its_self_check_cannot_run_is_refused_while_the_graph_i
         save(bundle=True).makes(kinds)
     assert (
         caught.value.problems[0].allowed
-        == "coreml, onnx, onnx_generation, openvino, openvino_blob, openvino_generation"
+        == "coreml, coreml_generation, onnx, onnx_generation, openvino, openvino_blob, openvino_generation"
     )
 
 

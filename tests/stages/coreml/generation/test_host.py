@@ -59,7 +59,8 @@ def bundle(tmp_path_factory):
     record["checks"] = [{"stage": "check_generation", "of": "lay_out", "delivered": True, **claims}]
     made = type(folder)(folder.kind, folder.folder, folder.facts, record=record)
     given = {"artifact": made, "tokens": tokens, "reference": type(tokens)("reference")}
-    run_stage(Save("net", True, None, None, None), given, house / "bundle")
+    saved = run_stage(Save("net", True, None, None, None), given, house / "bundle")
+    assert saved.notes["copies"]["CALLING.md"] == "README.md"  # a bundle has one of its own
     sign(house / "bundle", record)
     return house / "bundle"
 

@@ -1,17 +1,18 @@
-"""coreml/generation: a cache becomes states that are kept from call to call, and what is wrong with it is caught."""
+"""coreml/make_stateful_coreml.py: a cache becomes states that are kept from call to call; faults of it are caught."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import decoders
 import fixed_decoder
 import numpy as np
 import pytest
 import torch
-from fixed_decoder import LENGTH, NAMES, SHAPE, masked_one_short, written_one_on
+from fixed_decoder import NAMES, SHAPE, masked_one_short, written_one_on
 from harness import backend, reference_in, run_stage, shipped, tolerance
 
 from pipeline.errors import CheckFailed, StageError
-from stages.coreml.generation import bundle
+from stages.coreml import runtime
 from stages.coreml.mil import evaluate, read
 from stages.coreml.mil.program import Function
 from stages.formats import session
@@ -144,11 +145,38 @@ def test_a_system_without_states_is_refused_before_any_work(stage):
     assert problem.command == "stages.compile.deployment_target=macOS15"
 
 
-def test_how_it_is_called_is_said_with_its_own_numbers(stateful):
-    told = bundle.calling("model.mlpackage", stateful.facts)
-    assert f"room for {LENGTH} tokens and lies in {len(NAMES)} states" in told
-    assert "model.predict(given, state=state)" in told
-    assert "model.prediction(from: given, using: state)" in told
+class StandIn:
+    """coremltools' MLModel on a Mac, as far as it is called here, with the evaluator behind it."""
+
+    def __init__(self, path, compute_units):
+        self.program = read.read(Path(path))
+
+    def make_state(self):
+        return StandInState(evaluate.states(self.program))
+
+    def predict(self, given, state):
+        return dict(evaluate.evaluate(self.program, given, kept=state.kept))
+
+
+class StandInState:
+    def __init__(self, kept):
+        self.kept = kept
+
+    def read_state(self, name):
+        return self.kept[name].held
+
+    def write_state(self, name, value):
+        assert value.dtype == np.float16
+        self.kept[name].held = value
+
+
+def test_where_core_ml_is_its_own_states_are_written_and_read(stateful, house, tmp_path, monkeypatch):
+    import coremltools
+
+    monkeypatch.setattr(runtime, "has_core_ml", lambda: True)
+    monkeypatch.setattr(coremltools.models, "MLModel", StandIn)
+    figures = check(stateful, reference_in(house), tmp_path / "checked").notes["parity"]
+    assert figures["properties"] == {"executed_by": "Core ML", "compute_units": "CPU_ONLY"}
 
 
 def test_a_session_takes_no_properties(stateful):

@@ -1,0 +1,47 @@
+"""coreml/lay_out_coreml.py: a package, the files of the model's folder, and how it is called."""
+
+import architectures
+import fixed_decoder
+import pytest
+from harness import contents, run_stage, shipped
+
+from pipeline.artifact import Artifact
+from stages.coreml.format import COREML_STATEFUL
+from stages.generation.format import MODEL_FOLDER
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Of which nothing but files and facts is looked at."""
+    data = tmp_path / "package" / "model.mlpackage" / "Data"
+    data.mkdir(parents=True)
+    (data / "model.mlmodel").write_bytes(b"program")
+    dims = [{"name": "sequence", "min": 1, "opt": 3, "max": 8, "multiple": 1}]
+    facts = {**fixed_decoder.GENERATION.facts, "interface": {"dims": dims}}
+    return Artifact(COREML_STATEFUL, tmp_path / "package", facts=facts)
+
+
+def test_all_files_are_there_and_how_it_is_called_is_said_with_its_own_numbers(package, tmp_path):
+    made = run_stage(shipped("lay_out_coreml"), package, tmp_path / "made")
+    assert contents(made.folder).keys() == {"model.mlpackage/Data/model.mlmodel", "README.md"}
+    told = (made.folder / "README.md").read_text()
+    states = len(fixed_decoder.NAMES)
+    assert f"room for {fixed_decoder.LENGTH} tokens and lies in {states} states in float16" in told
+    assert "int32 [1, 1 to 8]" in told
+    assert "model.predict(given, state=state)" in told
+    assert "model.prediction(from: given, using: state)" in told
+
+
+def test_enumerated_lengths_are_said_one_by_one(package, tmp_path):
+    package.facts["enumerated"] = {"input_ids": [[1, 8], [1, 1]]}
+    made = run_stage(shipped("lay_out_coreml"), package, tmp_path / "made")
+    assert "int32 [1, 1 or 8]" in (made.folder / "README.md").read_text()
+
+
+@pytest.mark.slow  # transformers writes the tokenizer
+def test_the_tokenizer_comes_along(package, tmp_path):
+    architectures.tokenizer(tmp_path / "files")
+    given = {"package": package, "files": Artifact(MODEL_FOLDER, tmp_path / "files")}
+    made = run_stage(shipped("lay_out_coreml"), given, tmp_path / "made")
+    assert {"tokenizer.json", "chat_template.jinja"} <= contents(made.folder).keys()
+    assert made.notes["says"].startswith("tokenizer of")
