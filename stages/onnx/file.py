@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Weights beyond it go into a file of their own beside the graph. Protobuf itself ends at twice that, and by then whoever
+# Weights beyond it go into a file of their own beside the graph. Protobuf itself ends at twice that, and by then who
 # reads or writes the graph has all of it in memory four times.
 LARGEST_PROTOBUF = 2**30
 # In that file are tensors of this many bytes and more; shapes and scalars stay in the graph, where tools look for them.
