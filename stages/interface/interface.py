@@ -203,6 +203,8 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[P
     for name in (n for n in dims if n not in used):
         yield Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}")
     grows = {d for spec in inputs.values() if is_cache(spec) for d in spec.names}
+    # A batch is in a cache's shape, too, and there is nothing to compute of none.
+    grows -= {size for spec in inputs.values() if not is_cache(spec) for size in spec.axes.values()}
     for name in (n for n, d in dims.items() if d.min == 0 and n not in grows):
         wrong = f"dims.{name}.min is 0, and no cache follows it: there is nothing to compute of an empty input"
         yield Problem(

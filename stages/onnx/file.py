@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Protobuf's own limit, less some room for the graph; weights beyond it go into a file of their own beside the graph.
-LARGEST_PROTOBUF = 2**31 - 2**26
+# Weights beyond it go into a file of their own beside the graph. Protobuf itself ends at twice that, and by then
+# whoever reads or writes the graph has all of it in memory four times.
+LARGEST_PROTOBUF = 2**30
 # In that file are tensors of this many bytes and more; shapes and scalars stay in the graph, where tools look for them.
 SMALLEST_EXTERNAL = 1024
 

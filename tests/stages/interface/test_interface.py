@@ -48,6 +48,11 @@ def test_a_sound_interface_has_no_problems():
         ),
         ({"x": Input(["past + batch"])}, {"batch": BATCH, "past": BATCH}, "names 'past ', which is no dimension"),
         ({"x": Input(["batch"])}, {"batch": Dim(0, 2, 8)}, "dims.batch.min is 0, and no cache follows it"),
+        (
+            {"x": Input(["batch"]), "c": Input(["batch"], fill={"cache": "y"})},
+            {"batch": Dim(0, 2, 8)},
+            "batch.min is 0, and no",
+        ),
         ({"a.b": Input([2]), "a_b": Input([2])}, {}, "inputs names 'a.b', which in Python is a_b as another"),
     ],
 )
