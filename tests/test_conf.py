@@ -372,7 +372,7 @@ def test_a_stage_that_others_live_on_is_missed_by_name():
 def test_a_check_without_a_graph_before_it_does_not_take_the_module_in_its_place():
     with pytest.raises(
         ConfigError,
-        match=r"stages\.check_export takes coreml or onnx or .* as its 'artifact', and no stage",
+        match=r"stages\.check_export takes coreml or .* or onnx or .* as its 'artifact', and no stage",
     ):
         nodes("~stages.capture", "~stages.export")
 
