@@ -19,6 +19,7 @@ from typing import Any
 
 from pipeline import errors, units
 from pipeline.config import compose
+from pipeline.config.composed import graph_of, store_folders
 from pipeline.errors import BackendMissing, DrydockError, Problem
 from pipeline.machine import backends, gpu, processor
 from pipeline.machine.backends import Backend, State
@@ -71,12 +72,12 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
     given = _parser().parse_intermixed_args(arguments)
     composed = compose.compose(given.overrides)
-    nodes = compose.graph_of(composed.config)
+    nodes = graph_of(composed.config)
     needed = _needed(nodes)
     if "mlflow" in str(composed.choices.get("hydra/callbacks")):
         needed["mlflow"] = ["hydra/callbacks"]
     Trust.of(composed.config["trust"])
-    report = examine(compose.store_folders(composed.config), needed, plan.without_gpu(nodes))
+    report = examine(store_folders(composed.config), needed, plan.without_gpu(nodes))
     say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 

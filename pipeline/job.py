@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Artifact
-from pipeline.config import compose
-from pipeline.config.compose import Composed
+from pipeline.config.composed import Composed, checked_graph, store_of
 from pipeline.errors import DrydockError
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
@@ -36,7 +35,7 @@ class Job:
 
     Args:
         composed: What was typed, and what it came to.
-        config: Of the way that is gone; see compose.Composed.
+        config: Of the way that is gone; see composed.Composed.
         nodes: The graph of that way.
         store: Where results are kept.
         world: What the stages' identities are asked of.
@@ -135,8 +134,10 @@ class Job:
 
     def _by(self, changes: Changes) -> Job:
         """The job with other options. Raises ConfigError, or BackendMissing."""
+        from pipeline.config import compose  # here: it imports Hydra, and few runs go another way
+
         config = compose.changed(self.composed, changes).config
-        return replace(self, config=config, nodes=compose.checked_graph(config), changes=changes, served=None)
+        return replace(self, config=config, nodes=checked_graph(config), changes=changes, served=None)
 
     def as_kept(self) -> Job:
         """The job by the way that served an earlier run, where this one would come to the stage that failed then."""
@@ -161,9 +162,9 @@ def ready(composed: Composed, folder: Path) -> Job:
     Raises ConfigError with every problem, or BackendMissing.
     """
     config = composed.config
-    nodes = compose.checked_graph(config)
+    nodes = checked_graph(config, composed.stages)
     apart = isolation.of(config["runner"])
-    store = compose.store_of(config)
+    store = store_of(config, folder)
     output = folder / config["output"]
     delivery.refuse(output, store.root)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import errors
 from pipeline.config import compose
-from pipeline.config.compose import Composed
+from pipeline.config.composed import Composed, checked_graph, store_of
 from pipeline.errors import ConfigError, DrydockError, Problem
 from pipeline.planning import ways
 from pipeline.planning.graph import Node
@@ -36,8 +36,8 @@ def main(say: command.Say) -> int:
     composed = compose.compose([f"{GROUP}={name}"])
     config = composed.config
     _demand_pinned(name, config)
-    nodes = compose.checked_graph(config)
-    store = compose.store_of(config)
+    nodes = checked_graph(config)
+    store = store_of(config)
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
         try:
             made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
@@ -63,7 +63,7 @@ def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: Dryd
     refused = Refused({}, nodes, stage, None, error)
     for changes in ways.of(composed.config["instead"]):
         try:
-            others = compose.checked_graph(compose.changed(composed, changes).config)
+            others = checked_graph(compose.changed(composed, changes).config)
         except DrydockError:  # one that cannot be had either
             continue
         if refused.leaves_open(others):

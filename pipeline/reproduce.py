@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import errors
 from pipeline.artifact import Artifact, Kind
 from pipeline.config import compose
+from pipeline.config.composed import checked_graph, store_folders
 from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, DrydockError, Problem, listed
 from pipeline.machine.installed import DISTRIBUTION, FORMERLY, distribution
@@ -111,7 +112,7 @@ def _pinned(what: str, given: Sequence[str]) -> Pinned:
         lock.file(name)  # raises for a name that is none of an experiment's, such as the path of any YAML
         return _experiment(what, Lock.of_file(at, name), given)
     with found.whole(at.path):
-        store = compose.store_folders({"store": None})
+        store = store_folders({"store": None})
         own = trust.is_own(at.run, store)
         try:
             nodes = rebuild.graph_of(at, given, own=own)
@@ -135,8 +136,8 @@ def _experiment(what: str, locked: Lock, given: Sequence[str]) -> Pinned:
     if given:
         raise ConfigError(f"{given[0]}: an experiment says everything itself", allowed="changes in its YAML")
     config = compose.compose([f"{GROUP}={locked.experiment}"]).config
-    nodes, about = compose.checked_graph(config), lineage.about(config)
-    return Pinned(what, locked.record, nodes, about, locked, None, [], compose.store_folders(config))
+    nodes, about = checked_graph(config), lineage.about(config)
+    return Pinned(what, locked.record, nodes, about, locked, None, [], store_folders(config))
 
 
 def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:

@@ -24,7 +24,17 @@ MODEL = (
     "model.inputs.input.shape=[batch,3,16,16]",
 )
 # What every conversion imports. Not torchvision: our own code looks whether a model has imported it.
-IMPORTED = ["pipeline.cli", "torch", "torch._dynamo", "torch.onnx", "onnx", "onnxruntime", "onnxscript", "onnxsim"]
+IMPORTED = [
+    "pipeline.cli",
+    "pipeline.by_hydra",
+    "torch",
+    "torch._dynamo",
+    "torch.onnx",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "onnxsim",
+]
 # What an export imports when it begins, a third of its time.
 IMPORTED += ["torch.export._trace", "torch.export.pt2_archive", "torch._functorch.aot_autograd"]
 IMPORTED += ["onnxscript.function_libs.torch_lib.ops"]

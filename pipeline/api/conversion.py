@@ -21,7 +21,7 @@ from pipeline.api.spelling import override
 from pipeline.api.table import Row, Sweep
 from pipeline.artifact import Artifact
 from pipeline.config import compose
-from pipeline.config.compose import Composed
+from pipeline.config.composed import Composed
 from pipeline.config.instantiate import find_stage
 from pipeline.errors import INTERRUPTED, ConfigError, DrydockError
 from pipeline.machine.world import code_identity

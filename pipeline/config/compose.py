@@ -1,4 +1,4 @@
-"""From overrides to a configuration and its graph: what every command of ours begins with.
+"""From overrides to a configuration: what every command of ours begins with.
 
 Imported once, this module tells Hydra where our configurations lie, of what types they are, and where to look for a
 user's. `python -m pipeline` composes through `hydra.main`, every other command through `compose`.
@@ -7,10 +7,8 @@ user's. `python -m pipeline` composes through `hydra.main`, every other command 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +23,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
 from pipeline.config import choices, complaints, hydra_shortcuts, inputs, resolvers, slips
-from pipeline.config.instantiate import build_stage
+from pipeline.config.composed import Composed
 from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, Problem
-from pipeline.planning import graph, plan
-from pipeline.planning.graph import Node
-from pipeline.stage import Stage
-from pipeline.store import Store, Trust
 
-log = logging.getLogger(__name__)
 # Of a place where YAMLs are looked for: that Hydra's own start put it there, or that each of ours does.
 OURS = ("main", "drydock", "hydra", "schema")
 
@@ -54,24 +47,6 @@ register(CONF)
 resolvers.register()
 hydra_shortcuts.map_choices_where_needed()
 choices.guard(CONF)
-
-
-@dataclass(frozen=True)
-class Composed:
-    """One job's configuration.
-
-    Args:
-        config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
-        overrides: What was typed, without what is Hydra's own.
-        choices: Config group to the option that was chosen; None where none is.
-        surroundings: What is Hydra's own and has it composed again as it was: the run's folder, and where to look for
-            YAMLs.
-    """
-
-    config: dict[str, Any]
-    overrides: list[str]
-    choices: dict[str, str | None]
-    surroundings: list[str]
 
 
 def compose(overrides: Sequence[str]) -> Composed:
@@ -131,70 +106,9 @@ def typed(hydra: Any) -> list[str]:
     return [str(override) for override in found]
 
 
-def checked_graph(config: Mapping[str, Any]) -> list[Node]:
-    """The stages in order, with everything checked that can be without any work.
-
-    Raises:
-        ConfigError: With every problem of the settings, and every missing library too when there is one.
-        BackendMissing: With every missing library, when the settings are right.
-    """
-    nodes = graph_of(config)
-    plan.check(nodes)
-    for name in graph.unused(nodes):
-        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
-    return nodes
-
-
-def graph_of(config: Mapping[str, Any]) -> list[Node]:
-    """The stages in order, each built from its settings. Raises ConfigError with every problem."""
-    stages: dict[str, Stage] = {}
-    problems: list[Problem] = []
-    for name, settings in config["stages"].items():
-        if not isinstance(settings, Mapping):
-            allowed = "a stage's settings, with _target_"
-            problems.append(
-                Problem(f"stages.{name} is {json.dumps(settings)}", allowed, f"'~stages.{name}' leaves it out")
-            )
-            continue
-        try:
-            stages[name] = build_stage(f"stages.{name}", settings)
-        except ConfigError as e:
-            problems += e.problems
-    if problems:
-        raise ConfigError(problems)
-    needs = {name: config["stages"][name].get("needs") or () for name in stages}
-    return graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
-
-
 def stage_settings(name: str) -> dict[str, Any]:
     """`_target_` and the settings of a shipped stage, as its YAML has them. Raises ConfigError."""
     return dict(compose([f"+stage@stages.asked_for={name}"]).config["stages"]["asked_for"])
-
-
-def store_folders(config: Mapping[str, Any]) -> list[Path]:
-    """Where finished stages are kept, and then where else they are looked for.
-
-    `store`, a folder or a list of them; else $DRYDOCK_STORE, with colons between them; else drydock/ in the user's
-    cache folder. Raises ConfigError for a `store` that is neither.
-    """
-    configured = config["store"]
-    if configured:
-        named = [configured] if isinstance(configured, str) else configured
-        if not isinstance(named, list) or not all(isinstance(folder, str) and folder for folder in named):
-            raise ConfigError(
-                f"store is {configured!r}",
-                allowed="a folder, or a list of them: the first is written to, the others only looked into",
-                command="store=/mine, or 'store=[/mine,/theirs]'",
-            )
-        return [Path(hydra.utils.to_absolute_path(str(Path(folder).expanduser()))) for folder in named]
-    if from_environment := list(filter(None, os.environ.get("DRYDOCK_STORE", "").split(":"))):
-        return [Path(folder).expanduser().absolute() for folder in from_environment]
-    return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"]
-
-
-def store_of(config: Mapping[str, Any]) -> Store:
-    """The store of a configuration, with whom it trusts. Raises ConfigError."""
-    return Store(*store_folders(config), trust=Trust.of(config["trust"]))
 
 
 def folders() -> list[Path]:

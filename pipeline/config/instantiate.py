@@ -14,14 +14,14 @@ import os
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from importlib import metadata
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from typing import TYPE_CHECKING, Any
 
 from pipeline.code import names
 from pipeline.errors import ConfigError, Problem, listed, nearest
 from pipeline.stage import Stage, name_of, snake_case
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
 
 TRUST = "DRYDOCK_TRUST"
 ENTRY_POINTS = "drydock.stages"
@@ -92,6 +92,9 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     Raises:
         ConfigError: With every problem found.
     """
+    from omegaconf import OmegaConf  # here, since a run whose composition is kept needs none of it
+    from omegaconf.errors import OmegaConfBaseException
+
     given = {k: v for k, v in settings.items() if k not in ("_target_", "needs")}
     if not isinstance(settings.get("_target_"), str):
         raise ConfigError(
@@ -121,6 +124,9 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
 
 def _each_wrong_value(place: str, stage: type[Stage], given: Mapping[str, Any]) -> list[Problem]:
     """What is wrong with each setting by itself: a merge of them all stops at the first."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     node = OmegaConf.structured(stage)
     OmegaConf.set_readonly(node, None)
     problems = []

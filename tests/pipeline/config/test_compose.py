@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from pipeline.config import compose
+from pipeline.config.composed import checked_graph, graph_of, store_folders, store_of
 from pipeline.errors import BackendMissing, ConfigError
 
 CHOSEN = ["model=mobilenet_v3_small", "target=onnx", "precision=fp16", "seed=3", "hydra.run.dir=here"]
@@ -76,9 +77,9 @@ def test_a_folder_of_configurations_that_is_not_there_is_told(monkeypatch):
 def test_a_graph_that_lacks_a_library_can_be_looked_at(monkeypatch):
     monkeypatch.setattr("pipeline.planning.plan.is_installed", lambda module: module != "openvino")
     config = compose.compose([]).config
-    assert "compile" in [n.name for n in compose.graph_of(config)]
+    assert "compile" in [n.name for n in graph_of(config)]
     with pytest.raises(BackendMissing, match="openvino"):
-        compose.checked_graph(config)
+        checked_graph(config)
 
 
 @pytest.mark.parametrize(
@@ -96,14 +97,14 @@ def test_the_store_is_where_the_configuration_says_then_the_environment(
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = compose.store_folders(compose.compose([override]).config)
+    found = store_folders(compose.compose([override]).config)
     assert [*map(str, found)] == [folder.format(home=home) for folder in folders]
 
 
 @pytest.mark.parametrize("override", ["store=5", "store={a: b}", "store=[mine,[theirs]]", "store=[mine,null]"])
 def test_a_store_that_is_no_folder_is_refused_with_what_is(home, override):
     with pytest.raises(ConfigError, match=r"^store is ") as caught:
-        compose.store_folders(compose.compose([override]).config)
+        store_folders(compose.compose([override]).config)
     assert "store=[/mine,/theirs]" in caught.value.problems[0].command
 
 
@@ -121,5 +122,5 @@ WRONG = [
 @pytest.mark.parametrize(("override", "told"), WRONG, ids=[w for w, _ in WRONG])
 def test_a_name_that_trust_cannot_mean_is_refused(home, override, told):
     with pytest.raises(ConfigError, match=told):
-        compose.store_of(compose.compose([override, "store=mine"]).config)
+        store_of(compose.compose([override, "store=mine"]).config)
     assert not (home / "mine").exists()

@@ -4,6 +4,7 @@ import pytest
 
 from pipeline import errors
 from pipeline.config import compose
+from pipeline.config.composed import graph_of
 from pipeline.errors import ConfigError
 
 
@@ -62,7 +63,7 @@ def test_what_an_override_cannot_be_is_told_with_its_key(typed, says):
 @pytest.mark.parametrize(("value", "told"), [(None, "null"), (3, "3")])
 def test_a_stage_that_is_no_mapping_is_told(value, told):
     with pytest.raises(ConfigError, match=rf"^stages.export is {told}\n.*\n.*'~stages.export' leaves it out"):
-        compose.graph_of({"stages": {"export": value}})
+        graph_of({"stages": {"export": value}})
 
 
 def test_what_cannot_be_looked_at_is_not_taken_for_absent():

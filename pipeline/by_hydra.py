@@ -1,0 +1,161 @@
+"""A command that Hydra composes: a run of its own, a sweep, or what a flag asks for; and what Hydra says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline import disk, errors, one_job
+from pipeline.artifact import Artifact
+from pipeline.config import complaints, compose, drafts, flags, help, kept  # noqa: A004 (a noun of the room)
+from pipeline.config.hydra_shortcuts import compose_once
+from pipeline.config.schema import ROOT
+from pipeline.config.wiring import CONF
+from pipeline.errors import DrydockError, StageError
+from pipeline.job import Job
+from pipeline.one_job import Launch
+from pipeline.printable import tell, width_of
+from pipeline.running import watchdog
+from pipeline.runs.jobs import Sweep
+from pipeline.runs.manifest import RUNS
+from pipeline.sweeping import sweep
+from pipeline.terminal import console
+
+# Reaches the log file alone: a person is shown the problem, not the traceback.
+trace = logging.getLogger("traceback")
+
+compose_once()
+
+# The exit code of each job that ran in this process; Hydra hands nothing back.
+_codes: list[int] = []
+# What the last job had in memory, for the next one of the same sweep.
+_kept: dict[str, Artifact] = {}
+
+
+def main() -> int:
+    """Runs the command line and returns the exit code that pipeline/errors.py promises."""
+    _codes.clear()
+    sweep.begun.clear()
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        compose.refuse_missing_folders()
+        flags.refuse(sys.argv[1:], ROOT, CONF)
+        if (answer := help.asked(sys.argv[1:])) is not None:
+            print(answer)
+            return errors.OK
+        with _environ(HYDRA_FULL_ERROR="1"), watchdog.interrupts(), watchdog.at_end(_ended):
+            _hydra_entry()
+    except KeyboardInterrupt:
+        for begun in sweep.begun:
+            _told(begun, interrupted=True)
+        return errors.INTERRUPTED
+    except complaints.RAISED as e:
+        if wants_traceback:
+            traceback.print_exc()
+        return console.show(complaints.of_hydra(e, CONF))
+    except DrydockError as e:
+        return console.show(e)
+    except OSError as e:  # Hydra makes the run folder before any code of ours runs
+        folder = _run_folder() if HydraConfig.initialized() else Path(e.filename or Path.cwd())
+        return console.show(disk.as_error(e, f"the run folder {folder}", RUNS, folder))
+    except Exception as e:
+        if wants_traceback:
+            traceback.print_exc()
+        bug = DrydockError(
+            f"a bug in Drydock: {type(e).__name__}: {e}", command="HYDRA_FULL_ERROR=1 shows the traceback"
+        )
+        return console.show(complaints.of_logging(e) or bug)
+    if sweep.begun:
+        return _told(sweep.begun[-1])
+    return max(_codes, default=errors.OK)
+
+
+def _ended(error: StageError | None) -> int | None:
+    """What is said of a sweep when its process has to be ended."""
+    codes = [begun.tell(interrupted=error is None) for begun in sweep.begun]
+    return codes[-1] if codes else None
+
+
+def _told(begun: Sweep, *, interrupted: bool = False) -> int:
+    """Tells how a sweep ended, with its report, and returns its exit code."""
+    if begun.reported:
+        from pipeline import report  # here, so that no single run pays for it
+        from pipeline.report import tables
+        from pipeline.report.select import Rule
+
+        try:
+            room = width_of(sys.stderr) if sys.stderr.isatty() else None
+            made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
+            tell(f"{tables.terminal(made, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
+        except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
+            trace.error("the report failed", exc_info=e)
+            tell(f"the report cannot be made: {type(e).__name__}: {e}")
+    return begun.tell(interrupted=interrupted)
+
+
+def launched_elsewhere() -> bool:
+    """Whether a sweep of this process has jobs in others."""
+    return any(not begun.here for begun in sweep.begun)
+
+
+def job(cfg: DictConfig) -> int:
+    """One job. What goes wrong in it is in its run.json and its exit code, so that it cannot end a sweep by raising."""
+    its = HydraConfig.get()
+    if its.mode is RunMode.MULTIRUN:
+        sweep.refuse_others(its.sweeper["_target_"])
+    overrides = compose.typed(its)
+    alone = its.mode is RunMode.RUN
+    launch = Launch(
+        folder=_run_folder(),
+        overrides=overrides,
+        choices=dict(its.runtime.choices),
+        compose=partial(compose.of_job, cfg),
+        here=Path(hydra.utils.get_original_cwd()),
+        in_sweep=not alone,
+        in_memory=_kept if sweep.begun else None,  # in the sweep's own process alone: a pool would hold one in each
+        ready=partial(_keep, cfg) if alone and kept.may_be(sys.argv[1:]) else None,
+    )
+    _codes.append(code := one_job.run(launch))
+    return code
+
+
+def _keep(cfg: DictConfig, ready: Job) -> None:
+    """Keeps what was composed, for the same command to run without Hydra."""
+    with contextlib.suppress(OmegaConfBaseException, OSError):
+        draft = drafts.of_job(cfg, ready.composed, {node.name: node.stage for node in ready.nodes})
+        if draft is not None:
+            kept.keep(sys.argv[1:], draft)
+
+
+# Apart from the job itself, so that launchers send that by name to their processes.
+_hydra_entry = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)
+
+
+def _run_folder() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+@contextlib.contextmanager
+def _environ(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

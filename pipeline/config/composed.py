@@ -1,0 +1,112 @@
+"""A job's configuration, and what is read from it: its stages and its store. Hydra is not needed for that."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.instantiate import build_stage
+from pipeline.errors import ConfigError, Problem
+from pipeline.planning import graph, plan
+from pipeline.planning.graph import Node
+from pipeline.stage import Stage
+from pipeline.store import Store, Trust
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One job's configuration.
+
+    Args:
+        config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
+        overrides: What was typed, without what is Hydra's own.
+        choices: Config group to the option that was chosen; None where none is.
+        surroundings: What is Hydra's own and has it composed again as it was: the run's folder, and where to look for
+            YAMLs.
+        stages: Each stage, where they are built already.
+    """
+
+    config: dict[str, Any]
+    overrides: list[str]
+    choices: dict[str, str | None]
+    surroundings: list[str]
+    stages: Mapping[str, Stage] | None = None
+
+
+def checked_graph(config: Mapping[str, Any], stages: Mapping[str, Stage] | None = None) -> list[Node]:
+    """The stages in order, with everything checked that can be without any work.
+
+    Args:
+        config: The configuration.
+        stages: The stages of it, where they are built already.
+
+    Raises:
+        ConfigError: With every problem of the settings, and every missing library too when there is one.
+        BackendMissing: With every missing library, when the settings are right.
+    """
+    nodes = graph_of(config, stages)
+    plan.check(nodes)
+    for name in graph.unused(nodes):
+        log.warning("stages.%s: nothing uses what it makes; 'stages.save.needs=[%s]' would deliver it", name, name)
+    return nodes
+
+
+def graph_of(config: Mapping[str, Any], stages: Mapping[str, Stage] | None = None) -> list[Node]:
+    """The stages in order, each built from its settings. Raises ConfigError with every problem."""
+    stages = _built(config) if stages is None else stages
+    needs = {name: config["stages"][name].get("needs") or () for name in stages}
+    return graph.build(stages, {name: [n] if isinstance(n, str) else n for name, n in needs.items()})
+
+
+def _built(config: Mapping[str, Any]) -> dict[str, Stage]:
+    stages: dict[str, Stage] = {}
+    problems: list[Problem] = []
+    for name, settings in config["stages"].items():
+        if not isinstance(settings, Mapping):
+            allowed = "a stage's settings, with _target_"
+            problems.append(
+                Problem(f"stages.{name} is {json.dumps(settings)}", allowed, f"'~stages.{name}' leaves it out")
+            )
+            continue
+        try:
+            stages[name] = build_stage(f"stages.{name}", settings)
+        except ConfigError as e:
+            problems += e.problems
+    if problems:
+        raise ConfigError(problems)
+    return stages
+
+
+def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[Path]:
+    """Where finished stages are kept, and then where else they are looked for.
+
+    `store`, a folder or a list of them; else $DRYDOCK_STORE, with colons between them; else drydock/ in the user's
+    cache folder. A relative `store` is relative to `here`, or else to the current folder.
+
+    Raises ConfigError for a `store` that is neither.
+    """
+    configured = config["store"]
+    if configured:
+        named = [configured] if isinstance(configured, str) else configured
+        if not isinstance(named, list) or not all(isinstance(folder, str) and folder for folder in named):
+            raise ConfigError(
+                f"store is {configured!r}",
+                allowed="a folder, or a list of them: the first is written to, the others only looked into",
+                command="store=/mine, or 'store=[/mine,/theirs]'",
+            )
+        return [(here or Path.cwd()) / Path(folder).expanduser() for folder in named]
+    if from_environment := list(filter(None, os.environ.get("DRYDOCK_STORE", "").split(":"))):
+        return [Path(folder).expanduser().absolute() for folder in from_environment]
+    return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"]
+
+
+def store_of(config: Mapping[str, Any], here: Path | None = None) -> Store:
+    """The store of a configuration, with whom it trusts. Raises ConfigError."""
+    return Store(*store_folders(config, here), trust=Trust.of(config["trust"]))

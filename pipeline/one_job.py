@@ -1,0 +1,136 @@
+"""One job of the command line, from its configuration to its exit code: its record, its screen, its log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline import disk, errors
+from pipeline import job as jobs
+from pipeline.artifact import Artifact
+from pipeline.config.composed import Composed
+from pipeline.errors import DrydockError
+from pipeline.job import Job
+from pipeline.printable import printable
+from pipeline.running import watchdog
+from pipeline.runs.manifest import RunManifest
+from pipeline.terminal.command import Say, columns, stdout_for_the_result
+from pipeline.terminal.console import Console, counted, plan_table
+
+# Where the summary's total time begins, give or take the interpreter's own start.
+BEGAN = time.perf_counter()
+
+log = logging.getLogger(__name__)
+# Reaches the log file alone: a person is shown the problem, not the traceback.
+trace = logging.getLogger("traceback")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A job that begins.
+
+    Args:
+        folder: Its own, which is there.
+        overrides: What was typed.
+        choices: Config group to the option that was chosen.
+        compose: Gives its configuration. Raises ConfigError.
+        here: The folder that the command was typed in.
+        in_sweep: Whether it is one of several.
+        in_memory: What the last job of the same process had in memory; kept up to date for the next. None to keep
+            nothing.
+        ready: Is called with the job once its graph is checked.
+    """
+
+    folder: Path
+    overrides: Sequence[str]
+    choices: Mapping[str, str | None]
+    compose: Callable[[], Composed]
+    here: Path | None = None
+    in_sweep: bool = False
+    in_memory: dict[str, Artifact] | None = None
+    ready: Callable[[Job], None] | None = None
+
+
+def run(launch: Launch) -> int:
+    """Runs it and returns its exit code. What goes wrong is in its run.json; KeyboardInterrupt alone is raised."""
+    manifest = None
+    try:
+        logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
+        manifest = RunManifest(launch.folder / "run.json", launch.overrides, launch.choices)
+        with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
+            _run(launch, manifest, say)
+    except KeyboardInterrupt:
+        log.error("interrupted; run the same command again to go on from the last finished stage")
+        _failed(manifest, None)
+        raise
+    except (Exception, SystemExit) as e:  # a model's own code may call sys.exit
+        error = _reported(e, launch.folder)
+        _failed(manifest, error)
+        return error.exit_code
+    return errors.OK
+
+
+def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
+    if manifest is not None:
+        manifest.fail(error, error.exit_code if error else errors.INTERRUPTED)
+
+
+def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
+    """From its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
+    composed = launch.compose()
+    config = composed.config
+    manifest.asked(config, None)
+    ready = jobs.ready(composed, launch.here or Path.cwd())
+    if launch.ready is not None:
+        launch.ready(ready)
+    if config["plan"]:
+        steps = ready.plan()
+        log.info("%s", counted(steps))
+        if ready.served is not None:
+            log.info("instead  %s", ready.served)
+        say(printable(plan_table(steps, columns())))
+        manifest.only_planned()
+        return
+    screen = Console(time.perf_counter() if launch.in_sweep else BEGAN)
+
+    def begin() -> Console:
+        log.info("drydock  %s → %s  %s", config["model"]["name"], config["target"]["name"], config["precision"]["name"])
+        return screen
+
+    try:
+        result = ready.run(manifest, begin, _runs(launch.folder), launch.in_memory)
+    finally:
+        screen.close()
+    screen.summary(result, manifest.path)
+    on_screen = columns() and sys.stderr.isatty() and not launch.in_sweep  # by the same person, in the summary
+    if result.delivered is not None and not on_screen:
+        say(str(result.delivered))
+
+
+def _runs(folder: Path) -> Path:
+    """The folder that this run and others like it write to: below the current one, what its first part names."""
+    here = Path.cwd()
+    inside = folder.is_relative_to(here) and folder != here
+    return here / folder.relative_to(here).parts[0] if inside else folder
+
+
+def _reported(error: BaseException, folder: Path) -> DrydockError:
+    """Shows what went wrong in a job, and gives it as an error of ours; the traceback goes to the log file alone."""
+    where = folder / "pipeline.log"
+    if isinstance(error, DrydockError):
+        trace.error("the run ended here", exc_info=error)
+        for problem in error.problems:
+            log.error("error: %s", problem)
+        log.error("log: %s", where)
+        return error
+    if (refused := disk.of_unknown(error)) is not None:
+        return _reported(refused.with_traceback(error.__traceback__), folder)
+    trace.error("a bug in Drydock", exc_info=error)
+    bug = f"a bug in Drydock: {type(error).__name__}: {error}"
+    log.error("error: %s\n  the log has the traceback: %s", bug, where)
+    return DrydockError(bug, command=f"the traceback is in {where}")
