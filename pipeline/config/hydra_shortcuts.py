@@ -1,4 +1,4 @@
-"""Three shortcuts through Hydra 1.3, for what it does over and over. They use private names: the pin on hydra-core
+"""Shortcuts through Hydra 1.3, for what it does over and over. They use private names: the pin on hydra-core
 keeps those, and tests notice when one goes.
 """
 
@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from hydra._internal import defaults_list
-from hydra._internal.config_repository import CachingConfigRepository
+from hydra._internal import config_loader_impl, defaults_list
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.defaults_list import DefaultsList
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import InputDefault
+from hydra.core.default_element import InputDefault, ResultDefault
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 MAY_SET_MODE = re.compile(r"[+~]*(hydra(\.mode|[=/@]|$)|(experiment|sweep)\b)")
 
@@ -52,14 +56,52 @@ def map_choices_where_needed() -> None:
 
 
 @contextlib.contextmanager
-def read_once(loader: ConfigLoader) -> Iterator[None]:
-    """Has every YAML read once in the block, however many jobs are composed in it: a third of each job's time."""
-    reading = vars(loader)["repository"]
-    vars(loader)["repository"] = _ReadOnce(reading)
+def shared_work(loader: ConfigLoader) -> Iterator[None]:
+    """Has what several jobs have in common done once in the block: each YAML is read once, the defaults list of equal
+    choices is made once, and what that list comes to is merged once. Only the values that were typed remain.
+    """
+    reading, create = vars(loader)["repository"], vars(config_loader_impl)["create_defaults_list"]
+    vars(loader)["repository"] = once = _ReadOnce(reading)
+    vars(loader)["_compose_config_from_defaults_list"] = _merged_once(loader)
+    vars(config_loader_impl)["create_defaults_list"] = _listed_once(create, once)
     try:
         yield
     finally:
         vars(loader)["repository"] = reading
+        del vars(loader)["_compose_config_from_defaults_list"]
+        vars(config_loader_impl)["create_defaults_list"] = create
+
+
+def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callable[..., DefaultsList]:
+    """Hydra's function, which makes the list of the same choices once, of what is read through `once`."""
+    known: dict[Any, DefaultsList] = {}
+
+    def listed(repo: IConfigRepository, config_name: str, overrides_list: list[Override], **how: Any) -> DefaultsList:
+        if getattr(repo, "delegate", None) is not once:
+            return create(repo=repo, config_name=config_name, overrides_list=overrides_list, **how)
+        values = [o for o in overrides_list if isinstance(o.value(), dict) or not repo.group_exists(o.key_or_group)]
+        chosen = [o for o in overrides_list if o not in values]
+        alike = [o.input_line for o in overrides_list if o in chosen or o.is_hydra_override()]
+        key = (config_name, *alike, *sorted(how.items()))
+        if key not in known:
+            known[key] = create(repo=repo, config_name=config_name, overrides_list=chosen, **how)
+        return dataclasses.replace(known[key], config_overrides=[o for o in values if not o.is_sweep_override()])
+
+    return listed
+
+
+def _merged_once(loader: ConfigLoader) -> Callable[..., DictConfig]:
+    """Hydra's method, which merges again only for another defaults list."""
+    merge = type(loader)._compose_config_from_defaults_list  # type: ignore[attr-defined]
+    known: dict[str, DictConfig] = {}
+
+    def merged(defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
+        key = repr(defaults)
+        if key not in known:
+            known[key] = merge(loader, defaults=defaults, repo=repo)
+        return copy.deepcopy(known[key])
+
+    return merged
 
 
 class _ReadOnce(CachingConfigRepository):

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.config import complaints, compose
-from pipeline.config.hydra_shortcuts import read_once
+from pipeline.config.hydra_shortcuts import shared_work
 from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError, listed
 from pipeline.printable import tell
@@ -76,7 +76,7 @@ def run(
     root = Path(master.hydra.sweep.dir).absolute()
     root.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, root / "multirun.yaml")
-    with read_once(loader):
+    with shared_work(loader):
         composed = [_compose(loader, master, overrides) for overrides in grid]
     if all(isinstance(c, DrydockError) for c in composed):
         raise next(c for c in composed if isinstance(c, DrydockError))

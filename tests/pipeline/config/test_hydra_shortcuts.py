@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import hydra
 import pytest
-from hydra._internal import defaults_list
+from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from pipeline.config.compose import CONF
-from pipeline.config.hydra_shortcuts import read_once
+from pipeline.config.hydra_shortcuts import shared_work
 
 COUNTED = """
 import sys
@@ -34,7 +34,7 @@ print("composed", len(calls), "code", code, file=sys.stderr)
 """
 
 
-def test_each_yaml_is_read_once_for_all_jobs_and_none_sees_what_another_changed(monkeypatch):
+def test_each_yaml_is_shared_work_for_all_jobs_and_none_sees_what_another_changed(monkeypatch):
     read, real = Counter(), ConfigRepository.load_config
     counted = lambda at, config_path: read.update([config_path]) or real(at, config_path)  # noqa: E731
     monkeypatch.setattr(ConfigRepository, "load_config", counted)
@@ -44,7 +44,7 @@ def test_each_yaml_is_read_once_for_all_jobs_and_none_sees_what_another_changed(
         cells = [["opset=18", "precision=fp32"], ["opset=20", "precision=int8"]]
         alone = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
         read.clear()
-        with read_once(loader):
+        with shared_work(loader):
             together = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
         assert together == alone
         assert set(read.values()) == {1}
@@ -85,3 +85,23 @@ def test_all_choices_are_mapped_where_a_defaults_list_looks_one_up_and_nowhere_e
     default.update_parent("", "")
     found = defaults_list._create_interpolation_map(choices, [default], False)
     assert (found and {"target": found.target}) == looked_up
+
+
+def test_defaults_lists_are_made_and_merged_once_for_jobs_of_equal_choices(monkeypatch):
+    made, real = [], config_loader_impl.create_defaults_list
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", lambda **how: made.append(1) or real(**how))
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", ["model=resnet50"], RunMode.MULTIRUN)
+        cells = [
+            ["opset=18", "seed=1"],
+            ["opset=20", "seed=2"],
+            ["precision=fp16", "seed=1"],
+            ["~stages.audit", "seed=1"],
+        ]
+        alone = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
+        made.clear()
+        with shared_work(loader):
+            together = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
+        assert together == alone
+        assert len(made) == 2
