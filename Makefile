@@ -67,7 +67,7 @@ bench-generation: .venv/ready ## docs/language_models_measured.md: a language mo
 bench-check: .venv/ready ## docs/check_coverage.md: which of thousands of planted faults the check misses; at most 90 minutes; ARGS=--quick takes 10
 	$(BIN)/python -m benchmarks.check $(filter --%,$(ARGS))
 
-chaos: .venv/ready ## docs/reliability.md: kills, failing disks, rot, races and users against the store; at most 30 minutes; ARGS=--quick takes one
+chaos: .venv/ready ## docs/reliability.md: kills, failing disks, rot, races and users against the store; at most 30 minutes, and goes on where it stopped; ARGS=--quick takes one
 	$(BIN)/python -m benchmarks.chaos $(filter-out model=% target=%,$(ARGS))
 
 env: .venv/ready ## the environment alone

@@ -12,7 +12,8 @@ CAMPAIGN = """
 from benchmarks.chaos import campaign, scenes
 with scenes.kept:
     campaign.prepare()
-    verdicts = campaign.run({names}, processes=1)
+    verdicts = []
+    campaign.run({names}, verdicts.append, processes=1)
 print(len(verdicts), sum(v.struck for v in verdicts))
 """
 SLICE = 'campaign.names({"struck": 0.004, "rot": 0.04, "racing": 0.01, "users": 0.01}, seed=0)'

@@ -5,6 +5,8 @@
     python -m benchmarks.chaos --only struck/cold/kill-before/17      one trial, or all whose names begin so
     python -m benchmarks.chaos --seed 7               another sample
 
+What came of each trial of a whole campaign is kept in build/chaos.jsonl, or --rows FILE, with the commit that it was
+tried at: a campaign that was stopped, or ran out of time, goes on where it was.
 Every trial has a name, and is the same whenever it is run by that.
 """
 
@@ -13,8 +15,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
-from benchmarks.chaos import campaign, page, scenes
+from benchmarks.chaos import campaign, page, rows, scenes
 
 MINUTES = 28
 
@@ -25,6 +28,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a trial's name, or how the names of some begin")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="after which no trial is begun")
+    parser.add_argument("--rows", type=Path, default=rows.FILE, help="the file that keeps what came of each trial")
     parser.add_argument("--keep", action="store_true", help="leave the folders of trials that find something")
     asked = parser.parse_args()
     if sys.platform != "linux":
@@ -34,10 +38,15 @@ def main() -> int:
     with scenes.kept:
         campaign.prepare()
         names = campaign.names(campaign.QUICK if asked.quick else campaign.WHOLE, asked.seed, asked.only)
-        verdicts = campaign.run(names, minutes=asked.minutes, keep=asked.keep)
-    told = page.Told(verdicts, len(names), time.monotonic() - began, asked.seed)
+        whole = not (asked.quick or asked.only)
+        record = rows.Rows(asked.rows if whole else None, asked.seed)
+        todo = [name for name in names if name not in record.verdicts]
+        campaign.run(todo, record.add, minutes=asked.minutes, keep=asked.keep)
+    verdicts = [record.verdicts[name] for name in names if name in record.verdicts]
+    told = page.Told(verdicts, len(names), record.seconds + time.monotonic() - began, asked.seed)
     print("\n".join(page.measured(told)))
-    if not (asked.quick or asked.only):
+    if whole:
+        record.took(time.monotonic() - began)
         page.PAGE.write_text(page.written(told))
         print(page.PAGE)
     return int(any(v.wrong for v in verdicts) or not verdicts)

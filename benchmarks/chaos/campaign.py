@@ -11,7 +11,7 @@ import random
 import shutil
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -79,30 +79,34 @@ def _is_whole(name: str) -> bool:
 
 
 def run(
-    names: Sequence[str], *, minutes: float = math.inf, keep: bool = False, processes: int | None = None
-) -> list[Verdict]:
-    """Runs trials, and tells what they find as they find it.
+    names: Sequence[str],
+    done: Callable[[Verdict], None],
+    *,
+    minutes: float = math.inf,
+    keep: bool = False,
+    processes: int | None = None,
+) -> None:
+    """Runs trials, and prints what they find as they find it.
 
     Args:
         names: Which.
+        done: Is called with the verdict of each.
         minutes: After which no more are begun.
         keep: Whether the folders of those that find something stay.
         processes: How many at once; None for one on each core.
     """
     todo = partial(attempt, until=time.monotonic() + 60 * minutes, keep=keep)
     if processes == 1 or len(names) == 1:
-        return _told(map(todo, names))
+        return _each(map(todo, names), done)
     with multiprocessing.get_context("fork").Pool(processes or len(os.sched_getaffinity(0)), forked.adopt) as pool:
-        return _told(pool.imap_unordered(todo, names, chunksize=4))
+        return _each(pool.imap_unordered(todo, names, chunksize=4), done)
 
 
-def _told(verdicts: Iterable[Verdict | None]) -> list[Verdict]:
-    done = []
+def _each(verdicts: Iterable[Verdict | None], done: Callable[[Verdict], None]) -> None:
     for verdict in filter(None, verdicts):
-        done.append(verdict)
+        done(verdict)
         for wrong in verdict.wrong:
             print(f"{verdict.name}: {wrong}", flush=True)
-    return done
 
 
 def attempt(name: str, *, until: float = math.inf, keep: bool = False) -> Verdict | None:
