@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import disk, errors, one_job
 from pipeline.artifact import Artifact
-from pipeline.config import complaints, compose, drafts, flags, help, kept  # noqa: A004 (a noun of the room)
+from pipeline.config import complaints, compose, compositions, drafts, flags, help  # noqa: A004 (a noun of the room)
 from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.config.schema import ROOT
 from pipeline.config.wiring import CONF
@@ -32,6 +32,7 @@ from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
+from pipeline.terminal.command import bug
 
 # Reaches the log file alone: a person is shown the problem, not the traceback.
 trace = logging.getLogger("traceback")
@@ -41,7 +42,7 @@ compose_once()
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
 # What the last job had in memory, for the next one of the same sweep.
-_kept: dict[str, Artifact] = {}
+_in_memory: dict[str, Artifact] = {}
 
 
 def main() -> int:
@@ -73,10 +74,7 @@ def main() -> int:
     except Exception as e:
         if wants_traceback:
             traceback.print_exc()
-        bug = DrydockError(
-            f"a bug in Drydock: {type(e).__name__}: {e}", command="HYDRA_FULL_ERROR=1 shows the traceback"
-        )
-        return console.show(complaints.of_logging(e) or bug)
+        return console.show(complaints.of_logging(e) or bug(e))
     if sweep.begun:
         return _told(sweep.begun[-1])
     return max(_codes, default=errors.OK)
@@ -124,19 +122,21 @@ def job(cfg: DictConfig) -> int:
         compose=partial(compose.of_job, cfg),
         here=Path(hydra.utils.get_original_cwd()),
         in_sweep=not alone,
-        in_memory=_kept if sweep.begun else None,  # in the sweep's own process alone: a pool would hold one in each
-        ready=partial(_keep, cfg) if alone and kept.may_be(sys.argv[1:]) else None,
+        in_memory=_in_memory
+        if sweep.begun
+        else None,  # in the sweep's own process alone: a pool would hold one in each
+        ready=partial(_cache, cfg) if alone and compositions.cacheable(sys.argv[1:]) else None,
     )
     _codes.append(code := one_job.run(launch))
     return code
 
 
-def _keep(cfg: DictConfig, ready: Job) -> None:
-    """Keeps what was composed, for the same command to run without Hydra."""
+def _cache(cfg: DictConfig, ready: Job) -> None:
+    """Caches the composition, so that the same command runs without Hydra."""
     with contextlib.suppress(OmegaConfBaseException, OSError):
-        draft = drafts.of_job(cfg, ready.composed, {node.name: node.stage for node in ready.nodes})
+        draft = drafts.of_job(cfg, ready.composed)
         if draft is not None:
-            kept.keep(sys.argv[1:], draft)
+            compositions.save(sys.argv[1:], draft)
 
 
 # Apart from the job itself, so that launchers send that by name to their processes.

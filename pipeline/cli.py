@@ -1,4 +1,4 @@
-"""The command line: what was typed, to the exit code. A composition that is kept runs at once; Hydra makes all others.
+"""The command line, from words to the exit code. A cached composition runs at once; Hydra handles everything else.
 
 stdout carries the result alone (the artifact's path, or the plan), so that `$(python -m pipeline …)` works.
 """
@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import sys
+import traceback
 from typing import NoReturn
 
 from pipeline import disk, errors, one_job
-from pipeline.config import kept
-from pipeline.config.kept import Kept
+from pipeline.config import compositions
+from pipeline.config.compositions import Composition
 from pipeline.errors import DrydockError
 from pipeline.one_job import Launch
 from pipeline.running import watchdog
 from pipeline.runs.manifest import RUNS
 from pipeline.terminal import console
-from pipeline.terminal.command import import_from_here, leave, open_streams, spare_collections
+from pipeline.terminal.command import bug, import_from_here, leave, open_streams, spare_collections
 
 
 def main() -> int:
@@ -28,30 +30,34 @@ def main() -> int:
     logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
     try:
         import_from_here()
-        if (known := kept.find(sys.argv[1:])) is not None:
+        if (composition := compositions.find(sys.argv[1:])) is not None:
             with watchdog.interrupts():
-                return _run(known)
+                return _run(composition)
     except KeyboardInterrupt:
         return errors.INTERRUPTED
     except DrydockError as e:
         return console.show(e)
+    except Exception as e:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        return console.show(disk.of_unknown(e) or bug(e))
     from pipeline import by_hydra  # here: its import takes as long as a whole run without it
 
     return by_hydra.main()
 
 
-def _run(known: Kept) -> int:
+def _run(composition: Composition) -> int:
     """One run, as Hydra begins one: its folder, what Hydra writes there, and its log. Raises DrydockError."""
     try:
-        known.folder.mkdir(parents=True, exist_ok=True)
-        for name, text in known.files.items():
-            (path := known.folder / name).parent.mkdir(exist_ok=True)
+        composition.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in composition.files.items():
+            (path := composition.folder / name).parent.mkdir(exist_ok=True)
             path.write_text(text, "utf-8")
     except OSError as e:
-        raise disk.as_error(e, f"the run folder {known.folder}", RUNS, known.folder) from e
-    logging.config.dictConfig(dict(known.logging))
-    composed = known.composed
-    return one_job.run(Launch(known.folder, composed.overrides, composed.choices, lambda: composed))
+        raise disk.as_error(e, f"the run folder {composition.folder}", RUNS, composition.folder) from e
+    logging.config.dictConfig(dict(composition.logging))
+    composed = composition.composed
+    return one_job.run(Launch(composition.folder, composed.overrides, composed.choices, lambda: composed))
 
 
 def entry() -> NoReturn:

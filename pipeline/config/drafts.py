@@ -1,10 +1,10 @@
-"""What Hydra composed for a job, with all that has it run again without Hydra; see pipeline/config/kept.py."""
+"""From a job that Hydra runs to a draft for the cache of compositions; see pipeline/config/compositions.py."""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pipeline.config.compose import folders
-from pipeline.config.composed import Composed
-from pipeline.config.kept import Draft
-from pipeline.stage import Stage
+from pipeline.config.composed import Composed, graph_of
+from pipeline.config.compositions import Draft
 
-# Resolvers that give the same for the same, but `now`, which names the run's folder, and the variables of `oc.env`.
+# Resolvers without side effects. Beside them only `now`, in the name of the run folder, and `oc.env` may occur.
 PURE = (
     "hydra", "oc.decode", "oc.deprecated", "oc.dict.keys", "oc.dict.values", "oc.select", "oc.create", "python_version",
     "pick", "below", "as_checked", "picture_shape", "picture_preprocessing",
@@ -25,13 +24,12 @@ PURE = (
 RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*([^,}]*)")
 
 
-def of_job(cfg: DictConfig, composed: Composed, stages: Mapping[str, Stage]) -> Draft | None:
-    """The draft of the job that Hydra is running; None where something of it is of the moment, or Hydra does more.
+def of_job(cfg: DictConfig, composed: Composed) -> Draft | None:
+    """The draft of the job that Hydra is running; None if it depends on the time or needs more of Hydra.
 
     Args:
         cfg: The job's configuration.
         composed: Likewise, as plain values.
-        stages: Its stages.
 
     Raises OSError, OmegaConfBaseException.
     """
@@ -49,14 +47,15 @@ def of_job(cfg: DictConfig, composed: Composed, stages: Mapping[str, Stage]) -> 
         elif resolver not in PURE:
             return None
     if any("$" in name for name in names):
-        return None  # which variable it is depends on another
+        return None  # the name of the variable depends on another value
+    nodes = {node.name: node for node in graph_of(composed.config)}
     folder = Path(its.runtime.output_dir)
     written = {f"{its.output_subdir}/{name}.yaml" for name in ("config", "hydra", "overrides")}
     logging = OmegaConf.to_container(its.job_logging, resolve=True)
     assert isinstance(logging, dict)
     return Draft(
         composed=composed,
-        stages=stages,
+        stages={name: nodes[name].stage for name in composed.config["stages"]},
         folder=folder,
         template=_template(its),
         files={name: (folder / name).read_text("utf-8") for name in sorted(written)},
@@ -67,13 +66,13 @@ def of_job(cfg: DictConfig, composed: Composed, stages: Mapping[str, Stage]) -> 
 
 
 def _resolvers(cfg: DictConfig, its: Any) -> Iterator[tuple[str, str]]:
-    """Each resolver that the configuration names, with its first argument; those in the name of the folder apart."""
+    """The resolvers in the configuration with their first arguments, except those in the names of run folders."""
     of_hydra = OmegaConf.to_container(its, resolve=False)
     assert isinstance(of_hydra, dict)
     of_hydra |= {"run": None, "sweep": None}
     for text in _texts([OmegaConf.to_container(cfg, resolve=False), of_hydra]):
-        for found in RESOLVER.finditer(text):
-            yield found[1], found[2].strip()
+        for match in RESOLVER.finditer(text):
+            yield match[1], match[2].strip()
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -90,9 +89,9 @@ def _variables(folders: Iterable[Path]) -> Iterator[str]:
     """The variables that YAMLs of these folders name: in a defaults list, they are in no configuration."""
     for folder in folders:
         for path in folder.rglob("*.yaml"):
-            for found in RESOLVER.finditer(path.read_text("utf-8")):
-                if found[1] == "oc.env":
-                    yield found[2].strip()
+            for match in RESOLVER.finditer(path.read_text("utf-8")):
+                if match[1] == "oc.env":
+                    yield match[2].strip()
 
 
 def _template(its: Any) -> str:

@@ -56,9 +56,14 @@ def run(main: Callable[[Say], int]) -> NoReturn:
     except Exception as e:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
-        bug = f"a bug in Drydock: {type(e).__name__}: {e}"
-        code = console.show(disk.of_unknown(e) or DrydockError(bug, command="HYDRA_FULL_ERROR=1 shows the traceback"))
+        code = console.show(disk.of_unknown(e) or bug(e))
     leave(code)
+
+
+def bug(error: Exception) -> DrydockError:
+    """What a person is shown of an exception that nobody expected."""
+    text = f"a bug in Drydock: {type(error).__name__}: {error}"
+    return DrydockError(text, command="HYDRA_FULL_ERROR=1 shows the traceback")
 
 
 def import_from_here() -> None:

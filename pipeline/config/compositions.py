@@ -1,11 +1,11 @@
-"""Compositions that are kept: the same command, files and environment come to the same configuration, without Hydra.
+"""A cache of compositions: the same command, files and environment come to the same configuration, without Hydra.
 
-    words, folder ─► the file that is kept of them ─► is all that was read as it was? ─► configuration and stages
-                            ▲                                └─ no: Hydra composes
-                            └── written once Hydra has composed, and nothing in it is of the moment but the run's folder
+    words, folder ─► a file of the cache ─► is all that was read unchanged? ─► configuration and stages
+                            ▲                        └─ no: Hydra composes
+                            └── written after Hydra has composed, if only the run's folder depends on the time
 
-Only KEY=VALUE is kept, of a single run; sweeps, flags and errors are Hydra's. The file is this user's own, in their
-cache folder; what anybody else could have written is not read.
+Only single runs of KEY=VALUE words are cached; Hydra handles sweeps, flags and errors. The file belongs to this user; a
+file that others could have written is not read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import seen
+from pipeline.config import sources
 from pipeline.config.composed import Composed
 from pipeline.config.instantiate import find_stage
 from pipeline.errors import ConfigError
@@ -31,24 +31,24 @@ from pipeline.stage import Stage
 from pipeline.store.files import read_owned, remove_dead, write_json
 
 SCHEMA = 1
-# How many are kept; each has some 100 KiB. The oldest go first.
+# The largest number of files, of some 100 KiB each. The oldest are removed first.
 MOST = 200
-# Stands for the run's folder in what is kept, and for a moment in the name of that folder.
+# Placeholders: of the run's folder in the text, and of the time in the name of that folder.
 RUN, MOMENT = "@run-folder@", re.compile("@now:([^@]*)@")
-# A folder whose name stands in YAML and JSON as it is.
+# Folders that YAML and JSON write without quotes or escapes.
 PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
-# Decides how a command is read, whatever the YAMLs say.
+# Variables that every composition depends on.
 ALWAYS = ("DRYDOCK_CONF", "DRYDOCK_TRUST", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A composition as a run needs it.
+class Composition:
+    """What a run needs of a composition.
 
     Args:
         composed: The configuration, with its stages built.
-        folder: The run's own.
-        files: What Hydra writes about a run, by path below that folder.
+        folder: The run's folder.
+        files: The files that Hydra writes about a run: path below that folder to text.
         logging: The configuration of Python's logging.
     """
 
@@ -60,16 +60,16 @@ class Kept:
 
 @dataclass(frozen=True)
 class Draft:
-    """What Hydra composed, to be kept.
+    """A composition of Hydra, to be cached.
 
     Args:
         composed: The configuration.
         stages: Each built from it, by name.
-        folder: The run's own.
-        template: What that is called, with `@now:FORMAT@` for each part that is of the moment.
-        files: As Kept has them.
-        logging: Likewise.
-        searched: The folders in which YAMLs were looked for, whether they are there or not.
+        folder: The run's folder.
+        template: The name of that folder, with `@now:FORMAT@` for each part that depends on the time.
+        files: See Composition.
+        logging: See Composition.
+        searched: The folders in which Hydra looks for YAMLs; they need not exist.
         environment: The variables that YAMLs or words name.
     """
 
@@ -83,41 +83,41 @@ class Draft:
     environment: Sequence[str]
 
 
-def may_be(words: Sequence[str]) -> bool:
-    """Whether what these words come to may be kept."""
+def cacheable(words: Sequence[str]) -> bool:
+    """Whether the composition of these words may be cached."""
     return all("=" in word and not word.startswith(("-", "hydra")) for word in words)
 
 
-def find(words: Sequence[str]) -> Kept | None:
-    """The composition of a command, if it is kept and nothing that it was made of has changed; None otherwise."""
-    if not may_be(words):
-        return None
-    content, at = read_owned(path := _path(words))
-    if not isinstance(content, dict) or at is None or at.st_uid != os.geteuid() or at.st_mode & 0o022:
+def find(words: Sequence[str]) -> Composition | None:
+    """The cached composition of a command; None when there is none, or when one of its sources has changed."""
+    if not cacheable(words):
         return None
     try:
+        content, at = read_owned(path := _path(words))
+        if not isinstance(content, dict) or at is None or at.st_uid != os.geteuid() or at.st_mode & 0o022:
+            return None
         if (content["schema"], content["words"], content["here"]) != (SCHEMA, list(words), str(Path.cwd())):
             return None
-        if not seen.unchanged(content["seen"]) or _environment(content["environment"]) != content["environment"]:
+        if not sources.unchanged(content["seen"]) or _environment(content["environment"]) != content["environment"]:
             return None
-        found = _filled(content)
-    except (KeyError, TypeError, ValueError, AttributeError, OSError, ConfigError):
-        return None  # of another version, or torn: Hydra composes, and it is written anew
+        composition = _filled(content)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RuntimeError, ConfigError):
+        return None  # of another version, torn, or no place for it: Hydra composes
     with contextlib.suppress(OSError):
-        os.utime(path)  # the oldest go first
-    return found
+        os.utime(path)  # the oldest are removed first
+    return composition
 
 
-def keep(words: Sequence[str], draft: Draft) -> None:
-    """Keeps a composition, unless something in it is younger than this process, or has no plain form.
+def save(words: Sequence[str], draft: Draft) -> None:
+    """Writes a composition to the cache, unless a source is younger than this process or a value has no JSON form.
 
     Args:
         words: What was typed.
-        draft: What it came to.
+        draft: The composition.
     """
     if not PLAIN.fullmatch(folder := str(draft.folder)) or not _names(draft.template, draft.folder):
         return
-    snapshot = seen.now(draft.searched, before=seen.began())
+    snapshot = sources.now(draft.searched, before=sources.began())
     if snapshot is None:
         return
     settings = draft.composed.config["stages"]
@@ -129,7 +129,7 @@ def keep(words: Sequence[str], draft: Draft) -> None:
         "files": dict(draft.files),
         "logging": dict(draft.logging),
     }
-    with contextlib.suppress(TypeError, ValueError, OSError):
+    with contextlib.suppress(TypeError, ValueError, OSError, RuntimeError):
         text["stages"] = {name: [settings[name]["_target_"], _plain(it)] for name, it in draft.stages.items()}
         content = {
             "schema": SCHEMA,
@@ -157,8 +157,8 @@ def _environment(names: Mapping[str, Any] | Sequence[str]) -> dict[str, str | No
     return {name: os.environ.get(name) for name in names}
 
 
-def _filled(content: Mapping[str, Any]) -> Kept:
-    """What is kept, for a run of this moment."""
+def _filled(content: Mapping[str, Any]) -> Composition:
+    """The composition for a run that begins now."""
     now = datetime.now()
     name = MOMENT.sub(lambda part: now.strftime(part[1]), content["template"])
     if not PLAIN.fullmatch(folder := str(Path(name).absolute())):
@@ -169,11 +169,11 @@ def _filled(content: Mapping[str, Any]) -> Kept:
         find_stage(target)  # imports it, if that is allowed
         stages[stage] = _built(plain)
     composed = Composed(text["config"], text["overrides"], text["choices"], text["surroundings"], stages)
-    return Kept(composed, Path(folder), text["files"], text["logging"])
+    return Composition(composed, Path(folder), text["files"], text["logging"])
 
 
 def _is_same(draft: Draft, content: Mapping[str, Any]) -> bool:
-    """Whether what is read back is what was composed: JSON has no tuples, no numbers for keys and one NaN too many."""
+    """Whether the content reads back equal: JSON has no tuples, and no numbers as keys."""
     text = json.loads(content["text"].replace(RUN, str(draft.folder)))
     stages = {name: _built(plain) for name, (_, plain) in text["stages"].items()}
     composed = dataclasses.replace(draft.composed, stages=None)
@@ -182,14 +182,14 @@ def _is_same(draft: Draft, content: Mapping[str, Any]) -> bool:
 
 
 def _names(template: str, folder: Path) -> bool:
-    """Whether a run's folder is called by a template."""
+    """Whether the template gives names like that of this folder."""
     parts = [re.escape(part) if i % 2 == 0 else ".+" for i, part in enumerate(MOMENT.split(template))]
     here = "" if template.startswith("/") else f"{re.escape(str(Path.cwd()))}/"
     return re.fullmatch(here + "".join(parts), str(folder)) is not None
 
 
 def _plain(value: Any) -> Any:
-    """JSON of a setting's value. Raises TypeError for a type that has none here."""
+    """The JSON form of a setting's value. Raises TypeError for types without one."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
         return {"class": [type(value).__module__, type(value).__qualname__], "fields": fields}
@@ -203,7 +203,7 @@ def _plain(value: Any) -> Any:
 
 
 def _built(plain: Any) -> Any:
-    """The value that `_plain` gave this of. Its classes are those that are imported by now, and dataclasses."""
+    """The inverse of `_plain`. Raises TypeError for a class that is no dataclass, KeyError for one not yet imported."""
     if isinstance(plain, list):
         return [_built(item) for item in plain]
     if not isinstance(plain, dict):
@@ -211,15 +211,15 @@ def _built(plain: Any) -> Any:
     if "items" in plain:
         return {_built(k): _built(v) for k, v in plain["items"]}
     module, name = plain["class"]
-    found = getattr(sys.modules[module], name)
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+    cls = getattr(sys.modules[module], name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise TypeError(name)
-    return found(**{field: _built(value) for field, value in plain["fields"].items()})
+    return cls(**{field: _built(value) for field, value in plain["fields"].items()})
 
 
 def _make_room(folder: Path) -> None:
-    """Removes the oldest, where there are too many."""
+    """Removes the oldest files when there are too many."""
     remove_dead(folder)
-    kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    for path in kept[: max(0, len(kept) - MOST + 1)]:
+    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    for path in files[: max(0, len(files) - MOST + 1)]:
         path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""What a composition was made of, by stat: YAMLs, the folders that they are looked for in, and the code that read them.
+"""The sources of a composition, by their stat: YAMLs, the folders with them, and the Python modules that read them.
 
-A folder's own stat changes when a file in it appears or goes, so that a new option is noticed too.
+The stat of a folder changes when a file in it appears or disappears, so a new option is noticed too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# More than this below a folder of configurations is no folder of configurations.
+# The largest number of sources. More of them means that a folder holds other things than configurations.
 MOST = 3000
-# By how many seconds a file has to be older than the process that read it: clocks of file systems are coarse.
+# Seconds by which a file must be older than the process that read it: file systems have coarse clocks.
 MARGIN = 0.05
 _IMPORTED = time.time()
 _HERE = Path(__file__).resolve().parents[2]
@@ -25,31 +25,31 @@ Stat = list[int] | None
 
 
 def now(searched: Sequence[Path], *, before: float) -> dict[str, Stat] | None:
-    """The stat of each; None where one is younger than `before`, or there are too many.
+    """The stat of each source; None when one is younger than `before`, or when there are too many.
 
     Args:
-        searched: Folders of configurations, whether they are there or not.
+        searched: Folders of configurations; they need not exist.
         before: Seconds since the epoch.
     """
-    found: dict[str, Stat] = {}
+    stats: dict[str, Stat] = {}
     for path in _all(searched):
-        if len(found) > MOST:
+        if len(stats) > MOST:
             return None
         try:
             at = os.stat(path)  # noqa: PTH116 (hundreds of them, on each start)
         except FileNotFoundError:
-            found[path] = None
+            stats[path] = None
             continue
         except OSError:
             return None
         if at.st_ctime > before - MARGIN:
             return None
-        found[path] = _stat(at)
-    return found
+        stats[path] = _stat(at)
+    return stats
 
 
 def began() -> float:
-    """When this process began, in seconds since the epoch: what was written later may not be what was read."""
+    """When this process began, in seconds since the epoch: a file that is younger may differ from what was read."""
     now = time.time()
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # man 5 proc: starttime
@@ -59,7 +59,7 @@ def began() -> float:
 
 
 def unchanged(then: Mapping[str, Any]) -> bool:
-    """Whether all of it is as it was."""
+    """Whether every source still has the same stat."""
     return all(_now(path) == at for path, at in then.items())
 
 
@@ -89,7 +89,7 @@ def _below(folder: str) -> Iterator[str]:
 
 
 def _code() -> Iterator[str]:
-    """The modules that were read, apart from those that are installed: these change with their folder."""
+    """The imported modules that are not installed, and the folders of those that are: installing changes the folder."""
     installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     yield from (folder for folder in sorted(filter(None, installed)))
     yield from (str(path) for path in sorted((_HERE / "stages").glob("**/")) if path.name != "__pycache__")

@@ -1,4 +1,4 @@
-"""pipeline/config/kept.py, seen.py, drafts.py: the same command again runs without Hydra; another one never does."""
+"""pipeline/config/compositions.py, sources.py, drafts.py: the same command again runs without Hydra, others never."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import kept, seen
+from pipeline.config import compositions, sources
 
 RUN = """
 import sys
@@ -34,7 +34,7 @@ class Project:
         self.model.parent.mkdir(parents=True)
         self.model.write_text(MODEL)
         self.env = {**os.environ, "XDG_CACHE_HOME": str(self.cache), "DRYDOCK_STORE": str(folder / "store")}
-        time.sleep(2 * seen.MARGIN)  # what was written a moment ago is not kept
+        time.sleep(2 * sources.MARGIN)  # what was written a moment ago is not kept
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", RUN, *words]
@@ -66,7 +66,7 @@ def enter(monkeypatch):
     def go(project: Project) -> Project:
         monkeypatch.chdir(project.folder)
         monkeypatch.setenv("XDG_CACHE_HOME", str(project.cache))
-        assert kept.find(WORDS) is not None
+        assert compositions.find(WORDS) is not None
         return project
 
     return go
@@ -111,7 +111,7 @@ def test_a_composition_is_not_used_after(shared, enter, monkeypatch, change):
     (file,) = enter(shared).files
     text, mode = file.read_text(), file.stat().st_mode
     change(shared, monkeypatch)
-    assert kept.find(WORDS) is None
+    assert compositions.find(WORDS) is None
     file.write_text(text)
     file.chmod(mode)
 
@@ -120,7 +120,7 @@ def test_a_composition_is_not_used_after(shared, enter, monkeypatch, change):
 def test_a_yaml_that_is_written_anew_or_appears_is_noticed(tmp_path, enter, option, text):
     project = enter(composed_once(Project(tmp_path)))
     project.model.with_name(f"{option}.yaml").write_text(text)
-    assert kept.find(WORDS) is None
+    assert compositions.find(WORDS) is None
 
 
 def test_a_run_without_hydra_says_and_writes_what_one_with_it_does(tmp_path):
@@ -155,4 +155,4 @@ def test_what_is_wrong_of_the_moment_or_more_than_a_run_is_not_kept(tmp_path, wo
 def test_what_was_written_after_the_process_began_is_not_kept(tmp_path):
     (tmp_path / "old.yaml").touch()
     at = (tmp_path / "old.yaml").stat().st_ctime
-    assert seen.now([tmp_path], before=at) is None
+    assert sources.now([tmp_path], before=at) is None
