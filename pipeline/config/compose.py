@@ -32,7 +32,7 @@ from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
 from pipeline.stage import Stage
-from pipeline.store import Store, Trust
+from pipeline.store import Store, Trust, places
 
 log = logging.getLogger(__name__)
 # Of a place where YAMLs are looked for: that Hydra's own start put it there, or that each of ours does.
@@ -187,9 +187,7 @@ def store_folders(config: Mapping[str, Any]) -> list[Path]:
                 command="store=/mine, or 'store=[/mine,/theirs]'",
             )
         return [Path(hydra.utils.to_absolute_path(str(Path(folder).expanduser()))) for folder in named]
-    if from_environment := list(filter(None, os.environ.get("DRYDOCK_STORE", "").split(":"))):
-        return [Path(folder).expanduser().absolute() for folder in from_environment]
-    return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"]
+    return places.usual()
 
 
 def store_of(config: Mapping[str, Any]) -> Store:

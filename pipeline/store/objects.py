@@ -148,10 +148,24 @@ class Objects:
         below = self._below.state(digest, thorough=thorough) if self._below and not self._found(digest) else None
         if below is not None or (folder := self._found(digest)) is None:
             return below or State.ABSENT
+        return self.check(folder, thorough=thorough)
+
+    def check(self, folder: Path, *, thorough: bool) -> State:
+        """Whether the object in a folder of this store is whole, as `state` says it."""
         if (not thorough and self._untouched(folder)) or self._matches(folder):
             return State.PRESENT
         self._set_aside(folder)
         return State.DAMAGED
+
+    def withdraw(self, folder: Path, to: Path) -> None:
+        """Moves an object out of sight by one rename. Raises OSError.
+
+        Its manifest and its stamps go first: whoever publishes the same content again writes them anew. An object that
+        a death leaves without them gets them back when it is looked at.
+        """
+        self._manifest(folder).unlink(missing_ok=True)
+        self._stamps(folder).unlink(missing_ok=True)
+        folder.rename(to)
 
     def files(self, digest: str) -> list[FileRecord]:
         """The manifest of an object that is present. Raises Damaged when there is none."""
