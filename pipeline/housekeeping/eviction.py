@@ -66,23 +66,22 @@ def removable(results: Sequence[Result], pinned: Collection[str]) -> list[Result
     return sorted(mine, key=lambda r: (r.used, -r.size))
 
 
-def over(known: Contents, budget: int, pinned: Collection[str]) -> list[Result]:
-    """What is to go so that this user's results take no more than a budget, the least recently used first.
+def over(known: Contents, budget: int, candidates: Sequence[Result]) -> list[Result]:
+    """What is to go so that this user's results take no more than a budget.
 
     Args:
         known: What there is.
         budget: Bytes.
-        pinned: Digests that stay.
+        candidates: What may go, in order.
     """
-    mine = [r for r in known.results if r.owner == os.geteuid()]
-    left = known.size(mine)
+    left = known.size([r for r in known.results if r.owner == os.geteuid()])
     chosen: list[Result] = []
     frees = _Freeing(known)
-    for result in removable(mine, pinned) if left > budget else ():
-        chosen.append(result)
-        left -= frees.without(result)
+    for result in candidates:
         if left <= budget:
             break
+        chosen.append(result)
+        left -= frees.without(result)
     return chosen
 
 

@@ -30,7 +30,7 @@ def put(store, text, *, days=0.0, stage="export", size=1000, inputs=None):
     os.utime(store.root / use.PLACE / made.digest, (at, at))
     os.utime(made.folder, (at, at))
     for path in (store.root / "actions" / stage).glob("*.json"):
-        if made.digest in path.read_text():
+        if path.is_file() and made.digest in path.read_text():
             os.utime(path, (at, at))
     return made.digest
 
