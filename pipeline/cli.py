@@ -28,9 +28,10 @@ from pipeline.config import complaints, compose, flags, help  # noqa: A004 (a no
 from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.config.schema import ROOT
 from pipeline.config.wiring import CONF
-from pipeline.errors import DrydockError, StageError
+from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.printable import printable, tell, width_of
 from pipeline.running import watchdog
+from pipeline.runs import refusal
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS, RunManifest
 from pipeline.sweeping import sweep
@@ -57,18 +58,33 @@ compose_once()
 
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
+# The folders of runs that were refused, to be removed; those that were there before; whether tracebacks are shown.
+_refused: list[Path] = []
+_there_before: list[Path] = []
+_shown: list[bool] = []
 # What the last job had in memory, for the next one of the same sweep.
 _kept: dict[str, Artifact] = {}
 
 
 def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
+    try:
+        return _main()
+    finally:
+        for folder in _refused:
+            refusal.remove(folder)
+
+
+def _main() -> int:
     _codes.clear()
+    _refused.clear()
     sweep.begun.clear()
     open_streams()
     spare_collections()
     logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    _shown[:] = [wants_traceback]
+    _there_before[:] = refusal.named(sys.argv[1:])
     try:
         import_from_here()
         compose.refuse_missing_folders()
@@ -144,6 +160,7 @@ def job(cfg: DictConfig) -> int:
         sweep.refuse_others(told.sweeper["_target_"])
     code = errors.OK
     manifest = None
+    may_go = told.mode is RunMode.RUN and refusal.is_fresh(_run_folder()) and _run_folder() not in _there_before
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
         manifest = RunManifest(_run_folder() / "run.json", compose.typed(told), dict(told.runtime.choices))
@@ -154,8 +171,11 @@ def job(cfg: DictConfig) -> int:
         _failed(manifest, None)
         raise
     except (Exception, SystemExit) as e:  # a model's own code may call sys.exit
-        error = _reported(e)
+        refused = may_go and isinstance(e, ConfigError) and (manifest is None or not manifest.began_work)
+        error = _reported(e, refused=refused)
         _failed(manifest, error)
+        if refused:
+            _refused.append(_run_folder())
         code = error.exit_code
     _codes.append(code)
     return code
@@ -212,17 +232,23 @@ def _runs() -> Path:
     return here / folder.relative_to(here).parts[0] if inside else folder
 
 
-def _reported(error: BaseException) -> DrydockError:
-    """Shows what went wrong in a job, and gives it as an error of ours; the traceback goes to the log file alone."""
+def _reported(error: BaseException, *, refused: bool = False) -> DrydockError:
+    """Shows what went wrong in a job, and gives it as an error of ours; the traceback goes to the log file alone.
+
+    A run that was refused before any work leaves no log: all that it says is on the screen.
+    """
     where = _run_folder() / "pipeline.log"
     if isinstance(error, DrydockError):
         trace.error("the run ended here", exc_info=error)
         for problem in error.problems:
             log.error("error: %s", problem)
-        log.error("log: %s", where)
+        if not refused:
+            log.error("log: %s", where)
+        elif _shown == [True]:
+            tell("".join(traceback.format_exception(error)))
         return error
-    if (refused := disk.of_unknown(error)) is not None:
-        return _reported(refused.with_traceback(error.__traceback__))
+    if (denied := disk.of_unknown(error)) is not None:
+        return _reported(denied.with_traceback(error.__traceback__))
     trace.error("a bug in Drydock", exc_info=error)
     bug = f"a bug in Drydock: {type(error).__name__}: {error}"
     log.error("error: %s\n  the log has the traceback: %s", bug, where)

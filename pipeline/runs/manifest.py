@@ -44,6 +44,7 @@ class RunManifest:
 
     def __init__(self, path: Path, overrides: Sequence[str], choices: Mapping[str, Any]) -> None:
         self.path = path
+        self.began_work = False  # whether a stage was started
         self._content: dict[str, Any] = {
             "schema": SCHEMA,
             "status": "running",
@@ -83,6 +84,7 @@ class RunManifest:
 
     def started(self, name: str) -> None:
         """Writes which stage runs now. Raises DrydockError."""
+        self.began_work = True
         self._content["stage"] = name
         self._write()
 
