@@ -28,6 +28,7 @@ from pipeline.job import Job
 from pipeline.one_job import Launch
 from pipeline.printable import tell, width_of
 from pipeline.running import watchdog
+from pipeline.runs import refusal
 from pipeline.runs.jobs import Sweep
 from pipeline.runs.manifest import RUNS
 from pipeline.sweeping import sweep
@@ -41,6 +42,9 @@ compose_once()
 
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
+# Of this command: the run folders that were there before, and whether a person wants to see tracebacks.
+_there_before: list[Path] = []
+_wants_tracebacks: list[bool] = []
 # What the last job had in memory, for the next one of the same sweep.
 _in_memory: dict[str, Artifact] = {}
 
@@ -50,6 +54,8 @@ def main() -> int:
     _codes.clear()
     sweep.begun.clear()
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    _wants_tracebacks[:] = [wants_traceback]
+    _there_before[:] = refusal.named(sys.argv[1:])
     try:
         compose.refuse_missing_folders()
         flags.refuse(sys.argv[1:], ROOT, CONF)
@@ -115,8 +121,9 @@ def job(cfg: DictConfig) -> int:
         sweep.refuse_others(its.sweeper["_target_"])
     overrides = compose.typed(its)
     alone = its.mode is RunMode.RUN
+    folder = _run_folder()
     launch = Launch(
-        folder=_run_folder(),
+        folder=folder,
         overrides=overrides,
         choices=dict(its.runtime.choices),
         compose=partial(compose.of_job, cfg),
@@ -125,6 +132,8 @@ def job(cfg: DictConfig) -> int:
         in_memory=_in_memory
         if sweep.begun
         else None,  # in the sweep's own process alone: a pool would hold one in each
+        removable=alone and refusal.is_fresh(folder) and folder not in _there_before,
+        tracebacks=_wants_tracebacks == [True],
         ready=partial(_cache, cfg) if alone and compositions.cacheable(sys.argv[1:]) else None,
     )
     _codes.append(code := one_job.run(launch))

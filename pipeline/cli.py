@@ -18,6 +18,7 @@ from pipeline.config.compositions import Composition
 from pipeline.errors import DrydockError
 from pipeline.one_job import Launch
 from pipeline.running import watchdog
+from pipeline.runs import refusal
 from pipeline.runs.manifest import RUNS
 from pipeline.terminal import console
 from pipeline.terminal.command import bug, import_from_here, leave, open_streams, spare_collections
@@ -25,6 +26,15 @@ from pipeline.terminal.command import bug, import_from_here, leave, open_streams
 
 def main() -> int:
     """Runs the command line and returns the exit code that pipeline/errors.py promises."""
+    one_job.refusals.clear()
+    try:
+        return _main()
+    finally:
+        for folder in one_job.refusals:
+            refusal.remove(folder)
+
+
+def _main() -> int:
     open_streams()
     spare_collections()
     logging.raiseExceptions = False  # a log that cannot be written ends no run, and draws no traceback
@@ -56,8 +66,16 @@ def _run(composition: Composition) -> int:
     except OSError as e:
         raise disk.as_error(e, f"the run folder {composition.folder}", RUNS, composition.folder) from e
     logging.config.dictConfig(dict(composition.logging))
-    composed = composition.composed
-    return one_job.run(Launch(composition.folder, composed.overrides, composed.choices, lambda: composed))
+    composed, folder = composition.composed, composition.folder
+    launch = Launch(
+        folder=folder,
+        overrides=composed.overrides,
+        choices=composed.choices,
+        compose=lambda: composed,
+        removable=refusal.is_fresh(folder),
+        tracebacks=os.environ.get("HYDRA_FULL_ERROR") == "1",
+    )
+    return one_job.run(launch)
 
 
 def entry() -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.artifact import Artifact
 from pipeline.config.composed import Composed, checked_graph, store_of
 from pipeline.errors import DrydockError
+from pipeline.housekeeping import budget
 from pipeline.machine import git
 from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan, ways
@@ -41,6 +42,7 @@ class Job:
         world: What the stages' identities are asked of.
         output: The folder to deliver to.
         isolation: Where stages run that can be isolated; None for this process.
+        keep: The bytes that this user's results may take in the store after the run; None for no limit.
         changes: What is exchanged on that way, by group; empty for what was chosen.
         served: What is known of it: that it served instead of what was chosen; None where nothing is.
     """
@@ -52,6 +54,7 @@ class Job:
     world: ThisMachine
     output: Path
     isolation: Isolation | None
+    keep: int | None = None
     changes: Changes = field(default_factory=dict)
     served: Served | None = None
 
@@ -76,6 +79,12 @@ class Job:
 
         Raises DrydockError.
         """
+        with budget.after(self.store, self.keep):
+            return self._run(manifest, listener, runs, kept)
+
+    def _run(
+        self, manifest: RunManifest, listener: Callable[[], Listener], runs: Path, kept: dict[str, Artifact] | None
+    ) -> Result:
         delivery.check(self.output)
         state = git.state(self.world, (runs, self.store.root, self.output))
         manifest.asked(self.config, state)
@@ -85,6 +94,8 @@ class Job:
         result = self._first_that_serves(manifest, both, kept)
         manifest.finish(result)
         self.store.note_run(read_json(manifest.path))
+        names = (str(self.config[group]["name"]) for group in ("model", "target"))
+        self.store.name({o.digest for o in result.outcomes if o.digest}, *names)
         return result
 
     def _first_that_serves(self, manifest: RunManifest, both: Listener, kept: dict[str, Artifact] | None) -> Result:
@@ -163,12 +174,12 @@ def ready(composed: Composed, folder: Path) -> Job:
     """
     config = composed.config
     nodes = checked_graph(config, composed.stages)
-    apart = isolation.of(config["runner"])
+    apart, keep = isolation.of(config["runner"]), budget.of(config)
     store = store_of(config, folder)
     output = folder / config["output"]
     delivery.refuse(output, store.root)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
-    return Job(composed, config, nodes, store, world, output, apart).as_kept()
+    return Job(composed, config, nodes, store, world, output, apart, keep).as_kept()
 
 
 class _Both:

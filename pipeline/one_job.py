@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +15,9 @@ from pipeline import disk, errors
 from pipeline import job as jobs
 from pipeline.artifact import Artifact
 from pipeline.config.composed import Composed
-from pipeline.errors import DrydockError
+from pipeline.errors import ConfigError, DrydockError
 from pipeline.job import Job
-from pipeline.printable import printable
+from pipeline.printable import printable, tell
 from pipeline.running import watchdog
 from pipeline.runs.manifest import RunManifest
 from pipeline.terminal.command import Say, columns, stdout_for_the_result
@@ -26,6 +27,8 @@ from pipeline.terminal.console import Console, counted, plan_table
 BEGAN = time.perf_counter()
 
 log = logging.getLogger(__name__)
+# The folders of runs that were refused before any work: to be removed once their logs are closed.
+refusals: list[Path] = []
 # Reaches the log file alone: a person is shown the problem, not the traceback.
 trace = logging.getLogger("traceback")
 
@@ -44,6 +47,8 @@ class Launch:
         in_memory: What the last job of the same process had in memory; kept up to date for the next. None to keep
             nothing.
         ready: Is called with the job once its graph is checked.
+        removable: Whether the folder is this run's alone, so that it may go when the run is refused before any work.
+        tracebacks: Whether a person wants to see them.
     """
 
     folder: Path
@@ -54,6 +59,8 @@ class Launch:
     in_sweep: bool = False
     in_memory: dict[str, Artifact] | None = None
     ready: Callable[[Job], None] | None = None
+    removable: bool = False
+    tracebacks: bool = False
 
 
 def run(launch: Launch) -> int:
@@ -69,10 +76,17 @@ def run(launch: Launch) -> int:
         _failed(manifest, None)
         raise
     except (Exception, SystemExit) as e:  # a model's own code may call sys.exit
-        error = _reported(e, launch.folder)
+        error = _reported(e, launch, refused := _is_refused(e, launch, manifest))
         _failed(manifest, error)
+        if refused:
+            refusals.append(launch.folder)
         return error.exit_code
     return errors.OK
+
+
+def _is_refused(error: BaseException, launch: Launch, manifest: RunManifest | None) -> bool:
+    """Whether nothing but words is left of a run."""
+    return launch.removable and isinstance(error, ConfigError) and (manifest is None or not manifest.began_work)
 
 
 def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
@@ -119,17 +133,23 @@ def _runs(folder: Path) -> Path:
     return here / folder.relative_to(here).parts[0] if inside else folder
 
 
-def _reported(error: BaseException, folder: Path) -> DrydockError:
-    """Shows what went wrong in a job, and gives it as an error of ours; the traceback goes to the log file alone."""
-    where = folder / "pipeline.log"
+def _reported(error: BaseException, launch: Launch, refused: bool) -> DrydockError:
+    """Shows what went wrong in a job, and returns it as an error of ours; the traceback goes to the log file alone.
+
+    A run that was refused before any work leaves no log: all that it says is on the screen.
+    """
+    where = launch.folder / "pipeline.log"
     if isinstance(error, DrydockError):
         trace.error("the run ended here", exc_info=error)
         for problem in error.problems:
             log.error("error: %s", problem)
-        log.error("log: %s", where)
+        if not refused:
+            log.error("log: %s", where)
+        elif launch.tracebacks:
+            tell("".join(traceback.format_exception(error)))
         return error
-    if (refused := disk.of_unknown(error)) is not None:
-        return _reported(refused.with_traceback(error.__traceback__), folder)
+    if (denied := disk.of_unknown(error)) is not None:
+        return _reported(denied.with_traceback(error.__traceback__), launch, refused=False)
     trace.error("a bug in Drydock", exc_info=error)
     bug = f"a bug in Drydock: {type(error).__name__}: {error}"
     log.error("error: %s\n  the log has the traceback: %s", bug, where)

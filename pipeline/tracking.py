@@ -33,8 +33,9 @@ from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import is_installed
 from pipeline.printable import tell
 from pipeline.report.collect import collect
-from pipeline.report.job import RUN, Job, ended, measured, outcomes, read_run
+from pipeline.report.job import Job, ended, measured, outcomes
 from pipeline.report.measures import MEASURES
+from pipeline.runs.folders import RUN, read_run
 from pipeline.store.store import FACTS
 from pipeline.terminal.command import stdout_for_the_result
 

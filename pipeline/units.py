@@ -1,10 +1,12 @@
-"""Sizes and durations as people read them, and sizes as they type them."""
+"""Sizes and durations as people read them, and as they type them."""
 
 from __future__ import annotations
 
 import re
 
 BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+AGE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(SECONDS)})")
 SIZE = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(BYTES)})")
 
 
@@ -24,6 +26,20 @@ def parsed_size(text: str) -> int | None:
     """The number of bytes that a text such as 8GiB names; None when it names none."""
     found = SIZE.fullmatch(text)
     return int(float(found[1]) * BYTES[found[2]]) if found else None
+
+
+def parsed_age(text: str) -> float | None:
+    """The seconds that a text such as 30d names; None when it names none."""
+    found = AGE.fullmatch(text)
+    return float(found[1]) * SECONDS[found[2]] if found else None
+
+
+def age(seconds: float) -> str:
+    """How long ago something was, roughly: 40 s, 12 min, 5 h, 3 d."""
+    for unit in ("d", "h", "min"):
+        if seconds >= SECONDS[unit]:
+            return f"{seconds / SECONDS[unit]:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def duration(seconds: float, *, whole: bool = False) -> str:

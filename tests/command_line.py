@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 SHOP = Path(__file__).parent / "shop"
 FILES = Path(__file__).parent / "files"  # small files of other frameworks; see its README
@@ -53,6 +54,19 @@ def run_module(
         return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=900, check=False)
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(IMPORTED)
+    return _forked(forks, module, args, folder, env)
+
+
+def run_light(
+    module: str, args: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The same for a command that needs no library of a conversion, forked from this process."""
+    return _forked(multiprocessing.get_context("fork"), module, args, folder, env)
+
+
+def _forked(
+    forks: Any, module: str, args: Sequence[str], folder: Path, env: Mapping[str, str] | None
+) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as place:
         paths = [f"{place}/{name}" for name in ("out", "err")]
         process = forks.Process(target=_become, args=(module, args, folder, dict(env or os.environ), paths))
@@ -67,6 +81,8 @@ def _become(module: str, args: Sequence[str], folder: Path, env: Mapping[str, st
     gc.freeze()  # the libraries, of which a collection of garbage would touch every page
     for descriptor, path in enumerate(paths, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    if sys.stderr is not sys.__stderr__:  # pytest has put something else there
+        sys.stdout, sys.stderr = (open(n, "w", closefd=False, buffering=1) for n in (1, 2))  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
 from pipeline.stage import Stage
-from pipeline.store import Store, Trust
+from pipeline.store import Store, Trust, places
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +101,7 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
                 command="store=/mine, or 'store=[/mine,/theirs]'",
             )
         return [(here or Path.cwd()) / Path(folder).expanduser() for folder in named]
-    if from_environment := list(filter(None, os.environ.get("DRYDOCK_STORE", "").split(":"))):
-        return [Path(folder).expanduser().absolute() for folder in from_environment]
-    return [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock"]
+    return places.usual()
 
 
 def store_of(config: Mapping[str, Any], here: Path | None = None) -> Store:

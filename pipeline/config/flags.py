@@ -29,7 +29,7 @@ NOT_OURS = {
 }
 # The other commands, each with the module whose `main` it is.
 COMMANDS = {name: f"pipeline.{name}" for name in ("doctor", "inspect", "models", "new", "pin", "reproduce")}
-COMMANDS["report"] = "pipeline.report.__main__"
+COMMANDS |= {name: f"pipeline.{name}.__main__" for name in ("report", "runs", "store")}
 NUMBER_OF_BRACKETS = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 from pipeline.report import page, places, run_page
 from pipeline.report.collect import collect
-from pipeline.report.job import RUN, read_run
 from pipeline.report.select import Rule
 from pipeline.report.sweep import Sweep
+from pipeline.runs.folders import RUN, read_run
 from pipeline.runs.jobs import FILE as JOBS
 from pipeline.store.files import write_json
 

@@ -9,8 +9,8 @@ from pipeline import disk, errors, report
 from pipeline.errors import ConfigError
 from pipeline.printable import as_typed, printable
 from pipeline.report import places, tables
-from pipeline.report.job import RUN
 from pipeline.report.select import FORM, Rule
+from pipeline.runs.folders import RUN
 from pipeline.terminal import command
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from pipeline.report.job import Job, began, ended, measured, outcomes, read_run
+from pipeline.report.job import Job, began, ended, measured, outcomes
 from pipeline.report.sweep import Sweep
+from pipeline.runs.folders import read_run
 from pipeline.runs.jobs import FILE as JOBS
 from pipeline.runs.jobs import alone, split
 from pipeline.store.files import read_json

@@ -8,15 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.running.outcome import Outcome
-from pipeline.store.files import read_json
-
-RUN = "run.json"
-# What a run.json has at least; see pipeline/runs/manifest.py.
-HAS: Mapping[str, type] = {
-    **dict.fromkeys(("status", "started", "folder", "drydock"), str),
-    **dict.fromkeys(("overrides", "command", "stages"), list),
-    **dict.fromkeys(("choices", "config", "machine", "versions"), dict),
-}
+from pipeline.runs.folders import RUN
 
 
 @dataclass(frozen=True)
@@ -108,12 +100,6 @@ class Job:
 def began(folder: Path) -> bool:
     """Whether a job left a run.json, be it one that can be read or not."""
     return (folder / RUN).is_file()
-
-
-def read_run(folder: Path) -> dict[str, Any] | None:
-    """run.json of a job's folder; None where there is none that can be read."""
-    run = read_json(folder / RUN)
-    return run if isinstance(run, dict) and all(isinstance(run.get(n), t) for n, t in HAS.items()) else None
 
 
 def outcomes(run: Mapping[str, Any]) -> list[Outcome]:

@@ -5,6 +5,7 @@ Files alone are asked, since most launchers run a job elsewhere, where a native 
 
 from __future__ import annotations
 
+import platform
 import re
 import shlex
 import sys
@@ -18,11 +19,12 @@ from typing import Any
 from pipeline import errors
 from pipeline.errors import DrydockError
 from pipeline.printable import tell
+from pipeline.runs.folders import JOBS, hold
 from pipeline.runs.manifest import RunManifest
 from pipeline.store.files import read_json, remove_dead, write_json
 
 SCHEMA = 1
-FILE = "jobs.json"
+FILE = JOBS
 MULTIRUN = ("-m", "--multirun")
 HYDRAS = re.compile(r"[+~]*hydra[./=]")
 
@@ -105,17 +107,20 @@ class Sweep:
         self.reported = reported
         self.here = here
         self.lost: set[int] = set()  # numbers of those that are known to be while others still run
+        self._lock: int | None = None
         self.gave_up = ""  # why the launcher ended before its jobs did
 
     def begin(self, axes: dict[str, list[str]]) -> None:
         """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
         remove_dead(self.root)
+        self._lock = hold(self.root)  # as long as this process lives
         for job in self.jobs:
             self.record(job).unlink(missing_ok=True)
             remove_dead(self.root / job.folder)
         content = {
             "schema": SCHEMA,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": platform.node(),
             "command": sys.argv,
             "axes": axes,
             "jobs": [asdict(job) for job in self.jobs],

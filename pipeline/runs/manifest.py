@@ -21,6 +21,7 @@ from pipeline.machine.installed import distributions, own_version
 from pipeline.machine.world import library_version
 from pipeline.planning.plan import Step
 from pipeline.running.outcome import Outcome, Result
+from pipeline.runs.folders import hold, let_go
 from pipeline.store.files import remove_dead, write_json
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class RunManifest:
 
     def __init__(self, path: Path, overrides: Sequence[str], choices: Mapping[str, Any]) -> None:
         self.path = path
+        self.began_work = False  # whether a stage was started
         self._content: dict[str, Any] = {
             "schema": SCHEMA,
             "status": "running",
@@ -63,6 +65,7 @@ class RunManifest:
         }
         remove_dead(path.parent)  # of a run in the same folder
         self._write()
+        self._lock = hold(path.parent)
 
     def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
         """Takes note of the configuration, plain JSON, and of `pipeline.machine.git.state`. Raises DrydockError."""
@@ -81,6 +84,7 @@ class RunManifest:
 
     def started(self, name: str) -> None:
         """Writes which stage runs now. Raises DrydockError."""
+        self.began_work = True
         self._content["stage"] = name
         self._write()
 
@@ -121,7 +125,11 @@ class RunManifest:
 
     def _end(self, status: str, **more: Any) -> None:
         self._content |= {"status": status, "ended": _now(), **more}
-        self._write()
+        try:
+            self._write()
+        finally:
+            let_go(self._lock)
+            self._lock = None
 
     def _write(self) -> None:
         with disk.explained(f"the run folder {self.path.parent}", RUNS, self.path.parent):

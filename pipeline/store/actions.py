@@ -136,7 +136,7 @@ class Actions:
     def _look(self, path: Path, key: str) -> tuple[Entry, os.stat_result] | None:
         """The entry in a file, with the stat of that file; one that nobody trusted wrote is noted."""
         read, at = read_owned(path)
-        entry = _parse(read, key)
+        entry = parse(read, key)
         if entry is None or at is None:
             return None
         if not self._trust.covers(at):
@@ -158,7 +158,7 @@ def _newest(folder: Path, most: int) -> list[str]:
     return [name for _, name in heapq.nlargest(most, found)]
 
 
-def _parse(read: Any, key: str) -> Entry | None:
+def parse(read: Any, key: str) -> Entry | None:
     """What was read, if it is an entry of ours: others may write to a shared store, and a digest becomes a path."""
     if not isinstance(read, dict) or read.get("key") != key:
         return None

@@ -124,6 +124,17 @@ class Objects:
         sync(target.parent)
         self._remember(target, files)
 
+    def take_in(self, folder: Path) -> None:
+        """Moves an object of another store on the same file system into this one, by one rename. Raises OSError.
+
+        Its bytes are not looked at, as those of any object are not until it is used.
+        """
+        there = Objects(folder.parents[2], self._trust)
+        files = there._listed(folder) or records(folder, shared=None)
+        self._move(folder, folder.name.partition(".")[0], files)
+        if not folder.is_dir():
+            there._forget(folder)
+
     def restamp(self, sources: Collection[str], inodes: Collection[int]) -> None:
         """Takes note that files of these objects got or lost another name, which changes their ctime and no content.
 
@@ -148,10 +159,27 @@ class Objects:
         below = self._below.state(digest, thorough=thorough) if self._below and not self._found(digest) else None
         if below is not None or (folder := self._found(digest)) is None:
             return below or State.ABSENT
+        return self.check(folder, thorough=thorough)
+
+    def check(self, folder: Path, *, thorough: bool) -> State:
+        """Whether the object in a folder of this store is whole, as `state` says it."""
         if (not thorough and self._untouched(folder)) or self._matches(folder):
             return State.PRESENT
         self._set_aside(folder)
         return State.DAMAGED
+
+    def withdraw(self, folder: Path, to: Path) -> None:
+        """Moves an object out of sight by one rename. Raises OSError.
+
+        Its manifest and its stamps go first: whoever publishes the same content again writes them anew. An object that
+        a death leaves without them gets them back when it is looked at.
+        """
+        self._forget(folder)
+        folder.rename(to)
+
+    def _forget(self, folder: Path) -> None:
+        self._manifest(folder).unlink(missing_ok=True)
+        self._stamps(folder).unlink(missing_ok=True)
 
     def files(self, digest: str) -> list[FileRecord]:
         """The manifest of an object that is present. Raises Damaged when there is none."""
@@ -264,5 +292,4 @@ class Objects:
             log.warning("stored artifact %s of %s is damaged: passed over, in %s", digest, user_name(owner), folder)
             return
         log.warning("stored artifact %s is damaged: set aside in %s, to be built again", digest, aside)
-        self._manifest(folder).unlink(missing_ok=True)
-        self._stamps(folder).unlink(missing_ok=True)
+        self._forget(folder)

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from pipeline import disk, units
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
-from pipeline.store import litter, mark
+from pipeline.store import litter, mark, use
 from pipeline.store.actions import Actions, Entry
 from pipeline.store.files import FileRecord, read_json, read_owned, remove_dead, remove_tree, write_json
 from pipeline.store.locks import Lock
@@ -61,6 +61,7 @@ class Store:
         self.objects = Objects(root, self.trust, objects)
         self.actions = Actions(root, self.trust, actions)
         self._building: list[Path] = []
+        self._uses: use.Uses | None = None
         self._prepare()
 
     def _prepare(self) -> None:
@@ -128,7 +129,18 @@ class Store:
         with contextlib.ExitStack() as stack:
             with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
                 stack.enter_context(self._marked_run())
+            stack.enter_context(self.keeping())
             yield
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Nobody removes what is looked up or published in the block before its end; see use.py."""
+        uses = self._uses = use.Uses(self._owned)
+        try:
+            yield
+        finally:
+            self._uses = None
+            uses.end()
 
     def _marked_run(self) -> contextlib.AbstractContextManager[None]:
         return self._marked(f"run-{uuid.uuid4().hex}", "a run")
@@ -163,6 +175,8 @@ class Store:
             raise StageError(f"a {made.kind} artifact without files was to be stored")
         with self.explained():
             write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
+            if self._uses is not None:
+                self._uses.begin(made.folder / FACTS)
             try:
                 digest = self.objects.publish(made.folder, sources)
             except ValueError as e:
@@ -170,7 +184,10 @@ class Store:
                     f"a result cannot be stored: {e}",
                     command="the stage must write plain files, or link to those of its inputs",
                 ) from e
-            return replace(made, folder=self.objects.folder(digest), digest=digest)
+            folder = self.objects.folder(digest)
+            if self._uses is not None:
+                self._uses.add(digest, folder / FACTS)
+            return replace(made, folder=folder, digest=digest)
 
     def adopt(self, artifact: Artifact) -> None:
         """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""
@@ -197,6 +214,8 @@ class Store:
     def state(self, digest: str, *, thorough: bool = False) -> State:
         """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved."""
         with self.explained():
+            if self._uses is not None:
+                self._uses.add(digest, self.objects.folder(digest) / FACTS)
             return self.objects.state(digest, thorough=thorough)
 
     def open(self, digest: str) -> Artifact:
@@ -231,6 +250,12 @@ class Store:
         """Takes note that this user's run wrote a run.json, by what it holds: so it is known wherever it lies."""
         with contextlib.suppress(OSError, DrydockError), self._marked_run():  # else it is treated as anybody's
             self._owned.write(self._run(run), {"run": _digest_of(run)})
+
+    def name(self, digests: Iterable[str], model: str, target: str) -> None:
+        """Notes for which model and target results are, which only people read."""
+        for digest in digests:
+            with contextlib.suppress(OSError):
+                use.name(self._owned, digest, model, target)
 
     def wrote(self, run: Any) -> bool:
         """Whether a run of this user's wrote a run.json of exactly this content."""

@@ -9,8 +9,8 @@ import pytest
 from pipeline.errors import StageError
 from pipeline.machine.installed import own_version
 from pipeline.planning.plan import Step, Todo
-from pipeline.report.job import read_run
 from pipeline.running.outcome import Outcome, Result
+from pipeline.runs.folders import read_run
 from pipeline.runs.manifest import RunManifest
 from tests.pipeline.conftest import raising
 

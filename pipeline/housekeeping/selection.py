@@ -1,0 +1,125 @@
+"""Which of a store's results are meant: by stage, model, age, size, digest, or by what runs use."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import ConfigError, listed, nearest
+from pipeline.housekeeping.contents import Contents, Listed, Result
+from pipeline.runs import folders
+
+SHORTEST = 6  # characters of a digest
+ORDERS = {
+    "used": lambda r: (r.used, -r.size),
+    "size": lambda r: (r.size, r.used),
+    "stage": lambda r: (r.stages, r.used),
+    "model": lambda r: (r.names, r.source, r.used),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What results must be to be meant; what is empty or None leaves all.
+
+    Args:
+        stage: The name of a stage that they are a result of.
+        model: The name of a model that they were used for, with * for any letters.
+        older: Seconds since their last use at least.
+        larger: Bytes at least.
+        digests: They are one of these.
+        unused_by: Folders with runs: they are used by none of those.
+    """
+
+    stage: str | None = None
+    model: str | None = None
+    older: float | None = None
+    larger: int | None = None
+    digests: Sequence[str] = ()
+    unused_by: Sequence[Path] = ()
+
+    @property
+    def means_all(self) -> bool:
+        """Whether nothing was said, so that it leaves all."""
+        return not any((self.stage, self.model, self.larger, self.digests, self.unused_by)) and self.older is None
+
+    def results(self, known: Contents) -> list[Result]:
+        """The results that are meant. Raises ConfigError for a stage or a digest that there is none of."""
+        wanted = {digest_of(text, known) for text in self.digests}
+        if self.stage and self.stage not in (stages := {s for r in known.results for s in r.stages}):
+            near = nearest(self.stage, stages)
+            raise ConfigError(
+                f"--stage {self.stage}: no result is of such a stage{near}", allowed=listed(sorted(stages))
+            )
+        used = used_by(self.unused_by)
+        return [r for r in known.results if self._means(r, wanted, used)]
+
+    def _means(self, result: Result, wanted: Collection[str], used: Collection[str]) -> bool:
+        return (
+            (not wanted or result.digest in wanted)
+            and (self.stage is None or self.stage in result.stages)
+            and (self.model is None or _is_of(result, self.model))
+            and (self.older is None or time.time() - result.used >= self.older)
+            and (self.larger is None or result.size >= self.larger)
+            and result.digest not in used
+        )
+
+    def entries(self, known: Contents, chosen: Iterable[Result]) -> list[Listed]:
+        """The entries that go with results; by age alone also those that lead to none, and are as old."""
+        digests = {result.digest for result in chosen}
+        found = [entry for entry in known.entries if entry.digest in digests]
+        if self.older is not None and not (self.model or self.larger or self.digests):
+            stored = {result.digest for result in known.results}
+            used = used_by(self.unused_by)
+            found += [
+                entry
+                for entry in known.entries
+                if entry.digest not in stored and entry.digest not in used
+                if self.stage in (None, entry.stage) and time.time() - known.last_use(entry) >= self.older
+            ]
+        return found
+
+
+def _is_of(result: Result, pattern: str) -> bool:
+    names = [model for model, _ in result.names] or [result.source.rpartition(".")[2]]
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names)
+
+
+def digest_of(text: str, known: Contents) -> str:
+    """The digest of a result that begins with a text. Raises ConfigError where there is none, or several."""
+    found = sorted({r.digest for r in known.results if r.digest.startswith(text)}) if len(text) >= SHORTEST else []
+    if len(found) != 1:
+        what = f"is the beginning of {len(found)} digests" if found else "is the digest of no result there"
+        raise ConfigError(
+            f"{text} {what}",
+            allowed=listed(d[:16] for d in found) or f"the first {SHORTEST} digits or more of one",
+            command="python -m pipeline.store list",
+        )
+    return found[0]
+
+
+def used_by(places: Iterable[Path]) -> set[str]:
+    """The results that runs use, of those in some folders. Raises ConfigError for a folder without runs."""
+    return {digest for place in places for run in _runs(place) for digest in run}
+
+
+def _runs(place: Path) -> Iterator[set[str]]:
+    try:
+        found = folders.runs(place)
+    except OSError as e:
+        raise ConfigError(f"{place} cannot be read: {e.strerror}", allowed="a folder with runs in it") from e
+    if not found:
+        raise ConfigError(
+            f"{place} holds no run, and so everything would be unused", allowed="a folder with runs in it, such as runs"
+        )
+    for folder in found:
+        run = folders.read_run(folder)
+        if run is None:
+            raise ConfigError(
+                f"{folder / folders.RUN} cannot be read, and so nobody knows what that run uses",
+                command="another folder, or remove that one",
+            )
+        yield folders.digests(run)

@@ -1,0 +1,107 @@
+"""What a store holds, as a person reads it and as a script does."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import units
+from pipeline.housekeeping.contents import OTHERS, Contents, Result
+from pipeline.housekeeping.pins import Pin
+from pipeline.printable import printable
+from pipeline.store.owners import user_name
+
+
+def results(chosen: Sequence[Result], pinned: Collection[str]) -> str:
+    """A line for each result: its size, when it was last used, its stages, its models, its digest, and whose it is."""
+    now, mine = time.time(), os.geteuid()
+    rows = [("size", "used", "stage", "model → target", "digest", "")]
+    for result in chosen:
+        notes = ["pinned"] if result.digest in pinned else []
+        notes += [f"of {user_name(result.owner)}"] if result.owner != mine else []
+        stages = ", ".join(result.stages) or f"({result.kind})"
+        size, used = units.size(result.size), units.age(now - result.used)
+        rows.append((size, used, stages, models(result), result.digest[:12], ", ".join(notes)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    a, b, c, d, e = widths[:5]
+    lines = (f"{r[0]:>{a}}  {r[1]:>{b}}  {r[2]:<{c}}  {r[3]:<{d}}  {r[4]:<{e}}  {r[5]}".rstrip() for r in rows)
+    return "\n".join(printable(line, kept="") for line in lines)
+
+
+def models(result: Result) -> str:
+    """What a result was used for; where no run has said so, what its model was made of."""
+    names = [f"{model} → {target}" for model, target in result.names]
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more or result.source.rpartition(".")[2]
+
+
+def as_data(result: Result, pinned: Collection[str]) -> dict[str, Any]:
+    """A result for a script."""
+    return {
+        "digest": result.digest,
+        "owner": user_name(result.owner),
+        "kind": result.kind,
+        "stages": list(result.stages),
+        "models": [list(name) for name in result.names],
+        "source": result.source,
+        "bytes": result.size,
+        "made": when(result.made),
+        "used": when(result.used),
+        "pinned": result.digest in pinned,
+    }
+
+
+def when(seconds: float) -> str:
+    """A moment, ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def sizes(known: Contents, others: Mapping[str, int], pinned: Collection[str]) -> dict[str, Any]:
+    """What takes how much, in bytes, for a script."""
+    by_owner: dict[str, list[Result]] = defaultdict(list)
+    for result in known.results:
+        by_owner[user_name(result.owner)].append(result)
+    stored, entries = known.size(known.results), sum(entry.size for entry in known.entries)
+    return {
+        "store": str(known.root),
+        "results": {"count": len(known.results), "bytes": stored},
+        "owners": {o: {"count": len(r), "bytes": known.size(r)} for o, r in sorted(by_owner.items())},
+        "pinned": _of(known, [r for r in known.results if r.digest in pinned]),
+        "entries": {"count": len(known.entries), "bytes": entries},
+        "others": dict(others),
+        "total": stored + entries + sum(others.values()),
+    }
+
+
+def _of(known: Contents, some: Sequence[Result]) -> dict[str, int]:
+    return {"count": len(some), "bytes": known.size(some)}
+
+
+def sizes_text(told: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    rows = [("results", told["results"]["bytes"], f"{told['results']['count']} of them")]
+    if len(told["owners"]) > 1:
+        rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in told["owners"].items()]
+    if told["pinned"]["count"]:
+        rows.append(("  pinned", told["pinned"]["bytes"], f"{told['pinned']['count']}"))
+    rows.append(("entries", told["entries"]["bytes"], f"{told['entries']['count']}: which key gave which result"))
+    rows += [(name, count, OTHERS[name]) for name, count in told["others"].items() if count]
+    rows.append(("total", told["total"], told["store"]))
+    width = max(len(name) for name, _, _ in rows)
+    return "\n".join(f"{name:<{width}}  {units.size(count):>10}  {text}" for name, count, text in rows)
+
+
+def pins(found: Sequence[Pin], known: Contents) -> str:
+    """A line for each pin."""
+    sizes = {result.digest: result.size for result in known.results}
+    lines = []
+    for pin in found:
+        there = [sizes[digest] for digest in pin.digests if digest in sizes]
+        gone = f", {len(pin.digests) - len(there)} no longer in the store" if len(there) < len(pin.digests) else ""
+        by = f", by {user_name(pin.owner)}" if pin.owner != os.geteuid() else ""
+        lines.append(f"{pin.of}  {len(there)} results, {units.size(sum(there))}{gone}, since {pin.since[:10]}{by}")
+    return "\n".join(printable(line, kept="") for line in lines) or "nothing is pinned"

@@ -1,0 +1,46 @@
+"""A run that was refused before any work leaves no folder: what it had to say was on the screen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.runs.folders import RUN
+
+HYDRA, LOG = ".hydra", "pipeline.log"  # as Hydra and conf/hydra/job_logging call them
+
+
+def named(typed: Sequence[str]) -> list[Path]:
+    """The run folders that a command line names and that are there already: those are somebody's."""
+    folders = [Path(word.partition("=")[2]).absolute() for word in typed if word.startswith("hydra.run.dir=")]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether nothing but what Hydra has just put there is in the folder of a run that begins."""
+    return _names(folder) <= {HYDRA}
+
+
+def remove(folder: Path) -> None:
+    """Removes the folder of a refused run, which was fresh, and those above it, below the current one, if empty.
+
+    A folder that something else was put into meanwhile stays.
+    """
+    if not _names(folder) <= {HYDRA, LOG, RUN}:
+        return
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+        for above in folder.parents:
+            if above == Path.cwd() or not above.is_relative_to(Path.cwd()):
+                break
+            above.rmdir()
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))  # noqa: PTH208 (names alone)
+    except OSError:
+        return set()

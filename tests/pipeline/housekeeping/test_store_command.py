@@ -1,0 +1,207 @@
+"""`python -m pipeline.store`: what each command prints, says and ends with."""
+
+import json
+import os
+import shutil
+import time
+
+import pytest
+from command_line import run_light
+
+from pipeline.store import State, Store, use
+from pipeline.store.store import FACTS
+from tests.pipeline.conftest import flip
+from tests.pipeline.housekeeping.conftest import digests, entries, put
+
+
+@pytest.fixture
+def run(store, tmp_path):
+    def run(*args, folder=store.root):
+        env = {**os.environ, "DRYDOCK_STORE": str(folder)}
+        done = run_light("pipeline.store", [*map(str, args)], tmp_path, env)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def test_list_and_size_give_tables_to_people_and_data_to_scripts(store, run):
+    old = put(store, "old", days=40, size=5000)
+    new = put(store, "new", stage="compile")
+    store.name([new], "resnet50", "openvino")
+    done = run("list")
+    assert done.stdout.splitlines()[1].split() == ["5.0", "KiB", "40", "d", "export", "old", old[:12]]
+    assert f"resnet50 → openvino  {new[:12]}" in done.stdout.splitlines()[2]
+    assert done.stderr.startswith("2 results, ")
+    for args, found in [
+        (["--stage", "compile"], [new]),
+        (["--model", "res*"], [new]),
+        (["--model", "old"], [old]),
+        (["--older", "30d"], [old]),
+        (["--larger", "4KiB"], [old]),
+        (["--by", "size", "--no-index"], [new, old]),
+    ]:
+        assert [r["digest"] for r in json.loads(run("list", "--json", *args).stdout)["results"]] == found, args
+    told = json.loads(run("size", "--json").stdout)
+    on_disk = sum(p.stat().st_size for p in (store.root / "objects").glob("*/*/*"))
+    assert (told["results"], told["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
+
+
+def test_remove_says_what_would_go_and_then_removes_it_and_its_entries(store, run):
+    old, new = put(store, "old", days=40), put(store, "new")
+    would = run("remove", "--older", "30d", "--dry-run")
+    assert old[:12] in would.stdout
+    assert "would remove 1 results, 1 entries" in would.stderr
+    assert digests(store) == {old, new}
+    assert run("remove", "--older", "30d").stdout.startswith("removed 1 results and 1 entries; 1.1 KiB freed")
+    assert (digests(store), entries(store)) == ({new}, 1)
+    assert json.loads(run("remove", new[:8], "--json").stdout)["removed"] == [new]
+
+
+def test_remove_without_a_word_of_what_removes_nothing(store, run):
+    put(store, "one")
+    done = run("remove")
+    assert (done.returncode, len(digests(store))) == (2, 1)
+    assert "nothing says what to remove" in done.stderr
+
+
+def test_a_budget_leaves_entries_and_what_is_in_use(store, run):
+    used, other = put(store, "used", days=3), put(store, "other", days=2)
+    with store.keeping():
+        store.state(used)
+        done = run("remove", "--budget", "1B")
+    assert (done.returncode, digests(store), entries(store)) == (0, {used}, 2)
+    assert "1 results stay: a run uses them" in done.stderr
+    assert other not in digests(store)
+
+
+def test_pins_keep_a_run_and_a_result_until_they_are_taken_back(store, run, tmp_path):
+    one, two, free = put(store, "one"), put(store, "two"), put(store, "free")
+    folder = run_of(tmp_path / "runs" / "1", [one])
+    assert run("pin", folder, two[:8]).returncode == 0
+    assert run("pin").stdout.splitlines()[0].startswith(f"{folder}  1 results, 1.1 KiB, since 20")
+    assert "2 results stay: pinned" in run("remove", "--older", "0s").stderr
+    assert digests(store) == {one, two}
+    assert free not in digests(store)
+    assert run("unpin", folder, two[:8]).stdout == "nothing is pinned\n"
+    assert run("unpin", two[:8]).returncode == 2
+    run("remove", "--older", "0s")
+    assert digests(store) == set()
+
+
+def test_what_no_kept_run_uses_goes(store, run, tmp_path):
+    used, unused = put(store, "used"), put(store, "unused")
+    folder = run_of(tmp_path / "runs" / "day" / "1", [used])
+    assert run("remove", "--unused-by", "runs").returncode == 0
+    assert digests(store) == {used}
+    assert unused not in digests(store)
+    (folder / "run.json").write_text("{")
+    done = run("remove", "--unused-by", "runs")
+    assert (done.returncode, digests(store)) == (2, {used})
+    assert "nobody knows what that run uses" in done.stderr
+    assert run("remove", "--unused-by", tmp_path / "store").returncode == 2
+    assert digests(store) == {used}
+
+
+def run_of(folder, digests):
+    folder.mkdir(parents=True)
+    run = dict.fromkeys(("status", "started", "folder", "drydock"), "x")
+    run |= {n: [] for n in ("overrides", "command")} | {n: {} for n in ("choices", "config", "machine", "versions")}
+    (folder / "run.json").write_text(json.dumps({**run, "stages": [{"key": None, "digest": d} for d in digests]}))
+    return folder
+
+
+def test_verify_sets_damage_aside_says_so_and_ends_with_5(store, run):
+    good, bad = put(store, "good"), put(store, "bad")
+    assert (run("verify").returncode, run("verify").stdout.splitlines()[-1]) == (0, "all of it is as it was published")
+    flip(store.objects.folder(bad) / "model.onnx")
+    done = run("verify")
+    assert (done.returncode, digests(store)) == (5, {good})
+    assert f"damaged: {bad}: set aside in quarantine/" in done.stdout
+    assert run("verify").returncode == 0
+    assert run("remove", "--quarantine").stdout.startswith("removed 0 results and 0 entries, 1 from quarantine")
+    assert list((store.root / "quarantine").iterdir()) == []
+
+
+def test_verify_repairs_what_spares_no_work_and_keeps_what_does(store, run):
+    first = put(store, "first")
+    second = put(store, "second", stage="compile", inputs={"model": first})
+    for digest in (first, second):
+        shutil.rmtree(store.objects.folder(digest))
+    torn = store.root / "actions" / "export" / f"{'ab' * 32}.json"
+    torn.write_text("{")
+    manifest = store.root / "objects" / first[:2] / f"{first}.json"
+    os.utime(manifest, (0, 0))
+    done = run("verify")
+    assert (done.returncode, entries(store)) == (5, 3)
+    assert "no entry: export/abab" in done.stdout
+    assert run("verify", "--repair").stdout.count("repaired: ") == 4
+    assert (entries(store), manifest.exists()) == (0, False)
+    third = put(store, "third", stage="compile", inputs={"model": (gone := put(store, "gone"))})
+    shutil.rmtree(store.objects.folder(gone))
+    assert "1 entries lead to results that were removed" in run("verify", "--repair").stdout
+    assert (entries(store), digests(store)) == (2, {third})
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["list", "--stage", "exprt"], "did you mean 'export'?"),
+        (["list", "--older", "3x"], "3x is no age"),
+        (["remove", "--budget", "50GB"], "50GB is no size"),
+        (["remove", "abc"], "the first 6 digits or more"),
+        (["pin", "0123456789"], "is the digest of no result there"),
+        (["export", "nowhere", "b.tar"], "holds no run.json of ours"),
+        (["import", "nowhere.tar"], "cannot be read: No such file"),
+        (["move", "{store}/below"], "is in the store"),
+        (["move", "{full}"], "is no store, and not empty"),
+        (["list", "--store", "{full}"], "is no store: there is no format.json in it"),
+        (["list", "--store", "{full}/none"], "is no store"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_a_slip_is_exit_code_2_and_a_way_on(store, run, tmp_path, args, told):
+    put(store, "one")
+    (full := tmp_path / "full").mkdir()
+    (full / "file").write_text("")
+    done = run(*(a.format(store=store.root, full=full) for a in args))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert len(digests(store)) == 1
+
+
+def test_a_store_of_another_format_is_not_touched(store, run):
+    put(store, "one")
+    (store.root / "format.json").write_text('{"format": 9}')
+    for args in (["list"], ["size"], ["verify"], ["remove", "--older", "0s"], ["pin"], ["import", "x"]):
+        assert run(*args).returncode == 2, args
+    assert len(digests(store)) == 1
+
+
+def test_a_store_behind_a_link_is_the_same_store(store, run, tmp_path):
+    digest = put(store, "one")
+    (tmp_path / "link").symlink_to(store.root)
+    assert digest[:12] in run("list", folder=tmp_path / "link").stdout
+    assert run("move", tmp_path / "link" / "below", folder=tmp_path / "link").returncode == 2
+    assert run("remove", digest[:8], folder=tmp_path / "link").stdout.startswith("removed 1 results")
+    assert digests(store) == set()
+
+
+def test_damage_of_every_kind_ends_no_command(store, run):
+    put(store, "fine")
+    for n, spoil in enumerate(
+        [shutil.rmtree, lambda p: (shutil.rmtree(p), p.write_text("x")), lambda p: (p / FACTS).unlink()]
+    ):
+        spoil(store.objects.folder(put(store, f"spoilt {n}")))
+    (store.root / "objects" / "zz").write_text("no folder")
+    (store.root / "actions" / "export" / f"{'cd' * 32}.json").mkdir()
+    (store.root / use.PLACE / ("ef" * 32)).mkdir()
+    index = store.root / "index" / str(os.geteuid())
+    run("list")
+    time.sleep(0.01)
+    for path in index.glob("*.json"):
+        path.write_text(path.read_text().replace("[", "{").replace("]", "}") if n % 2 else '{"of": 1, "rows": 7}')
+    for args, code in [(["list"], 0), (["size"], 0), (["verify"], 5), (["remove", "--older", "0s"], 0), (["list"], 0)]:
+        done = run(*args)
+        assert done.returncode == code, (args, done.stderr)
+    assert Store(store.root).state(put(store, "fine")) is State.PRESENT
