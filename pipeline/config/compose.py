@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
-from pipeline.config import choices, complaints, hydra_shortcuts, inputs, resolvers, slips
+from pipeline.config import choices, complaints, hydra_shortcuts, inputs, remotes, resolvers, slips
 from pipeline.config.instantiate import build_stage
 from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
@@ -193,8 +193,9 @@ def store_folders(config: Mapping[str, Any]) -> list[Path]:
 
 
 def store_of(config: Mapping[str, Any]) -> Store:
-    """The store of a configuration, with whom it trusts. Raises ConfigError."""
-    return Store(*store_folders(config), trust=Trust.of(config["trust"]))
+    """The store of a configuration, with whom it trusts and its remote. Raises ConfigError, BackendMissing."""
+    folders, trust = store_folders(config), Trust.of(config["trust"])
+    return Store(*folders, trust=trust, elsewhere=remotes.of(config, folders[0], trust))
 
 
 def folders() -> list[Path]:
@@ -239,7 +240,9 @@ def _resolved(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     except OmegaConfBaseException as e:
         raise complaints.of_hydra(e, CONF) from e
     assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
+    config = {str(k): v for k, v in plain.items()}
+    remotes.address_of(config)  # here, before any of it is written down: it may have a secret in it
+    return config
 
 
 def _missing(value: Any, place: str) -> Iterator[str]:

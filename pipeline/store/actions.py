@@ -118,6 +118,12 @@ class Actions:
         beside.replace(path)
         return entry
 
+    def is_own(self, stage: str, key: str) -> bool:
+        """Whether an entry of a key is this user's own, and in this store."""
+        plain = self._path(stage, key)
+        looks = (self._look(path, key) for path in (plain, self._trust.own(plain)))
+        return any(look is not None and look[1].st_uid == self._trust.uid for look in looks)
+
     def has(self, stage: str) -> bool:
         """Whether there are entries of a stage at all."""
         return (self._root.path / "actions" / stage).is_dir() or (self._below is not None and self._below.has(stage))
@@ -136,7 +142,7 @@ class Actions:
     def _look(self, path: Path, key: str) -> tuple[Entry, os.stat_result] | None:
         """The entry in a file, with the stat of that file; one that nobody trusted wrote is noted."""
         read, at = read_owned(path)
-        entry = _parse(read, key)
+        entry = parse(read, key)
         if entry is None or at is None:
             return None
         if not self._trust.covers(at):
@@ -158,7 +164,7 @@ def _newest(folder: Path, most: int) -> list[str]:
     return [name for _, name in heapq.nlargest(most, found)]
 
 
-def _parse(read: Any, key: str) -> Entry | None:
+def parse(read: Any, key: str) -> Entry | None:
     """What was read, if it is an entry of ours: others may write to a shared store, and a digest becomes a path."""
     if not isinstance(read, dict) or read.get("key") != key:
         return None

@@ -1,0 +1,112 @@
+"""The key `remote`: a URL, or `url` and `write`, from a YAML, the command line or $DRYDOCK_REMOTE.
+
+Hydra cannot set `remote.write` where a YAML has `remote: s3://…`, nor a text where one has a mapping. So what is typed
+of it is kept from Hydra, and set here on what the YAMLs came to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from pipeline.config import again
+from pipeline.errors import ConfigError
+from pipeline.remote import Address, Remote
+from pipeline.remote.address import ALLOWED, refuse_secrets
+from pipeline.store import Trust
+
+KEY = "remote"
+SETTINGS = {"url": None, "write": True}
+VARIABLE = "DRYDOCK_REMOTE"
+
+
+def typed(overrides: Sequence[str]) -> list[str]:
+    """What was typed of the remote, but for a sweep over several. Raises ConfigError for one with a secret in it."""
+    words = [o for o in overrides if o.lstrip("+").partition("=")[0].partition(".")[0] == KEY and "=" in o]
+    for word in words:
+        refuse_secrets(word.partition("=")[2])
+    return [o for o in words if not _parsed(o).is_sweep_override()]
+
+
+def settle(cfg: DictConfig, words: Sequence[str]) -> None:
+    """Makes the remote of a composed configuration a mapping, with what was typed of it.
+
+    Args:
+        cfg: A whole configuration, which is changed.
+        words: What was typed of it, in order.
+
+    Raises ConfigError for what is no setting of a remote.
+    """
+    settings = _mapping(OmegaConf.to_container(cfg, resolve=False, throw_on_missing=False).get(KEY))  # type: ignore[union-attr]
+    for word in words:
+        override = _parsed(word)
+        _, _, name = str(override.key_or_group).partition(".")
+        settings |= {name: override.value()} if name else _mapping(override.value())
+    _refuse_unknown(settings, words)
+    with read_write(cfg), open_dict(cfg):
+        cfg[KEY] = settings
+        if words:
+            cfg.hydra.overrides.task = [*cfg.hydra.overrides.task, *words]
+
+
+def address_of(config: Mapping[str, Any]) -> Address | None:
+    """Where the remote of a configuration is; None where there is none. Raises ConfigError."""
+    if url := config[KEY]["url"]:
+        return _address(str(url), KEY)
+    if url := os.environ.get(VARIABLE):
+        return _address(url, VARIABLE)
+    return None
+
+
+def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Remote | None:
+    """The remote of a configuration; None where there is none.
+
+    Args:
+        config: The configuration.
+        root: The folder of the store that it lies behind.
+        trust: Whose entries count.
+
+    Raises ConfigError, BackendMissing.
+    """
+    address = address_of(config)
+    if address is None:
+        return None
+    return Remote.of(address, root, trust.keys, write=config[KEY]["write"])
+
+
+def _address(text: str, place: str) -> Address:
+    if "://" not in text:
+        text = hydra.utils.to_absolute_path(str(Path(text).expanduser()))
+    return Address.parse(text, place)
+
+
+def _parsed(word: str) -> Override:
+    return OverridesParser.create().parse_override(word)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The settings that a text, a mapping or nothing stands for."""
+    if isinstance(value, Mapping):
+        return {**SETTINGS, **{str(k): v for k, v in value.items()}}
+    return {**SETTINGS, "url": value}
+
+
+def _refuse_unknown(settings: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Raises ConfigError for settings that a remote does not have, and for values of other types."""
+    if unknown := sorted(settings.keys() - SETTINGS.keys()):
+        raise ConfigError(f"remote has no {unknown[0]}", allowed="remote.url, remote.write", command="remote=URL")
+    url, write = settings["url"], settings["write"]
+    if url is not None and not isinstance(url, str):
+        raise ConfigError(f"remote is {url!r}", allowed=ALLOWED)
+    if not isinstance(write, bool) and not str(write).startswith("${"):
+        typed = next((w for w in words if "write" in w), "")
+        command = again.with_change(words, {typed: ["remote.write=false"]}) if typed else "remote.write=false"
+        raise ConfigError(f"remote.write is {write!r}", allowed="true, false", command=command)
+    refuse_secrets(url or "")
