@@ -297,7 +297,7 @@ async def _within(seconds: float, asked: Awaitable[T]) -> T:
     except (AlreadyExistsError, Unavailable, Altered, _Missing):
         raise
     except TimeoutError:
-        raise Unavailable(f"no answer within {seconds:.0f} s") from None
+        raise Unavailable(f"no answer within {seconds:.1f} s") from None
     except FileNotFoundError as e:
         if "NoSuchBucket" in str(e):
             raise Unavailable("there is no such bucket") from e

@@ -15,6 +15,17 @@ T = TypeVar("T")
 TICK_SECONDS = 0.5
 
 
+async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
+    """What several things came to that are done at once; where one fails, the others are ended before it is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def nothing() -> None:
     """What is called now and then where there is nothing to say."""
 

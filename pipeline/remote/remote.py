@@ -9,7 +9,6 @@ Whatever goes wrong costs a bounded time once in a process, and a caution: from 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -28,6 +27,7 @@ from pipeline.machine.world import is_installed
 from pipeline.remote import names, signing
 from pipeline.remote.address import Address
 from pipeline.remote.bucket import WAITED_SECONDS, Altered, Bucket, Unavailable, bucket_at
+from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
 from pipeline.remote.uploads import Uploads
@@ -80,7 +80,7 @@ class Remote:
         self._listings: dict[str, Listing | None] = {}
         self._coming: dict[str, Future[Listing | None]] = {}
         self._known: set[str] = set()
-        self._damaged: dict[str, set[str]] = {}  # by object, the SHA-256 of files that are not what they should be
+        self._damaged: set[str] = set()  # objects that are not what they should be, or not there
         self._passed_over: dict[str, str] = {}
         self._in_session = False
         self._writes = write and bucket.address.writable
@@ -117,7 +117,9 @@ class Remote:
                 coming = self._coming.pop(digest, None) or self._bucket.loop.start(self._read_manifest(digest))
                 listing = self._waited_for(coming)
             if listing is None:
-                self._damaged.setdefault(digest, set())
+                self._damaged.add(digest)
+                if not self._bucket.off:
+                    self._forget(digest)
             self._listings[digest] = listing
         return self._listings[digest]
 
@@ -130,7 +132,8 @@ class Remote:
         try:
             self._bucket.loop.run(self._download(listing.files, folder), progress.tick)
         except Altered as e:
-            self._damaged.setdefault(digest, set()).add(str(e))
+            self._damaged.add(digest)
+            self._forget(digest)
             log.warning("artifact %s in %s is damaged: not used, built here instead", digest[:12], self._place)
             raise Damaged(digest) from e
         except Unavailable as e:
@@ -206,9 +209,8 @@ class Remote:
         return entry
 
     async def _look_up(self, stage: str, key: str) -> Entry | None:
-        _, envelope = await asyncio.gather(
-            self._bucket.check_format(), self._bucket.read_if_allowed(names.action_name(stage, key))
-        )
+        name = names.action_name(stage, key)
+        _, envelope = await together(self._bucket.check_format(), self._bucket.read_if_allowed(name))
         if envelope is None:
             if self._bucket.empty and not self._writes:
                 self._say(
@@ -220,7 +222,7 @@ class Remote:
         except NotTrusted as e:
             whose = e.whose
         beside = [names.action_name(stage, key, signer) for signer in sorted(self._trusted)]
-        for other in await asyncio.gather(*map(self._bucket.read_if_allowed, beside)):
+        for other in await together(*map(self._bucket.read_if_allowed, beside)):
             with contextlib.suppress(NotTrusted):
                 if other is not None and (entry := self._taken(stage, key, other)) is not None:
                     return entry
@@ -238,6 +240,14 @@ class Remote:
         """Keeps an envelope beside the local store: for a run without the bucket, and to know that it is there."""
         with contextlib.suppress(OSError, ValueError):
             self._root.write(self._kept_action(stage, key), json.loads(envelope))
+
+    def _forget(self, digest: str) -> None:
+        """Keeps nothing of an object that cannot be had: what is built in its place is offered, and so mends it."""
+        entries = [entry for entry in self._found.values() if entry.digest == digest]
+        paths = [self._kept_action(entry.key_document["stage"], entry.key) for entry in entries]
+        for path in (*paths, self._kept_manifest(digest)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def _read_kept(self, stage: str, key: str) -> Entry | None:
         read = read_json(self._kept_action(stage, key))
@@ -280,14 +290,7 @@ class Remote:
     async def _download(self, files: Sequence[FileRecord], folder: Path) -> None:
         for file in files:
             (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-        loads = [self._bucket.download(names.file_name(f.sha256), folder / f.path, f) for f in files]
-        tasks = [asyncio.ensure_future(load) for load in loads]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await together(*(self._bucket.download(names.file_name(f.sha256), folder / f.path, f) for f in files))
 
     def _give_up(self, error: Unavailable, began: float) -> None:
         """Does not ask the bucket from now on in this process, and says so once."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pipeline import units
 from pipeline.errors import Problem
 from pipeline.remote import names
 from pipeline.remote.bucket import Altered, Bucket, Unavailable, limit_of
+from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
 from pipeline.store import Entry
@@ -32,7 +33,7 @@ class Uploads:
         bucket: Where to.
         signer: Who signs the entries.
         trusted: Whose entries stand where one is there already.
-        damaged: By object, the SHA-256 of files that were found damaged in the bucket, and are written anew.
+        damaged: Digests of objects that were found damaged in the bucket, and are written anew.
         keep: Is given the envelope that stands for a stage and key, once it is there.
     """
 
@@ -41,7 +42,7 @@ class Uploads:
         bucket: Bucket,
         signer: Signer,
         trusted: Collection[str],
-        damaged: Mapping[str, set[str]],
+        damaged: Collection[str],
         keep: Keep,
     ) -> None:
         self._bucket, self._signer, self._trusted = bucket, signer, trusted
@@ -78,7 +79,8 @@ class Uploads:
             results = "1 result was" if count == 1 else f"{count} results were"
             what = f"{results} not put into {place}: {why}"
             again = "the next run that uses them tries again; remote.write=false does not"
-            log.warning("%s", Problem(what, command=again))
+            said = self._bucket.why_off  # so it is no second caution
+            log.log(logging.INFO if said else logging.WARNING, "%s", Problem(what, command=again))
         self._under_way.clear()
         self._failed.clear()
 
@@ -101,23 +103,16 @@ class Uploads:
 
     async def _put_object(self, digest: str, folder: Path, files: Sequence[FileRecord]) -> None:
         """Writes the files of an object, and then its manifest, unless they are there."""
-        name, damaged = names.manifest_name(digest), self._damaged.get(digest)
-        if damaged is None and _is_manifest(await self._bucket.read(name), digest):
+        name, anew = names.manifest_name(digest), digest in self._damaged
+        if not anew and _is_manifest(await self._bucket.read(name), digest):
             return
-        puts = [self._put_file(folder, file, damaged or ()) for file in files]
-        tasks = [asyncio.ensure_future(put) for put in puts]
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await together(*(self._put_file(folder, file, anew=anew) for file in files))
         content = json.dumps(names.manifest(files, (folder / FACTS).read_text()))
         await self._bucket.write(name, content.encode(), replace=True)
 
-    async def _put_file(self, folder: Path, file: FileRecord, damaged: Collection[str]) -> None:
+    async def _put_file(self, folder: Path, file: FileRecord, *, anew: bool) -> None:
         name = names.file_name(file.sha256)
-        if name in damaged or await self._bucket.size(name) != file.size:
+        if anew or await self._bucket.size(name) != file.size:
             await self._bucket.upload(name, folder / file.path, file)
 
     async def _put_entry(self, entry: Entry) -> None:

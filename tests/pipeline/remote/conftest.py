@@ -66,6 +66,10 @@ class Server:
         folder = self.root / BUCKET / PREFIX / "v1" / below
         return sorted(p for p in folder.rglob("*") if p.is_file())
 
+    def largest(self) -> Path:
+        """The largest file in the bucket."""
+        return max(self.files("files"), key=lambda path: path.stat().st_size)
+
     def asked(self, method: str, part: str) -> int:
         """How many requests there were of a method for a name with this in it."""
         return sum(m == method and part in name for m, name in self.requests)
@@ -131,12 +135,20 @@ def slow(seconds: float) -> Callable[[S3Handler], None]:
 class Machine(Dock):
     """A machine of its own: a local store, a key pair, and the bucket."""
 
-    def __init__(self, home: Path, *, trust: tuple[str, ...] = (), signer: Signer | None, write: bool = True) -> None:
+    def __init__(
+        self,
+        home: Path,
+        signer: Signer | None,
+        *,
+        trust: tuple[str, ...] = (),
+        write: bool = True,
+        address: str = f"s3://{BUCKET}/{PREFIX}",
+    ) -> None:
         home.mkdir(exist_ok=True)
         super().__init__(home)
         self.signer, self.write = signer, write
         self.trust = Trust.of(trust)
-        self.bucket = Bucket(Address.parse(f"s3://{BUCKET}/{PREFIX}"))  # its own, as of a process of its own
+        self.bucket = Bucket(Address.parse(address))  # its own, as of a process of its own
 
     @property
     def store(self) -> Store:
