@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from pipeline.config import again
 from pipeline.errors import ConfigError
-from pipeline.remote import Address, Remote
-from pipeline.remote.address import ALLOWED, refuse_secrets
+from pipeline.remote.address import ALLOWED, Address, refuse_secrets
 from pipeline.store import Trust
+from pipeline.store.elsewhere import Elsewhere
 
 KEY = "remote"
 SETTINGS = {"url": None, "write": True}
@@ -48,7 +48,7 @@ def settle(cfg: DictConfig, words: Sequence[str]) -> None:
     for word in words:
         override = _parsed(word)
         _, _, name = str(override.key_or_group).partition(".")
-        settings |= {name: override.value()} if name else _mapping(override.value())
+        settings |= {name: override.value()} if name else _given(override.value())
     _refuse_unknown(settings, words)
     with read_write(cfg), open_dict(cfg):
         cfg[KEY] = settings
@@ -65,7 +65,7 @@ def address_of(config: Mapping[str, Any]) -> Address | None:
     return None
 
 
-def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Remote | None:
+def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Elsewhere | None:
     """The remote of a configuration; None where there is none.
 
     Args:
@@ -78,6 +78,8 @@ def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Remote | None:
     address = address_of(config)
     if address is None:
         return None
+    from pipeline.remote.remote import Remote  # here, so that only who has one pays for it
+
     return Remote.of(address, root, trust.keys, write=config[KEY]["write"])
 
 
@@ -92,10 +94,12 @@ def _parsed(word: str) -> Override:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """The settings that a text, a mapping or nothing stands for."""
-    if isinstance(value, Mapping):
-        return {**SETTINGS, **{str(k): v for k, v in value.items()}}
-    return {**SETTINGS, "url": value}
+    """All settings, where a text, a mapping or nothing is given."""
+    return {**SETTINGS, **_given(value)}
+
+
+def _given(value: Any) -> dict[str, Any]:
+    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {"url": value}
 
 
 def _refuse_unknown(settings: Mapping[str, Any], words: Sequence[str]) -> None:

@@ -11,9 +11,6 @@ can be found leads to something partial. Files and manifests vouch for themselve
 and counts by its signature: see signing.py.
 
 What a bucket does not answer in time, or answers wrongly, is a miss. See remote.py for what that costs.
+
+    store ─► Remote ─► Bucket ═ socket ═► worker ─► Client ─► obstore ─► S3, …
 """
-
-from pipeline.remote.address import Address
-from pipeline.remote.remote import Remote
-
-__all__ = ["Address", "Remote"]

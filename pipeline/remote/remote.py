@@ -26,7 +26,8 @@ from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import is_installed
 from pipeline.remote import names, signing
 from pipeline.remote.address import Address
-from pipeline.remote.bucket import WAITED_SECONDS, Altered, Bucket, Unavailable, bucket_at
+from pipeline.remote.answers import Altered, Unavailable
+from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at
 from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
@@ -229,14 +230,14 @@ class Remote:
         self._passed_over[key] = whose
         return None
 
-    def _taken(self, stage: str, key: str, envelope: bytes) -> Entry | None:
+    def _taken(self, stage: str, key: str, envelope: str) -> Entry | None:
         """The entry in an envelope that was read, which is kept. Raises NotTrusted."""
         entry = verified(envelope, key, self._trusted)
         if entry is not None:
             self._keep(stage, key, envelope)
         return entry
 
-    def _keep(self, stage: str, key: str, envelope: bytes) -> None:
+    def _keep(self, stage: str, key: str, envelope: str) -> None:
         """Keeps an envelope beside the local store: for a run without the bucket, and to know that it is there."""
         with contextlib.suppress(OSError, ValueError):
             self._root.write(self._kept_action(stage, key), json.loads(envelope))
@@ -254,7 +255,7 @@ class Remote:
         if not isinstance(read, dict):
             return None
         with contextlib.suppress(NotTrusted):
-            return verified(json.dumps(read).encode(), key, self._trusted)
+            return verified(json.dumps(read), key, self._trusted)
         return None
 
     def _kept_action(self, stage: str, key: str) -> Path:
@@ -272,7 +273,7 @@ class Remote:
     async def _read_manifest(self, digest: str) -> Listing | None:
         content = await self._bucket.read_if_allowed(names.manifest_name(digest))
         with contextlib.suppress(ValueError, RecursionError):
-            read = json.loads(content or b"null")
+            read = json.loads(content or "null")
             if (listing := names.read_manifest(read, digest)) is not None:
                 with contextlib.suppress(OSError):
                     self._root.write(self._kept_manifest(digest), read)

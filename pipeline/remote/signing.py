@@ -56,14 +56,14 @@ class Signer:
         """The public key, 64 hex digits."""
         return self.private.public_key().public_bytes_raw().hex()
 
-    def sign(self, entry: Entry) -> bytes:
+    def sign(self, entry: Entry) -> str:
         """The envelope of an entry, as it is stored."""
         payload = json.dumps(asdict(entry), sort_keys=True).encode()
         signature = {"keyid": self.id, "sig": _text(self.private.sign(_signed(payload)))}
-        return json.dumps({"payloadType": TYPE, "payload": _text(payload), "signatures": [signature]}).encode()
+        return json.dumps({"payloadType": TYPE, "payload": _text(payload), "signatures": [signature]})
 
 
-def verified(envelope: bytes, key: str, trusted: Collection[str]) -> Entry | None:
+def verified(envelope: str | bytes, key: str, trusted: Collection[str]) -> Entry | None:
     """The entry in an envelope, where a trusted signer signed it.
 
     Args:
@@ -89,7 +89,7 @@ def verified(envelope: bytes, key: str, trusted: Collection[str]) -> Entry | Non
     raise NotTrusted(whose)
 
 
-def _opened(envelope: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
+def _opened(envelope: str | bytes) -> tuple[bytes, list[tuple[str, bytes]]]:
     """The payload and who signed it, by what the envelope says. Raises NotTrusted for what is no envelope."""
     try:
         read = json.loads(envelope)

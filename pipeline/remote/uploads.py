@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline import units
 from pipeline.errors import Problem
 from pipeline.remote import names
-from pipeline.remote.bucket import Altered, Bucket, Unavailable, limit_of
+from pipeline.remote.answers import Altered, Unavailable
+from pipeline.remote.bucket import Bucket, limit_of
 from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
@@ -23,7 +24,7 @@ from pipeline.store.store import FACTS
 
 log = logging.getLogger(__name__)
 
-Keep = Callable[[str, str, bytes], None]
+Keep = Callable[[str, str, str], None]
 
 
 class Uploads:
@@ -108,7 +109,7 @@ class Uploads:
             return
         await together(*(self._put_file(folder, file, anew=anew) for file in files))
         content = json.dumps(names.manifest(files, (folder / FACTS).read_text()))
-        await self._bucket.write(name, content.encode(), replace=True)
+        await self._bucket.write(name, content, replace=True)
 
     async def _put_file(self, folder: Path, file: FileRecord, *, anew: bool) -> None:
         name = names.file_name(file.sha256)
@@ -122,7 +123,7 @@ class Uploads:
         if await self._bucket.write(name, envelope):
             self._keep(stage, key, envelope)
             return
-        there = await self._bucket.read(name) or b""
+        there = await self._bucket.read(name) or ""
         try:
             stands = verified(there, key, self._trusted)
         except NotTrusted:
@@ -135,8 +136,8 @@ class Uploads:
         self._keep(stage, key, there)
 
 
-def _is_manifest(content: bytes | None, digest: str) -> bool:
+def _is_manifest(content: str | None, digest: str) -> bool:
     try:
-        return names.read_manifest(json.loads(content or b"null"), digest) is not None
+        return names.read_manifest(json.loads(content or "null"), digest) is not None
     except (ValueError, RecursionError):
         return False

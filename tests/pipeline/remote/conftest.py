@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from localbucket import S3Error, S3Handler
+from localbucket import TEMP_PREFIX, S3Error, S3Handler
 
-from pipeline.remote import Address, Remote, bucket, signing
+from pipeline.remote import bucket, signing
+from pipeline.remote.address import Address
 from pipeline.remote.bucket import Bucket
+from pipeline.remote.remote import Remote
 from pipeline.remote.signing import Signer
 from pipeline.store import Store, Trust
 from tests.pipeline.conftest import Dock
@@ -45,7 +47,7 @@ class Server:
 
     def start(self) -> None:
         handler = type("Handler", (_Handler,), {"data_root": self.root, "server_of": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._http = _Http(("127.0.0.1", 0), handler)
         self._http.daemon_threads = True
         threading.Thread(target=self._http.serve_forever, daemon=True, kwargs={"poll_interval": 0.01}).start()
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -64,7 +66,7 @@ class Server:
     def files(self, below: str = "") -> list[Path]:
         """What can be seen in the bucket."""
         folder = self.root / BUCKET / PREFIX / "v1" / below
-        return sorted(p for p in folder.rglob("*") if p.is_file())
+        return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(TEMP_PREFIX))
 
     def largest(self) -> Path:
         """The largest file in the bucket."""
@@ -73,6 +75,11 @@ class Server:
     def asked(self, method: str, part: str) -> int:
         """How many requests there were of a method for a name with this in it."""
         return sum(m == method and part in name for m, name in self.requests)
+
+
+class _Http(ThreadingHTTPServer):
+    def handle_error(self, *args: Any) -> None:
+        pass  # a client that was killed
 
 
 class _Handler(S3Handler):
@@ -95,6 +102,10 @@ class _Handler(S3Handler):
             return
         with contextlib.suppress(ConnectionError):
             super()._dispatch(action)
+        self.after()
+
+    def after(self) -> None:
+        """What is done once a request is answered."""
 
     def _read_body(self) -> bytes:
         length = int(self.headers.get("Content-Length") or 0)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.remote import Address
+from pipeline.remote.address import Address
 from pipeline.remote.names import manifest, read_manifest
 from pipeline.store.files import FileRecord, tree_digest
 

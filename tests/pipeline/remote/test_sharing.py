@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.planning import plan
 from pipeline.planning.plan import Todo
-from pipeline.remote.bucket import PART
+from pipeline.remote.client import PART
 from pipeline.store import State
 from tests.pipeline.conftest import ALL, STORED, Export, Random, Trim, digests, how, without_record
 from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine

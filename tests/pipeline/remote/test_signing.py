@@ -59,7 +59,7 @@ def test_an_entry_is_read_as_it_was_signed(signer):
 )
 def test_a_forged_entry_counts_for_nothing(signer, forge, whose):
     with pytest.raises(NotTrusted) as refused:
-        verified(forge(signer.sign(ENTRY)), KEY, {signer.id})
+        verified(forge(signer.sign(ENTRY).encode()), KEY, {signer.id})
     assert refused.value.whose == whose
 
 
