@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,10 +17,12 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from pipeline.config import again
-from pipeline.errors import ConfigError
-from pipeline.remote.address import ALLOWED, Address, refuse_secrets
+from pipeline.errors import BackendMissing, ConfigError
+from pipeline.remote.address import ALLOWED, MODULES, Address, refuse_secrets
 from pipeline.store import Trust
-from pipeline.store.elsewhere import Elsewhere
+
+if TYPE_CHECKING:
+    from pipeline.remote.remote import Remote
 
 KEY = "remote"
 SETTINGS = {"url": None, "write": True}
@@ -65,7 +67,7 @@ def address_of(config: Mapping[str, Any]) -> Address | None:
     return None
 
 
-def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Elsewhere | None:
+def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Remote | None:
     """The remote of a configuration; None where there is none.
 
     Args:
@@ -81,6 +83,20 @@ def of(config: Mapping[str, Any], root: Path, trust: Trust) -> Elsewhere | None:
     from pipeline.remote.remote import Remote  # here, so that only who has one pays for it
 
     return Remote.of(address, root, trust.keys, write=config[KEY]["write"])
+
+
+def modules(address: Address | None) -> Sequence[str]:
+    """What a remote takes beside the core."""
+    return () if address is None else MODULES
+
+
+def serves(config: Mapping[str, Any], root: Path, trust: Trust) -> str:
+    """In a few words, whether the remote of a configuration answers, and what this user may do there; see `of`."""
+    try:
+        remote = of(config, root, trust)
+    except BackendMissing:
+        return "what it takes is not installed"
+    return remote.serves() if remote is not None else ""
 
 
 def _address(text: str, place: str) -> Address:

@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import ConfigError, nearest
 
+# What a remote takes beside the core.
+MODULES = ("obstore", "cryptography")
 WRITABLE = ("s3", "gs", "az", "file")
 READ_ONLY = ("http", "https")
 ALLOWED = "s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX, https://HOST/PATH (to read), or a folder"

@@ -25,7 +25,7 @@ from pipeline.errors import BackendMissing, ConfigError, Problem, listed
 from pipeline.machine.installed import how_to_install
 from pipeline.machine.world import is_installed
 from pipeline.remote import names, signing
-from pipeline.remote.address import Address
+from pipeline.remote.address import MODULES, Address
 from pipeline.remote.answers import Altered, Unavailable
 from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at
 from pipeline.remote.loop import together
@@ -40,8 +40,7 @@ from pipeline.store.root import Root
 
 log = logging.getLogger(__name__)
 
-# What it takes beside the core.
-MODULES = ("obstore", "cryptography")
+NO_KEY = "there is no key to sign it with"
 # Where a client of S3 has credentials from, beside the machine's own role.
 CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 
@@ -84,8 +83,20 @@ class Remote:
         self._damaged: set[str] = set()  # objects that are not what they should be, or not there
         self._passed_over: dict[str, str] = {}
         self._in_session = False
+        self._signer = signer
         self._writes = write and bucket.address.writable
         self._uploads = Uploads(bucket, signer, self._trusted, self._damaged, self._keep) if signer else None
+
+    def serves(self) -> str:
+        """In a few words, whether it answers, and what this user may do there."""
+        try:
+            self._bucket.loop.run(self._bucket.check_format())
+        except Unavailable as e:
+            return f"does not serve: {e.why}; {_advice(self._bucket.address, e)}"
+        there = "answers, with nothing of Drydock's in it yet" if self._bucket.empty else "answers"
+        if not self._writes:
+            return f"{there}; only read"
+        return f"{there}; written to as {KEY}:{self._signer.id}" if self._signer else f"{there}; {NO_KEY}"
 
     def find(self, stage: str, key: str) -> Entry | None:
         """The entry of a key, of a signer who is trusted."""
@@ -146,8 +157,7 @@ class Remote:
         if not self._writes or self._bucket.off or self._kept_action(entry.key_document["stage"], entry.key).exists():
             return
         if self._uploads is None:
-            what = f"nothing is put into {self._place}: there is no key to sign it with"
-            self._say(what, "python -m pipeline.trust makes one; or remote.write=false")
+            self._say(f"nothing is put into {self._place}: {NO_KEY}", "python -m pipeline.trust, or remote.write=false")
         else:
             self._uploads.add(entry, folder, files)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from localbucket import TEMP_PREFIX, S3Error, S3Handler
 
 from pipeline.remote import bucket, signing
 from pipeline.remote.address import Address
-from pipeline.remote.bucket import Bucket
+from pipeline.remote.bucket import Bucket, _Worker
 from pipeline.remote.remote import Remote
 from pipeline.remote.signing import Signer
 from pipeline.store import Store, Trust
@@ -159,7 +160,7 @@ class Machine(Dock):
         super().__init__(home)
         self.signer, self.write = signer, write
         self.trust = Trust.of(trust)
-        self.bucket = Bucket(Address.parse(address))  # its own, as of a process of its own
+        self.bucket = bucket_of(address)
 
     @property
     def store(self) -> Store:
@@ -169,8 +170,24 @@ class Machine(Dock):
 
     def again(self) -> Machine:
         """The same machine, in a new process."""
-        self.bucket = Bucket(self.bucket.address)
+        self.bucket = bucket_of(self.bucket.address.url)
         return self
+
+
+# By address and server, the bucket of a test whose process asks for all of them.
+_firsts: dict[tuple[str, str | None], Bucket] = {}
+
+
+def bucket_of(text: str) -> Bucket:
+    """A bucket of which nothing is known yet, as in a new process."""
+    address = Address.parse(text)
+    place = address.url, os.environ.get("AWS_ENDPOINT_URL")
+    if (first := _firsts.get(place)) is None:
+        first = _firsts[place] = Bucket(address)
+        first._worker = first.loop.run(_Worker.started(address, first._count))
+    new = Bucket(address)
+    new.loop, new._worker = first.loop, first._worker
+    return new
 
 
 @pytest.fixture
@@ -182,6 +199,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr("os.fsync", lambda fd: None)
     bucket.bucket_at.cache_clear()
     yield server
+    _firsts.clear()
     with contextlib.suppress(OSError):
         server.stop()
 

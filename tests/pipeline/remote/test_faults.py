@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import threading
-from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Stopped
 from pipeline.remote import bucket
+from pipeline.remote.names import file_name
+from pipeline.store.files import FileRecord
 from tests.pipeline.conftest import ALL, STORED, Boom, digests, raising
 from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine, answer, drop, on, slow
 
@@ -206,16 +205,31 @@ def test_an_upload_that_takes_too_long_is_ended_and_said(one, server, monkeypatc
     assert server.files("actions") == []
 
 
-def test_a_full_disk_here_is_no_fault_of_the_bucket(one, two, monkeypatch, caplog):
+def test_a_disk_that_refuses_a_download_is_no_fault_of_the_bucket(one, two, server, tmp_path):
     one.run()
-    opened = Path.open
+    path = server.largest()
+    record = FileRecord("x", path.stat().st_size, path.name)
+    with pytest.raises(FileNotFoundError) as refused:
+        two.bucket.loop.run(two.bucket.download(file_name(path.name), tmp_path / "nowhere" / "x", record))
+    assert refused.value.filename == str(tmp_path / "nowhere" / "x")
 
-    def full(path, *args, **kwargs):
-        if path.name == "model.xml":
-            raise OSError(errno.ENOSPC, "no space left")
-        return opened(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(Stopped, match="no space left for store="):
-        two.run()
-    assert caplog.messages == []
+def test_a_process_that_asks_and_is_killed_costs_a_caution(one, server, caplog):
+    one.change("tidy", hook=lambda inputs: one.bucket._worker._process.kill())
+    assert one.run().delivered.is_file()
+    assert one.ran() == ALL
+    assert len(caplog.messages) == 1
+    assert "the process that asks it has ended" in caplog.messages[0]
+
+
+def test_the_doctor_says_whether_it_answers_and_what_one_may_do_there(one, server, signer):
+    remote = one.store._elsewhere
+    assert remote.serves() == f"answers, with nothing of Drydock's in it yet; written to as key:{signer.id}"
+    one.write = False
+    one.run()
+    one.write = True
+    one.again().run()
+    one.write = False
+    assert one.again().store._elsewhere.serves() == "answers; only read"
+    server.fault = on("", "", lambda handler: answer(403, "AccessDenied"))
+    assert one.again().store._elsewhere.serves().startswith("does not serve: 403 Forbidden AccessDenied; credentials")

@@ -15,8 +15,6 @@ from collections import Counter
 
 import pytest
 
-from pipeline.remote.address import Address
-from pipeline.remote.bucket import Bucket
 from pipeline.remote.client import PART
 from pipeline.remote.names import action_name, read_manifest
 from pipeline.remote.signing import verified
@@ -24,20 +22,20 @@ from pipeline.remote.uploads import Uploads
 from pipeline.stage import name_of
 from pipeline.store import Entry
 from tests.pipeline.conftest import Random
-from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine
+from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine, bucket_of
 from tests.test_architecture import ROOT
 
 KEY, STAGE = "0a" * 32, "export"
 ADDRESS = f"s3://{BUCKET}/{PREFIX}"
 # A process that publishes one result, of a large file and two small ones, and puts it into the bucket.
 WRITER = f"""
-import os, sys
+import sys
 from pathlib import Path
 from pipeline.artifact import Artifact, Kind
 from pipeline.remote import signing
 from pipeline.remote.address import Address
-from pipeline.remote.remote import Remote
 from pipeline.remote.bucket import Bucket
+from pipeline.remote.remote import Remote
 from pipeline.store import Entry, Store
 root, seed = Path(sys.argv[1]), sys.argv[2].encode()
 remote = Remote(Bucket(Address.parse("{ADDRESS}")), root, frozenset(), signing.own(), write=True)
@@ -161,7 +159,7 @@ def test_of_16_writers_one_wins_and_all_have_its_entry(server, signer):
     writers = []
     for i in range(16):
         keep = lambda stage, key, envelope, i=i: stands.update({i: envelope})  # noqa: E731
-        uploads = Uploads(Bucket(Address.parse(ADDRESS)), signer, {signer.id}, set(), keep)
+        uploads = Uploads(bucket_of(ADDRESS), signer, {signer.id}, set(), keep)
         writers.append((uploads, Entry(KEY, {"stage": STAGE}, f"{i:064x}", "onnx", {}, 0.5)))
     for uploads, entry in writers:
         uploads.add(entry, None, [])
