@@ -13,12 +13,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline import errors, units
-from pipeline.config import compose
+from pipeline.config import compose, remotes
 from pipeline.config.composed import graph_of, store_folders
 from pipeline.errors import BackendMissing, DrydockError, Problem
 from pipeline.machine import backends, gpu, processor
@@ -76,8 +76,13 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     needed = _needed(nodes)
     if "mlflow" in str(composed.choices.get("hydra/callbacks")):
         needed["mlflow"] = ["hydra/callbacks"]
-    Trust.of(composed.config["trust"])
-    report = examine(store_folders(composed.config), needed, plan.without_gpu(nodes))
+    trust, folders = Trust.of(composed.config["trust"]), store_folders(composed.config)
+    remote = remotes.address_of(composed.config)
+    needed |= {module: ["remote"] for module in remotes.modules(remote)}
+    report = examine(folders, needed, plan.without_gpu(nodes))
+    if remote is not None:
+        serves = remotes.serves(composed.config, folders[0], trust)
+        report = replace(report, store={**report.store, "remote": f"{remote}: {serves}"})
     say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
     return report.exit_code
 

@@ -52,6 +52,10 @@ PROMISES = (
         "`rot/format.json`; `tests/pipeline/store/test_store.py`",
     ),
     (
+        "A remote that is silent, slow, refuses or lies ends no run, and nothing partial can be found in it",
+        "`tests/pipeline/remote/test_faults.py`, `test_races.py`; [remote.md](remote.md)",
+    ),
+    (
         "Several users share a store whatever their umask, and one who dies does not shut the others out",
         "`users`; `tests/pipeline/store/test_owners.py`",
     ),

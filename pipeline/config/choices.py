@@ -22,7 +22,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pipeline.config import goes_with, inputs, slips, unreadable, wiring
+from pipeline.config import goes_with, inputs, remote_words, slips, unreadable, wiring
 from pipeline.config.again import with_change
 from pipeline.config.schema import Root
 from pipeline.config.tree import Tree
@@ -59,6 +59,8 @@ def guard(conf: Path) -> None:
             wiring.refuse(overrides, conf)
             slips.refuse_fixed(overrides)
             unreadable.refuse_numbers(overrides, tree := Tree(self.repository, conf))
+            of_remote = remote_words.typed(overrides)
+            overrides = [o for o in overrides if o not in of_remote]
             try:
                 cfg = _composed(overrides, run_mode, again, tree)
             except RecursionError as e:
@@ -68,6 +70,7 @@ def guard(conf: Path) -> None:
                     raise
                 raise slip from e
             inputs.name(cfg, overrides)
+            remote_words.settle(cfg, of_remote)
             return cfg
 
     def compute_defaults_list(

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import errors
-from pipeline.config import choices, complaints, hydra_shortcuts, inputs, resolvers, slips
+from pipeline.config import choices, complaints, hydra_shortcuts, inputs, remotes, resolvers, slips
 from pipeline.config.composed import Composed
 from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
@@ -153,7 +153,9 @@ def _resolved(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
     except OmegaConfBaseException as e:
         raise complaints.of_hydra(e, CONF) from e
     assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
+    config = {str(k): v for k, v in plain.items()}
+    remotes.address_of(config)  # here, before any of it is written down: it may have a secret in it
+    return config
 
 
 def _missing(value: Any, place: str) -> Iterator[str]:

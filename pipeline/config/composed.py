@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.config import remotes
 from pipeline.config.instantiate import build_stage
 from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
@@ -105,5 +106,6 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
 
 
 def store_of(config: Mapping[str, Any], here: Path | None = None) -> Store:
-    """The store of a configuration, with whom it trusts. Raises ConfigError."""
-    return Store(*store_folders(config, here), trust=Trust.of(config["trust"]))
+    """The store of a configuration, with whom it trusts and its remote. Raises ConfigError, BackendMissing."""
+    folders, trust = store_folders(config, here), Trust.of(config["trust"])
+    return Store(*folders, trust=trust, elsewhere=remotes.of(config, folders[0], trust, here))

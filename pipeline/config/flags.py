@@ -28,7 +28,7 @@ NOT_OURS = {
     "-cn": ("experiment", "every run begins with the same config.yaml"),
 }
 # The other commands, each with the module whose `main` it is.
-COMMANDS = {name: f"pipeline.{name}" for name in ("doctor", "inspect", "models", "new", "pin", "reproduce")}
+COMMANDS = {name: f"pipeline.{name}" for name in ("doctor", "inspect", "models", "new", "pin", "reproduce", "trust")}
 COMMANDS |= {name: f"pipeline.{name}.__main__" for name in ("report", "runs", "store")}
 NUMBER_OF_BRACKETS = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 

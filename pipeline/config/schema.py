@@ -151,6 +151,7 @@ class Root:
     vars: dict[str, Any] = field(default_factory=dict)  # VARIABLES
     store: Any = None  # a folder, or a list of them, which no type of a schema's says; composed.store_folders does
     keep: Optional[str] = None
+    remote: Any = None  # a URL, or a mapping of `url` and `write`; see pipeline/config/remotes.py
     trust: list[str] = field(default_factory=list)
     output: str = MISSING
     # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.

@@ -175,7 +175,9 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
     for node in reversed(nodes):
         step = steps[node.name]
         if step.todo is Todo.IDLE and node.name in needed:
-            step = steps[node.name] = replace(step, todo=Todo.BUILD)
+            elsewhere = not step.in_memory and store.is_elsewhere(step.digest or "")
+            again = _remote(step) if elsewhere else replace(step, todo=Todo.BUILD)
+            step = steps[node.name] = again
         if step.todo in (Todo.BUILD, Todo.DELIVER):
             needed |= set(node.inputs.values())
     if explain:
@@ -186,14 +188,20 @@ def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str]
 def _as_it_stands(step: Step, digest: str, store: Store, damaged: set[str]) -> Step:
     """The step of a result that was built before: an evicted one is rebuilt when needed, a damaged one at once."""
     state = store.state(digest)
-    if state is State.PRESENT:
+    if state in (State.PRESENT, State.REMOTE):
         damaged.discard(digest)
-        return step
+        return step if state is State.PRESENT else _remote(step)
     if state is State.DAMAGED:
         damaged.add(digest)
     if digest in damaged:
         return replace(step, todo=Todo.BUILD, why="damaged in the store")
     return replace(step, todo=Todo.IDLE, why="no longer in the store")
+
+
+def _remote(step: Step) -> Step:
+    """The step of a result whose files are elsewhere, and come here when something needs them."""
+    says = step.node.stage.describe()
+    return replace(step, todo=Todo.HIT, why=f"remote; {says}" if says else "remote")
 
 
 def _look_up(node: Node, before: Mapping[str, Step], store: Store, world: World, explain: bool) -> Step:
@@ -212,7 +220,7 @@ def _look_up(node: Node, before: Mapping[str, Step], store: Store, world: World,
     assert step.key is not None
     if node.stage.keep is not Keep.STORED:
         return replace(step, digest=step.key, why=node.stage.describe())
-    entry = store.actions.find(document["stage"], step.key)
+    entry = store.find(document["stage"], step.key)
     if entry is None:
         # What passes its input through is known by it before it runs; it runs before anything that stands on it.
         passed = before[node.inputs[port]].digest if (port := node.stage.passes_on) else None

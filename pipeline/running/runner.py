@@ -188,6 +188,7 @@ class Runner:
             ),
             replacing=step.digest,
         )
+        self._store.offer(entry)
         if entry.digest == made.digest:
             self._in_memory[step.name] = made
             self._keep(step.key, made)
@@ -313,7 +314,10 @@ class Runner:
                 f"{step.name} has no files to deliver: {living[0]} kept its result in memory",
                 command=f"'stages.{step.name}.needs=[…]' with a stage whose result is stored",
             )
-        inputs = {port: self._store.glance(steps[source].digest or "") for port, source in step.node.inputs.items()}
+        digests = {port: steps[source].digest or "" for port, source in step.node.inputs.items()}
+        for digest in digests.values():
+            self._store.fetch(digest)
+        inputs = {port: self._store.glance(digest) for port, digest in digests.items()}
         record = lineage.of(step.node, steps, self._store, self._about)
         with self._naming(step.name), Meter() as meter:
             path, made = delivery.deliver(step.stage, inputs, self._store, output, record)
@@ -362,6 +366,7 @@ class Runner:
     def _tell_hit(self, step: Step) -> None:
         if step.name not in self._outcomes and step.entry is not None:
             self._tell(step.name, "hit", step.entry, None)
+            self._store.offer(step.entry)
 
     def _tell(self, name: str, how: str, entry: Entry, peak: int | None) -> None:
         told = Outcome(name, how, entry.key, None, 0, entry.seconds, peak, entry.notes)

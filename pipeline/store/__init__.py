@@ -11,10 +11,11 @@ locks/<key>.lock                 one builder per key; saves work, correctness ne
 marks/{run,staging}-<id>.lock    a run, or a build folder, that is not finished; free when its owner died
 staging/<id>/                    where results are built, privately, until they are published by one rename
 quarantine/                      damaged objects, kept as evidence
+remote/<id>/                     entries, with their signatures, and manifests that were read in a remote
 
 Folders are of the root's group and mode; where the name of an entry or an object is another user's, one's own has the
 number of its owner in it, and only those of trusted owners are read: see owners.py. A store may look into others below
-it, which it never writes to.
+it, which it never writes to, and last into a place elsewhere: see elsewhere.py.
 """
 
 from pipeline.store.actions import Entry

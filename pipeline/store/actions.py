@@ -118,6 +118,12 @@ class Actions:
         beside.replace(path)
         return entry
 
+    def is_own(self, stage: str, key: str) -> bool:
+        """Whether an entry of a key is this user's own, and in this store."""
+        plain = self._path(stage, key)
+        looks = (self._look(path, key) for path in (plain, self._trust.own(plain)))
+        return any(look is not None and look[1].st_uid == self._trust.uid for look in looks)
+
     def has(self, stage: str) -> bool:
         """Whether there are entries of a stage at all."""
         return (self._root.path / "actions" / stage).is_dir() or (self._below is not None and self._below.has(stage))

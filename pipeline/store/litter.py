@@ -15,7 +15,22 @@ from pipeline.store.locks import Lock
 # where files are written that a death leaves half done.
 MARKS = "marks"
 MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
-WRITTEN = ("actions", "actions/*", "objects", "objects/*", "seen", "runs", "facts", "facts/*", "locks", MARKS)
+WRITTEN = (
+    "actions",
+    "actions/*",
+    "objects",
+    "objects/*",
+    "seen",
+    "runs",
+    "facts",
+    "facts/*",
+    "remote",
+    "remote/*",
+    "remote/*/*",
+    "remote/*/*/*",
+    "locks",
+    MARKS,
+)
 
 
 def sweep(root: Path) -> None:

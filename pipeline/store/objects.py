@@ -36,6 +36,7 @@ class State(StrEnum):
     PRESENT = "present"
     ABSENT = "absent"
     DAMAGED = "damaged"
+    REMOTE = "remote"  # not here, and to be had from elsewhere; see Store.state
 
 
 class Damaged(Exception):

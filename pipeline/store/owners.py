@@ -19,6 +19,7 @@ import functools
 import grp
 import os
 import pwd
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ from typing import TypeVar
 from pipeline.errors import ConfigError, Problem, listed
 
 T = TypeVar("T")
-ALLOWED = "user:NAME or group:NAME, of this machine's users and groups, or their numbers"
+ALLOWED = "user:NAME or group:NAME, of this machine's users and groups, or their numbers; key:HEX, a signer's"
+# What a signer's public key begins with, where it is typed.
+KEY = "key"
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,30 @@ class Trust:
         uid: This user.
         users: Others, by their numbers.
         groups: Groups whose members are trusted.
+        keys: Public keys of those whose entries in a remote are trusted, 64 hex digits each.
         passed_over: The keys for which there is a result of nobody trusted, with its owner; kept up to date here.
     """
 
     uid: int = field(default_factory=os.geteuid)
     users: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
+    keys: frozenset[str] = frozenset()
     passed_over: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, named: Sequence[str]) -> Trust:
-        """This user, and those whom `trust=[user:ana, group:ci]` names. Raises ConfigError for names of nobody."""
+        """This user, and those whom `trust=[user:ana, group:ci, key:…]` names. Raises ConfigError for nobody's name."""
         numbers: dict[str, set[int]] = {"user": set(), "group": set()}
+        signers: set[str] = set()
         problems = []
         for i, text in enumerate(map(str, named)):
             kind, _, name = text.partition(":")
-            if kind not in numbers or not name:
+            if kind == KEY and re.fullmatch("[0-9a-f]{64}", name):
+                signers.add(name)
+            elif kind == KEY:
+                what = f"trust[{i}] is '{text}', which is no public key"
+                problems.append(Problem(what, "key: and 64 hex digits", "python -m pipeline.trust prints yours"))
+            elif kind not in numbers or not name:
                 problems.append(Problem(f"trust[{i}] is '{text}'", ALLOWED, f"'trust=[user:{name or kind or 'NAME'}]'"))
             elif (number := _number(kind, name)) is None:
                 what = f"trust[{i}] is '{text}': there is no such {kind}"
@@ -64,7 +75,7 @@ class Trust:
                 numbers[kind].add(number)
         if problems:
             raise ConfigError(problems)
-        return cls(users=frozenset(numbers["user"]), groups=frozenset(numbers["group"]))
+        return cls(users=frozenset(numbers["user"]), groups=frozenset(numbers["group"]), keys=frozenset(signers))
 
     def covers(self, at: os.stat_result) -> bool:
         """Whether what somebody made is trusted: by its owner and, of a file, that they alone can write to it."""

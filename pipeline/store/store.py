@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError, DrydockError, StageError
 from pipeline.store import key as keys
 from pipeline.store import litter, mark, use
 from pipeline.store.actions import Actions, Entry
+from pipeline.store.elsewhere import Elsewhere, Listing
 from pipeline.store.files import FileRecord, read_json, read_owned, remove_dead, remove_tree, write_json
 from pipeline.store.locks import Lock
 from pipeline.store.objects import Damaged, Objects, State
@@ -45,12 +46,16 @@ class Store:
         root: The folder.
         lower: Folders of other stores: what this one has not is looked for there, in order. Nothing is written to them.
         trust: Whose results are hits; by default this user's alone.
+        elsewhere: What is asked last, and given what is built here.
 
     Raises ConfigError when the folder cannot be written or one of them was written by another format.
     """
 
-    def __init__(self, root: Path, *lower: Path, trust: Trust | None = None) -> None:
+    def __init__(
+        self, root: Path, *lower: Path, trust: Trust | None = None, elsewhere: Elsewhere | None = None
+    ) -> None:
         self.root = root
+        self._elsewhere = elsewhere
         self.trust = trust or Trust()
         self._owned = Root(root)
         objects, actions = None, None
@@ -130,6 +135,8 @@ class Store:
             with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
                 stack.enter_context(self._marked_run())
             stack.enter_context(self.keeping())
+            if self._elsewhere is not None:
+                stack.enter_context(self._elsewhere.session())
             yield
 
     @contextlib.contextmanager
@@ -211,27 +218,80 @@ class Store:
             )
         return stands
 
+    def find(self, stage: str, key: str) -> Entry | None:
+        """The entry of a key, here or elsewhere; None where there is none that counts."""
+        entry = self.actions.find(stage, key)
+        return self._elsewhere.find(stage, key) if entry is None and self._elsewhere is not None else entry
+
     def state(self, digest: str, *, thorough: bool = False) -> State:
-        """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved."""
+        """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved.
+
+        REMOTE for one that is not here whole, and known to be elsewhere.
+        """
         with self.explained():
             if self._uses is not None:
                 self._uses.add(digest, self.objects.folder(digest) / FACTS)
-            return self.objects.state(digest, thorough=thorough)
+            state = self.objects.state(digest, thorough=thorough)
+        if state is State.PRESENT or self._elsewhere is None:
+            return state
+        there = self._elsewhere.knows(digest) or (state is State.DAMAGED and self._elsewhere.has(digest))
+        return State.REMOTE if there else state
+
+    def is_elsewhere(self, digest: str) -> bool:
+        """Whether an object that is not here can be had from elsewhere; asks there."""
+        return self._elsewhere is not None and self._elsewhere.has(digest)
+
+    def fetch(self, digest: str) -> None:
+        """Brings an object here from elsewhere; nothing where it is here. Raises Damaged, ConfigError, StageError."""
+        if self._elsewhere is None or self.objects.state(digest) is State.PRESENT:
+            return
+        with self.staging() as folder, self.explained():
+            self._elsewhere.fetch(digest, folder)
+            if self._uses is not None:
+                self._uses.begin(folder / FACTS)
+            if self.objects.publish(folder) != digest:
+                raise Damaged(digest)
+            if self._uses is not None:
+                self._uses.add(digest, self.objects.folder(digest) / FACTS)
+
+    def offer(self, entry: Entry) -> None:
+        """Has a result of this user's put elsewhere in the background, where that is wanted."""
+        if self._elsewhere is not None and self.actions.is_own(entry.key_document["stage"], entry.key):
+            stored = self.objects.state(entry.digest) is State.PRESENT  # otherwise it is of something in memory
+            files = self.objects.files(entry.digest) if stored else []
+            self._elsewhere.offer(entry, self.objects.folder(entry.digest) if stored else None, files)
 
     def open(self, digest: str) -> Artifact:
         """A stored artifact, every byte of it verified. Raises Damaged when it is gone or not whole."""
-        if self.state(digest, thorough=True) is not State.PRESENT:
+        state = self.state(digest, thorough=True)
+        if state is State.REMOTE:
+            self.fetch(digest)
+        elif state is not State.PRESENT:
             raise Damaged(digest)
         return self._described(digest)
 
     def glance(self, digest: str) -> Artifact:
-        """A stored artifact that a plan found present, its bytes not read again."""
+        """A stored artifact that a plan found present, its bytes not read again; one elsewhere without its files."""
+        if (listing := self._listed_elsewhere(digest)) is not None:
+            described = listing.described
+            return Artifact(Kind(described["kind"]), self.objects.folder(digest), described["facts"], digest=digest)
         return self._described(digest)
 
     def files(self, digest: str) -> list[FileRecord]:
-        """The files of a present object. Raises Damaged."""
+        """The files of an object that is present, or elsewhere. Raises Damaged."""
+        if (listing := self._listed_elsewhere(digest)) is not None:
+            return list(listing.files)
         with self.explained():
             return self.objects.files(digest)
+
+    def _listed_elsewhere(self, digest: str) -> Listing | None:
+        """What is known of an object that is elsewhere and not here. Raises Damaged when nothing is."""
+        if self._elsewhere is None or self.state(digest) is not State.REMOTE:
+            return None
+        listing = self._elsewhere.listing(digest)
+        if listing is None:
+            raise Damaged(digest)
+        return listing
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         """Surrounds what touches the store's files; see pipeline/disk.py."""
@@ -278,6 +338,8 @@ class Store:
         """Says how many results of whom were not trusted so far, and what to type."""
         if passed_over := self.trust.summary():
             log.warning("%s", passed_over)
+        if self._elsewhere is not None:
+            self._elsewhere.tell_passed_over()
 
     def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})) -> str:
         """In a few words, what separates a key from the nearest one that was built before.
@@ -288,6 +350,8 @@ class Store:
         """
         if (owner := self.trust.passed_over.get(keys.digest(key_document))) is not None:
             return f"there is one of {user_name(owner)}, who is not trusted" if owner != self.trust.uid else NOT_ALONE
+        if self._elsewhere is not None and (why := self._elsewhere.why_missed(keys.digest(key_document))):
+            return why
         nearest: list[str] | None = None
         with self.explained():
             for entry in self.actions.of_stage(key_document["stage"], COMPARED):

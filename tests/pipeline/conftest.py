@@ -265,7 +265,7 @@ class Dock:
             assert self.store.objects.state(folder.name, thorough=True) is State.PRESENT
         for path in (root / "actions").glob("*/[0-9a-f]*.json"):
             assert self.store.actions.find(path.parent.name, path.stem) is not None
-        for path in (root / "locks").iterdir():
+        for path in (root / "locks").glob("*"):
             lock = self.store.lock(path.stem, "after a run")
             assert lock.try_acquire()
             lock.release()

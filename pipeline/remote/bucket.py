@@ -1,0 +1,247 @@
+"""What a bucket is asked, each within a limit of time; see worker.py for who asks it.
+
+A small answer comes within ANSWER_SECONDS, and a run waits WAITED_SECONDS for all of them together; a file moves within
+PATIENCE_SECONDS and a second for each SLOWEST bytes. Who is slower than that is as good as not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.remote.address import Address
+from pipeline.remote.answers import Missing, Unavailable, received
+from pipeline.remote.loop import Loop
+from pipeline.remote.names import FORMAT, FORMAT_NAME
+from pipeline.store.files import LARGEST_JSON, FileRecord
+
+ANSWER_SECONDS = 8.0
+WAITED_SECONDS = 30.0
+PATIENCE_SECONDS = 20.0
+SLOWEST = 2**20
+# How long the process that asks may take beyond a limit: to start, and to say that it was passed.
+GRACE_SECONDS = 5.0
+WORKER = "pipeline.remote.worker"
+
+
+class Bucket:
+    """A bucket, or what serves as one.
+
+    One for the process, as are what it came to: `why_off` is why it is not asked any more, `closed` why it is not
+    written to, `said` what a person was told of it.
+
+    Args:
+        address: Where it is.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.loop = Loop()
+        self.why_off = ""
+        self.closed = ""
+        self.empty = False
+        self.said: set[str] = set()
+        self.waited = 0.0
+        self.moved = 0
+        self._pid = os.getpid()
+        self._format = asyncio.Lock()
+        self._marked: bool | None = None
+        self._starting = asyncio.Lock()
+        self._worker: _Worker | None = None
+
+    @property
+    def off(self) -> str:
+        """Why it is not asked any more; empty while it is."""
+        return self.why_off if os.getpid() == self._pid else "this process is a fork of the one that asked it first"
+
+    async def check_format(self) -> None:
+        """Looks, the first time, who wrote what is there. Raises Unavailable for another format, and a refusal."""
+        async with self._format:
+            if self._marked is None:
+                read = await self.read(FORMAT_NAME)
+                if read is not None and (found := _json(read)) != FORMAT:
+                    raise Unavailable(f"it was written in format {str(found)[:60]}, and this version reads {FORMAT}")
+                self._marked, self.empty = read is not None, read is None
+
+    async def put_format(self) -> None:
+        """Says, the first time, in which format it is written. Raises Unavailable."""
+        await self.check_format()
+        if not self._marked:
+            await self.write(FORMAT_NAME, json.dumps(FORMAT))
+            self._marked = True
+
+    async def read_if_allowed(self, name: str) -> str | None:
+        """A small text; None where there is none, as far as we may know: S3 denies it to who may not list."""
+        try:
+            return await self.read(name)
+        except Unavailable as e:
+            if not e.denied:
+                raise
+            await self.check_format()  # otherwise we may not read at all
+            return None
+
+    async def read(self, name: str) -> str | None:
+        """A small text; None where there is none. Raises Unavailable."""
+        try:
+            return str(await self._ask("read", ANSWER_SECONDS, name=name, most=LARGEST_JSON))
+        except Missing:
+            return None
+
+    async def size(self, name: str) -> int | None:
+        """How many bytes there are under a name; None where there is none. Raises Unavailable."""
+        try:
+            return int(await self._ask("size", ANSWER_SECONDS, name=name))
+        except Missing:
+            return None
+
+    async def write(self, name: str, text: str, *, replace: bool = False) -> bool:
+        """Writes a small text, whole or not at all.
+
+        Args:
+            name: Its name.
+            text: What is written.
+            replace: Whether it takes the place of what is there. Otherwise the first writer wins.
+
+        Returns whether it was written. Raises Unavailable.
+        """
+        seconds = ANSWER_SECONDS + len(text) / SLOWEST
+        return bool(await self._ask("write", seconds, name=name, text=text, replace=replace))
+
+    async def upload(self, name: str, path: Path, record: FileRecord) -> None:
+        """Writes a file; a large one in parts, of which none can be seen before all are there.
+
+        Raises Altered for a file that is not what the record says, Unavailable, and OSError for one not to be read.
+        """
+        await self._move("upload", name, path, record)
+
+    async def download(self, name: str, path: Path, record: FileRecord) -> None:
+        """Writes a file from what is there, hashed while it arrives; a large one in parts, several at once.
+
+        Raises Altered for what is not as the record says, Unavailable, and OSError for a file that cannot be written.
+        """
+        await self._move("download", name, path, record)
+
+    async def _move(self, do: str, name: str, path: Path, record: FileRecord) -> None:
+        seconds = limit_of(record.size)
+        await self._ask(do, seconds, name=name, path=str(path), size=record.size, sha256=record.sha256)
+
+    async def _ask(self, do: str, seconds: float, **what: Any) -> Any:
+        """An answer of the worker. Raises what it was answered with, and Unavailable."""
+        async with self._starting:
+            if self._worker is None:
+                self._worker = await _Worker.started(self.address, self._count)
+        return await self._worker.ask(do, seconds, what)
+
+    def _count(self, moved: int) -> None:
+        self.moved += moved
+
+
+class _Worker(asyncio.Protocol):
+    """The process that asks, from this side.
+
+    Args:
+        process: The process.
+        moved: Is told of bytes of files as they come and go.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], moved: Callable[[int], None]) -> None:
+        self._process = process
+        self._moved = moved
+        self._numbers = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._rest = bytearray()
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def started(cls, address: Address, moved: Callable[[int], None]) -> _Worker:
+        """A new one. Raises Unavailable."""
+        ours, theirs = socket.socketpair()
+        path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), address.url],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    process_group=0,  # Ctrl-C is for us
+                    env={**os.environ, "PYTHONPATH": path},
+                )
+            except OSError as e:
+                raise Unavailable(f"no process can be started for it: {e.strerror}") from e
+        _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, moved), sock=ours)
+        return worker
+
+    async def ask(self, do: str, seconds: float, what: dict[str, Any]) -> Any:
+        """An answer within so many seconds. Raises what it was answered with, and Unavailable."""
+        number = next(self._numbers)
+        answer = self._waiting[number] = asyncio.get_running_loop().create_future()
+        self._send({"id": number, "do": do, "with": {**what, "seconds": seconds}})
+        try:
+            return await asyncio.wait_for(answer, seconds + GRACE_SECONDS)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {seconds:.1f} s") from None
+        finally:
+            del self._waiting[number]
+            if answer.cancelled() and self._transport is not None:
+                self._send({"cancel": number})
+
+    def _send(self, line: dict[str, Any]) -> None:
+        if self._transport is None:
+            raise Unavailable("the process that asks it has ended")
+        self._transport.write(json.dumps(line).encode() + b"\n")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._rest += data
+        if b"\n" in data:
+            *lines, rest = self._rest.split(b"\n")
+            self._rest = bytearray(rest)
+            for line in lines:
+                self._take(json.loads(line))
+
+    def _take(self, answer: dict[str, Any]) -> None:
+        self._moved(answer.get("moved", 0))
+        waiting = self._waiting.get(answer.get("id", -1))
+        if waiting is not None and not waiting.done():
+            if (failed := answer.get("failed")) is not None:
+                waiting.set_exception(received(failed))
+            else:
+                waiting.set_result(answer["ok"])
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(Unavailable("the process that asks it has ended"))
+
+
+def limit_of(size: int) -> float:
+    """How many seconds so many bytes may take."""
+    return PATIENCE_SECONDS + size / SLOWEST
+
+
+def _json(text: str) -> Any | None:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+@functools.cache
+def bucket_at(address: Address) -> Bucket:
+    """The bucket at an address, one for the process."""
+    return Bucket(address)

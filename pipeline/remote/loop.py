@@ -1,0 +1,69 @@
+"""A thread that waits for the network, so that whoever asks can stop waiting: at a limit, and at Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import math
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+TICK_SECONDS = 0.5
+
+
+async def together(*works: Coroutine[Any, Any, T]) -> list[T]:
+    """What several things came to that are done at once; where one fails, the others are ended before it is raised."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def nothing() -> None:
+    """What is called now and then where there is nothing to say."""
+
+
+class Loop:
+    """An event loop in a thread of its own, which ends with the process."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="remote", daemon=True).start()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Begins something, and does not wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, T], tick: Callable[[], None] = nothing) -> T:
+        """Does something that has a limit of its own, and returns what it came to.
+
+        Who is interrupted meanwhile cancels it.
+
+        Args:
+            work: What is done.
+            tick: Called now and then.
+        """
+        return self.wait(self.start(work), tick)
+
+    def wait(self, future: Future[T], tick: Callable[[], None] = nothing) -> T:
+        """What something came to that was begun; see `run`."""
+        try:
+            self.done_by(future, math.inf, tick)
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def done_by(self, future: Future[Any], until: float, tick: Callable[[], None] = nothing) -> bool:
+        """Waits for what was begun, at most until then by time.monotonic(), and returns whether it is done."""
+        while not future.done() and (left := until - time.monotonic()) > 0:
+            concurrent.futures.wait([future], min(left, TICK_SECONDS))
+            tick()
+        return future.done()

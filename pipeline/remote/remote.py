@@ -1,0 +1,330 @@
+"""A bucket as a store's last place to look.
+
+find      an entry, by a small read; kept beside the local store, with its signature, which is looked at again each time
+fetch     an object's files, when something needs them
+offer     a result, uploaded while later stages run; the end of a run waits for that, within a limit
+
+Whatever goes wrong costs a bounded time once in a process, and a caution: from then on the bucket is not asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from pipeline.errors import BackendMissing, ConfigError, Problem, listed
+from pipeline.machine.installed import how_to_install
+from pipeline.machine.world import is_installed
+from pipeline.remote import names, signing
+from pipeline.remote.address import MODULES, Address
+from pipeline.remote.answers import Altered, Unavailable
+from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at
+from pipeline.remote.loop import together
+from pipeline.remote.progress import Progress
+from pipeline.remote.signing import NotTrusted, Signer, verified
+from pipeline.remote.uploads import Uploads
+from pipeline.store import Damaged, Entry
+from pipeline.store.elsewhere import Listing
+from pipeline.store.files import FileRecord, read_json
+from pipeline.store.owners import KEY
+from pipeline.store.root import Root
+
+log = logging.getLogger(__name__)
+
+NO_KEY = "there is no key to sign it with"
+# Where a client of S3 has credentials from, beside the machine's own role.
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+
+
+class Remote:
+    """A bucket behind a store; see pipeline.store.elsewhere.Elsewhere.
+
+    Args:
+        bucket: The bucket.
+        root: The local store's folder, which keeps what was read of entries and manifests.
+        trusted: Public keys of trusted signers, 64 hex digits each.
+        signer: This user's key pair, trusted too; None where there is none, and nothing is written.
+        write: Whether results are put there.
+    """
+
+    @classmethod
+    def of(cls, address: Address, root: Path, trusted: frozenset[str], *, write: bool) -> Remote:
+        """The remote at an address, with this user's own key pair; see Remote. Raises ConfigError, BackendMissing."""
+        lacking = [module for module in MODULES if not is_installed(module)]
+        if lacking:
+            raise BackendMissing(
+                [Problem(f"remote={address}: '{m}' is not installed", command=how_to_install(m)) for m in lacking]
+            )
+        if (folder := address.folder) is not None and not write and not folder.is_dir():
+            raise ConfigError(f"remote={address} is no folder", command=f"ls {shlex.quote(str(folder.parent))}")
+        return cls(bucket_at(address), root, trusted, signing.own(), write=write)
+
+    def __init__(
+        self, bucket: Bucket, root: Path, trusted: frozenset[str], signer: Signer | None, *, write: bool
+    ) -> None:
+        self._bucket = bucket
+        self._trusted = trusted | ({signer.id} if signer else frozenset())
+        self._root = Root(root)
+        self._kept = root / "remote" / hashlib.sha256(bucket.address.url.encode()).hexdigest()[:16]
+        self._found: dict[str, Entry] = {}
+        self._missing: set[str] = set()
+        self._listings: dict[str, Listing | None] = {}
+        self._coming: dict[str, Future[Listing | None]] = {}
+        self._known: set[str] = set()
+        self._damaged: set[str] = set()  # objects that are not what they should be, or not there
+        self._passed_over: dict[str, str] = {}
+        self._in_session = False
+        self._signer = signer
+        self._writes = write and bucket.address.writable
+        self._uploads = Uploads(bucket, signer, self._trusted, self._damaged, self._keep) if signer else None
+
+    def serves(self) -> str:
+        """In a few words, whether it answers, and what this user may do there."""
+        try:
+            self._bucket.loop.run(self._bucket.check_format())
+        except Unavailable as e:
+            return f"does not serve: {e.why}; {_advice(self._bucket.address, e)}"
+        there = "answers, with nothing of Drydock's in it yet" if self._bucket.empty else "answers"
+        if not self._writes:
+            return f"{there}; only read"
+        return f"{there}; written to as {KEY}:{self._signer.id}" if self._signer else f"{there}; {NO_KEY}"
+
+    def find(self, stage: str, key: str) -> Entry | None:
+        """The entry of a key, of a signer who is trusted."""
+        if key not in self._found and key not in self._missing:
+            entry = self._read_kept(stage, key) or self._ask(stage, key)
+            if entry is None:
+                self._missing.add(key)
+            else:
+                self._found[key] = entry
+                if not entry.in_memory:
+                    self._known.add(entry.digest)
+                    self._expect(entry.digest)
+        return self._found.get(key)
+
+    def knows(self, digest: str) -> bool:
+        """Whether an object is known to be there; nobody is asked."""
+        return not self._bucket.off and digest in self._known and digest not in self._damaged
+
+    def has(self, digest: str) -> bool:
+        """Whether an object is there."""
+        if not self._bucket.off and digest not in self._damaged and self.listing(digest) is not None:
+            self._known.add(digest)
+        return self.knows(digest)
+
+    def listing(self, digest: str) -> Listing | None:
+        """What an object consists of; None where it cannot be had."""
+        if digest not in self._listings:
+            listing = names.read_manifest(read_json(self._kept_manifest(digest)), digest)
+            if listing is None and not self._bucket.off:
+                coming = self._coming.pop(digest, None) or self._bucket.loop.start(self._read_manifest(digest))
+                listing = self._waited_for(coming)
+            if listing is None:
+                self._damaged.add(digest)
+                if not self._bucket.off:
+                    self._forget(digest)
+            self._listings[digest] = listing
+        return self._listings[digest]
+
+    def fetch(self, digest: str, folder: Path) -> None:
+        """Writes an object's files into an empty folder, verified. Raises Damaged, and OSError of the folder."""
+        if (listing := self.listing(digest)) is None or self._bucket.off:
+            raise Damaged(digest)
+        began = time.monotonic()
+        progress = Progress(self._bucket, sum(f.size for f in listing.files), "downloaded")
+        try:
+            self._bucket.loop.run(self._download(listing.files, folder), progress.tick)
+        except Altered as e:
+            self._damaged.add(digest)
+            self._forget(digest)
+            log.warning("artifact %s in %s is damaged: not used, built here instead", digest[:12], self._place)
+            raise Damaged(digest) from e
+        except Unavailable as e:
+            self._give_up(e, began)
+            raise Damaged(digest) from e
+
+    def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
+        """Has a result put there in the background, unless it is known to be there."""
+        if not self._writes or self._bucket.off or self._kept_action(entry.key_document["stage"], entry.key).exists():
+            return
+        if self._uploads is None:
+            self._say(f"nothing is put into {self._place}: {NO_KEY}", "python -m pipeline.trust, or remote.write=false")
+        else:
+            self._uploads.add(entry, folder, files)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Surrounds a run: at its end, what was offered is there, or it is said why not; an interruption ends that."""
+        self._in_session = True
+        try:
+            yield
+        except Exception:
+            self._finish()
+            raise
+        except BaseException:
+            if self._uploads is not None:
+                self._uploads.cancel()
+            raise
+        finally:
+            self._in_session = False
+        self._finish()
+
+    def _finish(self) -> None:
+        self._in_session = False
+        if self._uploads is not None:
+            self._uploads.finish(self._place)
+        self.tell_passed_over()
+
+    def tell_passed_over(self) -> None:
+        """Says how many entries of whom were not trusted, and what to type; of a run at its end."""
+        counts = Counter(self._passed_over.values())
+        if counts and not self._in_session:
+            self._passed_over.clear()
+            whose = listed(f"{count} {'of ' if name.startswith(KEY) else ''}{name}" for name, count in counts.items())
+            keys = ",".join(name for name in counts if name.startswith(KEY))
+            way = f"'trust=[{keys}]', if what they write may decide what you deliver" if keys else ""
+            what = f"results in {self._place} are not trusted and are passed over: {whose}"
+            log.warning("%s", Problem(what, command=way))
+
+    def why_missed(self, key: str) -> str:
+        """Why there is an entry of a key that does not count; empty where there is none."""
+        whose = self._passed_over.get(key, "")
+        return f"there is one in the remote {_by(whose)}" if whose else ""
+
+    @property
+    def _place(self) -> str:
+        return f"remote={self._bucket.address}"
+
+    def _ask(self, stage: str, key: str) -> Entry | None:
+        """The entry of a key, of the bucket itself."""
+        if self._bucket.off:
+            return None
+        began = time.monotonic()
+        try:
+            entry = self._bucket.loop.run(self._look_up(stage, key))
+        except Unavailable as e:
+            self._give_up(e, began)
+            return None
+        self._bucket.waited += time.monotonic() - began
+        if self._bucket.waited > WAITED_SECONDS:
+            self._give_up(Unavailable("it is too slow"), time.monotonic() - self._bucket.waited)
+        return entry
+
+    async def _look_up(self, stage: str, key: str) -> Entry | None:
+        name = names.action_name(stage, key)
+        _, envelope = await together(self._bucket.check_format(), self._bucket.read_if_allowed(name))
+        if envelope is None:
+            if self._bucket.empty and not self._writes:
+                self._say(
+                    f"{self._place} has nothing of Drydock's in it", "remote=URL as the one who writes there has it"
+                )
+            return None
+        try:
+            return self._taken(stage, key, envelope)
+        except NotTrusted as e:
+            whose = e.whose
+        beside = [names.action_name(stage, key, signer) for signer in sorted(self._trusted)]
+        for other in await together(*map(self._bucket.read_if_allowed, beside)):
+            with contextlib.suppress(NotTrusted):
+                if other is not None and (entry := self._taken(stage, key, other)) is not None:
+                    return entry
+        self._passed_over[key] = whose
+        return None
+
+    def _taken(self, stage: str, key: str, envelope: str) -> Entry | None:
+        """The entry in an envelope that was read, which is kept. Raises NotTrusted."""
+        entry = verified(envelope, key, self._trusted)
+        if entry is not None:
+            self._keep(stage, key, envelope)
+        return entry
+
+    def _keep(self, stage: str, key: str, envelope: str) -> None:
+        """Keeps an envelope beside the local store: for a run without the bucket, and to know that it is there."""
+        with contextlib.suppress(OSError, ValueError):
+            self._root.write(self._kept_action(stage, key), json.loads(envelope))
+
+    def _forget(self, digest: str) -> None:
+        """Keeps nothing of an object that cannot be had: what is built in its place is offered, and so mends it."""
+        entries = [entry for entry in self._found.values() if entry.digest == digest]
+        paths = [self._kept_action(entry.key_document["stage"], entry.key) for entry in entries]
+        for path in (*paths, self._kept_manifest(digest)):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _read_kept(self, stage: str, key: str) -> Entry | None:
+        read = read_json(self._kept_action(stage, key))
+        if not isinstance(read, dict):
+            return None
+        with contextlib.suppress(NotTrusted):
+            return verified(json.dumps(read), key, self._trusted)
+        return None
+
+    def _kept_action(self, stage: str, key: str) -> Path:
+        return self._kept / "actions" / stage / f"{key}.json"
+
+    def _kept_manifest(self, digest: str) -> Path:
+        return self._kept / "objects" / f"{digest}.json"
+
+    def _expect(self, digest: str) -> None:
+        """Begins to read a manifest, which is waited for when it is needed."""
+        known = digest in self._listings or digest in self._coming or self._kept_manifest(digest).exists()
+        if not known and not self._bucket.off:
+            self._coming[digest] = self._bucket.loop.start(self._read_manifest(digest))
+
+    async def _read_manifest(self, digest: str) -> Listing | None:
+        content = await self._bucket.read_if_allowed(names.manifest_name(digest))
+        with contextlib.suppress(ValueError, RecursionError):
+            read = json.loads(content or "null")
+            if (listing := names.read_manifest(read, digest)) is not None:
+                with contextlib.suppress(OSError):
+                    self._root.write(self._kept_manifest(digest), read)
+                return listing
+        return None
+
+    def _waited_for(self, coming: Future[Listing | None]) -> Listing | None:
+        began = time.monotonic()
+        try:
+            return self._bucket.loop.wait(coming)
+        except Unavailable as e:
+            self._give_up(e, began)
+            return None
+
+    async def _download(self, files: Sequence[FileRecord], folder: Path) -> None:
+        for file in files:
+            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        await together(*(self._bucket.download(names.file_name(f.sha256), folder / f.path, f) for f in files))
+
+    def _give_up(self, error: Unavailable, began: float) -> None:
+        """Does not ask the bucket from now on in this process, and says so once."""
+        if not self._bucket.off:
+            self._bucket.why_off = error.why
+            what = f"{self._place} is not asked from now on: {error.why}; it cost {time.monotonic() - began:.1f} s"
+            self._say(what, _advice(self._bucket.address, error))
+
+    def _say(self, what: str, command: str) -> None:
+        """Says something of the bucket, once in a process."""
+        if what not in self._bucket.said:
+            self._bucket.said.add(what)
+            log.warning("%s", Problem(what, command=command))
+
+
+def _advice(address: Address, error: Unavailable) -> str:
+    """What to type where a bucket does not serve us."""
+    if error.denied:
+        return "credentials that may read and list there (s3:GetObject, s3:ListBucket), or remote=null"
+    if address.scheme == "s3" and not any(name in os.environ for name in CREDENTIALS):
+        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, which are not set; or remote=null to go without it"
+    return "remote=null to go without it"
+
+
+def _by(whose: str) -> str:
+    return f"of {whose}, who is not trusted" if whose.startswith(KEY) else f"that is {whose}"

@@ -1,0 +1,143 @@
+"""Results on their way into a bucket, one after the other, while stages go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+from pipeline import units
+from pipeline.errors import Problem
+from pipeline.remote import names
+from pipeline.remote.answers import Altered, Unavailable
+from pipeline.remote.bucket import Bucket, limit_of
+from pipeline.remote.loop import together
+from pipeline.remote.progress import Progress
+from pipeline.remote.signing import NotTrusted, Signer, verified
+from pipeline.store import Entry
+from pipeline.store.files import FileRecord
+from pipeline.store.store import FACTS
+
+log = logging.getLogger(__name__)
+
+Keep = Callable[[str, str, str], None]
+
+
+class Uploads:
+    """Those of one run.
+
+    Args:
+        bucket: Where to.
+        signer: Who signs the entries.
+        trusted: Whose entries stand where one is there already.
+        damaged: Digests of objects that were found damaged in the bucket, and are written anew.
+        keep: Is given the envelope that stands for a stage and key, once it is there.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        signer: Signer,
+        trusted: Collection[str],
+        damaged: Collection[str],
+        keep: Keep,
+    ) -> None:
+        self._bucket, self._signer, self._trusted = bucket, signer, trusted
+        self._damaged, self._keep = damaged, keep
+        self._turn = asyncio.Lock()
+        self._under_way: dict[str, tuple[Future[None], int]] = {}
+        self._failed: dict[str, str] = {}
+
+    def add(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
+        """Begins to upload a result; each once in a run."""
+        if entry.key not in self._under_way:
+            work = self._bucket.loop.start(self._upload(entry, folder, files))
+            self._under_way[entry.key] = work, sum(f.size for f in files)
+
+    def cancel(self) -> None:
+        """Ends what is under way; what is not there whole cannot be seen."""
+        for work, _ in self._under_way.values():
+            work.cancel()
+
+    def finish(self, place: str) -> None:
+        """Waits for what is under way, within a limit, and says what did not get there."""
+        left = sum(size for work, size in self._under_way.values() if not work.done())
+        until, progress = time.monotonic() + limit_of(left), Progress(self._bucket, left, "uploaded")
+        try:
+            for key, (work, _) in self._under_way.items():
+                if not self._bucket.loop.done_by(work, until, progress.tick):
+                    self._failed[key] = f"{units.size(left)} took longer than {limit_of(left):.0f} s"
+                elif (error := work.exception()) is not None:
+                    self._failed[key] = f"{type(error).__name__}: {error}"
+        finally:
+            self.cancel()
+        if self._failed:
+            count, why = len(self._failed), next(iter(self._failed.values()))
+            results = "1 result was" if count == 1 else f"{count} results were"
+            what = f"{results} not put into {place}: {why}"
+            again = "the next run that uses them tries again; remote.write=false does not"
+            said = self._bucket.why_off  # so it is no second caution
+            log.log(logging.INFO if said else logging.WARNING, "%s", Problem(what, command=again))
+        self._under_way.clear()
+        self._failed.clear()
+
+    async def _upload(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
+        async with self._turn:
+            if not (why := self._bucket.closed or self._bucket.off):
+                try:
+                    await self._bucket.put_format()
+                    if folder is not None:
+                        await self._put_object(entry.digest, folder, files)
+                    await self._put_entry(entry)
+                    return
+                except Unavailable as e:
+                    why = self._bucket.closed = e.why
+                except Altered:
+                    why = "the local copy is damaged"
+                except OSError as e:
+                    why = f"the local copy cannot be read: {e.strerror}"
+            self._failed[entry.key] = why
+
+    async def _put_object(self, digest: str, folder: Path, files: Sequence[FileRecord]) -> None:
+        """Writes the files of an object, and then its manifest, unless they are there."""
+        name, anew = names.manifest_name(digest), digest in self._damaged
+        if not anew and _is_manifest(await self._bucket.read(name), digest):
+            return
+        await together(*(self._put_file(folder, file, anew=anew) for file in files))
+        content = json.dumps(names.manifest(files, (folder / FACTS).read_text()))
+        await self._bucket.write(name, content, replace=True)
+
+    async def _put_file(self, folder: Path, file: FileRecord, *, anew: bool) -> None:
+        name = names.file_name(file.sha256)
+        if anew or await self._bucket.size(name) != file.size:
+            await self._bucket.upload(name, folder / file.path, file)
+
+    async def _put_entry(self, entry: Entry) -> None:
+        """Writes an entry where the first writer wins, or beside one of somebody who is not trusted."""
+        stage, key = entry.key_document["stage"], entry.key
+        name, envelope = names.action_name(stage, key), self._signer.sign(entry)
+        if await self._bucket.write(name, envelope):
+            self._keep(stage, key, envelope)
+            return
+        there = await self._bucket.read(name) or ""
+        try:
+            stands = verified(there, key, self._trusted)
+        except NotTrusted:
+            await self._bucket.write(names.action_name(stage, key, self._signer.id), envelope, replace=True)
+            self._keep(stage, key, envelope)
+            return
+        if stands is not None and stands.digest in self._damaged and stands.digest != entry.digest:
+            await self._bucket.write(name, envelope, replace=True)
+            there = envelope
+        self._keep(stage, key, there)
+
+
+def _is_manifest(content: str | None, digest: str) -> bool:
+    try:
+        return names.read_manifest(json.loads(content or "null"), digest) is not None
+    except (ValueError, RecursionError):
+        return False
