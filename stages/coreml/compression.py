@@ -124,7 +124,7 @@ def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> A
     before = package_files.spec_of(source.file)
     if wrong := _lacking(GENERATIONS[before.specificationVersion], scheme.joint, scheme.late):
         raise StageError(wrong)
-    left = ignored.within(graphs.of(source))
+    left = ignored.within(graphs.read(source))
     model = _compressed(source.file, scheme, left)
     spec = model.get_spec()
     if _compressing(spec) == _compressing(before):

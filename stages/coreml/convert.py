@@ -72,7 +72,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
     operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
     wide = Wide()
     model = _converted(program, interface, edits, edited, wanted, operations, wide)
-    wanted.ignored.hold_to(operations, "program")
+    wanted.ignored.require(operations, "program")
     facts = {
         **edited.facts,
         **edits.facts,

@@ -39,7 +39,7 @@ def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
 
     program = _program(artifact, how)
     function = program.functions[program.default]
-    wanted = dict.fromkeys(inner.dynamic(graphs.of(artifact), list(function.inputs)))
+    wanted = dict.fromkeys(inner.dynamic(graphs.read(artifact), list(function.inputs)))
     found: dict[str, list[Any]] = {}
 
     def watch(operation: Operation, results: list[Any]) -> list[Any]:

@@ -113,7 +113,7 @@ class OpenOnnx(Pinned):
         if freed is not None:
             says.append(freeing.prove(freed, filled, self.dims, runtime.asking(path), runtime.asking(written)))
         says += [ranges.told(implied)] if implied else []
-        facts[graphs.ITS_OWN] = graphs.of(Artifact(ONNX, folder)).narrow
+        facts[graphs.ITS_OWN] = graphs.read(Artifact(ONNX, folder)).narrow
         return Artifact(ONNX, folder, facts=facts, notes={"says": "; ".join(says)})
 
     def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:

@@ -47,7 +47,7 @@ class CastBf16(Stage):
         from onnx import TensorProto
 
         source = inputs["graph"]
-        kept = self.ignored.within(graphs.of(source))
+        kept = self.ignored.within(graphs.read(source))
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)
         without = _without_bfloat16(model)

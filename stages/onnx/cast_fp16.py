@@ -43,7 +43,7 @@ class CastFp16(Stage):
         from onnx import TensorProto
 
         source = inputs["graph"]
-        kept = self.ignored.within(graphs.of(source))
+        kept = self.ignored.within(graphs.read(source))
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)
         guarded = {*denominators.kept(model)}

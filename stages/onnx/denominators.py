@@ -35,4 +35,4 @@ def kept(model: onnx.ModelProto) -> list[str]:
             )
             for n in model.graph.node
         ]
-    ).kept
+    ).in_float32

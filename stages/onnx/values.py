@@ -44,7 +44,7 @@ def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays
 
 def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
     model = onnx_file.read(artifact.file)
-    names = list(inner.dynamic(graphs.of(artifact), [v.name for v in model.graph.input]))
+    names = list(inner.dynamic(graphs.read(artifact), [v.name for v in model.graph.input]))
     results = {node.name or node.output[0]: [o for o in node.output if o] for node in model.graph.node}
     if how.compute == "bfloat16":
         model = bfloat16.widened(model)

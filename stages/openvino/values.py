@@ -43,7 +43,7 @@ def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
     model = core.read_model(artifact.file)
     named = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     parameters = [p.get_friendly_name() for p in model.get_parameters()]
-    names = [n for n in inner.dynamic(graphs.of(artifact, how.extensions), parameters) if n in named]
+    names = [n for n in inner.dynamic(graphs.read(artifact, how.extensions), parameters) if n in named]
     return inner.computed(names, lambda wanted: _run(core, model, {n: named[n] for n in wanted}, inputs, how))
 
 

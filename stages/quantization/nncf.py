@@ -248,7 +248,7 @@ def lowered(
         ConfigError: When something to be left alone is not there.
         StageError: When NNCF cannot do it, with what it says.
     """
-    names = list(dict.fromkeys([*ignored.within(graphs.of(source, extensions)), *besides]))
+    names = list(dict.fromkeys([*ignored.within(graphs.read(source, extensions)), *besides]))
     model = _loaded(source, extensions)
     kept = set() if source.kind == ONNX else _names(model)  # now: NNCF may change the graph that it is given
     with _quiet() as nncf:

@@ -38,7 +38,7 @@ def register(wide: Wide) -> None:
             for function in prog.functions.values():
                 computed = [op for op in function.operations if op.op_type != "const"]
                 wide.weighted.update(op.name for op in computed if _loses_epsilon(op))
-                wide.names.update(Graph([_step(op) for op in computed]).kept, wide.weighted)
+                wide.names.update(Graph([_step(op) for op in computed]).in_float32, wide.weighted)
 
 
 def _step(op: Any) -> Step:

@@ -65,11 +65,11 @@ def test_a_package_that_would_grow_is_refused(digits, tmp_path):
 
 def test_operations_left_alone_by_type_name_and_pattern_keep_their_weights(digits, tmp_path):
     by_type = run_stage(quantize(ignored=Ignored([], [], ["conv"])), digits.package(), tmp_path / "type")
-    assert graphs.of(by_type).weights() == {"int8": 33408, "float32": 4874}
-    names = {node.type: n for n, node in graphs.of(digits.package()).nodes.items()}  # the last of each type
+    assert graphs.read(by_type).weights() == {"int8": 33408, "float32": 4874}
+    names = {node.type: n for n, node in graphs.read(digits.package()).nodes.items()}  # the last of each type
     ignored = Ignored([names["linear"]], [f"{names['conv']}()"], [])
     by_name = run_stage(quantize(ignored=ignored), digits.package(), tmp_path / "name")
-    assert graphs.of(by_name).weights() == {"int8": 32768 + 144, "float32": 122 + 640 + 4608}
+    assert graphs.read(by_name).weights() == {"int8": 32768 + 144, "float32": 122 + 640 + 4608}
     assert by_name.notes["says"].endswith("; 2 operations left alone")
 
 

@@ -40,7 +40,7 @@ def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_s
     digits, tmp_path, target, settings, weights
 ):
     made = run_stage(prune(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
-    assert graphs.of(made).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
+    assert graphs.read(made).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
     structured = settings == RATIO or "block_size" in settings
     check(made, digits.reference, tmp_path, STRUCTURED if structured else tolerance("pruned"))
 
@@ -61,7 +61,7 @@ def test_of_every_four_the_two_smallest_are_zero(digits, tmp_path):
 def test_quantised_weights_can_be_pruned_too(digits, tmp_path):
     lowered = run_stage(quantize(), digits.package(), tmp_path / "lowered")
     made = run_stage(prune(joint_compression=True), lowered, tmp_path / "made")
-    assert graphs.of(made).weights() == {"sparse_int8": 38160, "float32": 122}
+    assert graphs.read(made).weights() == {"sparse_int8": 38160, "float32": 122}
     check(made, digits.reference, tmp_path, tolerance("pruned"))
 
 

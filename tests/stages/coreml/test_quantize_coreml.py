@@ -26,8 +26,8 @@ def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_s
 ):
     made = run_stage(quantize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
     biases = {"float32": 122 + weights.get("float32", 0)}
-    assert graphs.of(made).weights() == {**weights, **biases}
-    assert graphs.of(made).operations() == {"float32": 4}
+    assert graphs.read(made).weights() == {**weights, **biases}
+    assert graphs.read(made).operations() == {"float32": 4}
     four = settings.get("dtype", "").endswith("4")
     check(made, digits.reference, tmp_path, tolerance("int4_weights" if four else "int8_weights"))
 
@@ -35,7 +35,7 @@ def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_s
 def test_what_remains_of_pruned_weights_is_quantised_jointly(digits, tmp_path):
     pruned = run_stage(prune(), digits.package(), tmp_path / "pruned")
     made = run_stage(quantize(joint_compression=True), pruned, tmp_path / "made")
-    assert graphs.of(made).weights() == {"sparse_int8": 38160, "float32": 122}
+    assert graphs.read(made).weights() == {"sparse_int8": 38160, "float32": 122}
     assert (made.facts["pruning"], made.facts["quantization"]["settings"]["joint_compression"]) == (
         pruned.facts["pruning"],
         True,
