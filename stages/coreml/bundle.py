@@ -13,7 +13,7 @@ import coremltools
 import numpy as np
 
 model = coremltools.models.MLModel({arguments})
-outputs = model.predict({given})
+outputs = model.predict({inputs})
 """
 
 
@@ -23,10 +23,10 @@ class Bundle:
     ADVICE = "Where an input is an image, `predict` takes a `PIL.Image` of it. Core ML runs on macOS alone."
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         function = claim.get("properties", {}).get("function_name")
         arguments = json.dumps(file) + (f", function_name={json.dumps(function)}" if function else "")
-        return LOADING.format(arguments=arguments, given=given)
+        return LOADING.format(arguments=arguments, inputs=inputs)
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:

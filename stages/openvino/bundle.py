@@ -14,7 +14,7 @@ import numpy as np
 import openvino
 
 model = openvino.Core().compile_model("{file}", "CPU", {settings})
-returned = model({given})
+returned = model({inputs})
 outputs = {{name: returned[name] for name in {names}}}
 """
 
@@ -25,8 +25,8 @@ class Bundle:
     ADVICE = f"Without `{PRECISION}`, OpenVINO chooses by itself what it computes in: on many CPUs that is bfloat16."
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
-        return LOADING.format(file=file, given=given, names=names, settings=settings(claim))
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        return LOADING.format(file=file, inputs=inputs, names=names, settings=settings(claim))
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:

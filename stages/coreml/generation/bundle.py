@@ -46,7 +46,7 @@ class Bundle(bundle.Bundle):
     BY_CALLER = True  # see stages/delivery/generation_readme.py
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         return LOADING.format(file=file, length=facts["generation"]["positions"], lengths=lengths(facts))
 
 

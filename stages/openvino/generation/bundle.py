@@ -24,5 +24,5 @@ class Bundle(bundle.Bundle):
     )
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         return LOADING.format(folder=file.rpartition("/")[0] or ".", settings=bundle.settings(claim))

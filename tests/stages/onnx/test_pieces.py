@@ -14,11 +14,11 @@ from stages.onnx import pieces
 def test_each_kind_of_node_is_a_model_that_runs(tmp_path):
     graph = export("export", GraphBranch(), tmp_path / "graph", inputs=VECTOR)
     (tmp_path / "pieces").mkdir()
-    found = dict(pieces.alone(graph.file, tmp_path / "pieces"))
-    for path in found.values():
+    pieces_by_name = dict(pieces.alone(graph.file, tmp_path / "pieces"))
+    for path in pieces_by_name.values():
         onnx.checker.check_model(path)
         onnxruntime.InferenceSession(path)
-    assert any(name.startswith("If ") for name in found)
+    assert any(name.startswith("If ") for name in pieces_by_name)
 
 
 def test_alike_nodes_are_one_piece_and_constants_stay_what_they_are(tmp_path):

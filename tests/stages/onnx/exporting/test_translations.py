@@ -26,8 +26,8 @@ def stage(capture, translations, opset=18):
 def export(net, capture, translations, folder, opset=18):
     """The graph, with its reference in `folder`/reference."""
     program = captured(capture, net, folder, inputs=VECTOR)
-    given = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
-    return run_stage(stage(capture, translations, opset), given, folder / "graph")
+    inputs = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
+    return run_stage(stage(capture, translations, opset), inputs, folder / "graph")
 
 
 @pytest.mark.parametrize(
