@@ -1,4 +1,4 @@
-"""What a bundle of an OpenVINO blob has beside it."""
+"""What the README of a bundle says about an OpenVINO blob."""
 
 from __future__ import annotations
 
