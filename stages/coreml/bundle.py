@@ -1,4 +1,4 @@
-"""What a bundle of a Core ML package has beside it."""
+"""What the README of a bundle says about a Core ML package."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ outputs = model.predict({inputs})
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    ADVICE = "Where an input is an image, `predict` takes a `PIL.Image` of it. Core ML runs on macOS alone."
+    ADVICE = "For an image input, `predict` takes a `PIL.Image`. Core ML runs only on macOS."
 
     @staticmethod
     def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:

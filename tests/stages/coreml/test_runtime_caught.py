@@ -65,14 +65,14 @@ def swapped(spec):
     block, _ = operation(spec, "const")
     first, second = block.outputs
     text = spec.SerializeToString(deterministic=True)
-    held = {first: second, second: first}
+    other = {first: second, second: first}
     for op in block.operations:
         for output in op.outputs:
-            output.name = held.get(output.name, output.name)
+            output.name = other.get(output.name, output.name)
         for bound in op.inputs.values():
             for argument in bound.arguments:
-                if argument.name in held:
-                    argument.name = held[argument.name]
+                if argument.name in other:
+                    argument.name = other[argument.name]
     assert spec.SerializeToString(deterministic=True) != text
 
 
@@ -114,8 +114,8 @@ def test_outputs_joined_along_another_axis_are_caught(heads, tmp_path):
         check(wrong, reference, tmp_path, tolerance("fp32"))
 
 
-@pytest.mark.parametrize(("labels", "told"), [([1, 0, 2], "'classLabel_probs'"), ([0, 1, 0], "labels a, b\n")])
-def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, labels, told):
+@pytest.mark.parametrize(("labels", "message"), [([1, 0, 2], "'classLabel_probs'"), ([0, 1, 0], "labels a, b\n")])
+def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, labels, message):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1))
     traced = capture("trace", net, tmp_path, inputs={"x": Input([1, 6], fill="normal")}, dims={}, outputs=["scores"])
@@ -128,7 +128,7 @@ def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, lab
         for values, name in zip(strings, ["abc"[i] for i in labels], strict=True):
             values[:] = [name]
 
-    with pytest.raises(CheckFailed, match=told):
+    with pytest.raises(CheckFailed, match=message):
         check(changed(package, tmp_path / "wrong", relabel), reference_in(tmp_path), tmp_path / "b", tolerance("fp32"))
 
 
@@ -145,7 +145,7 @@ def test_what_nothing_says_of_core_ml_is_told_as_not_checked(tmp_path):
     package = coreml(capture("trace", Nearest(), tmp_path, inputs=inputs, dims={}), tmp_path / "package")
     stage = Check("float32", {}, [], tolerance("fp32"), False)
     notes = run_stage(stage, {"artifact": package, "reference": reference_in(tmp_path)}, tmp_path / "check").notes
-    assert "NOT CHECKED: resample(sampling_mode=nearest), which of two pixels" in notes["caution"]
+    assert "NOT CHECKED: resample(sampling_mode=nearest), which of two equally near pixels" in notes["caution"]
     assert "resample(sampling_mode=nearest)" in notes["claims"]["parity"]["not_asked"]
 
 
@@ -165,9 +165,9 @@ def test_one_weight_of_38282_that_changed_is_caught(digits, tmp_path):
 def test_float16_is_off_by_its_rounding_and_float32_is_not(digits, tmp_path):
     def worst(compute, limits):
         package = digits.package("iOS18", compute)
-        found = check(package, digits.reference, tmp_path / compute, tolerance(limits), compute=compute)
-        assert found["computes_in"] == compute
-        return max(case["max_rel"] for case in found["cases"])
+        parity = check(package, digits.reference, tmp_path / compute, tolerance(limits), compute=compute)
+        assert parity["computes_in"] == compute
+        return max(case["max_rel"] for case in parity["cases"])
 
     half, full = worst("float16", "fp16"), worst("float32", "fp32")
     assert full < 1e-5 < 1e-4 < half < 5e-3
