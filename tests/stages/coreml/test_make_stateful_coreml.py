@@ -50,7 +50,7 @@ def check(artifact, reference, into):
 
 
 def recorded(tokens):
-    return sum(len(row) for b in generating.read_asked(tokens.file).batches for row in b.tokens)
+    return sum(len(row) for b in generating.read_tokens(tokens.file).batches for row in b.tokens)
 
 
 def generates(stateful_package, tokens, into):

@@ -16,7 +16,7 @@ ir: Could not open the file: "net.xml"
 
 
 @pytest.mark.parametrize(
-    ("said", "line"),
+    ("text", "line"),
     [
         ("\n  one\ntwo", "one"),
         ("", "ValueError"),
@@ -24,5 +24,5 @@ ir: Could not open the file: "net.xml"
         ("Exception from src/a.cpp:1:\n", "Exception from src/a.cpp:1:"),
     ],
 )
-def test_the_first_line_is_the_first_that_helps(said, line):
-    assert first_line(ValueError(said)) == line
+def test_the_first_line_is_the_first_that_helps(text, line):
+    assert first_line(ValueError(text)) == line
