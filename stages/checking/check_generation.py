@@ -22,7 +22,7 @@ from stages.generation.format import TOKENS
 from stages.portable import generating
 from stages.portable.comparison import Figures, Tolerance
 from stages.portable.generating import Batch, TokenRecord
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference.tolerance import Within
 
 # How far ahead a first choice may be and still be another in a second runtime of the same graph: products of few bits

@@ -17,7 +17,7 @@ from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.coreml.format import COREML
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 FIRST = "iOS18"  # the first systems with several functions in a package
 SEVERAL = "several functions in a package"

@@ -24,7 +24,7 @@ from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 LOWERED, PRUNED = "quantization", "pruning"  # facts: how the bits of the weights were reduced, and their number
 # The first systems with compressed weights; and with 4 bits, blocks, groups, and weights compressed in two ways.

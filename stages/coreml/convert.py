@@ -31,7 +31,7 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 CAPTURED = (EXPORTED, TORCHSCRIPT)
 COMPUTE = ("float32", "float16")

@@ -66,7 +66,7 @@ class FixCache(Stage):
 
     def settle(self, world: World) -> Self:
         settled = super().settle(world)
-        config = self._known_config()
+        config = self._early_config()
         positions = lengths.positions_told(config)
         if positions is not None and self.length is not None:
             self._verify_length(self.length, positions)
@@ -78,7 +78,7 @@ class FixCache(Stage):
             )
         return settled
 
-    def _known_config(self) -> Mapping[str, Any]:
+    def _early_config(self) -> Mapping[str, Any]:
         """The configuration as far as it is known before any work; empty for a model on the hub."""
         path = Path(self.weights).expanduser() / CONFIG
         try:

@@ -38,13 +38,13 @@ def _blocks(function: Any) -> Sequence[Any]:
 def _of_block(block: Any) -> Built:
     """One block of an ML Program. An operation that decompresses weights counts as a constant of their type."""
     nodes: dict[str, Node] = {}
-    made_by: dict[str, str] = {}
+    producers: dict[str, str] = {}
     inner: list[Built] = []
     for op in block.operations:
         if not op.outputs:  # it writes a state
             continue
         name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
-        sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
+        sources = [producers.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
         tensor_type = op.outputs[0].type.tensorType
         elements = math.prod(d.constant.size for d in tensor_type.dimensions)
         if op.type == "const":
@@ -55,9 +55,9 @@ def _of_block(block: Any) -> Built:
                 nodes.pop(part, None)
         else:
             nodes[name] = Node(op.type, sources, _type(tensor_type))
-        made_by |= {output.name: name for output in op.outputs}
+        producers |= {output.name: name for output in op.outputs}
         inner += [_of_block(b) for b in op.blocks]
-    return Built(nodes, {name: made_by.get(name, name) for name in block.outputs}, inner)
+    return Built(nodes, {name: producers.get(name, name) for name in block.outputs}, inner)
 
 
 def _compressed(op: Any, sources: Sequence[Node]) -> str:

@@ -23,7 +23,7 @@ class Extensions(Setting):
     def problems(self, name: str, value: Sequence[str]) -> Iterable[Problem]:
         allowed = f"a library that ends in {listed(LIBRARY)}, or a dotted path"
         unknown = [extension for extension in value if not is_library(extension) and "." not in extension.strip(".")]
-        return [Problem(f"{name} names '{named}'", allowed) for named in unknown]
+        return [Problem(f"{name} names '{entry}'", allowed) for entry in unknown]
 
     def files(self, value: Sequence[str]) -> Iterable[str]:
         return filter(is_library, value)

@@ -24,7 +24,7 @@ from stages.onnx.format import ONNX
 from stages.onnx.opening import dimensions, fitting, freeing
 from stages.onnx.opening import implied as ranges
 from stages.onnx.opening.fitting import FittingSizes
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from stages.formats.ignored import Ignored
 from stages.onnx import cast as onnx_cast
 from stages.onnx import file as onnx_file
 from stages.onnx.format import ONNX
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from pipeline.errors import CheckFailed, ConfigError, StageError, listed
 from pipeline.stage import World
 from stages.interface.interface import Interface
 from stages.onnx.format import ONNX
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -272,16 +272,16 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(graph.node)
 
 
-def verify_interface(model: onnx.ModelProto, wanted_opset: int, interface: Interface) -> None:
+def verify_interface(model: onnx.ModelProto, expected_opset: int, interface: Interface) -> None:
     """Verifies a graph's opset, names and shapes, and gives its dimensions the interface's names.
 
     Raises:
         StageError: When the opset or a name differs.
         CheckFailed: When a dimension that should be dynamic is fixed, or the reverse.
     """
-    if (written := opset(model)) != wanted_opset:
+    if (written := opset(model)) != expected_opset:
         raise StageError(
-            f"asked for opset {wanted_opset}, the exporter wrote {written}",
+            f"asked for opset {expected_opset}, the exporter wrote {written}",
             command=f"opset={written}, or capture=trace, whose exporter knows other opsets",
         )
     graph_inputs, graph_outputs = inputs(model), list(model.graph.output)

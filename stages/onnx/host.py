@@ -35,8 +35,8 @@ def _load(
     if arguments.extension:
         options.register_custom_ops_library(str(arguments.extension))
     # Version 1.31.1 ends its process by a segmentation fault on ViTs in float16, unless this optimizer is off.
-    left_out = ["NchwcTransformer"] if record["precision"]["storage"] == "float16" else []
-    session = onnxruntime.InferenceSession(path, options, providers=[provider], disabled_optimizers=left_out)
+    disabled = ["NchwcTransformer"] if record["precision"]["storage"] == "float16" else []
+    session = onnxruntime.InferenceSession(path, options, providers=[provider], disabled_optimizers=disabled)
     if session.get_providers()[0] != provider:  # it falls back to the CPU without a word
         raise Stop(CANNOT_RUN, f"onnxruntime cannot use {device} here, and would run on the CPU instead")
     names = [o.name for o in session.get_outputs()]

@@ -46,11 +46,11 @@ def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
     types = {v.name: _onnx_type(v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output, *graph.input)}
     types = {**outer, **types}
     nodes: dict[str, Node] = {}
-    made_by: dict[str, str] = {}
+    producers: dict[str, str] = {}
     inner: list[Built] = []
     for tensor in graph.initializer:
         nodes[tensor.name] = Node(CONSTANT, (), _onnx_type(tensor.data_type), math.prod(tensor.dims))
-        made_by[tensor.name] = tensor.name
+        producers[tensor.name] = tensor.name
         types[tensor.name] = nodes[tensor.name].dtype
     for node in graph.node:
         name = node.name or node.output[0]
@@ -58,7 +58,7 @@ def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
         if constant is not None:
             nodes[name] = Node(CONSTANT, (), _onnx_type(constant.data_type), math.prod(constant.dims))
         else:
-            sources = [made_by.get(i, i) for i in node.input if i]
+            sources = [producers.get(i, i) for i in node.input if i]
             dtype = types.get(node.output[0], "") or next((types[i] for i in node.input if types.get(i)), "")
             nodes[name] = Node(node.op_type, sources, dtype)
             types.setdefault(node.output[0], dtype)
@@ -66,9 +66,9 @@ def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
                 packed = nodes[sources[1]]
                 bits = next((a.i for a in node.attribute if a.name == "bits"), 4)
                 nodes[sources[1]] = Node(CONSTANT, (), f"int{bits}", packed.elements * 8 // bits)
-        made_by |= dict.fromkeys(node.output, name)
+        producers |= dict.fromkeys(node.output, name)
         inner += [_of_graph(g, types) for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
-    return Built(nodes, {o.name: made_by.get(o.name, o.name) for o in graph.output}, inner)
+    return Built(nodes, {o.name: producers.get(o.name, o.name) for o in graph.output}, inner)
 
 
 def _onnx_type(number: int) -> str:

@@ -63,7 +63,7 @@ def _run(model: Any, results: Mapping[str, Sequence[str]], inputs: Arrays, how: 
     for node in reversed(model.graph.node):
         if not needed.isdisjoint(node.output):
             nodes.append(node)
-            needed |= {*node.input, *_taken_from_outside(node)}
+            needed |= {*node.input, *_outer_values(node)}
     part = onnx.ModelProto()
     part.CopyFrom(model)
     del part.graph.node[:], part.graph.output[:]
@@ -80,12 +80,12 @@ def _run(model: Any, results: Mapping[str, Sequence[str]], inputs: Arrays, how: 
     return {n: [arrays[v] for v in values if isinstance(arrays[v], np.ndarray)] for n, values in results.items()}
 
 
-def _taken_from_outside(node: Any) -> set[str]:
+def _outer_values(node: Any) -> set[str]:
     """The outer values that the graphs inside a node may use."""
     bodies = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
     inside = [n for g in bodies for n in g.node]
     return {
-        *(i for n in inside for i in (*n.input, *_taken_from_outside(n))),
+        *(i for n in inside for i in (*n.input, *_outer_values(n))),
         *(o.name for g in bodies for o in g.output),
     }
 

@@ -16,7 +16,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_BLOB
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 TIES = Path(OPENVINO_BLOB.file).with_suffix(".json").name
 

@@ -27,7 +27,7 @@ from stages.openvino import attention, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 # Kinds that torch captured. OpenVINO does not get names from them, and no types from TorchScript.
 CAPTURED = (EXPORTED, TORCHSCRIPT)

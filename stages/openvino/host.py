@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.portable.handed_over import CANNOT_RUN, Stop, failed
-from stages.portable.said import first_line
 from stages.portable.selfcheck import DEFAULT, RECORDED, Running, Runtime, main
+from stages.portable.vendor_errors import first_line
 
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 PRECISION = "INFERENCE_PRECISION_HINT"

@@ -14,7 +14,7 @@ from stages.generation import model_folder
 from stages.generation.format import MODEL_FOLDER
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_GENERATION, OPENVINO_STATEFUL
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 PARTS = ("openvino_tokenizer", "openvino_detokenizer")
 

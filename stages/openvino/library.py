@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, StageError
 from stages.formats.extensions import is_library
 from stages.openvino import unconverted
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 
 def quiet() -> Any:

@@ -14,7 +14,7 @@ from stages.interface.interface import FACT, Interface
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_BLOB
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     from stages.formats.session import Arrays

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 OK, USAGE, CANNOT_RUN, MISSING, FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 130
 

@@ -28,7 +28,7 @@ from stages.portable.handed_over import (
     verdict,
     worst_of,
 )
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -23,7 +23,7 @@ from stages.portable.handed_over import (
     parser,
     read_record,
 )
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 # The file with the results beside the script, which `inspect` reads: see pipeline/inspect.py.
 RESULT, TOKENS, SCHEMA = "selfcheck.json", "tokens.json", 1

@@ -25,7 +25,7 @@ from stages.openvino import convert as ir
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.samples import files as sample_files
 from stages.samples.files import Samples
 

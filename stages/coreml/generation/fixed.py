@@ -25,7 +25,7 @@ IDS, POSITION, LOGITS, SEQUENCE = "input_ids", "position", "logits", "sequence"
 # How far logits of a text in pieces may be from those in one call, as a share of the largest: sums have another order.
 SAME = {"torch.float32": 1e-4}
 SAME_OF_FEWER_BITS = 5e-2
-MOST_ASKED = 256  # tokens of the text that is compared in one call and in pieces
+MOST_COMPARED = 256  # tokens of the text that is compared in one call and in pieces
 
 
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
@@ -137,7 +137,7 @@ class FixedCache(nn.Module):
             CheckFailed: When the logits differ.
         """
         beyond = (generation.window or 0) + 4
-        total = min(self._length, MOST_ASKED, max(24, beyond))
+        total = min(self._length, MOST_COMPARED, max(24, beyond))
         drawn = torch.Generator().manual_seed(seed)
         ids = torch.randint(0, generation.vocabulary, (1, total), generator=drawn)
         shapes = [(1, h.shape[1], self._length, h.shape[3]) for h in self._parts]

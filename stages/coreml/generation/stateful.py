@@ -119,8 +119,8 @@ class _Rewriting:
         if operation.type != "cast":
             return False
         (bound,) = operation.inputs["dtype"].arguments
-        made_by = self._operations[_producer(self._operations, bound.name)[0]] if bound.name else None
-        value = bound.value if made_by is None else made_by.attributes["val"]
+        constant = self._operations[_producer(self._operations, bound.name)[0]] if bound.name else None
+        value = bound.value if constant is None else constant.attributes["val"]
         return list(value.immediateValue.tensor.strings.values) == [dtype]
 
     def _operation(self, kind: str, output: str, returned: Any, **inputs: str) -> Any:

@@ -73,7 +73,7 @@ def read(path: Path, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
     if start + n_bytes > size:
         raise damaged(path, f"the array at byte {offset} ends at byte {start + n_bytes} of {size}")
     if not n_bytes:
-        return np.zeros(shape, held_as(dtype))
+        return np.zeros(shape, numpy_type(dtype))
     if dtype in BITS:
         return unpacked(np.fromfile(path, np.uint8, n_bytes, offset=start), dtype, shape)
     # Copy-on-write: torch warns about read-only arrays.
@@ -87,7 +87,7 @@ def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
     return -(-math.prod(shape) * bits // 8)
 
 
-def held_as(dtype: str) -> str:
+def numpy_type(dtype: str) -> str:
     """numpy's type for elements of a type."""
     if dtype not in BITS:
         return dtype

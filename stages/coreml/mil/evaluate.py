@@ -11,7 +11,7 @@ from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.coreml.mil import blob, features, ops
 from stages.coreml.mil.features import Answers, Arrays
 from stages.coreml.mil.program import Block, Function, Operation, Program, Type, Value
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 # Gets an operation of a function's own block and its results, and returns the results to continue with.
 Watch = Callable[[Operation, list[Any]], Sequence[Any]]
@@ -27,7 +27,7 @@ class State:
     def __init__(self, kind: Type) -> None:
         if kind.shape is None or None in kind.shape:
             raise StageError("a state has no fixed shape", allowed="states of fixed shapes")
-        self.array = np.zeros([int(n or 0) for n in kind.shape], blob.held_as(kind.dtype))
+        self.array = np.zeros([int(n or 0) for n in kind.shape], blob.numpy_type(kind.dtype))
 
 
 def missing(program: Program, function: str | None = None) -> tuple[str, ...]:
@@ -172,4 +172,4 @@ def _as_stated(result: Any, kind: Type, operation: Operation, function: Function
         declared = "x".join("?" if n is None else str(n) for n in shape) or "a scalar"
         computed = "x".join(map(str, value.shape)) or "a scalar"
         raise CheckFailed(f"{operation.type} '{operation.name}' results in {computed}, the program says {declared}")
-    return value.astype(blob.held_as(kind.dtype), copy=False)
+    return value.astype(blob.numpy_type(kind.dtype), copy=False)

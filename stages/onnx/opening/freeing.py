@@ -14,7 +14,7 @@ from stages.onnx import file as onnx_file
 from stages.onnx.opening import dimensions
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from stages.openvino import runtime
 from stages.openvino.generation import stateful
 from stages.openvino.generation.host import Genai, Loop, load
 from stages.portable.handed_over import Stop
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 BY_ORDER = "as it was asked for"
 REQUIRES = ("openvino_genai", "openvino", "openvino_tokenizers", "numpy")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Span = Sequence[Sequence[int]]
 
 MIB = 2**20
-STEPS_TOLD = 4  # progress lines for a phase of the build: at a quarter, a half, …
+STEPS_SHOWN = 4  # progress lines for a phase of the build: at a quarter, a half, …
 
 
 @dataclass(frozen=True)
@@ -291,8 +291,8 @@ def _monitor(trt: Any, say: Say) -> trt.IProgressMonitor:
                 say(f"{phase}: {num_steps} steps")
 
         def step_complete(self, phase: str, step: int) -> bool:
-            every = max(1, steps.get(phase, 0) // STEPS_TOLD)
-            if steps.get(phase, 0) >= STEPS_TOLD and (step + 1) % every == 0:
+            every = max(1, steps.get(phase, 0) // STEPS_SHOWN)
+            if steps.get(phase, 0) >= STEPS_SHOWN and (step + 1) % every == 0:
                 say(f"{phase}: {step + 1} of {steps[phase]}")
             return True  # False would end the build
 

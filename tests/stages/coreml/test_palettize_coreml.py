@@ -20,13 +20,13 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("target", "settings", "weights", "held_to"), CASES, ids=str)
+@pytest.mark.parametrize(("target", "settings", "weights", "limits"), CASES, ids=str)
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(
-    digits, tmp_path, target, settings, weights, held_to
+    digits, tmp_path, target, settings, weights, limits
 ):
     compressed = run_stage(palettize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
     assert graphs.read(compressed).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
-    check(compressed, digits.reference, tmp_path, tolerance(held_to))
+    check(compressed, digits.reference, tmp_path, tolerance(limits))
 
 
 @pytest.mark.parametrize("settings", [{"nbits": 1}, {"nbits": 2}, {"nbits": 3}, {"cluster_dim": 2}], ids=str)

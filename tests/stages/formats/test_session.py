@@ -81,11 +81,11 @@ def test_bfloat16_is_read_back_as_asked(request, reference, kind):
 
 
 def test_a_prepared_inference_can_be_repeated_and_leaves_its_inputs_alone(artifact, reference):
-    given = {n: v.copy() for n, v in example(reference).items()}
-    infer = session.open_session(artifact, "float32", threads=1).prepare(given)
+    inputs = {n: v.copy() for n, v in example(reference).items()}
+    infer = session.open_session(artifact, "float32", threads=1).prepare(inputs)
     infer()
     infer()
-    np.testing.assert_array_equal(given["input"], example(reference)["input"])
+    np.testing.assert_array_equal(inputs["input"], example(reference)["input"])
 
 
 @pytest.mark.parametrize(

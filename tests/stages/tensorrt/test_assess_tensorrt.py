@@ -30,7 +30,7 @@ def assess(graph, folder, releases=BOTH, plugins=(), profiles=None):
     return run_stage(AssessTensorrt(list(releases), list(plugins), profiles), graph, folder)
 
 
-def made_of(nodes, folder, *, opset=18, ports=((TensorProto.FLOAT, ["batch", 8]),) * 2, weights=(), **opsets):
+def graph_of(nodes, folder, *, opset=18, ports=((TensorProto.FLOAT, ["batch", 8]),) * 2, weights=(), **opsets):
     """x to y, by nodes (type, inputs, outputs, attributes), each named for its first output."""
     operations = []
     for kind, inputs, results, *more in nodes:
@@ -186,7 +186,7 @@ CANNOT = {
 def test_what_cannot_be_built_is_told_by_node_operator_and_reason(what, tmp_path):
     nodes, how, says = CANNOT[what]
     with pytest.raises(StageError) as caught:
-        assess(made_of(nodes, tmp_path / "graph", **how), tmp_path / "assess")
+        assess(graph_of(nodes, tmp_path / "graph", **how), tmp_path / "assess")
     (problem,) = caught.value.problems
     assert f"\n    {says}" in problem.what
     assert "onnx-tensorrt" in problem.allowed
@@ -221,7 +221,7 @@ def test_a_restriction_of_an_operator_is_told(what, tmp_path):
     weights = {"scale": np.ones(8, "float32"), "scales": np.ones(4, "float32"), "k": np.int64([2]), **INDICES}
     weights["volume"] = np.zeros((1, 1, 2, 2, 2), "float32")
     nodes = [("Shape", ["x"], ["s"]), (kind, inputs, results, attributes)]
-    graph = made_of(nodes, tmp_path / "graph", ports=(SQUARES, SQUARES), weights=weights)
+    graph = graph_of(nodes, tmp_path / "graph", ports=(SQUARES, SQUARES), weights=weights)
     with pytest.raises(StageError) as caught:
         assess(graph, tmp_path / "assess")
     assert f"\n    {kind} 'y': {says}" in caught.value.problems[0].what
@@ -229,13 +229,13 @@ def test_a_restriction_of_an_operator_is_told(what, tmp_path):
 
 def test_a_type_that_the_table_does_not_list_is_remarked(tmp_path):
     ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.INT64, ["batch", 8]))
-    graph = made_of([("CumSum", ["x", "axis"], ["y"])], tmp_path / "graph", ports=ports, weights={"axis": np.int64(1)})
+    graph = graph_of([("CumSum", ["x", "axis"], ["y"])], tmp_path / "graph", ports=ports, weights={"axis": np.int64(1)})
     remarks = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
     assert "CumSum 'y': takes int64, which the table of TensorRT 10 and 11 does not list" in remarks
 
 
 def test_a_function_of_the_graphs_own_is_judged_by_what_it_is_made_of(tmp_path):
-    graph = made_of([("ours::Twice", ["x"], ["y"])], tmp_path / "graph", ours=1)
+    graph = graph_of([("ours::Twice", ["x"], ["y"])], tmp_path / "graph", ours=1)
     model, opset = onnx.load(graph.file), helper.make_opsetid("", 18)
     for inside, passes in (("Relu", True), ("Unique", False)):
         body = [helper.make_node(inside, ["a"], ["b"], name="inner")]
@@ -250,12 +250,12 @@ def test_a_function_of_the_graphs_own_is_judged_by_what_it_is_made_of(tmp_path):
 
 
 def test_a_release_by_itself_is_held_to_its_own_table(tmp_path):
-    graph = made_of([("Swish", ["x"], ["y"])], tmp_path / "graph", opset=24)
+    graph = graph_of([("Swish", ["x"], ["y"])], tmp_path / "graph", opset=24)
     assess(graph, tmp_path / "assess", releases=["11"])
 
 
 def test_a_plugin_that_is_named_is_remarked_and_no_reason_to_stop(tmp_path):
-    graph = made_of([("com.acme::Fused", ["x"], ["y"])], tmp_path / "graph", **{"com.acme": 1})
+    graph = graph_of([("com.acme::Fused", ["x"], ["y"])], tmp_path / "graph", **{"com.acme": 1})
     assessed = assess(graph, tmp_path / "assess", plugins=["Fused"])
     assert (
         assessed.notes["caution"] == "com.acme::Fused 'y': needs its plugin where the engine is built and where it runs"
@@ -271,7 +271,7 @@ def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
         ("Sqrt", ["m"], ["y"]),
     ]
     ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.FLOAT, [1, 1]))
-    graph = made_of(nodes, tmp_path / "graph", opset=13, ports=ports, weights={"two": np.float32(2)})
+    graph = graph_of(nodes, tmp_path / "graph", opset=13, ports=ports, weights={"two": np.float32(2)})
     remarks = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
     for part in (
         "Cast 'd': float64 is computed in float32, and larger values",
@@ -292,7 +292,7 @@ def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
     ],
 )
 def test_a_profile_that_the_model_was_not_checked_at_is_refused(profile, says, tmp_path):
-    graph = made_of([("Relu", ["x"], ["y"])], tmp_path / "graph")
+    graph = graph_of([("Relu", ["x"], ["y"])], tmp_path / "graph")
     with pytest.raises(StageError) as caught:
         assess(graph, tmp_path / "assess", profiles=[profile])
     assert caught.value.problems[0].what.startswith(says)

@@ -1,10 +1,10 @@
-"""portable/said.py: of what a vendor's exception says, the line for a person."""
+"""portable/vendor_errors.py: the line of a vendor's exception that helps a person."""
 
 from __future__ import annotations
 
 import pytest
 
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 OPENVINO = """Exception from src/inference/src/cpp/core.cpp:132:
 Exception from src/inference/src/dev/plugin.cpp:59:
