@@ -103,7 +103,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
         try:
             exported = export(optimize=True)
         except PassError as e:  # every operator was translated, and then the optimizer failed
-            log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
+            log.info("torch's optimizer for ONNX failed: the graph stays as it was translated", exc_info=e)
             stumbled = ", not optimized: torch's optimizer failed on it"
             exported = export(optimize=False)
         onnx_names.free_ports(exported.model.graph)

@@ -199,7 +199,7 @@ def beside(path: Path, digest: str, world: World, setting: str) -> list[str]:
 
 
 def size(tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor's values, wherever they are."""
+    """Bytes of a tensor's values, inside or outside the file."""
     from onnx import TensorProto, helper
 
     if tensor.data_type == TensorProto.STRING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 TRACE = "pkg.torch.onnx.stack_trace"
 
 
-def alone(path: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+def split(path: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     """A file for each node that differs from those before it. Values from other nodes become the model's inputs.
 
     A node with inputs whose types cannot be inferred is left out.

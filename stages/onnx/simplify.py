@@ -157,5 +157,5 @@ def _keep_sizes(after: onnx.ModelProto, before: Mapping[str, onnx.TypeProto.Tens
 
 def _dropped(source: Artifact, why: str, error: Exception | None = None) -> Artifact:
     first = f" with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}" if error else ""
-    summary = f"{why}{first}; the graph goes on as it was"
+    summary = f"{why}{first}; the graph stays unchanged"
     return source.noting(says=summary, caution=summary)

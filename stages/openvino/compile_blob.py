@@ -26,7 +26,7 @@ class Device(Setting):
 
     def problems(self, name: str, value: str) -> Iterable[Problem]:
         if not value or value.partition(":")[0] in ("AUTO", "MULTI", "HETERO", "BATCH"):
-            allowed = "one device, such as CPU, GPU, GPU.1, NPU: a blob is for that one alone"
+            allowed = "one device, such as CPU, GPU, GPU.1, NPU: a blob is only for that one"
             yield Problem(f"{name} is '{value}'", allowed, command="stages.blob.device=CPU")
 
     def settle(self, name: str, value: str, world: World) -> str:

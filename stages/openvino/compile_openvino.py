@@ -40,7 +40,7 @@ class CompileOpenvino(Ir):
     ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
         source = inputs["program"]
         if source.kind == ONNX:
-            for name, path in pieces.alone(source.file, folder):
+            for name, path in pieces.split(source.file, folder):
                 yield name, Piece(self.extensions), {"graph": Artifact(ONNX, path.parent)}
 
 

@@ -1,7 +1,7 @@
 """Checks a model on the device that it was delivered to, against the recorded outputs of the original.
 
-    python selfcheck.py                        as it was checked before it was delivered
-    python selfcheck.py --compute default      as an application gets it that asks the runtime for nothing
+    python selfcheck.py                        with the settings of its check before delivery
+    python selfcheck.py --compute default      with the runtime's default precision, as an application without settings
     python selfcheck.py --runs 200 --threads 2
 
 It needs Python 3.10 or later, numpy and openvino. It reads artifact.json and reference.npz beside itself.

@@ -62,7 +62,7 @@ def _tokenizer(folder: Path) -> None:
         raise StageError(
             f"openvino_tokenizers cannot convert this tokenizer: {first_line(e)}",
             allowed="a fast tokenizer of BPE, WordPiece, Unigram or SentencePiece",
-            command="stages.folder.tokenizer=false for a folder without; openvino_genai then takes tokens alone",
+            command="stages.folder.tokenizer=false for a folder without; openvino_genai then takes only tokens",
         ) from e
     for name, model in zip(PARTS, irs, strict=True):
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)

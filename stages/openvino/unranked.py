@@ -45,7 +45,7 @@ def explained(
         sized = {n: replace(s, shape=[dim.opt if d == name else d for d in s.shape]) for n, s in open_.items()}
         (problem,) = report.problems
         what = f"{problem.what}\n    the rank of a value depends on {name}, and OpenVINO must know every rank"
-        command = f"a number in its place: {typed.inputs(sized)} '~model.dims.{name}'"
+        command = f"a number instead: {typed.inputs(sized)} '~model.dims.{name}'"
         return StageError(replace(problem, what=what, command=command))
     return report
 

@@ -1,6 +1,6 @@
 """Checks a language model on the Mac that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               by a loop of this script over the package, through Core ML
+    python selfcheck.py               with this script's own loop over the package, through Core ML
 
 It needs macOS 15 or later, Python 3.10 or later, numpy and coremltools. It reads artifact.json and tokens.json beside
 itself.
@@ -64,11 +64,11 @@ class Loop:
         return [greedy(self, [prompt], new, ends, fills)[0] for prompt in prompts]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: Core ML has no tokenizer."""
+        """See `stages.generation.folders.Generator`. Core ML has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
@@ -119,7 +119,7 @@ class ByCoreml:
         self._state = self._model.make_state()
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Likewise."""
+        """See `Program`."""
         outputs: Mapping[str, Array] = self._model.predict(dict(inputs), state=self._state)
         return outputs
 

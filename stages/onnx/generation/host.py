@@ -1,7 +1,7 @@
-"""Checks a language model on the device that it was delivered to: it goes on with prompts as the original did.
+"""Checks a language model on the device that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               through onnxruntime-genai, as the folder is meant to be loaded
-    python selfcheck.py --ours        by a loop of this script over the graph, through onnxruntime
+    python selfcheck.py               through onnxruntime-genai, which the folder is for
+    python selfcheck.py --ours        with this script's own loop over the graph, through onnxruntime
     python selfcheck.py --threads 2
 
 It needs Python 3.10 or later, numpy, and onnxruntime-genai or onnxruntime. It reads artifact.json and tokens.json
@@ -71,13 +71,13 @@ class Genai:
         return [ended(running.get_sequence(n)[width:].tolist(), ends) for n in range(len(prompts))]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         window, widths = self._decoder["window"], sorted(map(len, prompts))
         beyond = window is not None and widths[0] < widths[-1] and widths[-1] + new > window
         return RIGHT.format(window) if beyond else ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         if not (self._folder / "tokenizer.json").is_file():
             return None
         self._tokenizer = self._tokenizer or self._library.Tokenizer(self._model)
@@ -108,11 +108,11 @@ class Loop:
         return greedy(self, prompts, new, self._decoder["eos"], filling(self._decoder))
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: a graph has no tokenizer."""
+        """See `stages.generation.folders.Generator`. A graph has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
@@ -124,7 +124,7 @@ class Loop:
             self._before[spec.name] = module("numpy").zeros((rows, *others), _numpy(spec.type))
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
+        """See `stages.portable.generating.Decoder`."""
         feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         feeds = {name: value for name, value in feeds.items() if name in self._inputs}
         results = dict(
@@ -153,7 +153,7 @@ def load(folder: Path, decoder: Mapping[str, Any], threads: int | None = None, *
     Raises whatever the runtime raises.
     """
     written = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
-    why = "as it was asked for" if ours else ""
+    why = "as requested" if ours else ""
     why = why if written["eos_token_id"] else ENDLESS
     why = STATES if any(c["kind"] not in ("attention", "sliding") for c in decoder["cache"]) else why
     return Loop(folder, decoder, threads, why) if why else Genai(folder, decoder, threads)

@@ -14,7 +14,7 @@ from stages.openvino.generation.host import Genai, Loop, load
 from stages.portable.handed_over import Stop
 from stages.portable.vendor_errors import first_line
 
-BY_ORDER = "as it was asked for"
+BY_ORDER = "as requested"
 REQUIRES = ("openvino_genai", "openvino", "openvino_tokenizers", "numpy")
 
 

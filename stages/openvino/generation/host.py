@@ -1,7 +1,7 @@
-"""Checks a language model on the device that it was delivered to: it goes on with prompts as the original did.
+"""Checks a language model on the device that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               through openvino_genai, as the folder is meant to be loaded
-    python selfcheck.py --ours        by a loop of this script over the graph, through openvino
+    python selfcheck.py               through openvino_genai, which the folder is for
+    python selfcheck.py --ours        with this script's own loop over the graph, through openvino
     python selfcheck.py --threads 2
 
 It needs Python 3.10 or later, numpy, and openvino-genai or openvino. It reads artifact.json and tokens.json beside
@@ -60,11 +60,11 @@ class Genai:
         return [ended(list(row), self._decoder["eos"]) for row in self._pipeline.generate(tokens, config).tokens]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         if not (self._folder / "openvino_tokenizer.xml").is_file():
             return None
         tokenizer = self._pipeline.get_tokenizer()
@@ -87,11 +87,11 @@ class Loop:
         return greedy(self, prompts, new, self._decoder["eos"], filling(self._decoder))
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: a graph has no tokenizer."""
+        """See `stages.generation.folders.Generator`. A graph has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
@@ -99,7 +99,7 @@ class Loop:
         self._request.reset_state()
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
+        """See `stages.portable.generating.Decoder`."""
         beams = module("numpy").arange(len(ids), dtype="int32")
         feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
         returned = self._request.infer({name: value for name, value in feeds.items() if name in self._input_names})
@@ -153,7 +153,7 @@ def _loaded(
 ) -> Genai | Loop:
     settings = {PRECISION: HINTS[claim["compute"]], **claim["properties"]}
     settings |= {"INFERENCE_NUM_THREADS": str(arguments.threads)} if arguments.threads else {}
-    return load(folder, decoder, settings, ours="as it was asked for" if arguments.ours else claim["by_ours"])
+    return load(folder, decoder, settings, ours="as requested" if arguments.ours else claim["by_ours"])
 
 
 RUNTIME = Runtime("openvino-genai", "openvino_generation", _loaded)

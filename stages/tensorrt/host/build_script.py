@@ -69,7 +69,7 @@ def _built(folder: Path, arguments: argparse.Namespace) -> int:
     if record["facts"].get("weights", {}).get("trained") is False:
         print("weights   UNTRAINED: its answers mean nothing")
     demand_files(folder, record["sha256"])
-    print(f"files     {len(record['sha256'])}, as they were handed over")
+    print(f"files     {len(record['sha256'])}, as they were delivered")
     manifest, claim = read_json(folder / "manifest.json"), verdict(record)
     if claim is None or "tolerance" not in claim:
         raise Stop(CANNOT_RUN, "artifact.json has no check that this script can repeat: make the bundle again")

@@ -29,7 +29,7 @@ def build_by_trtexec(
     messages, host = Messages(say), Host.here(cuda.name, cuda.compute_capability)
     if len(plan.profiles) > 1 or plan.shape_values:
         raise Failure(
-            f"trtexec is asked for {len(plan.profiles)} profiles, {len(plan.shape_values)} of them by values",
+            f"trtexec cannot build {len(plan.profiles)} profiles, {len(plan.shape_values)} of them by values",
             allowed="one profile of shapes",
             command="--with python",
         )

@@ -1,4 +1,4 @@
-"""CompileCoreml: packages of captured programs, held to the model by the evaluator that executes what was saved."""
+"""CompileCoreml: the evaluator runs packages of captured programs, and their outputs are compared with the model."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_operations_are_left_in_float32_by_type_and_by_name(traced: Any, tmp_pat
 
 
 class Masked(nn.Module):
-    """Scores, float32's lowest number in the place of those below zero and in a row before; weights of attention."""
+    """Attention weights of scores; float32's lowest number replaces scores below zero and a whole row before."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         lowest = torch.finfo(torch.float32).min

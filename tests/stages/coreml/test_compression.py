@@ -1,4 +1,4 @@
-"""coreml/compression.py: what all ways to compress a Core ML package hold to."""
+"""coreml/compression.py: the common behaviour of all ways to compress a Core ML package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""coreml/fix_cache.py: decoders of transformers with a cache of a set length, held to themselves."""
+"""coreml/fix_cache.py: decoders of transformers with a cache of fixed length, compared with themselves without one."""
 
 import json
 

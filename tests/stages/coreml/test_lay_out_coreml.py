@@ -1,4 +1,4 @@
-"""coreml/lay_out_coreml.py: a package, the files of the model's folder, and how it is called."""
+"""coreml/lay_out_coreml.py: a package, the files of the model's folder, and a README."""
 
 import architectures
 import fixed_decoder
@@ -12,7 +12,7 @@ from stages.generation.format import MODEL_FOLDER
 
 @pytest.fixture
 def package(tmp_path):
-    """Of which nothing but files and facts is looked at."""
+    """A package of which only files and facts are used."""
     data = tmp_path / "package" / "model.mlpackage" / "Data"
     data.mkdir(parents=True)
     (data / "model.mlmodel").write_bytes(b"program")

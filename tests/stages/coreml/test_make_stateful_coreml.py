@@ -1,4 +1,4 @@
-"""coreml/make_stateful_coreml.py: a cache becomes states that are kept from call to call; faults of it are caught."""
+"""coreml/make_stateful_coreml.py: a cache becomes states that last from call to call; faults in it are caught."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -148,7 +148,7 @@ def test_a_system_without_states_is_refused_before_any_work(stage):
 
 
 class StandIn:
-    """coremltools' MLModel on a Mac, as far as it is called here, with the evaluator behind it."""
+    """The part of coremltools' MLModel that is used here, with the evaluator instead of Core ML."""
 
     def __init__(self, path, compute_units):
         self.program = read.read(Path(path))

@@ -37,7 +37,7 @@ def test_fewer_bits_and_tables_of_several_numbers_are_stored_as_such(digits, tmp
 
 
 def test_two_runs_are_the_same_bytes(digits, tmp_path):
-    """k-means begins at places drawn at random, and sums of several threads differ in the last bits."""
+    """k-means starts at random points, and sums of several threads differ in the last bits."""
     first, again = (
         run_stage(palettize(nbits=4, **GROUPED), digits.package(), tmp_path / n) for n in ("first", "again")
     )

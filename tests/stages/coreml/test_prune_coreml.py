@@ -27,7 +27,7 @@ STRUCTURED = Tolerance(0.8, 0.8, 0.8, 0.0)
 
 
 def dense(package):
-    """The weights of the first layer of 64 rows, as the evaluator gives them back."""
+    """The weights of the first layer with 64 rows, decompressed by the evaluator."""
     main = read.read(package.file).functions["main"]
     (op,) = (
         o for o in main.block.operations if o.type == "constexpr_sparse_to_dense" and o.outputs[0][1].shape == (64, 512)

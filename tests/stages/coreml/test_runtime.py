@@ -27,7 +27,7 @@ SPEC = "Data/com.apple.CoreML/model.mlmodel"
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A traced network with two outputs, and a function that makes a package of it."""
+    """A function that converts a traced network with two outputs to a package, and the network's reference."""
     backend("coremltools")
     folder = tmp_path_factory.mktemp("coreml")
     torch.manual_seed(0)
@@ -69,7 +69,7 @@ def refused(artifact, reference, folder, **settings):
 
 
 def edited(artifact, change):
-    """The package with something done to its spec."""
+    """The package with a changed spec."""
     ct = quiet()
     spec = ct.utils.load_spec(str(artifact.file))
     (block,) = spec.mlProgram.functions["main"].block_specializations.values()

@@ -1,4 +1,4 @@
-"""What is wrong with a saved Core ML package is caught by its check, without a Mac."""
+"""The check catches faults in a saved Core ML package, without a Mac."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stages.interface.interface import Input
 
 
 class Heads(nn.Module):
-    """Attention weights and features of the same shape, side by side: what goes by the wrong name or axis fits."""
+    """Attention weights and features of the same shape, side by side: a wrong name or axis fits in shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def heads(tmp_path_factory):
 
 
 def operation(spec, kind):
-    """The last operation of a type, and the block that it is in."""
+    """The last operation of a type, and its block."""
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()
     return block, [op for op in block.operations if op.type == kind][-1]
@@ -54,14 +54,14 @@ def constant(spec, name):
 
 
 def turned(spec, kind):
-    """The axis of the operation, the last or the one before it, as the other of them."""
+    """Swaps the axis of the operation between the last and the one before it."""
     _, op = operation(spec, kind)
     axis = constant(spec, op.inputs["axis"].arguments[0].name).immediateValue.tensor.ints.values
     axis[0] = {-1: 1, 1: 2}[axis[0]]
 
 
 def swapped(spec):
-    """What the outputs are called, the other way round, in all places."""
+    """Swaps the names of the outputs in all places."""
     block, _ = operation(spec, "const")
     first, second = block.outputs
     text = spec.SerializeToString(deterministic=True)
@@ -83,7 +83,7 @@ CHANGES = {
 
 
 def changed(package, folder, change):
-    """A copy of a package with something done to its model."""
+    """A copy of a package with a changed model."""
     shutil.copytree(package.folder, folder)
     for path in folder.rglob("*"):
         path.chmod(0o755)
@@ -133,7 +133,7 @@ def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, lab
 
 
 class Nearest(nn.Module):
-    """The nearest pixels at places that are near no middle."""
+    """The nearest pixels, at positions far from the middle between two pixels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         places = torch.linspace(-0.9, 0.7, 12).reshape(1, 2, 3, 2)

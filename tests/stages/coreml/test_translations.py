@@ -1,4 +1,4 @@
-"""coreml/translations: what coremltools cannot translate by itself, held to torch at every size by the evaluator."""
+"""coreml/translations: compares our translations with torch at every size, with the evaluator."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list
 
 @pytest.mark.parametrize("how", ["trace", "export"])
 def test_divisions_rounded_down_are_right_in_float16(how: str, tmp_path: Path) -> None:
-    """Of eighths, which float16 holds, and whose remainders it does."""
+    """Multiples of 1/8: float16 represents them and their remainders exactly."""
 
     def rests(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = (x * 64).round() / 8
@@ -301,7 +301,7 @@ MASK = {"inputs": {"x": Input(["batch", 4], "bool", {"integers": [0, 2]})}, "dim
 
 
 class HandingOn(nn.Module):
-    """Returns an input, one tensor twice, what nothing is done to, a number twice and a buffer."""
+    """Returns an input, one tensor twice, an alias, a number twice and a buffer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""formats/graphs.py: graphs of known make-up are counted as they were made."""
+"""formats/graphs.py: the counts of graphs with known weights and operations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def onnx_graph(folder, nodes, tensors, dtype=F32):
 
 
 def weighted(dtype, *parameters):
-    """A weight of 12 numbers that is given its values back."""
+    """A weight of 12 numbers, and its dequantisation."""
     return ("DequantizeLinear", ["w", *(n for n, *_ in parameters)], "v", {"axis": 1}), [
         ("w", dtype, (4, 3)),
         *parameters,
@@ -149,7 +149,7 @@ def op():
 
 
 def ir(folder, op, make, dtype=np.float32):
-    """x [1, 4] times what `make` makes, as an IR."""
+    """An IR of a function of x [1, 4]."""
     import openvino
 
     x = op.parameter([1, 4], dtype, name="x")
@@ -158,7 +158,7 @@ def ir(folder, op, make, dtype=np.float32):
 
 
 def whole(op, dtype, zero=True):
-    """Whole numbers [4, 3] that are given their values back, as NNCF spells it."""
+    """Integers [4, 3] with their dequantisation, as NNCF writes it."""
     numbers = op.convert(op.constant(np.ones((4, 3)), dtype), np.float32)
     if zero:
         numbers = op.subtract(numbers, op.convert(op.constant(np.ones((1, 3)), dtype), np.float32))

@@ -1,4 +1,4 @@
-"""formats/ignored.py: operations that are to be left alone stay as they are, whoever lowers the others."""
+"""formats/ignored.py: ignored operations keep their precision in every stage that lowers it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""runtimes/: each kind is executed by its own runtime, in the precision that was asked for."""
+"""formats/session.py: each kind runs in its own runtime, in the requested precision."""
 
 from __future__ import annotations
 

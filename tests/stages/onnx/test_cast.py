@@ -1,4 +1,4 @@
-"""onnx/cast.py and what it is for: the precision is in the graph, and its answers are within what ships for it."""
+"""onnx/cast.py: the precision is in the graph, and its outputs are within the shipped tolerance."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_graph_of_each_precision_agrees_and_is_ready_for_tensorrt(graphs, prec
 
 
 class LargeLogits(nn.Module):
-    """Scores beyond float16 before a softmax, as attention without scaling has them."""
+    """Scores beyond float16 before a softmax, as in attention without scaling."""
 
     def __init__(self) -> None:
         super().__init__()

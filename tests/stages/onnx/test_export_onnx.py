@@ -40,7 +40,7 @@ def shapes(ports):
 
 
 def hold(graph, *, opset=18, **other):
-    """Holds a graph to its own interface, or to one that differs."""
+    """Verifies a graph against its own interface, or against one that differs."""
     onnx_file.verify_interface(onnx_file.read(graph.file), opset, replace(Interface.of(graph), **other))
 
 
@@ -282,7 +282,7 @@ def test_a_frozen_dimension_is_refused_by_name(graph, tmp_path):
 
 
 class FromWhereItHolds(FixedBatch):
-    """As many rows as there are places where something holds: four in every case of the reference."""
+    """Its number of rows depends on values: four in every case of the reference."""
 
     def forward(self, x):
         return self.head(x), (x[0] > -1e9).nonzero()

@@ -160,7 +160,7 @@ def test_a_dimension_that_the_trace_froze_is_named(tmp_path):
 
 
 class RowsOfTheExample(nn.Module):
-    """Runs at every size, and answers with as many rows as the capture was shown."""
+    """Runs at every size, and always returns as many rows as the captured example had."""
 
     def forward(self, x):
         return x.repeat(8, 1)[: int(x.shape[0])]
@@ -208,7 +208,7 @@ def test_what_we_teach_the_exporter_is_taken_back(traced, export, operator):
 
 
 class Splits(nn.Module):
-    """A class token apart from the rest, as video transformers take it."""
+    """Splits off a class token, as video transformers do."""
 
     def forward(self, x):
         first, rest = torch.tensor_split(x, (1,), dim=1)
@@ -222,7 +222,7 @@ def test_what_was_split_at_a_place_keeps_its_rank(tmp_path, opset):
 
 
 class Differences(nn.Module):
-    """How much each element is above the one before, that once more, and how many are positive so far."""
+    """First and second differences of the elements, and a running count of positive ones."""
 
     def forward(self, x):
         return torch.diff(x, dim=1, prepend=x[:, :1] - 1), torch.diff(x, n=2), (x > 0).cumsum(-1)

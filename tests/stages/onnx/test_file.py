@@ -1,4 +1,4 @@
-"""onnx/file.py: what a file tells of where it was made, and what of that is taken out."""
+"""onnx/file.py: no file reveals where it was made."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_every_place_that_can_hold_text_is_emptied():
 
 
 def fill_text(model) -> set[str]:
-    """Writes a path into every field of a model that can hold one, and says into which kinds of message."""
+    """Writes a path into every field of a model that can contain one. Returns the kinds of message with such fields."""
     kinds, pending = set(), [model]
     while pending:
         message = pending.pop()

@@ -1,4 +1,4 @@
-"""onnx/sigmoids.py: what onnxruntime's Sigmoid is worth, where outputs are made of it."""
+"""onnx/sigmoids.py: the error of onnxruntime's Sigmoid, where it decides outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""openvino/attention.py: attention without a mask is right whatever was asked before."""
+"""openvino/attention.py: attention without a mask is right after any earlier request."""
 
 import numpy as np
 import pytest

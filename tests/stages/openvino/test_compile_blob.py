@@ -31,7 +31,7 @@ def ties_of(artifact):
 
 
 def elsewhere(blob, folder, **changed):
-    """A copy of a blob whose ties are others."""
+    """A copy of a blob with other ties."""
     shutil.copytree(blob.folder, folder)
     (folder / "model.json").chmod(0o644)
     (folder / "model.json").write_text(json.dumps({**ties_of(blob), **changed}))

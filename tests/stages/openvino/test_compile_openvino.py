@@ -119,7 +119,7 @@ def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_betwee
 
 
 class Branches(nn.Module):
-    """A loop and a branch, whose bodies are graphs of their own."""
+    """A loop and a branch, which have graphs as bodies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class SameTwice(TwoOutputs):
 
 
 class InputBack(TwoOutputs):
-    """Returns its input as it is, too."""
+    """Returns its unchanged input too."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scores, _ = super().forward(x)
@@ -234,7 +234,7 @@ def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
 
 
 class OneTensor(nn.Module):
-    """Returns what comes to one tensor in OpenVINO, and what its compiler leaves operations out of."""
+    """Returns values that become one tensor in OpenVINO, and values from which its compiler removes operations."""
 
     def forward(self, x):
         y = x.relu()

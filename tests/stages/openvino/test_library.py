@@ -1,4 +1,4 @@
-"""openvino/library.py: operations of a user's own, by path."""
+"""openvino/library.py: a user's own operations, by path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _openvino_is_there():
 
 
 class Once(nn.Module):
-    """Calls an operator of a user's own."""
+    """Calls a user's own operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def test_a_module_that_raises_while_it_is_imported_is_told(tmp_path, monkeypatch
 
 
 def of_my_own(folder):
-    """An ONNX file with an operator of nobody's."""
+    """An ONNX file with an operator that no library has."""
     node = onnx.helper.make_node("MyRelu", ["x"], ["y"], name="first", domain="my")
     ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2, 4]) for n in "xy"]
     graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:])

@@ -1,4 +1,4 @@
-"""openvino/make_stateful.py: a cache becomes states, and answers are those of the graph that it was an input of."""
+"""openvino/make_stateful.py: a cache becomes states, and outputs stay those of the graph with the cache as inputs."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""openvino/spectra.py: short-time Fourier transforms of open lengths, which OpenVINO's own reader dies of."""
+"""openvino/spectra.py: short-time Fourier transforms of dynamic lengths, which crash OpenVINO's own reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""openvino/unconverted.py: what OpenVINO has no rule for is named, with the model's line and OpenVINO's own message."""
+"""openvino/unconverted.py: names operators without a rule, with the model's line and OpenVINO's own message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _openvino_is_there():
 
 
 class Middle(nn.Module):
-    """Calls two operators without a rule, one of them through a layer of its own."""
+    """Calls two operators without a rule, one of them through another layer."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def test_every_operator_is_named_with_the_models_line(tmp_path, how):
 
 
 class Decomposed(Middle):
-    """Calls what torch takes apart before OpenVINO sees it."""
+    """Calls an operator that torch decomposes before OpenVINO gets it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.svdvals(self.head(x))  # taken apart
@@ -76,7 +76,7 @@ def test_an_operator_of_a_graph_is_named_with_its_node(tmp_path):
 
 
 class ListsOfUnknownLength(nn.Module):
-    """Converts, but for one operator whose rule refuses."""
+    """Converts, except for one operator whose rule refuses it."""
 
     def __init__(self):
         super().__init__()

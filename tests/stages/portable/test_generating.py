@@ -1,4 +1,4 @@
-"""portable/generating.py: tokens picked one by one, rows filled up on the left, and what counts as another text."""
+"""portable/generating.py: greedy tokens, rows padded on the left, and the comparison of texts."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ ENDS, FILLS = [2], 0
 
 
 class Counting:
-    """Goes on with one more than the last token, as long as mask and positions say where each row is."""
+    """Returns the last token plus one; checks that mask and positions fit each row."""
 
     def start(self, rows):
         self.tokens = np.zeros((rows, 0), np.int64)

@@ -1,4 +1,4 @@
-"""tensorrt/assess_tensorrt.py: what TensorRT's parser will make of a graph, without TensorRT."""
+"""tensorrt/assess_tensorrt.py: predicts whether TensorRT's parser accepts a graph, without TensorRT."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_inputs_that_the_engine_does_not_have_are_refused(host, built, inputs, s
 
 
 def test_a_precision_that_no_layer_has_is_refused_before_the_build(host, built):
-    """TensorRT lowers nothing by itself: built nevertheless, it would be an engine in float32 under another name."""
+    """TensorRT never lowers the precision: the result would be an engine in float32 under another name."""
     with pytest.raises(CheckFailed, match="asked for float16, and no layer of the network has it: float32"):
         built(types=["float16"])
     assert host.calls("Builder.build_serialized_network") == []
@@ -236,7 +236,7 @@ def test_weights_that_were_stripped_come_from_the_graph_beside_the_engine(host, 
 
 
 class Pinned:
-    """torch with CUDA, as far as memory goes: what is asked of it is asked of the genuine one, on the CPU."""
+    """The memory functions of torch with CUDA: calls go to the real torch, on the CPU."""
 
     def __init__(self, properties, waited):
         self.cuda = SimpleNamespace(

@@ -1,4 +1,4 @@
-"""coreml/mil answers what coremltools' own tests say that Core ML answers; the exceptions are in coreml_values."""
+"""coreml/mil computes the values that coremltools' own tests state for Core ML; exceptions are in coreml_values."""
 
 from __future__ import annotations
 

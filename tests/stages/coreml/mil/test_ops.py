@@ -1,4 +1,4 @@
-"""coreml/mil/ops: every operation answers as torch does."""
+"""coreml/mil/ops: every operation computes what torch computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""runtimes/mil: what was saved is what is executed, and a package that is damaged is not."""
+"""coreml/mil: the saved package is executed, and a damaged package is refused."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ def test_a_result_of_another_shape_than_the_program_says_is_refused(place):
 
 
 class Lookup(nn.Module):
-    """Rows of a table, by numbers that are cast to indices."""
+    """Looks up rows of a table, by numbers that are cast to indices."""
 
     def __init__(self):
         super().__init__()

@@ -13,7 +13,7 @@ from stages.interface.interface import Input
 
 
 class Constant(FixedBatch):
-    """Makes nothing of one of its inputs, and returns a constant beside what it makes of the other."""
+    """Ignores one of its inputs, and returns a constant besides a function of the other."""
 
     def forward(self, x, unused):
         return self.head(x), self.head.weight * 2

@@ -59,7 +59,7 @@ def test_what_changes_nothing_goes_and_what_changes_a_little_stays(function, cou
 
 
 class Bundle(nn.Module):
-    """Outputs, an input and a buffer that are called as operators are."""
+    """Outputs, an input and a buffer with the names of operators."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""onnx/generation/config.py: what genai_config.json says of a graph."""
+"""onnx/generation/config.py: genai_config.json for a graph."""
 
 from dataclasses import replace
 
