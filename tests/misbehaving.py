@@ -90,7 +90,7 @@ class DiesOf(Stage):
     def parts(
         self, inputs: Mapping[str, Artifact], folder: Path
     ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
-        for name, path in pieces.alone(inputs["program"].file, folder):
+        for name, path in pieces.split(inputs["program"].file, folder):
             yield name, self, {"program": Artifact(ONNX, path.parent)}
 
 

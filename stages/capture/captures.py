@@ -21,7 +21,7 @@ from stages.interface import attention, call
 from stages.interface.generation import FACT as GENERATION
 from stages.interface.interface import Dim, Interface
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference import cases as reference_cases
 
 log = logging.getLogger(__name__)

@@ -39,7 +39,7 @@ def settings(artifact: Artifact) -> list[str]:
         return ["target=openvino without also=torch_compile, which is compiled whole"]
     if stage == "simplify":
         return ["'~stages.simplify'"]
-    told = [] if ignored.of(artifact) is None else ["a higher precision"]
+    told = [] if ignored.from_facts(artifact) is None else ["a higher precision"]
     if told and stage != "compile":  # what it was lowered from was checked
         return told
     has_source = origin is not None and origin.source is not None

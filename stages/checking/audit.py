@@ -95,9 +95,9 @@ class Audit(Stage):
             counts = formats.part(artifact.kind, "layers").layers(artifact)
             layers: Counts = {"weights": {}, "operations": counts}
             return layers, layers, ""
-        built = graphs.of(artifact, self.extensions)
-        ignored = ignored_operations.of(artifact)
-        left = [*(ignored.left(built) if ignored else []), *artifact.facts.get(denominators.FACT, [])]
+        built = graphs.read(artifact, self.extensions)
+        ignored = ignored_operations.from_facts(artifact)
+        left = [*(ignored.present(built) if ignored else []), *artifact.facts.get(denominators.FACT, [])]
         told = {"weights": built.weights(), "operations": built.operations()}
         meant = {"weights": built.weights(left), "operations": built.operations(left)}
         return told, meant, self._forgotten(built, left)

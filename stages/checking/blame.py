@@ -125,7 +125,7 @@ def layers(
         output: The output that the answers are; None for all outputs.
     """
     origin = artifact.origin
-    if origin is None or origin.source is None or (told := ignored.of(artifact)) is None:
+    if origin is None or origin.source is None or (told := ignored.from_facts(artifact)) is None:
         return None
     try:
         source = origin.source()
@@ -157,7 +157,7 @@ def _measured(
     output: str | None = None,
 ) -> list[Layer]:
     """What each of the suspects does to the answers, in the graph's order."""
-    before = graphs.of(source, how.extensions)
+    before = graphs.read(source, how.extensions)
     values = formats.part(source.kind, "values").values
     meant = before.results if output is None else [before.outputs[output]]
     results = [n for n in meant if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
@@ -178,7 +178,7 @@ def _suspects(
     source: Artifact, artifact: Artifact, before: Built, inputs: Arrays, how: How
 ) -> dict[str, tuple[float, Array]]:
     """The lowered layers whose values are furthest off when they are given exact ones: the error, and the values."""
-    after = graphs.of(artifact, how.extensions)
+    after = graphs.read(artifact, how.extensions)
     names, values = _common(before, after), formats.part(artifact.kind, "values").values
     lowered = [n for n in names if after.is_lowered(n)]
     found: dict[str, tuple[float, Array]] = {}
@@ -252,7 +252,7 @@ def _may_overflow(source: Artifact, artifact: Artifact, inputs: Arrays) -> bool:
     """Whether a value of a graph is beyond what float16 holds where the graph cast from it has float16."""
     import numpy as np
 
-    before, after = graphs.of(source), graphs.of(artifact)
+    before, after = graphs.read(source), graphs.read(artifact)
     names = {
         n for n in _common(before, after) if after.nodes[n].dtype == "float16" and before.nodes[n].dtype == "float32"
     }

@@ -16,7 +16,7 @@ from stages.formats import session
 from stages.formats.session import How
 from stages.interface.interface import Interface
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference import as_met, parity
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case

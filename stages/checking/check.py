@@ -16,7 +16,7 @@ from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.formats.session import How, Session
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference import as_met, parity, tables
 from stages.reference import cases as reference_cases
 from stages.reference.parity import CannotRun, Parity

@@ -21,8 +21,8 @@ from stages.generation.folders import Generator
 from stages.generation.format import TOKENS
 from stages.portable import generating
 from stages.portable.comparison import Figures, Tolerance
-from stages.portable.generating import Asked, Batch
-from stages.portable.said import first_line
+from stages.portable.generating import Batch, TokenRecord
+from stages.portable.vendor_errors import first_line
 from stages.reference.tolerance import Within
 
 # How far ahead a first choice may be and still be another in a second runtime of the same graph: products of few bits
@@ -68,7 +68,7 @@ class CheckGeneration(Stage):
         return tuple(sorted({*super().modules(kinds), *takes}))
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        artifact, asked = inputs["artifact"], generating.read_asked(inputs["tokens"].file)
+        artifact, asked = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
         how = How(self.compute, None, self.properties, self.extensions)
         running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
@@ -146,7 +146,7 @@ class CheckGeneration(Stage):
         return artifact.noting(**notes)
 
     def _like_its_graph(
-        self, artifact: Artifact, running: Generator, asked: Asked, how: How, unfit: Collection[str]
+        self, artifact: Artifact, running: Generator, asked: TokenRecord, how: How, unfit: Collection[str]
     ) -> int:
         """How many tokens of the runtime are those of the same graph in our loop, which is more than rounding decides.
 
@@ -183,7 +183,7 @@ class CheckGeneration(Stage):
             return "another capture or target"
         return "stages.check_generation.ours=true, which shows whether it is the graph or the runtime"
 
-    def _tokenizer(self, running: Generator, asked: Asked) -> dict[str, str]:
+    def _tokenizer(self, running: Generator, asked: TokenRecord) -> dict[str, str]:
         """Why the tokenizer was not asked, by "tokenizer". Raises CheckFailed where it makes other tokens of a text."""
         if not asked.texts:
             return {"tokenizer": "the model came without one"}

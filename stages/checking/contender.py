@@ -20,7 +20,7 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import DrydockError
 from stages.formats import session
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 STATUS = Path("/proc/self/status")
 MODULE, SCRIPT = "module.pickle", "module.pt"

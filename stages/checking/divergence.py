@@ -165,7 +165,7 @@ class _Search:
         self, artifact: Artifact, inner: Inner, recorder: EagerRecorder | GraphRecorder, near: float, how: How
     ) -> None:
         self._inner, self._recorder, self._near = inner, recorder, near
-        self._graph, self._values = graphs.of(artifact, how.extensions), Values(inner)
+        self._graph, self._values = graphs.read(artifact, how.extensions), Values(inner)
         self._accepted: dict[int, Match] = {}  # results that are off, and what the artifact has in their place
 
     def found(self) -> Found:

@@ -23,7 +23,7 @@ from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
 from stages.portable import generating
-from stages.portable.generating import Asked, Batch
+from stages.portable.generating import Batch, TokenRecord
 
 MIB = 2**20
 # By name, so that a key has their code.
@@ -55,7 +55,7 @@ def measured(
         against: What is measured beside it: eager. Others are told.
         folder: For files.
     """
-    artifact, asked = inputs["artifact"], generating.read_asked(inputs["tokens"].file)
+    artifact, asked = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
     batch = _batch(asked, label)
     ours = formats.part(artifact.kind, "generation").REQUIRES[0]
     told, missing = _jobs(inputs, ours, batch, asked, how, against, folder)
@@ -95,7 +95,7 @@ def measured(
     return artifact.noting(says=_headline(ours, found), benchmark=result)
 
 
-def _batch(asked: Asked, label: str | None) -> Batch:
+def _batch(asked: TokenRecord, label: str | None) -> Batch:
     labels = {b.label: b for b in asked.batches}
     alone = [b for b in asked.batches if len(b.prompts) == 1]
     wanted = max(alone, key=lambda b: len(b.prompts[0])).label if label is None else label
@@ -112,7 +112,7 @@ def _jobs(
     inputs: Mapping[str, Artifact],
     ours: str,
     batch: Batch,
-    asked: Asked,
+    asked: TokenRecord,
     how: How,
     against: Sequence[str],
     folder: Path,
@@ -156,7 +156,7 @@ def _jobs(
 
 
 def _figures(
-    first: Sequence[Sequence[float]], whole: Sequence[Sequence[float]], batch: Batch, asked: Asked, pace: Pace
+    first: Sequence[Sequence[float]], whole: Sequence[Sequence[float]], batch: Batch, asked: TokenRecord, pace: Pace
 ) -> dict[str, Any]:
     rows, tokens = len(batch.prompts), sum(map(len, batch.prompts))
     one = Figures.of(first, rows, pace.noisy_above)

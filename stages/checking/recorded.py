@@ -96,7 +96,7 @@ class GraphRecorder:
     """The values of a graph that is itself the model, node by node."""
 
     def __init__(self, artifact: Artifact, inner: Inner, inputs: Mapping[str, Array]) -> None:
-        self._graph, self._inner, self._inputs = graphs.of(artifact), inner, inputs
+        self._graph, self._inner, self._inputs = graphs.read(artifact), inner, inputs
 
     def record(self, follow: Follow, most: float = math.inf) -> Recording:
         """As EagerRecorder does; what `follow` returns changes nothing."""

@@ -1,1 +1,1 @@
-"""Core ML: packages converted, compressed, read and run."""
+"""Core ML: converts, compresses, reads and runs packages."""

@@ -1,4 +1,4 @@
-"""What a bundle of a Core ML package has beside it."""
+"""What the README of a bundle says about a Core ML package."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import coremltools
 import numpy as np
 
 model = coremltools.models.MLModel({arguments})
-outputs = model.predict({given})
+outputs = model.predict({inputs})
 """
 
 
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    ADVICE = "Where an input is an image, `predict` takes a `PIL.Image` of it. Core ML runs on macOS alone."
+    ADVICE = "For an image input, `predict` takes a `PIL.Image`. Core ML runs only on macOS."
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         function = claim.get("properties", {}).get("function_name")
         arguments = json.dumps(file) + (f", function_name={json.dumps(function)}" if function else "")
-        return LOADING.format(arguments=arguments, given=given)
+        return LOADING.format(arguments=arguments, inputs=inputs)
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A package that answers with one of the labels, and with the score of each."""
+"""Packages that are classifiers: they return a label, and the score of each label."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stages.interface.interface import Interface
 from stages.reference import as_met
 
 LABEL = "classLabel"
-SCORES = f"{LABEL}_probs"  # what coremltools makes of that name
+SCORES = f"{LABEL}_probs"  # coremltools' name for the scores of that label
 
 
 def edits_for(interface: Interface, edits: Edits, labels: Sequence[str]) -> Edits:
-    """The same edits, the scores called as Core ML has them. Raises ConfigError for a model without such scores."""
+    """The edits, with Core ML's name for the scores. Raises ConfigError for a model without such scores."""
     (name, output), *others = interface.outputs.items()
     if others or len(output.shape) != 2 or output.shape[1] != len(labels):
         shapes = listed(f"{n} {o.shape}" for n, o in interface.outputs.items())
@@ -30,12 +30,12 @@ def edits_for(interface: Interface, edits: Edits, labels: Sequence[str]) -> Edit
 
 
 def config(labels: Sequence[str] | None) -> Any:
-    """What coremltools is told; None for a model that is no classifier."""
+    """coremltools' configuration of a classifier; None for a model that is none."""
     return (
         None if labels is None else coreml_library.quiet().ClassifierConfig(list(labels), predicted_feature_name=LABEL)
     )
 
 
 def facts(labels: Sequence[str] | None) -> dict[str, Any]:
-    """What travels with a classifier."""
+    """The facts about a classifier."""
     return {} if labels is None else {as_met.SCORES: {"label": LABEL, "labels": list(labels)}}

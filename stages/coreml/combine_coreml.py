@@ -1,4 +1,4 @@
-"""Puts Core ML packages together as the functions of one, which share the weights that are equal."""
+"""Combines Core ML packages into one with several functions, which share equal weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.coreml import library as coreml_library
 from stages.coreml import package as package_files
 from stages.coreml.format import COREML
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 FIRST = "iOS18"  # the first systems with several functions in a package
 SEVERAL = "several functions in a package"
@@ -25,7 +25,7 @@ FACT = "functions"
 
 
 class Function(Setting):
-    """What a function is called."""
+    """The name of a function."""
 
     def problems(self, name: str, value: str) -> Iterable[Problem]:
         if not re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", value):
@@ -33,7 +33,7 @@ class Function(Setting):
 
 
 class Packages(Setting):
-    """Paths of packages by what their functions are called; their content is part of the key, in this order."""
+    """Function name to the path of a package; the packages' content is part of the key, in this order."""
 
     def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
         if not value:
@@ -66,10 +66,10 @@ class CombineCoreml(Stage):
     """coremltools.utils.save_multifunction. The artifact's own function is the default one.
 
     Args:
-        name: Of the artifact's function.
-        functions: Of the others: name to the path of a package, which is only read. Of one with several functions
-            itself, its default one is taken.
-        deployment_target: That of the artifact, so that one that lacks them is refused before any work.
+        name: The name of the artifact's function.
+        functions: The other functions: name to the path of a package, which is only read. From a package with several
+            functions the default one is used.
+        deployment_target: The artifact's, so that one without several functions is refused before any work.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/multifunction-models.html
     """
@@ -91,21 +91,21 @@ class CombineCoreml(Stage):
         source = inputs["package"]
         packages = {self.name: source.file, **{n: _path(p) for n, p in self.functions.items()}}
         specs = {name: package_files.spec_of(path) for name, path in packages.items()}
-        self._hold_versions({name: spec.specificationVersion for name, spec in specs.items()})
-        told = {FACT: list(packages)}
+        self._verify_versions({name: spec.specificationVersion for name, spec in specs.items()})
+        facts = {FACT: list(packages)}
         with tempfile.TemporaryDirectory() as aside:
             joined = Path(aside) / COREML.file
             self._join(packages, {n: s.description.defaultFunctionName or "main" for n, s in specs.items()}, joined)
             spec = package_files.spec_of(joined)
             spec.description.metadata.CopyFrom(specs[self.name].description.metadata)
-            package_files.note(spec, told)
+            package_files.note(spec, facts)
             package_files.write(spec, joined / package_files.WEIGHTS, folder / COREML.file)
         sizes = [package_files.size(path) for path in (folder / COREML.file, *packages.values())]
         says = f"functions {listed(packages)}; {sizes[0] / sum(sizes[1:]):.2f} of their packages' size"
-        return Artifact(COREML, folder, facts=told, notes={"says": says})
+        return Artifact(COREML, folder, facts=facts, notes={"says": says})
 
-    def _hold_versions(self, versions: Mapping[str, int]) -> None:
-        """Raises StageError where the result would not run on all that the artifact runs on."""
+    def _verify_versions(self, versions: Mapping[str, int]) -> None:
+        """Raises StageError where the result would not run on every system that the artifact runs on."""
         own = versions[self.name]
         target = compression.GENERATIONS[own]
         if not coreml_library.has(target, FIRST):

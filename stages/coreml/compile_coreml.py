@@ -15,13 +15,13 @@ from stages.coreml.settings import Packaging
 
 @dataclass(frozen=True)
 class CompileCoreml(Packaging):
-    """From a trace, which coremltools calls stable, or a program of torch.export, which it calls beta.
+    """Converts a trace, which coremltools calls stable, or a program of torch.export, which it calls beta.
 
-    Args: see _packaging.Packaging.
+    Args: see stages/coreml/settings.py.
     """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"program": frozenset(convert.CAPTURED)}
     requires: ClassVar[tuple[str, ...]] = (*coreml_library.REQUIRES, "torch")
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return convert.made(inputs["program"], self.wanted, folder)
+        return convert.convert(inputs["program"], self.options, folder)

@@ -1,4 +1,4 @@
-"""Weights of a Core ML package in fewer bits or with fewer values: coremltools' own compression, kept quiet.
+"""Compresses the weights of a Core ML package with coremltools: fewer bits, or fewer values.
 
 Source: https://apple.github.io/coremltools/docs-guides/source/opt-overview.html
 """
@@ -24,10 +24,10 @@ from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.ignored import Ignored
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
-LOWERED, PRUNED = "quantization", "pruning"  # facts: what became of the weights' bits, and of their number
-# The first systems with compressed weights; and those with 4 bits, blocks, groups, and weights compressed in two ways.
+LOWERED, PRUNED = "quantization", "pruning"  # facts: how the bits of the weights were reduced, and their number
+# The first systems with compressed weights; and with 4 bits, blocks, groups, and weights compressed in two ways.
 FIRST, LATE = "iOS16", "iOS18"
 # By the version of a package's specification, as coremltools numbers them.
 GENERATIONS = {6: "iOS15", 7: "iOS16", 8: "iOS17", 9: "iOS18", 10: "iOS26"}
@@ -45,13 +45,13 @@ class Scheme:
     """One way to compress.
 
     Args:
-        function: Of coremltools.optimize.coreml.
+        function: A function of coremltools.optimize.coreml.
         config: The class of its settings there.
         settings: These settings, by coremltools' names.
-        joint: Whether it goes on from weights that are compressed another way.
-        late: Settings that systems have from LATE on, such as dtype=int4.
+        joint: Whether it also compresses weights that are already compressed in another way.
+        late: Settings that only systems from LATE on have, such as dtype=int4.
         fact: LOWERED or PRUNED.
-        says: What becomes of the weights, in a few words.
+        says: The result for the weights, in a few words.
     """
 
     function: str
@@ -68,10 +68,10 @@ class Compression(Stage):
     """A stage that compresses a package.
 
     Args:
-        weight_threshold: Weights of no more numbers than this stay as they are.
-        joint_compression: Whether it goes on from weights that are compressed another way.
-        ignored: Operations whose weights stay as they are.
-        deployment_target: That of the package, so that what it lacks is refused before any work.
+        weight_threshold: Weights with at most this many numbers are not compressed.
+        joint_compression: Whether to compress weights that are already compressed in another way.
+        ignored: Operations whose weights are not compressed.
+        deployment_target: The package's, so that a setting that it does not support is refused before any work.
     """
 
     weight_threshold: Annotated[int, AtLeast(0, "a number of elements, 0 or more")]
@@ -91,47 +91,47 @@ class Compression(Stage):
 
     @property
     def late(self) -> list[str]:
-        """Settings that systems have from LATE on, such as dtype=int4."""
+        """Settings that only systems from LATE on have, such as dtype=int4."""
         return []
 
     def problems(self) -> list[Problem]:
-        """What is wrong with the settings, and otherwise what the deployment target lacks."""
+        """The problems of the settings; where there are none, those of the deployment target."""
         return super().problems() or _lacking(self.deployment_target, self.joint_compression, self.late)
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return _made(inputs["package"], self.scheme, self.ignored, folder)
+        return _compress(inputs["package"], self.scheme, self.ignored, folder)
 
 
 def _lacking(target: str, joint: bool, late: Sequence[str]) -> list[Problem]:
-    asked = dict.fromkeys([*late, *(["joint_compression=true"] if joint else [])], LATE)
-    return coreml_library.lacking(target, asked or {"compressed weights": FIRST})
+    features = dict.fromkeys([*late, *(["joint_compression=true"] if joint else [])], LATE)
+    return coreml_library.lacking(target, features or {"compressed weights": FIRST})
 
 
-def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:
-    """A package with its weights compressed.
+def _compress(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> Artifact:
+    """Compresses the weights of a package.
 
     Args:
         source: The package.
-        scheme: How.
-        ignored: Operations whose weights stay as they are.
+        scheme: How to compress.
+        ignored: Operations whose weights are not compressed.
         folder: For the result.
 
     Raises:
-        ConfigError: When something to be left alone is not there.
-        StageError: For a package whose deployment target lacks the scheme, for what coremltools cannot do, and when
-            nothing was compressed or the result is no smaller.
+        ConfigError: When an ignored operation does not exist.
+        StageError: For a package whose deployment target does not support the scheme, when coremltools fails, and when
+            nothing was compressed or the result is not smaller.
     """
     before = package_files.spec_of(source.file)
     if wrong := _lacking(GENERATIONS[before.specificationVersion], scheme.joint, scheme.late):
         raise StageError(wrong)
-    left = ignored.within(graphs.of(source))
-    model = _compressed(source.file, scheme, left)
+    left_alone = ignored.within(graphs.read(source))
+    model = _compressed_model(source.file, scheme, left_alone)
     spec = model.get_spec()
     if _compressing(spec) == _compressing(before):
         raise _nothing(scheme)
     settings = {**scheme.settings, "joint_compression": scheme.joint}
-    told = {"settings": settings, "weights": scheme.says, "says": scheme.says}
-    facts: dict[str, Any] = {scheme.fact: told, ignored_operations.FACT: asdict(ignored)}
+    description = {"settings": settings, "weights": scheme.says, "says": scheme.says}
+    facts: dict[str, Any] = {scheme.fact: description, ignored_operations.FACT: asdict(ignored)}
     package_files.note(spec, facts)
     package = folder / COREML.file
     package_files.write(spec, Path(model.weights_dir), package)
@@ -141,20 +141,20 @@ def _made(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) -> A
             f"{scheme.says} makes this package larger: {sizes[1]} bytes, from {sizes[0]}",
             command="coarser groups, other settings, or operations in ignored",
         )
-    aside = f"; {len(left)} operation{'s' * (len(left) > 1)} left alone" if left else ""
+    aside = f"; {len(left_alone)} operation{'s' * (len(left_alone) > 1)} left alone" if left_alone else ""
     says = f"{scheme.says}; {sizes[1] / sizes[0]:.2f} of the size before{aside}"
     notes = CompressionNotes(says=says, bytes=sizes[1], bytes_before=sizes[0])
     return Artifact(COREML, folder, facts=facts, notes=notes)
 
 
-def _compressed(package: Path, scheme: Scheme, left: list[str]) -> Any:
+def _compressed_model(package: Path, scheme: Scheme, left_alone: list[str]) -> Any:
     ct = coreml_library.quiet()
     with native_output.to_log(errors=True), _one_thread():
         from coremltools.optimize import coreml
 
         try:
             settings = getattr(coreml, scheme.config)(**scheme.settings)
-            config = coreml.OptimizationConfig(global_config=settings, op_name_configs=dict.fromkeys(left))
+            config = coreml.OptimizationConfig(global_config=settings, op_name_configs=dict.fromkeys(left_alone))
             model = ct.models.MLModel(str(package), skip_model_load=True)
             return getattr(coreml, scheme.function)(model, config, joint_compression=scheme.joint)
         except Exception as e:  # coremltools raises anything
@@ -163,10 +163,10 @@ def _compressed(package: Path, scheme: Scheme, left: list[str]) -> Any:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums of many threads differ in the last bits from run to run, and so would clusters."""
+    """Limits numpy to one thread: sums of many threads differ in the last bits between runs, and so would clusters."""
     try:
         import threadpoolctl
-    except ImportError:  # it comes with scikit-learn, without which nothing is clustered
+    except ImportError:  # it comes with scikit-learn; without that nothing is clustered
         yield
         return
     with threadpoolctl.threadpool_limits(1):
@@ -174,7 +174,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _compressing(spec: Any) -> Counter[str]:
-    """How many operations of each type give compressed weights their values back."""
+    """How many operations of each type decompress weights."""
     functions = spec.mlProgram.functions.values()
     blocks = [block for f in functions for block in f.block_specializations.values()]
     return Counter(op.type for block in blocks for op in block.operations if op.type.startswith("constexpr_"))
@@ -185,6 +185,6 @@ def _nothing(scheme: Scheme) -> StageError:
         f"{scheme.says}: no weight of this package was compressed",
         allowed=f"weights of more than {scheme.settings['weight_threshold']} numbers, in two dimensions or more, that "
         "the settings divide and that are not compressed yet",
-        command="a smaller weight_threshold, or other settings; the log has what coremltools says of each weight. "
-        "joint_compression=true goes on from weights that are compressed another way",
+        command="a smaller weight_threshold, or other settings; the log has coremltools' reason for each weight. "
+        "joint_compression=true also compresses weights that are already compressed in another way",
     )

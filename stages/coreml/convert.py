@@ -1,4 +1,4 @@
-"""From a captured program to a Core ML package: conversion by coremltools, held to what was asked for.
+"""Converts a captured program to a Core ML package with coremltools, and verifies the result.
 
 Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-workflow.html
 """
@@ -31,15 +31,15 @@ from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 CAPTURED = (EXPORTED, TORCHSCRIPT)
 COMPUTE = ("float32", "float16")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a package is to be; see compile_coreml, whose settings these are."""
+class PackageOptions:
+    """The options of a package: the settings of compile_coreml."""
 
     deployment_target: str
     compute: str
@@ -52,55 +52,55 @@ class Wanted:
     metadata: Metadata
 
 
-def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
-    """model.mlpackage of a program.
+def convert(source: Artifact, options: PackageOptions, folder: Path) -> Artifact:
+    """Converts a program to model.mlpackage.
 
     Raises:
-        ConfigError: When a setting does not go with the model.
-        StageError: When operators have no translation, or coremltools cannot convert it otherwise.
-        CheckFailed: When what the package says of itself, read back, is not what was asked for.
+        ConfigError: When a setting does not fit the model.
+        StageError: When operators have no translation, or coremltools fails for another reason.
+        CheckFailed: When the package's description, read back, is not the requested one.
     """
     interface = Interface.of(source)
-    singly = wanted.labels is not None
-    edits = coreml_ports.edits_for(interface, wanted.edits, wanted.deployment_target, singly=singly)
-    if wanted.labels is not None:
-        edits = classifier.edits_for(interface, edits, wanted.labels)
-    edited = coreml_images.edited(interface, edits, wanted.preprocessing)
+    singly = options.labels is not None
+    edits = coreml_ports.edits_for(interface, options.edits, options.deployment_target, singly=singly)
+    if options.labels is not None:
+        edits = classifier.edits_for(interface, edits, options.labels)
+    edited = coreml_images.edited(interface, edits, options.preprocessing)
     translations.register()
     program = _program(source)
     unconverted.refuse(program)
-    operations: dict[str, str] = {}  # those that coremltools has asked about: name to type
+    operations: dict[str, str] = {}  # those that coremltools may cast: name to type
     wide = Wide()
-    model = _converted(program, interface, edits, edited, wanted, operations, wide)
-    wanted.ignored.hold_to(operations, "program")
+    model = _converted(program, interface, edits, edited, options, operations, wide)
+    options.ignored.require(operations, "program")
     facts = {
         **edited.facts,
         **edits.facts,
-        **coreml_images.facts(edits, wanted.preprocessing),
-        **classifier.facts(wanted.labels),
-        **coreml_ports.enumerated(edited, wanted.sizes),
-        "deployment_target": wanted.deployment_target,
-        "compute": wanted.compute,
-        "compute_units": wanted.compute_units,
-        **({ignored_operations.FACT: asdict(wanted.ignored)} if wanted.compute == "float16" else {}),
+        **coreml_images.facts(edits, options.preprocessing),
+        **classifier.facts(options.labels),
+        **coreml_ports.enumerated(edited, options.sizes),
+        "deployment_target": options.deployment_target,
+        "compute": options.compute,
+        "compute_units": options.compute_units,
+        **({ignored_operations.FACT: asdict(options.ignored)} if options.compute == "float16" else {}),
         **({FACT: sorted(wide.weighted)} if wide.weighted else {}),
     }
     spec = model.get_spec()
-    wanted.metadata.put(spec, {**source.facts, **facts})
+    options.metadata.put(spec, {**source.facts, **facts})
     package = folder / COREML.file
     weights = Path(model.weights_dir) if model.weights_dir else None
     package_files.write(spec, weights, package)
-    says = coreml_ports.hold_to(package_files.spec_of(package), edited, wanted.sizes)
+    says = coreml_ports.verify(package_files.spec_of(package), edited, options.sizes)
     if wide.names:
         says += f"; for their small constants, in float32: {listed(sorted(wide.names), 4)}"
     return Artifact(COREML, folder, facts=facts, notes={"says": says})
 
 
 def _program(source: Artifact) -> Any:
-    """What coremltools takes: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
+    """The program as coremltools takes it: a ScriptModule, or an ExportedProgram in the dialect ATEN."""
     program = programs.load(source)
     if source.kind == TORCHSCRIPT:
-        writes.spelled(program.forward.graph)
+        writes.rewrite(program.forward.graph)
         distinct.script(program.forward.graph)
         return program
     with native_output.to_log():
@@ -110,16 +110,16 @@ def _program(source: Artifact) -> Any:
 
 
 def _decomposed(program: Any) -> Any:
-    """The program in ATEN's operators; in simpler ones, where coremltools lacks some and those serve."""
-    table = decompositions.composite()  # coremltools inverts constants alone
-    plain = made = program.run_decompositions(table)
-    while lacking := unconverted.untranslated(made):
+    """The program in ATEN's operators. Operators that coremltools lacks are decomposed, where that helps."""
+    table = decompositions.composite()  # coremltools inverts only constant matrices
+    plain = current = program.run_decompositions(table)
+    while lacking := unconverted.untranslated(current):
         more = decompositions.known(lacking)
         if not more.keys() - table.keys():
-            return plain  # whose operators are the model's own
+            return plain  # its operators are the model's own
         table |= more
-        made = program.run_decompositions(table)
-    return made
+        current = program.run_decompositions(table)
+    return current
 
 
 def _converted(
@@ -127,14 +127,14 @@ def _converted(
     interface: Interface,
     edits: Edits,
     edited: Interface,
-    wanted: Wanted,
+    options: PackageOptions,
     operations: dict[str, str],
     wide: Wide,
 ) -> Any:
     def may_be_cast(op: Any) -> bool:
-        """What coremltools asks of each operation: whether it may compute in float16."""
+        """Whether an operation may compute in float16; coremltools calls this for each."""
         operations[op.name] = op.op_type
-        return op.name not in wide.names and not wanted.ignored.means(op.name, op.op_type)
+        return op.name not in wide.names and not options.ignored.means(op.name, op.op_type)
 
     ct = coreml_library.quiet()
     ranks.register()
@@ -143,14 +143,14 @@ def _converted(
     passes.insert_pass(0, distinct.NAME)
     passes.insert_pass(passes.passes.index(ranks.BEFORE), ranks.NAME)
     precision = ct.precision.FLOAT32
-    if wanted.compute == "float16":
+    if options.compute == "float16":
         precision = ct.transform.FP16ComputePrecision(op_selector=may_be_cast)
         bounds.register(lambda op: precision.is_valid_op(op) and may_be_cast(op))
         passes.insert_pass(passes.passes.index(bounds.BEFORE), bounds.NAME)
         denominators.register(wide)
         passes.insert_pass(passes.passes.index(bounds.NAME), denominators.NAME)
-    if edits.images is not None and wanted.preprocessing is not None:
-        coreml_images.register(edits, wanted.preprocessing)
+    if edits.images is not None and options.preprocessing is not None:
+        coreml_images.register(edits, options.preprocessing)
         passes.insert_pass(0, coreml_images.NAME)
     with native_output.to_log():
         try:
@@ -158,10 +158,10 @@ def _converted(
                 program,
                 source="pytorch",
                 convert_to="mlprogram",
-                inputs=coreml_ports.inputs(interface, edits, edited, wanted.sizes, wanted.deployment_target),
+                inputs=coreml_ports.inputs(interface, edits, edited, options.sizes, options.deployment_target),
                 outputs=coreml_ports.outputs(edited),
-                classifier_config=classifier.config(wanted.labels),
-                minimum_deployment_target=getattr(ct.target, wanted.deployment_target),
+                classifier_config=classifier.config(options.labels),
+                minimum_deployment_target=getattr(ct.target, options.deployment_target),
                 compute_precision=precision,
                 pass_pipeline=passes,
                 skip_model_load=True,

@@ -1,4 +1,4 @@
-"""Gives a decoder a cache of a set length, which is what Core ML's states are."""
+"""Gives a decoder a cache of fixed length, as Core ML's states need it."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from stages.interface import fills, lengths
 from stages.interface.generation import Generation
 from stages.interface.interface import Dim, Dims
 
-MOST = 2048  # tokens, where nothing says how many
+MOST = 2048  # tokens, where the settings name no length
 SEQUENCE, BATCH = "sequence", "batch"
-# What a configuration calls blocks of attention, and what it has where blocks are none.
+# A configuration's names for blocks of attention, and its keys where blocks are recurrent.
 ATTENDING = {"full_attention", "sliding_attention", "attention"}
 RECURRENT = ("state_size", "ssm_cfg", "mamba_d_state")
 
 
 @dataclass(frozen=True)
 class FixCache(Stage):
-    """Keys and values of `length` tokens pass in and out, the new ones are written at `position`; one text at a time.
+    """Inputs and outputs have keys and values of `length` tokens; new ones go to `position`. One text at a time.
 
-    The module is held to what it answers without any cache: a text in pieces as in one call.
+    The module is compared with the model without a cache: a text in pieces must give the same as in one call.
 
     Args:
         length: How many tokens the cache has room for; None for the model's positions, 2048 at most.
-        dims: sequence, the tokens of one call. Of batch, 1 must be among the sizes; past is of no use here.
-        deployment_target: That of the package, so that one without states is refused before any work.
-        weights: Where the model comes from: what a folder's config.json says is enough to refuse some before any work.
-        kwargs: Fields of its configuration, over those of config.json.
+        dims: sequence, the tokens of one call. The sizes of batch must include 1; past is not used.
+        deployment_target: The package's, so that one without states is refused before any work.
+        weights: The model's folder: its config.json is enough to refuse some models before any work.
+        kwargs: Fields of its configuration; they override those of config.json.
     """
 
     length: Annotated[Optional[int], AtLeast(1, command="model.generation.length=2048")]
@@ -66,26 +66,26 @@ class FixCache(Stage):
 
     def settle(self, world: World) -> Self:
         settled = super().settle(world)
-        told = self._told()
-        positions = lengths.positions_told(told)
+        config = self._early_config()
+        positions = lengths.positions_told(config)
         if positions is not None and self.length is not None:
-            self._hold_length(self.length, positions)
-        if others := sorted({*told.get("layer_types", ())} - ATTENDING) or [n for n in RECURRENT if n in told]:
+            self._verify_length(self.length, positions)
+        if others := sorted({*config.get("layer_types", ())} - ATTENDING) or [n for n in RECURRENT if n in config]:
             raise ConfigError(
-                f"{told.get('model_type', 'the model')} has {listed(others)}, and Core ML's cache is keys and values",
+                f"{config.get('model_type', 'the model')} has {listed(others)}, and Core ML's cache is keys and values",
                 allowed="a decoder of attention alone, such as llama, gpt2, qwen3, phi3, gemma2 or bloom",
                 command="target=onnx or target=openvino, which take other states",
             )
         return settled
 
-    def _told(self) -> Mapping[str, Any]:
-        """What is known of the configuration before any work; nothing of what is on the hub."""
+    def _early_config(self) -> Mapping[str, Any]:
+        """The configuration as far as it is known before any work; empty for a model on the hub."""
         path = Path(self.weights).expanduser() / CONFIG
         try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            document = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         except (OSError, ValueError):
-            return {}  # whoever loads it says so
-        return {**found, **found.get("text_config", {}), **self.kwargs}
+            return {}  # the stage that loads the model reports it
+        return {**document, **document.get("text_config", {}), **self.kwargs}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from stages.coreml.generation.fixed import FixedCache  # a module: it needs torch
@@ -94,10 +94,10 @@ class FixCache(Stage):
         before = Generation.of(source)
         module = FixedCache(source.live, self._length(before)).eval()
         generation = module.generation(before)
-        asked = module.demand(generation, self.dims[SEQUENCE].max)
+        proof = module.demand(generation, self.dims[SEQUENCE].max)
         interface = module.interface(self.dims[SEQUENCE], generation.vocabulary)
         drawn = {fills.FACT: {name: spec.fill for name, spec in interface.inputs.items()}}
-        says = f"a cache of {self._length(before)} tokens, one text at a time; {asked}"
+        says = f"a cache of {self._length(before)} tokens, one text at a time; {proof}"
         return Artifact(
             Kind.MODULE,
             live=module,
@@ -106,14 +106,14 @@ class FixCache(Stage):
         )
 
     def _length(self, generation: Generation) -> int:
-        """Raises ConfigError for texts beyond what a model has positions for."""
+        """The length of the cache in tokens. Raises ConfigError for more than the model has positions."""
         most = generation.positions
         if self.length is None:
             return min(most, MOST)
-        self._hold_length(self.length, most)
+        self._verify_length(self.length, most)
         return self.length
 
-    def _hold_length(self, length: int, most: int) -> None:
+    def _verify_length(self, length: int, most: int) -> None:
         if length > most:
             raise ConfigError(
                 f"generation.length is {length}, and the model has {most} positions",

@@ -1,12 +1,12 @@
-"""What others may ask of Core ML packages."""
+"""The kinds of Core ML artifact, and the files here that know about each."""
 
 from __future__ import annotations
 
 from pipeline.formats import Format, Kind
 
 COREML = Kind("coreml")  # Core ML package, of an ML Program
-COREML_STATEFUL = Kind("coreml_stateful")  # the package of a decoder whose cache lies in its states
-COREML_GENERATION = Kind("coreml_generation")  # the same with the files of the model's folder
+COREML_STATEFUL = Kind("coreml_stateful")  # the package of a decoder that has its cache in states
+COREML_GENERATION = Kind("coreml_generation")  # the same, with the files of the model's folder
 
 FORMATS = {
     "coreml": Format(

@@ -1,4 +1,4 @@
-"""Checks a package on the Mac that it was brought to, by Core ML itself, against what the original answered.
+"""Checks a package with Core ML on the Mac that it was delivered to, against the recorded outputs of the original.
 
     python selfcheck.py                        on each of Core ML's compute units in turn
     python selfcheck.py --device CPU_AND_NE    on one: CPU_ONLY, CPU_AND_GPU, CPU_AND_NE or ALL
@@ -27,43 +27,43 @@ UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 
 
 def _load(
-    coremltools: Any, path: Path, record: Mapping[str, Any], claim: Mapping[str, Any], asked: argparse.Namespace
+    coremltools: Any, path: Path, record: Mapping[str, Any], claim: Mapping[str, Any], arguments: argparse.Namespace
 ) -> Running:
-    if asked.device not in UNITS:
-        raise Stop(USAGE, f"--device is {asked.device}\n  allowed: {', '.join(UNITS)}")
-    if asked.compute not in (RECORDED, DEFAULT, claim["compute"]):
-        raise Stop(USAGE, f"--compute is {asked.compute}: a package computes in its own types, {claim['compute']}")
+    if arguments.device not in UNITS:
+        raise Stop(USAGE, f"--device is {arguments.device}\n  allowed: {', '.join(UNITS)}")
+    if arguments.compute not in (RECORDED, DEFAULT, claim["compute"]):
+        raise Stop(USAGE, f"--compute is {arguments.compute}: a package computes in its own types, {claim['compute']}")
     function = {n: v for n, v in claim["properties"].items() if n == "function_name"}
-    model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit[asked.device], **function)
+    model = coremltools.models.MLModel(str(path), compute_units=coremltools.ComputeUnit[arguments.device], **function)
     facts = record["facts"]
     images = (facts.get("edits") or {}).get("images")
     dtypes = {o["name"]: o["dtype"] for o in facts["interface"]["outputs"]}
     labels = facts.get("classifier")
 
-    def run(given: Mapping[str, Any]) -> dict[str, Any]:
+    def run(inputs: Mapping[str, Any]) -> dict[str, Any]:
         np = module("numpy")
-        told = model.predict(_fed(given, images))
-        found = {n: told[n] for n in dtypes if n in told}
+        outputs = model.predict(_fed(inputs, images))
+        results = {n: outputs[n] for n in dtypes if n in outputs}
         if labels is None:
-            return {n: np.asarray(v, dtypes[n]) for n, v in found.items()}
-        scores = next((v for v in told.values() if isinstance(v, dict)), {})
+            return {n: np.asarray(v, dtypes[n]) for n, v in results.items()}
+        scores = next((v for v in outputs.values() if isinstance(v, dict)), {})
         if set(scores) != set(labels["labels"]):
             raise Stop(CANNOT_RUN, f"the classifier answers with the labels {', '.join(map(str, scores)) or '(none)'}")
         arrays = {n: np.array([scores[x] for x in labels["labels"]], dtypes[n]) for n in dtypes}
-        return {**arrays, labels["label"]: np.asarray(told[labels["label"]])}
+        return {**arrays, labels["label"]: np.asarray(outputs[labels["label"]])}
 
-    def prepare(given: Mapping[str, Any]) -> Callable[[], object]:
-        fed = _fed(given, images)
+    def prepare(inputs: Mapping[str, Any]) -> Callable[[], object]:
+        fed = _fed(inputs, images)
         return lambda: model.predict(fed)
 
-    says = f"coremltools {coremltools.__version__}, Core ML of {_mac()}, {asked.device}"
+    says = f"coremltools {coremltools.__version__}, Core ML of {_mac()}, {arguments.device}"
     return Running(run, prepare, claim["compute"], says)  # the types are the program's own
 
 
-def _fed(given: Mapping[str, Any], images: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What Core ML takes: a picture where the reference has uint8 [1, height, width, 3], an array elsewhere."""
-    fed = dict(given)
-    for name, value in given.items():
+def _fed(inputs: Mapping[str, Any], images: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Inputs as Core ML takes them: a picture for uint8 [1, height, width, 3], an array for everything else."""
+    fed = dict(inputs)
+    for name, value in inputs.items():
         if images is not None and value.dtype == "uint8" and value.ndim == 4:
             pixels = value[0][..., ::-1] if images["color"] == "BGR" else value[0]
             fed[name] = module("PIL.Image").fromarray(module("numpy").ascontiguousarray(pixels))
@@ -71,13 +71,13 @@ def _fed(given: Mapping[str, Any], images: Mapping[str, Any] | None) -> dict[str
 
 
 def _mac() -> str:
-    """The system and the chip, such as "macOS 15.1 on Apple M2"; what Python knows of it where it is no Mac."""
+    """The system and the chip, such as "macOS 15.1 on Apple M2"; on other systems their name."""
     version = platform.mac_ver()[0]
     if not version:
         return f"{platform.system()} (no macOS)"
     try:
-        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        chip = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        chip = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         chip = platform.machine()
     return f"macOS {version} on {chip}"

@@ -1,4 +1,4 @@
-"""Puts a stateful package, its configuration and its tokenizer into one folder, with how it is called."""
+"""Puts a stateful package, its configuration and its tokenizer into one folder, with a README."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ README = "README.md"
 
 @dataclass(frozen=True)
 class LayOutCoreml(Stage):
-    """model.mlpackage, the files of the model's folder as they are, and a README.md for Python and Swift.
+    """model.mlpackage, the unchanged files of the model's folder, and a README.md for Python and Swift.
 
     It has no settings.
 
@@ -41,7 +41,9 @@ class LayOutCoreml(Stage):
             name = path.relative_to(package.folder)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             package.share(str(name), folder)
-        given = model_folder.share(inputs.get("files"), folder)
-        told = bundle.calling(COREML_GENERATION.file, package.facts)
-        (folder / README).write_text(told, encoding="utf-8")
-        return Artifact(COREML_GENERATION, folder, notes=Notes(says=f"{given or 'no tokenizer'}; {README} for Swift"))
+        tokenizer = model_folder.share(inputs.get("files"), folder)
+        text = bundle.readme(COREML_GENERATION.file, package.facts)
+        (folder / README).write_text(text, encoding="utf-8")
+        return Artifact(
+            COREML_GENERATION, folder, notes=Notes(says=f"{tokenizer or 'no tokenizer'}; {README} for Swift")
+        )

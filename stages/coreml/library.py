@@ -1,4 +1,4 @@
-"""coremltools as this project meets it: its deployment targets, and what each of them has."""
+"""coremltools' deployment targets, and the features of each; its quiet import."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.errors import Problem, listed
 from pipeline.stage import OneOf
 from stages.portable import native_output
 
-# What each of Apple's systems is called by the release of iOS that came with it; the opset of ML Programs goes by that.
+# Generations of Apple's systems, named by their release of iOS, as are the opsets of ML Programs.
 GENERATIONS = {
     "iOS15": ("iOS15", "macOS12", "watchOS8", "tvOS15"),
     "iOS16": ("iOS16", "macOS13", "watchOS9", "tvOS16"),
@@ -19,15 +19,15 @@ GENERATIONS = {
 }
 TARGETS = tuple(name for names in GENERATIONS.values() for name in names)
 UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
-# What passes in and out of a program, and what stands for the types that do not. Source: FeatureTypes.proto, and
-# coremltools' pass adjust_io_to_supported_types.
+# The types of a program's inputs and outputs, and the types that replace all others there. Source: FeatureTypes.proto,
+# and coremltools' pass adjust_io_to_supported_types.
 TYPES = ("float32", "float16", "int32")
 STAND_INS = {"float64": "float32", "bool": "float32", **dict.fromkeys(("int64", "int16", "int8", "uint8"), "int32")}
 REQUIRES = ("numpy", "coremltools")
 
 
 def quiet() -> Any:
-    """The module coremltools, imported without its words about what there is on macOS alone."""
+    """The module coremltools, imported without its warnings about features that only macOS has."""
     with native_output.to_log():
         import coremltools
     return coremltools
@@ -37,7 +37,7 @@ class Target(OneOf):
     """The name of a deployment target.
 
     Args:
-        first: What it must have, each with the generation that it came with.
+        first: The features that it must have: feature to the first generation with it.
     """
 
     def __init__(self, first: Mapping[str, str] | None = None) -> None:
@@ -49,13 +49,13 @@ class Target(OneOf):
 
 
 def has(target: str, generation: str) -> bool:
-    """Whether a deployment target is of a generation or a later one."""
+    """Whether a deployment target is of this generation or a later one."""
     order = list(GENERATIONS)
     return order.index(_generation(target)) >= order.index(generation)
 
 
 def lacks(target: str, generation: str, what: str) -> Problem:
-    """A setting that a deployment target does not have, with the lowest one that has it."""
+    """The problem of a feature that a deployment target does not have; it names the first target with it."""
     return Problem(
         f"deployment_target is {target}, which does not have {what}",
         allowed=f"{listed(GENERATIONS[generation])} and later",
@@ -64,7 +64,7 @@ def lacks(target: str, generation: str, what: str) -> Problem:
 
 
 def lacking(target: str, first: Mapping[str, str]) -> list[Problem]:
-    """Likewise of several, each with the generation that it came with; those that the target has are left out."""
+    """The problems of all features that a target does not have. `first` maps a feature to its first generation."""
     return [lacks(target, generation, what) for what, generation in first.items() if not has(target, generation)]
 
 
@@ -73,5 +73,5 @@ def _generation(target: str) -> str:
 
 
 def _sibling(target: str, generation: str) -> str:
-    """The system of the same device in another generation."""
+    """The system of the same kind of device in another generation."""
     return GENERATIONS[generation][GENERATIONS[_generation(target)].index(target)]

@@ -1,4 +1,4 @@
-"""Puts a decoder's cache into the program, as states, which Core ML keeps between calls."""
+"""Moves a decoder's cache into the program, as states, which Core ML keeps between calls."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from stages.interface.generation import Generation
 
 @dataclass(frozen=True)
 class MakeStatefulCoreml(Stage):
-    """Inputs and outputs of the cache become states in float16, which is all that Core ML has.
+    """The cache's inputs and outputs become states in float16, the only type of states in Core ML.
 
     Args:
-        deployment_target: That of the package, so that one without states is refused before any work.
+        deployment_target: The package's, so that one without states is refused before any work.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/stateful-models.html
     """
@@ -42,19 +42,19 @@ class MakeStatefulCoreml(Stage):
         stateful.convert(spec, caches)
         weights = source.file / package_files.WEIGHTS
         package_files.write(spec, weights if weights.is_dir() else None, folder / COREML_STATEFUL.file)
-        self._hold(folder / COREML_STATEFUL.file, {c.input for c in caches})
-        says = f"{len(caches)} states, kept in {stateful.KEPT_IN}"
-        facts = {stateful.FACT: {"cache": stateful.KEPT_IN}}
+        self._verify(folder / COREML_STATEFUL.file, {c.input for c in caches})
+        says = f"{len(caches)} states, kept in {stateful.STATE_TYPE}"
+        facts = {stateful.FACT: {"cache": stateful.STATE_TYPE}}
         return Artifact(COREML_STATEFUL, folder, facts=facts, notes=Notes(says=says))
 
-    def _hold(self, package: Path, wanted: set[str]) -> None:
+    def _verify(self, package: Path, expected: set[str]) -> None:
         """Raises CheckFailed where the package, read back, has other states."""
         from stages.coreml.mil import read
 
         (function,) = read.read(package).functions.values()
-        found = {name for name, kind in function.inputs.items() if kind.form == "state"}
+        states = {name for name, kind in function.inputs.items() if kind.form == "state"}
         written = {o.inputs["input"][0] for o in function.block.operations if o.type == "write_state"}
-        if not found == written == wanted:
+        if not states == written == expected:
             raise CheckFailed(
-                f"the package has {len(found)} states and writes {len(written)}", allowed=f"{len(wanted)}"
+                f"the package has {len(states)} states and writes {len(written)}", allowed=f"{len(expected)}"
             )

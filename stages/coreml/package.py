@@ -1,7 +1,7 @@
-"""The files of a Core ML package, byte for byte the same for the same content.
+"""Writes the files of a Core ML package: equal content gives equal bytes.
 
-coremltools names its items by random UUIDs, writes maps in any order and adds the date; here nothing tells when or
-where a package was made. Source: coremltools' Model.proto, and the packages that its libmodelpackage writes.
+coremltools names the items by random UUIDs, writes maps in any order and adds the date; the files written here do not
+depend on time or place. Source: coremltools' Model.proto, and the packages that its libmodelpackage writes.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ DATA = "com.apple.CoreML"  # the folder in Data/, and the author of the items
 MODEL = f"Data/{DATA}/model.mlmodel"
 WEIGHTS = f"Data/{DATA}/weights"
 BLOB = f"{WEIGHTS}/weight.bin"
-# Under which coremltools notes when it ran.
+# coremltools' key for the date of the conversion.
 DATE = "com.github.apple.coremltools.conversion_date"
 
 
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its mappings.
 @dataclass
 class Metadata:
-    """What a package says of itself to people.
+    """The metadata of a package, for people.
 
     Args:
-        author: Who made it.
-        license: Of the model.
-        version: Of the model.
-        short_description: In a sentence or two.
-        inputs: Input to its description, by the package's name for it.
-        outputs: Output to its description, likewise.
+        author: The author of the model.
+        license: The license of the model.
+        version: The version of the model.
+        short_description: A sentence or two.
+        inputs: Name of an input, as in the package, to its description.
+        outputs: Name of an output, as in the package, to its description.
     """
 
     author: Optional[str]
@@ -48,37 +48,39 @@ class Metadata:
     outputs: dict[str, str]
 
     def put(self, spec: Any, facts: Mapping[str, Any]) -> None:
-        """Writes it into a model, and plain JSON by name beside it. Raises ConfigError for a port that is not there."""
-        told = spec.description.metadata
-        told.author, told.license = self.author or "", self.license or ""
-        told.versionString, told.shortDescription = self.version or "", self.short_description or ""
+        """Writes it, and facts as plain JSON, into a model. Raises ConfigError for a port that does not exist."""
+        metadata = spec.description.metadata
+        metadata.author, metadata.license = self.author or "", self.license or ""
+        metadata.versionString, metadata.shortDescription = self.version or "", self.short_description or ""
         for what, ports, described in (
             ("inputs", spec.description.input, self.inputs),
             ("outputs", spec.description.output, self.outputs),
         ):
-            known = {port.name: port for port in ports}
+            by_name = {port.name: port for port in ports}
             for name, text in described.items():
-                if name not in known:
-                    wrong = f"metadata.{what} describes '{name}'{nearest(name, known)}, which the package does not have"
-                    raise ConfigError(wrong, allowed=listed(known))
-                known[name].shortDescription = text
+                if name not in by_name:
+                    wrong = (
+                        f"metadata.{what} describes '{name}'{nearest(name, by_name)}, which the package does not have"
+                    )
+                    raise ConfigError(wrong, allowed=listed(by_name))
+                by_name[name].shortDescription = text
         note(spec, facts)
 
 
 def note(spec: Any, facts: Mapping[str, Any]) -> None:
     """Writes plain JSON by name into a model's metadata."""
-    told = spec.description.metadata.userDefined
+    entries = spec.description.metadata.userDefined
     for name, value in facts.items():
-        told[f"drydock.{name}"] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        entries[f"drydock.{name}"] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def write(spec: Any, weights: Path | None, package: Path) -> None:
-    """A package of a model and the folder that its weights are in.
+    """Writes a package from a model and the folder of its weights.
 
     Args:
-        spec: A coremltools Model_pb2.Model; the conversion's date is taken out of it.
+        spec: A coremltools Model_pb2.Model; the conversion's date is removed from it.
         weights: The folder with weight.bin; None for a program without weights.
-        package: Where to write it; not there yet.
+        package: Where to write it; it must not exist.
     """
     _settle(spec)
     (package / MODEL).parent.mkdir(parents=True)
@@ -91,7 +93,7 @@ def write(spec: Any, weights: Path | None, package: Path) -> None:
 
 
 def spec_of(package: Path) -> Any:
-    """The model of a package, without importing coremltools. Raises StageError for one that is damaged."""
+    """The model of a package, read without coremltools. Raises StageError for a damaged one."""
     from google.protobuf.message import DecodeError
 
     try:
@@ -101,12 +103,12 @@ def spec_of(package: Path) -> Any:
 
 
 def size(package: Path) -> int:
-    """The bytes of all its files."""
+    """Bytes of all its files together."""
     return sum(p.stat().st_size for p in package.rglob("*") if p.is_file())
 
 
 def _settle(spec: Any) -> None:
-    """Takes the date out of a model, and the order of a map of the process out of its note of what built it."""
+    """Makes a model reproducible: removes the date, and sorts buildInfo, whose order depends on the process."""
     spec.description.metadata.userDefined.pop(DATE, None)
     if "buildInfo" in spec.mlProgram.attributes:
         noted = spec.mlProgram.attributes["buildInfo"].immediateValue.dictionary.values
@@ -116,7 +118,7 @@ def _settle(spec: Any) -> None:
 
 
 def _manifest(items: dict[str, str]) -> str:
-    """Manifest.json as libmodelpackage writes it, the names of items made of their paths."""
+    """Manifest.json as libmodelpackage writes it, but with item names derived from their paths."""
     names = {path: str(uuid.uuid5(uuid.NAMESPACE_URL, path)).upper() for path in items}
     entries = {
         names[path]: {
@@ -127,5 +129,5 @@ def _manifest(items: dict[str, str]) -> str:
         }
         for path, says in items.items()
     }
-    told = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": names[MODEL]}
-    return json.dumps(told, indent=4, sort_keys=True) + "\n"
+    manifest = {"fileFormatVersion": "1.0.0", "itemInfoEntries": entries, "rootModelIdentifier": names[MODEL]}
+    return json.dumps(manifest, indent=4, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""Stores the weights of a Core ML package as places in a table of few values; what is computed with stays as it was."""
+"""Stores the weights of a Core ML package as indices into a table of few values; the compute type does not change."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ CHANNELS = "a number of channels, 1 or more"
 
 @dataclass(frozen=True)
 class PalettizeCoreml(Compression):
-    """coremltools.optimize.coreml.palettize_weights, its settings by their own names.
+    """coremltools.optimize.coreml.palettize_weights, with coremltools' names for the settings.
 
-    Two of them are not here. `num_kmeans_workers` changes no result, and its processes wait for ever once anything in
-    this one has computed with OpenMP, as PyTorch does. `lut_function` is code.
+    Two of its settings are missing. `num_kmeans_workers` changes no result, and its processes hang once this process
+    has used OpenMP, as PyTorch does. `lut_function` is code.
 
     Args:
         mode: kmeans; uniform, values at equal distances; unique, for weights that have few values already.
-        nbits: 1, 2, 3, 4, 6 or 8: of the place in the table. None for unique, which takes as few as it can.
+        nbits: Bits of an index into the table: 1, 2, 3, 4, 6 or 8. None for unique, which uses as few as possible.
         granularity: What shares a table: per_tensor, or per_grouped_channel.
-        group_size: Of per_grouped_channel: how many channels; None otherwise. Weights that it does not divide stay as
-            they are.
-        channel_axis: Of per_grouped_channel: along which dimension; None for the operation's own.
-        cluster_dim: How many numbers along the channels have a place in the table together.
-        enable_per_channel_scale: Whether weights are divided by a scale for each channel first.
+        group_size: With per_grouped_channel: how many channels; None otherwise. Weights that it does not divide are not
+            compressed.
+        channel_axis: With per_grouped_channel: the dimension of the channels; None for the operation's own.
+        cluster_dim: How many numbers along the channels share one entry of the table.
+        enable_per_channel_scale: Whether to divide weights by a scale for each channel first.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-palettization-overview.html
     """
@@ -69,13 +69,13 @@ class PalettizeCoreml(Compression):
 
     @property
     def late(self) -> list[str]:
-        asked = {
+        features = {
             "nbits=3": self.nbits == 3,
             "granularity=per_grouped_channel": self._grouped,
             f"cluster_dim={self.cluster_dim}": self.cluster_dim > 1,
             "enable_per_channel_scale=true": self.enable_per_channel_scale,
         }
-        return [what for what, is_asked in asked.items() if is_asked]
+        return [what for what, is_set in features.items() if is_set]
 
     @property
     def _grouped(self) -> bool:

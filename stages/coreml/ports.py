@@ -1,4 +1,4 @@
-"""What a Core ML model's inputs and outputs are, of a model's interface: names, types, bounded shapes, images."""
+"""A Core ML model's inputs and outputs, derived from a model's interface: names, types, bounded shapes, images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from stages.interface.interface import Dim, Input, Interface, Output, range_of
 from stages.reference import as_met
 
 SHAPES = ("range", "enumerated")
-MOST = 128  # shapes that Core ML enumerates of one input
-# Words of the language that ML Programs are written in. Source: coremltools' NameSanitizer.
+MOST = 128  # enumerated shapes of one input, in Core ML
+# Reserved words of the language of ML Programs. Source: coremltools' NameSanitizer.
 RESERVED = {
     *("any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "state"),
     *("bf16", "fp16", "fp32", "fp64", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))),
@@ -27,38 +27,38 @@ RESERVED = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How dynamic dimensions are told to Core ML.
+    """How Core ML gets dynamic dimensions.
 
     Args:
-        shapes: range, each from its min to its max; or enumerated, only the sizes that are named.
-        named: For enumerated: the sizes of the dimensions, together; None for those that the model is checked at.
+        shapes: range, each dimension from its min to its max; or enumerated, only the chosen sizes.
+        chosen: For enumerated: the combinations of sizes; None for those that the model is checked at.
     """
 
     shapes: str
-    named: Sequence[Mapping[str, int]] | None
+    chosen: Sequence[Mapping[str, int]] | None
 
-    def of(self, interface: Interface) -> list[dict[str, int]]:
-        """The sizes that are enumerated, the usual ones first. Raises ConfigError."""
+    def combinations(self, interface: Interface) -> list[dict[str, int]]:
+        """The combinations of sizes to enumerate, the usual one first. Raises ConfigError."""
         dims = interface.dims
         usual = {name: dim.opt for name, dim in dims.items()}
-        if self.named is None:
-            wanted = [usual, *model_interface.cases(dims).values()]
+        if self.chosen is None:
+            combinations = [usual, *model_interface.cases(dims).values()]
         else:
-            wanted = [dict(sizes) for sizes in self.named]
-        for sizes in wanted:
+            combinations = [dict(sizes) for sizes in self.chosen]
+        for sizes in combinations:
             if sizes.keys() != dims.keys() or any(sizes[d] not in dims[d].sizes for d in dims):
                 raise ConfigError(
                     f"sizes has {sizes}",
                     allowed=listed(f"{n} from {d.min} to {d.max}" for n, d in dims.items()) or "no dynamic dimension",
                 )
-        distinct = [s for i, s in enumerate(wanted) if s not in wanted[:i]]
+        distinct = [s for i, s in enumerate(combinations) if s not in combinations[:i]]
         if len(distinct) > MOST:
             raise ConfigError(f"sizes names {len(distinct)} shapes", allowed=f"{MOST}, which Core ML enumerates")
         return distinct
 
 
 class Editable(Setting):
-    """Edits that a Core ML package can be made with, whatever the model is."""
+    """Edits that Core ML supports, for any model."""
 
     def problems(self, name: str, value: Edits) -> Iterable[Problem]:
         if value.outputs is not None:
@@ -72,23 +72,23 @@ class Editable(Setting):
             yield Problem(f"{name}.layouts is {value.layouts}", "{}: the model's own", command)
 
 
-def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool = False) -> Edits:
-    """The edits that were asked for, and those that Core ML cannot do without: types that it has.
+def edits_for(interface: Interface, requested: Edits, target: str, *, singly: bool = False) -> Edits:
+    """The requested edits, and those that Core ML needs: replacements for types that it does not have.
 
     Args:
         interface: The model's.
-        asked: What a person asked for.
+        requested: The edits that a person requested.
         target: The deployment target.
-        singly: Whether the package is asked about one image or text at a time, so that batches are of one.
+        singly: Whether the package takes one image or text at a time, so that batches have size 1.
 
     Raises:
-        ConfigError: For what it cannot take or give at all, and for a type that the deployment target lacks.
+        ConfigError: For an input or output that Core ML cannot have, and a type that the deployment target lacks.
     """
-    edits = asked.on(interface)
+    edits = requested.on(interface)
     dtypes = dict(edits.dtypes)
     ports: dict[str, Input | Output] = {**interface.inputs, **interface.outputs}
     for name, port in ports.items():
-        _hold_to_names(name, edits.name(name))
+        _verify_name(name, edits.name(name))
         if not port.shape and name in interface.inputs:
             raise ConfigError(
                 f"input '{name}' is a scalar, and Core ML takes none",
@@ -117,7 +117,7 @@ def edits_for(interface: Interface, asked: Edits, target: str, *, singly: bool =
     return replace(edits, dtypes=dtypes, reshape=reshape)
 
 
-def _hold_to_names(name: str, called: str) -> None:
+def _verify_name(name: str, called: str) -> None:
     """Raises ConfigError for a name that a package cannot have."""
     if re.fullmatch(r"[A-Za-z_]\w*", called, re.ASCII) and called not in RESERVED:
         return
@@ -131,117 +131,119 @@ def _hold_to_names(name: str, called: str) -> None:
 
 
 def inputs(interface: Interface, edits: Edits, edited: Interface, sizes: Sizes, target: str) -> list[Any]:
-    """coremltools' TensorType or ImageType of each input, as it is to be in the package.
+    """coremltools' TensorType or ImageType of each input of the package.
 
     Args:
         interface: The model's.
-        edits: What separates the package's from it.
+        edits: The differences between the model's interface and the package's.
         edited: The package's.
-        sizes: How dynamic dimensions are told.
+        sizes: How Core ML gets dynamic dimensions.
         target: The deployment target.
 
     Raises:
-        ConfigError: For what that target does not have.
+        ConfigError: For a feature that the target does not have.
     """
     ct = coreml_library.quiet()
     dynamic = [name for name, spec in edited.inputs.items() if spec.axes]
     if sizes.shapes == "enumerated" and len(dynamic) > 1 and not coreml_library.has(target, "iOS18"):
         what = f"enumerated shapes of {len(dynamic)} inputs: {listed(dynamic)}"
         raise ConfigError(coreml_library.lacks(target, "iOS18", what))
-    # One for each dimension, since coremltools knows two inputs' sizes as equal by the object.
+    # One object for each dimension: coremltools takes sizes of two inputs as equal if they are the same object.
     dims = {size: range_of(size, edited.dims) for spec in edited.inputs.values() for size in spec.axes.values()}
     ranges = {n: ct.RangeDim(lower_bound=d.min, upper_bound=d.max, default=d.opt) for n, d in dims.items()}
-    named = sizes.of(edited) if sizes.shapes == "enumerated" and dynamic else []
+    combinations = sizes.combinations(edited) if sizes.shapes == "enumerated" and dynamic else []
 
     def shape(spec: Input) -> Any:
-        if named and spec.axes:
-            shapes = [spec.at(at) for at in named]
+        if combinations and spec.axes:
+            shapes = [spec.at(at) for at in combinations]
             if len(dynamic) == 1:
                 shapes = [s for i, s in enumerate(shapes) if s not in shapes[:i]]
             return ct.EnumeratedShapes(shapes=shapes, default=shapes[0])
         return ct.Shape([ranges[d] if isinstance(d, str) else d for d in spec.shape])
 
-    told = []
+    types = []
     for model_name, (name, spec) in zip(interface.inputs, edited.inputs.items(), strict=True):
         if edits.images is not None and model_name == edits.images.input:
             batch, height, width, channels = spec.shape
             color = getattr(ct.colorlayout, edits.images.color)
-            told.append(ct.ImageType(name=name, shape=(batch, channels, height, width), color_layout=color))
+            types.append(ct.ImageType(name=name, shape=(batch, channels, height, width), color_layout=color))
         else:
             dtype = _type(interface.inputs[model_name], spec.dtype)
-            told.append(ct.TensorType(name=name, shape=shape(spec), dtype=dtype))
-    return told
+            types.append(ct.TensorType(name=name, shape=shape(spec), dtype=dtype))
+    return types
 
 
 def _type(model: Input, dtype: str) -> Any:
-    """What coremltools is told: of a bool, bool, since it is to cast what stands for it back."""
+    """The type for coremltools. For a bool it is bool, so that coremltools casts its replacement back."""
     import numpy as np
 
     return np.bool_ if model.dtype == "bool" else np.dtype(dtype).type
 
 
 def enumerated(edited: Interface, sizes: Sizes) -> dict[str, Any]:
-    """The fact of which shapes inputs may have, where they are enumerated; nothing where they are not."""
+    """The fact with the shapes that inputs may have, where they are enumerated; none where they are not."""
     if sizes.shapes != "enumerated":
         return {}
-    named = sizes.of(edited)
-    return {as_met.ENUMERATED: {n: [spec.at(at) for at in named] for n, spec in edited.inputs.items() if spec.axes}}
+    combinations = sizes.combinations(edited)
+    return {
+        as_met.ENUMERATED: {n: [spec.at(at) for at in combinations] for n, spec in edited.inputs.items() if spec.axes}
+    }
 
 
 def outputs(edited: Interface) -> list[Any]:
-    """coremltools' TensorType of each output: never without a type, which it would choose by the precision."""
+    """coremltools' TensorType of each output, always with a type: else coremltools chooses it by the precision."""
     import numpy as np
 
     ct = coreml_library.quiet()
     return [ct.TensorType(name=name, dtype=np.dtype(output.dtype).type) for name, output in edited.outputs.items()]
 
 
-def hold_to(spec: Any, interface: Interface, sizes: Sizes) -> str:
-    """Reads names, types and sizes back from a model, and says what they are.
+def verify(spec: Any, interface: Interface, sizes: Sizes) -> str:
+    """Verifies the names, types and sizes of a model. Returns them in words.
 
     Raises:
-        CheckFailed: For what is not as the interface has it.
+        CheckFailed: Where one differs from the interface.
     """
-    for what, ports, wanted in (
+    for what, ports, expected in (
         ("inputs", spec.description.input, list(interface.inputs)),
         ("outputs", spec.description.output, list(interface.outputs)),
     ):
         label = spec.description.predictedFeatureName
-        if (found := [p.name for p in ports if p.name != label or not label]) != wanted:
-            raise CheckFailed(f"the package's {what} are {listed(found)}; asked for were {listed(wanted)}")
+        if (names := [p.name for p in ports if p.name != label or not label]) != expected:
+            raise CheckFailed(f"the package's {what} are {listed(names)}; asked for were {listed(expected)}")
     says = []
     for port in (*spec.description.input, *spec.description.output):
-        given = interface.inputs.get(port.name)
+        input_spec = interface.inputs.get(port.name)
         if port.type.WhichOneof("Type") == "imageType":
             says.append(f"{port.name} {port.type.imageType.width}x{port.type.imageType.height} image")
             continue
         if port.name in (spec.description.predictedFeatureName, spec.description.predictedProbabilitiesName):
             continue
-        asked = given or interface.outputs[port.name]
-        if (dtype := schema.dtype(port.type.multiArrayType)) != asked.dtype:
-            raise CheckFailed(f"'{port.name}' was asked for as {asked.dtype} and is {dtype}")
-        if given is not None:
-            _hold_sizes(port, given, interface, sizes)
+        spec_of_port = input_spec or interface.outputs[port.name]
+        if (dtype := schema.dtype(port.type.multiArrayType)) != spec_of_port.dtype:
+            raise CheckFailed(f"'{port.name}' was asked for as {spec_of_port.dtype} and is {dtype}")
+        if input_spec is not None:
+            _verify_sizes(port, input_spec, interface, sizes)
             says.append(f"{port.name} {listed(map(str, _bounds(port)))} {dtype}")
     return "; ".join(says)
 
 
-def _hold_sizes(port: Any, spec: Input, interface: Interface, sizes: Sizes) -> None:
+def _verify_sizes(port: Any, spec: Input, interface: Interface, sizes: Sizes) -> None:
     if sizes.shapes == "enumerated" and spec.axes:
-        found = {tuple(s.shape) for s in port.type.multiArrayType.enumeratedShapes.shapes}
-        wanted = {tuple(spec.at(at)) for at in sizes.of(interface)}
-        if found != wanted:
-            raise CheckFailed(f"input '{port.name}' was asked for at {sorted(wanted)} and has {sorted(found)}")
+        shapes = {tuple(s.shape) for s in port.type.multiArrayType.enumeratedShapes.shapes}
+        expected = {tuple(spec.at(at)) for at in sizes.combinations(interface)}
+        if shapes != expected:
+            raise CheckFailed(f"input '{port.name}' was asked for at {sorted(expected)} and has {sorted(shapes)}")
         return
     dims = interface.dims
     spans = [range_of(d, dims) if isinstance(d, str) else Dim(d, d, d) for d in spec.shape]
     bounds = [(dim.min, dim.max) for dim in spans]
-    if (told := _bounds(port)) != [low if low == high else f"{low}..{high}" for low, high in bounds]:
-        raise CheckFailed(f"input '{port.name}' was asked for as {spec.shape} and is {told}")
+    if (actual := _bounds(port)) != [low if low == high else f"{low}..{high}" for low, high in bounds]:
+        raise CheckFailed(f"input '{port.name}' was asked for as {spec.shape} and is {actual}")
 
 
 def _bounds(port: Any) -> list[Any]:
-    """The sizes of a multi-array: a number, or two for a range."""
+    """The sizes of a multi-array: for each dimension a number, or a range such as "1..8"."""
     array = port.type.multiArrayType
     if array.WhichOneof("ShapeFlexibility") == "shapeRange":
         return [

@@ -1,4 +1,4 @@
-"""What doctor asks coremltools once it was imported: whether it writes and runs models."""
+"""What doctor reads from coremltools: whether it writes and runs models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.coreml.format import COREML
 
 
 def _coremltools(coremltools: Any) -> Mapping[str, Any]:
-    """Loads the native libraries that it does without, in silence, until a model is to be written."""
+    """Loads coremltools' native libraries: it silently works without them until it has to write a model."""
     for name in formats.of(COREML).native["coremltools"]:
         importlib.import_module(f"coremltools.{name}")
     try:

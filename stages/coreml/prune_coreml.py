@@ -15,7 +15,7 @@ WAYS = ("target_sparsity", "n_m_ratio", "threshold")
 
 
 class Ratio(Setting):
-    """Of how many numbers how many become zero."""
+    """[n, m]: n of every m numbers become zero."""
 
     def problems(self, name: str, value: list[int]) -> Iterable[Problem]:
         if not (len(value) == 2 and 0 < value[0] <= value[1]):
@@ -24,18 +24,18 @@ class Ratio(Setting):
 
 @dataclass(frozen=True)
 class PruneCoreml(Compression):
-    """coremltools.optimize.coreml.prune_weights, its settings by their own names.
+    """coremltools.optimize.coreml.prune_weights, with coremltools' names for the settings.
 
-    By magnitude with target_sparsity or n_m_ratio, by a threshold otherwise; one of the three is set.
+    Exactly one of target_sparsity, n_m_ratio (both by magnitude) and threshold is set.
 
     Args:
         target_sparsity: The share of each weight's numbers that become zero, in 0..1.
-        block_size: With target_sparsity: how many numbers along `dim` stay or go together. Convolutions and linear
-            layers only, as for n_m_ratio.
+        block_size: With target_sparsity: how many numbers along `dim` become zero together. Only for convolutions and
+            linear layers, as n_m_ratio.
         n_m_ratio: [n, m]: of every m numbers along `dim`, the n smallest become zero.
-        dim: 0, the output's channels, or 1, the input's; None for coremltools' own: 0 of blocks, 1 of n:m.
+        dim: 0, the output's channels, or 1, the input's; None for coremltools' default: 0 for blocks, 1 for n:m.
         threshold: Numbers up to this magnitude become zero.
-        minimum_sparsity_percentile: With threshold: the share of zeros, in 0..1, below which a weight stays as it is.
+        minimum_sparsity_percentile: With threshold: a weight with a smaller share of zeros, in 0..1, is not pruned.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-pruning-overview.html
     """
@@ -50,7 +50,7 @@ class PruneCoreml(Compression):
     def conflicts(self) -> Iterator[Problem]:
         chosen = [name for name in WAYS if getattr(self, name) is not None]
         if len(chosen) != 1:
-            wrong = f"{' and '.join(chosen)} are set" if chosen else "nothing says what is to become zero"
+            wrong = f"{' and '.join(chosen)} are set" if chosen else "no setting says which weights become zero"
             yield Problem(wrong, f"one of {', '.join(WAYS)}; null for the others")
         if self.block_size is not None and self.target_sparsity is None:
             yield Problem(f"block_size is {self.block_size} without target_sparsity", "null")

@@ -1,4 +1,4 @@
-"""Stores the weights of a Core ML package as whole numbers of 8 or 4 bits; what is computed with stays as it was."""
+"""Stores the weights of a Core ML package as integers of 8 or 4 bits; the compute type does not change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ GRANULARITIES = ("per_tensor", "per_channel", "per_block")
 
 @dataclass(frozen=True)
 class QuantizeCoreml(Compression):
-    """coremltools.optimize.coreml.linear_quantize_weights, its settings by their own names.
+    """coremltools.optimize.coreml.linear_quantize_weights, with coremltools' names for the settings.
 
     Args:
         mode: linear_symmetric, or linear: with a zero point.
         dtype: int8, uint8, int4, uint4.
         granularity: What shares a scale: per_tensor, per_channel or per_block.
-        block_size: Of per_block: how many numbers along the input's channels share a scale, or a list with the number
-            along each dimension, 0 for all; None otherwise. Weights that it does not divide stay as they are.
+        block_size: With per_block: how many numbers along the input's channels share a scale, or a list with the number
+            along each dimension, 0 for all; None otherwise. Weights that it does not divide are not compressed.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/opt-quantization-overview.html
     """
@@ -53,8 +53,8 @@ class QuantizeCoreml(Compression):
 
     @property
     def late(self) -> list[str]:
-        asked = {f"dtype={self.dtype}": self.dtype.endswith("4"), "granularity=per_block": self._in_blocks}
-        return [what for what, is_asked in asked.items() if is_asked]
+        features = {f"dtype={self.dtype}": self.dtype.endswith("4"), "granularity=per_block": self._in_blocks}
+        return [what for what, is_set in features.items() if is_set]
 
     @property
     def _in_blocks(self) -> bool:

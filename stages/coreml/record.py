@@ -15,4 +15,4 @@ class Record(protobuf.Carried):
     FILE = f"{COREML.file}/Data/com.apple.CoreML/model.mlmodel"
     SUFFIX = ".mlpackage"
     FORM = "Core ML model"
-    PLACE = (2, 100, 100)  # Model.description, its metadata, and the map of what others may add to that
+    PLACE = (2, 100, 100)  # Model.description, its metadata, and the map userDefined in that

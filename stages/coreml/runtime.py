@@ -1,4 +1,4 @@
-"""Core ML packages: executed by Core ML where it is, on macOS, and by the reference evaluator everywhere else."""
+"""Runs Core ML packages: with Core ML on macOS, and with the reference evaluator everywhere else."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from stages.formats.session import Arrays
 
 REQUIRES = ("coremltools", "numpy", "torch")
-# The property that chooses among the functions of a package, by coremltools' name for it.
+# coremltools' name for the property that chooses a function of a package.
 FUNCTION = "function_name"
 UNMEASURED = Problem(
-    "the reference evaluator is not what a device runs, so its speed is not measured",
+    "a device does not run the reference evaluator, so its speed is not measured",
     allowed="Core ML",
     command="the same on macOS, or '~stages.benchmark'",
 )
 
 
 class EvaluatorSession:
-    """The reference evaluator. It computes in the types that the program has, whatever was asked."""
+    """The reference evaluator. It computes in the program's own types, whatever type was requested."""
 
     def __init__(self, program: Program, labels: Sequence[Any] = ()) -> None:
         from stages.coreml.mil import evaluate, undocumented
@@ -36,14 +36,14 @@ class EvaluatorSession:
         if lacking := evaluate.missing(program):
             raise CheckFailed(
                 f"not checked: the evaluator lacks {listed(lacking)}",
-                allowed="operations of stages/coreml/mil/ops, which stand for Core ML where there is none",
-                command="a check on macOS; or '~stages.NAME' to hand it over, and be told NOT CHECKED",
+                allowed="operations of stages/coreml/mil/ops, which replace Core ML where there is none",
+                command="a check on macOS; or '~stages.NAME' to deliver it as NOT CHECKED",
             )
         self._program = program
         self._function = program.functions[program.default]
         self._labels = labels
         self.computes_in = self._function.computes_in
-        self.assumed = undocumented.found(self._function)
+        self.assumed = undocumented.assumptions(self._function)
 
     def __call__(self, inputs: Arrays) -> Arrays:
         from stages.coreml.mil import evaluate, features
@@ -55,7 +55,7 @@ class EvaluatorSession:
 
 
 class CoremlSession:
-    """Core ML's own prediction on the CPU. What it computes in is read from the program: it says nothing of it."""
+    """Core ML's own prediction on the CPU. Core ML does not report its compute type, so it is read from the program."""
 
     def __init__(self, program: Program, labels: Sequence[Any] = ()) -> None:
         import coremltools
@@ -70,8 +70,8 @@ class CoremlSession:
     def __call__(self, inputs: Arrays) -> Arrays:
         from stages.coreml.mil import features
 
-        told = self._model.predict(features.for_coreml(self._function, inputs))
-        return features.as_arrays(self._function, features.from_coreml(self._function, told), self._labels)
+        outputs = self._model.predict(features.for_coreml(self._function, inputs))
+        return features.as_arrays(self._function, features.from_coreml(self._function, outputs), self._labels)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
         from stages.coreml.mil import features
@@ -81,17 +81,17 @@ class CoremlSession:
 
 
 def unmeasured() -> list[Problem]:
-    """Why the speed of a package is not measured on this machine; empty where Core ML is."""
+    """Why the speed of a package is not measured on this machine; empty where Core ML runs."""
     return [] if has_core_ml() else [UNMEASURED]
 
 
 def has_core_ml() -> bool:
-    """Whether this machine has Core ML itself."""
+    """Whether this machine has Core ML."""
     return sys.platform == "darwin"
 
 
 def _function(program: Program) -> dict[str, str]:
-    """Which function is meant, of a package that has several."""
+    """The property that selects the function, for a package with several."""
     return {FUNCTION: program.default} if len(program.functions) > 1 else {}
 
 
@@ -99,7 +99,7 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
     """Reads a package.
 
     Raises:
-        StageError: For one that is damaged, a function that it does not have, and any other property.
+        StageError: For a damaged package, a function that it does not have, and any other property.
         CheckFailed: Where the evaluator lacks an operation.
     """
     from stages.coreml.mil import read
@@ -109,6 +109,6 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
     program = read.read(artifact.file)
     if FUNCTION in how.properties:
         program = program.entered_by(how.properties[FUNCTION])
-    # The labels that it was made with, in the order of the model's scores; of a package made elsewhere, its own.
+    # The labels in the order of the model's scores; for a package from elsewhere, in the order of its own.
     labels = artifact.facts.get(as_met.SCORES, {}).get("labels") or program.functions[program.default].labels
     return CoremlSession(program, labels) if has_core_ml() else EvaluatorSession(program, labels)

@@ -1,4 +1,4 @@
-"""The settings of a Core ML package, which two stages have: one for a captured program, one that captures by itself."""
+"""The settings of a Core ML package, shared by two stages: one converts a captured program, the other also captures."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from stages.interface.labels import DistinctLabels
 
 @dataclass(frozen=True)
 class Packaging(Edited):
-    """coremltools.convert to an ML Program, held to the interface.
+    """coremltools.convert to an ML Program, verified against the interface.
 
     Args:
-        deployment_target: The oldest system that is to run the package, by Apple's names: iOS16, macOS13.
-        compute: What it computes in: float32, or float16. Inputs and outputs keep the model's types either way, where
-            Core ML has them: of whole numbers int32 alone, of booleans float32.
-        ignored: Operations that compute in float32 in a package of float16, by MIL's names and types.
-        compute_units: What it is meant to run on. A package does not hold it: it travels in the facts.
+        deployment_target: The oldest system that must run the package, by Apple's names: iOS16, macOS13.
+        compute: The type to compute in: float32, or float16. Inputs and outputs keep the model's types where Core ML
+            has them: all integers become int32, booleans float32.
+        ignored: Operations that compute in float32 in a float16 package, by MIL's names and types.
+        compute_units: The units that it should run on. A package does not contain them: they are in the facts.
         shapes: range, or enumerated.
-        sizes: Of the dynamic dimensions, where they are enumerated; None for those that the model is checked at.
-        edits: What the package's interface is to be where it is not the model's.
-        preprocessing: What is compiled in when the edits ask for an image.
-        classifier: Whether it answers with a label and a score for each.
-        labels: Of its scores, in order: names, or the path of a text file with one a line.
-        metadata: What the package says of itself to people.
+        sizes: The combinations of sizes, where they are enumerated; None for those that the model is checked at.
+        edits: Requested changes to the interface: names, types, shapes, image inputs.
+        preprocessing: The preprocessing to compile in when the edits request an image.
+        classifier: Whether it returns a label, and a score for each label.
+        labels: The labels of its scores, in order: names, or the path of a text file with one per line.
+        metadata: The metadata of the package, for people.
 
     Source: https://apple.github.io/coremltools/docs-guides/source/convert-pytorch-workflow.html
     """
@@ -70,13 +70,13 @@ class Packaging(Edited):
                 "classifier is true, and labels is null", "the names of its scores", "model.labels=labels.txt"
             )
         if self.compute != "float16" and any(asdict(self.ignored).values()):
-            wrong = f"ignored names what is to stay in float32, and compute is {self.compute}"
+            wrong = f"ignored names operations that stay in float32, and compute is {self.compute}"
             yield Problem(wrong, command="precision=fp16")
 
     @property
-    def wanted(self) -> convert.Wanted:
-        """What the conversion is told."""
-        return convert.Wanted(
+    def options(self) -> convert.PackageOptions:
+        """The options of the conversion."""
+        return convert.PackageOptions(
             self.deployment_target,
             self.compute,
             self.ignored,

@@ -1,4 +1,4 @@
-"""What an ML Program stores its weights and runs its operations in."""
+"""The types that an ML Program stores its weights in and runs its operations in."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def read(path: Path, extensions: Sequence[str]) -> Built:
 
 
 def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
-    """The constants of some shapes, in floating-point numbers: arrays."""
+    """The floating-point constants that have one of some shapes, as arrays."""
     for function in mil_read.read(path).functions.values():
         for operation in function.block.walk():
-            held = operation.attributes.get("val") if operation.type == "const" else None
-            if held is not None and held.type.shape in shapes and held.type.dtype in ("float32", "float16"):
-                yield held.load()
+            constant = operation.attributes.get("val") if operation.type == "const" else None
+            if constant is not None and constant.type.shape in shapes and constant.type.dtype in ("float32", "float16"):
+                yield constant.load()
 
 
 def _blocks(function: Any) -> Sequence[Any]:
@@ -36,41 +36,41 @@ def _blocks(function: Any) -> Sequence[Any]:
 
 
 def _of_block(block: Any) -> Built:
-    """One block of an ML Program; what gives compressed weights their values back is a constant of their type."""
+    """One block of an ML Program. An operation that decompresses weights counts as a constant of their type."""
     nodes: dict[str, Node] = {}
-    made_by: dict[str, str] = {}
+    producers: dict[str, str] = {}
     inner: list[Built] = []
     for op in block.operations:
         if not op.outputs:  # it writes a state
             continue
         name = op.attributes["name"].immediateValue.tensor.strings.values[0] or op.outputs[0].name
-        sources = [made_by.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
-        told = op.outputs[0].type.tensorType
-        elements = math.prod(d.constant.size for d in told.dimensions)
+        sources = [producers.get(a.name, a.name) for bound in op.inputs.values() for a in bound.arguments if a.name]
+        tensor_type = op.outputs[0].type.tensorType
+        elements = math.prod(d.constant.size for d in tensor_type.dimensions)
         if op.type == "const":
-            nodes[name] = Node(CONSTANT, (), _type(told), elements)
+            nodes[name] = Node(CONSTANT, (), _type(tensor_type), elements)
         elif op.type.startswith("constexpr_"):
             nodes[name] = Node(CONSTANT, (), _compressed(op, [nodes[s] for s in sources if s in nodes]), elements)
             for part in sources:
                 nodes.pop(part, None)
         else:
-            nodes[name] = Node(op.type, sources, _type(told))
-        made_by |= {output.name: name for output in op.outputs}
+            nodes[name] = Node(op.type, sources, _type(tensor_type))
+        producers |= {output.name: name for output in op.outputs}
         inner += [_of_block(b) for b in op.blocks]
-    return Built(nodes, {name: made_by.get(name, name) for name in block.outputs}, inner)
+    return Built(nodes, {name: producers.get(name, name) for name in block.outputs}, inner)
 
 
 def _compressed(op: Any, sources: Sequence[Node]) -> str:
-    """The type of weights that a constexpr operation gives back: of what it reads, or of one before it."""
-    held = {n: v.type.tensorType for n, v in op.attributes.items()}
-    held |= {n: a.value.type.tensorType for n, bound in op.inputs.items() for a in bound.arguments if not a.name}
+    """The type of the weights that a constexpr operation decompresses: of its data, or of an operation before it."""
+    tensors = {n: v.type.tensorType for n, v in op.attributes.items()}
+    tensors |= {n: a.value.type.tensorType for n, bound in op.inputs.items() for a in bound.arguments if not a.name}
     before = next((node.dtype for node in sources), "")
-    if "lut" in held or "lut" in op.inputs:
-        entries = held["lut"].dimensions
+    if "lut" in tensors or "lut" in op.inputs:
+        entries = tensors["lut"].dimensions
         return f"palette{(entries[-2] if len(entries) > 1 else entries[0]).constant.size.bit_length() - 1}"
     if op.type == "constexpr_sparse_to_dense":
-        return SPARSE + (before or _type(held["nonzero_data"]))
-    data = next((held[n] for n in ("quantized_data", "data", "nonzero_data") if n in held), None)
+        return SPARSE + (before or _type(tensors["nonzero_data"]))
+    data = next((tensors[n] for n in ("quantized_data", "data", "nonzero_data") if n in tensors), None)
     return before if data is None else _type(data)
 
 

@@ -1,4 +1,4 @@
-"""The operators of a program that coremltools has no translation for: all of them, with the model's lines, at once."""
+"""Reports the operators of a program that coremltools cannot translate: all at once, with the model's lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import StageError, listed
 from stages.capture import unsupported
 from stages.capture.unsupported import Missing
 
-TRANSLATING = "convert_single_node"  # coremltools' function that has a node in hand
+TRANSLATING = "convert_single_node"  # coremltools' function that translates one node
 
 
 def refuse(program: Any) -> None:
@@ -25,19 +25,19 @@ def refuse(program: Any) -> None:
     if not places:
         return
     lines = [f"coremltools has no translation of {listed(places)}"]
-    for operator, found in places.items():
-        calls = f", {len(found)} calls" if len(found) > 1 else ""
-        lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, found)), 3) or 'line not known'}")
+    for operator, locations in places.items():
+        calls = f", {len(locations)} calls" if len(locations) > 1 else ""
+        lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, locations)), 3) or 'line not known'}")
     other = "capture=trace" if hasattr(program, "graph_module") else "capture=export"
     raise StageError(
         "\n".join(lines),
         allowed="operators that coremltools translates",
-        command=f"{other}, which may be made of others; or the same by other operators in the model",
+        command=f"{other}, which may have other operators; or other operators in the model",
     )
 
 
 def lacking(program: Any) -> Iterator[Missing]:
-    """The calls of operators that coremltools' registry does not have, looked up as its two front ends do it."""
+    """The calls of operators that coremltools' registry lacks, looked up as its two front ends do."""
     import torch
     from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
     from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
@@ -53,22 +53,22 @@ def lacking(program: Any) -> Iterator[Missing]:
     torch._C._jit_pass_canonicalize_graph_fuser_ops(graph)
     for node in unsupported.nodes(graph):
         kind = node.kind()
-        # What a graph is built with, prim::GetAttr and the like, is lowered before translations are looked for.
+        # Structure such as prim::GetAttr is lowered before coremltools looks for translations.
         if not kind.startswith("prim::") and REGISTRY.get_func(sanitize_op_kind(kind)) is None:
             yield Missing(kind, unsupported.place(node.sourceRange()))
 
 
 def untranslated(program: Any) -> set[str]:
-    """The overloads in an ExportedProgram that the registry does not have, such as aten.logcumsumexp.default."""
+    """The overloads in an ExportedProgram that the registry lacks, such as aten.logcumsumexp.default."""
     from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY as REGISTRY
     from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
 
-    known = REGISTRY.name_to_func_mapping
-    return {str(n.target) for n in unsupported.calls(program) if sanitize_op_kind(_kind(n.target)) not in known}
+    registry = REGISTRY.name_to_func_mapping
+    return {str(n.target) for n in unsupported.calls(program) if sanitize_op_kind(_kind(n.target)) not in registry}
 
 
 def failed(program: Any, error: BaseException) -> str:
-    """The operator that coremltools was at when it failed, with the model's lines: "sort, at net.py:8 …"; or ""."""
+    """The operator at which coremltools failed, with the model's lines: "sort, at net.py:8 …"; or ""."""
     from coremltools.converters.mil.frontend.torch.utils import sanitize_op_kind
 
     at = [f.f_locals["node"] for f, _ in traceback.walk_tb(error.__traceback__) if f.f_code.co_name == TRANSLATING]
@@ -83,6 +83,6 @@ def failed(program: Any, error: BaseException) -> str:
 
 
 def _kind(target: Any) -> str:
-    """aten::add.Tensor, or the name of a function of Python's that computes with sizes."""
+    """aten::add.Tensor, or the name of a Python function that computes with sizes."""
     name = getattr(target, "name", None)
     return str(name()) if callable(name) else str(getattr(target, "__name__", target))

@@ -1,4 +1,4 @@
-"""The values of operations inside a Core ML package, by the reference evaluator."""
+"""The values of operations inside a Core ML package, computed by the reference evaluator."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = logging.getLogger(__name__)
 
 
 def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
-    found: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
 
     def watch(operation: Operation, results: list[Any]) -> list[Any]:
         name = _name(operation)
         results = [fed[name].astype(results[0].dtype), *results[1:]] if name in fed else results
         if name in names:
-            found[name] = results[0]
+            recorded[name] = results[0]
         return results
 
     evaluate.evaluate(_program(artifact, how), inputs, watch=watch)
-    return found
+    return recorded
 
 
 def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
@@ -39,20 +39,20 @@ def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
 
     program = _program(artifact, how)
     function = program.functions[program.default]
-    wanted = dict.fromkeys(inner.dynamic(graphs.of(artifact), list(function.inputs)))
-    found: dict[str, list[Any]] = {}
+    needed = dict.fromkeys(inner.dynamic(graphs.read(artifact), list(function.inputs)))
+    recorded: dict[str, list[Any]] = {}
 
     def watch(operation: Operation, results: list[Any]) -> list[Any]:
-        if (name := _name(operation)) in wanted:
-            found[name] = [r for r in results if isinstance(r, np.ndarray)]
+        if (name := _name(operation)) in needed:
+            recorded[name] = [r for r in results if isinstance(r, np.ndarray)]
         return results
 
     try:
         evaluate.evaluate(program, inputs, watch=watch)
-    except Exception:  # what does not fit an operation raises anything
+    except Exception:  # values that do not fit an operation raise anything
         log.info("not all values of the package can be computed", exc_info=True)
-        return Inner(found, next((n for n in wanted if n not in found), ""))
-    return Inner(found)
+        return Inner(recorded, next((n for n in needed if n not in recorded), ""))
+    return Inner(recorded)
 
 
 def _program(artifact: Artifact, how: How) -> Program:

@@ -16,7 +16,7 @@ from stages.data.rows import LABELS, Row, Rows, fitting
 from stages.data.spec import existing
 from stages.interface import factory
 from stages.interface.interface import Interface
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stages.interface import fills, images
 from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface, range_of
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import numpy as np

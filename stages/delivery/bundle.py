@@ -32,12 +32,12 @@ class Bundle(Protocol):
     ADVICE: str  # what to know when the model is loaded; "" where there is nothing
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         """Python that loads a file and runs it once.
 
         Args:
             file: Its name.
-            given: A dictionary of inputs, as Python writes it.
+            inputs: A dictionary of inputs, as Python writes it.
             names: A list of the outputs, likewise.
             facts: The artifact's.
             claim: What it was checked to: "compute" and the runtime's "properties".

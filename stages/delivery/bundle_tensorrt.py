@@ -94,7 +94,7 @@ class BundleTensorrt(EngineSettings):
     def _type(self, graph: Artifact) -> str:
         """What most of the graph's operations with weights compute in: without it there is no such engine."""
         asked = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
-        counts = graphs.of(graph).operations()
+        counts = graphs.read(graph).operations()
         if counts and asked not in counts:
             raise CheckFailed(f"asked for {asked}, and no operation of the graph computes in it: {listed(counts)}")
         return asked

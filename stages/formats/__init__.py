@@ -1,1 +1,1 @@
-"""What holds for every format: how an artifact is run and what its graph stores, whichever format it is."""
+"""Parts that every format shares: how an artifact is run, and what its graph stores."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-FACT = "denominators"  # operations with weights that keep float32 so, by name
-SMALLEST = 2.0**-14  # of float16's normal numbers
+FACT = "denominators"  # the names of operations with weights that keep float32 for this reason
+SMALLEST = 2.0**-14  # the smallest normal number of float16
 
 # By ONNX's names, then MIL's.
 ADDS = {"Add", "Sub", "Sum", "add", "sub"}
@@ -37,9 +37,9 @@ class Step:
     Args:
         name: No other has it.
         type: By the format's own name.
-        inputs: The names of the values that it takes, in order; None for a constant.
-        outputs: The names of the values that it gives.
-        constants: Those of one number that it takes.
+        inputs: The names of its input values, in order; None for a constant.
+        outputs: The names of its output values.
+        constants: Its constant inputs that are a single number.
     """
 
     name: str
@@ -65,8 +65,8 @@ class Graph:
                 self._users.setdefault(value, []).append(step)
 
     @property
-    def kept(self) -> list[str]:
-        """The names of the operations that measure, guard and divide, in the graph's order."""
+    def in_float32(self) -> list[str]:
+        """The names of the operations that keep float32: those that measure, guard and divide, in the graph's order."""
         wide: set[str] = set()
         for step in self.steps:
             guards = step.type in GUARDS and any(0 < abs(c) < SMALLEST for c in step.constants)
@@ -75,7 +75,7 @@ class Graph:
         return [step.name for step in self.steps if step.name in wide]
 
     def _after(self, step: Step) -> set[str]:
-        """From the guard to what divides by its result; nothing where that does not come."""
+        """The operations from the guard to the division by its result; none where nothing divides by it."""
         names: set[str] = set()
         for value, user in self._uses(step):
             negative = user.type in ROOTS and any(c < 0 for c in user.constants)
@@ -89,7 +89,7 @@ class Graph:
         return names
 
     def _products(self, step: Step) -> set[str]:
-        """What multiplies by a reciprocal, which may be more than float16 holds."""
+        """The operations that multiply by a reciprocal, which may be larger than float16 can hold."""
         names: set[str] = set()
         for _, user in self._uses(step):
             if user.type in MULTIPLIES:
@@ -99,7 +99,7 @@ class Graph:
         return names
 
     def _before(self, guard: Step) -> set[str]:
-        """What measures the value that is guarded: the root of a sum of squares, mostly."""
+        """The operations that measure the guarded value: mostly the root of a sum of squares."""
         names: set[str] = set()
         ahead = [(value, False) for value in guard.inputs]
         while ahead:

@@ -1,4 +1,4 @@
-"""A module, executed by PyTorch operator by operator: what the others are measured against."""
+"""A module, run by PyTorch operator by operator: the baseline that other runtimes are compared with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REQUIRES = ("torch", "numpy")
 
 
 class ModuleSession:
-    """A module that is called as its interface says. It computes in the types that it has itself."""
+    """A module, called as its interface says. It computes in its own types."""
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
         import torch
@@ -58,7 +58,7 @@ class ModuleSession:
 
 
 def _tensors(inputs: Arrays) -> list[Any]:
-    """Copies: a model that writes into its input must not change what it was given."""
+    """Copies: a model that writes into its input must not change the caller's arrays."""
     import torch
 
     return [torch.from_numpy(v.copy()) for v in inputs.values()]

@@ -20,19 +20,19 @@ SPARSE = "sparse_"  # before the type of weights that are not zero, where the ot
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulNBits", "ConvInteger", "MatMulInteger"}
 WEIGHTED |= {f"{group}Convolution{back}" for group in ("", "Group") for back in ("", "BackpropData")}
 WEIGHTED |= {"conv", "conv_transpose", "linear", "matmul"}  # by MIL's
-# What gives values back that had passed through few bits.
+# Operations that turn quantised values back into floating-point numbers.
 DEQUANTIZE = {"DequantizeLinear", "FakeQuantize"}
-# What moves values about and leaves each as it is, so that quantised ones stay so.
+# Operations that move values and change none: quantised values stay quantised.
 MOVES = {
     *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Concat", "Slice", "StridedSlice", "Split", "Pad"),
     *("VariadicSplit", "MaxPool", "DepthToSpace", "SpaceToDepth", "ShuffleChannels", "Identity", "Gather", "Tile"),
     *("Expand", "Broadcast", "ReduceMax"),
 }
-# Operations that a row of a weight is looked up in.
+# Operations that look up rows of a weight.
 LOOKED_UP = {"Gather", "gather"}
-# Operations that a whole matrix of a stack is taken by: of experts, one.
-TAKEN = {"GatherND", "gather_nd"}
-# What stands between a weight and the operation that it is for.
+# Operations that select one matrix of a stack, such as the matrix of one expert.
+STACKED = {"GatherND", "gather_nd"}
+# Operations that may stand between a weight and the operation that uses it.
 TURNS = {"Convert", "Cast", "Reshape", "Transpose"}
 PREPARES = {*TURNS, "Subtract", "Multiply"}
 # The same type by every vendor's name; signed and unsigned are one.
@@ -40,9 +40,7 @@ TYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64
 TYPES |= {"u4": "int4", "i4": "int4", "uint8": "int8", "uint4": "int4"}
 FLOATS = ("float64", "float32", "bfloat16", "float16")
 WEIGHTS = (*FLOATS, *INTEGERS, *PALETTES)
-ITS_OWN = (
-    "narrow"  # the fact that says which types of fewer bits than float32 a file has itself, by weights and operations
-)
+ITS_OWN = "narrow"  # the fact with the types narrower than float32 that a file has itself, by weights and operations
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Built:
 
     @property
     def results(self) -> Collection[str]:
-        """The names of the nodes that give what the graph answers."""
+        """The names of the nodes that compute the graph's outputs."""
         return {*self.outputs.values()}
 
     def weights(self, without: Collection[str] = ()) -> dict[str, int]:
@@ -101,7 +99,11 @@ class Built:
         return dict(counts.most_common())
 
     def operations(self, without: Collection[str] = ()) -> dict[str, int]:
-        """How many of the operations with weights compute in each type, but for some names."""
+        """How many of the operations with weights compute in each type.
+
+        Args:
+            without: Names of operations that are not counted.
+        """
         weighted = [name for name, node in self.nodes.items() if node.type in WEIGHTED and name not in without]
         counts = collections.Counter(map(self.computes_in, weighted))
         for graph in self.inner:
@@ -109,24 +111,24 @@ class Built:
         return dict(counts.most_common())
 
     def holding(self, types: Collection[str], without: Collection[str] = ()) -> dict[str, int]:
-        """By operation that weights are multiplied in or taken by, how many numbers of some types these have.
+        """How many numbers of some types the weights of each operation have; operations that have none are left out.
 
         Args:
-            types: Those that are counted.
-            without: Names of operations that are not.
+            types: The types that are counted.
+            without: Names of operations that are not counted.
         """
         counts: dict[str, int] = {}
         for name, node in self.nodes.items():
-            if node.type in WEIGHTED | LOOKED_UP | TAKEN and name not in without:
+            if node.type in WEIGHTED | LOOKED_UP | STACKED and name not in without:
                 counts[name] = sum(self.nodes[w].elements for w in self._weights(name) if self.nodes[w].dtype in types)
         return {name: count for name, count in counts.items() if count}
 
     def shares_weights(self, one: str, other: str) -> bool:
-        """Whether two operations are given one weight, be it turned for either."""
+        """Whether two operations use the same weight, even where one of them transposes or reshapes it."""
         return bool(self._weights(one) & self._weights(other))
 
     def head(self, output: str) -> str | None:
-        """The operation with weights that gives an output, but for what is done to it afterwards; None for none."""
+        """The last operation with weights before an output; None where there is none."""
         name = self.outputs.get(output)
         while name is not None and name in self.nodes and self.nodes[name].type not in WEIGHTED:
             name = next((s for s in self.nodes[name].sources if self.nodes.get(s, NONE).type != CONSTANT), None)
@@ -134,9 +136,9 @@ class Built:
 
     @property
     def narrow(self) -> dict[str, list[str]]:
-        """The types of fewer bits than float32 that weights have, and operations."""
-        found = {"weights": self.weights(), "operations": self.operations()}
-        return {what: [t for t in counts if t not in ("float64", "float32")] for what, counts in found.items()}
+        """The types narrower than float32, of the weights and of the operations."""
+        counts_by_part = {"weights": self.weights(), "operations": self.operations()}
+        return {what: [t for t in counts if t not in ("float64", "float32")] for what, counts in counts_by_part.items()}
 
     def computes_in(self, name: str) -> str:
         """int8 where both operands are whole numbers or were quantised, otherwise the type of the result."""
@@ -147,26 +149,26 @@ class Built:
         return "int8" if len(both) == 2 and all(map(self._is_quantised, both)) else node.dtype
 
     def is_lowered(self, name: str) -> bool:
-        """Whether an operation meets fewer bits than float32 has: in an operand, or in its result."""
+        """Whether an operand or the result of an operation has fewer bits than float32."""
         node = self.nodes[name]
         if node.type in (CONSTANT, "Convert", "Cast", *DEQUANTIZE, "QuantizeLinear") or self._is_decompressed(name):
             return False
         return node.dtype in ("float16", "bfloat16") or any(map(self._is_quantised, node.sources[:2]))
 
     def _weights(self, name: str) -> set[str]:
-        """The constants that are an operation's operands, but for being turned, reshaped or stored in few bits."""
-        found = set()
+        """The constants that are an operation's operands, also where they are transposed, reshaped or dequantised."""
+        constants = set()
         for source in self.nodes[name].sources:
             while (node := self.nodes.get(source, NONE)).type in TURNS | DEQUANTIZE or self._is_decompressed(source):
                 if node.type == CONSTANT:
                     break
                 source = node.sources[0]
             if node.type == CONSTANT:
-                found.add(source)
-        return found
+                constants.add(source)
+        return constants
 
     def _constants(self, name: str) -> Iterator[str]:
-        """The constants that an operation is given, itself or by what only prepares them."""
+        """The constants that an operation uses, directly or through operations that only prepare them."""
         for source in self.nodes[name].sources:
             node = self.nodes.get(source)
             if node is not None and node.type == CONSTANT:
@@ -175,7 +177,7 @@ class Built:
                 yield from self._constants(source)
 
     def _is_quantised(self, name: str) -> bool:
-        """Whether a value is one of few: it was rounded to them, or is made of whole numbers that stand for them."""
+        """Whether a value is quantised: rounded to few values, or computed from integers that stand for them."""
         node = self.nodes.get(name)
         if node is None or node.type == CONSTANT:
             return node is not None and node.dtype in INTEGERS
@@ -188,14 +190,14 @@ class Built:
         return self._is_decompressed(name)
 
     def _is_decompressed(self, name: str) -> bool:
-        """Whether this is (whole numbers - zero point) * scale, as OpenVINO spells it."""
+        """Whether this is (integers - zero point) * scale, as OpenVINO writes it."""
         node = self.nodes.get(name)
         if node is None or node.type not in ("Convert", "Subtract", "Multiply", "Reshape", CONSTANT):
             return False
         return node.dtype in INTEGERS if node.type == CONSTANT else self._is_decompressed(node.sources[0])
 
     def _parameters(self, node: Node) -> Iterator[str]:
-        """The constants that say how another value is to be read."""
+        """The constants that say how to read another value: scales, zero points and ranges."""
         if node.type in (*DEQUANTIZE, "QuantizeLinear", "MatMulNBits"):
             beyond = node.sources[2:] if node.type == "MatMulNBits" else node.sources[1:]
         elif node.type in ("Multiply", "Subtract") and self._is_decompressed(node.sources[0]):
@@ -203,14 +205,14 @@ class Built:
         else:
             return
         for name in beyond:
-            held = self.nodes.get(name)
-            while held is not None and held.type == "Convert":
-                name = held.sources[0]
-                held = self.nodes.get(name)
+            parameter = self.nodes.get(name)
+            while parameter is not None and parameter.type == "Convert":
+                name = parameter.sources[0]
+                parameter = self.nodes.get(name)
             yield name
 
 
-def of(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
+def read(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
     """The nodes of an artifact of one of `kinds`.
 
     Args:
@@ -222,7 +224,7 @@ def of(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
 
 
 def its_own(artifact: Artifact) -> list[str]:
-    """The types of fewer bits than float32 that the weights of a file have, which an artifact was made of."""
+    """The types narrower than float32 among the weights of the file that an artifact was made from."""
     narrow: Mapping[str, list[str]] = artifact.facts.get(ITS_OWN, {})
     return narrow.get("weights", [])
 
@@ -233,5 +235,5 @@ def kinds() -> frozenset[Kind]:
 
 
 def modules(kind: Kind) -> tuple[str, ...]:
-    """The importable modules that reading a kind takes."""
+    """The importable modules that are needed to read a kind."""
     return tuple(formats.part(kind, "types").REQUIRES)

@@ -1,4 +1,4 @@
-"""The operations that lowering the precision leaves alone."""
+"""The operations that keep their precision when that of a graph is lowered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pipeline.errors import ConfigError, Problem, listed, nearest
 from pipeline.stage import Setting, Settings
 from stages.formats.graphs import CONSTANT, Built
 
-FACT = "ignored"  # what a lowered artifact was made with; that it is there says what the list can be added to
+FACT = (
+    "ignored"  # the list that a lowered artifact was made with; only an artifact with this fact can have more ignored
+)
 
 
 class Patterns(Setting):
@@ -43,49 +45,51 @@ class Ignored(Settings):
     types: list[str]
 
     def means(self, name: str, kind: str) -> bool:
-        """Whether an operation is meant, by its name or its type."""
+        """Whether an operation is in the list, by its name or its type."""
         return name in self.names or kind in self.types or any(re.fullmatch(p, name) for p in self.patterns)
 
     def within(self, built: Built) -> list[str]:
-        """The names of the operations that are meant, in the graph's order.
+        """The names of the operations in the list, in the graph's order.
 
         Raises:
             ConfigError: For a name, a pattern or a type that no operation has.
         """
-        self.hold_to(_types(built), "graph")
-        return self.left(built)
+        self.require(_types(built), "graph")
+        return self.present(built)
 
-    def left(self, built: Built) -> list[str]:
-        """Likewise, of a graph that may lack some of them by now."""
+    def present(self, built: Built) -> list[str]:
+        """The names of those operations in the list that a graph has, in its order. It may lack some of them."""
         return [name for name, kind in _types(built).items() if self.means(name, kind)]
 
-    def hold_to(self, operations: Mapping[str, str], what: str) -> None:
+    def require(self, operations: Mapping[str, str], what: str) -> None:
         """Raises ConfigError for a name, a pattern or a type that no operation has.
 
         Args:
             operations: Name to type.
-            what: What they are the operations of.
+            what: What has these operations, for the message: "graph" or "program".
         """
         types = sorted(set(operations.values()))
-        asked = [("names", n, list(operations), n in operations) for n in self.names]
-        asked += [("patterns", p, list(operations), any(re.fullmatch(p, n) for n in operations)) for p in self.patterns]
-        asked += [("types", t, types, t in types) for t in self.types]
+        matches = [("names", n, list(operations), n in operations) for n in self.names]
+        matches += [
+            ("patterns", p, list(operations), any(re.fullmatch(p, n) for n in operations)) for p in self.patterns
+        ]
+        matches += [("types", t, types, t in types) for t in self.types]
         problems = [
             Problem(
-                f"ignored.{by} has {text}{nearest(text, known)}, which no operation of this {what} is",
-                allowed=listed(known, 12),
+                f"ignored.{by} has {text}{nearest(text, choices)}, which no operation of this {what} is",
+                allowed=listed(choices, 12),
             )
-            for by, text, known, found in asked
-            if not found
+            for by, text, choices, matched in matches
+            if not matched
         ]
         if problems:
             raise ConfigError(problems)
 
 
-def of(artifact: Artifact) -> Ignored | None:
-    """What an artifact was made with; None for one whose precision was not lowered."""
-    told = artifact.facts.get(FACT)
-    return None if told is None else Ignored(**told)
+def from_facts(artifact: Artifact) -> Ignored | None:
+    """The list that an artifact was made with; None for one whose precision was not lowered."""
+    settings = artifact.facts.get(FACT)
+    return None if settings is None else Ignored(**settings)
 
 
 def _types(built: Built) -> dict[str, str]:

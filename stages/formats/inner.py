@@ -1,4 +1,4 @@
-"""The values inside a graph, at one input: what each operation that depends on the inputs results in."""
+"""The values inside a graph for one set of inputs: the results of each operation that depends on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Inner:
 
     Args:
         values: By the name of the node, the results of each that could be computed, in the graph's order.
-        stopped: The node that cannot be computed at these inputs; empty where all can.
+        stopped: The first node that cannot be computed from these inputs; empty where all can.
     """
 
     values: Mapping[str, Sequence[Array]]
@@ -31,9 +31,9 @@ class Inner:
 
 
 def dynamic(graph: Built, inputs: Sequence[str]) -> Iterator[str]:
-    """The nodes that depend on some inputs and that results depend on, in the graph's order.
+    """The nodes that depend on some inputs and on which results depend, in the graph's order.
 
-    Others are constants, whatever they are made by, or computed for nothing.
+    All others are constant, or are never used.
     """
     reached, needed = set(inputs), set(graph.results)
     for name, node in reversed(list(graph.nodes.items())):
@@ -47,22 +47,22 @@ def dynamic(graph: Built, inputs: Sequence[str]) -> Iterator[str]:
 
 
 def computed(names: Sequence[str], run: Callable[[Sequence[str]], Mapping[str, Sequence[Array]]]) -> Inner:
-    """The values of nodes, or, where they cannot all be computed, of as many of the first as can.
+    """The values of nodes. Where not all can be computed, those of the first nodes, as many as possible.
 
     Args:
         names: The nodes, in the graph's order.
-        run: Computes some of them, and what these need. Raises anything.
+        run: Computes some of them, and what they need. It may raise any exception.
     """
     try:
         return Inner(run(names))
     except Exception:  # a runtime raises anything
         log.info("not all values of the graph can be computed", exc_info=True)
     most, least = len(names), 0  # how many cannot be computed, and how many can
-    found: Mapping[str, Sequence[Array]] = {}
+    values: Mapping[str, Sequence[Array]] = {}
     while most - least > 1:
         middle = (most + least) // 2
         try:
-            found, least = run(names[:middle]), middle
+            values, least = run(names[:middle]), middle
         except Exception:
             most = middle
-    return Inner(found, names[least])
+    return Inner(values, names[least])

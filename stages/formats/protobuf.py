@@ -1,7 +1,7 @@
 """Fields of a serialised protobuf message, read from a file without the message's own library, and written.
 
-Serialised messages concatenate: what repeats may come in any place, and of a message in a message that comes twice the
-parts are merged. So an entry that is added at the end leaves every byte before it as it was checked.
+Serialised messages can be concatenated: a repeated field may stand anywhere, and an inner message that comes twice is
+merged. So an entry can be appended, and every byte before it stays as it was checked.
 Source: https://protobuf.dev/programming-guides/encoding/ (wire types, "Last One Wins" and merging).
 """
 
@@ -17,8 +17,8 @@ from typing import BinaryIO, ClassVar
 from pipeline.artifact import RECORD
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
-KEY, VALUE = 1, 2  # in an entry of a map, and in what is made like one
-# No entry of ours is longer; an entry that is belongs to somebody else.
+KEY, VALUE = 1, 2  # the fields of a map's entry, and of messages built like one
+# No entry of ours is longer; a longer one belongs to somebody else.
 LONGEST = 2**24
 
 
@@ -47,7 +47,7 @@ class File:
     form: str
 
     def fields(self, start: int, end: int) -> Iterator[Field]:
-        """The fields of the message that lies between two places; payloads are skipped, not read. Raises ValueError."""
+        """The fields of the message between two offsets; payloads are skipped, not read. Raises ValueError."""
         at = start
         while at < end:
             tag, payload = self._varint(at)
@@ -67,14 +67,14 @@ class File:
             at = after
 
     def text(self, entry: Field, key: str) -> str | None:
-        """The value of an entry, if it is the one under a key."""
+        """The value of an entry; None where its key is another."""
         if entry.end - entry.payload > LONGEST:
             return None
         inside = {i.number: self._read(i) for i in list(self.fields(entry.payload, entry.end))}
         return inside.get(VALUE, b"").decode(errors="replace") if inside.get(KEY) == key.encode() else None
 
     def without(self, cut: Field | None) -> str:
-        """The SHA-256 of the file as it is without a field."""
+        """The SHA-256 of the file without one field."""
         digest = hashlib.sha256()
         self.stream.seek(0)
         digest.update(self.stream.read() if cut is None else self.stream.read(cut.start))
@@ -84,7 +84,7 @@ class File:
         return digest.hexdigest()
 
     def _varint(self, at: int) -> tuple[int, int]:
-        """A base-128 number, the least significant group first, and the place after it."""
+        """A base-128 number, the least significant group first, and the offset after it."""
         self.stream.seek(at)
         value = 0
         for i, byte in enumerate(self.stream.read(10)):
@@ -121,32 +121,32 @@ class Carried:
     @classmethod
     def get(cls, path: Path) -> str | None:
         with path.open("rb") as f:
-            found = cls._find(File(f, path, cls.FORM))
-            return found[1] if found else None
+            record = cls._find(File(f, path, cls.FORM))
+            return record[1] if record else None
 
     @classmethod
     def bare(cls, path: Path) -> str:
         with path.open("rb") as f:
             file = File(f, path, cls.FORM)
-            found = cls._find(file)
-            return file.without(found[0] if found else None)
+            record = cls._find(file)
+            return file.without(record[0] if record else None)
 
     @classmethod
     def _find(cls, file: File) -> tuple[Field, str] | None:
         """The last of the outermost fields with an entry under our name in it, and the entry's text."""
-        found = None
+        last = None
         for outer, inner in _at(file, 0, os.fstat(file.stream.fileno()).st_size, cls.PLACE):
             if (text := file.text(inner, RECORD)) is not None:
-                found = (outer, text)
-        return found
+                last = (outer, text)
+        return last
 
 
 def _at(file: File, start: int, end: int, place: tuple[int, ...]) -> Iterator[tuple[Field, Field]]:
-    """The fields at a place, each with the outermost field that it is in."""
+    """The fields at a place; before each, the outermost field that contains it."""
     for field in list(file.fields(start, end)):
         if field.number == place[0]:
             inner = _at(file, field.payload, field.end, place[1:]) if place[1:] else [(field, field)]
-            yield from ((field, found) for _, found in inner)
+            yield from ((field, innermost) for _, innermost in inner)
 
 
 def entry(key: str, value: str) -> bytes:

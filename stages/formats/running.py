@@ -1,4 +1,4 @@
-"""What stages share that run artifacts: a type to compute in, modules that it takes, the processor in their keys."""
+"""What all stages that run artifacts share: the type to compute in, the modules needed, the processor in their keys."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ COMPUTE = OneOf(session.COMPUTE, command="precision=fp32, fp16 or bf16")
 
 @dataclass(frozen=True)
 class Running(Stage):
-    """A stage that runs what it receives.
+    """A stage that runs the artifacts it receives.
 
     Attributes:
         runs: The ports whose artifacts are run.
     """
 
     runs: ClassVar[tuple[str, ...]] = ("artifact",)
-    native_to: ClassVar[tuple[str, ...]] = ("processor",)  # which types there are to compute in, and the last digits
+    native_to: ClassVar[tuple[str, ...]] = ("processor",)  # it decides which types can be computed in, and last digits
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         received = [kinds[port] for port in self.runs if port in kinds]

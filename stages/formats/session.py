@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 COMPUTE = ("float32", "float16", "bfloat16")
-# What a stage's port takes only when `needs` names it: there is a module before every graph, and the graph is meant.
+# Kinds that a stage's port takes only when `needs` says so: a module comes before every graph, and the graph is meant.
 ON_REQUEST = frozenset({Kind.MODULE})
 
 
 @dataclass(frozen=True)
 class How:
-    """How an artifact is to be run.
+    """How to run an artifact.
 
     Args:
         compute: What it must compute in: float32, float16 or bfloat16.
-        threads: How many threads it computes with, pinned, in a session set up to be run many times; None for the
-            runtime's own choice in one that is run a few times.
+        threads: How many threads to compute with, pinned, in a session that is run many times; None for the runtime's
+            own choice, in a session that is run a few times.
         properties: The runtime's own settings by its own names; each is read back.
-        extensions: Operations that the runtime does not have by itself; see stages/openvino/library.py.
+        extensions: Operations that the runtime lacks; see stages/openvino/library.py.
     """
 
     compute: str
@@ -44,9 +44,9 @@ class Session(Protocol):
     """An artifact that is loaded and ready to be run.
 
     Attributes:
-        computes_in: What the runtime says it computes in, read back from it: float32, float16 or bfloat16. What
-            compiles on its first call knows it after that, and says "unknown" until then.
-        properties: The runtime's own settings as read back from it, by its own names, once it has run.
+        computes_in: The type that the runtime reports to compute in: float32, float16 or bfloat16. A runtime that
+            compiles on its first call reports "unknown" before that call.
+        properties: The runtime's own settings, read back from it after it has run, by its own names.
     """
 
     @property
@@ -59,42 +59,42 @@ class Session(Protocol):
         """Outputs by name for inputs by name. Raises whatever the runtime raises."""
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
-        """One inference on inputs that are set here once, for whoever times it. What it returns is of no use."""
+        """One inference on inputs that are set once, here, for measuring its time. Its return value has no meaning."""
 
 
 def modules(kind: Kind) -> tuple[str, ...]:
-    """The importable modules that executing a kind takes."""
+    """The importable modules that are needed to run a kind."""
     return requires(runtime(kind))
 
 
 def runtime(kind: Kind) -> str:
-    """The module that executes a kind, by its dotted name."""
+    """The dotted name of the module that runs a kind."""
     return formats.part(kind, "runtime").__name__
 
 
 def requires(module: str) -> tuple[str, ...]:
-    """The importable modules that a runtime takes."""
+    """The importable modules that a runtime needs."""
     return tuple(importlib.import_module(module).REQUIRES)
 
 
 def name(kind: Kind) -> str:
-    """What the runtime of a kind is called."""
+    """The name of the runtime of a kind, for people."""
     *_, room, file = runtime(kind).split(".")
     return room if file == "runtime" else file
 
 
-def must_compute_in(compute: str, found: str, own: Collection[str] = ()) -> None:
-    """Raises CheckFailed when a session, once it has run, says that it computes in another type.
+def must_compute_in(compute: str, reported: str, own: Collection[str] = ()) -> None:
+    """Raises CheckFailed when a session that has run reports that it computed in another type.
 
     Args:
-        compute: What was asked for.
-        found: What it says.
-        own: The types of fewer bits that a file itself has; these are as good as float32.
+        compute: The requested type.
+        reported: The type that the session reports.
+        own: The types narrower than float32 that the file itself has; these count as float32.
     """
-    if found != compute and not (compute == "float32" and found in own):
+    if reported != compute and not (compute == "float32" and reported in own):
         raise CheckFailed(
-            f"asked to compute in {compute}, the runtime computes in {found}",
-            command=f"stages.NAME.compute={found}, or another machine",
+            f"asked to compute in {compute}, the runtime computes in {reported}",
+            command=f"stages.NAME.compute={reported}, or another machine",
         )
 
 
@@ -107,19 +107,19 @@ def open_session(
     extensions: Sequence[str] = (),
     by: str | None = None,
 ) -> Session:
-    """Loads an artifact: on the CPU, but for an engine, which is native to a GPU.
+    """Loads an artifact on the CPU; an engine, which is native to a GPU, on that GPU.
 
     Args:
         artifact: One of the kinds that have a runtime. A module comes with its interface; see `with_interface`.
-        compute: See How, and for the next three.
-        threads: Likewise.
-        properties: Likewise.
-        extensions: Likewise.
-        by: The module that executes it; None for the kind's own.
+        compute: See How.
+        threads: See How.
+        properties: See How.
+        extensions: See How.
+        by: The module that runs it; None for the runtime of its kind.
 
     Raises:
-        StageError: For a property or an extension that the runtime has no use for.
-        CheckFailed: For a property that reads back otherwise than it was asked for.
+        StageError: For a property or an extension that the runtime does not have.
+        CheckFailed: For a property that reads back with another value than was set.
     """
     opening = importlib.import_module(by or runtime(artifact.kind))
     how = How(compute, threads, properties or {}, extensions)
@@ -128,13 +128,16 @@ def open_session(
 
 
 def assumed(session: Session) -> Mapping[str, str]:
-    """What a session had to take some way, nothing saying what a device does: by its name, in words. Most have none."""
-    taken: Mapping[str, str] = getattr(session, "assumed", {})
-    return taken
+    """Behaviour that a session had to assume because no source says what a device does: name to description.
+
+    Most sessions assume nothing.
+    """
+    assumptions: Mapping[str, str] = getattr(session, "assumed", {})
+    return assumptions
 
 
 def with_interface(artifact: Artifact, reference: Artifact) -> Artifact:
-    """A module with the interface that its reference completed; what is made of one has it by now."""
+    """A module with the interface that its reference completed; artifacts of other kinds have theirs already."""
     if artifact.kind != Kind.MODULE:
         return artifact
     return replace(artifact, facts={**artifact.facts, FACT: reference.facts[FACT]})
@@ -156,24 +159,24 @@ def without_extensions(how: How, runtime: str) -> How:
     return how
 
 
-def refuse_unknown(properties: Mapping[str, str], known: Mapping[str, str], runtime: str) -> None:
-    """Refuses a property that a runtime does not have, or that a setting of ours decides.
+def refuse_unknown(properties: Mapping[str, str], settable: Mapping[str, str], runtime: str) -> None:
+    """Refuses a property that a runtime does not have, or that one of our own settings decides.
 
     Args:
-        properties: What was asked for.
-        known: The properties that may be set, each with the setting of ours that decides it, or "".
-        runtime: Its name.
+        properties: The requested properties.
+        settable: The runtime's properties, each with our setting that decides it, or "" where it may be set freely.
+        runtime: The runtime's name.
 
     Raises:
         StageError: With near matches.
     """
-    free = sorted(name for name, ours in known.items() if not ours)
+    free = sorted(name for name, ours in settable.items() if not ours)
     for name in properties:
-        if name not in known:
+        if name not in settable:
             raise StageError(
                 f"properties.{name}: {runtime} has no such setting{nearest(name, free)}",
                 allowed=listed(free, 40) or "none: this runtime has no settings of its own",
                 command=f"'~stages.NAME.properties.{name}'",
             )
-        if ours := known[name]:
+        if ours := settable[name]:
             raise StageError(f"properties.{name} is decided by another setting", command=f"stages.NAME.{ours}=…")

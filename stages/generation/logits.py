@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.artifact import Artifact
 from stages.portable import comparison
 from stages.portable.comparison import Figures, Tolerance
-from stages.portable.generating import Asked, Rows
+from stages.portable.generating import Rows, TokenRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def read(tokens: Artifact) -> Arrays:
 
 
 def compared(
-    label: str, found: Sequence[Array], rows: Rows, wanted: Array, asked: Asked, tolerance: Tolerance
+    label: str, found: Sequence[Array], rows: Rows, wanted: Array, asked: TokenRecord, tolerance: Tolerance
 ) -> tuple[Figures | None, list[str]]:
     """The figures of a prompt's logits, and what is wrong with them, a sentence each.
 

@@ -18,7 +18,7 @@ from stages.generation.format import MODEL_FOLDER, TOKENS
 from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.portable import generating
-from stages.portable.generating import Asked, Batch, Rows, Text
+from stages.portable.generating import Batch, Rows, Text, TokenRecord
 from stages.reference import asked as asked_eager
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ class RecordTokens(Stage):
             together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
             batches.append(_batch(model, together, prompts, self.tokens))
         texts = _texts(inputs.get("files"))
-        asked = Asked(self.tokens, list(generation.eos), generation.fills, batches, texts)
-        generating.write_asked(asked, folder / TOKENS.file)
+        asked = TokenRecord(self.tokens, list(generation.eos), generation.fills, batches, texts)
+        generating.write_tokens(asked, folder / TOKENS.file)
         if self.logits:
             logit_file.write(logits, folder)
         recorded = [token for batch in batches for row in batch.tokens for token in row]

@@ -26,7 +26,7 @@ from pipeline.stage import Setting, World, digest_of
 from stages.interface import images
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, says
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError, Problem, StageError, listed, nearest
 from stages.loading import archive, shards
 from stages.loading.forms import adapter, inert, lightning, quantized, weight_norm
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import torch

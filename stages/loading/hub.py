@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.stage import World
 from stages.loading import shards as weight_shards
 from stages.loading import weights
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 log = logging.getLogger(__name__)
 

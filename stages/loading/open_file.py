@@ -25,7 +25,7 @@ from stages.loading.pinned import SHA256, Pinned
 from stages.onnx import file as onnx_file
 from stages.openvino import library as openvino_library
 from stages.openvino import types as openvino_types
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 OPEN = -1  # a size that depends on values, and is known only once the model has run
 

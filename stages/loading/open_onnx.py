@@ -23,8 +23,8 @@ from stages.onnx import runtime
 from stages.onnx.format import ONNX
 from stages.onnx.opening import dimensions, fitting, freeing
 from stages.onnx.opening import implied as ranges
-from stages.onnx.opening.fitting import Found
-from stages.portable.said import first_line
+from stages.onnx.opening.fitting import FittingSizes
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -87,8 +87,8 @@ class OpenOnnx(Pinned):
                 command="compare its size and SHA-256 with the original's",
             ) from e
         told = dimensions.name(model)
-        given = dimensions.given(model, self.inputs)
-        implied = ranges.of(model)
+        given = dimensions.all_inputs(model, self.inputs)
+        implied = ranges.infer(model)
         meant = {n: r.fill for n, r in implied.items()} | _masks(given, implied)
         freed = freeing.free(model, given)
         fixed = dimensions.describe(model, given)
@@ -97,7 +97,7 @@ class OpenOnnx(Pinned):
         outputs = {v.name: Output([v.name], self._followed(v), dimensions.dtype(v)) for v in model.graph.output}
         interface = Interface(given, self.dims, outputs)
         opset = onnx_file.opset(model)
-        onnx_file.hold_to(model, opset, interface)
+        onnx_file.verify_interface(model, opset, interface)
         came = Weights(sha256=self.sha256, says=f"as they are in the ONNX file with SHA-256 {self.sha256}")
         facts = {
             **interface.facts,
@@ -111,9 +111,9 @@ class OpenOnnx(Pinned):
         says += [f"{n} is {theirs}" for n, theirs in told.items() if n in self.dims]
         says += [f"fixed {listed(fixed)}"] if fixed else []
         if freed is not None:
-            says.append(freeing.prove(freed, filled, self.dims, runtime.asking(path), runtime.asking(written)))
-        says += [ranges.told(implied)] if implied else []
-        facts[graphs.ITS_OWN] = graphs.of(Artifact(ONNX, folder)).narrow
+            says.append(freeing.prove(freed, filled, self.dims, runtime.inference(path), runtime.inference(written)))
+        says += [ranges.describe(implied)] if implied else []
+        facts[graphs.ITS_OWN] = graphs.read(Artifact(ONNX, folder)).narrow
         return Artifact(ONNX, folder, facts=facts, notes={"says": "; ".join(says)})
 
     def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
@@ -124,7 +124,7 @@ class OpenOnnx(Pinned):
             model_interface.hold_dims(inputs, self.dims)
             return
         known = {n: d for n, d in self.dims.items() if n in open_}
-        found = fitting.search(inputs, known, runtime.running(self._path), hints)
+        found = fitting.search(inputs, known, runtime.can_run(self._path), hints)
         what = f"dims has no {listed(f'{d} ({told[d]})' if d in told else d for d in missing)}; the file's inputs are "
         what += listed(f"{n} {typed.shape(s.shape)}" for n, s in inputs.items())
         if found is None:
@@ -161,7 +161,7 @@ def _sizes(model: onnx.ModelProto) -> list[int]:
 
 
 def _typed(
-    inputs: Mapping[str, Input], given: Mapping[str, Input], found: Found, known: Mapping[str, Dim]
+    inputs: Mapping[str, Input], given: Mapping[str, Input], found: FittingSizes, known: Mapping[str, Dim]
 ) -> list[str]:
     """What to type for the sizes that were found, beside what is typed already."""
     changed = [n for n, s in found.inputs.items() if s.shape != inputs[n].shape]

@@ -19,7 +19,7 @@ from stages.generation.format import MODEL_FOLDER
 from stages.loading import hub, shards
 from stages.loading import weights as weights_source
 from stages.loading.pinned import SHA256, Pinned
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 RANDOM = "random"
 # What the YAML of a model says that is no field of its configuration.

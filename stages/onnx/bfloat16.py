@@ -1,7 +1,7 @@
-"""A graph in bfloat16, made such that onnxruntime's CPU, which has next to no kernels for it, can run it.
+"""Rewrites a bfloat16 graph so that onnxruntime's CPU can run it, which has next to no bfloat16 kernels.
 
-Every operation computes in float32, and each of its results is rounded to bfloat16: what ONNX says of the graph, where
-a sum inside an operation is not rounded on its way, as it is not in hardware. What fuses operations rounds less often.
+Every operation computes in float32, and each of its results is rounded to bfloat16. That is what ONNX defines; sums
+inside an operation are not rounded, as in hardware. A runtime that fuses operations rounds less often.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SAYS = "each result rounded, computed in float32: onnxruntime's CPU has no kerne
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in float32 with a rounding after whatever gives bfloat16.
+    """A copy in float32 that rounds every bfloat16 result to bfloat16.
 
-    Its ports keep their names and types. Raises what onnx raises for a graph whose types it cannot infer.
+    Inputs and outputs keep their names and types. Raises what onnx raises for a graph whose types it cannot infer.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper

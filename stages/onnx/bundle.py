@@ -1,4 +1,4 @@
-"""What a bundle of an ONNX graph has beside it."""
+"""What the README of a bundle says about an ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 model = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
-outputs = dict(zip({names}, model.run({names}, {given})))
+outputs = dict(zip({names}, model.run({names}, {inputs})))
 """
 
 
@@ -22,8 +22,8 @@ class Bundle:
     ADVICE = ""
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
-        return LOADING.format(file=file, given=given, names=names)
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        return LOADING.format(file=file, inputs=inputs, names=names)
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:

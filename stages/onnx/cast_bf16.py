@@ -16,7 +16,7 @@ from stages.formats.ignored import Ignored
 from stages.onnx import cast as onnx_cast
 from stages.onnx import file as onnx_file
 from stages.onnx.format import ONNX
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class CastBf16(Stage):
     """Weights and computation in bfloat16; inputs and outputs keep their types.
 
-    What ONNX has no bfloat16 for at the graph's opset stays in float32: Where and Einsum at any. Where that is what
-    weights are multiplied in, as a convolution before opset 22, the stage fails.
+    Operations that ONNX does not define for bfloat16 at the graph's opset stay in float32: Where and Einsum at every
+    opset. If such an operation multiplies weights, as a convolution does before opset 22, the stage fails.
 
     Args:
-        ignored: Operations that are left alone, on top of those that onnxruntime's converter always leaves. What passes
-            from one such operation to the next stays in float32.
+        ignored: Operations that stay in float32, besides those that onnxruntime's converter never casts. Values between
+            two such operations stay in float32 too.
 
-    Source: the type constraints of https://onnx.ai/onnx/operators/, as the onnx package has them.
+    Source: the type constraints of https://onnx.ai/onnx/operators/, as in the onnx package.
     """
 
     ignored: Ignored
@@ -47,32 +47,32 @@ class CastBf16(Stage):
         from onnx import TensorProto
 
         source = inputs["graph"]
-        kept = self.ignored.within(graphs.of(source))
+        left_alone = self.ignored.within(graphs.read(source))
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)
         without = _without_bfloat16(model)
-        _hold_opset(model, [n for n in without if n.name not in kept])
-        model = onnx_cast.to_bfloat16(model, [*kept, *(n.name for n in without)])
+        _check_opset(model, [n for n in without if n.name not in left_alone])
+        model = onnx_cast.to_bfloat16(model, [*left_alone, *(n.name for n in without)])
         cast, weights = onnx_cast.share(model, TensorProto.BFLOAT16)
         facts = {"storage": "bfloat16", ignored.FACT: asdict(self.ignored)}
         onnx_file.stamp(model, {**source.facts, **facts})
         path = onnx_file.write(model, folder)
         try:
             onnx.checker.check_model(str(path), full_check=True)
-        except Exception as e:  # onnx raises anything; a body of a Loop may hold what has no bfloat16
+        except Exception as e:  # onnx raises anything; the body of a Loop may have an operation without bfloat16
             raise StageError(f"this graph cannot be in bfloat16: {first_line(e)}", command="precision=fp16") from e
-        left = collections.Counter(n.op_type for n in without)
+        counts = collections.Counter(n.op_type for n in without)
         says = f"{cast} of {weights} floating-point weights in bfloat16"
-        says += f"; ONNX has no {listed(f'{t} ({n}×)' for t, n in left.items())} in it" if left else ""
+        says += f"; ONNX has no {listed(f'{t} ({n}×)' for t, n in counts.items())} in it" if counts else ""
         return Artifact(ONNX, folder, facts=facts, notes={"says": says})
 
 
 def _without_bfloat16(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The nodes that ONNX has in float32 at the graph's opset, and not in bfloat16."""
+    """The nodes that ONNX defines for float32 at the graph's opset, and not for bfloat16."""
     import onnx
     from onnxruntime.transformers.float16 import ALWAYS_FLOAT_INPUTS
 
-    opset, found = onnx_file.opset(model), []
+    opset, nodes = onnx_file.opset(model), []
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx"):
             continue
@@ -83,12 +83,12 @@ def _without_bfloat16(model: onnx.ModelProto) -> list[onnx.NodeProto]:
         ports = [p for p in ports if p not in [schema.inputs[i] for i in fixed]]
         types = [allowed.get(p.type_str, [p.type_str]) for p in (*ports, *schema.outputs)]
         if any("tensor(float)" in t and "tensor(bfloat16)" not in t for t in types):
-            found.append(node)
-    return found
+            nodes.append(node)
+    return nodes
 
 
-def _hold_opset(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
-    """Raises StageError where weights would be multiplied in float32 for the opset's sake."""
+def _check_opset(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Raises StageError where weights would be multiplied in float32 because the opset is too low."""
     weighted = collections.Counter(n.op_type for n in nodes if n.op_type in graphs.WEIGHTED)
     if weighted:
         raise StageError(

@@ -21,13 +21,12 @@ from stages.onnx.format import ONNX
 class CastFp16(Stage):
     """Weights and computation in float16; inputs and outputs keep their types.
 
-    Where a small constant guards a denominator, what measures it and the division stay in float32.
+    Where a small constant guards a denominator, the operations that compute it and the division stay in float32.
 
     Args:
-        ignored: Operations that are left alone, on top of those that onnxruntime's converter always leaves. What passes
-            from one such operation to the next stays in float32.
-        wide: Types of operations whose values outgrow float16, such as Exp: left alone too, where the
-            graph has them.
+        ignored: Operations that stay in float32, besides those that onnxruntime's converter never casts. Values between
+            two such operations stay in float32 too.
+        wide: Types of operations whose values can exceed float16, such as Exp: they stay in float32 too.
 
     Source: onnxruntime/transformers/float16.py.
     """
@@ -43,12 +42,12 @@ class CastFp16(Stage):
         from onnx import TensorProto
 
         source = inputs["graph"]
-        kept = self.ignored.within(graphs.of(source))
+        left_alone = self.ignored.within(graphs.read(source))
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)
-        guarded = {*denominators.kept(model)}
+        guarded = {*denominators.in_float32(model)}
         wide = [n.name for n in model.graph.node if n.op_type in self.wide or n.name in guarded]
-        model = cast.to_float16(model, [*kept, *wide])
+        model = cast.to_float16(model, [*left_alone, *wide])
         halves, weights = cast.share(model, TensorProto.FLOAT16)
         facts = {"storage": "float16", ignored.FACT: asdict(self.ignored)}
         onnx_file.stamp(model, {**source.facts, **facts})

@@ -1,4 +1,4 @@
-"""An ONNX graph as stages/formats/denominators.py reads one."""
+"""Which nodes of an ONNX graph keep float32 to protect a denominator; see stages/formats/denominators.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def kept(model: onnx.ModelProto) -> list[str]:
+def in_float32(model: onnx.ModelProto) -> list[str]:
     """The names of the nodes that keep float32 because a small constant guards a denominator there.
 
     Args:
@@ -35,4 +35,4 @@ def kept(model: onnx.ModelProto) -> list[str]:
             )
             for n in model.graph.node
         ]
-    ).kept
+    ).in_float32

@@ -1,4 +1,4 @@
-"""Exports a captured program to ONNX with the exporter of torch's that takes it."""
+"""Exports a captured program to ONNX with that one of torch's two exporters that accepts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.onnx.exporters import EitherExporter
 
 @dataclass(frozen=True)
 class ExportByOpset(EitherExporter):
-    """As export_onnx does with a program of torch.export, as export_torchscript does with a traced module."""
+    """Exports a program of torch.export as export_onnx does, and a traced module as export_torchscript does."""
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {
         "program": frozenset({EXPORTED, TORCHSCRIPT}),

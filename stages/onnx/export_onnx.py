@@ -19,12 +19,12 @@ from stages.onnx.format import ONNX
 
 @dataclass(frozen=True)
 class ExportOnnx(Stage):
-    """torch.onnx.export(dynamo=True) on an exported program; folds constants and batch norms as it goes.
+    """torch.onnx.export(dynamo=True) on an exported program; it folds constants and batch norms.
 
     Args:
-        opset: What the file declares; read back from it.
-        translations: Operator, such as my_ns::my_op, to the dotted path of an onnxscript function that is used for it.
-        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+        opset: The opset that the file declares; read back from it.
+        translations: Operator, such as my_ns::my_op, to the dotted path of the onnxscript function that translates it.
+        keep_source: Whether nodes keep the stack traces of the model's code, with the names of files.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_export.html
     """

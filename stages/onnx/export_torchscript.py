@@ -22,9 +22,9 @@ class ExportTorchscript(Stage):
     """torch.onnx.export(dynamo=False) on a TorchScript module: the only way to opsets below 18.
 
     Args:
-        opset: What the file declares; read back from it.
-        translations: Operator, such as my_ns::my_op, to the dotted path of a symbolic function that is used for it.
-        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+        opset: The opset that the file declares; read back from it.
+        translations: Operator, such as my_ns::my_op, to the dotted path of the symbolic function that translates it.
+        keep_source: Whether nodes keep the stack traces of the model's code, with the names of files.
 
     Source: https://docs.pytorch.org/docs/stable/onnx_torchscript.html
     """

@@ -1,4 +1,4 @@
-"""torch's two ONNX exporters, driven from an interface and held to it. Stages choose between them."""
+"""torch's two ONNX exporters: the interface drives them, and their graph is verified against it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """What holds for either exporter.
+    """Options of either exporter.
 
     Args:
-        translations: Operator, such as my_ns::my_op, to the dotted path of a function that is used for it: one of
-            onnxscript for the dynamo exporter, a symbolic function for the other.
-        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+        translations: Operator, such as my_ns::my_op, to the dotted path of the function that translates it: an
+            onnxscript function for the dynamo exporter, a symbolic function for the other.
+        keep_source: Whether nodes keep the stack traces of the model's code, with the names of files.
     """
 
     translations: Mapping[str, str]
@@ -43,13 +43,13 @@ class Options:
 
 @dataclass(frozen=True)
 class EitherExporter(Stage):
-    """A stage that exports by whichever of the two takes the capture.
+    """A stage that exports with the exporter that accepts the capture.
 
     Args:
-        opset: What the file declares; read back from it.
+        opset: The opset that the file declares; read back from it.
         translations: For the dynamo exporter: operator to the dotted path of an onnxscript function.
         symbolics: For the TorchScript exporter: operator to the dotted path of a symbolic function.
-        keep_source: Whether nodes keep the stack traces of the model's code, names of files and all.
+        keep_source: Whether nodes keep the stack traces of the model's code, with the names of files.
     """
 
     opset: Annotated[int, opsets.ANY]
@@ -66,14 +66,14 @@ class EitherExporter(Stage):
 
 
 def to_onnx(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
-    """A capture's ONNX graph by the exporter that takes it; see `by_dynamo` and `by_torchscript`."""
+    """The ONNX graph of a capture, by the exporter that accepts it; see `by_dynamo` and `by_torchscript`."""
     if source.kind == EXPORTED:
         return by_dynamo(source, opset, options, folder)
     return by_torchscript(source, reference, opset, options, folder)
 
 
 def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
-    """torch.onnx.export(dynamo=True) of an ExportedProgram; folds constants and batch norms as it goes.
+    """torch.onnx.export(dynamo=True) of an ExportedProgram; it folds constants and batch norms.
 
     Raises:
         StageError: When an operator has no translation.
@@ -102,31 +102,31 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
     with native_output.to_log(), optimizer.exact_constants(), unsupported.by_dynamo(opset):
         try:
             exported = export(optimize=True)
-        except PassError as e:  # every operator was translated, and the optimizer stumbled over the graph
-            log.info("torch's optimizer for ONNX failed: the graph goes on as it was translated", exc_info=e)
+        except PassError as e:  # every operator was translated, and then the optimizer failed
+            log.info("torch's optimizer for ONNX failed: the graph stays as it was translated", exc_info=e)
             stumbled = ", not optimized: torch's optimizer failed on it"
             exported = export(optimize=False)
         onnx_names.free_ports(exported.model.graph)
-    made = _finished(onnx_file.of_program(exported, folder), source, opset, options, folder)
-    return replace(made, notes={"says": f"{made.notes['says']}{stumbled}"})
+    graph = _finished(onnx_file.of_program(exported, folder), source, opset, options, folder)
+    return replace(graph, notes={"says": f"{graph.notes['says']}{stumbled}"})
 
 
 def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: Options, folder: Path) -> Artifact:
     """torch.onnx.export(dynamo=False) of a ScriptModule: the only way to opsets below 18.
 
     Args:
-        source: The capture. Its facts travel on.
-        reference: Gives the example.
-        opset: One of _opsets.TORCHSCRIPT.
-        options: See there.
+        source: The capture. Its facts are copied to the result.
+        reference: Has the example inputs.
+        opset: One of capture.opsets.BY_TORCHSCRIPT.
+        options: See Options.
         folder: For the result.
 
-    Raises as by_dynamo does.
+    Raises what by_dynamo raises.
     """
     import torch
 
     interface, captured = Interface.of(source), programs.load(source)
-    _hold_capture_to(captured, interface, reference)
+    _verify_capture(captured, interface, reference)
     axes = {n: s.axes for n, s in interface.inputs.items()}
     axes |= {
         n: {i: d or f"{n}_dim{i}" for i, d in enumerate(o.shape) if not isinstance(d, int)}
@@ -148,7 +148,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
             input_names=list(interface.inputs),
             output_names=list(interface.outputs),
             dynamic_axes=axes,
-            verbose=options.keep_source,  # what it prints then is the graph; nodes get their lines of code
+            verbose=options.keep_source,  # it prints the graph then, and nodes get their lines of code
         )
     model = onnx_file.read(path)
     for leftover in folder.iterdir():  # weights written one file each when they exceed one protobuf
@@ -164,7 +164,7 @@ def _finished(model: Any, source: Artifact, opset: int, options: Options, folder
     onnx_file.stamp(model, source.facts)
     onnx_file.unprefix(model, f"{call.INNER}.")
     interface = Interface.of(source)
-    onnx_file.hold_to(model, opset, interface)
+    onnx_file.verify_interface(model, opset, interface)
     onnx_file.write(model, folder)
     return Artifact(
         ONNX,
@@ -174,10 +174,10 @@ def _finished(model: Any, source: Artifact, opset: int, options: Options, folder
     )
 
 
-def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> None:
-    """Changes one dimension at a time and looks at the shapes that come out, to name one that was fixed on the way.
+def _verify_capture(traced: Any, interface: Interface, reference: Artifact) -> None:
+    """Runs the capture with one dimension changed at a time: the output shapes show a dimension that capture fixed.
 
-    The exporter would write any name on any axis. Raises CheckFailed.
+    The exporter itself would write any name on any axis. Raises CheckFailed.
     """
     import torch
 
@@ -185,10 +185,12 @@ def _hold_capture_to(traced: Any, interface: Interface, reference: Artifact) -> 
     usual = model_interface.example_sizes(interface.dims)
     for dim, spec in interface.dims.items():
         sizes = {**usual, dim: spec.max if usual[dim] != spec.max else spec.min}
-        given = [torch.from_numpy(fills.fit(largest.inputs[n], i, i.at(sizes), n)) for n, i in interface.inputs.items()]
+        tensors = [
+            torch.from_numpy(fills.fit(largest.inputs[n], i, i.at(sizes), n)) for n, i in interface.inputs.items()
+        ]
         try:
             with torch.inference_mode():
-                returned = traced(*given)
+                returned = traced(*tensors)
         except RuntimeError as e:
             raise CheckFailed(
                 f"model.dims.{dim}: captured at {usual[dim]}, the module cannot be run at {sizes[dim]}: "

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself, and what we write into it."""
+"""Reads, writes, describes and verifies ONNX files."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pipeline.errors import CheckFailed, ConfigError, StageError, listed
 from pipeline.stage import World
 from stages.interface.interface import Interface
 from stages.onnx.format import ONNX
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Weights beyond it go into a file of their own beside the graph. Protobuf's limit is twice that, and by then whoever
-# reads or writes the graph has all of it in memory four times.
+# Bytes. Larger weights go into their own file beside the graph. Protobuf's limit is twice that, but a program that
+# reads or writes such a graph has it in memory four times.
 LARGEST_PROTOBUF = 2**30
-# In that file are tensors of this many bytes and more; shapes and scalars stay in the graph, where tools look for them.
+# Bytes. That file has tensors of this size and more; shapes and scalars stay in the graph, where tools expect them.
 SMALLEST_EXTERNAL = 1024
 
 
 def read(path: Path, *, weights: bool = True) -> onnx.ModelProto:
-    """The model in a file. Without weights, external tensors stay where they are.
+    """The model in a file. With weights=False external tensors are not loaded.
 
-    Raises what onnx raises; StageError when a file that the graph names is not beside it, or shorter than it says.
+    Raises what onnx raises, and StageError when a file that the graph names is not beside it, or is too short.
     """
     import onnx
 
@@ -43,8 +43,8 @@ def read(path: Path, *, weights: bool = True) -> onnx.ModelProto:
 
 
 def take_in(model: onnx.ModelProto, folder: Path) -> None:
-    """Puts the weights that are in files of a folder into the model. Raises StageError as `read` does."""
-    # onnx's own loader refuses a file that has two names, as those have that simplify shares with its input.
+    """Loads the external weights from the files of a folder into the model. Raises StageError as `read` does."""
+    # onnx's own loader refuses hard links, and simplify shares files with its input by hard links.
     for tensor in external(model):
         tensor.raw_data = _content(tensor, folder)
         tensor.data_location = tensor.DEFAULT
@@ -87,10 +87,10 @@ def write(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def of_program(program: Any, folder: Path) -> onnx.ModelProto:
-    """The model that torch's dynamo exporter made.
+    """The model in a program of torch's dynamo exporter.
 
-    Where one protobuf cannot hold the weights, they are in model.onnx.data by now, written one at a time: together
-    they would be in memory twice.
+    Where one protobuf cannot hold the weights, this writes them to model.onnx.data, one at a time: all together would
+    be in memory twice.
 
     Args:
         program: A torch.onnx.ONNXProgram.
@@ -107,10 +107,10 @@ def of_program(program: Any, folder: Path) -> onnx.ModelProto:
 
 
 def _forget_the_last_match() -> None:
-    """Lets go of what the exporter's rewrite rules keep as long as the process lives.
+    """Releases the graph that the exporter's rewrite rules would keep in memory until the process ends.
 
-    Each has the nodes that it looked at last, and with them the whole graph and its weights (onnxscript 0.7.2,
-    rewriter/_matcher.py). Looking for the rules takes a moment that only large models are worth.
+    Each rule keeps the nodes that it looked at last, and with them the whole graph and its weights (onnxscript 0.7.2,
+    rewriter/_matcher.py). The search for the rules takes a moment, so it is done for large models only.
     """
     matcher = getattr(sys.modules.get("onnxscript.rewriter._matcher"), "SimplePatternMatcher", None)
     for rule in gc.get_objects() if matcher else ():
@@ -119,12 +119,12 @@ def _forget_the_last_match() -> None:
 
 
 def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of functions and of graphs inside nodes included."""
+    """Every node, including those of functions and of graphs inside nodes."""
     yield from _nodes([*model.graph.node, *(n for f in model.functions for n in f.node)])
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Gives each node of the main graph that has no name its first output's, by which it is called everywhere else."""
+    """Names each unnamed node of the main graph after its first output, as all other code here calls it."""
     for node in model.graph.node:
         node.name = node.name or node.output[0]
 
@@ -167,28 +167,28 @@ def files_beside(model: onnx.ModelProto) -> list[str]:
 
 
 def beside(path: Path, digest: str, world: World, setting: str) -> list[str]:
-    """The names of the files with weights that a user's graph names, each inside the graph's own folder.
+    """The names of the weight files that a user's graph refers to, all inside the graph's own folder.
 
-    What a file of this digest names never changes, so it is looked up once and not on every run.
+    A file with the same digest always refers to the same files, so the names are remembered between runs.
 
     Args:
         path: The graph's file.
         digest: Its SHA-256.
         world: Remembers the names.
-        setting: What says the path, for the message.
+        setting: The setting with the path, for the message.
 
     Raises:
-        ConfigError: When the file is no ONNX model, or names a file outside its folder.
+        ConfigError: When the file is no ONNX model, or refers to a file outside its folder.
     """
     fact = f"external data of {digest}"
-    if (known := world.recall(fact, math.inf)) is None:
+    if (listing := world.recall(fact, math.inf)) is None:
         try:
             model = read(path, weights=False)
         except Exception as e:  # protobuf raises anything
             raise ConfigError(f"{setting}={path} is no ONNX model: {first_line(e)}") from e
-        known = json.dumps(files_beside(model))
-        world.remember(fact, known)
-    names: list[str] = json.loads(known)
+        listing = json.dumps(files_beside(model))
+        world.remember(fact, listing)
+    names: list[str] = json.loads(listing)
     if outside := [n for n in names if PurePath(n).name != n or n == ".." or (path.parent / n).is_symlink()]:
         raise ConfigError(
             f"{setting}={path} wants to read {listed(outside)}, which is outside its folder",
@@ -199,13 +199,13 @@ def beside(path: Path, digest: str, world: World, setting: str) -> list[str]:
 
 
 def size(tensor: onnx.TensorProto) -> int:
-    """Bytes of a tensor's values, wherever they are."""
+    """Bytes of a tensor's values, inside or outside the file."""
     from onnx import TensorProto, helper
 
     if tensor.data_type == TensorProto.STRING:
         return sum(map(len, tensor.string_data))
-    if found := next((e.value for e in tensor.external_data if e.key == "length"), None):
-        return int(found)
+    if length := next((e.value for e in tensor.external_data if e.key == "length"), None):
+        return int(length)
     count: int = math.prod(tensor.dims)
     return count * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
@@ -217,27 +217,27 @@ def opset(model: onnx.ModelProto) -> int:
 
 def stamp(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
     """Writes provenance into the model's metadata, in place of an earlier stage's."""
-    kept = [p for p in model.metadata_props if not p.key.startswith(METADATA_PREFIX)]
+    others = [p for p in model.metadata_props if not p.key.startswith(METADATA_PREFIX)]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(others)
     for name in sorted(facts):
         text = facts[name] if isinstance(facts[name], str) else json.dumps(facts[name], sort_keys=True)
         model.metadata_props.add(key=METADATA_PREFIX + name, value=text)
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Takes out what an exporter tells of where and from what code it exported: equal models become equal bytes.
+    """Removes what tells from where and from what code a graph was exported, so that equal models are equal bytes.
 
-    Nodes carry stack traces. Anything else in ONNX that can hold free text may carry them in
-    another version, so every doc_string and metadata_props goes, on graphs, functions, values and tensors too.
+    Nodes carry stack traces. In another version any free text may, so every doc_string and metadata_props is removed,
+    also of graphs, functions, values and tensors.
     """
     pending: list[Any] = [model]
     while pending:
         message = pending.pop()
-        told, held = _fields(message.DESCRIPTOR)
-        for field in told:
+        provenance, messages = _fields(message.DESCRIPTOR)
+        for field in provenance:
             message.ClearField(field)
-        for field in held:
+        for field in messages:
             value = getattr(message, field)
             if hasattr(value, "add"):  # repeated
                 pending.extend(value)
@@ -247,19 +247,19 @@ def strip(model: onnx.ModelProto) -> None:
 
 @functools.cache
 def _fields(kind: Any) -> tuple[list[str], list[str]]:
-    """Of a kind of message, the fields that tell of its origin, and those that hold messages. Not the tensors' data."""
-    told = [f.name for f in kind.fields if f.name in ("doc_string", "metadata_props")]
-    return told, [f.name for f in kind.fields if f.message_type is not None and f.name not in told]
+    """The fields of a kind of message that tell its origin, and those that contain messages; no tensor data."""
+    provenance = [f.name for f in kind.fields if f.name in ("doc_string", "metadata_props")]
+    return provenance, [f.name for f in kind.fields if f.message_type is not None and f.name not in provenance]
 
 
 def custom_operators(path: Path) -> dict[str, int]:
-    """How often each operator occurs that is neither of a standard domain nor a function of the file's own."""
+    """How often each operator occurs that is neither in a standard domain nor one of the file's own functions."""
     import onnx
 
     model = read(path, weights=False)
-    known = {"", *(s.domain for s in onnx.defs.get_all_schemas())}
+    domains = {"", *(s.domain for s in onnx.defs.get_all_schemas())}
     functions = {(f.domain, f.name) for f in model.functions}
-    custom = [n for n in nodes(model) if n.domain not in known and (n.domain, n.op_type) not in functions]
+    custom = [n for n in nodes(model) if n.domain not in domains and (n.domain, n.op_type) not in functions]
     return dict(collections.Counter(f"{n.domain}::{n.op_type}" for n in custom))
 
 
@@ -272,61 +272,61 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(graph.node)
 
 
-def hold_to(model: onnx.ModelProto, wanted_opset: int, interface: Interface) -> None:
-    """Reads the graph back, compares it with what was asked for, and gives its dimensions the interface's names.
+def verify_interface(model: onnx.ModelProto, expected_opset: int, interface: Interface) -> None:
+    """Verifies a graph's opset, names and shapes, and gives its dimensions the interface's names.
 
     Raises:
-        StageError: When the opset or a name is another one.
-        CheckFailed: When a dimension that was to be dynamic came out fixed, or the reverse.
+        StageError: When the opset or a name differs.
+        CheckFailed: When a dimension that should be dynamic is fixed, or the reverse.
     """
-    if (found := opset(model)) != wanted_opset:
+    if (written := opset(model)) != expected_opset:
         raise StageError(
-            f"asked for opset {wanted_opset}, the exporter wrote {found}",
-            command=f"opset={found}, or capture=trace, whose exporter knows other opsets",
+            f"asked for opset {expected_opset}, the exporter wrote {written}",
+            command=f"opset={written}, or capture=trace, whose exporter knows other opsets",
         )
-    given, made = inputs(model), list(model.graph.output)
-    if (names := [i.name for i in given]) != list(interface.inputs):
+    graph_inputs, graph_outputs = inputs(model), list(model.graph.output)
+    if (names := [i.name for i in graph_inputs]) != list(interface.inputs):
         raise StageError(f"the graph's inputs are {listed(names)}; the model's are {listed(interface.inputs)}")
-    if (names := [o.name for o in made]) != list(interface.outputs):
+    if (names := [o.name for o in graph_outputs]) != list(interface.outputs):
         raise StageError(f"the graph's outputs are {listed(names)}; the model's are {listed(interface.outputs)}")
-    for value, spec in zip(given, interface.inputs.values(), strict=True):
-        _hold_axes(value, spec.shape, "input")
+    for value, spec in zip(graph_inputs, interface.inputs.values(), strict=True):
+        _verify_axes(value, spec.shape, "input")
     follows_values = _follows_values(model)
-    for value, output in zip(made, interface.outputs.values(), strict=True):
-        # A size that was the same at every shape is fixed, unless operators are there whose results' sizes depend on
-        # values: only then is what was seen no proof.
+    for value, output in zip(graph_outputs, interface.outputs.values(), strict=True):
+        # A size that was equal at every recorded shape counts as fixed, unless the graph has operators whose output
+        # sizes depend on values.
         fixed = len(interface.dims) > 0 and not follows_values
-        _hold_axes(value, [d if isinstance(d, str) or (fixed and d) else None for d in output.shape], "output")
+        _verify_axes(value, [d if isinstance(d, str) or (fixed and d) else None for d in output.shape], "output")
 
 
-def _hold_axes(value: onnx.ValueInfoProto, wanted: Sequence[Any], what: str) -> None:
-    """Compares one shape with what was asked for: a number, a name, or None for what is not known."""
+def _verify_axes(value: onnx.ValueInfoProto, expected: Sequence[Any], what: str) -> None:
+    """Compares one shape with the expected one: a number, a name, or None where the size is unknown."""
     dims = value.type.tensor_type.shape.dim
-    if value.type.tensor_type.HasField("shape") and len(dims) != len(wanted):
-        raise CheckFailed(f"{what} '{value.name}' has {len(dims)} dimensions, the model's has {len(wanted)}")
-    if len(dims) != len(wanted):
-        for _ in wanted:
+    if value.type.tensor_type.HasField("shape") and len(dims) != len(expected):
+        raise CheckFailed(f"{what} '{value.name}' has {len(dims)} dimensions, the model's has {len(expected)}")
+    if len(dims) != len(expected):
+        for _ in expected:
             dims.add()
-    for axis, (dim, asked) in enumerate(zip(dims, wanted, strict=True)):
+    for axis, (dim, expected_dim) in enumerate(zip(dims, expected, strict=True)):
         got = dim.dim_value if dim.HasField("dim_value") else None
-        if isinstance(asked, str) and got is not None:
+        if isinstance(expected_dim, str) and got is not None:
             raise CheckFailed(
-                f"dimension {axis} of {what} '{value.name}' was to follow '{asked}' and came out as {got}",
+                f"dimension {axis} of {what} '{value.name}' was to follow '{expected_dim}' and came out as {got}",
                 allowed="dimensions that the model's code does not fix",
                 command="capture=trace or capture=export may differ; else a number in model.inputs.NAME.shape",
             )
-        if isinstance(asked, int) and what == "input" and got != asked:
+        if isinstance(expected_dim, int) and what == "input" and got != expected_dim:
             raise CheckFailed(
-                f"dimension {axis} of {what} '{value.name}' was asked for as {asked} and came out as "
+                f"dimension {axis} of {what} '{value.name}' was asked for as {expected_dim} and came out as "
                 f"{got or dim.dim_param or 'dynamic'}"
             )
-        if isinstance(asked, str):
-            dim.dim_param = asked
-        elif asked is not None:
-            dim.dim_value = asked
+        if isinstance(expected_dim, str):
+            dim.dim_param = expected_dim
+        elif expected_dim is not None:
+            dim.dim_value = expected_dim
 
 
-# Operators whose results' sizes depend on values, or whose bodies may hold such.
+# Operators whose output sizes depend on values, or whose bodies may contain such operators.
 VALUES_DECIDE = {"NonZero", "NonMaxSuppression", "Unique", "Compress", "Loop", "If", "Scan", "Range", "StringSplit"}
 
 
@@ -335,20 +335,20 @@ def _follows_values(model: onnx.ModelProto) -> bool:
 
 
 def inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The graph's inputs; old files list the weights among them, with their values elsewhere."""
+    """The graph's inputs without the weights, which old files list among them."""
     weights = {i.name for i in model.graph.initializer}
     return [i for i in model.graph.input if i.name not in weights]
 
 
 def unprefix(model: onnx.ModelProto, prefix: str) -> None:
-    """Takes a prefix off the weights' names, so that they are called as in the module's state dict."""
-    taken = {name for n in _nodes(model.graph.node) for name in n.output} | {i.name for i in model.graph.input}
+    """Removes a prefix from the weights' names, so that they are those of the module's state dict."""
+    used = {name for n in _nodes(model.graph.node) for name in n.output} | {i.name for i in model.graph.input}
     renamed = {
         i.name: i.name.removeprefix(prefix)
         for i in model.graph.initializer
-        if i.name.startswith(prefix) and i.name.removeprefix(prefix) not in taken
+        if i.name.startswith(prefix) and i.name.removeprefix(prefix) not in used
     }
-    # Old files list their weights among the inputs, too.
+    # Old files list their weights among the inputs too.
     for weight in (*model.graph.initializer, *model.graph.input, *model.graph.value_info):
         weight.name = renamed.get(weight.name, weight.name)
     for node in _nodes(model.graph.node):

@@ -1,4 +1,4 @@
-"""What others may ask of ONNX graphs."""
+"""The kinds of ONNX artifact, and the files here that know about each."""
 
 from __future__ import annotations
 

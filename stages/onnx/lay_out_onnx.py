@@ -40,8 +40,8 @@ class LayOutOnnx(Stage):
         generation = Generation.of(graph)
         for name in (ONNX.file, *onnx_file.files_beside(onnx_file.read(graph.file, weights=False))):
             graph.share(name, folder)
-        given = model_folder.share(inputs.get("files"), folder)
-        told = genai.config(generation, list(Interface.of(graph).inputs), model_folder.asked(inputs.get("files")))
-        genai.write(told, folder)
-        says = f"{genai.CONFIG} for a {told['model']['type']}" + (f", {given}" if given else ", no tokenizer")
+        files = model_folder.share(inputs.get("files"), folder)
+        document = genai.config(generation, list(Interface.of(graph).inputs), model_folder.asked(inputs.get("files")))
+        genai.write(document, folder)
+        says = f"{genai.CONFIG} for a {document['model']['type']}" + (f", {files}" if files else ", no tokenizer")
         return Artifact(ONNX_GENERATION, folder, notes={"says": says})

@@ -1,4 +1,4 @@
-"""An ONNX file that is itself the model: onnxruntime answers for it."""
+"""An ONNX file that is itself the model: onnxruntime computes its reference."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ RENAMES = False
 
 
 def requires() -> tuple[str, ...]:
-    """What runs such files."""
+    """The modules that run such files."""
     return session.modules(ONNX)
 
 
 def unanswered(artifact: Artifact) -> str:
-    """Why nothing here can run a file; never the case: without onnxruntime a run does not begin."""
+    """Why nothing here can run a file; always empty: without onnxruntime a run does not begin."""
     return ""
 
 
@@ -36,7 +36,7 @@ def open_session(artifact: Artifact) -> Session:
 
 
 def open_exact(artifact: Artifact) -> Callable[[Arrays], dict[str, Any]] | None:
-    """The file without what onnxruntime is known to compute less well than float32 has it; None where that is nothing.
+    """The file with the operations in float64 that onnxruntime computes too roughly; None where it has no such one.
 
     Raises what onnxruntime raises.
     """
@@ -44,4 +44,4 @@ def open_exact(artifact: Artifact) -> Callable[[Arrays], dict[str, Any]] | None:
     if not sigmoids.widen(model):
         return None
     with tempfile.TemporaryDirectory() as folder:
-        return runtime.asking(onnx_file.write(model, Path(folder)))
+        return runtime.inference(onnx_file.write(model, Path(folder)))

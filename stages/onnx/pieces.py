@@ -1,4 +1,4 @@
-"""A graph's nodes one by one, each as a model of its own: to find the one that a native library dies of."""
+"""The nodes of a graph, each as its own model: to find the one that crashes a native library."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from stages.onnx import file as onnx_file
 if TYPE_CHECKING:
     import onnx
 
-# By torch's exporters: where in the model's code a node comes from.
+# From torch's exporters: the line of the model's code that a node comes from.
 TRACE = "pkg.torch.onnx.stack_trace"
 
 
-def alone(path: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """A file for each node that is unlike those before it, with what other nodes compute as the model's inputs.
+def split(path: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A file for each node that differs from those before it. Values from other nodes become the model's inputs.
 
-    A node whose inputs' types cannot be inferred is left out.
+    A node with inputs whose types cannot be inferred is left out.
 
     Args:
         path: The graph.
-        folder: Where the files go, each in a folder of its own.
+        folder: For the files, each in its own folder.
 
-    Yields the node as a message names it, and its file.
+    Yields a description of the node for messages, and its file.
     """
     from onnx import helper, shape_inference
 
@@ -35,41 +35,41 @@ def alone(path: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     constants |= {
         n.output[0]: a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
     }
-    seen = set()
+    signatures = set()
     for node in graph.node:
         names = list(dict.fromkeys(name for name in (*node.input, *_outer(node)) if name))
-        given = [types[n] for n in names if n not in constants and n in types]
-        if node.op_type == "Constant" or len(given) < sum(n not in constants for n in names):
+        inputs = [types[n] for n in names if n not in constants and n in types]
+        if node.op_type == "Constant" or len(inputs) < sum(n not in constants for n in names):
             continue
-        if (likeness := _likeness(node, given)) in seen:
+        if (signature := _signature(node, inputs)) in signatures:
             continue
-        seen.add(likeness)
-        held = []
+        signatures.add(signature)
+        initialisers = []
         for name in names:
             if name in constants:
-                held.append(type(constants[name]).FromString(constants[name].SerializeToString()))
-                held[-1].name = name
+                initialisers.append(type(constants[name]).FromString(constants[name].SerializeToString()))
+                initialisers[-1].name = name
         results = [types.get(name) or helper.make_empty_tensor_value_info(name) for name in node.output if name]
         piece = helper.make_model(
-            helper.make_graph([node], "piece", given, results, held),
+            helper.make_graph([node], "piece", inputs, results, initialisers),
             opset_imports=model.opset_import,
             ir_version=model.ir_version,
             functions=model.functions,
         )
-        place = folder / str(len(seen))
+        place = folder / str(len(signatures))
         place.mkdir()
-        yield named(node), onnx_file.write(piece, place)
+        yield describe(node), onnx_file.write(piece, place)
 
 
-def named(node: onnx.NodeProto) -> str:
-    """A node as a message names it: its operator, its name, and the last line of the model's code that it has."""
+def describe(node: onnx.NodeProto) -> str:
+    """A node in words: its operator, its name, and the last line of the model's code in its stack trace."""
     trace = next((p.value for p in node.metadata_props if p.key == TRACE), "")
     lines = [line.strip() for line in trace.splitlines() if line.strip().startswith("File ")]
     return f"{node.op_type} '{node.name or node.output[0]}'" + (f" ({lines[-1]})" if lines else "")
 
 
 def _outer(node: onnx.NodeProto) -> Iterator[str]:
-    """What the graphs inside a node read from around it."""
+    """The outer values that the graphs inside a node use."""
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             inside = {v.name for v in (*graph.input, *graph.initializer)} | {o for n in graph.node for o in n.output}
@@ -77,6 +77,6 @@ def _outer(node: onnx.NodeProto) -> Iterator[str]:
             yield from sorted(read - inside - {""})
 
 
-def _likeness(node: onnx.NodeProto, given: list[onnx.ValueInfoProto]) -> tuple[object, ...]:
+def _signature(node: onnx.NodeProto, inputs: list[onnx.ValueInfoProto]) -> tuple[object, ...]:
     attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
-    return node.domain, node.op_type, *attributes, *(v.type.SerializeToString(deterministic=True) for v in given)
+    return node.domain, node.op_type, *attributes, *(v.type.SerializeToString(deterministic=True) for v in inputs)

@@ -1,4 +1,4 @@
-"""What doctor asks onnxruntime once it was imported: its providers."""
+"""What doctor reads from onnxruntime: its providers."""
 
 from __future__ import annotations
 

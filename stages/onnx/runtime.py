@@ -1,4 +1,4 @@
-"""ONNX, executed by onnxruntime on the CPU."""
+"""Runs ONNX graphs with onnxruntime on the CPU."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from stages.formats.session import Arrays
 
 REQUIRES = ("onnx", "onnxruntime", "numpy")
-# By what a graph computes in: onnxruntime 1.31.1's ends its process, by a segmentation fault, on ViTs in float16.
+# Optimizers to switch off, by the type that a graph computes in: 1.31.1 dies of a segmentation fault on float16 ViTs.
 DISABLED: Mapping[str, list[str]] = {"float16": ["NchwcTransformer"]}
 
 
 class OnnxSession:
-    """An onnxruntime session. It computes in the types that the graph itself has, whatever was asked.
+    """An onnxruntime session. It computes in the graph's own types, whatever type was requested.
 
-    bfloat16 is computed by rounding; see stages/onnx/bfloat16.py.
+    bfloat16 is emulated by rounding; see stages/onnx/bfloat16.py.
     """
 
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
@@ -36,7 +36,7 @@ class OnnxSession:
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         if threads is None:
-            # Run once at each shape: rearranging the weights costs a second copy of them and saves no time.
+            # Each shape runs once: packing the weights would cost a second copy of them and save no time.
             options.add_session_config_entry("session.disable_prepacking", "1")
         else:
             options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -67,7 +67,7 @@ class OnnxSession:
                 ) from e
             raise
         self._outputs = [o.name for o in self._session.get_outputs()]
-        # All that there is to read back is what was set.
+        # onnxruntime lets us read back only what was set.
         self.properties = {} if threads is None else {"intra_op_num_threads": str(options.intra_op_num_threads)}
         self.properties |= {"bfloat16": bfloat16.SAYS} if rounds else {}
 
@@ -85,25 +85,25 @@ def open_session(artifact: Artifact, how: How) -> OnnxSession:
     return OnnxSession(artifact, session.without_settings(how, "onnxruntime").threads)
 
 
-def asking(path: Path) -> Callable[[Arrays], dict[str, Any]]:
-    """A graph of anybody's, to be asked by itself. Raises what onnxruntime raises."""
+def inference(path: Path) -> Callable[[Arrays], dict[str, Any]]:
+    """A function that runs any ONNX file. Raises what onnxruntime raises."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it would say on the screen is in what it raises, too
+    options.log_severity_level = 4  # its exceptions have the same text
     loaded = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [o.name for o in loaded.get_outputs()]
     return lambda arrays: dict(zip(names, loaded.run(names, dict(arrays)), strict=True))
 
 
-def running(path: Path) -> Callable[[Mapping[str, Input], Mapping[str, int]], bool]:
-    """Whether a graph of anybody's runs at some sizes: with what is drawn, and at both ends of whole numbers' ranges.
+def can_run(path: Path) -> Callable[[Mapping[str, Input], Mapping[str, int]], bool]:
+    """A function that says whether any ONNX file runs with inputs of some sizes.
 
-    A graph that onnxruntime does not load runs at none.
+    It tries drawn values, and both ends of the ranges of integers. A file that onnxruntime does not load never runs.
     """
     try:
-        ask = asking(path)
-    except Exception:  # onnxruntime raises its own, for a type or an operator that it has not
+        ask = inference(path)
+    except Exception:  # onnxruntime raises its own, for a type or an operator that it lacks
         return lambda inputs, sizes: False
 
     def runs(inputs: Mapping[str, Input], sizes: Mapping[str, int]) -> bool:
@@ -124,9 +124,9 @@ def running(path: Path) -> Callable[[Mapping[str, Input], Mapping[str, int]], bo
 
 
 def _type_of_weights(artifact: Artifact) -> str:
-    """The reduced type that the graph's weights have, otherwise float32: the CPU provider computes in just that."""
+    """The 16-bit type of the graph's weights, otherwise float32: the CPU provider computes in that type."""
     import onnx
 
-    held = {i.data_type for i in onnx.load(artifact.file, load_external_data=False).graph.initializer}
+    dtypes = {i.data_type for i in onnx.load(artifact.file, load_external_data=False).graph.initializer}
     reduced = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
-    return next((name for kind, name in reduced.items() if kind in held), "float32")
+    return next((name for kind, name in reduced.items() if kind in dtypes), "float32")

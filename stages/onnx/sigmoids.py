@@ -1,7 +1,7 @@
-"""Sigmoids that decide a graph's outputs, computed in float64: onnxruntime's own is right to 2⁻²³ and no better.
+"""Computes Sigmoids that decide a graph's outputs in float64: onnxruntime's own has an absolute error of 2⁻²³.
 
-Beside probabilities of one that is nothing; where all of them are small, as a detector's are of noise, it is all there
-is of them: from about -17 down onnxruntime 1.31.1's CPU provider gives 0, where the logistic function is 4e-8.
+Next to probabilities near one this does not matter. Where all of them are small, as a detector's are for noise, the
+error is as large as the values: below about -17 onnxruntime 1.31.1's CPU provider gives 0, the logistic function 4e-8.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from stages.onnx import file as onnx_file
 if TYPE_CHECKING:
     import onnx
 
-# Operators whose results are their first input's numbers, or means and products of these.
+# Operators whose results are values of their first input, or means, sums and products of them.
 PASSES = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Concat"}
 PASSES |= {"Gather", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum", "Mul", "Sub", "Add", "Where", "Max", "Min"}
 
 
 def widen(model: onnx.ModelProto) -> bool:
-    """Computes every Sigmoid in float64 where one decides an output; False, and nothing changed, where none does.
+    """Computes every Sigmoid in float64 if one of them decides an output. Returns whether the graph was changed.
 
-    Graphs in float16 are left alone: what is rounded to so few bits hides it.
+    Graphs in float16 are not changed: their rounding is larger than this error.
     """
     import onnx
 
@@ -40,14 +40,14 @@ def widen(model: onnx.ModelProto) -> bool:
 def _parts(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     from onnx import TensorProto, helper
 
-    (given,), (result,) = node.input, node.output
+    (source,), (result,) = node.input, node.output
     wide, minus, grown, one, whole, ratio = (
         f"{result}/{step}" for step in ("f64", "neg", "exp", "one", "sum", "ratio")
     )
     constant = helper.make_tensor(one, TensorProto.DOUBLE, [], [1.0])
     return [
         helper.make_node("Constant", [], [one], value=constant),
-        helper.make_node("Cast", [given], [wide], to=TensorProto.DOUBLE),
+        helper.make_node("Cast", [source], [wide], to=TensorProto.DOUBLE),
         helper.make_node("Neg", [wide], [minus]),
         helper.make_node("Exp", [minus], [grown]),
         helper.make_node("Add", [one, grown], [whole]),
@@ -57,16 +57,16 @@ def _parts(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 
 
 def _decide(model: onnx.ModelProto) -> bool:
-    """Whether an output is made of a Sigmoid's result, in a branch too."""
-    made: dict[str, Any] = {name: node for node in onnx_file.nodes(model) for name in node.output}
+    """Whether an output is computed from a Sigmoid's result, also inside a branch."""
+    producers: dict[str, Any] = {name: node for node in onnx_file.nodes(model) for name in node.output}
     pending = [o.name for o in model.graph.output]
-    seen: set[str] = set()
+    visited: set[str] = set()
     while pending:
         name = pending.pop()
-        node = made.get(name)
-        if name in seen or node is None:
+        node = producers.get(name)
+        if name in visited or node is None:
             continue
-        seen.add(name)
+        visited.add(name)
         if node.op_type == "Sigmoid":
             return True
         if node.op_type in PASSES:

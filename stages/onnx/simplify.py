@@ -1,4 +1,4 @@
-"""Simplifies an ONNX graph with onnxsim, and keeps the result only when it is right and not worse."""
+"""Simplifies an ONNX graph with onnxsim, and keeps the result only when it is correct and smaller."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Simplify(Stage):
-    """Constant folding, removal of what is computed twice or for nothing, and shape inference by onnxsim.
+    """Constant folding, removal of duplicate and unused computation, and shape inference by onnxsim.
 
-    The dynamo exporter already does most of this, and onnxsim can make a graph larger. A result is kept when it has
-    fewer nodes or fewer bytes of constants and is no larger otherwise, keeps the interface and the opset, passes onnx's
-    checker and agrees with the PyTorch model. If not, the graph that came in goes on and everything after this stage is
-    still a hit; the summary says what was wrong, if something was.
+    The dynamo exporter already does most of this, and onnxsim can make a graph larger. A result is used when it has
+    fewer nodes or fewer bytes of constants and is otherwise no larger, keeps the interface and the opset, passes onnx's
+    checker and agrees with the PyTorch model. If not, the stage passes its input on unchanged, so that everything after
+    it is still a hit; the summary says what was wrong, if anything.
 
     Args:
-        weightless_above: Bytes of weights above which onnxsim sees the graph without its large weights, so that their
-            number costs nothing. It then folds nothing into them: a batch norm stays beside its convolution.
+        weightless_above: Bytes of weights. Above this size onnxsim gets the graph without its large weights, so that
+            they cost no time. It then folds nothing into them: a batch norm stays beside its convolution.
         tolerance: How far the simplified graph's outputs may be from the reference.
 
     Source: https://github.com/onnxsim/onnxsim
@@ -54,7 +54,7 @@ class Simplify(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
         model = onnx_file.read(source.file, weights=False)
-        old, promised = _Bulk.of(model), _promises(model)
+        old, promised = _Bulk.measure(model), _promises(model)
         outputs = {o.name: copy.deepcopy(o.type.tensor_type) for o in model.graph.output}
         size = source.file.stat().st_size + _beside(model)
         bare = sum(map(onnx_file.size, model.graph.initializer)) > self.weightless_above
@@ -62,14 +62,14 @@ class Simplify(Stage):
             if not bare:
                 onnx_file.take_in(model, source.file.parent)
             after = simplified(model, bare=bare)
-        except Exception as e:  # its passes and the checker raise anything; the graph that came in is still good
+        except Exception as e:  # its passes and the checker raise anything; the input graph is still good
             return _dropped(source, "onnxsim failed", e)
-        new = _Bulk.of(after)
-        # Told where it matters alone: protobuf writes a graph to tell its size.
+        new = _Bulk.measure(after)
+        # Computed only where it is used: protobuf serialises the whole graph to find its size.
         grown = int(after.ByteSize()) + _beside(after) - size if new.is_less_than(old) else 0
-        told = f"{old.nodes} → {new.nodes} nodes" + (f", {grown:+,} bytes" if grown else "")
+        summary = f"{old.nodes} → {new.nodes} nodes" + (f", {grown:+,} bytes" if grown else "")
         if grown > 0 or not new.is_less_than(old):
-            return source.noting(says=f"{told}, not smaller: kept as it was")
+            return source.noting(says=f"{summary}, not smaller: kept as it was")
         _keep_sizes(after, outputs)
         if changed := [what for what, was in promised.items() if _promises(after)[what] != was]:
             return _dropped(source, f"onnxsim changed {listed(changed)}")
@@ -77,23 +77,25 @@ class Simplify(Stage):
         onnx_file.write(after, folder)
         for name in onnx_file.files_beside(after):
             source.share(name, folder)
-        made = Artifact(ONNX, folder, facts=source.facts)
+        result = Artifact(ONNX, folder, facts=source.facts)
         try:
-            found = parity.measure(made, session.open_session(made, "float32"), inputs["reference"], self.tolerance)
-        except Exception as e:  # so does a runtime that is given a wrong graph
+            comparison = parity.measure(
+                result, session.open_session(result, "float32"), inputs["reference"], self.tolerance
+            )
+        except Exception as e:  # a runtime raises anything for a wrong graph
             return _dropped(source, "its result cannot be run", e)
-        if found.wrong:
-            return _dropped(source, f"its result does not agree with the model: {listed(found.wrong, 1)}")
+        if comparison.wrong:
+            return _dropped(source, f"its result does not agree with the model: {listed(comparison.wrong, 1)}")
         aside = "; weights left aside, so nothing was folded into them" if bare else ""
-        return Artifact(ONNX, folder, notes={"says": told + aside})
+        return Artifact(ONNX, folder, notes={"says": summary + aside})
 
 
 def simplified(model: onnx.ModelProto, *, bare: bool) -> onnx.ModelProto:
-    """What onnxsim makes of a graph, valid by onnx's checker.
+    """A graph simplified by onnxsim and accepted by onnx's checker.
 
     Args:
-        model: The graph, which is used up.
-        bare: Whether onnxsim is shown the graph without its large weights.
+        model: The graph; it must not be used afterwards.
+        bare: Whether onnxsim gets the graph without its large weights.
 
     Raises what onnxsim and onnx raise.
     """
@@ -102,28 +104,28 @@ def simplified(model: onnx.ModelProto, *, bare: bool) -> onnx.ModelProto:
 
     annotated = bool(model.graph.value_info)
     weights = weightless.take_out(model) if bare else None
-    # Its own check draws inputs at one shape; the reference has several.
-    made, _ = onnxsim.simplify(model, check_n=0)  # which has onnx's checker look at what it made
+    # Its own check (check_n) draws inputs of one shape; the reference has several.
+    result, _ = onnxsim.simplify(model, check_n=0)  # it runs onnx's checker on the result
     if weights is not None:
-        weightless.put_back(made, weights)
-    kept = [p for p in made.metadata_props if not p.key.startswith("onnxsim.")]  # its own account of itself
-    del made.metadata_props[:]
-    made.metadata_props.extend(kept)
-    if not annotated:  # the shapes it inferred would make any graph larger
-        del made.graph.value_info[:]
-    assert isinstance(made, onnx.ModelProto)
-    return made
+        weightless.put_back(result, weights)
+    others = [p for p in result.metadata_props if not p.key.startswith("onnxsim.")]  # onnxsim's report about itself
+    del result.metadata_props[:]
+    result.metadata_props.extend(others)
+    if not annotated:  # the shapes that it inferred make the file larger
+        del result.graph.value_info[:]
+    assert isinstance(result, onnx.ModelProto)
+    return result
 
 
 @dataclass(frozen=True)
 class _Bulk:
-    """How much a graph is: its nodes, and the bytes of its constants wherever they are."""
+    """How large a graph is: its nodes, and the bytes of its constants inside and outside the file."""
 
     nodes: int
     constants: int
 
     @classmethod
-    def of(cls, model: onnx.ModelProto) -> Self:
+    def measure(cls, model: onnx.ModelProto) -> Self:
         constants = sum(map(onnx_file.size, onnx_file.tensors(model)))
         return cls(sum(1 for _ in onnx_file.nodes(model)), constants)
 
@@ -138,15 +140,15 @@ def _beside(model: onnx.ModelProto) -> int:
 
 
 def _promises(model: onnx.ModelProto) -> dict[str, Any]:
-    """What must be the same after simplification."""
+    """The properties that simplification must not change."""
     ports = {"the graph's inputs": model.graph.input, "the graph's outputs": model.graph.output}
     return {"the opset": onnx_file.opset(model)} | {
-        what: [(p.name, p.type.SerializeToString(deterministic=True)) for p in found] for what, found in ports.items()
+        what: [(p.name, p.type.SerializeToString(deterministic=True)) for p in values] for what, values in ports.items()
     }
 
 
 def _keep_sizes(after: onnx.ModelProto, before: Mapping[str, onnx.TypeProto.Tensor]) -> None:
-    """Gives outputs the sizes that they were told to have: onnxsim infers some, and calls open ones by other names."""
+    """Restores the declared sizes of the outputs: onnxsim infers some, and renames dynamic ones."""
     for output in after.graph.output:
         was, now = before.get(output.name), output.type.tensor_type
         if was is not None and len(was.shape.dim) == len(now.shape.dim):
@@ -155,5 +157,5 @@ def _keep_sizes(after: onnx.ModelProto, before: Mapping[str, onnx.TypeProto.Tens
 
 def _dropped(source: Artifact, why: str, error: Exception | None = None) -> Artifact:
     first = f" with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}" if error else ""
-    told = f"{why}{first}; the graph goes on as it was"
-    return source.noting(says=told, caution=told)
+    summary = f"{why}{first}; the graph stays unchanged"
+    return source.noting(says=summary, caution=summary)

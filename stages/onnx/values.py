@@ -25,67 +25,67 @@ def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays
     from onnx import helper
 
     model = onnx_file.read(artifact.file)
-    graph, given = model.graph, dict(inputs)
-    made = {node.name or node.output[0]: node for node in graph.node}
+    graph, feeds = model.graph, dict(inputs)
+    nodes = {node.name or node.output[0]: node for node in graph.node}
     for name, values in fed.items():
-        value = made[name].output[0]
-        made[name].output[0] = f"{value}/computed"
+        value = nodes[name].output[0]
+        nodes[name].output[0] = f"{value}/computed"
         graph.input.append(helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(values.dtype), None))
-        given[value] = values
+        feeds[value] = values
     del graph.output[:], graph.value_info[:]
-    graph.output.extend(onnx.ValueInfoProto(name=made[name].output[0]) for name in names)
-    with tempfile.TemporaryDirectory() as folder:  # in memory, onnxruntime takes no more than one protobuf can hold
+    graph.output.extend(onnx.ValueInfoProto(name=nodes[name].output[0]) for name in names)
+    with tempfile.TemporaryDirectory() as folder:  # from memory, onnxruntime loads no more than one protobuf can hold
         path = onnx_file.write(model, Path(folder))
         running = onnxruntime.InferenceSession(
             path, providers=["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
         )
-    return dict(zip(names, running.run([made[name].output[0] for name in names], given), strict=True))
+    return dict(zip(names, running.run([nodes[name].output[0] for name in names], feeds), strict=True))
 
 
 def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
     model = onnx_file.read(artifact.file)
-    names = list(inner.dynamic(graphs.of(artifact), [v.name for v in model.graph.input]))
+    names = list(inner.dynamic(graphs.read(artifact), [v.name for v in model.graph.input]))
     results = {node.name or node.output[0]: [o for o in node.output if o] for node in model.graph.node}
     if how.compute == "bfloat16":
         model = bfloat16.widened(model)
     del model.graph.value_info[:]
-    return inner.computed(names, lambda wanted: _run(model, {n: results[n] for n in wanted}, inputs, how))
+    return inner.computed(names, lambda some: _run(model, {n: results[n] for n in some}, inputs, how))
 
 
 def _run(model: Any, results: Mapping[str, Sequence[str]], inputs: Arrays, how: How) -> dict[str, list[Any]]:
-    """The values of some nodes, computed with nothing but what they need."""
+    """The values of some nodes, computed with only the nodes that they need."""
     import numpy as np
     import onnx
     import onnxruntime
 
-    asked = [value for values in results.values() for value in values]
-    needed, kept = set(asked), []
+    value_names = [value for values in results.values() for value in values]
+    needed, nodes = set(value_names), []
     for node in reversed(model.graph.node):
         if not needed.isdisjoint(node.output):
-            kept.append(node)
-            needed |= {*node.input, *_taken_from_outside(node)}
+            nodes.append(node)
+            needed |= {*node.input, *_outer_values(node)}
     part = onnx.ModelProto()
     part.CopyFrom(model)
     del part.graph.node[:], part.graph.output[:]
-    part.graph.node.extend(reversed(kept))
-    part.graph.output.extend(onnx.ValueInfoProto(name=value) for value in asked)
+    part.graph.node.extend(reversed(nodes))
+    part.graph.output.extend(onnx.ValueInfoProto(name=value) for value in value_names)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # that it cannot compute some is expected
+    options.log_severity_level = 4  # some cannot be computed, as expected
     with tempfile.TemporaryDirectory() as folder:  # as in `values`
         path = onnx_file.write(part, Path(folder))
         running = onnxruntime.InferenceSession(
             path, options, ["CPUExecutionProvider"], disabled_optimizers=onnx_runtime.DISABLED.get(how.compute)
         )
-    found = dict(zip(asked, running.run(asked, dict(inputs)), strict=True))
-    return {n: [found[v] for v in values if isinstance(found[v], np.ndarray)] for n, values in results.items()}
+    arrays = dict(zip(value_names, running.run(value_names, dict(inputs)), strict=True))
+    return {n: [arrays[v] for v in values if isinstance(arrays[v], np.ndarray)] for n, values in results.items()}
 
 
-def _taken_from_outside(node: Any) -> set[str]:
-    """The names that the graphs within a node may take from the one around them."""
+def _outer_values(node: Any) -> set[str]:
+    """The outer values that the graphs inside a node may use."""
     bodies = [g for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
     inside = [n for g in bodies for n in g.node]
     return {
-        *(i for n in inside for i in (*n.input, *_taken_from_outside(n))),
+        *(i for n in inside for i in (*n.input, *_outer_values(n))),
         *(o.name for g in bodies for o in g.output),
     }
 
@@ -93,7 +93,7 @@ def _taken_from_outside(node: Any) -> set[str]:
 def largest(artifact: Artifact, names: Collection[str], inputs: Arrays) -> float:
     """The largest magnitude among the values of some layers; 0 for none.
 
-    Only the largest magnitude of each value leaves onnxruntime, so that a look at all of them costs one run.
+    onnxruntime returns only the largest magnitude of each value, so one run is enough for all layers.
     """
     import numpy as np
     import onnxruntime

@@ -1,4 +1,4 @@
-"""A graph with its large weights taken out, for tools that need the graph alone, and put back afterwards."""
+"""Takes the large weights out of a graph, for tools that need only its structure, and puts them back afterwards."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SMALL = 1024
 
 @dataclass(frozen=True)
 class Weights:
-    """What was taken out of a graph: its large initialisers, whose values were in the graph or in a file beside it.
+    """The large initialisers of a graph, with values inside the graph or in a file beside it.
 
     Args:
         tensors: The initialisers, in their order.
-        inputs: The names of the graph's inputs before.
+        inputs: The names of the graph's inputs before they were taken out.
     """
 
     tensors: Sequence[onnx.TensorProto]
@@ -29,7 +29,7 @@ class Weights:
 
 
 def take_out(model: onnx.ModelProto) -> Weights:
-    """Makes an input of every large initialiser of the main graph. Those of branches and loop bodies stay."""
+    """Replaces every large initialiser of the main graph by an input. Those of branches and loop bodies stay."""
     from onnx import helper
 
     graph = model.graph
@@ -43,12 +43,12 @@ def take_out(model: onnx.ModelProto) -> Weights:
 
 
 def put_back(model: onnx.ModelProto, weights: Weights) -> None:
-    """Undoes `take_out` on the graph that came of it; weights that nothing uses any more are left out."""
+    """Undoes `take_out`, also on a changed graph; weights that nothing uses any more are left out."""
     graph = model.graph
     used = {o.name for g in onnx_file.graphs(model) for o in g.output}
     used |= {name for n in onnx_file.nodes(model) for name in n.input}
     graph.initializer.extend(t for t in weights.tensors if t.name in used)
-    taken = {t.name for t in weights.tensors} - set(weights.inputs)
-    kept = [i for i in graph.input if i.name not in taken]
+    added = {t.name for t in weights.tensors} - set(weights.inputs)
+    inputs = [i for i in graph.input if i.name not in added]
     del graph.input[:]
-    graph.input.extend(kept)
+    graph.input.extend(inputs)

@@ -1,1 +1,1 @@
-"""OpenVINO: IRs and blobs compiled, read and run."""
+"""OpenVINO: compiles, reads and runs IRs and blobs."""

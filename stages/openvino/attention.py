@@ -1,29 +1,29 @@
-"""Attention with a mask of its own, where a graph has none: what OpenVINO's CPU answers depends on what came before.
+"""Adds a mask of zeros to attention without a mask: without it OpenVINO's CPU results depend on earlier requests.
 
-Version 2026.4.1 computes attention without a mask, over a length that is not fixed, from what is left in memory, once
-the first request of a compiled model had length 1: 10 to 50 times too large from length 16 on. A constant of zeros is
-dropped again when the model is compiled; zeros that are made of the length while it runs are not.
+If the first request of a compiled model has length 1, version 2026.4.1 computes unmasked attention of dynamic length
+from stale memory: 10 to 50 times too large from length 16 on. A constant mask would be removed when the model is
+compiled; zeros that are computed from the length while it runs are not.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-LENGTH, KEYS, MASK = -2, 1, 3  # the axis of keys that is their number; the inputs of attention
+LENGTH, KEYS, MASK = -2, 1, 3  # the axis of the keys that is their length; the inputs of attention
 SCALED = ("Multiply", "Divide")
 
 
 def mask(model: Any) -> int:
-    """Gives each attention over a length that is not fixed a mask of zeros. Returns to how many."""
-    found = 0
+    """Adds a mask of zeros to each attention of dynamic length. Returns how many it added."""
+    count = 0
     for op in model.get_ordered_ops():
         if op.get_type_name() == "ScaledDotProductAttention":
-            found += _mask_fused(op)
+            count += _mask_fused(op)
         elif op.get_type_name() == "Softmax":
-            found += _mask_written_out(op)
-    if found:
+            count += _mask_written_out(op)
+    if count:
         model.validate_nodes_and_infer_types()
-    return found
+    return count
 
 
 def _mask_fused(op: Any) -> bool:
@@ -31,21 +31,21 @@ def _mask_fused(op: Any) -> bool:
 
     sources = [port.get_source_output() for port in op.inputs()]
     keys = sources[KEYS]
-    given = sources[MASK].get_node() if len(sources) > MASK else None
-    if op.get_attributes()["causal"] or not _is_open(keys, LENGTH) or (given and not _is_nothing(given)):
+    existing = sources[MASK].get_node() if len(sources) > MASK else None
+    if op.get_attributes()["causal"] or not _is_open(keys, LENGTH) or (existing and not _is_zero_constant(existing)):
         return False
     zeros = _zeros(keys, LENGTH)
-    if given:
+    if existing:
         op.input(MASK).replace_source_output(zeros)
     else:
-        made = ops.scaled_dot_product_attention(*sources, zeros)
-        made.set_friendly_name(op.get_friendly_name())
-        op.output(0).replace(made.output(0))
+        replacement = ops.scaled_dot_product_attention(*sources, zeros)
+        replacement.set_friendly_name(op.get_friendly_name())
+        op.output(0).replace(replacement.output(0))
     return True
 
 
 def _mask_written_out(op: Any) -> bool:
-    """For softmax of a product of matrices, scaled or not, that goes into another product."""
+    """Adds a mask before a Softmax that lies between two matrix products, scaled or not."""
     from openvino import opset16 as ops
 
     scores = op.input_value(0)
@@ -68,12 +68,12 @@ def _is_open(value: Any, axis: int) -> bool:
     return bool(shape.rank.is_static and shape.rank.get_length() >= 2 and shape[axis].is_dynamic)
 
 
-def _is_nothing(given: Any) -> bool:
-    return given.get_type_name() == "Constant" and not given.data.any()
+def _is_zero_constant(node: Any) -> bool:
+    return node.get_type_name() == "Constant" and not node.data.any()
 
 
 def _zeros(value: Any, axis: int) -> Any:
-    """Zeros along the last dimension, as many as a value has along an axis when the model is run."""
+    """Zeros along the last dimension: as many as a value's size along an axis when the model runs."""
     import numpy as np
     from openvino import opset16 as ops
 

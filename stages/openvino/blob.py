@@ -1,7 +1,7 @@
-"""A model that OpenVINO compiled ahead of time for one device, and what it is tied to.
+"""A model that OpenVINO compiled ahead of time for one device, and the device and versions that it needs.
 
-OpenVINO holds a blob to its own version and to the processor's instructions. The precision of its computation is not
-in it: who loads it must ask for that again, so it is written beside it.
+OpenVINO refuses a blob of another version or for other processor instructions. A blob does not contain its compute
+precision: it must be set again when the blob is loaded, so it is written beside the blob.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from pipeline.artifact import Artifact
 from pipeline.errors import StageError
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_BLOB
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 TIES = Path(OPENVINO_BLOB.file).with_suffix(".json").name
 
 
 @dataclass(frozen=True)
 class Ties:
-    """What a blob is tied to.
+    """What a blob can run on.
 
     Args:
-        device: By OpenVINO's name for it, such as CPU.
-        device_name: What that device calls itself.
+        device: OpenVINO's name of the device, such as CPU.
+        device_name: The device's full name.
         openvino: The version with its build.
-        requirements: What the plugin itself says that a blob needs; empty where it does not say.
-        properties: What to load it with, such as INFERENCE_PRECISION_HINT.
+        requirements: The plugin's own statement of what the blob needs; empty where it makes none.
+        properties: The properties to load it with, such as INFERENCE_PRECISION_HINT.
     """
 
     device: str
@@ -40,16 +40,16 @@ class Ties:
     properties: Mapping[str, str]
 
     @classmethod
-    def of(cls, compiled: Any, core: Any, device: str, properties: Mapping[str, str]) -> Self:
+    def from_compiled(cls, compiled: Any, core: Any, device: str, properties: Mapping[str, str]) -> Self:
         """The ties of a compiled model."""
         version = str(openvino_library.quiet().get_version())
         name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
-        told = _read(compiled, "RUNTIME_REQUIREMENTS")
-        return cls(device, name, version, told, dict(properties))
+        needs = _read(compiled, "RUNTIME_REQUIREMENTS")
+        return cls(device, name, version, needs, dict(properties))
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """From the file beside a blob. Raises StageError when it is not there or does not say."""
+        """From the file beside a blob. Raises StageError when it is missing or incomplete."""
         try:
             return cls(**json.loads((folder / TIES).read_text()))
         except (OSError, ValueError, TypeError) as e:
@@ -58,28 +58,28 @@ class Ties:
             ) from e
 
     def write(self, folder: Path) -> None:
-        """Beside the blob."""
+        """Writes the file beside the blob."""
         (folder / TIES).write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @property
     def machine(self) -> str:
-        """What it is for, in words."""
+        """The device that the blob is for, in words."""
         return f"{self.device} '{self.device_name}'" + (f", {self.requirements}" if self.requirements else "")
 
     def __str__(self) -> str:
         return f"OpenVINO {self.openvino} for {self.machine}"
 
 
-def loaded(core: Any, artifact: Artifact, asked: Mapping[str, str]) -> Any:
-    """The compiled model of a blob, on the device that it is tied to.
+def loaded(core: Any, artifact: Artifact, properties: Mapping[str, str]) -> Any:
+    """The compiled model of a blob, on the device that it was made for.
 
     Args:
         core: An openvino.Core.
         artifact: With the blob.
-        asked: Properties to load it with, over those that it was compiled with.
+        properties: Properties to load it with; they override those that it was compiled with.
 
     Raises:
-        StageError: When it is not for this machine, with what it was made for and what this is.
+        StageError: When it is not for this machine; it names what the blob was made for and this machine.
     """
     assert artifact.folder is not None
     ties = Ties.read(artifact.folder)
@@ -89,21 +89,21 @@ def loaded(core: Any, artifact: Artifact, asked: Mapping[str, str]) -> Any:
     if ties.device not in core.available_devices:
         raise _elsewhere(ties, f"a machine with {', '.join(core.available_devices)}")
     name = str(core.get_property(ties.device, "FULL_DEVICE_NAME")).strip()
-    # What a plugin says that its blobs need is exact; without that, the device must be of the same name.
+    # A plugin's statement of what its blobs need is exact; without it, compare the names of the devices.
     needs, here = (
         (ties.requirements, requirements(core, ties.device)) if ties.requirements else (ties.device_name, name)
     )
     if needs != here:
         raise _elsewhere(ties, f"'{name}', {here}")
     try:
-        return core.import_model(artifact.file.read_bytes(), ties.device, {**ties.properties, **asked})
+        return core.import_model(artifact.file.read_bytes(), ties.device, {**ties.properties, **properties})
     except Exception as e:  # a plugin raises anything
-        told = first_line(e)
-        raise StageError(f"{ties.device} does not take this blob: {told}\n    it was made by {ties}") from e
+        message = first_line(e)
+        raise StageError(f"{ties.device} does not take this blob: {message}\n    it was made by {ties}") from e
 
 
 def requirements(core: Any, device: str) -> str:
-    """What a blob that is made here would need, by a model of one operation; empty where the plugin does not say."""
+    """What a blob made here would need, read from a model of one operation; empty where the plugin does not say."""
     from openvino import Model, opset11
 
     x = opset11.parameter([1], name="x")

@@ -1,4 +1,4 @@
-"""What a bundle of an OpenVINO blob has beside it."""
+"""What the README of a bundle says about an OpenVINO blob."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import openvino
 
 model = openvino.Core().import_model(Path("{file}").read_bytes(), "{device}", {settings})
-returned = model({given})
+returned = model({inputs})
 outputs = {{name: returned[name] for name in {names}}}
 """
 
@@ -24,10 +24,10 @@ class Bundle(bundle.Bundle):
     """See `stages.delivery.bundle.Bundle`."""
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         ties = facts["blob"]
         settings = bundle.settings(claim, **ties["properties"])
-        return LOADING.format(file=file, given=given, names=names, device=ties["device"], settings=settings)
+        return LOADING.format(file=file, inputs=inputs, names=names, device=ties["device"], settings=settings)
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:

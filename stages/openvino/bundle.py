@@ -1,4 +1,4 @@
-"""What a bundle of an OpenVINO IR has beside it."""
+"""What the README of a bundle says about an OpenVINO IR."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import openvino
 
 model = openvino.Core().compile_model("{file}", "CPU", {settings})
-returned = model({given})
+returned = model({inputs})
 outputs = {{name: returned[name] for name in {names}}}
 """
 
@@ -22,11 +22,11 @@ outputs = {{name: returned[name] for name in {names}}}
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    ADVICE = f"Without `{PRECISION}`, OpenVINO chooses by itself what it computes in: on many CPUs that is bfloat16."
+    ADVICE = f"Without `{PRECISION}`, OpenVINO chooses the type that it computes in: on many CPUs that is bfloat16."
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
-        return LOADING.format(file=file, given=given, names=names, settings=settings(claim))
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+        return LOADING.format(file=file, inputs=inputs, names=names, settings=settings(claim))
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:
@@ -38,5 +38,5 @@ class Bundle:
 
 
 def settings(claim: Mapping[str, Any], **more: str) -> str:
-    """What OpenVINO is asked for, as Python writes a dictionary."""
+    """The properties to load a model with, as the source text of a Python dictionary."""
     return json.dumps({**more, **claim.get("properties", {}), PRECISION: HINTS[claim["compute"]]})

@@ -1,4 +1,4 @@
-"""Compiles OpenVINO IR for one device ahead of time, so that loading it there skips that."""
+"""Compiles OpenVINO IR for one device ahead of time, so that it loads faster there."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CPU = "CPU"
 
 
 class Device(Setting):
-    """A device by OpenVINO's name, which this machine has."""
+    """A device of this machine, by OpenVINO's name."""
 
     def problems(self, name: str, value: str) -> Iterable[Problem]:
         if not value or value.partition(":")[0] in ("AUTO", "MULTI", "HETERO", "BATCH"):
-            allowed = "one device, such as CPU, GPU, GPU.1, NPU: a blob is for that one alone"
+            allowed = "one device, such as CPU, GPU, GPU.1, NPU: a blob is only for that one"
             yield Problem(f"{name} is '{value}'", allowed, command="stages.blob.device=CPU")
 
     def settle(self, name: str, value: str, world: World) -> str:
@@ -39,15 +39,15 @@ class Device(Setting):
 
 @dataclass(frozen=True)
 class CompileBlob(Stage):
-    """core.compile_model and export_model: model.blob with what it is tied to, beside the IR that runs anywhere.
+    """core.compile_model and export_model: model.blob, model.json with what it needs, and the IR, which runs anywhere.
 
     The blob's bytes differ from run to run, since OpenVINO writes names from a counter into it; the store keeps one.
 
     Args:
-        device: By OpenVINO's name: CPU, GPU, GPU.1, NPU.
-        compute: What it is to compute in; what loads the blob must ask for the same, which model.json says.
-        properties: Of the device's plugin, by its own names; each is read back.
-        extensions: Operations that the plugin does not have by itself; see compile_openvino.
+        device: OpenVINO's name of the device: CPU, GPU, GPU.1, NPU.
+        compute: The type to compute in. Whoever loads the blob must set it again; model.json has it.
+        properties: Properties of the device's plugin, by its own names; each is read back.
+        extensions: Operations that the plugin lacks; see compile_openvino.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/optimizing-latency/model-caching-overview.html
     """
@@ -65,7 +65,7 @@ class CompileBlob(Stage):
     isolable: ClassVar[bool] = True
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        """The settings and the machine: a blob is native to it. Other devices' names only OpenVINO knows."""
+        """The settings and the machine, to which a blob is native. Only OpenVINO knows the names of other devices."""
         core = openvino_library.quiet().Core() if self.device != CPU else None
         name = str(core.get_property(self.device, "FULL_DEVICE_NAME")) if core else ""
         return {**super().identity(world), "device_name": name}
@@ -74,11 +74,11 @@ class CompileBlob(Stage):
         from stages.openvino import runtime
 
         source, core = inputs["ir"], openvino_library.extended(self.extensions)
-        asked = runtime.settings(How(self.compute, None, self.properties, self.extensions), self.device)
-        compiled = runtime.compiled(core, source.file, self.device, asked)
-        told = runtime.read_back(compiled, asked)
-        session.must_compute_in(self.compute, runtime.computes_in(told))
-        ties = blob.Ties.of(compiled, core, self.device, asked)
+        settings = runtime.settings(How(self.compute, None, self.properties, self.extensions), self.device)
+        compiled = runtime.compiled(core, source.file, self.device, settings)
+        actual = runtime.read_back(compiled, settings)
+        session.must_compute_in(self.compute, runtime.computes_in(actual))
+        ties = blob.Ties.from_compiled(compiled, core, self.device, settings)
         (folder / OPENVINO_BLOB.file).write_bytes(compiled.export_model().getvalue())
         ties.write(folder)
         for path in (source.file, source.file.with_suffix(".bin")):

@@ -1,4 +1,4 @@
-"""Compiles what a route brings to OpenVINO IR: a captured program, an ONNX graph, or another framework's file."""
+"""Compiles a captured program, an ONNX graph, or another framework's file to OpenVINO IR."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stages.openvino.settings import Ir
 
 @dataclass(frozen=True)
 class CompileOpenvino(Ir):
-    """The program as it comes.
+    """Converts the program that its route delivers.
 
     Args: see stages/openvino/settings.py.
     """
@@ -33,20 +33,20 @@ class CompileOpenvino(Ir):
         return (*super().modules(kinds), *(["torch"] if kinds.get("program") in ir.CAPTURED else []))
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return ir.made(inputs["program"], self.wanted, folder)
+        return ir.convert(inputs["program"], self.options, folder)
 
     def parts(
         self, inputs: Mapping[str, Artifact], folder: Path
     ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
         source = inputs["program"]
         if source.kind == ONNX:
-            for name, path in pieces.alone(source.file, folder):
+            for name, path in pieces.split(source.file, folder):
                 yield name, Piece(self.extensions), {"graph": Artifact(ONNX, path.parent)}
 
 
 @dataclass(frozen=True)
 class Piece(Stage):
-    """One operator through OpenVINO's converter, in a process that may die of it.
+    """Converts one operator with OpenVINO, in a process of its own, since OpenVINO may crash it.
 
     Args:
         extensions: See library.extended.

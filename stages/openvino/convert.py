@@ -1,4 +1,4 @@
-"""From a program to OpenVINO IR: conversion, the interface and its edits, and the files, byte for byte the same.
+"""Converts a program to OpenVINO IR: conversion, the interface and its edits, and files with reproducible bytes.
 
 Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
 """
@@ -27,23 +27,23 @@ from stages.openvino import attention, sorting, spectra, unconverted, unranked
 from stages.openvino import images as ir_images
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
-# Kinds that torch captured; of these OpenVINO knows neither names nor, of TorchScript, types.
+# Kinds that torch captured. OpenVINO does not get names from them, and no types from TorchScript.
 CAPTURED = (EXPORTED, TORCHSCRIPT)
-# What its front end translates to something else.
+# Operators that its front end translates wrongly.
 WRONG = ("aten.kthvalue.default",)
 STORAGE = {"float32": False, "float16": True}
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What an IR is to be.
+class IrOptions:
+    """The options of an IR.
 
     Args:
-        storage: What weights are stored in: float32 or float16.
-        edits: How its interface differs from the model's.
-        preprocessing: For edits that have it take raw images.
+        storage: The type that weights are stored in: float32 or float16.
+        edits: The requested changes to the interface.
+        preprocessing: For edits that make it take raw images.
         extensions: See library.extended.
     """
 
@@ -53,29 +53,30 @@ class Wanted:
     extensions: Sequence[str]
 
 
-def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
-    """model.xml and model.bin of a program.
+def convert(source: Artifact, options: IrOptions, folder: Path) -> Artifact:
+    """Converts a program to model.xml and model.bin.
 
     Raises:
-        ConfigError: When an edit names what the model does not have.
-        StageError: When OpenVINO cannot convert it, or an edit does not go with the graph.
-        CheckFailed: When the IR's interface, read back, is not what was asked for.
+        ConfigError: When an edit names an input or output that the model does not have.
+        StageError: When OpenVINO cannot convert the program, or an edit does not fit the graph.
+        CheckFailed: When the IR's interface, read back, is not the requested one.
     """
     interface = Interface.of(source)
-    edits = wanted.edits.on(interface)
-    model = _converted(source, interface, wanted.extensions)
+    edits = options.edits.on(interface)
+    model = _converted(source, interface, options.extensions)
     _name(model, interface, by_name=source.kind == ONNX)
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
-    _edit(model, interface, edits, wanted.preprocessing)
+    _edit(model, interface, edits, options.preprocessing)
     attention.mask(model)
     sorting.stable(model)
     route = "direct" if source.kind in CAPTURED else str(source.kind)
-    told = _as_it_is(edits.edited(interface), model)
-    # An IR has no opset: equal ones that came of graphs of several are one artifact, and what follows is done once.
-    facts = {**told.facts, **edits.facts, "route": route, "storage": wanted.storage, "opset": None}
-    path = write(model, carried(source.facts, facts), folder, storage=wanted.storage, keeping=told.inputs)
-    written = _read(path, wanted.extensions)
-    says = "; ".join(filter(None, [_read_back(written, told), _stored(written, wanted.storage)]))
+    actual = _with_inferred_sizes(edits.edited(interface), model)
+    # An IR does not record the ONNX opset. Without it here, equal IRs from several opsets are one artifact, and the
+    # stages after them run once.
+    facts = {**actual.facts, **edits.facts, "route": route, "storage": options.storage, "opset": None}
+    path = write(model, carried(source.facts, facts), folder, storage=options.storage, keeping=actual.inputs)
+    written = _read(path, options.extensions)
+    says = "; ".join(filter(None, [_read_back(written, actual), _stored(written, options.storage)]))
     return Artifact(OPENVINO, folder, facts=facts, notes={"says": says})
 
 
@@ -88,22 +89,22 @@ def write(
     keeping: Collection[str] = (),
     kind: Kind = OPENVINO,
 ) -> Path:
-    """model.xml and model.bin, or as the kind has it, with facts in the rt_info and no name by a counter.
+    """Writes model.xml and model.bin, or the file names of the kind, with facts in the rt_info and reproducible names.
 
     Args:
         model: An openvino.Model.
         facts: Plain JSON by name.
         folder: For the files.
-        storage: What floating-point weights are stored in.
-        keeping: Names that stay as they are, though they look like a counter's.
-        kind: What it is.
+        storage: The type that floating-point weights are stored in.
+        keeping: Names that must not change, though they look as if they had a counter.
+        kind: The kind of artifact.
     """
     for name, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
         model.set_rt_info(text, ["drydock", name])
     _rename_numbered(model, keeping)
     path = folder / kind.file
-    # Never left to its default, which is to halve the weights.
+    # Always set: by default OpenVINO stores weights in float16.
     openvino_library.quiet().save_model(model, path, compress_to_fp16=STORAGE[storage])
     return path
 
@@ -119,8 +120,8 @@ def _read(path: Path, extensions: Sequence[str]) -> Any:
         ) from e
 
 
-def _as_it_is(interface: Interface, model: Any) -> Interface:
-    """The interface with the outputs' fixed sizes as the graph infers them: a reshape changes those, too."""
+def _with_inferred_sizes(interface: Interface, model: Any) -> Interface:
+    """The interface with the output sizes that OpenVINO infers: a reshape of the inputs changes them."""
     outputs = {}
     for port, (name, output) in zip(model.outputs, interface.outputs.items(), strict=True):
         shape = list(output.shape)
@@ -139,61 +140,61 @@ def _as_it_is(interface: Interface, model: Any) -> Interface:
 
 
 def _stored(model: Any, storage: str) -> str:
-    """How much of the weights is in float16, where that was asked for. Raises CheckFailed when it is not the most.
+    """How many bytes of weights stay in float32 although float16 was requested, in words; empty for next to none.
 
-    OpenVINO leaves in float32 what float16 cannot hold.
+    OpenVINO keeps weights in float32 that float16 cannot represent. Raises CheckFailed when these are the majority.
     """
     if not STORAGE[storage]:
         return ""
-    held = {"f16": 0, "f32": 0}
+    counts = {"f16": 0, "f32": 0}
     for op in model.get_ordered_ops():
-        if op.get_type_name() == "Constant" and (kind := op.get_element_type().to_string()) in held:
-            held[kind] += op.get_byte_size()
-    if held["f32"] > held["f16"]:
+        if op.get_type_name() == "Constant" and (kind := op.get_element_type().to_string()) in counts:
+            counts[kind] += op.get_byte_size()
+    if counts["f32"] > counts["f16"]:
         raise CheckFailed(
-            f"asked to store weights in float16, OpenVINO left {held['f32']:,} bytes of them in float32",
+            f"asked to store weights in float16, OpenVINO left {counts['f32']:,} bytes of them in float32",
             allowed="weights within ±65504, which float16 can hold",
             command="precision=fp32",
         )
-    return f"{held['f32']:,} bytes of weights stay in float32" if held["f32"] > held["f16"] // 100 else ""
+    return f"{counts['f32']:,} bytes of weights stay in float32" if counts["f32"] > counts["f16"] // 100 else ""
 
 
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
-    known = openvino_library.loaded(extensions)
+    extension_objects = openvino_library.loaded(extensions)
     if source.kind == FILE:
         return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
     if source.kind in CAPTURED:
         program = programs.load(source)
         shapes = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]
         if source.kind == EXPORTED:
-            return _exported(program, known, input=shapes)
-        return _reported(program, known, input=shapes)
+            return _exported(program, extension_objects, input=shapes)
+        return _reported(program, extension_objects, input=shapes)
     with spectra.as_convolutions(source.file) as graph:
         try:
-            return openvino_library.converted(graph, known)
+            return openvino_library.converted(graph, extension_objects)
         except Exception as e:  # its front ends raise anything
-            raise unranked.explained(unconverted.report(graph, e), e, graph, interface, known) from e
+            raise unranked.explained(unconverted.report(graph, e), e, graph, interface, extension_objects) from e
 
 
 def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
-    """The model of a torch.export program; of one in simpler operators, where OpenVINO lacks some and those serve."""
+    """The model of a torch.export program. Operators that OpenVINO lacks are decomposed first, where that helps."""
     table = {**decompositions.composite(), **decompositions.known(WRONG)}
     first: Exception | None = None
     while True:
         try:
-            return openvino_library.converted(_taken(program, table), extensions, **how)
+            return openvino_library.converted(_with_decompositions(program, table), extensions, **how)
         except Exception as e:  # as below
             first = first or e
             more = decompositions.known(unconverted.operators(e))
             if not more.keys() - table.keys():
-                raise unconverted.report(program, first) from first  # whose operators are the model's own
+                raise unconverted.report(program, first) from first  # the first error names the model's own operators
             table |= more
 
 
-def _taken(program: Any, table: Mapping[Any, Any]) -> Any:
-    """A torch.export program to convert in place of another, with further decompositions and outputs of their own.
+def _with_decompositions(program: Any, table: Mapping[Any, Any]) -> Any:
+    """A copy of a torch.export program that decomposes more operators, and returns no tensor twice.
 
-    OpenVINO's front end decomposes by the program's own method, and refuses one that returns a tensor twice.
+    OpenVINO's front end calls the program's own run_decompositions, and refuses a program that returns a tensor twice.
     """
     import torch
 
@@ -201,9 +202,9 @@ def _taken(program: Any, table: Mapping[Any, Any]) -> Any:
     handing_on = (aten.alias.default, aten.clone.default, aten.detach.default, aten.lift_fresh_copy.default)
 
     def run_decompositions(theirs: Mapping[Any, Any]) -> Any:
-        made = program.run_decompositions({**theirs, **table})
-        programs.own_outputs(made, [(aten.unsqueeze.default, 0), (aten.squeeze.dims, [0])], handing_on)
-        return made
+        result = program.run_decompositions({**theirs, **table})
+        programs.own_outputs(result, [(aten.unsqueeze.default, 0), (aten.squeeze.dims, [0])], handing_on)
+        return result
 
     stand_in.run_decompositions = run_decompositions
     return stand_in
@@ -217,7 +218,7 @@ def _reported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
 
 
 def _shape(spec: Input, interface: Interface) -> Any:
-    """Fixed dimensions as they are, dynamic ones with their bounds."""
+    """The partial shape of an input: fixed dimensions, and dynamic ones with their bounds."""
     openvino = openvino_library.quiet()
     dims = interface.dims
 
@@ -236,10 +237,10 @@ def _type(dtype: str) -> Any:
 
 
 def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
-    """Gives inputs and outputs the interface's names; OpenVINO keeps an ONNX graph's, and otherwise the order.
+    """Gives inputs and outputs the interface's names. OpenVINO keeps the names of an ONNX graph, else only the order.
 
-    The values inside a captured program are called by their numbers, and a compiler that leaves an operation out may
-    give the output such a name as well: these go.
+    The values inside a captured program have numbers as names. These are removed: a compiler that removes an operation
+    may give such a name to an output.
     """
     if len(model.inputs) != len(interface.inputs) or len(model.outputs) != len(interface.outputs):
         raise StageError(
@@ -259,14 +260,14 @@ def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
 
 
 def _part_outputs(model: Any) -> None:
-    """Gives each output a tensor of its own: an input, or another output, that is returned as it is shares names."""
+    """Gives each output its own tensor: an output that is also an input, or returned twice, would share its names."""
     from openvino import opset16
 
-    taken = set(model.inputs)
+    sources = set(model.inputs)
     for result in model.get_results():
-        if (source := result.input_value(0)) in taken:
+        if (source := result.input_value(0)) in sources:
             result.input(0).replace_source_output(opset16.identity(source).output(0))
-        taken.add(source)
+        sources.add(source)
     model.validate_nodes_and_infer_types()
 
 
@@ -278,19 +279,19 @@ def _reshape(model: Any, shapes: Mapping[str, Any]) -> None:
 
 
 def _refused(model: Any, shapes: Mapping[str, Any], error: Exception) -> StageError:
-    """Which inputs' shapes the graph does not take, by themselves, and which node said so."""
+    """The error for shapes that the graph does not accept: it names the inputs, tried one by one, and the node."""
     culprits = []
     for name, shape in shapes.items():
         try:
             model.clone().reshape({name: shape})
         except Exception:  # as above
             culprits.append(name)
-    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     node = re.search(r"with friendly_name '([^']*)'", str(error))
     return StageError(
         f"the graph does not take {listed(f'{n} {shapes[n]}' for n in culprits or shapes)}"
         + (f": node '{node[1]}' refuses" if node else "")
-        + f"\n    {told[-1] if told else type(error).__name__}",
+        + f"\n    {lines[-1] if lines else type(error).__name__}",
         allowed="shapes that the model's forward accepts",
         command="another stages.compile.edits.reshape, or model.inputs.NAME.shape",
     )
@@ -312,7 +313,7 @@ def _edit(model: Any, interface: Interface, edits: Edits, preprocessing: Preproc
 
 
 def _preprocess(model: Any, interface: Interface, edits: Edits, preprocessing: Preprocessing | None) -> None:
-    """Types, layouts and images, by OpenVINO's PrePostProcessor, which puts them around the graph."""
+    """Applies the edits to types, layouts and images with OpenVINO's PrePostProcessor, around the graph."""
     openvino = openvino_library.quiet()
     steps = openvino.preprocess.PrePostProcessor(model)
     for name in [p.any_name for p in (*model.inputs, *model.outputs)]:
@@ -335,39 +336,39 @@ def _preprocess(model: Any, interface: Interface, edits: Edits, preprocessing: P
 
 
 def _read_back(model: Any, interface: Interface) -> str:
-    """The inputs as the IR has them. Raises CheckFailed for what is not as it was asked for."""
-    for what, ports, named in (
+    """The IR's inputs in words. Raises CheckFailed where its interface is not the requested one."""
+    for what, ports, expected in (
         ("inputs", model.inputs, interface.inputs),
         ("outputs", model.outputs, interface.outputs),
     ):
-        if (found := [p.any_name for p in ports]) != list(named):
-            raise CheckFailed(f"the IR's {what} are {listed(found)}; asked for were {listed(named)}")
+        if (names := [p.any_name for p in ports]) != list(expected):
+            raise CheckFailed(f"the IR's {what} are {listed(names)}; asked for were {listed(expected)}")
     says = []
     for name, spec in interface.inputs.items():
         port = model.input(name)
         if (got := port.element_type.to_dtype().name) != spec.dtype and port.element_type != _type(spec.dtype):
             raise CheckFailed(f"input '{name}' was asked for as {spec.dtype} and is {got}")
         bounded = _shape(spec, interface)
-        for axis, (size, bounds, asked) in enumerate(zip(port.partial_shape, bounded, spec.shape, strict=True)):
-            if size != bounds or size.is_static != isinstance(asked, int):
-                raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {asked} and is {size}")
+        for axis, (size, bounds, expected_dim) in enumerate(zip(port.partial_shape, bounded, spec.shape, strict=True)):
+            if size != bounds or size.is_static != isinstance(expected_dim, int):
+                raise CheckFailed(f"dimension {axis} of input '{name}' was asked for as {expected_dim} and is {size}")
         says.append(f"{name} {port.partial_shape}" + (f" {spec.dtype}" if spec.dtype == "uint8" else ""))
     return ", ".join(says)
 
 
-def _rename_numbered(model: Any, given: Collection[str] = ()) -> None:
-    """Names what OpenVINO named by a counter of the process: the IR must not tell what ran before.
+def _rename_numbered(model: Any, reserved: Collection[str] = ()) -> None:
+    """Renames nodes that OpenVINO named with a counter of the process: the bytes must not depend on what ran before.
 
     Args:
         model: The graph, or one inside an operator.
-        given: Names that look like that and are none: of its inputs, or of a graph that this one was made of.
+        reserved: Names that only look so and must stay: those of its inputs, or of the graph it was made from.
     """
     if re.fullmatch(r"Model\d+", model.get_friendly_name()):
         model.set_friendly_name("Model")
     for place, op in enumerate(model.get_ordered_ops()):
-        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()) and op.get_friendly_name() not in given:
+        if re.fullmatch(r"[A-Z][A-Za-z0-9]*_\d+", op.get_friendly_name()) and op.get_friendly_name() not in reserved:
             name = f"{op.get_type_name()}_{place}"
-            op.set_friendly_name(f"{name}_new" if name in given else name)
+            op.set_friendly_name(f"{name}_new" if name in reserved else name)
         for body in bodies(op):
             _rename_numbered(body)
 

@@ -1,4 +1,4 @@
-"""What others may ask of OpenVINO: of IRs, of blobs, and of modules, which torch.compile runs with it."""
+"""The kinds of OpenVINO artifact, and the files here that know about each; torch.compile runs modules with it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pipeline.formats import Format, Kind
 
 OPENVINO = Kind("openvino")  # OpenVINO IR
 OPENVINO_BLOB = Kind("openvino_blob")  # the same, compiled for one device, beside it
-OPENVINO_STATEFUL = Kind("openvino_stateful")  # the IR of a decoder whose cache lies in its states
-OPENVINO_GENERATION = Kind("openvino_generation")  # the same as the folder that openvino_genai loads
+OPENVINO_STATEFUL = Kind("openvino_stateful")  # the IR of a decoder that has its cache in states
+OPENVINO_GENERATION = Kind("openvino_generation")  # the same, as the folder that openvino_genai loads
 
 FORMATS = {
     "openvino": Format(
@@ -27,7 +27,7 @@ FORMATS = {
         file="model.blob",
         delivered=True,
         on_device=("model.blob", "model.json"),
-        record="record",  # a blob has no place for one, the IR beside it has
+        record="record",  # in the IR beside it: a blob has no place for one
         runtime="runtime",
         host="host",
         bundle="blob_bundle",

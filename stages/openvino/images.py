@@ -1,4 +1,4 @@
-"""The preprocessing of photographs as part of an OpenVINO graph, with Pillow's own arithmetic."""
+"""Puts the preprocessing of photographs into an OpenVINO graph, with Pillow's own arithmetic."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from stages.openvino import library as openvino_library
 
 
 def put_in_front(port: Any, spec: Input, images: Images, how: Preprocessing) -> None:
-    """Has an input take uint8 photographs of any size: scales, cuts, converts and normalises them in the graph.
+    """Makes an input accept uint8 photographs of any size: the graph scales, crops, converts and normalises them.
 
     Args:
-        port: The input, as a PrePostProcessor shows it.
-        spec: What it is in the model.
-        images: How the bytes come.
-        how: What the model wants done to them.
+        port: The input, from a PrePostProcessor.
+        spec: The model's own input.
+        images: The layout and colours of the bytes.
+        how: The preprocessing that the model needs.
 
     Raises:
-        ConfigError: When a photograph would be scaled to less than what the model takes.
+        ConfigError: When a photograph would be scaled to less than the model's size.
     """
     openvino = openvino_library.quiet()
     height, width = how.size(spec.shape)
@@ -52,7 +52,7 @@ def _three(values: list[float]) -> list[float]:
 
 
 def _middle(pixels: Any, axes: list[int], height: int, width: int, how: Preprocessing) -> Any:
-    """Scaled as images.resized says and cut out as images.middle does, on bytes, whose rounding Pillow shares.
+    """Scales as images.resized and crops as images.middle, on bytes, so that the rounding is Pillow's.
 
     Source: https://docs.openvino.ai/2026/documentation/openvino-ir-format/operation-sets/operation-specs/image/interpolate-11.html
     """
@@ -74,6 +74,6 @@ def _middle(pixels: Any, axes: list[int], height: int, width: int, how: Preproce
         opset11.round(opset11.divide(spare, opset11.constant(np.float32(2))), "half_to_even"), "i64"
     )
     cut = opset11.slice(scaled, first, opset11.add(first, whole([height, width])), whole([1, 1]), whole(axes))
-    # What a slice from a place that is computed leaves is of no known size, until it is said.
-    known = [0, height, width, 3] if axes == [1, 2] else [0, 3, height, width]
-    return opset11.reshape(cut, whole(known), special_zero=True).output(0)
+    # A slice from a computed offset has no known size, so state it.
+    sizes = [0, height, width, 3] if axes == [1, 2] else [0, 3, height, width]
+    return opset11.reshape(cut, whole(sizes), special_zero=True).output(0)

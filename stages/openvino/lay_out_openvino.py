@@ -1,4 +1,4 @@
-"""Puts a stateful IR, its configuration and its tokenizer as IRs into the folder that openvino_genai loads."""
+"""Puts a stateful IR, its configuration and its tokenizer as IRs into a folder for openvino_genai."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.generation import model_folder
 from stages.generation.format import MODEL_FOLDER
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_GENERATION, OPENVINO_STATEFUL
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 PARTS = ("openvino_tokenizer", "openvino_detokenizer")
 
@@ -41,10 +41,10 @@ class LayOutOpenvino(Stage):
         graph, files = inputs["graph"], inputs.get("files")
         for name in (OPENVINO_STATEFUL.file, OPENVINO_STATEFUL.file.replace(".xml", ".bin")):
             graph.share(name, folder)
-        given = model_folder.share(files, folder)
-        if files is not None and given:
+        tokenizer = model_folder.share(files, folder)
+        if files is not None and tokenizer:
             _tokenizer(folder)
-        says = f"{given}, as IRs too" if given else "no tokenizer"
+        says = f"{tokenizer}, as IRs too" if tokenizer else "no tokenizer"
         return Artifact(OPENVINO_GENERATION, folder, notes={"says": says})
 
 
@@ -57,12 +57,12 @@ def _tokenizer(folder: Path) -> None:
         import openvino_tokenizers
 
         read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        made = openvino_tokenizers.convert_tokenizer(read, with_detokenizer=True)
+        irs = openvino_tokenizers.convert_tokenizer(read, with_detokenizer=True)
     except Exception as e:  # both raise anything
         raise StageError(
             f"openvino_tokenizers cannot convert this tokenizer: {first_line(e)}",
             allowed="a fast tokenizer of BPE, WordPiece, Unigram or SentencePiece",
-            command="stages.folder.tokenizer=false for a folder without; openvino_genai then takes tokens alone",
+            command="stages.folder.tokenizer=false for a folder without; openvino_genai then takes only tokens",
         ) from e
-    for name, model in zip(PARTS, made, strict=True):
+    for name, model in zip(PARTS, irs, strict=True):
         openvino.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)

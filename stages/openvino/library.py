@@ -1,4 +1,4 @@
-"""OpenVINO without its telemetry, with the extensions that a configuration names."""
+"""Imports OpenVINO without its telemetry, and loads the extensions that a configuration names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pipeline.errors import ConfigError, StageError
 from stages.formats.extensions import is_library
 from stages.openvino import unconverted
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 
 def quiet() -> Any:
-    """The module openvino, imported such that it sends nothing to anybody.
+    """The module openvino, imported such that it sends no usage data.
 
-    Its converter reports what it converts through openvino_telemetry, and does without where that is not to be had.
+    Its converter reports conversions through openvino_telemetry, and works without it where the import fails.
     """
     formats.block()
     import openvino
@@ -28,39 +28,41 @@ def quiet() -> Any:
 
 
 def converted(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
-    """openvino.convert_model, kept from the person's screen and from the root logger. Raises whatever it raises.
+    """openvino.convert_model without its output on the screen and its changes to the root logger.
 
-    It sets the root logger's level, which would silence us from then on, and writes there what it raises too.
+    It sets the root logger's level, which would silence our own log, and logs every error that it raises.
 
     Args:
-        program: What it takes.
-        extensions: As `loaded` returns them.
-        how: What else it takes.
+        program: The program, as convert_model takes it.
+        extensions: From `loaded`.
+        how: convert_model's other arguments.
+
+    Raises whatever convert_model raises.
     """
-    # A Python operation needs no telling: the rule that brings it in has it at hand.
-    known = [e for e in extensions if not isinstance(e, type)]
+    # A Python operation is no argument of convert_model: the conversion rule that uses it imports it.
+    additions = [e for e in extensions if not isinstance(e, type)]
     root = logging.getLogger()
     level, handlers = root.level, root.handlers
     with native_output.to_log(errors=True):
         root.handlers = [logging.NullHandler()]
         try:
-            return quiet().convert_model(program, extension=known or None, **how)
+            return quiet().convert_model(program, extension=additions or None, **how)
         finally:
             root.handlers = handlers
             root.setLevel(level)
 
 
 def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
-    """The openvino.Model of a file that one of OpenVINO's own readers knows. Raises StageError.
+    """The openvino.Model of a file that one of OpenVINO's own readers opens. Raises StageError.
 
     Args:
         path: The file, or a SavedModel's folder.
-        says: What people call such a file.
+        says: The name of this kind of file, for messages.
         extensions: See `loaded`.
     """
-    known = loaded(extensions)
+    additions = loaded(extensions)
     try:
-        return converted(path, known)
+        return converted(path, additions)
     except Exception as e:  # the readers raise anything on a damaged file
         if unconverted.tells(e):
             raise unconverted.report(path, e) from e
@@ -72,7 +74,7 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
 
 
 def extended(extensions: Sequence[str]) -> Any:
-    """An openvino.Core that knows the operations of extensions. Raises as `loaded` does."""
+    """An openvino.Core with the operations of extensions. Raises StageError, and what `loaded` raises."""
     core = quiet().Core()
     for extension in loaded(extensions):
         try:
@@ -83,29 +85,29 @@ def extended(extensions: Sequence[str]) -> Any:
 
 
 def loaded(extensions: Sequence[str]) -> list[Any]:
-    """What add_extension and convert_model take: the path of a library, or the Python object behind a dotted path.
+    """Extensions as add_extension and convert_model take them: paths of libraries, and Python objects.
 
     Raises:
         ConfigError: When a dotted path cannot be imported.
     """
-    found: list[Any] = []
-    for named in extensions:
-        if is_library(named):
-            found.append(str(Path(named).expanduser().absolute()))
+    objects: list[Any] = []
+    for entry in extensions:
+        if is_library(entry):
+            objects.append(str(Path(entry).expanduser().absolute()))
             continue
-        module, _, name = named.rpartition(".")
+        module, _, name = entry.rpartition(".")
         try:
             extension = getattr(importlib.import_module(module), name)
         except Exception as e:  # a module may raise anything while it is imported
-            raise ConfigError(f"extensions names {named}, which cannot be imported: {first_line(e)}") from e
+            raise ConfigError(f"extensions names {entry}, which cannot be imported: {first_line(e)}") from e
         openvino = quiet()
         if not isinstance(extension, openvino.Extension) and not _is_operation(extension):
             raise ConfigError(
-                f"extensions names {named}, which is {type(extension).__name__}",
+                f"extensions names {entry}, which is {type(extension).__name__}",
                 allowed="a ConversionExtension of openvino.frontend, or a class under openvino.Op",
             )
-        found.append(extension)
-    return found
+        objects.append(extension)
+    return objects
 
 
 def _is_operation(extension: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Puts a decoder's cache into the graph, as states, which OpenVINO's runtime for language models takes."""
+"""Moves a decoder's cache into the graph, as states, for OpenVINO's runtime for language models."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from stages.openvino.generation import stateful
 
 @dataclass(frozen=True)
 class MakeStateful(Stage):
-    """Inputs and outputs of the cache become states, the rows of a batch can change places by `beam_idx`.
+    """The cache's inputs and outputs become states; `beam_idx` says which row's state each row of a batch continues.
 
     Args:
-        cache: What the IR asks that the keys and values be kept in: float32, float16, bfloat16 or int8. None for
+        cache: The type of the keys and values that the IR requests: float32, float16, bfloat16 or int8. None for
             OpenVINO's own choice, which on many CPUs is int8.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-request/stateful-models.html
     """
 
-    cache: Annotated[Optional[str], OneOf(stateful.KEPT)]
+    cache: Annotated[Optional[str], OneOf(stateful.CACHE_TYPES)]
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"graph": frozenset({OPENVINO})}
     produces: ClassVar[Kind | str] = OPENVINO_STATEFUL
@@ -41,8 +41,10 @@ class MakeStateful(Stage):
         stateful.convert(model, generation)
         for name, value in stateful.cache_settings(self.cache).items():
             model.set_rt_info(value, ["runtime_options", name])
-        kept = self.cache or "what OpenVINO chooses"
+        cache_type = self.cache or "what OpenVINO chooses"
         facts = {stateful.FACT: {"cache": self.cache}}
         convert.write(model, carried(source.facts, facts), folder, kind=OPENVINO_STATEFUL)
         states = len(generation.cache)
-        return Artifact(OPENVINO_STATEFUL, folder, facts=facts, notes={"says": f"{states} states, kept in {kept}"})
+        return Artifact(
+            OPENVINO_STATEFUL, folder, facts=facts, notes={"says": f"{states} states, kept in {cache_type}"}
+        )

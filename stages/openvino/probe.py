@@ -1,4 +1,4 @@
-"""What doctor asks OpenVINO once it was imported: its devices."""
+"""What doctor reads from OpenVINO: its devices."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 
 def _openvino(openvino: Any) -> Mapping[str, Any]:
-    """Loads the plugin of every device; the processor's must load, others are left out by OpenVINO when they do not."""
+    """Loads the plugin of every device. The CPU's must load; OpenVINO leaves out others that do not."""
     core = openvino.Core()
     facts = {"CPU": core.get_property("CPU", "FULL_DEVICE_NAME").strip()}
     for device in core.available_devices:
         supported = core.get_property(device, "SUPPORTED_PROPERTIES")
         facts[device] = core.get_property(device, "FULL_DEVICE_NAME").strip()
         if "INFERENCE_PRECISION_HINT" in supported:
-            unless_told = core.get_property(device, "INFERENCE_PRECISION_HINT").to_string()
-            facts[f"{device} computes in, unless told"] = unless_told
+            facts[f"{device} computes by default in"] = core.get_property(
+                device, "INFERENCE_PRECISION_HINT"
+            ).to_string()
         if "OPTIMIZATION_CAPABILITIES" in supported:
             facts[f"{device} is good at"] = sorted(core.get_property(device, "OPTIMIZATION_CAPABILITIES"))
     return facts

@@ -1,7 +1,7 @@
 """A record in an OpenVINO IR: `model.get_rt_info(["drydock_record"])`, a line of the .xml file's rt_info.
 
-Put in and taken out as text, so that all the rest stays as it was checked. Source: OpenVINO's description of the IR
-format; its reader takes the model's runtime information from the last element of <net>.
+It is added and removed as text, so that every other byte stays as it was checked. Source: OpenVINO's description of the
+IR format; its reader takes the model's runtime information from the last element of <net>.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pipeline.artifact import RECORD
 from stages.openvino.format import OPENVINO
 
 END = re.compile(rb"(?:\t*</rt_info>\s*)?</net>\s*\Z")
-# A name of its own: of two elements called `drydock`, where the compiler's facts are, OpenVINO reads one.
+# Not `drydock`, which has the compiler's facts: of two elements with one name OpenVINO reads only one.
 NAME = RECORD.replace(".", "_")
 OURS = re.compile(rf"\t\t<{NAME} value=(?:\"[^\"]*\"|'[^']*') />\n".encode())
 OPENED, CLOSED = b"\t<rt_info>\n", b"\t</rt_info>\n"
-# What `put` adds to a net without runtime information.
+# The text that `put` adds to a net without runtime information.
 WRAPPED = re.compile(OPENED + rb"(?P<ours>" + OURS.pattern + rb")" + CLOSED)
 
 
@@ -40,7 +40,7 @@ class Record:
 
     @staticmethod
     def get(path: Path) -> str | None:
-        from xml.etree import ElementTree  # here, since a warm run only puts
+        from xml.etree import ElementTree  # here, since a warm run only calls `put`
 
         try:
             net = ElementTree.parse(path).getroot()
@@ -48,8 +48,8 @@ class Record:
             raise ValueError(f"{path} is no OpenVINO IR: {e}") from e
         if net.tag != "net":
             raise ValueError(f"{path} is no OpenVINO IR: its root is <{net.tag}>")
-        found = net.find(f"./rt_info/{NAME}")
-        return None if found is None else found.get("value")
+        element = net.find(f"./rt_info/{NAME}")
+        return None if element is None else element.get("value")
 
     @staticmethod
     def bare(path: Path) -> str:
@@ -60,5 +60,5 @@ class Record:
 
 
 def _quoted(text: str) -> str:
-    """For an attribute in single quotes: JSON is full of double ones."""
+    """Text escaped for an attribute in single quotes: JSON is full of double ones."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&apos;")

@@ -1,4 +1,4 @@
-"""OpenVINO IR, executed by OpenVINO's CPU plugin."""
+"""Runs OpenVINO IR with OpenVINO's CPU plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.interface.interface import FACT, Interface
 from stages.openvino import blob
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO_BLOB
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     from stages.formats.session import Arrays
@@ -23,7 +23,7 @@ REQUIRES = ("openvino", "numpy")
 DEVICE = "CPU"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 PRECISION, MODE, THREADS = "INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT", "INFERENCE_NUM_THREADS"
-# What settings of ours decide, and the values that pin a run to one stream of that many threads.
+# Properties that our own settings decide, and the values that pin a run to one stream.
 OURS = {PRECISION: "compute", THREADS: "threads"}
 ONE_STREAM = {"NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
 
@@ -31,19 +31,19 @@ ONE_STREAM = {"NUM_STREAMS": "1", "PERFORMANCE_HINT": "LATENCY"}
 class OpenvinoSession:
     """A compiled model with the precision of its computation pinned.
 
-    On CPUs with AVX512_BF16 or AMX the plugin computes in bfloat16 unless it is told otherwise at compile time.
+    On CPUs with AVX512_BF16 or AMX the plugin computes in bfloat16 unless another precision is set at compile time.
     """
 
-    def __init__(self, artifact: Artifact, asked: Mapping[str, str], extensions: Sequence[str]) -> None:
+    def __init__(self, artifact: Artifact, properties: Mapping[str, str], extensions: Sequence[str]) -> None:
         core = openvino_library.extended(extensions)
         if artifact.kind == OPENVINO_BLOB:
-            self._model = blob.loaded(core, artifact, asked)
+            self._model = blob.loaded(core, artifact, properties)
         else:
-            self._model = compiled(core, artifact.file, DEVICE, asked)
-        # The plugin joins what is returned as it is, and its names: of these the model's is meant.
+            self._model = compiled(core, artifact.file, DEVICE, properties)
+        # The plugin merges an output with the value it equals, and their names: pick the model's name.
         outputs = Interface.of(artifact).outputs if FACT in artifact.facts else {}
         self._names = [next((n for n in p.get_names() if n in outputs), p.any_name) for p in self._model.outputs]
-        self.properties = read_back(self._model, asked)
+        self.properties = read_back(self._model, properties)
         self.computes_in = computes_in(self.properties)
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -54,16 +54,16 @@ class OpenvinoSession:
         openvino = openvino_library.quiet()
         request = self._model.create_infer_request()
         for name, value in inputs.items():
-            tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, aligned as it likes
+            tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, with the alignment it prefers
             tensor.data[...] = value
             request.set_tensor(name, tensor)
         return lambda: request.infer(share_outputs=True)
 
 
-def compiled(core: Any, path: Path, device: str, asked: Mapping[str, str]) -> Any:
-    """core.compile_model, with what OpenVINO says in words. Raises StageError."""
+def compiled(core: Any, path: Path, device: str, properties: Mapping[str, str]) -> Any:
+    """core.compile_model. Raises StageError with OpenVINO's message."""
     try:
-        return core.compile_model(path, device, dict(asked))
+        return core.compile_model(path, device, dict(properties))
     except Exception as e:  # OpenVINO raises anything
         raise StageError(
             f"OpenVINO cannot load the model for {device}: {first_line(e)}",
@@ -77,40 +77,40 @@ def open_session(artifact: Artifact, how: How) -> OpenvinoSession:
 
 
 def settings(how: How, device: str = DEVICE) -> dict[str, str]:
-    """What the plugin is asked for, by its own names. Raises StageError for a property that it does not have."""
+    """The properties to compile with, by the plugin's names. Raises StageError for one that it does not have."""
     pinned = {} if how.threads is None else {THREADS: str(how.threads), **ONE_STREAM}
     if how.properties:
-        told = openvino_library.quiet().Core().get_property(device, "SUPPORTED_PROPERTIES")
-        known = {name: OURS.get(name, "") for name, access in told.items() if access == "RW"}
-        session.refuse_unknown(how.properties, known, f"OpenVINO's {device} plugin")
+        supported = openvino_library.quiet().Core().get_property(device, "SUPPORTED_PROPERTIES")
+        settable = {name: OURS.get(name, "") for name, access in supported.items() if access == "RW"}
+        session.refuse_unknown(how.properties, settable, f"OpenVINO's {device} plugin")
     return {PRECISION: HINTS[how.compute], **pinned, **how.properties}
 
 
-def read_back(model: Any, asked: Mapping[str, str]) -> dict[str, str]:
-    """What a compiled model says of itself: precision, execution mode, and whatever was asked for.
+def read_back(model: Any, properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties that a compiled model reports: precision, execution mode, and all that were set.
 
     Raises:
-        CheckFailed: When a property reads back otherwise than it was asked for. The precision is left to whoever
-            asked for it, who can say it in the words of `compute`.
+        CheckFailed: When a property reads back with another value than was set. The precision is not compared here: the
+            caller can report it in terms of `compute`.
     """
-    told = {name: _text(model.get_property(name)) for name in (PRECISION, MODE, *asked)}
-    for name, value in asked.items():
-        if name != PRECISION and told[name].casefold() != _spelled(value).casefold():
+    actual = {name: _text(model.get_property(name)) for name in (PRECISION, MODE, *properties)}
+    for name, value in properties.items():
+        if name != PRECISION and actual[name].casefold() != _spelled(value).casefold():
             raise CheckFailed(
-                f"{name} was asked for as {value}, OpenVINO set it to {told[name]}",
-                command=f"{told[name]}, or another machine",
+                f"{name} was asked for as {value}, OpenVINO set it to {actual[name]}",
+                command=f"{actual[name]}, or another machine",
             )
-    return told
+    return actual
 
 
 def computes_in(properties: Mapping[str, str]) -> str:
-    """The precision that was read back, by the name that `compute` has for it."""
+    """The precision that was read back, by its name in `compute`."""
     hint = properties[PRECISION]
     return {v: k for k, v in HINTS.items()}.get(hint, hint)
 
 
 def _text(value: Any) -> str:
-    """A property's value as it would be asked for: f32, ACCURACY, YES, 2."""
+    """A property's value in the form that sets it: f32, ACCURACY, YES, 2."""
     if hasattr(value, "to_string"):  # an element type
         return str(value.to_string())
     if hasattr(value, "name"):  # an enumeration's member

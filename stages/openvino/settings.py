@@ -1,4 +1,4 @@
-"""The settings of an OpenVINO IR, which two stages have: one for a program, one that looks for a way by itself."""
+"""The settings of an OpenVINO IR, shared by two stages: one converts a program, the other finds a route by itself."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Ir(Edited):
     """openvino.convert_model, the interface's names and bounded dimensions, edits to them, and save_model.
 
     Args:
-        storage: What weights are stored in: float32, or float16 (half the file; what is computed in is decided where
-            the model is loaded).
-        edits: What the IR's interface is to be where it is not the model's.
-        preprocessing: What is compiled in when the edits ask for raw images.
+        storage: The type that weights are stored in: float32, or float16 (half the file; the type to compute in is set
+            where the model is loaded).
+        edits: Requested changes to the interface: names, types, shapes, layouts, image inputs.
+        preprocessing: The preprocessing to compile in when the edits request raw images.
         extensions: Paths of libraries and dotted paths of Python classes with operations and conversions of your own.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html
@@ -38,6 +38,6 @@ class Ir(Edited):
     version: ClassVar[int] = 2
 
     @property
-    def wanted(self) -> convert.Wanted:
-        """What the conversion is told."""
-        return convert.Wanted(self.storage, self.edits, self.preprocessing, self.extensions)
+    def options(self) -> convert.IrOptions:
+        """The options of the conversion."""
+        return convert.IrOptions(self.storage, self.edits, self.preprocessing, self.extensions)

@@ -1,4 +1,4 @@
-"""Sorts that keep the order of equal values, as PyTorch's do; OpenVINO's own are free to exchange these."""
+"""Makes sorts keep the order of equal values, as PyTorch's do; OpenVINO's may exchange them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def stable(model: Any) -> None:
-    """Makes every TopK stable that sorts all of a dimension, in place.
+    """Makes every TopK stable that sorts a whole dimension, in place.
 
-    Those that pick some stay as they are: which of equal values PyTorch picks is nobody's promise.
+    One that picks only some values stays unchanged: PyTorch does not promise which of equal values it picks.
 
     Args:
         model: An openvino.Model.
@@ -20,27 +20,27 @@ def stable(model: Any) -> None:
     for op in model.get_ordered_ops():
         if op.get_type_name() != "TopK" or not _sorts_all(op):
             continue
-        told = op.get_attributes()
-        if told.get("stable") or told["sort"] == "none":
+        attributes = op.get_attributes()
+        if attributes.get("stable") or attributes["sort"] == "none":
             continue
-        made = opset11.topk(
+        replacement = opset11.topk(
             op.input_value(0),
             op.input_value(1),
-            told["axis"],
-            told["mode"],
-            told["sort"],
-            index_element_type=told["index_element_type"],
+            attributes["axis"],
+            attributes["mode"],
+            attributes["sort"],
+            index_element_type=attributes["index_element_type"],
             stable=True,
         )
-        made.set_friendly_name(op.get_friendly_name())
-        for old, new in zip(op.outputs(), made.outputs(), strict=True):
+        replacement.set_friendly_name(op.get_friendly_name())
+        for old, new in zip(op.outputs(), replacement.outputs(), strict=True):
             names = old.get_names()
             old.replace(new)
             new.set_names(names)
 
 
 def _sorts_all(op: Any) -> bool:
-    """Whether it asks for as many values as there are; of what is computed nothing else is known of a sort."""
+    """Whether a TopK returns all values of its dimension. One with a computed count is taken for a sort."""
     count, shape = op.input_value(1).get_node(), op.input_value(0).get_partial_shape()
     if count.get_type_name() != "Constant":
         return True

@@ -1,7 +1,7 @@
-"""ONNX graphs with short-time Fourier transforms, in words that OpenVINO's reader takes.
+"""Rewrites short-time Fourier transforms (STFT) of an ONNX graph as convolutions, for OpenVINO's reader.
 
-Of a signal whose length is open it takes no STFT, and where the rank is computed it ends the process (2026.4.1). The
-transform of each frame is a product with cosines and sines, so the whole is a convolution.
+It refuses an STFT of a signal of dynamic length, and crashes the process where the rank is computed (2026.4.1). The
+transform of each frame is a product with cosines and sines, so the STFT is a convolution.
 
 Source: https://onnx.ai/onnx/operators/onnx__STFT.html
 """
@@ -22,7 +22,7 @@ FIXED = "a real signal, with a step, a window and a length that the graph has as
 
 @contextlib.contextmanager
 def as_convolutions(path: Path) -> Iterator[Path]:
-    """The graph's file, or one beside it for as long as it is read, in which no STFT is left.
+    """The graph's file, or a temporary one without STFT.
 
     Raises:
         StageError: When a transform's step, window or length is computed, or its signal is complex.
@@ -33,9 +33,9 @@ def as_convolutions(path: Path) -> Iterator[Path]:
     model = onnx_file.read(path)
     constants = {i.name: i for i in model.graph.initializer}
     constants |= {n.output[0]: a.t for n in model.graph.node if n.op_type == "Constant" for a in n.attribute}
-    given = list(model.graph.node)
+    nodes = list(model.graph.node)
     del model.graph.node[:]
-    for node in given:
+    for node in nodes:
         model.graph.node.extend(_convolved(node, constants, model.graph) if node.op_type == "STFT" else [node])
     with tempfile.TemporaryDirectory() as folder:
         yield onnx_file.write(model, Path(folder))
@@ -50,25 +50,25 @@ def _convolved(node: Any, constants: Mapping[str, Any], graph: Any) -> list[Any]
     name = node.output[0]
     if unknown := [i for i in (step, window, length) if i and i not in constants]:
         raise StageError(f"OpenVINO cannot convert the STFT '{name}': '{unknown[0]}' is computed", allowed=FIXED)
-    known = {i: numpy_helper.to_array(constants[i]) for i in (step, window, length) if i}
+    arrays = {i: numpy_helper.to_array(constants[i]) for i in (step, window, length) if i}
     if not (window or length):
         raise StageError(f"OpenVINO cannot convert the STFT '{name}': it has neither window nor length", allowed=FIXED)
-    size = int(known[length]) if length else len(known[window])
-    weighting = known[window].astype(np.float64) if window else np.ones(size)
+    size = int(arrays[length]) if length else len(arrays[window])
+    weighting = arrays[window].astype(np.float64) if window else np.ones(size)
     onesided = next((a.i for a in node.attribute if a.name == "onesided"), 1)
     angles = 2 * np.pi * np.outer(np.arange(size // 2 + 1 if onesided else size), np.arange(size)) / size
     waves = (np.concatenate([np.cos(angles), -np.sin(angles)]) * weighting).astype(np.float32)[:, None]
-    made = {
+    initialisers = {
         "last": np.array([2], np.int64),
         "row": np.array([1], np.int64),
         "waves": waves,
         "parts": np.array([0, 2, len(angles), -1], np.int64),
     }
-    graph.initializer.extend(numpy_helper.from_array(v, f"{name}_{what}") for what, v in made.items())
+    graph.initializer.extend(numpy_helper.from_array(v, f"{name}_{what}") for what, v in initialisers.items())
     steps: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Squeeze", ["last"], {}),  # which a complex signal does not take
+        ("Squeeze", ["last"], {}),  # it refuses a complex signal
         ("Unsqueeze", ["row"], {}),
-        ("Conv", ["waves"], {"strides": [int(known[step])]}),
+        ("Conv", ["waves"], {"strides": [int(arrays[step])]}),
         ("Reshape", ["parts"], {}),
         ("Transpose", [], {"perm": [0, 3, 2, 1]}),
     ]

@@ -1,4 +1,4 @@
-"""What an IR stores its weights and runs its operations in."""
+"""The types that an IR stores its weights in and runs its operations in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read(path: Path, extensions: Sequence[str]) -> Built:
 
 
 def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
-    """The constants of some shapes, in floating-point numbers: arrays."""
+    """The floating-point constants that have one of some shapes, as arrays."""
     model = openvino_library.extended(extensions).read_model(path)
     yield from _matrices(model, shapes)
 
@@ -39,9 +39,9 @@ def of_model(model: Any) -> Built:
     inner: list[Built] = []
     for op in model.get_ordered_ops():
         sources = [v.get_node().get_friendly_name() for v in op.input_values()]
-        told = op.output(0).get_element_type().to_string() if op.get_output_size() else ""
+        dtype = op.output(0).get_element_type().to_string() if op.get_output_size() else ""
         elements = math.prod(op.output(0).get_shape()) if op.get_type_name() == CONSTANT else 0
-        nodes[op.get_friendly_name()] = Node(op.get_type_name(), sources, TYPES.get(told, told), elements)
+        nodes[op.get_friendly_name()] = Node(op.get_type_name(), sources, TYPES.get(dtype, dtype), elements)
         inner += map(of_model, ir.bodies(op))
     outputs = {
         name: nodes[op.get_friendly_name()].sources[0]

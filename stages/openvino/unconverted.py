@@ -1,4 +1,4 @@
-"""What OpenVINO could not convert, in words: its own message, and the model's lines that call those operators."""
+"""Reports what OpenVINO could not convert: its own message, and the model's lines that call those operators."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ COMPLEX = "ComplexTypeMark"
 
 
 def tells(error: Exception) -> bool:
-    """Whether an error of convert_model's is about operators, rather than a file that cannot be read."""
+    """Whether an error of convert_model is about operators, rather than about a damaged file."""
     return bool(NO_RULE.search(str(error)) or FAILED.search(str(error)))
 
 
 def operators(error: Exception) -> list[str]:
-    """The operators that an error of convert_model's names, such as aten.logcumsumexp.default."""
-    return [name for pattern in (NO_RULE, FAILED) for name in _named(pattern, str(error))]
+    """The operators that an error of convert_model names, such as aten.logcumsumexp.default."""
+    return [name for pattern in (NO_RULE, FAILED) for name in _names(pattern, str(error))]
 
 
 def report(program: Any, error: Exception) -> StageError:
-    """The error to raise from one of convert_model's.
+    """The error to raise from an error of convert_model.
 
     Args:
-        program: What was converted: a torch.export program, a ScriptModule, or the path of a file.
-        error: What it raised.
+        program: The converted program: a torch.export program, a ScriptModule, or the path of a file.
+        error: The error.
     """
-    lacking, failed = (_named(pattern, str(error)) for pattern in (NO_RULE, FAILED))
+    lacking, failed = (_names(pattern, str(error)) for pattern in (NO_RULE, FAILED))
     own = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Check '")]
-    said = f"\n    OpenVINO says: {listed(own, 6)}"
+    quote = f"\n    OpenVINO says: {listed(own, 6)}"
     places = "".join(f"\n    {m.operator}: {m.place}" for m in _places(program, lacking or failed) if m.place)
-    # A file has come through ONNX, or never will.
+    # A file came through ONNX already, or never will.
     elsewhere = [] if isinstance(program, Path) else ["route=onnx or route=auto, whose exporter may know more"]
-    if elsewhere and COMPLEX in str(error):  # which ONNX has not; of a trace they are pairs of numbers
-        elsewhere = ["route=auto capture=auto, of which a trace has pairs of numbers for complex ones"]
+    if elsewhere and COMPLEX in str(error):  # ONNX has no complex numbers; a trace has pairs of numbers instead
+        elsewhere = ["route=auto capture=auto: a trace has pairs of numbers instead of complex ones"]
     if not lacking:
-        return StageError(f"OpenVINO cannot convert the model{places}{said}", command="".join(elsewhere))
+        return StageError(f"OpenVINO cannot convert the model{places}{quote}", command="".join(elsewhere))
     return StageError(
-        f"OpenVINO has no conversion rule for {listed(lacking)}{places}{said}",
+        f"OpenVINO has no conversion rule for {listed(lacking)}{places}{quote}",
         allowed="the operators of its front end, and those of target.extensions",
         command="; ".join([*elsewhere, "'target.extensions=[PATH]'"]),
     )
 
 
-def _named(pattern: re.Pattern[str], text: str) -> list[str]:
-    names = [name.strip() for found in pattern.findall(text) for name in found.split(",")]
+def _names(pattern: re.Pattern[str], text: str) -> list[str]:
+    names = [name.strip() for group in pattern.findall(text) for name in group.split(",")]
     return list(dict.fromkeys(re.sub(r" node\.?$", "", name) for name in names))
 
 
 def _places(program: Any, names: Sequence[str]) -> list[Missing]:
-    """Each of the operators with the first line of the model, or node of a graph, that calls it."""
+    """The operators, each with the first line of the model, or the first node of a graph, that calls it."""
     first: dict[str, str] = {}
     for name, place in _nodes(program) if isinstance(program, Path) else _calls(program):
         if not first.get(name):
@@ -68,7 +68,7 @@ def _places(program: Any, names: Sequence[str]) -> list[Missing]:
 
 
 def _nodes(path: Path) -> Iterator[tuple[str, str]]:
-    """The operators of an ONNX graph as OpenVINO calls them, and the nodes; of other files nothing is known."""
+    """The operators of an ONNX graph, by OpenVINO's names, and their nodes; nothing for other files."""
     if path.suffix != ".onnx":
         return
     model = onnx_file.read(path, weights=False)
@@ -80,7 +80,7 @@ def _nodes(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _calls(program: Any) -> Iterator[tuple[str, str]]:
-    """The operators of a program and where the model calls them; of an exported one, decomposed too."""
+    """The operators of a program and where the model calls them; of an exported one, also after decomposition."""
     if hasattr(program, "graph_module"):
         for one in (program, program.run_decompositions()):
             for node in unsupported.calls(one):

@@ -1,6 +1,7 @@
-"""Graphs whose open sizes decide how many dimensions a value has, which OpenVINO must know: which number would help.
+"""Explains graphs in which a dynamic size decides the rank of a value, and finds a fixed size that helps.
 
-torch exports `squeeze` of an open size as an If: on one branch a dimension is gone, on the other it is not.
+OpenVINO must know every rank. torch exports `squeeze` of a dynamic size as an If: one branch removes a dimension, the
+other does not.
 """
 
 from __future__ import annotations
@@ -18,35 +19,35 @@ from stages.onnx import file as onnx_file
 from stages.onnx.opening import dimensions
 from stages.openvino import library as openvino_library
 
-TOLD = "rank().is_static()"  # how OpenVINO 2026.4 says it
+MESSAGE = "rank().is_static()"  # part of OpenVINO 2026.4's message
 MOST_BYTES = 2**28  # of a graph that is converted again for a suggestion
 
 
 def explained(
-    told: StageError, error: Exception, graph: Path, interface: Interface, extensions: Sequence[Any]
+    report: StageError, error: Exception, graph: Path, interface: Interface, extensions: Sequence[Any]
 ) -> StageError:
-    """The error with the open dimension that a number would have to stand for, where one alone is enough.
+    """The error, with the dynamic dimension to replace by a number, where a single one is enough.
 
     Args:
-        told: What is to be raised.
-        error: What OpenVINO raised.
+        report: The error to raise.
+        error: OpenVINO's error.
         graph: The ONNX file.
         interface: The model's.
-        extensions: As library.loaded returns them.
+        extensions: From library.loaded.
     """
-    if TOLD not in str(error) or graph.stat().st_size > MOST_BYTES:
-        return told
+    if MESSAGE not in str(error) or graph.stat().st_size > MOST_BYTES:
+        return report
     for name, dim in interface.dims.items():
         if not _converts(graph, interface, name, dim.opt, extensions):
             continue
-        # `model.inputs={…}` takes the place of an earlier one: all inputs that may be in that.
+        # `model.inputs={…}` replaces an earlier one, so it must list all inputs with dynamic dimensions.
         open_ = {n: s for n, s in interface.inputs.items() if s.axes}
         sized = {n: replace(s, shape=[dim.opt if d == name else d for d in s.shape]) for n, s in open_.items()}
-        (problem,) = told.problems
-        what = f"{problem.what}\n    of {name} it hangs how many dimensions a value has, and OpenVINO must know that"
-        command = f"a number in its place: {typed.inputs(sized)} '~model.dims.{name}'"
+        (problem,) = report.problems
+        what = f"{problem.what}\n    the rank of a value depends on {name}, and OpenVINO must know every rank"
+        command = f"a number instead: {typed.inputs(sized)} '~model.dims.{name}'"
         return StageError(replace(problem, what=what, command=command))
-    return told
+    return report
 
 
 def _converts(graph: Path, interface: Interface, name: str, size: int, extensions: Sequence[Any]) -> bool:
@@ -61,6 +62,6 @@ def _converts(graph: Path, interface: Interface, name: str, size: int, extension
         path = onnx_file.write(model, Path(folder))
         try:
             openvino_library.converted(path, extensions)
-        except Exception:  # as before, or for another reason
+        except Exception:  # the same error, or another
             return False
     return True

@@ -19,46 +19,46 @@ if TYPE_CHECKING:
 def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
     core = openvino_library.extended(how.extensions)
     model = core.read_model(artifact.file)
-    named = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
+    operations = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     from openvino import Model, opset16
 
     parameters = []
     for name in fed:
-        value = named[name].output(0)
+        value = operations[name].output(0)
         parameters.append(opset16.parameter(value.get_partial_shape(), value.get_element_type()))
         for target in value.get_target_inputs():
             target.replace_source_output(parameters[-1].output(0))
-    # Each behind an operation of its own: two results of one tensor would share their names.
-    results = [opset16.result(opset16.identity(named[name].output(0))) for name in names]
+    # Each result has its own Identity: two results of one tensor would share their names.
+    results = [opset16.result(opset16.identity(operations[name].output(0))) for name in names]
     first = model.get_parameters()
     compiled = core.compile_model(
         Model(results, [*first, *parameters]), openvino_runtime.DEVICE, openvino_runtime.settings(how)
     )
-    told = compiled([*(inputs[p.output(0).any_name] for p in first), *fed.values()])
-    return {name: told[place].copy() for place, name in enumerate(names)}
+    outputs = compiled([*(inputs[p.output(0).any_name] for p in first), *fed.values()])
+    return {name: outputs[place].copy() for place, name in enumerate(names)}
 
 
 def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
     core = openvino_library.extended(how.extensions)
     model = core.read_model(artifact.file)
-    named = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
+    operations = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     parameters = [p.get_friendly_name() for p in model.get_parameters()]
-    names = [n for n in inner.dynamic(graphs.of(artifact, how.extensions), parameters) if n in named]
-    return inner.computed(names, lambda wanted: _run(core, model, {n: named[n] for n in wanted}, inputs, how))
+    names = [n for n in inner.dynamic(graphs.read(artifact, how.extensions), parameters) if n in operations]
+    return inner.computed(names, lambda some: _run(core, model, {n: operations[n] for n in some}, inputs, how))
 
 
-def _run(core: Any, model: Any, wanted: Mapping[str, Any], inputs: Arrays, how: How) -> dict[str, list[Any]]:
-    """The values of some operations, computed with nothing but what they need."""
+def _run(core: Any, model: Any, operations: Mapping[str, Any], inputs: Arrays, how: How) -> dict[str, list[Any]]:
+    """The values of some operations, computed with only the operations that they need."""
     from openvino import Model, opset16
 
-    # Each behind an operation of its own, as in `values`.
-    results = {n: [opset16.result(opset16.identity(o)) for o in op.outputs()] for n, op in wanted.items()}
+    # Each result has its own Identity, as in `values`.
+    results = {n: [opset16.result(opset16.identity(o)) for o in op.outputs()] for n, op in operations.items()}
     parameters = model.get_parameters()
     compiled = core.compile_model(
-        Model([r for of in results.values() for r in of], parameters),
+        Model([r for ports in results.values() for r in ports], parameters),
         openvino_runtime.DEVICE,
         openvino_runtime.settings(how),
     )
-    told = compiled([inputs[p.output(0).any_name] for p in parameters])
-    arrays = iter([told[place].copy() for place in range(len(told))])
-    return {n: [next(arrays) for _ in of] for n, of in results.items()}
+    outputs = compiled([inputs[p.output(0).any_name] for p in parameters])
+    arrays = iter([outputs[place].copy() for place in range(len(outputs))])
+    return {n: [next(arrays) for _ in ports] for n, ports in results.items()}

@@ -1,1 +1,1 @@
-"""What also runs on other machines, inside bundles: it needs Python's standard library and numpy alone."""
+"""Code that also runs on other machines, inside bundles: it needs only Python's standard library and numpy."""

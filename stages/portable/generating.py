@@ -1,6 +1,6 @@
-"""What a language model goes on with: the prompts that were asked, a loop that picks tokens, and the comparison.
+"""Generation with a language model: recorded prompts and tokens, a loop that picks tokens, and the comparison.
 
-The standard library and numpy alone: the self-check of a bundle carries this text; see delivery/bundle.py.
+Only the standard library and numpy: the self-check of a bundle contains this text; see delivery/bundle.py.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Rows = Sequence[Sequence[int]]
 
 
 class Batch(NamedTuple):
-    """Prompts that are asked together, and what the PyTorch model goes on with.
+    """Prompts of one batch, and the tokens that the PyTorch model continues them with.
 
     Args:
         label: Such as "7 tokens".
-        prompts: Tokens, a row each; of several lengths.
-        tokens: What follows each, up to the first token that ends a text, without that one.
+        prompts: Tokens, one row for each prompt; rows may have different lengths.
+        tokens: The tokens after each prompt, up to the first end token, without that one.
         margins: By how much each of these, and the end, is ahead of the second choice, as a share of the largest logit.
     """
 
@@ -37,21 +37,21 @@ class Batch(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text and the tokens that the model's own tokenizer makes of it."""
+    """A text, and its tokens from the model's own tokenizer."""
 
     text: str
     tokens: Sequence[int]
 
 
-class Asked(NamedTuple):
-    """All that was asked.
+class TokenRecord(NamedTuple):
+    """The recorded generation of the PyTorch model.
 
     Args:
-        new: How many tokens were to follow each prompt, at most.
-        ends: Tokens that end a text.
-        fills: The token that fills up shorter rows.
-        batches: The prompts.
-        texts: For the tokenizer; none where there is no tokenizer.
+        new: How many tokens follow each prompt, at most.
+        ends: The end tokens of a text.
+        fills: The padding token of shorter rows.
+        batches: The prompts and their tokens.
+        texts: Texts for the tokenizer; empty where there is no tokenizer.
     """
 
     new: int
@@ -65,25 +65,25 @@ class Decoder(Protocol):
     """A graph that keeps its cache between calls."""
 
     def start(self, rows: int) -> None:
-        """Forgets everything; a batch of so many rows follows."""
+        """Clears the cache; a batch with this number of rows follows."""
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Logits [rows, tokens, vocabulary], after each of these tokens; the next call may write over them.
+        """Logits [rows, tokens, vocabulary] after each of these tokens; the next call may overwrite them.
 
         Args:
-            ids: int64 [rows, tokens], those that are new.
-            mask: int64 [rows, all tokens so far]; 0 for what fills a row up, which is on the left.
+            ids: int64 [rows, tokens], the new tokens.
+            mask: int64 [rows, all tokens so far]; 0 for padding, which is on the left.
             positions: int64 [rows, tokens].
         """
 
 
 class Agreement(NamedTuple):
-    """What a comparison found.
+    """The result of a comparison.
 
     Args:
-        equal: Tokens that are the same.
-        open: Tokens that were not compared: after one where two choices are too close to tell apart.
-        wrong: What differs, a sentence each.
+        equal: The number of equal tokens.
+        open: The number of tokens that were not compared: those after a choice that is too close to call.
+        wrong: The differences, a sentence each.
     """
 
     equal: int
@@ -91,22 +91,22 @@ class Agreement(NamedTuple):
     wrong: Sequence[str]
 
 
-def write_asked(asked: Asked, path: Path) -> None:
-    """As JSON, a line for each batch."""
-    plain = {**asked._asdict(), "batches": [b._asdict() for b in asked.batches]}
-    plain["texts"] = [t._asdict() for t in asked.texts]
+def write_tokens(record: TokenRecord, path: Path) -> None:
+    """Writes the record as JSON."""
+    plain = {**record._asdict(), "batches": [b._asdict() for b in record.batches]}
+    plain["texts"] = [t._asdict() for t in record.texts]
     path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
-def read_asked(path: Path) -> Asked:
-    """What `write_asked` wrote. Raises OSError, ValueError, KeyError."""
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    batches, texts = [Batch(**b) for b in told["batches"]], [Text(**t) for t in told["texts"]]
-    return Asked(told["new"], told["ends"], told["fills"], batches, texts)
+def read_tokens(path: Path) -> TokenRecord:
+    """The record that `write_tokens` wrote. Raises OSError, ValueError, KeyError."""
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    batches, texts = [Batch(**b) for b in document["batches"]], [Text(**t) for t in document["texts"]]
+    return TokenRecord(document["new"], document["ends"], document["fills"], batches, texts)
 
 
 def padded(prompts: Rows, fills: int) -> tuple[Array, Array]:
-    """Prompts of several lengths as ids and mask, int64 [rows, longest]; shorter ones are filled up on the left."""
+    """Prompts of several lengths as ids and mask, int64 [rows, longest]; shorter ones are padded on the left."""
     np = module("numpy")
     width = max(map(len, prompts))
     ids = np.array([[fills] * (width - len(p)) + list(p) for p in prompts], np.int64)
@@ -115,14 +115,14 @@ def padded(prompts: Rows, fills: int) -> tuple[Array, Array]:
 
 
 def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fills: int) -> list[list[int]]:
-    """What a decoder goes on with: the token of the largest logit, each time.
+    """Greedy generation: each time the token with the largest logit.
 
     Args:
         decoder: The graph.
-        prompts: Tokens, a row each.
+        prompts: Tokens, one row for each prompt.
         new: How many tokens follow, at most.
-        ends: A row is at its end before one of these.
-        fills: Fills rows up.
+        ends: End tokens: a row ends before one of these.
+        fills: The padding token.
     """
     np = module("numpy")
     ids, mask = padded(prompts, fills)
@@ -145,7 +145,7 @@ def greedy(decoder: Decoder, prompts: Rows, new: int, ends: Collection[int], fil
 
 
 class _Watched:
-    """A decoder, and by how much its choices were ahead."""
+    """A decoder that records by how much its choices were ahead."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -160,52 +160,52 @@ class _Watched:
         return logits
 
 
-def recorded(decoder: Decoder, batch: Batch, asked: Asked) -> Batch:
-    """The same prompts with what a decoder goes on with in our own loop."""
+def recorded(decoder: Decoder, batch: Batch, record: TokenRecord) -> Batch:
+    """The same prompts, with the tokens of another decoder in our own loop."""
     watched = _Watched(decoder)
-    rows = greedy(watched, batch.prompts, asked.new, asked.ends, asked.fills)
+    rows = greedy(watched, batch.prompts, record.new, record.ends, record.fills)
     steps = [min(len(row) + 1, len(watched.margins)) for row in rows]
     margins = [[watched.margins[n][place] for n in range(most)] for place, most in enumerate(steps)]
     return Batch(batch.label, batch.prompts, rows, margins)
 
 
 def margin(logits: Array) -> float:
-    """By how much the largest of a row is ahead of the second, as a share of the largest magnitude."""
+    """By how much the largest logit of a row is ahead of the second, as a share of the largest magnitude."""
     np = module("numpy")
     second, first = np.partition(logits.astype(np.float64), -2)[-2:]
     return float(f"{(first - second) / max(np.abs(logits).max(), np.finfo(np.float32).tiny):.3e}")
 
 
 def ended(row: Sequence[int], ends: Collection[int]) -> list[int]:
-    """A row up to the first token that ends a text, without that one: some runtimes give it back, others do not."""
+    """A row up to the first end token, without that one: some runtimes return it, others do not."""
     return list(row[: next((place for place, token in enumerate(row) if token in ends), len(row))])
 
 
-def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
+def agreement(rows: Rows, batch: Batch, least: float) -> Agreement:
     """Compares what follows each prompt, token by token.
 
     Args:
-        found: What a runtime went on with.
-        batch: What the PyTorch model did.
-        least: Where another token was picked and the model's is ahead of its second choice by no more than this, as a
-            share of the largest logit, the rest of the row is another text and is not compared.
+        rows: The tokens of a runtime.
+        batch: The tokens of the PyTorch model.
+        least: A different token is accepted where the model's is ahead of its second choice by no more than this, as a
+            share of the largest logit; the rest of the row is then another text and is not compared.
     """
     equal = unclear = 0
     wrong: list[str] = []
-    for place, (row, wanted, margins) in enumerate(zip(found, batch.tokens, batch.margins, strict=True)):
+    for place, (row, expected, margins) in enumerate(zip(rows, batch.tokens, batch.margins, strict=True)):
         where = f"{batch.label}, row {place + 1}" if len(batch.prompts) > 1 else batch.label
-        differs = next((n for n, pair in enumerate(zip(row, wanted, strict=False)) if pair[0] != pair[1]), None)
-        if differs is None and len(row) != len(wanted):
-            differs = min(len(row), len(wanted))
+        differs = next((n for n, pair in enumerate(zip(row, expected, strict=False)) if pair[0] != pair[1]), None)
+        if differs is None and len(row) != len(expected):
+            differs = min(len(row), len(expected))
         if differs is None:
-            equal += len(wanted)
+            equal += len(expected)
             continue
         equal += differs
         ahead = margins[differs] if differs < len(margins) else 1.0
         if ahead <= least:
-            unclear += len(wanted) - differs
+            unclear += len(expected) - differs
             continue
-        theirs = f"token {wanted[differs]}" if differs < len(wanted) else "the end"
+        theirs = f"token {expected[differs]}" if differs < len(expected) else "the end"
         ours = f"token {row[differs]}" if differs < len(row) else "the end"
         wrong.append(
             f"{where}: at {differs + 1} comes {ours}, the model's is {theirs}, ahead of its second choice by "
@@ -214,10 +214,10 @@ def agreement(found: Rows, batch: Batch, least: float) -> Agreement:
     return Agreement(equal, unclear, wrong)
 
 
-def filling(told: Mapping[str, Any]) -> int:
-    """The token that fills up shorter rows: a decoder's own, or any, since what is masked is not looked at.
+def filling(decoder: Mapping[str, Any]) -> int:
+    """The padding token of shorter rows: the decoder's own, or any other, since padding is masked.
 
     Args:
-        told: What the decoder is; see interface/generation.py.
+        decoder: The facts about the decoder; see interface/generation.py.
     """
-    return int(told["pad"]) if told["pad"] is not None else int(next(iter(told["eos"]), 0))
+    return int(decoder["pad"]) if decoder["pad"] is not None else int(next(iter(decoder["eos"]), 0))

@@ -1,6 +1,6 @@
-"""What a script that comes with a delivered model does before it runs anything: its record, its files, its cases.
+"""The common parts of the scripts in a bundle: they read the record, verify the files, and read the cases.
 
-The standard library and numpy alone: both scripts carry this text with them; see stages/delivery/bundle.py.
+Only the standard library and numpy: both scripts contain this text; see stages/delivery/bundle.py.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 OK, USAGE, CANNOT_RUN, MISSING, FAILED, INTERRUPTED = 0, 2, 3, 4, 5, 130
 
 
 class Stop(Exception):
-    """The end, with its exit code and what a person is told."""
+    """Ends a script, with an exit code and a message for a person."""
 
     def __init__(self, code: int, says: str) -> None:
         super().__init__(says)
@@ -29,7 +29,7 @@ class Stop(Exception):
 
 
 def parser(says: str) -> argparse.ArgumentParser:
-    """For a script's arguments; its docstring says what it does, and below them the rest."""
+    """A parser for a script's arguments; the docstring gives the description, and the text after the arguments."""
     first, *more = says.split("\n\n")
     return argparse.ArgumentParser(
         description=first,
@@ -40,31 +40,31 @@ def parser(says: str) -> argparse.ArgumentParser:
 
 
 def exit_code(work: Callable[[], int], done: str, *failures: type[Exception]) -> int:
-    """Runs a script's work; what is wrong goes to stderr, in words.
+    """Runs a script's work; errors go to stderr, in words.
 
     Args:
         work: Returns the exit code.
-        done: What is to be done by it, such as "checked".
-        failures: Exceptions with an exit code of their own, beside Stop.
+        done: What the work does, as a participle, such as "checked".
+        failures: Exceptions with their own exit code, besides Stop.
     """
     try:
         return work()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as e:  # whoever runs this has nobody's source at hand
-        sys.stdout.flush()  # what was found comes before what is wrong with it, wherever both go
-        known = isinstance(e, (Stop, *failures))
-        print(e if known else f"it cannot be {done}: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
-        return int(vars(e)["exit_code"]) if known else CANNOT_RUN
+    except Exception as e:  # the person who runs this does not have the source
+        sys.stdout.flush()  # results come before errors, wherever both streams go
+        expected = isinstance(e, (Stop, *failures))
+        print(e if expected else f"it cannot be {done}: {type(e).__name__}: {first_line(e)}", file=sys.stderr)
+        return int(vars(e)["exit_code"]) if expected else CANNOT_RUN
 
 
 def failed(wrong: Sequence[str]) -> Stop:
-    """What to raise where something does not agree, a sentence each."""
+    """The error for results that do not agree, a sentence each."""
     return Stop(FAILED, "FAILED\n" + "\n".join(f"  {w}" for w in wrong))
 
 
 class Case(NamedTuple):
-    """Inputs by name, what the original answered to them by name, and which case of the reference it is."""
+    """One case of the reference: its label, inputs by name, and the original's outputs by name."""
 
     label: str
     inputs: dict[str, Any]
@@ -76,7 +76,7 @@ class Case(NamedTuple):
 
 
 def verdict(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the delivered file itself was held to: the claim of the last check, with "tolerance" or with "why" not."""
+    """The claim of the last check of the delivered file, with "tolerance", or with "why" it was not checked."""
     claims = [c.get("parity") or c.get("unchecked") for c in record["checks"] if c["delivered"]]
     return next((c for c in reversed(claims) if c), None)
 
@@ -89,64 +89,64 @@ def count(text: str) -> int:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """artifact.json. Raises Stop."""
+    """The content of artifact.json. Raises Stop."""
     needed = ("model", "precision", "kind", "drydock", "sha256", "checks", "facts")
     return read_json(folder / "artifact.json", needed)
 
 
 def read_json(path: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
-    """A file that has at least some keys. Raises Stop."""
+    """The content of a JSON file with at least these keys. Raises Stop."""
     try:
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if lacking := [name for name in needed if name not in told]:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if lacking := [name for name in needed if name not in document]:
             raise ValueError(f"it has no {', no '.join(lacking)}")
     except (OSError, ValueError, TypeError) as e:
         raise Stop(CANNOT_RUN, f"{path.name} cannot be read: {first_line(e)}") from e
-    return told
+    return document
 
 
-def demand_files(folder: Path, wanted: Mapping[str, str]) -> None:
-    """Raises Stop where a file is not there, or not of the SHA-256 that it was handed over with."""
+def demand_files(folder: Path, digests: Mapping[str, str]) -> None:
+    """Raises Stop where a file is missing, or has another SHA-256 than when it was delivered."""
     wrong = []
-    for name, digest in wanted.items():
+    for name, digest in digests.items():
         try:
             with (folder / name).open("rb") as f:
-                found = hashlib.sha256()
+                actual = hashlib.sha256()
                 while block := f.read(2**20):
-                    found.update(block)
+                    actual.update(block)
         except OSError as e:
             wrong.append(f"{name} cannot be read: {e.strerror}")
             continue
-        if found.hexdigest() != digest:
+        if actual.hexdigest() != digest:
             wrong.append(
-                f"{name} is not what was delivered: its SHA-256 is {found.hexdigest()}, artifact.json has {digest}"
+                f"{name} is not what was delivered: its SHA-256 is {actual.hexdigest()}, artifact.json has {digest}"
             )
     if wrong:
         raise failed([*wrong, "copy the whole folder again"])
 
 
 def read_cases(folder: Path) -> list[Case]:
-    """The cases of reference.npz, whose arrays are called LABEL/in/NAME and LABEL/out/NAME."""
+    """The cases of reference.npz, whose arrays have the names LABEL/in/NAME and LABEL/out/NAME."""
     np = module("numpy")
     try:
-        found: dict[str, Case] = {}
-        with np.load(folder / "reference.npz") as held:
-            for key in held.files:
+        cases: dict[str, Case] = {}
+        with np.load(folder / "reference.npz") as arrays:
+            for key in arrays.files:
                 label, way, name = key.split("/", 2)
-                case = found.setdefault(label, Case(label, {}, {}))
-                (case.inputs if way == "in" else case.outputs)[name] = held[key]
+                case = cases.setdefault(label, Case(label, {}, {}))
+                (case.inputs if way == "in" else case.outputs)[name] = arrays[key]
     except Exception as e:  # numpy and zipfile raise anything on a damaged file
         raise Stop(CANNOT_RUN, f"reference.npz cannot be read: {first_line(e)}") from e
-    if not found:
+    if not cases:
         raise Stop(CANNOT_RUN, "reference.npz is empty")
-    return list(found.values())
+    return list(cases.values())
 
 
 def worst_of(figures: Sequence[Any]) -> str:
     """The worst of several outputs' figures, in a line."""
     top1 = min((f.top1 for f in figures if f.top1 is not None), default=None)
-    told = f"{max(f.max_rel for f in figures):.1e}  {max(f.p99_rel for f in figures):.1e}"
-    return f"{told}  {min(f.cosine for f in figures):.6f}" + ("" if top1 is None else f"  {top1:.3f}")
+    errors = f"{max(f.max_rel for f in figures):.1e}  {max(f.p99_rel for f in figures):.1e}"
+    return f"{errors}  {min(f.cosine for f in figures):.6f}" + ("" if top1 is None else f"  {top1:.3f}")
 
 
 def latency(infer: Callable[[], object], case: Case, runs: int) -> dict[str, float]:

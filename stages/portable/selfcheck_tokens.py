@@ -1,4 +1,4 @@
-"""The check of a language model on the device that it was delivered to: a format's `generation/host.py` loads it."""
+"""Checks a language model on the device that it was delivered to; a format's `generation/host.py` loads the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.portable.generating import agreement, read_asked
+from stages.portable.generating import agreement, read_tokens
 from stages.portable.handed_over import (
     CANNOT_RUN,
     OK,
@@ -23,20 +23,21 @@ from stages.portable.handed_over import (
     parser,
     read_record,
 )
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
-# What is written beside the script of what was found, for `inspect` to read: see pipeline/inspect.py.
+# The file with the results beside the script, which `inspect` reads: see pipeline/inspect.py.
 RESULT, TOKENS, SCHEMA = "selfcheck.json", "tokens.json", 1
 
 
 class Runtime(NamedTuple):
-    """What runs one format.
+    """The runtime of one format.
 
     Args:
-        module: What it takes beside numpy, by its name to pip.
-        kind: What artifact.json calls it.
-        load: Loads the folder, given what the decoder is, what it was checked to, and the arguments of the command
-            line; see stages/generation/folders.py for what it gives. It raises Stop, or whatever the runtime raises.
+        module: The package that it needs besides numpy, by its name for pip.
+        kind: Its kind in artifact.json.
+        load: Loads the folder. Its arguments are the folder, the decoder's facts, the claim of the check, and the
+            arguments of the command line; for its result see stages/generation/folders.py. It raises Stop, or whatever
+            the runtime raises.
     """
 
     module: str
@@ -48,30 +49,30 @@ def main(runtime: Runtime, says: str, folder: Path, arguments: Sequence[str] | N
     """Checks the bundle in a folder. Returns the exit code.
 
     Args:
-        runtime: What runs the model.
-        says: What `--help` shows: the docstring of the script.
-        folder: Where the bundle is.
-        arguments: Of the command line; None for those of this process.
+        runtime: The runtime of the model.
+        says: The text of `--help`: the docstring of the script.
+        folder: The folder of the bundle.
+        arguments: The arguments of the command line; None for those of this process.
     """
-    asking = parser(says)
-    asking.add_argument("--ours", action="store_true", help="by the loop of this script, and not the runtime's own")
-    asking.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
-    given = asking.parse_args(arguments)
-    return exit_code(lambda: _checked(runtime, folder, given), "checked")
+    parsing = parser(says)
+    parsing.add_argument("--ours", action="store_true", help="use this script's own loop instead of the runtime's")
+    parsing.add_argument("--threads", type=count, default=0, help="to compute with; 0 for the runtime's own choice")
+    options = parsing.parse_args(arguments)
+    return exit_code(lambda: _checked(runtime, folder, options), "checked")
 
 
-def held_to(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the delivered folder was held to: the claim of its last check. Raises Stop where none looked at it."""
+def claim_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The claim of the last check of the delivered folder. Raises Stop where there was no check."""
     claims = [c["tokens"] for c in record["checks"] if c["delivered"] and "tokens" in c]
     if not claims:
-        raise Stop(CANNOT_RUN, "artifact.json does not say what this model was held to: deliver it again")
+        raise Stop(CANNOT_RUN, "artifact.json has no check that this script can repeat: deliver the model again")
     last: Mapping[str, Any] = claims[-1]
     return last
 
 
-def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
+def _checked(runtime: Runtime, folder: Path, arguments: argparse.Namespace) -> int:
     record = read_record(folder)
-    claim = held_to(record)
+    claim = claim_of(record)
     if record["kind"] != runtime.kind:
         raise Stop(CANNOT_RUN, f"this script checks {runtime.kind}, and artifact.json is of {record['kind']}")
     print(f"{record['model']}  {record['precision']['name']}, {record['kind']}, made by drydock {record['drydock']}")
@@ -80,25 +81,25 @@ def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
     demand_files(folder, record["sha256"])
     print(f"files     {len(record['sha256'])}, as they were delivered")
     try:
-        asked = read_asked(folder / TOKENS)
+        tokens = read_tokens(folder / TOKENS)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise Stop(CANNOT_RUN, f"{TOKENS} cannot be read: {first_line(e)}") from e
-    told, loop = record["facts"]["generation"], None
-    running = runtime.load(folder, told, claim, given)
+    decoder, loop = record["facts"]["generation"], None
+    running = runtime.load(folder, decoder, claim, arguments)
     print(f"runtime   {running.says}" + (f": {running.by_ours}" if running.by_ours else ""))
     equal = unclear = 0
     wrong: list[str] = []
     began = time.perf_counter()
-    for batch in asked.batches:
+    for batch in tokens.batches:
         runs = running
-        if why := running.unfit(batch.prompts, asked.new):
-            loop = loop or runtime.load(folder, told, claim, argparse.Namespace(**{**vars(given), "ours": True}))
+        if why := running.unfit(batch.prompts, tokens.new):
+            loop = loop or runtime.load(folder, decoder, claim, argparse.Namespace(**{**vars(arguments), "ours": True}))
             runs = loop
             print(f"{batch.label:<24} by {loop.says}: {why}")
-        found = agreement(runs(batch.prompts, asked.new), batch, claim["least"])
-        equal, unclear = equal + found.equal, unclear + found.open
-        wrong += found.wrong
-        print(f"{batch.label:<24} {found.equal} tokens equal" + (f", {found.open} open" if found.open else ""))
+        result = agreement(runs(batch.prompts, tokens.new), batch, claim["least"])
+        equal, unclear = equal + result.equal, unclear + result.open
+        wrong += result.wrong
+        print(f"{batch.label:<24} {result.equal} tokens equal" + (f", {result.open} open" if result.open else ""))
     seconds = time.perf_counter() - began
     _write(folder, record, running.says, wrong)
     if wrong:
@@ -108,7 +109,7 @@ def _checked(runtime: Runtime, folder: Path, given: argparse.Namespace) -> int:
 
 
 def _write(folder: Path, record: Mapping[str, Any], runtime: str, wrong: Sequence[str]) -> None:
-    """Leaves what was found beside the model; where nothing can be written it says so."""
+    """Writes the results beside the model; prints why where that is impossible."""
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     about = {"schema": SCHEMA, "digest": record.get("digest"), "when": when, "system": platform.platform()}
     agrees = {"agrees": not wrong, "worst": 0.0 if not wrong else None, "wrong": list(wrong)}

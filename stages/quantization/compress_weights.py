@@ -101,7 +101,7 @@ class CompressWeights(Lowering):
         source = inputs["graph"]
         self._opset.hold(source)
         feed = self._feed(inputs)
-        built = graphs.of(source, self.extensions) if self.embeddings or self.head else Built({})
+        built = graphs.read(source, self.extensions) if self.embeddings or self.head else Built({})
         parts = self._parts(built)
         eight = [name for name, bits in parts.items() if bits == "int8"] if self._in_blocks else []
         tied = nncf_library.tied(source)

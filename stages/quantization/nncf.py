@@ -25,7 +25,7 @@ from stages.openvino import convert as ir
 from stages.openvino import library as openvino_library
 from stages.openvino.format import OPENVINO
 from stages.portable import native_output
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.samples import files as sample_files
 from stages.samples.files import Samples
 
@@ -248,7 +248,7 @@ def lowered(
         ConfigError: When something to be left alone is not there.
         StageError: When NNCF cannot do it, with what it says.
     """
-    names = list(dict.fromkeys([*ignored.within(graphs.of(source, extensions)), *besides]))
+    names = list(dict.fromkeys([*ignored.within(graphs.read(source, extensions)), *besides]))
     model = _loaded(source, extensions)
     kept = set() if source.kind == ONNX else _names(model)  # now: NNCF may change the graph that it is given
     with _quiet() as nncf:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from stages.interface import call as forward_call
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference.asked import computing
 
 MOST_BYTES = 2**30  # of weights: a second copy of them is made, twice as wide

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import listed
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
 from stages.reference.exact import ExactModel

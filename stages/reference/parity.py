@@ -13,7 +13,7 @@ from stages.formats.session import Session
 from stages.interface.interface import Interface, Output, says, says_all
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference import as_met, evidence, judging
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case

@@ -23,7 +23,7 @@ from stages.interface.fills import Filled
 from stages.interface.images import Preprocessing, unprepared
 from stages.interface.interface import Dim, Dims, Input, Interface, Output
 from stages.portable import comparison
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 from stages.reference import cases as reference_cases
 from stages.reference import function, further, padding, questions, sizes
 from stages.reference.asked import Ask, EagerModel

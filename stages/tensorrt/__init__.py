@@ -1,1 +1,1 @@
-"""TensorRT: graphs assessed, engines built and run."""
+"""TensorRT: assesses graphs, builds and runs engines."""

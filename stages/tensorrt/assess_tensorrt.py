@@ -1,4 +1,4 @@
-"""Says, without TensorRT, what its parser will make of a graph, and stops where no engine can come of it."""
+"""Predicts, without TensorRT, whether its parser accepts a graph, and fails where no engine can be built."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from stages.tensorrt import profiles, readiness
 from stages.tensorrt.profiles import Profiles
 from stages.tensorrt.readiness import Finding
 
-MOST = 10  # findings that a message has
+MOST = 10  # findings in a message
 
 
 class AssessNotes(Notes):
-    """Notes with how often each operator occurs, and what is to be known of some."""
+    """Notes with how often each operator occurs, and remarks about some."""
 
     readiness: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class AssessTensorrt(Stage):
-    """The readiness report: each operator against the parser's published table, types, opset, plugins, profiles.
+    """The readiness report: compares operators, types, opset, plugins and profiles with the parser's published table.
 
-    The table says what the parser takes; only a build shows that it is so. The graph goes on as it is.
+    The table says what the parser accepts; only a build proves it. The graph is passed on unchanged.
 
     Args:
-        releases: Of TensorRT, 10 and 11: what one of them lacks is found.
-        plugins: Types of operators that the hosts of the engine have plugins for.
-        profiles: As the engine will have them; see stages/tensorrt/profiles.py.
+        releases: Releases of TensorRT, 10 and 11; a problem with any of them is reported.
+        plugins: Types of operators for which the engine's hosts have plugins.
+        profiles: The profiles of the engine; see stages/tensorrt/profiles.py.
     """
 
     releases: Annotated[list[str], readiness.SOME_RELEASES]
@@ -52,31 +52,31 @@ class AssessTensorrt(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
         model = onnx_file.read(source.file, weights=False)
-        profiles.resolved(self.profiles, Interface.of(source))  # raises for sizes that nothing was checked at
-        found = readiness.findings(model, self.releases, self.plugins)
-        fatal = [f for f in found if f.fatal]
+        profiles.resolved(self.profiles, Interface.of(source))  # raises for sizes that were not checked
+        findings = readiness.findings(model, self.releases, self.plugins)
+        fatal = [f for f in findings if f.fatal]
         if fatal:
             raise StageError(
-                f"TensorRT {' and '.join(self.releases)} will build no engine of this graph:\n    {_told(fatal)}",
+                f"TensorRT {' and '.join(self.releases)} will build no engine of this graph:\n    {_first(fatal)}",
                 allowed="the operators, types and opsets of the parser's table: " + _sources(self.releases),
                 command=_command(fatal),
             )
         kinds = collections.Counter(n.op_type for n in onnx_file.nodes(model))
-        remarks = [str(f) for f in found]
+        remarks = [str(f) for f in findings]
         says = f"TensorRT {' and '.join(self.releases)}: all {kinds.total()} nodes are in the parser's table"
         notes = AssessNotes(
             says=says + (f"; {len(remarks)} remarks" if remarks else ""),
             readiness={"operators": dict(kinds.most_common()), "remarks": remarks},
             claims={"readiness": {"releases": [*self.releases], "table": _sources(self.releases), "remarks": remarks}},
         )
-        if found:
-            notes["caution"] = _told(found)
+        if findings:
+            notes["caution"] = _first(findings)
         return replace(source, notes=notes)
 
 
-def _told(found: Sequence[Finding]) -> str:
-    lines = [str(f) for f in found[:MOST]]
-    more = [f"… and {len(found) - MOST} more"] if len(found) > MOST else []
+def _first(findings: Sequence[Finding]) -> str:
+    lines = [str(f) for f in findings[:MOST]]
+    more = [f"… and {len(findings) - MOST} more"] if len(findings) > MOST else []
     return "\n    ".join([*lines, *more])
 
 
@@ -84,7 +84,7 @@ def _sources(releases: Sequence[str]) -> str:
     return "; ".join(f"{release}: {readiness.table(release).source}" for release in releases)
 
 
-def _command(found: Sequence[Finding]) -> str:
-    operators: dict[str, Any] = dict.fromkeys(f.operator.rpartition("::")[2] for f in found if f.operator)
-    named = f"stages.assess.plugins=[{','.join(operators)}] where the host has plugins, or " if operators else ""
-    return f'{named}another opset or release (target.releases=["11"]), or a translation of the operator'
+def _command(findings: Sequence[Finding]) -> str:
+    operators: dict[str, Any] = dict.fromkeys(f.operator.rpartition("::")[2] for f in findings if f.operator)
+    plugins = f"stages.assess.plugins=[{','.join(operators)}] where the host has plugins, or " if operators else ""
+    return f'{plugins}another opset or release (target.releases=["11"]), or a translation of the operator'

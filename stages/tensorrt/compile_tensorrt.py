@@ -1,4 +1,4 @@
-"""Compiles an ONNX graph to a TensorRT engine, on the host whose GPU it is for."""
+"""Compiles an ONNX graph to a TensorRT engine, on a host with the GPU that it is for."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TYPES = ("float32", "float16", "bfloat16", "int8")
 class CompileTensorrt(EngineSettings):
     """TensorRT's builder, strongly typed: model.engine, and model.json, which says where it runs.
 
-    The graph decides the precision. Two builds of one graph on one GPU need not be equal: kernels are chosen by the
-    clock; the store keeps one.
+    The graph decides the precision. Two builds of one graph on one GPU may differ, since TensorRT chooses kernels by
+    measured time; the store keeps one.
 
-    Args, beside those of EngineSettings:
-        types: What layers must give: float32, float16, bfloat16, int8. Without one of them nothing is built.
-        timing_cache: The folder of what earlier builds measured; None for tensorrt/ where the store is by default.
+    Args, besides those of EngineSettings:
+        types: Output types that layers must have: float32, float16, bfloat16, int8. If one is missing, the stage fails.
+        timing_cache: The folder with measurements of earlier builds; None for tensorrt/ beside the default store.
 
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/python-api-docs.html
     """
@@ -68,6 +68,6 @@ class CompileTensorrt(EngineSettings):
 
 
 def _beside_the_store() -> Path:
-    store = os.environ.get("DRYDOCK_STORE", "").partition(":")[0]  # the one that is written to
+    store = os.environ.get("DRYDOCK_STORE", "").partition(":")[0]  # the first one is writable
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(store).expanduser() if store else cache / "drydock") / "tensorrt"

@@ -1,4 +1,4 @@
-"""What the parts of TensorRT that a bundle's script shares raise, as our own errors."""
+"""Converts errors of the TensorRT files that bundles share into our own errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OURS: Mapping[int, type[DrydockError]] = {e.exit_code: e for e in (StageError, B
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Makes our own error of a Failure within."""
+    """Converts a Failure inside the block into our own error."""
     try:
         yield
     except Failure as e:

@@ -1,4 +1,4 @@
-"""What others may ask of TensorRT engines."""
+"""The kind of a TensorRT engine, and the files here that know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of an engine by what they compute in: none of them is what it was in the graph."""
+"""Counts the layers of an engine by the type that they compute in; they do not correspond to the graph's nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor asks TensorRT once it was imported: whether it builds engines."""
+"""What doctor reads from TensorRT: whether it builds engines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def _tensorrt(tensorrt: Any) -> Mapping[str, Any]:
-    """Creates a builder, which takes a GPU and a driver that is new enough."""
+    """Creates a builder, which needs a GPU and a driver that is new enough."""
     try:
         tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR))
-    except (TypeError, RuntimeError) as e:  # what its bindings make of a null pointer
+    except (TypeError, RuntimeError) as e:  # its bindings raise these for a null pointer
         return {"builds engines": f"no, without an NVIDIA GPU and a driver that fits ({type(e).__name__})"}
     return {"builds engines": True}
 

@@ -1,4 +1,4 @@
-"""Optimisation profiles: the sizes that an engine is made for, said by a model's dynamic dimensions."""
+"""Optimisation profiles: the sizes that an engine is built for, given for a model's dynamic dimensions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.stage import Setting
 from stages.interface.interface import Interface
 
-Asked = Sequence[Mapping[str, Sequence[int]]] | None
+ProfileSizes = Sequence[Mapping[str, Sequence[int]]] | None
 Spans = dict[str, list[list[int]]]
 
 
 class Profiles(Setting):
-    """Profiles that an engine can have, whatever the model is."""
+    """Profiles that an engine can have, for any model."""
 
     def problems(self, name: str, value: Sequence[Mapping[str, Sequence[int]]]) -> Iterable[Problem]:
         allowed = "[smallest, usual, largest] of a dimension, each 1 or more: '[{batch: [1, 4, 16]}]'"
@@ -24,17 +24,17 @@ class Profiles(Setting):
                 yield Problem(f"{name} has {dim}: {list(sizes)}", allowed)
 
 
-def resolved(asked: Asked, interface: Interface) -> list[Spans]:
-    """Of each profile, smallest, usual and largest shape by input; none for a model without dynamic dimensions.
+def resolved(profiles: ProfileSizes, interface: Interface) -> list[Spans]:
+    """For each profile, the smallest, usual and largest shape of each input; empty without dynamic dimensions.
 
-    A dimension that a profile does not name has the model's own sizes; so have all of them where nothing is asked.
+    A dimension that a profile does not name has the model's own sizes. Without profiles, all dimensions have these.
 
     Raises:
         StageError: For a dimension that the model does not have, or sizes that it was not checked at.
     """
     dims = {name: (d.min, d.opt, d.max) for name, d in interface.dims.items()}
-    found = []
-    for profile in asked or ([{}] if dims else []):
+    spans = []
+    for profile in profiles or ([{}] if dims else []):
         for name, sizes in profile.items():
             if name not in dims:
                 raise StageError(
@@ -45,15 +45,15 @@ def resolved(asked: Asked, interface: Interface) -> list[Spans]:
             if sizes[0] < least or sizes[2] > most:
                 raise StageError(
                     f"profiles has {name}: {list(sizes)}, and the model is checked at {least} to {most}",
-                    allowed="sizes between min and max of model.dims: beyond them nothing shows what it answers",
+                    allowed="sizes between min and max of model.dims: beyond them its outputs are not checked",
                     command=f"model.dims.{name}.min={sizes[0]} model.dims.{name}.max={sizes[2]}",
                 )
         sizes_of = {**dims, **{name: tuple(sizes) for name, sizes in profile.items()}}
-        found.append(
+        spans.append(
             {
                 name: [spec.at({d: sizes_of[d][place] for d in sizes_of}) for place in range(3)]
                 for name, spec in interface.inputs.items()
                 if spec.axes
             }
         )
-    return found
+    return spans

@@ -1,6 +1,6 @@
-"""What TensorRT's ONNX parser will make of a graph, as far as its published table and rules say, without TensorRT.
+"""Predicts what TensorRT's ONNX parser accepts, from its published table and rules, without TensorRT.
 
-Source: operators.json beside this file names it for each release.
+Source: operators.json beside this file names the source for each release.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ STANDARD = ("", "ai.onnx")
 MOST_OF_TOPK = 3839
 MODES = {"half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners"}
 NEAREST = {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"}
-LAYER_NORM = 17  # the opset that has LayerNormalization; before, it is Pow and ReduceMean, which outgrow float16
+LAYER_NORM = 17  # the first opset with LayerNormalization; earlier it is Pow and ReduceMean, which overflow float16
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about a graph.
+    """One finding about a graph.
 
     Args:
-        node: Its name; empty for what no one node has.
-        operator: Its type, with the domain where that is not ONNX's own.
+        node: The name of the node; empty where the finding is about no single node.
+        operator: The node's type, with the domain where that is not ONNX's own.
         reason: A sentence.
-        fatal: Whether no engine can be built; otherwise it is to be known.
+        fatal: Whether no engine can be built; otherwise it is a remark.
     """
 
     node: str
@@ -52,13 +52,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Table:
-    """What a release's parser has.
+    """What the parser of a release supports.
 
     Args:
         release: 10 or 11.
-        opsets: The first and the last.
-        operators: The types that each takes, by numpy's names.
-        source: Where that is published.
+        opsets: The first and the last opset.
+        operators: Operator to the types that it accepts, by numpy's names.
+        source: Where the table is published.
     """
 
     release: str
@@ -69,30 +69,30 @@ class Table:
 
 @dataclass(frozen=True)
 class Values:
-    """What is known of a graph's values: constants by name, and types by name as numpy calls them."""
+    """The known facts about a graph's values by name: constants, types (numpy's names) and ranks."""
 
     constants: Mapping[str, onnx.TensorProto]
     types: Mapping[str, str]
     ranks: Mapping[str, int]
 
     def constant(self, node: onnx.NodeProto, port: int) -> Any:
-        """The array at an input; None where it is not there or not a constant."""
+        """The array at an input; None where the input is missing or not a constant."""
         from onnx import numpy_helper
 
-        held = self.constants.get(node.input[port]) if len(node.input) > port else None
-        return None if held is None or onnx_file.is_external(held) else numpy_helper.to_array(held)
+        tensor = self.constants.get(node.input[port]) if len(node.input) > port else None
+        return None if tensor is None or onnx_file.is_external(tensor) else numpy_helper.to_array(tensor)
 
     def is_open(self, node: onnx.NodeProto, port: int) -> bool:
-        """Whether an input is there and not a constant."""
+        """Whether an input exists and is not a constant."""
         return len(node.input) > port and bool(node.input[port]) and node.input[port] not in self.constants
 
 
 def table(release: str) -> Table:
     """The table of a release."""
-    told = _read()
-    operators = {**told["operators"], **told["gained"].get(release, {})}
-    first, last = told["opsets"][release]
-    return Table(release, (first, last), {n: t.split() for n, t in operators.items()}, told["source"][release])
+    document = _read()
+    operators = {**document["operators"], **document["gained"].get(release, {})}
+    first, last = document["opsets"][release]
+    return Table(release, (first, last), {n: t.split() for n, t in operators.items()}, document["source"][release])
 
 
 @functools.cache
@@ -101,22 +101,22 @@ def _read() -> Mapping[str, Any]:
 
 
 def findings(model: onnx.ModelProto, releases: Sequence[str], plugins: Sequence[str]) -> list[Finding]:
-    """What there is to say of a graph, in its order, what is fatal first.
+    """The findings about a graph, in its order, fatal ones first.
 
     Args:
         model: The graph.
-        releases: Of TensorRT; what one of them lacks is said with its number.
-        plugins: Operators that the host where the engine is built has plugins for.
+        releases: Releases of TensorRT; a problem with one of them names it.
+        plugins: Operators for which the building host has plugins.
     """
     values = _values(model)
-    found = [f for release in releases for f in _of_opset(model, table(release))]
+    results = [f for release in releases for f in _of_opset(model, table(release))]
     tables = [table(release) for release in releases]
     functions = {(f.domain, f.name) for f in model.functions}
     for node in onnx_file.nodes(model):
         if (node.domain, node.op_type) not in functions:
-            found += _of_node(node, values, tables, plugins)
-    found += _of_types(model, values)
-    return sorted(dict.fromkeys(found), key=lambda f: not f.fatal)
+            results += _of_node(node, values, tables, plugins)
+    results += _of_types(model, values)
+    return sorted(dict.fromkeys(results), key=lambda f: not f.fatal)
 
 
 def _of_opset(model: onnx.ModelProto, table: Table) -> Iterator[Finding]:
@@ -140,29 +140,29 @@ def _of_node(
         yield Finding(name, operator, "needs its plugin where the engine is built and where it runs", fatal=False)
         return
     if node.domain not in STANDARD:
-        yield Finding(name, operator, "is no operator of ONNX's, and no plugin for it is named", fatal=True)
+        yield Finding(name, operator, "is not an ONNX operator, and no plugin for it is named", fatal=True)
         return
     lacking = [t.release for t in tables if node.op_type not in t.operators]
     if lacking:
         yield Finding(name, operator, f"the parser of TensorRT {' and '.join(lacking)} does not have it", fatal=True)
         return
-    given = values.types.get(node.input[0] if node.input else node.output[0], "")
-    untold = [t.release for t in tables if given and given not in (*t.operators[node.op_type], "float64")]
-    if untold:
-        reason = f"takes {given}, which the table of TensorRT {' and '.join(untold)} does not list"
+    dtype = values.types.get(node.input[0] if node.input else node.output[0], "")
+    unlisted = [t.release for t in tables if dtype and dtype not in (*t.operators[node.op_type], "float64")]
+    if unlisted:
+        reason = f"takes {dtype}, which the table of TensorRT {' and '.join(unlisted)} does not list"
         yield Finding(name, operator, reason, fatal=False)
     if rule := RULES.get(node.op_type):
-        told = {a.name: a for a in node.attribute}
-        for reason in rule(node, told, values):
+        attributes = {a.name: a for a in node.attribute}
+        for reason in rule(node, attributes, values):
             yield Finding(name, operator, reason, fatal=True)
 
 
 def _of_types(model: onnx.ModelProto, values: Values) -> Iterator[Finding]:
-    """What TensorRT makes of types that it has no or few kernels for."""
+    """Findings about types for which TensorRT has no or few kernels."""
     doubles = [n for n in onnx_file.nodes(model) if any(values.types.get(o) == "float64" for o in n.output)]
     if doubles:
         more = f", here and in {len(doubles) - 1} more" if len(doubles) > 1 else ""
-        reason = f"float64 is computed in float32{more}, and values beyond it are cut"
+        reason = f"float64 is computed in float32{more}, and larger values are clipped"
         yield Finding(doubles[0].name or doubles[0].output[0], doubles[0].op_type, reason, fatal=False)
     for port in (*onnx_file.inputs(model), *model.graph.output):
         dtype = values.types.get(port.name)
@@ -175,7 +175,7 @@ def _of_types(model: onnx.ModelProto, values: Values) -> Iterator[Finding]:
 def _values(model: onnx.ModelProto) -> Values:
     import onnx
 
-    with contextlib.suppress(Exception):  # an operator that onnx does not know; what is known is in the graph
+    with contextlib.suppress(Exception):  # an operator unknown to onnx; the graph's own types remain
         model = onnx.shape_inference.infer_shapes(model)
     constants = {i.name: i for g in onnx_file.graphs(model) for i in g.initializer}
     for node in onnx_file.nodes(model):
@@ -203,91 +203,97 @@ def _dtype(number: int) -> str:
 Rule = Callable[["onnx.NodeProto", Mapping[str, Any], Values], Iterator[str]]
 
 
-def _quantised(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _quantised(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
     zero = values.constant(node, 2)
     if zero is not None and zero.any():
         yield "its zero point is not 0: quantise with symmetric ranges (stages.quantize.symmetric=true)"
     elif zero is not None and zero.dtype.name.startswith("uint"):
-        yield f"it quantises to {zero.dtype.name}; TensorRT knows signed numbers alone (stages.quantize.symmetric=true)"
+        yield f"it quantises to {zero.dtype.name}; TensorRT has only signed types (stages.quantize.symmetric=true)"
 
 
-def _pooling(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
-    if "kernel_shape" in told and len(told["kernel_shape"].ints) not in (2, 3) and node.op_type != "LpPool":
-        yield f"pools over {len(told['kernel_shape'].ints)} dimensions; TensorRT does over 2 or 3"
-    if "dilations" in told and {*told["dilations"].ints} - {1}:
-        yield f"has dilations {list(told['dilations'].ints)}; TensorRT has none"
+def _pooling(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
+    if "kernel_shape" in attributes and len(attributes["kernel_shape"].ints) not in (2, 3) and node.op_type != "LpPool":
+        yield f"pools over {len(attributes['kernel_shape'].ints)} dimensions; TensorRT does over 2 or 3"
+    if "dilations" in attributes and {*attributes["dilations"].ints} - {1}:
+        yield f"has dilations {list(attributes['dilations'].ints)}; TensorRT has none"
     if len(node.output) > 1 and node.output[1]:
-        yield "its output Indices is used, which TensorRT does not give"
+        yield "its output Indices is used, which TensorRT does not have"
 
 
-def _resize(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
-    mode = told["mode"].s.decode() if "mode" in told else "nearest"
+def _resize(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
+    mode = attributes["mode"].s.decode() if "mode" in attributes else "nearest"
     if mode not in ("nearest", "linear"):
         yield f"its mode is {mode}; TensorRT has nearest and linear"
-    how = told["coordinate_transformation_mode"].s.decode() if "coordinate_transformation_mode" in told else ""
+    how = (
+        attributes["coordinate_transformation_mode"].s.decode()
+        if "coordinate_transformation_mode" in attributes
+        else ""
+    )
     if how and how not in MODES:
         yield f"its coordinate_transformation_mode is {how}; TensorRT has {', '.join(sorted(MODES))}"
-    nearest = told["nearest_mode"].s.decode() if "nearest_mode" in told else ""
+    nearest = attributes["nearest_mode"].s.decode() if "nearest_mode" in attributes else ""
     if mode == "nearest" and nearest and nearest not in NEAREST:
         yield f"its nearest_mode is {nearest}; TensorRT has {', '.join(sorted(NEAREST))}"
-    policy = told["keep_aspect_ratio_policy"].s.decode() if "keep_aspect_ratio_policy" in told else "stretch"
+    policy = (
+        attributes["keep_aspect_ratio_policy"].s.decode() if "keep_aspect_ratio_policy" in attributes else "stretch"
+    )
     if policy != "stretch":
         yield f"its keep_aspect_ratio_policy is {policy}; TensorRT has stretch"
-    if "antialias" in told and told["antialias"].i:
+    if "antialias" in attributes and attributes["antialias"].i:
         yield "antialias is on, which TensorRT does not have"
 
 
-def _sorted(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
-    if "sorted" in told and not told["sorted"].i:
-        yield "sorted is 0; TensorRT gives sorted results only"
+def _sorted(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
+    if "sorted" in attributes and not attributes["sorted"].i:
+        yield "sorted is 0; TensorRT returns only sorted results"
     count = values.constant(node, 1)
     if count is not None and int(count.reshape(-1)[0]) > MOST_OF_TOPK:
         yield f"K is {int(count.reshape(-1)[0])}; TensorRT takes {MOST_OF_TOPK} at most"
 
 
-def _one_output(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _one_output(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
     if any(node.output[1:]):
-        yield "more than its first output is used, and TensorRT gives that alone"
+        yield "more than its first output is used, and TensorRT has only that"
 
 
-def _attention(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _attention(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
     ranks = {values.ranks.get(name, 4) for name in node.input[:4] if name}
     if ranks - {4}:
-        yield f"an input has {min(ranks - {4})} dimensions; TensorRT takes those of 4 alone"
+        yield f"an input has {min(ranks - {4})} dimensions; TensorRT takes only inputs of 4"
     if any(node.input[4:]):
-        yield "it is given past keys and values or their lengths, which TensorRT does not take"
-    if "softcap" in told and told["softcap"].f:
-        yield f"softcap is {told['softcap'].f:g}; TensorRT has none"
-    yield from _one_output(node, told, values)
+        yield "it has inputs for past keys and values or their lengths, which TensorRT does not take"
+    if "softcap" in attributes and attributes["softcap"].f:
+        yield f"softcap is {attributes['softcap'].f:g}; TensorRT has none"
+    yield from _one_output(node, attributes, values)
 
 
 def _constant(port: int, name: str) -> Rule:
-    def held(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+    def check(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
         if values.is_open(node, port):
             yield f"its {name} is computed; TensorRT takes a constant there"
 
-    return held
+    return check
 
 
-def _sampled(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _sampled(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
     if values.ranks.get(node.input[0], 4) != 4:
         yield f"samples an input of {values.ranks[node.input[0]]} dimensions; TensorRT does of 4"
 
 
 def _attribute(name: str, allowed: Sequence[Any], why: str) -> Rule:
-    def held(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
-        if name in told and (told[name].s.decode() or told[name].i) not in allowed:
-            yield f"{name} is {told[name].s.decode() or told[name].i}; {why}"
+    def check(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
+        if name in attributes and (attributes[name].s.decode() or attributes[name].i) not in allowed:
+            yield f"{name} is {attributes[name].s.decode() or attributes[name].i}; {why}"
 
-    return held
+    return check
 
 
-def _lstm(node: onnx.NodeProto, told: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _lstm(node: onnx.NodeProto, attributes: Mapping[str, Any], values: Values) -> Iterator[str]:
     for name in ("layout", "input_forget"):
-        yield from _attribute(name, [0], "TensorRT takes 0")(node, told, values)
+        yield from _attribute(name, [0], "TensorRT takes 0")(node, attributes, values)
 
 
-# By operator, what the table's column of restrictions says and a graph shows.
+# By operator, those restrictions of the table that can be seen in a graph.
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _quantised),
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pooling),

@@ -1,7 +1,6 @@
-"""A record beside a TensorRT engine: in its portability card, a JSON file, under "drydock.record".
+"""A record in the portability card beside a TensorRT engine, a JSON file, under "drydock.record".
 
-An engine has no place for it: what loads engines takes the file as it is. Put in and taken out as text, so that all the
-rest stays as it was written.
+An engine file has no place for it. It is added and removed as text, so that every other byte stays as it was written.
 """
 
 from __future__ import annotations
@@ -36,11 +35,11 @@ class Record:
     @staticmethod
     def get(path: Path) -> str | None:
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
+            card = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as e:
             raise ValueError(f"{path} is no card of an engine: {e}") from e
-        found = held.get(RECORD) if isinstance(held, dict) else None
-        return found if isinstance(found, str) else None
+        record = card.get(RECORD) if isinstance(card, dict) else None
+        return record if isinstance(record, str) else None
 
     @staticmethod
     def bare(path: Path) -> str:

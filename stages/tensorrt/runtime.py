@@ -1,4 +1,4 @@
-"""A TensorRT engine, executed on the GPU that it was built for."""
+"""Runs a TensorRT engine on the GPU that it was built for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class TensorrtSession:
-    """An engine that was held to its card and loaded. It computes in the types of the graph that it was built of."""
+    """A loaded engine, verified against its card. It computes in the types of the graph that it was built from."""
 
     def __init__(self, artifact: Artifact) -> None:
         with failures.failures():
@@ -48,7 +48,7 @@ class TensorrtSession:
 def open_session(artifact: Artifact, how: How) -> TensorrtSession:
     """Loads an engine. Raises BackendMissing where it is not for this host, StageError and CheckFailed.
 
-    Threads make no difference to a GPU; TensorRT has no settings that are given when an engine is loaded.
+    Threads make no difference to a GPU; TensorRT has no settings for loading an engine.
     """
     session.without_settings(how, "TensorRT")
     return TensorrtSession(artifact)

@@ -1,4 +1,4 @@
-"""The settings of a TensorRT engine, for the stage that builds one and for the stage that hands over how to."""
+"""The settings of a TensorRT engine, shared by the stage that builds one and the stage that delivers a build bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.tensorrt import profiles as engine_profiles
 from stages.tensorrt.host.build import Plan
 from stages.tensorrt.profiles import Profiles
 
-SPANS = "the smallest, the usual and the largest values, each a list of whole numbers"
+SPANS = "the smallest, the usual and the largest values, each a list of integers"
 
 
 class Spans(Setting):
@@ -27,20 +27,20 @@ class Spans(Setting):
 
 @dataclass(frozen=True)
 class EngineSettings(Stage):
-    """What an engine is asked to be.
+    """The settings of an engine.
 
     Args:
-        profiles: Of each optimisation profile, [smallest, usual, largest] of dimensions by name: {batch: [1, 4, 16]};
-            None for one with the model's own sizes.
-        shape_values: Smallest, usual and largest values of inputs that shapes are made of, by name.
+        profiles: The optimisation profiles: dimension to [smallest, usual, largest], such as {batch: [1, 4, 16]}; None
+            for one with the model's own sizes.
+        shape_values: Name of an input whose values decide shapes, to its smallest, usual and largest values.
         workspace_mib: Scratch memory for a layer; None for all there is.
         optimization_level: How hard to look for fast kernels, 0 to 5.
         tf32: Whether float32 may be multiplied with 10 bits of mantissa.
-        verbosity: What the engine tells of its layers; with less than detailed its precision is that of the network.
-        hardware_compatibility: Other GPUs that it is to run on.
-        version_compatible: Whether later versions of TensorRT are to load it.
-        lean_runtime: Whether it then brings the runtime for that itself.
-        strip_weights: Whether weights stay in the ONNX file, which then goes with the engine.
+        verbosity: What the engine reports about its layers; below detailed, the network's types count as its precision.
+        hardware_compatibility: Other GPUs that it must run on.
+        version_compatible: Whether later versions of TensorRT can load it.
+        lean_runtime: Whether the engine then contains the runtime for that.
+        strip_weights: Whether weights stay in the ONNX file, which is then delivered with the engine.
         weight_streaming: Whether weights may stay in the host's memory.
     """
 
@@ -57,7 +57,7 @@ class EngineSettings(Stage):
     weight_streaming: bool
 
     def plan(self, graph: Artifact, **more: Any) -> Plan:
-        """What these come to for a graph; `more` is what else a plan has. Raises StageError."""
+        """The plan for a graph; `more` has the plan's other fields. Raises StageError."""
         own = {f.name for f in fields(EngineSettings)} - {"profiles"}
         profiles = engine_profiles.resolved(self.profiles, Interface.of(graph))
         settings = {name: getattr(self, name) for name in own}

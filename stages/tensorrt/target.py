@@ -1,4 +1,4 @@
-"""What `target` says of TensorRT alone."""
+"""Settings of `target` for TensorRT alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Target:
     """Settings of target=tensorrt and target=tensorrt_bundle.
 
     Args:
-        releases: Of TensorRT, 10 and 11, that a bundle is for.
-        profiles: Of an engine; see conf/stage/bundle_tensorrt.yaml.
+        releases: The releases of TensorRT, 10 and 11, that a bundle is for.
+        profiles: The profiles of an engine; see conf/stage/bundle_tensorrt.yaml.
     """
 
     releases: list[str] = field(default_factory=lambda: ["10", "11"])

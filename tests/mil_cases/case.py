@@ -1,4 +1,4 @@
-"""One operation with what it is given, and torch's answer to the same."""
+"""One operation with its inputs, and torch's answer to the same."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, 1.0], np.float32)
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked.
+    """A case of one operation.
 
     Args:
         op: The MIL operation.
-        given: Its inputs by their MIL names: arrays, strings, lists of these.
-        answer: What torch says, a tensor or a tuple.
-        opset: In which the operation is asked.
+        inputs: Its inputs by their MIL names: arrays, strings, lists of these.
+        answer: The outputs of torch, a tensor or a tuple.
+        opset: The opset of the operation.
         close: How far a floating-point number may be off, relative to it and absolute.
     """
 
     op: str
-    given: dict[str, Any]
+    inputs: dict[str, Any]
     answer: Any
     opset: int = IOS18
     close: float = 2e-6

@@ -121,8 +121,8 @@ def activations(rng):
         x, slopes, scales = normal(rng, *shape), normal(rng, 3), normal(rng, 3)
         yield Case("prelu", {"x": x, "alpha": slopes}, F.prelu(t(x), t(slopes)))
         wide = [v.reshape(3, *[1] * (len(shape) - 2)) for v in (t(slopes), t(scales))]
-        given = {"x": x, "alpha": slopes, "beta": scales}
-        yield Case("softplus_parametric", given, wide[0] * F.softplus(wide[1] * t(x)))
+        inputs = {"x": x, "alpha": slopes, "beta": scales}
+        yield Case("softplus_parametric", inputs, wide[0] * F.softplus(wide[1] * t(x)))
     for shape in ((4,), (2, 3, 4), (2, 0, 3)):
         for axis in range(-len(shape), len(shape)):
             x = normal(rng, *shape, scale=30)
@@ -137,12 +137,12 @@ def activations(rng):
 def attention(rng):
     for lead in ((2,), (2, 3)):
         q, k, v = normal(rng, *lead, 5, 8), normal(rng, *lead, 7, 8), normal(rng, *lead, 7, 6)
-        given = {"query": q, "key": k, "value": v}
+        inputs = {"query": q, "key": k, "value": v}
         masks = [rng.integers(0, 2, (5, 7)).astype(bool) | np.eye(5, 7, dtype=bool), normal(rng, *lead, 5, 7), None]
         for mask in masks:
             more = {} if mask is None else {"attn_mask": mask}
-            wanted = F.scaled_dot_product_attention(*map(t, (q, k, v)), attn_mask=None if mask is None else t(mask))
-            yield Case("scaled_dot_product_attention", {**given, **more}, wanted)
+            expected = F.scaled_dot_product_attention(*map(t, (q, k, v)), attn_mask=None if mask is None else t(mask))
+            yield Case("scaled_dot_product_attention", {**inputs, **more}, expected)
 
 
 def products(rng):

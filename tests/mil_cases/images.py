@@ -21,11 +21,11 @@ DOCUMENTED = {
 
 def resizes(rng):
     for mode, answers in DOCUMENTED.items():
-        for wanted in answers:
+        for row in answers:
             x = np.array([[[0, 1]]], np.float32)
-            sizes = {"target_size_height": np.int32(1), "target_size_width": np.int32(len(wanted))}
-            told = torch.tensor([[wanted]]).float()
-            yield Case("resize_bilinear", {"x": x, **sizes, "sampling_mode": mode}, told)
+            sizes = {"target_size_height": np.int32(1), "target_size_width": np.int32(len(row))}
+            expected = torch.tensor([[row]]).float()
+            yield Case("resize_bilinear", {"x": x, **sizes, "sampling_mode": mode}, expected)
     x = normal(rng, 2, 3, 5, 7)
     middle = t(x)[:, :, 2:3, 3:4]
     one = {"target_size_height": np.int32(1), "target_size_width": np.int32(1), "sampling_mode": "ALIGN_CORNERS"}
@@ -45,11 +45,11 @@ def resizes(rng):
         yield Case("resize", {**shaped, **modes}, exact, IOS17)
     # From coremltools' ops/tests/iOS17/test_image_resizing.py: the nearest is the nearest.
     two = np.float32([-6.174, 9.371]).reshape(1, 1, 2, 1)
-    given = {"x": two, "shape": i32(1, 1, 3, 2), "resized_dims": np.int32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
-    yield Case("resize", given, t(two)[:, :, [0, 1, 1]].expand(1, 1, 3, 2), IOS17)
-    kept = F.interpolate(t(x), (5, 14), mode="bilinear", align_corners=True)
-    given = {"x": x, "shape": i32(0, 14), "resized_dims": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
-    yield Case("resize", given, kept, IOS17)
+    inputs = {"x": two, "shape": i32(1, 1, 3, 2), "resized_dims": np.int32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
+    yield Case("resize", inputs, t(two)[:, :, [0, 1, 1]].expand(1, 1, 3, 2), IOS17)
+    aligned = F.interpolate(t(x), (5, 14), mode="bilinear", align_corners=True)
+    inputs = {"x": x, "shape": i32(0, 14), "resized_dims": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
+    yield Case("resize", inputs, aligned, IOS17)
 
 
 def upsamples(rng):
@@ -59,40 +59,40 @@ def upsamples(rng):
         size = [int(n * s) for n, s in zip(x.shape[2:], scales, strict=True)]
         yield Case("upsample_nearest_neighbor", {"x": x, **factors}, F.interpolate(t(x), size, mode="nearest"))
         for corners in (False, True):
-            wanted = F.interpolate(t(x), size, mode="bilinear", align_corners=corners)
-            given = {"x": x, **factors, "align_corners": np.bool_(corners)}
-            yield Case("upsample_bilinear", given, wanted, IOS15)
-            yield Case("upsample_bilinear", {**given, "half_pixel_centers": np.bool_(not corners)}, wanted, IOS16)
+            expected = F.interpolate(t(x), size, mode="bilinear", align_corners=corners)
+            inputs = {"x": x, **factors, "align_corners": np.bool_(corners)}
+            yield Case("upsample_bilinear", inputs, expected, IOS15)
+            yield Case("upsample_bilinear", {**inputs, "half_pixel_centers": np.bool_(not corners)}, expected, IOS16)
 
 
 def samples(rng):
     x = normal(rng, 2, 3, 5, 6)
     coordinates = (rng.random((2, 4, 7, 2)) * 3 - 1.5).astype(np.float32)
-    named = {("constant", True): "zeros", ("constant", False): "zeros", ("border", True): "border"}
-    named |= {("border", False): "border", ("reflection", True): "reflection", ("symmetric", False): "reflection"}
-    for (mode, corners), theirs in named.items():
+    modes = {("constant", True): "zeros", ("constant", False): "zeros", ("border", True): "border"}
+    modes |= {("border", False): "border", ("reflection", True): "reflection", ("symmetric", False): "reflection"}
+    for (mode, corners), theirs in modes.items():
         for how in ("bilinear", "nearest"):
-            wanted = F.grid_sample(t(x), t(coordinates), how, theirs, corners)
-            given = {"x": x, "coordinates": coordinates, "sampling_mode": how, "padding_mode": mode}
-            given |= {"padding_value": np.float32(0), "align_corners": np.bool_(corners)}
-            minus = {**given, "coordinates_mode": "normalized_minus_one_to_one"}
-            yield Case("resample", minus, wanted, close=1e-5)
-            share = {**given, "coordinates": (coordinates + 1) / 2, "coordinates_mode": "normalized_zero_to_one"}
+            expected = F.grid_sample(t(x), t(coordinates), how, theirs, corners)
+            inputs = {"x": x, "coordinates": coordinates, "sampling_mode": how, "padding_mode": mode}
+            inputs |= {"padding_value": np.float32(0), "align_corners": np.bool_(corners)}
+            minus = {**inputs, "coordinates_mode": "normalized_minus_one_to_one"}
+            yield Case("resample", minus, expected, close=1e-5)
+            share = {**inputs, "coordinates": (coordinates + 1) / 2, "coordinates_mode": "normalized_zero_to_one"}
             if how == "bilinear":
-                yield Case("resample", share, wanted, close=1e-4)
+                yield Case("resample", share, expected, close=1e-4)
     pixels = np.array([[[[0, 0], [5, 4], [2.5, 1], [-9, 0]]]], np.float32)
-    given = {"x": x[:1], "coordinates": pixels, "sampling_mode": "bilinear", "padding_mode": "constant"}
-    given |= {"padding_value": np.float32(3), "align_corners": np.True_, "coordinates_mode": "unnormalized"}
+    inputs = {"x": x[:1], "coordinates": pixels, "sampling_mode": "bilinear", "padding_mode": "constant"}
+    inputs |= {"padding_value": np.float32(3), "align_corners": np.True_, "coordinates_mode": "unnormalized"}
     v = t(x[:1])
-    wanted = torch.stack([v[..., 0, 0], v[..., 4, 5], v[..., 1, 2:4].mean(-1), torch.full((1, 3), 3.0)], -1)
-    yield Case("resample", given, wanted[:, :, None])
+    expected = torch.stack([v[..., 0, 0], v[..., 4, 5], v[..., 1, 2:4].mean(-1), torch.full((1, 3), 3.0)], -1)
+    yield Case("resample", inputs, expected[:, :, None])
     for maps in (normal(rng, 2, 6), normal(rng, 1, 6)):
         grid = F.affine_grid(t(maps).reshape(-1, 2, 3).expand(2, 2, 3), [2, 3, 4, 7], align_corners=True)
-        wanted = F.grid_sample(t(x), grid, align_corners=True)
-        given = {"x": x, "transform_matrix": maps, "output_height": np.int32(4), "output_width": np.int32(7)}
-        given |= {"sampling_mode": "bilinear", "padding_mode": "constant", "padding_value": np.float32(0)}
-        given |= {"coordinates_mode": "normalized_minus_one_to_one", "align_corners": np.True_}
-        yield Case("affine", given, wanted, close=1e-4)
+        expected = F.grid_sample(t(x), grid, align_corners=True)
+        inputs = {"x": x, "transform_matrix": maps, "output_height": np.int32(4), "output_width": np.int32(7)}
+        inputs |= {"sampling_mode": "bilinear", "padding_mode": "constant", "padding_value": np.float32(0)}
+        inputs |= {"coordinates_mode": "normalized_minus_one_to_one", "align_corners": np.True_}
+        yield Case("affine", inputs, expected, close=1e-4)
 
 
 def crops(rng):
@@ -100,22 +100,22 @@ def crops(rng):
     low = rng.integers(0, 3, (4, 2))
     boxes = np.concatenate([low, low + rng.integers(2, 6, (4, 2))], 1).astype(np.float32)  # width first
     which = i32(0, 1, 1, 0)
-    named = torch.cat([t(which)[:, None].float(), t(boxes)], 1)
-    aligned = roi_align(t(x), named, (3, 2), sampling_ratio=1)
+    rois = torch.cat([t(which)[:, None].float(), t(boxes)], 1)
+    aligned = roi_align(t(x), rois, (3, 2), sampling_ratio=1)
     sizes = {"target_height": np.int32(3), "target_width": np.int32(2), "sampling_mode": "OFFSET_CORNERS"}
     width = {"box_coordinate_mode": "CORNERS_WIDTH_FIRST"}
     yield Case(
         "crop_resize", {"x": x, "boxes": boxes, "box_indices": which, **sizes, **width}, aligned, IOS17, close=1e-5
     )
-    roi = named.numpy().reshape(4, 1, 5, 1, 1)
+    roi = rois.numpy().reshape(4, 1, 5, 1, 1)
     yield Case("crop_resize", {"x": x, "roi": roi, **sizes, **width}, aligned[:, None], IOS16, close=1e-5)
     all_of_them = torch.stack([roi_align(t(x[i : i + 1]), [t(boxes)], (3, 2), sampling_ratio=1) for i in range(2)], 1)
-    given = {"x": x, "roi": boxes.reshape(4, 1, 4, 1, 1), **sizes, **width}
-    yield Case("crop_resize", given, all_of_them, IOS15, close=1e-5)
+    inputs = {"x": x, "roi": boxes.reshape(4, 1, 4, 1, 1), **sizes, **width}
+    yield Case("crop_resize", inputs, all_of_them, IOS15, close=1e-5)
     centred = np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)[:, [1, 0, 3, 2]]
-    given = {"x": x, "boxes": centred / 8, "box_indices": which, **sizes, "normalized_coordinates": np.True_}
-    given["box_coordinate_mode"] = "CENTER_SIZE_HEIGHT_FIRST"
-    yield Case("crop_resize", given, aligned, IOS17, close=1e-4)
+    inputs = {"x": x, "boxes": centred / 8, "box_indices": which, **sizes, "normalized_coordinates": np.True_}
+    inputs["box_coordinate_mode"] = "CENTER_SIZE_HEIGHT_FIRST"
+    yield Case("crop_resize", inputs, aligned, IOS17, close=1e-4)
     whole = {
         "x": x,
         "boxes": np.array([[0, 0, 8, 8]], np.float32),
@@ -132,11 +132,11 @@ def crops(rng):
     }
     yield Case("crop_resize", outside, torch.full((1, 3, 1, 1), 5.0), IOS17)
     # From the same file: a box whose right side is left of its left one, in shares of the image.
-    given = {"x": np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4), "box_indices": i32(0)}
-    given |= {"target_height": np.int32(2), "target_width": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
-    given |= {"normalized_coordinates": np.True_, "pad_value": np.float32(10)}
+    inputs = {"x": np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4), "box_indices": i32(0)}
+    inputs |= {"target_height": np.int32(2), "target_width": np.int32(2), "sampling_mode": "ALIGN_CORNERS"}
+    inputs |= {"normalized_coordinates": np.True_, "pad_value": np.float32(10)}
     mirrored = torch.tensor([[[[10, 7.9], [10, 13.9]]]])
-    yield Case("crop_resize", {**given, "boxes": np.float32([[0.5, 1.8, 1, 0.3]])}, mirrored, IOS17)
+    yield Case("crop_resize", {**inputs, "boxes": np.float32([[0.5, 1.8, 1, 0.3]])}, mirrored, IOS17)
     between = {**outside, "boxes": np.array([[-0.5, 2, 1, 2]], np.float32)}
     yield Case("crop_resize", between, torch.full((1, 3, 1, 1), 5.0), IOS17)
 

@@ -32,8 +32,8 @@ def same(sizes, reach, strides, lower):
 def by_the_whole_kernel(x, kernel, strides, pads):
     """The means of ceil mode, zeros beyond the edge counted."""
     rank = len(kernel)
-    made = MAX[rank](x, kernel, strides, pads, ceil_mode=True).shape[2:]
-    spans = zip(x.shape[2:], made, kernel, strides, pads, strict=True)
+    counts = MAX[rank](x, kernel, strides, pads, ceil_mode=True).shape[2:]
+    spans = zip(x.shape[2:], counts, kernel, strides, pads, strict=True)
     sides = [(p, max(p, (count - 1) * s + k - n - p)) for n, count, k, s, p in spans]
     return AVERAGE[rank](F.pad(x, around([n for side in sides for n in side])), kernel, strides)
 
@@ -52,14 +52,14 @@ def convolutions(rng):
             "same_lower": same(x.shape[2:], reach, strides, lower=True),
         }
         for kind, pads in kinds.items():
-            wanted = CONV[rank](F.pad(t(x), around(pads)), t(weight), t(bias), strides, 0, dilations, groups)
-            given = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
+            expected = CONV[rank](F.pad(t(x), around(pads)), t(weight), t(bias), strides, 0, dilations, groups)
+            inputs = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
             custom = {"pad": i32(*pads)} if kind == "custom" else {}
-            given |= {"pad_type": kind, "groups": np.int32(groups), **custom}
-            yield Case("conv", given, wanted, close=1e-5)
+            inputs |= {"pad_type": kind, "groups": np.int32(groups), **custom}
+            yield Case("conv", inputs, expected, close=1e-5)
     x, weight = normal(rng, 1, 3, 8, 8), normal(rng, 4, 3, 3, 3)
-    given = {"x": x, "weight": weight, "pad_type": "same", "dilations": i32(2, 2)}
-    yield Case("conv", given, F.conv2d(t(x), t(weight), padding="same", dilation=2), close=1e-5)
+    inputs = {"x": x, "weight": weight, "pad_type": "same", "dilations": i32(2, 2)}
+    yield Case("conv", inputs, F.conv2d(t(x), t(weight), padding="same", dilation=2), close=1e-5)
 
 
 def transposed(rng):
@@ -70,18 +70,18 @@ def transposed(rng):
         strides, dilations = rng.integers(1, 4, rank).tolist(), rng.integers(1, 3, rank).tolist()
         pads = [int(rng.integers(0, 2)) for _ in range(rank)]
         extra = [int(rng.integers(0, max(s, d))) for s, d in zip(strides, dilations, strict=True)]
-        wanted = TRANSPOSE[rank](t(x), t(weight), t(bias), strides, pads, extra, groups, dilations)
-        given = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
-        given |= {"pad_type": "custom", "pad": i32(*(p for p in pads for _ in "12")), "groups": np.int32(groups)}
-        yield Case("conv_transpose", {**given, "output_shape": i32(*wanted.shape)}, wanted, close=1e-5)
+        expected = TRANSPOSE[rank](t(x), t(weight), t(bias), strides, pads, extra, groups, dilations)
+        inputs = {"x": x, "weight": weight, "bias": bias, "strides": i32(*strides), "dilations": i32(*dilations)}
+        inputs |= {"pad_type": "custom", "pad": i32(*(p for p in pads for _ in "12")), "groups": np.int32(groups)}
+        yield Case("conv_transpose", {**inputs, "output_shape": i32(*expected.shape)}, expected, close=1e-5)
         if not any(extra):
-            yield Case("conv_transpose", given, wanted, close=1e-5)
+            yield Case("conv_transpose", inputs, expected, close=1e-5)
         whole = TRANSPOSE[rank](t(x), t(weight), t(bias), strides, 0, 0, groups, dilations)
-        plain = {n: v for n, v in given.items() if n not in ("pad", "pad_type")}
+        plain = {n: v for n, v in inputs.items() if n not in ("pad", "pad_type")}
         yield Case("conv_transpose", plain, whole, close=1e-5)
     x, weight = normal(rng, 1, 2, 5, 5), normal(rng, 2, 3, 4, 4)
-    given = {"x": x, "weight": weight, "pad_type": "same", "strides": i32(2, 2)}
-    yield Case("conv_transpose", given, F.conv_transpose2d(t(x), t(weight), stride=2, padding=1), close=1e-5)
+    inputs = {"x": x, "weight": weight, "pad_type": "same", "strides": i32(2, 2)}
+    yield Case("conv_transpose", inputs, F.conv_transpose2d(t(x), t(weight), stride=2, padding=1), close=1e-5)
 
 
 def pools(rng):
@@ -94,14 +94,14 @@ def pools(rng):
         # Where nothing is padded, MIL keeps a last window that lies outside, and torch does not.
         spans = zip(x.shape[2:], kernel, strides, pads, strict=True)
         ceil = ceil and all(p or -(-(n - k) // s) * s < n for n, k, s, p in spans)
-        given = {"x": x, "kernel_sizes": i32(*kernel), "strides": i32(*strides), "pad_type": "custom"}
-        given |= {"pad": i32(*(p for p in pads for _ in "12")), "ceil_mode": np.bool_(ceil)}
-        yield Case("max_pool", given, MAX[rank](t(x), kernel, strides, pads, ceil_mode=ceil))
+        inputs = {"x": x, "kernel_sizes": i32(*kernel), "strides": i32(*strides), "pad_type": "custom"}
+        inputs |= {"pad": i32(*(p for p in pads for _ in "12")), "ceil_mode": np.bool_(ceil)}
+        yield Case("max_pool", inputs, MAX[rank](t(x), kernel, strides, pads, ceil_mode=ceil))
         if ceil and not excluded:  # otherwise than torch: https://github.com/apple/coremltools/issues/2772
-            wanted = by_the_whole_kernel(t(x), kernel, strides, pads)
+            expected = by_the_whole_kernel(t(x), kernel, strides, pads)
         else:
-            wanted = AVERAGE[rank](t(x), kernel, strides, pads, ceil_mode=ceil, count_include_pad=not excluded)
-        yield Case("avg_pool", {**given, "exclude_padding_from_average": np.bool_(excluded)}, wanted, close=1e-5)
+            expected = AVERAGE[rank](t(x), kernel, strides, pads, ceil_mode=ceil, count_include_pad=not excluded)
+        yield Case("avg_pool", {**inputs, "exclude_padding_from_average": np.bool_(excluded)}, expected, close=1e-5)
         uneven = same(x.shape[2:], kernel, strides, lower=False)
         shared = {"x": x, "kernel_sizes": i32(*kernel), "strides": i32(*strides), "pad_type": "same"}
         yield Case("max_pool", shared, MAX[rank](F.pad(t(x), around(uneven), value=-torch.inf), kernel, strides))
@@ -110,10 +110,10 @@ def pools(rng):
         yield Case("avg_pool", shared, summed, close=1e-5)
         yield Case("avg_pool", {**shared, "exclude_padding_from_average": np.True_}, summed / counted, close=1e-5)
     x = normal(rng, 1, 2, 6, 6)
-    given = {"x": x, "kernel_sizes": i32(2, 3), "strides": i32(2, 1), "pad_type": "valid"}
-    yield Case("l2_pool", given, F.lp_pool2d(t(x), 2, (2, 3), (2, 1)), close=1e-5)
+    inputs = {"x": x, "kernel_sizes": i32(2, 3), "strides": i32(2, 1), "pad_type": "valid"}
+    yield Case("l2_pool", inputs, F.lp_pool2d(t(x), 2, (2, 3), (2, 1)), close=1e-5)
     x = np.where(x == x[0, 0, 2, 2], np.float32(np.nan), x)
-    yield Case("max_pool", {**given, "x": x}, F.max_pool2d(t(x), (2, 3), (2, 1)))
+    yield Case("max_pool", {**inputs, "x": x}, F.max_pool2d(t(x), (2, 3), (2, 1)))
 
 
 def normalizations(rng):
@@ -122,37 +122,37 @@ def normalizations(rng):
     scaled = {"gamma": gamma, "beta": beta, "epsilon": np.float32(1e-3)}
     for shape in ((2, 4, 5), (2, 4, 5, 3), (1, 4, 2, 3, 3)):
         x = normal(rng, *shape)
-        wanted = F.batch_norm(t(x), t(mean), t(variance), t(gamma), t(beta), eps=1e-3)
-        yield Case("batch_norm", {"x": x, "mean": mean, "variance": variance, **scaled}, wanted, close=1e-5)
+        expected = F.batch_norm(t(x), t(mean), t(variance), t(gamma), t(beta), eps=1e-3)
+        yield Case("batch_norm", {"x": x, "mean": mean, "variance": variance, **scaled}, expected, close=1e-5)
         plain = F.batch_norm(t(x), t(mean), t(variance), eps=1e-5)
         yield Case("batch_norm", {"x": x, "mean": mean, "variance": variance}, plain, close=1e-5)
-        wanted = F.instance_norm(t(x), weight=t(gamma), bias=t(beta), eps=1e-3)
-        yield Case("instance_norm", {"x": x, **scaled}, wanted, close=1e-5)
+        expected = F.instance_norm(t(x), weight=t(gamma), bias=t(beta), eps=1e-3)
+        yield Case("instance_norm", {"x": x, **scaled}, expected, close=1e-5)
         yield Case("instance_norm", {"x": x}, F.instance_norm(t(x)), close=1e-5)
         for size in (1, 3, 4) if x.ndim > 3 else ():
-            wanted = F.local_response_norm(t(x), size, alpha=0.01, beta=0.6, k=1.5)
-            given = {"x": x, "size": np.int32(size), "alpha": np.float32(0.01), "beta": np.float32(0.6)}
-            yield Case("local_response_norm", {**given, "k": np.float32(1.5)}, wanted, close=1e-5)
+            expected = F.local_response_norm(t(x), size, alpha=0.01, beta=0.6, k=1.5)
+            inputs = {"x": x, "size": np.int32(size), "alpha": np.float32(0.01), "beta": np.float32(0.6)}
+            yield Case("local_response_norm", {**inputs, "k": np.float32(1.5)}, expected, close=1e-5)
     of_three = np.float32([[[1, -7], [5, -6], [-3, -5]]])  # ops/tests/iOS14/test_normalization.py
-    wanted = np.float32([[[0.99997497, -6.99143696], [4.99687672, -5.99460602], [-2.99932504, -4.99687672]]])
-    yield Case("local_response_norm", {"x": of_three, "size": np.int32(3)}, wanted)
+    expected = np.float32([[[0.99997497, -6.99143696], [4.99687672, -5.99460602], [-2.99932504, -4.99687672]]])
+    yield Case("local_response_norm", {"x": of_three, "size": np.int32(3)}, expected)
     for axes in ((-1,), (1, 2), (0, 1, 2)):
         x = normal(rng, 3, 4, 5)
         sizes = [x.shape[a] for a in sorted(a % 3 for a in axes)]
         scale, shift = normal(rng, *sizes), normal(rng, *sizes)
-        wanted = F.layer_norm(t(x), sizes, t(scale), t(shift), 1e-3)
-        given = {"x": x, "axes": i32(*axes), "gamma": scale, "beta": shift, "epsilon": np.float32(1e-3)}
-        yield Case("layer_norm", given, wanted, close=1e-5)
+        expected = F.layer_norm(t(x), sizes, t(scale), t(shift), 1e-3)
+        inputs = {"x": x, "axes": i32(*axes), "gamma": scale, "beta": shift, "epsilon": np.float32(1e-3)}
+        yield Case("layer_norm", inputs, expected, close=1e-5)
     yield Case("layer_norm", {"x": x}, F.layer_norm(t(x), x.shape), close=1e-5)
     x = normal(rng, 2, 3, 4, 5)
-    wanted = t(x) / torch.sqrt(t(x).pow(2).sum((1, 2, 3), keepdim=True) + 1e-6)
-    yield Case("l2_norm", {"x": x}, wanted)
+    expected = t(x) / torch.sqrt(t(x).pow(2).sum((1, 2, 3), keepdim=True) + 1e-6)
+    yield Case("l2_norm", {"x": x}, expected)
 
 
 def _halves(layer, gates, suffix=""):
     """torch's weights, its gates in MIL's order."""
-    told = {n: getattr(layer, f"{n}_l0{suffix}").detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    split = {n: torch.cat([v.chunk(len(gates))[i] for i in gates]).numpy() for n, v in told.items()}
+    tensors = {n: getattr(layer, f"{n}_l0{suffix}").detach() for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    split = {n: torch.cat([v.chunk(len(gates))[i] for i in gates]).numpy() for n, v in tensors.items()}
     return split["weight_ih"], split["weight_hh"], split["bias_ih"] + split["bias_hh"]
 
 
@@ -194,8 +194,8 @@ def recurrent(rng):
             layer = nn.RNN(4, 5, nonlinearity=activation)
             outputs, last = layer(turned, t(h)[None])
             weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0]), strict=True))
-            given = {"x": x, "initial_h": h, **weights, **way, "activation": activation}
-            yield Case("rnn", given, (outputs, last[0]), close=1e-5)
+            inputs = {"x": x, "initial_h": h, **weights, **way, "activation": activation}
+            yield Case("rnn", inputs, (outputs, last[0]), close=1e-5)
         weights = {n: normal(rng, 15, size) for n, size in (("weight_ih", 4), ("weight_hh", 5))}
         weights["bias"] = normal(rng, 15)
         outputs = _gru(turned, t(h), *map(t, weights.values()))
@@ -211,11 +211,11 @@ def recurrent(rng):
         layer = nn.LSTM(4, 5)
         outputs, (hidden, cell) = layer(turned, (t(h)[None], t(c)[None]))
         weights = dict(zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2]), strict=True))
-        given = {"x": x, "initial_h": h, "initial_c": c, **weights}
-        yield Case("lstm", {**given, **way}, (outputs, hidden[0], cell[0]), close=1e-5)
-        yield Case("lstm", {**given, "direction": way["direction"]}, (hidden, hidden[0], cell[0]), close=1e-5)
+        inputs = {"x": x, "initial_h": h, "initial_c": c, **weights}
+        yield Case("lstm", {**inputs, **way}, (outputs, hidden[0], cell[0]), close=1e-5)
+        yield Case("lstm", {**inputs, "direction": way["direction"]}, (hidden, hidden[0], cell[0]), close=1e-5)
         outputs, hidden, cell = _clipped(turned, t(h), t(c), *map(t, weights.values()), 0.1)
-        yield Case("lstm", {**given, **way, "clip": np.float32(0.1)}, (outputs, hidden, cell), close=1e-5)
+        yield Case("lstm", {**inputs, **way, "clip": np.float32(0.1)}, (outputs, hidden, cell), close=1e-5)
     layer = nn.LSTM(4, 5, bidirectional=True)
     both = [normal(rng, 2, 10), normal(rng, 2, 10)]
     outputs, (hidden, cell) = layer(t(x), tuple(torch.stack(t(v).chunk(2, -1)) for v in both))
@@ -224,9 +224,9 @@ def recurrent(rng):
         for suffix, theirs in (("", ""), ("_back", "_reverse"))
         for n, v in zip(("weight_ih", "weight_hh", "bias"), _halves(layer, [0, 1, 3, 2], theirs), strict=True)
     }
-    given = {"x": x, "initial_h": both[0], "initial_c": both[1], **weights, "direction": "bidirectional"}
-    wanted = (outputs, torch.cat(list(hidden), -1), torch.cat(list(cell), -1))
-    yield Case("lstm", {**given, "output_sequence": np.True_}, wanted, IOS15, close=1e-5)
+    inputs = {"x": x, "initial_h": both[0], "initial_c": both[1], **weights, "direction": "bidirectional"}
+    expected = (outputs, torch.cat(list(hidden), -1), torch.cat(list(cell), -1))
+    yield Case("lstm", {**inputs, "output_sequence": np.True_}, expected, IOS15, close=1e-5)
 
 
 def cases(rng):

@@ -27,8 +27,8 @@ def reductions(rng):
         for axes in ((0,), (-1,), (1, -1), (0, 1, 2)):
             for keep in (False, True):
                 x = np.abs(normal(rng, 3, 4, 5))
-                given = {"x": x, "axes": i32(*axes), "keep_dims": np.bool_(keep)}
-                yield Case(name, given, function(t(x), dim=axes, keepdim=keep), close=5e-6)
+                inputs = {"x": x, "axes": i32(*axes), "keep_dims": np.bool_(keep)}
+                yield Case(name, inputs, function(t(x), dim=axes, keepdim=keep), close=5e-6)
         yield Case(name, {"x": x}, function(t(x), dim=(0, 1, 2), keepdim=False), close=5e-6)
         x = np.where(x == x[0, 0, 0], np.float32(np.nan), x)
         yield Case(name, {"x": x, "axes": i32(0)}, function(t(x), dim=(0,), keepdim=False), close=5e-6)
@@ -38,39 +38,39 @@ def reductions(rng):
         x = normal(rng, 3, 4, 5)
         yield Case("reduce_prod", {"x": x, "axes": i32(axis)}, t(x).prod(axis), close=5e-6)
         for keep in (False, True):
-            given = {"x": x, "axis": np.int32(axis), "keep_dims": np.bool_(keep)}
-            yield Case("reduce_argmax", given, t(x).argmax(axis, keepdim=keep).int())
+            inputs = {"x": x, "axis": np.int32(axis), "keep_dims": np.bool_(keep)}
+            yield Case("reduce_argmax", inputs, t(x).argmax(axis, keepdim=keep).int())
             yield Case(
                 "reduce_argmin",
-                {**given, "output_dtype": "uint16"},
+                {**inputs, "output_dtype": "uint16"},
                 t(x).argmin(axis, keepdim=keep).numpy().astype("uint16"),
             )
         for values in (x, rng.integers(-9, 9, (3, 4, 5)).astype(np.int32)):
-            given, v = {"x": values, "axis": np.int32(axis)}, t(values)
+            inputs, v = {"x": values, "axis": np.int32(axis)}, t(values)
             dtype = v.dtype
-            yield Case("cumsum", given, v.cumsum(axis, dtype=dtype), close=5e-6)
+            yield Case("cumsum", inputs, v.cumsum(axis, dtype=dtype), close=5e-6)
             back = v.flip(axis).cumsum(axis, dtype=dtype).flip(axis)
-            yield Case("cumsum", {**given, "reverse": np.True_}, back, close=5e-6)
-            yield Case("cumsum", {**given, "exclusive": np.True_}, v.cumsum(axis, dtype=dtype) - v, close=5e-6)
+            yield Case("cumsum", {**inputs, "reverse": np.True_}, back, close=5e-6)
+            yield Case("cumsum", {**inputs, "exclusive": np.True_}, v.cumsum(axis, dtype=dtype) - v, close=5e-6)
 
 
 def shapes(rng):
     x = normal(rng, 2, 3, 4)
     yield Case("shape", {"x": x}, torch.tensor([2, 3, 4]).int())
-    for opset, wanted in (
+    for opset, shape in (
         (IOS15, (6, -1)),
         (IOS15, (0, -1, 2)),
         (IOS17, (24,)),
         (IOS17, (1, 0, 0, 0)),
         (IOS17, (6, 0)),
     ):
-        told = {(0, -1, 2): (2, 6, 2), (1, 0, 0, 0): (1, 2, 3, 4), (6, 0): (6, 4)}.get(wanted, wanted)
-        yield Case("reshape", {"x": x, "shape": i32(*wanted)}, t(x).reshape(told), opset)
+        result = {(0, -1, 2): (2, 6, 2), (1, 0, 0, 0): (1, 2, 3, 4), (6, 0): (6, 4)}.get(shape, shape)
+        yield Case("reshape", {"x": x, "shape": i32(*shape)}, t(x).reshape(result), opset)
     yield Case("reshape", {"x": x[0], "shape": i32(1, 0, -1, 0)}, t(x[0]).reshape(1, 1, 3, 4), IOS17)
     yield Case("reshape", {"x": x[:0], "shape": i32(0, 12)}, torch.zeros(0, 12), IOS17)
     refs = {"ref_tensors": [normal(rng, 2, 9), normal(rng, 7, 3, 4)], "begins": [np.int32(0), np.int32(1)]}
-    given = {"x": normal(rng, 24), **refs, "ends": [np.int32(1), np.int32(0)], "end_masks": [np.False_, np.True_]}
-    yield Case("reshape_like", given, t(given["x"]).reshape(2, 3, 4), IOS16)
+    inputs = {"x": normal(rng, 24), **refs, "ends": [np.int32(1), np.int32(0)], "end_masks": [np.False_, np.True_]}
+    yield Case("reshape_like", inputs, t(inputs["x"]).reshape(2, 3, 4), IOS16)
     yield Case("expand_dims", {"x": x, "axes": i32(0, -1)}, t(x)[None, ..., None])
     yield Case("expand_dims", {"x": x, "axes": i32(1, 2)}, t(x)[:, None, None])
     yield Case("squeeze", {"x": x[:1, :, None]}, t(x[0]))
@@ -88,10 +88,10 @@ def shapes(rng):
     blocks = {"block_shape": i32(2, 3)}
     padded = F.pad(t(x), (1, 2, 0, 2))
     unfolded = F.unfold(padded, (2, 3), stride=(2, 3)).reshape(2, 12, 2, 3, 3, 3)
-    wanted = unfolded.permute(2, 3, 0, 1, 4, 5).reshape(12, 12, 3, 3)
-    yield Case("space_to_batch", {"x": x, **blocks, "paddings": np.array([[0, 2], [1, 2]], np.int32)}, wanted)
-    given = {"x": wanted.numpy(), **blocks, "crops": np.array([[0, 2], [1, 2]], np.int32)}
-    yield Case("batch_to_space", given, t(x))
+    expected = unfolded.permute(2, 3, 0, 1, 4, 5).reshape(12, 12, 3, 3)
+    yield Case("space_to_batch", {"x": x, **blocks, "paddings": np.array([[0, 2], [1, 2]], np.int32)}, expected)
+    inputs = {"x": expected.numpy(), **blocks, "crops": np.array([[0, 2], [1, 2]], np.int32)}
+    yield Case("batch_to_space", inputs, t(x))
 
 
 def joins(rng):
@@ -111,21 +111,21 @@ def joins(rng):
     yield Case("split", {"x": x, "axis": np.int32(0), "num_splits": np.int32(3)}, t(x).chunk(3))
     x = normal(rng, 2, 3, 4, 5)
     for mode in ("constant", "reflect", "replicate"):
-        wanted = F.pad(t(x), (1, 2, 0, 3), mode, **({"value": 7.5} if mode == "constant" else {}))
-        given = {"x": x, "pad": i32(0, 3, 1, 2), "mode": mode, "constant_val": np.float32(7.5)}
-        yield Case("pad", given, wanted)
+        expected = F.pad(t(x), (1, 2, 0, 3), mode, **({"value": 7.5} if mode == "constant" else {}))
+        inputs = {"x": x, "pad": i32(0, 3, 1, 2), "mode": mode, "constant_val": np.float32(7.5)}
+        yield Case("pad", inputs, expected)
     yield Case("pad", {"x": x, "pad": i32(0, 0, 1, 1, 0, 0, 0, 2)}, F.pad(t(x), (0, 2, 0, 0, 1, 1)))
     yield Case("tile", {"x": x, "reps": i32(1, 2, 1, 3)}, t(x).repeat(1, 2, 1, 3))
     yield Case("reverse", {"x": x, "axes": i32(1, -1)}, t(x).flip(1, 3))
     yield Case("reverse", {"x": x}, t(x).flip(0, 1, 2, 3))
-    given = {"x": x, "lengths": i32(4, 2), "seq_axis": np.int32(3), "batch_axis": np.int32(0)}
-    wanted = t(x)
-    wanted[0, ..., :4], wanted[1, ..., :2] = wanted[0, ..., :4].flip(-1), wanted[1, ..., :2].flip(-1)
-    yield Case("reverse_sequence", given, wanted)
+    inputs = {"x": x, "lengths": i32(4, 2), "seq_axis": np.int32(3), "batch_axis": np.int32(0)}
+    expected = t(x)
+    expected[0, ..., :4], expected[1, ..., :2] = expected[0, ..., :4].flip(-1), expected[1, ..., :2].flip(-1)
+    yield Case("reverse_sequence", inputs, expected)
     for axis, size, stride in ((1, 2, 1), (-1, 3, 2), (-1, 2, 1)):
-        given = {"x": x, "axis": np.int32(axis), "size": np.int32(size), "stride": np.int32(stride)}
+        inputs = {"x": x, "axis": np.int32(axis), "size": np.int32(size), "stride": np.int32(stride)}
         windows = t(x).unfold(axis, size, stride)
-        yield Case("sliding_windows", given, windows.movedim(-1, axis % 4 + 1))
+        yield Case("sliding_windows", inputs, windows.movedim(-1, axis % 4 + 1))
 
 
 def slices(rng):
@@ -140,15 +140,15 @@ def slices(rng):
         ((9, 1, -2), (3, 9, 0), tuple(flags)): v[:3, 1:, -2],
         ((0, 3, 5), (0, 9, 6), ()): v[0:0, 3:9, 5:6],
     }
-    for (begin, end, names), wanted in cases.items():
-        given = {"begin": i32(*begin), "end": i32(*end), **{n: flags[n] for n in names}}
-        yield Case("slice_by_index", {"x": x, **given}, wanted)
-        if wanted.numel():
-            update = normal(rng, *wanted.shape)
+    for (begin, end, names), expected in cases.items():
+        inputs = {"begin": i32(*begin), "end": i32(*end), **{n: flags[n] for n in names}}
+        yield Case("slice_by_index", {"x": x, **inputs}, expected)
+        if expected.numel():
+            update = normal(rng, *expected.shape)
             changed = v.clone()
             where = {"begin_mask": (slice(None, 3), slice(1, None), -2)}.get(names[0] if names else "", ...)
             changed[where if names else (slice(1, 3), slice(0, -1), slice(2, 6))] = t(update)
-            yield Case("slice_update", {"x": x, "update": update, **given}, changed)
+            yield Case("slice_update", {"x": x, "update": update, **inputs}, changed)
     back = {"begin": i32(3, 4, 0), "end": i32(0, 0, 6), "stride": i32(-2, -1, 3), "end_mask": np.array([0, 1, 0], bool)}
     yield Case("slice_by_index", {"x": x, **back}, v.flip(0, 1)[0:3:2, :, ::3])
     yield Case("slice_by_size", {"x": x, "begin": i32(1, -3, 0), "size": i32(2, -1, 4)}, v[1:3, -3:, :4])
@@ -156,9 +156,9 @@ def slices(rng):
     yield Case("crop", {"x": x, "crop_height": i32(1, 2), "crop_width": i32(0, 3)}, v[:, 1:-2, :3])
     for lower in (-1, 0, 2):
         for upper in (-1, 0, 1):
-            kept = v.tril(upper) if upper >= 0 else v
-            kept = kept.triu(-lower) if lower >= 0 else kept
-            yield Case("band_part", {"x": x, "lower": np.int32(lower), "upper": np.int32(upper)}, kept)
+            masked = v.tril(upper) if upper >= 0 else v
+            masked = masked.triu(-lower) if lower >= 0 else masked
+            yield Case("band_part", {"x": x, "lower": np.int32(lower), "upper": np.int32(upper)}, masked)
 
 
 def makers(rng):
@@ -166,16 +166,16 @@ def makers(rng):
     yield Case("fill", {"shape": i32(2, 3), "value": np.int32(7)}, torch.full((2, 3), 7, dtype=torch.int32))
     yield Case("fill_like", {"ref_tensor": normal(rng, 2, 3), "value": np.True_}, torch.full((2, 3), True))
     for start, end, step in ((0, 5, 1), (5, -2, -2), (3, 3, 1)):
-        given = {"start": np.int32(start), "end": np.int32(end), "step": np.int32(step)}
-        yield Case("range_1d", given, torch.arange(start, end, step, dtype=torch.int32))
+        inputs = {"start": np.int32(start), "end": np.int32(end), "step": np.int32(step)}
+        yield Case("range_1d", inputs, torch.arange(start, end, step, dtype=torch.int32))
     real = {"start": np.float32(0.5), "end": np.float32(3), "step": np.float32(0.5)}
     yield Case("range_1d", real, torch.arange(0.5, 3, 0.5))
     indices = rng.integers(0, 4, (2, 3)).astype(np.int32)
     hot = F.one_hot(t(indices).long(), 5)
-    given = {"indices": indices, "one_hot_vector_size": np.int32(5)}
-    yield Case("one_hot", given, hot)
+    inputs = {"indices": indices, "one_hot_vector_size": np.int32(5)}
+    yield Case("one_hot", inputs, hot)
     lively = {"on_value": np.float32(2), "off_value": np.float32(-1)}
-    yield Case("one_hot", {**given, "axis": np.int32(0), **lively}, (hot.movedim(-1, 0) * 3 - 1).float())
+    yield Case("one_hot", {**inputs, "axis": np.int32(0), **lively}, (hot.movedim(-1, 0) * 3 - 1).float())
 
 
 def gathers(rng):
@@ -185,8 +185,8 @@ def gathers(rng):
         for axis in (0, 1, -1):
             at = rng.integers(low, 4, (2, 3)).astype(np.int32)
             size = x.shape[axis]
-            taken = v.index_select(axis, (t(at).long() % size).flatten()).unflatten(axis, (2, 3))
-            yield Case("gather", {"x": x, "indices": at, "axis": np.int32(axis)}, taken, opset)
+            gathered = v.index_select(axis, (t(at).long() % size).flatten()).unflatten(axis, (2, 3))
+            yield Case("gather", {"x": x, "indices": at, "axis": np.int32(axis)}, gathered, opset)
             wide = rng.integers(low, 4, (4, 5, 6)).astype(np.int32)
             along = torch.gather(v, axis, t(wide).long() % size)
             yield Case("gather_along_axis", {"x": x, "indices": wide, "axis": np.int32(axis)}, along, opset)
@@ -195,10 +195,10 @@ def gathers(rng):
         rows, columns = t(pairs).long().unbind(-1)
         yield Case("gather_nd", {"x": x, "indices": pairs}, v[rows, columns], opset)
     at = rng.integers(0, 5, (4, 2)).astype(np.int32)
-    given = {"x": x, "indices": at, "axis": np.int32(1), "batch_dims": np.int32(1)}
-    yield Case("gather", given, torch.stack([a[i] for a, i in zip(v, t(at).long(), strict=True)]), IOS16)
-    wanted = torch.stack([a[i] for a, i in zip(v, t(at).long(), strict=True)])
-    yield Case("gather_nd", {"x": x, "indices": at[..., None], "batch_dims": np.int32(1)}, wanted, IOS16)
+    inputs = {"x": x, "indices": at, "axis": np.int32(1), "batch_dims": np.int32(1)}
+    yield Case("gather", inputs, torch.stack([a[i] for a, i in zip(v, t(at).long(), strict=True)]), IOS16)
+    expected = torch.stack([a[i] for a, i in zip(v, t(at).long(), strict=True)])
+    yield Case("gather_nd", {"x": x, "indices": at[..., None], "batch_dims": np.int32(1)}, expected, IOS16)
 
 
 def scatters(rng):
@@ -208,21 +208,21 @@ def scatters(rng):
             data = normal(rng, 4, 5, 6)
             at = rng.integers(low, 4, data.shape).astype(np.int32)
             updates = normal(rng, *data.shape)
-            given = {"data": data, "indices": at, "updates": updates, "axis": np.int32(axis)}
+            inputs = {"data": data, "indices": at, "updates": updates, "axis": np.int32(axis)}
             places = t(at).long() % data.shape[axis]
             for mode, reduce in reduced.items():
-                wanted = t(data).scatter_reduce(axis, places, t(updates), reduce)
-                yield Case("scatter_along_axis", {**given, "mode": mode}, wanted, opset, close=1e-5)
+                expected = t(data).scatter_reduce(axis, places, t(updates), reduce)
+                yield Case("scatter_along_axis", {**inputs, "mode": mode}, expected, opset, close=1e-5)
             less = t(data).scatter_reduce(axis, places, -t(updates), "sum")
-            yield Case("scatter_along_axis", {**given, "mode": "sub"}, less, opset, close=1e-5)
+            yield Case("scatter_along_axis", {**inputs, "mode": "sub"}, less, opset, close=1e-5)
             parted = t(data).scatter_reduce(axis, places, 1 / t(updates), "prod")
-            yield Case("scatter_along_axis", {**given, "mode": "div"}, parted, opset, close=1e-4)
+            yield Case("scatter_along_axis", {**inputs, "mode": "div"}, parted, opset, close=1e-4)
             few = rng.permutation(4)[:3].astype(np.int32)
             part = normal(rng, *(3 if a == axis % 3 else n for a, n in enumerate(data.shape)))
-            given = {"data": data, "indices": few, "updates": part, "axis": np.int32(axis)}
+            inputs = {"data": data, "indices": few, "updates": part, "axis": np.int32(axis)}
             index = t(few).long()
-            yield Case("scatter", {**given, "mode": "update"}, t(data).index_copy(axis, index, t(part)), opset)
-            yield Case("scatter", given, t(data).index_add(axis, index, t(part)), opset)
+            yield Case("scatter", {**inputs, "mode": "update"}, t(data).index_copy(axis, index, t(part)), opset)
+            yield Case("scatter", inputs, t(data).index_add(axis, index, t(part)), opset)
         pairs = np.stack([rng.integers(low, 4, 9), rng.integers(low, 5, 9)], -1).astype(np.int32)
         updates = normal(rng, 9, 6)
         places = tuple(t(pairs).long().T)
@@ -230,8 +230,8 @@ def scatters(rng):
         yield Case("scatter_nd", {"data": data, "indices": pairs, "updates": updates}, added, opset, close=1e-5)
         single = np.array([[0, 1], [3, 2]], np.int32)
         put = t(data).index_put(tuple(t(single).long().T), t(updates[:2]))
-        given = {"data": data, "indices": single, "updates": updates[:2], "mode": "update"}
-        yield Case("scatter_nd", given, put, opset)
+        inputs = {"data": data, "indices": single, "updates": updates[:2], "mode": "update"}
+        yield Case("scatter_nd", inputs, put, opset)
 
 
 def selections(rng):
@@ -239,8 +239,8 @@ def selections(rng):
         for ascending in (False, True):
             order = {"ascending": np.bool_(ascending)}
             for axis in (0, -1):
-                wanted = t(x).argsort(dim=axis, descending=not ascending, stable=True)
-                yield Case("argsort", {"x": x, "axis": np.int32(axis), **order}, wanted)
+                expected = t(x).argsort(dim=axis, descending=not ascending, stable=True)
+                yield Case("argsort", {"x": x, "axis": np.int32(axis), **order}, expected)
             values, indices = torch.sort(t(x), dim=-1, descending=not ascending, stable=True)
             yield Case("topk", {"x": x, "k": np.int32(2), **order}, (values[:, :2], indices[:, :2].int()))
             yield Case("topk", {"x": x, "k": np.int32(-1), **order}, (values, indices.int()))
@@ -267,28 +267,33 @@ def filled(indices):
 def suppression(rng):
     corners = np.sort(rng.random((40, 2, 2)).astype(np.float32), 1).reshape(40, 4)
     scores = rng.random((40, 1)).astype(np.float32)
-    kept = nms(t(corners), t(scores[:, 0]), 0.4).int()
+    survivors = nms(t(corners), t(scores[:, 0]), 0.4).int()
     boxes = box_convert(t(corners), "xyxy", "cxcywh")
-    count = len(kept)
-    wanted = (
-        F.pad(boxes[kept.long()], (0, 0, 0, 40 - count))[None],
-        F.pad(t(scores)[kept.long()], (0, 0, 0, 40 - count))[None],
-        filled(kept),
+    count = len(survivors)
+    expected = (
+        F.pad(boxes[survivors.long()], (0, 0, 0, 40 - count))[None],
+        F.pad(t(scores)[survivors.long()], (0, 0, 0, 40 - count))[None],
+        filled(survivors),
     )
     shared = {"iou_threshold": np.float32(0.4), "max_boxes": np.int32(40)}
-    given = {"boxes": boxes.numpy()[None], "scores": scores[None], **shared, "score_threshold": np.float32(-1)}
+    inputs = {"boxes": boxes.numpy()[None], "scores": scores[None], **shared, "score_threshold": np.float32(-1)}
     name = "non_maximum_suppression"
-    yield Case(name, given, (*wanted, torch.tensor([count]).int()), IOS15)
+    yield Case(name, inputs, (*expected, torch.tensor([count]).int()), IOS15)
     columns = {"boxes": boxes.numpy().T[None], "scores": scores.T[None], **shared}
-    yield Case(name, columns, (wanted[0].mT, wanted[1].mT, wanted[2]), IOS17)
-    sure = kept[t(scores)[kept.long(), 0] >= 0.5]
-    best = {"boxes": given["boxes"], "scores": given["scores"], "iou_threshold": np.float32(0.4)}
-    told = (boxes[sure.long()][None], t(scores)[sure.long()][None], sure[None], torch.tensor([len(sure)]).int())
-    yield Case(name, {**best, "score_threshold": np.float32(0.5), "max_boxes": np.int32(len(sure))}, told, IOS15)
+    yield Case(name, columns, (expected[0].mT, expected[1].mT, expected[2]), IOS17)
+    sure = survivors[t(scores)[survivors.long(), 0] >= 0.5]
+    best = {"boxes": inputs["boxes"], "scores": inputs["scores"], "iou_threshold": np.float32(0.4)}
+    best_boxes = (boxes[sure.long()][None], t(scores)[sure.long()][None], sure[None], torch.tensor([len(sure)]).int())
+    yield Case(name, {**best, "score_threshold": np.float32(0.5), "max_boxes": np.int32(len(sure))}, best_boxes, IOS15)
     loose = {**best, "score_threshold": np.float32(0.5), "max_boxes": np.int32(40)}
-    yield Case(name, loose, (*(F.pad(v, (0, 0, 0, 40 - len(sure))) for v in told[:2]), filled(sure), told[3]), IOS15)
+    yield Case(
+        name,
+        loose,
+        (*(F.pad(v, (0, 0, 0, 40 - len(sure))) for v in best_boxes[:2]), filled(sure), best_boxes[3]),
+        IOS15,
+    )
     few = {**best, "score_threshold": np.float32(-1), "max_boxes": np.int32(3)}
-    yield Case(name, few, (*(v[:, :3] for v in wanted), torch.tensor([3]).int()), IOS15)
+    yield Case(name, few, (*(v[:, :3] for v in expected), torch.tensor([3]).int()), IOS15)
 
 
 def lists(rng):

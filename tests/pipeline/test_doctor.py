@@ -70,7 +70,7 @@ def test_this_machine_is_well_and_the_doctor_itself_imports_no_library(tmp_path,
     assert rows["torch"] == [metadata.version("torch"), "needed", "works"]
     assert rows["openvino"] == [metadata.version("openvino"), "needed", "works"]
     assert "TF32 in matrix products" in told
-    assert "CPU computes in, unless told" in told
+    assert "CPU computes by default in" in told
     assert "written, linked and locked by two processes" in told
     assert told.rstrip().endswith("nothing: this configuration can run here")
     assert "tensorrt" not in rows or rows["tensorrt"][1] == "optional"

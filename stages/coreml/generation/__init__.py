@@ -1,1 +1,1 @@
-"""Language models as Core ML runs them: a cache of a set length, which lies in the program's states."""
+"""Language models for Core ML: a cache of fixed length, which lies in the program's states."""

@@ -1,9 +1,9 @@
-"""A decoder whose cache has room for a set number of tokens, and is written where a call's tokens stand.
+"""A decoder with a cache of fixed length; a call writes its keys and values at its position.
 
-Core ML's states have one size. So keys and values of all tokens that there may be pass in and out, [1, heads, length,
-head_dim]; the new ones replace those at `position` and after it, and no token sees what lies behind it.
+Core ML's states have one size. So the inputs and outputs have keys and values for all possible tokens, [1, heads,
+length, head_dim]. New ones replace those from `position` on, and no token attends to what lies behind it.
 
-Source: transformers/cache_utils.py of 5.23, StaticLayer, which counts by itself where this is told
+Source: transformers/cache_utils.py of 5.23, StaticLayer, which counts the tokens itself
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from stages.interface.generation import ATTENTION, SLIDING, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
 
 IDS, POSITION, LOGITS, SEQUENCE = "input_ids", "position", "logits", "sequence"
-# How far an answer in pieces may be from that in one call, as a share of the largest: sums go another way.
+# How far logits of a text in pieces may be from those in one call, as a share of the largest: sums have another order.
 SAME = {"torch.float32": 1e-4}
 SAME_OF_FEWER_BITS = 5e-2
-MOST_ASKED = 256  # tokens, of a text that is asked in one call and in pieces
+MOST_COMPARED = 256  # tokens of the text that is compared in one call and in pieces
 
 
-class Kept(DynamicLayer):  # type: ignore[misc]
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one block.
 
     Args:
         keys: [1, heads, length, head_dim].
-        values: Likewise.
+        values: [1, heads, length, head_dim].
         before: How many tokens came before, int64 [1].
-        places: Of the tokens of this call, int64 [tokens].
+        places: The positions of this call's tokens, int64 [tokens].
     """
 
-    is_compileable = True  # else a call of one token at the beginning would see what lies behind it
+    is_compileable = True  # else a call of one token at the beginning would attend to what lies behind it
 
     def __init__(self, keys: Any, values: Any, before: Any, places: Any) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Kept(DynamicLayer):  # type: ignore[misc]
         self._before, self._places = before, places
 
     def update(self, key_states: Any, value_states: Any, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Writes what is new. A window's are all kept: which of them are seen is the mask's."""
+        """Writes the new keys and values. Those outside a window stay: the mask hides them."""
         self.keys = self.keys.index_copy(2, self._places, key_states)
         self.values = self.values.index_copy(2, self._places, value_states)
         return self.keys, self.values
@@ -61,7 +61,7 @@ class Kept(DynamicLayer):  # type: ignore[misc]
 
 
 class FixedCache(nn.Module):
-    """Tokens, how many came before, and the cache in; `logits` [1, tokens, vocabulary] and the cache out.
+    """Takes tokens, how many came before, and the cache; returns `logits` [1, tokens, vocabulary] and the cache.
 
     Args:
         model: A stages.loading.causal_lm.CausalLM.
@@ -74,7 +74,7 @@ class FixedCache(nn.Module):
     def __init__(self, model: Any, length: int) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self._positions, self._held, self._length = model.positions, model.held, length
+        self._positions, self._parts, self._length = model.positions, model.held, length
         if others := sorted({h.kind for h in model.held} - {ATTENTION, SLIDING}):
             raise ConfigError(
                 f"{type(model.decoder).__name__} keeps {listed(others)} states; Core ML's cache is keys and values",
@@ -83,10 +83,10 @@ class FixedCache(nn.Module):
             )
 
     def forward(self, input_ids: Any, position: Any, *past: Any) -> tuple[Any, ...]:
-        """position is how many tokens came before, int64 [1]; keys and values of each block follow."""
+        """position says how many tokens came before, int64 [1]; `past` has keys and values of each block."""
         places = position + torch.arange(input_ids.shape[1], device=input_ids.device)
         cache = DynamicCache()
-        cache.layers = [Kept(*pair, position, places) for pair in zip(past[::2], past[1::2], strict=True)]
+        cache.layers = [FixedLayer(*pair, position, places) for pair in zip(past[::2], past[1::2], strict=True)]
         cache.layer_class_to_replicate = None
         room = torch.arange(self._length, device=input_ids.device)
         mask = (room <= places[-1:])[None].to(torch.int64)
@@ -96,18 +96,18 @@ class FixedCache(nn.Module):
 
     @property
     def names(self) -> list[str]:
-        """What the parts of the cache are called."""
-        return [f"{ {'keys': 'key', 'values': 'value'}[h.field] }_cache_{h.layer}" for h in self._held]
+        """The names of the parts of the cache."""
+        return [f"{ {'keys': 'key', 'values': 'value'}[h.field] }_cache_{h.layer}" for h in self._parts]
 
     def interface(self, sequence: Dim, vocabulary: int) -> Interface:
-        """What passes in and out.
+        """The interface.
 
         Args:
             sequence: How many tokens a call has.
             vocabulary: How many tokens there are.
         """
         dtype = str(self.decoder.dtype).removeprefix("torch.")
-        shapes = {n: [1, h.shape[1], self._length, h.shape[3]] for n, h in zip(self.names, self._held, strict=True)}
+        shapes = {n: [1, h.shape[1], self._length, h.shape[3]] for n, h in zip(self.names, self._parts, strict=True)}
         inputs = {
             IDS: Input([1, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
             POSITION: Input([1], "int64", {"integers": [0, self._length - sequence.max + 1]}),
@@ -118,59 +118,59 @@ class FixedCache(nn.Module):
         return Interface(inputs, {SEQUENCE: sequence}, outputs)
 
     def generation(self, before: Generation) -> Generation:
-        """What it is, of what it was with a cache that grows."""
-        pairs = zip(self.names, self._held, strict=True)
+        """The decoder's facts, from those with a growing cache."""
+        pairs = zip(self.names, self._parts, strict=True)
         cache = [Cache(n, after(n), h.kind, None) for n, h in pairs]
         return replace(before, cache=cache, positions=min(before.positions, self._length))
 
     def demand(self, generation: Generation, most: int, seed: int = 0) -> str:
-        """Asks a text in pieces, with a cache that holds other numbers before, and in one call without any.
+        """Compares a text in pieces, with a cache that starts with other numbers, with one call without a cache.
 
         Args:
-            generation: What it is.
-            most: Tokens of one call.
+            generation: The decoder's facts.
+            most: Tokens of one call, at most.
             seed: For the text.
 
-        Returns what was asked, in words.
+        Returns the comparison in words.
 
         Raises:
-            CheckFailed: When the answers are others.
+            CheckFailed: When the logits differ.
         """
         beyond = (generation.window or 0) + 4
-        total = min(self._length, MOST_ASKED, max(24, beyond))
+        total = min(self._length, MOST_COMPARED, max(24, beyond))
         drawn = torch.Generator().manual_seed(seed)
         ids = torch.randint(0, generation.vocabulary, (1, total), generator=drawn)
-        shapes = [(1, h.shape[1], self._length, h.shape[3]) for h in self._held]
+        shapes = [(1, h.shape[1], self._length, h.shape[3]) for h in self._parts]
         past: Sequence[Any] = [torch.ones(shape, dtype=self.decoder.dtype) for shape in shapes]
-        found = []
+        parts = []
         with torch.inference_mode():
-            wanted = self.decoder(input_ids=ids, use_cache=False).logits
+            expected = self.decoder(input_ids=ids, use_cache=False).logits
             for start, size in _pieces(total, most):
                 logits, *past = self(ids[:, start : start + size], torch.tensor([start]), *past)
-                found.append(logits)
-        error = float((torch.cat(found, 1) - wanted).abs().max() / wanted.abs().max())
+                parts.append(logits)
+        error = float((torch.cat(parts, 1) - expected).abs().max() / expected.abs().max())
         bound = SAME.get(str(self.decoder.dtype), SAME_OF_FEWER_BITS)
         if not error <= bound:
             raise CheckFailed(
-                f"with a cache of {self._length} tokens, {type(self.decoder).__name__} answers a text in pieces "
-                f"otherwise than in one call: logits are {error:.1e} of their largest off",
-                allowed=f"a decoder that goes by its cache, its mask and its positions, to {bound:g}",
+                f"with a cache of {self._length} tokens, {type(self.decoder).__name__} computes a text in pieces "
+                f"differently from one call: logits differ by {error:.1e} of the largest",
+                allowed=f"a decoder that uses its cache, its mask and its positions; a difference up to {bound:g}",
                 command="target=onnx or target=openvino, whose caches grow",
             )
         return f"{total} tokens in pieces as in one call, to {error:.1e}"
 
 
 def after(name: str) -> str:
-    """What a part of the cache is called as an output."""
+    """The output name of a part of the cache."""
     return f"{name}_new"
 
 
 def _pieces(total: int, most: int) -> list[tuple[int, int]]:
-    """A text in calls of 1, 7, 1 and so many tokens as a call may have: where each begins, and its size."""
-    found: list[tuple[int, int]] = []
+    """A text in calls of 1, 7, 1 and then as many tokens as a call may have: start and size of each."""
+    pieces: list[tuple[int, int]] = []
     start = 0
     for size in (1, 7, 1, *[most] * total):
         if start < total:
-            found.append((start, min(size, most, total - start)))
-            start += found[-1][1]
-    return found
+            pieces.append((start, min(size, most, total - start)))
+            start += pieces[-1][1]
+    return pieces

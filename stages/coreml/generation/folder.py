@@ -1,4 +1,4 @@
-"""A decoder's stateful package in the folder that is handed over."""
+"""A decoder's stateful package in the folder that is delivered."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ REQUIRES = runtime.REQUIRES
 
 
 def open_generator(artifact: Artifact, how: How, *, ours: bool) -> Loop:
-    """Loads a folder. Core ML has no runtime of language models, so it is our loop whatever is asked.
+    """Loads a folder. Core ML has no runtime for language models, so it always runs in our own loop.
 
-    Raises StageError for a setting and a package that is damaged, CheckFailed where the evaluator lacks an operation.
+    Raises StageError for a setting and a damaged package, CheckFailed where the evaluator lacks an operation.
     """
     from stages.coreml.mil import read
 

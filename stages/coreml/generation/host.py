@@ -1,6 +1,6 @@
-"""Checks a language model on the Mac that it was brought to: it goes on with prompts as the original did.
+"""Checks a language model on the Mac that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               by a loop of this script over the package, through Core ML
+    python selfcheck.py               with this script's own loop over the package, through Core ML
 
 It needs macOS 15 or later, Python 3.10 or later, numpy and coremltools. It reads artifact.json and tokens.json beside
 itself.
@@ -25,50 +25,50 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 COREMLTOOLS, FILE, IDS, POSITION, LOGITS = "coremltools", "model.mlpackage", "input_ids", "position", "logits"
-# Why there is no other runtime.
+# Why our own loop always runs.
 NO_RUNTIME = "Core ML runs programs, and leaves picking tokens to the caller"
 
 
 class Program(Protocol):
-    """A stateful package that is loaded."""
+    """A loaded stateful package."""
 
     def start(self) -> None:
-        """Zeros in all states."""
+        """Sets all states to zeros."""
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Outputs by name; the states stay as they are left."""
+        """Outputs by name; the states keep their values for the next call."""
 
 
 class Loop:
-    """A package, its cache in its states, one text at a time.
+    """Generates with a package that has its cache in states, one text at a time.
 
     Args:
-        program: It.
-        told: What the decoder is; see interface/generation.py.
-        sizes: How many tokens a call may have: from one to another number, or some numbers alone.
-        says: What runs it.
+        program: The package.
+        decoder: The facts about the decoder; see interface/generation.py.
+        sizes: How many tokens a call may have: all possible numbers.
+        says: The runtime, for people.
     """
 
     by_ours = NO_RUNTIME
     computes_in = "float32"
     properties: Mapping[str, str] = {}
 
-    def __init__(self, program: Program, told: Mapping[str, Any], sizes: Sequence[int], says: str) -> None:
-        self._program, self._told, self._sizes, self.says = program, told, sorted(sizes), f"our own loop, {says}"
+    def __init__(self, program: Program, decoder: Mapping[str, Any], sizes: Sequence[int], says: str) -> None:
+        self._program, self._decoder, self._sizes, self.says = program, decoder, sorted(sizes), f"our own loop, {says}"
         self._position = 0
-        self.steps: list[Array] = []  # of the last text, [vocabulary] of each token that was picked
+        self.steps: list[Array] = []  # the logits of the last text, [vocabulary] for each token
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
-        """See `stages.generation.folders.Generator`. Rows come one after another: a package takes one text."""
-        ends, fills = self._told["eos"], filling(self._told)
+        """See `stages.generation.folders.Generator`. Rows run one after another: a package takes one text."""
+        ends, fills = self._decoder["eos"], filling(self._decoder)
         return [greedy(self, [prompt], new, ends, fills)[0] for prompt in prompts]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: Core ML has no tokenizer."""
+        """See `stages.generation.folders.Generator`. Core ML has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
@@ -77,17 +77,17 @@ class Loop:
         self._position, self.steps = 0, []
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise, of one row, in as few calls as go. Raises Stop where tokens do not fit."""
+        """See `stages.portable.generating.Decoder`. One row, in as few calls as possible. Raises Stop if too long."""
         np = module("numpy")
         at, total, parts = 0, ids.shape[1], []
-        if self._position + total > self._told["positions"]:
-            raise Stop(CANNOT_RUN, f"the cache has room for {self._told['positions']} tokens")
+        if self._position + total > self._decoder["positions"]:
+            raise Stop(CANNOT_RUN, f"the cache has room for {self._decoder['positions']} tokens")
         while at < total:
             size = next((n for n in reversed(self._sizes) if n <= total - at), 0)
             if not size:
                 raise Stop(CANNOT_RUN, f"{total - at} tokens are left, and a call has {self._sizes[0]} at least")
-            given = {IDS: ids[:, at : at + size], POSITION: np.array([self._position])}
-            returned = self._program({name: value.astype(np.int32) for name, value in given.items()})
+            feeds = {IDS: ids[:, at : at + size], POSITION: np.array([self._position])}
+            returned = self._program({name: value.astype(np.int32) for name, value in feeds.items()})
             parts.append(returned[LOGITS])
             at, self._position = at + size, self._position + size
         whole: Array = np.concatenate(parts, axis=1)
@@ -107,8 +107,8 @@ class ByCoreml:
     @property
     def sizes(self) -> list[int]:
         """How many tokens a call may have."""
-        (taken,) = (p for p in self._model.get_spec().description.input if p.name == IDS)
-        array = taken.type.multiArrayType
+        (port,) = (p for p in self._model.get_spec().description.input if p.name == IDS)
+        array = port.type.multiArrayType
         if array.shapeRange.sizeRanges:
             span = array.shapeRange.sizeRanges[1]
             return list(range(span.lowerBound, span.upperBound + 1))
@@ -119,14 +119,14 @@ class ByCoreml:
         self._state = self._model.make_state()
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Likewise."""
-        told: Mapping[str, Array] = self._model.predict(dict(inputs), state=self._state)
-        return told
+        """See `Program`."""
+        outputs: Mapping[str, Array] = self._model.predict(dict(inputs), state=self._state)
+        return outputs
 
 
-def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Loop:
+def _loaded(folder: Path, decoder: Mapping[str, Any], claim: Mapping[str, Any], arguments: argparse.Namespace) -> Loop:
     program = ByCoreml(folder / FILE)
-    return Loop(program, told, program.sizes, program.says)
+    return Loop(program, decoder, program.sizes, program.says)
 
 
 RUNTIME = Runtime("coremltools", "coreml_generation", _loaded)

@@ -1,8 +1,8 @@
-"""Arrays of a MIL weight file, storage format version 2, read lazily.
+"""Reads arrays of a MIL weight file, storage format version 2, lazily.
 
-A file starts with a header of 64 bytes: how many arrays, and the version. A program points at an array's metadata, 64
-bytes on a boundary of 64: a sentinel, the type, how many bytes, where they are, and how many bits of the last byte are
-not used. Numbers are little-endian. Types of less than a byte are packed, the first element in the lowest bits.
+A file starts with a header of 64 bytes: the number of arrays, and the version. A program refers to an array's metadata,
+64 bytes on a boundary of 64: a sentinel, the type, the number of bytes, their offset, and the number of unused bits in
+the last byte. Numbers are little-endian. Types of less than a byte are packed, the first element in the lowest bits.
 Source: the MILBlob format of https://github.com/apple/coremltools, mlmodel/src/MILBlob/Blob/StorageFormat.hpp.
 """
 
@@ -43,16 +43,16 @@ BITS = {"int4": 4, "uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6}
 
 
 def read(path: Path, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
-    """One array. What has less than a byte comes as int8 or uint8, one element each.
+    """One array. Elements of less than a byte are returned as int8 or uint8.
 
     Args:
         path: The weight file.
-        offset: Of the array's metadata, in bytes.
-        dtype: What the program says that it is of.
-        shape: Likewise.
+        offset: The offset of the array's metadata, in bytes.
+        dtype: Its type, as the program declares it.
+        shape: Its shape, as the program declares it.
 
     Raises:
-        StageError: Where the file is not what the program says.
+        StageError: Where the file does not match the program.
     """
     size = path.stat().st_size
     with path.open("rb") as f:
@@ -73,10 +73,10 @@ def read(path: Path, offset: int, dtype: str, shape: tuple[int, ...]) -> Array:
     if start + n_bytes > size:
         raise damaged(path, f"the array at byte {offset} ends at byte {start + n_bytes} of {size}")
     if not n_bytes:
-        return np.zeros(shape, held_as(dtype))
+        return np.zeros(shape, numpy_type(dtype))
     if dtype in BITS:
         return unpacked(np.fromfile(path, np.uint8, n_bytes, offset=start), dtype, shape)
-    # Copy-on-write: torch takes no array that is read-only without a warning.
+    # Copy-on-write: torch warns about read-only arrays.
     stored: Array = np.memmap(path, np.dtype(dtype).newbyteorder("<"), "c", start, shape)
     return stored
 
@@ -87,15 +87,15 @@ def byte_count(dtype: str, shape: tuple[int, ...]) -> int:
     return -(-math.prod(shape) * bits // 8)
 
 
-def held_as(dtype: str) -> str:
-    """The type of numpy's that elements of a type are held in."""
+def numpy_type(dtype: str) -> str:
+    """numpy's type for elements of a type."""
     if dtype not in BITS:
         return dtype
     return "int8" if dtype.startswith("int") else "uint8"
 
 
 def unpacked(packed: Array, dtype: str, shape: tuple[int, ...]) -> Array:
-    """Elements of less than a byte, one by one, from the lowest bits of the first byte up."""
+    """Unpacks elements of less than a byte, from the lowest bits of the first byte up."""
     bits, count = BITS[dtype], math.prod(shape)
     single = np.unpackbits(packed, count=count * bits, bitorder="little").reshape(count, bits)
     values = (single << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)

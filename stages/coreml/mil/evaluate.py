@@ -11,38 +11,38 @@ from pipeline.errors import CheckFailed, DrydockError, StageError, listed
 from stages.coreml.mil import blob, features, ops
 from stages.coreml.mil.features import Answers, Arrays
 from stages.coreml.mil.program import Block, Function, Operation, Program, Type, Value
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
-# Given an operation of a function's own block and its results, says what to go on with.
+# Gets an operation of a function's own block and its results, and returns the results to continue with.
 Watch = Callable[[Operation, list[Any]], Sequence[Any]]
-# What the interpreter itself does.
+# Operations that the interpreter itself executes.
 CONTROL = frozenset({"const", "cond", "while_loop"})
-# The parameters that are tuples, of one element too.
+# The parameters that are always tuples, also with one element.
 VARIADIC = frozenset({"values", "loop_vars", "elem_shape", "ref_tensors", "begins", "ends", "end_masks"})
 
 
 class State:
-    """What a stateful model keeps; zeros before its first write."""
+    """One state of a stateful model; zeros before the first write."""
 
     def __init__(self, kind: Type) -> None:
         if kind.shape is None or None in kind.shape:
             raise StageError("a state has no fixed shape", allowed="states of fixed shapes")
-        self.held = np.zeros([int(n or 0) for n in kind.shape], blob.held_as(kind.dtype))
+        self.array = np.zeros([int(n or 0) for n in kind.shape], blob.numpy_type(kind.dtype))
 
 
 def missing(program: Program, function: str | None = None) -> tuple[str, ...]:
-    """The operations of a function that the evaluator lacks, sorted; of one that it has, a parameter: "gru(clip)"."""
+    """The operations of a function that the evaluator lacks, sorted; also missing parameters, as "gru(clip)"."""
     chosen = _chosen(program, function)
     lacking = set()
     for operation in chosen.block.walk():
         if operation.type in CONTROL:
             continue
-        found = ops.find(operation.type, chosen.opset)
-        if found is None:
+        entry = ops.find(operation.type, chosen.opset)
+        if entry is None:
             lacking.add(operation.type)
             continue
-        asked = {*operation.inputs, *operation.attributes}
-        lacking |= {f"{operation.type}({name})" for name in asked - found.parameters}
+        parameters = {*operation.inputs, *operation.attributes}
+        lacking |= {f"{operation.type}({name})" for name in parameters - entry.parameters}
     return tuple(sorted(lacking))
 
 
@@ -56,32 +56,32 @@ def evaluate(
     program: Program,
     inputs: Arrays,
     function: str | None = None,
-    kept: Mapping[str, State] | None = None,
+    memory: Mapping[str, State] | None = None,
     watch: Watch | None = None,
 ) -> Answers:
-    """The outputs of a function by name: arrays, and of a classifier the dictionary of its scores.
+    """The outputs of a function by name: arrays, and a dictionary of scores from a classifier.
 
     Args:
         program: From `read`.
-        inputs: Arrays of the types and shapes that the package's description says; of an image, uint8
+        inputs: Arrays with the types and shapes of the package's description; an image is uint8
             [1, height, width, channels] in the order of its colour space.
         function: Its name; None for the package's default.
-        kept: From `states`, what earlier calls have written; None for states that start as zeros.
-        watch: Sees the results of each operation, and may put others in their place.
+        memory: The states, from `states`, as earlier calls left them; None for states of zeros.
+        watch: Gets the results of each operation, and may replace them.
 
     Raises:
-        CheckFailed: For inputs that the package does not take, operations that the evaluator lacks, what cannot be
-            computed, and results that are not what the program says of them.
-        StageError: For weights that are damaged, and a function that is not there.
+        CheckFailed: For inputs that the package does not accept, operations that the evaluator lacks or cannot compute,
+            and results that differ from the program's declaration.
+        StageError: For damaged weights, and a function that does not exist.
     """
     chosen = _chosen(program, function)
     if lacking := missing(program, function):
         raise CheckFailed(f"the evaluator lacks {listed(lacking)}", command="check on macOS, where Core ML is")
-    scope: dict[str, Any] = features.taken(chosen, inputs)
-    scope |= states(program, function) if kept is None else kept
+    scope: dict[str, Any] = features.as_inputs(chosen, inputs)
+    scope |= states(program, function) if memory is None else memory
     with np.errstate(all="ignore"):
         answers = _run(chosen.block, scope, chosen, watch)
-    return features.given(chosen, dict(zip(chosen.block.outputs, answers, strict=True)))
+    return features.as_outputs(chosen, dict(zip(chosen.block.outputs, answers, strict=True)))
 
 
 def _chosen(program: Program, function: str | None) -> Function:
@@ -92,7 +92,7 @@ def _chosen(program: Program, function: str | None) -> Function:
 
 
 def _run(block: Block, outer: Mapping[str, Any], function: Function, watch: Watch | None = None) -> list[Any]:
-    """A block's results, in their order. Values are let go after their last use."""
+    """A block's results, in their order. Values are released after their last use."""
     scope = dict(outer)
     last = _last_uses(block)
     for index, operation in enumerate(block.operations):
@@ -114,7 +114,7 @@ def _run(block: Block, outer: Mapping[str, Any], function: Function, watch: Watc
 
 
 def _last_uses(block: Block) -> dict[int, list[str]]:
-    """For each operation the names that no later one of its block needs, nor the block's results."""
+    """For each operation the names that nothing after it needs: no later operation, and no result of the block."""
     uses: dict[str, int] = {}
     for index, operation in enumerate(block.operations):
         uses |= dict.fromkeys((name for name, _ in operation.outputs), index)
@@ -131,15 +131,15 @@ def _last_uses(block: Block) -> dict[int, list[str]]:
 def _results(operation: Operation, scope: Mapping[str, Any], function: Function) -> Sequence[Any]:
     if operation.type == "const":
         return [operation.attributes["val"].load()]
-    given = {name: _bound(name, bindings, scope) for name, bindings in operation.inputs.items()}
+    arguments = {name: _bound(name, bindings, scope) for name, bindings in operation.inputs.items()}
     if operation.type == "cond":
-        return _run(operation.blocks[0 if given["pred"] else 1], scope, function)
+        return _run(operation.blocks[0 if arguments["pred"] else 1], scope, function)
     if operation.type == "while_loop":
-        return _loop(operation, given["loop_vars"], scope, function)
-    found = ops.find(operation.type, function.opset)
-    assert found is not None, "what is lacking was looked for before"
-    given |= {name: value.load() for name, value in operation.attributes.items()}
-    results = found.call({name: found.take(value) for name, value in given.items()})
+        return _loop(operation, arguments["loop_vars"], scope, function)
+    entry = ops.find(operation.type, function.opset)
+    assert entry is not None, "missing operations were reported before"
+    arguments |= {name: value.load() for name, value in operation.attributes.items()}
+    results = entry.call({name: entry.take(value) for name, value in arguments.items()})
     return results if isinstance(results, tuple) else ([results] if operation.outputs else [])
 
 
@@ -156,10 +156,10 @@ def _loop(operation: Operation, values: Sequence[Any], scope: Mapping[str, Any],
 
 
 def _as_stated(result: Any, kind: Type, operation: Operation, function: Function) -> Any:
-    """A result in the type that the program states.
+    """A result in the type that the program declares.
 
-    Raises CheckFailed where its shape is another. Where inputs may have several shapes, only the rank is held to:
-    converters get sizes of values in between wrong then, of broadcasts, with no harm to the answers.
+    Raises CheckFailed where its shape differs. Where inputs may have several shapes, only the rank is compared: then
+    converters declare wrong sizes for some broadcasts, which does not change the results.
     """
     if kind.form != "tensor" or kind.dtype == "string":
         return result
@@ -169,7 +169,7 @@ def _as_stated(result: Any, kind: Type, operation: Operation, function: Function
         len(shape) == value.ndim
         and all(want in (None, n) or not function.fixed for want, n in zip(shape, value.shape, strict=True))
     ):
-        told = "x".join("?" if n is None else str(n) for n in shape) or "a scalar"
-        made = "x".join(map(str, value.shape)) or "a scalar"
-        raise CheckFailed(f"{operation.type} '{operation.name}' results in {made}, the program says {told}")
-    return value.astype(blob.held_as(kind.dtype), copy=False)
+        declared = "x".join("?" if n is None else str(n) for n in shape) or "a scalar"
+        computed = "x".join(map(str, value.shape)) or "a scalar"
+        raise CheckFailed(f"{operation.type} '{operation.name}' results in {computed}, the program says {declared}")
+    return value.astype(blob.numpy_type(kind.dtype), copy=False)

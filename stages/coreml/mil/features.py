@@ -1,4 +1,4 @@
-"""What a caller gives and gets: a model's description, held to, and images in the layout that the program takes."""
+"""Checks a caller's inputs against a model's description, and converts images between the caller and the program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.coreml.mil.program import Feature, Function
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
-# By name an array; of a classifier's scores a dictionary, as a device gives it: the score of each label.
+# Name to array; a classifier's scores are a dictionary, as on a device: label to score.
 Answers = Mapping[str, Any]
 
 DTYPES = {"FLOAT32": "float32", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8", "FLOAT16": "float16"}
@@ -47,7 +47,7 @@ def _array(message: Any) -> Feature:
 
 
 def _image(image: Any) -> Feature:
-    """Shapes as a caller sees them: [1, height, width, channels]."""
+    """An image, with shapes as the caller sees them: [1, height, width, channels]."""
     color = _enumerated(image, "colorSpace")
     channels = 1 if color.startswith("GRAYSCALE") else 3
     dtype = "float16" if color == "GRAYSCALE_FLOAT16" else "uint8"
@@ -61,20 +61,20 @@ def _image(image: Any) -> Feature:
     return Feature("image", dtype, color.removesuffix("_FLOAT16"), shapes, ranges)
 
 
-def taken(function: Function, inputs: Arrays) -> dict[str, Array]:
-    """What the function's block is given. Raises CheckFailed for what the description does not allow."""
+def as_inputs(function: Function, inputs: Arrays) -> dict[str, Array]:
+    """The inputs of the function's block. Raises CheckFailed for what the description does not allow."""
     needed = [n for n, f in function.takes.items() if f.optional is None]
     if not (set(needed) <= set(inputs) <= set(function.takes)):
         raise CheckFailed(f"it was given {listed(inputs) or 'nothing'}", allowed=f"inputs {listed(function.takes)}")
-    given = {}
+    arrays = {}
     for name, feature in function.takes.items():
         value = inputs[name] if name in inputs else np.full(feature.shapes[0], feature.optional, feature.dtype)
         _demand(name, feature, value)
         dtype = function.inputs[name].dtype
-        # Core ML hands the program an image's channels first, as floating-point numbers from 0 to 255.
+        # The program gets images from Core ML with channels first, as floating-point numbers from 0 to 255.
         moved = value.transpose(0, 3, 1, 2) if feature.form == "image" else value
-        given[name] = moved.astype(dtype, copy=False)
-    return given
+        arrays[name] = moved.astype(dtype, copy=False)
+    return arrays
 
 
 def _demand(name: str, feature: Feature, value: Array) -> None:
@@ -93,19 +93,19 @@ def _demand(name: str, feature: Feature, value: Array) -> None:
 
 
 def _spans(feature: Feature) -> str:
-    told = (str(low) if low == high else f"{low}..{'' if high is None else high}" for low, high in feature.ranges)
-    return "x".join(told)
+    spans = (str(low) if low == high else f"{low}..{'' if high is None else high}" for low, high in feature.ranges)
+    return "x".join(spans)
 
 
 def _says(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a scalar"
 
 
-def given(function: Function, values: Mapping[str, Any]) -> Answers:
-    """The outputs as a caller gets them.
+def as_outputs(function: Function, values: Mapping[str, Any]) -> Answers:
+    """The outputs for the caller.
 
-    An image is uint8 [1, height, width, channels], rounded and held to 0..255. Of a classifier, the label is an array
-    of one element.
+    An image is uint8 [1, height, width, channels], rounded and clipped to 0..255. A classifier's label is an array of
+    one element.
     """
     outputs: dict[str, Any] = {}
     for name, feature in function.gives.items():
@@ -123,10 +123,10 @@ def given(function: Function, values: Mapping[str, Any]) -> Answers:
 
 
 def for_coreml(function: Function, inputs: Arrays) -> dict[str, Any]:
-    """What Core ML's own prediction takes: images as pictures, which it brings into the colour space itself."""
+    """Inputs for Core ML's own prediction: images as pictures, which it converts to the colour space itself."""
     from PIL import Image
 
-    taken(function, inputs)  # held to the description, in words of ours
+    as_inputs(function, inputs)  # checks them, with our own messages
     fed: dict[str, Any] = {}
     for name, value in inputs.items():
         feature = function.takes[name]
@@ -139,11 +139,11 @@ def for_coreml(function: Function, inputs: Arrays) -> dict[str, Any]:
     return fed
 
 
-def from_coreml(function: Function, told: Mapping[str, Any]) -> Answers:
-    """The outputs of Core ML's own prediction as `given` has them."""
+def from_coreml(function: Function, prediction: Mapping[str, Any]) -> Answers:
+    """The outputs of Core ML's own prediction, in the form of `as_outputs`."""
     outputs: dict[str, Any] = {}
     for name, feature in function.gives.items():
-        value = told[name]
+        value = prediction[name]
         if feature.form == "image":
             pixels = np.asarray(value).reshape(1, value.height, value.width, -1)[..., :3]
             value = pixels[..., ::-1] if feature.color == "BGR" else pixels
@@ -155,7 +155,7 @@ def from_coreml(function: Function, told: Mapping[str, Any]) -> Answers:
 
 
 def as_arrays(function: Function, answers: Answers, labels: Sequence[Any]) -> Arrays:
-    """The same, a classifier's scores as one array in the order of labels. Raises CheckFailed where it has others."""
+    """The outputs, with a classifier's scores as one array in the order of labels. Raises CheckFailed for others."""
     arrays = dict(answers)
     for name, feature in function.gives.items():
         if feature.form == "probabilities":

@@ -1,4 +1,4 @@
-"""The files of a .mlpackage, found by its manifest."""
+"""Finds the files of a .mlpackage by its manifest."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.errors import StageError
 
 MANIFEST = "Manifest.json"
 DATA = "Data"
-# How a program names the folder that its spec is in.
+# A program's name for the folder of its spec.
 MODEL_FOLDER = "@model_path/"
 
 
 @dataclass(frozen=True)
 class Package:
-    """A .mlpackage whose files are all there.
+    """A .mlpackage with all its files.
 
     Args:
         root: The package, a folder.
@@ -28,7 +28,7 @@ class Package:
     spec: Path
 
     def beside_spec(self, name: str) -> Path:
-        """A file that the program names as @model_path/…. Raises StageError when it is not one of the package."""
+        """A file that the program names as @model_path/…. Raises StageError when it is not in the package."""
         path = (self.spec.parent / name.removeprefix(MODEL_FOLDER)).resolve()
         if not name.startswith(MODEL_FOLDER) or not path.is_relative_to(self.root.resolve()):
             raise damaged(self.root, f"the program names '{name}', which is outside of it")
@@ -38,23 +38,23 @@ class Package:
 
 
 def open_package(path: Path) -> Package:
-    """Finds the spec through Manifest.json. Raises StageError for what is damaged, or leaves its folder."""
+    """Finds the spec through Manifest.json. Raises StageError for a damaged package, or one that leaves its folder."""
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
-        named = str(entry["path"])
+        location = str(entry["path"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise damaged(path, f"{MANIFEST} does not name a model") from e
-    spec = (path / DATA / named).resolve()
+    spec = (path / DATA / location).resolve()
     if not spec.is_relative_to((path / DATA).resolve()):
-        raise damaged(path, f"{MANIFEST} names '{named}', which is outside of it")
+        raise damaged(path, f"{MANIFEST} names '{location}', which is outside of it")
     if not spec.is_file():
-        raise damaged(path, f"{MANIFEST} names '{named}', which is not there")
+        raise damaged(path, f"{MANIFEST} names '{location}', which is not there")
     return Package(path, spec)
 
 
 def damaged(path: Any, why: str) -> StageError:
-    """What to raise for a package that cannot be what was saved."""
+    """The error for a package that is not as it was saved."""
     return StageError(
         f"{Path(path).name} is damaged: {why}",
         allowed="a package as it was saved, with all its files",

@@ -13,13 +13,13 @@ from stages.formats.graphs import WEIGHTED
 
 @dataclass(frozen=True)
 class Type:
-    """What a value is.
+    """The type of a value.
 
     Args:
         form: "tensor", "list", "tuple", "dictionary" or "state".
-        dtype: Of a tensor, of what a state holds, or of a list's elements: numpy's name, "string", or a MIL type of
-            less than a byte.
-        shape: Likewise; None for a size that is known only when the program runs, or as a whole for any rank.
+        dtype: The type of a tensor, of a state's tensor, or of a list's elements: numpy's name, "string", or a MIL type
+            of less than a byte.
+        shape: The shape of the same; None for a size that is known only at run time, or as a whole for any rank.
     """
 
     form: str
@@ -29,10 +29,10 @@ class Type:
 
 @dataclass(frozen=True)
 class Value:
-    """A value that is written in the program, or in its weight file.
+    """A constant value in the program, or in its weight file.
 
     Args:
-        type: What it is.
+        type: Its type.
         load: Reads it: an array, a string, or a list of these.
     """
 
@@ -45,9 +45,9 @@ class Operation:
     """One operation.
 
     Args:
-        type: Its name in MIL, such as "conv".
+        type: Its type in MIL, such as "conv".
         name: Its own name.
-        inputs: For each parameter what is bound to it: names of values, or values. Several for a variadic one.
+        inputs: Parameter to its arguments: names of values, or values. A variadic parameter has several.
         attributes: Values by name: a constant's "val", the parameters of constexpr operations up to iOS17.
         outputs: Name and type of each result.
         blocks: Nested blocks: the branches of cond, condition and body of while_loop.
@@ -63,14 +63,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Block:
-    """Operations in their order, the names that it is given, and the names that it returns."""
+    """Operations in their order, the names of the block's inputs, and the names that it returns."""
 
     inputs: tuple[str, ...]
     operations: tuple[Operation, ...]
     outputs: tuple[str, ...]
 
     def walk(self) -> Iterator[Operation]:
-        """All operations, those of nested blocks too."""
+        """All operations, including those of nested blocks."""
         for operation in self.operations:
             yield operation
             for block in operation.blocks:
@@ -83,11 +83,11 @@ class Feature:
 
     Args:
         form: "array", "image", or "label" and "probabilities" of a classifier.
-        dtype: Of an array, numpy's name; of an image uint8, or float16 for its grey of that name.
-        color: "RGB", "BGR" or "GRAYSCALE" of an image.
-        shapes: The shapes that it may have, one or several; none where `ranges` or nothing says so.
+        dtype: numpy's name for an array; for an image uint8, or float16 for GRAYSCALE_FLOAT16.
+        color: "RGB", "BGR" or "GRAYSCALE" for an image.
+        shapes: The allowed shapes; empty where `ranges` or nothing restricts them.
         ranges: The smallest and largest size of each dimension; None for a largest without bound.
-        optional: The value that it has where it is not given; None for one that has to be.
+        optional: The default value of an optional input; None for a required one.
     """
 
     form: str
@@ -103,11 +103,11 @@ class Function:
     """One function of a program.
 
     Args:
-        inputs: Name and type of what the block is given, states too.
+        inputs: Name and type of the block's inputs, including states.
         opset: The version of the operations: 5 for iOS15, 6 for iOS16, 7 for iOS17, 8 for iOS18, 9 for iOS26.
-        block: What it does.
+        block: Its operations.
         takes: Its inputs as a caller sees them.
-        gives: Its outputs likewise.
+        gives: Its outputs as a caller sees them.
     """
 
     inputs: Mapping[str, Type]
@@ -123,16 +123,16 @@ class Function:
 
     @property
     def labels(self) -> list[Any]:
-        """The labels of a classifier, in the order of its probabilities; none for anything else."""
-        found = [o.inputs["classes"][0] for o in self.block.operations if o.type == "classify"]
-        return [v if isinstance(v, str) else int(v) for c in found if isinstance(c, Value) for v in c.load()]
+        """The labels of a classifier, in the order of its probabilities; empty for other functions."""
+        classes = [o.inputs["classes"][0] for o in self.block.operations if o.type == "classify"]
+        return [v if isinstance(v, str) else int(v) for c in classes if isinstance(c, Value) for v in c.load()]
 
     @property
     def computes_in(self) -> str:
-        """The type that most operations with weights result in, float32 or float16.
+        """The result type of most operations with weights, float32 or float16.
 
-        Without such operations it is float16 where anything is. Norms and denominators may keep float32; see
-        stages/formats/denominators.py.
+        Without such operations it is float16 if any operation has that type. Norms and denominators may keep float32;
+        see stages/formats/denominators.py.
         """
         results = [
             (operation.type, kind.dtype)
@@ -148,12 +148,12 @@ class Function:
 
 @dataclass(frozen=True)
 class Program:
-    """What a .mlpackage holds.
+    """The program in a .mlpackage.
 
     Args:
         path: The package.
-        functions: By name.
-        default: The one that runs where none is named.
+        functions: The functions by name.
+        default: The name of the function that runs by default.
     """
 
     path: Path
@@ -161,7 +161,7 @@ class Program:
     default: str
 
     def entered_by(self, function: str) -> Program:
-        """The same with another default. Raises StageError for a function that it does not have."""
+        """The program with another default. Raises StageError for a function that it does not have."""
         if function not in self.functions:
             raise StageError(f"{self.path.name} has no function '{function}'", allowed=listed(self.functions))
         return replace(self, default=function)

@@ -1,4 +1,4 @@
-"""Reads a saved .mlpackage into a Program. Arrays of the weight file stay there until they are used."""
+"""Reads a saved .mlpackage into a Program. Arrays stay in the weight file until they are used."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ENTRY = "main"
 
 
 def read(path: Path) -> Program:
-    """The program of a package. Raises StageError where it is damaged, or no ML Program."""
+    """The program of a package. Raises StageError for a damaged package, or one that is no ML Program."""
     package = open_package(path)
     model = schema.model()()
     try:
         model.ParseFromString(package.spec.read_bytes())
-    except Exception as e:  # protobuf's DecodeError; its module is not to be named here
+    except Exception as e:  # protobuf's DecodeError, whose module must not be imported here
         raise damaged(path, f"{package.spec.name} cannot be read") from e
     if model.WhichOneof("Type") != "mlProgram":
         raise StageError(
@@ -60,10 +60,10 @@ def _block(message: Any, package: Package) -> Block:
 
 def _operation(message: Any, package: Package) -> Operation:
     attributes = {name: _value(v, package) for name, v in message.attributes.items()}
-    named = attributes.pop("name", None)
+    label = attributes.pop("name", None)
     return Operation(
         type=message.type,
-        name=str(named.load()) if named else "",
+        name=str(label.load()) if label else "",
         inputs={
             name: tuple(b.name or _value(b.value, package) for b in argument.arguments)
             for name, argument in message.inputs.items()
@@ -83,11 +83,11 @@ def _type(message: Any) -> Type:
         sizes = (d.constant.size if d.WhichOneof("dimension") == "constant" else None for d in tensor.dimensions)
         return Type("tensor", schema.dtype(tensor), tuple(sizes))
     if form == "stateType":
-        held = _type(message.stateType.wrappedType)
-        return Type("state", held.dtype, held.shape)
+        inner = _type(message.stateType.wrappedType)
+        return Type("state", inner.dtype, inner.shape)
     if form == "listType":
-        held = _type(message.listType.type)
-        return Type("list", held.dtype, held.shape)
+        inner = _type(message.listType.type)
+        return Type("list", inner.dtype, inner.shape)
     return Type(form.removesuffix("Type"))
 
 
@@ -107,20 +107,20 @@ def _stored(package: Package, file: str, offset: int, dtype: str, shape: tuple[i
 
 
 def _immediate(message: Any, kind: Type) -> Any:
-    """What is written in the spec itself: an array, a string, or a list of these."""
+    """A value in the spec itself: an array, a string, or a list of these."""
     form = message.WhichOneof("value")
     if form in ("list", "tuple"):
         return [_immediate(v.immediateValue, _type(v.type)) for v in getattr(message, form).values]
     if form != "tensor":
         raise StageError(f"a value of the program is a {form}", allowed="tensors, strings, lists of these")
     tensor, sizes = message.tensor, tuple(int(n or 0) for n in kind.shape or ())
-    held = tensor.WhichOneof("value")
-    if held == "strings":
+    field = tensor.WhichOneof("value")
+    if field == "strings":
         texts = list(tensor.strings.values)
         return texts if sizes else texts[0]
-    if held == "bytes":
+    if field == "bytes":
         raw = np.frombuffer(tensor.bytes.values, np.uint8)
         if kind.dtype in blob.BITS:
             return blob.unpacked(raw, kind.dtype, sizes)
         return raw.view(np.dtype(kind.dtype).newbyteorder("<")).reshape(sizes).copy()
-    return np.array(getattr(tensor, held).values, kind.dtype).reshape(sizes)
+    return np.array(getattr(tensor, field).values, kind.dtype).reshape(sizes)

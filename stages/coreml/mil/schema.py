@@ -1,4 +1,4 @@
-"""Core ML's protobuf schema, without importing coremltools, which takes ten seconds."""
+"""Core ML's protobuf schema, loaded without coremltools, whose import takes ten seconds."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def model() -> Any:
         BackendMissing: Where coremltools is not installed.
     """
     if PACKAGE not in sys.modules:
-        found = importlib.util.find_spec("coremltools")
-        if found is None or not found.submodule_search_locations:
+        spec = importlib.util.find_spec("coremltools")
+        if spec is None or not spec.submodule_search_locations:
             raise BackendMissing("coremltools is not installed", command="pip install 'torch-drydock[coreml]'")
         package = types.ModuleType(PACKAGE)
-        package.__path__ = [str(Path(found.submodule_search_locations[0]) / "proto")]
+        package.__path__ = [str(Path(spec.submodule_search_locations[0]) / "proto")]
         sys.modules[PACKAGE] = package
     return importlib.import_module(f"{PACKAGE}.Model_pb2").Model
 
 
 def dtype(message: Any) -> str:
-    """The name of a message's `dataType`, such as float16 or int32: of a MIL tensor, or of a port's array."""
+    """The name of a message's `dataType`, such as float16 or int32. The message is a MIL tensor, or a port's array."""
     name: str = message.DESCRIPTOR.fields_by_name["dataType"].enum_type.values_by_number[message.dataType].name
     return name.lower()

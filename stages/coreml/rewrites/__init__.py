@@ -1,1 +1,1 @@
-"""What a program is written in other words for, before coremltools sees it and while it converts."""
+"""Rewrites of a program, before coremltools converts it and as passes during the conversion."""

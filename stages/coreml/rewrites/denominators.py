@@ -1,4 +1,4 @@
-"""A MIL program as stages/formats/denominators.py reads a graph: a pass that finds what is to keep float32."""
+"""A pass that finds the operations of a MIL program that keep float32; see stages/formats/denominators.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from stages.formats.denominators import Graph, Step
 
 NAME = "drydock::find_denominators"
-LOST = 2.0**-20  # an epsilon below it is more than 3 % off in float16: its steps are 2⁻²⁴
+LOST = 2.0**-20  # a smaller epsilon has an error of more than 3 % in float16, whose smallest steps are 2⁻²⁴
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Wide:
     """The operations of a program that keep float32.
 
     Args:
-        names: Of all of them.
-        weighted: Of those that have weights.
+        names: The names of all of them.
+        weighted: The names of those with weights.
     """
 
     names: set[str] = field(default_factory=set)
@@ -26,19 +26,19 @@ class Wide:
 
 
 def register(wide: Wide) -> None:
-    """Makes the pass for this conversion known to coremltools by NAME; it changes nothing but `wide`."""
+    """Registers the pass for this conversion with coremltools under NAME; it changes only `wide`."""
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
     @register_pass(namespace="drydock", name="find_denominators", override=True)
     class FindDenominators(AbstractGraphPass):  # type: ignore[misc]
-        """The operations that measure, guard and divide."""
+        """Finds the operations that measure, guard and divide."""
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
                 computed = [op for op in function.operations if op.op_type != "const"]
                 wide.weighted.update(op.name for op in computed if _loses_epsilon(op))
-                wide.names.update(Graph([_step(op) for op in computed]).kept, wide.weighted)
+                wide.names.update(Graph([_step(op) for op in computed]).in_float32, wide.weighted)
 
 
 def _step(op: Any) -> Step:
@@ -49,7 +49,7 @@ def _step(op: Any) -> Step:
 
 
 def _loses_epsilon(op: Any) -> bool:
-    """Whether it is a normalisation, or a logarithm or reciprocal, with an epsilon that float16 does not have."""
+    """Whether an operation has an epsilon too small for float16: a normalisation, a logarithm or a reciprocal."""
     epsilon = op.inputs.get("epsilon")
     return epsilon is not None and _is_constant(epsilon) and 0 < float(epsilon.val) < LOST
 
@@ -59,7 +59,7 @@ def _is_binary(op: Any) -> bool:
 
 
 def _computed(variables: list[Any]) -> list[str | None]:
-    """Of an operation whose other inputs are its settings."""
+    """The inputs of an operation that are not constants; the constants are its settings."""
     return [v.name for v in variables if not _is_constant(v)]
 
 

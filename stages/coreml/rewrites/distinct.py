@@ -1,7 +1,7 @@
-"""Outputs that are inputs, or one another: each becomes a value of its own, which is all that Core ML can name.
+"""Gives each output its own value, also where an output is an input or another output.
 
-coremltools names variables, and one that is an input or two outputs would have two names. So every output is copied
-while a program is translated, and a pass makes of each copy an operation that stays where it is needed.
+coremltools names variables, so a variable that is an input or two outputs would need two names. So every output is
+copied before the translation, and a pass turns each copy that is needed into an operation that coremltools keeps.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def exported(program: Any) -> None:
 
 
 def register() -> None:
-    """Makes the pass known to coremltools by NAME; once more changes nothing."""
+    """Registers the pass with coremltools under NAME; a second call changes nothing."""
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
 
@@ -42,36 +42,36 @@ def register() -> None:
 
     @register_pass(namespace="drydock", name="keep_copies")
     class KeepCopies(AbstractGraphPass):  # type: ignore[misc]
-        """Of an input, a constant, and what is an output already: a copy by an operation that coremltools does not
-        leave out. All others are the outputs themselves."""
+        """Copies inputs, constants and repeated outputs by an operation that coremltools does not remove. All other
+        outputs lose their copy."""
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
-                taken, outputs = set(function.inputs.values()), []
+                used, outputs = set(function.inputs.values()), []
                 with function:
                     for output in function.outputs:
                         source = _source(output)
-                        is_own = source.op is not None and source.op.op_type != "const" and source not in taken
-                        outputs.append(_renamed(source, output) if is_own else _kept(output, source))
-                        taken.add(source)
+                        is_own = source.op is not None and source.op.op_type != "const" and source not in used
+                        outputs.append(_renamed(source, output) if is_own else _copied(output, source))
+                        used.add(source)
                     function.set_outputs(outputs)
 
 
 def _source(output: Any) -> Any:
-    """What is copied, and copied again: a model may well hand on what nothing is done to."""
+    """The value behind all copies of it."""
     while output.op is not None and output.op.op_type == "identity":
         output = output.op.x
     return output
 
 
 def _renamed(source: Any, output: Any) -> Any:
-    """What is copied, under the name of its copy."""
+    """The source, under the name of its copy."""
     if source is not output:
         source.name, output.name = output.name, f"{output.name}_copy"
     return source
 
 
-def _kept(output: Any, source: Any) -> Any:
+def _copied(output: Any, source: Any) -> Any:
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil.scope import ScopeInfo
 

@@ -1,7 +1,7 @@
-"""An image in the place of an input: the model's preprocessing behind it, exactly, as operations of the program.
+"""Replaces an input by an image, and puts the model's exact preprocessing into the program.
 
-coremltools' ImageType has one scale for all channels, and a list of them would go by the width instead. Scaling and
-cutting to the model's size is left to whoever asks, as Apple's Vision does it.
+coremltools' ImageType has only one scale for all channels; it applies a list along the width. The caller scales and
+crops the image to the model's size, as Apple's Vision does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "drydock::normalize_images"
 
 
 def edited(interface: Interface, edits: Edits, how: Preprocessing | None) -> Interface:
-    """The package's interface, with the image's size. Raises ConfigError for a model that takes images otherwise."""
+    """The package's interface, with the image's size. Raises ConfigError for a model with another layout than NCHW."""
     edited = edits.edited(interface)
     if edits.images is None:
         return edited
@@ -33,18 +33,18 @@ def edited(interface: Interface, edits: Edits, how: Preprocessing | None) -> Int
 
 
 def facts(edits: Edits, how: Preprocessing | None) -> dict[str, Any]:
-    """What travels with a package that takes an image."""
+    """The facts about a package that takes an image."""
     return {} if edits.images is None or how is None else {as_met.CUT: asdict(how)}
 
 
 def register(edits: Edits, how: Preprocessing) -> None:
-    """Makes the pass for this conversion known to coremltools by NAME."""
+    """Registers the pass for this conversion with coremltools under NAME."""
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
     @register_pass(namespace="drydock", name="normalize_images", override=True)
     class NormalizeImages(AbstractGraphPass):  # type: ignore[misc]
-        """(pixels / scale - mean) / std, in the model's order of colours."""
+        """Adds (pixels / scale - mean) / std, in the model's order of colours."""
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():

@@ -1,6 +1,6 @@
-"""A pass over MIL programs: what rearranges more than five dimensions, which Core ML has no tensors of.
+"""A pass over MIL programs: lowers the rank of reshapes and transposes above five, which Core ML does not have.
 
-coremltools has such a pass for known sizes alone; windows of attention are cut out of batches of any size.
+coremltools has such a pass only for fixed sizes, but attention cuts windows out of batches of any size.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 NAME = "drydock::lower_ranks"
-# What it stands before, so that what is known is left to that.
+# coremltools' own pass; ours runs before it and leaves fixed sizes to it.
 BEFORE = "common::expand_high_rank_reshape_and_transpose"
 MOST = 5
 
 
 def register() -> None:
-    """Makes the pass known to coremltools by NAME; once more changes nothing."""
+    """Registers the pass with coremltools under NAME; a second call changes nothing."""
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
 
@@ -25,7 +25,7 @@ def register() -> None:
 
     @register_pass(namespace="drydock", name="lower_ranks")
     class LowerRanks(AbstractGraphPass):  # type: ignore[misc]
-        """reshape, transpose and reshape again, by way of tensors of four dimensions, one size of them dynamic."""
+        """Replaces reshape, transpose, reshape by steps with at most five dimensions; one size may be dynamic."""
 
         def apply(self, prog: Any) -> None:
             for function in prog.functions.values():
@@ -55,7 +55,7 @@ def _only_child(op: Any, kind: str) -> Any:
 
 
 def _grouped(sizes: Sequence[int | None], order: Sequence[int]) -> tuple[list[int | None], list[int]]:
-    """Sizes and order with axes that stay side by side made one."""
+    """Sizes and order after axes that stay adjacent are merged."""
     groups: list[list[int]] = []
     for axis in order:
         if groups and axis == groups[-1][-1] + 1:
@@ -67,7 +67,7 @@ def _grouped(sizes: Sequence[int | None], order: Sequence[int]) -> tuple[list[in
 
 
 def _rearranged(x: Any, sizes: list[int | None], order: list[int], last: Any) -> Any:
-    """One axis after the other brought to its place: [done, those before it, the axis, those after it]."""
+    """Moves one axis after the other to its place: [done, those before it, the axis, those after it]."""
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 
     done: list[int] = []
@@ -86,8 +86,8 @@ def _rearranged(x: Any, sizes: list[int | None], order: list[int], last: Any) ->
 
 
 def _product(sizes: Sequence[int | None]) -> int | None:
-    known = [s for s in sizes if s is not None]
-    return math.prod(known) if len(known) == len(sizes) else None
+    static = [s for s in sizes if s is not None]
+    return math.prod(static) if len(static) == len(sizes) else None
 
 
 def _shape(sizes: Sequence[int | None]) -> list[int]:

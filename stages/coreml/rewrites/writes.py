@@ -1,7 +1,7 @@
-"""Writes into a part of a tensor, of a traced program, in the forms that coremltools knows: fill_ and copy_.
+"""Rewrites writes into a part of a tensor in a traced program as fill_ and copy_, which coremltools translates.
 
-coremltools takes `y[:, 0].mul_(2)` for a product that leaves y as it is. What a write changes through other views than
-slices it does not know in any form.
+coremltools takes `y[:, 0].mul_(2)` for a product that does not change y. It has no form at all for writes through views
+other than slices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.errors import StageError
 from stages.capture import unsupported
 
 PARTS = frozenset({"aten::select", "aten::slice"})
-# What makes another view of a tensor's memory, always; reshape and flatten may copy.
+# Operators that always return a view of a tensor's memory; reshape and flatten may copy.
 VIEWS = PARTS | {
     f"aten::{name}"
     for name in (
@@ -22,11 +22,11 @@ VIEWS = PARTS | {
         *("swapaxes", "movedim", "unfold", "diagonal"),
     )
 }
-MANY = 64  # as many dimensions as a tensor has at most
+MANY = 64  # dimensions of a tensor, at most
 
 
-def spelled(graph: Any) -> None:
-    """Spells writes into parts so, in place. Raises StageError for one through a view that is no part."""
+def rewrite(graph: Any) -> None:
+    """Rewrites writes into parts, in place. Raises StageError for a write through another kind of view."""
     import torch
 
     torch._C._jit_pass_inline(graph)
@@ -42,7 +42,7 @@ def spelled(graph: Any) -> None:
         part = _part(graph, node, chain)
         if part is None:
             raise StageError(
-                f"{node.kind()} writes into a view, which coremltools takes for a tensor of its own"
+                f"{node.kind()} writes into a view, which coremltools takes for a separate tensor"
                 f"\n    {unsupported.place(node.sourceRange()) or 'at a line that is not known'}",
                 allowed="writes into slices, or none",
                 command="capture=export, which has no writes; or a new tensor in the model",
@@ -56,7 +56,7 @@ def _is_write(node: Any) -> bool:
 
 
 def _views(value: Any) -> Iterator[Any]:
-    """A view, what it is a view of, and so on; nothing for a tensor that is none."""
+    """A view, the tensor or view behind it, and so on; nothing for a tensor that is no view."""
     if value.node().kind() not in VIEWS:
         return
     yield value
@@ -70,26 +70,26 @@ def _is_used_after(node: Any, value: Any) -> bool:
 
 
 def _part(graph: Any, node: Any, chain: list[Any]) -> Any:
-    """The view again, of a slice or an element of each dimension in turn, as coremltools reads it; None for others."""
+    """The view as one slice or element of each dimension in turn, as coremltools reads it; None if impossible."""
     *views, base = chain
-    rank = base.type().dim()  # None of a program that was saved: its numbers of dimensions count from the first
-    left = list(range(rank or MANY))  # the dimensions of the whole that a view has
-    taken: dict[int, Any] = {}
-    for of in (view.node() for view in reversed(views)):
-        given = list(of.inputs())
-        dim = given[1].toIValue() if of.kind() in PARTS else None
-        if dim is None or (dim < 0 and rank is None) or left[dim] in taken:
+    rank = base.type().dim()  # None in a saved program; its dimensions are numbered from the first
+    remaining = list(range(rank or MANY))  # the dimensions of the whole tensor that the view still has
+    by_dim: dict[int, Any] = {}
+    for source in (view.node() for view in reversed(views)):
+        arguments = list(source.inputs())
+        dim = arguments[1].toIValue() if source.kind() in PARTS else None
+        if dim is None or (dim < 0 and rank is None) or remaining[dim] in by_dim:
             return None
-        taken[left[dim]] = of
-        if of.kind() == "aten::select":
-            del left[dim]
+        by_dim[remaining[dim]] = source
+        if source.kind() == "aten::select":
+            del remaining[dim]
     graph.setInsertPoint(node)
     part, place = base, 0
-    for dim in range(max(taken) + 1):
-        of = taken.get(dim)
-        given = list(of.inputs())[2:] if of else [graph.insertConstant(n) for n in (0, sys.maxsize, 1)]
-        kind = of.kind() if of else "aten::slice"
-        step = graph.create(kind, [part, graph.insertConstant(place), *given], 1)
+    for dim in range(max(by_dim) + 1):
+        source = by_dim.get(dim)
+        arguments = list(source.inputs())[2:] if source else [graph.insertConstant(n) for n in (0, sys.maxsize, 1)]
+        kind = source.kind() if source else "aten::slice"
+        step = graph.create(kind, [part, graph.insertConstant(place), *arguments], 1)
         step.insertBefore(node)
         part = step.output()
         place += kind == "aten::slice"
@@ -98,27 +98,27 @@ def _part(graph: Any, node: Any, chain: list[Any]) -> Any:
 
 
 def _write(graph: Any, node: Any, part: Any) -> None:
-    """What is written is a tensor of its own, where it is not said by the write itself; then it is copied."""
+    """Computes the new values as a separate tensor, where the write does not name them, and copies them."""
     view, *rest = node.inputs()
     graph.setInsertPoint(node)
     if node.kind() == "aten::copy_" or (node.kind() == "aten::fill_" and (number := _number(rest[0])) is None):
         node.replaceInput(0, part)
         return
-    if node.kind() == "aten::fill_":  # which coremltools has of fixed sizes alone
+    if node.kind() == "aten::fill_":  # coremltools has it only for fixed sizes
         constants = [graph.insertConstant(c) for c in (number, *[None] * 5)]
-        made = graph.create("aten::full_like", [view, *constants], 1)
+        written = graph.create("aten::full_like", [view, *constants], 1)
     else:
-        made = graph.create(node.kind().removesuffix("_"), [view, *rest], 1)
-    made.insertBefore(node)
-    made.output().setType(node.output().type())
-    copy = graph.create("aten::copy_", [part, made.output(), graph.insertConstant(False)], 1)
+        written = graph.create(node.kind().removesuffix("_"), [view, *rest], 1)
+    written.insertBefore(node)
+    written.output().setType(node.output().type())
+    copy = graph.create("aten::copy_", [part, written.output(), graph.insertConstant(False)], 1)
     copy.insertBefore(node)
     copy.output().setType(part.type())
-    node.output().replaceAllUsesWith(made.output())
+    node.output().replaceAllUsesWith(written.output())
     node.destroy()
 
 
 def _number(value: Any) -> Any:
-    """The number that a constant is, as Python's; None for one that is computed."""
-    known = value.toIValue()
-    return known.item() if hasattr(known, "item") else known
+    """The Python number of a constant; None for a computed value."""
+    constant = value.toIValue()
+    return constant.item() if hasattr(constant, "item") else constant

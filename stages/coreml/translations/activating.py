@@ -12,9 +12,9 @@ from stages.coreml.translations.nodes import value
 
 
 def gelu(context: Any, node: Any) -> None:
-    """torch.gelu, exact or by tanh, wherever the capture put which.
+    """torch.gelu, exact or by tanh, from either capture.
 
-    Of torch.export it is a word among the node's own arguments, which coremltools would look up as a variable's name.
+    torch.export stores the mode as a string among the arguments; coremltools would take it for a variable's name.
     """
     x, *how = _get_inputs(context, node)
     (word,) = [value(how[0])] if how else (node.kwinputs or {}).get("approximate", ["none"])

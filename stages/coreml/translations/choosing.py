@@ -15,10 +15,10 @@ from stages.coreml.translations.nodes import argument
 
 
 def where(context: Any, node: Any) -> None:
-    """torch.where of dynamic sizes, the values brought to the condition's shape first.
+    """torch.where of dynamic sizes; values are first broadcast to the condition's shape.
 
-    The type that MIL's select is given in coremltools leaves the condition's shape out: a mask made of two numbers
-    would be called a scalar in the program.
+    coremltools ignores the condition's shape in the type of MIL's select: a mask made of two numbers would be a scalar
+    in the program.
     """
     condition, a, b = (argument(context, node, i, name) for i, name in enumerate(("condition", "self", "other")))
     if a is None or not any(any_symbolic(v.shape) for v in (condition, a, b)):
@@ -32,14 +32,14 @@ def where(context: Any, node: Any) -> None:
 
 
 def _covers(condition: Any, v: Any) -> bool:
-    """Whether a value has the condition's shape by itself, whatever the sizes are."""
+    """Whether a value already covers the condition's shape, for all sizes."""
     inner = v.shape[len(v.shape) - len(condition.shape) :]
     fits = len(v.shape) >= len(condition.shape)
     return fits and all(c in (1, d) for c, d in zip(condition.shape, inner, strict=True))
 
 
 def _spread(v: Any, condition: Any) -> Any:
-    """The value, repeated along the condition's dimensions: nothing is added to it, of that shape."""
+    """The value, broadcast to the condition's shape by adding zeros of that shape."""
     if types.is_bool(v.dtype):
         return mb.logical_or(x=v, y=mb.logical_xor(x=condition, y=condition))
     nothing = mb.cast(x=mb.logical_xor(x=condition, y=condition), dtype=types.builtin_to_string(v.dtype))

@@ -1,4 +1,4 @@
-"""Convolutions, transposed."""
+"""Transposed convolutions."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
 
 from stages.coreml.translations.nodes import argument, value
 
-# The arguments from the fourth on, by how the operator is called.
+# The arguments from the fourth on, by the form of the operator.
 GENERAL = ("stride", "padding", "dilation", "transposed", "output_padding", "groups")
 TRANSPOSED = ("stride", "padding", "output_padding", "groups", "dilation")
 
 
 def convolution(context: Any, node: Any) -> None:
-    """torch.nn.functional.conv_transpose of any rank with output_padding; all others are coremltools' own.
+    """torch.nn.functional.conv_transpose of any rank with output_padding; for all others coremltools' own.
 
-    What is put out is cut to size, or grows by zeros where more is asked for than was cut; the bias comes after.
+    The output is cut to size, or padded with zeros where output_padding exceeds the padding; the bias is added last.
     """
     names = TRANSPOSED if "transpose" in node.kind else GENERAL
-    given = {name: value(argument(context, node, 3 + i, name)) for i, name in enumerate(names)}
-    further = given["output_padding"] if given.get("transposed", True) else None
+    settings = {name: value(argument(context, node, 3 + i, name)) for i, name in enumerate(names)}
+    further = settings["output_padding"] if settings.get("transposed", True) else None
     if not any(further or ()):
         ops._convolution(context, node)
         return
@@ -31,8 +31,8 @@ def convolution(context: Any, node: Any) -> None:
     bias, axes = argument(context, node, 2, "bias"), x.rank - 2
 
     def spread(name: str, unless: int) -> list[int]:
-        told = given[name] or [unless]
-        return list(told) * axes if len(told) == 1 else list(told)
+        numbers = settings[name] or [unless]
+        return list(numbers) * axes if len(numbers) == 1 else list(numbers)
 
     padding = spread("padding", 0)
     result = mb.conv_transpose(
@@ -40,7 +40,7 @@ def convolution(context: Any, node: Any) -> None:
         weight=weight,
         strides=spread("stride", 1),
         dilations=spread("dilation", 1),
-        groups=given["groups"] or 1,
+        groups=settings["groups"] or 1,
         pad_type="custom",
         pad=[0] * (2 * axes),
     )

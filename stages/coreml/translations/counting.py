@@ -11,7 +11,7 @@ from stages.coreml.translations.nodes import argument
 
 
 def floordiv(context: Any, node: Any) -> None:
-    """Python's // of two sizes, which stays a whole number."""
+    """Python's // of two sizes; the result is an integer."""
     context.add(mb.floor_div(x=argument(context, node, 0, "a"), y=argument(context, node, 1, "b"), name=node.name))
 
 

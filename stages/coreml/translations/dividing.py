@@ -1,7 +1,7 @@
-"""Divisions: to whose divisor MIL's own operators add a little, or that are rounded.
+"""Divisions to whose divisor MIL's own operators add an epsilon, and rounded divisions.
 
-coremltools takes a floor_div by 1 for one that changes nothing, which it is of whole numbers alone. So floating-point
-numbers are divided first, and rounded after.
+coremltools removes a floor_div by 1, which is right only for integers. So floating-point numbers are divided first and
+rounded afterwards.
 
 Source: https://github.com/apple/coremltools/issues/2836
 """
@@ -19,28 +19,28 @@ from coremltools.converters.mil.mil.ops.defs._utils import promote_input_dtypes
 
 from stages.coreml.translations.nodes import argument, value
 
-# MIL's rsqrt has no form without an addition: the least that is no subnormal number.
+# MIL's rsqrt always adds an epsilon: use the smallest normal number.
 LEAST = float(np.finfo(np.float32).tiny)
 
 
 def reciprocal(context: Any, node: Any) -> None:
-    """torch.reciprocal, which a captured `1 / x` is. MIL's inverse would be 1 / (x + 1e-4)."""
+    """torch.reciprocal, also for a captured `1 / x`. MIL's inverse would be 1 / (x + 1e-4)."""
     context.add(mb.real_div(x=np.float32(1), y=_floating(argument(context, node, 0, "self")), name=node.name))
 
 
 def rsqrt(context: Any, node: Any) -> None:
-    """torch.rsqrt. MIL's own adds 1e-12 unless it is told otherwise."""
+    """torch.rsqrt. MIL's own adds 1e-12 by default."""
     context.add(mb.rsqrt(x=_floating(argument(context, node, 0, "self")), epsilon=LEAST, name=node.name))
 
 
 def remainder(context: Any, node: Any) -> None:
-    """torch.remainder, of the sign of the divisor."""
+    """torch.remainder, with the sign of the divisor."""
     x, y = _both(context, node)
     context.add(mb.sub(x=x, y=mb.mul(x=_floored(x, y), y=y), name=node.name))
 
 
 def fmod(context: Any, node: Any) -> None:
-    """torch.fmod, of the sign of what is divided: that of the magnitudes, with this sign."""
+    """torch.fmod, with the sign of the dividend: computed from magnitudes."""
     x, y = _both(context, node)
     size, by = mb.abs(x=x), mb.abs(x=y)
     rest = mb.sub(x=size, y=mb.mul(x=_floored(size, by), y=by))
@@ -48,12 +48,12 @@ def fmod(context: Any, node: Any) -> None:
 
 
 def floor_divide(context: Any, node: Any) -> None:
-    """torch.floor_divide; of whole numbers a whole number."""
+    """torch.floor_divide; of integers an integer."""
     context.add(mb.identity(x=_floored(*_both(context, node)), name=node.name))
 
 
 def div(context: Any, node: Any) -> None:
-    """torch.div where it is rounded down."""
+    """torch.div with rounding_mode="floor"; for all others coremltools' own."""
     if value(argument(context, node, 2, "rounding_mode")) == "floor":
         floor_divide(context, node)
     else:
@@ -61,7 +61,7 @@ def div(context: Any, node: Any) -> None:
 
 
 def _both(context: Any, node: Any) -> tuple[Any, Any]:
-    """What is divided and by what, of one type."""
+    """Dividend and divisor, promoted to one type."""
     x, y = promote_input_dtypes([argument(context, node, 0, "self"), argument(context, node, 1, "other")])
     return x, y
 

@@ -1,4 +1,4 @@
-"""Tensors that are made of one value."""
+"""Tensors filled with one value."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
 from coremltools.converters.mil.mil.types import nptype_from_builtin, string_to_builtin
 
 from stages.coreml.translations.nodes import argument, dtype, sizes
-from stages.coreml.translations.nodes import value as known
+from stages.coreml.translations.nodes import value as constant
 
 
 def _new(context: Any, node: Any, value_at: int | None, value: float = 0) -> None:
-    """A tensor of a size and one value, in the type that is asked for: a mask that became float would fail later."""
+    """A tensor of one value, with a size and the requested type: a mask with the wrong type would fail later."""
     x, size = argument(context, node, 0, "self"), sizes(argument(context, node, 1, "size"))
     kind = dtype(argument(context, node, 2 if value_at is None else value_at + 1, "dtype"), x)
-    filling = value if value_at is None else known(argument(context, node, value_at, "fill_value"))
+    filling = value if value_at is None else constant(argument(context, node, value_at, "fill_value"))
     typed = nptype_from_builtin(string_to_builtin(kind))(filling)
     if isinstance(size, list):
         context.add(mb.const(val=np.full(size, typed), name=node.name))
@@ -26,16 +26,16 @@ def _new(context: Any, node: Any, value_at: int | None, value: float = 0) -> Non
 
 
 def _like(context: Any, node: Any, value_at: int | None, value: float = 0) -> None:
-    """The same of the size of a tensor."""
+    """A tensor of one value, with the size of another tensor and the requested type."""
     x = argument(context, node, 0, "self")
     kind = dtype(argument(context, node, 1 if value_at is None else value_at + 1, "dtype"), x)
-    filling = value if value_at is None else known(argument(context, node, value_at, "fill_value"))
+    filling = value if value_at is None else constant(argument(context, node, value_at, "fill_value"))
     typed = nptype_from_builtin(string_to_builtin(kind))(filling)
     context.add(mb.fill(shape=mb.shape(x=x), value=typed, name=node.name))
 
 
 def zero(context: Any, node: Any) -> None:
-    """torch.zero, which torch.export makes of zero_: as much nothing as there is of the tensor, in its type."""
+    """torch.zero, to which torch.export turns zero_: zeros with the tensor's size and type."""
     x = argument(context, node, 0, "self")
     none = nptype_from_builtin(x.dtype)(0)
     context.add(mb.fill(shape=mb.shape(x=x), value=none, name=node.name))

@@ -1,4 +1,4 @@
-"""What a translation asks of a node: its arguments by place or by name, as values or as MIL variables."""
+"""A node's arguments, by place or by name, as Python values or as MIL variables."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 (as all o
 
 
 def argument(context: Any, node: Any, place: int, name: str) -> Any:
-    """An argument, a MIL variable, a list or None, wherever the capture put it: torch.export leaves defaults out."""
-    given = _get_inputs(context, node)
-    if place < len(given) and given[place] is not None:
-        return given[place]
+    """An argument, by place or by name: a MIL variable, a list, or None (torch.export omits defaults)."""
+    inputs = _get_inputs(context, node)
+    if place < len(inputs) and inputs[place] is not None:
+        return inputs[place]
     return _get_kwinputs(context, node, name, default=[None])[0]
 
 
-def value(given: Any) -> Any:
-    """An argument that must be known now, as plain Python. Raises ValueError for one that is computed."""
-    if isinstance(given, list | tuple):
-        return [value(g) for g in given]
-    if given is None or not hasattr(given, "val"):
-        return given
-    if given.val is None:
-        raise ValueError(f"'{given.name}' depends on the inputs' sizes or values, and has to be known")
-    return given.val.tolist() if hasattr(given.val, "tolist") else given.val
+def value(bound: Any) -> Any:
+    """A constant argument, as plain Python. Raises ValueError for a computed one."""
+    if isinstance(bound, list | tuple):
+        return [value(g) for g in bound]
+    if bound is None or not hasattr(bound, "val"):
+        return bound
+    if bound.val is None:
+        raise ValueError(f"'{bound.name}' depends on the inputs' sizes or values, and has to be known")
+    return bound.val.tolist() if hasattr(bound.val, "tolist") else bound.val
 
 
-def sizes(given: Any) -> Any:
-    """A shape: a list of whole numbers where all are known, else a MIL variable of one dimension."""
+def sizes(bound: Any) -> Any:
+    """A shape: a list of integers where all are constant, else a MIL variable of one dimension."""
     try:
-        return value(given)
+        return value(bound)
     except ValueError:
-        return mb.concat(values=given, axis=0) if isinstance(given, list) else given
+        return mb.concat(values=bound, axis=0) if isinstance(bound, list) else bound
 
 
 def dtype(number: Any, unless: Any) -> str:
-    """MIL's name of the type that torch numbers; that of a variable where none is given."""
+    """MIL's name for torch's number of a type; for None the type of the variable `unless`."""
     from coremltools.converters.mil.mil.types.type_mapping import builtin_to_string
 
-    known = value(number)
-    return str(builtin_to_string(unless.dtype)) if known is None else str(NUM_TO_DTYPE_STRING[known])
+    type_number = value(number)
+    return str(builtin_to_string(unless.dtype)) if type_number is None else str(NUM_TO_DTYPE_STRING[type_number])
 
 
 def static(x: Any, axis: int) -> int:

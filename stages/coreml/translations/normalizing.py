@@ -16,7 +16,7 @@ from stages.coreml.translations.nodes import argument, value
 
 
 def group_norm(context: Any, node: Any) -> None:
-    """torch.nn.functional.group_norm of dynamic sizes: each group a row, normalised, then scaled channel by channel."""
+    """torch.nn.functional.group_norm of dynamic sizes: normalises each group as a row, then scales each channel."""
     x = argument(context, node, 0, "input")
     if not any_symbolic(x.shape):
         ops.group_norm(context, node)
@@ -42,13 +42,13 @@ def group_norm(context: Any, node: Any) -> None:
 def rms_norm(context: Any, node: Any) -> None:
     """torch.nn.functional.rms_norm: x / sqrt(mean(x²) + ε).
 
-    All is divided by the row's largest magnitude, so that no square outgrows float16, ε by its square; or by the root
-    of ε where the row is smaller than that, so that a row of zeros is no 0/0.
+    x is divided by the row's largest magnitude, and ε by its square, so that no square exceeds float16. For a row
+    below the root of ε the divisor is that root, so that a row of zeros is not 0/0.
     """
     x, weight = argument(context, node, 0, "input"), argument(context, node, 2, "weight")
     axes = list(range(-len(value(argument(context, node, 1, "normalized_shape"))), 0))
-    told = value(argument(context, node, 3, "eps"))
-    epsilon = float(np.finfo(np.float16 if x.dtype == types.fp16 else np.float32).eps) if told is None else told
+    eps = value(argument(context, node, 3, "eps"))
+    epsilon = float(np.finfo(np.float16 if x.dtype == types.fp16 else np.float32).eps) if eps is None else eps
     largest = mb.reduce_max(x=mb.abs(x=x), axes=axes, keep_dims=True)
     unit = mb.maximum(x=largest, y=np.float32(math.sqrt(epsilon)))
     scaled = mb.real_div(x=x, y=unit)
@@ -59,7 +59,7 @@ def rms_norm(context: Any, node: Any) -> None:
 
 
 def instance_norm(context: Any, node: Any) -> None:
-    """torch.nn.functional.instance_norm; by the statistics that it has kept where it is told so, as batch norm is."""
+    """torch.nn.functional.instance_norm; with running statistics, where they are used, as a batch norm."""
     names = ("input", "weight", "bias", "running_mean", "running_var", "use_input_stats", "momentum", "eps")
     x, weight, bias, mean, variance, own, _, epsilon = (
         argument(context, node, i, name) for i, name in enumerate(names)
@@ -67,8 +67,8 @@ def instance_norm(context: Any, node: Any) -> None:
     if value(own) or mean is None:
         ops.instance_norm(context, node)
         return
-    kept = {"mean": mean, "variance": variance, "epsilon": value(epsilon)}
-    context.add(mb.batch_norm(x=x, **kept, gamma=weight, beta=bias, name=node.name))
+    statistics = {"mean": mean, "variance": variance, "epsilon": value(epsilon)}
+    context.add(mb.batch_norm(x=x, **statistics, gamma=weight, beta=bias, name=node.name))
 
 
 NAMES: Mapping[str, Callable[[Any, Any], None]] = {

@@ -1,8 +1,7 @@
-"""Windows that reach beyond the edge.
+"""Pooling in ceil mode, with windows that reach beyond the edge.
 
-In ceil mode torch leaves a window out that begins behind the tensor. Core ML keeps it where there is no padding, and
-divides by the whole kernel what torch divides by what is inside. So it is told how much to pad behind, and of no ceil
-mode.
+torch drops a window that begins behind the tensor. Core ML keeps it where there is no padding, and divides an average
+by the whole kernel where torch divides by the part inside. So these translations use explicit padding and no ceil mode.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from stages.coreml.translations.nodes import argument, value
 def avg_pool(context: Any, node: Any) -> None:
     """torch.nn.functional.avg_pool of any rank.
 
-    Padding that counts is a part of the tensor in ceil mode: nothing is left out but what reaches beyond it.
+    In ceil mode, padding that counts is part of the tensor: only what reaches beyond it is excluded.
 
     Source: https://github.com/apple/coremltools/issues/2772
     """
@@ -56,7 +55,7 @@ def max_pool(context: Any, node: Any) -> None:
 
 
 def _windows(context: Any, node: Any) -> tuple[Any, list[int], list[int], list[int]]:
-    """What is pooled; the windows' sizes, steps and padding, one for each dimension."""
+    """The input, and the windows' sizes, strides and padding, one number for each dimension."""
     x, kernel = argument(context, node, 0, "self"), value(argument(context, node, 1, "kernel_size"))
     strides = value(argument(context, node, 2, "stride")) or kernel
     padding = value(argument(context, node, 3, "padding")) or [0]
@@ -64,7 +63,7 @@ def _windows(context: Any, node: Any) -> tuple[Any, list[int], list[int], list[i
 
 
 def _behind(kernel: Sequence[int], strides: Sequence[int], padding: Sequence[int]) -> list[int]:
-    """How much is to be padded behind for as many windows as torch has in ceil mode, whatever the size is."""
+    """The padding behind that gives as many windows as torch has in ceil mode, for every size."""
     return [min(k, s + p) - 1 for k, s, p in zip(kernel, strides, padding, strict=True)]
 
 

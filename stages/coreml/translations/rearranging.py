@@ -1,4 +1,4 @@
-"""What hands on the same values, or the same in another arrangement."""
+"""Operators that return the same values, or the same values in another arrangement."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from stages.coreml.translations.nodes import argument, static, value
 
 
 def tensor_split(context: Any, node: Any) -> None:
-    """torch.tensor_split of a known size: into so many parts, the first ones longer by one, or before given indices."""
+    """torch.tensor_split of a fixed size: into a number of parts, the first ones longer by one, or at given indices."""
     x = argument(context, node, 0, "self")
-    asked = value(argument(context, node, 1, "sections" if "indices" not in (node.kwinputs or {}) else "indices"))
+    sections = value(argument(context, node, 1, "sections" if "indices" not in (node.kwinputs or {}) else "indices"))
     axis = value(argument(context, node, 2, "dim")) or 0
     size = static(x, axis)
-    if isinstance(asked, list):
-        places = [min(max(i + size if i < 0 else i, 0), size) for i in asked]
+    if isinstance(sections, list):
+        places = [min(max(i + size if i < 0 else i, 0), size) for i in sections]
         lengths = [max(b - a, 0) for a, b in zip([0, *places], [*places, size], strict=True)]
     else:
-        lengths = [size // asked + (i < size % asked) for i in range(asked)]
+        lengths = [size // sections + (i < size % sections) for i in range(sections)]
     if 0 in lengths:
         raise ValueError(f"one of the parts of '{x.name}' would be empty, which MIL has no form for")
     context.add(mb.split(x=x, split_sizes=lengths, axis=axis, name=node.name), torch_name=node.name)
 
 
 def index_copy(context: Any, node: Any) -> None:
-    """torch.index_copy. Places that follow one another, from a computed one on, are one slice where MIL has such.
+    """torch.index_copy. Consecutive indices from a computed start become a slice update, where the opset has it.
 
-    That is how a cache is written; Core ML changes a slice of a state where it lies, and copies it for a scatter.
+    A cache is written this way. Core ML updates a slice of a state in place; for a scatter it copies the state.
     """
     x, axis = argument(context, node, 0, "self"), value(argument(context, node, 1, "dim"))
     places, updates = (argument(context, node, i, name) for i, name in ((2, "index"), (3, "source")))
@@ -49,20 +49,20 @@ def index_copy(context: Any, node: Any) -> None:
 
 
 def _first(places: Any) -> Any:
-    """The first of places that are known to follow one another, [1]: a range that something is added to; or None."""
+    """The first of indices that are surely consecutive, [1]: a range plus a start; None for others."""
     if places.op is None or places.op.op_type != "add":
         return None
     for counted, before in ((places.op.x, places.op.y), (places.op.y, places.op.x)):
-        made = counted.op
-        if made is None or made.op_type != "range_1d" or before.rank > 1 or (before.rank and before.shape[0] != 1):
+        op = counted.op
+        if op is None or op.op_type != "range_1d" or before.rank > 1 or (before.rank and before.shape[0] != 1):
             continue
-        if made.step.val == 1 and made.start.val == 0:
+        if op.step.val == 1 and op.start.val == 0:
             return before if before.rank else mb.expand_dims(x=before, axes=[0])
     return None
 
 
 def positive(context: Any, node: Any) -> None:
-    """torch.positive, the same values: a variable of its own, as each output is to be."""
+    """torch.positive, the same values as a separate variable, which each output needs."""
     context.add(mb.identity(x=argument(context, node, 0, "self"), name=node.name))
 
 
@@ -72,7 +72,7 @@ NAMES: Mapping[str, Callable[[Any, Any], None]] = {
     "positive": positive,
     "swapaxes": ops.transpose,
     "tensor_split": tensor_split,
-    # torch.export keeps the underscores that coremltools looks for without.
+    # torch.export keeps the underscores; coremltools looks for the names without them.
     "__and__": ops.bitwise_and,
     "__or__": ops.logical_or,
 }

@@ -21,7 +21,7 @@ from stages.interface import lengths
 from stages.interface.generation import ATTENTION, CONVOLUTION, SLIDING, STATE, UNLIMITED, Cache, Generation
 from stages.interface.interface import Dim, Input, Interface, Output
 from stages.loading.decoders import recurrence
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"

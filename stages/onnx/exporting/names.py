@@ -12,18 +12,18 @@ from stages.interface.interface import Interface
 def free_ports(graph: Any) -> None:
     """Renames the values inside a graph that have the name of one of its inputs or outputs.
 
-    torch's dynamo exporter names a value by its operator, "mean", and an output as it is told, "mean" too: a graph that
-    no runtime loads.
+    torch's dynamo exporter names a value after its operator, such as "mean". If an output is called "mean" too, no
+    runtime loads the graph.
 
     Args:
-        graph: An onnx_ir.Graph, where values are objects still and their names no more than names.
+        graph: An onnx_ir.Graph: its values are objects, so a new name changes nothing else.
     """
     ports = [*graph.inputs, *graph.outputs]
     inside = [v for v in _values(graph) if not any(v is port for port in ports)]
-    taken = {port.name for port in ports}
-    used = {v.name for v in inside} | taken
+    port_names = {port.name for port in ports}
+    used = {v.name for v in inside} | port_names
     for value in inside:
-        if value.name in taken:
+        if value.name in port_names:
             names = (f"{value.name}_{number}" for number in itertools.count(1))
             value.name = next(name for name in names if name not in used)
             used.add(value.name)
@@ -32,11 +32,11 @@ def free_ports(graph: Any) -> None:
 def restore_ports(graph: Any, interface: Interface) -> None:
     """Gives a graph the inputs and outputs of its interface, where the exporter lost them.
 
-    torch's TorchScript exporter leaves out inputs that nothing is made of, and the names of constant outputs.
+    torch's TorchScript exporter leaves out unused inputs, and the names of constant outputs.
 
     Args:
         graph: An onnx.GraphProto, whose outputs are in the interface's order.
-        interface: Of the model.
+        interface: The model's.
     """
     import numpy as np
     from onnx import helper

@@ -1,8 +1,8 @@
-"""Zeros around a picture whose largest values are taken then: kept apart from the pooling, which pads with nothing.
+"""Keeps `Pad` with zeros and the `MaxPool` after it as two nodes.
 
-onnxruntime 1.31 makes one MaxPool of `Pad` by zeros and `MaxPool`, and onnxsim's optimizer does too. The padding of a
-MaxPool is never the largest, so where all values of a window are negative, the answer is theirs and no longer 0. Both
-leave a Pad alone that says its axes, which it can from opset 18 on.
+onnxruntime 1.31 fuses them into one MaxPool, and so does onnxsim's optimizer. The padding of a MaxPool is never the
+largest value, so where all values of a window are negative, the result is one of them and no longer 0. Both leave a
+Pad alone that states its axes, which is possible from opset 18 on.
 
 Source: onnxruntime/core/optimizer/pad_fusion.cc; https://github.com/onnxsim/onnxsim/issues/290
 """
@@ -18,7 +18,7 @@ SINCE = 18  # the opset whose Pad takes axes
 
 
 def keep_apart(model: onnx.ModelProto) -> None:
-    """Has each Pad before a MaxPool say its axes, where the opset can."""
+    """Makes each Pad before a MaxPool state its axes, from opset 18 on."""
     import numpy as np
     from onnx import numpy_helper
 

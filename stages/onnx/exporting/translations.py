@@ -1,4 +1,4 @@
-"""Translations of operators to ONNX that the exporters lack: ours, and those that a YAML names by import path."""
+"""Translations of operators to ONNX that torch's exporters lack: ours, and those that a YAML names by dotted path."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # On a command line Hydra takes an unescaped colon for the end of the key.
 EXAMPLE = r"'+stages.export.translations={my_ns\:\:my_op: my_pkg.onnx_ops.my_op}'"
 IN_A_MODULE = "the dotted path of a function in a module, from an installed package or the current folder"
-# torch's own symbolics for what we replace begin here.
+# The first opset for which torch has the symbolics that we replace.
 OURS_SINCE = 13
 
 
 class Translations(Setting):
-    """Operator to the dotted path of the function that is used for it, whose code is part of the key.
+    """Operator to the dotted path of the function that translates it. The function's code is part of the key.
 
     Args:
-        overloads: Whether the exporter tells the overloads of an operator apart.
+        overloads: Whether the exporter distinguishes the overloads of an operator.
     """
 
     def __init__(self, *, overloads: bool) -> None:
@@ -35,11 +35,11 @@ class Translations(Setting):
 
     def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
         for operator, path in value.items():
-            found = OPERATOR.fullmatch(operator)
-            if found is None:
+            match = OPERATOR.fullmatch(operator)
+            if match is None:
                 allowed = "my_ns::my_op" + (" or my_ns::my_op.overload" if self._overloads else "")
                 yield Problem(f"{name}: '{operator}' is no operator's name", allowed, EXAMPLE)
-            elif found[3] and not self._overloads:
+            elif match[3] and not self._overloads:
                 wrong = "names an overload, which the TorchScript exporter does not tell apart"
                 yield Problem(f"{name}: {operator} {wrong}", allowed=operator.rpartition(".")[0])
             if not PATH.fullmatch(path):
@@ -60,10 +60,10 @@ class Translations(Setting):
 
 
 def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
-    """The table that torch.onnx.export(custom_translation_table=…) takes. Raises ConfigError."""
+    """The table for torch.onnx.export(custom_translation_table=…). Raises ConfigError."""
     functions = {operator: _function(operator, path) for operator, path in translations.items()}  # may register them
     for operator, function in functions.items():
-        # Without the annotation the exporter takes it to return nothing, and fails far from here.
+        # Without the annotation the exporter assumes that it returns nothing, and fails much later.
         if _is_onnxscript(function) and "return" not in function.function.__annotations__:
             raise ConfigError(
                 f"translations: {operator}: {translations[operator]} does not annotate what it returns",
@@ -75,12 +75,11 @@ def for_dynamo(translations: Mapping[str, str]) -> dict[Any, Any]:
 
 @contextlib.contextmanager
 def for_torchscript(translations: Mapping[str, str], opset: int) -> Iterator[None]:
-    """Registers symbolic functions for one export: the YAML's, and ours where it names none.
+    """Registers symbolic functions for one export: the YAML's, and ours where the YAML names none.
 
-    Why ours: torch's own for unflatten and tensor_split forget the rank of their results when they export a traced
-    module (a module that it traces itself still has every shape), and the transpose after them, as in
-    nn.MultiheadAttention, then fails. For diff it has none, and its cumsum leaves booleans as they are, which ONNX does
-    not add up.
+    Why ours: torch's own for unflatten and tensor_split lose the rank of their results when the module is traced
+    already (one that the exporter traces itself has every shape), and then the transpose after them fails, as in
+    nn.MultiheadAttention. torch has none for diff, and its cumsum keeps booleans, which ONNX does not add up.
 
     Raises:
         ConfigError: When an operator or a function cannot be found.
@@ -111,14 +110,14 @@ def _unregister(operator: str, opset: int) -> None:
     with contextlib.suppress(ImportError, AttributeError):
         from torch.onnx._internal.torchscript_exporter.registration import registry
 
-        # Of an operator that torch does not know, an empty group is left behind, over which its next report fails.
+        # For an operator unknown to torch an empty group stays behind, and torch's next report fails over it.
         group = registry.get_function_group(operator)
         if group is not None and not group._functions:
             del registry._registry[operator]
 
 
 def _not_found(module: str) -> str:
-    """The first part of a dotted path that no module file is found for, or ''. Parents are not imported."""
+    """The shortest leading part of a dotted path without a module file, or ''. No parent is imported."""
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top)
     for name in rest:
@@ -131,7 +130,7 @@ def _not_found(module: str) -> str:
 
 
 def _is_onnxscript(function: Any) -> bool:
-    onnxscript = sys.modules.get("onnxscript")  # which is there if a function of its is
+    onnxscript = sys.modules.get("onnxscript")  # a function of its kind has imported it
     return onnxscript is not None and isinstance(function, onnxscript.OnnxFunction)
 
 
@@ -141,12 +140,12 @@ def _function(operator: str, path: str) -> Any:
         home = importlib.import_module(module)
     except Exception as e:  # a module may raise anything while it is imported
         raise ConfigError(f"translations: {operator}: {module} cannot be imported: {type(e).__name__}: {e}") from e
-    found = getattr(home, name, None)
-    if not callable(found):
+    function = getattr(home, name, None)
+    if not callable(function):
         raise ConfigError(
             f"translations: {operator}: {module} has no '{name}' to call{nearest(name, vars(home))}", command=EXAMPLE
         )
-    return found
+    return function
 
 
 def _packet(operator: str) -> Any:
@@ -157,27 +156,29 @@ def _packet(operator: str) -> Any:
     try:
         return getattr(getattr(torch.ops, namespace), name)
     except AttributeError as e:
-        known = {o.partition(".")[0] for o in torch._C._dispatch_get_all_op_names()}
-        there = sorted(o for o in known if o.startswith(f"{namespace}::"))
+        operators = {o.partition(".")[0] for o in torch._C._dispatch_get_all_op_names()}
+        there = sorted(o for o in operators if o.startswith(f"{namespace}::"))
         raise ConfigError(
-            f"translations: torch has no operator {operator.partition('.')[0]}{nearest(operator, known)}",
+            f"translations: torch has no operator {operator.partition('.')[0]}{nearest(operator, operators)}",
             allowed=listed(there) if there else f"an operator that is registered; none is in '{namespace}'",
             command="the module that registers it is imported by the module of the model's factory or of the function",
         ) from e
 
 
 def _overload(operator: str) -> Any:
-    """torch.ops.my_ns.my_op.overload. Without one it is the default, unless that is for numbers, as of aten::add."""
+    """torch.ops.my_ns.my_op.overload; without a name the default one. Raises ConfigError for one without tensors."""
     packet = _packet(operator)
     base, _, name = operator.partition(".")
-    known = {o: getattr(packet, o) for o in packet.overloads()}
-    tensors = [o for o, found in known.items() if any("Tensor" in str(a.type) for a in found._schema.arguments)]
-    if (name or "default") not in (known if name else tensors):
+    overloads = {o: getattr(packet, o) for o in packet.overloads()}
+    tensors = [
+        o for o, overload in overloads.items() if any("Tensor" in str(a.type) for a in overload._schema.arguments)
+    ]
+    if (name or "default") not in (overloads if name else tensors):
         raise ConfigError(
             f"translations: {operator}: {base} has no overload '{name or 'default'}' for tensors",
             allowed=listed(f"{base}.{o}" for o in tensors),
         )
-    return known[name or "default"]
+    return overloads[name or "default"]
 
 
 def _unflatten(g: Any, source: Any, dim: Any, sizes: Any) -> Any:
@@ -204,7 +205,7 @@ def _tensor_split(g: Any, source: Any, where: Any, dim: Any, _outputs: int | Non
     from torch.onnx._internal.torchscript_exporter import symbolic_opset13
 
     rank, places = helper._get_tensor_rank(source), helper._maybe_get_const(where, "is")
-    if rank is None or not isinstance(places, (list, tuple)):  # a number of parts, or places that are computed
+    if rank is None or not isinstance(places, (list, tuple)):  # a number of parts, or computed places
         return symbolic_opset13.tensor_split(g, source, where, dim, _outputs)
 
     def constant(value: int) -> Any:

@@ -1,1 +1,1 @@
-"""What onnxruntime-genai must be told of a decoder's graph, and what runs its folder here and where it is delivered."""
+"""A decoder's graph for onnxruntime-genai: its configuration, its folder, and what runs it here and on a device."""

@@ -1,4 +1,4 @@
-"""What a bundle of the folder that onnxruntime-genai loads has beside it."""
+"""What the README of a bundle says about the folder that onnxruntime-genai loads."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ print(tokenizer.decode(generator.get_sequence(0)))
 class Bundle:
     """See `stages.delivery.bundle.Bundle`."""
 
-    ADVICE = "Rows of a batch are filled up on the right: the runtime itself looks where each ends."
+    ADVICE = "Pad the rows of a batch on the right: the runtime itself finds where each one ends."
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         return LOADING.format(folder=file.rpartition("/")[0] or ".")
 
     @staticmethod

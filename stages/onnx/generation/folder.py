@@ -8,7 +8,7 @@ from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
 from stages.onnx.generation.host import Genai, Loop, load
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 REQUIRES = ("onnxruntime_genai", "onnxruntime", "numpy")
 

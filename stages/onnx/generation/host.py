@@ -1,7 +1,7 @@
-"""Checks a language model on the device that it was delivered to: it goes on with prompts as the original did.
+"""Checks a language model on the device that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               through onnxruntime-genai, as the folder is meant to be loaded
-    python selfcheck.py --ours        by a loop of this script over the graph, through onnxruntime
+    python selfcheck.py               through onnxruntime-genai, which the folder is for
+    python selfcheck.py --ours        with this script's own loop over the graph, through onnxruntime
     python selfcheck.py --threads 2
 
 It needs Python 3.10 or later, numpy, and onnxruntime-genai or onnxruntime. It reads artifact.json and tokens.json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 GENAI, ORT = "onnxruntime_genai", "onnxruntime"
-# Why the runtime is passed over: what its decoder does not feed, how it ends, how it fills up the rows of a batch.
+# Why our own loop runs instead of the runtime: states that it does not feed, how it ends a text, how it pads rows.
 STATES = "onnxruntime-genai feeds keys and values, and this model's cache has other states"
 ENDLESS = "onnxruntime-genai ends a text with token 0 where no token is known to, and this model has none"
 RIGHT = "onnxruntime-genai fills shorter rows up on the right, and the model's window of {} takes that for tokens"
@@ -41,29 +41,29 @@ class Genai:
     computes_in = "float32"
     properties: Mapping[str, str] = {}
 
-    def __init__(self, folder: Path, told: Mapping[str, Any], threads: int | None) -> None:
+    def __init__(self, folder: Path, decoder: Mapping[str, Any], threads: int | None) -> None:
         self._library = module(GENAI)
         self._library.disable_telemetry_events()
         config = self._library.Config(str(folder))
         if threads:
             session = {"session_options": {"intra_op_num_threads": threads}}
             config.overlay(json.dumps({"model": {"decoder": session}}))
-        self._folder, self._told = folder, told
+        self._folder, self._decoder = folder, decoder
         self._model = self._library.Model(config)
         self._tokenizer: Any = None
         self.says = f"onnxruntime-genai {self._library.__version__}"
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
-        """See `stages.generation.folders.Generator`. It takes rows that are filled up on the right."""
+        """See `stages.generation.folders.Generator`. It takes rows that are padded on the right."""
         np = module("numpy")
-        ends, fills = self._told["eos"], filling(self._told)
+        ends, fills = self._decoder["eos"], filling(self._decoder)
         width = max(map(len, prompts))
-        asked = self._library.GeneratorParams(self._model)
-        # Where nothing is to end a text, no token of the configuration's does.
+        parameters = self._library.GeneratorParams(self._model)
+        # Where no token may end a text, the configuration's end tokens must not end it either.
         least = 0 if ends else width + new
         plain = {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "min_length": least}
-        asked.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
-        running = self._library.Generator(self._model, asked)
+        parameters.set_search_options(batch_size=len(prompts), max_length=width + new, no_repeat_ngram_size=0, **plain)
+        running = self._library.Generator(self._model, parameters)
         rows = [[*p, *[fills] * (width - len(p))] for p in prompts]
         running.append_tokens(np.array(rows, np.int32))
         while not running.is_done():
@@ -71,13 +71,13 @@ class Genai:
         return [ended(running.get_sequence(n)[width:].tolist(), ends) for n in range(len(prompts))]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise."""
-        window, widths = self._told["window"], sorted(map(len, prompts))
+        """See `stages.generation.folders.Generator`."""
+        window, widths = self._decoder["window"], sorted(map(len, prompts))
         beyond = window is not None and widths[0] < widths[-1] and widths[-1] + new > window
         return RIGHT.format(window) if beyond else ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         if not (self._folder / "tokenizer.json").is_file():
             return None
         self._tokenizer = self._tokenizer or self._library.Tokenizer(self._model)
@@ -85,51 +85,53 @@ class Genai:
 
 
 class Loop:
-    """A graph in onnxruntime, its cache handed from each call to the next."""
+    """A graph in onnxruntime; each call gets the cache that the previous one returned."""
 
     properties: Mapping[str, str] = {}
     computes_in = "float32"
 
-    def __init__(self, folder: Path, told: Mapping[str, Any], threads: int | None, why: str) -> None:
+    def __init__(self, folder: Path, decoder: Mapping[str, Any], threads: int | None, why: str) -> None:
         onnxruntime = module(ORT)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads:
             options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._told = told
+        self._decoder = decoder
         self._session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
-        self._taken = {i.name: i for i in self._session.get_inputs()}
-        self._made = [o.name for o in self._session.get_outputs()]
+        self._inputs = {i.name: i for i in self._session.get_inputs()}
+        self._output_names = [o.name for o in self._session.get_outputs()]
         self._before: dict[str, Any] = {}
         self.by_ours, self.says = why, f"our own loop, onnxruntime {onnxruntime.__version__}"
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
-        return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+        return greedy(self, prompts, new, self._decoder["eos"], filling(self._decoder))
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: a graph has no tokenizer."""
+        """See `stages.generation.folders.Generator`. A graph has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
         """See `stages.portable.generating.Decoder`."""
         self._before = {}
-        for cache in self._told["cache"]:
-            spec = self._taken[cache["input"]]
+        for cache in self._decoder["cache"]:
+            spec = self._inputs[cache["input"]]
             others = [0 if axis == cache["axis"] else size for axis, size in enumerate(spec.shape)][1:]
             self._before[spec.name] = module("numpy").zeros((rows, *others), _numpy(spec.type))
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
-        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        given = {name: value for name, value in given.items() if name in self._taken}
-        found = dict(zip(self._made, self._session.run(self._made, {**given, **self._before}), strict=True))
-        self._before = {c["input"]: found[c["output"]] for c in self._told["cache"]}
-        logits: Array = found["logits"]
+        """See `stages.portable.generating.Decoder`."""
+        feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        feeds = {name: value for name, value in feeds.items() if name in self._inputs}
+        results = dict(
+            zip(self._output_names, self._session.run(self._output_names, {**feeds, **self._before}), strict=True)
+        )
+        self._before = {c["input"]: results[c["output"]] for c in self._decoder["cache"]}
+        logits: Array = results["logits"]
         return logits
 
 
@@ -139,26 +141,28 @@ def _numpy(kind: str) -> str:
     return {"float": "float32", "double": "float64"}.get(name, name)
 
 
-def load(folder: Path, told: Mapping[str, Any], threads: int | None = None, *, ours: bool = False) -> Genai | Loop:
-    """A folder in its runtime, or where that does not feed its cache, or it is asked for, in a loop of our own.
+def load(folder: Path, decoder: Mapping[str, Any], threads: int | None = None, *, ours: bool = False) -> Genai | Loop:
+    """A folder in onnxruntime-genai, or in our own loop where that cannot run it or where `ours` says so.
 
     Args:
         folder: With model.onnx and genai_config.json.
-        told: What the decoder is; see interface/generation.py.
+        decoder: The facts about the decoder; see interface/generation.py.
         threads: None for the runtime's own choice.
-        ours: Whether our loop is asked for.
+        ours: Whether to use our own loop.
 
     Raises whatever the runtime raises.
     """
     written = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
-    why = "as it was asked for" if ours else ""
+    why = "as requested" if ours else ""
     why = why if written["eos_token_id"] else ENDLESS
-    why = STATES if any(c["kind"] not in ("attention", "sliding") for c in told["cache"]) else why
-    return Loop(folder, told, threads, why) if why else Genai(folder, told, threads)
+    why = STATES if any(c["kind"] not in ("attention", "sliding") for c in decoder["cache"]) else why
+    return Loop(folder, decoder, threads, why) if why else Genai(folder, decoder, threads)
 
 
-def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:
-    return load(folder, told, given.threads or None, ours=given.ours or bool(claim["by_ours"]))
+def _loaded(
+    folder: Path, decoder: Mapping[str, Any], claim: Mapping[str, Any], arguments: argparse.Namespace
+) -> Genai | Loop:
+    return load(folder, decoder, arguments.threads or None, ours=arguments.ours or bool(claim["by_ours"]))
 
 
 RUNTIME = Runtime("onnxruntime-genai", "onnx_generation", _loaded)

@@ -1,1 +1,1 @@
-"""What a file of somebody else's is taken in by: names, sizes and ranges of what its author left open."""
+"""Opens ONNX files from elsewhere: names, sizes and ranges for the dimensions that their author left open."""

@@ -1,4 +1,4 @@
-"""The open dimensions of an ONNX file, under names that can be typed, and with the sizes that a person fixes."""
+"""Gives the open dimensions of an ONNX file names that can be typed, and the sizes that a person fixes."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from stages.onnx import file as onnx_file
 if TYPE_CHECKING:
     import onnx
 
-# What exporters write where they know no name: paddle2onnx -1, ? and p2o.DynamicDimension.0, tf2onnx unk__749, which is
-# another number at each export.
+# What exporters write for a dimension without a name: paddle2onnx -1, ? and p2o.DynamicDimension.0, tf2onnx unk__749,
+# with another number at each export.
 PLACEHOLDER = re.compile(r"\W*|-?\d+|unk(nown)?_*\d*|(p2o\.)?DynamicDimension\.\d+|none|dynamic|any", re.IGNORECASE)
 
 
 def name(model: onnx.ModelProto) -> dict[str, str]:
-    """Gives each open dimension of the inputs a name that can be typed, in the graph too.
+    """Gives each open dimension of the inputs a name that can be typed, and writes it into the graph.
 
-    A name that says something keeps its letters; one that says nothing, as -1 and ? do, gives way to the dimension's
-    place, such as image_dim0: two of them need not be alike.
+    A meaningful name keeps its letters. A placeholder, such as -1 or ?, becomes the dimension's place, such as
+    image_dim0: two equal placeholders need not be equal sizes.
 
-    Returns what the file has, in words, by each new name that differs from it.
+    Returns new name to what the file had, in words, for each name that changed.
     """
-    told: dict[str, str] = {}
+    originals: dict[str, str] = {}
     renamed: dict[str, str] = {}
-    taken = {d.dim_param for v in onnx_file.inputs(model) for d in _dims(v) if is_name(d.dim_param)}
+    used = {d.dim_param for v in onnx_file.inputs(model) for d in _dims(v) if is_name(d.dim_param)}
     for value in onnx_file.inputs(model):
         for axis, dim in enumerate(_dims(value)):
             theirs = dim.dim_param
             if dim.dim_value > 0 or (is_name(theirs) and not PLACEHOLDER.fullmatch(theirs)):
                 continue
             if PLACEHOLDER.fullmatch(theirs):
-                ours = legal(f"{legal(value.name, set())}_dim{axis}", taken)
-                told[ours] = f"{theirs or dim.dim_value or 'an empty name'} at dimension {axis} of '{value.name}'"
+                ours = legal(f"{legal(value.name, set())}_dim{axis}", used)
+                originals[ours] = f"{theirs or dim.dim_value or 'an empty name'} at dimension {axis} of '{value.name}'"
             else:
-                ours = renamed.get(theirs) or legal(theirs, taken)
-                told[ours] = f"'{theirs}'"
+                ours = renamed.get(theirs) or legal(theirs, used)
+                originals[ours] = f"'{theirs}'"
                 renamed[theirs] = ours
             dim.dim_param = ours
     for value in _values(model):
@@ -52,11 +52,11 @@ def name(model: onnx.ModelProto) -> dict[str, str]:
                 dim.dim_param = renamed[dim.dim_param]
             if dim.HasField("dim_value") and dim.dim_value <= 0:
                 dim.ClearField("dim_value")
-    return told
+    return originals
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, list[Any]]:
-    """The shape of each input: a number, or the name that `name` gave, for each dimension."""
+    """The shape of each input. A dimension is a number, or the name from `name`."""
     return {v.name: [d.dim_value or d.dim_param for d in _dims(v)] for v in onnx_file.inputs(model)}
 
 
@@ -72,35 +72,35 @@ def dtype(value: onnx.ValueInfoProto) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
 
 
-def given(model: onnx.ModelProto, wanted: Mapping[str, Input] | None) -> dict[str, Input]:
-    """All inputs, those that a person describes as described, in the file's order.
+def all_inputs(model: onnx.ModelProto, specs: Mapping[str, Input] | None) -> dict[str, Input]:
+    """All inputs in the file's order; those that a person describes, as described.
 
-    A dimension that the file has under one name in several inputs, and that is described in one, is that in all.
+    Where the file uses one name in several inputs, and a person describes it in one of them, that holds for all.
 
     Raises:
-        ConfigError: For an input that the file does not have, another type, or another number of dimensions.
-        CheckFailed: For a number where the file has another one.
+        ConfigError: For an input that the file does not have, a wrong type, or a wrong number of dimensions.
+        CheckFailed: For a number that differs from the file's.
     """
     theirs, kinds = shapes(model), types(model)
-    wanted = wanted or {}
-    described: dict[str, set[Any]] = {}
-    for called, spec in wanted.items():
+    specs = specs or {}
+    sizes_by_dim: dict[str, set[Any]] = {}
+    for called, spec in specs.items():
         if called not in theirs:
             raise ConfigError(
                 f"inputs names '{called}', which is no input of the file{nearest(called, theirs)}",
                 allowed=listed(f"{n} {s} {kinds[n]}" for n, s in theirs.items()),
             )
-        _hold(called, spec, theirs[called], kinds[called])
+        _verify(called, spec, theirs[called], kinds[called])
         for size, ours in zip(theirs[called], spec.shape, strict=True):
-            described.setdefault(size, set()).add(ours)
-    same = {size: next(iter(ours)) for size, ours in described.items() if isinstance(size, str) and len(ours) == 1}
+            sizes_by_dim.setdefault(size, set()).add(ours)
+    same = {size: next(iter(ours)) for size, ours in sizes_by_dim.items() if isinstance(size, str) and len(ours) == 1}
     return {
-        called: wanted.get(called) or Input([same.get(size, size) for size in shape], kinds[called])
+        called: specs.get(called) or Input([same.get(size, size) for size in shape], kinds[called])
         for called, shape in theirs.items()
     }
 
 
-def _hold(called: str, spec: Input, shape: Sequence[Any], kind: str) -> None:
+def _verify(called: str, spec: Input, shape: Sequence[Any], kind: str) -> None:
     if spec.dtype != kind:
         raise ConfigError(
             f"inputs.{called}.dtype is {spec.dtype}, the file's is {kind}",
@@ -121,13 +121,13 @@ def _hold(called: str, spec: Input, shape: Sequence[Any], kind: str) -> None:
 
 
 def describe(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> list[str]:
-    """Puts numbers and names into the graph where a person fixed or renamed an open dimension of an input.
+    """Writes numbers and names into the graph where a person fixed or renamed an open dimension of an input.
 
-    What the file says of sizes inside the graph and of outputs no longer holds then, and is inferred again.
+    The file's sizes of outputs and of values inside no longer hold then; they are inferred again.
 
     Args:
-        model: With the names that `name` gave.
-        inputs: As `given` returns them.
+        model: With the names from `name`.
+        inputs: As `all_inputs` returns them.
 
     Returns the dimensions that were fixed, in words.
     """
@@ -161,32 +161,32 @@ def describe(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> list[str]:
 
 
 def infer(model: onnx.ModelProto) -> None:
-    """Infers the sizes of what is inside and of the outputs from the inputs', as far as ONNX can."""
+    """Infers the sizes of outputs and of values inside from the inputs, as far as ONNX can."""
     import onnx
 
     for graph in onnx_file.graphs(model):
-        if graph.value_info:  # an attribute that is no graph would be one once it is written to
+        if graph.value_info:  # writing to an attribute that is no graph would make it one
             del graph.value_info[:]
     for output in model.graph.output:
         for dim in _dims(output):
             dim.ClearField("dim_value")
             dim.ClearField("dim_param")
     if model.ByteSize() > onnx_file.LARGEST_PROTOBUF:
-        return  # what it cannot hold; the outputs' sizes are read back from the reference
-    known = {size for shape in shapes(model).values() for size in shape}
+        return  # onnx cannot infer a model of this size; the outputs' sizes come from the reference
+    input_sizes = {size for shape in shapes(model).values() for size in shape}
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    for output, found in zip(model.graph.output, inferred.graph.output, strict=True):
-        sizes = _dims(found)
+    for output, inferred_output in zip(model.graph.output, inferred.graph.output, strict=True):
+        sizes = _dims(inferred_output)
         if len(sizes) == len(_dims(output)):
             for dim, size in zip(_dims(output), sizes, strict=True):
                 if size.dim_value > 0:
                     dim.dim_value = size.dim_value
-                elif size.dim_param in known:
+                elif size.dim_param in input_sizes:
                     dim.dim_param = size.dim_param
 
 
 def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    """What the file says of shapes: of outputs, and of what is inside."""
+    """The declared values of all graphs: outputs and values inside."""
     for graph in onnx_file.graphs(model):
         yield from (*graph.output, *graph.value_info)
 

@@ -1,4 +1,4 @@
-"""Sizes that an ONNX graph takes, found by running it: what to type where its open dimensions have no range."""
+"""Finds sizes at which an ONNX graph runs, by running it: what to type where its open dimensions have no range."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.reference import sizes
 Runs = Callable[[Mapping[str, Input], Mapping[str, int]], bool]
 
 BATCHES = (2, 1)
-# Tried in turn, those that most models take first: pictures, spectrograms and texts, then sounds.
+# Tried in this order, the most common first: pictures, spectrograms and texts, then sounds.
 USUAL = (
     64,
     32,
@@ -44,18 +44,18 @@ USUAL = (
     4096,
     16000,
 )
-FEW = (64, 48, 32, 224, 80, 192, 320)  # where several dimensions want sizes of their own
+FEW = (64, 48, 32, 224, 80, 192, 320)  # where several dimensions need different sizes
 STEPS = (1, 2, 4, 8, 16, 32, 64)
-MOST = 2**22  # elements of all inputs of a question
+MOST = 2**22  # elements of all inputs of a run
 QUESTIONS = 400  # runs, at most
 
 
 @dataclass(frozen=True)
-class Found:
-    """Sizes that a graph takes.
+class FittingSizes:
+    """Sizes at which a graph runs.
 
     Args:
-        inputs: With numbers for dimensions that take one size alone, and one name for those that must agree.
+        inputs: With a number for a dimension of only one size, and the same name for dimensions that must be equal.
         dims: A range for each name.
     """
 
@@ -64,36 +64,36 @@ class Found:
 
 
 def search(
-    inputs: Mapping[str, Input], known: Mapping[str, Dim], runs: Runs, hints: Sequence[int] = ()
-) -> Found | None:
-    """Ranges for the open dimensions such that the graph runs at all sizes that a reference asks; None for no luck.
+    inputs: Mapping[str, Input], fixed: Mapping[str, Dim], runs: Runs, hints: Sequence[int] = ()
+) -> FittingSizes | None:
+    """Ranges for the open dimensions, such that the graph runs at all sizes that a reference uses; None if not found.
 
     Args:
-        inputs: The graph's, with a name for each open dimension.
-        known: The ranges that are given; these stay.
-        runs: Asks the graph.
-        hints: Sizes to try beside the usual ones, such as those of weights.
+        inputs: The graph's inputs, with a name for each open dimension.
+        fixed: Ranges that are already set; they stay.
+        runs: Runs the graph.
+        hints: Sizes to try besides the usual ones, such as those of weights.
     """
-    return _Search(inputs, known, runs, hints).found()
+    return _Search(inputs, fixed, runs, hints).run()
 
 
 class _Search:
-    def __init__(self, inputs: Mapping[str, Input], known: Mapping[str, Dim], runs: Runs, hints: Sequence[int]) -> None:
+    def __init__(self, inputs: Mapping[str, Input], fixed: Mapping[str, Dim], runs: Runs, hints: Sequence[int]) -> None:
         self._sizes = list(dict.fromkeys([*USUAL, *hints]))
-        self._inputs, self._known, self._runs = dict(inputs), dict(known), runs
-        self._asked: dict[tuple[int, ...], bool] = {}
+        self._inputs, self._fixed, self._runs = dict(inputs), dict(fixed), runs
+        self._results: dict[tuple[int, ...], bool] = {}
         self._names = list(dict.fromkeys(d for s in inputs.values() for d in s.axes.values()))
-        self._open = [n for n in self._names if n not in known]
+        self._open = [n for n in self._names if n not in fixed]
         self._batches = {s.shape[0] for s in inputs.values() if len(s.shape) > 1 and s.shape[0] in self._open}
 
-    def found(self) -> Found | None:
+    def run(self) -> FittingSizes | None:
         base = next((b for b in self._bases() if self._takes(b)), None)
         if base is None:
             return None
         groups = self._groups(base)
         dims = {group[0]: dim for group in groups if (dim := self._range(base, group)) is not None}
         for narrow in (lambda d: d, _narrower, lambda d: None):
-            # What holds for each dimension alone need not hold for all: then smaller ranges, then none.
+            # A range that works for each dimension alone may fail for all together: try smaller ranges, then none.
             ranges = {n: narrowed for n, d in dims.items() if (narrowed := narrow(d)) is not None}
             result = self._described(base, groups, ranges)
             if all(self._takes(at, result.inputs) for at in sizes.asked(result.dims, "standard").values()):
@@ -102,36 +102,36 @@ class _Search:
 
     def _bases(self) -> Iterator[dict[str, int]]:
         """Sizes to begin with: the same for every dimension but the batch, then some that differ."""
-        given = {n: d.opt for n, d in self._known.items()}
+        fixed = {n: d.opt for n, d in self._fixed.items()}
         others = [n for n in self._open if n not in self._batches]
         for batch in BATCHES:
-            first = given | dict.fromkeys(self._batches, batch)
+            first = fixed | dict.fromkeys(self._batches, batch)
             for size in self._sizes if others else (1,):
                 yield first | dict.fromkeys(others, size)
         for batch in BATCHES:
-            # A recurrent state's batch is not its first dimension: such as go with the batch have its size.
+            # The batch of a recurrent state is not its first dimension: try the batch's size for other dimensions too.
             for size, small in itertools.product(USUAL, self._subsets(others)):
-                yield given | dict.fromkeys(others, size) | dict.fromkeys([*self._batches, *small], batch)
+                yield fixed | dict.fromkeys(others, size) | dict.fromkeys([*self._batches, *small], batch)
         if 1 < len(others) <= 3:
             for some in itertools.product(FEW, repeat=len(others)):
-                yield given | dict.fromkeys(self._batches, 1) | dict(zip(others, some, strict=True))
+                yield fixed | dict.fromkeys(self._batches, 1) | dict(zip(others, some, strict=True))
 
     @staticmethod
     def _subsets(names: Sequence[str]) -> list[list[str]]:
         return [[n] for n in names] + ([list(names)] if len(names) > 1 else [])
 
     def _takes(self, at: Mapping[str, int], inputs: Mapping[str, Input] | None = None) -> bool:
-        """Whether the graph runs at these sizes; as far as they are many, or too large, that is not known."""
+        """Whether the graph runs at these sizes; False too beyond QUESTIONS runs, or for inputs of more than MOST."""
         inputs = inputs or self._inputs
         shapes = [spec.at(at) for spec in inputs.values()]
         key = tuple(n for shape in shapes for n in shape)
-        if key not in self._asked:
+        if key not in self._results:
             small = sum(math.prod(shape) for shape in shapes) <= MOST
-            self._asked[key] = small and len(self._asked) < QUESTIONS and self._runs(inputs, at)
-        return self._asked[key]
+            self._results[key] = small and len(self._results) < QUESTIONS and self._runs(inputs, at)
+        return self._results[key]
 
     def _groups(self, base: Mapping[str, int]) -> list[list[str]]:
-        """The open dimensions, those together that vary together alone."""
+        """The open dimensions in groups: those of one group run only with equal changes of size."""
 
         def varies(names: Sequence[str]) -> bool:
             return any(self._takes({**base, **{n: base[n] + step for n in names}}) for step in STEPS)
@@ -153,49 +153,51 @@ class _Search:
         return groups
 
     def _range(self, base: Mapping[str, int], group: Sequence[str]) -> Dim | None:
-        """A range around the size that is taken; None where that is the only one."""
+        """A range around a size that runs; None where that is the only one."""
         usual = base[group[0]]
 
-        def taken(size: int) -> bool:
+        def fits(size: int) -> bool:
             return self._takes({**base, **dict.fromkeys(group, size)})
 
-        # What rounds up takes a few sizes below one of its multiples: a step that goes both ways is the better one.
+        # A model that rounds up also runs at a few sizes below a multiple: prefer a step that works in both directions.
         fitting = [s for s in STEPS if usual % s == 0]
-        both = (s for s in fitting if usual > s and taken(usual + s) and taken(usual - s))
-        either = (s for s in fitting if taken(usual + s) or (usual > s and taken(usual - s)))
+        both = (s for s in fitting if usual > s and fits(usual + s) and fits(usual - s))
+        either = (s for s in fitting if fits(usual + s) or (usual > s and fits(usual - s)))
         if (step := next(both, None) or next(either, None)) is None:
             return None
         if not self._batches.isdisjoint(group):
-            high = next(n for n in (8, 4, 3, 2, 1) if n == 1 or (n > usual and taken(n)))
-            low = 1 if taken(1) else usual
+            high = next(n for n in (8, 4, 3, 2, 1) if n == 1 or (n > usual and fits(n)))
+            low = 1 if fits(1) else usual
             return Dim(low, max(usual, low), high) if low < high else None
-        high = _furthest(usual, 2 * usual, step, taken)
-        # Downwards where nothing is above alone: a window wider than its input is an error to all but onnxruntime.
-        low = usual if high > usual else _furthest(usual, max(step, usual // 2 // step * step), -step, taken)
+        high = _furthest(usual, 2 * usual, step, fits)
+        # Search downwards only where no larger size runs: a window wider than its input is an error in other runtimes.
+        low = usual if high > usual else _furthest(usual, max(step, usual // 2 // step * step), -step, fits)
         return Dim(low, usual, high, step) if low < high else None
 
-    def _described(self, base: Mapping[str, int], groups: Sequence[Sequence[str]], ranges: Mapping[str, Dim]) -> Found:
+    def _described(
+        self, base: Mapping[str, int], groups: Sequence[Sequence[str]], ranges: Mapping[str, Dim]
+    ) -> FittingSizes:
         names: dict[str, str | int] = {}
         for group in groups:
             called = "batch" if len(group) > 1 and not self._batches.isdisjoint(group) else group[0]
             names |= {n: called if group[0] in ranges else base[n] for n in group}
         inputs = {n: replace(s, shape=[names.get(d, d) for d in s.shape]) for n, s in self._inputs.items()}
         dims = {str(names[n]): d for n, d in ranges.items()}
-        return Found(inputs, {**self._known, **dims})
+        return FittingSizes(inputs, {**self._fixed, **dims})
 
 
-def _furthest(near: int, far: int, step: int, taken: Callable[[int], bool]) -> int:
-    """The size furthest towards `far` that is taken, in steps from one that is, by halves."""
+def _furthest(near: int, far: int, step: int, fits: Callable[[int], bool]) -> int:
+    """The size nearest to `far` that fits, in steps from `near`, which fits; by bisection."""
     low, high = 0, (far - near) // step
-    if taken(near + high * step):
+    if fits(near + high * step):
         return near + high * step
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if taken(near + middle * step) else (low, middle)
+        low, high = (middle, high) if fits(near + middle * step) else (low, middle)
     return near + low * step
 
 
 def _narrower(dim: Dim) -> Dim | None:
-    """From the usual size on, two steps."""
+    """The usual size and two steps above it."""
     high = dim.opt + 2 * dim.multiple
     return Dim(dim.opt, dim.opt, high, dim.multiple) if dim.opt < high <= dim.max else None

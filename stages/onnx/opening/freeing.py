@@ -1,4 +1,4 @@
-"""A batch that an ONNX file fixes, made free, and what shows that the graph allows it."""
+"""Makes the fixed batch of an ONNX file dynamic, and proves that the graph allows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.onnx import file as onnx_file
 from stages.onnx.opening import dimensions
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,45 +23,45 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, np.ndarray[Any, Any]]
     Ask = Callable[[Arrays], Arrays]
 
-# Two orders of summation in float32.
+# Float32 sums in two orders differ by this much.
 CLOSE = Tolerance(max_rel=1e-4, p99_rel=1e-4, cosine=0.9999, top1=0.0)
 ANOTHER = "a number in model.inputs, or a file that was exported with an open batch"
 
 
 @dataclass(frozen=True)
-class Freed:
-    """A dimension that a file fixes and a person names.
+class FreeDimension:
+    """A dimension that a file fixes and that a person gave a name.
 
     Args:
-        name: Of the dimension.
-        size: What the file fixes it at.
+        name: The dimension's name.
+        size: The size that the file fixes it at.
     """
 
     name: str
     size: int
 
 
-def free(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> Freed | None:
-    """Opens the dimension that the file fixes and a person names, and lets the graph's Reshapes follow it.
+def free(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> FreeDimension | None:
+    """Makes the fixed dimension that a person gave a name dynamic, and adapts the graph's Reshapes.
 
     Args:
-        model: With the names that `dimensions.name` gave; changed.
-        inputs: As `dimensions.given` returns them.
+        model: With the names from `dimensions.name`; it is changed.
+        inputs: As `dimensions.all_inputs` returns them.
 
-    Returns None where there is none. Raises CheckFailed where that are several, or of several sizes.
+    Returns None where there is none. Raises CheckFailed where there are several, or several sizes.
     """
-    found: set[Freed] = set()
+    candidates: set[FreeDimension] = set()
     for value in onnx_file.inputs(model):
         for dim, ours in zip(value.type.tensor_type.shape.dim, inputs[value.name].shape, strict=True):
             if dim.dim_value and isinstance(ours, str):
-                found.add(Freed(ours, dim.dim_value))
+                candidates.add(FreeDimension(ours, dim.dim_value))
                 dim.dim_param = ours
-    if len(found) > 1:
-        fixed = listed(f"{f.name} at {f.size}" for f in sorted(found, key=lambda f: f.name))
+    if len(candidates) > 1:
+        fixed = listed(f"{f.name} at {f.size}" for f in sorted(candidates, key=lambda f: f.name))
         raise CheckFailed(
             f"inputs names what the file fixes: {fixed}", allowed="one of them, the batch", command=ANOTHER
         )
-    for freed in found:
+    for freed in candidates:
         _follow(model, freed.size)
         dimensions.infer(model)
         return freed
@@ -69,7 +69,7 @@ def free(model: onnx.ModelProto, inputs: Mapping[str, Input]) -> Freed | None:
 
 
 def _follow(model: onnx.ModelProto, size: int) -> None:
-    """Has Reshapes that begin with the batch's size take whatever batch there is."""
+    """Makes Reshapes that begin with the batch's size accept any batch."""
     from onnx import numpy_helper
 
     reached = {v.name for v in onnx_file.inputs(model)}
@@ -84,22 +84,22 @@ def _follow(model: onnx.ModelProto, size: int) -> None:
     for tensor in tensors:
         values = numpy_helper.to_array(tensor).copy()
         if values.size and values[0] == size:
-            # -1 is what is left over, 0 the size that was there: of each shape one number may be -1.
+            # -1 means the rest, 0 the size of the input; a shape may have only one -1.
             values[0] = 0 if -1 in values[1:] else -1
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
 
 
-def prove(freed: Freed, inputs: Mapping[str, Input], dims: Mapping[str, Dim], before: Ask, after: Ask) -> str:
-    """Holds every row of larger and smaller batches to what the file answers of it in a batch of its own size.
+def prove(freed: FreeDimension, inputs: Mapping[str, Input], dims: Mapping[str, Dim], before: Ask, after: Ask) -> str:
+    """Compares every row of larger and smaller batches with the same row in a batch of the file's own size.
 
     Args:
-        freed: As `free` returns it.
+        freed: The result of `free`.
         inputs: With the names.
         dims: The range of each name.
-        before: The file as it came.
-        after: The graph that `free` changed.
+        before: Runs the original file.
+        after: Runs the graph that `free` changed.
 
-    Returns what was shown, in words. Raises CheckFailed where the graph does not run, or rows are others.
+    Returns the proof in words. Raises CheckFailed where the graph does not run, or where rows differ.
     """
     cases = model_interface.cases(dims)
     for sizes in cases.values():
@@ -108,17 +108,17 @@ def prove(freed: Freed, inputs: Mapping[str, Input], dims: Mapping[str, Dim], be
             answer = after(whole)
         except Exception as e:  # onnxruntime raises its own
             raise _refused(freed, f"at {sizes[freed.name]} onnxruntime says: {first_line(e)}") from e
-        wanted = _by_parts(freed, sizes[freed.name], inputs, whole, before, answer)
-        _, wrong = comparison.compared(answer, wanted, CLOSE)
+        expected = _by_parts(freed, sizes[freed.name], inputs, whole, before, answer)
+        _, wrong = comparison.compared(answer, expected, CLOSE)
         if wrong:
-            raise _refused(freed, f"at {sizes[freed.name]} its rows are others: {wrong[0]}")
-    return f"{freed.name} freed, which the file fixes at {freed.size}: rows at {len(cases)} sizes are the same"
+            raise _refused(freed, f"at {sizes[freed.name]} its rows differ: {wrong[0]}")
+    return f"{freed.name} made dynamic, which the file fixes at {freed.size}: rows at {len(cases)} sizes are equal"
 
 
 def _by_parts(
-    freed: Freed, size: int, inputs: Mapping[str, Input], whole: Arrays, before: Ask, answer: Arrays
+    freed: FreeDimension, size: int, inputs: Mapping[str, Input], whole: Arrays, before: Ask, answer: Arrays
 ) -> dict[str, Any]:
-    """What the file answers, a batch of its own size at a time, put together along the dimension that follows."""
+    """The outputs of the file for batches of its own size, joined along the dimension that follows the batch."""
     import numpy as np
 
     parts: list[tuple[int, Arrays]] = []
@@ -127,17 +127,17 @@ def _by_parts(
         filled = np.resize(chosen, freed.size)
         some = {n: _rows(a, inputs[n].shape, freed.name, filled) for n, a in whole.items()}
         parts.append((len(chosen), before(some)))
-    found = {}
+    results = {}
     for output, one in parts[0][1].items():
         axes = [i for i, (a, b) in enumerate(zip(one.shape, answer[output].shape, strict=False)) if a != b]
         if size == freed.size:
-            found[output] = one
+            results[output] = one
         elif len(axes) != 1:
             raise _refused(freed, f"output '{output}' is {list(answer[output].shape)} at {size}")
         else:
             cut = [np.take(part[output], range(count), axes[0]) for count, part in parts]
-            found[output] = np.concatenate(cut, axes[0])
-    return found
+            results[output] = np.concatenate(cut, axes[0])
+    return results
 
 
 def _rows(array: Any, shape: Sequence[Any], name: str, chosen: Any) -> Any:
@@ -146,9 +146,9 @@ def _rows(array: Any, shape: Sequence[Any], name: str, chosen: Any) -> Any:
     return array
 
 
-def _refused(freed: Freed, why: str) -> CheckFailed:
+def _refused(freed: FreeDimension, why: str) -> CheckFailed:
     return CheckFailed(
-        f"the graph does not allow {freed.name}, which the file fixes at {freed.size}, to be free: {why}",
+        f"the graph does not allow {freed.name}, which the file fixes at {freed.size}, to be dynamic: {why}",
         allowed=f"{freed.size}",
         command=ANOTHER,
     )

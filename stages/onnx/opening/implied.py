@@ -1,4 +1,4 @@
-"""What an ONNX graph says of the whole numbers that it takes: ids of a table, classes, numbers that it compares with.
+"""Finds the ranges of integer inputs that an ONNX graph implies: ids of a table, classes, numbers it compares with.
 
 Source: https://onnx.ai/onnx/operators/
 """
@@ -17,17 +17,17 @@ from stages.onnx.opening import dimensions
 if TYPE_CHECKING:
     import onnx
 
-# Operators whose result is the same numbers, or some of them.
+# Operators whose result has the same numbers as their input, or some of them.
 KEEPS = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile", "Slice"}
 KEEPS |= {"Split", "Concat", "GatherElements", "GatherND"}
 COMPARES = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"}
 LOGIC = {"Not", "And", "Or", "Xor"}
-DEEP = 64  # operators between an input and what it is used for
+DEEP = 64  # operators between an input and its use, at most
 
 
 @dataclass(frozen=True)
 class Implied:
-    """Which whole numbers an input takes.
+    """The integers that an input accepts.
 
     Args:
         low: The smallest.
@@ -41,21 +41,21 @@ class Implied:
 
     @property
     def fill(self) -> dict[str, list[int]]:
-        """As a model's YAML has it; see stages/interface/fills.py."""
+        """As in a model's YAML; see stages/interface/fills.py."""
         return {"integers": [self.low, self.high]}
 
 
-def of(model: onnx.ModelProto) -> dict[str, Implied]:
-    """The range of each input of whole numbers that the graph says something of."""
+def infer(model: onnx.ModelProto) -> dict[str, Implied]:
+    """The range of each integer input for which the graph implies one."""
     graph = _Graph(model)
     kinds = dimensions.types(model)
     whole = [name for name, kind in kinds.items() if kind.startswith(("int", "uint"))]
-    found = {name: _narrowed(list(graph.uses(name))) for name in whole}
-    return {name: range_ for name, range_ in found.items() if range_ is not None}
+    ranges = {name: _narrowed(list(graph.uses(name))) for name in whole}
+    return {name: range_ for name, range_ in ranges.items() if range_ is not None}
 
 
 def _narrowed(uses: list[Implied]) -> Implied | None:
-    """What all uses allow: tables have the say, and what a number is compared with where there is none."""
+    """The range that all uses allow: that of tables, or of comparisons where there is no table."""
     tables = [u for u in uses if not isinstance(u, _Compared)]
     if tables:
         low, high = max(u.low for u in tables), min(u.high for u in tables)
@@ -64,7 +64,7 @@ def _narrowed(uses: list[Implied]) -> Implied | None:
     if not uses:
         return None
     numbers = sorted({u.high - 1 for u in uses})
-    # On both sides of each: whatever a graph does when they are equal, or less, it does something else otherwise.
+    # Values on both sides of each number: the graph takes another branch there.
     return Implied(numbers[0] - 1, numbers[-1] + 1, f"it is compared with {listed(map(str, numbers), 4)}")
 
 
@@ -73,21 +73,21 @@ class _Compared(Implied):
 
 
 class _Graph:
-    """Who uses each value, whatever graph inside a node they are in: names are unique over all of them."""
+    """The users of each value, also in graphs inside nodes: names are unique over all graphs."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._users: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
-        self._made: dict[str, onnx.NodeProto] = {}
+        self._source: dict[str, onnx.NodeProto] = {}
         self._weights: dict[str, onnx.TensorProto] = {}
         for graph in onnx_file.graphs(model):
             self._weights |= {t.name: t for t in graph.initializer}
         for node in onnx_file.nodes(model):
             for name in set(node.input):
                 self._users[name].append(node)
-            self._made |= dict.fromkeys(node.output, node)
+            self._source |= dict.fromkeys(node.output, node)
 
     def uses(self, name: str, shift: int = 0, deep: int = 0) -> Iterator[Implied]:
-        """The ranges that uses of a value leave, for the input that it is, less `shift`."""
+        """The ranges that the uses of a value imply for the input; the value is that input plus `shift`."""
         for node in self._users[name] if deep < DEEP else ():
             places = [i for i, n in enumerate(node.input) if n == name]
             kind = node.op_type
@@ -109,7 +109,7 @@ class _Graph:
                     yield from self.uses(output, shift, deep + 1)
 
     def _branches(self, name: str, deep: int = 0) -> bool:
-        """Whether a truth decides which branch of an If runs."""
+        """Whether a boolean decides which branch of an If runs."""
         for user in self._users[name] if deep < DEEP else ():
             if user.op_type == "If" and name == user.input[0]:
                 return True
@@ -119,17 +119,17 @@ class _Graph:
 
     def _size(self, name: str, axis: int) -> int | None:
         """The size of a weight along an axis, through operators that keep it."""
-        while (node := self._made.get(name)) is not None and node.op_type in ("Identity", "Cast", "DequantizeLinear"):
+        while (node := self._source.get(name)) is not None and node.op_type in ("Identity", "Cast", "DequantizeLinear"):
             name = node.input[0]
         tensor = self._constant(name)
         return None if tensor is None or not tensor.dims else int(tensor.dims[axis])
 
     def _number(self, name: str) -> int | None:
-        """The value of a constant of one element; None for another, or one that is no whole number."""
+        """The value of a constant with one integer element; None for any other."""
         import numpy as np
         from onnx import numpy_helper
 
-        while (node := self._made.get(name)) is not None and node.op_type in (*KEEPS, "Gather") and node.input:
+        while (node := self._source.get(name)) is not None and node.op_type in (*KEEPS, "Gather") and node.input:
             name = node.input[0]
         tensor = self._constant(name)
         if tensor is None or onnx_file.is_external(tensor):
@@ -140,7 +140,7 @@ class _Graph:
         return int(values.item())
 
     def _constant(self, name: str) -> onnx.TensorProto | None:
-        if (node := self._made.get(name)) is None:
+        if (node := self._source.get(name)) is None:
             return self._weights.get(name)
         if node.op_type != "Constant":
             return None
@@ -148,7 +148,7 @@ class _Graph:
 
 
 def _single(node: onnx.NodeProto, name: str) -> onnx.TensorProto | None:
-    """The number of a Constant that has it as value_int."""
+    """The number of a Constant that stores it as value_int."""
     import numpy as np
     from onnx import numpy_helper
 
@@ -160,6 +160,6 @@ def _attribute(node: onnx.NodeProto, name: str, otherwise: int) -> Any:
     return next((a.i for a in node.attribute if a.name == name), otherwise)
 
 
-def told(found: Mapping[str, Implied]) -> str:
+def describe(ranges: Mapping[str, Implied]) -> str:
     """The ranges in words."""
-    return listed(f"{name} in [{r.low}, {r.high}): {r.why}" for name, r in found.items())
+    return listed(f"{name} in [{r.low}, {r.high}): {r.why}" for name, r in ranges.items())

@@ -1,1 +1,1 @@
-"""A decoder whose cache lies in states, and what runs its folder here and where it is delivered."""
+"""A decoder with its cache in states, its folder, and what runs it here and on a device."""

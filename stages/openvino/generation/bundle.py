@@ -1,4 +1,4 @@
-"""What a bundle of the folder that openvino_genai loads has beside it."""
+"""What the README of a bundle says about the folder that openvino_genai loads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Bundle(bundle.Bundle):
     """See `stages.delivery.bundle.Bundle`."""
 
     ADVICE = (
-        f"{bundle.Bundle.ADVICE} Keys and values are kept in what the IR itself asks for, unless `KV_CACHE_PRECISION` "
-        "says otherwise."
+        f"{bundle.Bundle.ADVICE} Keys and values have the type that the IR itself requests, unless "
+        "`KV_CACHE_PRECISION` says otherwise."
     )
 
     @staticmethod
-    def loading(file: str, given: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
+    def loading(file: str, inputs: str, names: str, facts: Mapping[str, Any], claim: Mapping[str, Any]) -> str:
         return LOADING.format(folder=file.rpartition("/")[0] or ".", settings=bundle.settings(claim))

@@ -12,9 +12,9 @@ from stages.openvino import runtime
 from stages.openvino.generation import stateful
 from stages.openvino.generation.host import Genai, Loop, load
 from stages.portable.handed_over import Stop
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
-BY_ORDER = "as it was asked for"
+BY_ORDER = "as requested"
 REQUIRES = ("openvino_genai", "openvino", "openvino_tokenizers", "numpy")
 
 
@@ -23,8 +23,8 @@ def open_generator(artifact: Artifact, how: How, *, ours: bool) -> Genai | Loop:
     session.without_extensions(how, "openvino_genai")
     openvino_library.quiet()
     assert artifact.folder is not None
-    kept = stateful.cache_settings(artifact.facts[stateful.FACT]["cache"])
-    settings = {**kept, **runtime.settings(how)}
+    cache = stateful.cache_settings(artifact.facts[stateful.FACT]["cache"])
+    settings = {**cache, **runtime.settings(how)}
     try:
         return load(artifact.folder, artifact.facts[FACT], settings, ours=BY_ORDER if ours else "")
     except Stop as e:

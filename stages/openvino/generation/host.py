@@ -1,7 +1,7 @@
-"""Checks a language model on the device that it was delivered to: it goes on with prompts as the original did.
+"""Checks a language model on the device that it was delivered to: it must continue prompts as the original did.
 
-    python selfcheck.py               through openvino_genai, as the folder is meant to be loaded
-    python selfcheck.py --ours        by a loop of this script over the graph, through openvino
+    python selfcheck.py               through openvino_genai, which the folder is for
+    python selfcheck.py --ours        with this script's own loop over the graph, through openvino
     python selfcheck.py --threads 2
 
 It needs Python 3.10 or later, numpy, and openvino-genai or openvino. It reads artifact.json and tokens.json beside
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 GENAI, OPENVINO = "openvino_genai", "openvino"
 FILE, DEVICE, PRECISION, BEAMS = "openvino_model.xml", "CPU", "INFERENCE_PRECISION_HINT", "beam_idx"
 HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-# Where OpenVINO is told not to send data: an import of it fails.
+# Keeps OpenVINO from sending usage data: the import of its telemetry fails.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class Genai:
-    """A folder in openvino_genai. It does not say what it set: that is read back from the same graph by itself."""
+    """A folder in openvino_genai. Its properties are read from the same graph in openvino: it does not report them."""
 
     by_ours = ""
 
-    def __init__(self, folder: Path, told: Mapping[str, Any], settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, decoder: Mapping[str, Any], settings: Mapping[str, str]) -> None:
         self._library = module(GENAI)
-        self._folder, self._told = folder, told
+        self._folder, self._decoder = folder, decoder
         self.properties = read_back(compiled(folder, settings), settings)
         self.computes_in = _compute(self.properties)
         self._pipeline = self._library.LLMPipeline(str(folder), DEVICE, **settings)
@@ -49,22 +49,22 @@ class Genai:
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
         openvino = module(OPENVINO)
-        asked = self._library.GenerationConfig()
-        asked.max_new_tokens, asked.do_sample, asked.apply_chat_template = new, False, False
-        if ends := self._told["eos"]:
-            asked.eos_token_id, asked.stop_token_ids = ends[0], set(ends)
-        else:  # the runtime refuses a configuration without one
-            asked.eos_token_id, asked.ignore_eos = 0, True
-        ids, mask = padded(prompts, filling(self._told))
-        given = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
-        return [ended(list(row), self._told["eos"]) for row in self._pipeline.generate(given, asked).tokens]
+        config = self._library.GenerationConfig()
+        config.max_new_tokens, config.do_sample, config.apply_chat_template = new, False, False
+        if ends := self._decoder["eos"]:
+            config.eos_token_id, config.stop_token_ids = ends[0], set(ends)
+        else:  # the runtime refuses a configuration without an end token
+            config.eos_token_id, config.ignore_eos = 0, True
+        ids, mask = padded(prompts, filling(self._decoder))
+        tokens = self._library.TokenizedInputs(openvino.Tensor(ids), openvino.Tensor(mask))
+        return [ended(list(row), self._decoder["eos"]) for row in self._pipeline.generate(tokens, config).tokens]
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise."""
+        """See `stages.generation.folders.Generator`."""
         if not (self._folder / "openvino_tokenizer.xml").is_file():
             return None
         tokenizer = self._pipeline.get_tokenizer()
@@ -72,26 +72,26 @@ class Genai:
 
 
 class Loop:
-    """A graph in OpenVINO, its cache in its states."""
+    """A graph in OpenVINO with its cache in states."""
 
-    def __init__(self, folder: Path, told: Mapping[str, Any], settings: Mapping[str, str], why: str) -> None:
+    def __init__(self, folder: Path, decoder: Mapping[str, Any], settings: Mapping[str, str], why: str) -> None:
         model = compiled(folder, settings)
         self.properties = read_back(model, settings)
         self.computes_in = _compute(self.properties)
-        self._told, self._request = told, model.create_infer_request()
-        self._taken = {name for port in model.inputs for name in port.get_names()}
+        self._decoder, self._request = decoder, model.create_infer_request()
+        self._input_names = {name for port in model.inputs for name in port.get_names()}
         self.by_ours, self.says = why, f"our own loop, openvino {module(OPENVINO).get_version()}"
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
         """See `stages.generation.folders.Generator`."""
-        return greedy(self, prompts, new, self._told["eos"], filling(self._told))
+        return greedy(self, prompts, new, self._decoder["eos"], filling(self._decoder))
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Likewise: it takes all."""
+        """See `stages.generation.folders.Generator`. It takes all prompts."""
         return ""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
-        """Likewise: a graph has no tokenizer."""
+        """See `stages.generation.folders.Generator`. A graph has no tokenizer."""
         return None
 
     def start(self, rows: int) -> None:
@@ -99,10 +99,10 @@ class Loop:
         self._request.reset_state()
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
+        """See `stages.portable.generating.Decoder`."""
         beams = module("numpy").arange(len(ids), dtype="int32")
-        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
-        returned = self._request.infer({name: value for name, value in given.items() if name in self._taken})
+        feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, BEAMS: beams}
+        returned = self._request.infer({name: value for name, value in feeds.items() if name in self._input_names})
         logits: Array = returned["logits"]
         return logits
 
@@ -113,12 +113,12 @@ def compiled(folder: Path, settings: Mapping[str, str]) -> Any:
 
 
 def read_back(model: Any, settings: Mapping[str, str]) -> dict[str, str]:
-    """What was asked for, as the compiled graph has it. Raises Stop where a property is another one."""
-    told = {name: _text(model.get_property(name)) for name in (PRECISION, *settings)}
+    """The properties of the compiled graph. Raises Stop where one has another value than was set."""
+    actual = {name: _text(model.get_property(name)) for name in (PRECISION, *settings)}
     for name, value in settings.items():
-        if told[name].casefold() != value.casefold():
-            raise failed([f"{name} was asked for as {value}, OpenVINO set it to {told[name]}"])
-    return told
+        if actual[name].casefold() != value.casefold():
+            raise failed([f"{name} was asked for as {value}, OpenVINO set it to {actual[name]}"])
+    return actual
 
 
 def _compute(properties: Mapping[str, str]) -> str:
@@ -127,31 +127,33 @@ def _compute(properties: Mapping[str, str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A property's value as it would be asked for: f32, ACCURACY, YES, 2."""
+    """A property's value in the form that sets it: f32, ACCURACY, YES, 2."""
     if hasattr(value, "to_string"):  # an element type
         return str(value.to_string())
     text = str(getattr(value, "name", value))
     return {"true": "YES", "false": "NO"}.get(text.casefold(), text)
 
 
-def load(folder: Path, told: Mapping[str, Any], settings: Mapping[str, str], *, ours: str = "") -> Genai | Loop:
-    """A folder in its runtime, or where that is asked for, in a loop of our own.
+def load(folder: Path, decoder: Mapping[str, Any], settings: Mapping[str, str], *, ours: str = "") -> Genai | Loop:
+    """A folder in openvino_genai, or in our own loop where `ours` says so.
 
     Args:
         folder: With openvino_model.xml.
-        told: What the decoder is; see interface/generation.py.
-        settings: OpenVINO's own, by name; each is read back.
-        ours: Why our loop takes the runtime's place; empty where it does not.
+        decoder: The facts about the decoder; see interface/generation.py.
+        settings: OpenVINO's properties by name; each is read back.
+        ours: Why our own loop runs instead of the runtime; empty where it does not.
 
-    Raises Stop for a property that reads back otherwise, and whatever the runtime raises.
+    Raises Stop for a property that reads back with another value, and whatever the runtime raises.
     """
-    return Loop(folder, told, settings, ours) if ours else Genai(folder, told, settings)
+    return Loop(folder, decoder, settings, ours) if ours else Genai(folder, decoder, settings)
 
 
-def _loaded(folder: Path, told: Mapping[str, Any], claim: Mapping[str, Any], given: argparse.Namespace) -> Genai | Loop:
+def _loaded(
+    folder: Path, decoder: Mapping[str, Any], claim: Mapping[str, Any], arguments: argparse.Namespace
+) -> Genai | Loop:
     settings = {PRECISION: HINTS[claim["compute"]], **claim["properties"]}
-    settings |= {"INFERENCE_NUM_THREADS": str(given.threads)} if given.threads else {}
-    return load(folder, told, settings, ours="as it was asked for" if given.ours else claim["by_ours"])
+    settings |= {"INFERENCE_NUM_THREADS": str(arguments.threads)} if arguments.threads else {}
+    return load(folder, decoder, settings, ours="as requested" if arguments.ours else claim["by_ours"])
 
 
 RUNTIME = Runtime("openvino-genai", "openvino_generation", _loaded)

@@ -7,6 +7,6 @@ from stages.openvino.format import OPENVINO_GENERATION
 
 
 class Record(record.Record):
-    """Likewise in the .xml file; see `pipeline.record.carrier.Carrier`."""
+    """A record in the .xml file; see `pipeline.record.carrier.Carrier`."""
 
     FILE = OPENVINO_GENERATION.file

@@ -1,10 +1,10 @@
-"""A decoder whose cache lies inside the graph, as states, and what runs it as the graph that it was made of.
+"""Moves a decoder's cache into the graph, as states, and runs the result through the interface of the original graph.
 
     past_key_values.0.key ──► Gather(beam_idx) ──► … ──► present.0.key      becomes
             ReadValue ──► Gather(beam_idx) ──► … ──► Assign
 
-A row of a batch goes on with the state of row beam_idx. A state that was never written is empty, or zeros where it has
-no axis that grows, for as many rows as there are tokens for: a batch may have any size each time.
+A row of a batch continues with the state of row beam_idx. A state that was never written is empty, or zeros if it has
+no growing axis, with as many rows as the tokens have: each batch may have any size.
 
 Source: https://docs.openvino.ai/2026/openvino-workflow/running-inference/inference-request/stateful-models.html
 """
@@ -27,21 +27,21 @@ if TYPE_CHECKING:
 
 REQUIRES = ("openvino", "numpy")
 BEAMS = "beam_idx"
-FACT = "stateful"  # what an IR asks that its cache be kept in
-KEPT_IN = "KV_CACHE_PRECISION"
-KEPT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "u8"}
+FACT = "stateful"  # the type that an IR requests for its cache
+CACHE_SETTING = "KV_CACHE_PRECISION"
+CACHE_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "u8"}
 
 
 def convert(model: Any, generation: Generation) -> None:
-    """Makes a cache a state, in place.
+    """Turns a cache into states, in place.
 
     Args:
         model: An openvino.Model with the cache's inputs and outputs by name.
-        generation: Which of these belong together.
+        generation: The pairs of inputs and outputs.
 
     Raises:
         StageError: Where the model has no such input or output.
-        CheckFailed: Where one remains an input or an output, or a state does not grow.
+        CheckFailed: Where one is still an input or an output, or a state has a fixed size.
     """
     openvino = openvino_library.quiet()
     from openvino import opset16 as ops
@@ -49,7 +49,7 @@ def convert(model: Any, generation: Generation) -> None:
 
     ports = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
     if lacking := [n for c in generation.cache for n in (c.input, c.output) if n not in ports]:
-        raise StageError(f"the IR has no {listed(lacking)}, which its cache is said to be", allowed=listed(ports))
+        raise StageError(f"the IR has no {listed(lacking)}, which should be part of its cache", allowed=listed(ports))
     tokens = _tokens(model, generation)
     sizes = {port.any_name: openvino.PartialShape([-1] * len(port.partial_shape)) for port in tokens}
     model.reshape(sizes | {c.input: _open(model.input(c.input).partial_shape, c) for c in generation.cache})
@@ -77,16 +77,16 @@ def convert(model: Any, generation: Generation) -> None:
         if op.get_type_name() == "ReadValue":
             op.set_arguments([empty[op.get_variable_id()]])
     model.validate_nodes_and_infer_types()
-    _hold(model, generation)
+    _verify(model, generation)
 
 
 def _state(cache: Cache) -> str:
-    """What MakeStateful calls the state of a pair."""
+    """MakeStateful's name for the state of a pair."""
     return cache.input + cache.output
 
 
 def _tokens(model: Any, generation: Generation) -> list[Any]:
-    """The inputs that are not the cache's."""
+    """The inputs that are not part of the cache."""
     carried = {c.input for c in generation.cache}
     return [port for port in model.inputs if not carried & set(port.get_names())]
 
@@ -97,32 +97,32 @@ def _open(shape: Any, cache: Cache) -> Any:
     return openvino.PartialShape([openvino.Dimension(-1) if n in (0, cache.axis) else d for n, d in enumerate(shape)])
 
 
-def _hold(model: Any, generation: Generation) -> None:
+def _verify(model: Any, generation: Generation) -> None:
     names = {name for port in (*model.inputs, *model.outputs) for name in port.get_names()}
-    left = [n for c in generation.cache for n in (c.input, c.output) if n in names]
+    remaining = [n for c in generation.cache for n in (c.input, c.output) if n in names]
     states = {v.get_info().variable_id: v.get_info().data_shape for v in model.get_variables()}
-    wanted = {_state(c): c for c in generation.cache}
-    if left or states.keys() != wanted.keys():
+    caches = {_state(c): c for c in generation.cache}
+    if remaining or states.keys() != caches.keys():
         raise CheckFailed(
-            f"of {len(wanted)} parts of the cache, OpenVINO made {len(states)} states; "
-            f"{listed(left) or 'none'} are inputs and outputs still"
+            f"of {len(caches)} parts of the cache, OpenVINO made {len(states)} states; "
+            f"{listed(remaining) or 'none'} are inputs and outputs still"
         )
-    for name, cache in wanted.items():
+    for name, cache in caches.items():
         if frozen := [n for n in (0, cache.axis) if n is not None and states[name][n].is_static]:
             raise CheckFailed(f"the state of '{cache.input}' has the shape {states[name]}: axis {frozen[0]} is fixed")
 
 
 class StatefulSession:
-    """The graph as it was before its cache became states: what comes in is put into these, what they hold comes out."""
+    """Runs a stateful graph through its original interface: inputs are written into states, states read as outputs."""
 
     def __init__(self, artifact: Artifact, how: How) -> None:
         self._caches = Generation.of(artifact).cache
         self._outputs = list(Interface.of(artifact).outputs)
-        asked = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
+        settings = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
         core = openvino_library.extended(how.extensions)
-        self._model = runtime.compiled(core, artifact.file, runtime.DEVICE, asked)
+        self._model = runtime.compiled(core, artifact.file, runtime.DEVICE, settings)
         self._request = self._model.create_infer_request()
-        self.properties = runtime.read_back(self._model, asked)
+        self.properties = runtime.read_back(self._model, settings)
         self.computes_in = runtime.computes_in(self.properties)
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -143,10 +143,10 @@ class StatefulSession:
                 if before.size:
                     state.state = openvino.Tensor(np.ascontiguousarray(before))
             returned = self._request.infer(own)
-            found = {name: np.array(returned[name]) for name in self._outputs if name in _names(self._model.outputs)}
+            results = {name: np.array(returned[name]) for name in self._outputs if name in _names(self._model.outputs)}
             for state in self._request.query_state():
-                found[carried[state.name].output] = np.array(state.state.data)
-            return {name: found[name] for name in self._outputs}
+                results[carried[state.name].output] = np.array(state.state.data)
+            return {name: results[name] for name in self._outputs}
 
         return infer
 
@@ -156,10 +156,10 @@ def _names(ports: Sequence[Any]) -> set[str]:
 
 
 def open_session(artifact: Artifact, how: How) -> StatefulSession:
-    """Compiles a stateful decoder for this CPU. Raises as stages.openvino.runtime.open_session does."""
+    """Compiles a stateful decoder for this CPU. Raises what stages.openvino.runtime.open_session raises."""
     return StatefulSession(artifact, how)
 
 
-def cache_settings(kept: str | None) -> Mapping[str, str]:
-    """What a cache is kept in, by OpenVINO's own name; nothing for its own choice."""
-    return {} if kept is None else {KEPT_IN: KEPT[kept]}
+def cache_settings(cache: str | None) -> Mapping[str, str]:
+    """OpenVINO's property for the type of a cache; none for its own choice."""
+    return {} if cache is None else {CACHE_SETTING: CACHE_TYPES[cache]}

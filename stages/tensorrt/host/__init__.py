@@ -1,1 +1,1 @@
-"""Builds, runs and checks an engine on the host it is for; bundles carry these files."""
+"""Builds, runs and checks an engine on the host that it is for; bundles contain these files."""

@@ -1,4 +1,4 @@
-"""Builds a TensorRT engine of an ONNX graph, with the Python API that 10.x and 11.x share. See card.py.
+"""Builds a TensorRT engine from an ONNX graph, with the Python API that 10.x and 11.x share. See card.py.
 
 Networks are strongly typed: the graph decides the precision, and no flag does.
 """
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.tensorrt.host.card import EXIT_MISSING, EXIT_WRONG, Failure, Host, Told, read_card, tensorrt_module
+from stages.tensorrt.host.card import EXIT_MISSING, EXIT_WRONG, Failure, Host, Messages, read_card, tensorrt_module
 from stages.tensorrt.host.cuda import Cuda
 from stages.tensorrt.host.run import deserialized, dtype_name, inspected, ports
 from stages.tensorrt.host.timing import replaced, timing_cache
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
     Span = Sequence[Sequence[int]]
 
 MIB = 2**20
-STEPS_TOLD = 4  # of a phase of the build: at a quarter, a half, …
+STEPS_SHOWN = 4  # progress lines for a phase of the build: at a quarter, a half, …
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an engine is to be.
+    """The options of an engine.
 
     Args:
-        name: The network's, which the engine tells: what it was made of.
-        profiles: Of each optimisation profile, smallest, usual and largest shape by input; none for static inputs.
-        shape_values: Smallest, usual and largest values by input, for inputs that shapes are made of.
-        types: What layers must give: float32, float16, bfloat16, int8. Without one of them nothing is built.
+        name: The network's name, which the engine reports: it identifies the graph.
+        profiles: The optimisation profiles: input to its smallest, usual and largest shape; empty for static inputs.
+        shape_values: Input whose values decide shapes, to its smallest, usual and largest values.
+        types: Output types that layers must have: float32, float16, bfloat16, int8. If one is missing, `build` fails.
         workspace_mib: How much scratch memory a layer may have; None for all there is.
-        optimization_level: How hard to look for fast kernels, 0 to 5; TensorRT's own choice is 3.
+        optimization_level: How hard to look for fast kernels, 0 to 5; TensorRT's default is 3.
         tf32: Whether float32 may be multiplied with 10 bits of mantissa.
-        verbosity: What the engine tells of its layers: detailed, layer_names_only, none.
-        hardware_compatibility: Other GPUs that it is to run on: none, same_compute_capability, ampere_plus.
-        version_compatible: Whether later versions of TensorRT are to load it.
-        lean_runtime: Whether it then brings the runtime for that itself.
-        strip_weights: Whether weights stay in the ONNX file, which the engine is refitted from when it is loaded.
+        verbosity: What the engine reports about its layers: detailed, layer_names_only, none.
+        hardware_compatibility: Other GPUs that it must run on: none, same_compute_capability, ampere_plus.
+        version_compatible: Whether later versions of TensorRT can load it.
+        lean_runtime: Whether the engine then contains the runtime for that.
+        strip_weights: Whether weights stay in the ONNX file, from which the engine is refitted when it is loaded.
         weight_streaming: Whether weights may stay in the host's memory.
-        timing_cache: The folder of what was measured in earlier builds; None for nothing. It decides no result that
-            another build on the same host could not come to.
+        timing_cache: The folder with measurements of earlier builds; None for none. Another build on the same host
+            without it could give the same engine.
     """
 
     name: str
@@ -71,50 +71,52 @@ def build(graph: Path, plan: Plan, path: Path, cuda: Cuda, say: Say) -> dict[str
 
     Args:
         graph: The ONNX file; its weights may be beside it.
-        plan: What the engine is to be.
-        path: Where the engine goes; the card goes beside it, by the same name with .json.
+        plan: The options of the engine.
+        path: Where to write the engine; the card goes beside it, under the same name with .json.
         cuda: The GPU.
         say: Takes a line for a person.
 
     Returns the card. Raises Failure.
     """
     trt = tensorrt_module()
-    told, host = Told(say), Host.here(cuda.name, cuda.compute_capability)
-    trt.init_libnvinfer_plugins(told.logger, "")
+    messages, host = Messages(say), Host.here(cuda.name, cuda.compute_capability)
+    trt.init_libnvinfer_plugins(messages.logger, "")
     try:
-        builder = trt.Builder(told.logger)
-    except (TypeError, RuntimeError) as e:  # what its bindings make of a null pointer
-        told.fail("TensorRT cannot build here", EXIT_MISSING, cause=e, command="nvidia-smi shows GPU and driver")
-    network, understood = read(builder, graph, plan, told)
+        builder = trt.Builder(messages.logger)
+    except (TypeError, RuntimeError) as e:  # its bindings raise these for a null pointer
+        messages.fail("TensorRT cannot build here", EXIT_MISSING, cause=e, command="nvidia-smi shows GPU and driver")
+    network, understood = read(builder, graph, plan, messages)
     config = _configured(builder, plan, _monitor(trt, say))
-    _add_profiles(builder, network, config, plan, told)
+    _add_profiles(builder, network, config, plan, messages)
     with timing_cache(config, plan.timing_cache, host, say):
         serialized = builder.build_serialized_network(network, config)
     if serialized is None:
-        told.fail(
+        messages.fail(
             "TensorRT could not build the engine",
             command="a larger workspace_mib, or a GPU with more free memory; the lines above are TensorRT's",
         )
     replaced(path, bytes(serialized))
-    return carded(path, graph, plan, host, understood, told)
+    return carded(path, graph, plan, host, understood, messages)
 
 
-def read(builder: trt.Builder, graph: Path, plan: Plan, told: Told) -> tuple[trt.INetworkDefinition, dict[str, Any]]:
-    """The network of a graph, which has the types that were asked for, and what its card says of it. Raises Failure."""
-    nodes = _covered(builder, graph, told)
-    network = _parsed(builder, graph, plan, told)
+def read(
+    builder: trt.Builder, graph: Path, plan: Plan, messages: Messages
+) -> tuple[trt.INetworkDefinition, dict[str, Any]]:
+    """The network of a graph, with the requested types, and the card's facts about it. Raises Failure."""
+    nodes = _covered(builder, graph, messages)
+    network = _parsed(builder, graph, plan, messages)
     types = Counter(_types(network))
     _demand(plan.types, types)
     return network, {"nodes": nodes, "network": dict(types.most_common())}
 
 
 def carded(
-    path: Path, graph: Path, plan: Plan, host: Host, understood: Mapping[str, Any], told: Told
+    path: Path, graph: Path, plan: Plan, host: Host, understood: Mapping[str, Any], messages: Messages
 ) -> dict[str, Any]:
-    """Writes the card of an engine that was built of a graph beside it. Returns it. Raises Failure."""
+    """Writes the card beside an engine that was built from a graph. Returns the card. Raises Failure."""
     trt = tensorrt_module()
     content = path.read_bytes()
-    engine = deserialized(content, asdict(plan), told)
+    engine = deserialized(content, asdict(plan), messages)
     card = {
         "host": asdict(host),
         "engine": {"name": engine.name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
@@ -131,11 +133,11 @@ def carded(
     return read_card(path.with_suffix(".json"))
 
 
-def _covered(builder: trt.Builder, graph: Path, told: Told) -> int:
-    """How many nodes the parser takes, asked before anything is built. Raises Failure, with those that it refuses."""
+def _covered(builder: trt.Builder, graph: Path, messages: Messages) -> int:
+    """How many nodes the parser accepts, before anything is built. Raises Failure, with the nodes that it refuses."""
     trt = tensorrt_module()
     network = builder.create_network(_strongly_typed())
-    parser = trt.OnnxParser(network, told.logger)
+    parser = trt.OnnxParser(network, messages.logger)
     whole = parser.supports_model_v2(graph.read_bytes(), str(graph))
     sizes = Counter[bool]()
     for i in range(parser.num_subgraphs):
@@ -144,28 +146,28 @@ def _covered(builder: trt.Builder, graph: Path, told: Told) -> int:
         raise Failure(
             f"TensorRT's parser takes {sizes[True]} of {sizes.total()} nodes:" + _listed(errors(parser)),
             allowed="operators that the parser has, or a plugin for them",
-            command="target=tensorrt_bundle tells more of the graph; another opset; a translation of the operator",
+            command="target=tensorrt_bundle reports more about the graph; another opset; a translation of the operator",
         )
     return sizes.total()
 
 
-def _parsed(builder: trt.Builder, graph: Path, plan: Plan, told: Told) -> trt.INetworkDefinition:
+def _parsed(builder: trt.Builder, graph: Path, plan: Plan, messages: Messages) -> trt.INetworkDefinition:
     """The network of a graph. Raises Failure."""
     trt = tensorrt_module()
     network = builder.create_network(_strongly_typed())
     network.name = plan.name
-    parser = trt.OnnxParser(network, told.logger)
+    parser = trt.OnnxParser(network, messages.logger)
     if not parser.parse_from_file(str(graph)):
         raise Failure(f"TensorRT cannot parse {graph.name}:" + _listed(errors(parser)))
     return network
 
 
-def _demand(asked: Sequence[str], found: Mapping[str, int]) -> None:
-    """Raises Failure, before the build takes its minutes, for a type that no layer of the network gives."""
-    if lacking := [dtype for dtype in asked if dtype not in found]:
+def _demand(required: Sequence[str], counts: Mapping[str, int]) -> None:
+    """Raises Failure, before the long build, for a required type that no layer of the network has."""
+    if lacking := [dtype for dtype in required if dtype not in counts]:
         raise Failure(
-            f"asked for {', '.join(lacking)}, and no layer of the network gives that: "
-            + ", ".join(f"{dtype} {n}" for dtype, n in found.items()),
+            f"asked for {', '.join(lacking)}, and no layer of the network has it: "
+            + ", ".join(f"{dtype} {n}" for dtype, n in counts.items()),
             EXIT_WRONG,
             allowed="a graph that has these types itself: TensorRT lowers nothing by itself",
             command="cast or quantise the graph before it is built",
@@ -173,7 +175,7 @@ def _demand(asked: Sequence[str], found: Mapping[str, int]) -> None:
 
 
 def errors(parser: trt.OnnxParser) -> list[str]:
-    """What a parser says is wrong, node by node."""
+    """The errors of a parser, node by node."""
     return [_error(parser.get_error(i)) for i in range(parser.num_errors)]
 
 
@@ -188,7 +190,7 @@ def _listed(lines: Sequence[str]) -> str:
 
 
 def _strongly_typed() -> int:
-    """The flag of 10.x; 11.x takes it and knows no other way."""
+    """The flag of 10.x; 11.x accepts it and is always strongly typed."""
     trt = tensorrt_module()
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
@@ -236,7 +238,7 @@ def _configured(builder: trt.Builder, plan: Plan, monitor: trt.IProgressMonitor)
 
 
 def _add_profiles(
-    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, plan: Plan, told: Told
+    builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig, plan: Plan, messages: Messages
 ) -> None:
     """Adds an optimisation profile for each set of ranges. Raises Failure."""
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
@@ -248,11 +250,11 @@ def _add_profiles(
             try:
                 _add_range(profile, tensor, ranges.get(name), plan.shape_values.get(name))
             except ValueError as e:
-                told.fail(f"profile {index}: TensorRT does not take {name}: {ranges.get(name)}", cause=e)
+                messages.fail(f"profile {index}: TensorRT does not take {name}: {ranges.get(name)}", cause=e)
         if any(_is_dynamic(tensor) for tensor in inputs.values()) and (
             not profile or config.add_optimization_profile(profile) < 0
         ):
-            told.fail(f"profile {index} is not one that TensorRT takes: {dict(ranges)}")
+            messages.fail(f"profile {index} is not one that TensorRT takes: {dict(ranges)}")
 
 
 def _add_range(profile: trt.IOptimizationProfile, tensor: trt.ITensor, shape: Span | None, values: Span | None) -> None:
@@ -260,7 +262,7 @@ def _add_range(profile: trt.IOptimizationProfile, tensor: trt.ITensor, shape: Sp
     if tensor.is_shape_tensor:
         if values is None:
             raise Failure(
-                f"shapes are made of the values of '{tensor.name}', and nothing says which",
+                f"the values of '{tensor.name}' decide shapes, and no setting gives them",
                 allowed="the smallest, the usual and the largest values",
                 command=f"'stages.compile.shape_values={{{tensor.name}: [[MIN], [OPT], [MAX]]}}'",
             )
@@ -276,7 +278,7 @@ def _is_dynamic(tensor: trt.ITensor) -> bool:
 
 
 def _monitor(trt: Any, say: Say) -> trt.IProgressMonitor:
-    """Makes lines for a person of TensorRT's progress: each phase as it begins, and as it goes on."""
+    """Prints TensorRT's progress: a line when a phase begins, and some while it runs."""
     steps: dict[str, int] = {}
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
@@ -289,8 +291,8 @@ def _monitor(trt: Any, say: Say) -> trt.IProgressMonitor:
                 say(f"{phase}: {num_steps} steps")
 
         def step_complete(self, phase: str, step: int) -> bool:
-            every = max(1, steps.get(phase, 0) // STEPS_TOLD)
-            if steps.get(phase, 0) >= STEPS_TOLD and (step + 1) % every == 0:
+            every = max(1, steps.get(phase, 0) // STEPS_SHOWN)
+            if steps.get(phase, 0) >= STEPS_SHOWN and (step + 1) % every == 0:
                 say(f"{phase}: {step + 1} of {steps[phase]}")
             return True  # False would end the build
 

@@ -1,4 +1,4 @@
-"""Builds the engine of this bundle on the host that it is for, and holds it to what the original answered.
+"""Builds the engine of this bundle on the host that it is for, and checks it against the original's outputs.
 
     python build.py                        with TensorRT's Python API
     python build.py --with trtexec         with trtexec; the Python API still checks the engine
@@ -50,42 +50,42 @@ from stages.tensorrt.host.trtexec import build_by_trtexec
 
 def main(arguments: Sequence[str] | None = None, folder: Path = Path(__file__).parent) -> int:
     """Builds the bundle in a folder. Returns the exit code."""
-    asked = _asked(arguments)
-    return exit_code(lambda: _built(folder, asked), "built", Failure)
+    options = _options(arguments)
+    return exit_code(lambda: _built(folder, options), "built", Failure)
 
 
-def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
-    asking = parser(str(__doc__))
-    asking.add_argument("--with", dest="way", choices=("python", "trtexec"), default="python", help="what builds it")
-    asking.add_argument("--trtexec", default="trtexec", help="where that is; found on PATH unless named")
-    asking.add_argument("--runs", type=count, default=200, help="inferences to time; 0 for none")
-    asking.add_argument("--timing-cache", help="a folder that keeps what builds measure, for later ones")
-    return asking.parse_args(arguments)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parsing = parser(str(__doc__))
+    parsing.add_argument("--with", dest="way", choices=("python", "trtexec"), default="python", help="what builds it")
+    parsing.add_argument("--trtexec", default="trtexec", help="where that is; found on PATH unless named")
+    parsing.add_argument("--runs", type=count, default=200, help="inferences to time; 0 for none")
+    parsing.add_argument("--timing-cache", help="a folder that keeps what builds measure, for later ones")
+    return parsing.parse_args(arguments)
 
 
-def _built(folder: Path, asked: argparse.Namespace) -> int:
+def _built(folder: Path, arguments: argparse.Namespace) -> int:
     record = read_record(folder)
     print(f"{record['model']}  {record['precision']['name']}, made by drydock {record['drydock']}")
     if record["facts"].get("weights", {}).get("trained") is False:
         print("weights   UNTRAINED: its answers mean nothing")
     demand_files(folder, record["sha256"])
-    print(f"files     {len(record['sha256'])}, as they were handed over")
+    print(f"files     {len(record['sha256'])}, as they were delivered")
     manifest, claim = read_json(folder / "manifest.json"), verdict(record)
     if claim is None or "tolerance" not in claim:
-        raise Stop(CANNOT_RUN, "artifact.json does not say what this graph was held to: make the bundle again")
+        raise Stop(CANNOT_RUN, "artifact.json has no check that this script can repeat: make the bundle again")
     cases = read_cases(folder)
-    _hold_version(tensorrt_module().__version__, manifest["tensorrt"])
+    _verify_version(tensorrt_module().__version__, manifest["tensorrt"])
     cuda = open_cuda()
     print(f"host      {Host.here(cuda.name, cuda.compute_capability)}")
     graph = folder / manifest["graph"]
     path = graph.with_suffix(".engine")
-    plan = replace(Plan(**manifest["plan"]), timing_cache=asked.timing_cache)
-    card = _engine(graph, plan, path, cuda, asked)
+    plan = replace(Plan(**manifest["plan"]), timing_cache=arguments.timing_cache)
+    card = _engine(graph, plan, path, cuda, arguments)
     print(f"engine    {path.name}, {card['engine']['bytes']} bytes: {portability(card)}")
     try:
-        card |= {"checked": _checked(path, cuda, cases, claim, plan, asked.runs)}
+        card |= {"checked": _checked(path, cuda, cases, claim, plan, arguments.runs)}
     except BaseException:  # an interrupt too
-        path.unlink(missing_ok=True)  # what is wrong must not be taken for what was asked for
+        path.unlink(missing_ok=True)  # nobody must take a wrong engine for a right one
         path.with_suffix(".json").unlink(missing_ok=True)
         raise
     replaced(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
@@ -94,43 +94,43 @@ def _built(folder: Path, asked: argparse.Namespace) -> int:
     return OK
 
 
-def _hold_version(found: str, wanted: Mapping[str, Any]) -> None:
-    """Raises Stop for a TensorRT that the graph was not made for."""
-    numbers = [int(n) for n in found.split(".")[:2]]
-    if str(numbers[0]) not in wanted["releases"] or numbers < [int(n) for n in wanted["from"].split(".")]:
+def _verify_version(version: str, supported: Mapping[str, Any]) -> None:
+    """Raises Stop for a version of TensorRT that the graph was not made for."""
+    numbers = [int(n) for n in version.split(".")[:2]]
+    if str(numbers[0]) not in supported["releases"] or numbers < [int(n) for n in supported["from"].split(".")]:
         raise Stop(
             MISSING,
-            f"this host has TensorRT {found}\n  allowed: {wanted['from']} and later, of "
-            f"{', '.join(f'{r}.x' for r in wanted['releases'])}\n"
-            f"  try:     python -m pip install 'tensorrt-cu13=={wanted['releases'][-1]}.*'",
+            f"this host has TensorRT {version}\n  allowed: {supported['from']} and later, of "
+            f"{', '.join(f'{r}.x' for r in supported['releases'])}\n"
+            f"  try:     python -m pip install 'tensorrt-cu13=={supported['releases'][-1]}.*'",
         )
 
 
-def _engine(graph: Path, plan: Plan, path: Path, cuda: Cuda, asked: argparse.Namespace) -> dict[str, Any]:
+def _engine(graph: Path, plan: Plan, path: Path, cuda: Cuda, arguments: argparse.Namespace) -> dict[str, Any]:
     def say(line: str) -> None:
         print(f"          {line}")
 
-    if asked.way == "trtexec":
-        return build_by_trtexec(asked.trtexec, graph, plan, path, cuda, say)
+    if arguments.way == "trtexec":
+        return build_by_trtexec(arguments.trtexec, graph, plan, path, cuda, say)
     return build(graph, plan, path, cuda, say)
 
 
 def _checked(
     path: Path, cuda: Cuda, cases: Sequence[Case], claim: Mapping[str, Any], plan: Plan, runs: int
 ) -> dict[str, Any]:
-    """Holds the engine to its types and to the reference, and times it. Returns the figures. Raises Stop, Failure."""
+    """Checks the engine's types and outputs, and times it. Returns the figures. Raises Stop, Failure."""
     engine = Engine(path, cuda, lambda line: print(f"          {line}"))
     print(f"layers    {', '.join(f'{dtype} {n}' for dtype, n in engine.layers.items()) or 'not told'}")
-    # An engine that tells nothing of its layers was built of a network that had the types: see build.read.
-    asked = plan.types if engine.layers else ()
-    wrong = [f"no layer of the engine gives {t}, which was asked for" for t in asked if t not in engine.layers]
+    # An engine that reports no layers was built from a network that had the types: see build.read.
+    required = plan.types if engine.layers else ()
+    wrong = [f"no layer of the engine has {t}, which was asked for" for t in required if t not in engine.layers]
     worst: dict[str, float] = {}
     width = max(len(f"{c.label}  {c.shape}") for c in cases)
     print(f"{'':{width}}  max_rel  p99_rel  cosine    top1")
     for case in cases:
         figures, problems = compared(engine(case.inputs), case.outputs, Tolerance(**claim["tolerance"]))
-        told = worst_of(list(figures.values())) if figures else "differs" if problems else "equal"
-        print(f"{case.label}  {case.shape}".ljust(width), told, sep="  ")
+        summary = worst_of(list(figures.values())) if figures else "differs" if problems else "equal"
+        print(f"{case.label}  {case.shape}".ljust(width), summary, sep="  ")
         wrong += [f"{case.label} ({case.shape}): {p}" for p in problems]
         worst[case.shape] = max((f.max_rel for f in figures.values()), default=0.0)
     if wrong:

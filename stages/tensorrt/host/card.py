@@ -1,7 +1,7 @@
-"""What a TensorRT engine is tied to: the portability card beside it, and why it will not run on another host.
+"""Where a TensorRT engine runs: the portability card beside it, and the reasons why it cannot run on a host.
 
-This file, cuda.py, run.py, timing.py and build.py import the standard library and one another, in
-this order; tensorrt, numpy and what uses the GPU only when they work. A build bundle's script holds them all.
+This file, cuda.py, run.py, timing.py and build.py import the standard library and one another, in this order; they
+import tensorrt, numpy and the GPU's libraries only inside functions. A build bundle's script contains them all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_MISSING, EXIT_WRONG = 3, 4, 5  # as in pipeline/errors.py
 DRIVER = Path("/proc/driver/nvidia/version")
-# What the engine inspector calls a tensor's type: "Half", or "Channel major FP16 format where channel % 8 == 0".
+# The engine inspector's names of types: "Half", or "Channel major FP16 format where channel % 8 == 0".
 SPELLINGS = {
     "float32": r"FP32|Float",
     "float16": r"FP16|Half",
@@ -32,19 +32,19 @@ SPELLINGS = {
     "float4": r"FP4|E2M1",
 }
 FLOATS = ("float32", "float16", "bfloat16")
-# What a card says beside the host.
+# The keys of a card besides the host.
 CARD = {"engine", "graph", "plan", "network", "layers", "inputs", "outputs"}
-# Layers that compute nothing: they copy, wait, or hold numbers.
+# Layers that compute nothing: they copy, wait, or contain constants.
 IDLE = ("reformat", "noop", "constant", "signal", "wait", "shape")
 
 
 class Failure(Exception):
-    """What went wrong, for a person.
+    """An error for a person.
 
     Args:
         what: A sentence with the place and the value found.
-        exit_code: 3 it failed, 4 something is not there, 5 it is not what was asked for.
-        allowed: What would have been accepted.
+        exit_code: 3 for a failure, 4 for something missing, 5 for a result that differs from the requested one.
+        allowed: The values that are accepted.
         command: The next thing to do.
     """
 
@@ -56,7 +56,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True)
 class Host:
-    """Where an engine is built or loaded.
+    """A machine on which an engine is built or loaded.
 
     Args:
         tensorrt: The version, such as 11.4.0.106.
@@ -74,7 +74,7 @@ class Host:
 
     @classmethod
     def here(cls, gpu: str, compute_capability: str) -> Host:
-        """This host, with the GPU that computes."""
+        """This host, with its GPU."""
         system = f"{platform.system()}-{platform.machine()}".lower()
         return cls(tensorrt_module().__version__, gpu, compute_capability, _driver(), system)
 
@@ -97,8 +97,8 @@ def tensorrt_module() -> Any:
     return tensorrt
 
 
-class Told:
-    """What TensorRT says while it works: warnings are passed on, errors are kept for whoever raises.
+class Messages:
+    """TensorRT's messages: warnings are printed, errors are collected for the next failure.
 
     Args:
         say: Takes a line for a person.
@@ -124,9 +124,9 @@ class Told:
         return Listener()
 
     def fail(self, what: str, exit_code: int = EXIT_FAILED, *, cause: Exception | None = None, **more: str) -> NoReturn:
-        """Raises Failure with the last of what TensorRT said was wrong."""
-        said = [line for line in [*self.errors, *([str(cause)] if cause else [])] if line.strip()][-3:]
-        raise Failure("\n    ".join([what, *(said or ["TensorRT says no more"])]), exit_code, **more) from cause
+        """Raises Failure with TensorRT's last errors."""
+        lines = [line for line in [*self.errors, *([str(cause)] if cause else [])] if line.strip()][-3:]
+        raise Failure("\n    ".join([what, *(lines or ["TensorRT says no more"])]), exit_code, **more) from cause
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -138,15 +138,15 @@ def read_card(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has no {', no '.join(sorted(lacking))}")
     except (OSError, ValueError, TypeError, KeyError) as e:
         raise Failure(
-            f"{path.name} beside the engine does not say what it is tied to: {e}", command="build the engine again"
+            f"{path.name} beside the engine does not say where it runs: {e}", command="build the engine again"
         ) from e
     return dict(card)
 
 
 def refuse(card: Mapping[str, Any], here: Host, engine: Path) -> None:
-    """Says why an engine will not run on a host, before TensorRT does by an assertion. Raises Failure."""
+    """Raises Failure where an engine cannot run on a host, before TensorRT fails with an assertion."""
     if _sha256(engine) != card["engine"]["sha256"]:
-        raise Failure(f"{engine.name} is not the engine that its card is of", EXIT_WRONG, command="copy both again")
+        raise Failure(f"{engine.name} is not the engine of its card", EXIT_WRONG, command="copy both again")
     built, plan = Host(**card["host"]), card["plan"]
     level = plan["hardware_compatibility"]
     newer = plan["version_compatible"] and _numbers(here.tensorrt) >= _numbers(built.tensorrt)
@@ -177,23 +177,23 @@ def portability(card: Mapping[str, Any]) -> str:
 
 
 def layer_types(information: str) -> dict[str, int]:
-    """How many layers give each type, most first, of what the engine inspector says in JSON.
+    """How many layers have each output type, most frequent first, from the JSON of the engine inspector.
 
-    Empty when the engine was not built with detailed profiling verbosity. Whole numbers of more than 8 bits are
-    indices and shapes, and not counted.
+    Empty when the engine was not built with detailed profiling verbosity. Integers of more than 8 bits are indices and
+    shapes, and are not counted.
     """
     layers = json.loads(information).get("Layers", [])
     counts: Counter[str] = Counter()
     for layer in layers:
         if not isinstance(layer, dict) or str(layer.get("LayerType", "")).lower().startswith(IDLE):
             continue
-        told = " ".join(str(o.get("Format/Datatype", "")) for o in layer.get("Outputs", [])[:1])
-        counts.update(t for t, words in SPELLINGS.items() if re.search(rf"\b({words})\b", told, re.IGNORECASE))
+        formats = " ".join(str(o.get("Format/Datatype", "")) for o in layer.get("Outputs", [])[:1])
+        counts.update(t for t, words in SPELLINGS.items() if re.search(rf"\b({words})\b", formats, re.IGNORECASE))
     return dict(counts.most_common())
 
 
 def computes_in(layers: Mapping[str, int]) -> str:
-    """The floating-point type that most layers give; "unknown" where the engine does not say."""
+    """The floating-point output type of most layers; "unknown" where the engine reports none."""
     return max((t for t in FLOATS if t in layers), key=lambda t: layers[t], default="unknown")
 
 
@@ -208,7 +208,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _driver() -> str:
     try:
-        found = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", DRIVER.read_text(encoding="utf-8"))
+        match = re.search(r"Kernel Module.*?\s(\d+\.[\d.]+)", DRIVER.read_text(encoding="utf-8"))
     except OSError:
         return "unknown"
-    return found[1] if found else "unknown"
+    return match[1] if match else "unknown"

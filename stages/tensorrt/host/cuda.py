@@ -1,4 +1,4 @@
-"""Memory and a stream of a GPU, by PyTorch or by NVIDIA's cuda-python, whichever is there."""
+"""Memory and a stream of a GPU, by PyTorch or by NVIDIA's cuda-python, whichever is installed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Buffer:
     """Memory of the GPU.
 
     Args:
-        address: As an integer.
-        held: What keeps it from being freed.
-        shape: Of the array that is in it.
-        dtype: By numpy's name.
+        address: An integer.
+        owner: The object that keeps the memory from being freed.
+        shape: The shape of the array in it.
+        dtype: numpy's name of the array's type.
     """
 
     address: int
-    held: object
+    owner: object
     shape: Sequence[int]
     dtype: str
 
@@ -46,14 +46,14 @@ class Cuda(Protocol):
         """Memory for an array."""
 
     def get(self, buffer: Buffer) -> Array:
-        """A copy of what is on the GPU, after all that the stream has to do."""
+        """A copy of an array from the GPU, after all work of the stream."""
 
     def wait(self) -> None:
-        """Until the stream has done all that it has to do."""
+        """Waits for all work of the stream."""
 
 
 def open_cuda() -> Cuda:
-    """The first GPU that CUDA shows. Raises Failure when there is none, or nothing to use it by."""
+    """The first GPU that CUDA shows. Raises Failure when there is none, or no library for it."""
     why = []
     for way in (ByTorch, ByCudaPython):
         try:
@@ -76,8 +76,8 @@ class ByTorch:
 
         if not torch.cuda.is_available():
             raise Failure("PyTorch finds none", EXIT_MISSING)
-        found = torch.cuda.get_device_properties(0)
-        self.name, self.compute_capability = str(found.name), f"{found.major}.{found.minor}"
+        properties = torch.cuda.get_device_properties(0)
+        self.name, self.compute_capability = str(properties.name), f"{properties.major}.{properties.minor}"
         self._torch, self._stream = torch, torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.stream = int(self._stream.cuda_stream)
 
@@ -93,7 +93,7 @@ class ByTorch:
 
     def get(self, buffer: Buffer) -> Array:
         self.wait()
-        array: Array = buffer.held.cpu().numpy()  # type: ignore[attr-defined]
+        array: Array = buffer.owner.cpu().numpy()  # type: ignore[attr-defined]
         return array
 
     def wait(self) -> None:
@@ -107,8 +107,8 @@ class ByCudaPython:
         from cuda.bindings import runtime
 
         self._runtime = runtime
-        found = self._ask(runtime.cudaGetDeviceProperties(0))
-        self.name, self.compute_capability = found.name.decode(), f"{found.major}.{found.minor}"
+        properties = self._ask(runtime.cudaGetDeviceProperties(0))
+        self.name, self.compute_capability = properties.name.decode(), f"{properties.major}.{properties.minor}"
         self.stream = int(self._ask(runtime.cudaStreamCreate()))
 
     def put(self, array: Array) -> Buffer:
@@ -125,9 +125,9 @@ class ByCudaPython:
 
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         address = int(self._ask(self._runtime.cudaMalloc(max(size, 1))))
-        held = _Memory()
-        weakref.finalize(held, self._runtime.cudaFree, address)
-        return Buffer(address, held, shape, dtype)
+        owner = _Memory()
+        weakref.finalize(owner, self._runtime.cudaFree, address)
+        return Buffer(address, owner, shape, dtype)
 
     def get(self, buffer: Buffer) -> Array:
         import numpy as np
@@ -142,7 +142,7 @@ class ByCudaPython:
         self._ask(self._runtime.cudaStreamSynchronize(self.stream))
 
     def _ask(self, answer: Sequence[Any]) -> Any:
-        """What a call returned after its error code. Raises Failure."""
+        """The value that a call returned after its error code. Raises Failure."""
         error, *values = answer
         if int(error):
             raise Failure(f"CUDA says {error.name}")
@@ -150,4 +150,4 @@ class ByCudaPython:
 
 
 class _Memory:
-    """Stands for memory that is freed with it."""
+    """An object whose memory on the GPU is freed together with it."""

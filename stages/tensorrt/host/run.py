@@ -1,4 +1,4 @@
-"""Runs a TensorRT engine, of 10.x or 11.x, after it was held to the card beside it. See card.py."""
+"""Runs a TensorRT engine, of 10.x or 11.x, after verifying it against the card beside it. See card.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.tensorrt.host.card import (
     EXIT_WRONG,
     Failure,
     Host,
-    Told,
+    Messages,
     computes_in,
     layer_types,
     read_card,
@@ -31,17 +31,17 @@ class Engine:
     """An engine that is ready to run.
 
     Attributes:
-        card: What it is tied to.
-        layers: How many of its layers give each type, as the engine itself says.
-        computes_in: The floating-point type that most of them give.
-        properties: What TensorRT reads back of it, by TensorRT's own names.
+        card: Its portability card.
+        layers: How many of its layers have each output type, as the engine reports.
+        computes_in: The floating-point output type of most layers.
+        properties: Its properties, read back from TensorRT, by TensorRT's own names.
     """
 
     def __init__(self, path: Path, cuda: Cuda, say: Callable[[str], object]) -> None:
         """Loads it.
 
         Args:
-            path: The engine, with its card beside it, and the ONNX file where its weights were stripped, all by one
+            path: The engine, with its card beside it, and the ONNX file where its weights were stripped, all under one
                 name: net.engine, net.json, net.onnx.
             cuda: The GPU.
             say: Takes a line for a person.
@@ -50,17 +50,17 @@ class Engine:
         """
         self.card = read_card(path.with_suffix(".json"))
         refuse(self.card, Host.here(cuda.name, cuda.compute_capability), path)
-        self._cuda, self._told = cuda, Told(say)
-        self._engine: trt.ICudaEngine = deserialized(path.read_bytes(), self.card["plan"], self._told)
+        self._cuda, self._messages = cuda, Messages(say)
+        self._engine: trt.ICudaEngine = deserialized(path.read_bytes(), self.card["plan"], self._messages)
         if self.card["plan"]["strip_weights"]:
-            _refit(self._engine, path.with_suffix(".onnx"), self.card, self._told)
+            _refit(self._engine, path.with_suffix(".onnx"), self.card, self._messages)
         if self.card["plan"]["weight_streaming"]:
             self._engine.weight_streaming_budget_v2 = self._engine.get_weight_streaming_automatic_budget()
         self._context: trt.IExecutionContext = self._engine.create_execution_context()
         if self._context is None:
-            self._told.fail(f"{path.name} cannot be made ready to run", command="a GPU with more free memory")
+            self._messages.fail(f"{path.name} cannot be made ready to run", command="a GPU with more free memory")
         self.layers = inspected(self._engine)
-        # Networks are strongly typed, so an engine that tells nothing computes in what its network did.
+        # Networks are strongly typed, so an engine that reports no types computes in those of its network.
         self.computes_in = computes_in(self.layers or self.card["network"])
         self.properties = _read_back(self._engine)
 
@@ -71,7 +71,7 @@ class Engine:
         return {name: self._cuda.get(buffer) for name, buffer in outputs.items()}
 
     def prepare(self, inputs: Arrays) -> Callable[[], None]:
-        """One inference, to its end, on inputs that are on the GPU from here on. Raises Failure, then and now."""
+        """A function that runs one complete inference on inputs that stay on the GPU. Both raise Failure."""
         _, run = self._set(inputs)
 
         def once() -> None:
@@ -81,30 +81,30 @@ class Engine:
         return once
 
     def _set(self, inputs: Arrays) -> tuple[dict[str, Buffer], Callable[[], None]]:
-        """Puts the inputs on the GPU and makes room for the outputs. Returns that, and what runs the engine."""
-        wanted = ports(self._engine, output=False)
-        if inputs.keys() != wanted.keys():
-            raise Failure(f"the inputs are {', '.join(inputs)}", allowed=", ".join(wanted))
+        """Copies the inputs to the GPU. Returns the memory for the outputs, and a function that runs the engine."""
+        expected = ports(self._engine, output=False)
+        if inputs.keys() != expected.keys():
+            raise Failure(f"the inputs are {', '.join(inputs)}", allowed=", ".join(expected))
         profile = _profile(self._engine, {n: a.shape for n, a in inputs.items()})
         if profile != self._context.active_optimization_profile:
             self._expect(self._context.set_optimization_profile_async(profile, self._cuda.stream), f"profile {profile}")
             self._cuda.wait()
-        held = [self._feed(name, array, wanted[name]["dtype"]) for name, array in inputs.items()]
+        feeds = [self._feed(name, array, expected[name]["dtype"]) for name, array in inputs.items()]
         if lacking := self._context.infer_shapes():
             raise Failure(f"TensorRT does not know the shapes of {', '.join(lacking)} yet")
         outputs = {name: self._room(name, port["dtype"]) for name, port in ports(self._engine, output=True).items()}
 
-        def run(held: object = (held, outputs)) -> None:
+        def run(alive: object = (feeds, outputs)) -> None:
             self._expect(self._context.execute_async_v3(self._cuda.stream), "the inference")
 
         return outputs, run
 
     def _feed(self, name: str, array: np.ndarray[Any, Any], dtype: str) -> object:
-        """Gives an input its shape and its memory. Returns what keeps that."""
+        """Sets an input's shape and memory. Returns the object that keeps the memory alive."""
         if array.dtype.name != dtype:
             raise Failure(f"the input '{name}' is {array.dtype.name}", allowed=dtype)
         self._expect(self._context.set_input_shape(name, tuple(array.shape)), f"{name} of shape {list(array.shape)}")
-        if _on_host(self._engine, name):  # values that shapes are made of
+        if _on_host(self._engine, name):  # its values decide shapes
             array = array.copy()
             self._expect(self._context.set_tensor_address(name, array.ctypes.data), name)
             return array
@@ -118,7 +118,7 @@ class Engine:
             raise Failure(
                 f"the size of the output '{name}' depends on values, not on shapes alone: {shape}",
                 allowed="outputs whose sizes the inputs' shapes decide",
-                command="a model that pads what it finds to a fixed number",
+                command="a model that pads its results to a fixed number",
             )
         buffer = self._cuda.room(shape, dtype)
         self._expect(self._context.set_tensor_address(name, buffer.address), name)
@@ -126,23 +126,23 @@ class Engine:
 
     def _expect(self, well: bool, what: str) -> None:
         if not well:
-            self._told.fail(f"TensorRT refuses {what}")
+            self._messages.fail(f"TensorRT refuses {what}")
 
 
-def deserialized(plan: bytes, asked: Mapping[str, Any], told: Told) -> trt.ICudaEngine:
+def deserialized(plan: bytes, settings: Mapping[str, Any], messages: Messages) -> trt.ICudaEngine:
     """The engine in the bytes of a plan file. Raises Failure."""
     trt = tensorrt_module()
-    runtime = trt.Runtime(told.logger)
-    # Such an engine brings a runtime of its own, which is code.
-    runtime.engine_host_code_allowed = bool(asked["version_compatible"] and asked["lean_runtime"])
+    runtime = trt.Runtime(messages.logger)
+    # Such an engine contains a runtime, which is code.
+    runtime.engine_host_code_allowed = bool(settings["version_compatible"] and settings["lean_runtime"])
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        told.fail("TensorRT does not take the engine", command="build it again on this host")
+        messages.fail("TensorRT does not take the engine", command="build it again on this host")
     return engine
 
 
 def inspected(engine: trt.ICudaEngine) -> dict[str, int]:
-    """How many layers give each type; see `layer_types`."""
+    """How many layers have each output type; see `layer_types`."""
     trt = tensorrt_module()
     inspector = engine.create_engine_inspector()
     return layer_types(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
@@ -164,7 +164,7 @@ def ports(engine: trt.ICudaEngine, *, output: bool) -> dict[str, dict[str, Any]]
 
 
 def dtype_name(dtype: trt.DataType) -> str:
-    """numpy's name for a type of TensorRT's, or the name that everybody has for it where numpy has none."""
+    """numpy's name for one of TensorRT's types, or the usual name where numpy has none."""
     trt = tensorrt_module()
     names = {
         trt.DataType.FLOAT: "float32",
@@ -182,7 +182,7 @@ def dtype_name(dtype: trt.DataType) -> str:
 
 
 def _profile(engine: trt.ICudaEngine, shapes: Mapping[str, Sequence[int]]) -> int:
-    """The first optimisation profile that admits shapes. Raises Failure."""
+    """The first optimisation profile that accepts the shapes. Raises Failure."""
     spans: dict[str, list[str]] = {}
     for index in range(engine.num_optimization_profiles):
         fits = True
@@ -195,8 +195,8 @@ def _profile(engine: trt.ICudaEngine, shapes: Mapping[str, Sequence[int]]) -> in
         if fits:
             return index
     raise Failure(
-        f"no profile of the engine admits {', '.join(f'{n} {list(s)}' for n, s in shapes.items())}",
-        allowed="; ".join(f"{name} {' or '.join(told)}" for name, told in spans.items()),
+        f"no profile of the engine accepts {', '.join(f'{n} {list(s)}' for n, s in shapes.items())}",
+        allowed="; ".join(f"{name} {' or '.join(ranges)}" for name, ranges in spans.items()),
         command="build it with these sizes in dims or profiles",
     )
 
@@ -206,28 +206,28 @@ def _on_host(engine: trt.ICudaEngine, name: str) -> bool:
     return bool(engine.get_tensor_location(name) == trt.TensorLocation.HOST)
 
 
-def _refit(engine: trt.ICudaEngine, graph: Path, card: Mapping[str, Any], told: Told) -> None:
-    """Gives an engine the weights that were stripped from it. Raises Failure."""
+def _refit(engine: trt.ICudaEngine, graph: Path, card: Mapping[str, Any], messages: Messages) -> None:
+    """Loads the weights that were stripped from an engine. Raises Failure."""
     trt = tensorrt_module()
     if not graph.is_file() or hashlib.sha256(graph.read_bytes()).hexdigest() != card["graph"]["sha256"]:
         raise Failure(
-            f"the engine's weights come from {graph.name}, and that is {'another' if graph.is_file() else 'not there'}",
+            f"the engine's weights come from {graph.name}, which {'differs' if graph.is_file() else 'is missing'}",
             EXIT_WRONG,
             command=f"copy {graph.name} and its weights file beside the engine",
         )
-    refitter = trt.Refitter(engine, told.logger)
-    parser = trt.OnnxParserRefitter(refitter, told.logger)
+    refitter = trt.Refitter(engine, messages.logger)
+    parser = trt.OnnxParserRefitter(refitter, messages.logger)
     if not parser.refit_from_file(str(graph)):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        told.fail(f"the weights of {graph.name} do not fit the engine: {errors}")
+        messages.fail(f"the weights of {graph.name} do not fit the engine: {errors}")
     if lacking := refitter.get_missing_weights():
         raise Failure(f"{graph.name} lacks weights of the engine: {', '.join(lacking[:10])}")
     if not refitter.refit_cuda_engine():
-        told.fail(f"the engine does not take the weights of {graph.name}")
+        messages.fail(f"the engine does not take the weights of {graph.name}")
 
 
 def _read_back(engine: trt.ICudaEngine) -> dict[str, str]:
-    """What an engine says of itself."""
+    """The properties that an engine reports."""
     return {
         "name": str(engine.name),
         "hardware_compatibility_level": str(engine.hardware_compatibility_level.name),

@@ -1,4 +1,4 @@
-"""What earlier builds of TensorRT engines measured on this GPU, kept in a file so that later ones need not."""
+"""Keeps the time measurements of TensorRT builds on this GPU in a file, so that later builds need not repeat them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def timing_file(folder: str, host: Host) -> Path:
-    """The file of a GPU, its compute capability and driver, version and platform, in a folder that is there then."""
+    """The file for a GPU, its compute capability and driver, version and platform; the folder is created."""
     words = (host.gpu, f"sm{host.compute_capability}", host.driver, host.tensorrt, host.platform)
     path = Path(folder).expanduser() / ("-".join(re.sub(r"[^\w.]+", "_", w) for w in words) + ".timing")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,15 +27,15 @@ def timing_file(folder: str, host: Host) -> Path:
 def timing_cache(
     config: trt.IBuilderConfig, folder: str | None, host: Host, say: Callable[[str], object]
 ) -> Iterator[None]:
-    """Lends a build what is known, and adds what it measures itself.
+    """Gives a build the earlier measurements, and adds its own.
 
-    There is a file for each GPU, driver and version of TensorRT. It is read and written under a lock, never held while
-    an engine is built: builds at the same time add to one another's. A file that TensorRT does not take is replaced.
+    There is one file for each GPU, driver and version of TensorRT. It is read and written under a lock, which is not
+    held during the build: simultaneous builds merge their measurements. A file that TensorRT refuses is replaced.
 
     Args:
         config: The builder's settings.
-        folder: Where the files are; None for no cache.
-        host: Where the engine is built.
+        folder: The folder of the files; None for no cache.
+        host: The host that builds the engine.
         say: Takes a line for a person.
     """
     if folder is None:
@@ -43,24 +43,24 @@ def timing_cache(
         return
     path = timing_file(folder, host)
     with _locked(path):
-        known = path.read_bytes() if path.is_file() else b""
-    cache = config.create_timing_cache(known)
+        earlier = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(earlier)
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        say(f"{path.name} is not what TensorRT takes here: the timing cache begins anew")
+        say(f"TensorRT refuses {path.name} here: the timing cache starts empty")
         cache = config.create_timing_cache(b"")
         config.set_timing_cache(cache, ignore_mismatch=False)
     yield
     measured = config.get_timing_cache()
     with _locked(path):
-        now = path.read_bytes() if path.is_file() else known
-        if now != known and (others := config.create_timing_cache(now)) is not None:
+        now = path.read_bytes() if path.is_file() else earlier
+        if now != earlier and (others := config.create_timing_cache(now)) is not None:
             measured.combine(others, ignore_mismatch=False)
         replaced(path, bytes(measured.serialize()))
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    import fcntl  # which Windows does not have: a bundle is built there too, without a timing cache
+    import fcntl  # missing on Windows, where a bundle is built without a timing cache
 
     with path.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -68,7 +68,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def replaced(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_bytes(content)
     beside.replace(path)

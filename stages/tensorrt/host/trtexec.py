@@ -1,4 +1,4 @@
-"""Builds a TensorRT engine with trtexec, for hosts where it is what is at hand. See card.py."""
+"""Builds a TensorRT engine with trtexec, for hosts that have it. See card.py."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.tensorrt.host.build import Plan, carded, read
-from stages.tensorrt.host.card import EXIT_MISSING, Failure, Host, Told, tensorrt_module
+from stages.tensorrt.host.card import EXIT_MISSING, Failure, Host, Messages, tensorrt_module
 from stages.tensorrt.host.cuda import Cuda
 from stages.tensorrt.host.timing import timing_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LAST = 8  # lines of what trtexec says that a failure repeats
+LAST = 8  # lines of trtexec's output in a failure
 
 
 def build_by_trtexec(
     trtexec: str, graph: Path, plan: Plan, path: Path, cuda: Cuda, say: Callable[[str], object]
 ) -> dict[str, Any]:
-    """As `build` does, with what trtexec is called. Returns the card. Raises Failure.
+    """Builds as `build` does, with the given trtexec. Returns the card. Raises Failure.
 
     Source: https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/command-line-programs.html
     """
     trt = tensorrt_module()
-    told, host = Told(say), Host.here(cuda.name, cuda.compute_capability)
+    messages, host = Messages(say), Host.here(cuda.name, cuda.compute_capability)
     if len(plan.profiles) > 1 or plan.shape_values:
         raise Failure(
-            f"trtexec is asked for {len(plan.profiles)} profiles, {len(plan.shape_values)} of them by values",
+            f"trtexec cannot build {len(plan.profiles)} profiles, {len(plan.shape_values)} of them by values",
             allowed="one profile of shapes",
             command="--with python",
         )
     try:
-        builder = trt.Builder(told.logger)
-    except (TypeError, RuntimeError) as e:  # what its bindings make of a null pointer
-        told.fail("TensorRT cannot build here", EXIT_MISSING, cause=e, command="nvidia-smi shows GPU and driver")
-    _, understood = read(builder, graph, plan, told)
+        builder = trt.Builder(messages.logger)
+    except (TypeError, RuntimeError) as e:  # its bindings raise these for a null pointer
+        messages.fail("TensorRT cannot build here", EXIT_MISSING, cause=e, command="nvidia-smi shows GPU and driver")
+    _, understood = read(builder, graph, plan, messages)
     command = [trtexec, *_flags(graph, plan, path, host)]
     say(" ".join(command))
-    path.unlink(missing_ok=True)  # an earlier build's is not to be taken for this one's
+    path.unlink(missing_ok=True)  # an engine from an earlier build must not pass for this one
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as e:
@@ -51,15 +51,17 @@ def build_by_trtexec(
             command="--trtexec PATH, or --with python",
         ) from e
     if done.returncode or not path.is_file():
-        said = [line for line in (done.stdout + done.stderr).splitlines() if "[E]" in line] or done.stderr.splitlines()
-        lines = "".join(f"\n    {line}" for line in said[-LAST:])
+        errors = [
+            line for line in (done.stdout + done.stderr).splitlines() if "[E]" in line
+        ] or done.stderr.splitlines()
+        lines = "".join(f"\n    {line}" for line in errors[-LAST:])
         raise Failure(f"trtexec ended with {done.returncode} and no engine:{lines}")
-    return carded(path, graph, plan, host, understood, told)
+    return carded(path, graph, plan, host, understood, messages)
 
 
 def _flags(graph: Path, plan: Plan, path: Path, host: Host) -> Iterator[str]:
     yield from (f"--onnx={graph}", f"--saveEngine={path}", "--skipInference")
-    if host.tensorrt.startswith("10."):  # 11 knows no other way
+    if host.tensorrt.startswith("10."):  # 11 is always strongly typed
         yield "--stronglyTyped"
     if plan.profiles:
         for place, name in enumerate(("minShapes", "optShapes", "maxShapes")):

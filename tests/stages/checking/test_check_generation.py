@@ -45,7 +45,7 @@ def check(folder, tokens, into, **settings):
 def test_a_folder_goes_on_as_the_model_does_and_the_record_says_through_what(which, ours, request, tokens, tmp_path):
     made = check(request.getfixturevalue(which), tokens, tmp_path / "made", ours=ours)
     found, claim = made.notes["generation"], made.notes["claims"]["tokens"]
-    assert found["equal"] == sum(len(row) for b in generating.read_asked(tokens.file).batches for row in b.tokens)
+    assert found["equal"] == sum(len(row) for b in generating.read_tokens(tokens.file).batches for row in b.tokens)
     assert ("our own loop" in made.notes["says"], bool(claim["by_ours"])) == (ours, ours)
     assert claim["not_asked"] == {"tokenizer": "the model came without one"}
     if which == "ir":
@@ -104,12 +104,12 @@ def test_a_folder_that_the_runtime_does_not_load_is_told_with_what_shows_why(gen
 
 
 def test_nothing_is_passed_where_no_choice_was_clear(genai, tokens, tmp_path):
-    asked = generating.read_asked(tokens.file)
+    asked = generating.read_tokens(tokens.file)
     close = [
         b._replace(tokens=[[5] * 12 for _ in b.tokens], margins=[[0.0] * 12 for _ in b.tokens]) for b in asked.batches
     ]
     (tmp_path / "t").mkdir()
-    generating.write_asked(asked._replace(batches=close), tmp_path / "t" / "tokens.json")
+    generating.write_tokens(asked._replace(batches=close), tmp_path / "t" / "tokens.json")
     made = check(genai, replace(tokens, folder=tmp_path / "t"), tmp_path / "made")
     assert "NOT CHECKED: tokens of the PyTorch model, no first choice is further ahead" in made.notes["caution"]
     assert made.notes["generation"]["alike"] > 20  # which are those of its graph in our own loop

@@ -56,15 +56,15 @@ def test_each_function_can_be_checked(digits, both, tmp_path):
 
 def test_weights_that_are_equal_are_stored_once(digits, tmp_path):
     weights = digits.package().file / package_files.BLOB
-    made = run_stage(combine({"twin": digits.package().file}), digits.package(), tmp_path / "made")
-    assert (made.file / package_files.BLOB).stat().st_size == weights.stat().st_size
-    assert made.notes["says"] == "functions main, twin; 0.51 of their packages' size"
+    joined = run_stage(combine({"twin": digits.package().file}), digits.package(), tmp_path / "made")
+    assert (joined.file / package_files.BLOB).stat().st_size == weights.stat().st_size
+    assert joined.notes["says"] == "functions main, twin; 0.51 of their packages' size"
 
 
 def test_metadata_and_facts_are_the_artifacts_and_tell_the_functions(digits, both):
-    held = package_files.spec_of(both.file).description.metadata.userDefined
-    assert held["drydock.deployment_target"] == "iOS18"
-    assert held["drydock.functions"] == '["whole", "half"]'
+    metadata = package_files.spec_of(both.file).description.metadata.userDefined
+    assert metadata["drydock.deployment_target"] == "iOS18"
+    assert metadata["drydock.functions"] == '["whole", "half"]'
     assert both.facts == {**digits.package().facts, "functions": ["whole", "half"]}
 
 

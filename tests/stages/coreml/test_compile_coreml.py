@@ -1,4 +1,4 @@
-"""CompileCoreml: packages of captured programs, held to the model by the evaluator that executes what was saved."""
+"""CompileCoreml: the evaluator runs packages of captured programs, and their outputs are compared with the model."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def package(program: Artifact, folder: Path, **settings: Any) -> Artifact:
     return run_stage(compile_coreml(**settings), program, folder)
 
 
-def agrees(made: Artifact, reference: Artifact, folder: Path) -> list[str]:
+def agrees(artifact: Artifact, reference: Artifact, folder: Path) -> list[str]:
     """The cases that a package was checked at, with the tolerance of float32."""
     check = Check("float32", {}, [], tolerance("fp32"), False)
-    done = run_stage(check, {"artifact": made, "reference": reference}, folder)
+    done = run_stage(check, {"artifact": artifact, "reference": reference}, folder)
     return [case["label"] for case in done.notes["parity"]["cases"]]
 
 
@@ -60,44 +60,44 @@ BY = pytest.mark.parametrize("how", ["trace", pytest.param("export", marks=pytes
 @BY
 def test_a_package_agrees_with_the_model_at_every_size_and_keeps_its_names(how: str, tmp_path: Path) -> None:
     program = capture(how, TwoOutputs(), tmp_path, outputs=["logits", "features"])
-    made = package(program, tmp_path / "package")
-    assert agrees(made, reference_in(tmp_path), tmp_path / "check") == ["example", "min", "odd", "max"]
-    spec = package_files.spec_of(made.file)
+    converted = package(program, tmp_path / "package")
+    assert agrees(converted, reference_in(tmp_path), tmp_path / "check") == ["example", "min", "odd", "max"]
+    spec = package_files.spec_of(converted.file)
     ports = (*spec.description.input, *spec.description.output)
     assert [p.name for p in ports] == ["input", "logits", "features"]
     assert {p.type.multiArrayType.dataType for p in ports} == {65568}  # FLOAT32
-    assert (made.facts["deployment_target"], spec.specificationVersion) == ("iOS16", 7)
+    assert (converted.facts["deployment_target"], spec.specificationVersion) == ("iOS16", 7)
 
 
 def test_a_package_of_float16_computes_in_it_and_takes_and_gives_float32(traced: Any, tmp_path: Path) -> None:
     program, reference = traced
-    made = package(program, tmp_path / "package", compute="float16")
-    ports = package_files.spec_of(made.file).description
+    converted = package(program, tmp_path / "package", compute="float16")
+    ports = package_files.spec_of(converted.file).description
     assert {p.type.multiArrayType.dataType for p in (*ports.input, *ports.output)} == {65568}
-    assert session.open_session(made, "float16").computes_in == "float16"
-    found = parity.measure(made, session.open_session(made, "float16"), reference, tolerance("fp32"))
-    assert 1e-4 < found.worst < 1e-2
+    assert session.open_session(converted, "float16").computes_in == "float16"
+    comparison = parity.measure(converted, session.open_session(converted, "float16"), reference, tolerance("fp32"))
+    assert 1e-4 < comparison.worst < 1e-2
 
 
 def test_operations_are_left_in_float32_by_type_and_by_name(traced: Any, tmp_path: Path) -> None:
     program, _ = traced
-    made = package(program, tmp_path / "package", compute="float16", ignored=Ignored([], [], ["conv"]))
+    converted = package(program, tmp_path / "package", compute="float16", ignored=Ignored([], [], ["conv"]))
     kinds = {
         op.type: op.outputs[0].type.tensorType.dataType
-        for block in package_files.spec_of(made.file).mlProgram.functions["main"].block_specializations.values()
+        for block in package_files.spec_of(converted.file).mlProgram.functions["main"].block_specializations.values()
         for op in block.operations
     }
     assert (kinds["conv"], kinds["linear"]) == (11, 10)  # FLOAT32, FLOAT16
     with pytest.raises(ConfigError) as caught:
         package(program, tmp_path / "unknown", compute="float16", ignored=Ignored(["nope"], ["no+"], ["convv"]))
-    named, matched, typed = caught.value.problems
-    assert named.what == "ignored.names has nope, which no operation of this program is"
-    assert matched.what == "ignored.patterns has no+, which no operation of this program is"
-    assert typed.what == "ignored.types has convv, did you mean 'conv'?, which no operation of this program is"
+    by_name, by_pattern, by_type = caught.value.problems
+    assert by_name.what == "ignored.names has nope, which no operation of this program is"
+    assert by_pattern.what == "ignored.patterns has no+, which no operation of this program is"
+    assert by_type.what == "ignored.types has convv, did you mean 'conv'?, which no operation of this program is"
 
 
 class Masked(nn.Module):
-    """Scores, float32's lowest number in the place of those below zero and in a row before; weights of attention."""
+    """Attention weights of scores; float32's lowest number replaces scores below zero and a whole row before."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         lowest = torch.finfo(torch.float32).min
@@ -109,8 +109,8 @@ def test_a_row_that_is_masked_all_through_is_no_nan_in_float16(tmp_path: Path) -
     program = capture("trace", Masked(), tmp_path, inputs=VECTOR, outputs=["scores", "weights"])
     rows = np.array([[-1, -1, -1, -1], [-1, 1, -1, 1]], np.float32)
     for types, lowest in ([], -65504.0), (["concat", "select", "softmax"], float(np.finfo(np.float32).min)):
-        made = package(program, tmp_path / f"{len(types)}", compute="float16", ignored=Ignored([], [], types))
-        answer = session.open_session(made, "float16")({"input": rows})
+        converted = package(program, tmp_path / f"{len(types)}", compute="float16", ignored=Ignored([], [], types))
+        answer = session.open_session(converted, "float16")({"input": rows})
         assert answer["scores"][:2].tolist() == [[lowest] * 4] * 2
         assert answer["weights"].tolist() == [[0.25] * 4, [0.25] * 4, [0, 0.5, 0, 0.5]]
 
@@ -130,8 +130,8 @@ class Whole(nn.Module):
         self.table = nn.Embedding(50, 4)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found = self.table(tokens) * mask.unsqueeze(-1)
-        return found, found.sum(-1) > 0, tokens * 2
+        rows = self.table(tokens) * mask.unsqueeze(-1)
+        return rows, rows.sum(-1) > 0, tokens * 2
 
 
 @BY
@@ -139,26 +139,26 @@ def test_types_that_core_ml_lacks_are_exchanged_and_recorded(how: str, tmp_path:
     shape = ["batch", 6]
     tokens, mask = (Input(shape, dtype, {"integers": [0, most]}) for dtype, most in (("int64", 50), ("bool", 2)))
     program = capture(how, Whole(), tmp_path, inputs={"tokens": tokens, "mask": mask}, outputs=["f", "l", "d"])
-    made = package(program, tmp_path / "package")
-    assert made.facts["edits"]["dtypes"] == {"tokens": "int32", "mask": "float32", "l": "float32", "d": "int32"}
-    assert agrees(made, reference_in(tmp_path), tmp_path / "check")
+    converted = package(program, tmp_path / "package")
+    assert converted.facts["edits"]["dtypes"] == {"tokens": "int32", "mask": "float32", "l": "float32", "d": "int32"}
+    assert agrees(converted, reference_in(tmp_path), tmp_path / "check")
 
 
 def test_inputs_and_outputs_may_have_other_names_and_types(traced: Any, tmp_path: Path) -> None:
     program, reference = traced
-    asked = {"names": {"input": "pixels"}, "dtypes": {"input": "float16"}, "reshape": {"input": [2, 3, 32, 32]}}
-    made = package(program, tmp_path / "package", edits=asked)
-    found = parity.measure(made, session.open_session(made, "float32"), reference, tolerance("fp16"))
-    assert (found.wrong, found.left_out) == ([], ["min", "odd", "max"])
-    (port,) = package_files.spec_of(made.file).description.input
+    edits = {"names": {"input": "pixels"}, "dtypes": {"input": "float16"}, "reshape": {"input": [2, 3, 32, 32]}}
+    converted = package(program, tmp_path / "package", edits=edits)
+    comparison = parity.measure(converted, session.open_session(converted, "float32"), reference, tolerance("fp16"))
+    assert (comparison.wrong, comparison.left_out) == ([], ["min", "odd", "max"])
+    (port,) = package_files.spec_of(converted.file).description.input
     assert (port.name, port.type.multiArrayType.dataType) == ("pixels", 65552)  # FLOAT16
 
 
 def test_sizes_may_be_enumerated(traced: Any, tmp_path: Path) -> None:
     program, reference = traced
-    made = package(program, tmp_path / "package", shapes="enumerated")
-    assert agrees(made, reference, tmp_path / "check") == ["example", "min", "odd", "max"]
-    sizes = package_files.spec_of(made.file).description.input[0].type.multiArrayType.enumeratedShapes.shapes
+    converted = package(program, tmp_path / "package", shapes="enumerated")
+    assert agrees(converted, reference, tmp_path / "check") == ["example", "min", "odd", "max"]
+    sizes = package_files.spec_of(converted.file).description.input[0].type.multiArrayType.enumeratedShapes.shapes
     assert [s.shape[0] for s in sizes] == [2, 1, 3, 8]
     two = package(program, tmp_path / "two", shapes="enumerated", sizes=[{"batch": 1}, {"batch": 8}])
     assert agrees(two, reference, tmp_path / "check two") == ["min", "max"]
@@ -186,12 +186,12 @@ def test_an_image_goes_through_the_models_own_normalisation(color: str, order: s
     how = replace(HOW, color=order)
     net = TinyConv()
     program = capture("trace", net, tmp_path)
-    asked = RecordReference(
+    stage = RecordReference(
         {"input": Input(["batch", 3, 32, 32])}, BATCH, None, None, how, True, None, [], 0, "quick", None, 16
     )
-    reference = run_stage(asked, module(net), tmp_path / "photographs")
-    made = package(program, tmp_path / "package", edits={"images": Images(None, color)}, preprocessing=how)
-    cases = agrees(made, reference, tmp_path / "check")
+    reference = run_stage(stage, module(net), tmp_path / "photographs")
+    converted = package(program, tmp_path / "package", edits={"images": Images(None, color)}, preprocessing=how)
+    cases = agrees(converted, reference, tmp_path / "check")
     assert [c for c in cases if c.startswith("photograph")] == cases
     assert len(cases) >= 3
 
@@ -202,27 +202,27 @@ def test_photographs_get_the_models_own_first_guess(tmp_path: Path) -> None:
     net = torchvision.models.mobilenet_v3_small().eval()
     mean, std = (torch.tensor(v).reshape(3, 1, 1) for v in (HOW.mean, HOW.std))
     program = capture("trace", net, tmp_path, inputs={"input": Input([1, 3, 224, 224])}, dims={})
-    made = package(program, tmp_path / "package", edits={"images": Images(None, "RGB")}, preprocessing=HOW)
-    classify = session.open_session(made, "float32")
+    converted = package(program, tmp_path / "package", edits={"images": Images(None, "RGB")}, preprocessing=HOW)
+    classify = session.open_session(converted, "float32")
     guesses = []
     for photograph in load_sample_images().images:
         shown = np.asarray(Image.fromarray(photograph).resize((224, 224)))
         with torch.no_grad():
-            wanted = net(((torch.from_numpy(shown.copy()).permute(2, 0, 1) / 255 - mean) / std)[None])[0]
+            expected = net(((torch.from_numpy(shown.copy()).permute(2, 0, 1) / 255 - mean) / std)[None])[0]
         (scores,) = classify({"input": shown[None]}).values()
         torch.testing.assert_close(
-            torch.from_numpy(scores)[0], wanted, rtol=1e-3, atol=1e-5 * wanted.abs().max().item()
+            torch.from_numpy(scores)[0], expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item()
         )
         guesses.append(int(scores.argmax()))
-        assert guesses[-1] == int(wanted.argmax())
+        assert guesses[-1] == int(expected.argmax())
     assert len(set(guesses)) == 2, "an answer that is always the same proves little"
 
 
 def test_a_classifier_answers_with_a_label_and_its_scores(tmp_path: Path) -> None:
     program = capture("trace", TinyConv(4), tmp_path)
-    made = package(program, tmp_path / "package", classifier=True, labels=["cat", "dog", "fish", "fowl"])
-    assert agrees(made, reference_in(tmp_path), tmp_path / "check") == ["min"]
-    answer = session.open_session(made, "float32")({"input": np.zeros((1, 3, 32, 32), np.float32)})
+    converted = package(program, tmp_path / "package", classifier=True, labels=["cat", "dog", "fish", "fowl"])
+    assert agrees(converted, reference_in(tmp_path), tmp_path / "check") == ["min"]
+    answer = session.open_session(converted, "float32")({"input": np.zeros((1, 3, 32, 32), np.float32)})
     assert answer["classLabel"] in ("cat", "dog", "fish", "fowl")
     with pytest.raises(ConfigError, match="with 2 labels, and the model answers with"):
         package(program, tmp_path / "few", classifier=True, labels=["cat", "dog"])
@@ -231,12 +231,17 @@ def test_a_classifier_answers_with_a_label_and_its_scores(tmp_path: Path) -> Non
 def test_a_package_says_what_it_is_to_people(traced: Any, tmp_path: Path) -> None:
     program, _ = traced
     metadata = Metadata("Ann", "MIT", "1.0", "Sees.", {"input": "An image."}, {})
-    made = package(program, tmp_path / "package", metadata=metadata)
-    described = package_files.spec_of(made.file).description
-    told = described.metadata
-    assert (told.author, told.license, told.versionString, told.shortDescription) == ("Ann", "MIT", "1.0", "Sees.")
+    converted = package(program, tmp_path / "package", metadata=metadata)
+    described = package_files.spec_of(converted.file).description
+    written = described.metadata
+    assert (written.author, written.license, written.versionString, written.shortDescription) == (
+        "Ann",
+        "MIT",
+        "1.0",
+        "Sees.",
+    )
     assert described.input[0].shortDescription == "An image."
-    assert json.loads(told.userDefined["drydock.interface"])["inputs"][0]["name"] == "input"
+    assert json.loads(written.userDefined["drydock.interface"])["inputs"][0]["name"] == "input"
     with pytest.raises(ConfigError, match=r"metadata\.inputs describes 'imput'"):
         package(program, tmp_path / "other", metadata=replace(metadata, inputs={"imput": ""}))
 
@@ -255,9 +260,11 @@ def test_operators_without_a_translation_are_listed_with_the_models_lines(how: s
             return torch.special.bessel_j1(super().forward(x))
 
     program = capture(how, Two(), tmp_path, inputs={"input": Input([2, 4], fill="normal")}, dims={})
-    with pytest.raises(StageError, match=r"no translation of aten::special_bessel_j0.*aten::special_bessel_j1") as told:
+    with pytest.raises(
+        StageError, match=r"no translation of aten::special_bessel_j0.*aten::special_bessel_j1"
+    ) as caught:
         package(program, tmp_path / "package")
-    assert "in forward: return torch.special.bessel_j1(super().forward(x))" in str(told.value)
+    assert "in forward: return torch.special.bessel_j1(super().forward(x))" in str(caught.value)
 
 
 def test_what_coremltools_cannot_convert_is_a_failure_in_words(tmp_path: Path) -> None:
@@ -317,7 +324,7 @@ def test_settings_that_do_not_go_together_are_refused_before_any_work(settings: 
     ],
 )
 def test_what_core_ml_does_not_take_is_refused(settings: Any, interface: Any, says: str, tmp_path: Path) -> None:
-    known = Interface(interface, {"batch": Dim(1, 2, 8)} if interface is VECTOR else {})
-    program = Artifact(TORCHSCRIPT, tmp_path, facts=known.facts)
+    ports = Interface(interface, {"batch": Dim(1, 2, 8)} if interface is VECTOR else {})
+    program = Artifact(TORCHSCRIPT, tmp_path, facts=ports.facts)
     with pytest.raises(ConfigError, match=says):
         compile_coreml(**settings).run({"program": program}, tmp_path)

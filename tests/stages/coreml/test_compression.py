@@ -1,4 +1,4 @@
-"""coreml/compression.py: what all ways to compress a Core ML package hold to."""
+"""coreml/compression.py: the common behaviour of all ways to compress a Core ML package."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def way(request):
 
 
 def test_facts_tell_every_setting_and_are_in_the_package(digits, tmp_path):
-    made = run_stage(quantize(), digits.package(), tmp_path / "made")
+    compressed = run_stage(quantize(), digits.package(), tmp_path / "made")
     settings = {"mode": "linear_symmetric", "dtype": "int8", "granularity": "per_channel", "weight_threshold": 0}
     says = "int8 weights, per_channel"
-    told = {"settings": {**settings, "joint_compression": False}, "weights": says, "says": says}
-    assert made.facts["quantization"] == told
-    held = package.spec_of(made.file).description.metadata.userDefined
-    assert '"dtype": "int8"' in held["drydock.quantization"]
-    assert held["drydock.deployment_target"] == "iOS18"
-    assert not [key for key in held if "date" in key]
+    description = {"settings": {**settings, "joint_compression": False}, "weights": says, "says": says}
+    assert compressed.facts["quantization"] == description
+    metadata = package.spec_of(compressed.file).description.metadata.userDefined
+    assert '"dtype": "int8"' in metadata["drydock.quantization"]
+    assert metadata["drydock.deployment_target"] == "iOS18"
+    assert not [key for key in metadata if "date" in key]
 
 
 def test_the_sizes_before_and_after_are_told(digits, way, tmp_path):
-    made = run_stage(way(), digits.package(), tmp_path / "made")
-    before, after = package.size(digits.package().file), package.size(made.file)
-    assert (made.notes["bytes_before"], made.notes["bytes"]) == (before, after)
-    assert made.notes["says"].endswith(f"; {after / before:.2f} of the size before")
+    compressed = run_stage(way(), digits.package(), tmp_path / "made")
+    before, after = package.size(digits.package().file), package.size(compressed.file)
+    assert (compressed.notes["bytes_before"], compressed.notes["bytes"]) == (before, after)
+    assert compressed.notes["says"].endswith(f"; {after / before:.2f} of the size before")
 
 
 def test_two_runs_are_the_same_bytes(digits, way, tmp_path):
@@ -65,11 +65,11 @@ def test_a_package_that_would_grow_is_refused(digits, tmp_path):
 
 def test_operations_left_alone_by_type_name_and_pattern_keep_their_weights(digits, tmp_path):
     by_type = run_stage(quantize(ignored=Ignored([], [], ["conv"])), digits.package(), tmp_path / "type")
-    assert graphs.of(by_type).weights() == {"int8": 33408, "float32": 4874}
-    names = {node.type: n for n, node in graphs.of(digits.package()).nodes.items()}  # the last of each type
+    assert graphs.read(by_type).weights() == {"int8": 33408, "float32": 4874}
+    names = {node.type: n for n, node in graphs.read(digits.package()).nodes.items()}  # the last of each type
     ignored = Ignored([names["linear"]], [f"{names['conv']}()"], [])
     by_name = run_stage(quantize(ignored=ignored), digits.package(), tmp_path / "name")
-    assert graphs.of(by_name).weights() == {"int8": 32768 + 144, "float32": 122 + 640 + 4608}
+    assert graphs.read(by_name).weights() == {"int8": 32768 + 144, "float32": 122 + 640 + 4608}
     assert by_name.notes["says"].endswith("; 2 operations left alone")
 
 
@@ -91,8 +91,8 @@ def test_the_deployment_target_is_no_part_of_the_key_and_other_settings_are(way,
 
 def test_the_audit_counts_what_is_left_of_pruned_weights_as_what_it_is(digits, tmp_path):
     pruned = run_stage(prune(), digits.package(), tmp_path / "pruned")
-    made = run_stage(quantize(joint_compression=True), pruned, tmp_path / "made")
-    held = run_stage(Audit({"int8": 0.9, "sparse_int8": 0.9}, {"float32": 1.0}, []), made, tmp_path / "audit")
-    assert held.notes["says"] == "weights sparse_int8 99.7%, float32 0.3%; operations float32 100.0%"
+    compressed = run_stage(quantize(joint_compression=True), pruned, tmp_path / "made")
+    audited = run_stage(Audit({"int8": 0.9, "sparse_int8": 0.9}, {"float32": 1.0}, []), compressed, tmp_path / "audit")
+    assert audited.notes["says"] == "weights sparse_int8 99.7%, float32 0.3%; operations float32 100.0%"
     with pytest.raises(CheckFailed, match=r"0.0% of its weights are palette4, at least 90% were asked for"):
-        Audit({"palette4": 0.9}, {}, []).run({"artifact": made}, tmp_path)
+        Audit({"palette4": 0.9}, {}, []).run({"artifact": compressed}, tmp_path)

@@ -1,4 +1,4 @@
-"""coreml/fix_cache.py: decoders of transformers with a cache of a set length, held to themselves."""
+"""coreml/fix_cache.py: decoders of transformers with a cache of fixed length, compared with themselves without one."""
 
 import json
 
@@ -35,15 +35,15 @@ def test_what_core_ml_has_no_cache_for_is_refused_before_any_work(settings, says
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("config", "says"),
     [
         ({"n_positions": 24}, r"length is 32, and the model has 24 positions\n.*\n.*model\.generation\.length=24"),
         ({"model_type": "lfm2", "layer_types": ["conv", "full_attention"]}, "lfm2 has conv, and Core ML's cache is"),
         ({"model_type": "mamba", "state_size": 16}, "mamba has state_size"),
     ],
 )
-def test_what_a_config_json_says_is_refused_before_any_work(told, says, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(told))
+def test_what_a_config_json_says_is_refused_before_any_work(config, says, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=says):
         stage(weights=str(tmp_path)).settle(world(tmp_path))
 
@@ -56,10 +56,10 @@ def loaded(folder, **kwargs):
 
 @pytest.mark.slow  # each imports transformers
 def test_a_decoder_is_held_to_itself_with_a_cache_that_held_other_numbers(tmp_path):
-    made = run_stage(stage(), loaded(tmp_path, **GPT2), tmp_path / "made")
-    assert "a cache of 32 tokens, one text at a time; 24 tokens in pieces as in one call" in made.notes["says"]
-    told = made.facts["generation"]
-    assert (told["positions"], told["cache"][0]) == (
+    fixed = run_stage(stage(), loaded(tmp_path, **GPT2), tmp_path / "made")
+    assert "a cache of 32 tokens, one text at a time; 24 tokens in pieces as in one call" in fixed.notes["says"]
+    decoder = fixed.facts["generation"]
+    assert (decoder["positions"], decoder["cache"][0]) == (
         32,
         {"input": "key_cache_0", "output": "key_cache_0_new", "kind": "attention", "axis": None},
     )
@@ -70,19 +70,19 @@ def test_a_decoder_is_held_to_itself_with_a_cache_that_held_other_numbers(tmp_pa
 def test_a_cache_that_is_one_off_is_caught(fault, tmp_path, monkeypatch):
     import torch
 
-    from stages.coreml.generation.fixed import FixedCache, Kept
+    from stages.coreml.generation.fixed import FixedCache, FixedLayer
 
     if fault == "written one on":
-        plain = Kept.__init__
-        monkeypatch.setattr(Kept, "__init__", lambda s, k, v, b, p: plain(s, k, v, b, (p + 1).clamp(max=31)))
+        plain = FixedLayer.__init__
+        monkeypatch.setattr(FixedLayer, "__init__", lambda s, k, v, b, p: plain(s, k, v, b, (p + 1).clamp(max=31)))
     elif fault == "mask one on":
-        monkeypatch.setattr(Kept, "get_seq_length", lambda s: s._before + 1)
+        monkeypatch.setattr(FixedLayer, "get_seq_length", lambda s: s._before + 1)
     else:
         forward = FixedCache.forward
         monkeypatch.setattr(
             FixedCache, "forward", lambda s, ids, position, *past: forward(s, ids, torch.zeros_like(position), *past)
         )
-    with pytest.raises(CheckFailed, match="answers a text in pieces otherwise than in one call"):
+    with pytest.raises(CheckFailed, match="computes a text in pieces differently from one call"):
         run_stage(stage(), loaded(tmp_path, **GPT2), tmp_path / "made")
 
 

@@ -36,9 +36,9 @@ class MLModel:
             raise RuntimeError("no such unit on this Mac")
         self.program = read.read(Path(path))
 
-    def predict(self, given):
+    def predict(self, data):
         from stages.coreml.mil import evaluate
-        return dict(evaluate.evaluate(self.program, given))
+        return dict(evaluate.evaluate(self.program, data))
 
 coremltools.models.MLModel = MLModel
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -50,12 +50,12 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     backend("coremltools")
     folder = tmp_path_factory.mktemp("made")
     program = capture("trace", TwoOutputs(), folder, inputs=IMAGE, dims=BATCH)
-    made = recorded(run_stage(compile_coreml(), program, folder / "package"), reference_in(folder), folder)
+    package = recorded(run_stage(compile_coreml(), program, folder / "package"), reference_in(folder), folder)
     bundle = folder / "bundle"
-    run_stage(Save("net", True, None, None, None), {"artifact": made, "reference": reference_in(folder)}, bundle)
+    run_stage(Save("net", True, None, None, None), {"artifact": package, "reference": reference_in(folder)}, bundle)
     files = {p.relative_to(bundle).as_posix(): p for p in bundle.rglob("*") if p.is_file()}
     hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    record = {**(made.record or {}), "digest": "0" * 64, "files": sorted(hashes), "sha256": hashes}
+    record = {**(package.record or {}), "digest": "0" * 64, "files": sorted(hashes), "sha256": hashes}
     (bundle / "artifact.json").write_text(json.dumps(record))
     return bundle
 
@@ -72,9 +72,9 @@ def check(bundle: Path, *arguments: str, offered: tuple[str, ...] = UNITS) -> su
 
 
 def result(bundle: Path) -> dict[str, object]:
-    told = json.loads((bundle / "selfcheck.json").read_text())
-    assert isinstance(told, dict)
-    return told
+    report = json.loads((bundle / "selfcheck.json").read_text())
+    assert isinstance(report, dict)
+    return report
 
 
 @pytest.mark.slow  # each start imports coremltools
@@ -84,9 +84,9 @@ def test_a_package_is_compared_on_each_unit_and_what_was_found_is_written(bundle
     assert (
         done.stdout.splitlines()[-1] == f"passed    it agrees with the PyTorch model at 4 shapes, on {', '.join(UNITS)}"
     )
-    told = result(bundle)
-    assert told["digest"] == "0" * 64
-    assert [(r["device"], r["agrees"]) for r in told["results"]] == [(unit, True) for unit in UNITS]
+    report = result(bundle)
+    assert report["digest"] == "0" * 64
+    assert [(r["device"], r["agrees"]) for r in report["results"]] == [(unit, True) for unit in UNITS]
 
 
 @pytest.mark.slow  # each start imports coremltools

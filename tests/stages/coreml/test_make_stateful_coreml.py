@@ -1,4 +1,4 @@
-"""coreml/make_stateful_coreml.py: a cache becomes states that are kept from call to call; faults of it are caught."""
+"""coreml/make_stateful_coreml.py: a cache becomes states that last from call to call; faults in it are caught."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,17 +44,17 @@ def tokens(house):
     return run_stage(stage, decoders.given(), house / "tokens")
 
 
-def check(made, reference, into):
+def check(artifact, reference, into):
     settings = {"compute": "float32", "properties": {}, "extensions": [], "tolerance": TOLERANCE, "blame": False}
-    return run_stage(shipped("check", **settings), {"artifact": made, "reference": reference}, into)
+    return run_stage(shipped("check", **settings), {"artifact": artifact, "reference": reference}, into)
 
 
 def recorded(tokens):
-    return sum(len(row) for b in generating.read_asked(tokens.file).batches for row in b.tokens)
+    return sum(len(row) for b in generating.read_tokens(tokens.file).batches for row in b.tokens)
 
 
-def generates(made, tokens, into):
-    folder = fixed_decoder.folder_of(made, into / "folder")
+def generates(stateful_package, tokens, into):
+    folder = fixed_decoder.folder_of(stateful_package, into / "folder")
     settings = {"tolerance": TOLERANCE, "compute": "float32", "properties": {}, "extensions": [], "ours": False}
     return run_stage(shipped("check_generation", **settings), {"artifact": folder, "tokens": tokens}, into / "made")
 
@@ -66,11 +66,11 @@ def test_what_it_answers_and_keeps_is_what_the_package_before_it_did(stateful, h
 
 
 def test_a_prompt_in_pieces_and_single_tokens_go_on_as_the_model_does_with_its_logits(stateful, tokens, tmp_path):
-    made = generates(stateful, tokens, tmp_path)
-    found, claim = made.notes["generation"], made.notes["claims"]["tokens"]
-    assert found["equal"] == recorded(tokens)
-    assert found["logits"].keys() == {"1 token", "11 tokens"}  # a call takes 8
-    assert 0 < max(found["logits"].values()) < TOLERANCE.max_rel
+    checked = generates(stateful, tokens, tmp_path)
+    figures, claim = checked.notes["generation"], checked.notes["claims"]["tokens"]
+    assert figures["equal"] == recorded(tokens)
+    assert figures["logits"].keys() == {"1 token", "11 tokens"}  # a call takes 8
+    assert 0 < max(figures["logits"].values()) < TOLERANCE.max_rel
     assert claim["by_ours"] == "Core ML runs programs, and leaves picking tokens to the caller"
     assert {"README.md", "model.mlpackage"} <= {p.name for p in (tmp_path / "folder").iterdir()}
 
@@ -95,44 +95,46 @@ def test_a_cache_that_is_one_off_is_caught_by_what_follows(fault, stateful, toke
 
 def test_states_are_kept_between_calls_and_another_text_begins_with_zeros(stateful):
     program = read.read(stateful.file)
-    kept = evaluate.states(program)
-    given = {"input_ids": np.int32([[3, 4, 5]]), "position": np.int32([0])}
-    first = evaluate.evaluate(program, given, kept=kept)["logits"]
-    assert kept[NAMES[0]].held[0, :, :3].any()
-    assert not kept[NAMES[0]].held[0, :, 3:].any()
-    more = evaluate.evaluate(program, {"input_ids": np.int32([[6]]), "position": np.int32([3])}, kept=kept)["logits"]
+    states = evaluate.states(program)
+    inputs = {"input_ids": np.int32([[3, 4, 5]]), "position": np.int32([0])}
+    first = evaluate.evaluate(program, inputs, memory=states)["logits"]
+    assert states[NAMES[0]].array[0, :, :3].any()
+    assert not states[NAMES[0]].array[0, :, 3:].any()
+    more = evaluate.evaluate(program, {"input_ids": np.int32([[6]]), "position": np.int32([3])}, memory=states)[
+        "logits"
+    ]
     whole = fixed_decoder.Fixed().eval()(
         torch.tensor([[3, 4, 5, 6]]), torch.tensor([0]), *(torch.ones(SHAPE) for _ in NAMES)
     )[0]
-    found = np.concatenate([first, more], 1)
-    assert np.abs(found - whole.detach().numpy()).max() < 5e-3 * np.abs(found).max()
-    assert np.array_equal(evaluate.evaluate(program, given)["logits"], first)
+    logits = np.concatenate([first, more], 1)
+    assert np.abs(logits - whole.detach().numpy()).max() < 5e-3 * np.abs(logits).max()
+    assert np.array_equal(evaluate.evaluate(program, inputs)["logits"], first)
 
 
 @pytest.mark.slow
 def test_a_program_of_float16_reads_and_writes_its_states_without_a_cast(tmp_path, tokens):
-    made = fixed_decoder.stateful(fixed_decoder.package(tmp_path, "float16"), tmp_path / "stateful")
-    function: Function = read.read(made.file).functions["main"]
+    package = fixed_decoder.stateful(fixed_decoder.package(tmp_path, "float16"), tmp_path / "stateful")
+    function: Function = read.read(package.file).functions["main"]
     operations = {o.outputs[0][0]: o for o in function.block.operations if o.outputs}
     updates = [o for o in function.block.operations if o.type == "slice_update"]
     assert {operations[o.inputs["x"][0]].type for o in updates} == {"read_state"}
     written = [o.inputs["data"][0] for o in function.block.operations if o.type == "write_state"]
     assert {operations[name].type for name in written} == {"slice_update"}
     settings = {"tolerance": tolerance("fp16"), "compute": "float16", "properties": {}, "extensions": [], "ours": False}
-    folder = fixed_decoder.folder_of(made, tmp_path / "folder")
+    folder = fixed_decoder.folder_of(package, tmp_path / "folder")
     run_stage(shipped("check_generation", **settings), {"artifact": folder, "tokens": tokens}, tmp_path / "checked")
 
 
 @pytest.mark.slow
 def test_a_package_of_enumerated_lengths_is_fed_in_calls_of_these(tmp_path, tokens):
     plain = fixed_decoder.package(tmp_path, shapes="enumerated", sizes=[{"sequence": 1}, {"sequence": 4}])
-    made = generates(fixed_decoder.stateful(plain, tmp_path / "stateful"), tokens, tmp_path)
-    assert made.notes["generation"]["equal"] == recorded(tokens)
+    checked = generates(fixed_decoder.stateful(plain, tmp_path / "stateful"), tokens, tmp_path)
+    assert checked.notes["generation"]["equal"] == recorded(tokens)
 
 
 def test_a_cache_that_the_package_lacks_is_told(plain, tmp_path):
     more = replace(fixed_decoder.GENERATION, cache=[Cache("key_cache_9", "key_cache_9_new", "attention", None)])
-    with pytest.raises(StageError, match="no key_cache_9, key_cache_9_new, which its cache is said to be"):
+    with pytest.raises(StageError, match="no key_cache_9, key_cache_9_new, which should be part of its cache"):
         fixed_decoder.stateful(replace(plain, facts={**plain.facts, **more.facts}), tmp_path / "made")
 
 
@@ -146,7 +148,7 @@ def test_a_system_without_states_is_refused_before_any_work(stage):
 
 
 class StandIn:
-    """coremltools' MLModel on a Mac, as far as it is called here, with the evaluator behind it."""
+    """The part of coremltools' MLModel that is used here, with the evaluator instead of Core ML."""
 
     def __init__(self, path, compute_units):
         self.program = read.read(Path(path))
@@ -154,20 +156,20 @@ class StandIn:
     def make_state(self):
         return StandInState(evaluate.states(self.program))
 
-    def predict(self, given, state):
-        return dict(evaluate.evaluate(self.program, given, kept=state.kept))
+    def predict(self, data, state):
+        return dict(evaluate.evaluate(self.program, data, memory=state.states))
 
 
 class StandInState:
-    def __init__(self, kept):
-        self.kept = kept
+    def __init__(self, states):
+        self.states = states
 
     def read_state(self, name):
-        return self.kept[name].held
+        return self.states[name].array
 
     def write_state(self, name, value):
         assert value.dtype == np.float16
-        self.kept[name].held = value
+        self.states[name].array = value
 
 
 def test_where_core_ml_is_its_own_states_are_written_and_read(stateful, house, tmp_path, monkeypatch):

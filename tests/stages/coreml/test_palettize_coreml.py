@@ -20,24 +20,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("target", "settings", "weights", "held_to"), CASES, ids=str)
+@pytest.mark.parametrize(("target", "settings", "weights", "limits"), CASES, ids=str)
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(
-    digits, tmp_path, target, settings, weights, held_to
+    digits, tmp_path, target, settings, weights, limits
 ):
-    made = run_stage(palettize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
-    assert graphs.of(made).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
-    check(made, digits.reference, tmp_path, tolerance(held_to))
+    compressed = run_stage(palettize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
+    assert graphs.read(compressed).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
+    check(compressed, digits.reference, tmp_path, tolerance(limits))
 
 
 @pytest.mark.parametrize("settings", [{"nbits": 1}, {"nbits": 2}, {"nbits": 3}, {"cluster_dim": 2}], ids=str)
 def test_fewer_bits_and_tables_of_several_numbers_are_stored_as_such(digits, tmp_path, settings):
-    made = run_stage(palettize(**settings), digits.package(), tmp_path / "made")
+    compressed = run_stage(palettize(**settings), digits.package(), tmp_path / "made")
     bits = settings.get("nbits", 4)
-    assert graphs.of(made).weights() == {f"palette{bits}": 38160, "float32": 122}
+    assert graphs.read(compressed).weights() == {f"palette{bits}": 38160, "float32": 122}
 
 
 def test_two_runs_are_the_same_bytes(digits, tmp_path):
-    """k-means begins at places drawn at random, and sums of several threads differ in the last bits."""
+    """k-means starts at random points, and sums of several threads differ in the last bits."""
     first, again = (
         run_stage(palettize(nbits=4, **GROUPED), digits.package(), tmp_path / n) for n in ("first", "again")
     )
@@ -52,9 +52,9 @@ def test_values_that_are_few_already_need_no_more_than_their_table(digits, tmp_p
 
 def test_what_remains_of_pruned_weights_is_palettised_jointly(digits, tmp_path):
     pruned = run_stage(prune(), digits.package(), tmp_path / "pruned")
-    made = run_stage(palettize(nbits=4, joint_compression=True), pruned, tmp_path / "made")
-    assert graphs.of(made).weights() == {"sparse_palette4": 38160, "float32": 122}
-    check(made, digits.reference, tmp_path, tolerance("pruned"))
+    compressed = run_stage(palettize(nbits=4, joint_compression=True), pruned, tmp_path / "made")
+    assert graphs.read(compressed).weights() == {"sparse_palette4": 38160, "float32": 122}
+    check(compressed, digits.reference, tmp_path, tolerance("pruned"))
 
 
 LATE = [{"nbits": 3}, GROUPED, {"cluster_dim": 2}, {"enable_per_channel_scale": True}, {"joint_compression": True}]

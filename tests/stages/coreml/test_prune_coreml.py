@@ -27,7 +27,7 @@ STRUCTURED = Tolerance(0.8, 0.8, 0.8, 0.0)
 
 
 def dense(package):
-    """The weights of the first layer of 64 rows, as the evaluator gives them back."""
+    """The weights of the first layer with 64 rows, decompressed by the evaluator."""
     main = read.read(package.file).functions["main"]
     (op,) = (
         o for o in main.block.operations if o.type == "constexpr_sparse_to_dense" and o.outputs[0][1].shape == (64, 512)
@@ -39,10 +39,10 @@ def dense(package):
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(
     digits, tmp_path, target, settings, weights
 ):
-    made = run_stage(prune(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
-    assert graphs.of(made).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
+    pruned = run_stage(prune(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
+    assert graphs.read(pruned).weights() == {**weights, "float32": 122 + weights.get("float32", 0)}
     structured = settings == RATIO or "block_size" in settings
-    check(made, digits.reference, tmp_path, STRUCTURED if structured else tolerance("pruned"))
+    check(pruned, digits.reference, tmp_path, STRUCTURED if structured else tolerance("pruned"))
 
 
 def test_the_share_that_was_asked_for_is_zero(digits, tmp_path):
@@ -60,13 +60,13 @@ def test_of_every_four_the_two_smallest_are_zero(digits, tmp_path):
 
 def test_quantised_weights_can_be_pruned_too(digits, tmp_path):
     lowered = run_stage(quantize(), digits.package(), tmp_path / "lowered")
-    made = run_stage(prune(joint_compression=True), lowered, tmp_path / "made")
-    assert graphs.of(made).weights() == {"sparse_int8": 38160, "float32": 122}
-    check(made, digits.reference, tmp_path, tolerance("pruned"))
+    pruned = run_stage(prune(joint_compression=True), lowered, tmp_path / "made")
+    assert graphs.read(pruned).weights() == {"sparse_int8": 38160, "float32": 122}
+    check(pruned, digits.reference, tmp_path, tolerance("pruned"))
 
 
 WRONG = [
-    ({"target_sparsity": None}, "nothing says what is to become zero"),
+    ({"target_sparsity": None}, "no setting says which weights become zero"),
     ({"n_m_ratio": [2, 4]}, "target_sparsity and n_m_ratio are set"),
     ({"target_sparsity": 1.5}, "target_sparsity is 1.5"),
     ({"target_sparsity": -0.1}, "target_sparsity is -0.1"),

@@ -24,23 +24,23 @@ CASES = [
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(
     digits, tmp_path, target, settings, weights
 ):
-    made = run_stage(quantize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
+    compressed = run_stage(quantize(deployment_target=target, **settings), digits.package(target), tmp_path / "made")
     biases = {"float32": 122 + weights.get("float32", 0)}
-    assert graphs.of(made).weights() == {**weights, **biases}
-    assert graphs.of(made).operations() == {"float32": 4}
+    assert graphs.read(compressed).weights() == {**weights, **biases}
+    assert graphs.read(compressed).operations() == {"float32": 4}
     four = settings.get("dtype", "").endswith("4")
-    check(made, digits.reference, tmp_path, tolerance("int4_weights" if four else "int8_weights"))
+    check(compressed, digits.reference, tmp_path, tolerance("int4_weights" if four else "int8_weights"))
 
 
 def test_what_remains_of_pruned_weights_is_quantised_jointly(digits, tmp_path):
     pruned = run_stage(prune(), digits.package(), tmp_path / "pruned")
-    made = run_stage(quantize(joint_compression=True), pruned, tmp_path / "made")
-    assert graphs.of(made).weights() == {"sparse_int8": 38160, "float32": 122}
-    assert (made.facts["pruning"], made.facts["quantization"]["settings"]["joint_compression"]) == (
+    compressed = run_stage(quantize(joint_compression=True), pruned, tmp_path / "made")
+    assert graphs.read(compressed).weights() == {"sparse_int8": 38160, "float32": 122}
+    assert (compressed.facts["pruning"], compressed.facts["quantization"]["settings"]["joint_compression"]) == (
         pruned.facts["pruning"],
         True,
     )
-    check(made, digits.reference, tmp_path, tolerance("pruned"))
+    check(compressed, digits.reference, tmp_path, tolerance("pruned"))
 
 
 LATE = [

@@ -26,8 +26,8 @@ SPEC = "Data/com.apple.CoreML/model.mlmodel"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A traced network with two outputs, and a function that makes a package of it."""
+def network(tmp_path_factory):
+    """A function that converts a traced network with two outputs to a package, and the network's reference."""
     backend("coremltools")
     folder = tmp_path_factory.mktemp("coreml")
     torch.manual_seed(0)
@@ -49,9 +49,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def copied(made, tmp_path):
+def copied(network, tmp_path):
     """A package that may be changed, with the reference of its network."""
-    package, reference = made
+    package, reference = network
     artifact = package()
     return replace(artifact, folder=shutil.copytree(artifact.folder, tmp_path / "copied")), reference
 
@@ -69,7 +69,7 @@ def refused(artifact, reference, folder, **settings):
 
 
 def edited(artifact, change):
-    """The package with something done to its spec."""
+    """The package with a changed spec."""
     ct = quiet()
     spec = ct.utils.load_spec(str(artifact.file))
     (block,) = spec.mlProgram.functions["main"].block_specializations.values()
@@ -78,8 +78,8 @@ def edited(artifact, change):
     return artifact
 
 
-def test_a_package_is_checked_at_every_shape(made, tmp_path):
-    package, reference = made
+def test_a_package_is_checked_at_every_shape(network, tmp_path):
+    package, reference = network
     checked = check(package(), reference, tmp_path)
     parity = checked.notes["parity"]
     assert len(parity["cases"]) == len(list(reference_cases.read(reference))) == 4
@@ -89,14 +89,14 @@ def test_a_package_is_checked_at_every_shape(made, tmp_path):
 
 
 @pytest.mark.slow  # test_compile_coreml, test_runtime_caught
-def test_float16_is_further_off_and_within_its_own_tolerance(made, tmp_path):
-    package, reference = made
+def test_float16_is_further_off_and_within_its_own_tolerance(network, tmp_path):
+    package, reference = network
     lowered = check(package("FLOAT16"), reference, tmp_path / "a", compute="float16", limits="fp16")
     exact = check(package(), reference, tmp_path / "b")
     worst = [max(c["max_rel"] for c in a.notes["parity"]["cases"]) for a in (exact, lowered)]
     assert worst[0] < 1e-5 < worst[1] < 1e-2
-    told = refused(package("FLOAT16"), reference, tmp_path / "c", limits="fp16")
-    assert "asked to compute in float32, the runtime computes in float16" in told
+    message = refused(package("FLOAT16"), reference, tmp_path / "c", limits="fp16")
+    assert "asked to compute in float32, the runtime computes in float16" in message
 
 
 def test_one_changed_weight_is_caught(copied, tmp_path):
@@ -114,9 +114,9 @@ def test_outputs_that_were_swapped_are_caught(copied, tmp_path):
         other = {"logits": "features", "features": "logits"}
         for operation in block.operations:
             bound = (b for argument in operation.inputs.values() for b in argument.arguments)
-            for named in (*operation.outputs, *bound):
-                if named.name in other:
-                    named.name = other[named.name]
+            for variable in (*operation.outputs, *bound):
+                if variable.name in other:
+                    variable.name = other[variable.name]
 
     assert "'logits'" in refused(edited(artifact, swap), reference, tmp_path)
 
@@ -129,9 +129,9 @@ def test_a_wrong_axis_is_caught(copied, tmp_path):
         axes = next(o for o in block.operations if o.outputs[0].name == name)
         axes.attributes["val"].immediateValue.tensor.ints.values[:] = [1, 3]
 
-    told = refused(edited(artifact, turn), reference, tmp_path)
-    assert "linear" in told
-    assert "cannot be computed" in told
+    message = refused(edited(artifact, turn), reference, tmp_path)
+    assert "linear" in message
+    assert "cannot be computed" in message
 
 
 def test_an_operation_that_the_evaluator_lacks_is_not_checked_and_never_passes(copied, tmp_path):
@@ -140,14 +140,14 @@ def test_an_operation_that_the_evaluator_lacks_is_not_checked_and_never_passes(c
     def rename(spec, operations, block):
         operations["relu"].type = "relu_of_tomorrow"
 
-    told = refused(edited(artifact, rename), reference, tmp_path)
+    message = refused(edited(artifact, rename), reference, tmp_path)
     if sys.platform != "darwin":
-        assert "not checked: the evaluator lacks relu_of_tomorrow" in told
-        assert "macOS" in told
+        assert "not checked: the evaluator lacks relu_of_tomorrow" in message
+        assert "macOS" in message
 
 
-def test_properties_and_extensions_are_refused(made):
-    package, _ = made
+def test_properties_and_extensions_are_refused(network):
+    package, _ = network
     with pytest.raises(StageError, match="Core ML has no such setting"):
         session.open_session(package(), "float32", properties={"MLComputeUnits": "ALL"})
     with pytest.raises(StageError, match="Core ML takes none"):
@@ -155,19 +155,19 @@ def test_properties_and_extensions_are_refused(made):
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="there Core ML is measured")
-def test_the_evaluators_speed_is_not_measured(made):
-    package, reference = made
+def test_the_evaluators_speed_is_not_measured(network):
+    package, reference = network
     running = session.open_session(package(), "float32")
     with pytest.raises(StageError, match="its speed is not measured"):
         running.prepare(next(reference_cases.read(reference)).inputs)
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="needs macOS, where Core ML is")
-def test_core_ml_and_the_evaluator_agree(made):
+def test_core_ml_and_the_evaluator_agree(network):
     from stages.coreml.mil import read
     from stages.coreml.runtime import EvaluatorSession
 
-    package, reference = made
+    package, reference = network
     for case in reference_cases.read(reference):
         theirs = session.open_session(package(), "float32")(case.inputs)
         ours = EvaluatorSession(read.read(package().file))(case.inputs)
@@ -189,5 +189,5 @@ def test_resnet50_answers_as_pytorch_does(tmp_path, precision, least, most):
     home = tmp_path / COREML.file
     saved(torch.jit.trace(net, x), home, inputs=inputs, outputs=outputs, precision=precision)
     answer = session.open_session(Artifact(COREML, tmp_path), "float32")({"x": x.numpy()})["y"]
-    wanted = net(x).detach().numpy()
-    assert least < np.abs(answer - wanted).max() / np.abs(wanted).max() < most
+    expected = net(x).detach().numpy()
+    assert least < np.abs(answer - expected).max() / np.abs(expected).max() < most

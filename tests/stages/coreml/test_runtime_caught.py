@@ -1,4 +1,4 @@
-"""What is wrong with a saved Core ML package is caught by its check, without a Mac."""
+"""The check catches faults in a saved Core ML package, without a Mac."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stages.interface.interface import Input
 
 
 class Heads(nn.Module):
-    """Attention weights and features of the same shape, side by side: what goes by the wrong name or axis fits."""
+    """Attention weights and features of the same shape, side by side: a wrong name or axis fits in shape."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ def heads(tmp_path_factory):
 
 
 def operation(spec, kind):
-    """The last operation of a type, and the block that it is in."""
+    """The last operation of a type, and its block."""
     (function,) = spec.mlProgram.functions.values()
     (block,) = function.block_specializations.values()
     return block, [op for op in block.operations if op.type == kind][-1]
@@ -54,25 +54,25 @@ def constant(spec, name):
 
 
 def turned(spec, kind):
-    """The axis of the operation, the last or the one before it, as the other of them."""
+    """Swaps the axis of the operation between the last and the one before it."""
     _, op = operation(spec, kind)
     axis = constant(spec, op.inputs["axis"].arguments[0].name).immediateValue.tensor.ints.values
     axis[0] = {-1: 1, 1: 2}[axis[0]]
 
 
 def swapped(spec):
-    """What the outputs are called, the other way round, in all places."""
+    """Swaps the names of the outputs in all places."""
     block, _ = operation(spec, "const")
     first, second = block.outputs
     text = spec.SerializeToString(deterministic=True)
-    held = {first: second, second: first}
+    other = {first: second, second: first}
     for op in block.operations:
         for output in op.outputs:
-            output.name = held.get(output.name, output.name)
+            output.name = other.get(output.name, output.name)
         for bound in op.inputs.values():
             for argument in bound.arguments:
-                if argument.name in held:
-                    argument.name = held[argument.name]
+                if argument.name in other:
+                    argument.name = other[argument.name]
     assert spec.SerializeToString(deterministic=True) != text
 
 
@@ -83,7 +83,7 @@ CHANGES = {
 
 
 def changed(package, folder, change):
-    """A copy of a package with something done to its model."""
+    """A copy of a package with a changed model."""
     shutil.copytree(package.folder, folder)
     for path in folder.rglob("*"):
         path.chmod(0o755)
@@ -114,8 +114,8 @@ def test_outputs_joined_along_another_axis_are_caught(heads, tmp_path):
         check(wrong, reference, tmp_path, tolerance("fp32"))
 
 
-@pytest.mark.parametrize(("labels", "told"), [([1, 0, 2], "'classLabel_probs'"), ([0, 1, 0], "labels a, b\n")])
-def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, labels, told):
+@pytest.mark.parametrize(("labels", "message"), [([1, 0, 2], "'classLabel_probs'"), ([0, 1, 0], "labels a, b\n")])
+def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, labels, message):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1))
     traced = capture("trace", net, tmp_path, inputs={"x": Input([1, 6], fill="normal")}, dims={}, outputs=["scores"])
@@ -128,12 +128,12 @@ def test_scores_that_go_by_other_labels_than_the_models_are_caught(tmp_path, lab
         for values, name in zip(strings, ["abc"[i] for i in labels], strict=True):
             values[:] = [name]
 
-    with pytest.raises(CheckFailed, match=told):
+    with pytest.raises(CheckFailed, match=message):
         check(changed(package, tmp_path / "wrong", relabel), reference_in(tmp_path), tmp_path / "b", tolerance("fp32"))
 
 
 class Nearest(nn.Module):
-    """The nearest pixels at places that are near no middle."""
+    """The nearest pixels, at positions far from the middle between two pixels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         places = torch.linspace(-0.9, 0.7, 12).reshape(1, 2, 3, 2)
@@ -145,7 +145,7 @@ def test_what_nothing_says_of_core_ml_is_told_as_not_checked(tmp_path):
     package = coreml(capture("trace", Nearest(), tmp_path, inputs=inputs, dims={}), tmp_path / "package")
     stage = Check("float32", {}, [], tolerance("fp32"), False)
     notes = run_stage(stage, {"artifact": package, "reference": reference_in(tmp_path)}, tmp_path / "check").notes
-    assert "NOT CHECKED: resample(sampling_mode=nearest), which of two pixels" in notes["caution"]
+    assert "NOT CHECKED: resample(sampling_mode=nearest), which of two equally near pixels" in notes["caution"]
     assert "resample(sampling_mode=nearest)" in notes["claims"]["parity"]["not_asked"]
 
 
@@ -165,9 +165,9 @@ def test_one_weight_of_38282_that_changed_is_caught(digits, tmp_path):
 def test_float16_is_off_by_its_rounding_and_float32_is_not(digits, tmp_path):
     def worst(compute, limits):
         package = digits.package("iOS18", compute)
-        found = check(package, digits.reference, tmp_path / compute, tolerance(limits), compute=compute)
-        assert found["computes_in"] == compute
-        return max(case["max_rel"] for case in found["cases"])
+        parity = check(package, digits.reference, tmp_path / compute, tolerance(limits), compute=compute)
+        assert parity["computes_in"] == compute
+        return max(case["max_rel"] for case in parity["cases"])
 
     half, full = worst("float16", "fp16"), worst("float32", "fp32")
     assert full < 1e-5 < 1e-4 < half < 5e-3

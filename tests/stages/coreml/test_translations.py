@@ -1,4 +1,4 @@
-"""coreml/translations: what coremltools cannot translate by itself, held to torch at every size by the evaluator."""
+"""coreml/translations: compares our translations with torch at every size, with the evaluator."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def zeroed(x: torch.Tensor) -> torch.Tensor:
 def written(x: torch.Tensor) -> torch.Tensor:
     y = x * 1
     y[..., 0].mul_(3)
-    kept = y[:, 1:3].add_(2)
+    part = y[:, 1:3].add_(2)
     y[1, 2:].clamp_(min=0)
-    return y + kept.sum()
+    return y + part.sum()
 
 
 def filled(x: torch.Tensor) -> torch.Tensor:
@@ -218,7 +218,9 @@ MARKED = [pytest.param(s, marks=pytest.mark.slow) if s == DEAR else s for s in S
 
 @pytest.mark.parametrize("shape", MARKED, ids=str)
 def test_what_coremltools_lacks_is_translated(shape: list[Any], tmp_path: Path) -> None:
-    assert_translated("trace", [function for function, asked in CASES.values() if asked == shape], shape, tmp_path)
+    assert_translated(
+        "trace", [function for function, shape_of_case in CASES.values() if shape_of_case == shape], shape, tmp_path
+    )
 
 
 @pytest.mark.slow  # all of one shape together, which is a conversion in the place of many, before this
@@ -233,15 +235,15 @@ def test_what_coremltools_lacks_is_translated_by_itself(name: str, how: str, tmp
 def assert_translated(how: str, functions: list[Callable[..., Any]], shape: list[Any], tmp_path: Path) -> None:
     dims = {n: d for n, d in OPEN.items() if n in shape}
     program = capture(how, Calls(*functions), tmp_path, inputs={"x": Input(shape, fill="normal")}, dims=dims)
-    made = run_stage(compile_coreml(), program, tmp_path / "package")
-    found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), CONSTANT)
-    assert (found.wrong, found.left_out) == ([], [])
-    assert len(found.cases) >= 3 or not dims
+    converted = run_stage(compile_coreml(), program, tmp_path / "package")
+    comparison = parity.measure(converted, session.open_session(converted, "float32"), reference_in(tmp_path), CONSTANT)
+    assert (comparison.wrong, comparison.left_out) == ([], [])
+    assert len(comparison.cases) >= 3 or not dims
 
 
 @pytest.mark.parametrize("how", ["trace", "export"])
 def test_divisions_rounded_down_are_right_in_float16(how: str, tmp_path: Path) -> None:
-    """Of eighths, which float16 holds, and whose remainders it does."""
+    """Multiples of 1/8: float16 represents them and their remainders exactly."""
 
     def rests(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = (x * 64).round() / 8
@@ -249,11 +251,11 @@ def test_divisions_rounded_down_are_right_in_float16(how: str, tmp_path: Path) -
 
     inputs = {"x": Input(["batch", 6], fill="normal")}
     program = capture(how, Calls(rests), tmp_path, inputs=inputs, dims=BATCH)
-    made = run_stage(compile_coreml(compute="float16"), program, tmp_path / "package")
-    running = session.open_session(made, "float16")
+    converted = run_stage(compile_coreml(compute="float16"), program, tmp_path / "package")
+    running = session.open_session(converted, "float16")
     x = torch.arange(-12.0, 12.0).reshape(4, 6) / 64
-    for answer, wanted in zip(running({"x": x.numpy()}).values(), rests(x), strict=True):
-        assert (torch.tensor(answer) == wanted).all()
+    for answer, expected in zip(running({"x": x.numpy()}).values(), rests(x), strict=True):
+        assert (torch.tensor(answer) == expected).all()
 
 
 def test_a_write_through_a_view_that_is_no_part_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -299,7 +301,7 @@ MASK = {"inputs": {"x": Input(["batch", 4], "bool", {"integers": [0, 2]})}, "dim
 
 
 class HandingOn(nn.Module):
-    """Returns an input, one tensor twice, what nothing is done to, a number twice and a buffer."""
+    """Returns an input, one tensor twice, an alias, a number twice and a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,6 +315,6 @@ class HandingOn(nn.Module):
 @pytest.mark.parametrize("how", ["trace", "export"])
 def test_outputs_may_be_inputs_and_one_another(how: str, tmp_path: Path) -> None:
     program = capture(how, HandingOn(), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")}, dims=BATCH)
-    made = run_stage(compile_coreml(), program, tmp_path / "package")
-    found = parity.measure(made, session.open_session(made, "float32"), reference_in(tmp_path), CONSTANT)
-    assert found.wrong == []
+    converted = run_stage(compile_coreml(), program, tmp_path / "package")
+    comparison = parity.measure(converted, session.open_session(converted, "float32"), reference_in(tmp_path), CONSTANT)
+    assert comparison.wrong == []

@@ -208,8 +208,8 @@ def spoil(whole, **changes):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"checks": []}, "does not say what this model was held to"),
-        ({"kind": "coreml"}, "does not say what this model was held to"),
+        ({"checks": []}, "has no check that this script can repeat"),
+        ({"kind": "coreml"}, "has no check that this script can repeat"),
         ({"sha256": []}, "cannot be checked: AttributeError"),
     ],
 )

@@ -142,7 +142,7 @@ def test_precision_is_in_the_graph_and_audited_in_the_engine(precision, lowered,
     assert (done.returncode, done.stderr) == (OK, "")
     wrong = build(whole, "--runs", "0", acts={"layers": "Float"})
     assert wrong.returncode == CHECK_FAILED
-    assert f"no layer of the engine gives {dtype}, which was asked for" in wrong.stderr
+    assert f"no layer of the engine has {dtype}, which was asked for" in wrong.stderr
     assert not (whole / "net.engine").exists(), "a wrong engine is not left for anybody to take"
 
 

@@ -22,7 +22,7 @@ LAYER = Step("layer", "MatMul", ["y", None], ["x"])
 
 
 @pytest.mark.parametrize(
-    ("steps", "kept"),
+    ("steps", "names"),
     [
         ([*NORM, GUARD, Step("share", "Div", ["x", "d"], ["y"])], ["square", "sum", "root", "guard", "share"]),
         ([GUARD, Step("spread", "Expand", ["d", None], ["g"]), Step("share", "Div", ["x", "g"], ["y"])], None),
@@ -38,5 +38,5 @@ LAYER = Step("layer", "MatMul", ["y", None], ["x"])
         ([Step("guard", "Add", ["c", None], ["d"], [1e-3]), Step("share", "Div", ["x", "d"], ["y"])], []),
     ],
 )
-def test_what_measures_guards_and_divides_is_kept(steps, kept):
-    assert Graph(steps).kept == ([s.name for s in steps] if kept is None else kept)
+def test_what_measures_guards_and_divides_is_kept(steps, names):
+    assert Graph(steps).in_float32 == ([s.name for s in steps] if names is None else names)

@@ -1,4 +1,4 @@
-"""formats/graphs.py: graphs of known make-up are counted as they were made."""
+"""formats/graphs.py: the counts of graphs with known weights and operations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ SCALES = [("scale", F32, (3,)), ("zero", I8, (3,))]
 
 def onnx_graph(folder, nodes, tensors, dtype=F32):
     """x [1, 4] to y, by nodes (type, inputs, output, attributes) and tensors (name, type, shape)."""
-    made = []
-    for kind, given, result, *told in nodes:
+    operations = []
+    for kind, inputs, result, *attributes in nodes:
         domain = "com.microsoft" if kind == "MatMulNBits" else ""
-        made.append(helper.make_node(kind, given, [result], name=f"the {result}", domain=domain, **dict(*told)))
-    held = [helper.make_tensor(n, t, shape, np.ones(np.prod(shape, dtype=int))) for n, t, shape in tensors]
+        operations.append(
+            helper.make_node(kind, inputs, [result], name=f"the {result}", domain=domain, **dict(*attributes))
+        )
+    constants = [helper.make_tensor(n, t, shape, np.ones(np.prod(shape, dtype=int))) for n, t, shape in tensors]
     x, y = helper.make_tensor_value_info("x", dtype, [1, 4]), helper.make_tensor_value_info("y", dtype, [None, None])
-    graph = helper.make_graph(made, "graph", [x], [y], held)
+    graph = helper.make_graph(operations, "graph", [x], [y], constants)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets), folder / "model.onnx")
     return Artifact(ONNX, folder)
 
 
 def weighted(dtype, *parameters):
-    """A weight of 12 numbers that is given its values back."""
+    """A weight of 12 numbers, and its dequantisation."""
     return ("DequantizeLinear", ["w", *(n for n, *_ in parameters)], "v", {"axis": 1}), [
         ("w", dtype, (4, 3)),
         *parameters,
@@ -93,24 +95,24 @@ OF_ONNX = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("nodes", "tensors", "told", "weights", "operations"), OF_ONNX.values(), ids=OF_ONNX)
-def test_an_onnx_graph_is_counted_as_it_was_made(tmp_path, nodes, tensors, told, weights, operations):
-    artifact = onnx_graph(tmp_path, nodes, tensors, **told)
+@pytest.mark.parametrize(("nodes", "tensors", "options", "weights", "operations"), OF_ONNX.values(), ids=OF_ONNX)
+def test_an_onnx_graph_is_counted_as_it_was_made(tmp_path, nodes, tensors, options, weights, operations):
+    artifact = onnx_graph(tmp_path, nodes, tensors, **options)
     onnx.checker.check_model(artifact.file)
-    built = graphs.of(artifact)
+    built = graphs.read(artifact)
     assert (built.weights(), built.operations()) == (weights, operations)
     assert built.results == {"the y"}
 
 
 def test_types_that_onnx_cannot_infer_are_those_of_what_an_operation_is_given(tmp_path):
     nodes = [("Unheard", ["x"], "u"), ("MatMul", ["u", "w"], "y")]
-    built = graphs.of(onnx_graph(tmp_path, nodes, [("w", F16, (4, 3))], F16))
+    built = graphs.read(onnx_graph(tmp_path, nodes, [("w", F16, (4, 3))], F16))
     assert built.operations() == {"float16": 1}
 
 
 def test_what_some_operations_are_given_can_be_left_out_of_the_count(tmp_path):
     nodes = [BACK, ("MatMul", ["x", "v"], "m"), ("Gemm", ["m", "g", "b"], "y")]
-    built = graphs.of(onnx_graph(tmp_path, nodes, [*WEIGHT, ("g", F32, (3, 5)), ("b", F32, (5,))]))
+    built = graphs.read(onnx_graph(tmp_path, nodes, [*WEIGHT, ("g", F32, (3, 5)), ("b", F32, (5,))]))
     assert (built.weights(["the m"]), built.operations(["the m"])) == ({"float32": 20}, {"float32": 1})
     assert (built.weights(["the y"]), built.operations(["the y"])) == ({"int8": 12}, {"float32": 1})
 
@@ -134,7 +136,7 @@ LOWERED = [
 def test_an_operation_is_lowered_that_meets_fewer_bits_and_what_converts_them_is_not(
     tmp_path, nodes, tensors, dtype, lowered
 ):
-    built = graphs.of(onnx_graph(tmp_path, nodes, tensors, dtype))
+    built = graphs.read(onnx_graph(tmp_path, nodes, tensors, dtype))
     assert {name for name in built.nodes if built.is_lowered(name)} == lowered
 
 
@@ -147,20 +149,20 @@ def op():
 
 
 def ir(folder, op, make, dtype=np.float32):
-    """x [1, 4] times what `make` makes, as an IR."""
+    """An IR of a function of x [1, 4]."""
     import openvino
 
     x = op.parameter([1, 4], dtype, name="x")
     openvino.save_model(openvino.Model([op.result(make(x), name="y")], [x]), folder / "model.xml", False)
-    return graphs.of(Artifact(OPENVINO, folder))
+    return graphs.read(Artifact(OPENVINO, folder))
 
 
 def whole(op, dtype, zero=True):
-    """Whole numbers [4, 3] that are given their values back, as NNCF spells it."""
-    held = op.convert(op.constant(np.ones((4, 3)), dtype), np.float32)
+    """Integers [4, 3] with their dequantisation, as NNCF writes it."""
+    numbers = op.convert(op.constant(np.ones((4, 3)), dtype), np.float32)
     if zero:
-        held = op.subtract(held, op.convert(op.constant(np.ones((1, 3)), dtype), np.float32))
-    return op.multiply(held, op.constant(np.ones((1, 3), np.float32)))
+        numbers = op.subtract(numbers, op.convert(op.constant(np.ones((1, 3)), dtype), np.float32))
+    return op.multiply(numbers, op.constant(np.ones((1, 3), np.float32)))
 
 
 def rounded(op, value):
@@ -216,8 +218,8 @@ def test_what_is_within_an_if_is_counted(tmp_path):
     def branch(name):
         weight = helper.make_tensor(f"w{name}", TensorProto.FLOAT, [2, 2], [1.0] * 4)
         node = helper.make_node("MatMul", ["x", f"w{name}"], [f"y{name}"], f"product {name}")
-        made = helper.make_tensor_value_info(f"y{name}", TensorProto.FLOAT, None)
-        return helper.make_graph([node], name, [], [made], [weight])
+        output = helper.make_tensor_value_info(f"y{name}", TensorProto.FLOAT, None)
+        return helper.make_graph([node], name, [], [output], [weight])
 
     choice = helper.make_node(
         "If",
@@ -227,17 +229,17 @@ def test_what_is_within_an_if_is_counted(tmp_path):
         then_branch=branch("a"),
         else_branch=branch("b"),
     )
-    given = [
+    inputs = [
         helper.make_tensor_value_info("c", TensorProto.BOOL, []),
         helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 2]),
     ]
-    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    onnx.save(helper.make_model(helper.make_graph([choice], "g", given, [made])), tmp_path / "model.onnx")
-    built = graphs.of(Artifact(ONNX, tmp_path))
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    onnx.save(helper.make_model(helper.make_graph([choice], "g", inputs, [output])), tmp_path / "model.onnx")
+    built = graphs.read(Artifact(ONNX, tmp_path))
     assert (built.weights(), built.operations()) == ({"float32": 8}, {"float32": 2})
     backend("openvino")
     import openvino
 
     core = openvino.Core()
     openvino.save_model(core.read_model(tmp_path / "model.onnx"), tmp_path / "model.xml", compress_to_fp16=False)
-    assert graphs.of(Artifact(OPENVINO, tmp_path)).operations() == {"float32": 2}
+    assert graphs.read(Artifact(OPENVINO, tmp_path)).operations() == {"float32": 2}

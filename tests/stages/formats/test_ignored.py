@@ -1,4 +1,4 @@
-"""formats/ignored.py: operations that are to be left alone stay as they are, whoever lowers the others."""
+"""formats/ignored.py: ignored operations keep their precision in every stage that lowers it."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ LONG = [("names", OPENVINO), ("patterns", ONNX), ("patterns", OPENVINO), ("types
     ],
 )
 def test_what_is_named_stays_in_float_and_nothing_else(digits, tmp_path, by, lower, kind):
-    asked = {"names": NAMES, "patterns": PATTERNS, "types": TYPES}[by][kind]
-    ignored = Ignored(**{"names": [], "patterns": [], "types": [], by: [asked]})
-    made = LOWER[lower](digits, kind, ignored, tmp_path / "made")
+    entry = {"names": NAMES, "patterns": PATTERNS, "types": TYPES}[by][kind]
+    ignored = Ignored(**{"names": [], "patterns": [], "types": [], by: [entry]})
+    lowered = LOWER[lower](digits, kind, ignored, tmp_path / "made")
     convolutions = [
-        n for n, v in graphs.of(digits.graph(kind)).nodes.items() if "Conv" in v.type and v.type != "Convert"
+        n for n, v in graphs.read(digits.graph(kind)).nodes.items() if "Conv" in v.type and v.type != "Convert"
     ]
-    products = [n for n, v in graphs.of(digits.graph(kind)).nodes.items() if v.type == TYPES[kind]]
+    products = [n for n, v in graphs.read(digits.graph(kind)).nodes.items() if v.type == TYPES[kind]]
     assert (len(convolutions), len(products)) == (2, 2)
-    wanted = {"names": convolutions[:1], "patterns": convolutions, "types": products}[by]
-    assert in_float32(graphs.of(made)) == {*wanted}
-    assert made.facts["ignored"] == vars(ignored)
+    in_float = {"names": convolutions[:1], "patterns": convolutions, "types": products}[by]
+    assert in_float32(graphs.read(lowered)) == {*in_float}
+    assert lowered.facts["ignored"] == vars(ignored)
 
 
 @pytest.mark.parametrize(("lower", "kind"), CASES)
@@ -81,12 +81,12 @@ def test_what_matches_nothing_is_told_with_what_is_near(digits, tmp_path, lower,
     name, types = NAMES[kind] + "s", [TYPES[kind] + "s"]
     with pytest.raises(ConfigError) as caught:
         LOWER[lower](digits, kind, Ignored([name], ["classifier"], types), tmp_path / "made")
-    named, patterned, typed = caught.value.problems
-    assert named.what.startswith(f"ignored.names has {name}, did you mean '{NAMES[kind]}")
-    assert patterned.what == "ignored.patterns has classifier, which no operation of this graph is"  # not in part
-    assert typed.what.startswith(f"ignored.types has {TYPES[kind]}s, did you mean '{TYPES[kind]}'?")
-    assert NAMES[kind] in named.allowed
-    assert TYPES[kind] in typed.allowed.split(", ")
+    by_name, by_pattern, by_type = caught.value.problems
+    assert by_name.what.startswith(f"ignored.names has {name}, did you mean '{NAMES[kind]}")
+    assert by_pattern.what == "ignored.patterns has classifier, which no operation of this graph is"  # not in part
+    assert by_type.what.startswith(f"ignored.types has {TYPES[kind]}s, did you mean '{TYPES[kind]}'?")
+    assert NAMES[kind] in by_name.allowed
+    assert TYPES[kind] in by_type.allowed.split(", ")
 
 
 BAD = Ignored([], ["ok", "conv(", "*"], [])
@@ -130,9 +130,9 @@ def test_a_constant_is_no_operation(ignored):
 
 
 def test_what_a_later_graph_lacks_is_passed_over_when_it_is_only_looked_up():
-    assert Ignored(["gone", "then"], ["gone.*"], ["Gone"]).left(GRAPH) == ["then"]
+    assert Ignored(["gone", "then"], ["gone.*"], ["Gone"]).present(GRAPH) == ["then"]
 
 
 def test_an_artifact_that_was_not_lowered_has_no_list(digits, kind):
-    assert ignored_operations.of(digits.graph(kind)) is None
-    assert ignored_operations.of(digits.int8(kind)) == Ignored([], [], [])
+    assert ignored_operations.from_facts(digits.graph(kind)) is None
+    assert ignored_operations.from_facts(digits.int8(kind)) == Ignored([], [], [])

@@ -1,4 +1,4 @@
-"""runtimes/: each kind is executed by its own runtime, in the precision that was asked for."""
+"""formats/session.py: each kind runs in its own runtime, in the requested precision."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_outputs_come_by_name_and_agree_with_pytorch(artifact, reference):
 
 
 def test_inputs_are_left_as_they_were(artifact, reference):
-    given = {n: v.copy() for n, v in next(reference_cases.read(reference)).inputs.items()}
-    before = given["input"].copy()
-    session.open_session(artifact, "float32")(given)
-    np.testing.assert_array_equal(given["input"], before)
+    inputs = {n: v.copy() for n, v in next(reference_cases.read(reference)).inputs.items()}
+    before = inputs["input"].copy()
+    session.open_session(artifact, "float32")(inputs)
+    np.testing.assert_array_equal(inputs["input"], before)
 
 
 def test_the_answers_of_one_call_outlive_the_next(artifact, reference):
@@ -73,19 +73,19 @@ def test_what_is_compiled_on_its_first_call_does_not_claim_a_precision_before(ti
 @pytest.mark.parametrize("kind", ["ir", "tiny"])
 def test_bfloat16_is_read_back_as_asked(request, reference, kind):
     skip_unless_bfloat16()
-    asked = session.with_interface(request.getfixturevalue(kind), reference)
-    running = session.open_session(asked, "bfloat16")
+    artifact = session.with_interface(request.getfixturevalue(kind), reference)
+    running = session.open_session(artifact, "bfloat16")
     running(example(reference))
     assert running.computes_in == "bfloat16"
     assert running.properties["INFERENCE_PRECISION_HINT"] == "bf16"
 
 
 def test_a_prepared_inference_can_be_repeated_and_leaves_its_inputs_alone(artifact, reference):
-    given = {n: v.copy() for n, v in example(reference).items()}
-    infer = session.open_session(artifact, "float32", threads=1).prepare(given)
+    inputs = {n: v.copy() for n, v in example(reference).items()}
+    infer = session.open_session(artifact, "float32", threads=1).prepare(inputs)
     infer()
     infer()
-    np.testing.assert_array_equal(given["input"], example(reference)["input"])
+    np.testing.assert_array_equal(inputs["input"], example(reference)["input"])
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_a_prepared_inference_can_be_repeated_and_leaves_its_inputs_alone(artifa
 )
 def test_threads_are_pinned(request, reference, runtime, name):
     backend("openvino")
-    asked = session.with_interface(request.getfixturevalue(runtime), reference)
-    running = session.open_session(asked, "float32", threads=1)
+    artifact = session.with_interface(request.getfixturevalue(runtime), reference)
+    running = session.open_session(artifact, "float32", threads=1)
     running(example(reference))
     assert running.properties[name] == "1"
 
@@ -108,8 +108,8 @@ def test_threads_are_pinned(request, reference, runtime, name):
     ("name", "value"), [("ENABLE_CPU_PINNING", "YES"), ("PERF_COUNT", "true"), ("NUM_STREAMS", "1")]
 )
 def test_a_property_of_openvino_is_set_and_read_back(ir, name, value):
-    told = session.open_session(ir, "float32", properties={name: value}).properties
-    assert told[name] == {"true": "YES"}.get(value, value)
+    properties = session.open_session(ir, "float32", properties={name: value}).properties
+    assert properties[name] == {"true": "YES"}.get(value, value)
 
 
 def test_a_property_that_reads_back_otherwise_is_refused(ir):
@@ -142,11 +142,11 @@ def test_a_module_that_writes_into_its_input_leaves_the_arrays_it_was_given(tmp_
     backend("openvino")
     net = module(WritesIntoItsInput())
     ready = session.with_interface(net, record(net, tmp_path / "reference", inputs=VECTOR))
-    given = {"input": np.ones((2, 4), np.float32)}
+    inputs = {"input": np.ones((2, 4), np.float32)}
     running = session.open_session(ready, "float32", by=runtime)
-    running(given)
-    running.prepare(given)()
-    np.testing.assert_array_equal(given["input"], 1)
+    running(inputs)
+    running.prepare(inputs)()
+    np.testing.assert_array_equal(inputs["input"], 1)
 
 
 def test_eager_agrees_with_what_was_recorded_of_it(tiny, reference):

@@ -18,7 +18,7 @@ def asked(tmp_path_factory):
         tmp_path_factory.mktemp("t") / "t",
     )
     assert "different, after prompts of 1, 7 tokens" in made.notes["says"]
-    return generating.read_asked(made.file)
+    return generating.read_tokens(made.file)
 
 
 def whole(prompt, new):
@@ -75,4 +75,4 @@ def test_a_model_that_says_one_thing_only_is_told(tmp_path):
     given["module"].live.head.weight.zero_()
     made = run_stage(shipped("record_tokens", prompts=[2], tokens=3, seed=0), given, tmp_path / "t")
     assert "one token whatever it is given" in made.notes["caution"]
-    assert np.isfinite(generating.read_asked(made.file).batches[0].margins).all()
+    assert np.isfinite(generating.read_tokens(made.file).batches[0].margins).all()

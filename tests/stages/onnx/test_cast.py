@@ -1,4 +1,4 @@
-"""onnx/cast.py and what it is for: the precision is in the graph, and its answers are within what ships for it."""
+"""onnx/cast.py: the precision is in the graph, and its outputs are within the shipped tolerance."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def graphs(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     torch.manual_seed(0)
     make, inputs, dims = MODELS[request.param]
-    net, made = module(make()), {}
+    net, exported = module(make()), {}
 
     def at(opset):
-        if opset not in made:
+        if opset not in exported:
             place = folder / str(opset)
-            made[opset] = export("export", net, place, opset=opset, inputs=inputs, dims=dims), reference_in(place)
-        return made[opset]
+            exported[opset] = export("export", net, place, opset=opset, inputs=inputs, dims=dims), reference_in(place)
+        return exported[opset]
 
     return at
 
@@ -85,7 +85,7 @@ def test_a_graph_of_each_precision_agrees_and_is_ready_for_tensorrt(graphs, prec
     if how == "quantize":
         backend("nncf")
         samples = run_stage(DrawSamples({"source": "random"}, 16, None, 0), reference, tmp_path / "samples")
-        kind = None if "Conv" in {n.type for n in stored.of(graph).nodes.values()} else "transformer"
+        kind = None if "Conv" in {n.type for n in stored.read(graph).nodes.values()} else "transformer"
         graph = quantized(graph, samples, tmp_path / "made", symmetric=True, model_type=kind)
     elif how is not None:
         graph = made_of(run_stage(how, graph, tmp_path / "made"), graph, "cast")
@@ -96,7 +96,7 @@ def test_a_graph_of_each_precision_agrees_and_is_ready_for_tensorrt(graphs, prec
 
 
 class LargeLogits(nn.Module):
-    """Scores beyond float16 before a softmax, as attention without scaling has them."""
+    """Scores beyond float16 before a softmax, as in attention without scaling."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,17 +109,17 @@ class LargeLogits(nn.Module):
 def test_large_logits_before_a_softmax_are_caught_with_the_nodes_named_and_can_be_kept(tmp_path):
     torch.manual_seed(0)
     graph = export("export", LargeLogits(), tmp_path, inputs={"x": Input(["batch", 8], fill="normal")})
-    check, given = Check("float16", {}, [], tolerance("fp16"), False), {"reference": reference_in(tmp_path)}
+    check, reference = Check("float16", {}, [], tolerance("fp16"), False), {"reference": reference_in(tmp_path)}
     cast = CastFp16(NOTHING_IGNORED, [])
     half = made_of(run_stage(cast, graph, tmp_path / "half"), graph, "cast")
     with pytest.raises(CheckFailed) as caught:
-        run_stage(check, {"artifact": half, **given}, tmp_path / "check")
+        run_stage(check, {"artifact": half, **reference}, tmp_path / "check")
     assert "Mul" in caught.value.problems[0].what
     command = caught.value.problems[0].command
     names = command.partition("ignored.names=[")[2].partition("]")[0].replace('"', "").split(",")
-    kept = replace(cast, ignored=replace(NOTHING_IGNORED, names=[*names, *softmax(graph)]))
-    left = made_of(run_stage(kept, graph, tmp_path / "kept"), graph, "cast")
-    run_stage(check, {"artifact": left, **given}, tmp_path / "again")
+    careful = replace(cast, ignored=replace(NOTHING_IGNORED, names=[*names, *softmax(graph)]))
+    mixed = made_of(run_stage(careful, graph, tmp_path / "kept"), graph, "cast")
+    run_stage(check, {"artifact": mixed, **reference}, tmp_path / "again")
 
 
 def softmax(graph):
@@ -140,7 +140,7 @@ BERT += [f"+model.kwargs.{name}={size}" for name, size in SIZES.items()]
 def test_whole_models_become_bundles_in_every_precision(model, tmp_path):
     shop = Shop(tmp_path)
     for precision in PRECISIONS:
-        asked = ["target=tensorrt_bundle", f"precision={precision}", f"output={tmp_path / precision}", *model]
-        done = shop.run(*asked, "model.weights=random")
+        settings = ["target=tensorrt_bundle", f"precision={precision}", f"output={tmp_path / precision}", *model]
+        done = shop.run(*settings, "model.weights=random")
         assert done.returncode == 0, done.stderr
         assert (tmp_path / precision / "build.py").is_file()

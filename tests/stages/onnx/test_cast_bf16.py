@@ -39,7 +39,7 @@ def types(artifact):
     return {i.name: i.data_type for i in onnx.load(artifact.file).graph.initializer if i.data_type != TensorProto.INT64}
 
 
-def held(artifact, reference, folder, limits="bf16"):
+def checked(artifact, reference, folder, limits="bf16"):
     check = Check("bfloat16", {}, [], tolerance(limits), False)
     return run_stage(check, {"artifact": artifact, "reference": reference}, folder)
 
@@ -53,18 +53,18 @@ def test_every_weight_is_stored_in_bfloat16_and_the_ports_stay(exact, narrow):
 
 
 def test_its_answers_are_within_the_tolerance_that_ships_and_differ_from_those_of_float32(exact, narrow, tmp_path):
-    told = held(narrow, exact[1], tmp_path / "check").notes["parity"]
-    assert (told["computes_in"], told["properties"].keys()) == ("bfloat16", {"bfloat16"})
+    parity = checked(narrow, exact[1], tmp_path / "check").notes["parity"]
+    assert (parity["computes_in"], parity["properties"].keys()) == ("bfloat16", {"bfloat16"})
     with pytest.raises(CheckFailed, match="max_rel"):
-        held(narrow, exact[1], tmp_path / "again", limits="fp32")
+        checked(narrow, exact[1], tmp_path / "again", limits="fp32")
 
 
 @pytest.mark.slow
 def test_a_transformers_layer_is_in_bfloat16_at_an_older_opset(tmp_path):
     graph = export("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
-    made = cast(graph, tmp_path / "bf16")
-    held(made, reference_in(tmp_path), tmp_path / "check")
-    assert TensorProto.FLOAT not in set(types(made).values())
+    narrow = cast(graph, tmp_path / "bf16")
+    checked(narrow, reference_in(tmp_path), tmp_path / "check")
+    assert TensorProto.FLOAT not in set(types(narrow).values())
 
 
 def test_a_convolution_that_onnx_has_no_bfloat16_for_is_told_with_the_opset_that_has_it(graph, tmp_path):
@@ -75,20 +75,20 @@ def test_a_convolution_that_onnx_has_no_bfloat16_for_is_told_with_the_opset_that
 
 
 def test_operators_can_be_left_in_float32(exact, tmp_path):
-    kept = types(cast(exact[0], tmp_path / "out", "Gemm"))
-    assert {n for n, t in kept.items() if t == TensorProto.FLOAT} == {"head.weight", "head.bias"}
+    dtypes = types(cast(exact[0], tmp_path / "out", "Gemm"))
+    assert {n for n, t in dtypes.items() if t == TensorProto.FLOAT} == {"head.weight", "head.bias"}
 
 
-def made_of(nodes, weights, folder):
+def graph_of(nodes, weights, folder):
     """x [4] to y, by nodes (type, inputs, output)."""
     ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in "xy"]
-    held = [numpy_helper.from_array(np.float32(v), n) for n, v in weights.items()]
+    initialisers = [numpy_helper.from_array(np.float32(v), n) for n, v in weights.items()]
     graph = helper.make_graph(
-        [helper.make_node(kind, given, [result], name=result) for kind, given, result in nodes],
+        [helper.make_node(kind, inputs, [result], name=result) for kind, inputs, result in nodes],
         "graph",
         ports[:1],
         ports[1:],
-        held,
+        initialisers,
     )
     folder.mkdir()
     onnx.save(
@@ -99,8 +99,8 @@ def made_of(nodes, weights, folder):
 
 def test_weights_keep_the_range_of_float32_and_every_result_is_rounded(tmp_path):
     nodes = [("Mul", ["x", "large"], "up"), ("Mul", ["up", "small"], "y")]
-    made = cast(made_of(nodes, {"large": [1e30], "small": [1e-30]}, tmp_path / "graph"), tmp_path / "bf16")
-    answer = open_session(made, "bfloat16")({"x": np.float32([1, 1.003, 2, 3])})["y"]
+    narrow = cast(graph_of(nodes, {"large": [1e30], "small": [1e-30]}, tmp_path / "graph"), tmp_path / "bf16")
+    answer = open_session(narrow, "bfloat16")({"x": np.float32([1, 1.003, 2, 3])})["y"]
     np.testing.assert_allclose(answer, [1, 1, 2, 3], rtol=2**-7)
     assert answer[0] == answer[1]  # 1.003 is 1 in bfloat16
     assert (answer.view(np.uint32) & 0xFFFF == 0).all(), "a number of bfloat16 has 16 bits"
@@ -109,13 +109,13 @@ def test_weights_keep_the_range_of_float32_and_every_result_is_rounded(tmp_path)
 def test_what_onnx_has_no_bfloat16_for_stays_and_is_told(tmp_path):
     nodes = [("Mul", ["x", "w"], "m"), ("Einsum", ["m", "m"], "y")]
     graph = edited(
-        made_of(nodes, {"w": [1.0]}, tmp_path / "graph"),
+        graph_of(nodes, {"w": [1.0]}, tmp_path / "graph"),
         tmp_path / "equation",
         lambda m: m.graph.node[1].attribute.append(helper.make_attribute("equation", "i,i->i")),
     )
-    made = cast(graph, tmp_path / "bf16")
-    assert made.notes["says"].endswith("; ONNX has no Einsum (1×) in it")
-    assert open_session(made, "bfloat16")({"x": np.float32([1, 2, 3, 4])})["y"].tolist() == [1, 4, 9, 16]
+    narrow = cast(graph, tmp_path / "bf16")
+    assert narrow.notes["says"].endswith("; ONNX has no Einsum (1×) in it")
+    assert open_session(narrow, "bfloat16")({"x": np.float32([1, 2, 3, 4])})["y"].tolist() == [1, 4, 9, 16]
 
 
 def test_a_graph_that_has_float16_already_is_refused(exact, tmp_path):

@@ -15,8 +15,8 @@ OP = "drydock_test::scale_add"
 
 
 def exported(how, folder, opset, net, translations=None, symbolics=None, **interface):
-    given = {"program": capture(how, net, folder, **interface), "reference": reference_in(folder)}
-    return run_stage(ExportByOpset(opset, translations or {}, symbolics or {}, False), given, folder / "graph")
+    inputs = {"program": capture(how, net, folder, **interface), "reference": reference_in(folder)}
+    return run_stage(ExportByOpset(opset, translations or {}, symbolics or {}, False), inputs, folder / "graph")
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,15 @@ def exported(how, folder, opset, net, translations=None, symbolics=None, **inter
     [("trace", 11), ("trace", 17), *(pytest.param("export", opset, marks=pytest.mark.slow) for opset in (18, 20))],
 )
 def test_its_graph_has_the_opset_that_was_asked_for(how, opset, tmp_path):
-    made = exported(how, tmp_path, opset, TwoOutputs())
-    assert onnx.load(made.file, load_external_data=False).opset_import[0].version == opset
+    graph = exported(how, tmp_path, opset, TwoOutputs())
+    assert onnx.load(graph.file, load_external_data=False).opset_import[0].version == opset
 
 
 @pytest.mark.parametrize(("how", "opset"), [("trace", 17), ("export", 18)])
 def test_each_exporter_gets_its_own_translations(how, opset, tmp_path):
     names = {"translations": {OP: "onnx_ops.plain"}, "symbolics": {OP: "onnx_ops.symbolic"}}
-    made = exported(how, tmp_path, opset, onnx_ops.ScaleAdd(), inputs=VECTOR, **names)
-    assert {n.domain for n in onnx.load(made.file).graph.node} == {""}
+    graph = exported(how, tmp_path, opset, onnx_ops.ScaleAdd(), inputs=VECTOR, **names)
+    assert {n.domain for n in onnx.load(graph.file).graph.node} == {""}
 
 
 def test_an_opset_that_nobody_writes_is_refused():

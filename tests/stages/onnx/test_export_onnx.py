@@ -40,16 +40,16 @@ def shapes(ports):
 
 
 def hold(graph, *, opset=18, **other):
-    """Holds a graph to its own interface, or to one that differs."""
-    onnx_file.hold_to(onnx_file.read(graph.file), opset, replace(Interface.of(graph), **other))
+    """Verifies a graph against its own interface, or against one that differs."""
+    onnx_file.verify_interface(onnx_file.read(graph.file), opset, replace(Interface.of(graph), **other))
 
 
 @pytest.mark.parametrize("opset", [18, 20, DYNAMO.stop - 1])
 def test_the_file_has_the_opset_that_was_asked_for(program, tmp_path, opset):
-    made = export(program, tmp_path / "out", opset=opset)
-    assert [o.version for o in onnx.load(made.file).opset_import if o.domain == ""] == [opset]
-    assert made.facts["opset"] == opset
-    session.open_session(made, "float32")  # onnxruntime knows every opset that is offered
+    graph = export(program, tmp_path / "out", opset=opset)
+    assert [o.version for o in onnx.load(graph.file).opset_import if o.domain == ""] == [opset]
+    assert graph.facts["opset"] == opset
+    session.open_session(graph, "float32")  # onnxruntime knows every opset that is offered
 
 
 def test_names_and_dynamic_dimensions_are_as_asked(graph):
@@ -62,8 +62,8 @@ def test_names_and_dynamic_dimensions_are_as_asked(graph):
 def test_several_outputs_and_dimensions_keep_their_names(tmp_path):
     two = onnx.load(export_net(TwoOutputs(), tmp_path / "two", outputs=["logits", "features"]).file)
     assert shapes(two.graph.output) == {"logits": ["batch", 10], "features": ["batch", 4, 32, 32]}
-    made = export_net(Attention(), tmp_path / "attention", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
-    assert shapes(onnx.load(made.file).graph.output) == {"encoded": ["batch", "seq", 8]}
+    graph = export_net(Attention(), tmp_path / "attention", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    assert shapes(onnx.load(graph.file).graph.output) == {"encoded": ["batch", "seq", 8]}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, net, inputs):
 
 
 def test_provenance_is_written_into_the_file(graph):
-    told = {p.key: p.value for p in onnx.load(graph.file).metadata_props}
-    assert "UNTRAINED: drawn at random with seed 0" in told["drydock.weights"]
-    assert "nets.TinyConv" in told["drydock.source"]
+    metadata = {p.key: p.value for p in onnx.load(graph.file).metadata_props}
+    assert "UNTRAINED: drawn at random with seed 0" in metadata["drydock.weights"]
+    assert "nets.TinyConv" in metadata["drydock.source"]
 
 
 def test_provenance_of_an_earlier_stage_is_replaced_and_others_kept():
@@ -111,22 +111,22 @@ def test_a_program_is_decomposed_once_and_exports_the_bytes_that_it_would_alone(
 
 def test_weights_beyond_one_protobuf_go_beside_the_graph(program, reference, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "LARGEST_PROTOBUF", 0)
-    made = export(program, tmp_path / "out")
-    assert sorted(contents(made.folder)) == ["model.onnx", "model.onnx.data"]
-    names = [i.name for i in onnx_file.read(made.file, weights=False).graph.initializer if i.external_data]
+    graph = export(program, tmp_path / "out")
+    assert sorted(contents(graph.folder)) == ["model.onnx", "model.onnx.data"]
+    names = [i.name for i in onnx_file.read(graph.file, weights=False).graph.initializer if i.external_data]
     assert "conv.weight" in names
-    session.open_session(made, "float32")
+    session.open_session(graph, "float32")
 
 
 def test_weights_beside_the_graph_are_not_held_in_one_piece(program, graph, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_file, "LARGEST_PROTOBUF", 0)
     monkeypatch.setattr(torch.onnx.ONNXProgram, "model_proto", property(lambda p: pytest.fail("held in one piece")))
-    made = export(program, tmp_path / "out")
-    assert (made.file.stat().st_mode, made.facts) == (graph.file.stat().st_mode, graph.facts)
-    whole, beside = (onnx_file.read(a.file) for a in (graph, made))
+    external = export(program, tmp_path / "out")
+    assert (external.file.stat().st_mode, external.facts) == (graph.file.stat().st_mode, graph.facts)
+    whole, beside = (onnx_file.read(a.file) for a in (graph, external))
     assert weights(beside) == weights(whole)
     assert [(n.op_type, *n.input) for n in beside.graph.node] == [(n.op_type, *n.input) for n in whole.graph.node]
-    assert contents(export(program, tmp_path / "again").folder) == contents(made.folder)
+    assert contents(export(program, tmp_path / "again").folder) == contents(external.folder)
 
 
 LET_GO = """
@@ -174,22 +174,22 @@ def located(model, place, offset=0, length=432):
 
 @pytest.mark.parametrize("place", ["../outside.bin", "/etc/hostname", "link.bin", "absent.bin", "sub/inside.bin", ".."])
 def test_weights_are_read_from_plain_files_beside_the_graph_alone(graph, tmp_path, place):
-    made = edited(graph, tmp_path / "graph", lambda m: located(m, place))
+    broken = edited(graph, tmp_path / "graph", lambda m: located(m, place))
     for path in (tmp_path / "outside.bin", tmp_path / "graph" / "sub" / "inside.bin"):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(1000))
     (tmp_path / "graph" / "link.bin").symlink_to(tmp_path / "outside.bin")
     with pytest.raises(StageError, match=r"weight 'conv\.weight' is in .* which is no file beside the graph"):
-        onnx_file.read(made.file)
-    assert onnx_file.read(made.file, weights=False).graph.node
+        onnx_file.read(broken.file)
+    assert onnx_file.read(broken.file, weights=False).graph.node
 
 
-@pytest.mark.parametrize(("offset", "length", "found"), [(600, 432, 400), (2000, 432, 0)])
-def test_a_file_that_is_shorter_than_the_graph_says_is_found_out(graph, tmp_path, offset, length, found):
-    made = edited(graph, tmp_path / "graph", lambda m: located(m, "weights.bin", offset, length))
+@pytest.mark.parametrize(("offset", "length", "size"), [(600, 432, 400), (2000, 432, 0)])
+def test_a_file_that_is_shorter_than_the_graph_says_is_found_out(graph, tmp_path, offset, length, size):
+    broken = edited(graph, tmp_path / "graph", lambda m: located(m, "weights.bin", offset, length))
     (tmp_path / "graph" / "weights.bin").write_bytes(bytes(1000))
-    with pytest.raises(StageError, match=f"weights.bin holds {found} bytes of the weight 'conv.weight', not 432"):
-        onnx_file.read(made.file)
+    with pytest.raises(StageError, match=f"weights.bin holds {size} bytes of the weight 'conv.weight', not 432"):
+        onnx_file.read(broken.file)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_graph_that_is_as_asked_is_accepted(graph):
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "says"),
+    ("changes", "error", "says"),
     [
         ({"opset": 19}, StageError, "asked for opset 19, the exporter wrote 18"),
         ({"inputs": {"image": IMAGES}}, StageError, "the graph's inputs are input; the model's are image"),
@@ -246,9 +246,9 @@ def test_a_graph_that_is_as_asked_is_accepted(graph):
         ),
     ],
 )
-def test_a_graph_that_is_not_as_asked_is_refused_by_name(graph, asked, error, says):
+def test_a_graph_that_is_not_as_asked_is_refused_by_name(graph, changes, error, says):
     with pytest.raises(error, match=says):
-        hold(graph, **asked)
+        hold(graph, **changes)
 
 
 def other_names(model):
@@ -268,7 +268,7 @@ def no_shape(model):
 def test_what_an_exporter_does_not_know_of_a_dimension_is_written_into_the_graph(graph, lose):
     model = onnx_file.read(graph.file)
     lose(model)
-    onnx_file.hold_to(model, 18, Interface.of(graph))
+    onnx_file.verify_interface(model, 18, Interface.of(graph))
     assert shapes(model.graph.input) == {"input": ["batch", 3, 32, 32]}
     assert shapes(model.graph.output) == {"logits": ["batch", 10]}
 
@@ -282,24 +282,24 @@ def test_a_frozen_dimension_is_refused_by_name(graph, tmp_path):
 
 
 class FromWhereItHolds(FixedBatch):
-    """As many rows as there are places where something holds: four in every case of the reference."""
+    """Its number of rows depends on values: four in every case of the reference."""
 
     def forward(self, x):
         return self.head(x), (x[0] > -1e9).nonzero()
 
 
 def test_a_size_that_follows_values_is_left_open_though_it_was_the_same_each_time(tmp_path):
-    made = export_net(FromWhereItHolds(), tmp_path, inputs=VECTOR, outputs=["scores", "places"])
-    places = shapes(onnx.load(made.file).graph.output)["places"]
+    graph = export_net(FromWhereItHolds(), tmp_path, inputs=VECTOR, outputs=["scores", "places"])
+    places = shapes(onnx.load(graph.file).graph.output)["places"]
     assert isinstance(places[0], str)
-    assert Interface.of(made).outputs["places"].shape[0] == 4
+    assert Interface.of(graph).outputs["places"].shape[0] == 4
 
 
 def test_weights_are_called_as_in_the_state_dict_inside_branches_too(tmp_path):
     net = GraphBranch()
-    made = export_net(net, tmp_path, inputs=VECTOR)
-    assert {i.name for i in onnx.load(made.file).graph.initializer} >= {*net.state_dict()}
-    agrees(made, tmp_path)
+    graph = export_net(net, tmp_path, inputs=VECTOR)
+    assert {i.name for i in onnx.load(graph.file).graph.initializer} >= {*net.state_dict()}
+    agrees(graph, tmp_path)
 
 
 def test_a_weight_whose_own_name_is_taken_keeps_its_prefix(graph, tmp_path):

@@ -41,10 +41,10 @@ def shapes(ports):
 @pytest.mark.parametrize("opset", [TORCHSCRIPT.start, 9, 11, 17, TORCHSCRIPT.stop - 1])
 @pytest.mark.parametrize("how", ["trace", "script"])
 def test_the_file_has_the_opset_that_was_asked_for_and_answers_as_the_model(tmp_path, how, opset):
-    made = export_net(TwoOutputs(), tmp_path, how=how, opset=opset)
-    assert [o.version for o in onnx.load(made.file).opset_import if o.domain == ""] == [opset]
-    assert made.facts["opset"] == opset
-    agrees(made, tmp_path)
+    graph = export_net(TwoOutputs(), tmp_path, how=how, opset=opset)
+    assert [o.version for o in onnx.load(graph.file).opset_import if o.domain == ""] == [opset]
+    assert graph.facts["opset"] == opset
+    agrees(graph, tmp_path)
 
 
 def test_names_and_dynamic_dimensions_are_as_asked(traced, export):
@@ -55,15 +55,15 @@ def test_names_and_dynamic_dimensions_are_as_asked(traced, export):
 
 @pytest.mark.parametrize("how", ["trace", "script"])
 def test_several_outputs_keep_their_names_and_fixed_sizes(tmp_path, how):
-    made = export_net(TwoOutputs(), tmp_path, how=how, outputs=["logits", "features"])
-    assert shapes(onnx.load(made.file).graph.output) == {"logits": ["batch", 10], "features": ["batch", 4, 32, 32]}
+    graph = export_net(TwoOutputs(), tmp_path, how=how, outputs=["logits", "features"])
+    assert shapes(onnx.load(graph.file).graph.output) == {"logits": ["batch", 10], "features": ["batch", 4, 32, 32]}
 
 
 @pytest.mark.parametrize("opset", [14, 17])
 def test_attention_is_exported_for_every_batch_and_length(tmp_path, opset):
-    made = export_net(Attention(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
-    assert shapes(onnx.load(made.file).graph.output) == {"encoded": ["batch", "seq", 8]}
-    agrees(made, tmp_path)
+    graph = export_net(Attention(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    assert shapes(onnx.load(graph.file).graph.output) == {"encoded": ["batch", "seq", 8]}
+    agrees(graph, tmp_path)
 
 
 class Pooled(nn.Module):
@@ -108,15 +108,15 @@ def test_nothing_in_the_file_tells_where_it_was_made(tmp_path, how):
 
 @pytest.mark.parametrize("how", ["trace", "script"])
 def test_weights_are_called_as_in_the_state_dict(tmp_path, how):
-    made = export_net(TwoOutputs(), tmp_path, how=how)
-    named = {i.name for i in onnx.load(made.file).graph.initializer}
-    assert {"head.weight", "head.bias"} <= named  # the convolution's are folded with the norm's
-    assert not [name for name in named if name.startswith("model.")]
+    graph = export_net(TwoOutputs(), tmp_path, how=how)
+    weights = {i.name for i in onnx.load(graph.file).graph.initializer}
+    assert {"head.weight", "head.bias"} <= weights  # the convolution's are folded with the norm's
+    assert not [name for name in weights if name.startswith("model.")]
 
 
 def test_provenance_is_written_into_the_file(traced, export):
-    told = {p.key: p.value for p in onnx.load(export(traced).file).metadata_props}
-    assert "UNTRAINED: drawn at random with seed 0" in told["drydock.weights"]
+    metadata = {p.key: p.value for p in onnx.load(export(traced).file).metadata_props}
+    assert "UNTRAINED: drawn at random with seed 0" in metadata["drydock.weights"]
 
 
 def test_two_exports_are_the_same_bytes(traced, export):
@@ -125,8 +125,8 @@ def test_two_exports_are_the_same_bytes(traced, export):
 
 
 def test_a_second_trace_in_one_process_exports_the_same_bytes(tiny, reference, export, tmp_path):
-    given = {"module": tiny, "reference": reference}
-    traces = [run_stage(CaptureTrace(), given, tmp_path / d) for d in "ab"]
+    inputs = {"module": tiny, "reference": reference}
+    traces = [run_stage(CaptureTrace(), inputs, tmp_path / d) for d in "ab"]
     first, again = (contents(export(t, f"{t.folder.name}-graph").folder) for t in traces)
     assert first == again
 
@@ -160,7 +160,7 @@ def test_a_dimension_that_the_trace_froze_is_named(tmp_path):
 
 
 class RowsOfTheExample(nn.Module):
-    """Runs at every size, and answers with as many rows as the capture was shown."""
+    """Runs at every size, and always returns as many rows as the captured example had."""
 
     def forward(self, x):
         return x.repeat(8, 1)[: int(x.shape[0])]
@@ -177,14 +177,14 @@ def test_a_size_that_a_script_takes_from_its_input_is_not_frozen(tmp_path):
 
 
 def test_a_branch_that_the_trace_fixed_is_exported_as_it_was_taken(tmp_path):
-    made = export_net(ValueBranch(), tmp_path, inputs=VECTOR)  # the check after it finds out: see test_check.py
-    assert not {"Where", "If"} & {n.op_type for n in onnx.load(made.file).graph.node}
+    graph = export_net(ValueBranch(), tmp_path, inputs=VECTOR)  # the check after it finds out: see test_check.py
+    assert not {"Where", "If"} & {n.op_type for n in onnx.load(graph.file).graph.node}
 
 
 def test_a_branch_in_a_script_is_exported_as_a_branch(tmp_path):
-    made = export_net(ValueBranch(), tmp_path, how="script", inputs=VECTOR)
-    assert "If" in {n.op_type for n in onnx.load(made.file).graph.node}
-    agrees(made, tmp_path)
+    graph = export_net(ValueBranch(), tmp_path, how="script", inputs=VECTOR)
+    assert "If" in {n.op_type for n in onnx.load(graph.file).graph.node}
+    agrees(graph, tmp_path)
 
 
 def test_nothing_of_the_exporter_reaches_stdout(traced, export, capfd):
@@ -203,12 +203,12 @@ def test_what_we_teach_the_exporter_is_taken_back(traced, export, operator):
     from torch.onnx._internal.torchscript_exporter.registration import registry
 
     export(traced)
-    known = registry.get_function_group(operator)
-    assert known is None or known.get(17).__module__.startswith("torch.onnx")
+    group = registry.get_function_group(operator)
+    assert group is None or group.get(17).__module__.startswith("torch.onnx")
 
 
 class Splits(nn.Module):
-    """A class token apart from the rest, as video transformers take it."""
+    """Splits off a class token, as video transformers do."""
 
     def forward(self, x):
         first, rest = torch.tensor_split(x, (1,), dim=1)
@@ -217,12 +217,12 @@ class Splits(nn.Module):
 
 @pytest.mark.parametrize("opset", [13, 18])
 def test_what_was_split_at_a_place_keeps_its_rank(tmp_path, opset):
-    made = export_by("trace", Splits(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ)
-    agrees(made, tmp_path)
+    graph = export_by("trace", Splits(), tmp_path, opset=opset, inputs=TOKENS, dims=BATCH_SEQ)
+    agrees(graph, tmp_path)
 
 
 class Differences(nn.Module):
-    """How much each element is above the one before, that once more, and how many are positive so far."""
+    """First and second differences of the elements, and a running count of positive ones."""
 
     def forward(self, x):
         return torch.diff(x, dim=1, prepend=x[:, :1] - 1), torch.diff(x, n=2), (x > 0).cumsum(-1)

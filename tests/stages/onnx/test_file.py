@@ -1,4 +1,4 @@
-"""onnx/file.py: what a file tells of where it was made, and what of that is taken out."""
+"""onnx/file.py: no file reveals where it was made."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ torch.manual_seed(0)
 inputs, dims = {"input": Input(["batch", 4], fill="normal")}, {"batch": Dim(1, 2, 8)}
 facts = {"source": {"factory": "net.Net", "kwargs": {}}}
 model = Artifact(Kind.MODULE, live=net.Net().eval().requires_grad_(False), facts=facts)
-def run(stage, given, *place):
+def run(stage, inputs, *place):
     folder = Path(*place)
     folder.mkdir(parents=True)
-    made = stage.run(given, folder)
-    return Artifact(made.kind, folder, facts={**facts, **made.facts}, live=made.live)
-asked = RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0, "quick", None, 16)
-reference = run(asked, {"model": model}, "reference")
+    result = stage.run(inputs, folder)
+    return Artifact(result.kind, folder, facts={**facts, **result.facts}, live=result.live)
+stage = RecordReference(inputs, dims, ["y"], None, None, False, None, [], 0, "quick", None, 16)
+reference = run(stage, {"model": model}, "reference")
 for capture, export in (
     (CaptureExport(2**30), ExportOnnx(18, {}, False)), (CaptureTrace(), ExportTorchscript(17, {}, False))
 ):
@@ -67,7 +67,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict[str, Path]:
+def exports(tmp_path_factory) -> dict[str, Path]:
     """The graphs of one model from three places: a checkout, another folder, and an installed copy of us."""
     folders = {}
     for place, name in {"here": "here", "elsewhere": "a/longer/way/elsewhere", "installed": "i"}.items():
@@ -86,16 +86,16 @@ def made(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.mark.slow  # test_older_records makes an export of another checkout and another time again, byte for byte
 @pytest.mark.parametrize("exporter", ["ExportOnnx", "ExportTorchscript"])
-def test_equal_models_are_equal_bytes_wherever_they_are_exported(made, exporter):
-    first, *others = (contents(folder / exporter / "graph") for folder in made.values())
+def test_equal_models_are_equal_bytes_wherever_they_are_exported(exports, exporter):
+    first, *others = (contents(folder / exporter / "graph") for folder in exports.values())
     assert list(first) == ["model.onnx"]
     assert others == [first, first]
 
 
 @pytest.mark.slow  # by each exporter in a test of its own: test_export_onnx, test_export_torchscript
 @pytest.mark.parametrize("exporter", ["ExportOnnx", "ExportTorchscript"])
-def test_no_file_tells_where_it_was_made(made, exporter):
-    for folder in made.values():
+def test_no_file_tells_where_it_was_made(exports, exporter):
+    for folder in exports.values():
         content = (folder / exporter / "graph" / "model.onnx").read_bytes()
         for tell in (folder, folder.name, ROOT, sys.prefix, "net.py", "site-packages", "stack_trace"):
             assert len(str(tell)) < 4 or str(tell).encode() not in content
@@ -106,11 +106,11 @@ def test_no_file_tells_where_it_was_made(made, exporter):
 def test_keep_source_keeps_each_nodes_stack_trace(tmp_path, how, keep):
     program = capture(how, TwoOutputs(), tmp_path)
     stage = ExportOnnx(18, {}, keep) if how == "export" else ExportTorchscript(17, {}, keep)
-    given = program if how == "export" else {"program": program, "reference": reference_in(tmp_path)}
-    graph = onnx.load(run_stage(stage, given, tmp_path / "graph").file).graph
+    inputs = program if how == "export" else {"program": program, "reference": reference_in(tmp_path)}
+    graph = onnx.load(run_stage(stage, inputs, tmp_path / "graph").file).graph
     (conv,) = (n for n in graph.node if n.op_type == "Conv")
-    told = conv.doc_string + "".join(p.value for p in conv.metadata_props)
-    assert ("nets.py" in told) is keep
+    text = conv.doc_string + "".join(p.value for p in conv.metadata_props)
+    assert ("nets.py" in text) is keep
 
 
 def test_every_place_that_can_hold_text_is_emptied():
@@ -122,16 +122,16 @@ def test_every_place_that_can_hold_text_is_emptied():
     function = helper.make_function("d", "f", [], ["c"], [constant], [helper.make_opsetid("", 18)], value_info=[value])
     graph = helper.make_graph([branch], "g", [value], [value], [tensor], value_info=[value])
     model = helper.make_model(graph, functions=[function])
-    kept = model.SerializeToString()
-    places = told(model)
+    before = model.SerializeToString()
+    places = fill_text(model)
     onnx_file.strip(model)
     assert places >= {"ModelProto", "GraphProto", "NodeProto", "AttributeProto", "TensorProto", "ValueInfoProto"}
     assert {"FunctionProto"} <= places
-    assert model.SerializeToString() == kept
+    assert model.SerializeToString() == before
 
 
-def told(model) -> set[str]:
-    """Writes a path into every field of a model that can hold one, and says into which kinds of message."""
+def fill_text(model) -> set[str]:
+    """Writes a path into every field of a model that can contain one. Returns the kinds of message with such fields."""
     kinds, pending = set(), [model]
     while pending:
         message = pending.pop()

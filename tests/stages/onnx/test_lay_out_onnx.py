@@ -24,14 +24,14 @@ def files(tmp_path):
 
 
 def test_what_a_runtime_looks_for_is_there_as_it_was(decoder_graph, files, tmp_path):
-    made = run_stage(shipped("lay_out_onnx"), {"graph": decoder_graph, "files": files}, tmp_path / "made")
+    laid_out = run_stage(shipped("lay_out_onnx"), {"graph": decoder_graph, "files": files}, tmp_path / "made")
     names = {"config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", "model.onnx"}
-    assert contents(made.folder).keys() == {*names, "genai_config.json"}
+    assert contents(laid_out.folder).keys() == {*names, "genai_config.json"}
     before = {**contents(decoder_graph.folder), **contents(files.folder)}
-    assert {n: d for n, d in contents(made.folder).items() if n in names} == {n: before[n] for n in names}
-    search = json.loads((made.folder / "genai_config.json").read_text())["search"]
+    assert {n: d for n, d in contents(laid_out.folder).items() if n in names} == {n: before[n] for n in names}
+    search = json.loads((laid_out.folder / "genai_config.json").read_text())["search"]
     assert (search["do_sample"], search["temperature"]) == (True, 0.5)
-    assert made.notes["says"].startswith("genai_config.json for a decoder, tokenizer of")
+    assert laid_out.notes["says"].startswith("genai_config.json for a decoder, tokenizer of")
 
 
 def test_weights_that_lie_beside_the_graph_come_along(decoder_graph, tmp_path):
@@ -39,8 +39,8 @@ def test_weights_that_lie_beside_the_graph_come_along(decoder_graph, tmp_path):
     folder.mkdir()
     model = onnx.load(decoder_graph.file)
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=100)
-    made = run_stage(shipped("lay_out_onnx"), replace(decoder_graph, folder=folder), tmp_path / "made")
-    assert {"model.onnx", "model.onnx.data"} < contents(made.folder).keys()
+    laid_out = run_stage(shipped("lay_out_onnx"), replace(decoder_graph, folder=folder), tmp_path / "made")
+    assert {"model.onnx", "model.onnx.data"} < contents(laid_out.folder).keys()
 
 
 def test_a_graph_that_is_no_decoder_is_told(decoder_graph, tmp_path):

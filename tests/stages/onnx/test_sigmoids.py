@@ -1,4 +1,4 @@
-"""onnx/sigmoids.py: what onnxruntime's Sigmoid is worth, where outputs are made of it."""
+"""onnx/sigmoids.py: the error of onnxruntime's Sigmoid, where it decides outputs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def exact(does, folder):
 @pytest.mark.parametrize("does", ["y = Sigmoid(s)", "p = Sigmoid(s) y = Identity(p)", BRANCHES])
 def test_an_output_that_a_sigmoid_decides_is_known_better_than_onnxruntime_has_it(tmp_path, does):
     x = np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4)
-    wanted = 1 / (1 + np.exp(20 - x.astype("f8")))
+    expected = 1 / (1 + np.exp(20 - x.astype("f8")))
     ask = exact(does, tmp_path)
     assert ask is not None
-    np.testing.assert_allclose(ask({"x": x})["y"], wanted, rtol=1e-5)
+    np.testing.assert_allclose(ask({"x": x})["y"], expected, rtol=1e-5)
     plain = onnx_model.session.open_session(Artifact(ONNX, tmp_path), "float32")({"x": x})["y"]
-    assert np.abs(plain - wanted).max() > 0.1 * wanted.max(), "onnxruntime has become as good: this room can go"
+    assert np.abs(plain - expected).max() > 0.1 * expected.max(), "onnxruntime has become as good: this room can go"
 
 
 def test_inside_a_network_it_makes_no_difference(tmp_path):

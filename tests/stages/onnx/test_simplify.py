@@ -71,10 +71,10 @@ def pair(request, foldable, beside, reference, tmp_path):
 
 
 def test_a_smaller_graph_is_kept(pair):
-    source, made = pair
-    assert nodes(made) == nodes(source) - 2
-    assert made.notes["says"].startswith(f"{nodes(source)} → {nodes(made)} nodes, -")
-    assert "caution" not in made.notes
+    source, smaller = pair
+    assert nodes(smaller) == nodes(source) - 2
+    assert smaller.notes["says"].startswith(f"{nodes(source)} → {nodes(smaller)} nodes, -")
+    assert "caution" not in smaller.notes
 
 
 def test_a_smaller_graph_keeps_its_interface(pair):
@@ -87,8 +87,8 @@ def test_a_smaller_graph_keeps_its_interface(pair):
 def test_a_smaller_graph_carries_provenance_and_tells_of_the_source_what_the_export_kept(pair):
     model = onnx.load(pair[1].file, load_external_data=False)
     assert "UNTRAINED" in {p.key: p.value for p in model.metadata_props}["drydock.weights"]
-    told = {n.name: n.doc_string for n in model.graph.node if n.metadata_props or n.doc_string}
-    assert told == {"node_linear": "from somewhere.py"}
+    provenance = {n.name: n.doc_string for n in model.graph.node if n.metadata_props or n.doc_string}
+    assert provenance == {"node_linear": "from somewhere.py"}
 
 
 def test_two_runs_are_the_same_bytes(foldable, reference, tmp_path):
@@ -97,10 +97,10 @@ def test_two_runs_are_the_same_bytes(foldable, reference, tmp_path):
 
 
 def test_a_graph_that_gets_no_smaller_goes_on_as_it_was(graph, reference, tmp_path):
-    made = simplify(graph, reference, tmp_path / "out")
-    assert (made.folder, made.digest, made.facts) == (graph.folder, graph.digest, graph.facts)
-    assert made.notes["says"].endswith("not smaller: kept as it was")
-    assert "caution" not in made.notes
+    result = simplify(graph, reference, tmp_path / "out")
+    assert (result.folder, result.digest, result.facts) == (graph.folder, graph.digest, graph.facts)
+    assert result.notes["says"].endswith("not smaller: kept as it was")
+    assert "caution" not in result.notes
     assert contents(tmp_path / "out") == {}
 
 
@@ -120,17 +120,17 @@ def test_weights_are_not_shown_to_onnxsim_beyond_a_size_and_the_note_says_so(bes
 
 
 def test_weights_in_a_file_are_shared_with_the_graph_that_came_in(beside, reference, tmp_path):
-    made = simplify(beside, reference, tmp_path / "out", BARE)
-    assert sorted(contents(made.folder)) == ["model.onnx", "model.onnx.data"]
-    assert (made.folder / "model.onnx.data").samefile(beside.folder / "model.onnx.data")
-    assert b"".join(t.raw_data for t in onnx_file.read(made.file).graph.initializer)
+    smaller = simplify(beside, reference, tmp_path / "out", BARE)
+    assert sorted(contents(smaller.folder)) == ["model.onnx", "model.onnx.data"]
+    assert (smaller.folder / "model.onnx.data").samefile(beside.folder / "model.onnx.data")
+    assert b"".join(t.raw_data for t in onnx_file.read(smaller.file).graph.initializer)
 
 
 def test_a_file_that_two_graphs_share_is_run_and_read(beside, reference, tmp_path):
-    made = simplify(beside, reference, tmp_path / "out", BARE)
-    assert session.open_session(made, "float32").computes_in == "float32"
+    smaller = simplify(beside, reference, tmp_path / "out", BARE)
+    assert session.open_session(smaller, "float32").computes_in == "float32"
     whole = {t.name: numpy_helper.to_array(t).tobytes() for t in onnx_file.read(beside.file).graph.initializer}
-    read = {t.name: numpy_helper.to_array(t).tobytes() for t in onnx_file.read(made.file).graph.initializer}
+    read = {t.name: numpy_helper.to_array(t).tobytes() for t in onnx_file.read(smaller.file).graph.initializer}
     assert {name: whole[name] for name in read if name in whole} == {n: v for n, v in read.items() if n in whole}
     assert "conv.weight" in read
 
@@ -187,19 +187,19 @@ def test_a_result_that_does_not_check_out_is_dropped_and_the_summary_says_why(
         renamed_output: "onnxsim changed the graph's outputs",
         no_first_node: "its result cannot be run with",
         unknown_operator: "its result cannot be run with",
-        crash: "onnxsim failed with RuntimeError: segmentation averted; the graph goes on as it was",
+        crash: "onnxsim failed with RuntimeError: segmentation averted; the graph stays unchanged",
     }[change]
     monkeypatch.setattr(onnxsim, "simplify", partial(tampered, onnxsim.simplify, change))
-    made = simplify(foldable, reference, tmp_path / "out")
-    assert made.folder == foldable.folder
-    assert made.notes["says"].startswith(says)
-    assert made.notes["caution"] == made.notes["says"]
+    result = simplify(foldable, reference, tmp_path / "out")
+    assert result.folder == foldable.folder
+    assert result.notes["says"].startswith(says)
+    assert result.notes["caution"] == result.notes["says"]
 
 
 def tampered(real, change, model, **settings):
-    made, whole = real(model, **settings)
-    change(made)
-    return made, whole
+    result, whole = real(model, **settings)
+    change(result)
+    return result, whole
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_graph_is_less_with_fewer_nodes_or_constants(bulk, less):
 
 def test_weights_count_wherever_they_are(foldable, beside):
     inside, outside = (onnx_file.read(a.file, weights=False) for a in (foldable, beside))
-    assert _Bulk.of(inside) == _Bulk.of(outside)
+    assert _Bulk.measure(inside) == _Bulk.measure(outside)
 
 
 def test_shapes_are_not_noted_in_a_graph_that_came_without(foldable, reference, tmp_path):

@@ -1,4 +1,4 @@
-"""onnx/types.py: what a graph stores and computes in."""
+"""onnx/types.py: the types that a graph stores and computes in."""
 
 from __future__ import annotations
 

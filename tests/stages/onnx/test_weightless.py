@@ -1,4 +1,4 @@
-"""onnx/weightless.py: what is taken out of a graph comes back, wherever it is used."""
+"""onnx/weightless.py: weights taken out of a graph come back, also in branches."""
 
 from __future__ import annotations
 

@@ -26,15 +26,15 @@ def blob(ir, tmp_path_factory) -> Artifact:
     return run_stage(BLOB, ir, tmp_path_factory.mktemp("blob") / "made")
 
 
-def told(artifact):
+def ties_of(artifact):
     return json.loads((artifact.folder / "model.json").read_text())
 
 
 def elsewhere(blob, folder, **changed):
-    """A copy of a blob whose ties are others."""
+    """A copy of a blob with other ties."""
     shutil.copytree(blob.folder, folder)
     (folder / "model.json").chmod(0o644)
-    (folder / "model.json").write_text(json.dumps({**told(blob), **changed}))
+    (folder / "model.json").write_text(json.dumps({**ties_of(blob), **changed}))
     return replace(blob, folder=folder)
 
 
@@ -53,7 +53,7 @@ def test_the_ir_that_runs_anywhere_stays_beside_it_and_takes_no_space(blob, ir):
 def test_it_says_what_it_is_tied_to_and_what_to_load_it_with(blob):
     import openvino
 
-    ties = told(blob)
+    ties = ties_of(blob)
     assert ties["openvino"] == openvino.get_version()
     assert (ties["device"], ties["device_name"]) == ("CPU", openvino.Core().get_property("CPU", "FULL_DEVICE_NAME"))
     assert "isa=" in ties["requirements"]
@@ -66,7 +66,7 @@ def test_it_computes_in_what_it_was_compiled_for_although_the_blob_does_not_know
 
     assert session.open_session(blob, "float32").computes_in == "float32"
     core = openvino.Core()
-    ours = core.import_model(blob.file.read_bytes(), "CPU", told(blob)["properties"])
+    ours = core.import_model(blob.file.read_bytes(), "CPU", ties_of(blob)["properties"])
     assert ours.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 
@@ -132,8 +132,8 @@ def test_what_is_not_one_device_is_a_problem(device):
 
 def test_a_property_is_set_and_recorded(ir, tmp_path):
     backend("openvino")
-    made = run_stage(replace(BLOB, properties={"EXECUTION_MODE_HINT": "ACCURACY"}), ir, tmp_path / "blob")
-    assert told(made)["properties"]["EXECUTION_MODE_HINT"] == "ACCURACY"
+    compiled = run_stage(replace(BLOB, properties={"EXECUTION_MODE_HINT": "ACCURACY"}), ir, tmp_path / "blob")
+    assert ties_of(compiled)["properties"]["EXECUTION_MODE_HINT"] == "ACCURACY"
 
 
 def test_a_precision_that_the_device_does_not_honour_is_a_failure(ir, tmp_path):
@@ -148,6 +148,6 @@ def test_a_precision_that_the_device_does_not_honour_is_a_failure(ir, tmp_path):
 def test_its_file_is_delivered_under_the_models_name(blob, tmp_path):
     from stages.delivery.save import Save
 
-    made = run_stage(Save("net", False, None, None, None), blob, tmp_path / "out")
-    assert sorted(contents(made.folder)) == ["net.bin", "net.blob", "net.json", "net.xml"]
-    assert made.notes["file"] == f"net{OPENVINO_BLOB.file[5:]}"
+    saved = run_stage(Save("net", False, None, None, None), blob, tmp_path / "out")
+    assert sorted(contents(saved.folder)) == ["net.bin", "net.blob", "net.json", "net.xml"]
+    assert saved.notes["file"] == f"net{OPENVINO_BLOB.file[5:]}"

@@ -71,9 +71,9 @@ def test_several_dynamic_dimensions_are_bounded_each(tmp_path):
 
 
 def test_a_model_without_dynamic_dimensions_is_compiled_for_its_one_shape(tmp_path):
-    made = compiled_net(TwoOutputs(), tmp_path, inputs={"image": Input([2, 3, 32, 32])}, dims={})
-    assert ports(read(made).inputs) == [("image", "[2,3,32,32]")]
-    assert ports(read(made).outputs) == [("output_0", "[2,10]"), ("output_1", "[2,4,32,32]")]
+    artifact = compiled_net(TwoOutputs(), tmp_path, inputs={"image": Input([2, 3, 32, 32])}, dims={})
+    assert ports(read(artifact).inputs) == [("image", "[2,3,32,32]")]
+    assert ports(read(artifact).outputs) == [("output_0", "[2,10]"), ("output_1", "[2,4,32,32]")]
 
 
 @pytest.mark.slow
@@ -97,11 +97,13 @@ def test_float16_storage_halves_the_weights(graph, tmp_path):
 
 @pytest.mark.parametrize("storage", ["float32", "float16"])
 def test_the_ir_says_where_it_came_from(graph, tmp_path, storage):
-    made = conversions.ir(graph, tmp_path / "out", storage=storage)
-    told = {name: read(made).get_rt_info(["drydock", name]).astype(str) for name in ("weights", "source", "storage")}
-    assert "UNTRAINED: drawn at random with seed 0" in json.loads(told["weights"])["says"]
-    assert json.loads(told["source"])["factory"] == "nets.TinyConv"
-    assert told["storage"] == made.facts["storage"] == storage
+    artifact = conversions.ir(graph, tmp_path / "out", storage=storage)
+    info = {
+        name: read(artifact).get_rt_info(["drydock", name]).astype(str) for name in ("weights", "source", "storage")
+    }
+    assert "UNTRAINED: drawn at random with seed 0" in json.loads(info["weights"])["says"]
+    assert json.loads(info["source"])["factory"] == "nets.TinyConv"
+    assert info["storage"] == artifact.facts["storage"] == storage
 
 
 def test_two_runs_are_the_same_bytes(graph, ir, tmp_path):
@@ -117,7 +119,7 @@ def test_two_direct_conversions_are_the_same_bytes_whatever_was_converted_betwee
 
 
 class Branches(nn.Module):
-    """A loop and a branch, whose bodies are graphs of their own."""
+    """A loop and a branch, which have graphs as bodies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,8 +142,8 @@ def test_the_bodies_of_branches_and_loops_are_the_same_bytes_too(tmp_path):
 
 def test_an_input_keeps_a_name_that_looks_like_a_number_of_openvinos(tmp_path):
     spec = {"Image_1": Input([2, 4], fill="normal")}
-    made = conversions.ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=spec, dims={}), tmp_path / "ir")
-    assert [p.get_node().get_friendly_name() for p in read(made).inputs] == ["Image_1"]
+    artifact = conversions.ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=spec, dims={}), tmp_path / "ir")
+    assert [p.get_node().get_friendly_name() for p in read(artifact).inputs] == ["Image_1"]
 
 
 class SameTwice(TwoOutputs):
@@ -153,7 +155,7 @@ class SameTwice(TwoOutputs):
 
 
 class InputBack(TwoOutputs):
-    """Returns its input as it is, too."""
+    """Returns its unchanged input too."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scores, _ = super().forward(x)
@@ -171,10 +173,10 @@ class InputBack(TwoOutputs):
 )
 def test_one_tensor_may_be_returned_twice_and_an_input_as_it_is(tmp_path, net, again, route):
     make = capture if route == "direct" else export
-    made = conversions.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
-    assert ports(read(made).inputs) == [("input", "[1..8,3,32,32]")]
-    assert ports(read(made).outputs) == [("scores", "[1..8,10]"), ("again", again)]
-    agrees(made, tmp_path)
+    artifact = conversions.ir(make("trace", net, tmp_path, outputs=["scores", "again"]), tmp_path / "ir")
+    assert ports(read(artifact).inputs) == [("input", "[1..8,3,32,32]")]
+    assert ports(read(artifact).outputs) == [("scores", "[1..8,10]"), ("again", again)]
+    agrees(artifact, tmp_path)
 
 
 def test_neither_file_tells_where_it_was_made(graph, ir, tmp_path):
@@ -194,8 +196,8 @@ def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypa
     folder.mkdir()
     model = onnx_file.read(graph.file)
     onnx.save_model(model, folder / "model.onnx", save_as_external_data=True, location="w.data", size_threshold=64)
-    made = conversions.ir(replace(graph, folder=folder), tmp_path / "ir")
-    assert bin_size(made) == bin_size(ir)
+    artifact = conversions.ir(replace(graph, folder=folder), tmp_path / "ir")
+    assert bin_size(artifact) == bin_size(ir)
 
 
 def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
@@ -212,12 +214,12 @@ def test_a_storage_type_that_is_unknown_is_a_problem(storage):
 
 def test_the_converter_has_no_telemetry_to_report_through():
     # In a process of its own: here somebody may have imported openvino already.
-    asked = (
+    script = (
         "from stages.openvino import library; library.quiet();"
         "from openvino.tools.ovc import telemetry_utils as t; print(t.tm.__name__)"
     )
-    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
@@ -232,7 +234,7 @@ def test_an_ir_made_in_a_process_of_its_own_has_the_same_bytes(tmp_path):
 
 
 class OneTensor(nn.Module):
-    """Returns what comes to one tensor in OpenVINO, and what its compiler leaves operations out of."""
+    """Returns values that become one tensor in OpenVINO, and values from which its compiler removes operations."""
 
     def forward(self, x):
         y = x.relu()
@@ -241,5 +243,7 @@ class OneTensor(nn.Module):
 
 @pytest.mark.slow
 def test_one_tensor_may_be_several_outputs_under_their_own_names(tmp_path):
-    made = conversions.ir(capture("export", OneTensor(), tmp_path, inputs={"x": Input(["batch", 4])}), tmp_path / "ir")
-    agrees(made, tmp_path)
+    artifact = conversions.ir(
+        capture("export", OneTensor(), tmp_path, inputs={"x": Input(["batch", 4])}), tmp_path / "ir"
+    )
+    agrees(artifact, tmp_path)

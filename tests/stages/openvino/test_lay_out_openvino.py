@@ -17,9 +17,9 @@ def stateful(decoder_ir, tmp_path_factory):
 
 
 def test_without_a_tokenizer_it_is_the_ir_under_the_names_that_the_runtime_has_for_it(stateful, tmp_path):
-    made = run_stage(shipped("lay_out_openvino"), stateful, tmp_path / "made")
-    assert contents(made.folder) == contents(stateful.folder)
-    assert (contents(made.folder).keys(), made.notes["says"]) == (IR, "no tokenizer")
+    laid_out = run_stage(shipped("lay_out_openvino"), stateful, tmp_path / "made")
+    assert contents(laid_out.folder) == contents(stateful.folder)
+    assert (contents(laid_out.folder).keys(), laid_out.notes["says"]) == (IR, "no tokenizer")
 
 
 @pytest.mark.slow
@@ -27,11 +27,11 @@ def test_a_tokenizer_becomes_irs_that_make_the_same_tokens(stateful, tmp_path):
     backend("openvino_tokenizers")
     folder = tmp_path / "files"
     architectures.tokenizer(folder)
-    made = run_stage(
+    laid_out = run_stage(
         shipped("lay_out_openvino"), {"graph": stateful, "files": Artifact(MODEL_FOLDER, folder)}, tmp_path / "made"
     )
     parts = {f"openvino_{what}.{end}" for what in ("tokenizer", "detokenizer") for end in ("xml", "bin")}
-    assert contents(made.folder).keys() == {*IR, *parts, *contents(folder)}
+    assert contents(laid_out.folder).keys() == {*IR, *parts, *contents(folder)}
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""openvino/library.py: operations of a user's own, by path."""
+"""openvino/library.py: a user's own operations, by path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _openvino_is_there():
 
 
 class Once(nn.Module):
-    """Calls an operator of a user's own."""
+    """Calls a user's own operator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,9 +36,11 @@ class Once(nn.Module):
         return onnx_ops.scale_add(x, self.head(x), 3.0)
 
 
-def check(made, folder, *, extensions=()):
+def check(artifact, folder, *, extensions=()):
     stage = Check("float32", {}, list(extensions), tolerance("fp32"), False)
-    return run_stage(stage, {"artifact": made, "reference": reference_in(folder)}, folder / f"check{len(extensions)}")
+    return run_stage(
+        stage, {"artifact": artifact, "reference": reference_in(folder)}, folder / f"check{len(extensions)}"
+    )
 
 
 def test_without_a_rule_the_operator_is_named(tmp_path):
@@ -48,24 +50,26 @@ def test_without_a_rule_the_operator_is_named(tmp_path):
 
 @pytest.mark.parametrize(("how", "rule"), [("trace", "ov_ops.traced"), ("export", "ov_ops.exported")])
 def test_a_rule_by_its_dotted_path_converts_the_operator(tmp_path, how, rule):
-    made = ir(capture(how, Once(), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=[rule])
-    check(made, tmp_path)
+    artifact = ir(capture(how, Once(), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=[rule])
+    check(artifact, tmp_path)
 
 
 def test_an_operation_of_ones_own_is_in_the_ir_and_runs_where_it_is_known(tmp_path):
-    known = ["ov_ops.ScaleAdd", "ov_ops.kept"]
-    made = ir(capture("trace", Once(), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=known)
-    check(made, tmp_path, extensions=known)
+    extensions = ["ov_ops.ScaleAdd", "ov_ops.kept"]
+    artifact = ir(capture("trace", Once(), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=extensions)
+    check(artifact, tmp_path, extensions=extensions)
     with pytest.raises(StageError, match="OpenVINO cannot load the model for CPU: Cannot create ScaleAdd layer"):
-        check(made, tmp_path)
+        check(artifact, tmp_path)
 
 
 def test_a_genuine_library_is_loaded(tmp_path):
     backend("openvino_tokenizers")
-    found = importlib.util.find_spec("openvino_tokenizers")
-    (library,) = Path(found.origin).parent.glob("lib/*openvino_tokenizers*")
-    made = ir(capture("trace", nn.Linear(4, 4), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=[str(library)])
-    check(made, tmp_path, extensions=[str(library)])
+    package = importlib.util.find_spec("openvino_tokenizers")
+    (library,) = Path(package.origin).parent.glob("lib/*openvino_tokenizers*")
+    artifact = ir(
+        capture("trace", nn.Linear(4, 4), tmp_path, inputs=VECTOR), tmp_path / "ir", extensions=[str(library)]
+    )
+    check(artifact, tmp_path, extensions=[str(library)])
 
 
 def test_a_library_that_is_none_is_refused_with_openvinos_reason(tmp_path):
@@ -87,10 +91,10 @@ def test_a_library_counts_by_its_content_and_not_by_its_place(tmp_path):
     assert first == same != other
 
 
-@pytest.mark.parametrize("named", ["ops", "ops.", ""])
-def test_what_is_neither_a_library_nor_a_dotted_path_is_a_problem(named):
-    (problem,) = Extensions().problems("extensions", [named])
-    assert problem.what == f"extensions names '{named}'"
+@pytest.mark.parametrize("entry", ["ops", "ops.", ""])
+def test_what_is_neither_a_library_nor_a_dotted_path_is_a_problem(entry):
+    (problem,) = Extensions().problems("extensions", [entry])
+    assert problem.what == f"extensions names '{entry}'"
 
 
 def test_a_dotted_path_that_cannot_be_imported_is_told():
@@ -125,7 +129,7 @@ def test_a_module_that_raises_while_it_is_imported_is_told(tmp_path, monkeypatch
 
 
 def of_my_own(folder):
-    """An ONNX file with an operator of nobody's."""
+    """An ONNX file with an operator that no library has."""
     node = onnx.helper.make_node("MyRelu", ["x"], ["y"], name="first", domain="my")
     ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [2, 4]) for n in "xy"]
     graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:])
@@ -136,14 +140,14 @@ def of_my_own(folder):
 
 def test_a_file_with_an_operator_of_ones_own_is_read_with_a_rule_for_it(tmp_path):
     stage = OpenFile(str(of_my_own(tmp_path)), None, {}, None, {}, ["ov_ops.relu"]).settle(world(tmp_path))
-    made = run_stage(stage, {}, tmp_path / "opened")
-    assert read_ops(ir(made, tmp_path / "ir", extensions=["ov_ops.relu"])) >= {"Relu"}
+    graph = run_stage(stage, {}, tmp_path / "opened")
+    assert read_ops(ir(graph, tmp_path / "ir", extensions=["ov_ops.relu"])) >= {"Relu"}
 
 
-def read_ops(made):
+def read_ops(artifact):
     import openvino
 
-    return {op.get_type_name() for op in openvino.Core().read_model(made.file).get_ops()}
+    return {op.get_type_name() for op in openvino.Core().read_model(artifact.file).get_ops()}
 
 
 def test_a_file_with_an_operator_of_nobodys_is_not_called_damaged(tmp_path):

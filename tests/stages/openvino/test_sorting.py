@@ -21,8 +21,8 @@ def model(shape, *, count):
 
     x = ops.parameter(shape, np.float32, name="x")
     k = ops.constant(np.int64(count)) if count else ops.gather(ops.shape_of(x), np.int64(1), np.int64(0))
-    made = ops.topk(x, k, -1, "max", "value", index_element_type="i64")
-    return openvino.Model([made.output(0), made.output(1)], [x])
+    topk = ops.topk(x, k, -1, "max", "value", index_element_type="i64")
+    return openvino.Model([topk.output(0), topk.output(1)], [x])
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ def model(shape, *, count):
 def test_a_sort_of_all_keeps_the_order_of_equal_values(shape, count, is_stable):
     import openvino
 
-    made = model(shape, count=count)
-    sorting.stable(made)
-    (sort,) = (op for op in made.get_ordered_ops() if op.get_type_name() == "TopK")
+    sorted_model = model(shape, count=count)
+    sorting.stable(sorted_model)
+    (sort,) = (op for op in sorted_model.get_ordered_ops() if op.get_type_name() == "TopK")
     assert sort.get_attributes()["stable"] is is_stable
     if is_stable:
         x = np.random.default_rng(0).integers(0, 4, (2, 90)).astype("float32")
-        found = openvino.Core().compile_model(made, "CPU")([x])
-        np.testing.assert_array_equal(found[1], np.argsort(-x, axis=1, kind="stable"))
+        results = openvino.Core().compile_model(sorted_model, "CPU")([x])
+        np.testing.assert_array_equal(results[1], np.argsort(-x, axis=1, kind="stable"))

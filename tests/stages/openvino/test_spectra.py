@@ -1,4 +1,4 @@
-"""openvino/spectra.py: short-time Fourier transforms of open lengths, which OpenVINO's own reader dies of."""
+"""openvino/spectra.py: short-time Fourier transforms of dynamic lengths, which crash OpenVINO's own reader."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def graph_of(step, path, channels=1):
         weights.append(numpy_helper.from_array(np.int64(step), "step"))
     node = helper.make_node("STFT", ["x", step if isinstance(step, str) else "step", "window"], ["y"])
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    made = helper.make_graph([node], "g", inputs, [output], weights)
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)]), path)
+    graph = helper.make_graph([node], "g", inputs, [output], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), path)
     return path
 
 

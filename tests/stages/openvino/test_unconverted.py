@@ -1,4 +1,4 @@
-"""openvino/unconverted.py: what OpenVINO has no rule for is named, with the model's line and OpenVINO's own message."""
+"""openvino/unconverted.py: names operators without a rule, with the model's line and OpenVINO's own message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _openvino_is_there():
 
 
 class Middle(nn.Module):
-    """Calls two operators without a rule, one of them through a layer of its own."""
+    """Calls two operators without a rule, one of them through another layer."""
 
     def __init__(self):
         super().__init__()
@@ -33,33 +33,33 @@ class Middle(nn.Module):
 
 
 def refused(program, folder) -> str:
-    with pytest.raises(StageError) as told:
+    with pytest.raises(StageError) as caught:
         ir(program, folder / "ir")
-    (problem,) = told.value.problems
+    (problem,) = caught.value.problems
     return f"{problem.what}\n{problem.command}"
 
 
 @pytest.mark.parametrize("how", ["export", "trace", "script"])
 def test_every_operator_is_named_with_the_models_line(tmp_path, how):
-    told = refused(capture(how, Middle(), tmp_path, inputs=VECTOR), tmp_path)
-    assert "OpenVINO has no conversion rule for aten" in told
+    message = refused(capture(how, Middle(), tmp_path, inputs=VECTOR), tmp_path)
+    assert "OpenVINO has no conversion rule for aten" in message
     for operator, line in (("special_bessel_j0", "# first"), ("special_i1", "# second")):
-        assert any(operator in row and "test_unconverted.py:" in row and line in row for row in told.splitlines())
-    assert "OpenVINO says: FrontEnd API failed with OpConversionFailure" in told
-    assert "No conversion rule found for operations: " in told
-    assert "route=onnx or route=auto" in told
+        assert any(operator in row and "test_unconverted.py:" in row and line in row for row in message.splitlines())
+    assert "OpenVINO says: FrontEnd API failed with OpConversionFailure" in message
+    assert "No conversion rule found for operations: " in message
+    assert "route=onnx or route=auto" in message
 
 
 class Decomposed(Middle):
-    """Calls what torch takes apart before OpenVINO sees it."""
+    """Calls an operator that torch decomposes before OpenVINO gets it."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.linalg.svdvals(self.head(x))  # taken apart
 
 
 def test_what_torch_made_of_an_operator_has_the_line_that_called_it(tmp_path):
-    told = refused(capture("export", Decomposed(), tmp_path, inputs=VECTOR), tmp_path)
-    assert any("aten._linalg_svd" in row and "# taken apart" in row for row in told.splitlines())
+    message = refused(capture("export", Decomposed(), tmp_path, inputs=VECTOR), tmp_path)
+    assert any("aten._linalg_svd" in row and "# taken apart" in row for row in message.splitlines())
 
 
 def test_an_operator_of_a_graph_is_named_with_its_node(tmp_path):
@@ -69,14 +69,14 @@ def test_an_operator_of_a_graph_is_named_with_its_node(tmp_path):
         model.opset_import.append(onnx.helper.make_opsetid("my", 1))
 
     graph = edited(export("export", nn.Linear(4, 4), tmp_path, inputs=VECTOR), tmp_path / "spoiled", spoil)
-    told = refused(graph, tmp_path)
-    assert "no conversion rule for my.Foo" in told
-    assert "my.Foo: node 'node_" in told
-    assert "route=onnx" not in told
+    message = refused(graph, tmp_path)
+    assert "no conversion rule for my.Foo" in message
+    assert "my.Foo: node 'node_" in message
+    assert "route=onnx" not in message
 
 
 class ListsOfUnknownLength(nn.Module):
-    """Converts, but for one operator whose rule refuses."""
+    """Converts, except for one operator whose rule refuses it."""
 
     def __init__(self):
         super().__init__()
@@ -105,7 +105,7 @@ def test_what_a_reader_writes_to_the_screen_of_a_damaged_file_is_kept_from_it(tm
 
 
 def test_a_rule_that_fails_keeps_openvinos_reason_and_the_models_line(tmp_path):
-    told = refused(capture("trace", ListsOfUnknownLength(), tmp_path, inputs=VECTOR), tmp_path)
-    assert told.startswith("OpenVINO cannot convert the model\n    aten::linalg_det: ")
-    assert "return torch.linalg.det" in told
-    assert "Exception happened during conversion of operation aten::linalg_det" in told
+    message = refused(capture("trace", ListsOfUnknownLength(), tmp_path, inputs=VECTOR), tmp_path)
+    assert message.startswith("OpenVINO cannot convert the model\n    aten::linalg_det: ")
+    assert "return torch.linalg.det" in message
+    assert "Exception happened during conversion of operation aten::linalg_det" in message

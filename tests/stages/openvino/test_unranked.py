@@ -1,4 +1,4 @@
-"""openvino/unranked.py: an open size that decides how many dimensions a value has."""
+"""openvino/unranked.py: a dynamic size that decides the rank of a value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_number_that_openvino_needs_is_what_the_message_says(tmp_path):
     with pytest.raises(StageError) as refused:
         ir(opened(tmp_path, "open", None, dims), tmp_path / "refused")
     (problem,) = refused.value.problems
-    assert problem.command == "a number in its place: 'model.inputs={x: {shape: [n, 3, 1, 8]}}' '~model.dims.k'"
+    assert problem.command == "a number instead: 'model.inputs={x: {shape: [n, 3, 1, 8]}}' '~model.dims.k'"
     fixed = opened(tmp_path, "fixed", {"x": Input(["n", 3, 1, 8])}, {"n": dims["n"]})
     record(fixed, tmp_path / "reference", inputs=None)
     assert ir(fixed, tmp_path / "ir").notes["says"] == "x [1..4,3,1,8]"

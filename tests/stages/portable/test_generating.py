@@ -1,32 +1,32 @@
-"""portable/generating.py: tokens picked one by one, rows filled up on the left, and what counts as another text."""
+"""portable/generating.py: greedy tokens, rows padded on the left, and the comparison of texts."""
 
 import numpy as np
 import pytest
 
 from stages.portable import generating
-from stages.portable.generating import Asked, Batch, Text
+from stages.portable.generating import Batch, Text, TokenRecord
 
 ENDS, FILLS = [2], 0
 
 
 class Counting:
-    """Goes on with one more than the last token, as long as mask and positions say where each row is."""
+    """Returns the last token plus one; checks that mask and positions fit each row."""
 
     def start(self, rows):
-        self.seen = np.zeros((rows, 0), np.int64)
+        self.tokens = np.zeros((rows, 0), np.int64)
 
     def logits(self, ids, mask, positions):
-        self.seen = np.concatenate([self.seen, ids], axis=1)
-        assert mask.shape == self.seen.shape
-        assert (self.seen[mask == 0] == FILLS).all()
+        self.tokens = np.concatenate([self.tokens, ids], axis=1)
+        assert mask.shape == self.tokens.shape
+        assert (self.tokens[mask == 0] == FILLS).all()
         assert (positions[:, -1] == mask.sum(axis=1) - 1).all()
         return np.eye(12)[(ids + 1) % 12]
 
 
 def test_rows_of_several_lengths_go_on_each_from_its_own_last_token_until_one_that_ends_it():
     prompts = [[5], [9, 8, 7], [9, 10, 11, 11, 11]]
-    found = generating.greedy(Counting(), prompts, 6, ENDS, FILLS)
-    assert found == [[6, 7, 8, 9, 10, 11], [8, 9, 10, 11, 0, 1], [0, 1]]
+    rows = generating.greedy(Counting(), prompts, 6, ENDS, FILLS)
+    assert rows == [[6, 7, 8, 9, 10, 11], [8, 9, 10, 11, 0, 1], [0, 1]]
 
 
 BATCH = Batch("3 tokens", [[1, 2, 3]], [[4, 5, 6]], [[0.5, 0.01, 0.5, 0.5]])
@@ -49,12 +49,12 @@ BATCH = Batch("3 tokens", [[1, 2, 3]], [[4, 5, 6]], [[0.5, 0.01, 0.5, 0.5]])
     ],
 )
 def test_another_token_is_wrong_unless_the_choice_was_close(row, equal, unclear, wrong):
-    found = generating.agreement([row], BATCH, least=0.02)
-    assert (found.equal, found.open) == (equal, unclear)
-    assert (wrong in found.wrong[0]) if wrong else found.wrong == []
+    agreement = generating.agreement([row], BATCH, least=0.02)
+    assert (agreement.equal, agreement.open) == (equal, unclear)
+    assert (wrong in agreement.wrong[0]) if wrong else agreement.wrong == []
 
 
 def test_what_was_asked_is_read_as_it_was_written(tmp_path):
-    asked = Asked(3, [2], 0, [BATCH], [Text("a\n🙂", [7, 8])])
-    generating.write_asked(asked, tmp_path / "tokens.json")
-    assert generating.read_asked(tmp_path / "tokens.json") == asked
+    record = TokenRecord(3, [2], 0, [BATCH], [Text("a\n🙂", [7, 8])])
+    generating.write_tokens(record, tmp_path / "tokens.json")
+    assert generating.read_tokens(tmp_path / "tokens.json") == record

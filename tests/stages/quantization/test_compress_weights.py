@@ -94,9 +94,9 @@ def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_s
     made = compressed(graph, tmp_path / "made", **settings)
     # Convolutions have 144 and 4608 of the 38160, the last layer 640.
     eighth = 38160 if settings["mode"].startswith("int8") else 4752 if settings.get("all_layers") else 5392
-    told = stored.of(made).weights()
+    told = stored.read(made).weights()
     assert {n: told.get(n, 0) for n in ("int8", "int4")} == {"int8": eighth, "int4": 38160 - eighth}
-    assert stored.of(made).operations() == {"float32": 4}
+    assert stored.read(made).operations() == {"float32": 4}
     assert ports(made) == ports(graph)
     check(made, digits.reference, tmp_path, tolerance(f"{settings['mode'][:4]}_weights"))
 
@@ -127,7 +127,7 @@ def test_onnxruntime_runs_compressed_weights_of_every_shape_as_it_does_by_defaul
 def test_weights_that_onnx_has_no_such_form_for_stay_as_they_are(every, tmp_path, opset, left):
     graph, _ = every(opset)
     made = compressed(graph, tmp_path / "made")
-    before, after = stored.of(graph).weights(), stored.of(made).weights()
+    before, after = stored.read(graph).weights(), stored.of(made).weights()
     biases = sum(p.numel() for p in EveryWeight().parameters() if p.ndim == 1)
     assert after["float32"] == biases + sum(left.values())
     assert sum(after.values()) == before["float32"]
@@ -137,14 +137,14 @@ def test_weights_that_onnx_has_no_such_form_for_stay_as_they_are(every, tmp_path
 def test_ir_has_a_form_for_weights_of_every_shape(every, tmp_path):
     graph, reference = every(18)
     made = compressed(ir(graph, tmp_path / "ir"), tmp_path / "made")
-    assert stored.of(made).weights()["int8"] == sum(p.numel() for p in EveryWeight().parameters() if p.ndim > 1)
+    assert stored.read(made).weights()["int8"] == sum(p.numel() for p in EveryWeight().parameters() if p.ndim > 1)
     check(made, reference, tmp_path, Tolerance(0.02, 0.02, 0.99, 0.0))
 
 
 def test_a_ratio_leaves_the_layers_that_lose_most_in_8_bits(digits, kind, tmp_path):
     graph = digits.onnx(21) if kind == ONNX else digits.graph(kind)
     made = compressed(graph, tmp_path / "made", mode="int4_sym", ratio=0.99, all_layers=True)
-    assert stored.of(made).weights() == {"int4": 512 * 64, "int8": 144 + 4608 + 640, "float32": 122}
+    assert stored.read(made).weights() == {"int4": 512 * 64, "int8": 144 + 4608 + 640, "float32": 122}
 
 
 def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, tmp_path):
@@ -301,7 +301,7 @@ BITS = [
 
 def bits(artifact):
     """Of the table, the square matrix and the head, in this order."""
-    built = stored.of(artifact)
+    built = stored.read(artifact)
     held = {dtype: built.holding([dtype]) for dtype in ("int4", "int8", "float32")}
     return {
         n: next(d for d, of in held.items() if of.get(n, 0) >= 4096)
@@ -329,7 +329,7 @@ def test_a_head_that_is_the_embedding_is_what_that_is(settings, of_both, kind, t
     graph = decoders.words(tmp_path / "graph", tied=True)
     made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
     assert [*bits(made).values()] == [of_both, settings["mode"][:4], of_both]
-    assert stored.of(made).weights()[of_both] >= 96 * 64
+    assert stored.read(made).weights()[of_both] >= 96 * 64
     assert "left alone" not in made.notes["says"]
     if kind == ONNX:
         assert np.abs(answer(made) - answer(graph)).max() < 0.3 * np.abs(answer(graph)).max()

@@ -159,7 +159,7 @@ def test_onnxruntime_runs_in_int8_what_nncf_by_itself_would_have_it_refuse(tmp_p
     graph = export("trace", net(), tmp_path, inputs=IMAGE)
     reference = reference_in(tmp_path)
     made = quantized(graph, drawn(reference, tmp_path), tmp_path / "int8")
-    assert graphs.of(made).operations() == operations
+    assert graphs.read(made).operations() == operations
     onnxruntime.InferenceSession(made.file)
     check = Check("float32", {}, [], tolerance("int8"), False)
     run_stage(check, {"artifact": made, "reference": reference}, tmp_path / "check")
@@ -173,7 +173,7 @@ def test_nodes_without_names_are_called_by_their_first_output_before_and_after(d
     graph = edited(digits.onnx(), tmp_path / "graph", unname)
     outputs = [node.output[0] for node in onnx.load(graph.file).graph.node]
     made = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(outputs[:1], [], []))
-    built = graphs.of(made)
+    built = graphs.read(made)
     assert {n: built.computes_in(n) for n in outputs if built.nodes[n].type in ("Conv", "Gemm")} == {
         n: "float32" if n == outputs[0] else "int8" for n in outputs if built.nodes[n].type in ("Conv", "Gemm")
     }
@@ -189,4 +189,4 @@ def test_names_that_look_like_a_counters_stay_where_the_graph_before_had_them(di
     (tmp_path / "ir").mkdir()
     openvino.save_model(model, tmp_path / "ir" / "model.xml", compress_to_fp16=False)
     made = quantized(replace(digits.graph(OPENVINO), folder=tmp_path / "ir"), digits.samples, tmp_path / "int8")
-    assert [n for n, node in graphs.of(made).nodes.items() if node.type == "MatMul"] == ["MatMul_70", "MatMul_9"]
+    assert [n for n, node in graphs.read(made).nodes.items() if node.type == "MatMul"] == ["MatMul_70", "MatMul_9"]

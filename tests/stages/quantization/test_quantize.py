@@ -193,5 +193,5 @@ def test_it_requires_what_its_format_takes(kind):
 
 
 def test_the_operations_of_the_graph_keep_their_names(int8, digits, kind):
-    before, after = graphs.of(digits.graph(kind)), graphs.of(int8)
+    before, after = graphs.read(digits.graph(kind)), graphs.read(int8)
     assert {n for n, node in before.nodes.items() if node.type in graphs.WEIGHTED} <= after.nodes.keys()

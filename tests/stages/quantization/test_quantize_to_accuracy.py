@@ -47,7 +47,7 @@ def test_where_plain_int8_loses_too_much_it_does_not(digits, kind, held, tmp_pat
 
 
 def test_some_operations_are_back_in_floating_point_and_others_are_not(kind, held):
-    assert graphs.of(held[kind]).operations() == {"int8": 3, "float32": 1}
+    assert graphs.read(held[kind]).operations() == {"int8": 3, "float32": 1}
 
 
 def test_the_metric_before_and_after_is_told(digits, kind, held, tmp_path):
@@ -57,7 +57,7 @@ def test_the_metric_before_and_after_is_told(digits, kind, held, tmp_path):
 
 def test_where_plain_int8_is_good_enough_it_is_that(digits, kind, tmp_path):
     made = controlled(digits, kind, tmp_path / "made", replace(STAGE, max_drop=0.01), samples=digits.samples)
-    assert graphs.of(made).operations() == {"int8": 4}
+    assert graphs.read(made).operations() == {"int8": 4}
 
 
 @pytest.mark.slow  # of what it begins with in test_quantize
@@ -95,13 +95,13 @@ def test_samples_for_evaluation_that_are_among_those_for_calibration_are_refused
 def test_a_metric_that_takes_more_than_one_sample_is_held_too(digits, kind, tmp_path):
     made = controlled(digits, kind, tmp_path / "made", replace(STAGE, metric="metrics.top1_of_many"))
     assert measured(made, digits, tmp_path / "evaluate")["drop"] <= MAX_DROP
-    assert graphs.of(made).operations() == {"int8": 3, "float32": 1}
+    assert graphs.read(made).operations() == {"int8": 3, "float32": 1}
 
 
 def test_what_is_to_be_left_alone_stays_in_floating_point(digits, tmp_path):
     first = "/model/features/0/Conv"
     stage = replace(STAGE, max_drop=1.0, ignored=Ignored([first], [], []))
-    built = graphs.of(controlled(digits, ONNX, tmp_path / "made", stage))
+    built = graphs.read(controlled(digits, ONNX, tmp_path / "made", stage))
     assert (built.computes_in(first), built.operations()) == ("float32", {"int8": 3, "float32": 1})
 
 

@@ -1,4 +1,4 @@
-"""tensorrt/assess_tensorrt.py: what TensorRT's parser will make of a graph, without TensorRT."""
+"""tensorrt/assess_tensorrt.py: predicts whether TensorRT's parser accepts a graph, without TensorRT."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def assess(graph, folder, releases=BOTH, plugins=(), profiles=None):
     return run_stage(AssessTensorrt(list(releases), list(plugins), profiles), graph, folder)
 
 
-def made_of(nodes, folder, *, opset=18, ports=((TensorProto.FLOAT, ["batch", 8]),) * 2, weights=(), **opsets):
+def graph_of(nodes, folder, *, opset=18, ports=((TensorProto.FLOAT, ["batch", 8]),) * 2, weights=(), **opsets):
     """x to y, by nodes (type, inputs, outputs, attributes), each named for its first output."""
-    made = []
-    for kind, given, results, *more in nodes:
+    operations = []
+    for kind, inputs, results, *more in nodes:
         domain, _, operator = kind.rpartition("::")
-        told = dict(*more)
-        made.append(helper.make_node(operator, given, results, name=results[0], domain=domain, **told))
-    given, result = (helper.make_tensor_value_info(n, *port) for n, port in zip("xy", ports, strict=True))
-    held = [numpy_helper.from_array(np.asarray(v), n) for n, v in dict(weights).items()]
-    graph = helper.make_graph(made, "graph", [given], [result], held)
+        attributes = dict(*more)
+        operations.append(helper.make_node(operator, inputs, results, name=results[0], domain=domain, **attributes))
+    x, y = (helper.make_tensor_value_info(n, *port) for n, port in zip("xy", ports, strict=True))
+    initialisers = [numpy_helper.from_array(np.asarray(v), n) for n, v in dict(weights).items()]
+    graph = helper.make_graph(operations, "graph", [x], [y], initialisers)
     versions = [helper.make_opsetid("", opset), *(helper.make_opsetid(d, v) for d, v in opsets.items())]
     folder.mkdir()
     onnx.save(helper.make_model(graph, opset_imports=versions, ir_version=8), folder / "model.onnx")
@@ -107,12 +107,12 @@ def test_ten_models_are_ready_and_each_of_their_operators_is_counted(model, tmp_
     torch.manual_seed(0)
     make, how, inputs, dims = TEN[model]
     graph = export(how, make(), tmp_path, inputs=inputs, dims=dims)
-    made = assess(graph, tmp_path / "assess")
-    assert made.notes["says"].startswith("TensorRT 10 and 11: all ")
-    assert made.file == graph.file
-    counted = made.notes["readiness"]["operators"]
+    assessed = assess(graph, tmp_path / "assess")
+    assert assessed.notes["says"].startswith("TensorRT 10 and 11: all ")
+    assert assessed.file == graph.file
+    counted = assessed.notes["readiness"]["operators"]
     assert sum(counted.values()) == len([*onnx_file.nodes(onnx.load(graph.file))])
-    assert made.notes["claims"]["readiness"]["releases"] == ["10", "11"]
+    assert assessed.notes["claims"]["readiness"]["releases"] == ["10", "11"]
 
 
 CANNOT = {
@@ -129,7 +129,7 @@ CANNOT = {
     "an operator of another domain": (
         [("com.acme::Fused", ["x"], ["y"])],
         {"com.acme": 1},
-        "com.acme::Fused 'y': is no operator of ONNX's, and no plugin for it is named",
+        "com.acme::Fused 'y': is not an ONNX operator, and no plugin for it is named",
     ),
     "an opset that it does not know": (
         [("Relu", ["x"], ["y"])],
@@ -159,7 +159,7 @@ CANNOT = {
     "attention of heads that are not apart": (
         [("Attention", ["x", "x", "x"], ["y"], {"q_num_heads": 1, "kv_num_heads": 1})],
         {"opset": 23, "ports": ((TensorProto.FLOAT, ["batch", 4, 8]),) * 2},
-        "Attention 'y': an input has 3 dimensions; TensorRT takes those of 4 alone",
+        "Attention 'y': an input has 3 dimensions; TensorRT takes only inputs of 4",
     ),
     "gates of an LSTM that are one": (
         [("LSTM", ["x", "w", "r"], ["y"], {"hidden_size": 8, "input_forget": 1})],
@@ -186,7 +186,7 @@ CANNOT = {
 def test_what_cannot_be_built_is_told_by_node_operator_and_reason(what, tmp_path):
     nodes, how, says = CANNOT[what]
     with pytest.raises(StageError) as caught:
-        assess(made_of(nodes, tmp_path / "graph", **how), tmp_path / "assess")
+        assess(graph_of(nodes, tmp_path / "graph", **how), tmp_path / "assess")
     (problem,) = caught.value.problems
     assert f"\n    {says}" in problem.what
     assert "onnx-tensorrt" in problem.allowed
@@ -217,11 +217,11 @@ RESTRICTED = {
 
 @pytest.mark.parametrize("what", RESTRICTED)
 def test_a_restriction_of_an_operator_is_told(what, tmp_path):
-    kind, given, results, attributes, says = RESTRICTED[what]
+    kind, inputs, results, attributes, says = RESTRICTED[what]
     weights = {"scale": np.ones(8, "float32"), "scales": np.ones(4, "float32"), "k": np.int64([2]), **INDICES}
     weights["volume"] = np.zeros((1, 1, 2, 2, 2), "float32")
-    nodes = [("Shape", ["x"], ["s"]), (kind, given, results, attributes)]
-    graph = made_of(nodes, tmp_path / "graph", ports=(SQUARES, SQUARES), weights=weights)
+    nodes = [("Shape", ["x"], ["s"]), (kind, inputs, results, attributes)]
+    graph = graph_of(nodes, tmp_path / "graph", ports=(SQUARES, SQUARES), weights=weights)
     with pytest.raises(StageError) as caught:
         assess(graph, tmp_path / "assess")
     assert f"\n    {kind} 'y': {says}" in caught.value.problems[0].what
@@ -229,13 +229,13 @@ def test_a_restriction_of_an_operator_is_told(what, tmp_path):
 
 def test_a_type_that_the_table_does_not_list_is_remarked(tmp_path):
     ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.INT64, ["batch", 8]))
-    graph = made_of([("CumSum", ["x", "axis"], ["y"])], tmp_path / "graph", ports=ports, weights={"axis": np.int64(1)})
-    told = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
-    assert "CumSum 'y': takes int64, which the table of TensorRT 10 and 11 does not list" in told
+    graph = graph_of([("CumSum", ["x", "axis"], ["y"])], tmp_path / "graph", ports=ports, weights={"axis": np.int64(1)})
+    remarks = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
+    assert "CumSum 'y': takes int64, which the table of TensorRT 10 and 11 does not list" in remarks
 
 
 def test_a_function_of_the_graphs_own_is_judged_by_what_it_is_made_of(tmp_path):
-    graph = made_of([("ours::Twice", ["x"], ["y"])], tmp_path / "graph", ours=1)
+    graph = graph_of([("ours::Twice", ["x"], ["y"])], tmp_path / "graph", ours=1)
     model, opset = onnx.load(graph.file), helper.make_opsetid("", 18)
     for inside, passes in (("Relu", True), ("Unique", False)):
         body = [helper.make_node(inside, ["a"], ["b"], name="inner")]
@@ -250,14 +250,16 @@ def test_a_function_of_the_graphs_own_is_judged_by_what_it_is_made_of(tmp_path):
 
 
 def test_a_release_by_itself_is_held_to_its_own_table(tmp_path):
-    graph = made_of([("Swish", ["x"], ["y"])], tmp_path / "graph", opset=24)
+    graph = graph_of([("Swish", ["x"], ["y"])], tmp_path / "graph", opset=24)
     assess(graph, tmp_path / "assess", releases=["11"])
 
 
 def test_a_plugin_that_is_named_is_remarked_and_no_reason_to_stop(tmp_path):
-    graph = made_of([("com.acme::Fused", ["x"], ["y"])], tmp_path / "graph", **{"com.acme": 1})
-    made = assess(graph, tmp_path / "assess", plugins=["Fused"])
-    assert made.notes["caution"] == "com.acme::Fused 'y': needs its plugin where the engine is built and where it runs"
+    graph = graph_of([("com.acme::Fused", ["x"], ["y"])], tmp_path / "graph", **{"com.acme": 1})
+    assessed = assess(graph, tmp_path / "assess", plugins=["Fused"])
+    assert (
+        assessed.notes["caution"] == "com.acme::Fused 'y': needs its plugin where the engine is built and where it runs"
+    )
 
 
 def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
@@ -269,14 +271,14 @@ def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
         ("Sqrt", ["m"], ["y"]),
     ]
     ports = ((TensorProto.INT64, ["batch", 8]), (TensorProto.FLOAT, [1, 1]))
-    graph = made_of(nodes, tmp_path / "graph", opset=13, ports=ports, weights={"two": np.float32(2)})
-    told = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
+    graph = graph_of(nodes, tmp_path / "graph", opset=13, ports=ports, weights={"two": np.float32(2)})
+    remarks = assess(graph, tmp_path / "assess").notes["readiness"]["remarks"]
     for part in (
-        "Cast 'd': float64 is computed in float32, and values",
+        "Cast 'd': float64 is computed in float32, and larger values",
         "'x' is int64",
         "opset 13 has no LayerNormalization",
     ):
-        assert any(part in line for line in told), told
+        assert any(part in line for line in remarks), remarks
 
 
 @pytest.mark.parametrize(
@@ -290,7 +292,7 @@ def test_doubles_integers_at_ports_and_decomposed_norms_are_remarked(tmp_path):
     ],
 )
 def test_a_profile_that_the_model_was_not_checked_at_is_refused(profile, says, tmp_path):
-    graph = made_of([("Relu", ["x"], ["y"])], tmp_path / "graph")
+    graph = graph_of([("Relu", ["x"], ["y"])], tmp_path / "graph")
     with pytest.raises(StageError) as caught:
         assess(graph, tmp_path / "assess", profiles=[profile])
     assert caught.value.problems[0].what.startswith(says)
@@ -312,11 +314,11 @@ def test_wrong_settings_are_told_before_any_work(settings, says):
 
 
 def test_the_table_has_every_operator_that_onnx_had_when_it_was_published():
-    told = json.loads(readiness.TABLE.read_text())
-    known = {*told["operators"], *told["unsupported"]}
+    table = json.loads(readiness.TABLE.read_text())
+    operators = {*table["operators"], *table["unsupported"]}
     last = readiness.table("10").opsets[1]
     names = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == "" and s.since_version <= last}
-    assert names - known == {"Swish"}
-    assert "Swish" in told["gained"]["11"]
-    assert not {*told["operators"]} & {*told["unsupported"]}
-    assert all("opset" in source or "http" in source for source in told["source"].values())
+    assert names - operators == {"Swish"}
+    assert "Swish" in table["gained"]["11"]
+    assert not {*table["operators"]} & {*table["unsupported"]}
+    assert all("opset" in source or "http" in source for source in table["source"].values())

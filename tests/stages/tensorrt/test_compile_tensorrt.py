@@ -70,16 +70,20 @@ def cases(reference):
 @pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])
 def test_an_engine_agrees_with_the_module_and_says_where_it_runs(host, built, reference, tmp_path, version):
     host.has(version)
-    made = built()
-    assert made.kind == TENSORRT
-    assert {f.name for f in made.folder.iterdir()} == {"model.engine", "model.json"}
+    artifact = built()
+    assert artifact.kind == TENSORRT
+    assert {f.name for f in artifact.folder.iterdir()} == {"model.engine", "model.json"}
     assert {flags for (flags,) in host.calls("Builder.create_network")} == {1}  # strongly typed
-    assert engine(made)["name"] == "drydock-" + "d" * 16
-    told = card(made)["host"]
-    assert (told["tensorrt"], told["gpu"], told["compute_capability"]) == (version, "NVIDIA H100 80GB HBM3", "9.0")
-    assert f"TensorRT {version} exactly; compute capability 9.0" in made.notes["says"]
-    assert "timing" not in json.dumps(card(made)), "a folder of this machine"
-    parity = run_stage(CHECK, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]
+    assert engine(artifact)["name"] == "drydock-" + "d" * 16
+    built_on = card(artifact)["host"]
+    assert (built_on["tensorrt"], built_on["gpu"], built_on["compute_capability"]) == (
+        version,
+        "NVIDIA H100 80GB HBM3",
+        "9.0",
+    )
+    assert f"TensorRT {version} exactly; compute capability 9.0" in artifact.notes["says"]
+    assert "timing" not in json.dumps(card(artifact)), "a folder of this machine"
+    parity = run_stage(CHECK, {"artifact": artifact, "reference": reference}, tmp_path / "check").notes["parity"]
     assert parity["computes_in"] == "float32"
     assert max(case["max_rel"] for case in parity["cases"]) < 1e-5
 
@@ -90,8 +94,8 @@ def test_the_profile_is_the_models_dimensions(host, built):
 
 
 def test_of_several_profiles_the_first_that_admits_the_sizes_is_used(host, built, reference):
-    made = built(profiles=[{"batch": [1, 1, 2]}, {"batch": [3, 4, 8]}])
-    running = session.open_session(made, "float32")
+    artifact = built(profiles=[{"batch": [1, 1, 2]}, {"batch": [3, 4, 8]}])
+    running = session.open_session(artifact, "float32")
     for label, profile in (("min", 0), ("max", 1), ("example", 0)):
         case = cases(reference)[label]
         answer = running(case.inputs)
@@ -99,7 +103,7 @@ def test_of_several_profiles_the_first_that_admits_the_sizes_is_used(host, built
         assert running._engine._context.active_optimization_profile == profile
     assert [p for p, _ in host.calls("IExecutionContext.set_optimization_profile_async")] == [1, 0]
     beyond = {"input": np.zeros((9, 3, 32, 32), "float32")}
-    with pytest.raises(StageError, match=r"no profile of the engine admits input \[9, 3, 32, 32\]") as caught:
+    with pytest.raises(StageError, match=r"no profile of the engine accepts input \[9, 3, 32, 32\]") as caught:
         running(beyond)
     assert "[1, 3, 32, 32] to [2, 3, 32, 32] or [3, 3, 32, 32] to [8, 3, 32, 32]" in caught.value.problems[0].allowed
 
@@ -117,18 +121,18 @@ def test_of_several_profiles_the_first_that_admits_the_sizes_is_used(host, built
 )
 def test_each_flag_is_set_where_it_is_asked_for_and_nowhere_else(built, reference, tmp_path, settings, flags):
     """TF32 is on by default in TensorRT, so it has to be cleared. Each such engine loads, and agrees."""
-    made = built(**settings)
-    assert engine(made)["flags"] == flags
-    run_stage(CHECK, {"artifact": made, "reference": reference}, tmp_path / "check")
+    artifact = built(**settings)
+    assert engine(artifact)["flags"] == flags
+    run_stage(CHECK, {"artifact": artifact, "reference": reference}, tmp_path / "check")
 
 
 def test_the_other_settings_reach_the_builder(host, built):
-    made = built(workspace_mib=64, optimization_level=5, hardware_compatibility="ampere_plus", verbosity="none")
+    artifact = built(workspace_mib=64, optimization_level=5, hardware_compatibility="ampere_plus", verbosity="none")
     assert host.calls("IBuilderConfig.set_memory_pool_limit") == [(host.tensorrt.MemoryPoolType.WORKSPACE, 64 * 2**20)]
-    told = engine(made)
-    assert (told["level"], told["verbosity"]) == (1, 2)
-    assert "compute capability 8.0 or later" in made.notes["says"]
-    running = session.open_session(made, "float32")
+    written = engine(artifact)
+    assert (written["level"], written["verbosity"]) == (1, 2)
+    assert "compute capability 8.0 or later" in artifact.notes["says"]
+    running = session.open_session(artifact, "float32")
     assert (running._engine.layers, running.computes_in) == ({}, "float32"), "told by the network, which is typed"
 
 
@@ -142,7 +146,7 @@ WRONG = [
     ({"ignores": "WEIGHT_STREAMING"}, CheckFailed, "WEIGHT_STREAMING was set to True, TensorRT has it otherwise"),
     ({"init": "no GPU"}, BackendMissing, "cannot build here\n    CUDA initialization failure with error: 35"),
     ({"deserialize": "fails"}, StageError, "does not take the engine\n    IRuntime::deserializeCudaEngine"),
-    ({"shape_tensors": ["input"]}, StageError, "shapes are made of the values of 'input', and nothing says which"),
+    ({"shape_tensors": ["input"]}, StageError, "the values of 'input' decide shapes, and no setting gives them"),
 ]
 
 
@@ -162,10 +166,10 @@ def test_what_goes_wrong_is_told_with_what_tensorrt_says(host, built, acts, kind
     ],
 )
 def test_what_goes_wrong_while_it_runs_is_told_too(host, built, reference, acts, says):
-    made = built()
+    artifact = built()
     host.has(**acts)
     with pytest.raises(StageError, match=says):
-        session.open_session(made, "float32")(cases(reference)["example"].inputs)
+        session.open_session(artifact, "float32")(cases(reference)["example"].inputs)
 
 
 def test_an_inference_that_fails_while_it_is_timed_is_told_too(host, built, reference):
@@ -189,8 +193,8 @@ def test_inputs_that_the_engine_does_not_have_are_refused(host, built, inputs, s
 
 
 def test_a_precision_that_no_layer_has_is_refused_before_the_build(host, built):
-    """TensorRT lowers nothing by itself: built nevertheless, it would be an engine in float32 under another name."""
-    with pytest.raises(CheckFailed, match="asked for float16, and no layer of the network gives that: float32"):
+    """TensorRT never lowers the precision: the result would be an engine in float32 under another name."""
+    with pytest.raises(CheckFailed, match="asked for float16, and no layer of the network has it: float32"):
         built(types=["float16"])
     assert host.calls("Builder.build_serialized_network") == []
 
@@ -198,44 +202,46 @@ def test_a_precision_that_no_layer_has_is_refused_before_the_build(host, built):
 def test_what_was_built_is_held_to_the_precision_that_was_asked_for(host, graph, tmp_path):
     half = run_stage(CastFp16(harness.NOTHING_IGNORED, []), graph, tmp_path / "half")
     audit = Audit({}, {"float16": 0.5}, [])
-    made = run_stage(host.stage(types=["float16"]), half, tmp_path / "engine")
-    assert "float16" in run_stage(audit, made, tmp_path / "audit").notes["says"]
-    assert session.open_session(made, "float16").computes_in == "float16"
+    artifact = run_stage(host.stage(types=["float16"]), half, tmp_path / "engine")
+    assert "float16" in run_stage(audit, artifact, tmp_path / "audit").notes["says"]
+    assert session.open_session(artifact, "float16").computes_in == "float16"
     host.has(layers="Float")  # as if each layer had been built in float32
-    made = run_stage(host.stage(types=["float16"]), half, tmp_path / "other")
+    artifact = run_stage(host.stage(types=["float16"]), half, tmp_path / "other")
     with pytest.raises(CheckFailed, match=r"0\.0% of its operations are float16, at least 50% were asked for"):
-        run_stage(audit, made, tmp_path / "audit2")
-    assert session.open_session(made, "float16").computes_in == "float32"
+        run_stage(audit, artifact, tmp_path / "audit2")
+    assert session.open_session(artifact, "float16").computes_in == "float32"
 
 
 def test_values_that_shapes_are_made_of_are_given_on_the_host(host, built):
     host.has(shape_tensors=["input"])
-    made = built(shape_values={"input": [[1], [2], [8]]})
+    artifact = built(shape_values={"input": [[1], [2], [8]]})
     assert host.calls("IOptimizationProfile.set_shape_input") == [("input", [1], [2], [8])]
-    assert engine(made)["ports"]["input"][3]
+    assert engine(artifact)["ports"]["input"][3]
 
 
 def test_weights_that_were_stripped_come_from_the_graph_beside_the_engine(host, built, reference):
-    made = built(strip_weights=True)
-    assert (made.folder / "model.onnx").is_file()
+    artifact = built(strip_weights=True)
+    assert (artifact.folder / "model.onnx").is_file()
     case = cases(reference)["example"]
-    assert np.allclose(session.open_session(made, "float32")(case.inputs)["logits"], case.outputs["logits"], atol=1e-5)
+    assert np.allclose(
+        session.open_session(artifact, "float32")(case.inputs)["logits"], case.outputs["logits"], atol=1e-5
+    )
     host.has(refit="fails")
     with pytest.raises(StageError, match="do not fit the engine: its weights have another shape"):
-        session.open_session(made, "float32")
-    made.folder.chmod(0o755)
-    (made.folder / "model.onnx").unlink()
-    with pytest.raises(CheckFailed, match=r"weights come from model\.onnx, and that is not there"):
-        session.open_session(made, "float32")
+        session.open_session(artifact, "float32")
+    artifact.folder.chmod(0o755)
+    (artifact.folder / "model.onnx").unlink()
+    with pytest.raises(CheckFailed, match=r"weights come from model\.onnx, which is missing"):
+        session.open_session(artifact, "float32")
 
 
 class Pinned:
-    """torch with CUDA, as far as memory goes: what is asked of it is asked of the genuine one, on the CPU."""
+    """The memory functions of torch with CUDA: calls go to the real torch, on the CPU."""
 
-    def __init__(self, found, waited):
+    def __init__(self, properties, waited):
         self.cuda = SimpleNamespace(
             is_available=lambda: True,
-            get_device_properties=lambda device: found,
+            get_device_properties=lambda device: properties,
             Stream=lambda: SimpleNamespace(cuda_stream=7, synchronize=lambda: waited.append(7)),
         )
 
@@ -252,11 +258,11 @@ class Pinned:
 
 
 def test_memory_and_stream_are_pytorchs_where_it_has_cuda(host, built, reference, monkeypatch):
-    made, waited = built(), []
+    artifact, waited = built(), []
     host.has(gpu_=RTX3090)  # which nothing asks then
-    found = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0)
-    monkeypatch.setitem(sys.modules, "torch", Pinned(found, waited))
-    running = session.open_session(made, "float32")
+    properties = SimpleNamespace(name="NVIDIA H100 80GB HBM3", major=9, minor=0)
+    monkeypatch.setitem(sys.modules, "torch", Pinned(properties, waited))
+    running = session.open_session(artifact, "float32")
     case = cases(reference)["max"]
     assert np.allclose(running(case.inputs)["logits"], case.outputs["logits"], atol=1e-5)
     assert waited, "the stream, before what it computed was read"
@@ -276,10 +282,10 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize(("settings", "there", "says"), ELSEWHERE)
 def test_an_engine_for_another_host_is_refused_by_its_card(host, built, settings, there, says):
-    made = built(**settings)
+    artifact = built(**settings)
     host.has(**there)
     with pytest.raises(BackendMissing, match=rf"built with TensorRT 11\.4\.0\.106 on sm_90 .*, this host has .*{says}"):
-        session.open_session(made, "float32")
+        session.open_session(artifact, "float32")
     assert host.calls("Runtime.deserialize_cuda_engine") == [], "TensorRT would answer by an assertion"
 
 
@@ -292,42 +298,42 @@ def test_an_engine_for_another_host_is_refused_by_its_card(host, built, settings
     ],
 )
 def test_an_engine_that_was_made_to_travel_runs_there(host, built, reference, settings, there):
-    made = built(**settings)
+    artifact = built(**settings)
     host.has(**there)
-    session.open_session(made, "float32")(cases(reference)["odd"].inputs)
+    session.open_session(artifact, "float32")(cases(reference)["odd"].inputs)
 
 
 def test_an_engine_with_another_ones_card_is_refused(built):
-    made = built()
-    made.file.chmod(0o644)
-    made.file.write_bytes(made.file.read_bytes() + b" ")
-    with pytest.raises(CheckFailed, match=r"model\.engine is not the engine that its card is of"):
-        session.open_session(made, "float32")
+    artifact = built()
+    artifact.file.chmod(0o644)
+    artifact.file.write_bytes(artifact.file.read_bytes() + b" ")
+    with pytest.raises(CheckFailed, match=r"model\.engine is not the engine of its card"):
+        session.open_session(artifact, "float32")
 
 
 def test_a_card_that_lacks_something_is_told_with_what(built):
-    made = built()
-    path = made.file.with_suffix(".json")
+    artifact = built()
+    path = artifact.file.with_suffix(".json")
     path.chmod(0o644)
-    path.write_text(json.dumps({n: v for n, v in card(made).items() if n != "layers"}))
-    with pytest.raises(StageError, match=r"model\.json .* does not say what it is tied to: it has no layers"):
-        session.open_session(made, "float32")
+    path.write_text(json.dumps({n: v for n, v in card(artifact).items() if n != "layers"}))
+    with pytest.raises(StageError, match=r"model\.json .* does not say where it runs: it has no layers"):
+        session.open_session(artifact, "float32")
 
 
 def test_what_builds_measure_is_kept_for_the_gpu_and_the_version_and_added_to(host, built, tmp_path, monkeypatch):
     built()
-    (kept,) = (tmp_path / "timing").glob("*.timing")
-    assert all(word in kept.name for word in ("H100", "sm9.0", "11.4.0.106"))
-    first = json.loads(kept.read_text())
+    (timing,) = (tmp_path / "timing").glob("*.timing")
+    assert all(word in timing.name for word in ("H100", "sm9.0", "11.4.0.106"))
+    first = json.loads(timing.read_text())
     genuine = host.tensorrt.Builder.build_serialized_network
 
     def meanwhile(self, network, config):
-        kept.write_text(json.dumps({**first, "another": "build"}))
+        timing.write_text(json.dumps({**first, "another": "build"}))
         return genuine(self, network, config)
 
     monkeypatch.setattr(host.tensorrt.Builder, "build_serialized_network", meanwhile)
     built()
-    assert json.loads(kept.read_text()) == {**first, "another": "build"}
+    assert json.loads(timing.read_text()) == {**first, "another": "build"}
     assert host.calls("ITimingCache.combine"), "what another build had written meanwhile"
     host.has(gpu_=RTX3090)
     built()
@@ -337,26 +343,26 @@ def test_what_builds_measure_is_kept_for_the_gpu_and_the_version_and_added_to(ho
 @pytest.mark.parametrize("content", [b"no cache", b'{"device": "another"}'])
 def test_a_timing_cache_that_tensorrt_does_not_take_begins_anew(built, tmp_path, caplog, content):
     built()
-    (kept,) = (tmp_path / "timing").glob("*.timing")
-    kept.write_bytes(content)
+    (timing,) = (tmp_path / "timing").glob("*.timing")
+    timing.write_bytes(content)
     with caplog.at_level(logging.INFO):
         built()
-    assert "the timing cache begins anew" in caplog.text
-    assert "another" not in kept.read_text()
+    assert "the timing cache starts empty" in caplog.text
+    assert "another" not in timing.read_text()
 
 
 def test_a_timing_cache_that_is_damaged_during_a_build_is_replaced_and_the_engine_stands(host, built, tmp_path):
     built()
-    (kept,) = (tmp_path / "timing").glob("*.timing")
-    first, genuine = kept.read_text(), host.tensorrt.Builder.build_serialized_network
+    (timing,) = (tmp_path / "timing").glob("*.timing")
+    first, genuine = timing.read_text(), host.tensorrt.Builder.build_serialized_network
 
     def meanwhile(self, network, config):
-        kept.write_bytes(b"no cache")
+        timing.write_bytes(b"no cache")
         return genuine(self, network, config)
 
     host.tensorrt.Builder.build_serialized_network = meanwhile
     built()
-    assert kept.read_text() == first
+    assert timing.read_text() == first
 
 
 def test_its_progress_and_tensorrts_warnings_are_told(built, caplog):
@@ -368,11 +374,11 @@ def test_its_progress_and_tensorrts_warnings_are_told(built, caplog):
 
 def test_the_gpu_its_driver_and_the_settings_make_the_key_and_earlier_builds_do_not(host, tmp_path):
     world = harness.world(tmp_path)
-    told = host.stage().identity(world)
+    identity = host.stage().identity(world)
     name, capability, driver = H100.split(",")
-    assert told["gpu"] == {"name": name, "driver": driver, "compute_capability": capability}
-    assert told == host.stage(timing_cache="/elsewhere").identity(world)
-    assert told != host.stage(tf32=True).identity(world)
+    assert identity["gpu"] == {"name": name, "driver": driver, "compute_capability": capability}
+    assert identity == host.stage(timing_cache="/elsewhere").identity(world)
+    assert identity != host.stage(tf32=True).identity(world)
     assert host.stage(timing_cache="/elsewhere").files() == {"/elsewhere"}
 
 
@@ -404,7 +410,7 @@ def test_wrong_settings_are_problems_before_any_work(host, settings, says):
 
 
 @pytest.mark.parametrize(
-    ("told", "dtype"),
+    ("wording", "dtype"),
     [
         ("Half", "float16"),
         ("Channel major FP16 format where channel % 8 == 0", "float16"),
@@ -415,8 +421,8 @@ def test_wrong_settings_are_problems_before_any_work(host, settings, says):
         ("Int64", None),
     ],
 )
-def test_the_inspectors_names_of_types_are_known(told, dtype):
-    layer = {"Name": "a", "LayerType": "gemm", "Outputs": [{"Format/Datatype": told}]}
+def test_the_inspectors_names_of_types_are_known(wording, dtype):
+    layer = {"Name": "a", "LayerType": "gemm", "Outputs": [{"Format/Datatype": wording}]}
     idle = {**layer, "LayerType": "Reformat"}
     assert layer_types(json.dumps({"Layers": [layer, idle]})) == ({dtype: 1} if dtype else {})
 

@@ -1,4 +1,4 @@
-"""MIL operations, one function each, in families; importing a family puts its functions into the table."""
+"""MIL operations, one function each, in families; importing a family registers its functions in the table."""
 
 from stages.coreml.mil.ops import (  # noqa: F401  # noqa: F401
     activation,

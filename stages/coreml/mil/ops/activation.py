@@ -61,7 +61,7 @@ def relu(x: Array) -> Array:
 
 @mil()
 def relu6(x: Array) -> Array:
-    """x held to 0..6."""
+    """x clipped to 0..6."""
     return np.minimum(np.maximum(x, 0), 6)
 
 
@@ -79,7 +79,7 @@ def sigmoid(x: Array) -> Array:
 
 @mil()
 def sigmoid_hard(x: Array, alpha: Array, beta: Array) -> Array:
-    """alpha x + beta, held to 0..1."""
+    """alpha x + beta, clipped to 0..1."""
     return np.minimum(np.maximum(alpha * x + beta, 0), 1)
 
 

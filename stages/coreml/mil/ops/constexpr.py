@@ -1,6 +1,6 @@
-"""Weights that are stored compressed. Source: iOS16 constexpr_ops, iOS18 compression.
+"""Decompression of weights. Source: iOS16 constexpr_ops, iOS18 compression.
 
-Types of less than a byte come here with an element a byte.
+Elements of less than a byte arrive here as one byte each.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def constexpr_affine_dequantize(quantized_data: Array, zero_point: Array, scale:
 
 @mil(since=IOS16)
 def constexpr_cast(source_val: Array, output_dtype: str) -> Array:
-    """In another type."""
+    """The values in another type."""
     return cast(source_val, output_dtype)
 
 
 @mil(since=IOS16, exact=True)
 def constexpr_lut_to_dense(indices: Array, lut: Array, shape: Any) -> Array:
-    """The values of a table at packed indices, whose bits are just enough for the table."""
+    """The values of a table at packed indices, which have just enough bits for the table."""
     bits = len(lut).bit_length() - 1
     sizes = tuple(ints(shape))
     at = indices.reshape(sizes) if bits == 8 else blob.unpacked(indices, f"uint{bits}", sizes)
@@ -49,7 +49,7 @@ def _dense(values: Array, mask: Array) -> Array:
 
 
 def _spread(values: Array, sizes: tuple[int, ...]) -> Array:
-    """One value for each block, repeated to the sizes of what it is for."""
+    """One value for each block, repeated to the full sizes."""
     for axis, (have, want) in enumerate(zip(values.shape, sizes, strict=True)):
         values = np.repeat(values, want // have, axis)
     return values
@@ -64,7 +64,7 @@ def constexpr_blockwise_shift_scale(data: Array, scale: Array, offset: Any = Non
 
 @mil("constexpr_lut_to_dense", since=IOS18, exact=True)
 def lut_to_dense_by_blocks(indices: Array, lut: Array, vector_axis: Any = None) -> Array:
-    """The values of each block's own table [*blocks, palettes, vector]; vectors are laid along an axis."""
+    """The values from each block's own table [*blocks, palettes, vector]; vectors lie along an axis."""
     blocks = zip(np.indices(indices.shape, sparse=True), indices.shape, lut.shape, strict=False)
     own = (place // (size // count) for place, size, count in blocks)
     values = lut[(*own, indices)]
@@ -85,7 +85,7 @@ def sparse_to_dense_by_elements(nonzero_data: Array, mask: Array) -> Array:
 def constexpr_lut_to_sparse(
     indices_mask: Array, indices_nonzero_data: Array, lut: Array, vector_axis: Any = None
 ) -> tuple[Array, Array]:
-    """The mask of what is stored, and the values of tables at the indices that are."""
+    """The mask of the stored elements, and the table values at the stored indices."""
     whole = lut_to_dense_by_blocks(_dense(indices_nonzero_data, indices_mask), lut, vector_axis)
     mask = indices_mask if lut.shape[-1] == 1 else np.repeat(indices_mask, lut.shape[-1], int(vector_axis))
     return mask, whole[mask != 0]
@@ -95,6 +95,6 @@ def constexpr_lut_to_sparse(
 def constexpr_sparse_blockwise_shift_scale(
     data_mask: Array, nonzero_data: Array, scale: Array, offset: Any = None
 ) -> tuple[Array, Array]:
-    """The mask of what is stored, and scale (data - offset) of it."""
+    """The mask of the stored elements, and their scale (data - offset)."""
     whole = constexpr_blockwise_shift_scale(_dense(nonzero_data, data_mask), scale, offset)
     return data_mask, whole[data_mask != 0]

@@ -13,15 +13,15 @@ Pads = list[tuple[int, int]]
 
 
 def pads(kind: str, custom: Any, sizes: Sequence[int], reach: Sequence[int], strides: Sequence[int]) -> Pads:
-    """How many elements go before and after each spatial dimension.
+    """How many elements to pad before and after each spatial dimension.
 
     Args:
-        kind: "valid", "custom", "same" or "same_lower": the last two make ceil(size / stride), and have an odd element
-            after and before.
-        custom: Before and after each dimension in turn.
-        sizes: Of x.
-        reach: How far a window reaches, its dilation with it.
-        strides: Between windows.
+        kind: "valid", "custom", "same" or "same_lower": the last two give ceil(size / stride) outputs; an odd element
+            comes after, or before.
+        custom: The padding before and after each dimension in turn.
+        sizes: The spatial sizes of x.
+        reach: The extent of a window, with its dilation.
+        strides: The strides of the windows.
     """
     if kind == "custom":
         flat = ints(custom)
@@ -55,14 +55,14 @@ def conv(
     ones = [1] * (x.ndim - 2)
     steps, spread = ints(ones if strides is None else strides), ints(ones if dilations is None else dilations)
     around = pads(pad_type, pad, x.shape[2:], _reach(weight, spread), steps)
-    given = tensor(x)
+    padded = tensor(x)
     even = all(before == after for before, after in around)
     if not even:
-        given = functional.pad(given, [n for pair in reversed(around) for n in pair])
+        padded = functional.pad(padded, [n for pair in reversed(around) for n in pair])
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[x.ndim - 3]
     return np.asarray(
         convolve(
-            given,
+            padded,
             tensor(weight),
             None if bias is None else tensor(bias),
             steps,
@@ -85,10 +85,9 @@ def conv_transpose(
     dilations: Any = None,
     groups: int = 1,
 ) -> Array:
-    """What conv of weight [C_in, C_out / groups, *k] does to its gradient.
+    """The gradient of conv with weight [C_in, C_out / groups, *k].
 
-    Everything that x contributes to is computed; the pads are what is then cut off, and what an output shape has beyond
-    it is the bias alone.
+    The full result is computed, and the pads are then cut off. Where an output shape is larger, the rest is only bias.
     """
     from torch.nn import functional
 
@@ -96,11 +95,11 @@ def conv_transpose(
     steps, spread = ints(ones if strides is None else strides), ints(ones if dilations is None else dilations)
     reach = _reach(weight, spread)
     whole = [(n - 1) * s + k for n, s, k in zip(x.shape[2:], steps, reach, strict=True)]
-    wanted = None if output_shape is None else ints(output_shape)[-len(steps) :]
-    if pad_type.startswith("same") and wanted is None:
-        wanted = [n * s for n, s in zip(x.shape[2:], steps, strict=True)]
-    around = pads(pad_type, pad, wanted or whole, reach, steps)
-    sizes = wanted or [n - before - after for n, (before, after) in zip(whole, around, strict=True)]
+    target = None if output_shape is None else ints(output_shape)[-len(steps) :]
+    if pad_type.startswith("same") and target is None:
+        target = [n * s for n, s in zip(x.shape[2:], steps, strict=True)]
+    around = pads(pad_type, pad, target or whole, reach, steps)
+    sizes = target or [n - before - after for n, (before, after) in zip(whole, around, strict=True)]
     ways = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)
     transposed: Any = ways[x.ndim - 3]
     full = np.asarray(transposed(tensor(x), tensor(weight), stride=steps, groups=int(groups), dilation=spread))

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.coreml.mil.ops.table import Array, mil, tensor
 
-# MIL's names of types, where they are not numpy's.
+# MIL's names of types that differ from numpy's.
 NAMES = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
 
 UNARY: dict[str, Callable[[Array], Array]] = {
@@ -72,13 +72,13 @@ for _name, _of_two in BINARY.items():
 
 @mil()
 def cast(x: Array, dtype: str) -> Array:
-    """To another type: to a whole number towards zero, to a bool whatever is not 0."""
+    """To another type: to an integer by truncation; to a bool: not 0."""
     return x != 0 if dtype == "bool" else x.astype(NAMES.get(dtype, dtype))
 
 
 @mil()
 def clip(x: Array, alpha: Array, beta: Array) -> Array:
-    """x held to alpha..beta; NaN stays."""
+    """x clipped to alpha..beta; NaN stays."""
     return np.minimum(np.maximum(x, alpha), beta)
 
 

@@ -1,7 +1,7 @@
 """Gather and scatter. Source: iOS15, iOS16 and iOS17 scatter_gather.
 
 Up to iOS16 an index below 0 counts from the end. From iOS17 on it is out of bounds, which Core ML leaves undefined:
-here it is an error, as any index is that has no place.
+here it is an error, as every index out of bounds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCATTERS: dict[str, Callable[[Array, Any, Array], None]] = {
 
 
 def _bounded(indices: Array, size: Any, lowest: int) -> Array:
-    """Indices that have a place. `size` is one, or one for each element of the last dimension; `lowest` 0 or -1."""
+    """Checked indices. `size` is one, or one for each element of the last dimension; `lowest` is 0 or -1."""
     whole = indices.astype(np.int64)
     if ((whole < lowest * np.asarray(size)) | (whole >= size)).any():
         allowed = "-size <= index < size" if lowest else "0 <= index < size: from iOS17 on none below 0"
@@ -57,14 +57,14 @@ def _scattered(data: Array, at: Any, updates: Array, mode: str) -> Array:
 
 
 def _each(function: Function, x: Array, indices: Array, batch_dims: int) -> Array:
-    """A function of each pair along leading dimensions that the two have in common."""
+    """A function of each pair along the leading dimensions that both have."""
     if not batch_dims:
         return function(x, indices)
     return np.stack([_each(function, one, at, batch_dims - 1) for one, at in zip(x, indices, strict=True)])
 
 
 def _register(since: int, lowest: int) -> None:
-    """The family in an opset whose indices may be as low as that."""
+    """Registers the family for an opset with this lowest index: 0, or -1 for negative ones."""
 
     @mil(since=since, exact=True)
     def gather(x: Array, indices: Array, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False) -> Array:
@@ -75,8 +75,8 @@ def _register(since: int, lowest: int) -> None:
     @mil(since=since, exact=True)
     def gather_along_axis(x: Array, indices: Array, axis: int = 0, validate_indices: bool = False) -> Array:
         place = int(axis) % x.ndim
-        taken: Array = x[_places(_bounded(indices, x.shape[place], lowest), place)]
-        return taken
+        elements: Array = x[_places(_bounded(indices, x.shape[place], lowest), place)]
+        return elements
 
     @mil(since=since, exact=True)
     def gather_nd(x: Array, indices: Array, batch_dims: int = 0, validate_indices: bool = False) -> Array:

@@ -1,6 +1,6 @@
 """Lists of tensors, and states. Source: iOS15 control_flow, iOS18 states.
 
-A list's operations give a new list; a state is changed where it is.
+A list's operations return a new list; a state is changed in place.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from stages.coreml.mil.ops.table import IOS18, Array, ints, mil
 def make_list(
     init_length: int = 1, dynamic_length: bool = True, elem_shape: Any = (), dtype: str = "fp32"
 ) -> list[Any]:
-    """Elements of zeros; None for each where the shape is known only when one is written."""
-    known = not any(isinstance(n, str) for n in elem_shape)
-    sizes = [int(n) for n in elem_shape] if known else []
-    return [np.zeros(sizes, NAMES.get(dtype, dtype)) if known else None for _ in range(int(init_length))]
+    """Elements of zeros; None for each where the first write decides the shape."""
+    is_fixed = not any(isinstance(n, str) for n in elem_shape)
+    sizes = [int(n) for n in elem_shape] if is_fixed else []
+    return [np.zeros(sizes, NAMES.get(dtype, dtype)) if is_fixed else None for _ in range(int(init_length))]
 
 
 @mil(exact=True)
 def list_length(ls: list[Array]) -> Array:
-    """How many elements there are."""
+    """The number of elements."""
     return np.array(len(ls), np.int32)
 
 
@@ -37,7 +37,7 @@ def list_read(ls: list[Array], index: int) -> Array:
 
 @mil(exact=True)
 def list_write(ls: list[Any], index: int, value: Array) -> list[Any]:
-    """With a value at an index; the list grows as far as it takes, by zeros.
+    """The list with a value at an index; it grows by zeros as far as needed.
 
     Source: coremltools' ops/tests/iOS14/test_control_flow.py, TestList.
     """
@@ -54,7 +54,7 @@ def list_gather(ls: list[Array], indices: Any) -> Array:
 
 @mil(exact=True)
 def list_scatter(ls: list[Any], indices: Any, value: Array) -> list[Any]:
-    """With the slices of a value at indices."""
+    """The list with the slices of a value at indices."""
     for index, element in zip(ints(indices), value, strict=True):
         ls = list_write(ls, index, element)
     return ls
@@ -62,12 +62,12 @@ def list_scatter(ls: list[Any], indices: Any, value: Array) -> list[Any]:
 
 @mil(since=IOS18, exact=True)
 def read_state(input: Any) -> Array:  # noqa: A002 — MIL's name
-    """What a state holds."""
-    held: Array = input.held
-    return held.copy()
+    """The values of a state."""
+    array: Array = input.array
+    return array.copy()
 
 
 @mil(since=IOS18, exact=True)
 def write_state(input: Any, data: Array) -> None:  # noqa: A002 — MIL's name
-    """Makes a state hold something else."""
-    input.held = data
+    """Replaces the values of a state."""
+    input.array = data

@@ -13,7 +13,7 @@ MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 
 @mil(exact=True)
 def concat(values: list[Array], axis: int, interleave: bool = False) -> Array:
-    """Tensors one after another along an axis, or their slices in turn where interleaved; scalars make a vector."""
+    """Concatenates tensors along an axis, or interleaves their slices; scalars make a vector."""
     if not interleave:
         return np.concatenate([np.atleast_1d(v) for v in values], int(axis))
     place = int(axis) % values[0].ndim
@@ -30,7 +30,7 @@ def stack(values: list[Array], axis: int) -> Array:
 
 @mil(exact=True)
 def split(x: Array, axis: int, num_splits: Any = None, split_sizes: Any = None) -> tuple[Array, ...]:
-    """Parts along an axis: of given sizes, or so many of one size."""
+    """Parts along an axis: of given sizes, or a number of parts of equal size."""
     parts = int(num_splits) if split_sizes is None else np.cumsum(ints(split_sizes))[:-1]
     return tuple(np.split(x, parts, int(axis)))
 
@@ -60,7 +60,7 @@ def reverse(x: Array, axes: Any = None) -> Array:
 
 @mil(exact=True)
 def reverse_sequence(x: Array, lengths: Any, seq_axis: int = 0, batch_axis: int = 0) -> Array:
-    """The first elements along an axis from their end; how many, for each place of another axis."""
+    """Reverses the first elements along an axis; how many, for each index of another axis."""
     moved = np.moveaxis(x, (int(batch_axis), int(seq_axis)), (0, 1)).copy()
     for row, n in zip(moved, ints(lengths), strict=True):
         row[:n] = row[:n][::-1].copy()
@@ -93,7 +93,7 @@ def slice_by_index(
     end_mask: Any = None,
     squeeze_mask: Any = None,
 ) -> Array:
-    """x[begin:end:stride] in each dimension. A mask ignores begin or end, or takes the element at begin alone."""
+    """x[begin:end:stride] in each dimension. A mask ignores begin or end, or takes only the element at begin."""
     return np.asarray(x[_slices(x.ndim, begin, end, stride, begin_mask, end_mask, squeeze_mask)])
 
 
@@ -108,7 +108,7 @@ def slice_update(
     end_mask: Any = None,
     squeeze_mask: Any = None,
 ) -> Array:
-    """x with another tensor in the place of what slice_by_index takes."""
+    """x with another tensor in place of the part that slice_by_index takes."""
     updated = x.copy()
     updated[_slices(x.ndim, begin, end, stride, begin_mask, end_mask, squeeze_mask)] = update
     return updated
@@ -116,21 +116,21 @@ def slice_update(
 
 @mil(exact=True)
 def slice_by_size(x: Array, begin: Any, size: Any) -> Array:
-    """So many elements from begin on, in each dimension; all that there are where the size is -1."""
+    """A number of elements from begin on, in each dimension; all the rest where the size is -1."""
     first = [b + n if b < 0 else b for b, n in zip(ints(begin), x.shape, strict=True)]
     return x[tuple(slice(b, None if n == -1 else b + n) for b, n in zip(first, ints(size), strict=True))]
 
 
 @mil(exact=True)
 def crop(x: Array, crop_height: Any, crop_width: Any) -> Array:
-    """Without so many rows and columns at each end of the last two dimensions."""
+    """x without some rows and columns at the ends of the last two dimensions."""
     (top, bottom), (left, right) = ints(crop_height), ints(crop_width)
     return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
 
 
 @mil(exact=True)
 def sliding_windows(x: Array, axis: int, size: int, stride: int = 1) -> Array:
-    """All windows along an axis, which is followed by a new one."""
+    """All windows along an axis; their elements are a new axis after it."""
     place = int(axis) % x.ndim
     windows = np.lib.stride_tricks.sliding_window_view(x, int(size), place)
     return np.moveaxis(windows, -1, place + 1)[(*(slice(None),) * place, slice(None, None, int(stride)))]
@@ -138,7 +138,7 @@ def sliding_windows(x: Array, axis: int, size: int, stride: int = 1) -> Array:
 
 @mil(exact=True)
 def band_part(x: Array, lower: int = -1, upper: int = -1) -> Array:
-    """The last two dimensions, 0 outside of a band about their diagonal; a side below 0 is kept whole."""
+    """The last two dimensions, 0 outside a band around their diagonal; a negative bound keeps that side whole."""
     below = np.subtract.outer(np.arange(x.shape[-2]), np.arange(x.shape[-1]))
     inside = ((int(lower) < 0) | (below <= int(lower))) & ((int(upper) < 0) | (-below <= int(upper)))
     return np.where(inside, x, np.zeros((), x.dtype))
@@ -164,6 +164,6 @@ def range_1d(start: Any, end: Any, step: Any) -> Array:
 
 @mil(exact=True)
 def one_hot(indices: Array, one_hot_vector_size: Any, axis: int = -1, on_value: Any = 1, off_value: Any = 0) -> Array:
-    """Vectors along a new axis with one value at an index and another elsewhere; nowhere, where there is no such."""
+    """Vectors along a new axis with one value at an index and another elsewhere; an index out of range sets none."""
     hot = indices[..., None] == np.arange(int(one_hot_vector_size))
     return np.moveaxis(np.where(hot, on_value, off_value), -1, int(axis))

@@ -13,7 +13,7 @@ from stages.coreml.mil.ops.table import Array, ints, mil, tensor
 
 
 def _around(x: Array, kernel: Sequence[int], strides: Sequence[int], kind: str, pad: Any, ceil: bool) -> Pads:
-    """What goes before and after each dimension, with what the last window reaches beyond it in ceil mode."""
+    """The padding before and after each dimension; in ceil mode also what the last window reaches beyond it."""
     sizes = x.shape[2:]
     around = pads(kind, pad, sizes, kernel, strides)
     if not ceil:
@@ -66,9 +66,9 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Array:
-    """The mean of each window: of what is inside where padding is excluded, else the sum by the whole kernel.
+    """The mean of each window: of the part inside where padding is excluded, else the sum divided by the whole kernel.
 
-    That is so of what ceil mode reaches beyond the edge, too: Core ML does otherwise than torch there.
+    In ceil mode this includes what reaches beyond the edge: there Core ML differs from torch.
     Source: https://github.com/apple/coremltools/issues/2772
     """
     kernel = ints(kernel_sizes)

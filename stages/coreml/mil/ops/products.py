@@ -12,9 +12,9 @@ from stages.coreml.mil.ops.table import Array, mil, tensor
 
 
 def product(x: Array, y: Array) -> Array:
-    """numpy's matmul; of floating-point numbers with torch, which broadcasts the same way and computes faster.
+    """numpy's matmul; for floating-point numbers torch's, which broadcasts the same way and is faster.
 
-    From iOS17 on one may be of whole numbers where the other is not.
+    From iOS17 on only one of the two may be integers.
     """
     import torch
 
@@ -40,7 +40,7 @@ def matmul(x: Array, y: Array, transpose_x: bool = False, transpose_y: bool = Fa
 
 @mil()
 def einsum(values: list[Array], equation: str) -> Array:
-    """Einstein's sum of two tensors."""
+    """The Einstein sum of two tensors."""
     import torch
 
     return np.asarray(torch.einsum(equation, *map(tensor, values)))
@@ -48,7 +48,7 @@ def einsum(values: list[Array], equation: str) -> Array:
 
 @mil()
 def scaled_dot_product_attention(query: Array, key: Array, value: Array, attn_mask: Any = None) -> Array:
-    """softmax(query key^T / sqrt(E) + mask) value; of a mask of bools, False keeps an element out."""
+    """softmax(query key^T / sqrt(E) + mask) value; False in a boolean mask excludes an element."""
     scores = product(query, key.swapaxes(-1, -2)) / np.float32(math.sqrt(query.shape[-1]))
     if attn_mask is not None:
         added = np.where(attn_mask, 0, -np.inf) if attn_mask.dtype == bool else attn_mask

@@ -20,7 +20,7 @@ def along(values: Array, axis: Any, rank: int) -> Array:
 
 @mil(since=IOS17)
 def quantize(input: Array, scale: Array, output_dtype: str, zero_point: Any = None, axis: Any = None) -> Array:  # noqa: A002
-    """round(x / scale) + zero_point, held to what the type holds; halves to even."""
+    """round(x / scale) + zero_point, clipped to the type's range; halves to even."""
     span = np.iinfo(output_dtype)
     shift = 0 if zero_point is None else along(zero_point, axis, input.ndim).astype(np.int64)
     whole = np.rint(input / along(scale, axis, input.ndim)).clip(-(2.0**31), 2.0**31)

@@ -1,8 +1,8 @@
 """Recurrent layers over x [sequence, batch, input]. Source: iOS15 and iOS18 recurrent, of float16 too from iOS17 on.
 
-A layer in reverse starts at the end of the sequence, and gives its results in the order in which it computed them; the
-second half of a bidirectional one gives them in the order of x. The documentation is silent here: coremltools' own
-tests of values say so (ops/tests/iOS14/test_recurrent.py), and that clip holds the memory itself, before its use.
+A reverse layer starts at the end of the sequence, and returns its results in the order in which it computed them; the
+second half of a bidirectional one returns them in the order of x. The documentation does not say this, but coremltools'
+own tests of values do (ops/tests/iOS14/test_recurrent.py), and also that clip bounds the cell state before its use.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _hard(x: Array) -> Array:
     return sigmoid_hard(x, np.float32(0.2), np.float32(0.5))
 
 
-# The parameters that two of them would have are the usual ones: by coremltools' tests, scaled_tanh is tanh.
+# Two of them have parameters, with the usual values: by coremltools' tests, scaled_tanh is tanh.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": sigmoid,
     "tanh": np.tanh,
@@ -35,19 +35,19 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def _named(name: str) -> Activation:
+def _activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
         raise StageError(f"a recurrent layer has the activation {name}", allowed=listed(ACTIVATIONS))
     return ACTIVATIONS[name]
 
 
 def _through(x: Array, state: Any, step: Callable[[Array, Any], Any], reverse: bool) -> tuple[Array, Any]:
-    """The hidden states as they are computed, and the last state: a tuple that starts with the hidden one."""
-    seen: list[Array] = []
+    """The hidden states in the order of computation, and the last state: a tuple that starts with the hidden one."""
+    hidden: list[Array] = []
     for at in reversed(x) if reverse else x:
         state = step(at, state)
-        seen.append(state[0])
-    return np.stack(seen), state
+        hidden.append(state[0])
+    return np.stack(hidden), state
 
 
 def _sequence(outputs: Array, last: Array, every: bool) -> Array:
@@ -66,7 +66,7 @@ def rnn(
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
     """h = activation(W_ih x + W_hh h + b)."""
-    act, b = _named(activation), 0 if bias is None else bias
+    act, b = _activation(activation), 0 if bias is None else bias
 
     def step(at: Array, state: tuple[Array]) -> tuple[Array]:
         return (act(at @ weight_ih.T + state[0] @ weight_hh.T + b),)
@@ -91,10 +91,10 @@ def gru_of_two_biases(
 ) -> tuple[Array, Array]:
     """h = (1 - z) o + z h, gates in the order r, o, z.
 
-    r multiplies h before W_ho does, and no bias: by coremltools' tests of values; by the documentation, r_t * W_ho
-    h_{t-1}, it could be either. With reset_after it multiplies the product and the bias, as in torch.
+    r multiplies h before W_ho does, and no bias: so say coremltools' tests of values; the documentation, r_t * W_ho
+    h_{t-1}, allows both. With reset_after it multiplies the product and the bias, as in torch.
     """
-    gate, act = _named(recurrent_activation), _named(activation)
+    gate, act = _activation(recurrent_activation), _activation(activation)
     hh_r, hh_o, hh_z = np.split(weight_hh, 3)
     of_input = 0 if input_bias is None else input_bias
     b_r, b_o, b_z = (0, 0, 0) if bias is None else np.split(bias, 3)
@@ -103,8 +103,8 @@ def gru_of_two_biases(
         (h,) = state
         of_r, of_o, of_z = np.split(at @ weight_ih.T + of_input, 3, -1)
         r, z = gate(of_r + h @ hh_r.T + b_r), gate(of_z + h @ hh_z.T + b_z)
-        kept = r * (h @ hh_o.T + b_o) if reset_after else (r * h) @ hh_o.T + b_o
-        return ((1 - z) * act(of_o + kept) + z * h,)
+        recurrent = r * (h @ hh_o.T + b_o) if reset_after else (r * h) @ hh_o.T + b_o
+        return ((1 - z) * act(of_o + recurrent) + z * h,)
 
     outputs, (h,) = _through(x, (initial_h,), step, direction == "reverse")
     return _sequence(outputs, h, bool(output_sequence)), h
@@ -122,11 +122,11 @@ def gru(
     recurrent_activation: str = "sigmoid",
     activation: str = "tanh",
 ) -> tuple[Array, Array]:
-    """The same without reset_after, of one bias."""
+    """gru with one bias and without reset_after."""
     activations = (recurrent_activation, activation)
-    told: tuple[Array, Array]
-    told = gru_of_two_biases(x, initial_h, weight_ih, weight_hh, bias, direction, output_sequence, *activations)
-    return told
+    outputs: tuple[Array, Array]
+    outputs = gru_of_two_biases(x, initial_h, weight_ih, weight_hh, bias, direction, output_sequence, *activations)
+    return outputs
 
 
 def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tuple[Activation, ...], clip: Any) -> Any:
@@ -138,9 +138,9 @@ def _lstm_step(weights: tuple[Array, Array], bias: Any, peephole: Any, acts: tup
         h, c = state
         i, f, o, z = np.split(at @ weight_ih.T + h @ weight_hh.T + (0 if bias is None else bias), 4, -1)
         pi, pf, po = (0, 0, 0) if peephole is None else np.split(peephole, 3)
-        kept = gate(f + pf * c) * c + gate(i + pi * c) * cell(z)
-        kept = kept if clip is None else kept.clip(-clip, clip)
-        return gate(o + po * kept) * out(kept), kept
+        memory = gate(f + pf * c) * c + gate(i + pi * c) * cell(z)
+        memory = memory if clip is None else memory.clip(-clip, clip)
+        return gate(o + po * memory) * out(memory), memory
 
     return step
 
@@ -165,8 +165,8 @@ def lstm(
     activation: str = "tanh",
     clip: Any = None,
 ) -> tuple[Array, Array, Array]:
-    """Outputs, the last hidden and the last cell state; both ways side by side where bidirectional."""
-    acts = (_named(recurrent_activation), _named(cell_activation), _named(activation))
+    """Outputs, the last hidden and the last cell state; both directions side by side where bidirectional."""
+    acts = (_activation(recurrent_activation), _activation(cell_activation), _activation(activation))
     every = bool(output_sequence)
     one = _lstm_step((weight_ih, weight_hh), bias, peephole, acts, clip)
     if direction != "bidirectional":

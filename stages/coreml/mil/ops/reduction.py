@@ -1,4 +1,4 @@
-"""Reductions along axes: all of them where none are named. Source: iOS15 reduction."""
+"""Reductions along axes, by default along all. Source: iOS15 reduction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reduction = Callable[..., Any]
 
 def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
     highest = x.max(axis, keepdims=True, initial=-np.inf)
-    steady = np.where(np.isfinite(highest), highest, 0)  # of infinities alone, the difference would be NaN
+    steady = np.where(np.isfinite(highest), highest, 0)  # where all are infinite, the difference would be NaN
     total = np.log(np.exp(x - steady).sum(axis, keepdims=True)) + steady
     return total if keepdims else np.asarray(total.squeeze(axis))
 
@@ -48,19 +48,19 @@ for _name, _reduction in REDUCTIONS.items():
 
 @mil()
 def reduce_argmax(x: Array, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Array:
-    """Where the largest value is; the first of several."""
+    """The index of the largest value; the first of several."""
     return np.argmax(x, int(axis), keepdims=bool(keep_dims)).astype(NAMES.get(output_dtype, output_dtype))
 
 
 @mil()
 def reduce_argmin(x: Array, axis: int = -1, keep_dims: bool = False, output_dtype: str = "int32") -> Array:
-    """Where the smallest value is; the first of several."""
+    """The index of the smallest value; the first of several."""
     return np.argmin(x, int(axis), keepdims=bool(keep_dims)).astype(NAMES.get(output_dtype, output_dtype))
 
 
 @mil()
 def cumsum(x: Array, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Array:
-    """Sums of all elements up to each, without it where exclusive, from the end where reverse."""
+    """Cumulative sums; exclusive: without the element itself; reverse: from the end."""
     way = np.flip(x, int(axis)) if reverse else x
     total = np.cumsum(way, int(axis), dtype=x.dtype)
     total = total - way if exclusive else total

@@ -1,4 +1,4 @@
-"""Sampling of images at any place. Source: iOS15, iOS16 and iOS17 image_resizing."""
+"""Sampling of images at any position. Source: iOS15, iOS16 and iOS17 image_resizing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.coreml.mil.ops.table import IOS17, Array, mil
 
 
 def _reflected(places: Array, size: int, edge: bool) -> Array:
-    """Places folded back into 0..size - 1 at its ends: about the last elements, or beyond them where these repeat."""
+    """Positions reflected into 0..size - 1: at the last elements, or at the edges behind them where `edge` is true."""
     if not edge and size == 1:
         return np.zeros_like(places)
     period, shift = (2 * size, 0.5) if edge else (2 * (size - 1), 0.0)
@@ -29,7 +29,7 @@ def _folded(places: Array, size: int, mode: str) -> Array:
 
 
 def _pixels(image: Array, y: Array, x: Array, value: Any) -> Array:
-    """The pixels of an image [C, H, W] at whole places; a value outside of it."""
+    """The pixels of an image [C, H, W] at integer positions; a fixed value outside."""
     height, width = image.shape[1:]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     rows, columns = (at.clip(0, n - 1).astype(np.int64) for at, n in ((y, height), (x, width)))
@@ -37,7 +37,7 @@ def _pixels(image: Array, y: Array, x: Array, value: Any) -> Array:
 
 
 def _sampled(image: Array, y: Array, x: Array, mode: str, value: Any) -> Array:
-    """An image at any places, bilinear or the nearest pixel; between pixels and outside, the value has its share."""
+    """An image at any positions, bilinear or by the nearest pixel; at the edge the outside value is mixed in."""
     if mode == "nearest":
         return _pixels(image, np.rint(y), np.rint(x), value)
     top, left = np.floor(y), np.floor(x)
@@ -48,7 +48,7 @@ def _sampled(image: Array, y: Array, x: Array, mode: str, value: Any) -> Array:
 
 
 def _in_pixels(places: Array, size: int, mode: str, align_corners: bool) -> Array:
-    """Coordinates as places among pixels, 0 the middle of the first."""
+    """Coordinates in pixels; 0 is the centre of the first pixel."""
     if mode == "unnormalized":
         return places
     share = (places + 1) / 2 if mode == "normalized_minus_one_to_one" else places
@@ -86,7 +86,7 @@ def affine(
     coordinates_mode: str,
     align_corners: bool,
 ) -> Array:
-    """x [B, C, H, W] where a linear map takes each pixel of the result, in coordinates from -1 to 1."""
+    """x [B, C, H, W] at the positions to which a linear map takes each output pixel, in coordinates from -1 to 1."""
     across, down = np.linspace(-1, 1, int(output_width)), np.linspace(-1, 1, int(output_height))
     if not align_corners:
         across, down = across * (1 - 1 / int(output_width)), down * (1 - 1 / int(output_height))
@@ -107,14 +107,14 @@ def _corners(box: Array, mode: str) -> tuple[float, float, float, float]:
 
 
 def _between(first: float, last: float, mode: str, count: int) -> Array:
-    """Where samples lie between two places; backwards where the last is before the first: the crop is mirrored.
+    """The positions of samples between two positions; backwards, for a mirrored crop, where the last is the smaller.
 
     Source: coremltools' ops/tests/iOS17/test_image_resizing.py, TestCropResize. Raises CheckFailed for a mirrored crop
-    by modes of which nothing says where the samples lie.
+    in a mode for which the positions are not documented.
     """
     if last < first and mode not in ("ALIGN_CORNERS", "STRICT_ALIGN_CORNERS"):
         raise CheckFailed(
-            f"crop_resize has a box from {first:g} to {last:g}, and what {mode} makes of that is not documented",
+            f"crop_resize has a box from {first:g} to {last:g}, and the result with {mode} is not documented",
             allowed="corners in their order, or ALIGN_CORNERS",
             command="check on macOS, where Core ML is",
         )
@@ -135,7 +135,7 @@ def crop_resize_of_boxes(
     sampling_mode: str = "DEFAULT",
     pad_value: Any = 0.0,
 ) -> Array:
-    """Boxes [N, 4] of the images of x, each at one size, [N, C, height, width]; a value outside of the image."""
+    """Boxes [N, 4] of the images of x, resized to [N, C, height, width]; a fixed value outside the image."""
     height, width = x.shape[2:]
     unit = np.array([height - 1, width - 1] * 2) if normalized_coordinates else np.ones(4)
     cut = []
@@ -161,11 +161,11 @@ def crop_resize(
     sampling_mode: str = "DEFAULT",
     pad_value: Any = 0.0,
 ) -> Array:
-    """The same of regions [N, 1, 4, 1, 1], each of all images, or of [N, 1, 5, 1, 1], each of the image named first."""
+    """crop_resize of regions: [N, 1, 4, 1, 1], each of all images, or [N, 1, 5, 1, 1] with the index of its image."""
     regions = roi.reshape(len(roi), -1)
-    named = regions.shape[1] == 5
-    boxes = regions[:, 1:] if named else np.repeat(regions, len(x), 0)
-    indices = regions[:, 0].astype(np.int64) if named else np.tile(np.arange(len(x)), len(regions))
+    by_image = regions.shape[1] == 5
+    boxes = regions[:, 1:] if by_image else np.repeat(regions, len(x), 0)
+    indices = regions[:, 0].astype(np.int64) if by_image else np.tile(np.arange(len(x)), len(regions))
     settings = (target_height, target_width, normalized_coordinates, spatial_scale, box_coordinate_mode)
     cut = crop_resize_of_boxes(x, boxes, indices, *settings, sampling_mode, pad_value)
-    return cut.reshape(len(regions), 1 if named else len(x), *cut.shape[1:])
+    return cut.reshape(len(regions), 1 if by_image else len(x), *cut.shape[1:])

@@ -11,7 +11,7 @@ from stages.coreml.mil.ops.table import IOS17, Array, ints, mil
 
 
 def grid(mode: str, size: float, count: int) -> Array:
-    """Where `count` samples lie on 0..size - 1, by one of resize_bilinear's sampling modes."""
+    """The positions of `count` samples on 0..size - 1, by one of resize_bilinear's sampling modes."""
     i = np.arange(count, dtype=np.float64)
     if mode == "ALIGN_CORNERS" and count == 1:
         places = np.array([(size - 1) / 2])
@@ -27,7 +27,7 @@ def grid(mode: str, size: float, count: int) -> Array:
 
 
 def interpolated(x: Array, axis: int, places: Array) -> Array:
-    """x at places between its elements along an axis."""
+    """x at positions between its elements along an axis."""
     low = np.floor(places).astype(np.int64)
     high = np.minimum(low + 1, x.shape[axis] - 1)
     share = (places - low).astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1 - axis))
@@ -35,14 +35,14 @@ def interpolated(x: Array, axis: int, places: Array) -> Array:
 
 
 def _linear(x: Array, sizes: list[int], mode: str) -> Array:
-    """The last dimensions at other sizes."""
+    """The last dimensions resized."""
     for axis, count in enumerate(sizes, x.ndim - len(sizes)):
         x = interpolated(x, axis, grid(mode, x.shape[axis], count))
     return x
 
 
 def _nearest(x: Array, sizes: list[int], mode: str = "DEFAULT", up: float = 0.0) -> Array:
-    """The last dimensions at other sizes; a place in x is rounded down after `up` is added."""
+    """The last dimensions resized; a position in x is rounded down after `up` is added."""
     for axis, count in enumerate(sizes, x.ndim - len(sizes)):
         places = grid(mode, x.shape[axis], count) + up
         x = np.take(x, np.floor(places + 1e-9).astype(np.int64).clip(0, x.shape[axis] - 1), axis)
@@ -56,7 +56,7 @@ def _scaled(x: Array, height: Any, width: Any) -> list[int]:
 
 @mil()
 def upsample_nearest_neighbor(x: Array, scale_factor_height: Any = 1, scale_factor_width: Any = 1) -> Array:
-    """The last two dimensions larger by factors."""
+    """The last two dimensions, larger by factors."""
     return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width))
 
 
@@ -74,7 +74,7 @@ def upsample_bilinear(
     align_corners: bool = True,
     half_pixel_centers: Any = None,
 ) -> Array:
-    """The last two dimensions larger by factors; samples are placed by the sizes that come of it."""
+    """The last two dimensions, larger by factors; the resulting sizes decide the positions of the samples."""
     centred = not align_corners if half_pixel_centers is None else bool(half_pixel_centers)
     mode = "STRICT_ALIGN_CORNERS" if align_corners else "UNALIGN_CORNERS" if centred else "DEFAULT"
     return _linear(x, _scaled(x, scale_factor_height, scale_factor_width), mode)
@@ -92,10 +92,10 @@ def resize_bilinear(
 def resize(
     x: Array, shape: Any, resized_dims: int, interpolation_mode: str = "LINEAR", sampling_mode: str = "DEFAULT"
 ) -> Array:
-    """The last dimensions at the last sizes of a shape, where 0 keeps what there is.
+    """The last dimensions resized to the last sizes of a shape; 0 keeps a size.
 
-    The nearest neighbour is the nearest, other than of resize_nearest_neighbor, which rounds down.
-    Source: coremltools' ops/tests/iOS17/test_image_resizing.py; of two that are as near, it says nothing.
+    It really takes the nearest neighbour; resize_nearest_neighbor rounds down instead.
+    Source: coremltools' ops/tests/iOS17/test_image_resizing.py, which does not cover two equally near elements.
     """
     count = int(resized_dims)
     sizes = [n or have for n, have in zip(ints(shape)[-count:], x.shape[-count:], strict=True)]

@@ -42,12 +42,12 @@ def topk(
 
 @mil(exact=True)
 def non_zero(x: Array) -> Array:
-    """The index of each element that is not 0, a row each."""
+    """The indices of the elements that are not 0, one row for each."""
     return np.argwhere(x).astype(np.int32)
 
 
 def _overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box with others, each centre and size."""
+    """Intersection over union of a box with others; boxes are centre and size."""
     low = np.maximum(box[:2] - box[2:] / 2, boxes[:, :2] - boxes[:, 2:] / 2)
     high = np.minimum(box[:2] + box[2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
     shared = np.maximum(high - low, 0).prod(1)
@@ -55,19 +55,19 @@ def _overlaps(box: Array, boxes: Array) -> Array:
     return np.where(union > 0, shared / union, 0)
 
 
-def _kept(boxes: Array, scores: Array, iou: Any, least: Any, count: int, per_class: bool) -> list[int]:
-    """The boxes that survive, best first. A box has the score of its best class."""
+def _survivors(boxes: Array, scores: Array, iou: Any, least: Any, count: int, per_class: bool) -> list[int]:
+    """The indices of the surviving boxes, best first. A box has the score of its best class."""
     best, kind = scores.max(1), scores.argmax(1)
-    kept: list[int] = []
-    left = [i for i in _order(best, 0, False) if best[i] >= least]
-    while left and len(kept) < count:
-        first, *others = left
-        kept.append(int(first))
+    survivors: list[int] = []
+    candidates = [i for i in _order(best, 0, False) if best[i] >= least]
+    while candidates and len(survivors) < count:
+        first, *others = candidates
+        survivors.append(int(first))
         over = _overlaps(boxes[first], boxes[others]) > iou
         if per_class:
             over &= kind[others] == kind[first]
-        left = [i for i, gone in zip(others, over, strict=True) if not gone]
-    return kept
+        candidates = [i for i, gone in zip(others, over, strict=True) if not gone]
+    return survivors
 
 
 @mil()
@@ -79,36 +79,41 @@ def non_maximum_suppression(
     score_threshold: Any = -np.inf,
     per_class_suppression: bool = False,
 ) -> tuple[Array, ...]:
-    """The boxes [n, B, 4] that overlap with none of a better score; filled up with index -1, and with 0."""
+    """The boxes [n, B, 4] that overlap with no better one; padded with index -1, and with 0."""
     n, count = len(boxes), int(max_boxes)
-    found = np.zeros((n, count, 4), boxes.dtype)
+    selected = np.zeros((n, count, 4), boxes.dtype)
     scored = np.zeros((n, count, scores.shape[2]), scores.dtype)
     indices = np.full((n, count), -1, np.int32)
     counts = np.zeros(n, np.int32)
     for i in range(n):
-        kept = _kept(boxes[i], scores[i], iou_threshold, score_threshold, count, bool(per_class_suppression))
-        counts[i] = len(kept)
-        found[i, : len(kept)], scored[i, : len(kept)], indices[i, : len(kept)] = boxes[i][kept], scores[i][kept], kept
-    return found, scored, indices, counts
+        survivors = _survivors(boxes[i], scores[i], iou_threshold, score_threshold, count, bool(per_class_suppression))
+        counts[i] = len(survivors)
+        filled = slice(len(survivors))
+        selected[i, filled], scored[i, filled], indices[i, filled] = (
+            boxes[i][survivors],
+            scores[i][survivors],
+            survivors,
+        )
+    return selected, scored, indices, counts
 
 
 @mil("non_maximum_suppression", since=IOS17)
 def non_maximum_suppression_of_columns(
     boxes: Array, scores: Array, iou_threshold: Any, max_boxes: int, per_class_suppression: bool = False
 ) -> tuple[Array, ...]:
-    """The same of boxes [n, 4, B], without a threshold for scores and without how many there are."""
-    found, scored, indices, _ = non_maximum_suppression(
+    """non_maximum_suppression of boxes [n, 4, B], without a threshold for scores and without the counts."""
+    selected, scored, indices, _ = non_maximum_suppression(
         boxes.swapaxes(1, 2),
         scores.swapaxes(1, 2),
         iou_threshold,
         max_boxes,
         per_class_suppression=per_class_suppression,
     )
-    return found.swapaxes(1, 2), scored.swapaxes(1, 2), indices
+    return selected.swapaxes(1, 2), scored.swapaxes(1, 2), indices
 
 
 @mil()
 def classify(probabilities: Array, classes: list[Any]) -> tuple[Any, dict[Any, Any]]:
-    """The label of the largest probability, and the probability of each label: of two that are equal the last one's."""
+    """The label of the largest probability, and the probability of each label; for equal labels, of the last one."""
     values = probabilities.reshape(-1)
     return classes[int(values.argmax())], dict(zip(classes, values, strict=True))

@@ -1,4 +1,4 @@
-"""Operations that change a shape and no value. Source: tensor_transformation of iOS15, iOS16 and iOS17."""
+"""Operations that change the shape and no value. Source: tensor_transformation of iOS15, iOS16 and iOS17."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ def shape(x: Array) -> Array:
 
 @mil(exact=True)
 def reshape(x: Array, shape: Any) -> Array:
-    """The same values in another shape: 0 is the size that x has at that place, -1 what remains."""
-    wanted = ints(shape)
-    return x.reshape([x.shape[i] if n == 0 and x.size else n for i, n in enumerate(wanted)])
+    """The values in another shape: 0 keeps the size of x at that position, -1 is the rest."""
+    sizes = ints(shape)
+    return x.reshape([x.shape[i] if n == 0 and x.size else n for i, n in enumerate(sizes)])
 
 
 @mil("reshape", since=IOS17, exact=True)
 def reshape_from_the_right(x: Array, shape: Any) -> Array:
-    """As reshape, but 0 is counted from the last dimension, and is 1 where x has none."""
-    wanted = ints(shape)
-    held = (1,) * max(0, len(wanted) - x.ndim) + x.shape[max(0, x.ndim - len(wanted)) :]
-    return x.reshape([h if n == 0 and x.size else n for n, h in zip(wanted, held, strict=True)])
+    """As reshape, but positions of 0 count from the last dimension, and it is 1 where x has none."""
+    sizes = ints(shape)
+    own = (1,) * max(0, len(sizes) - x.ndim) + x.shape[max(0, x.ndim - len(sizes)) :]
+    return x.reshape([h if n == 0 and x.size else n for n, h in zip(sizes, own, strict=True)])
 
 
 @mil(since=IOS16, exact=True)
 def reshape_like(x: Array, ref_tensors: list[Array], begins: list[Any], ends: list[Any], end_masks: list[Any]) -> Array:
-    """The same values in a shape that is put together from parts of others' shapes."""
+    """The values in a shape that is joined from parts of other tensors' shapes."""
     parts = zip(ref_tensors, begins, ends, end_masks, strict=True)
     return x.reshape([n for ref, b, e, rest in parts for n in ref.shape[int(b) : None if rest else int(e)]])
 
 
 @mil(exact=True)
 def expand_dims(x: Array, axes: Any) -> Array:
-    """Dimensions of size 1 at the places that axes have in the result."""
+    """Adds dimensions of size 1; axes are their positions in the result."""
     return np.expand_dims(x, tuple(ints(axes)))
 
 
 @mil(exact=True)
 def squeeze(x: Array, axes: Any = None) -> Array:
-    """Without dimensions of size 1, those of axes or all; others stay."""
+    """Removes dimensions of size 1, those of axes or all; others stay."""
     chosen = range(x.ndim) if axes is None else [a % x.ndim for a in ints(axes)]
     return x.squeeze(tuple({a for a in chosen if x.shape[a] == 1}))
 
@@ -59,7 +59,7 @@ def transpose(x: Array, perm: Any) -> Array:
 
 @mil(exact=True)
 def flatten2d(x: Array, axis: int = 1) -> Array:
-    """Two dimensions: those before an axis, and the others."""
+    """Two dimensions: the product of those before an axis, and of the others."""
     before = math.prod(x.shape[: int(axis)])
     return x.reshape(before, math.prod(x.shape[int(axis) :]))
 
@@ -90,7 +90,7 @@ def pixel_shuffle(x: Array, upscale_factor: int) -> Array:
 
 @mil(since=IOS16, exact=True)
 def pixel_unshuffle(x: Array, downscale_factor: int) -> Array:
-    """What pixel_shuffle does, undone."""
+    """The inverse of pixel_shuffle."""
     n, c, h, w = x.shape
     f = int(downscale_factor)
     return x.reshape(n, c, h // f, f, w // f, f).transpose(0, 1, 3, 5, 2, 4).reshape(n, c * f**2, h // f, w // f)

@@ -9,18 +9,18 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = Any  # of numpy; which type its elements have is the program's matter
+Array: TypeAlias = Any  # a numpy array; the program decides the type of its elements
 
 IOS15, IOS16, IOS17, IOS18 = 5, 6, 7, 8
 
 
 @dataclass(frozen=True)
-class Found:
+class Entry:
     """An operation of the table.
 
     Args:
         function: Takes the operation's inputs by their MIL names.
-        parameters: What it can be given.
+        parameters: The names of its inputs.
         exact: Whether it only moves values, so that their type does not matter.
     """
 
@@ -29,54 +29,54 @@ class Found:
     exact: bool
 
     def take(self, value: Any) -> Any:
-        """A value as the function computes with it: float16 in float32, which holds each of them exactly."""
+        """A value as the function takes it: float16 as float32, which represents it exactly."""
         if self.exact:
             return value
         if isinstance(value, list):
             return [self.take(v) for v in value]
         return value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype == np.float16 else value
 
-    def call(self, given: Mapping[str, Any]) -> Any:
-        """The operation's result, or a tuple of several; its floating-point results are rounded by the caller."""
-        return self.function(**given)
+    def call(self, inputs: Mapping[str, Any]) -> Any:
+        """The operation's result, or a tuple of several; the caller rounds floating-point results."""
+        return self.function(**inputs)
 
 
-TABLE: dict[str, dict[int, Found]] = {}
+TABLE: dict[str, dict[int, Entry]] = {}
 
 
 def mil(*names: str, since: int = IOS15, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function as a MIL operation.
 
     Args:
-        names: The operation's, where it is not the function's own.
-        since: The opset from which it means this.
-        exact: See Found.
+        names: The operation's names, where they differ from the function's.
+        since: The first opset with this meaning.
+        exact: See Entry.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        found = Found(function, frozenset(inspect.signature(function).parameters), exact)
+        entry = Entry(function, frozenset(inspect.signature(function).parameters), exact)
         for name in names or (function.__name__,):
             versions = TABLE.setdefault(name, {})
             assert since not in versions, f"{name} is there twice"
-            versions[since] = found
+            versions[since] = entry
         return function
 
     return register
 
 
-def find(name: str, opset: int) -> Found | None:
-    """What an operation means in an opset; None for one that is not in the table."""
+def find(name: str, opset: int) -> Entry | None:
+    """The entry of an operation in an opset; None for one that is not in the table."""
     versions = [since for since in TABLE.get(name, {}) if since <= opset]
     return TABLE[name][max(versions)] if versions else None
 
 
 def tensor(values: Array) -> Any:
-    """torch's tensor of an array, of the same memory where that lies in order."""
+    """torch's tensor of an array, sharing its memory where that is contiguous."""
     import torch
 
     return torch.from_numpy(np.asarray(values, order="C"))
 
 
 def ints(values: Any) -> list[int]:
-    """Whole numbers of an array, as Python's."""
+    """The integers of an array, as Python's."""
     return [int(v) for v in np.asarray(values).reshape(-1)]

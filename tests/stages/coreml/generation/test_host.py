@@ -34,8 +34,8 @@ class MLModel:
     def make_state(self):
         return evaluate.states(self.program)
 
-    def predict(self, given, state):
-        return dict(evaluate.evaluate(self.program, given, kept=state))
+    def predict(self, data, state):
+        return dict(evaluate.evaluate(self.program, data, memory=state))
 
 coremltools.models.MLModel = MLModel
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -57,9 +57,9 @@ def bundle(tmp_path_factory):
     record = {"model": "net", "drydock": "0.1.0", "kind": "coreml_generation", "facts": dict(folder.facts)}
     record |= {"precision": {"name": "fp32", "storage": "float32", "compute": "float32"}}
     record["checks"] = [{"stage": "check_generation", "of": "lay_out", "delivered": True, **claims}]
-    made = type(folder)(folder.kind, folder.folder, folder.facts, record=record)
-    given = {"artifact": made, "tokens": tokens, "reference": type(tokens)("reference")}
-    saved = run_stage(Save("net", True, None, None, None), given, house / "bundle")
+    package = type(folder)(folder.kind, folder.folder, folder.facts, record=record)
+    inputs = {"artifact": package, "tokens": tokens, "reference": type(tokens)("reference")}
+    saved = run_stage(Save("net", True, None, None, None), inputs, house / "bundle")
     assert saved.notes["copies"]["CALLING.md"] == "README.md"  # a bundle has one of its own
     sign(house / "bundle", record)
     return house / "bundle"
@@ -80,17 +80,17 @@ def test_a_bundle_goes_on_with_the_models_tokens_by_its_own_script_and_another_t
     done = check(bundle)
     assert done.returncode == OK, done.stderr
     assert "our own loop, coremltools 9.0: Core ML runs programs" in done.stdout
-    asked = json.loads((bundle / "tokens.json").read_text())
-    asked["batches"][1]["tokens"][0][2] += 1
+    questions = json.loads((bundle / "tokens.json").read_text())
+    questions["batches"][1]["tokens"][0][2] += 1
     (bundle / "tokens.json").chmod(0o644)
-    (bundle / "tokens.json").write_text(json.dumps(asked))
+    (bundle / "tokens.json").write_text(json.dumps(questions))
     sign(bundle, json.loads((bundle / "artifact.json").read_text()))
     done = check(bundle)
     assert (done.returncode, "11 tokens: at 3 comes token" in done.stderr) == (CHECK_FAILED, True)
 
 
 def test_its_readme_says_how_it_is_called_in_python_and_swift(bundle):
-    told = (bundle / "README.md").read_text()
-    assert "model.predict(given, state=state)" in told
-    assert "model.prediction(from: given, using: state)" in told
-    assert "goes on with the tokens of the PyTorch model's generate" in told
+    readme = (bundle / "README.md").read_text()
+    assert "model.predict(inputs, state=state)" in readme
+    assert "model.prediction(from: inputs, using: state)" in readme
+    assert "goes on with the tokens of the PyTorch model's generate" in readme

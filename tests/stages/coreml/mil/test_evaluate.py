@@ -1,4 +1,4 @@
-"""coreml/mil answers what coremltools' own tests say that Core ML answers; the exceptions are in coreml_values."""
+"""coreml/mil computes the values that coremltools' own tests state for Core ML; exceptions are in coreml_values."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WHOLE = {
 }
 
 
-def stated(path: str, of_each: int, found: Path, *more: str) -> list[dict]:
+def stated(path: str, of_each: int, report: Path, *more: str) -> list[dict]:
     """The outcomes of coremltools' tests that state values, run in this process."""
     home = Path(quiet().__file__).resolve().parent
-    arguments = [str(home / path), "-p", "coreml_values", f"--of-each={of_each}", f"--found={found}", *more]
+    arguments = [str(home / path), "-p", "coreml_values", f"--of-each={of_each}", f"--found={report}", *more]
     # As if nobody had called pytest: none of our settings, no workers, nothing written beside the wheel.
     plain = ["-c", "/dev/null", f"--rootdir={home.parent}", "--import-mode=importlib", "-W", "ignore", "-q"]
     pytest.main([*arguments, *plain, "-p", "no:cacheprovider", "-p", "no:xdist"])
-    return [json.loads(line) for line in found.read_text().splitlines()]
+    return [json.loads(line) for line in report.read_text().splitlines()]
 
 
 def wrong(rows: list[dict]) -> list[str]:

@@ -1,4 +1,4 @@
-"""coreml/mil/ops: every operation answers as torch does."""
+"""coreml/mil/ops: every operation computes what torch computes."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ STATES = {"read_state", "write_state"}
 
 
 def answers(case):
-    found = ops.find(case.op, case.opset)
+    entry = ops.find(case.op, case.opset)
     with np.errstate(all="ignore"):
-        told = found.call({name: found.take(value) for name, value in case.given.items()})
-    return told if isinstance(told, (tuple, list)) else (told,)
+        results = entry.call({name: entry.take(value) for name, value in case.inputs.items()})
+    return results if isinstance(results, (tuple, list)) else (results,)
 
 
 @pytest.mark.parametrize("op", sorted(CASES))
 def test_an_operation_answers_as_torch_does(op):
     for case in CASES[op]:
-        wanted = case.answer if isinstance(case.answer, tuple) else (case.answer,)
-        for ours, theirs in zip(answers(case), wanted, strict=True):
-            given = {n: getattr(v, "shape", v) for n, v in case.given.items()}
+        expected = case.answer if isinstance(case.answer, tuple) else (case.answer,)
+        for ours, theirs in zip(answers(case), expected, strict=True):
+            shapes = {n: getattr(v, "shape", v) for n, v in case.inputs.items()}
             if isinstance(theirs, str | dict):
                 assert ours == theirs
                 continue
             ours, theirs = np.asarray(ours), np.asarray(theirs)
-            assert ours.shape == theirs.shape, (case.opset, given)
-            np.testing.assert_allclose(ours, theirs, case.close, case.close, err_msg=f"{case.opset} {given}")
+            assert ours.shape == theirs.shape, (case.opset, shapes)
+            np.testing.assert_allclose(ours, theirs, case.close, case.close, err_msg=f"{case.opset} {shapes}")
 
 
 def test_every_operation_of_every_opset_has_a_case():
-    asked = {(c.op, id(ops.find(c.op, c.opset))) for cases in CASES.values() for c in cases}
-    had = {(name, id(found)) for name, versions in ops.TABLE.items() for found in versions.values()}
-    assert {name for name, _ in had - asked} == STATES
+    tested = {(c.op, id(ops.find(c.op, c.opset))) for cases in CASES.values() for c in cases}
+    registered = {(name, id(entry)) for name, versions in ops.TABLE.items() for entry in versions.values()}
+    assert {name for name, _ in registered - tested} == STATES

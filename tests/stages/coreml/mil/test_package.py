@@ -1,4 +1,4 @@
-"""runtimes/mil: what was saved is what is executed, and a package that is damaged is not."""
+"""coreml/mil: the saved package is executed, and a damaged package is refused."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_weights_are_read_in_every_way_that_they_are_stored(place):
         np.testing.assert_allclose(answers[f"of_{name}"], weight * INPUT, 1e-6, 1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize(("way", "wanted"), [(1, 33), (-1, 31)])
-def test_nested_blocks_loop_and_branch(place, way, wanted):
+@pytest.mark.parametrize(("way", "expected"), [(1, 33), (-1, 31)])
+def test_nested_blocks_loop_and_branch(place, way, expected):
     path = place / "nested.mlpackage"
     answers = ran(path if path.exists() else nested_blocks(path), x=np.ones((2, 2), np.float32), way=np.float32([way]))
-    np.testing.assert_array_equal(answers["y"], np.full((2, 2), wanted))
+    np.testing.assert_array_equal(answers["y"], np.full((2, 2), expected))
 
 
 def test_a_state_starts_as_zeros_in_every_call(place):
@@ -77,16 +77,16 @@ def test_a_state_starts_as_zeros_in_every_call(place):
 def test_each_function_of_a_package_can_be_run_and_the_default_is_its_own(place, halves):
     ct = quiet()
     other = traced(Halves(2.0), place / "other.mlpackage", (4, 6))
-    told = ct.utils.MultiFunctionDescriptor()
-    told.add_function(str(halves), src_function_name="main", target_function_name="halves")
-    told.add_function(str(other), src_function_name="main", target_function_name="doubles")
-    told.default_function_name = "doubles"
-    ct.utils.save_multifunction(told, str(place / "both.mlpackage"))
+    descriptor = ct.utils.MultiFunctionDescriptor()
+    descriptor.add_function(str(halves), src_function_name="main", target_function_name="halves")
+    descriptor.add_function(str(other), src_function_name="main", target_function_name="doubles")
+    descriptor.default_function_name = "doubles"
+    ct.utils.save_multifunction(descriptor, str(place / "both.mlpackage"))
     program = read.read(place / "both.mlpackage")
-    default, named = (evaluate.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
+    default, by_name = (evaluate.evaluate(program, {"x0": INPUT}, f)["y"] for f in (None, "halves"))
     np.testing.assert_array_equal(default, ran(other, x0=INPUT)["y"])
-    np.testing.assert_array_equal(named, ran(halves, x0=INPUT)["y"])
-    assert not np.allclose(default, named)
+    np.testing.assert_array_equal(by_name, ran(halves, x0=INPUT)["y"])
+    assert not np.allclose(default, by_name)
     with pytest.raises(StageError, match="no function 'thirds'"):
         evaluate.evaluate(program, {"x0": INPUT}, "thirds")
 
@@ -117,9 +117,9 @@ def test_shapes_that_may_differ_are_held_to_their_range_or_their_list(place):
         saved(module, path, inputs=[ct.TensorType("x", shape=shape)], outputs=[ct.TensorType("y")], opset="iOS15")
         x = np.random.default_rng(0).random((1, 2, works), np.float32)
         np.testing.assert_allclose(ran(path, x=x)["y"], net(torch.tensor(x)).detach(), 1e-5, 1e-6)
-        told = refused(path, x=np.zeros((1, 2, fails), np.float32))
-        assert f"1x2x{fails}" in told
-        assert allowed in told
+        message = refused(path, x=np.zeros((1, 2, fails), np.float32))
+        assert f"1x2x{fails}" in message
+        assert allowed in message
 
 
 def test_inputs_are_those_of_the_description_in_its_types(halves):
@@ -135,9 +135,9 @@ def test_a_classifier_gives_its_label_and_a_dictionary_of_scores_as_a_device_doe
     path = traced(net, place / "labels.mlpackage", (1, 6), classifier_config=ct.ClassifierConfig(labels), outputs=None)
     program = read.read(path)
     label, chances = evaluate.evaluate(program, {"x0": INPUT[:1]}).values()
-    wanted = net(torch.tensor(INPUT[:1])).detach().numpy()[0]
-    np.testing.assert_allclose([chances[label] for label in labels], wanted, 1e-5, 1e-6)
-    assert (str(label), program.functions["main"].labels) == (labels[wanted.argmax()], labels)
+    expected = net(torch.tensor(INPUT[:1])).detach().numpy()[0]
+    np.testing.assert_allclose([chances[label] for label in labels], expected, 1e-5, 1e-6)
+    assert (str(label), program.functions["main"].labels) == (labels[expected.argmax()], labels)
 
 
 COMPRESSED = {
@@ -179,11 +179,11 @@ def test_weights_that_coremltools_compressed_are_those_that_it_decompresses(plac
     torch.manual_seed(0)
     model = converted(Halves(), (4, 6), opset=opset)
     settled = optimize.OptimizationConfig(global_config=getattr(optimize, config)(**settings))
-    made = {"small": getattr(optimize, function)(model, settled)}
-    made["large"] = optimize.decompress_weights(made["small"])
-    for name, package in made.items():
+    models = {"small": getattr(optimize, function)(model, settled)}
+    models["large"] = optimize.decompress_weights(models["small"])
+    for name, package in models.items():
         package.save(str(place / f"{how}_{name}.mlpackage"))
-    programs = {name: read.read(place / f"{how}_{name}.mlpackage") for name in made}
+    programs = {name: read.read(place / f"{how}_{name}.mlpackage") for name in models}
     stored = {name: {o.type for o in p.functions["main"].block.walk()} for name, p in programs.items()}
     assert any(t.startswith("constexpr_") for t in stored["small"] - stored["large"])
     small, large = (evaluate.evaluate(p, {"x0": INPUT})["y"] for p in programs.values())
@@ -246,9 +246,9 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_package_is_refused(copied, what):
-    damage, told = DAMAGE[what]
+    damage, message = DAMAGE[what]
     damage(copied)
-    assert told in refused(copied, StageError, x0=INPUT)
+    assert message in refused(copied, StageError, x0=INPUT)
 
 
 def test_a_record_that_is_no_record_is_refused(copied):
@@ -284,7 +284,7 @@ def test_a_result_of_another_shape_than_the_program_says_is_refused(place):
 
 
 class Lookup(nn.Module):
-    """Rows of a table, by numbers that are cast to indices."""
+    """Looks up rows of a table, by numbers that are cast to indices."""
 
     def __init__(self):
         super().__init__()
@@ -324,8 +324,8 @@ def test_reading_and_evaluating_import_what_they_need_and_no_coremltools(place):
     nested = path if path.exists() else nested_blocks(path)
     code = (
         "import sys; from pathlib import Path; import numpy as np; from stages.coreml.mil import evaluate, read\n"
-        "given = {'x': np.ones((2, 2), np.float32), 'way': np.ones(1, np.float32)}\n"
-        f"evaluate.evaluate(read.read(Path({str(nested)!r})), given)\n"
+        "inputs = {'x': np.ones((2, 2), np.float32), 'way': np.ones(1, np.float32)}\n"
+        f"evaluate.evaluate(read.read(Path({str(nested)!r})), inputs)\n"
         "assert not {'coremltools', 'torch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[4])

@@ -27,7 +27,7 @@ def shares(x):
     return y / (y.pow(2).sum(-1, keepdim=True).sqrt() + 1e-8)
 
 
-KEPT = {
+FUNCTIONS = {
     "+ 1e-8 under a fraction": shares,
     "+ 1e-10 in a logarithm": lambda x: torch.log(x.pow(2) + 1e-10),
     "1e-12 +, the other way round": lambda x: (1e-12 + x.abs()).rsqrt(),
@@ -36,16 +36,16 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_small_number_added_is_still_there_for_a_row_of_zeros(name, tmp_path):
-    made = export("export", Calls(KEPT[name]), tmp_path, inputs=VECTOR)
+    graph = export("export", Calls(FUNCTIONS[name]), tmp_path, inputs=VECTOR)
     zeros = torch.zeros(3, 4)
-    (found,) = session.open_session(made, "float32")({"input": zeros.numpy()}).values()
-    torch.testing.assert_close(torch.from_numpy(found), KEPT[name](zeros), rtol=1e-4, atol=0)
+    (output,) = session.open_session(graph, "float32")({"input": zeros.numpy()}).values()
+    torch.testing.assert_close(torch.from_numpy(output), FUNCTIONS[name](zeros), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize(
-    ("function", "left"),
+    ("function", "count"),
     [
         (lambda x: x * 1.000005 * 3, 2),
         (lambda x: (x / 0.999995).relu(), 2),
@@ -53,13 +53,13 @@ def test_a_small_number_added_is_still_there_for_a_row_of_zeros(name, tmp_path):
         (lambda x: ((x + 0.0) / 1.0).relu(), 1),
     ],
 )
-def test_what_changes_nothing_goes_and_what_changes_a_little_stays(function, left, tmp_path):
-    made = export("export", Calls(function), tmp_path, inputs=VECTOR)
-    assert len(onnx_file.read(made.file).graph.node) == left
+def test_what_changes_nothing_goes_and_what_changes_a_little_stays(function, count, tmp_path):
+    graph = export("export", Calls(function), tmp_path, inputs=VECTOR)
+    assert len(onnx_file.read(graph.file).graph.node) == count
 
 
 class Bundle(nn.Module):
-    """Outputs, an input and a buffer that are called as operators are."""
+    """Outputs, an input and a buffer with the names of operators."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,11 +75,11 @@ class Bundle(nn.Module):
 @pytest.mark.slow
 def test_outputs_and_inputs_may_be_named_as_operators_are(tmp_path):
     net = Bundle().eval()
-    made = export("export", net, tmp_path, inputs={"x": VECTOR["input"], "relu": VECTOR["input"]})
-    model = onnx.load(made.file)
+    graph = export("export", net, tmp_path, inputs={"x": VECTOR["input"], "relu": VECTOR["input"]})
+    model = onnx.load(graph.file)
     onnx.checker.check_model(model, full_check=True)
     assert [o.name for o in model.graph.output] == ["mean", "sub", "val_0", "exp"]
     x, other = torch.randn(3, 4), torch.randn(3, 4)
-    found = session.open_session(made, "float32")({"x": x.numpy(), "relu": other.numpy()})
-    for name, wanted in net(x, other).items():
-        torch.testing.assert_close(torch.from_numpy(found[name]), wanted, rtol=1e-4, atol=1e-5)
+    outputs = session.open_session(graph, "float32")({"x": x.numpy(), "relu": other.numpy()})
+    for name, expected in net(x, other).items():
+        torch.testing.assert_close(torch.from_numpy(outputs[name]), expected, rtol=1e-4, atol=1e-5)

@@ -24,5 +24,5 @@ def test_zeros_that_are_padded_are_larger_than_what_is_negative():
     padding.keep_apart(model)
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    (found,) = session.run(None, {"x": np.full((1, 1, 2, 2), -1, "float32")})
-    assert not found.any()
+    (output,) = session.run(None, {"x": np.full((1, 1, 2, 2), -1, "float32")})
+    assert not output.any()

@@ -26,8 +26,8 @@ def stage(capture, translations, opset=18):
 def export(net, capture, translations, folder, opset=18):
     """The graph, with its reference in `folder`/reference."""
     program = captured(capture, net, folder, inputs=VECTOR)
-    given = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
-    return run_stage(stage(capture, translations, opset), given, folder / "graph")
+    inputs = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
+    return run_stage(stage(capture, translations, opset), inputs, folder / "graph")
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_custom_operator_is_translated_by_the_function_that_is_named(tmp_path,
 
 
 class Scripted(onnx_ops.ScaleAdd):
-    """Calls the operator by the name that TorchScript knows it by."""
+    """Calls the operator by its name in TorchScript."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.ops.drydock_test.scale_add(x, self.head(x), 3.0)

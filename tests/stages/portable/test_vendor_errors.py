@@ -1,10 +1,10 @@
-"""portable/said.py: of what a vendor's exception says, the line for a person."""
+"""portable/vendor_errors.py: the line of a vendor's exception that helps a person."""
 
 from __future__ import annotations
 
 import pytest
 
-from stages.portable.said import first_line
+from stages.portable.vendor_errors import first_line
 
 OPENVINO = """Exception from src/inference/src/cpp/core.cpp:132:
 Exception from src/inference/src/dev/plugin.cpp:59:
@@ -16,7 +16,7 @@ ir: Could not open the file: "net.xml"
 
 
 @pytest.mark.parametrize(
-    ("said", "line"),
+    ("text", "line"),
     [
         ("\n  one\ntwo", "one"),
         ("", "ValueError"),
@@ -24,5 +24,5 @@ ir: Could not open the file: "net.xml"
         ("Exception from src/a.cpp:1:\n", "Exception from src/a.cpp:1:"),
     ],
 )
-def test_the_first_line_is_the_first_that_helps(said, line):
-    assert first_line(ValueError(said)) == line
+def test_the_first_line_is_the_first_that_helps(text, line):
+    assert first_line(ValueError(text)) == line
