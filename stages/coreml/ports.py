@@ -14,7 +14,7 @@ from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
 from stages.interface.edits import Edits, Images
 from stages.interface.interface import Dim, Input, Interface, Output, range_of
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 SHAPES = ("range", "enumerated")
 MOST = 128  # shapes that Core ML enumerates of one input
@@ -185,7 +185,8 @@ def enumerated(edited: Interface, sizes: Sizes) -> dict[str, Any]:
     if sizes.shapes != "enumerated":
         return {}
     named = sizes.of(edited)
-    return {as_met.ENUMERATED: {n: [spec.at(at) for at in named] for n, spec in edited.inputs.items() if spec.axes}}
+    shapes = {n: [spec.at(at) for at in named] for n, spec in edited.inputs.items() if spec.axes}
+    return {artifact_cases.ENUMERATED: shapes}
 
 
 def outputs(edited: Interface) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import Problem, StageError
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
@@ -98,7 +98,7 @@ def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
     Other values stay here: they are for what a conversion breaks, and the files are the same there. So do padded texts,
     at whose padding a runtime may answer anything.
     """
-    taken = (as_met.case_for(artifact, asked) for asked in reference_cases.at_sizes(reference))
+    taken = (artifact_cases.case_for(artifact, asked) for asked in reference_cases.at_sizes(reference))
     met = [c for c in taken if c is not None and all(counts.all() for counts in c.counts.values())]
     if not met:
         raise StageError(f"the reference has no case that this {artifact.kind} takes, so a bundle would prove nothing")

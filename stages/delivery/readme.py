@@ -12,7 +12,7 @@ from stages.delivery import bundle
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Interface
 from stages.portable import handed_over
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference.cases import Case
 
 
@@ -88,7 +88,7 @@ class Readme:
 
     def _photographs(self) -> Iterator[str]:
         yield "## Preprocessing"
-        images = as_met.of(self.artifact).images
+        images = artifact_cases.edits_of(self.artifact).images
         if images is not None:
             yield f"Compiled in: it takes raw {images.color} photographs, uint8, {images.layout}, of any size."
         elif self.preprocessing is None:

@@ -12,7 +12,7 @@ from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Rows
-from stages.reference.asked import EagerModel
+from stages.reference.eager_model import EagerModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ class Eager:
         named = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         given = {n: torch.from_numpy(v) for n, v in named.items() if n in self._interface.inputs}
         with torch.inference_mode():
-            returned = self._ask.given({**given, **self._before})
+            returned = self._ask.call({**given, **self._before})
         found = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
         self._before = {c.input: found[c.output] for c in self._generation.cache}
         logits: Array = found["logits"].float().numpy()

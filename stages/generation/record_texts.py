@@ -17,7 +17,7 @@ from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TEXTS
 from stages.interface.generation import Generation
 from stages.interface.interface import Interface
-from stages.reference import asked as asking
+from stages.reference import eager_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +91,7 @@ class RecordTexts(Stage):
             )
         decoder = Eager(module.live, generation, Interface.of(reference))
         says = GIVEN if self.source == TEXT else OWN
-        with asking.computing():
+        with eager_model.computing():
             tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)
             texts = text_files.described(decoder, tokens, generation.vocabulary)
         text_files.write(texts, folder)

@@ -19,7 +19,7 @@ from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Asked, Batch, Rows, Text
-from stages.reference import asked as asked_eager
+from stages.reference import eager_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +133,7 @@ def _lengths(prompts: Sequence[int]) -> str:
 
 def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
     """What follows, and how far each token is ahead."""
-    with asked_eager.computing():
+    with eager_model.computing():
         rows = model(prompts, new)
     steps = [min(len(row) + 1, len(model.steps)) for row in rows]
     margins = [[generating.margin(model.steps[n][place]) for n in range(most)] for place, most in enumerate(steps)]

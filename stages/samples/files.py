@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, StageError, listed
 from stages.data import rows as data_rows
 from stages.data.rows import Rows
 from stages.interface.interface import Interface, says
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
@@ -156,7 +156,7 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
     import numpy as np
 
     interface = Interface.of(artifact)
-    if as_met.of(artifact).images is not None:
+    if artifact_cases.edits_of(artifact).images is not None:
         raise StageError(
             "the artifact takes raw photographs, and samples are what a model takes",
             command="without also=image",
@@ -169,7 +169,7 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
 
         inputs = {n: filled(v) for n, v in samples.inputs.items()}
         answers = {n: filled(v) for n, v in samples.answers.items()}
-        met = as_met.case_for(artifact, Case("samples", inputs, answers))
+        met = artifact_cases.case_for(artifact, Case("samples", inputs, answers))
         if met is None:
             raise StageError("the artifact does not take samples of these sizes: its interface was edited")
         yield met.inputs, met.outputs, rows.stop - rows.start

@@ -19,7 +19,7 @@ from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.openvino import convert as ir_conversion
 from stages.openvino.compile_openvino import CompileOpenvino
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.record_reference import RecordReference
 
@@ -71,7 +71,7 @@ def test_the_reference_is_asked_in_the_artifacts_own_types_names_and_order(two, 
         outputs=["scores"],
     )
     (recorded, *_) = reference_cases.read(two["reference"])
-    met = as_met.case_for(made, recorded)
+    met = artifact_cases.case_for(made, recorded)
     assert {n: (str(v.dtype), v.shape) for n, v in met.inputs.items()} == {"image": ("float16", (2, 32, 32, 3))}
     assert {n: (str(v.dtype), v.shape) for n, v in met.outputs.items()} == {"logits": ("float64", (2, 10))}
 
