@@ -114,7 +114,7 @@ def _decomposed(program: Any) -> Any:
     table = decompositions.composite()  # coremltools inverts constants alone
     plain = made = program.run_decompositions(table)
     while lacking := unconverted.untranslated(made):
-        more = decompositions.known(lacking)
+        more = decompositions.by_name(lacking)
         if not more.keys() - table.keys():
             return plain  # whose operators are the model's own
         table |= more
