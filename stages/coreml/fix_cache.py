@@ -67,7 +67,7 @@ class FixCache(Stage):
     def settle(self, world: World) -> Self:
         settled = super().settle(world)
         told = self._told()
-        positions = lengths.positions_told(told)
+        positions = lengths.positions_of_json(told)
         if positions is not None and self.length is not None:
             self._hold_length(self.length, positions)
         if others := sorted({*told.get("layer_types", ())} - ATTENDING) or [n for n in RECURRENT if n in told]:

@@ -18,15 +18,15 @@ from stages.reference.cases import Case
 
 @dataclass(frozen=True)
 class Readme:
-    """What there is to say of a delivered model.
+    """The README's text for a delivered model.
 
     Args:
         artifact: With its record.
-        file: What the delivered file is called.
-        cases: What was asked of it; the first stands in the example.
-        license: None where nobody stated it.
+        file: The name of the delivered file.
+        cases: The reference cases; the first one is in the example.
+        license: None where it is not stated.
         labels: How many there are in labels.txt; 0 for none.
-        preprocessing: What a photograph goes through before it is an input; None where nobody stated it.
+        preprocessing: Of photographs, before they are an input; None where it is not stated.
     """
 
     artifact: Artifact

@@ -50,7 +50,7 @@ class LoadCausalLm(Pretrained):
         if (source := super().located(world)) is not None:
             own = pretrained.read(source[0])
             config = {**own, **own.get("text_config", {}), **self.kwargs}
-            self._check_positions(lengths.positions_told(config))
+            self._check_positions(lengths.positions_of_json(config))
             self._check_rows(config)
         return source
 

@@ -107,8 +107,8 @@ class OpenFile(Pinned):
         if not model.outputs:
             raise StageError(f"{path.name} holds no model: it has no outputs", command="copy or download it again")
         narrow = openvino_types.of_model(model).narrow
-        input_ports, output_ports = ports.named(
-            ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names
+        input_ports, output_ports = ports.by_name(
+            ports.read(model.inputs, "input"), ports.read(model.outputs, "output"), self.names
         )
         specs = ports.inputs(input_ports, self.inputs or None, self.dims)
         interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, output_ports))
@@ -139,7 +139,7 @@ def _outputs(
     shapes: dict[str, dict[str, list[int]]] = {name: {} for name in output_ports}
     for label, at in sizes.items():
         _reshape(model, [spec.at(at) for spec in specs.values()])
-        for name, port in zip(output_ports, ports.of(model.outputs, "output"), strict=True):
+        for name, port in zip(output_ports, ports.read(model.outputs, "output"), strict=True):
             if port.shape is None:
                 raise StageError(f"the file does not say how many dimensions its output '{name}' has")
             shapes[name][label] = [OPEN if d is None else d for d in port.shape]

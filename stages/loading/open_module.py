@@ -103,7 +103,7 @@ class OpenModule(Stage):
             raise
         except Exception as e:  # unpickling runs anybody's code
             raise StageError(
-                f"weights={name} ({kind}) cannot be loaded: {factory.told(e)}",
+                f"weights={name} ({kind}) cannot be loaded: {factory.message_of(e)}",
                 command="load it where it was saved, and save it again with the versions that are installed here",
             ) from e
         if not isinstance(content, torch.nn.Module):

@@ -122,7 +122,7 @@ class OpenOnnx(Pinned):
         open_ = dict.fromkeys(d for s in inputs.values() for d in s.axes.values())
         missing = [d for d in open_ if d not in self.dims]
         if not missing:
-            model_interface.hold_dims(inputs, self.dims)
+            model_interface.check_dims(inputs, self.dims)
             return
         ranged = {n: d for n, d in self.dims.items() if n in open_}
         fit = fitting.search(inputs, ranged, runtime.running(self._path), hints)

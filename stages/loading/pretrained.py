@@ -177,7 +177,7 @@ class Pretrained(Pinned):
             raise
         except Exception as e:  # configurations validate themselves with errors of their own kinds
             raise ConfigError(
-                f"factory {self.factory} does not accept kwargs {self.kwargs}: {factory.told(e)}",
+                f"factory {self.factory} does not accept kwargs {self.kwargs}: {factory.message_of(e)}",
                 command="'+model.kwargs={model_type: …}'",
             ) from e
 
@@ -206,7 +206,7 @@ class Pretrained(Pinned):
             raise
         except Exception as e:  # readers raise anything on a damaged file
             raise StageError(
-                f"factory {self.factory} cannot load {listed(f.name for f in files)}: {factory.told(e)}",
+                f"factory {self.factory} cannot load {listed(f.name for f in files)}: {factory.message_of(e)}",
                 allowed="a folder as save_pretrained writes it, of a model that the factory knows",
                 command="compare the files' SHA-256 with the originals'",
             ) from e

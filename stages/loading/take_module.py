@@ -84,7 +84,7 @@ class TakeModule(Stage):
             module = copy.deepcopy(original).cpu()
         except Exception as e:  # a module may hold anything
             raise StageError(
-                f"{type(original).__name__} cannot be copied: {factory.told(e)}",
+                f"{type(original).__name__} cannot be copied: {factory.message_of(e)}",
                 allowed="a module that copy.deepcopy takes, since a conversion must leave yours as it is",
             ) from e
         factory.refuse_cycles(module, type(original).__name__)

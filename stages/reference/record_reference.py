@@ -133,7 +133,7 @@ class RecordReference(Stage):
         ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, draft.call)
         with Watch() as watch:
             first = _answer(ask, to_ask[0].inputs)
-            paths = outputs.found(first, self.outputs or list(draft.outputs) or None, list(draft.inputs))
+            paths = outputs.paths_of(first, self.outputs or list(draft.outputs) or None, list(draft.inputs))
             answers = {to_ask[0].label: _arrays(first, paths)}
             answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in to_ask[1:]}
             if any(map(model_interface.is_cache, draft.inputs.values())):
