@@ -1,1 +1,1 @@
-"""From a module to a program that no longer needs its Python code, and what may stand in the way."""
+"""Captures a module as a program that no longer needs its Python code, and explains what prevents it."""

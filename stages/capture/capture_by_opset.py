@@ -1,4 +1,4 @@
-"""Captures the model the way that the opset of its graph calls for, so that a sweep may cross the border."""
+"""Captures the model in the way that the graph's opset needs, so that a sweep may have opsets of both exporters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CaptureByOpset(Stage):
     All opsets on one side of the border share one capture.
 
     Args:
-        graph_opset: Of the ONNX graph; None where there is none, which torch.export serves.
+        graph_opset: Of the ONNX graph; None where there is none: then torch.export is used.
         store_up_to: See capture_export.
     """
 

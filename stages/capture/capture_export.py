@@ -17,12 +17,12 @@ from stages.capture.format import EXPORTED
 class CaptureExport(Stage):
     """torch.export with the dynamic dimensions of the model's YAML, each within its min and max.
 
-    The whole graph is captured with its conditions on shapes, and each is held to every size of `dims`: exporters drop
-    them. What cannot be captured so is an error, never a frozen branch.
+    The whole graph is captured with its conditions on shapes. Each is checked at every size of `dims`, because
+    exporters drop conditions. A model that cannot be captured so is an error, never a frozen branch.
 
     Args:
-        store_up_to: Bytes of weights up to which the program is stored. It holds a copy of them, and to capture a
-            larger model again takes less than to write and read that copy.
+        store_up_to: Bytes of weights up to which the program is stored. It includes a copy of them, and capturing a
+            larger model again takes less time than writing and reading that copy.
 
     Source: https://docs.pytorch.org/docs/stable/export.html
     """

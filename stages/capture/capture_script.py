@@ -15,7 +15,7 @@ from stages.capture.format import TORCHSCRIPT
 
 @dataclass(frozen=True)
 class CaptureScript(Stage):
-    """torch.jit.script: the model's own branches and loops go into the graph, as far as TorchScript knows its Python.
+    """torch.jit.script: the graph has the model's own branches and loops, as far as TorchScript supports its Python.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.jit.script.html
     """
@@ -26,7 +26,7 @@ class CaptureScript(Stage):
     }
     produces: ClassVar[Kind | str] = TORCHSCRIPT
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
-    repeatable: ClassVar[bool] = False  # its classes are numbered by what the process has met before
+    repeatable: ClassVar[bool] = False  # it numbers classes by how many the process has seen
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return captures.captured("script", inputs, folder)

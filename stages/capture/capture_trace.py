@@ -17,8 +17,8 @@ from stages.capture.format import TORCHSCRIPT
 class CaptureTrace(Stage):
     """torch.jit.trace: records what one call does, so a branch that depends on values is fixed as it was taken.
 
-    The tracer's warnings about that are shown, once for each line of the model. Sizes at which the model goes another
-    way are searched, and the trace is asked there; what is not found is NOT CHECKED.
+    The tracer's warnings about that are shown, once for each line of the model. Sizes at which the model takes another
+    branch are searched, and the trace is compared there; what the search does not find is NOT CHECKED.
     Source: https://docs.pytorch.org/docs/stable/generated/torch.jit.trace.html
     """
 
@@ -28,7 +28,7 @@ class CaptureTrace(Stage):
     }
     produces: ClassVar[Kind | str] = TORCHSCRIPT
     requires: ClassVar[tuple[str, ...]] = ("torch", "numpy", "safetensors")
-    repeatable: ClassVar[bool] = False  # its classes are numbered by what the process has met before
+    repeatable: ClassVar[bool] = False  # it numbers classes by how many the process has seen
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         return captures.captured("trace", inputs, folder)

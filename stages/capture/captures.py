@@ -1,4 +1,4 @@
-"""The three ways to capture a module, each with its errors in words."""
+"""The three ways to capture a module, each with readable errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stages.reference import cases as reference_cases
 
 log = logging.getLogger(__name__)
 
-# What torch says of a dimension that came out as a number, with advice on settings that are none of ours.
+# torch's message for a dimension that became a number; its advice is about settings that are not ours.
 SPECIALIZED = re.compile(r"You marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)\..*")
 
 
@@ -41,7 +41,7 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     Raises as the function of that way does.
     """
     module, reference = inputs["module"].live, inputs["reference"]
-    # Of a decoder of the user's own, the reference alone says what its cache is.
+    # For a decoder of the user's own, only the reference knows its cache.
     decoder = {n: fact for n, fact in reference.facts.items() if n == GENERATION}
     facts = {**Interface.of(reference).facts, **decoder, "capture": how}
     bound = call.bind(module, Interface.of(reference))
@@ -50,29 +50,31 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
         with attention.slow(), native_output.to_log():
             judged = promises.of_program(program, bound, reference)
         return Artifact(EXPORTED, facts=facts, notes=judged.notes("torch.export"), live=program)
-    made, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
+    script, fixed = traced(module, reference) if how == "trace" else (scripted(module, reference), [])
     file = folder / TORCHSCRIPT.file
-    _save(made, file)
+    _save(script, file)
     with attention.slow(), native_output.to_log():
         judged = promises.of_trace(file, fixed, bound, reference) if how == "trace" else Judged()
     return Artifact(TORCHSCRIPT, folder, facts=facts, notes=judged.notes(f"torch.jit.{how}"))
 
 
-def stored(made: Artifact, store_up_to: int, folder: Path) -> Artifact:
+def stored(capture: Artifact, store_up_to: int, folder: Path) -> Artifact:
     """A capture by export, written to `folder` unless its weights take more than `store_up_to` bytes.
 
-    Nor is one written whose file would hold what can run code when it is read, such as pickled tensors.
+    It is not written either if its file would contain anything that can run code, such as pickled tensors.
     """
-    size = sum(t.numel() * t.element_size() for t in made.live.state_dict.values())
+    size = sum(t.numel() * t.element_size() for t in capture.live.state_dict.values())
     if size > store_up_to:
         says = f"torch.export; {size / 2**30:.1f} GiB of weights, so it stays in memory"
-        return replace(made, notes=Notes({**made.notes, "says": says}))
+        return replace(capture, notes=Notes({**capture.notes, "says": says}))
     try:
-        program_file.write(made.live, folder / EXPORTED.file)
+        program_file.write(capture.live, folder / EXPORTED.file)
     except program_file.Unsafe as e:
         log.info("the program stays in memory: its file could run code when it is read: %s", e)
-        return replace(made, notes=Notes({**made.notes, "says": "torch.export; no plain file, so it stays in memory"}))
-    return replace(made, folder=folder)
+        return replace(
+            capture, notes=Notes({**capture.notes, "says": "torch.export; no plain file, so it stays in memory"})
+        )
+    return replace(capture, folder=folder)
 
 
 def exported(module: Any, reference: Artifact) -> Any:
@@ -87,8 +89,8 @@ def exported(module: Any, reference: Artifact) -> Any:
     interface = Interface.of(reference)
     bound, example = call.bind(module, interface), _example(torch, reference)
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
-    # torch.export has no sums of dimensions. It finds out by itself that such a size is one, and asserts it in the
-    # program; as a guard it would refuse it.
+    # torch.export has no sums of dimensions. It infers such a sum by itself, and asserts it in the program; as a guard
+    # it would refuse it.
     sums = {size for spec in interface.inputs.values() for size in spec.axes.values() if size not in dims}
     dims |= dict.fromkeys(sums, torch.export.Dim.AUTO)
     shapes = tuple({i: dims[d] for i, d in spec.axes.items()} for spec in interface.inputs.values())
@@ -104,13 +106,13 @@ def exported(module: Any, reference: Artifact) -> Any:
 
     with _in_other_words(), rewrites.in_place(), native_output.to_log(), conditions.telling_places():
         try:
-            return _told(export(shapes))
+            return _with_relative_paths(export(shapes))
         except Exception as e:  # torch.export raises from many modules, some of them private
             refusal = e
         if "Constraints violated" not in str(refusal):
             raise _not_exported(refusal) from refusal
-        # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. Captured with sizes
-        # that it may restrict as it likes, a program lists its conditions, and each is tried at every size.
+        # Its solver gives up on conditions such as (3*n - 1)//n == 2, which hold at every size. If it may restrict the
+        # sizes itself, the program lists its conditions, and each is tried at every size here.
         anything = tuple(dict.fromkeys(spec.axes, torch.export.Dim.AUTO) for spec in interface.inputs.values())
         try:
             program = export(anything)
@@ -118,10 +120,10 @@ def exported(module: Any, reference: Artifact) -> Any:
             log.info("torch.export cannot restrict the sizes by itself either: %s", first_line(e))
             raise _not_exported(refusal) from refusal
         promises.of_restricted(program, bound, reference)
-    return _told(program)
+    return _with_relative_paths(program)
 
 
-def _told(program: Any) -> Any:
+def _with_relative_paths(program: Any) -> Any:
     """The program, with its nodes' stack traces free of this machine's paths."""
     for node in programs.nodes(program.graph_module):
         if stack := node.meta.get("stack_trace"):
@@ -143,7 +145,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
         warnings.simplefilter("default")
         try:
             # Its own re-trace compares graphs; the check stages compare outputs, at more shapes.
-            made = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
+            script = torch.jit.trace(bound, _example(torch, reference), check_trace=False)  # type: ignore[no-untyped-call]
         except Exception as e:  # a model raises anything
             raise StageError(
                 f"torch.jit.trace cannot capture the model: {first_line(e)}{_at(e)}",
@@ -151,23 +153,23 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
                 command="capture=export",
             ) from e
     baked = [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]  # type: ignore[attr-defined]
-    told: dict[str, str] = {}
+    warnings_by_place: dict[str, str] = {}
     for w in baked:
-        told.setdefault(f"{Path(w.filename).name}:{w.lineno}", str(w.message).strip().splitlines()[0])
-    for place, message in told.items():
+        warnings_by_place.setdefault(f"{Path(w.filename).name}:{w.lineno}", str(w.message).strip().splitlines()[0])
+    for place, message in warnings_by_place.items():
         log.warning("%s: %s", place, message)
-    return made, list(told)
+    return script, list(warnings_by_place)
 
 
 @contextlib.contextmanager
 def _returning_constants(bound: Any) -> Iterator[None]:
-    """Has a module return copies of tensors that are attributes and no buffers: the tracer knows no others."""
+    """Makes a module return copies of tensors that are plain attributes: the tracer only knows buffers."""
     import torch
 
-    held = {id(t) for part in bound.modules() for t in vars(part).values() if torch.is_tensor(t)}
+    attributes = {id(t) for part in bound.modules() for t in vars(part).values() if torch.is_tensor(t)}
 
-    def copied(_module: Any, _given: Any, returned: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(t.clone() if id(t) in held else t for t in returned)
+    def copied(_module: Any, _inputs: Any, returned: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(t.clone() if id(t) in attributes else t for t in returned)
 
     hook = bound.register_forward_hook(copied)
     try:
@@ -177,7 +179,7 @@ def _returning_constants(bound: Any) -> Iterator[None]:
 
 
 def _save(captured: Any, path: Path) -> None:
-    """Writes a ScriptModule to a file. Raises StageError for what a graph may hold in memory only, such as Python."""
+    """Writes a ScriptModule to a file. Raises StageError for what cannot be saved, such as calls of Python."""
     import torch
 
     try:
@@ -219,13 +221,13 @@ def _dim(torch: Any, name: str, dim: Dim) -> Any:
 
 @contextlib.contextmanager
 def _in_other_words() -> Iterator[None]:
-    """What converters get right only in other words."""
+    """Replaces operators that converters get wrong by equivalent ones."""
     with attention.slow(), rewrites.attention(), rewrites.joining(), rewrites.near_one():
         yield
 
 
 def _at(error: Exception) -> str:
-    """The model's line, where torch tells it."""
+    """The model's line, where torch's error gives it."""
     return _below(unsupported.source_of(error))
 
 

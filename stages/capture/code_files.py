@@ -1,6 +1,6 @@
-"""Where code is, without where this machine keeps it: files told from the folder that Python imports them from.
+"""Paths of code without this machine's folders: relative to the folder from which Python imports them.
 
-What torch records of a model's lines is part of a capture's bytes, and those are the same wherever it is made.
+The lines of a model that torch records are part of a capture's bytes, and these must be the same on every machine.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[2]
 OURS = tuple(f"{HERE / package}{os.sep}" for package in ("stages", "pipeline"))
-# What fx writes and runs is numbered by how much of it a process has met.
+# fx numbers the code that it generates by how much a process has generated.
 GENERATED = re.compile(r"^(<eval_with_key>)\.\d+.*")
 # Python's tracebacks, and what fx and dynamo print.
 QUOTED = re.compile(r'(?<=File ")[^"\n]+(?=", line \d)')
 
 
 def relative(file: str) -> str:
-    """A file as "torch/nn/modules/conv.py": below the deepest folder to import from that has it, or its name alone."""
+    """A file as "torch/nn/modules/conv.py": relative to the deepest import folder that has it, or only its name."""
     return _below(Path(file), _roots()) if Path(file).is_absolute() else GENERATED.sub(r"\1", file)
 
 
-def found(file: str) -> str:
-    """The file on this machine that `relative` told so; as it is told where there is none."""
+def located(file: str) -> str:
+    """The file on this machine for a path from `relative`; the path itself where there is none."""
     return next((str(path) for root in _roots() if (path := root / file).is_file()), file)
 
 
 def relative_stack(text: str) -> str:
-    """A stack of Python's, every file in it as `relative` tells it."""
+    """A stack trace of Python with every file as `relative` returns it."""
     return QUOTED.sub(lambda quoted: relative(quoted[0]), text)
 
 
 def _roots() -> tuple[Path, ...]:
-    """The folders that Python imports from, in its order, then the current one and ours, which may need no entry."""
+    """The folders that Python imports from, in order, then the current folder and ours, which may have no entry."""
     return _absolute((*sys.path, "", str(HERE)), Path.cwd())
 
 
-# Both cached: a trace tells of few files on very many lines.
+# Both cached: a trace names few files on very many lines.
 @functools.cache
 def _absolute(entries: tuple[str, ...], current: Path) -> tuple[Path, ...]:
     return tuple(current / entry for entry in entries)

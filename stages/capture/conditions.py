@@ -1,7 +1,7 @@
-"""What torch.export assumed of sizes: the conditions that a program was captured under, in the YAML's own names.
+"""What torch.export assumed about sizes: the conditions of a captured program, in the YAML's own names.
 
-torch.export takes one way at each branch on sizes and leaves the condition in the program as a guard. Exporters drop
-guards without a word, so whoever hands a program on must know that they hold at every size of `dims`.
+torch.export takes one side of each branch on sizes and leaves the condition in the program as a guard. Exporters
+silently drop guards, so before a program is exported, its conditions must hold at every size of `dims`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from unittest import mock
 from stages.capture import unsupported
 from stages.interface.interface import Dim, Interface, parts, range_of
 
-# Up to so many combinations of sizes a condition is tried at every one; a second's worth. Beyond, at the ends of each
-# dimension, beside them, and at some that are spread over it.
+# Up to so many combinations of sizes a condition is tried at each of them, which takes about a second. Beyond that, at
+# the ends of each dimension and at sizes spread over its range.
 EXHAUSTIVE = 250_000
 
 
@@ -28,12 +28,12 @@ class Condition:
     """A relation between sizes that a program was captured under.
 
     Args:
-        text: Of dimensions as the YAML names them: "h <= w".
+        text: The condition with the YAML's names of dimensions: "h <= w".
         place: The model's line, or torch's where none is known: "net.py:8 in forward: if h > w:".
-        dims: Those that it speaks of; None where it speaks of something else.
-        proved: Whether the ranges of the dimensions alone say that it holds.
-        code: It as Python, of the symbols' names; empty where that cannot be written.
-        symbols: The symbols' names, each with its dimension, or a sum of them, and what that is divided by.
+        dims: The dimensions in it; None where it depends on something else.
+        proved: Whether the ranges of the dimensions alone prove it.
+        code: The condition as Python with the symbols' names; empty where that cannot be written.
+        symbols: The symbols' names, each with its dimension, or a sum of dimensions, and a divisor of that.
     """
 
     text: str
@@ -49,9 +49,9 @@ class Condition:
         return self.place.partition(" in ")[0].rpartition("/")[2] or "a line that is not known"
 
     def broken(self, dims: Mapping[str, Dim]) -> tuple[list[dict[str, int]], bool]:
-        """The sizes at which it does not hold, and whether it was tried at every combination there is.
+        """The sizes at which it does not hold, and whether every combination was tried.
 
-        Only the dimensions that it speaks of are told.
+        Sizes have only the dimensions in this condition.
         """
         if self.proved:
             return [], True
@@ -65,7 +65,7 @@ class Condition:
 
         code = compile(self.code, "<a condition>", "eval")
         symbols = [(s, [self.dims.index(d) for d in parts(dim)], by) for s, (dim, by) in (self.symbols or {}).items()]
-        found = []
+        sizes_broken = []
         for sizes in itertools.product(*choices):
             try:  # what torch's printer writes is builtin, or of one of these
                 values = {s: sum(sizes[place] for place in at) // by for s, at, by in symbols}
@@ -73,12 +73,12 @@ class Condition:
             except Exception:  # a function that is not defined there, such as a logarithm of nothing
                 holds, every = True, False
             if not holds:
-                found.append(dict(zip(self.dims, sizes, strict=True)))
-        return found, every
+                sizes_broken.append(dict(zip(self.dims, sizes, strict=True)))
+        return sizes_broken, every
 
 
 def _some(dim: Dim, total: int, dims: int) -> list[int]:
-    """Sizes of one dimension, of which all combinations come to `total` at most: its ends, and evenly between."""
+    """Sizes of one dimension, its ends and some evenly between, so that there are at most `total` combinations."""
     count = max(int(total ** (1 / dims)), 4)
     if len(dim.sizes) <= count:
         return list(dim.sizes)
@@ -88,35 +88,37 @@ def _some(dim: Dim, total: int, dims: int) -> list[int]:
 
 @contextlib.contextmanager
 def telling_places() -> Iterator[None]:
-    """Has torch keep the model's line with each condition: by itself it keeps the innermost, often one of its own."""
+    """Makes torch record the model's line with each condition: by itself it records the innermost, often its own."""
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-    told = ShapeEnv._get_sloc
+    get_location = ShapeEnv._get_sloc
 
     def with_place(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return replace(told(self, *args, **kwargs), maybe_user_loc=unsupported.place_at(sys._getframe(1)) or None)
+        return replace(
+            get_location(self, *args, **kwargs), maybe_user_loc=unsupported.place_at(sys._getframe(1)) or None
+        )
 
     with mock.patch.object(ShapeEnv, "_get_sloc", with_place):
         yield
 
 
 def fixed(program: Any, interface: Interface) -> dict[str, tuple[int, str]]:
-    """The dynamic dimensions that a program has as a number: that number, and the model's line where it is known."""
+    """The dynamic dimensions that a program fixes: the number, and the model's line where it is known."""
     environment = _environment(program)
-    found = {}
+    by_dim = {}
     for size, dim in _axes(program, interface):
         if isinstance(size, int):
-            found[dim] = (size, "")
+            by_dim[dim] = (size, "")
         elif size.node.expr.is_Integer:
             place = environment.replacements_slocs.get(size.node._expr)
-            found[dim] = (int(size.node.expr), _place(place) if place is not None else "")
-    return found
+            by_dim[dim] = (int(size.node.expr), _place(place) if place is not None else "")
+    return by_dim
 
 
 def under(program: Any, interface: Interface) -> list[Condition]:
-    """The conditions of a program that torch.export has just captured; of one that was read from a file none are known.
+    """The conditions of a program that torch.export has just captured; none for one that was read from a file.
 
-    Each is told once, in the order in which the model met them.
+    Each is returned once, in the order of the model's run.
     """
     import sympy
 
@@ -124,24 +126,24 @@ def under(program: Any, interface: Interface) -> list[Condition]:
     if environment is None:
         return []
     symbols: dict[Any, tuple[str, int]] = {}
-    said = [(guard.expr, guard.sloc) for guard in environment.guards]
+    expressions = [(guard.expr, guard.sloc) for guard in environment.guards]
     for size, dim in _axes(program, interface):
         if isinstance(size, int):
             continue
-        # What the dimension began as, and what torch found it to be: a multiple of another symbol, say.
+        # The dimension's first symbol, and what torch inferred for it, such as a multiple of another symbol.
         began, became = size.node._expr, size.node.expr
         symbols[began] = (dim, 1)
         symbols |= {s: (dim, by) for s, by in _factors(became) if s not in symbols}
         if began != became:
-            said.append((sympy.Eq(began, became), environment.replacements_slocs.get(began)))
-    found: dict[Any, Condition] = {}
-    # Where torch was told to assert at run time rather than to refuse: of sizes alone, as the guards are.
+            expressions.append((sympy.Eq(began, became), environment.replacements_slocs.get(began)))
+    by_expression: dict[Any, Condition] = {}
+    # Conditions that torch asserts at run time instead of refusing; only those on sizes, as for guards.
     asserted = (a.expr for several in environment.deferred_runtime_asserts.values() for a in several)
-    said += [(expression, None) for expression in asserted if expression.free_symbols <= symbols.keys()]
-    for expression, place in said:
-        if expression not in (sympy.true, sympy.false) and expression not in found:
-            found[expression] = _condition(expression, _place(place), symbols, interface)
-    return list(found.values())
+    expressions += [(expression, None) for expression in asserted if expression.free_symbols <= symbols.keys()]
+    for expression, place in expressions:
+        if expression not in (sympy.true, sympy.false) and expression not in by_expression:
+            by_expression[expression] = _condition(expression, _place(place), symbols, interface)
+    return list(by_expression.values())
 
 
 def _condition(expression: Any, place: str, symbols: Mapping[Any, tuple[str, int]], interface: Interface) -> Condition:
@@ -150,10 +152,10 @@ def _condition(expression: Any, place: str, symbols: Mapping[Any, tuple[str, int
     from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
     free = sorted(expression.free_symbols, key=str)
-    named = {s: _named(symbols[s][0], interface) for s in free if s in symbols}
-    of_dims = expression.xreplace({s: named[s] / symbols[s][1] for s in named})
+    as_dims = {s: _as_sympy(symbols[s][0], interface) for s in free if s in symbols}
+    of_dims = expression.xreplace({s: as_dims[s] / symbols[s][1] for s in as_dims})
     text = _written(of_dims)
-    if len(named) < len(free):
+    if len(as_dims) < len(free):
         return Condition(text, place, None)
     if of_dims == sympy.true:  # as past+sequence of one input and the sum of two others'
         return Condition(text, place, (), proved=True)
@@ -162,16 +164,16 @@ def _condition(expression: Any, place: str, symbols: Mapping[Any, tuple[str, int
         dim, by = range_of(symbols[symbol][0], interface.dims), symbols[symbol][1]
         ranges[symbol] = ValueRanges(dim.min // by, dim.max // by)
     proved, code = False, ""
-    with contextlib.suppress(Exception):  # torch's tables know most functions, and say so of others by failing
+    with contextlib.suppress(Exception):  # torch's tables know most functions, and fail for others
         proved = bound_sympy(expression, ranges) == ValueRanges(sympy.true, sympy.true)
         code = PythonPrinter().doprint(expression)
-    told = {str(s): symbols[s] for s in free}
+    by_symbol = {str(s): symbols[s] for s in free}
     return Condition(
-        text, place, tuple(sorted({d for dim, _ in told.values() for d in parts(dim)})), proved, code, told
+        text, place, tuple(sorted({d for dim, _ in by_symbol.values() for d in parts(dim)})), proved, code, by_symbol
     )
 
 
-def _named(size: str, interface: Interface) -> Any:
+def _as_sympy(size: str, interface: Interface) -> Any:
     """A size as sympy has it: a name of dims, or their sum."""
     import sympy
 
@@ -180,7 +182,7 @@ def _named(size: str, interface: Interface) -> Any:
 
 
 def _written(expression: Any) -> str:
-    """As Python where torch's printer can: "h <= w"."""
+    """The expression as Python, if torch's printer can write it: "h <= w"."""
     from torch.utils._sympy.printers import PythonPrinter
 
     with contextlib.suppress(Exception):
@@ -189,7 +191,7 @@ def _written(expression: Any) -> str:
 
 
 def _environment(program: Any) -> Any:
-    """torch's record of symbols and conditions, out of the program's own sizes; None where it has no symbol."""
+    """torch's record of symbols and conditions, from the program's own sizes; None where it has no symbol."""
     import torch
 
     values = (n.meta.get("val") for n in program.graph.nodes if n.op == "placeholder")
@@ -198,7 +200,7 @@ def _environment(program: Any) -> Any:
 
 
 def _axes(program: Any, interface: Interface) -> Iterator[tuple[Any, str]]:
-    """Of each dynamic axis of an input the size that a program has for it, and the dimension."""
+    """For each dynamic axis of an input, its size in the program, and the dimension."""
     shapes = {n.name: n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder"}
     for name, spec in zip(program.graph_signature.user_inputs, interface.inputs.values(), strict=True):
         for axis, dim in spec.axes.items():
@@ -206,14 +208,14 @@ def _axes(program: Any, interface: Interface) -> Iterator[tuple[Any, str]]:
 
 
 def _factors(expression: Any) -> list[tuple[Any, int]]:
-    """(s, k) of k*s; nothing for what is no whole multiple of one symbol."""
-    found = [(s, expression / s) for s in expression.free_symbols]
-    return [(s, int(k)) for s, k in found if k.is_Integer]
+    """(s, k) for k*s; empty for what is not an integer multiple of one symbol."""
+    quotients = [(s, expression / s) for s in expression.free_symbols]
+    return [(s, int(k)) for s, k in quotients if k.is_Integer]
 
 
 def _place(location: Any) -> str:
-    """The model's line of a location of torch's; torch's own, where it met no code of the model's."""
-    if told := getattr(location, "maybe_user_loc", None):
-        return str(told)
+    """The model's line of a location that torch recorded; torch's own line if there was no code of the model."""
+    if line := getattr(location, "maybe_user_loc", None):
+        return str(line)
     frame: Any = getattr(location, "framework_loc", None)
     return str(unsupported.Frame(frame.filename, frame.lineno, frame.name)) if hasattr(frame, "filename") else ""

@@ -1,10 +1,11 @@
-"""Operators in simpler ones, for exporters and converters that have no translation of them.
+"""Decomposes operators into simpler ones, for exporters and converters that have no translation of them.
 
-A captured program keeps the operator: what has a translation of its own still uses it. Each function here takes what
-the operator takes, and answers NotImplemented where it does not know the case, which leaves the operator as it is.
+A captured program keeps the operator: an exporter with a translation of its own still uses that. Each function here
+takes what the operator takes, and returns NotImplemented for a case that it does not support, which leaves the operator
+unchanged.
 
-What compares each place with each other place (running maxima, medians of a mode, searches) takes memory by the square
-of the length.
+Functions that compare each place with every other place (running maxima, modes, searches) need memory quadratic in the
+length.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Any
 
 from stages.capture import matrices
 
-# torch.cdist's ways, and the number of rows up to which it takes differences by default.
+# torch.cdist's modes, and the number of rows up to which it uses differences by default.
 BY_PRODUCTS, BY_DIFFERENCES, FEW_ROWS = 1, 2, 25
-# Giles' coefficients for erfinv, that of the highest power first.
+# Giles' coefficients for erfinv, the highest power first.
 NEAR_ZERO = [2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087]
 NEAR_ZERO += [-0.00125372503, -0.00417768164, 0.246640727, 1.50140941]
 NEAR_ONE = [-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773]
@@ -28,18 +29,18 @@ def ours(but: Iterable[Any] = ()) -> dict[Any, Callable[..., Any]]:
     """Overload to function, for ExportedProgram.run_decompositions.
 
     Args:
-        but: Overloads that are translated as they are.
+        but: Overloads that have a translation of their own.
     """
     table = _ours()
     return {operator: table[operator] for operator in table.keys() - set(but)}
 
 
 def composite() -> dict[Any, Callable[..., Any]]:
-    """Those of ours that torch puts together from others before a converter can say that it lacks them."""
+    """Those of our decompositions that torch replaces by other operators before a converter sees them."""
     return {operator: function for operator, function in _ours().items() if _is_implicit(operator)}
 
 
-def known(names: Iterable[str]) -> dict[Any, Callable[..., Any]]:
+def by_name(names: Iterable[str]) -> dict[Any, Callable[..., Any]]:
     """The decompositions, ours before torch's own, of operators by name, such as aten.logcumsumexp.default."""
     table = _every()
     return {o: table[o] for o in map(_overload, names) if o in table}
@@ -55,7 +56,7 @@ def _every() -> Mapping[Any, Callable[..., Any]]:
 
 
 def _overload(name: str) -> Any:
-    """torch.ops.aten.sort.stable; None for what is no operator, such as a function of Python's."""
+    """Such as torch.ops.aten.sort.stable; None for what is no operator, such as a Python function."""
     import torch
 
     namespace, _, rest = name.partition(".")
@@ -64,7 +65,7 @@ def _overload(name: str) -> Any:
 
 
 def _is_implicit(operator: Any) -> bool:
-    """Whether torch puts an operator together from others wherever it is called."""
+    """Whether torch always computes an operator by other operators."""
     import torch
 
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), "CompositeImplicitAutograd"))
@@ -115,7 +116,7 @@ def _ours() -> Mapping[Any, Callable[..., Any]]:
 
 
 def _up_to_each(length: Any) -> tuple[Any, Any]:
-    """The places of a dimension; and of each the ones up to it, as a mask [place, place up to it]."""
+    """The places of a dimension, and a mask [place, other place] that is true for the places up to each place."""
     import torch
 
     places = torch.arange(length)
@@ -123,21 +124,21 @@ def _up_to_each(length: Any) -> tuple[Any, Any]:
 
 
 def _cumulative(x: Any, dim: int, *, largest: bool) -> Any:
-    """cummax and cummin, which answer with the last of equal values."""
+    """cummax and cummin, which return the place of the last of equal values."""
     import torch
 
     if x.dim() == 0 or x.dtype is torch.bool:
         return NotImplemented
     rows = x.movedim(dim, -1).unsqueeze(-2)
-    places, seen = _up_to_each(rows.shape[-1])
-    every = torch.where(seen, rows, _end(x.dtype, largest=not largest))
+    places, up_to = _up_to_each(rows.shape[-1])
+    every = torch.where(up_to, rows, _end(x.dtype, largest=not largest))
     best = every.amax(-1) if largest else every.amin(-1)
-    at = torch.where(seen & (every == best.unsqueeze(-1)), places, 0).amax(-1)
+    at = torch.where(up_to & (every == best.unsqueeze(-1)), places, 0).amax(-1)
     return best.movedim(-1, dim), at.movedim(-1, dim)
 
 
 def _end(dtype: Any, *, largest: bool) -> Any:
-    """The number that is beyond all others of a type, or as far out as it has."""
+    """The largest or smallest value of a type, infinity if it has one."""
     import torch
 
     if dtype.is_floating_point:
@@ -152,8 +153,8 @@ def _cumprod(x: Any, dim: int, *, dtype: Any = None) -> Any:
         return NotImplemented
     counted = torch.int64 if dtype is None and not x.dtype.is_floating_point else dtype
     rows = (x if counted is None else x.to(counted)).movedim(dim, -1).unsqueeze(-2)
-    _, seen = _up_to_each(rows.shape[-1])
-    return torch.where(seen, rows, 1).prod(-1).movedim(-1, dim)
+    _, up_to = _up_to_each(rows.shape[-1])
+    return torch.where(up_to, rows, 1).prod(-1).movedim(-1, dim)
 
 
 def _logcumsumexp(x: Any, dim: int) -> Any:
@@ -162,12 +163,12 @@ def _logcumsumexp(x: Any, dim: int) -> Any:
     if x.dim() == 0:
         return NotImplemented
     rows = x.movedim(dim, -1).unsqueeze(-2)
-    _, seen = _up_to_each(rows.shape[-1])
-    return torch.where(seen, rows, float("-inf")).logsumexp(-1).movedim(-1, dim)
+    _, up_to = _up_to_each(rows.shape[-1])
+    return torch.where(up_to, rows, float("-inf")).logsumexp(-1).movedim(-1, dim)
 
 
 def _stable_sort(x: Any, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
-    """ONNX's TopK, which sorts are exported as, keeps the order of equal values, by its specification."""
+    """Sorts are exported as ONNX's TopK, which by its specification keeps the order of equal values."""
     import torch
 
     return torch.ops.aten.sort.default(x, dim, descending)
@@ -182,8 +183,8 @@ def _kthvalue(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
 
 
 def _at(x: Any, place: Any, dim: int, keepdim: bool) -> Any:
-    found = x.narrow(dim, place, 1)
-    return found if keepdim else found.squeeze(dim)
+    slice_ = x.narrow(dim, place, 1)
+    return slice_ if keepdim else slice_.squeeze(dim)
 
 
 def _median(x: Any, dim: int, keepdim: bool = False) -> Any:
@@ -226,7 +227,7 @@ def _nanmedian_of_all(x: Any) -> Any:
 
 
 def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
-    """The smallest of the values that are there most often, and its last place."""
+    """The smallest of the most frequent values, and its last place."""
     import torch
 
     if x.dim() == 0 or x.dtype is torch.bool:
@@ -236,8 +237,8 @@ def _mode(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
     often = counts == counts.amax(-1, keepdim=True)
     value = torch.where(often, rows, _end(x.dtype, largest=True)).amin(-1, keepdim=True)
     place = torch.where(rows == value, torch.arange(rows.shape[-1]), 0).amax(-1, keepdim=True)
-    found = value.movedim(-1, dim), place.movedim(-1, dim)
-    return found if keepdim else tuple(t.squeeze(dim) for t in found)
+    result = value.movedim(-1, dim), place.movedim(-1, dim)
+    return result if keepdim else tuple(t.squeeze(dim) for t in result)
 
 
 def _searchsorted(
@@ -253,8 +254,8 @@ def _searchsorted(
 
     if sorter is not None:
         sorted_sequence = sorted_sequence.gather(-1, sorter)
-    bounds, asked = sorted_sequence.unsqueeze(-2), values.unsqueeze(-1)
-    below = bounds <= asked if right or side == "right" else bounds < asked
+    bounds, wanted_values = sorted_sequence.unsqueeze(-2), values.unsqueeze(-1)
+    below = bounds <= wanted_values if right or side == "right" else bounds < wanted_values
     return below.sum(-1, dtype=torch.int32 if out_int32 else torch.int64)
 
 
@@ -298,7 +299,7 @@ def _copysign(x: Any, sign: Any) -> Any:
 
 
 def _but_nan(choose: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
-    """What is chosen of two numbers, of which a NaN is none."""
+    """The choice between two numbers, where NaN does not count as a number."""
     import torch
 
     if not (x.dtype.is_floating_point and y.dtype.is_floating_point):
@@ -319,14 +320,14 @@ def _erfinv(x: Any) -> Any:
 
 def _polynomial(x: Any, coefficients: Iterable[float]) -> Any:
     """By Horner's rule; the coefficient of the highest power comes first."""
-    return functools.reduce(lambda made, c: made * x + c, coefficients)
+    return functools.reduce(lambda total, c: total * x + c, coefficients)
 
 
 # ── written to places ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _scatter_mean(x: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True) -> Any:
-    """The mean alone: ONNX's ScatterElements has none, and the exporter's translation leaves the division out."""
+    """Only for the mean: ONNX's ScatterElements has none, and the exporter's translation omits the division."""
     import torch
 
     if reduce != "mean" or x.dim() == 0:
@@ -341,7 +342,7 @@ def _scatter_mean(x: Any, dim: int, index: Any, src: Any, reduce: str, *, includ
 
 
 def _index_reduce(x: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True) -> Any:
-    """As the same for each element of the other dimensions."""
+    """scatter_reduce with the index repeated over the other dimensions."""
     shape = [1] * x.dim()
     shape[dim] = -1
     everywhere = index.view(shape).expand_as(source)
@@ -352,8 +353,8 @@ def _put(x: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     flat, places = x.flatten(), index.flatten()
     places = places + (places < 0) * flat.shape[0]
     values = source.flatten()
-    made = flat.scatter_add(0, places, values) if accumulate else flat.scatter(0, places, values)
-    return made.view_as(x)
+    result = flat.scatter_add(0, places, values) if accumulate else flat.scatter(0, places, values)
+    return result.view_as(x)
 
 
 def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
@@ -363,5 +364,5 @@ def _diagonal_scatter(x: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: in
     on = columns == rows[:, None] + offset
     matrix = x.movedim((dim1, dim2), (-2, -1))
     at = (rows + min(offset, 0)).clamp(0, src.shape[-1] - 1)
-    made = torch.where(on, src.index_select(-1, at).unsqueeze(-1), matrix)
-    return made.movedim((-2, -1), (dim1, dim2))
+    result = torch.where(on, src.index_select(-1, at).unsqueeze(-1), matrix)
+    return result.movedim((-2, -1), (dim1, dim2))

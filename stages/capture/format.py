@@ -1,4 +1,4 @@
-"""What others may ask of programs that torch captured."""
+"""The formats of programs that torch captured."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Functions of matrices in simpler operators, for `decompositions`: the exponential, and those of few rows.
+"""Decomposes functions of matrices, for `decompositions`: the exponential, and others for matrices of few rows.
 
-Each takes and returns what torch's function of that name does, or NotImplemented for what it does not know.
+Each takes and returns what torch's function of that name does, or NotImplemented for what it does not support.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-# Up to how many rows a matrix is worked through row by row; each row is a dozen operations of the graph.
+# The most rows for which a matrix is processed row by row; each row is a dozen operations of the graph.
 MOST_ROWS = 8
 # exp(x) = exp(x / 2**n) ** (2**n): with so many squarings for matrices of norm up to 2**15, whose exponential
 # overflows float32 by far.
@@ -31,16 +31,16 @@ def matrix_exp(x: Any) -> Any:
     times = sum((norm > 2.0 ** (n - 1)).to(x.dtype) for n in range(SQUARINGS))
     scaled = x * torch.pow(torch.full_like(times, 2), -times)
     unit = torch.eye(x.shape[-1], dtype=x.dtype)
-    made = unit + scaled / TERMS
+    series = unit + scaled / TERMS
     for n in range(TERMS - 1, 0, -1):
-        made = unit + (scaled / n) @ made
+        series = unit + (scaled / n) @ series
     for n in range(SQUARINGS):
-        made = torch.where(times > n, made @ made, made)
-    return made
+        series = torch.where(times > n, series @ series, series)
+    return series
 
 
 def _is_small(a: Any) -> bool:
-    """Whether matrices are of few enough rows, and of numbers that can be divided."""
+    """Whether matrices have few enough rows, and floating-point numbers."""
     return a.dtype.is_floating_point and isinstance(a.shape[-1], int) and a.shape[-1] <= MOST_ROWS
 
 
@@ -52,8 +52,8 @@ def _eliminated(a: Any, b: Any) -> tuple[Any, Any, list[Any]]:
         b: Right sides, [..., n, k], of the same leading dimensions.
 
     Returns:
-        The solutions of a x = b; the sign that the exchanges of rows give the determinant of a; and the pivots, of
-        which a singular matrix has a zero. Its solution means nothing, as torch says by raising.
+        The solutions of a x = b; the sign of the determinant of a from exchanges of rows; and the pivots. A singular
+        matrix has a pivot of zero, and its solution is meaningless (torch raises an error).
     """
     import torch
 
@@ -74,7 +74,7 @@ def _eliminated(a: Any, b: Any) -> tuple[Any, Any, list[Any]]:
 
 
 def det(a: Any) -> Any:
-    """ONNX has Det, which runtimes other than onnxruntime lack."""
+    """ONNX has Det, but runtimes other than onnxruntime do not."""
     if not _is_small(a):
         return NotImplemented
     _, sign, pivots = _eliminated(a, a[..., :0])
@@ -123,10 +123,10 @@ def solve_triangular(a: Any, b: Any, *, upper: bool, left: bool = True, unitrian
 
     if not _is_small(a):
         return NotImplemented
-    kept = a.triu() if upper else a.tril()
+    triangle = a.triu() if upper else a.tril()
     if unitriangular:
-        kept = torch.where(torch.eye(a.shape[-1], dtype=torch.bool), 1, kept)
-    return solve(kept, b, left=left)
+        triangle = torch.where(torch.eye(a.shape[-1], dtype=torch.bool), 1, triangle)
+    return solve(triangle, b, left=left)
 
 
 def cholesky(a: Any, *, upper: bool = False) -> Any:

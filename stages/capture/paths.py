@@ -1,8 +1,8 @@
-"""Which way a model's code goes at which sizes, found by running forward without data.
+"""Which path a model's code takes at which sizes, found by running forward without data.
 
-A capture by trace has one way in it, the example's. Sizes at which the code goes another are searched here: forward is
-run on tensors that have a shape and no values, and the steps that it takes in the model's files are compared. So are
-the weights that each step takes: a list of layers may be indexed by a size.
+A trace has only the example's path. Sizes at which the code takes another one are searched here: forward runs on
+tensors that have a shape and no values, and its steps in the model's files are compared. So are the weights of each
+step: a list of layers may be indexed by a size.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from stages.interface.interface import Dim, Interface, example_sizes
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
 
-# How many calls and steps of Python a search may take, some seconds' worth; and how many sizes it looks at.
+# How many calls and steps of Python a search may take, which is some seconds; and how many sizes it tries.
 EFFORT = 400_000
 FEWEST, MOST = 12, 250
 
 # One step of the model's code: its file, function, line, and place in the function's bytecode; or an operator that is
-# called there, by its name with the weights and the fractions that it is given.
+# called there, by its name with its weights and fractions.
 Step = tuple[str, str, int, Any]
 Sizes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Parting:
-    """Sizes at which forward goes another way than at the example's.
+    """Sizes at which forward takes another path than at the example's.
 
     Args:
-        sizes: Of the dynamic dimensions, by name; the least work of all that were found to go this way.
-        place: The last line that both ways have, "net.py:8 in forward: if h > w:".
+        sizes: Of the dynamic dimensions, by name; those with the least work on this path.
+        place: The last line that both paths share, "net.py:8 in forward: if h > w:".
         line: The same as "net.py:8".
     """
 
@@ -52,49 +52,49 @@ class Parting:
 
 @dataclass(frozen=True)
 class Search:
-    """What a search for other ways came to.
+    """The result of a search for other paths.
 
     Args:
-        partings: One for each other way that was found.
-        asked: At how many sizes forward was run.
+        partings: One for each other path.
+        sizes_run: At how many sizes forward ran.
         every: Whether those are all that `dims` allows.
-        stopped: Why forward cannot be run without data at the example's sizes; empty where it can.
+        stopped: Why forward cannot run without data at the example's sizes; empty where it can.
     """
 
     partings: Sequence[Parting]
-    asked: int
+    sizes_run: int
     every: bool
     stopped: str = ""
 
 
 @dataclass(frozen=True)
 class _Way:
-    """The steps that forward took in the model's files, and how many calls and steps of Python there were in all."""
+    """The steps of forward in the model's files, and the number of all calls and steps of Python."""
 
     steps: tuple[Step, ...]
     effort: int
 
 
 def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = None, *, operands: bool = False) -> Search:
-    """Runs forward without data at many sizes, and says which of them take another way than the example's.
+    """Runs forward without data at many sizes, and returns those that take another path than the example's.
 
     Args:
         bound: The module, as captures have it.
-        interface: What it takes.
-        sizes: Where to look; None for all over `dims`, at as many as a budget of steps allows.
-        operands: Whether it is another way to take other weights and fractions by the same steps.
+        interface: Of the module.
+        sizes: Where to search; None for the whole of `dims`, at as many sizes as a budget of steps allows.
+        operands: Whether the same steps with other weights and fractions count as another path.
     """
     usual = example_sizes(interface.dims)
     try:
-        _run(without_data(bound), interface, usual)  # imports modules, whose steps are not the model's
+        _run(without_data(bound), interface, usual)  # the first run imports modules, whose steps do not count
         way = _way(bound, interface, usual, operands)
-    except Exception as e:  # values decide, or the model has tensors that are not of it
+    except Exception as e:  # values decide, or the model uses tensors from outside
         log.info("forward cannot be run without data", exc_info=e)
         return Search([], 0, False, f"{type(e).__name__}")
     count = min(max(EFFORT // way.effort, FEWEST), MOST)
     chosen = some(sizes, count) if sizes is not None else spread(interface.dims, count)
-    found: dict[tuple[Step, ...], Parting] = {}
-    asked = 1
+    by_steps: dict[tuple[Step, ...], Parting] = {}
+    sizes_run = 1
     for at in sorted(chosen, key=functools.partial(work, interface)):
         if at == usual:
             continue
@@ -103,29 +103,29 @@ def search(bound: Any, interface: Interface, sizes: Sequence[Sizes] | None = Non
         except Exception as e:  # a model may reject sizes
             log.info("forward cannot be run without data at %s", at, exc_info=e)
             continue
-        asked += 1
-        if other.steps != way.steps and other.steps not in found:
-            found[other.steps] = Parting(at, *_parting(way.steps, other.steps))
-    every = sizes is None and math.prod(len(d.sizes) for d in interface.dims.values()) <= asked
-    return Search(list(found.values()), asked, every)
+        sizes_run += 1
+        if other.steps != way.steps and other.steps not in by_steps:
+            by_steps[other.steps] = Parting(at, *_parting(way.steps, other.steps))
+    every = sizes is None and math.prod(len(d.sizes) for d in interface.dims.values()) <= sizes_run
+    return Search(list(by_steps.values()), sizes_run, every)
 
 
 def spread(dims: Mapping[str, Dim], count: int) -> list[Sizes]:
-    """At most `count` sizes from all over `dims`, the same every time: every one, where there are no more.
+    """At most `count` sizes spread over `dims`, the same every time; all sizes, if there are no more.
 
-    Otherwise the corners; each dimension by itself through its range, the others as in the example; every order of two;
-    and some that are drawn.
+    Otherwise the corners; each dimension by itself through its range, the others as in the example; every order of two
+    dimensions; and some random ones.
     """
     names = list(dims)
     if math.prod(len(d.sizes) for d in dims.values()) <= count:
         return [dict(zip(names, at, strict=True)) for at in itertools.product(*(d.sizes for d in dims.values()))]
-    found: dict[tuple[int, ...], None] = {}
+    chosen: dict[tuple[int, ...], None] = {}
     for at in itertools.chain(_ends(dims), _sweeps(dims, max(count // (2 * len(dims)), 2)), _orders(dims)):
-        found.setdefault(tuple(at[n] for n in names))
+        chosen.setdefault(tuple(at[n] for n in names))
     drawn = random.Random(0)
     for _ in range(count):
-        found.setdefault(tuple(drawn.choice(d.sizes) for d in dims.values()))
-    return [dict(zip(names, at, strict=True)) for at in itertools.islice(found, count)]
+        chosen.setdefault(tuple(drawn.choice(d.sizes) for d in dims.values()))
+    return [dict(zip(names, at, strict=True)) for at in itertools.islice(chosen, count)]
 
 
 def some(items: Sequence[Sizes], count: int) -> list[Sizes]:
@@ -167,7 +167,7 @@ def _orders(dims: Mapping[str, Dim]) -> Iterator[Sizes]:
 
 
 def _parting(way: Sequence[Step], other: Sequence[Step]) -> tuple[str, str]:
-    """The last line that both have; before other weights are taken, the last that is not a layer's of torch's own."""
+    """The last common line; where only the weights differ, the last line that is not in a layer of torch."""
     same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(way, other, strict=False)))
     before = way[: max(same, 1)]
     if same < len(way) and type(way[same][3]) is tuple:
@@ -178,7 +178,7 @@ def _parting(way: Sequence[Step], other: Sequence[Step]) -> tuple[str, str]:
 
 
 def _way(bound: Any, interface: Interface, sizes: Sizes, operands: bool) -> _Way:
-    """What forward does at some sizes. Raises whatever it raises without data."""
+    """The steps of forward at some sizes. Raises what forward raises without data."""
     module = without_data(bound)
     steps: list[Step] = []
     calls = 0
@@ -216,7 +216,7 @@ def _run(module: Any, interface: Interface, sizes: Sizes) -> None:
 
 
 def _operands(module: Any, steps: list[Step]) -> Any:
-    """Adds to the steps, while it is entered, each operator with the weights and fractions among its arguments."""
+    """While it is entered, adds each operator to the steps, with the weights and fractions among its arguments."""
     from torch.utils import _pytree as pytree
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -225,38 +225,38 @@ def _operands(module: Any, steps: list[Step]) -> Any:
     class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             leaves = pytree.tree_leaves((args, kwargs))
-            taken = tuple(
+            operands = tuple(
                 v if type(v) is float else number[id(v)] for v in leaves if type(v) is float or id(v) in number
             )
             if steps:
-                steps.append((*steps[-1][:3], (str(func), *taken)))
+                steps.append((*steps[-1][:3], (str(func), *operands)))
             return func(*args, **(kwargs or {}))
 
     return Watch()  # type: ignore[no-untyped-call]
 
 
 def without_data(module: Any) -> Any:
-    """A copy of a module whose tensors have shapes and no values. Nothing that the copy does reaches the module."""
+    """A copy of a module whose tensors have shapes and no values. Running the copy does not change the module."""
     import torch
 
     def bare(tensor: Any) -> Any:
-        made = torch.empty_like(tensor, device="meta", requires_grad=False)
-        return torch.nn.Parameter(made, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else made
+        empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+        return torch.nn.Parameter(empty, requires_grad=False) if isinstance(tensor, torch.nn.Parameter) else empty
 
     return copy.deepcopy(module, {id(t): bare(t) for t in tensors(module)})
 
 
 def tensors(module: Any) -> Iterator[Any]:
-    """Every tensor of a module: parameters, buffers, and those that its attributes hold."""
+    """Every tensor of a module: parameters, buffers, and those in its attributes."""
     import torch
 
     pending: list[Any] = [part.__dict__ for part in module.modules()]
-    seen: set[int] = set()
+    visited: set[int] = set()
     while pending:
-        held = pending.pop()
-        seen.add(id(held))
-        for value in held.values() if isinstance(held, dict) else held:
+        container = pending.pop()
+        visited.add(id(container))
+        for value in container.values() if isinstance(container, dict) else container:
             if torch.is_tensor(value):
                 yield value
-            elif type(value) in (dict, list, tuple) and id(value) not in seen:
+            elif type(value) in (dict, list, tuple) and id(value) not in visited:
                 pending.append(value)

@@ -1,8 +1,8 @@
-"""A file of a torch.export program, written so that nothing in it can run code, and read only when it is so.
+"""The file of a torch.export program: written so that nothing in it can run code, and read only if that is true.
 
 torch.export.load unpickles example inputs, tensors of subclasses, custom objects and files of earlier versions, loads
-compiled libraries, and has Python evaluate sizes, guards and names that stand in the program's JSON. Programs that are
-converted need none of the first, and a few plain forms of the rest; whatever else is there is refused.
+compiled libraries, and evaluates sizes, guards and names from the program's JSON as Python. Programs to convert need no
+pickles, and only a few plain forms of the rest; everything else is refused.
 
 Source: https://github.com/pytorch/pytorch/blob/main/torch/export/pt2_archive/_package.py
 and https://github.com/pytorch/pytorch/blob/main/torch/_export/serde/serialize.py
@@ -23,23 +23,23 @@ from pipeline.errors import StageError
 PROGRAM = "models/model.json"
 EXAMPLES = "data/sample_inputs/model.pt"
 CONFIGS = {"data/weights/model_weights_config.json": "weight_", "data/constants/model_constants_config.json": "tensor_"}
-KNOWN = re.compile(
+RECORDS = re.compile(
     rf"{re.escape(PROGRAM)}|{re.escape(EXAMPLES)}|data/weights/(weight_\d+|model_weights_config\.json)"
     r"|data/constants/(tensor_\d+|model_constants_config\.json)|archive_format|archive_version|byteorder|version|\.data/\w+"
 )
-# Told anew of every archive by what writes it.
+# The writer makes a new one for every archive.
 IDENTITY = ".data/serialization_id"
 
 
 class Unsafe(Exception):
-    """A file of a program holds what could run code."""
+    """The file of a program has something that could run code."""
 
 
 def write(program: Any, path: Path) -> None:
     """Writes a torch.export.ExportedProgram without its example inputs.
 
     Raises:
-        Unsafe: When it cannot be written so that it is safe to read; nothing is written.
+        Unsafe: When its file would not be safe to read; nothing is written.
     """
     import torch
 
@@ -47,7 +47,7 @@ def write(program: Any, path: Path) -> None:
     bare.example_inputs = None
     torch.export.save(bare, path)
     try:
-        _held(str(path))
+        _verified(str(path))
     except Unsafe:
         path.unlink()
         raise
@@ -61,33 +61,33 @@ def read(file: Path | io.BytesIO, says: str) -> Any:
         says: What it is, for messages.
 
     Raises:
-        StageError: When it holds anything that could run code.
-        RuntimeError: As torch does for what it cannot read, such as an operator that nobody has registered.
+        StageError: When it has anything that could run code.
+        RuntimeError: As torch does for what it cannot read, such as an operator that is not registered.
     """
     from torch.export.pt2_archive import _package
 
     source: Any = str(file) if isinstance(file, Path) else file
     try:
-        held = _held(source)
+        reader = _verified(source)
     except Unsafe as e:
         raise StageError(
             f"{says} is not read, for it is damaged or made to run code: {e}",
             allowed="a torch.export program of plain tensors, as torch 2.9 and later save it",
             command="torch.export.save(program, FILE) where it was made, with the torch that is installed here",
         ) from e
-    if held.get_record_size(EXAMPLES):
-        source = _without_examples(held)
-    # Not torch.export.load: for a file that this cannot read it falls back to a format of before, which is pickles.
+    if reader.get_record_size(EXAMPLES):
+        source = _without_examples(reader)
+    # Not torch.export.load: for other files it falls back to an older format, which is pickles.
     program = _package.load_pt2(source).exported_programs["model"]
     _range_symbols_alone(program)
     return program
 
 
 def _range_symbols_alone(program: Any) -> None:
-    """Has the record of a program's sizes be as it was in memory, where a size such as 32*s is a multiple.
+    """Restores the record of a program's sizes as it was in memory, where a size such as 32*s is a multiple.
 
-    torch's reader ranges the product as though it were a symbol, at which run_decompositions fails ("expected
-    sympy.Symbol"), and leaves the symbol itself without the value that it had in the example.
+    torch's reader gives the product a range as if it were a symbol, at which run_decompositions fails ("expected
+    sympy.Symbol"), and does not give the symbol itself its value in the example.
     """
     import sympy
     from torch._export.utils import _get_shape_env_from_gm
@@ -101,13 +101,13 @@ def _range_symbols_alone(program: Any) -> None:
     for expression, value in _sizes(program):
         free = [s for s in expression.free_symbols if s not in values]
         if len(free) == 1:
-            found = sympy.solve(expression.xreplace(values) - value, free[0])
-            if len(found) == 1 and found[0].is_Integer:
-                environment.add_backed_var_to_val(free[0], int(found[0]))
+            solutions = sympy.solve(expression.xreplace(values) - value, free[0])
+            if len(solutions) == 1 and solutions[0].is_Integer:
+                environment.add_backed_var_to_val(free[0], int(solutions[0]))
 
 
 def _sizes(program: Any) -> Iterator[tuple[Any, Any]]:
-    """The dynamic sizes of a program's inputs, as expressions, with what they were in the example."""
+    """The dynamic sizes of a program's inputs, as expressions, with their values in the example."""
     import torch
 
     for node in program.graph.nodes:
@@ -117,8 +117,8 @@ def _sizes(program: Any) -> Iterator[tuple[Any, Any]]:
                     yield size.node.expr, size.node.hint
 
 
-def _held(source: Any) -> Any:
-    """A reader of an archive in which nothing runs code but example inputs. Raises Unsafe for any other."""
+def _verified(source: Any) -> Any:
+    """A reader of an archive in which only example inputs could run code. Raises Unsafe for any other archive."""
     import torch
 
     from stages.capture import program_text  # where a file is read: importing it takes time
@@ -130,7 +130,7 @@ def _held(source: Any) -> Any:
         names = set(reader.get_all_records())
     except RuntimeError as e:
         raise Unsafe("it is no archive of torch's") from e
-    if strange := sorted(name for name in names if not KNOWN.fullmatch(name)):
+    if strange := sorted(name for name in names if not RECORDS.fullmatch(name)):
         raise Unsafe(f"it holds {strange[0]}")
     if lacking := {PROGRAM, EXAMPLES, *CONFIGS} - names:
         raise Unsafe(f"it holds no {min(lacking)}")
@@ -144,15 +144,15 @@ def _held(source: Any) -> Any:
 def _without_examples(reader: Any) -> io.BytesIO:
     import torch
 
-    made = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(made)
+    archive = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(archive)
     for name in reader.get_all_records():
         if name != IDENTITY:
-            held = b"" if name == EXAMPLES else reader.get_record(name)
-            writer.write_record(name, held, len(held))
+            record = b"" if name == EXAMPLES else reader.get_record(name)
+            writer.write_record(name, record, len(record))
     writer.write_end_of_file()
-    made.seek(0)
-    return made
+    archive.seek(0)
+    return archive
 
 
 def _parsed(name: str, text: bytes) -> Any:
@@ -163,7 +163,7 @@ def _parsed(name: str, text: bytes) -> Any:
 
 
 def _expect_plain_tensors(name: str, prefix: str, config: Any) -> None:
-    """That no tensor is pickled, and none is a custom object."""
+    """Raises Unsafe for a tensor that is pickled, or a custom object."""
     try:
         for tensor, meta in config["config"].items():
             if meta["use_pickle"] is not False or not re.fullmatch(rf"{prefix}\d+", meta["path_name"]):

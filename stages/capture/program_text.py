@@ -1,7 +1,7 @@
-"""What the JSON of a torch.export program may say, for what reads it has Python evaluate parts of it.
+"""Which texts the JSON of a torch.export program may have: its reader evaluates parts of it as Python.
 
-Sizes are evaluated by sympy, guards and the names of nodes become code that is executed, an operator is any path that
-torch finds, and structures of inputs may name modules to import. The plain forms of each are told from all others here.
+sympy evaluates sizes, guards and the names of nodes become code, an operator is any path that torch finds, and
+structures of inputs may name modules to import. This module recognises the plain forms of each.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 PLAIN = re.compile(r"[\w.:+\-/ <>\[\]]*")
 NAME = re.compile(r"([A-Za-z_]\w*)?")
-# A size that has a range, such as s77 or 32*s77: compared with the sizes of the graph, and evaluated by nobody.
+# A size that has a range, such as s77 or 32*s77: only compared with the sizes of the graph, never evaluated.
 RANGED = re.compile(r"[\w*+\-/ ().,]+")
 UNQUOTED = re.compile(r"[^'\"\\\n\r]*")
-# torch follows any path from `torch`, `math` and `operator`, and by way of what these import to os.system.
+# torch follows any path from `torch`, `math` and `operator`, through their imports even to os.system.
 OPERATOR = re.compile(
     r"torch\.ops\.(?!load_library\b|import_module\b)[a-zA-Z]\w*(\.(?!__)\w+|\.__i?(and|or|xor|lshift|rshift)__)(\.(?!__)\w+)?"
     r"|torch\._?sym_\w+|torch\._functorch\.predispatch\.\w+|math\.[a-z]\w*"
     r"|_operator\.(getitem|add|sub|mul|mod|pow|floordiv|truediv|neg|pos|eq|ne|lt|le|gt|ge|and_|or_|not_|xor|abs)"
 )
-# What is told of a node, and evaluated by nobody.
+# Descriptions of a node, which are never evaluated.
 DESCRIPTIVE = ("stack_trace", "nn_module_stack", "torch_fn", "source_fn_stack", "from_node", "custom")
 TEXTS = ("as_string", "as_strings")
 NUMBERS = re.compile(r"true|false|oo|int_oo|nan|[a-z]+\d+")
@@ -32,12 +32,12 @@ COMPARISONS = ("max", "min")
 
 
 def problems(value: Any, key: str = "", place: str = "") -> Iterator[str]:
-    """Every text in a program's JSON that is not as plain as what reads it needs, with its place.
+    """Every text in a program's JSON that is not of a plain form, with its place.
 
     Args:
-        value: What was parsed, all of it or a part.
-        key: The name that it stands under.
-        place: Where it stands.
+        value: The parsed JSON, or a part of it.
+        key: The key of this part.
+        place: The keys that lead to this part.
     """
     if isinstance(value, Mapping):
         for name, item in value.items():
@@ -53,7 +53,7 @@ def problems(value: Any, key: str = "", place: str = "") -> Iterator[str]:
 
 
 def _is_structure(text: str) -> bool:
-    """Whether a structure of inputs or outputs is of containers and plain keys; others may name modules to import."""
+    """Whether a structure of inputs or outputs has only containers and plain keys: others may name modules."""
     try:
         return _is_container(json.loads(text)[1])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
@@ -70,7 +70,7 @@ def _is_container(spec: Mapping[str, Any]) -> bool:
 
 
 def _is_size(text: str) -> bool:
-    """Whether an expression, as sympy's srepr has it, is of functions, numbers and symbols alone."""
+    """Whether an expression, as written by sympy's srepr, has only functions, numbers and symbols."""
     return _is_arithmetic(text, _is_symbol)
 
 
@@ -116,12 +116,12 @@ def _is_symbol(node: ast.AST) -> bool:
 
 @functools.cache
 def _is_function(name: str) -> bool:
-    """Whether sympy, or torch beside it, has a class of expressions by a name."""
+    """Whether sympy, or torch's addition to it, has a class of expressions with this name."""
     import sympy
     from torch.utils._sympy import functions
 
-    found = getattr(functions, name, None) or getattr(sympy, name, None)
-    return isinstance(found, type) and issubclass(found, sympy.Basic)
+    kind = getattr(functions, name, None) or getattr(sympy, name, None)
+    return isinstance(kind, type) and issubclass(kind, sympy.Basic)
 
 
 def _is_input(node: ast.AST) -> bool:
@@ -129,10 +129,10 @@ def _is_input(node: ast.AST) -> bool:
     match node:
         case ast.Name(id="L"):
             return True
-        case ast.Subscript(value=of, slice=ast.Constant(value=key)):
-            return PLAIN.fullmatch(str(key)) is not None and _is_input(of)
-        case ast.Call(func=ast.Attribute(value=of, attr="size" | "stride" | "storage_offset"), args=[], keywords=[]):
-            return _is_input(of)
+        case ast.Subscript(value=inner, slice=ast.Constant(value=key)):
+            return PLAIN.fullmatch(str(key)) is not None and _is_input(inner)
+        case ast.Call(func=ast.Attribute(value=inner, attr="size" | "stride" | "storage_offset"), args=[], keywords=[]):
+            return _is_input(inner)
     return False
 
 
@@ -140,7 +140,7 @@ def _anything(text: str) -> bool:
     return True
 
 
-# By the key that a text stands under, whether it is plain; for all others PLAIN says so.
+# By the key of a text, whether it is plain; PLAIN decides for all other keys.
 PLAIN_FORMS: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys((*DESCRIPTIVE, "argument"), _anything),
     **dict.fromkeys(("name", "as_name", "forward_arg_names"), NAME.fullmatch),

@@ -1,4 +1,4 @@
-"""Captured programs: read from the store; of torch.export, their nodes, and their decompositions, computed once."""
+"""Reads captured programs from the store; and for torch.export, their nodes and decompositions, computed once."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from stages.capture import decompositions, program_file
 from stages.capture.format import EXPORTED
 from stages.portable import native_output
 
-# Of each program that is in memory: operators that were decomposed, to what came of it.
-_seen: weakref.WeakKeyDictionary[Any, dict[frozenset[Any], Any]] = weakref.WeakKeyDictionary()
+# For each program in memory: from the operators that were decomposed to the resulting program.
+_decomposed: weakref.WeakKeyDictionary[Any, dict[frozenset[Any], Any]] = weakref.WeakKeyDictionary()
 
 
 def load(source: Artifact) -> Any:
-    """The program of a capture: of torch.export as it is in memory, or else from its file.
+    """The program of a capture: a torch.export program from memory if it is there, or else from its file.
 
-    A ScriptModule is never taken as it is: exporters change it, and another use of it would then differ.
+    A ScriptModule is always read from its file: exporters change it, and another use of it would then differ.
 
-    The process may not have built the model. The custom operators that the program calls are registered by the module
-    of the model's factory, which is imported when they are not known, and not before: it may take seconds.
+    This process may not have built the model. The module of the model's factory registers the custom operators that the
+    program calls. It is imported only when they are unknown, since that may take seconds.
 
     Args:
         source: A capture, EXPORTED or TORCHSCRIPT. Its fact `source` names the factory.
@@ -62,24 +62,24 @@ def nodes(graph_module: Any) -> Iterator[Any]:
 def decomposed_once(program: Any, translated: Iterable[Any] = ()) -> Any:
     """A torch.export.ExportedProgram to export in place of `program`, whose decompositions are computed once.
 
-    torch.onnx.export asks the program for them, naming the operators that it cannot translate at an opset: the same
-    ones at most opsets. What each is decomposed to is torch's own, or ours, and does not change.
+    torch.onnx.export requests them for the operators that it cannot translate at an opset: the same ones at most
+    opsets. The decompositions are torch's own or ours, and do not change.
 
     Args:
         program: The program.
-        translated: Overloads that somebody has a translation of, which ours must not forestall.
+        translated: Overloads that have a user's translation; ours must not replace them.
 
     Source: https://docs.pytorch.org/docs/stable/export.html#torch.export.ExportedProgram.run_decompositions
     """
-    stand_in, found = copy.copy(program), _seen.setdefault(program, {})
+    stand_in, by_operators = copy.copy(program), _decomposed.setdefault(program, {})
     ours = decompositions.ours(but=translated)
 
     def run_decompositions(table: Mapping[Any, Any]) -> Any:
         table = {**table, **ours}
         operators = frozenset(table)
-        if operators not in found:
-            found[operators] = program.run_decompositions(table)
-        return _copied(found[operators])
+        if operators not in by_operators:
+            by_operators[operators] = program.run_decompositions(table)
+        return _copied(by_operators[operators])
 
     stand_in.run_decompositions = run_decompositions
     return stand_in
@@ -90,9 +90,9 @@ def own_outputs(program: Any, copies: Sequence[tuple[Any, ...]], handing_on: Col
 
     Args:
         program: A torch.export.ExportedProgram of the caller's own.
-        copies: Operators that together copy a tensor, each with what it takes beside that.
-        handing_on: Operators that the converter takes for the tensor that they are given: of outputs that come to one
-            then, all but the first are copied. None copies every output.
+        copies: Operators that together copy a tensor, each with its further arguments.
+        handing_on: Operators that the converter treats as their input tensor: if several outputs are then one tensor,
+            all but the first are copied. None copies every output.
     """
     import torch
 
@@ -102,26 +102,26 @@ def own_outputs(program: Any, copies: Sequence[tuple[Any, ...]], handing_on: Col
     sources: list[Any] = []
     with graph.inserting_before(node):
         for value, spec in zip(node.args[0], specs, strict=True):
-            made = value
+            output = value
             if spec.kind is torch.export.graph_signature.OutputKind.USER_OUTPUT and isinstance(value, torch.fx.Node):
                 source: Any = value
                 while source.target in (handing_on or ()):
                     source = source.args[0]
                 if handing_on is None or source in sources:
                     for operator, *more in copies:
-                        made = graph.call_function(operator, (made, *more))
-                        made.meta = dict(value.meta)
-                    spec.arg = type(spec.arg)(name=made.name)
+                        output = graph.call_function(operator, (output, *more))
+                        output.meta = dict(value.meta)
+                    spec.arg = type(spec.arg)(name=output.name)
                 sources.append(source)
-            returned.append(made)
+            returned.append(output)
     node.args = (tuple(returned),)
     program.graph_module.recompile()
 
 
 def _copied(program: Any) -> Any:
-    """The program with graphs of its own, since the exporter goes on to change them; weights are shared."""
+    """The program with graphs of its own, since the exporter changes them; weights are shared."""
     graph_module = copy.deepcopy(program.graph_module)
-    # A copy renames what is called as a builtin is, such as input.
+    # A copy renames nodes with the name of a builtin, such as input.
     for node, original in zip(nodes(graph_module), nodes(program.graph_module), strict=True):
         node.name = original.name
     return type(program)(
@@ -137,9 +137,9 @@ def _copied(program: Any) -> Any:
     )
 
 
-def noting(made: Artifact, program: Artifact) -> Notes:
-    """The notes of what was made of a program, with what is to be known of the program and what was claimed of it."""
-    notes = made.notes.copy()
+def noting(artifact: Artifact, program: Artifact) -> Notes:
+    """The notes of an artifact made from a program, with the program's own caution and claims."""
+    notes = artifact.notes.copy()
     if "caution" in program.notes:
         notes["caution"] = program.notes["caution"]
     if "claims" in program.notes:

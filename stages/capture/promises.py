@@ -1,7 +1,7 @@
-"""What a capture promises: that it answers as the model at every size of `dims`, and not only at the example's.
+"""What a capture promises: the model's answers at every size of `dims`, and not only at the example's.
 
-Where sizes are found at which it may not, it is asked there beside the model. What differs ends the run; what could be
-neither proved nor broken is told as NOT CHECKED.
+At sizes where they may differ, the capture runs beside the model. A difference ends the run; what could be neither
+proved nor disproved is reported as NOT CHECKED.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stages.portable import comparison
 from stages.portable.comparison import Tolerance
 from stages.reference import cases as reference_cases
 
-# A capture runs the kernels that the model runs: what is beyond this goes another way.
+# A capture runs the model's own kernels: a larger difference means another path.
 SAME = Tolerance(max_rel=1e-3, p99_rel=1e-3, cosine=0.999, top1=0.0)
-# What floating-point inputs are multiplied by, so that limits inside the model are met on both sides.
+# Factors of floating-point inputs, so that limits inside the model are crossed on both sides.
 SCALES = (1.0, -30.0, 0.0)
-# At how many sizes a condition that does not hold is asked, where nothing says which of them matter.
-ASKED = 3
+# At how many sizes to compare where a condition does not hold and nothing shows which sizes matter.
+COMPARED = 3
 LOOKED_AT = 48
 SEED = 0
 ONE_WAY = "code that goes one way at every size of model.dims, or dims within which it does"
@@ -39,26 +39,26 @@ ONE_WAY = "code that goes one way at every size of model.dims, or dims within wh
 
 @dataclass
 class Judged:
-    """What is known of a capture's sizes.
+    """The judgement on a capture's sizes.
 
     Args:
-        asked: Where it might have answered otherwise, and did not.
-        open: What could be neither proved nor broken.
+        agreeing: Where its answers might have differed, and did not.
+        open: What could be neither proved nor disproved.
     """
 
-    asked: list[str] = field(default_factory=list)
+    agreeing: list[str] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
 
-    def add(self, parting: Parting, told: str | None) -> None:
-        """Another way, and what `Asking.differ` said of it."""
-        if told is None:
+    def add(self, parting: Parting, difference: str | None) -> None:
+        """Adds another path, and what `Asking.differ` returned for it."""
+        if difference is None:
             self.open.append(f"{_says(parting.sizes)}, which the model itself rejects, at {parting.line}")
         else:
-            self.asked.append(f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there")
+            self.agreeing.append(f"{parting.line} goes another way at {_says(parting.sizes)}: the same answers there")
 
     def notes(self, says: str) -> Notes:
         """The notes of the capture's artifact."""
-        sizes = {name: lines for name, lines in (("asked", self.asked), ("not_checked", self.open)) if lines}
+        sizes = {name: lines for name, lines in (("asked", self.agreeing), ("not_checked", self.open)) if lines}
         notes = Notes(says=says, caution=f"NOT CHECKED: {listed(self.open, 3)}" if self.open else "")
         if sizes:
             notes["claims"] = {"sizes": sizes}
@@ -66,12 +66,12 @@ class Judged:
 
 
 class Asking:
-    """The model and its capture beside each other, at sizes of one's own.
+    """Compares the model and its capture at chosen sizes.
 
     Args:
-        bound: The module, as captures have it. It is asked as a copy: buffers that forward writes stay as they are.
-        captured: Gives what came of it, to be called with the same tensors; asked for when it is needed.
-        reference: Says how inputs are drawn.
+        bound: The module, as captures have it. A copy of it runs, so its buffers do not change.
+        captured: Returns the capture, which takes the same tensors; called when it is needed.
+        reference: With the fills of the inputs.
     """
 
     def __init__(self, bound: Any, captured: Callable[[], Any], reference: Artifact) -> None:
@@ -85,43 +85,45 @@ class Asking:
         return self._make()
 
     def differ(self, sizes: Sizes, scales: Sequence[float] = SCALES) -> str | None:
-        """How the capture answers otherwise than the model; "" where it does not, None where the model itself fails."""
+        """How the capture's answers differ from the model's; "" if they do not, None if the model itself fails."""
         agreed: str | None = None
         for scale in scales if any(s.dtype.startswith("float") for s in self._inputs.values()) else scales[:1]:
             try:
-                wanted = self._answer(_apart(self.bound), sizes, scale)
+                expected = self._answer(_apart(self.bound), sizes, scale)
             except Exception:  # a model raises anything
                 break
-            if told := self._beside(wanted, sizes, scale):
+            if difference := self._beside(expected, sizes, scale):
                 again = self._answer(_apart(self.bound), sizes, scale)
-                if not comparison.compared(again, wanted, SAME)[1]:  # else no fault of the capture's
-                    return told
+                if not comparison.compared(again, expected, SAME)[1]:  # otherwise the model itself is not stable
+                    return difference
             agreed = ""
         return agreed
 
-    def _beside(self, wanted: Mapping[str, Any], sizes: Sizes, scale: float) -> str:
+    def _beside(self, expected: Mapping[str, Any], sizes: Sizes, scale: float) -> str:
         try:
-            found = self._answer(self._captured, sizes, scale)
+            actual = self._answer(self._captured, sizes, scale)
         except Exception as e:  # torch raises anything; TorchScript says what was wrong in its last line
             return f"it cannot be run: {(str(e).strip() or type(e).__name__).splitlines()[-1]}"
-        return next(iter(comparison.compared(found, wanted, SAME)[1]), "")
+        return next(iter(comparison.compared(actual, expected, SAME)[1]), "")
 
     def _answer(self, ask: Any, sizes: Sizes, scale: float) -> dict[str, Any]:
         import numpy as np
         import torch
 
         drawn = fills.draw(self._inputs, sizes, SEED)
-        given = [torch.from_numpy(v * np.asarray(scale, v.dtype) if v.dtype.kind == "f" else v) for v in drawn.values()]
+        tensors = [
+            torch.from_numpy(v * np.asarray(scale, v.dtype) if v.dtype.kind == "f" else v) for v in drawn.values()
+        ]
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            returned = ask(*given)
+            returned = ask(*tensors)
         return {n: t.detach().cpu().numpy() for n, t in zip(self.interface.outputs, returned, strict=True)}
 
 
 def of_program(program: Any, bound: Any, reference: Artifact) -> Judged:
-    """Holds a program that torch.export has just captured to its conditions at every size of `dims`.
+    """Checks the conditions of a program that torch.export has just captured, at every size of `dims`.
 
     Raises:
-        CheckFailed: When it answers otherwise than the model at a size where a condition does not hold.
+        CheckFailed: When its answers differ from the model's at a size where a condition does not hold.
     """
     interface = Interface.of(reference)
     asking = Asking(bound, lambda: _apart(program.module(check_guards=False)), reference)
@@ -137,10 +139,10 @@ def of_program(program: Any, bound: Any, reference: Artifact) -> Judged:
 
 
 def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
-    """Holds a program whose sizes torch.export restricted as it liked to every size of `dims`.
+    """Checks a program whose sizes torch.export could restrict itself, at every size of `dims`.
 
     Raises:
-        CheckFailed: When a dimension came out fixed, or a condition does not hold everywhere or is not proved to.
+        CheckFailed: When a dimension is fixed, or a condition is not proved to hold everywhere.
     """
     interface = Interface.of(reference)
     for dim, (size, place) in conditions.fixed(program, interface).items():
@@ -152,7 +154,7 @@ def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
         )
     for condition in conditions.under(program, interface):
         broken, every = condition.broken(interface.dims)
-        # torch.export takes 1 for a size like any other, as it does with sizes of its own solver.
+        # torch.export treats 1 like any other size, as its own solver does.
         sizes = next((at for at in broken if 1 not in at.values()), None)
         if sizes is None and every:
             continue
@@ -167,20 +169,20 @@ def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
 
 
 def _ask_where_broken(condition: Condition, broken: Sequence[Sizes], asking: Asking, judged: Judged) -> None:
-    """Sizes at which forward goes another way are asked first; where none is known to, some of all that there are."""
+    """Compares at sizes where forward takes another path; if none is found, at some of all broken sizes."""
     usual = example_sizes(asking.interface.dims)
     whole = sorted(({**usual, **at} for at in broken), key=lambda at: paths.work(asking.interface, at))
     search = paths.search(asking.bound, asking.interface, paths.some(whole, LOOKED_AT))
-    chosen = [p.sizes for p in search.partings] or paths.some(whole, ASKED)
+    chosen = [p.sizes for p in search.partings] or paths.some(whole, COMPARED)
     refused = []
     for sizes in chosen:
-        told = asking.differ(sizes)
-        if told:
+        difference = asking.differ(sizes)
+        if difference:
             place = condition.place or next((p.place for p in search.partings), "")
-            raise _broken(condition.text, place, sizes, told, asking)
-        refused += [sizes] if told is None else []
+            raise _broken(condition.text, place, sizes, difference, asking)
+        refused += [sizes] if difference is None else []
     if len(refused) < len(chosen):
-        judged.asked.append(f"{condition.text} is not so at {_says(chosen[0])}: the same answers there")
+        judged.agreeing.append(f"{condition.text} is not so at {_says(chosen[0])}: the same answers there")
     if refused:
         judged.open.append(f"{_says(refused[0])}, which the model itself rejects, at {condition.line}")
     elif search.stopped:
@@ -188,7 +190,7 @@ def _ask_where_broken(condition: Condition, broken: Sequence[Sizes], asking: Ask
 
 
 def _ask_at_one(asking: Asking, judged: Judged) -> None:
-    """torch.export takes every dynamic dimension for one of two and more: what happens at less leaves no condition."""
+    """Compares at sizes 0 and 1: torch.export assumes 2 or more without leaving a condition."""
     interface = asking.interface
     usual = example_sizes(interface.dims)
     few = [(name, size) for name, dim in interface.dims.items() for size in dim.sizes if size < 2]
@@ -197,24 +199,25 @@ def _ask_at_one(asking: Asking, judged: Judged) -> None:
             continue
         others = [{**at, name: least} for at in paths.spread(interface.dims, paths.MOST)]
         for parting in paths.search(asking.bound, interface, others).partings:
-            if told := asking.differ(parting.sizes):
-                raise _broken(f"{name} > {least}", parting.place, parting.sizes, told, asking)
-            judged.add(parting, told)
+            if difference := asking.differ(parting.sizes):
+                raise _broken(f"{name} > {least}", parting.place, parting.sizes, difference, asking)
+            judged.add(parting, difference)
 
 
 def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact) -> Judged:
-    """Searches for sizes at which the model goes another way than in a trace, and asks the trace there.
+    """Searches for sizes at which the model takes another path than its trace, and compares both there.
 
-    The tracer says nothing of a list that is indexed by a size, so there is always something to search, if less.
+    The tracer does not warn about a list that is indexed by a size, so there is a search without warnings too, over
+    fewer sizes.
 
     Args:
         traced: The file of the trace. In memory it shares the model's buffers.
         fixed: The lines where the tracer fixed something, "net.py:27".
         bound: The module that was traced.
-        reference: Of it.
+        reference: Of the module.
 
     Raises:
-        CheckFailed: When the trace answers otherwise than the model, or cannot be run.
+        CheckFailed: When the trace's answers differ from the model's, or it cannot be run.
     """
     import torch
 
@@ -229,58 +232,62 @@ def of_trace(traced: Path, fixed: Sequence[str], bound: Any, reference: Artifact
     for at in _orders(asking.interface) if fixed else ():
         if wrong := asking.differ(at, SCALES[:1]):
             raise _other_way(listed(fixed, 3), at, wrong, asking)
-    if left := [line for line in fixed if line not in {p.line for p in search.partings}]:
-        judged.open.append(_left(left, search))
+    if unexplained := [line for line in fixed if line not in {p.line for p in search.partings}]:
+        judged.open.append(_unsearched(unexplained, search))
     return judged
 
 
-def _left(fixed: Sequence[str], search: Search) -> str:
+def _unsearched(fixed: Sequence[str], search: Search) -> str:
     what = f"branches or sizes are fixed as the example took them, at {listed(fixed, 5)}"
-    if search.stopped or search.asked < 2:
+    if search.stopped or search.sizes_run < 2:
         return f"{what}; no other side was searched, since forward cannot be run without data"
-    return f"{what}; no other side was found at {search.asked} sizes{', all that there are' if search.every else ''}"
+    return (
+        f"{what}; no other side was found at {search.sizes_run} sizes{', all that there are' if search.every else ''}"
+    )
 
 
 def _orders(interface: Interface) -> Iterator[Sizes]:
-    """Small sizes, of which each dimension is the largest once: a trace that has min(h, w) in it takes one of them."""
+    """Small sizes in which each dimension is once the largest: a trace of min(h, w) has fixed one of the two."""
     dims = interface.dims
     small = {n: d.sizes[min(1, len(d.sizes) - 1)] for n, d in dims.items()}
     if len(dims) > 1:
         yield from ({**small, n: d.sizes[min(4, len(d.sizes) - 1)]} for n, d in dims.items())
 
 
-def _broken(text: str, place: str, sizes: Sizes, told: str, asking: Asking) -> CheckFailed:
+def _broken(text: str, place: str, sizes: Sizes, difference: str, asking: Asking) -> CheckFailed:
     return CheckFailed(
-        f"what torch.export captured holds only where {text}: at {_says(sizes)}, {told}{_at(place)}",
+        f"what torch.export captured holds only where {text}: at {_says(sizes)}, {difference}{_at(place)}",
         allowed=ONE_WAY,
         command=f"{_by_script([sizes], asking)}; capture=trace does not keep the branch either",
     )
 
 
-def _other_way(place: str, sizes: Sizes, told: str, asking: Asking) -> CheckFailed:
+def _other_way(place: str, sizes: Sizes, difference: str, asking: Asking) -> CheckFailed:
     return CheckFailed(
-        f"the trace goes the example's way alone, and the model another at {_says(sizes)}: {told}{_at(place)}",
+        f"the trace goes the example's way alone, and the model another at {_says(sizes)}: {difference}{_at(place)}",
         allowed=ONE_WAY,
         command=f"capture=export, which keeps sizes open and says what it cannot; {_by_script([sizes], asking)}",
     )
 
 
 def _by_script(broken: Sequence[Sizes], asking: Asking) -> str:
-    """The capture that keeps the branch, where it does at one of some sizes; else what the model or its YAML needs."""
+    """The advice capture=script, if that keeps the branch at one of the sizes; else to change the model or its YAML."""
     import torch
 
     usual = example_sizes(asking.interface.dims)
     with contextlib.suppress(Exception):  # the compiler raises anything
         scripted = torch.jit.script(_apart(asking.bound))
-        kept = Asking(asking.bound, lambda: scripted, asking.reference)
-        answers = (kept.differ({**usual, **sizes}) for sizes in broken)
-        if next((told for told in answers if told is not None), None) == "":  # None where the model itself fails
+        comparing = Asking(asking.bound, lambda: scripted, asking.reference)
+        answers = (comparing.differ({**usual, **sizes}) for sizes in broken)
+        if (
+            next((difference for difference in answers if difference is not None), None) == ""
+        ):  # None where the model itself fails
             return "capture=script, which keeps the branch"
     return "torch.cond in the model, or a range in model.dims within which it goes one way"
 
 
 def _apart(bound: Any) -> Any:
-    """A copy that shares parameters, and has buffers and attributes of its own."""
+    """A copy that shares the parameters, with its own buffers and attributes."""
     shared = {id(p): p for p in bound.parameters()}
     return copy.deepcopy(bound, shared)
 

@@ -1,9 +1,9 @@
-"""Parts of models in other words while they are captured: the same results, in operators that converters get right.
+"""Rewrites parts of models while they are captured: the same results, in operators that converters get right.
 
-Each function here stands in for the one that it names, and the checks hold what comes of it to the module as it is.
-torch.export cannot branch on how many boxes there are, so parts of torchvision's detectors do without asking for sizes
-that depend on data. Attention's rows without a key are said to be zeros. No format has log1p or expm1, and all write
-log(1 + x) and exp(x) - 1, which know little of a small x.
+Each function here replaces the one that it names, and the checks compare the result with the original module.
+torch.export cannot branch on the number of boxes, so parts of torchvision's detectors are rewritten without sizes that
+depend on data. Attention's rows without a key are set to zeros. No format has log1p or expm1: all write log(1 + x) and
+exp(x) - 1, which lose the digits of a small x.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
-# How many dimensions attention has that every exporter knows: batch, heads, places, features.
+# The number of dimensions of attention that every exporter supports: batch, heads, places, features.
 ATTENDED = 4
 
 
 @contextlib.contextmanager
 def attention() -> Iterator[None]:
-    """For the length of one capture, scaled_dot_product_attention says that rows which are masked all through are 0.
+    """During one capture, scaled_dot_product_attention explicitly returns 0 for rows that are masked entirely.
 
-    So does PyTorch. The dynamo exporter's translation has the mean of the values there, OpenVINO's and
-    Core ML's have NaN. Heads that share keys have them repeated, since Core ML knows no sharing. Tensors of other
-    than four dimensions get four, since the exporters know no others. Wherever a module has the function under its own
-    name, it is another one meanwhile.
+    PyTorch does so. The dynamo exporter's translation has the mean of the values there, OpenVINO's and Core ML's have
+    NaN. For heads that share keys the keys are repeated, since Core ML has no sharing. Tensors with other than four
+    dimensions get four, since the exporters support no others. The function is replaced in every module that has it
+    under its own name.
     """
     from torch.nn import functional
 
     name, plain = "scaled_dot_product_attention", functional.scaled_dot_product_attention
-    keys: dict[int, tuple[Any, Any]] = {}  # layers share a mask: what it says of rows is worked out once
+    keys: dict[int, tuple[Any, Any]] = {}  # layers share a mask: its empty rows are computed once
 
     def without_a_key(mask: Any) -> Any:
         if id(mask) not in keys:
-            seen = mask > float("-inf") if mask.dtype.is_floating_point else mask
-            keys[id(mask)] = mask, seen.logical_not().all(-1, keepdim=True)
+            visible = mask > float("-inf") if mask.dtype.is_floating_point else mask
+            keys[id(mask)] = mask, visible.logical_not().all(-1, keepdim=True)
         return keys[id(mask)][1]
 
     @functools.wraps(plain)
@@ -46,8 +46,8 @@ def attention() -> Iterator[None]:
             key, value = (_repeated(shared, query.size(-3) // shared.size(-3)) for shared in (key, value))
         is_known = {t.dim() for t in (query, key, value)} == {ATTENDED}
         attend = plain if is_known else functools.partial(_in_four, plain)
-        made = attend(query, key, value, attn_mask, *args, **kwargs)
-        return made if attn_mask is None else made.masked_fill(without_a_key(attn_mask), 0.0)
+        attended = attend(query, key, value, attn_mask, *args, **kwargs)
+        return attended if attn_mask is None else attended.masked_fill(without_a_key(attn_mask), 0.0)
 
     with contextlib.ExitStack() as replaced:
         modules = [m for m in sys.modules.values() if isinstance(m, types.ModuleType)]
@@ -57,11 +57,11 @@ def attention() -> Iterator[None]:
 
 
 def _in_four(plain: Any, query: Any, key: Any, value: Any, attn_mask: Any, *args: Any, **kwargs: Any) -> Any:
-    """Attention over tensors of other than four dimensions: leading ones are put together, and lacking ones put in."""
+    """Attention over tensors with other than four dimensions: leading ones are merged, and missing ones are added."""
     import torch
 
     parts = [query, key, value]
-    # Sizes that are the same are not compared: to a trace that would be a branch.
+    # Broadcasting, since a comparison of sizes would be a branch in a trace.
     together = torch.broadcast_tensors(*(t[..., :1, :1] for t in parts))  # type: ignore[no-untyped-call]
     lead = together[0].shape[:-2]
     parts = [t.expand(*lead, *t.shape[-2:]) for t in parts]
@@ -73,21 +73,21 @@ def _in_four(plain: Any, query: Any, key: Any, value: Any, attn_mask: Any, *args
         parts = [t.flatten(0, -4) for t in parts]
         if is_wide and attn_mask.dim() >= ATTENDED:
             attn_mask = attn_mask.expand(*lead[:-1], *attn_mask.shape[-3:]).flatten(0, -4)
-    made = plain(*parts, attn_mask, *args, **kwargs)
-    return made.reshape(*lead, *made.shape[-2:])
+    attended = plain(*parts, attn_mask, *args, **kwargs)
+    return attended.reshape(*lead, *attended.shape[-2:])
 
 
 def _repeated(heads: Any, times: int) -> Any:
     """Each head so many times, one after the other."""
-    kept = [-1] * (heads.dim() - 2)
-    return heads.unsqueeze(-3).expand(*kept, times, -1, -1).flatten(-4, -3)
+    unchanged = [-1] * (heads.dim() - 2)
+    return heads.unsqueeze(-3).expand(*unchanged, times, -1, -1).flatten(-4, -3)
 
 
 @contextlib.contextmanager
 def joining() -> Iterator[None]:
-    """For the length of one capture, torch.cat is not given what is of one dimension and empty, among others of more.
+    """During one capture, torch.cat does not get empty tensors of one dimension among tensors of more dimensions.
 
-    torch leaves it out, as caches of transformers begin with it; converters take it for a tensor of another rank.
+    torch ignores them, and caches of transformers start with one; converters see a tensor of another rank.
     """
     import torch
 
@@ -107,7 +107,7 @@ def joining() -> Iterator[None]:
 
 @contextlib.contextmanager
 def near_one() -> Iterator[None]:
-    """For the length of one capture, log1p and expm1 are made of what knows small numbers as well as large ones."""
+    """During one capture, log1p and expm1 are computed by formulas that are precise for small numbers too."""
     import torch
 
     with contextlib.ExitStack() as replaced:
@@ -129,7 +129,7 @@ def _log1p(input: Any) -> Any:  # noqa: A002 (as torch has it)
 
 
 def _expm1(input: Any) -> Any:  # noqa: A002
-    """tanh(x / 2) (exp(x) + 1), which is the same."""
+    """tanh(x / 2) (exp(x) + 1), which is equal."""
     import torch
 
     x = input if input.is_floating_point() else input.to(torch.get_default_dtype())
@@ -138,7 +138,7 @@ def _expm1(input: Any) -> Any:  # noqa: A002
 
 @contextlib.contextmanager
 def in_place() -> Iterator[None]:
-    """For the length of one capture; without effect where torchvision's operators are not in use."""
+    """Rewrites parts of torchvision's detectors during one capture; without effect where these are not imported."""
     with contextlib.ExitStack() as replaced:
         if "torchvision.ops" in sys.modules:
             replaced.enter_context(mock.patch("torchvision.ops.boxes.batched_nms", _batched_nms))
@@ -152,7 +152,7 @@ def _batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> An
     import torch
     from torchvision.ops import nms
 
-    # The zero is for images in which nothing was found: there is no largest coordinate of no boxes.
+    # The zero is for images without boxes, which have no largest coordinate.
     largest = torch.cat([boxes.flatten(), boxes.new_zeros(1)]).max()
     offsets = idxs.to(boxes) * (largest + 1)
     return nms(boxes + offsets[:, None], scores, iou_threshold)
@@ -166,7 +166,7 @@ def _multiscale_roi_align(
     scales: Sequence[float],
     mapper: Any,
 ) -> Any:
-    """torchvision.ops.poolers._multiscale_roi_align, its results put in order rather than written to their places."""
+    """torchvision.ops.poolers._multiscale_roi_align, with its results sorted instead of written to their places."""
     import torch
     from torchvision.ops import poolers, roi_align
 

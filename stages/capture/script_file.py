@@ -1,7 +1,7 @@
-"""A TorchScript file, made the same bytes wherever its model is, however a run was started, whatever Python hashes to.
+"""Makes a TorchScript file reproducible: the same bytes for every folder, way to start, and hash seed of Python.
 
-Beside each file of code in the archive a pickle, .debug_pkl, maps offsets in it to ranges of sources: Python files
-where a module was scripted, call stacks where it was traced.
+Beside each file of code in the archive, a pickle (.debug_pkl) maps offsets in it to ranges of sources: Python files for
+a scripted module, call stacks for a traced one.
 
 Source: https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/serialization/source_range_serialization.cpp
 """
@@ -19,9 +19,9 @@ from stages.capture import code_files
 
 DEBUG = ".debug_pkl"
 HEAD = "FORMAT_WITH_STRING_TABLE"
-# Told by torch of all records; a new one is made of those that are written.
+# torch computes it from all records; the writer makes a new one.
 IDENTITY = ".data/serialization_id"
-# The constants of a scripted class, which come in the order of a set. Sorted, they take the same room.
+# The constants of a scripted class, in the order of a set. Sorting does not change their length.
 CONSTANTS = re.compile(rb"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
 # A line of a traced node's stack.
 FRAME = re.compile(r"(.*)(\(\d+\): .*\n?)", re.DOTALL)
@@ -37,7 +37,7 @@ class _Integers(list[int]):
 
 
 class _Reader(pickle.Unpickler):
-    """Knows that list, and no other name."""
+    """Reads that list, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch.jit._pickle", "build_intlist"):
@@ -46,9 +46,9 @@ class _Reader(pickle.Unpickler):
 
 
 def make_equal(path: Path) -> None:
-    """Rewrites a file of torch.jit.save's in place: its code is in order, its sources tell no path of this machine.
+    """Rewrites a file of torch.jit.save in place: its constants are sorted, its sources have no path of this machine.
 
-    Not made equal: the numbers in the names of classes, which TorchScript counts up while a process lives.
+    The numbers in the names of classes stay, which TorchScript counts up during a process.
     """
     import torch
 
@@ -58,19 +58,19 @@ def make_equal(path: Path) -> None:
     for name in reader.get_all_records():
         if name == IDENTITY:
             continue
-        held = reader.get_record(name)
+        record = reader.get_record(name)
         if name.endswith(DEBUG):
-            held = _without_paths(held)
+            record = _without_paths(record)
         elif name.startswith("code/"):
-            held = CONSTANTS.sub(lambda run: b"".join(sorted(run[0].splitlines(keepends=True))), held)
-        writer.write_record(name, held, len(held))
+            record = CONSTANTS.sub(lambda run: b"".join(sorted(run[0].splitlines(keepends=True))), record)
+        writer.write_record(name, record, len(record))
     writer.write_end_of_file()
     beside.replace(path)
     beside.parent.rmdir()
 
 
 def _without_paths(pickled: bytes) -> bytes:
-    """The same ranges of sources whose texts are told anew.
+    """The same ranges of sources with texts that have no path of this machine.
 
     A range is (offset in the code, (source, start, end), tag), a source (lines, file, first line): numbers of texts.
     """
@@ -84,12 +84,16 @@ def _without_paths(pickled: bytes) -> bytes:
     def number(text: str) -> int:
         return numbers.setdefault(text, len(numbers))
 
-    made = []
+    relative_ranges = []
     for offset, ((lines, file, first), start, end), tag in ranges:
-        told = [texts[i] for i in lines]
-        if told and told[0] in frames:  # a stack, innermost first; what is beyond our call of torch is how a run began
-            told = [frames.get(t, t) for t in takewhile(lambda t: not t.startswith(code_files.OURS), told) if t]
-            start, end = 0, len("".join(told).encode())
-        source = _Integers(map(number, told)), number(code_files.relative(texts[file])), first
-        made.append((offset, (source, start, end), tag))
-    return pickle.dumps((HEAD, tuple(numbers), tuple(made)), protocol=2)
+        source_lines = [texts[i] for i in lines]
+        if (
+            source_lines and source_lines[0] in frames
+        ):  # a stack, innermost first; frames beyond our call of torch depend on how the run was started
+            source_lines = [
+                frames.get(t, t) for t in takewhile(lambda t: not t.startswith(code_files.OURS), source_lines) if t
+            ]
+            start, end = 0, len("".join(source_lines).encode())
+        source = _Integers(map(number, source_lines)), number(code_files.relative(texts[file])), first
+        relative_ranges.append((offset, (source, start, end), tag))
+    return pickle.dumps((HEAD, tuple(numbers), tuple(relative_ranges)), protocol=2)

@@ -1,7 +1,7 @@
-"""Why torch could not capture or export a model: the operators or the line of the model in the way, and what may help.
+"""Why torch could not capture or export a model: the operators or the model's line that prevent it, and what may help.
 
-What torch keeps to itself (registries, decomposed programs) is asked for guardedly: where another version does not have
-it, its exception alone is told.
+torch's private parts (registries, decomposed programs) are used carefully: if another version does not have them, only
+the exception is reported.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from stages.capture import code_files, decompositions, opsets, programs
 # Not one of our loggers, so it reaches the log file alone.
 log = logging.getLogger("vendor")
 
-# What an operator's name ends with where its trouble is the numbers that it is of.
+# Added to an operator's name where the problem is that its numbers are complex.
 COMPLEX = " of complex numbers"
-# What makes complex numbers of pairs, and pairs of them.
+# Operators that turn pairs of numbers into complex numbers, or back.
 PAIRED = ("aten::view_as_complex", "aten::view_as_real", "aten::polar", "aten::complex")
 BY_PAIRS = "route=auto capture=auto for target=openvino, which has pairs of numbers for complex ones"
-# Where a saved TorchScript module says that its own code is.
+# The file name that a saved TorchScript module gives for its own code.
 SERIALIZED = "code/__torch__"
 # Python's tracebacks and what fx and dynamo print; then the source ranges of a traced graph, innermost first.
 PYTHON_FRAME = re.compile(r'File "([^"\n]+)", line (\d+)(?:, in (\S+))?')
@@ -62,22 +62,22 @@ def source_of(error: BaseException) -> str:
     """The line of the model that an exception of torch's capture or export comes from.
 
     Returns:
-        "net.py:27 in forward: if x.sum() > 0:", or "" when nothing in the exception or its causes tells.
+        "net.py:27 in forward: if x.sum() > 0:", or "" when neither the exception nor its causes show it.
     """
     chain = list(_chain(error))
     for e in chain:
         frames = [Frame(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(e.__traceback__)]
-        if found := _of_the_model(_below_torch(frames)):
-            return str(found)
+        if frame := _of_the_model(_below_torch(frames)):
+            return str(frame)
     return next(filter(None, (place(str(e)) for e in chain)), "")
 
 
 @contextlib.contextmanager
 def by_dynamo(opset: int) -> Iterator[None]:
-    """Turns what the dynamo exporter raises into a StageError that names operators and lines of the model.
+    """Turns errors of the dynamo exporter into a StageError that names operators and lines of the model.
 
     Args:
-        opset: What the block exports to.
+        opset: The opset that the block exports to.
     """
     try:
         yield
@@ -86,18 +86,18 @@ def by_dynamo(opset: int) -> Iterator[None]:
         failed = _failed_node(program, e)
         at = [] if failed is None else [Missing(_operator(failed), place_of(failed))]
         lacking = _lacking_dynamo(program, registry) or at or _named_by_dynamo(e)
-        if lacking and "No ONNX function found" in _told(e):
+        if lacking and "No ONNX function found" in _messages(e):
             raise _report("dynamo", opset, lacking, _ways_from_dynamo(lacking, opset)) from e
         raise _other("dynamo", opset, [*(f"{m.operator}: {m.place}" for m in at), source_of(e)], e) from e
 
 
 @contextlib.contextmanager
 def by_torchscript(traced: Any, opset: int) -> Iterator[None]:
-    """Turns what the TorchScript exporter raises into a StageError that names operators and lines of the model.
+    """Turns errors of the TorchScript exporter into a StageError that names operators and lines of the model.
 
     Args:
         traced: The torch.jit.ScriptModule that is exported.
-        opset: What it is exported to.
+        opset: The opset that it is exported to.
     """
     import torch
 
@@ -115,9 +115,11 @@ def _report(exporter: str, opset: int, operators: Sequence[Missing], ways: Seque
     for missing in operators:
         places.setdefault(missing.operator, []).append(missing.place)
     lines = [f"the {exporter} exporter has no translation to opset {opset} of {listed(places)}"]
-    for operator, found in places.items():
-        calls = f", {len(found)} calls" if len(found) > 1 else ""
-        lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, found)), 3) or 'line not known'}")
+    for operator, lines_of_model in places.items():
+        calls = f", {len(lines_of_model)} calls" if len(lines_of_model) > 1 else ""
+        lines.append(
+            f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, lines_of_model)), 3) or 'line not known'}"
+        )
     example = next(iter(places)).partition(" ")[0].replace(":", r"\:")
     custom = f"'+stages.export.translations={{{example}: my_pkg.onnx_ops.translation}}'"
     allowed = "operators that the exporter translates, or a translation of yours for each"
@@ -139,9 +141,9 @@ def _other(exporter: str, opset: int, places: Iterable[str], error: BaseExceptio
 
 
 def _at_hand(error: BaseException) -> tuple[Any, Any]:
-    """The program that the exporter was translating, decomposed as it is, and its registry; None for what is not found.
+    """The decomposed program that the exporter was translating, and its registry; None for what is not found.
 
-    They are the exporter's own, out of the frame that raised: decomposing again fails for sizes that depend on data.
+    They come from the frame that raised: decomposing again fails for sizes that depend on data.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if "decomposed_program" in frame.f_locals:
@@ -150,11 +152,11 @@ def _at_hand(error: BaseException) -> tuple[Any, Any]:
 
 
 def _lacking_dynamo(program: Any, registry: Any) -> list[Missing]:
-    """Every operator of a decomposed program without a translation; none when torch is not as we know it."""
+    """Every operator of a decomposed program without a translation; none if torch's internals are unknown."""
     try:
         from torch.onnx._internal.exporter import _dispatching
 
-        nodes = [n for n in calls(program) if not _told_name(n).startswith("onnx::")]
+        nodes = [n for n in calls(program) if not _registered_name(n).startswith("onnx::")]
         lacking = [n for n in nodes if _dispatching.dispatch(n, registry)[0] is None]
         return [Missing(_operator(n) + (COMPLEX if _is_complex(n) else ""), place_of(n)) for n in lacking]
     except Exception as e:
@@ -168,8 +170,8 @@ def _is_complex(node: Any) -> bool:
 
 
 def _named_by_dynamo(error: BaseException) -> list[Missing]:
-    told = re.search(r"OpOverload\(op='(\w+)\.(\w+)', overload='(\w+)'", _told(error))
-    return [Missing(f"{told[1]}::{told[2]}")] if told else []
+    match = re.search(r"OpOverload\(op='(\w+)\.(\w+)', overload='(\w+)'", _messages(error))
+    return [Missing(f"{match[1]}::{match[2]}")] if match else []
 
 
 def calls(program: Any) -> Iterator[Any]:
@@ -178,53 +180,53 @@ def calls(program: Any) -> Iterator[Any]:
         yield from (n for n in programs.nodes(program.graph_module) if n.op == "call_function")
 
 
-def _told_name(node: Any) -> str:
-    """my_ns::op, as translations are registered under; the target as it is for what is no operator of torch's."""
+def _registered_name(node: Any) -> str:
+    """The name under which translations are registered, my_ns::op; the target itself if it is no operator of torch."""
     name = getattr(node.target, "name", None)
     return str(name()) if callable(name) else str(node.target)
 
 
 def _operator(node: Any) -> str:
-    """The operator that the model called, and in brackets the one that torch made of it."""
-    name = _told_name(node)
+    """The operator that the model called, and in brackets the one that torch replaced it by."""
+    name = _registered_name(node)
     source = next(iter(node.meta.get("from_node") or ()), None)
     while source is not None and source.from_node:
         source = source.from_node[0]
     called = re.fullmatch(r"(\w+)\.(\w+)\.(\w+)", str(source.target)) if source is not None else None
     if called:
         overload = "" if called[3] == "default" else f".{called[3]}"
-        told = f"{called[1]}::{called[2]}{overload}"
-        return told if told == name else f"{told} ({name})"
+        original = f"{called[1]}::{called[2]}{overload}"
+        return original if original == name else f"{original} ({name})"
     return name
 
 
 def _called(operator: str) -> str:
-    """my_ns::op, of what `_operator` tells: without overload and what torch made of it."""
+    """my_ns::op from the result of `_operator`: without the overload and the replacement."""
     return operator.partition(" ")[0].partition(".")[0]
 
 
 def _failed_node(program: Any, error: BaseException) -> Any:
     """The node that the exporter says it was translating."""
-    told = re.search(r"Error when translating node %(\w+)", _told(error))
-    return next((n for n in calls(program) if told and n.name == told[1]), None)
+    match = re.search(r"Error when translating node %(\w+)", _messages(error))
+    return next((n for n in calls(program) if match and n.name == match[1]), None)
 
 
 def _ways_from_dynamo(operators: Iterable[Missing], opset: int) -> list[str]:
-    """The other capture, where its exporter has all that is lacking.
+    """The other capture, if its exporter has all missing operators.
 
-    Not a higher opset: of what the registry of the pinned torch gains with one, lower ones have a decomposition.
+    A higher opset would not help: lower ones decompose what the registry of the pinned torch adds later.
     """
-    if any(m.operator.endswith(COMPLEX) for m in operators):  # which no trace gets past this exporter either
+    if any(m.operator.endswith(COMPLEX) for m in operators):  # a trace does not help either
         return [BY_PAIRS]
-    found = _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset)
-    return [] if found is None else ["capture=trace" if found == opset else f"capture=trace opset={found}"]
+    lowest = _lowest_torchscript_opset({_called(m.operator) for m in operators}, opset)
+    return [] if lowest is None else ["capture=trace" if lowest == opset else f"capture=trace opset={lowest}"]
 
 
 # ── the TorchScript exporter ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _lacking_torchscript(traced: Any, opset: int) -> list[Missing]:
-    """Every operator of a traced graph without a symbolic function; none when torch is not as we know it."""
+    """Every operator of a traced graph without a symbolic function; none if torch's internals are unknown."""
     import torch
 
     try:
@@ -247,7 +249,7 @@ def nodes(block: Any) -> Iterator[Any]:
 
 
 def _symbolic(kind: str) -> str:
-    """The name that an operator's symbolic function is registered under: in-place ones share their twin's."""
+    """The name of an operator's symbolic function: in-place operators share that of the normal one."""
     return kind.removesuffix("_")
 
 
@@ -260,7 +262,7 @@ def _has_symbolic(kind: str, opset: int) -> bool:
 
 
 def _lowest_torchscript_opset(operators: Iterable[str], opset: int) -> int | None:
-    """The lowest opset from this one on that has a symbolic function for each operator."""
+    """The lowest opset, starting at this one, that has a symbolic function for each operator."""
     names = [o for o in operators if "::" in o]
     try:
         return next(
@@ -272,14 +274,14 @@ def _lowest_torchscript_opset(operators: Iterable[str], opset: int) -> int | Non
 
 
 def _named_by_torchscript(error: BaseException) -> str:
-    told = re.search(r"[A-Za-z_]\w*::\w+", str(error))
-    return told[0] if told else "an operator"
+    match = re.search(r"[A-Za-z_]\w*::\w+", str(error))
+    return match[0] if match else "an operator"
 
 
 def _ways_from_torchscript(operators: Sequence[Missing], opset: int) -> list[str]:
     ways = []
     names = {m.operator for m in operators}
-    if names & set(PAIRED):  # which the other exporter does not have either
+    if names & set(PAIRED):  # the other exporter does not have these either
         return [BY_PAIRS]
     if higher := _lowest_torchscript_opset(names, opset):
         ways.append(f"opset={higher}")
@@ -300,11 +302,13 @@ def _dynamo_knows(names: Iterable[str], opset: int) -> bool:
         overloads: list[Any] = [o for table in tables for o in table if isinstance(o, torch._ops.OpOverload)]
         translated = [n for n in _registration.ONNXRegistry.from_torchlib(opset).functions if isinstance(n, str)]
         overloads += decompositions.ours()
-        known = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
-        lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - known]
+        supported = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
+        lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - supported]
         composite = "CompositeImplicitAutograd"
-        known |= {o.partition(".")[0] for o in lacking if torch._C._dispatch_has_kernel_for_dispatch_key(o, composite)}
-        return set(names) <= known
+        supported |= {
+            o.partition(".")[0] for o in lacking if torch._C._dispatch_has_kernel_for_dispatch_key(o, composite)
+        }
+        return set(names) <= supported
     except Exception as e:
         log.info("torch's registry of translations cannot be asked", exc_info=e)
         return False
@@ -318,18 +322,18 @@ def place_of(node: Any) -> str:
 
 
 def place(stack: str) -> str:
-    """The model's line in a stack that torch wrote down, in either of its spellings."""
-    written = [_frame(*told) for told in PYTHON_FRAME.findall(stack)]
-    traced = [_frame(*told) for told in reversed(TRACED_FRAME.findall(stack))]
-    found = _of_the_model(written) or _of_the_model(_below_torch(traced))
-    return str(found) if found else ""
+    """The model's line in a stack that torch recorded, in either of its two formats."""
+    written = [_frame(*match) for match in PYTHON_FRAME.findall(stack)]
+    traced = [_frame(*match) for match in reversed(TRACED_FRAME.findall(stack))]
+    frame = _of_the_model(written) or _of_the_model(_below_torch(traced))
+    return str(frame) if frame else ""
 
 
 def place_at(frame: Any) -> str:
-    """The model's line in a stack that is running, from its innermost frame on."""
+    """The model's line in the running stack, starting at its innermost frame."""
     running = [Frame(f.f_code.co_filename, line, f.f_code.co_name) for f, line in traceback.walk_stack(frame)]
-    found = _of_the_model(_below_torch(reversed(running)))
-    return str(found) if found else ""
+    model_frame = _of_the_model(_below_torch(reversed(running)))
+    return str(model_frame) if model_frame else ""
 
 
 def is_models(file: str) -> bool:
@@ -340,16 +344,16 @@ def is_models(file: str) -> bool:
 
 
 def _frame(file: str, line: str, function: str) -> Frame:
-    return Frame(code_files.found(file), int(line), function)
+    return Frame(code_files.located(file), int(line), function)
 
 
 def _below_torch(frames: Iterable[Frame]) -> list[Frame]:
-    """The frames from torch's first on: what called torch is us or a script, what torch called is the model."""
+    """The frames from torch's first on: our code or a script calls torch, and torch calls the model."""
     return list(dropwhile(lambda f: not _is_torch(f.file), frames))
 
 
 def _of_the_model(frames: Sequence[Frame]) -> Frame | None:
-    """The last of the frames that is neither torch's nor ours; else the last of torch's own layers."""
+    """The last frame that is neither torch's nor ours; else the last of torch's own layers."""
     others = [
         f for f in frames if not f.file.startswith(("<", SERIALIZED, *code_files.OURS)) and not _is_pythons(f.file)
     ]
@@ -359,7 +363,7 @@ def _of_the_model(frames: Sequence[Frame]) -> Frame | None:
 
 
 def _is_torch(file: str) -> bool:
-    """Whether a file is torch's, or of what its exporter is made of."""
+    """Whether a file belongs to torch or to the packages of its exporter."""
     import torch
 
     site = Path(torch.__file__).parents[1]
@@ -367,12 +371,12 @@ def _is_torch(file: str) -> bool:
 
 
 def _is_pythons(file: str) -> bool:
-    """Whether a file is of Python's own library."""
+    """Whether a file belongs to Python's own library."""
     return file.startswith(f"{sysconfig.get_path('stdlib')}/") and "/site-packages/" not in file
 
 
 def _short(file: str) -> str:
-    """A path as a person looks for it: below the package that it was installed in, or the current folder."""
+    """A short path for people: relative to the installed packages, or to the current folder."""
     if "/site-packages/" in file:
         return file.rpartition("/site-packages/")[2]
     path = Path(file)
@@ -381,19 +385,19 @@ def _short(file: str) -> str:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An exception and what it came from, outermost first."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what it was raised from, outermost first: not what merely happened before."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__
+    """An exception and the explicit causes that it was raised from, outermost first."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
 
 
-def _told(error: BaseException) -> str:
+def _messages(error: BaseException) -> str:
     return "\n".join(str(e) for e in _chain(error))

@@ -1,1 +1,1 @@
-"""Asks a finished artifact whether it is what was wanted: its answers, accuracy, types and speed."""
+"""Checks and measures a finished artifact: its answers, accuracy, types and speed."""

@@ -1,4 +1,4 @@
-"""What to try where an operator diverges: another way for the artifact, and other words for the model's line."""
+"""What to try where an operator diverges: other settings for the artifact, other code for the model's line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stages.checking.divergence import Divergence
 from stages.formats import ignored
 
 CAPTURES = ("export", "trace", "script")
-# By the operator, without its namespace and the underscore of those that write: what says the same and converts.
+# By operator, without namespace and trailing underscore: code that computes the same and converts.
 WORDS: Mapping[str, str] = {
     "remainder": "x - n * torch.floor(x / n) for x % n",
     "round": "torch.round(x * 10 ** n) / 10 ** n for torch.round(x, decimals=n)",
@@ -21,14 +21,14 @@ INTO_PART = "torch.where or torch.cat that makes a new tensor, instead of writin
 ANTIALIAS = "antialias=False, or to resize before the model"
 
 
-def ways(artifact: Artifact, found: Divergence | None) -> str:
-    """What to try, as the last line of a message has it: other words for the model, then settings for the command."""
-    told = settings(artifact)
-    if found is not None and (words := _words(found)):
-        told = [f"in the model, {words}", *told]
-    elif found is not None and found.place and told:
-        told = [*told, "other operators at that line of the model"]
-    return "; or ".join(told)
+def ways(artifact: Artifact, divergence: Divergence | None) -> str:
+    """What to try, for the last line of a message: other code for the model, then settings for the command."""
+    advice = settings(artifact)
+    if divergence is not None and (words := _words(divergence)):
+        advice = [f"in the model, {words}", *advice]
+    elif divergence is not None and divergence.place and advice:
+        advice = [*advice, "other operators at that line of the model"]
+    return "; or ".join(advice)
 
 
 def settings(artifact: Artifact) -> list[str]:
@@ -39,28 +39,28 @@ def settings(artifact: Artifact) -> list[str]:
         return ["target=openvino without also=torch_compile, which is compiled whole"]
     if stage == "simplify":
         return ["'~stages.simplify'"]
-    told = [] if ignored.from_facts(artifact) is None else ["a higher precision"]
-    if told and stage != "compile":  # what it was lowered from was checked
-        return told
+    changes = [] if ignored.from_facts(artifact) is None else ["a higher precision"]
+    if changes and stage != "compile":  # what it was lowered from was checked
+        return changes
     has_source = origin is not None and origin.source is not None
     if artifact.facts.get("capture") in CAPTURES and not (has_source and _took_the_first(artifact)):
-        # Which of the others agrees, only a try tells: this tries them all.
-        told.append("route=auto capture=auto" if "route" in artifact.facts else "capture=auto")
-    return told
+        # Only trying shows which of the others agrees: this tries them all.
+        changes.append("route=auto capture=auto" if "route" in artifact.facts else "capture=auto")
+    return changes
 
 
 def _took_the_first(artifact: Artifact) -> bool:
-    """Whether it was made by the first capture that serves, after all others had been tried."""
+    """Whether the first capture that works made it, after all others were tried."""
     assert artifact.origin is not None
     assert artifact.origin.source is not None
     try:
         return artifact.origin.source().kind == Kind.MODULE
-    except Exception:  # what cannot be opened, nobody can say
+    except Exception:  # a source that cannot be opened says nothing
         return False
 
 
-def _words(found: Divergence) -> str:
-    name = found.operator.rpartition(".")[2]
+def _words(divergence: Divergence) -> str:
+    name = divergence.operator.rpartition(".")[2]
     if name.endswith("_aa"):
         return ANTIALIAS
-    return WORDS.get(name.rstrip("_")) or (INTO_PART if found.into_part else "")
+    return WORDS.get(name.rstrip("_")) or (INTO_PART if divergence.into_part else "")

@@ -1,7 +1,7 @@
-"""Which of the values inside an artifact is the model's own, whatever it is called there and however it lies.
+"""Finds the model's values among those inside an artifact, whatever their names and layouts are there.
 
-Names do not tell: conversions fuse, split and rename operators. Values do. One is the model's where it has the same
-numbers in the same order, whatever its shape, or with its dimensions in another order.
+Names do not help: conversions fuse, split and rename operators. A value is the model's where it has the same numbers in
+the same order, in any shape, or with its dimensions permuted.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-RANK = 5  # dimensions of more than one place, at most, whose other orders are tried
-REORDERED = 1e-5  # how far numbers may be off that are the same in another order
-LOOKED_AT = 2**16  # numbers of a value that are looked at to say whether it is one that others are not by chance
+RANK = 5  # permutations are tried for up to so many dimensions larger than 1
+REORDERED = 1e-5  # the error up to which numbers in another order count as the same
+LOOKED_AT = 2**16  # numbers of a value that decide whether another could equal it by chance
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Inner:
     node: str
     values: Array
     lowest: float
@@ -54,83 +54,86 @@ class _Kept:
 
 
 class Values:
-    """The values inside an artifact, to be asked for those that are like one of the model's."""
+    """The values inside an artifact, searched for those that are like one of the model's."""
 
     def __init__(self, inner: Inner) -> None:
-        self._by_size: dict[int, list[_Kept]] = collections.defaultdict(list)
+        self._by_size: dict[int, list[_Inner]] = collections.defaultdict(list)
         for node, results in inner.values.items():
             for values in results:
                 if values.size and values.dtype.kind in "fiub":
-                    self._by_size[values.size].append(_Kept(node, values, *_summary(values)))
+                    self._by_size[values.size].append(_Inner(node, values, *_summary(values)))
 
     def like(self, values: Array, near: float) -> Match | None:
-        """The value that is most like another and not further off than `near`; None where there is none."""
+        """The value closest to another, with an error of at most `near`; None where there is none."""
         lowest, highest, mean, broken = _summary(values)
         far = 2 * near * max(abs(lowest), abs(highest))
         best: Match | None = None
-        for kept in self._by_size.get(values.size, ()):
-            apart = (kept.lowest - lowest, kept.highest - highest, kept.mean - mean)
-            if kept.broken != broken or not all(abs(a) <= far for a in apart):
+        for inner in self._by_size.get(values.size, ()):
+            apart = (inner.lowest - lowest, inner.highest - highest, inner.mean - mean)
+            if inner.broken != broken or not all(abs(a) <= far for a in apart):
                 continue
-            for found, moved in _in_order_of(values, kept.values):
-                error = difference(found, values)
+            for reordered, moved in _in_order_of(values, inner.values):
+                error = difference(reordered, values)
                 if error <= near and (best is None or error < best.error):
-                    best = Match(kept.node, found, error, moved)
+                    best = Match(inner.node, reordered, error, moved)
                 if error <= near:
                     break
         return best
 
     def closest(self, values: Array, without: Collection[str]) -> Match | None:
-        """The value of as many numbers that is closest to another, however far off; None where there is none.
+        """The closest value of the same size, however far off; None where there is none.
 
         Args:
             values: The model's.
-            without: Nodes that are known to be other values of the model.
+            without: Nodes that have other values of the model.
         """
         best: Match | None = None
-        for kept in self._by_size.get(values.size, ()):
-            if kept.node in without or (kept.values.dtype.kind == "f") != (values.dtype.kind == "f"):
+        for inner in self._by_size.get(values.size, ()):
+            if inner.node in without or (inner.values.dtype.kind == "f") != (values.dtype.kind == "f"):
                 continue
-            found = kept.values.reshape(values.shape)
-            error = difference(found, values)
+            reshaped = inner.values.reshape(values.shape)
+            error = difference(reshaped, values)
             if best is None or error < best.error:
-                best = Match(kept.node, found, error)
+                best = Match(inner.node, reshaped, error)
         return best
 
 
-def difference(found: Array, wanted: Array) -> float:
+def difference(actual: Array, expected: Array) -> float:
     """The largest difference of two values of one shape, as `Match.error` has it."""
     import numpy as np
 
-    if wanted.dtype.kind != "f":
-        return 0.0 if np.array_equal(found.astype("f8"), wanted.astype("f8")) else math.inf
-    found, wanted = (v.astype("f8" if v.dtype.kind != "f" else v.dtype, copy=False) for v in (found, wanted))
-    finite = np.isfinite(wanted)
+    if expected.dtype.kind != "f":
+        return 0.0 if np.array_equal(actual.astype("f8"), expected.astype("f8")) else math.inf
+    actual, expected = (v.astype("f8" if v.dtype.kind != "f" else v.dtype, copy=False) for v in (actual, expected))
+    finite = np.isfinite(expected)
     if not finite.all():
-        if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True) or not np.isfinite(found[finite]).all():
+        if (
+            not np.array_equal(actual[~finite], expected[~finite], equal_nan=True)
+            or not np.isfinite(actual[finite]).all()
+        ):
             return math.inf
-        found, wanted = found[finite], wanted[finite]
-    if not wanted.size:
+        actual, expected = actual[finite], expected[finite]
+    if not expected.size:
         return 0.0
     with np.errstate(all="ignore"):
-        off, largest = float(np.abs(found - wanted).max()), float(np.abs(wanted).max())
+        off, largest = float(np.abs(actual - expected).max()), float(np.abs(expected).max())
     if not math.isfinite(off):
         return math.inf
     return off / largest if largest else (math.inf if off else 0.0)
 
 
-def is_reordered(found: Array, wanted: Array) -> bool:
+def is_reordered(actual: Array, expected: Array) -> bool:
     """Whether a value is another one's numbers in another order, and no other numbers."""
     import numpy as np
 
-    if found.size != wanted.size or np.array_equal(found.reshape(-1), wanted.reshape(-1)):
+    if actual.size != expected.size or np.array_equal(actual.reshape(-1), expected.reshape(-1)):
         return False
-    a, b = (np.sort(v.reshape(-1).astype("f8")) for v in (found, wanted))
-    return difference(a, b) <= REORDERED and difference(found.reshape(-1), wanted.reshape(-1)) > REORDERED
+    a, b = (np.sort(v.reshape(-1).astype("f8")) for v in (actual, expected))
+    return difference(a, b) <= REORDERED and difference(actual.reshape(-1), expected.reshape(-1)) > REORDERED
 
 
-def tells(values: Array) -> bool:
-    """Whether another value is hardly the same by chance, as one of zeros and ones may be."""
+def is_distinctive(values: Array) -> bool:
+    """Whether another value is unlikely to equal this one by chance, as values of zeros and ones often do."""
     import numpy as np
 
     if values.size == 1:
@@ -153,12 +156,12 @@ def _summary(values: Array) -> tuple[float, float, float, int]:
     return float(finite.min()), float(finite.max()), float(finite.mean()), wide.size - finite.size
 
 
-def _in_order_of(wanted: Array, found: Array) -> Iterator[tuple[Array, bool]]:
-    """A value in the shape of another: as it lies, then with its dimensions in each order that has the same sizes."""
-    yield found.reshape(wanted.shape), False
-    sizes = [n for n in wanted.shape if n > 1]
-    squeezed = found.reshape([n for n in found.shape if n > 1])
+def _in_order_of(expected: Array, actual: Array) -> Iterator[tuple[Array, bool]]:
+    """A value in the shape of another: in its own order, then with its dimensions permuted where the sizes fit."""
+    yield actual.reshape(expected.shape), False
+    sizes = [n for n in expected.shape if n > 1]
+    squeezed = actual.reshape([n for n in actual.shape if n > 1])
     if len(sizes) <= RANK and sorted(sizes) == sorted(squeezed.shape):
         for order in itertools.permutations(range(len(sizes))):
             if [squeezed.shape[i] for i in order] == sizes and order != tuple(range(len(sizes))):
-                yield squeezed.transpose(order).reshape(wanted.shape), True
+                yield squeezed.transpose(order).reshape(expected.shape), True

@@ -23,7 +23,7 @@ from stages.formats.running import COMPUTE, Running
 from stages.formats.session import How
 from stages.generation.format import TOKENS
 from stages.interface.interface import Interface, says
-from stages.reference import as_met, evidence
+from stages.reference import artifact_cases, evidence
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
@@ -39,15 +39,15 @@ class Benchmark(Running):
     """Latency, throughput, time to the first answer, size and peak memory, side by side with PyTorch.
 
     Each contender runs in a process of its own with one inference at a time and its threads pinned. They are measured
-    in turn, a block each, round after round; how far a contender's blocks lie apart is told, and marked NOISY when it
-    is too far to rely on. The artifact goes on as it is.
+    in turn, a block each, round after round. The spread of a contender's blocks is reported, and marked NOISY where it
+    is too large to rely on. The artifact passes through unchanged.
 
-    A language model's folder goes on with a prompt: the time to its first token, tokens a second of the prompt and of
-    what follows.
+    A language model's folder continues a prompt: measured are the time to its first token, and the tokens per second of
+    the prompt and of what follows.
 
     Args:
         case: Which of the reference's cases to run, such as example or max; None for the first that the artifact takes.
-            Of a language model: after which prompt, such as "7 tokens"; None for the longest.
+            For a language model: the prompt's label, such as "7 tokens"; None for the longest.
         compute: What the artifact must compute in, read back; eager PyTorch computes in what the module has.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
@@ -92,7 +92,7 @@ class Benchmark(Running):
         return tuple(sorted({*super().modules(kinds), *beside_it, *folders}))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
-        """What the runtime says of this machine, if it says anything: `unmeasured` in its module."""
+        """What the runtime lacks on this machine: what `unmeasured` in its module returns, if it has that."""
         runtime = formats.part(kinds["artifact"], "runtime")
         return list(runtime.unmeasured()) if hasattr(runtime, "unmeasured") else []
 
@@ -107,22 +107,22 @@ class Benchmark(Running):
             return generators.measured(inputs, self.case, how, pace, self.against, folder)
         artifact, reference = inputs["artifact"], inputs["reference"]
         case, ours = self._case(artifact, reference), session.name(artifact.kind)
-        told, missing = self._jobs(inputs, case, folder)
+        jobs_by_name, missing = self._jobs(inputs, case, folder)
         items = _items(case, reference)
         with ExitStack() as running:
-            started = [running.enter_context(Contender(name, job, folder)) for name, job in told.items()]
-            if "refused" in started[0].told:
-                raise StageError(f"this {artifact.kind} cannot be run: {started[0].told['refused']}")
-            session.must_compute_in(self.compute, started[0].told["computes_in"])
+            started = [running.enter_context(Contender(name, job, folder)) for name, job in jobs_by_name.items()]
+            if "refused" in started[0].ready:
+                raise StageError(f"this {artifact.kind} cannot be run: {started[0].ready['refused']}")
+            session.must_compute_in(self.compute, started[0].ready["computes_in"])
             refused = {c.name: why for c in started if (why := self._refused(c))}
             contenders = [c for c in started if c.name not in refused]
             blocks, peaks = in_turn(contenders, self.rounds, self.seconds, self.warmup)
-        found = {
+        measurements = {
             c.name: {
-                **Figures.of(blocks[c.name], items, self.noisy_above).plain,
-                **c.told,
+                **Figures.from_blocks(blocks[c.name], items, self.noisy_above).plain,
+                **c.ready,
                 "peak_bytes": peaks[c.name],
-                "disk_bytes": jobs.disk_bytes(told[c.name]),
+                "disk_bytes": jobs.disk_bytes(jobs_by_name[c.name]),
             }
             for c in contenders
         }
@@ -134,23 +134,25 @@ class Benchmark(Running):
             rounds=self.rounds,
             seconds=self.seconds,
             warmup=self.warmup,
-            contenders=found,
+            contenders=measurements,
             not_measured=missing | refused,
             table=[],
         )
         measured["table"] = _table(measured)
-        return artifact.noting(says=_headline(ours, found) + _inside(artifact), benchmark=measured)
+        return artifact.noting(says=_headline(ours, measurements) + _inside(artifact), benchmark=measured)
 
     def _refused(self, beside: Contender) -> str:
-        """Why a contender is not measured, if so. One that computes in another type would win by that alone."""
-        if "refused" in beside.told:
-            return str(beside.told["refused"])
-        if beside.name == "torch_compile" and (found := beside.told["computes_in"]) != self.compute:
-            return f"asked to compute in {self.compute}, it computes in {found}"
+        """Why a contender is not measured; empty if it is. Computing in another type could win by that alone."""
+        if "refused" in beside.ready:
+            return str(beside.ready["refused"])
+        if beside.name == "torch_compile" and (computes_in := beside.ready["computes_in"]) != self.compute:
+            return f"asked to compute in {self.compute}, it computes in {computes_in}"
         return ""
 
     def _case(self, artifact: Artifact, reference: Artifact) -> Case:
-        cases = {c.label: c for c in reference_cases.read(reference) if as_met.case_for(artifact, c) is not None}
+        cases = {
+            c.label: c for c in reference_cases.read(reference) if artifact_cases.case_for(artifact, c) is not None
+        }
         label = next(iter(cases), None) if self.case is None else self.case
         if label not in cases:
             raise StageError(
@@ -166,20 +168,20 @@ class Benchmark(Running):
         artifact = inputs["artifact"]
         ours = session.name(artifact.kind)
         against = [name for name in self.against if name != ours]
-        asked, missing = {ours: artifact}, {}
+        models, missing = {ours: artifact}, {}
         if "module" in inputs:
-            asked |= dict.fromkeys(against, inputs["module"])
+            models |= dict.fromkeys(against, inputs["module"])
         else:
             missing = dict.fromkeys(against, "there is no PyTorch module: the model came as a file")
-        made: dict[str, Job] = {}
+        commands: dict[str, Job] = {}
         written: dict[int, tuple[Path, str]] = {}
-        for name, model in asked.items():
+        for name, model in models.items():
             home, why = jobs.home(model, folder, written)
             if why:
                 missing[name] = why
                 continue
-            given = _fed(model, case)
-            made[name] = Job(
+            arrays = _fed(model, case)
+            commands[name] = Job(
                 runtime=AGAINST.get(name, session.runtime(model.kind)),
                 kind=model.kind,
                 folder=str(home),
@@ -188,52 +190,56 @@ class Benchmark(Running):
                 threads=self.threads or 1,
                 properties=self.properties if name == ours else {},
                 extensions=self.extensions if name == ours else [],
-                inputs=list(given),
-                arrays=str(jobs.write_arrays(given, folder / f"{name}.safetensors")),
+                inputs=list(arrays),
+                arrays=str(jobs.write_arrays(arrays, folder / f"{name}.safetensors")),
             )
         if ours in missing:
             raise StageError(f"this {artifact.kind} cannot be run: {missing[ours]}")
-        return made, missing
+        return commands, missing
 
 
 def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
     """The arrays that an artifact takes in a case, by its own names for them."""
-    met = as_met.case_for(artifact, case)
-    assert met is not None, "the case was chosen so that the artifact takes it"
-    return met.inputs
+    adapted = artifact_cases.case_for(artifact, case)
+    assert adapted is not None, "the case was chosen so that the artifact takes it"
+    return adapted.inputs
 
 
 def _items(case: Case, reference: Artifact) -> int:
-    """What one inference answers for: the size of the dimension 'batch', or a file's first; 1 without either."""
+    """Items in one inference: the size of the dimension 'batch', or of a file's first dimension; 1 without either."""
     for name, spec in Interface.of(reference).inputs.items():
         for axis, dim in spec.axes.items():
-            if dim in ("batch", f"{name}_dim0"):  # the second is a file's that leaves it open
+            if dim in ("batch", f"{name}_dim0"):  # the second name is that of an open dimension of a file
                 return int(case.inputs[name].shape[axis])
     return 1
 
 
 def _inside(artifact: Artifact) -> str:
-    return "; its preprocessing is inside, PyTorch's is not" if as_met.of(artifact).images is not None else ""
+    return (
+        "; its preprocessing is inside, PyTorch's is not"
+        if artifact_cases.edits_of(artifact).images is not None
+        else ""
+    )
 
 
-def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+def _headline(ours: str, measurements: Mapping[str, Mapping[str, Any]]) -> str:
     """The stage's line: "p50 7.1 ms, 2.9× eager PyTorch; NOISY: blocks of openvino differ by 31 %"."""
-    p50 = found[ours]["p50_ms"]
+    p50 = measurements[ours]["p50_ms"]
     text = f"p50 {p50:.3g} ms"
-    if "eager" in found:
-        text += f", {found['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch"
-    noisy = [f"{name} by {f['spread']:.0%}" for name, f in found.items() if f["noisy"]]
+    if "eager" in measurements:
+        text += f", {measurements['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch"
+    noisy = [f"{name} by {f['spread']:.0%}" for name, f in measurements.items() if f["noisy"]]
     return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
 
 
-def _table(told: Measured) -> list[str]:
+def _table(measured: Measured) -> list[str]:
     """For the summary: what was run, a line for each contender, and one for each that was not measured."""
-    items, threads = told["case"]["items"], told["threads"]
+    items, threads = measured["case"]["items"], measured["threads"]
     return [
-        f"{told['case']['shapes']} ({items} item{'s' * (items != 1)}), {threads} thread{'s' * (threads != 1)}, "
-        f"{told['rounds']} rounds of {told['seconds']:g} s in turn",
-        *(_row(name, figures) for name, figures in told["contenders"].items()),
-        *(f"{name:<13} not measured: {why}" for name, why in told["not_measured"].items()),
+        f"{measured['case']['shapes']} ({items} item{'s' * (items != 1)}), {threads} thread{'s' * (threads != 1)}, "
+        f"{measured['rounds']} rounds of {measured['seconds']:g} s in turn",
+        *(_row(name, figures) for name, figures in measured["contenders"].items()),
+        *(f"{name:<13} not measured: {why}" for name, why in measured["not_measured"].items()),
     ]
 
 

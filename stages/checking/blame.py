@@ -1,4 +1,4 @@
-"""Which layers bring an error in: a lowered graph and the one it was made of, compared layer by layer."""
+"""Which layers cause an error: compares a lowered graph with its source, layer by layer."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class Layer:
     Args:
         name: As the graph has it.
         type: By the format's own name.
-        error: Of its values where it is given exact ones, the norm of the difference over the norm; infinite where they
-            overflow.
-        brought: The same of what the graph answers where nothing but this layer is lowered; infinite also where the
-            layer overflows and the answers show it.
+        error: The relative error (norm of the difference over the norm) of its values where its inputs are exact;
+            infinite where they overflow.
+        brought: The relative error of the graph's outputs where only this layer is lowered; infinite also where the
+            layer overflows and the outputs show it.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Blamed:
-    """The layers that bring most of the error in, the worst first, and how to leave them out.
+    """The layers that cause most of the error, the worst first, and how to leave them out.
 
     Args:
-        layers: None of them where every layer is as it was.
+        layers: Empty where no layer changed.
         stage: The name of the stage that lowered them.
-        already: The operations that it was told by name to leave alone.
+        already: The operations that the stage's settings leave out by name already.
     """
 
     layers: Sequence[Layer]
@@ -80,13 +80,13 @@ class Blamed:
 
     @property
     def sentence(self) -> str:
-        """For a message that something failed."""
-        told = listed((f"{e.name} ({e.type}, {_share(e.brought)})" for e in self.layers), MOST)
-        return f"\n    brought in by {told}" if told else "\n    no layer by itself brings the error in"
+        """For the message of a failed check."""
+        names = listed((f"{e.name} ({e.type}, {_share(e.brought)})" for e in self.layers), MOST)
+        return f"\n    brought in by {names}" if names else "\n    no layer by itself brings the error in"
 
     @property
     def command(self) -> str:
-        """What leaves these layers out, to be typed, and to be pasted into YAML."""
+        """The setting that leaves these layers out, for the command line and for YAML."""
         if not self.layers:
             return "a higher precision"
         names = [*self.already, *(e.name for e in self.layers)]
@@ -98,8 +98,8 @@ class Blamed:
     def notes(self) -> BlameNotes:
         """For the run's record."""
         # JSON has no infinity.
-        told = [{**vars(e), "error": _plain(e.error), "brought": _plain(e.brought)} for e in self.layers]
-        return BlameNotes(blame={"stage": self.stage, "layers": told})
+        plain = [{**vars(e), "error": _plain(e.error), "brought": _plain(e.brought)} for e in self.layers]
+        return BlameNotes(blame={"stage": self.stage, "layers": plain})
 
 
 def layers(
@@ -111,21 +111,21 @@ def layers(
     overflowing: bool = False,
     output: str | None = None,
 ) -> Blamed | None:
-    """The layers of an artifact that bring most of its error in.
+    """The layers of an artifact that cause most of its error.
 
-    None where it is not of fewer bits than what it was made of, or where the two cannot be run layer by layer.
+    None where it has no fewer bits than its source, or where the two cannot be run layer by layer.
 
     Args:
         artifact: As the runner hands it to a stage, with its origin.
         inputs: Arrays that it takes, by name.
         compute: What an IR is to compute in.
         extensions: Operations that OpenVINO does not have by itself.
-        overflowing: Whether to look for those alone whose values do not fit their type, with harm to the answers. What
-            runtimes raise then goes on to whoever asked.
-        output: The output that the answers are; None for all outputs.
+        overflowing: Whether to look only for layers whose values do not fit their type and change the outputs. Then
+            what a runtime raises reaches the caller.
+        output: The output to compare; None for all outputs.
     """
     origin = artifact.origin
-    if origin is None or origin.source is None or (told := ignored.from_facts(artifact)) is None:
+    if origin is None or origin.source is None or (excluded := ignored.from_facts(artifact)) is None:
         return None
     try:
         source = origin.source()
@@ -134,17 +134,17 @@ def layers(
         if overflowing and not _may_overflow(source, artifact, inputs):
             return None
         how = How(compute, None, {}, extensions)
-        found = _measured(source, artifact, inputs, how, overflowing=overflowing, output=output)
+        changed = _measured(source, artifact, inputs, how, overflowing=overflowing, output=output)
     except Exception:  # runtimes raise anything, and what failed must not be hidden by what was to explain it
-        if overflowing:  # that is no explanation but a finding of its own: who asked must say that there is none
+        if overflowing:  # this search is a check of its own, and the caller must say that it was not done
             raise
         log.info("the layers cannot be compared", exc_info=True)
         return None
-    found.sort(key=lambda e: e.brought, reverse=True)
-    least = math.inf if overflowing else WORTH * (found[0].brought if found else 0.0)
-    worst = [e for e in found if e.brought > 0 and e.brought >= least]
-    # Of layers that overflow, to leave out a part helps nobody.
-    return Blamed(worst[: max(MOST, sum(math.isinf(e.brought) for e in worst))], origin.stage, told.names)
+    changed.sort(key=lambda e: e.brought, reverse=True)
+    least = math.inf if overflowing else WORTH * (changed[0].brought if changed else 0.0)
+    worst = [e for e in changed if e.brought > 0 and e.brought >= least]
+    # Leaving out only some of the layers that overflow would not help.
+    return Blamed(worst[: max(MOST, sum(math.isinf(e.brought) for e in worst))], origin.stage, excluded.names)
 
 
 def _measured(
@@ -156,48 +156,48 @@ def _measured(
     overflowing: bool = False,
     output: str | None = None,
 ) -> list[Layer]:
-    """What each of the suspects does to the answers, in the graph's order."""
+    """What each suspect does to the outputs, in the graph's order."""
     before = graphs.read(source, how.extensions)
     values = formats.part(source.kind, "values").values
     meant = before.results if output is None else [before.outputs[output]]
     results = [n for n in meant if n in before.nodes and before.nodes[n].type != graphs.CONSTANT]
     exact = values(source, results, inputs, {}, how)
-    found = []
+    changed = []
     for name, (error, lowered) in _suspects(source, artifact, before, inputs, how).items():
         if overflowing and not math.isinf(error):
             continue
-        given = {name: _as(lowered, before.nodes[name].dtype)}
-        answers = {**values(source, results, inputs, given, how), **given}
+        lowered_values = {name: _as(lowered, before.nodes[name].dtype)}
+        answers = {**values(source, results, inputs, lowered_values, how), **lowered_values}
         brought = max((_error(answers[r], exact[r]) for r in results), default=0.0)
         brought = math.inf if math.isinf(error) and brought > HARM else brought
-        found.append(Layer(name, before.nodes[name].type, error, brought))
-    return found
+        changed.append(Layer(name, before.nodes[name].type, error, brought))
+    return changed
 
 
 def _suspects(
     source: Artifact, artifact: Artifact, before: Built, inputs: Arrays, how: How
 ) -> dict[str, tuple[float, Array]]:
-    """The lowered layers whose values are furthest off when they are given exact ones: the error, and the values."""
+    """The lowered layers with the largest errors at exact inputs, each with its error and its values."""
     after = graphs.read(artifact, how.extensions)
     names, values = _common(before, after), formats.part(artifact.kind, "values").values
     lowered = [n for n in names if after.is_lowered(n)]
-    found: dict[str, tuple[float, Array]] = {}
+    suspects: dict[str, tuple[float, Array]] = {}
     for start in range(0, len(lowered), AT_ONCE):
         part = lowered[start : start + AT_ONCE]
         fed = list(dict.fromkeys(n for name in part for n in _nearest(after, name, {*names})))
         exact = values(source, list(dict.fromkeys([*part, *fed])), inputs, {}, how)
-        # In the types that the layers take them in: float16 makes infinities of large ones.
+        # In the types that the layers take: large numbers become infinities in float16.
         own = values(artifact, part, inputs, {n: _as(exact[n], after.nodes[n].dtype) for n in fed}, how)
-        found |= {n: (error, own[n]) for n in part if (error := _error(own[n], exact[n])) > 0}
-        most = sorted(found, key=lambda n: found[n][0], reverse=True)[:TRIED]
-        found = {n: told for n, told in found.items() if n in most}
-    return found
+        suspects |= {n: (error, own[n]) for n in part if (error := _error(own[n], exact[n])) > 0}
+        most = sorted(suspects, key=lambda n: suspects[n][0], reverse=True)[:TRIED]
+        suspects = {n: suspect for n, suspect in suspects.items() if n in most}
+    return suspects
 
 
 def _common(before: Built, after: Built) -> list[str]:
     """The operations that both graphs have, with floating-point results.
 
-    What only moves quantised values is left out: they were rounded for the operation behind it.
+    Operations that only move quantised values are left out: these were rounded for the operation after them.
     """
     return [
         name
@@ -217,39 +217,39 @@ def _as(values: Array, dtype: str) -> Array:
         return values.astype(dtype)
 
 
-def _error(found: Array, wanted: Array) -> float:
+def _error(actual: Array, expected: Array) -> float:
     import numpy as np
 
-    if found.shape != wanted.shape:
+    if actual.shape != expected.shape:
         return math.inf
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
     if not np.array_equal(np.isfinite(a), finite := np.isfinite(b)):
         return math.inf
     a, b = a[finite], b[finite]
     if (
-        found.dtype.kind == "f" and (np.abs(b) > np.finfo(found.dtype).max).any()
+        actual.dtype.kind == "f" and (np.abs(b) > np.finfo(actual.dtype).max).any()
     ):  # as after a factor that was cut to fit
         return math.inf
     norm, off = float(np.linalg.norm(b)), float(np.linalg.norm(a - b))
     return off / norm if norm else (math.inf if off else 0.0)
 
 
-def _nearest(graph: Built, name: str, known: Collection[str]) -> Iterator[str]:
-    """The last of some layers before one."""
-    pending, seen = list(graph.nodes[name].sources), set()
+def _nearest(graph: Built, name: str, among: Collection[str]) -> Iterator[str]:
+    """The nearest of some layers before this one."""
+    pending, visited = list(graph.nodes[name].sources), set()
     while pending:
         source = pending.pop()
-        if source in seen or source not in graph.nodes:
+        if source in visited or source not in graph.nodes:
             continue
-        seen.add(source)
-        if source in known:
+        visited.add(source)
+        if source in among:
             yield source
         else:
             pending += graph.nodes[source].sources
 
 
 def _may_overflow(source: Artifact, artifact: Artifact, inputs: Arrays) -> bool:
-    """Whether a value of a graph is beyond what float16 holds where the graph cast from it has float16."""
+    """Whether a value of the source is out of float16's range where the artifact computes in float16."""
     import numpy as np
 
     before, after = graphs.read(source), graphs.read(artifact)

@@ -1,4 +1,4 @@
-"""Why a check failed, as far as it can be found out: what is added to its message. Nothing of it decides anything."""
+"""Why a check failed, as far as that can be found out: lines for its message. They do not change the verdict."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from stages.checking import advice, divergence
-from stages.checking.divergence import Asked, Divergence, Found
+from stages.checking.divergence import Divergence, Request, Search
 from stages.formats import session
 from stages.formats.session import How
 from stages.interface.interface import Interface
 from stages.portable.comparison import Tolerance
 from stages.portable.vendor_errors import first_line
-from stages.reference import as_met, parity
+from stages.reference import artifact_cases, parity
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 from stages.reference.families import DRAWS, SIZES
@@ -47,12 +47,12 @@ class Failure:
 
     Args:
         artifact: What was checked, with its origin.
-        reference: What it was held to.
+        reference: What it was compared with.
         wrong: What is wrong, a sentence each.
-        failing: The labels of the cases where it is wrong, in the order in which they were asked, each with the case
-            that was asked just before; see Parity.
+        failing: The labels of the failing cases in the order in which they ran, each with the label of the case that
+            ran just before it; see Parity.
         how: How it was run.
-        tolerance: What it was held to.
+        tolerance: How far it was allowed to be off.
     """
 
     artifact: Artifact
@@ -64,24 +64,24 @@ class Failure:
 
 
 def explained(failure: Failure) -> Explained:
-    """What is known of a failure; of what cannot be looked for, why. It raises nothing."""
+    """The cause of a failure, or why it cannot be found. Raises nothing."""
     artifact = failure.artifact
     try:
-        if kept := _order(failure):
-            return kept
-        found, source = _found(failure)
+        if by_order := _order(failure):
+            return by_order
+        search, source = _search(failure)
     except Exception as e:  # runtimes and models raise anything, and what failed must not be hidden by what explains it
         log.info("the operator that diverges first cannot be looked for", exc_info=True)
-        found, source = Found(why=f"it cannot be looked for: {first_line(e)}"), artifact
-    if found.first is None and found.why == divergence.RIGHT and all(map(PORT.search, failure.wrong)):
-        found = Found(why="every value inside it agrees; its outputs are called, shaped or typed otherwise")
-    if found.first is None:
-        return Explained(f"\n    the operator that diverges first is not known: {found.why}", _ways(artifact, None))
-    return Explained(_says(found.first, source), _ways(artifact, found.first))
+        search, source = Search(why=f"it cannot be looked for: {first_line(e)}"), artifact
+    if search.first is None and search.why == divergence.RIGHT and all(map(PORT.search, failure.wrong)):
+        search = Search(why="every value inside it agrees; its outputs are called, shaped or typed otherwise")
+    if search.first is None:
+        return Explained(f"\n    the operator that diverges first is not known: {search.why}", _ways(artifact, None))
+    return Explained(_says(search.first, source), _ways(artifact, search.first))
 
 
-def _ways(artifact: Artifact, found: Divergence | None) -> str:
-    return advice.ways(artifact, found) or (
+def _ways(artifact: Artifact, first: Divergence | None) -> str:
+    return advice.ways(artifact, first) or (
         "the reference is this module's own: what runs it brought the error in"
         if artifact.kind == Kind.MODULE
         else "the stage just before this check brought the error in: the checks before it passed"
@@ -89,7 +89,7 @@ def _ways(artifact: Artifact, found: Divergence | None) -> str:
 
 
 def _says(first: Divergence, source: Artifact) -> str:
-    """The operator, its line, how far it is off and what it is in the artifact."""
+    """The operator, its line, how far it is off, and its node in the artifact."""
     module = f" of {first.module}" if first.module else ""
     place = f", at {first.place}" if first.place else ""
     node = f"{first.type} '{first.node}' of the {source.kind}" if first.node else f"the {source.kind}"
@@ -114,57 +114,57 @@ def _off(first: Divergence) -> str:
     return f"is {first.error:.1e} off"
 
 
-def _found(failure: Failure) -> tuple[Found, Artifact]:
-    """What diverges first, and in which artifact that was looked for."""
+def _search(failure: Failure) -> tuple[Search, Artifact]:
+    """What diverges first, and the artifact that was searched."""
     artifact = failure.artifact
     if artifact.kind == Kind.MODULE:
-        return Found(why="what torch.compile makes of a module has no values that can be asked for"), artifact
+        return Search(why="what torch.compile makes of a module has no values that can be asked for"), artifact
     if (model := _model(artifact)) is None:
-        return Found(why="there is no module and no graph of the model to compare it with"), artifact
+        return Search(why="there is no module and no graph of the model to compare it with"), artifact
     inside = _with_values(artifact)
     if inside is None:
-        return Found(why=f"{artifact.kind} does not give the values inside it"), artifact
-    found = Found(why=f"the {inside.kind} does not take what the {artifact.kind} failed at")
-    asked_at = list(_asked(failure, inside))
-    places = dict.fromkeys((0, len(asked_at) // 2, len(asked_at) - 1) if asked_at else ())
-    for asked in (asked_at[place] for place in places):
-        found = divergence.first(inside, model, asked, failure.how, failure.tolerance)
-        if found.why != divergence.RIGHT:  # else wrong numbers there happen to be others' right ones
+        return Search(why=f"{artifact.kind} does not give the values inside it"), artifact
+    search = Search(why=f"the {inside.kind} does not take what the {artifact.kind} failed at")
+    requests = list(_requests(failure, inside))
+    places = dict.fromkeys((0, len(requests) // 2, len(requests) - 1) if requests else ())
+    for request in (requests[place] for place in places):
+        search = divergence.first(inside, model, request, failure.how, failure.tolerance)
+        if search.why != divergence.RIGHT:  # else wrong numbers there happen to equal right ones elsewhere
             break
-    if found.why == divergence.RIGHT and inside is not artifact:
-        found = Found(why=f"the values inside the {inside.kind} that it was made of agree, so what made it is wrong")
-    return found, inside
+    if search.why == divergence.RIGHT and inside is not artifact:
+        search = Search(why=f"the values inside the {inside.kind} that it was made of agree, so what made it is wrong")
+    return search, inside
 
 
 def _model(artifact: Artifact) -> Artifact | None:
-    """What the model is: the module, or the graph that there was at first."""
-    found: Artifact | None = artifact
-    while found is not None and found.kind != Kind.MODULE:
-        if found.origin is None:
+    """The model: the module, or the graph that everything was made from."""
+    source: Artifact | None = artifact
+    while source is not None and source.kind != Kind.MODULE:
+        if source.origin is None:
             return None
-        if found.origin.source is None:
-            is_graph = found is not artifact and found.kind in formats.kinds("values")
-            return found if is_graph else None
-        found = found.origin.source()
-    return found
+        if source.origin.source is None:
+            is_graph = source is not artifact and source.kind in formats.kinds("values")
+            return source if is_graph else None
+        source = source.origin.source()
+    return source
 
 
 def _with_values(artifact: Artifact) -> Artifact | None:
-    """The artifact, or the nearest that it was made of, that gives the values inside it."""
-    found: Artifact | None = artifact
-    while found is not None and found.kind not in formats.kinds("values"):
-        origin = found.origin
-        found = origin.source() if origin is not None and origin.source is not None else None
-    return found
+    """The artifact itself or the nearest of its sources that gives its inner values."""
+    source: Artifact | None = artifact
+    while source is not None and source.kind not in formats.kinds("values"):
+        origin = source.origin
+        source = origin.source() if origin is not None and origin.source is not None else None
+    return source
 
 
-def _asked(failure: Failure, inside: Artifact) -> Iterator[Asked]:
-    """The questions that the artifact failed at, the smallest first, of the draws and without padding before others."""
+def _requests(failure: Failure, inside: Artifact) -> Iterator[Request]:
+    """The cases that failed: ordinary draws without padding first, then by size."""
     failing = [c for c in reference_cases.read(failure.reference) if c.label in failure.failing]
     failing.sort(key=lambda c: (c.family not in (SIZES, DRAWS), _is_padded(c), sum(v.size for v in c.inputs.values())))
     for case in failing:
-        if (met := as_met.case_for(inside, case)) is not None:
-            yield Asked(case.label, Interface.of(failure.reference), case.inputs, met.inputs)
+        if (adapted := artifact_cases.case_for(inside, case)) is not None:
+            yield Request(case.label, Interface.of(failure.reference), case.inputs, adapted.inputs)
 
 
 def _is_padded(case: Case) -> bool:
@@ -172,7 +172,7 @@ def _is_padded(case: Case) -> bool:
 
 
 def _order(failure: Failure) -> Explained | None:
-    """Where an artifact is right when it is asked alone: what it was asked before is what made it wrong."""
+    """The explanation where an artifact is right in a fresh session: an earlier request makes it wrong."""
     artifact = failure.artifact
     if not failure.failing:
         return Explained(

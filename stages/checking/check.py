@@ -17,7 +17,7 @@ from stages.formats.running import COMPUTE, Running
 from stages.formats.session import How, Session
 from stages.portable.comparison import Tolerance
 from stages.portable.vendor_errors import first_line
-from stages.reference import as_met, parity, tables
+from stages.reference import artifact_cases, parity, tables
 from stages.reference import cases as reference_cases
 from stages.reference.parity import CannotRun, Parity
 from stages.reference.tolerance import Within
@@ -38,23 +38,23 @@ class Check(Running):
     """Runs an artifact on the reference's inputs, at every recorded shape, and compares the outputs.
 
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance,
-    all others equal. The artifact goes on as it is, so the next stage's key does not depend on this one's.
+    all others equal. The artifact passes through unchanged, so the next stage's key does not depend on this one's.
 
     A module is run by torch.compile(backend="openvino"), and is taken only from a stage that `needs` names. Where
-    nothing could answer for a file, the artifact is run at every shape all the same, and called not checked.
+    a file's own framework is not installed, the artifact still runs at every shape, and is called not checked.
 
-    Where it fails, the operator that diverges first is looked for, and told with what to try; see cause.py.
+    Where the check fails, it searches for the operator that diverges first and says what to try; see cause.py.
 
-    onnxruntime's CPU computes most of a float16 graph in float32. The values between operations are held to float16's
-    range besides, at the shape that is furthest off.
+    onnxruntime's CPU computes most of a float16 graph in float32. So the values between operations are also compared
+    with float16's range, at the shape with the largest error.
 
     Args:
         compute: What the artifact must compute in while it is checked; asked for and read back.
         properties: The runtime's own settings by its own names, such as EXECUTION_MODE_HINT; each is read back.
         extensions: Operations that the runtime does not have by itself, by path; see compile_openvino.
         tolerance: How far outputs may be from the reference.
-        blame: Whether to look for the layers that bring the error in even where the artifact agrees; of one that was
-            made of fewer bits, they are told whenever it does not.
+        blame: Whether to look for the layers that cause the error even where the artifact agrees. Where an artifact of
+            fewer bits fails, they are always reported.
     """
 
     compute: Annotated[str, COMPUTE]
@@ -80,37 +80,37 @@ class Check(Running):
             session.must_compute_in(self.compute, running.computes_in)
             return _unchecked(artifact, running, inputs["reference"])
         try:
-            found = parity.measure(artifact, running, inputs["reference"], self.tolerance)
+            result = parity.measure(artifact, running, inputs["reference"], self.tolerance)
         except CannotRun as e:
-            told = self._explained(ready, inputs["reference"], [p.what for p in e.problems], {e.label: ""})
-            problems = [replace(p, what=p.what + told.sentence, command=told.command) for p in e.problems]
+            explanation = self._explained(ready, inputs["reference"], [p.what for p in e.problems], {e.label: ""})
+            problems = [replace(p, what=p.what + explanation.sentence, command=explanation.command) for p in e.problems]
             raise CheckFailed(problems) from e
         session.must_compute_in(self.compute, running.computes_in, graphs.its_own(artifact))
         model = reference_cases.stands_for(inputs["reference"])
-        blamed = self._blamed(artifact, inputs["reference"], found) if found.wrong or self.blame else None
+        blamed = self._blamed(artifact, inputs["reference"], result) if result.wrong or self.blame else None
         caution = ""
-        if not found.wrong and artifact.kind in formats.kinds("largest") and self.compute == "float16":
+        if not result.wrong and artifact.kind in formats.kinds("largest") and self.compute == "float16":
             try:
-                over = self._blamed(artifact, inputs["reference"], found, overflowing=True)
-            except Exception as e:  # onnxruntime raises anything; that nothing was found is not to be said then
+                over = self._blamed(artifact, inputs["reference"], result, overflowing=True)
+            except Exception as e:  # onnxruntime raises anything; then the range was not checked
                 over = None
                 caution = f"values between operations were not held to float16's range: {first_line(e)}"
             if over is not None and over.layers:
                 blamed = over
-                found = replace(found, wrong=[OVERFLOWS])
-        if found.wrong:
+                result = replace(result, wrong=[OVERFLOWS])
+        if result.wrong:
             from stages.checking import unlike  # here, as is cause: most checks have nothing to explain
 
-            shown = found.wrong if len(found.wrong) <= MOST else found.wrong[:MOST]
+            shown = result.wrong if len(result.wrong) <= MOST else result.wrong[:MOST]
             wrong = "\n    ".join(shown)
-            if more := len(found.wrong) - len(shown):
-                wrong += f"\n    and {more} more, at {listed(found.failing, 4)}"
-            # Fewer bits are what is to blame where there are some and a layer is found; else it is the conversion.
+            if more := len(result.wrong) - len(shown):
+                wrong += f"\n    and {more} more, at {listed(result.failing, 4)}"
+            # Fewer bits are to blame where a layer with fewer bits is found; otherwise the conversion is.
             sentence, command = (blamed.sentence, blamed.command) if blamed else ("", "")
             if not (blamed and blamed.layers):
-                told = self._explained(ready, inputs["reference"], found.wrong, found.failing)
-                sentence, command = sentence + told.sentence, told.command
-            if (other := unlike.told(artifact, found)) is not None:
+                explanation = self._explained(ready, inputs["reference"], result.wrong, result.failing)
+                sentence, command = sentence + explanation.sentence, explanation.command
+            if (other := unlike.explained(artifact, result)) is not None:
                 sentence, command = other.sentence + sentence, f"{other.command}; else {command}"
             raise CheckFailed(
                 f"this {artifact.kind} does not agree with {model}\n    {wrong}{sentence}",
@@ -120,20 +120,20 @@ class Check(Running):
         not_compared = self._tables(artifact, inputs["reference"], model)
         assumed = session.assumed(running)
         notes = layer_blame.BlameNotes(
-            says=f"worst relative error {found.worst:.1e}"
-            + (f", {len(found.families)} families of values among it" if found.families else "")
-            + (f"; it does not take {listed(found.left_out, 4)}" if found.left_out else "")
-            + "".join(f"; the model itself determines {n} to {s:.0e} alone" for n, s in found.undetermined.items())
-            + (f"; not judged: {listed(found.unsure, 2)}" if found.unsure else "")
+            says=f"worst relative error {result.worst:.1e}"
+            + (f", {len(result.families)} families of values among it" if result.families else "")
+            + (f"; it does not take {listed(result.left_out, 4)}" if result.left_out else "")
+            + "".join(f"; the model itself determines {n} to {s:.0e} alone" for n, s in result.undetermined.items())
+            + (f"; not judged: {listed(result.unsure, 2)}" if result.unsure else "")
             + (f"; NOT CHECKED: rows of {listed(not_compared)}" if not_compared else ""),
             parity={
                 "runtime": session.name(artifact.kind),
                 "computes_in": running.computes_in,
                 "properties": dict(running.properties),
                 "against": model,
-                "cases": found.cases,
-                "left_out": list(found.left_out),
-                "not_judged": list(found.unsure),
+                "cases": result.cases,
+                "left_out": list(result.left_out),
+                "not_judged": list(result.unsure),
             },
             claims={
                 "parity": {
@@ -141,13 +141,13 @@ class Check(Running):
                     "tolerance": asdict(self.tolerance),
                     "compute": self.compute,
                     "properties": dict(self.properties),
-                    "shapes": found.shapes,
-                    "families": found.families,
+                    "shapes": result.shapes,
+                    "families": result.families,
                     "not_asked": {
                         **reference_cases.not_asked(inputs["reference"]),
                         **not_compared,
                         **assumed,
-                        **dict.fromkeys(found.not_taken, "the artifact does not take it, its interface being another"),
+                        **dict.fromkeys(result.not_taken, "the artifact does not take it, its interface being another"),
                     },
                 }
             },
@@ -161,14 +161,14 @@ class Check(Running):
         return replace(artifact, notes=notes)
 
     def _tables(self, artifact: Artifact, reference: Artifact, model: str) -> dict[str, str]:
-        """By table, why rows that no question looks up are not known. Raises CheckFailed for rows that are others."""
-        if not (asked := reference_cases.tables(reference)):
+        """By table, why the rows that no question looks up are not checked. Raises CheckFailed for rows that differ."""
+        if not (recorded := reference_cases.tables(reference)):
             return {}
-        shapes, matrices = {shape for table in asked for shape in table.shapes}, []
+        shapes, matrices = {shape for table in recorded for shape in table.shapes}, []
         if artifact.kind in formats.kinds("constants"):
             constants = formats.part(artifact.kind, "constants")
             matrices = list(constants.matrices(artifact.file, self.extensions, shapes))
-        wrong, not_compared = tables.compared(asked, matrices)
+        wrong, not_compared = tables.compared(recorded, matrices)
         if wrong:
             raise CheckFailed(
                 f"this {artifact.kind} does not have the rows of {model}: {listed(wrong)}",
@@ -186,10 +186,12 @@ class Check(Running):
         return cause.explained(cause.Failure(artifact, reference, wrong, failing, how, self.tolerance))
 
     def _blamed(
-        self, artifact: Artifact, reference: Artifact, found: Parity, *, overflowing: bool = False
+        self, artifact: Artifact, reference: Artifact, result: Parity, *, overflowing: bool = False
     ) -> layer_blame.Blamed | None:
-        met = (as_met.case_for(artifact, c) for c in reference_cases.read(reference) if c.label == found.suspect)
-        case = next(met)
+        adapted = (
+            artifact_cases.case_for(artifact, c) for c in reference_cases.read(reference) if c.label == result.suspect
+        )
+        case = next(adapted)
         return (
             None
             if case is None
@@ -198,22 +200,22 @@ class Check(Running):
 
 
 def _unchecked(artifact: Artifact, running: Session, reference: Artifact) -> Artifact:
-    found = parity.unanswered(artifact, running, reference)
+    result = parity.unanswered(artifact, running, reference)
     model, why = reference_cases.stands_for(reference), reference.facts[reference_cases.UNANSWERED]
-    if found.wrong:
+    if result.wrong:
         raise CheckFailed(
-            f"this {artifact.kind} is not what {model} says of itself\n    " + "\n    ".join(found.wrong),
+            f"this {artifact.kind} is not what {model} says of itself\n    " + "\n    ".join(result.wrong),
             allowed="the outputs that the file names, of the shapes and types that it says, finite",
             command=f"the framework itself would show which is right: {why}",
         )
     return artifact.noting(
-        says=f"NOT CHECKED against {model}: {why}; runs at {len(found.cases)} shapes",
+        says=f"NOT CHECKED against {model}: {why}; runs at {len(result.cases)} shapes",
         unchecked={
             "runtime": str(artifact.kind),
             "computes_in": running.computes_in,
             "against": model,
             "why": why,
-            "cases": found.cases,
+            "cases": result.cases,
         },
-        claims={"unchecked": {"against": model, "why": why, "shapes": found.shapes}},
+        claims={"unchecked": {"against": model, "why": why, "shapes": result.shapes}},
     )

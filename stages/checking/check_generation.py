@@ -1,4 +1,4 @@
-"""Has a delivered folder generate in its own runtime, and passes it on only when the tokens are the PyTorch model's."""
+"""Generates with a delivered folder in its own runtime, and passes it on only if the tokens are the PyTorch model's."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from stages.portable.generating import Batch, TokenRecord
 from stages.portable.vendor_errors import first_line
 from stages.reference.tolerance import Within
 
-# How far ahead a first choice may be and still be another in a second runtime of the same graph: products of few bits
-# are summed in another order there.
+# Below this margin, two runtimes of one graph may choose different tokens: they sum products of few bits in different
+# orders.
 SAME_GRAPH = 0.01
 
 
 @dataclass(frozen=True)
 class CheckGeneration(Stage):
-    """Prompts of several lengths, alone and padded together, go on with the tokens that the PyTorch model goes on with.
+    """Prompts of several lengths, alone and padded together, must give the same tokens as the PyTorch model.
 
-    Where the model's first choice is ahead of its second by no more than rounding in this precision may take, either is
-    right: a row that goes another way there is not compared any further, and that is told. The runtime is then held to
-    the same graph in our own loop besides.
+    Where the model's first choice is ahead of its second by no more than this precision's rounding, both are right: a
+    row that differs there is not compared any further, and the notes say so. Then the runtime is also compared with our
+    own loop over the same graph.
 
-    A folder whose cache its runtime does not feed is run by our own loop over the same graph, and so said.
+    Where the folder's runtime does not feed its cache, our own loop runs the same graph, and the notes say so.
 
     Args:
         compute: What the graph must compute in; asked for and read back.
@@ -68,43 +68,45 @@ class CheckGeneration(Stage):
         return tuple(sorted({*super().modules(kinds), *takes}))
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        artifact, asked = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
+        artifact, record = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
         how = How(self.compute, None, self.properties, self.extensions)
         running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
-        found, unfit = [], {}
-        wanted = logits.read(inputs["tokens"])
+        agreements, unfit = [], {}
+        expected = logits.read(inputs["tokens"])
         figures: dict[str, Figures] = {}
         apart: list[str] = []
-        for batch in asked.batches:
+        for batch in record.batches:
             runs = running
-            if why := running.unfit(batch.prompts, asked.new):
+            if why := running.unfit(batch.prompts, record.new):
                 unfit[batch.label] = why
                 runs = folders.of(artifact).open_generator(artifact, how, ours=True)
-            rows = self._continued(artifact, runs, batch, asked.new)
-            found.append(generating.agreement(rows, batch, least))
-            given = getattr(runs, "steps", None)  # a runtime of another's gives tokens alone
-            if given is not None and batch.label in wanted:
-                told, off = logits.compared(batch.label, given, rows, wanted[batch.label], asked, self.tolerance)
-                figures |= {batch.label: told} if told else {}
+            rows = self._continued(artifact, runs, batch, record.new)
+            agreements.append(generating.agreement(rows, batch, least))
+            steps = getattr(runs, "steps", None)  # a runtime of another's gives tokens alone
+            if steps is not None and batch.label in expected:
+                logit_figures, off = logits.compared(
+                    batch.label, steps, rows, expected[batch.label], record, self.tolerance
+                )
+                figures |= {batch.label: logit_figures} if logit_figures else {}
                 apart += off
-        if wrong := [*(w for one in found for w in one.wrong), *apart]:
+        if wrong := [*(w for one in agreements for w in one.wrong), *apart]:
             raise CheckFailed(
                 f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
                 + "\n    ".join(wrong),
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
             )
-        equal, unclear = sum(one.equal for one in found), sum(one.open for one in found)
+        equal, unclear = sum(one.equal for one in agreements), sum(one.open for one in agreements)
         alike = 0
         if unclear and not running.by_ours:
-            alike = self._like_its_graph(artifact, running, asked, how, unfit)
-        not_asked = self._tokenizer(running, asked)
+            alike = self._like_its_graph(artifact, running, record, how, unfit)
+        not_asked = self._tokenizer(running, record)
         not_asked |= {f"{label} together in the runtime": f"{why}: by our own loop" for label, why in unfit.items()}
         if not equal:
             not_asked["tokens of the PyTorch model"] = "no first choice is further ahead than this precision may be off"
-        batches = {b.label: one.equal for b, one in zip(asked.batches, found, strict=True)}
+        batches = {b.label: one.equal for b, one in zip(record.batches, agreements, strict=True)}
         own = sum(batches[label] for label in unfit)
         says = f"{equal} tokens equal through {running.says}" + (f" and, {own} of them, by our own loop" if own else "")
         says += f" ({running.by_ours})" if running.by_ours else ""
@@ -134,9 +136,9 @@ class CheckGeneration(Stage):
                     "compute": self.compute,
                     "properties": dict(running.properties),
                     "by_ours": running.by_ours,
-                    "batches": [b.label for b in asked.batches],
-                    "new": asked.new,
-                    "texts": len(asked.texts) if "tokenizer" not in not_asked else 0,
+                    "batches": [b.label for b in record.batches],
+                    "new": record.new,
+                    "texts": len(record.texts) if "tokenizer" not in not_asked else 0,
                     "not_asked": not_asked,
                 }
             },
@@ -146,26 +148,26 @@ class CheckGeneration(Stage):
         return artifact.noting(**notes)
 
     def _like_its_graph(
-        self, artifact: Artifact, running: Generator, asked: TokenRecord, how: How, unfit: Collection[str]
+        self, artifact: Artifact, running: Generator, record: TokenRecord, how: How, unfit: Collection[str]
     ) -> int:
-        """How many tokens of the runtime are those of the same graph in our loop, which is more than rounding decides.
+        """How many of the runtime's tokens equal those of the same graph in our loop.
 
-        Raises CheckFailed where one is not.
+        Raises CheckFailed where one differs by more than rounding explains.
         """
         loop = folders.of(artifact).open_generator(artifact, how, ours=True)
         alike = 0
-        for batch in (b for b in asked.batches if b.label not in unfit):
-            graph = generating.recorded(cast("generating.Decoder", loop), batch, asked)
-            rows = self._continued(artifact, running, graph, asked.new)
-            found = generating.agreement(rows, graph, SAME_GRAPH)
-            if found.wrong:
+        for batch in (b for b in record.batches if b.label not in unfit):
+            graph = generating.recorded(cast("generating.Decoder", loop), batch, record)
+            rows = self._continued(artifact, running, graph, record.new)
+            agreement = generating.agreement(rows, graph, SAME_GRAPH)
+            if agreement.wrong:
                 raise CheckFailed(
                     f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
-                    + "\n    ".join(found.wrong),
+                    + "\n    ".join(agreement.wrong),
                     allowed=f"the same wherever the first choice is ahead by more than {SAME_GRAPH:g}",
                     command=self._try(running),
                 )
-            alike += found.equal
+            alike += agreement.equal
         return alike
 
     def _continued(self, artifact: Artifact, running: Generator, batch: Batch, new: int) -> list[list[int]]:
@@ -183,23 +185,23 @@ class CheckGeneration(Stage):
             return "another capture or target"
         return "stages.check_generation.ours=true, which shows whether it is the graph or the runtime"
 
-    def _tokenizer(self, running: Generator, asked: TokenRecord) -> dict[str, str]:
-        """Why the tokenizer was not asked, by "tokenizer". Raises CheckFailed where it makes other tokens of a text."""
-        if not asked.texts:
+    def _tokenizer(self, running: Generator, record: TokenRecord) -> dict[str, str]:
+        """Why the tokenizer was not checked, by "tokenizer". Raises CheckFailed where its tokens of a text differ."""
+        if not record.texts:
             return {"tokenizer": "the model came without one"}
         try:
-            found = running.tokenized(asked.texts)
+            rows = running.tokenized(record.texts)
         except Exception as e:  # as above
             raise CheckFailed(
                 f"{running.says} does not load the folder's tokenizer: {first_line(e)}",
                 command="stages.folder.tokenizer=false for a folder without",
             ) from e
-        if found is None:
+        if rows is None:
             return {"tokenizer": f"{running.says} has none"}
-        if wrong := [(t, row) for t, row in zip(asked.texts, found, strict=True) if list(t.tokens) != row]:
+        if wrong := [(t, row) for t, row in zip(record.texts, rows, strict=True) if list(t.tokens) != row]:
             text, row = wrong[0]
             raise CheckFailed(
-                f"the tokenizer of {running.says} differs from the model's in {len(wrong)} of {len(found)} texts: of "
+                f"the tokenizer of {running.says} differs from the model's in {len(wrong)} of {len(rows)} texts: of "
                 f"{text.text!r} it makes {_brief(row)}, the model's {_brief(text.tokens)}",
                 command="stages.folder.tokenizer=false for a folder without, whose texts become tokens elsewhere",
             )

@@ -1,4 +1,4 @@
-"""Runs two artifacts on the same inputs and says how far apart they are. It passes no verdict."""
+"""Runs two artifacts on the same inputs and reports how far apart they are. It gives no verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
 from stages.interface.interface import says_all
 from stages.portable import comparison
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 
 KINDS = formats.kinds("runtime") - session.ON_REQUEST
@@ -56,33 +56,33 @@ class Compare(Running):
         running = [session.open_session(a, self.compute, extensions=self.extensions) for a in ready]
         cases: list[dict[str, Any]] = []
         unlike: list[str] = []
-        for asked in reference_cases.at_sizes(inputs["reference"]):
-            met = [as_met.case_for(artifact, asked) for artifact in pair]
-            if met[0] is None or met[1] is None:
+        for question in reference_cases.at_sizes(inputs["reference"]):
+            adapted = [artifact_cases.case_for(artifact, question) for artifact in pair]
+            if adapted[0] is None or adapted[1] is None:
                 continue
-            shape = says_all(met[0].inputs)
-            answers = zip(running, met, strict=True)
-            found, wanted = (case.counted(run(case.inputs)) for run, case in answers if case is not None)
-            worst, apart = _apart(found, wanted)
+            shape = says_all(adapted[0].inputs)
+            answers = zip(running, adapted, strict=True)
+            actual, expected = (case.counted(run(case.inputs)) for run, case in answers if case is not None)
+            worst, apart = _apart(actual, expected)
             unlike += [f"at {shape}, {p}" for p in apart]
-            cases.append({"label": asked.label, "shape": shape, "max_rel": worst})
-        told = (
+            cases.append({"label": question.label, "shape": shape, "max_rel": worst})
+        error = (
             f"worst relative error {max(float(c['max_rel']) for c in cases):.1e}"
             if cases
             else "they take no shape of the reference in common"
         )
-        line = "; ".join([told, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])])
+        line = "; ".join([error, *([f"unlike: {listed(unlike, 3)}"] if unlike else [])])
         return replace(inputs["artifact"], notes=Compared(says=line, compared={"cases": cases, "unlike": unlike}))
 
 
-def _apart(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[float, list[str]]:
-    """The largest relative error of two sets of outputs, and what of them cannot be compared, in words."""
-    if set(found) != set(wanted):
-        return 0.0, [f"one's outputs are {listed(found)}, the other's {listed(wanted)}"]
+def _apart(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> tuple[float, list[str]]:
+    """The largest relative error between two sets of outputs, and what cannot be compared, in words."""
+    if set(actual) != set(expected):
+        return 0.0, [f"one's outputs are {listed(actual)}, the other's {listed(expected)}"]
     worst, unlike = 0.0, []
-    for name in wanted:
-        if problem := comparison.mismatch(found[name], wanted[name]):
+    for name in expected:
+        if problem := comparison.mismatch(actual[name], expected[name]):
             unlike.append(f"'{name}' {problem}".replace("the model's", "the other's"))
-        elif wanted[name].dtype.kind == "f":
-            worst = max(worst, comparison.compare(found[name], wanted[name]).max_rel)
+        elif expected[name].dtype.kind == "f":
+            worst = max(worst, comparison.compare(actual[name], expected[name]).max_rel)
     return worst, unlike

@@ -1,7 +1,7 @@
-"""One contender of a benchmark, in a process of its own: load time, first inference and peak memory are its alone.
+"""One contender of a benchmark, in its own process, so that load time, first inference and peak memory are its own.
 
 `python -m stages.checking.contender JOB.json` answers each line of JSON on stdin with one on stdout, whatever vendors
-print; contest.py is at the other end.
+print; contest.py is the other side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODULE, SCRIPT = "module.pickle", "module.pt"
 
 
 class Job(TypedDict):
-    """What a contender is: a runtime by its module's name, what it runs, on what, and how."""
+    """What a contender runs: a runtime by its module's name, an artifact, its inputs and its settings."""
 
     runtime: str
     kind: str
@@ -44,32 +44,32 @@ class Job(TypedDict):
 def main(job: Job) -> None:
     """Answers requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what vendors print, by C++ too, is no answer
+    os.dup2(2, 1)  # what vendors print, also from C++, must not mix with the answers
 
-    def answer(told: dict[str, Any]) -> None:
-        answers.write(json.dumps(told) + "\n")
+    def answer(reply: dict[str, Any]) -> None:
+        answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
     try:
-        infer, told = opened(job)
-    except Exception as e:  # a vendor that refuses is a finding; whoever asked decides what it means
+        infer, ready = opened(job)
+    except Exception as e:  # a vendor that refuses is a finding; the caller decides what it means
         first = e.problems[0].what if isinstance(e, DrydockError) else f"{type(e).__name__}: {first_line(e)}"
         answer({"refused": first})
         return
-    answer(told)
+    answer(ready)
     for line in sys.stdin:
         request = json.loads(line)
         answer({"ms": block(infer, request["seconds"], request["warmup"]), "peak_bytes": peak_bytes()})
 
 
 def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
-    """One inference ready to be repeated, and what it took to get there, in milliseconds."""
+    """One inference ready to be repeated, and the times to prepare it, in milliseconds."""
     began = time.perf_counter()
     formats.block()
     for module in session.requires(job["runtime"]):
         importlib.import_module(module)
     imported = time.perf_counter()
-    given = _arrays(job)
+    arrays = _arrays(job)
     artifact = Artifact(Kind(job["kind"]), Path(job["folder"]), facts=job["facts"], live=_module(Path(job["folder"])))
     running = session.open_session(
         artifact,
@@ -79,7 +79,7 @@ def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
         extensions=job["extensions"],
         by=job["runtime"],
     )
-    infer = running.prepare(given)
+    infer = running.prepare(arrays)
     loaded = time.perf_counter()
     infer()
     answered = time.perf_counter()
@@ -94,15 +94,15 @@ def opened(job: Job) -> tuple[Callable[[], object], dict[str, Any]]:
 
 
 def block(infer: Callable[[], object], seconds: float, warmup: int) -> list[float]:
-    """Milliseconds of each inference in a time, at least one, after some that are not counted."""
+    """Milliseconds of each inference within some seconds, at least one, after a warm-up that is not counted."""
     for _ in range(warmup):
         infer()
-    taken: list[float] = []
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end or not taken:
+    while (began := time.perf_counter()) < end or not times:
         infer()
-        taken.append((time.perf_counter() - began) * 1e3)
-    return taken
+        times.append((time.perf_counter() - began) * 1e3)
+    return times
 
 
 def peak_bytes() -> int:
@@ -121,7 +121,7 @@ def _arrays(job: Job) -> dict[str, Any]:
 
 
 def _module(folder: Path) -> Any:
-    """The module that benchmark.py wrote a moment ago, so that it may be loaded like code; None for a file."""
+    """The module that benchmark.py just wrote, which makes loading it like code safe; None for a file."""
     if not (folder / MODULE).exists() and not (folder / SCRIPT).exists():
         return None
     import torch

@@ -1,4 +1,4 @@
-"""Several contenders measured in turn, each in a process of its own, and what their times come to."""
+"""Measures several contenders in turn, each in a process of its own, and computes their figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_WORDS = 5  # lines
 
 
 class Contender:
-    """A process that has loaded one model and answered once, to be asked for blocks of inferences.
+    """A process that has loaded one model and run it once; it runs blocks of inferences on request.
 
     Args:
         name: What it is called in messages and results.
@@ -29,8 +29,8 @@ class Contender:
         folder: For its files.
 
     Attributes:
-        told: What it said when it was ready: the times to get there, what it computes in, its properties; or
-            "refused", and why.
+        ready: Its first answer: the times to prepare it, the type it computes in, its properties; or "refused" with
+            the reason.
     """
 
     def __init__(self, name: str, job: Job, folder: Path) -> None:
@@ -38,7 +38,7 @@ class Contender:
         self._errors = (folder / f"{name}.log").open("w+")
         path = folder / f"{name}.json"
         path.write_text(json.dumps(job))
-        # It finds what this process finds, the modules of a model's code too, and nothing of the current folder's.
+        # It imports what this process can import, a model's code too, and nothing from the current folder.
         paths = os.pathsep.join(p or str(Path.cwd()) for p in sys.path)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "stages.checking.contender", str(path)],
@@ -49,7 +49,7 @@ class Contender:
             env={**os.environ, "PYTHONPATH": paths},
         )
         try:
-            self.told = self._answer()
+            self.ready = self._answer()
         except BaseException:
             self.end()
             raise
@@ -92,7 +92,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Figures:
-    """What the times of one contender come to.
+    """Statistics of one contender's times.
 
     Args:
         p50_ms, p90_ms, p99_ms: Milliseconds that this share of inferences took at most, over all blocks.
@@ -113,8 +113,8 @@ class Figures:
     noisy: bool
 
     @classmethod
-    def of(cls, blocks: Sequence[Sequence[float]], items: int, noisy_above: float) -> Self:
-        """Of one contender's blocks of milliseconds, with `items` in each inference."""
+    def from_blocks(cls, blocks: Sequence[Sequence[float]], items: int, noisy_above: float) -> Self:
+        """Computes them from one contender's blocks of milliseconds, with `items` in each inference."""
         times = sorted(t for block in blocks for t in block)
         medians = [statistics.median(block) for block in blocks]
         spread = (max(medians) - min(medians)) / statistics.median(medians)

@@ -1,12 +1,12 @@
-"""Which operator of the model an artifact computes otherwise: the first whose result is nowhere among its values.
+"""Finds the first operator of the model that an artifact computes differently: its result is not among the values.
 
-The model is run operator by operator beside the values of the artifact. Where the artifact has a result of the model's,
-but for rounding, the model goes on with the artifact's numbers: so rounding does not add up, and each operator is
-judged by itself. An operator is right where the artifact has its result, or that of one that depends on it: fused
-operators have no results of their own. The first that is not, though all that it was given is, diverges.
+The model runs operator by operator beside the values of the artifact. Where the artifact has the model's result, up to
+rounding, the model continues with the artifact's numbers: so rounding does not add up, and each operator is judged by
+itself. An operator is right where the artifact has its result, or the result of one that depends on it: fused operators
+have no results of their own. The first operator that is wrong although its inputs are right diverges.
 
-What is further off than rounding and still close is taken for an operator that the runtime approximates. The model goes
-on with the artifact's numbers there, too, and of all that were found so the one that is furthest off is named.
+A result that is off by more than rounding but still close counts as an operator that the runtime approximates. There
+the model continues with the artifact's numbers, too, and of all such operators the one with the largest error is named.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ RIGHT = "with every value inside it handed out it agrees, so what the runtime fu
 PASSES = 8
 MOVES = {kind.casefold() for kind in graphs.MOVES}
 FUSED = 3  # operators in a row that are taken for one
-TRIED = 24  # values of the artifact that are tried in the place of a result
+TRIED = 24  # values of the artifact that are tried in place of a result
 # Off by less than this, an operator may be one that a runtime approximates: the next ones are looked at, too.
 CLOSE = 0.05
 NEAR = 3e-6  # what rounding in float32 makes of one operator's result, as a share of its largest number
-LOWERED = 5  # a tolerance for fewer bits is so many times what they do to one operator
+LOWERED = 5  # a tolerance for fewer bits is so many times their error at one operator
 WORTH = 0.3  # an operator that is off by less than this share of what the worst one is did not break the artifact
 
 
@@ -85,36 +85,36 @@ class Divergence:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What looking for it came to: an operator, or a sentence that says why there is none."""
+class Search:
+    """The result of the search: an operator, or a sentence that says why there is none."""
 
     first: Divergence | None = None
     why: str = ""
 
 
-def first(artifact: Artifact, model: Artifact, case: Asked, how: How, tolerance: Tolerance) -> Found:
+def first(artifact: Artifact, model: Artifact, case: Request, how: How, tolerance: Tolerance) -> Search:
     """The operator that diverges first.
 
     Args:
         artifact: What failed, of a kind that has `values`.
         model: The module, or the graph that is the model.
-        case: What both were asked.
+        case: The inputs of both.
         how: How the artifact is run.
-        tolerance: What it failed at.
+        tolerance: The tolerance that it exceeded.
 
     Raises anything.
     """
-    inner = formats.part(artifact.kind, "values").all_values(artifact, case.taken, how)
+    inner = formats.part(artifact.kind, "values").all_values(artifact, case.artifact_inputs, how)
     recorder = _recorder(model, case, how)
     try:
         recorder.record(lambda *_: None, MOST_BYTES)
     except TooLarge as e:
-        return Found(why=f"{e} at {case.label}, and they are compared up to {MOST_BYTES / 2**30:.0f} GiB")
-    return _Search(artifact, inner, recorder, _near(tolerance, is_graph=model.kind != Kind.MODULE), how).found()
+        return Search(why=f"{e} at {case.label}, and they are compared up to {MOST_BYTES / 2**30:.0f} GiB")
+    return _Search(artifact, inner, recorder, _near(tolerance, is_graph=model.kind != Kind.MODULE), how).search()
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """One question.
 
     Args:
@@ -126,37 +126,37 @@ class Asked:
 
     label: str
     interface: Interface
-    given: Arrays
-    taken: Arrays
+    model_inputs: Arrays
+    artifact_inputs: Arrays
 
 
-def _recorder(model: Artifact, case: Asked, how: How) -> EagerRecorder | GraphRecorder:
+def _recorder(model: Artifact, case: Request, how: How) -> EagerRecorder | GraphRecorder:
     if model.kind == Kind.MODULE:
-        return EagerRecorder(model.live, case.interface, case.given)
-    inner = formats.part(model.kind, "values").all_values(model, case.given, how)
-    return GraphRecorder(model, inner, case.given)
+        return EagerRecorder(model.live, case.interface, case.model_inputs)
+    inner = formats.part(model.kind, "values").all_values(model, case.model_inputs, how)
+    return GraphRecorder(model, inner, case.model_inputs)
 
 
 def _near(tolerance: Tolerance, *, is_graph: bool) -> float:
-    """What rounding alone makes of one operator's result; in a graph, which is not run anew, of all before it, too."""
+    """The error that rounding alone gives one operator; in a graph, which is not run again, all operators up to it."""
     near = tolerance.max_rel / LOWERED if tolerance.noise is None else min(NEAR, tolerance.max_rel)
     return 10 * near if is_graph and tolerance.noise is not None else near
 
 
 @dataclass
 class _Pass:
-    """What one run of the model beside the artifact's values showed.
+    """One run of the model beside the artifact's values.
 
     Args:
         recording: Of the model.
-        matches: By result, the artifact's value that it is.
-        known: The results that others are hardly equal to by chance.
+        matches: By result, the artifact's value that equals it.
+        distinctive: The results that others are unlikely to equal by chance.
         unlike: Values of results that the artifact does not have.
     """
 
     recording: Recording = field(default_factory=lambda: Recording((), ()))
     matches: dict[int, Match] = field(default_factory=dict)
-    known: set[int] = field(default_factory=set)
+    distinctive: set[int] = field(default_factory=set)
     unlike: dict[int, Array] = field(default_factory=dict)
 
 
@@ -168,7 +168,7 @@ class _Search:
         self._graph, self._values = graphs.read(artifact, how.extensions), Values(inner)
         self._accepted: dict[int, Match] = {}  # results that are off, and what the artifact has in their place
 
-    def found(self) -> Found:
+    def search(self) -> Search:
         off: list[tuple[int, Match | None, _Pass]] = []
         for _ in range(PASSES):
             one = self._pass(self._accepted)
@@ -179,19 +179,21 @@ class _Search:
                 break
             self._accepted |= close
         if not off:
-            # Less than rounding can be what all that follows depends on, as an epsilon is: without the artifact's
-            # numbers in between, it shows where that is.
+            # A difference smaller than rounding can decide all that follows, as an epsilon does. Without the artifact's
+            # numbers in between, it shows.
             one = self._pass({}, resuming=False)
             off = [(n, self._closest(one, n), one) for n in _diverging(one)]
         if not off:
-            return Found(why=RIGHT)
+            return Search(why=RIGHT)
         errors = [1.0 if m is None else min(m.error, 1.0) for _, m, _ in off]
         worst = max(errors)
-        number, match, one = next(told for told, error in zip(off, errors, strict=True) if error >= WORTH * worst)
-        return Found(self._told(number, match, one))
+        number, match, one = next(
+            operator for operator, error in zip(off, errors, strict=True) if error >= WORTH * worst
+        )
+        return Search(self._operator(number, match, one))
 
-    def _told(self, number: int, match: Match | None, one: _Pass) -> Divergence:
-        """An operator that diverges, with the artifact's node that is its own."""
+    def _operator(self, number: int, match: Match | None, one: _Pass) -> Divergence:
+        """The operator that diverges, with its node in the artifact."""
         results, unlike = one.recording.results, self._unlike(one)
         if (stopped := self._inner.stopped) and not unlike:
             if self._graph.nodes[stopped].type.casefold() in MOVES:
@@ -201,7 +203,7 @@ class _Search:
             if results[source].moves and source in one.matches and (node := self._out_of_order(source, one, unlike)):
                 return self._divergence(results[source], None, node, reordered=True)
         row = list(self._row(number, one))
-        # What only moves numbers is left out by many conversions: it diverges where its own result is what is wrong.
+        # Many conversions leave out operators that only move numbers: one diverges only if its own result is wrong.
         guilty = results[next((n for n in row if not results[n].moves), number)]
         for last in row:
             if last in one.unlike and (counterpart := self._counterpart(last, one, unlike)):
@@ -215,13 +217,13 @@ class _Search:
         return self._divergence(guilty, closest, next(iter(unlike), ""), whole=whole)
 
     def _first_move(self, number: int, results: Sequence[Result]) -> int:
-        """Of what only moved the numbers that a result was given, the first."""
+        """The first of the operators that only moved the inputs of a result."""
         while before := [s for s in results[number].sources if results[s].moves]:
             number = before[0]
         return number
 
     def _row(self, number: int, one: _Pass) -> Iterator[int]:
-        """A result, and those that the artifact may have fused with it: as long as there is one that is made of it."""
+        """A result and those that the artifact may have fused with it: while exactly one result is computed from it."""
         for _ in range(FUSED):
             yield number
             following = [n for n, r in enumerate(one.recording.results) if number in r.sources]
@@ -231,14 +233,14 @@ class _Search:
 
     def _divergence(self, result: Result, error: float | None, node: str, **what: Any) -> Divergence:
         kind = self._graph.nodes[node].type if node in self._graph.nodes else ""
-        told = (result.operator, result.module, result.place)
-        return Divergence(*told, error, node, kind, into_part=result.into_part, **what)
+        where = (result.operator, result.module, result.place)
+        return Divergence(*where, error, node, kind, into_part=result.into_part, **what)
 
     def _counterpart(self, number: int, one: _Pass, unlike: Sequence[str]) -> Match | None:
-        """The first of the artifact's values with which, in the place of a result, all the rest of the model agrees."""
+        """The first of the artifact's values that, in place of a result, makes the rest of the model agree."""
         right = one.unlike[number]
         others = {n: m for n, m in self._accepted.items() if n != number}
-        # What is made of the last of them is none of the model's: any value would do, and the artifact's last is meant.
+        # Nothing of the model depends on the last result: any value would fit, so the artifact's last one is taken.
         is_last = not any(number in r.sources for r in one.recording.results)
         tried = 0
         for node in reversed(unlike) if is_last else unlike:
@@ -246,8 +248,8 @@ class _Search:
                 if values.size != right.size or tried >= TRIED:
                     continue
                 tried += 1
-                found = values.reshape(right.shape)
-                match = Match(node, found, alike.difference(found, right))
+                reshaped = values.reshape(right.shape)
+                match = Match(node, reshaped, alike.difference(reshaped, right))
                 if match.error > self._near and not any(_diverging(self._pass({**others, number: match}))):
                     return match
         return None
@@ -255,13 +257,13 @@ class _Search:
     def _out_of_order(self, number: int, one: _Pass, unlike: Sequence[str]) -> str:
         """The node that has the numbers of a result in a wrong order.
 
-        The result was taken for right by what it was made of: that has the same numbers, in yet another order. It
-        diverges if with the node's order all the rest agrees.
+        The result counted as right because its input has the same numbers, in yet another order. It diverges if the
+        rest of the model agrees with the node's order.
         """
         right = one.matches[number].values
-        known = {m.node for m in one.matches.values()}
+        matched = {m.node for m in one.matches.values()}
         for node in dict.fromkeys(n for name in unlike for n in (*self._graph.nodes[name].sources, name)):
-            for values in self._inner.values.get(node, ()) if node not in known else ():
+            for values in self._inner.values.get(node, ()) if node not in matched else ():
                 if [n for n in values.shape if n > 1] == [n for n in right.shape if n > 1] and alike.is_reordered(
                     values, right
                 ):
@@ -271,11 +273,11 @@ class _Search:
         return ""
 
     def _pass(self, accepted: Mapping[int, Match], *, resuming: bool = True) -> _Pass:
-        """Runs the model; where the artifact has a result, the model goes on with the artifact's numbers.
+        """Runs the model; where the artifact has a result, the model continues with the artifact's numbers.
 
         Args:
-            accepted: What to go on with, whatever it is, in the place of some results.
-            resuming: Whether to go on with the artifact's numbers at all.
+            accepted: Values to continue with in place of some results, whatever they are.
+            resuming: Whether to continue with the artifact's numbers at all.
         """
         one = _Pass()
 
@@ -287,8 +289,8 @@ class _Search:
                 one.unlike[number] = values.copy()
                 return None
             one.matches[number] = match
-            if alike.tells(values):
-                one.known.add(number)
+            if alike.is_distinctive(values):
+                one.distinctive.add(number)
             is_rounded = resuming and values.dtype.kind == "f" and match.error and not match.moved
             return match.values if number in accepted or is_rounded else None
 
@@ -299,46 +301,46 @@ class _Search:
         return self._values.closest(one.unlike[number], self._explained(one)) if number in one.unlike else None
 
     def _explained(self, one: _Pass) -> set[str]:
-        """The artifact's nodes that have a value of the model's, and what leads to these."""
-        known = {m.node for m in one.matches.values()}
-        pending = list(known)
+        """The artifact's nodes that have a value of the model, and all nodes before these."""
+        explained = {m.node for m in one.matches.values()}
+        pending = list(explained)
         while pending:
             node = self._graph.nodes.get(pending.pop())
             for source in node.sources if node else ():
-                if source not in known:
-                    known.add(source)
+                if source not in explained:
+                    explained.add(source)
                     pending.append(source)
-        return known
+        return explained
 
     def _unlike(self, one: _Pass) -> list[str]:
-        """The artifact's nodes that have no value of the model's and lead to none, and what these alone are made of."""
-        explained, known = self._explained(one), {m.node for m in one.matches.values()}
-        found = {name for name in self._inner.values if name not in explained}
-        before = {s for name in found for s in self._graph.nodes[name].sources} - known
-        return [name for name in self._inner.values if name in found | before]
+        """The artifact's nodes that have no value of the model and lead to none, and the nodes just before these."""
+        explained, matched = self._explained(one), {m.node for m in one.matches.values()}
+        unexplained = {name for name in self._inner.values if name not in explained}
+        before = {s for name in unexplained for s in self._graph.nodes[name].sources} - matched
+        return [name for name in self._inner.values if name in unexplained | before]
 
 
 def _diverging(one: _Pass) -> Iterator[int]:
-    """The results that the artifact does not have, nor any that depends on them, though it has all before them.
+    """The results that the artifact does not have, nor any that depends on them, although it has all before them.
 
-    One that is an output itself is to be had as it is: of a cache in another order all that is made of it may be right.
+    An output must be there itself: all that depends on a cache in another order may be right.
     """
     results = one.recording.results
     outputs = set(one.recording.outputs)
-    # From the last to the first: whether one that tells depends on it and is right.
+    # From the last to the first: whether a distinctive result depends on it and is right.
     leads = [False] * len(results)
-    wanted = set(one.recording.outputs)
+    needed = set(one.recording.outputs)
     for number in reversed(range(len(results))):
-        leads[number] |= number in one.known
+        leads[number] |= number in one.distinctive
         for source in results[number].sources:
             leads[source] |= leads[number]
-            if number in wanted:
-                wanted.add(source)
+            if number in needed:
+                needed.add(source)
     right: list[bool] = []
     for number, result in enumerate(results):
         before = all(right[s] for s in result.sources)
         has_none = number not in one.matches and number not in one.unlike  # empty, complex or the like
         leads_on = leads[number] and number not in outputs
         right.append(leads_on or number in one.matches or (has_none and before) or not result.sources)
-        if number in wanted and before and not right[number]:
+        if number in needed and before and not right[number]:
             yield number

@@ -1,4 +1,4 @@
-"""Measures an artifact's accuracy on labelled samples beside the PyTorch model's, and stops when it dropped too far."""
+"""Measures an artifact's accuracy on labelled samples beside the PyTorch model's, and fails when it drops too far."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from stages.samples.metrics import Metric
 
 @dataclass(frozen=True)
 class Evaluate(Running):
-    """A metric of the artifact's answers and of the model's; with `max_drop` a gate. The artifact goes on as it is.
+    """A metric of the artifact's answers and of the model's; `max_drop` is a gate. The artifact passes unchanged.
 
     Args:
         metric: top1, or the dotted path of a function; see stages/samples/metrics.py. More is better.
-        max_drop: How far below the model's it may be; None measures and lets everything pass.
+        max_drop: How far below the model's it may be; None measures only, and nothing fails.
         compute: What the artifact must compute in; asked for and read back.
         properties: The runtime's own settings by its own names; each is read back.
         extensions: Operations that the runtime does not have by itself; see compile_openvino.
-        blame: Whether to look for the layers that bring the error in even where the gate holds.
+        blame: Whether to look for the layers that cause the error even where the gate passes.
     """
 
     metric: Annotated[str, Metric()]
@@ -63,18 +63,18 @@ class Evaluate(Running):
         running = session.open_session(artifact, self.compute, properties=self.properties, extensions=self.extensions)
         ours: dict[str, list[Any]] = {}
         theirs: dict[str, list[Any]] = {}
-        for given, answers, count in sample_files.fed(artifact, samples):
-            for told, into in ((running(given), ours), (answers, theirs)):
+        for arrays, answers, count in sample_files.fed(artifact, samples):
+            for outputs, into in ((running(arrays), ours), (answers, theirs)):
                 for name in answers:
-                    into.setdefault(name, []).append(told[name][:count])
+                    into.setdefault(name, []).append(outputs[name][:count])
         session.must_compute_in(self.compute, running.computes_in)
         _demand_numbers(ours, theirs, artifact)
-        found, wanted = (
-            metrics.measured(self.metric, {n: np.concatenate(v) for n, v in told.items()}, samples.labels, of)
-            for told, of in ((ours, f"this {artifact.kind}"), (theirs, "the PyTorch model"))
+        value, models_value = (
+            metrics.measured(self.metric, {n: np.concatenate(v) for n, v in outputs.items()}, samples.labels, subject)
+            for outputs, subject in ((ours, f"this {artifact.kind}"), (theirs, "the PyTorch model"))
         )
-        drop = wanted - found
-        says = f"{self.metric} {found:.4g}, the PyTorch model's {wanted:.4g}, of {len(samples)} samples"
+        drop = models_value - value
+        says = f"{self.metric} {value:.4g}, the PyTorch model's {models_value:.4g}, of {len(samples)} samples"
         # Shares are rounded: 0.8 - 0.7 is more than 0.1.
         fails = self.max_drop is not None and drop > self.max_drop and not math.isclose(drop, self.max_drop)
         blamed = self._blamed(artifact, samples) if self.blame or fails else None
@@ -86,8 +86,8 @@ class Evaluate(Running):
             )
         evaluation = Evaluation(
             metric=self.metric,
-            value=found,
-            of_the_model=wanted,
+            value=value,
+            of_the_model=models_value,
             drop=drop,
             max_drop=self.max_drop,
             samples=len(samples),
@@ -97,17 +97,19 @@ class Evaluate(Running):
         notes = layer_blame.BlameNotes(says=says, evaluation=evaluation, claims={"accuracy": claimed})
         if blamed:
             notes.update(blamed.notes)
-        if self.metric == metrics.TOP1 and wanted <= 2 / max(v[0].shape[-1] for v in theirs.values() if v[0].ndim):
+        if self.metric == metrics.TOP1 and models_value <= 2 / max(
+            v[0].shape[-1] for v in theirs.values() if v[0].ndim
+        ):
             notes["caution"] = f"the PyTorch model itself has {says}: are the labels its own?"
         return replace(artifact, notes=notes)
 
     def _blamed(self, artifact: Artifact, samples: sample_files.Samples) -> layer_blame.Blamed | None:
-        given, _, _ = next(sample_files.fed(artifact, samples, most=8))
-        return layer_blame.layers(artifact, given, self.compute, self.extensions)
+        arrays, _, _ = next(sample_files.fed(artifact, samples, most=8))
+        return layer_blame.layers(artifact, arrays, self.compute, self.extensions)
 
 
 def _demand_numbers(ours: Mapping[str, list[Any]], theirs: Mapping[str, list[Any]], artifact: Artifact) -> None:
-    """Raises CheckFailed for NaN and infinities where the model has numbers: a metric may take them for an answer."""
+    """Raises CheckFailed for NaN and infinities where the model has numbers: a metric might count them as answers."""
     import numpy as np
 
     for name, values in theirs.items():

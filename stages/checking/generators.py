@@ -1,7 +1,7 @@
-"""How fast a language model's folder is: to its first token, through a prompt, and token by token, beside PyTorch.
+"""Measures how fast a language model's folder is beside PyTorch: first token, prompt and decoding.
 
-Each contender is two processes: one goes on by a single token, the other by as many as were recorded and one more. What
-lies between them is the time that the others take.
+Each contender is two processes: one generates a single token, the other one more than were recorded. The difference is
+the time of the other tokens.
 """
 
 from __future__ import annotations
@@ -44,75 +44,79 @@ class Pace:
 def measured(
     inputs: Mapping[str, Artifact], label: str | None, how: How, pace: Pace, against: Sequence[str], folder: Path
 ) -> Artifact:
-    """The folder with what was measured among its notes. Raises StageError, CheckFailed.
+    """The folder with the measurements in its notes. Raises StageError, CheckFailed.
 
     Args:
-        inputs: The folder as "artifact", "tokens", the "reference", and the "module" that it was made of, if there is
+        inputs: The folder as "artifact", "tokens", the "reference", and the "module" that it was made from, if there is
             one.
-        label: Of the prompt; None for the longest that is asked alone.
+        label: Of the prompt; None for the longest that is in a batch by itself.
         how: How the folder is run.
-        pace: How long.
-        against: What is measured beside it: eager. Others are told.
+        pace: How long to measure.
+        against: What is measured beside it: eager. Others are reported as not measured.
         folder: For files.
     """
-    artifact, asked = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
-    batch = _batch(asked, label)
+    artifact, record = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
+    batch = _batch(record, label)
     ours = formats.part(artifact.kind, "generation").REQUIRES[0]
-    told, missing = _jobs(inputs, ours, batch, asked, how, against, folder)
+    jobs_by_name, missing = _jobs(inputs, ours, batch, record, how, against, folder)
     with ExitStack() as running:
-        started = [running.enter_context(Contender(name, job, folder)) for name, job in told.items()]
-        refused = {c.name: str(c.told["refused"]) for c in started if "refused" in c.told}
+        started = [running.enter_context(Contender(name, job, folder)) for name, job in jobs_by_name.items()]
+        refused = {c.name: str(c.ready["refused"]) for c in started if "refused" in c.ready}
         for name in (ours + FIRST, ours + ALL):
             if name in refused:
                 raise StageError(f"this {artifact.kind} cannot be run: {refused[name]}")
-        session.must_compute_in(how.compute, started[0].told["computes_in"])
+        session.must_compute_in(how.compute, started[0].ready["computes_in"])
         missing |= {name.removesuffix(FIRST): why for name, why in refused.items()}
         contenders = [c for c in started if c.name.removesuffix(FIRST) not in missing]
         blocks, peaks = in_turn(contenders, pace.rounds, pace.seconds, pace.warmup)
     rows, length = len(batch.prompts), max(map(len, batch.prompts))
-    found = {
+    measurements = {
         c.name: {
-            **_figures(blocks[c.name + FIRST], blocks[c.name], batch, asked, pace),
-            **c.told,
+            **_figures(blocks[c.name + FIRST], blocks[c.name], batch, record, pace),
+            **c.ready,
             "peak_bytes": peaks[c.name],
-            "disk_bytes": jobs.disk_bytes(told[c.name]),
+            "disk_bytes": jobs.disk_bytes(jobs_by_name[c.name]),
         }
         for c in contenders
         if not c.name.endswith(FIRST)
     }
     result = Measured(
         artifact=ours,
-        case={"label": batch.label, "shapes": f"{rows}x{length} tokens, {asked.new} follow", "items": rows * asked.new},
+        case={
+            "label": batch.label,
+            "shapes": f"{rows}x{length} tokens, {record.new} follow",
+            "items": rows * record.new,
+        },
         threads=how.threads,
         rounds=pace.rounds,
         seconds=pace.seconds,
         warmup=pace.warmup,
-        contenders=found,
+        contenders=measurements,
         not_measured=missing,
         table=[],
     )
     result["table"] = _table(result)
-    return artifact.noting(says=_headline(ours, found), benchmark=result)
+    return artifact.noting(says=_headline(ours, measurements), benchmark=result)
 
 
-def _batch(asked: TokenRecord, label: str | None) -> Batch:
-    labels = {b.label: b for b in asked.batches}
-    alone = [b for b in asked.batches if len(b.prompts) == 1]
-    wanted = max(alone, key=lambda b: len(b.prompts[0])).label if label is None else label
-    if wanted not in labels:
+def _batch(record: TokenRecord, label: str | None) -> Batch:
+    labels = {b.label: b for b in record.batches}
+    alone = [b for b in record.batches if len(b.prompts) == 1]
+    chosen = max(alone, key=lambda b: len(b.prompts[0])).label if label is None else label
+    if chosen not in labels:
         raise StageError(
             f"case is {label}, and no prompt of that label was asked{nearest(str(label), labels)}",
             allowed=listed(labels),
             command=f"'stages.benchmark.case={next(iter(labels))}'",
         )
-    return labels[wanted]
+    return labels[chosen]
 
 
 def _jobs(
     inputs: Mapping[str, Artifact],
     ours: str,
     batch: Batch,
-    asked: TokenRecord,
+    record: TokenRecord,
     how: How,
     against: Sequence[str],
     folder: Path,
@@ -127,20 +131,20 @@ def _jobs(
         else:
             why = "there is no PyTorch module" if name == "eager" else "it generates no text by itself"
             missing[name] = why
-    ids, _ = generating.padded(batch.prompts, asked.fills)
-    made: dict[str, Job] = {}
+    ids, _ = generating.padded(batch.prompts, record.fills)
+    commands: dict[str, Job] = {}
     written: dict[int, tuple[Path, str]] = {}
     for name, (runtime, model) in models.items():
         home, why = jobs.home(model, folder, written)
         if why:
             missing[name] = why
             continue
-        # No token ends a text: each takes the same number of steps.
-        told = session.with_interface(model, inputs["reference"]).facts
-        facts = {**told, FACT: {**inputs["artifact"].facts[FACT], "eos": []}}
-        for suffix, new in ((FIRST, 1), (ALL, 1 + asked.new)):
+        # Without tokens that end a text, every run has the same number of steps.
+        interface_facts = session.with_interface(model, inputs["reference"]).facts
+        facts = {**interface_facts, FACT: {**inputs["artifact"].facts[FACT], "eos": []}}
+        for suffix, new in ((FIRST, 1), (ALL, 1 + record.new)):
             arrays = {"prompts": ids, "new": np.array([new])}
-            made[name + suffix] = Job(
+            commands[name + suffix] = Job(
                 runtime=runtime,
                 kind=model.kind,
                 folder=str(home),
@@ -152,52 +156,53 @@ def _jobs(
                 inputs=list(arrays),
                 arrays=str(jobs.write_arrays(arrays, folder / f"{name}{suffix}.safetensors")),
             )
-    return made, missing
+    return commands, missing
 
 
 def _figures(
-    first: Sequence[Sequence[float]], whole: Sequence[Sequence[float]], batch: Batch, asked: TokenRecord, pace: Pace
+    first: Sequence[Sequence[float]], whole: Sequence[Sequence[float]], batch: Batch, record: TokenRecord, pace: Pace
 ) -> dict[str, Any]:
     rows, tokens = len(batch.prompts), sum(map(len, batch.prompts))
-    one = Figures.of(first, rows, pace.noisy_above)
-    all_ = Figures.of(whole, rows * (1 + asked.new), pace.noisy_above)
+    one = Figures.from_blocks(first, rows, pace.noisy_above)
+    all_ = Figures.from_blocks(whole, rows * (1 + record.new), pace.noisy_above)
     rest = max(all_.p50_ms - one.p50_ms, 1e-6)
     return {
         **all_.plain,
         "noisy": all_.noisy or one.noisy,
         "first_token_ms": one.p50_ms,
         "prompt_tokens_per_second": tokens / (one.p50_ms / 1e3),
-        "decoding_tokens_per_second": rows * asked.new / (rest / 1e3),
+        "decoding_tokens_per_second": rows * record.new / (rest / 1e3),
     }
 
 
-def _headline(ours: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+def _headline(ours: str, measurements: Mapping[str, Mapping[str, Any]]) -> str:
     """The stage's line: "first token 3.1 ms, then 410 tokens/s, 1.90× the speed of eager PyTorch"."""
-    told = found[ours]
-    text = f"first token {told['first_token_ms']:.3g} ms, then {told['decoding_tokens_per_second']:.4g} tokens/s"
-    if "eager" in found:
-        share = told["decoding_tokens_per_second"] / found["eager"]["decoding_tokens_per_second"]
+    figures = measurements[ours]
+    text = f"first token {figures['first_token_ms']:.3g} ms, then {figures['decoding_tokens_per_second']:.4g} tokens/s"
+    if "eager" in measurements:
+        share = figures["decoding_tokens_per_second"] / measurements["eager"]["decoding_tokens_per_second"]
         text += f", {share:.2f}× the speed of eager PyTorch"
-    noisy = [f"{name} by {f['spread']:.0%}" for name, f in found.items() if f["noisy"]]
+    noisy = [f"{name} by {f['spread']:.0%}" for name, f in measurements.items() if f["noisy"]]
     return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
 
 
-def _table(told: Measured) -> list[str]:
+def _table(measurement: Measured) -> list[str]:
     """For the summary: what was run, a line for each contender, and one for each that was not measured."""
-    threads = told["threads"]
+    threads = measurement["threads"]
     return [
-        f"{told['case']['shapes']}, {threads} thread{'s' * (threads != 1)}, {told['rounds']} rounds of "
-        f"{told['seconds']:g} s in turn",
-        *(_row(name, figures) for name, figures in told["contenders"].items()),
-        *(f"{name:<17} not measured: {why}" for name, why in told["not_measured"].items()),
+        f"{measurement['case']['shapes']}, {threads} thread{'s' * (threads != 1)}, {measurement['rounds']} rounds of "
+        f"{measurement['seconds']:g} s in turn",
+        *(_row(name, figures) for name, figures in measurement["contenders"].items()),
+        *(f"{name:<17} not measured: {why}" for name, why in measurement["not_measured"].items()),
     ]
 
 
-def _row(name: str, told: Mapping[str, Any]) -> str:
+def _row(name: str, figures: Mapping[str, Any]) -> str:
     """A contender's line of the summary."""
     return (
-        f"{name:<17} first token {told['first_token_ms']:.3g} ms, prompt {told['prompt_tokens_per_second']:.4g} "
-        f"tokens/s, then {told['decoding_tokens_per_second']:.4g} tokens/s, loaded in {told['load_ms'] / 1e3:.2f} s, "
-        f"{told['disk_bytes'] / MIB:.1f} MiB on disk, peak {told['peak_bytes'] / MIB:.0f} MiB, {told['computes_in']}, "
-        f"spread {told['spread']:.0%}{' NOISY' if told['noisy'] else ''}"
+        f"{name:<17} first token {figures['first_token_ms']:.3g} ms, prompt {figures['prompt_tokens_per_second']:.4g} "
+        f"tokens/s, then {figures['decoding_tokens_per_second']:.4g} tokens/s, "
+        f"loaded in {figures['load_ms'] / 1e3:.2f} s, {figures['disk_bytes'] / MIB:.1f} MiB on disk, "
+        f"peak {figures['peak_bytes'] / MIB:.0f} MiB, {figures['computes_in']}, "
+        f"spread {figures['spread']:.0%}{' NOISY' if figures['noisy'] else ''}"
     )

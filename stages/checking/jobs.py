@@ -1,4 +1,4 @@
-"""What a contender is given: where its model lies, a module written for another process, arrays, and their size."""
+"""What a contender needs: the folder of its model, a module written for another process, arrays, and its size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_arrays(arrays: Mapping[str, Any], path: Path) -> Path:
 
 
 def home(artifact: Artifact, folder: Path, written: dict[int, tuple[Path, str]]) -> tuple[Path, str]:
-    """Where a contender reads its model from, and why it cannot. A module is written there, once for all."""
+    """The folder a contender reads its model from, and why it cannot. A module is written there only once."""
     if artifact.folder is not None:
         return artifact.folder, ""
     if id(artifact.live) not in written:
@@ -31,7 +31,7 @@ def home(artifact: Artifact, folder: Path, written: dict[int, tuple[Path, str]])
 
 
 def _write_module(module: Any, home: Path) -> str:
-    """Writes a module for another process to read. Returns why it could not be, or nothing."""
+    """Writes a module for another process to read. Returns why that failed; empty if it did not."""
     import torch
 
     try:
@@ -46,7 +46,7 @@ def _write_module(module: Any, home: Path) -> str:
 
 
 def disk_bytes(job: Job) -> int:
-    """What a device needs of an artifact: of a blob, not the IR beside it."""
+    """The size of the files that a device needs: of a blob, without the IR beside it."""
     folder, needs = Path(job["folder"]), formats.of(job["kind"]).on_device
     needed = [folder / name for name in needs] or folder.rglob("*")
     return sum(f.stat().st_size for f in needed if f.is_file())

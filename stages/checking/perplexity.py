@@ -1,4 +1,4 @@
-"""Measures how likely a delivered language model finds texts beside the PyTorch model, and stops when it is off."""
+"""Measures a delivered language model's perplexity beside the PyTorch model's, and fails when it is too far off."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ GRAPHS = formats.kinds("values")  # what layers can be compared in
 
 @dataclass(frozen=True)
 class Perplexity(Stage):
-    """Perplexity, KL and top-1 agreement of the graph that is delivered; with `max_ratio` a gate.
+    """Perplexity, KL and top-1 agreement of the delivered graph; `max_ratio` is a gate.
 
-    Its own runtime gives tokens and no logits: our own loop runs the same graph, half of each text on the cache of the
-    other half. The artifact goes on as it is.
+    Its own runtime gives tokens and no logits. So our own loop runs the same graph, the second half of each text on the
+    cache of the first half. The artifact passes through unchanged.
 
     Args:
-        max_ratio: How many times the PyTorch model's perplexity it may have; None measures and lets everything pass.
+        max_ratio: How many times the PyTorch model's perplexity it may have; None measures only, and nothing fails.
         compute: What the graph must compute in; asked for and read back.
         properties: The runtime's own settings by its own names, such as KV_CACHE_PRECISION; each is read back.
         extensions: Operations that the runtime does not have by itself.
-        blame: Whether to look for the layers that bring the error in even where the gate holds.
+        blame: Whether to look for the layers that cause the error even where the gate passes.
     """
 
     # OmegaConf 2.3 reads Optional, not X | None.
@@ -71,17 +71,18 @@ class Perplexity(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact, texts = inputs["artifact"], text_files.read(inputs["texts"])
-        told = inputs["texts"].facts[text_files.FACT]
+        about = inputs["texts"].facts[text_files.FACT]
         running = folders.loop(artifact, How(self.compute, None, self.properties, self.extensions))
         session.must_compute_in(self.compute, running.computes_in)
-        found = text_files.compared(running, texts, told["vocabulary"])
+        compared = text_files.compared(running, texts, about["vocabulary"])
         count = texts.likely.size
         says = (
-            f"{found.value:.4g}, {found.ratio:.4f} times the PyTorch model's {found.of_the_model:.4g}; "
-            f"KL {found.kl:.1e}, the same first choice at {found.agreement:.1%}, of {count:,} tokens: {told['from']}"
+            f"{compared.value:.4g}, {compared.ratio:.4f} times the PyTorch model's {compared.of_the_model:.4g}; "
+            f"KL {compared.kl:.1e}, the same first choice at {compared.agreement:.1%}, of {count:,} tokens: "
+            f"{about['from']}"
         )
-        is_number = math.isfinite(found.value) and math.isfinite(found.kl)
-        fails = not is_number or (self.max_ratio is not None and found.ratio > self.max_ratio)
+        is_number = math.isfinite(compared.value) and math.isfinite(compared.kl)
+        fails = not is_number or (self.max_ratio is not None and compared.ratio > self.max_ratio)
         blamed = self._blamed(inputs, texts.tokens) if self.blame or fails else None
         if fails:
             raise CheckFailed(
@@ -90,18 +91,18 @@ class Perplexity(Stage):
                 command=blamed.command if blamed else "another precision, or stages.perplexity.max_ratio=…",
             )
         measured = Measured(
-            value=found.value,
-            of_the_model=found.of_the_model,
-            ratio=found.ratio,
+            value=compared.value,
+            of_the_model=compared.of_the_model,
+            ratio=compared.ratio,
             max_ratio=self.max_ratio,
-            kl=found.kl,
-            agreement=found.agreement,
+            kl=compared.kl,
+            agreement=compared.agreement,
             tokens=count,
-            texts=told["from"],
+            texts=about["from"],
             computes_in=running.computes_in,
             properties=dict(running.properties),
         )
-        claimed = {"texts": told["from"], "tokens": count, "max_ratio": self.max_ratio, "compute": self.compute}
+        claimed = {"texts": about["from"], "tokens": count, "max_ratio": self.max_ratio, "compute": self.compute}
         notes = layer_blame.BlameNotes(says=says, perplexity=measured, claims={"perplexity": claimed})
         if blamed:
             notes.update(blamed.notes)
@@ -111,12 +112,12 @@ class Perplexity(Stage):
         if "graph" not in inputs:
             return None
         graph = inputs["graph"]
-        given = _prompts(Interface.of(graph), Generation.of(graph), tokens)
-        return layer_blame.layers(graph, given, self.compute, self.extensions, output="logits")
+        arrays = _prompts(Interface.of(graph), Generation.of(graph), tokens)
+        return layer_blame.layers(graph, arrays, self.compute, self.extensions, output="logits")
 
 
 def _prompts(interface: Interface, generation: Generation, tokens: Array) -> dict[str, Array]:
-    """Texts as a graph whose cache is inputs and outputs takes them first, as many and as long as it takes."""
+    """A graph's inputs for the first call on texts, with an empty cache; as many and as long as the graph takes."""
     import numpy as np
 
     most = {name: dim.max for name, dim in interface.dims.items()}
@@ -124,9 +125,9 @@ def _prompts(interface: Interface, generation: Generation, tokens: Array) -> dic
     tokens = np.ascontiguousarray(tokens[: ends[0], : ends[1]])
     rows, length = tokens.shape
     places = np.broadcast_to(np.arange(length), tokens.shape).copy()
-    given = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "position_ids": places}
+    arrays = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "position_ids": places}
     for cache in generation.cache:
         spec = interface.inputs[cache.input]
         sizes = [0 if axis == cache.axis else size for axis, size in enumerate(spec.at(most))][1:]
-        given[cache.input] = np.zeros([rows, *sizes], spec.dtype)
-    return {name: given[name] for name in interface.inputs}
+        arrays[cache.input] = np.zeros([rows, *sizes], spec.dtype)
+    return {name: arrays[name] for name in interface.inputs}

@@ -1,4 +1,4 @@
-"""What a model computes, operator by operator: each result, what it was computed from, and where the code has it."""
+"""Records what a model computes, operator by operator: each result, its sources, and its line in the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stages.formats import graphs
 from stages.formats.inner import Inner
 from stages.interface import outputs
 from stages.interface.interface import Interface
-from stages.reference.asked import EagerModel
+from stages.reference.eager_model import EagerModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 INPUT = "input"
-# Given the number of a result and its values; says what to go on with in their place, or None.
+# Takes the number of a result and its values; returns the values to continue with in their place, or None.
 Follow = Callable[[int, "Array"], "Array | None"]
 
 
@@ -35,12 +35,12 @@ class Result:
     """A result of one call of an operator that depends on the model's inputs, or such an input.
 
     Args:
-        operator: Such as aten.conv2d; of a file that is the model, its own; INPUT for an input.
+        operator: Such as aten.conv2d; the file's own operator where a file is the model; INPUT for an input.
         module: The name of the module that called it; empty for the model itself, and where that is not known.
         place: The model's line; empty where that is not known.
-        sources: The numbers of the results that it was given.
-        moves: Whether it shares its memory with one of them: it is the same numbers, or some of them.
-        into_part: Whether it was written into a part of a tensor, such as a row of it.
+        sources: The numbers of the results that it was computed from.
+        moves: Whether it shares memory with one of them: it has the same numbers, or some of them.
+        into_part: Whether it was written into a part of a tensor, such as a row.
     """
 
     operator: str
@@ -65,12 +65,12 @@ class Recording:
 
 
 class EagerRecorder:
-    """Runs a module operator by operator, as its code calls them: those that an operator is made of are not seen."""
+    """Runs a module and records the operators that its code calls, not those that an operator is made of."""
 
     def __init__(self, module: Any, interface: Interface, arrays: Mapping[str, Array]) -> None:
         self._module, self._interface, self._arrays = module, interface, arrays
         self._ask = EagerModel(module, interface.call)
-        self._known: Sequence[Result] = ()  # where each is takes time to find out, and is always the same
+        self._earlier: Sequence[Result] = ()  # finding the line of each takes time, and it is always the same
 
     def record(self, follow: Follow, most: float = math.inf) -> Recording:
         """Runs it once.
@@ -81,15 +81,15 @@ class EagerRecorder:
         """
         import torch
 
-        seen = _Seen(follow, most, self._module, self._known)
+        results = _Results(follow, most, self._module, self._earlier)
         tensors = {n: torch.from_numpy(v.copy()) for n, v in self._arrays.items()}
         for name, tensor in tensors.items():
-            seen.input(name, tensor)
-        with _mode(seen):
-            returned = self._ask.given(tensors)
-        self._known = seen.results
+            results.input(name, tensor)
+        with _mode(results):
+            returned = self._ask.call(tensors)
+        self._earlier = results.results
         ends = [outputs.at(returned, tuple(o.path)) for o in self._interface.outputs.values()]
-        return Recording(seen.results, [n for end in ends for n in seen.sources(end)])
+        return Recording(results.results, [n for end in ends for n in results.sources(end)])
 
 
 class GraphRecorder:
@@ -99,7 +99,7 @@ class GraphRecorder:
         self._graph, self._inner, self._inputs = graphs.read(artifact), inner, inputs
 
     def record(self, follow: Follow, most: float = math.inf) -> Recording:
-        """As EagerRecorder does; what `follow` returns changes nothing."""
+        """As EagerRecorder does; what `follow` returns is ignored."""
         size = sum(v.nbytes for values in self._inner.values.values() for v in values)
         if size > most:
             raise TooLarge(size)
@@ -119,18 +119,18 @@ class GraphRecorder:
         return Recording(results, ends)
 
 
-class _Seen:
-    """What a run of a model has shown so far.
+class _Results:
+    """The results of a run so far.
 
-    Every tensor that it has seen is held, so that none is taken for another that lies at the same address later.
+    It keeps every tensor alive, so that no later tensor at the same address is mistaken for it.
     """
 
-    def __init__(self, follow: Follow, most: float, module: Any, known: Sequence[Result]) -> None:
+    def __init__(self, follow: Follow, most: float, module: Any, earlier: Sequence[Result]) -> None:
         self.results: list[Result] = []
-        self._follow, self._left, self._most, self._known = follow, most, most, known
+        self._follow, self._bytes_left, self._most, self._earlier = follow, most, most, earlier
         self._names = {id(m): name for name, m in module.named_modules() if name}
-        self._held: list[Any] = []
-        self._made: dict[int, int] = {}  # by a tensor's id, the result that it is
+        self._alive: list[Any] = []
+        self._by_tensor: dict[int, int] = {}  # by a tensor's id, the result that it is
         self._written: dict[int, int] = {}  # by a memory's address, the last result that was written to it
         self._whole: dict[int, Any] = {}  # by a memory's address, the tensor that all of it is
 
@@ -139,17 +139,17 @@ class _Seen:
         self._add(Result(f"{INPUT} '{name}'", "", "", ()), tensor, fresh=True)
 
     def sources(self, tensor: Any) -> list[int]:
-        """The results that a tensor's numbers are: its own, and what was written to its memory since."""
-        found = {self._made.get(id(tensor)), self._written.get(_memory(tensor))}
-        return sorted(n for n in found if n is not None)
+        """The results that a tensor holds: its own, and the last one written to its memory."""
+        numbers = {self._by_tensor.get(id(tensor)), self._written.get(_memory(tensor))}
+        return sorted(n for n in numbers if n is not None)
 
     def call(self, function: Any, args: Any, kwargs: Any, frame: Any) -> Any:
-        """Calls an operator and sees what comes of it."""
+        """Calls an operator and records its results."""
         from torch.utils._pytree import tree_leaves, tree_map
 
-        taken = [t for t in tree_leaves((args, kwargs)) if _is_plain(t)]
-        sources = sorted({n for t in taken for n in self.sources(t)})
-        memories = {_memory(t) for t in taken}
+        tensors = [t for t in tree_leaves((args, kwargs)) if _is_plain(t)]
+        sources = sorted({n for t in tensors for n in self.sources(t)})
+        memories = {_memory(t) for t in tensors}
         returned = function(*args, **kwargs)
         if not sources:
             return returned
@@ -168,9 +168,9 @@ class _Seen:
         return tree_map(lambda t: replaced.get(id(t), t), returned) if replaced else returned
 
     def _result(self, function: Any, sources: Sequence[int], frame: Any, moves: bool) -> Result:
-        name, known = _name(function), self._known[len(self.results) : len(self.results) + 1]
-        if known and known[0].operator == name:  # its values may have sent it another way
-            return replace(known[0], sources=sources, moves=moves, into_part=False)
+        name, earlier = _name(function), self._earlier[len(self.results) : len(self.results) + 1]
+        if earlier and earlier[0].operator == name:  # else the values led the code another way
+            return replace(earlier[0], sources=sources, moves=moves, into_part=False)
         return Result(name, self._module(frame), unsupported.place_at(frame), sources, moves)
 
     def _module(self, frame: Any) -> str:
@@ -185,17 +185,17 @@ class _Seen:
         return ""
 
     def _add(self, result: Result, tensor: Any, *, fresh: bool) -> Any:
-        """Takes a result in; a tensor to go on with in its place, where its numbers cannot be put into it."""
+        """Adds a result; returns a tensor to continue with instead, where its numbers cannot be written into it."""
         import torch
 
         number, memory = len(self.results), _memory(tensor)
         self.results.append(result)
-        self._made[id(tensor)] = number
-        self._held.append(tensor)
+        self._by_tensor[id(tensor)] = number
+        self._alive.append(tensor)
         if fresh:
             self._whole[memory] = tensor
-            self._left -= tensor.numel() * tensor.element_size()
-            if self._left < 0:
+            self._bytes_left -= tensor.numel() * tensor.element_size()
+            if self._bytes_left < 0:
                 raise TooLarge(f"the values inside the model take more than {self._most / 2**30:.0f} GiB")
         elif not result.moves:
             self._written[memory] = number
@@ -206,25 +206,25 @@ class _Seen:
         if not result.moves:
             tensor.copy_(numbers)
             return None
-        self._made[id(numbers)] = number
-        self._held.append(numbers)
+        self._by_tensor[id(numbers)] = number
+        self._alive.append(numbers)
         return numbers
 
 
-def _mode(seen: _Seen) -> Any:
+def _mode(results: _Results) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
     class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         supports_higher_order_operators = True
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return seen.call(func, args, kwargs or {}, sys._getframe(1))
+            return results.call(func, args, kwargs or {}, sys._getframe(1))
 
     return Mode()  # type: ignore[no-untyped-call]
 
 
 def _name(function: Any) -> str:
-    """aten.conv2d, of an overload; of what has none, as torch.cond, whatever it is called."""
+    """Such as aten.conv2d for an overload; the function's own name where there is none, as for torch.cond."""
     packet = getattr(function, "overloadpacket", None)
     return str(packet or function)
 
@@ -238,7 +238,7 @@ def _written(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> I
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether this is a tensor whose numbers lie in memory one by one: no sparse or nested one."""
+    """Whether this is a dense tensor in memory: not a sparse or nested one."""
     import torch
 
     return torch.is_tensor(value) and value.layout is torch.strided and value.device.type == "cpu"
@@ -254,5 +254,5 @@ def _array(tensor: Any) -> Array | None:
 
     if tensor.is_complex() or tensor.is_quantized or not tensor.numel():
         return None
-    found: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor.detach()).numpy()
-    return found
+    array: Array = (tensor.float() if tensor.dtype is torch.bfloat16 else tensor.detach()).numpy()
+    return array

@@ -1,4 +1,4 @@
-"""What an artifact was made to be: ranges that drawn inputs are not like, a cache that is kept in fewer bits."""
+"""Causes that an artifact's own settings explain: calibrated ranges that drawn inputs exceed, a cache in fewer bits."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ class Unlike:
     """The likely cause of a failure, before any list of layers.
 
     Args:
-        sentence: For a message that something failed.
-        command: What draws inputs like the samples.
+        sentence: For the message of a failed check.
+        command: The setting that draws inputs like the samples.
     """
 
     sentence: str
     command: str
 
 
-def told(artifact: Artifact, found: Parity) -> Unlike | None:
-    """That a cache is kept in fewer bits, or that what fails was drawn, while all real samples agree; None otherwise.
+def explained(artifact: Artifact, parity: Parity) -> Unlike | None:
+    """The cause if a cache is in fewer bits, or if only drawn inputs fail while all real samples agree; else None.
 
     Args:
         artifact: What failed.
-        found: What the comparison came to.
+        parity: The result of the comparison.
     """
-    kept = (artifact.facts.get("stateful") or {}).get("cache", EXACT)
-    if kept != EXACT:
-        sentence = f"\n    the likely cause: its cache is kept in {kept or 'what its runtime chooses'}"
+    cache = (artifact.facts.get("stateful") or {}).get("cache", EXACT)
+    if cache != EXACT:
+        sentence = f"\n    the likely cause: its cache is kept in {cache or 'what its runtime chooses'}"
         return Unlike(sentence, WIDER)
     samples = (artifact.facts.get("quantization") or {}).get("samples")
-    real = [c["label"] for c in found.cases if str(c["label"]).startswith(SAMPLES)]
+    real = [c["label"] for c in parity.cases if str(c["label"]).startswith(SAMPLES)]
     if samples is None or samples["from"] == spec.says({"source": spec.RANDOM}):
         return None
-    if not real or set(real) & found.failing.keys():
+    if not real or set(real) & parity.failing.keys():
         return None
     sentence = (
         f"\n    the likely cause: ranges are calibrated on {samples['count']} samples ({samples['from']}). It agrees on"

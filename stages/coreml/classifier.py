@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, listed
 from stages.coreml import library as coreml_library
 from stages.interface.edits import Edits
 from stages.interface.interface import Interface
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 LABEL = "classLabel"
 SCORES = f"{LABEL}_probs"  # coremltools' name for the scores of that label
@@ -38,4 +38,4 @@ def config(labels: Sequence[str] | None) -> Any:
 
 def facts(labels: Sequence[str] | None) -> dict[str, Any]:
     """The facts about a classifier."""
-    return {} if labels is None else {as_met.SCORES: {"label": LABEL, "labels": list(labels)}}
+    return {} if labels is None else {artifact_cases.SCORES: {"label": LABEL, "labels": list(labels)}}

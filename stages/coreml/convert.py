@@ -114,7 +114,7 @@ def _decomposed(program: Any) -> Any:
     table = decompositions.composite()  # coremltools inverts only constant matrices
     plain = current = program.run_decompositions(table)
     while lacking := unconverted.untranslated(current):
-        more = decompositions.known(lacking)
+        more = decompositions.by_name(lacking)
         if not more.keys() - table.keys():
             return plain  # its operators are the model's own
         table |= more

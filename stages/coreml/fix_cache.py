@@ -67,7 +67,7 @@ class FixCache(Stage):
     def settle(self, world: World) -> Self:
         settled = super().settle(world)
         config = self._early_config()
-        positions = lengths.positions_told(config)
+        positions = lengths.positions_of_json(config)
         if positions is not None and self.length is not None:
             self._verify_length(self.length, positions)
         if others := sorted({*config.get("layer_types", ())} - ATTENDING) or [n for n in RECURRENT if n in config]:

@@ -14,7 +14,7 @@ from stages.coreml.mil import schema
 from stages.interface import interface as model_interface
 from stages.interface.edits import Edits, Images
 from stages.interface.interface import Dim, Input, Interface, Output, range_of
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 SHAPES = ("range", "enumerated")
 MOST = 128  # enumerated shapes of one input, in Core ML
@@ -186,7 +186,9 @@ def enumerated(edited: Interface, sizes: Sizes) -> dict[str, Any]:
         return {}
     combinations = sizes.combinations(edited)
     return {
-        as_met.ENUMERATED: {n: [spec.at(at) for at in combinations] for n, spec in edited.inputs.items() if spec.axes}
+        artifact_cases.ENUMERATED: {
+            n: [spec.at(at) for at in combinations] for n, spec in edited.inputs.items() if spec.axes
+        }
     }
 
 

@@ -10,7 +10,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import CheckFailed, Problem, StageError, listed
 from stages.formats import session
 from stages.formats.session import How
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 if TYPE_CHECKING:
     from stages.coreml.mil.program import Program
@@ -110,5 +110,5 @@ def open_session(artifact: Artifact, how: How) -> EvaluatorSession | CoremlSessi
     if FUNCTION in how.properties:
         program = program.entered_by(how.properties[FUNCTION])
     # The labels in the order of the model's scores; for a package from elsewhere, in the order of its own.
-    labels = artifact.facts.get(as_met.SCORES, {}).get("labels") or program.functions[program.default].labels
+    labels = artifact.facts.get(artifact_cases.SCORES, {}).get("labels") or program.functions[program.default].labels
     return CoremlSession(program, labels) if has_core_ml() else EvaluatorSession(program, labels)

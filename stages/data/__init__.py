@@ -1,1 +1,1 @@
-"""Real inputs: where they come from, what identifies them, one row at a time."""
+"""Real inputs: their sources and identities, read one row at a time."""

@@ -1,4 +1,4 @@
-"""Samples from a torch.utils.data.Dataset, or whatever has a length and can be indexed."""
+"""Samples from a torch.utils.data.Dataset, or any object with a length and an index."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from stages.portable.vendor_errors import first_line
 
 @dataclass(frozen=True)
 class Dataset:
-    """A torch.utils.data.Dataset, or whatever has a length and can be indexed.
+    """A torch.utils.data.Dataset, or any object with a length and an index.
 
-    An item is a mapping of inputs by name, perhaps with labels; or the inputs in order, perhaps with a label after.
-    What identifies it is its code and its arguments; files and folders among these by what they hold.
+    An item is a mapping of inputs by name, perhaps with labels; or the inputs in order, perhaps followed by a label.
+    Its identity is its code and its arguments; files and folders among these count by their content.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Dataset:
             len(made)
         except Exception as e:  # a user's class raises anything
             raise StageError(
-                f"dataset {self.path} failed with kwargs {dict(self.kwargs)}: {factory.told(e)}",
+                f"dataset {self.path} failed with kwargs {dict(self.kwargs)}: {factory.message_of(e)}",
                 allowed="a class or function that returns what has a length and can be indexed",
             ) from e
         return _DatasetRows(made, interface, self.path)
@@ -62,7 +62,7 @@ class _DatasetRows(Rows):
         try:
             item = self.items[number]
         except Exception as e:  # a user's class raises anything
-            raise StageError(f"dataset {self.origin}[{number}] failed: {factory.told(e)}") from e
+            raise StageError(f"dataset {self.origin}[{number}] failed: {factory.message_of(e)}") from e
         names = list(self.interface.inputs)
         if isinstance(item, Mapping):
             told = dict(item)
@@ -92,7 +92,7 @@ class _DatasetRows(Rows):
 
 
 def _content(value: Any, world: World) -> Any:
-    """An argument as it is; of a path in it, what is there."""
+    """An argument, with paths in it replaced by the digests of their files."""
     if isinstance(value, Mapping):
         return {name: _content(part, world) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -104,5 +104,5 @@ def _content(value: Any, world: World) -> Any:
     files = sorted(Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
     held = [[p.relative_to(path).as_posix(), digest_of(p, world, str(p))] for p in files if p.is_file()]
     told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
-    # A word that happens to name a folder here, such as train, may well be meant as a word.
+    # A word such as train may be meant as a word, although a folder here has that name.
     return told if os.sep in value else {**told, "value": value}

@@ -1,4 +1,4 @@
-"""Where samples come from, as a setting of stages that take some: to ask, to calibrate, to evaluate."""
+"""The source of samples as a setting of stages that check, calibrate or evaluate with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.data.spec import RANDOM
 
 KINDS = ("images", "arrays", "text", "dataset", RANDOM)
 KEYS = ("source", "path", "tokenizer", "kwargs")
-# What a kind cannot do without, and what each is. Keys that a kind has no use for may stay from another's.
+# The keys that a kind needs, each with its meaning. Keys that a kind does not use may stay.
 NEEDED = {kind: {"path": "the path of what is there"} for kind in ("images", "arrays", "text")}
 NEEDED["text"]["tokenizer"] = "a folder as save_pretrained writes it"
 NEEDED["dataset"] = {"path": "a dotted path such as my_pkg.data.Train"}
@@ -20,11 +20,11 @@ MODULES = {"images": ["PIL"], "text": ["transformers"], "dataset": ["torch"]}
 
 
 class Origin(Setting):
-    """A source of samples; see stages/data/spec.py. What it has is part of the key.
+    """A source of samples; see stages/data/spec.py. Its content is part of the key.
 
     Args:
-        typed: What sets it, to be typed.
-        labelled: Whether labels are wanted, which nobody knows of random draws.
+        typed: The setting, as it is typed.
+        labelled: Whether labels are needed, which random draws do not have.
     """
 
     def __init__(self, typed: str, *, labelled: bool = False) -> None:
@@ -74,6 +74,6 @@ class Origin(Setting):
 
 
 class RequiredOrigin(Origin):
-    """One that cannot be left out."""
+    """A source that must be set."""
 
     required = True

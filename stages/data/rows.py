@@ -1,4 +1,4 @@
-"""Samples one at a time: what a source of them offers, and a sample in the types of the model's inputs."""
+"""Samples one at a time: the interface of sources, and a sample in the types of the model's inputs."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class Source(Protocol):
     """Samples that can be counted, and read one at a time."""
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        """What the samples are, whatever the files are called. Raises ConfigError for what is not there."""
+        """Identifies the samples, independent of file names. Raises ConfigError for a file that does not exist."""
 
     def open(self, interface: Interface, seed: int) -> Rows:
-        """Gets ready to read. Raises StageError and ConfigError."""
+        """Prepares to read. Raises StageError and ConfigError."""
 
 
 class Rows(Protocol):
     """The samples of an opened source.
 
     Attributes:
-        caution: What whoever relies on them should know; empty where there is nothing.
+        caution: A warning for the summary; empty where there is none.
     """
 
     caution: str = ""
@@ -81,15 +81,15 @@ def fitting(row: Row, interface: Interface, origin: str) -> Row:
 
 
 def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[slice, int]]:
-    """Which rows to run together, and how many more of the last one's kind to put behind them.
+    """Which rows to run together, and how many copies of the last one to add.
 
     Args:
-        interface: Whose inputs' first dimension is the batch.
+        interface: The first dimension of its inputs is the batch.
         count: How many rows there are.
         most: At most so many at once.
 
     Raises:
-        StageError: When the inputs have no batch in common.
+        StageError: When the inputs have no common batch.
     """
     firsts = {str(s.shape[0]) if s.shape else "scalar" for s in interface.inputs.values()}
     if len(firsts) != 1 or firsts == {"scalar"}:

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-# Of a tokenizer's folder, what is not its own: a model's weights.
+# Files of a tokenizer's folder that are a model's weights.
 WEIGHTS = (".safetensors", ".bin", ".pt", ".h5", ".msgpack", ".onnx")
-# How many random samples there are: more of them would tell no more.
+# The number of random samples: more would not show more.
 DRAWN = 32
 
 
 def paths(value: Any) -> Iterator[str]:
-    """The arguments that are paths of what is there."""
+    """The arguments that are paths of existing files or folders."""
     if isinstance(value, Mapping):
         for part in value.values():
             yield from paths(part)
@@ -45,7 +45,7 @@ def paths(value: Any) -> Iterator[str]:
 
 
 def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
-    """The source that a mapping or a text names, one without problems; photographs take the preprocessing."""
+    """The source that a valid mapping or text describes; photographs get the preprocessing."""
     spec = spelled(spec)
     kind, path = spec["source"], Path(spec.get("path") or "").expanduser()
     if kind == "images":
@@ -88,8 +88,8 @@ class _RandomRows(Rows):
 class Images:
     """Photographs in a folder, or in a folder for each class.
 
-    A class's number is its folder's name where all of these are whole numbers, otherwise its place among the sorted
-    names, as in torchvision.datasets.ImageFolder. Files are told apart by what they hold, not by their names.
+    A class's number is its folder's name where all of these are integers, otherwise its place among the sorted names,
+    as in torchvision.datasets.ImageFolder. Files are identified by their content, not by their names.
     """
 
     folder: Path
@@ -218,9 +218,9 @@ class _ArrayRows(Rows):
 
 @dataclass(frozen=True)
 class Text:
-    """Lines of a text file through a transformers tokenizer, each padded to the longest that the model takes.
+    """Lines of a text file through a transformers tokenizer, each padded to the longest length that the model takes.
 
-    To the same length whatever the file: a line is the same sample in any.
+    The length does not depend on the file, so a line is the same sample in every file.
     """
 
     path: Path
@@ -283,7 +283,7 @@ class Text:
 
 
 def _length(interface: Interface) -> int:
-    """What texts are padded to: the largest second dimension of the first input."""
+    """The length to which texts are padded: the largest second dimension of the first input."""
     size = next(iter(interface.inputs.values())).shape[1]
     return range_of(size, interface.dims).max if isinstance(size, str) else int(size)
 

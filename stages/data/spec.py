@@ -1,10 +1,10 @@
-"""Where samples come from, for calibration and for evaluation: a mapping with a source and what that needs.
+"""The source of samples, for calibration and for evaluation: a mapping with a kind of source and its settings.
 
 {source: images, path: photos/}        photographs in a folder, or in one for each class, through the preprocessing
 {source: arrays, path: samples.npz}    an array [samples, …] for each input by its name; labels by the name labels
 {source: text, path: lines.txt, tokenizer: FOLDER}         a sample a line; of a .tsv, a label and a tab before each
 {source: dataset, path: my_pkg.data.Train, kwargs: {…}}    a torch.utils.data.Dataset by its import path
-{source: random}                       draws as the model's inputs say: shows that things work, nothing of accuracy
+{source: random}                       draws by the fills of the model's inputs: a test that it works, not of accuracy
 
 In short, where a text is enough: a folder of photographs, a .npz file, the import path of a dataset.
 """
@@ -20,7 +20,7 @@ RANDOM = "random"
 
 
 def spelled(value: Any) -> Any:
-    """The mapping that a text stands for; whatever else there is, as it is."""
+    """The mapping that a short text means; anything else unchanged."""
     if not isinstance(value, str):
         return value
     if value.endswith(".npz"):
@@ -30,18 +30,18 @@ def spelled(value: Any) -> Any:
 
 
 def is_random(spec: Any) -> bool:
-    """Whether nothing real is drawn from."""
+    """Whether the samples are random draws."""
     return isinstance(spec, Mapping) and spec.get("source") == RANDOM
 
 
 def pictures(spec: Any) -> bool:
-    """Whether it is photographs, which become inputs by the preprocessing."""
+    """Whether the samples are photographs, which become inputs by the preprocessing."""
     spec = spelled(spec)
     return isinstance(spec, Mapping) and spec.get("source") == "images"
 
 
 def says(spec: Any) -> str:
-    """The kind of a source in a word; RANDOM cannot be overlooked."""
+    """The kind of a source in a word; RANDOM in capitals."""
     return "RANDOM draws" if is_random(spec) else str(spec["source"])
 
 
@@ -50,5 +50,5 @@ def existing(text: str) -> Path | None:
     try:
         path = Path(text).expanduser()
         return path if text and path.exists() else None
-    except (OSError, RuntimeError):  # longer than a name may be; the home of nobody
+    except (OSError, RuntimeError):  # a text too long for a name; a user without a home
         return None

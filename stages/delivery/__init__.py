@@ -1,1 +1,1 @@
-"""Hands an artifact over: its name, its folder, and what comes with it."""
+"""Delivers an artifact: its name, its folder, and the files that come with it."""

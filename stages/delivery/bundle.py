@@ -1,4 +1,4 @@
-"""What makes a delivered model one that can be checked where it goes: reference answers, and a script that compares."""
+"""The parts of a bundle that check a delivered model on its target machine: reference answers and a script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import Problem, StageError
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
@@ -23,7 +23,7 @@ OURS = re.compile(r"^from stages\.([\w.]+) import (?:\([^)]*\)|.+)\n", re.MULTIL
 
 
 class Bundle(Protocol):
-    """What a format may say of its bundles: `Bundle` of the part that it calls `bundle`."""
+    """What a format says about its bundles: the class `Bundle` in its part `bundle`."""
 
     SCRIPT: (
         str  # the dotted name below `stages` of what checks the model where it goes; see stages/portable/selfcheck.py
@@ -37,15 +37,15 @@ class Bundle(Protocol):
 
         Args:
             file: Its name.
-            inputs: A dictionary of inputs, as Python writes it.
-            names: A list of the outputs, likewise.
+            inputs: A dictionary of inputs, as Python code.
+            names: A list of the outputs, as Python code.
             facts: The artifact's.
-            claim: What it was checked to: "compute" and the runtime's "properties".
+            claim: How it was checked: "compute" and the runtime's "properties".
         """
 
     @staticmethod
     def only_for(facts: Mapping[str, Any]) -> str:
-        """What it runs on, in words, where that is not every machine; otherwise ""."""
+        """The machines it runs on, in words, if that is not every machine; otherwise ""."""
 
     @staticmethod
     def unfit(facts: Mapping[str, Any]) -> Problem | None:
@@ -53,22 +53,22 @@ class Bundle(Protocol):
 
 
 def of(artifact: Artifact) -> Bundle | None:
-    """What a format says of bundles of an artifact; None where it says nothing."""
+    """What an artifact's format says about its bundles; None where it says nothing."""
     return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle) if formats.of(artifact.kind).bundle else None
 
 
 def needs(artifact: Artifact) -> str:
-    """What the script of a bundle takes beside numpy, by its name to Python."""
+    """The Python module that the script of a bundle needs besides numpy."""
     return str(formats.part(artifact.kind, "host").RUNTIME.module)
 
 
 def script_for(artifact: Artifact) -> str:
-    """What checks an artifact where it goes, as one file."""
+    """The script that checks an artifact on its target machine, as one file."""
     return script(formats.part(artifact.kind, "host").__name__.removeprefix("stages."))
 
 
 def script(module: str) -> str:
-    """A module as one file: what it imports of ours is placed in it, once, so that each comparison exists once.
+    """A module as one file: our modules that it imports are included once, so that each comparison has one source.
 
     Args:
         module: Its dotted name below `stages`, such as "onnx.host".
@@ -93,12 +93,12 @@ def _source(module: str) -> str:
 
 
 def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
-    """The reference's draws at each size, as an artifact meets them. Raises StageError when it takes none.
+    """The reference's draws at each size, in an artifact's own terms. Raises StageError when it takes none.
 
-    Other values stay here: they are for what a conversion breaks, and the files are the same there. So do padded texts,
-    at whose padding a runtime may answer anything.
+    Other values are not delivered: they find faults of a conversion, and the delivered files are the same. Padded texts
+    are not delivered either, since a runtime may answer anything at padding.
     """
-    taken = (as_met.case_for(artifact, asked) for asked in reference_cases.at_sizes(reference))
+    taken = (artifact_cases.case_for(artifact, asked) for asked in reference_cases.at_sizes(reference))
     met = [c for c in taken if c is not None and all(counts.all() for counts in c.counts.values())]
     if not met:
         raise StageError(f"the reference has no case that this {artifact.kind} takes, so a bundle would prove nothing")
@@ -106,7 +106,7 @@ def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
 
 
 def write_cases(met: list[Case], path: Path) -> None:
-    """As numpy reads them: LABEL/in/NAME and LABEL/out/NAME. Equal cases give equal bytes: numpy writes no dates."""
+    """Writes arrays LABEL/in/NAME and LABEL/out/NAME. Equal cases give equal bytes: numpy writes no dates."""
     import numpy as np
 
     arrays = {f"{c.label}/in/{n}": v for c in met for n, v in c.inputs.items()}

@@ -1,4 +1,4 @@
-"""Hands over what a host with a GPU needs to build a TensorRT engine by itself, and to check it."""
+"""Delivers what a host with a GPU needs to build a TensorRT engine and check it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from stages.tensorrt import readiness
 from stages.tensorrt.settings import EngineSettings
 
 SCRIPT, MANIFEST = "build.py", "manifest.json"
-OLDEST = "10.13"  # whose Python API this one has been held to, and whose parser's table
+OLDEST = "10.13"  # the oldest release whose Python API and parser's table were compared with ours
 
 
 @dataclass(frozen=True)
 class BundleTensorrt(EngineSettings):
-    """The checked graph, profiles, the reference as the graph meets it, and one script that does all the rest.
+    """The checked graph, profiles, the reference in the graph's own terms, and one script that does the rest.
 
-    The script verifies the files, builds the engine, holds it to the reference within the tolerance of the graph's own
-    check, times it, and writes the portability card. It needs TensorRT, numpy, and torch or cuda-python.
+    The script verifies the files, builds the engine, compares it with the reference within the tolerance of the graph's
+    own check, times it, and writes the portability card. It needs TensorRT, numpy, and torch or cuda-python.
 
     Args:
-        name: What the graph and the engine are called, without suffix.
-        releases: Of TensorRT, 10 and 11, that the script accepts.
-        license: Of the model, as the README says it; None where nobody stated it.
-        preprocessing: What a photograph goes through, likewise.
+        name: The name of the graph and the engine, without suffix.
+        releases: The releases of TensorRT, 10 and 11, that the script accepts.
+        license: Of the model, for the README; None where it is not stated.
+        preprocessing: Of photographs, for the README; None where it is not stated.
     """
 
     name: Annotated[str, FileName()]
@@ -76,7 +76,7 @@ class BundleTensorrt(EngineSettings):
         return Artifact(Kind.DELIVERY, folder, notes={"file": file, "copies": copies, "bundle": True})
 
     def _manifest(self, graph: Artifact, file: str) -> dict[str, Any]:
-        """What the script is asked for. The files' SHA-256 are in artifact.json, and so is this file's."""
+        """What the script must build. The SHA-256 of all files are in artifact.json, this file's too."""
         assert graph.record is not None
         claim = handed_over.verdict(graph.record) or {}
         plan = {**asdict(self.plan(graph, types=[self._type(graph)])), "timing_cache": None}
@@ -92,7 +92,7 @@ class BundleTensorrt(EngineSettings):
         }
 
     def _type(self, graph: Artifact) -> str:
-        """What most of the graph's operations with weights compute in: without it there is no such engine."""
+        """The requested type of the graph's operations. Raises CheckFailed where no operation computes in it."""
         asked = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
         counts = graphs.read(graph).operations()
         if counts and asked not in counts:

@@ -1,4 +1,4 @@
-"""The README of a bundle that a host with a GPU builds a TensorRT engine from."""
+"""The README of a bundle from which a host with a GPU builds a TensorRT engine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CODES = """\
 
 @dataclass(frozen=True)
 class EngineReadme(Readme):
-    """What there is to say of such a bundle."""
+    """The README's text."""
 
     def _loading(self) -> Iterator[str]:
         yield "## Building it"

@@ -13,7 +13,7 @@ from stages.interface.generation import Generation
 
 @dataclass(frozen=True)
 class GenerationReadme(Readme):
-    """What there is to say of such a bundle."""
+    """The README's text."""
 
     @property
     def _claim(self) -> Mapping[str, Any]:
@@ -37,7 +37,7 @@ class GenerationReadme(Readme):
         form = self._form
         assert form is not None
         yield "## Loading it"
-        # Where picking tokens is the caller's in any case, how it is called is what there is to say.
+        # If the caller chooses the tokens in any case, the README shows the call.
         if (by_ours := self._claim["by_ours"]) and not getattr(form, "BY_CALLER", False):
             yield f"{by_ours[:1].upper()}{by_ours[1:]}: `{bundle.SCRIPT}` has a loop over the graph that does without."
         else:

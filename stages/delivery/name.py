@@ -1,4 +1,4 @@
-"""What a delivered model may be called."""
+"""The names that a delivered model may have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RECORD = "artifact"  # artifact.json, which the runner writes
 
 
 class FileName(Setting):
-    """A file's name, which comes without suffix."""
+    """A file's name without suffix."""
 
     def problems(self, name: str, value: str) -> Iterable[Problem]:
         if not value or "/" in value or value.startswith(".") or value == RECORD:

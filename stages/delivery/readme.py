@@ -12,21 +12,21 @@ from stages.delivery import bundle
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Interface
 from stages.portable import handed_over
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference.cases import Case
 
 
 @dataclass(frozen=True)
 class Readme:
-    """What there is to say of a delivered model.
+    """The README's text for a delivered model.
 
     Args:
         artifact: With its record.
-        file: What the delivered file is called.
-        cases: What was asked of it; the first stands in the example.
-        license: None where nobody stated it.
+        file: The name of the delivered file.
+        cases: The reference cases; the first one is in the example.
+        license: None where it is not stated.
         labels: How many there are in labels.txt; 0 for none.
-        preprocessing: What a photograph goes through before it is an input; None where nobody stated it.
+        preprocessing: Of photographs, before they are an input; None where it is not stated.
     """
 
     artifact: Artifact
@@ -88,7 +88,7 @@ class Readme:
 
     def _photographs(self) -> Iterator[str]:
         yield "## Preprocessing"
-        images = as_met.of(self.artifact).images
+        images = artifact_cases.edits_of(self.artifact).images
         if images is not None:
             yield f"Compiled in: it takes raw {images.color} photographs, uint8, {images.layout}, of any size."
         elif self.preprocessing is None:

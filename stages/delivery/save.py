@@ -1,4 +1,4 @@
-"""Writes the user's copy of the finished artifact, by itself or as a bundle that can be checked where it goes."""
+"""Writes the user's copy of the finished artifact, alone or as a bundle that can be checked on its target machine."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ DELIVERABLE = formats.kinds("delivered")
 
 @dataclass(frozen=True)
 class Save(Stage):
-    """Copies the artifact's files under the model's name; the runner verifies the copy and puts it in place whole.
+    """Copies the artifact's files under the model's name; the runner verifies the copy and moves it into place whole.
 
     Args:
-        name: What the files are called, without suffix.
-        bundle: Whether to write beside them the reference as this artifact meets it, a script that needs only the
-            runtime and numpy to check the artifact with it, and a README. What follows is for that alone.
-        license: Of the model, as the README says it; None where nobody stated it.
-        labels: What the scores of the only output are called, in order: names, or the path of a text file with one a
+        name: The name of the files, without suffix.
+        bundle: Whether to add the reference in this artifact's own terms, a script that checks the artifact with only
+            the runtime and numpy, and a README. The settings below are for bundles only.
+        license: Of the model, for the README; None where it is not stated.
+        labels: The names of the only output's scores, in order: names, or the path of a text file with one name per
             line; None for no labels.
-        preprocessing: What a photograph goes through, as the README says it.
+        preprocessing: Of photographs, for the README.
     """
 
     name: Annotated[str, FileName()]
@@ -50,7 +50,7 @@ class Save(Stage):
         "reference": frozenset({Kind.REFERENCE}),
         "tokens": frozenset({TOKENS}),
     }
-    optional: ClassVar[frozenset[str]] = frozenset({"tokens"})  # of a language model's folder alone
+    optional: ClassVar[frozenset[str]] = frozenset({"tokens"})  # only for a language model's folder
     produces: ClassVar[Kind | str] = Kind.DELIVERY
     keep: ClassVar[Keep] = Keep.DELIVERED
 
@@ -58,7 +58,7 @@ class Save(Stage):
         return self.consumes if self.bundle else {"artifact": DELIVERABLE}
 
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
-        """Raises ConfigError for a bundle of what the self-check cannot run."""
+        """Raises ConfigError for a bundle of a kind that the self-check cannot run."""
         if self.bundle and kinds["artifact"] not in bundle.KINDS:
             raise ConfigError(
                 f"stages.save.bundle is true, and its self-check cannot run {kinds['artifact']}",
@@ -75,16 +75,16 @@ class Save(Stage):
         assert source.folder is not None
         main = source.file
         copies: dict[str, str] = {}
-        # A folder that a runtime loads as it is has the names that this looks for.
+        # A folder for a runtime keeps the names that the runtime looks for.
         name = self.name if formats.of(source.kind).generation is None else main.stem
         for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
             original = path.relative_to(source.folder)
             if original == Path(f"{RECORD}.json"):  # the runner writes the copy's own
                 continue
-            # An ONNX file names its weights file inside; only files that are found by their stem can be renamed.
+            # An ONNX file contains the name of its weights file; only files that are found by their stem are renamed.
             first, *inside = original.parts
             top = name + Path(first).suffix if Path(first).stem == main.stem else first
-            if self.bundle and original == Path(bundle.README):  # a bundle has one of its own
+            if self.bundle and original == Path(bundle.README):  # a bundle has its own README
                 top = bundle.CALLING
             copy = folder.joinpath(top, *inside)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ class Save(Stage):
         (folder / bundle.README).write_text(str(readme), encoding="utf-8")
 
     def _labels(self, interface: Interface) -> list[str]:
-        """The names, one for each score. Raises StageError where that is known to be otherwise."""
+        """The names, one for each score. Raises StageError where the number of scores is known to differ."""
         labels = list(self.labels or ())
         shapes = {name: output.shape for name, output in interface.outputs.items()}
         (name, shape), *others = shapes.items()

@@ -1,4 +1,4 @@
-"""What others may ask of model files of other frameworks; a compiler reads them itself."""
+"""The format of model files of other frameworks; a compiler reads them itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of other frameworks that a compiler reads by itself: how each is recognised, and what else can run it.
+"""The files of other frameworks that a compiler reads by itself: how each is recognised, and which library runs it.
 
 SavedModel is a folder; a PaddlePaddle program has its parameters beside it, an ONNX graph may have.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, listed
 
-SOURCE, THEIR_NAMES = "source", "file_names"  # the facts that say the format and what the file calls its tensors
+SOURCE, THEIR_NAMES = "source", "file_names"  # the facts with the format, and with the file's names of its tensors
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Format:
     """One format.
 
     Args:
-        says: What people call such a file.
-        file: What it is called in an artifact's folder; it ends as the user's file does, unless that is a folder.
-        libraries: The modules any one of which runs it, best first.
+        says: Its name for people.
+        file: Its file name in an artifact's folder, with the suffix of the user's file, unless that is a folder.
+        libraries: The modules that can run it, best first.
     """
 
     says: str
@@ -41,7 +41,7 @@ FORMATS: Mapping[str, Format] = {
 }
 BY_SUFFIX = {Path(f.file).suffix: name for name, f in FORMATS.items() if name != SAVED_MODEL}
 ALLOWED = f"a file that ends in {listed(BY_SUFFIX)}, or a SavedModel's folder"
-# What pip calls a module, where that is another name.
+# The names of packages that differ from their module's.
 PACKAGES = {"ai_edge_litert": "ai-edge-litert", "paddle": "paddlepaddle"}
 IN_A_SAVED_MODEL = "saved_model.pb"
 PARAMETERS = ".pdiparams"
@@ -77,11 +77,11 @@ def files(path: Path, named: Callable[[Path], Sequence[str]]) -> list[Path]:
     """Every file that belongs to a model.
 
     Args:
-        path: What the user names.
-        named: The names of the files with weights that an ONNX graph names, each known to be beside it.
+        path: The path in the user's setting.
+        weights_of: Returns the names of an ONNX graph's files with weights, each beside the graph.
 
     Raises:
-        ConfigError: When one is missing, or is a link: what is read must be what is hashed.
+        ConfigError: When one is missing, or is a link: the files read must be the files hashed.
     """
     kind = recognised(path)
     if kind == SAVED_MODEL:
@@ -101,7 +101,7 @@ def files(path: Path, named: Callable[[Path], Sequence[str]]) -> list[Path]:
 
 
 def copies(path: Path, found: Sequence[Path]) -> dict[str, Path]:
-    """What each of a model's files is called in an artifact's folder: there, names are the same whatever the user's."""
+    """The name of each of a model's files in an artifact's folder; it does not depend on the user's names."""
     kind = recognised(path)
     if kind == SAVED_MODEL:
         return {f"{FORMATS[kind].file}/{f.relative_to(path).as_posix()}": f for f in found}
@@ -111,7 +111,7 @@ def copies(path: Path, found: Sequence[Path]) -> dict[str, Path]:
 
 
 def of(artifact: Artifact) -> Format:
-    """The format of a file artifact, or of one that was made from such a file; its facts say it."""
+    """The format of a file artifact, or of one that was made from such a file, from its facts."""
     return FORMATS[artifact.facts[SOURCE]["format"]]
 
 
@@ -122,24 +122,24 @@ def file_of(artifact: Artifact) -> Path:
 
 
 def their_names(artifact: Artifact) -> Mapping[str, str]:
-    """What the file itself calls each input and output, by the name that it has here."""
+    """The file's own name of each input and output, by our name."""
     names: Mapping[str, str] = artifact.facts[THEIR_NAMES]
     return names
 
 
 def installed() -> tuple[str, ...]:
-    """The libraries there are that run one format or another."""
+    """The installed libraries that run one of the formats."""
     every = {name for f in FORMATS.values() for name in f.libraries}
     return tuple(sorted(name for name in every if _is_installed(name)))
 
 
 def library(artifact: Artifact) -> str | None:
-    """The best library there is that runs an artifact's file."""
+    """The best installed library that runs an artifact's file; None where there is none."""
     return next((name for name in of(artifact).libraries if _is_installed(name)), None)
 
 
 def lacking(artifact: Artifact) -> str:
-    """That no library is there that runs an artifact's file, in words, and how to get one."""
+    """A sentence that no installed library runs an artifact's file, and how to get one."""
     libraries = of(artifact).libraries
     return f"{' or '.join(libraries)} would run it, and is not installed (pip install {_package(libraries[0])})"
 

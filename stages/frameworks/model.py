@@ -1,4 +1,4 @@
-"""A file of another framework that is itself the model: that framework answers for it, where it is installed."""
+"""A file of another framework that is itself the model: its framework gives the answers, where it is installed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUNTIMES: Mapping[str, str] = {
 
 
 class FileSession:
-    """A framework's session, which knows the file's own names, under the names that the interface has for them."""
+    """A framework's session, which uses the file's own names, with the interface's names instead."""
 
     def __init__(self, artifact: Artifact, running: Session | Ask, computes_in: str) -> None:
         self._running, self.computes_in = running, computes_in
@@ -41,19 +41,19 @@ class FileSession:
 
 
 def requires() -> tuple[str, ...]:
-    """Whatever could run a file and is there: what is installed later makes another reference."""
+    """All installed libraries that could run a file: installing another one leads to another reference."""
     return file_formats.installed()
 
 
 def unanswered(artifact: Artifact) -> str:
-    """Why nothing here can run a file, in words; empty where something can."""
+    """Why nothing installed can run a file, in words; empty where something can."""
     return file_formats.lacking(artifact) if file_formats.library(artifact) is None else ""
 
 
 def open_session(artifact: Artifact) -> FileSession:
     """Loads a file that can be run. Raises what the framework raises."""
     kind = artifact.facts[file_formats.SOURCE]["format"]
-    if kind == file_formats.ONNX:  # its kind goes by the same name
+    if kind == file_formats.ONNX:  # its kind has the same name
         running = session.open_session(replace(artifact, kind=Kind(kind)), "float32")
     else:
         running = importlib.import_module(RUNTIMES[kind]).open_session(artifact, "float32")
@@ -61,7 +61,7 @@ def open_session(artifact: Artifact) -> FileSession:
 
 
 def open_exact(artifact: Artifact) -> FileSession | None:
-    """The file in more than float32 has, as far as that is to be had; see stages/onnx/model.py."""
+    """The file with more precision than float32, as far as possible; see stages/onnx/model.py."""
     kind = artifact.facts[file_formats.SOURCE]["format"]
     if kind != file_formats.ONNX:
         return None

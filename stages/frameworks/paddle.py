@@ -25,7 +25,7 @@ class PaddleSession:
         config = inference.Config(str(program), str(program.with_suffix(file_formats.PARAMETERS)))
         config.disable_gpu()
         config.disable_glog_info()
-        config.switch_ir_optim(False)  # the program as it is, not what an optimiser makes of it
+        config.switch_ir_optim(False)  # the program itself, not an optimised one
         self._predictor = inference.create_predictor(config)
 
     def __call__(self, inputs: Arrays) -> Arrays:

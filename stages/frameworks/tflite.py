@@ -1,4 +1,4 @@
-"""TensorFlow Lite files, executed by LiteRT, or by the interpreter that TensorFlow brings, on the CPU."""
+"""TensorFlow Lite files, executed by LiteRT, or by the interpreter inside TensorFlow, on the CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stages.frameworks import formats as file_formats
 if TYPE_CHECKING:
     from stages.formats.session import Arrays
 
-# Where each library has the same interpreter.
+# The module with the same interpreter in each library.
 INTERPRETERS = {"ai_edge_litert": "ai_edge_litert.interpreter", "tensorflow": "tensorflow.lite"}
 
 

@@ -1,1 +1,1 @@
-"""What language models answer token by token, and what a runtime needs to know of them beside the graph."""
+"""Language models: their answers token by token, and the files that a runtime needs besides the graph."""

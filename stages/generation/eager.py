@@ -1,4 +1,4 @@
-"""The PyTorch model as it goes on with prompts: recorded as the reference, and timed beside what is made of it."""
+"""The PyTorch model continuing prompts: recorded as the reference, and timed beside artifacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Rows
-from stages.reference.asked import EagerModel
+from stages.reference.eager_model import EagerModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +25,15 @@ REQUIRES = ("torch", "numpy", "transformers")
 
 
 class Eager:
-    """`generate`, without sampling; of a module that has none, a loop of ours.
+    """`generate` without sampling; our own loop for a module without `generate`.
 
     Args:
-        module: With what transformers has to generate, as its own or in `decoder`.
-        generation: What it is.
+        module: With transformers' `generate`, itself or in `decoder`.
+        generation: Its properties as a decoder.
         interface: Its inputs and outputs.
 
     Attributes:
-        steps: Of the last call, the logits [rows, vocabulary] that each token was chosen by.
+        steps: The logits [rows, vocabulary] of each step of the last call.
     """
 
     computes_in = "float32"
@@ -48,12 +48,12 @@ class Eager:
         self.steps: list[Any] = []
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
-        """What follows each prompt, at most `new` tokens, without one that ends it."""
+        """The continuation of each prompt, at most `new` tokens, without the token that ends it."""
         self.steps = []
         return self._generated(prompts, new) if self._generates else self._by_loop(prompts, new)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
-        """One text, for whoever times it: see stages/generation/session.py."""
+        """A function that generates once, for timing: see stages/generation/session.py."""
         prompts, new = inputs["prompts"].tolist(), int(inputs["new"][0])
         return lambda: self(prompts, new)
 
@@ -95,13 +95,13 @@ class Eager:
             self._before[cache.input] = torch.zeros(sizes, dtype=getattr(torch, spec.dtype))
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        """Likewise."""
+        """See `stages.portable.generating.Decoder`."""
         import torch
 
         named = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
         given = {n: torch.from_numpy(v) for n, v in named.items() if n in self._interface.inputs}
         with torch.inference_mode():
-            returned = self._ask.given({**given, **self._before})
+            returned = self._ask.call({**given, **self._before})
         found = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
         self._before = {c.input: found[c.output] for c in self._generation.cache}
         logits: Array = found["logits"].float().numpy()
@@ -109,7 +109,7 @@ class Eager:
 
 
 class _Kept:
-    """A model whose logits of each step are kept."""
+    """A model that records the logits of each step."""
 
     def __init__(self, model: Eager) -> None:
         self._model = model
@@ -124,7 +124,7 @@ class _Kept:
 
 
 def open_session(artifact: Artifact, how: How) -> Eager:
-    """The module of an artifact. Threads are this process's own."""
+    """The module of an artifact. The number of threads is set for this process."""
     import torch
 
     torch.set_num_threads(how.threads or torch.get_num_threads())

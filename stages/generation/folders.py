@@ -1,4 +1,4 @@
-"""What a format offers that has folders for a runtime of language models: the part that it calls `generation`."""
+"""The part `generation` of a format that has folders for a runtime of language models."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stages.portable.generating import Decoder, Rows, Text
 
 
 class Generator(Protocol):
-    """A folder that is loaded.
+    """A loaded folder.
 
     Attributes:
         says: What runs it, such as "onnxruntime-genai 0.18.0".
-        by_ours: Why it is not the runtime that the folder is for, but our own loop over its graph; empty where it is.
-        computes_in: What the graph computes in, read back.
+        by_ours: Why our own loop runs the graph instead of the folder's runtime; empty where the runtime does.
+        computes_in: The type that the graph computes in, read back.
         properties: The runtime's settings as read back from the compiled graph, by its own names.
 
     Our own loops may have `logits` too: of the last row of the last call, [vocabulary] at each step.
@@ -29,17 +29,17 @@ class Generator(Protocol):
     properties: Mapping[str, str]
 
     def __call__(self, prompts: Rows, new: int) -> list[list[int]]:
-        """What follows each prompt, at most `new` tokens, by the largest logit alone. Raises what the runtime does."""
+        """The continuation of each prompt, at most `new` tokens, by the largest logit. Raises the runtime's errors."""
 
     def unfit(self, prompts: Rows, new: int) -> str:
-        """Why the runtime does not take prompts together that the model takes; empty where it does."""
+        """Why the runtime cannot take these prompts together, although the model can; empty where it can."""
 
     def tokenized(self, texts: Sequence[Text]) -> list[list[int]] | None:
         """The tokens of texts, by the folder's own tokenizer; None where it has none."""
 
 
 class Loop(Generator, Decoder, Protocol):
-    """A folder whose graph is run by our own loop: it is asked for logits, too."""
+    """A folder whose graph is run by our own loop, which also gives logits."""
 
 
 class Folders(Protocol):
@@ -53,17 +53,17 @@ class Folders(Protocol):
         Args:
             artifact: The folder.
             how: How it is run.
-            ours: Whether our own loop takes the runtime's place in any case.
+            ours: Whether our own loop replaces the runtime in any case.
 
-        Raises StageError for a setting, CheckFailed where it is not loaded, or a property reads back otherwise.
+        Raises StageError for a wrong setting, CheckFailed where loading fails or a property reads back differently.
         """
 
 
 def loop(artifact: Artifact, how: How) -> Loop:
-    """A folder's graph, to be asked piece by piece. Raises as `open_generator` does."""
+    """A folder's graph, to run step by step. Raises as `open_generator` does."""
     return cast("Loop", of(artifact).open_generator(artifact, how, ours=True))
 
 
 def of(artifact: Artifact) -> Folders:
-    """What the format of an artifact offers. Raises StageError where it has no such folders."""
+    """The part `generation` of an artifact's format. Raises StageError where it has none."""
     return cast("Folders", formats.part(artifact.kind, "generation"))

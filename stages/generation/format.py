@@ -1,11 +1,11 @@
-"""What others may ask of what a decoder answers, and of the files that lie beside its weights."""
+"""The formats of a decoder's answers, and of the files beside its weights."""
 
 from __future__ import annotations
 
 from pipeline.formats import Format, Kind
 
-TOKENS = Kind("tokens")  # what the PyTorch model goes on with, token by token
-TEXTS = Kind("texts")  # texts as tokens, and how likely the PyTorch model finds them
+TOKENS = Kind("tokens")  # the PyTorch model's continuations, token by token
+TEXTS = Kind("texts")  # texts as tokens, with their probabilities in the PyTorch model
 MODEL_FOLDER = Kind("model_folder")  # configuration, tokenizer and chat template, without weights
 
 FORMATS = {

@@ -1,6 +1,6 @@
-"""The logits that a model's tokens were picked by, for who gives logits too.
+"""The logits of a model's continuations, for runtimes that give logits too.
 
-A prompt that is asked alone has one row: [steps, vocabulary], of the token after the prompt first.
+A prompt by itself has one row: [steps, vocabulary], beginning with the token after the prompt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def write(logits: Arrays, folder: Path) -> None:
 
 
 def read(tokens: Artifact) -> Arrays:
-    """What was written beside tokens; nothing where nothing was."""
+    """The logits beside recorded tokens; empty where there are none."""
     path = tokens.file.with_name(FILE)
     if not path.is_file():
         return {}
@@ -47,14 +47,14 @@ def compared(
 ) -> tuple[Figures | None, list[str]]:
     """The figures of a prompt's logits, and what is wrong with them, a sentence each.
 
-    Logits after a token that the model did not go on with are of another text, and are left out.
+    Logits after a token that differs from the model's belong to another text, and are left out.
 
     Args:
         label: The batch's.
-        found: [vocabulary] at each step.
-        rows: The tokens that were picked by them.
-        wanted: [steps, vocabulary].
-        asked: All that was asked.
+        actual: [vocabulary] at each step.
+        rows: The tokens that were chosen by them.
+        expected: [steps, vocabulary].
+        record: All recorded batches.
         tolerance: How far they may be off.
     """
     import numpy as np

@@ -1,4 +1,4 @@
-"""The files that lie beside a decoder's weights: configuration, tokenizer, chat template."""
+"""The files beside a decoder's weights: configuration, tokenizer, chat template."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import listed
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
-# As transformers' save_pretrained names them; of the older ones, a tokenizer.json has all that they say.
+# The names that transformers' save_pretrained uses; tokenizer.json includes everything of the older ones.
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json"),
     *("merges.txt", "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json"),
@@ -20,7 +20,7 @@ FILES = (CONFIG, GENERATION, *TOKENIZER)
 
 
 def share(given: Artifact | None, folder: Path) -> str:
-    """Gives a folder all files of another; in words, which tokenizer there is among them, or nothing."""
+    """Links all files of an artifact into a folder; returns its tokenizer in words, or an empty text."""
     if given is None or given.folder is None:
         return ""
     names = sorted(p.name for p in given.folder.iterdir() if p.name in FILES)
@@ -30,7 +30,7 @@ def share(given: Artifact | None, folder: Path) -> str:
 
 
 def asked(given: Artifact | None) -> Mapping[str, Any]:
-    """What generation_config.json says; empty where there is none."""
+    """The content of generation_config.json; empty where there is none."""
     if given is None or given.folder is None or not (given.folder / GENERATION).is_file():
         return {}
     told: dict[str, Any] = json.loads((given.folder / GENERATION).read_text(encoding="utf-8"))

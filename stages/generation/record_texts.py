@@ -1,4 +1,4 @@
-"""Records how likely the model finds texts: its own, drawn from what it says, or the user's."""
+"""Records the probabilities that the model gives to texts: texts drawn from the model itself, or the user's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stages.generation.eager import Eager
 from stages.generation.format import MODEL_FOLDER, TEXTS
 from stages.interface.generation import Generation
 from stages.interface.interface import Interface
-from stages.reference import asked as asking
+from stages.reference import eager_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ OWN, GIVEN = "the model's own", "the text that was given"
 
 
 class TextFile(Setting):
-    """The path of a text: what it holds is part of the key."""
+    """The path of a text: its content is part of the key."""
 
     def files(self, value: str) -> Iterable[str]:
         return [value]
@@ -43,17 +43,18 @@ class TextFile(Setting):
 
 @dataclass(frozen=True)
 class RecordTexts(Stage):
-    """Texts of equal lengths, and what the PyTorch model finds likely at each place of them.
+    """Texts of equal lengths, with the PyTorch model's probabilities at each place.
 
-    The model's own begin with the token that begins a text, or any, and go on with tokens drawn by its probabilities.
-    The user's is cut into pieces by the model's own tokenizer, one after the other; which of them, is drawn.
+    The model's own texts start with the token that begins a text, or a random one, and continue with tokens drawn by
+    its probabilities. A user's text is tokenized by the model's own tokenizer and cut into pieces, some of which are
+    drawn.
 
     Args:
         source: text for the user's; None for the model's own.
         path: Of the text, UTF-8.
         count: How many texts, or pieces of one at most.
         length: Tokens of each.
-        seed: For all that is drawn.
+        seed: For all draws.
     """
 
     # OmegaConf 2.3 reads Optional, not X | None.
@@ -91,7 +92,7 @@ class RecordTexts(Stage):
             )
         decoder = Eager(module.live, generation, Interface.of(reference))
         says = GIVEN if self.source == TEXT else OWN
-        with asking.computing():
+        with eager_model.computing():
             tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)
             texts = text_files.described(decoder, tokens, generation.vocabulary)
         text_files.write(texts, folder)
@@ -101,7 +102,7 @@ class RecordTexts(Stage):
         return Artifact(TEXTS, folder, facts={text_files.FACT: told}, notes=notes)
 
     def _drawn(self, decoder: Eager, generation: Generation) -> Array:
-        """Texts of the model's own, [count, length]."""
+        """Texts drawn from the model itself, [count, length]."""
         import numpy as np
 
         draw = np.random.default_rng(self.seed)

@@ -1,4 +1,4 @@
-"""Records what the model goes on with, token by token, for prompts of several lengths, alone and together."""
+"""Records the model's continuations, token by token, of prompts of several lengths, alone and together."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from stages.interface.generation import Generation
 from stages.interface.interface import Interface
 from stages.portable import generating
 from stages.portable.generating import Batch, Rows, Text, TokenRecord
-from stages.reference import asked as asked_eager
+from stages.reference import eager_model
 
 if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, Any]
 
-# What a tokenizer is held to: words, numbers, spaces, lines, marks, other scripts, signs of several bytes.
+# Texts that a tokenizer is compared at: words, numbers, spaces, lines, marks, other scripts, signs of several bytes.
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "  two  spaces,\ttabs\nand lines\n\n",
@@ -39,7 +39,7 @@ TEXTS = (
 
 
 class Lengths(Setting):
-    """How many tokens prompts have."""
+    """The lengths of prompts, in tokens."""
 
     def problems(self, name: str, value: list[int]) -> list[Problem]:
         wrong = [n for n in value if type(n) is not int or n < 1]
@@ -49,17 +49,16 @@ class Lengths(Setting):
 
 @dataclass(frozen=True)
 class RecordTokens(Stage):
-    """`generate` of the PyTorch model, without sampling, and by how much each token was ahead of the second choice.
+    """`generate` of the PyTorch model, without sampling, and each token's margin over the second choice.
 
-    Each prompt is asked alone, and all of them together, filled up on the left. Nothing but the largest logit decides:
-    what a generation_config.json says of penalties and sampling is left out. A module that has no `generate` goes on by
-    our own loop.
+    Each prompt runs alone, and all of them together, padded on the left. Only the largest logit decides: penalties and
+    sampling in generation_config.json are ignored. Our own loop runs a module that has no `generate`.
 
     Args:
-        prompts: How many tokens they have; which, is drawn.
-        tokens: How many follow, unless one that ends a text comes before.
+        prompts: How many tokens each has; the tokens are drawn.
+        tokens: How many follow, unless a token ends the text before.
         seed: For the prompts.
-        logits: Whether logits are kept too, of the prompts that are asked alone.
+        logits: Whether to record logits too, for the prompts that run alone.
     """
 
     prompts: Annotated[list[int], Lengths()]
@@ -80,7 +79,7 @@ class RecordTokens(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         import numpy as np
 
-        # Of a decoder of the user's own, the reference alone says what belongs together.
+        # For a decoder of the user's own, only the reference knows the pairs of its cache.
         generation, interface = Generation.of(inputs["reference"]), Interface.of(inputs["reference"])
         longest = max(self.prompts) + self.tokens
         if longest > generation.positions:
@@ -108,11 +107,11 @@ class RecordTokens(Stage):
         kinds = len(set(recorded))
         notes = Notes(says=f"{len(recorded)} tokens, {kinds} different, after prompts of {_lengths(self.prompts)}")
         if kinds < 2:
-            notes["caution"] = "the model goes on with one token whatever it is given: that it is met proves little"
+            notes["caution"] = "the model continues every prompt with one and the same token: equal tokens prove little"
         return Artifact(TOKENS, folder, facts=generation.facts, notes=notes)
 
     def _drawn(self, generation: Generation) -> list[list[int]]:
-        """Prompts without the tokens that begin or end a text, or fill one up."""
+        """Prompts without the special tokens that begin, end or fill up a text."""
         import numpy as np
 
         special = {*generation.eos, generation.bos, generation.fills}
@@ -132,8 +131,8 @@ def _lengths(prompts: Sequence[int]) -> str:
 
 
 def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
-    """What follows, and how far each token is ahead."""
-    with asked_eager.computing():
+    """The continuations of a batch, with the margin of each token."""
+    with eager_model.computing():
         rows = model(prompts, new)
     steps = [min(len(row) + 1, len(model.steps)) for row in rows]
     margins = [[generating.margin(model.steps[n][place]) for n in range(most)] for place, most in enumerate(steps)]
@@ -141,7 +140,7 @@ def _batch(model: Eager, label: str, prompts: Rows, new: int) -> Batch:
 
 
 def _texts(files: Artifact | None) -> list[Text]:
-    """What the model's own tokenizer makes of some texts; nothing where it has none."""
+    """The tokens of some texts by the model's own tokenizer; empty where it has none."""
     if files is None or not model_folder.has_tokenizer(files):
         return []
     from transformers import AutoTokenizer

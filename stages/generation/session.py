@@ -1,4 +1,4 @@
-"""A folder as a session: a text is one inference, for whoever times it."""
+"""A folder as a session, for timing: generating one text is one inference."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stages.generation import folders
 if TYPE_CHECKING:
     from stages.formats.session import Arrays
 
-REQUIRES = ("numpy",)  # and what the folder's format says of its runtime
+REQUIRES = ("numpy",)  # and the modules that the folder's format requires
 
 
 class Texts:
-    """A folder that is loaded; see `stages.formats.session.Session`."""
+    """A loaded folder; see `stages.formats.session.Session`."""
 
     def __init__(self, artifact: Artifact, how: How) -> None:
         self._running = folders.of(artifact).open_generator(artifact, how, ours=False)
@@ -24,7 +24,7 @@ class Texts:
         self.properties: Mapping[str, str] = dict(self._running.properties)
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
-        """Goes on with `prompts`, int64 [rows, tokens], by `new`, int64 [1], tokens."""
+        """Continues `prompts`, int64 [rows, tokens], by `new` tokens, int64 [1]."""
         prompts, new = inputs["prompts"].tolist(), int(inputs["new"][0])
         return lambda: self._running(prompts, new)
 

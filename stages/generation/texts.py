@@ -1,10 +1,10 @@
-"""Texts as tokens, and how likely a language model finds each token after those before it.
+"""Texts as tokens, and a language model's probability of each token after those before it.
 
     perplexity = exp(-mean log p(token)), over every token of every text but the first
     KL(p || q) = mean over places of sum p (log p - log q), where p is the PyTorch model's and q the artifact's
 
-Of p the likeliest tokens are kept, and all others are one: with a vocabulary of more than that, the KL is a little
-below the whole.
+Only the likeliest tokens of p are recorded, and all others count as one token: with a larger vocabulary, the KL is a
+little smaller than the full one.
 
 Source: Kullback and Leibler 1951, On Information and Sufficiency; huggingface.co/docs/transformers/perplexity
 """
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-LIKELIEST = 1024  # of each place's tokens are kept
-ROUNDING = 1e-6  # of a KL: p is kept in float32
+LIKELIEST = 1024  # tokens are recorded at each place
+ROUNDING = 1e-6  # of a KL: p is recorded in float32
 MOST = 2**26  # logits that are in memory at once
 FACT = "texts"
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts, and what the PyTorch model makes of each place: after the first token, the second, to the last but one.
+    """Texts, and the PyTorch model's probabilities after each token but the last.
 
     Args:
         tokens: int64 [texts, length].
         likely: The natural logarithm of each next token's probability, float32 [texts, length - 1].
-        ids: The likeliest tokens, the first before all, int32 [texts, length - 1, LIKELIEST or the vocabulary].
+        ids: The likeliest tokens, the first one first, int32 [texts, length - 1, LIKELIEST or the vocabulary].
         logs: The natural logarithms of their probabilities, float32, of the same shape.
     """
 
@@ -50,7 +50,7 @@ class Texts:
 
     @property
     def perplexity(self) -> float:
-        """The PyTorch model's."""
+        """The PyTorch model's perplexity."""
         return _perplexity(self.likely)
 
 
@@ -77,9 +77,9 @@ class Figures:
 
 
 def answered(decoder: Decoder, tokens: Array, vocabulary: int) -> Iterator[tuple[slice, Array]]:
-    """Rows of texts, and the logarithms of probabilities, float64 [rows, length - 1, vocabulary], of what comes next.
+    """Rows of texts, and the logarithms of the next token's probabilities, float64 [rows, length - 1, vocabulary].
 
-    A text is asked in two calls, half of it as a prompt and the rest on the cache of that.
+    A text runs in two calls: its first half as a prompt, and the second on the cache of the first.
     """
     import numpy as np
 
@@ -98,7 +98,7 @@ def answered(decoder: Decoder, tokens: Array, vocabulary: int) -> Iterator[tuple
 
 
 def logarithms(logits: Array) -> Array:
-    """The natural logarithms of the probabilities that logits stand for, along the last axis, float64."""
+    """The natural logarithms of the probabilities of logits, along the last axis, float64."""
     import numpy as np
 
     wide = logits.astype(np.float64)
@@ -108,7 +108,7 @@ def logarithms(logits: Array) -> Array:
 
 
 def described(decoder: Decoder, tokens: Array, vocabulary: int) -> Texts:
-    """What a model makes of texts, to be compared with later."""
+    """A model's probabilities of texts, for later comparisons."""
     import numpy as np
 
     likely, ids, logs = [], [], []
@@ -121,7 +121,7 @@ def described(decoder: Decoder, tokens: Array, vocabulary: int) -> Texts:
 
 
 def compared(decoder: Decoder, texts: Texts, vocabulary: int) -> Figures:
-    """How far a model is from the one that texts were described by. NaN where it answers NaN."""
+    """How far a model is from the one that recorded the texts. NaN where it answers NaN."""
     import numpy as np
 
     likely, divergence, same = [], [], []
@@ -132,7 +132,7 @@ def compared(decoder: Decoder, texts: Texts, vocabulary: int) -> Figures:
         divergence.append((np.exp(logs) * (logs - others)).sum(-1) + _rest(logs, others))
         same.append(found.argmax(-1) == ids[..., 0])
     kl, agreement = (float(np.concatenate(x).mean()) for x in (divergence, same))
-    kl = 0.0 if -ROUNDING < kl < 0 else kl  # it is never less but by rounding
+    kl = 0.0 if -ROUNDING < kl < 0 else kl  # only rounding makes it negative
     return Figures(_perplexity(np.concatenate(likely)), texts.perplexity, kl, agreement)
 
 
@@ -150,26 +150,26 @@ def _next(found: Array, tokens: Array) -> Array:
 
 
 def _rest(logs: Array, others: Array) -> Array:
-    """What all the tokens that were not kept, taken as one, add to the divergence."""
+    """The share of the divergence from all tokens that were not recorded, taken as one token."""
     import numpy as np
 
     if logs.shape[-1] < LIKELIEST:
         return np.zeros(logs.shape[:-1])
-    least = np.finfo(np.float32).eps  # what is left of float32 logarithms that come to all
+    least = np.finfo(np.float32).eps  # the smallest rest that float32 logarithms can show
     ours, theirs = (np.maximum(1 - np.exp(x).sum(-1), least) for x in (logs, others))
     rest: Array = ours * (np.log(ours) - np.log(theirs))
     return rest
 
 
 def write(texts: Texts, folder: Path) -> None:
-    """A tensor for each part."""
+    """Writes a tensor for each field."""
     from safetensors.numpy import save_file
 
     save_file(vars(texts), folder / TEXTS.file)
 
 
 def read(artifact: Artifact) -> Texts:
-    """What `write` wrote."""
+    """Reads what `write` wrote."""
     from safetensors.numpy import load_file
 
     return Texts(**load_file(artifact.file))

@@ -1,4 +1,4 @@
-"""How forward is called: from named tensors to its arguments, and from what it returns to a tuple of named tensors.
+"""How forward is called: turns named tensors into its arguments, and its result into a tuple of named tensors.
 
 `call` in a model's YAML has `args` and `kwargs`. A string in them names an input; lists, mappings and plain values
 stand for themselves; {_tuple_: […]} is a tuple and {_value_: text} a string. Without `call`, forward takes every input
@@ -21,10 +21,9 @@ from stages.interface.interface import Interface, is_name, parameter
 from stages.interface.outputs import expression
 
 TUPLE, VALUE = "_tuple_", "_value_"
-# What the wrapped module is called in the wrapper, and so what the names of its parameters begin with.
-# The module that captures write for the class of `bind`. It is part of their bytes, so it stays when files move.
+# The module that captures record for the class of `bind`. It is part of their bytes, so it stays when files move.
 WRITTEN_AS = "stages._call"
-INNER = "model"
+INNER = "model"  # the wrapped module's name in the wrapper, and so the beginning of its parameters' names
 
 
 def problems(call: Any, inputs: Mapping[str, Any]) -> list[Problem]:
@@ -36,15 +35,15 @@ def problems(call: Any, inputs: Mapping[str, Any]) -> list[Problem]:
     args, kwargs = call.get("args", []), call.get("kwargs", {})
     if not isinstance(args, list) or not isinstance(kwargs, Mapping):
         return [Problem(f"call is {dict(call)}", allowed="{args: [a list], kwargs: {a: mapping}}")]
-    named = [*_names([args, dict(kwargs)])]
+    used = [*_names([args, dict(kwargs)])]
     allowed = "the names of forward's parameters"
-    found = [Problem(f"call.kwargs has '{k}'", allowed) for k in kwargs if not is_name(k)]
-    for name in (n for n in named if n not in inputs):
+    wrong_parts = [Problem(f"call.kwargs has '{k}'", allowed) for k in kwargs if not is_name(k)]
+    for name in (n for n in used if n not in inputs):
         wrong = f"call names '{name}', which is no input{nearest(name, inputs)}"
-        found.append(Problem(wrong, listed(inputs), f"{{{VALUE}: {name}}} where the text itself is meant"))
-    if unused := [n for n in inputs if n not in named]:
-        found.append(Problem(f"call uses no {listed(unused)}", "every input", f"'~model.inputs.{unused[0]}'"))
-    return found
+        wrong_parts.append(Problem(wrong, listed(inputs), f"{{{VALUE}: {name}}} where the text itself is meant"))
+    if unused := [n for n in inputs if n not in used]:
+        wrong_parts.append(Problem(f"call uses no {listed(unused)}", "every input", f"'~model.inputs.{unused[0]}'"))
+    return wrong_parts
 
 
 def _names(spec: Any) -> Iterator[str]:
@@ -87,24 +86,24 @@ def _argument(spec: Any) -> str:
 
 
 def arguments(call: Mapping[str, Any] | None, tensors: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """forward's positional and keyword arguments, made of named tensors."""
+    """forward's positional and keyword arguments, built from named tensors."""
     if call is None:
         return list(tensors.values()), {}
-    made = {k: _made(v, tensors) for k, v in call.get("kwargs", {}).items()}
-    return [_made(a, tensors) for a in call.get("args", [])], made
+    kwargs = {k: _built(v, tensors) for k, v in call.get("kwargs", {}).items()}
+    return [_built(a, tensors) for a in call.get("args", [])], kwargs
 
 
-def _made(spec: Any, tensors: Mapping[str, Any]) -> Any:
+def _built(spec: Any, tensors: Mapping[str, Any]) -> Any:
     if isinstance(spec, str):
         return tensors[spec]
     if isinstance(spec, list):
-        return [_made(s, tensors) for s in spec]
+        return [_built(s, tensors) for s in spec]
     if isinstance(spec, Mapping):
         if VALUE in spec:
             return spec[VALUE]
         if TUPLE in spec:
-            return tuple(_made(s, tensors) for s in spec[TUPLE])
-        return {k: _made(s, tensors) for k, s in spec.items()}
+            return tuple(_built(s, tensors) for s in spec[TUPLE])
+        return {k: _built(s, tensors) for k, s in spec.items()}
     return spec
 
 
@@ -116,18 +115,18 @@ def bind(module: Any, interface: Interface) -> Any:
     """
     bound = _module(source(interface))
     setattr(bound, INNER, module)
-    # A module made now would be in training mode, whatever the one in it is in.
+    # A new module is in training mode, whatever the mode of the one inside.
     return bound.train(module.training)
 
 
 def of_function(function: Any) -> Any:
     """A torch.nn.Module that calls a torch.jit.ScriptFunction with its own parameters.
 
-    All can be done with it that is done with a module: recorded, captured, scripted.
+    It can be recorded, captured and scripted like any module.
     """
-    taken = {a.name: "torch.Tensor" if str(a.type) == "Tensor" else str(a.type) for a in function.schema.arguments}
-    parameters = ", ".join(f"{name}: {kind}" for name, kind in taken.items())
-    called = _module(f"def forward(self, {parameters}):\n    return self.{INNER}({', '.join(taken)})\n")
+    types = {a.name: "torch.Tensor" if str(a.type) == "Tensor" else str(a.type) for a in function.schema.arguments}
+    parameters = ", ".join(f"{name}: {kind}" for name, kind in types.items())
+    called = _module(f"def forward(self, {parameters}):\n    return self.{INNER}({', '.join(types)})\n")
     setattr(called, INNER, function)
     return called
 
@@ -137,7 +136,7 @@ def _module(forward: str) -> Any:
     import torch
 
     name = f"<how the model is called, {hashlib.sha256(forward.encode()).hexdigest()[:8]}>"
-    # inspect, through which torch reads source, finds it here. No time stamp: nothing can be stale.
+    # torch reads source through inspect, which finds it here. No time stamp: it cannot become stale.
     linecache.cache[name] = (len(forward), None, forward.splitlines(keepends=True), name)
     namespace: dict[str, Any] = {"torch": torch}
     exec(compile(forward, name, "exec"), namespace)

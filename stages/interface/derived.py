@@ -1,4 +1,4 @@
-"""The inputs that a transformers model says it takes: from its configuration, forward's parameters and their docstring.
+"""Derives the inputs of a transformers model from its configuration, forward's parameters and their docstring.
 
 Source: https://huggingface.co/docs/transformers/main_classes/configuration
 """
@@ -17,16 +17,16 @@ from stages.interface import lengths, parameters, pictures
 from stages.interface.interface import Dim, Input, Interface
 from stages.interface.parameters import Model
 
-MOST_WAYS = 24  # of calling a model, tried in turn
+MOST_WAYS = 24  # how many ways to call a model are tried in turn
 
 
 @dataclass(frozen=True)
 class Derived:
-    """What a model takes.
+    """The derived interface of a model.
 
     Args:
         interface: The inputs, the dimensions that they name, and how forward is called with them.
-        says: What was left out or narrowed, in words, and why.
+        says: What was left out or narrowed, and why, in words.
     """
 
     interface: Interface
@@ -40,19 +40,19 @@ def interface(
     picture: Sequence[int] | None = None,
     accepts: Callable[[Interface], bool] = lambda _: True,
 ) -> Derived:
-    """What the module takes, each input by keyword; of `dims`, those that a shape names, within what the model can do.
+    """The module's inputs, each passed by keyword, and the `dims` that their shapes name, within the model's limits.
 
-    Where an input can be of several shapes, such as a waveform with an axis of channels and without, it is the first
+    Where an input can have several shapes, such as a waveform with or without an axis of channels, it gets the first
     that the model accepts.
 
     Args:
         module: A transformers PreTrainedModel.
         dims: batch, sequence, decoder_sequence, samples and frames, as far as the shapes need them.
         call: Plain values for further parameters, in `kwargs`.
-        picture: Height and width that its folder's preprocessor_config.json says; None where there is none.
-        accepts: Whether the model answers when it is called so.
+        picture: Height and width from its folder's preprocessor_config.json; None where there is none.
+        accepts: Whether the model runs when it is called with an interface.
 
-    Raises ConfigError when the module is no such model or a dimension that it needs is missing.
+    Raises ConfigError when the module is no such model, or a dimension that it needs is missing.
     """
     config = getattr(module, "config", None)
     if config is None or not hasattr(module, "main_input_name"):
@@ -61,12 +61,12 @@ def interface(
             allowed="one entry for each tensor that forward takes",
             command="'model.inputs={input: {shape: [batch, 3, 224, 224]}}'",
         )
-    taken = inspect.signature(module.forward).parameters
+    signature = inspect.signature(module.forward).parameters
     size, assumed = pictures.size(config, picture)
     main = module.main_input_name if isinstance(module.main_input_name, str) else module.main_input_name[0]
     chooses = type(module).__name__.endswith("ForMultipleChoice")
-    choices, left_out = parameters.inputs(Model(config, taken, module.forward.__doc__ or "", size, main, chooses))
-    unknown = [name for name in _required(taken) if name not in choices]
+    choices, left_out = parameters.inputs(Model(config, signature, module.forward.__doc__ or "", size, main, chooses))
+    unknown = [name for name in _required(signature) if name not in choices]
     if unknown or not choices:
         unknown = unknown or [main]
         raise ConfigError(
@@ -77,11 +77,13 @@ def interface(
     if call and call.get("args"):
         raise ConfigError("call has args, and inputs that the model names itself are passed by name", allowed="kwargs")
     ways = itertools.islice(itertools.product(*choices.values()), MOST_WAYS)
-    made = [_called(module, dict(zip(choices, way, strict=True)), dims, call) for way in ways]
-    found = next((d for d in made if accepts(d.interface)), made[0]) if len(made) > 1 else made[0]
-    has_pictures = any(size == tuple(spec.shape[-2:]) for spec in found.interface.inputs.values())
-    says = [*(f"{name} is left out: {why}" for name, why in left_out.items()), *found.says]
-    return Derived(found.interface, [*says, assumed] if assumed and has_pictures else says)
+    candidates = [_called(module, dict(zip(choices, way, strict=True)), dims, call) for way in ways]
+    chosen = (
+        next((d for d in candidates if accepts(d.interface)), candidates[0]) if len(candidates) > 1 else candidates[0]
+    )
+    has_pictures = any(size == tuple(spec.shape[-2:]) for spec in chosen.interface.inputs.values())
+    says = [*(f"{name} is left out: {why}" for name, why in left_out.items()), *chosen.says]
+    return Derived(chosen.interface, [*says, assumed] if assumed and has_pictures else says)
 
 
 def _called(
@@ -104,13 +106,13 @@ def _called(
     return Derived(Interface({n: _at(spec, fitted) for n, spec in inputs.items()}, ranges, call=complete), narrowed)
 
 
-def _required(taken: Mapping[str, inspect.Parameter]) -> Iterator[str]:
-    for name, parameter in taken.items():
+def _required(signature: Mapping[str, inspect.Parameter]) -> Iterator[str]:
+    for name, parameter in signature.items():
         if parameter.default is parameter.empty and parameter.kind == parameter.POSITIONAL_OR_KEYWORD:
             yield name
 
 
 def _at(spec: Input, fitted: Mapping[str, Dim | int]) -> Input:
     """The input, with a number for each dimension that can have one size only."""
-    shape = [d if isinstance(held := fitted.get(d, d), Dim) else held for d in spec.shape]
+    shape = [d if isinstance(size := fitted.get(d, d), Dim) else size for d in spec.shape]
     return Input(shape, spec.dtype, spec.fill)

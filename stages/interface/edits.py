@@ -1,7 +1,7 @@
-"""What an artifact's interface is to be where it is not the model's: shapes, outputs, names, types, layouts, images.
+"""Requested changes to an artifact's interface: shapes, outputs, names, types, layouts, image inputs.
 
-A compiler applies the edits; the check applies them to the reference, so that an edited artifact is held to the same
-answers. They travel in the facts, under FACT, with the model's names as the keys.
+A compiler applies the edits; the check applies them to the reference, so that an edited artifact is compared with the
+same answers. They travel in the facts, under FACT, with the model's names as the keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYOUT = re.compile(r"([A-Z]+)(?:->([A-Z]+))?")
 
 
 class Shape(Setting):
-    """The shape that an input is given."""
+    """The new shape of an input."""
 
     def problems(self, name: str, value: list[Any]) -> Iterable[Problem]:
         allowed = "a number from 1 up, [min, max], the name of a dimension, null for any size"
@@ -45,12 +45,12 @@ class Layout(Setting):
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
 class Images(Settings):
-    """Raw photographs in the place of one input: the model's preprocessing is compiled in.
+    """Raw photographs in place of one input: the model's preprocessing is compiled in.
 
     Args:
-        input: Which; None for the only one of four dimensions.
-        color: In what order the bytes of a pixel come: RGB, or BGR as OpenCV reads them.
-        layout: NHWC, or NCHW. Height and width are whatever a photograph has.
+        input: The input's name; None for the only one of four dimensions.
+        color: The order of the bytes of a pixel: RGB, or BGR as OpenCV reads them.
+        layout: NHWC, or NCHW. Height and width may be those of any photograph.
     """
 
     input: Optional[str] = None
@@ -60,16 +60,16 @@ class Images(Settings):
 
 @dataclass
 class Edits(Settings):
-    """What to change; empty for nothing. Names are the model's, whatever `names` makes of them.
+    """The changes; empty for none. All keys are the model's own names, also where `names` renames them.
 
     Args:
         reshape: Input to its shape: a number; [min, max]; the name of a dimension, which keeps its range; null for any.
         outputs: Those that stay; None for all.
         names: Input or output to its new name.
-        dtypes: Input or output to its type in the artifact, one of _interface.DTYPES; converted inside.
-        layouts: Input or output to its layout, such as NCHW, a letter for each dimension; NCHW->NHWC to have the
-            artifact take or give it in another one.
-        images: See Images; None for inputs as the model takes them.
+        dtypes: Input or output to its type in the artifact, one of interface.DTYPES; converted inside.
+        layouts: Input or output to its layout, such as NCHW, a letter for each dimension; with NCHW->NHWC the artifact
+            takes or gives it in the second layout.
+        images: See Images; None for the model's own inputs.
     """
 
     reshape: Annotated[dict[str, list[Any]], Each(Shape())]
@@ -95,23 +95,23 @@ class Edits(Settings):
     def on(self, interface: Interface) -> Edits:
         """The same edits, with the input of `images` found. Raises ConfigError for what this model does not have."""
         inputs, outputs = list(interface.inputs), list(interface.outputs)
-        for key, found, known in (
+        for key, named_here, existing in (
             ("reshape", self.reshape, inputs),
             ("outputs", self.outputs or (), outputs),
             *((key, getattr(self, key), [*inputs, *outputs]) for key in ("names", "dtypes", "layouts")),
         ):
-            if unknown := [name for name in found if name not in known]:
+            if unknown := [name for name in named_here if name not in existing]:
                 what = "output" if key == "outputs" else "input" if key == "reshape" else "input or output"
                 raise ConfigError(
-                    f"edits.{key} names '{unknown[0]}', which is no {what}{nearest(unknown[0], known)}",
-                    allowed=listed(known),
+                    f"edits.{key} names '{unknown[0]}', which is no {what}{nearest(unknown[0], existing)}",
+                    allowed=listed(existing),
                 )
         for name, layout in self.layouts.items():
             rank = len((interface.inputs.get(name) or interface.outputs[name]).shape)
             if len(_layouts(layout)[0]) != rank:
                 raise ConfigError(f"edits.layouts.{name} is {layout}, and it has {rank} dimensions")
         for name, shape in self.reshape.items():
-            _hold_shape(name, shape, interface)
+            _check_shape(name, shape, interface)
         for name, dtype in self.dtypes.items():
             was = (interface.inputs.get(name) or interface.outputs[name]).dtype
             if was.startswith("float") and not dtype.startswith("float"):
@@ -127,7 +127,7 @@ class Edits(Settings):
         return replace(self, images=replace(self.images, input=self._pictured(self.images, interface)))
 
     def _pictured(self, images: Images, interface: Interface) -> str:
-        """The input that photographs stand in for."""
+        """The input that photographs replace."""
         fitting = [
             n
             for n, s in interface.inputs.items()
@@ -146,11 +146,11 @@ class Edits(Settings):
         return chosen[0]
 
     def name(self, name: str) -> str:
-        """What an input or output of the model is called in the artifact."""
+        """The artifact's name of an input or output of the model."""
         return self.names.get(name, name)
 
     def permutation(self, name: str) -> list[int]:
-        """Where each dimension of the artifact's tensor is in the model's; empty where they are in the same order."""
+        """For each dimension of the artifact's tensor, its index in the model's; empty where the order is the same."""
         was, becomes = _layouts(self.layouts.get(name, ""))
         return [] if was == becomes else [was.index(letter) for letter in becomes]
 
@@ -178,7 +178,7 @@ class Edits(Settings):
             if n in (self.outputs or interface.outputs)
         }
         used = {d for s in inputs.values() for d in s.names}
-        for output in outputs.values():  # what followed a dimension that is fixed now
+        for output in outputs.values():  # dimensions that followed one that is fixed now
             output.shape = [None if isinstance(d, str) and not used.issuperset(parts(d)) else d for d in output.shape]
         return Interface(inputs, {n: d for n, d in dims.items() if n in used}, outputs, interface.call)
 
@@ -187,18 +187,18 @@ class Edits(Settings):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What travels with an artifact: nothing when nothing is edited."""
-        told = {k: v for k, v in asdict(self).items() if v}
-        return {FACT: told} if told else {}
+        """The facts of an artifact: none when nothing is edited."""
+        changes = {k: v for k, v in asdict(self).items() if v}
+        return {FACT: changes} if changes else {}
 
 
 NOTHING = Edits({}, None, {}, {}, {}, None)
 
 
 class Edited(Stage):
-    """A stage that edits an interface. Its preprocessing has a use only where images are asked for.
+    """A stage that edits an interface. Its preprocessing is used only with edits.images.
 
-    No dataclass: a stage has these two among its own settings, in its own order.
+    This is no dataclass: a stage has these two among its own settings, in its own order.
     """
 
     edits: Edits
@@ -213,7 +213,7 @@ class Edited(Stage):
             yield unprepared(wrong)
 
 
-def _hold_shape(name: str, shape: list[Any], interface: Interface) -> None:
+def _check_shape(name: str, shape: list[Any], interface: Interface) -> None:
     spec = interface.inputs[name]
     if len(shape) != len(spec.shape):
         raise ConfigError(f"edits.reshape.{name} is {shape}, and the input has {len(spec.shape)} dimensions")
@@ -231,7 +231,7 @@ def _is_size(size: Any) -> bool:
 
 
 def _layouts(text: str) -> tuple[str, str]:
-    """The model's layout and the artifact's; empty for what is no layout."""
-    if not (found := LAYOUT.fullmatch(text)):
+    """The model's layout and the artifact's; empty for a text that is no layout."""
+    if not (match := LAYOUT.fullmatch(text)):
         return "", ""
-    return found[1], found[2] or found[1]
+    return match[1], match[2] or match[1]

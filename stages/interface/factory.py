@@ -1,4 +1,4 @@
-"""From a dotted path to what it names, and from a factory to the module that it returns."""
+"""Imports the object at a dotted path, and builds the module that a factory returns."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIBRARIES = tuple({sysconfig.get_path(p) for p in ("stdlib", "platstdlib", "pure
 
 
 def find(path: str, what: str = "factory", command: str = "model.factory=my_package.net.Net") -> Any:
-    """What a dotted path names.
+    """The object at a dotted path.
 
     Args:
         path: Of a class or function.
-        what: What it is to the person who wrote it.
-        command: What to type where there is none of that name.
+        what: Its role, for messages.
+        command: What to type if it does not exist.
 
     Raises:
         ConfigError: When it cannot be imported or called.
@@ -34,12 +34,12 @@ def find(path: str, what: str = "factory", command: str = "model.factory=my_pack
     try:
         module = importlib.import_module(home)
     except (Exception, SystemExit) as e:  # a module may raise anything while it is imported, or try to end the program
-        raise ConfigError(f"{what} {path} cannot be imported: {told(e)}") from e
-    if not callable(found := getattr(module, name, None)):
+        raise ConfigError(f"{what} {path} cannot be imported: {message_of(e)}") from e
+    if not callable(target := getattr(module, name, None)):
         raise ConfigError(
             f"{what} {path}: {home} has no '{name}' to call{nearest(name, vars(module))}", command=command
         )
-    return found
+    return target
 
 
 def build(
@@ -49,14 +49,14 @@ def build(
     extra: Mapping[str, Any] | None = None,
     prepare: Callable[[Mapping[str, Any], str], Any] | None = None,
 ) -> Any:
-    """The module that a factory returns, drawn with the seed and without disturbing the caller's generator.
+    """The module that a factory returns, drawn with the seed; the caller's random generator does not change.
 
     Args:
         factory: Dotted path of a class or function.
-        kwargs: What the configuration hands it.
+        kwargs: Its keyword arguments from the configuration.
         seed: For torch's generator while it runs.
-        extra: More keyword arguments, of ours.
-        prepare: What makes objects of what `kwargs` describes, drawn with the seed too; see objects.built.
+        extra: Further keyword arguments of ours.
+        prepare: Builds the objects that `kwargs` describes, drawn with the seed too; see objects.built.
 
     Raises:
         ConfigError: When it cannot be imported, or does not accept its arguments.
@@ -67,18 +67,19 @@ def build(
     call = find(factory)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        given = prepare(kwargs, "kwargs") if prepare else kwargs
+        arguments = prepare(kwargs, "kwargs") if prepare else kwargs
         try:
-            # A function that was scripted where it is defined is the model itself; its arguments are inputs.
-            module = call if isinstance(call, torch.jit.ScriptFunction) else call(**{**given, **(extra or {})})
+            # A scripted function is the model itself; its arguments are inputs.
+            module = call if isinstance(call, torch.jit.ScriptFunction) else call(**{**arguments, **(extra or {})})
         except RecursionError as e:
-            raise StageError(f"factory {factory} calls itself without end: {told(e)}") from e
+            raise StageError(f"factory {factory} calls itself without end: {message_of(e)}") from e
         except (TypeError, ValueError) as e:
             raise ConfigError(
-                f"factory {factory} does not accept kwargs {dict(kwargs)}: {told(e)}", command="'+model.kwargs={…}'"
+                f"factory {factory} does not accept kwargs {dict(kwargs)}: {message_of(e)}",
+                command="'+model.kwargs={…}'",
             ) from e
         except (Exception, SystemExit) as e:  # the factory is the user's own code
-            raise StageError(f"factory {factory} failed with kwargs {dict(kwargs)}: {told(e)}") from e
+            raise StageError(f"factory {factory} failed with kwargs {dict(kwargs)}: {message_of(e)}") from e
     if isinstance(module, torch.jit.ScriptFunction):
         module = forward_call.of_function(module)
     if not isinstance(module, torch.nn.Module):
@@ -91,7 +92,7 @@ def build(
 
 
 def refuse_cycles(module: torch.nn.Module, whose: str) -> None:
-    """Raises StageError for a module that is its own submodule: eval() and state_dict() would never come back."""
+    """Raises StageError for a module that is its own submodule: eval() and state_dict() would not terminate."""
     above: dict[int, str] = {}
     done: set[int] = set()
 
@@ -114,14 +115,14 @@ def refuse_cycles(module: torch.nn.Module, whose: str) -> None:
     visit(module, "")
 
 
-def told(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """An error in one line: type, message, and the line of the user's own code that it came from."""
     first = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}{first and f': {first}'} ({_where(error)})"
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line that is no library's and not ours; the innermost of all when there is none."""
+    """The innermost line of the user's code; the innermost line of all when there is none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,14 +1,14 @@
-"""How example inputs are drawn.
+"""Draws example inputs.
 
 A fill is one of these words: uniform (in [0, 1)), normal (standard), ones, zeros, mask (ones, then zeros from a random
 place in the last dimension on; the first row has no zeros); or a mapping with one key:
 
-    {integers: [low, high]}     uniform whole numbers, low included, high not
-    {boxes: [low, high]}        likewise, of left, top, right, bottom in the last dimension, each in its order
-    {mask: left}                a mask whose zeros are at the left, as batches of texts are padded that go on
-    {positions: MASK}           how many ones are before each place of an input that is such a mask: its last places
-    {cache: OUTPUT}             what that output gave at the call before; standard normal where nothing was asked
-    {file: inputs.npz}          an array of the input's name; .npy and .pt with a single array or tensor too
+    {integers: [low, high]}     uniform integers, low included, high not
+    {boxes: [low, high]}        the same, as left, top, right, bottom in the last dimension, in the right order
+    {mask: left}                a mask whose zeros are at the left, as texts are padded for generation
+    {positions: MASK}           the number of ones before each place of such a mask: its last places
+    {cache: OUTPUT}             that output of the call before; standard normal if there was no call
+    {file: inputs.npz}          the array of the input's name; .npy and .pt with a single array or tensor too
     {image: cat.jpg}            a photograph, or a list of them, through the model's preprocessing
     {factory: my_pkg.data.ids}  called with shape=[…] and seed=…; returns an array or a tensor
 """
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 WORDS = ("uniform", "normal", "ones", "zeros", "mask")
 MAPPINGS = ("integers", "boxes", "mask", "positions", "cache", "file", "image", "factory")
-DRAWN = MAPPINGS[:5]  # by numbers alone
-FACT = "fills"  # of a file that is a model: what it says itself of the numbers that it takes, by input
+DRAWN = MAPPINGS[:5]  # drawn without files or code
+FACT = "fills"  # of a file that is a model: the fills that it implies itself, by input
 SUFFIXES = (".npz", ".npy", ".pt")
-# The least and the greatest number of each type of whole numbers; of the others any will do.
+# The least and the greatest number of each integer type; for other types any number will do.
 LIMITS = {"bool": (0, 1), "uint8": (0, 255), "int8": (-128, 127), "int16": (-(2**15), 2**15 - 1)}
 LIMITS["int32"] = (-(2**31), 2**31 - 1)
 
 
 def problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> Iterator[Problem]:
-    """What is wrong with an input's fill; the place is the setting's name."""
+    """What is wrong with an input's fill; `place` is the setting's name."""
     fill, wrong = spec.fill, f"{place} is {spec.fill}"
     kind = next(iter(fill)) if isinstance(fill, Mapping) and len(fill) == 1 else fill
     if kind not in (MAPPINGS if isinstance(fill, Mapping) else WORDS):
@@ -59,26 +59,26 @@ def problems(place: str, spec: Input, preprocessing: Preprocessing | None) -> It
         yield Problem(wrong, allowed)
     elif kind == "image" and (preprocessing is None or len(spec.shape) != 4):
         why = "its shape is no" if preprocessing else "nothing says how it becomes a"
-        told = images.unprepared(f"{place} is an image, and {why} tensor of [batch, channels, height, width]")
-        yield replace(told, allowed="a shape of four dimensions, and model.preprocessing")
+        problem = images.unprepared(f"{place} is an image, and {why} tensor of [batch, channels, height, width]")
+        yield replace(problem, allowed="a shape of four dimensions, and model.preprocessing")
 
 
 def _allowed(kind: str, value: Any, dtype: str) -> str:
-    """What else the value of a mapping could be, where it is wrong."""
+    """What the value of a mapping may be, if it is wrong; else empty."""
     if kind in ("integers", "boxes") and not _is_range(value, dtype):
         return f"{{{kind}: [low, high]}} with low < high, both whole, and numbers that {dtype} has"
     if kind == "image" and not (value and all(isinstance(f, str) for f in _listed(value))):
         return "the path of a file, or a list of them"
     if kind == "mask" and value != "left":
         return "{mask: left}, or mask for zeros at the right"
-    named = {
+    kinds_of_text = {
         "file": "path of a file",
         "factory": "dotted path",
         "positions": "name of a mask",
         "cache": "name of an output",
     }
-    if kind in named and not isinstance(value, str):
-        return f"the {named[kind]}"
+    if kind in kinds_of_text and not isinstance(value, str):
+        return f"the {kinds_of_text[kind]}"
     if kind == "file" and Path(value).suffix not in SUFFIXES:
         return f"a file that ends in {listed(SUFFIXES)}"
     return ""
@@ -96,23 +96,23 @@ def _listed(value: Any) -> Sequence[Any]:
 
 
 def default(spec: Input, implied: Any = None) -> Input:
-    """An input that no YAML says how to draw: as the file implies; else uniform numbers, or zeros and ones."""
+    """An input without a fill in the YAML: with the fill that its file implies, else uniform numbers, or 0 and 1."""
     usual = "uniform" if spec.dtype.startswith("float") else {"integers": [0, 2]}
     return replace(spec, fill=usual if implied is None else implied)
 
 
 def is_assumed(spec: Input) -> bool:
-    """Whether an input is of whole numbers, of which zeros and ones need not be what a model takes; truths are."""
+    """Whether an input has integers: a model may need others than 0 and 1. Booleans are always right."""
     return spec.dtype.startswith(("int", "uint"))
 
 
 def is_said(spec: Input) -> bool:
-    """Whether a fill is more than what stands there when nothing is said, which is nothing for whole numbers."""
+    """Whether a fill was stated: it is not the default, or the default fits the type."""
     return spec.fill != "uniform" or spec.dtype.startswith("float")
 
 
 def is_drawn(spec: Input) -> bool:
-    """Whether an input is drawn by numbers alone, of which there are as many as are wanted."""
+    """Whether an input is drawn at random, so that there are as many examples as needed."""
     return isinstance(spec.fill, str) or not set(spec.fill).isdisjoint(DRAWN)
 
 
@@ -122,7 +122,7 @@ def is_left(spec: Input) -> bool:
 
 
 def between(inputs: Mapping[str, Input]) -> Iterator[Problem]:
-    """Fills that speak of an input which is no mask."""
+    """Problems of fills that refer to an input which is no mask."""
     masks = [name for name, spec in inputs.items() if is_left(spec)]
     for name, spec in inputs.items():
         if _is_placed(spec) and spec.fill["positions"] not in masks:
@@ -131,31 +131,31 @@ def between(inputs: Mapping[str, Input]) -> Iterator[Problem]:
 
 
 class Filled(Setting):
-    """Inputs by name. What their fills read and call decides what is drawn."""
+    """Inputs by name. The files and functions of their fills are part of the identity."""
 
     def modules(self, value: Mapping[str, Input]) -> Iterable[str]:
         return ["PIL"] if pictures(value) else []
 
     def files(self, value: Mapping[str, Input]) -> Iterable[str]:
-        return [named for spec in value.values() for named in _named(spec)]
+        return [path for spec in value.values() for path in _paths(spec)]
 
     def identity(self, name: str, value: Mapping[str, Input], world: World) -> Any:
         return {n: {**vars(s), "fill": _content(f"{name}.{n}.fill", s, world)} for n, s in value.items()}
 
 
 def _content(place: str, spec: Input, world: World) -> Any:
-    """What a fill comes to. Raises ConfigError for a file or a module that is not there."""
+    """The identity of a fill. Raises ConfigError for a file or a module that does not exist."""
     if isinstance(spec.fill, Mapping) and "factory" in spec.fill:
         return {**spec.fill, "code": dict(world.code(spec.fill["factory"]))}
-    held = [digest_of(file, world, f"{place}: {file}") for file in _files(spec)]
-    return {"sha256": held} if held else spec.fill
+    digests = [digest_of(file, world, f"{place}: {file}") for file in _files(spec)]
+    return {"sha256": digests} if digests else spec.fill
 
 
 def _files(spec: Input) -> list[Path]:
-    return [Path(n).expanduser() for n in _named(spec)]
+    return [Path(n).expanduser() for n in _paths(spec)]
 
 
-def _named(spec: Input) -> list[str]:
+def _paths(spec: Input) -> list[str]:
     if not isinstance(spec.fill, Mapping):
         return []
     return [str(n) for n in _listed(spec.fill.get("file", spec.fill.get("image", [])))]
@@ -169,10 +169,10 @@ def pictures(inputs: Mapping[str, Input]) -> list[Path]:
 def draw(
     inputs: Mapping[str, Input], sizes: Mapping[str, int], seed: int, preprocessing: Preprocessing | None = None
 ) -> dict[str, Array]:
-    """Inputs of the given sizes. The same seed gives the same values, whatever other inputs there are.
+    """Inputs of these sizes. The same seed gives the same values, independent of the other inputs.
 
     Raises:
-        StageError: When a file, an image or a factory does not give what the input's shape and type say.
+        StageError: When a file, an image or a factory does not fit the input's shape and type.
     """
     return placed(
         inputs, {name: _draw(name, spec, spec.at(sizes), seed, preprocessing) for name, spec in inputs.items()}
@@ -180,7 +180,7 @@ def draw(
 
 
 def placed(inputs: Mapping[str, Input], drawn: Mapping[str, Array]) -> dict[str, Array]:
-    """The same with positions that follow the masks."""
+    """The same inputs, with positions computed from the masks."""
     return {
         name: positions(drawn[spec.fill["positions"]], values) if _is_placed(spec) else values
         for name, values in drawn.items()
@@ -189,11 +189,11 @@ def placed(inputs: Mapping[str, Input], drawn: Mapping[str, Array]) -> dict[str,
 
 
 def positions(mask: Array, values: Array) -> Array:
-    """The place of each token among those of its row, 0 for the first and for padding before it; the last of them.
+    """The position of each token in its row, 0 for the first token and for padding before it; of the last tokens.
 
     Args:
         mask: [batch, past+sequence], 0 for padding.
-        values: Of the shape and the type that is wanted, [batch, sequence].
+        values: Of the shape and the type of the result, [batch, sequence].
     """
     import numpy as np
 
@@ -208,7 +208,7 @@ def _is_placed(spec: Input) -> bool:
 def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Preprocessing | None) -> Array:
     import numpy as np
 
-    # Each input and shape has a stream of its own, so that adding an input changes no other's values.
+    # Each input and shape has its own random stream, so that another input does not change its values.
     rng = np.random.default_rng([seed, *name.encode(), *shape])
     fill = spec.fill
     values: Any
@@ -244,12 +244,12 @@ def _draw(name: str, spec: Input, shape: list[int], seed: int, preprocessing: Pr
         values = draws[fill]()
     values = np.asarray(values)
     if isinstance(fill, Mapping) and not is_drawn(spec):
-        _hold_to(values, name, spec, shape)
+        _check(values, name, spec, shape)
     return np.ascontiguousarray(values.astype(spec.dtype)).reshape(shape)
 
 
-def _hold_to(values: Array, name: str, spec: Input, shape: list[int]) -> None:
-    """What comes from outside is not bent to fit: another type or shape is another model's. Raises StageError."""
+def _check(values: Array, name: str, spec: Input, shape: list[int]) -> None:
+    """Raises StageError for outside values of another type or shape: they are not adapted."""
     import numpy as np
 
     if values.shape != tuple(shape):
@@ -262,7 +262,7 @@ def _hold_to(values: Array, name: str, spec: Input, shape: list[int]) -> None:
 
 
 def fit(values: Array, spec: Input, shape: Sequence[int], origin: str) -> Array:
-    """An array of the wanted shape: dynamic dimensions are cut, or repeated from the start. Raises StageError."""
+    """An array of this shape: dynamic dimensions are cut, or repeated from the start. Raises StageError."""
     import numpy as np
 
     fits = len(values.shape) == len(shape) and all(
@@ -296,9 +296,9 @@ def _from_file(path: Path, name: str) -> Array:
         if path.suffix == ".pt":
             import torch
 
-            held = torch.load(path, map_location="cpu", weights_only=True)
-            held = held[name] if isinstance(held, dict) else held
-            return np.asarray(held)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = content[name] if isinstance(content, dict) else content
+            return np.asarray(content)
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
             return np.asarray(loaded)
@@ -313,7 +313,7 @@ def _from_file(path: Path, name: str) -> Array:
 
 
 def _from_images(paths: Sequence[Path], shape: list[int], how: Preprocessing) -> Array:
-    """One row for each photograph in turn; from the second round on mirrored, so that rows differ."""
+    """One row for each photograph in turn; mirrored from the second round on, so that rows differ."""
     import numpy as np
 
     size, across = how.size(shape), 2 if how.layout == "NCHW" else 1
@@ -330,7 +330,7 @@ def _from_factory(path: str, name: str, shape: list[int], seed: int) -> Array:
     except (ImportError, ValueError, AttributeError) as e:
         raise ConfigError(f"inputs.{name}.fill: factory {path} cannot be imported: {e}") from e
     try:
-        made = np.asarray(make(shape=list(shape), seed=seed))
+        values = np.asarray(make(shape=list(shape), seed=seed))
     except Exception as e:  # a user's function raises anything
         raise StageError(f"inputs.{name}.fill: factory {path} failed with {type(e).__name__}: {e}") from e
-    return made
+    return values

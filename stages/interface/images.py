@@ -1,6 +1,6 @@
-"""From a photograph's bytes to what a model takes: the preprocessing that a model's YAML states once.
+"""Turns photographs into a model's input: the preprocessing that a model's YAML states once.
 
-It is applied here, with Pillow, wherever inputs are drawn from photographs, and compiled into artifacts on request.
+It is applied here, with Pillow, where inputs are drawn from photographs, and compiled into artifacts on request.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 COLORS = ("RGB", "BGR")
 LAYOUTS = ("NCHW", "NHWC")
 INTERPOLATIONS = ("bilinear", "bicubic")
-# What stands for photographs where there are none: one wide, one tall, one smaller than what models resize to.
-# What Pillow turns into RGB with nothing lost, and grey of 16 bits in any order of bytes.
+# Pillow's modes that it converts to RGB without loss, and 16-bit grey in any order of bytes.
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 WIDE_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+# Drawn photographs: one wide, one tall, one smaller than the size that models resize to.
 DRAWN_SIZES = ((240, 320), (301, 199), (97, 131))
 
 
 def unprepared(what: str) -> Problem:
-    """That photographs are asked for, in a sentence, and nothing says how one becomes an input."""
+    """A problem, stated by `what`: photographs are asked for, and model.preprocessing is missing."""
     command = "'model.preprocessing={resize: 256, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}'"
     return Problem(what, allowed="model.preprocessing", command=command)
 
@@ -55,14 +55,14 @@ class Channels(Setting):
 # Not frozen: OmegaConf makes a frozen dataclass read-only before it has filled its lists.
 @dataclass
 class Preprocessing(Settings):
-    """What a model wants done to a photograph, as torchvision's ImageClassification preset does it.
+    """A model's preprocessing of photographs, as in torchvision's ImageClassification preset.
 
     Args:
-        resize: What the shorter side is scaled to before the middle is cut out, in pixels; or [height, width], which
-            both sides are scaled to.
+        resize: The length of the shorter side, in pixels, before the center is cut out; or [height, width] for both
+            sides.
         mean: Of each channel, in 0..1, in the model's order of colours.
-        std: Of each channel, likewise.
-        scale: What a byte is divided by before that: 255 for numbers in 0..1.
+        std: Of each channel, in 0..1, in the model's order of colours.
+        scale: The divisor of bytes before that: 255 for numbers in 0..1.
         color: The order of the model's channels, RGB or BGR.
         layout: Of the model's input, NCHW or NHWC.
         interpolation: bilinear or bicubic; with antialiasing, as Pillow does it.

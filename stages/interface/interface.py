@@ -1,7 +1,7 @@
 """A model's interface: inputs, dynamic dimensions, outputs, and how forward is called with them.
 
-The YAML states it once. `record_reference` completes it (what the outputs are is known once the model has answered) and
-it travels on in the artifacts' facts, so that every exporter, compiler and runtime is driven from the same.
+The YAML states it once. `record_reference` completes it (the outputs are known only after the model has run), and it
+travels in the artifacts' facts, so that every exporter, compiler and runtime uses the same interface.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.stage import OneOf, Setting, Settings, World
 # numpy's names; torch's and every target's are the same for these.
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FACT = "interface"
-MANY = 4  # inputs in a row of one shape, whose number is told in their place
+MANY = 4  # from so many inputs in a row with one shape, messages give their number instead
 NAMES = "letters, digits and underscores, no digit first, and no keyword of Python's"  # see is_name
 
 
@@ -74,11 +74,11 @@ class Input(Settings):
 
 @dataclass
 class Dim:
-    """A dynamic dimension: the smallest, the usual and the largest size that is asked for.
+    """A dynamic dimension: the smallest, the usual and the largest size.
 
     Args:
-        min: 0 where there may be nothing, as of what was said before; see `problems`.
-        multiple: What every size is a multiple of; models that halve an image five times need 32.
+        min: 0 where it may be empty, as a cache before the first token; see `problems`.
+        multiple: Every size is a multiple of this; models that halve an image five times need 32.
     """
 
     min: int
@@ -93,7 +93,7 @@ class Dim:
 
     @property
     def sizes(self) -> range:
-        """Every size there may be."""
+        """All its sizes."""
         return range(self.min, self.max + 1, self.multiple)
 
 
@@ -113,14 +113,14 @@ class Dims(Setting):
 
 
 class Ranges(Dims):
-    """Likewise, of a file's inputs; as records have them since the first."""
+    """Dynamic dimensions of a file's inputs, identified in the form that records have had since the first."""
 
     def identity(self, name: str, value: Mapping[str, Dim], world: World) -> Any:
         return {called: [d.min, d.opt, d.max, d.multiple] for called, d in value.items()}
 
 
 class Shapes(Setting):
-    """Inputs by name, of which the shapes and types alone decide the result, and not how examples are drawn."""
+    """Inputs by name. Only their shapes and types decide the result, not how examples are drawn."""
 
     def identity(self, name: str, value: Mapping[str, Input], world: World) -> Any:
         return {called: [spec.shape, spec.dtype] for called, spec in value.items()}
@@ -131,8 +131,8 @@ class Output:
     """One output.
 
     Args:
-        path: Where it is in what forward returns: keys, indices and attributes; empty when forward returns it alone.
-        shape: A number for a dimension that is the same whatever the inputs' sizes, a name for one that follows a
+        path: Where it is in what forward returns: keys, indices and attributes; empty when forward returns only it.
+        shape: A number for a dimension that does not depend on the inputs' sizes, a name for one that follows a
             dynamic dimension, or a sum of names that an input has, None for one that varies in another way.
         dtype: numpy's name.
     """
@@ -144,7 +144,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Interface:
-    """What passes in and out of a model, complete.
+    """The complete inputs and outputs of a model.
 
     Args:
         inputs: By name, in the order in which every target takes them.
@@ -160,9 +160,9 @@ class Interface:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What travels with an artifact: all but how examples are drawn, which is no part of the model.
+        """The facts of an artifact: everything but the fills of examples, which are no part of the model.
 
-        Lists and text rather than mappings, since facts are written with sorted keys and the order matters here.
+        Lists and text instead of mappings, since facts are written with sorted keys and the order matters here.
         """
         return {
             FACT: {
@@ -174,25 +174,25 @@ class Interface:
         }
 
     def sized(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Sizes of the dynamic dimensions, and beside them those of the sums that are in the inputs' shapes."""
+        """Sizes of the dynamic dimensions, and of the sums of dimensions in the inputs' shapes."""
         sums = {s: sum(sizes[d] for d in parts(s)) for spec in self.inputs.values() for s in spec.axes.values()}
         return {**sizes, **sums}
 
     @classmethod
     def of(cls, artifact: Artifact) -> Interface:
-        """The interface that came with an artifact. Raises StageError when none did."""
-        if (told := artifact.facts.get(FACT)) is None:
+        """Reads the interface from an artifact's facts. Raises StageError when there is none."""
+        if (recorded := artifact.facts.get(FACT)) is None:
             raise StageError(f"this {artifact.kind} came without its interface", command="record_reference before it")
         return cls(
-            {i["name"]: Input(i["shape"], i["dtype"]) for i in told["inputs"]},
-            {d["name"]: Dim(d["min"], d["opt"], d["max"], d["multiple"]) for d in told["dims"]},
-            {o["name"]: Output(o["path"], o["shape"], o["dtype"]) for o in told["outputs"]},
-            json.loads(told["call"]),
+            {i["name"]: Input(i["shape"], i["dtype"]) for i in recorded["inputs"]},
+            {d["name"]: Dim(d["min"], d["opt"], d["max"], d["multiple"]) for d in recorded["dims"]},
+            {o["name"]: Output(o["path"], o["shape"], o["dtype"]) for o in recorded["outputs"]},
+            json.loads(recorded["call"]),
         )
 
 
 def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[Problem]:
-    """Where inputs and dimensions do not go together, every place named."""
+    """Problems of inputs and dimensions that do not fit together, each with its place."""
     if not inputs:
         yield Problem("inputs is empty", allowed="at least one input")
     for name, dim in ((n, d) for n, spec in inputs.items() for d in spec.names if d not in dims):
@@ -203,7 +203,7 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[P
     for name in (n for n in dims if n not in used):
         yield Problem(f"dims.{name} is in no input's shape", command=f"~model.dims.{name}")
     grows = {d for spec in inputs.values() if is_cache(spec) for d in spec.names}
-    # A batch is in a cache's shape, too, and there is nothing to compute of none.
+    # A batch is in a cache's shape, too, and an empty batch has nothing to compute.
     grows -= {size for spec in inputs.values() if not is_cache(spec) for size in spec.axes.values()}
     for name in (n for n, d in dims.items() if d.min == 0 and n not in grows):
         wrong = f"dims.{name}.min is 0, and no cache follows it: there is nothing to compute of an empty input"
@@ -215,69 +215,69 @@ def problems(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> Iterator[P
         yield Problem(f"inputs names '{name}', which in Python is {parameter(name)} as another", "names that differ")
 
 
-def hold_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
-    """Holds `dims` to the dynamic dimensions that a file's inputs have.
+def check_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
+    """Compares `dims` with the dynamic dimensions of a file's inputs.
 
     Raises:
         ConfigError: When one has no range.
         CheckFailed: When a range is asked for that no input follows.
     """
     used = {d for spec in inputs.values() for d in spec.names}
-    told = listed(f"{n} {s.shape}" for n, s in inputs.items())
+    shapes = listed(f"{n} {s.shape}" for n, s in inputs.items())
     if missing := sorted(used - set(dims)):
         raise ConfigError(
-            f"dims has no {listed(missing)}, which the file's inputs have: {told}",
+            f"dims has no {listed(missing)}, which the file's inputs have: {shapes}",
             allowed="a range for each",
             command=ranges({name: Dim(1, 2, 8) for name in missing}),
         )
     if unused := sorted(set(dims) - used):
         raise CheckFailed(
-            f"dims.{unused[0]} was asked for, and no input of the file follows it: {told}",
+            f"dims.{unused[0]} was asked for, and no input of the file follows it: {shapes}",
             allowed=listed(sorted(used)) or "no dynamic dimension: the file fixes them all",
             command=f"without model.dims.{unused[0]}, or a file that was exported with it",
         )
 
 
 def ranges(dims: Mapping[str, Dim]) -> str:
-    """What to type for ranges that lack."""
-    told = {
+    """What to type for missing ranges."""
+    texts = {
         name: f"{{min: {d.min}, opt: {d.opt}, max: {d.max}{f', multiple: {d.multiple}' if d.multiple > 1 else ''}}}"
         for name, d in dims.items()
     }
-    return f"'+model.dims={{{', '.join(f'{name}: {dim}' for name, dim in told.items())}}}'"
+    return f"'+model.dims={{{', '.join(f'{name}: {dim}' for name, dim in texts.items())}}}'"
 
 
 def is_name(text: str) -> bool:
-    """Whether every target takes this as the name of an input or output: ONNX takes anything, Core ML an identifier."""
+    """Whether every target takes this as the name of an input or output: ONNX takes any text, Core ML an identifier."""
     return text.isidentifier() and text.isascii() and not keyword.iskeyword(text)
 
 
 def is_dotted(text: str) -> bool:
-    """Whether this is such a name, or one with dots in it, as caches have: past_key_values.0.key."""
+    """Whether this is such a name, or one with dots, as caches have: past_key_values.0.key."""
     return text.isascii() and is_name(text.split(".")[0]) and is_name(parameter(text)) and not text.endswith(".")
 
 
 def parameter(name: str) -> str:
-    """What an input is called in Python: past_key_values_0_key."""
+    """The name of an input in Python: past_key_values_0_key."""
     return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 def parts(size: str) -> list[str]:
-    """The names of dims whose sum a size in a shape is: "past+sequence" is of two, "batch" of one."""
+    """The names of dims in a size, which is their sum: "past+sequence" has two, "batch" has one."""
     return size.split("+")
 
 
 def range_of(size: str, dims: Mapping[str, Dim]) -> Dim:
-    """The sizes that a name in a shape may have, or a sum of names."""
+    """The sizes of a name in a shape, or of a sum of names."""
     if size in dims:
         return dims[size]
-    of = [dims[name] for name in parts(size)]
-    multiple = math.gcd(*(d.multiple for d in of))
-    return Dim(sum(d.min for d in of), sum(d.opt for d in of), sum(d.max for d in of), multiple)
+    summed = [dims[name] for name in parts(size)]
+    multiple = math.gcd(*(d.multiple for d in summed))
+    return Dim(sum(d.min for d in summed), sum(d.opt for d in summed), sum(d.max for d in summed), multiple)
 
 
 def is_cache(spec: Input) -> bool:
-    """Whether an input takes what an output gave at the call before."""
+    """Whether an input takes an output of the call before."""
     return isinstance(spec.fill, Mapping) and "cache" in spec.fill
 
 
@@ -291,14 +291,14 @@ def cases(dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
 
     The last three differ from the example on purpose: a dimension that capture froze passes at the example only.
     """
-    wanted = {
+    labelled = {
         "example": example_sizes(dims),
         "min": {name: dim.min for name, dim in dims.items()},
         "odd": _odd_sizes(dims),
         "max": {name: dim.max for name, dim in dims.items()},
     }
     distinct: dict[str, dict[str, int]] = {}
-    for label, sizes in wanted.items():
+    for label, sizes in labelled.items():
         if sizes not in distinct.values():
             distinct[label] = sizes
     return distinct
@@ -315,7 +315,7 @@ def _odd_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
 
 
 def output_shape(shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, Mapping[str, int]]) -> list[Any]:
-    """What an output's dimensions follow.
+    """Which dynamic dimensions an output's dimensions follow.
 
     Args:
         shapes: The output's shape in each case, by label.
@@ -333,11 +333,11 @@ def _rank(shapes: Mapping[str, Sequence[int]]) -> int:
     return ranks.pop()
 
 
-def _follows(found: Mapping[str, int], sizes: Mapping[str, Mapping[str, int]]) -> Any:
-    if len(set(found.values())) == 1:
-        return next(iter(found.values()))
+def _follows(by_label: Mapping[str, int], sizes: Mapping[str, Mapping[str, int]]) -> Any:
+    if len(set(by_label.values())) == 1:
+        return next(iter(by_label.values()))
     dims = next(iter(sizes.values()))
-    return next((d for d in dims if all(found[label] == sizes[label][d] for label in found)), None)
+    return next((d for d in dims if all(by_label[label] == sizes[label][d] for label in by_label)), None)
 
 
 def says(shape: Sequence[int]) -> str:

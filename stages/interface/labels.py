@@ -1,4 +1,4 @@
-"""The names of a classifier's scores, as a configuration gives them: a list, or a text file with one a line."""
+"""The names of a classifier's scores in a configuration: a list, or a text file with one name per line."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline.stage import Setting, World
 
 
 class Labels(Setting):
-    """Names, or the path of a text file with one a line, which is read when the setting is settled.
+    """Names, or the path of a text file with one name per line, which is read when the setting is settled.
 
-    A byte-order mark, blank lines and blanks around a name are no part of the names.
+    A byte-order mark, blank lines and blanks around a name are ignored.
     """
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
@@ -37,7 +37,7 @@ class Labels(Setting):
 
 
 class DistinctLabels(Labels):
-    """Names of which none occurs twice: a device answers with a score by name, and would keep one of two."""
+    """Names that are all different: a device returns scores by name, and would lose one of two equal names."""
 
     def settle(self, name: str, value: Any, world: World) -> Any:
         names = super().settle(name, value, world)

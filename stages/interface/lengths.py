@@ -1,4 +1,4 @@
-"""How long the text may be that a transformers model takes, so that no example is beyond what its tables hold."""
+"""The lengths of text that a transformers model takes, so that no example exceeds its tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from stages.interface.interface import Dim
 
-# Fields of a configuration that say how many positions there are.
+# Fields of a configuration with the number of positions.
 POSITIONS = (
     "max_position_embeddings", "n_positions", "max_encoder_position_embeddings", "max_seq_len", "max_sequence_length",
 )  # fmt: skip
@@ -17,14 +17,14 @@ DECODER_POSITIONS = ("max_decoder_position_embeddings", "max_target_positions", 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a text may be.
+    """The possible lengths of a text.
 
     Args:
         least: The shortest, in tokens.
         most: The longest; None for any.
-        multiple: What every length is a multiple of.
-        why: In words, what narrows the range.
-        fixed: Whether no capture keeps the length free, so that text is padded to a single one.
+        multiple: Every length is a multiple of this.
+        why: What narrows the range, in words.
+        fixed: Whether captures fix the length, so that text is padded to a single one.
     """
 
     least: int
@@ -35,28 +35,28 @@ class Limits:
 
 
 def fitted(module: Any, dims: Mapping[str, Dim]) -> tuple[dict[str, Dim | int], list[str]]:
-    """The dimensions within what the model can do, one that has a single size then as a number; and what was changed.
+    """The dimensions within the model's limits, a number for one with a single size; and what was changed, in words.
 
     Args:
         module: A transformers PreTrainedModel.
         dims: Those that its inputs name.
     """
-    found: dict[str, Dim | int] = dict(dims)
+    within_limits: dict[str, Dim | int] = dict(dims)
     says = []
-    for name, of in (("sequence", _of_text), ("decoder_sequence", _of_decoder)):
+    for name, limits_of in (("sequence", _of_text), ("decoder_sequence", _of_decoder)):
         if name not in dims:
             continue
-        limits = of(module)
-        found[name] = within(dims[name], limits)
-        if found[name] != dims[name]:
-            says.append(f"{name} of {_says(found[name])} rather than {_says(dims[name])}: {limits.why}")
-    return found, says
+        limits = limits_of(module)
+        within_limits[name] = within(dims[name], limits)
+        if within_limits[name] != dims[name]:
+            says.append(f"{name} of {_says(within_limits[name])} rather than {_says(dims[name])}: {limits.why}")
+    return within_limits, says
 
 
 def within(dim: Dim, limits: Limits) -> Dim | int:
-    """The range, as far as it is between two sizes and has multiples; a number where a single size is left.
+    """The range within the limits, of their multiples; a number where a single size remains.
 
-    Where the most is less than the multiple, it is that one: a model that pads to a window does so by a fixed number.
+    Where the longest is less than the multiple, that is the size: a model that pads to a window adds a fixed number.
     """
     step = max(limits.multiple, dim.multiple)
     low, high = _up(max(dim.min, limits.least), step), _up(max(dim.max, limits.least), step)
@@ -78,14 +78,14 @@ def _says(dim: Dim | int) -> str:
 
 
 def positions(config: Any) -> int | None:
-    """How many tokens a text may have by a configuration; None where nothing limits it."""
+    """How many tokens a text may have, from a configuration; None where nothing limits it."""
     return _first(config, POSITIONS)
 
 
-def positions_told(config: Mapping[str, Any]) -> int | None:
-    """Likewise, by what a config.json says."""
-    found = (config.get(name) for name in POSITIONS)
-    return next((n for n in found if isinstance(n, int) and n > 0), None)
+def positions_of_json(config: Mapping[str, Any]) -> int | None:
+    """The same, from the content of a config.json."""
+    values = (config.get(name) for name in POSITIONS)
+    return next((n for n in values if isinstance(n, int) and n > 0), None)
 
 
 def _of_text(module: Any) -> Limits:
@@ -119,12 +119,12 @@ def _text(config: Any) -> Any:
 
 
 def _first(config: Any, fields: tuple[str, ...]) -> int | None:
-    found = (getattr(config, name, None) for name in fields)
-    return next((n for n in found if isinstance(n, int) and n > 0), None)
+    values = (getattr(config, name, None) for name in fields)
+    return next((n for n in values if isinstance(n, int) and n > 0), None)
 
 
 def _offset(module: Any, positions: int) -> int:
-    """How many rows of a table of positions are none: RoBERTa counts from the padding's number plus one."""
+    """How many rows of a table of positions are unused: RoBERTa counts from the padding's number plus one."""
     return max(
         (t.padding_idx + 1 for n, t in _tables(module) if t.padding_idx is not None and t.num_embeddings == positions),
         default=0,

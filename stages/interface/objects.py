@@ -1,4 +1,4 @@
-"""Objects that a configuration describes as Hydra's `instantiate` takes them: `{_target_: torch.nn.GELU}`.
+"""Builds objects that a configuration describes as for Hydra's `instantiate`: `{_target_: torch.nn.GELU}`.
 
 Source: https://hydra.cc/docs/advanced/instantiate_objects/overview/
 """
@@ -28,19 +28,19 @@ def described(value: Any, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def targets(value: Any) -> set[str]:
-    """The dotted paths of all that a value has built."""
+    """The dotted paths of all targets in a value."""
     return {part[TARGET] for _, part in described(value, "")}
 
 
 def built(value: Any, place: str) -> Any:
-    """A value with each mapping in it that has a `_target_` replaced by what that makes, the innermost first.
+    """A value in which each mapping with a `_target_` is replaced by the object that it describes, innermost first.
 
-    `_partial_: true` makes a functools.partial; `_args_` are positional; `_recursive_: false` leaves what is inside to
-    the target. Mappings and lists are Python's own, as with `_convert_: all`.
+    `_partial_: true` makes a functools.partial; `_args_` are positional; `_recursive_: false` leaves inner descriptions
+    to the target. Mappings and lists are Python's own, as with `_convert_: all`.
 
     Args:
         value: Plain, with everything resolved.
-        place: Where it stands, for messages.
+        place: Its place, for messages.
 
     Raises:
         ConfigError: When a target cannot be imported, or does not accept its arguments.
@@ -55,31 +55,31 @@ def built(value: Any, place: str) -> Any:
     path = value[TARGET]
     call = _find(path, f"{place}.{TARGET}")
     inside = (lambda item, at: item) if value.get(RECURSIVE) is False else built
-    given = {n: inside(v, f"{place}.{n}") for n, v in value.items() if n not in _OURS}
+    keywords = {n: inside(v, f"{place}.{n}") for n, v in value.items() if n not in _OURS}
     positional = [inside(v, f"{place}.{ARGUMENTS}") for v in value.get(ARGUMENTS, [])]
     if value.get(PARTIAL):
-        return functools.partial(call, *positional, **given)
+        return functools.partial(call, *positional, **keywords)
     try:
-        return call(*positional, **given)
+        return call(*positional, **keywords)
     except (TypeError, ValueError) as e:
         raise ConfigError(
-            f"{place}: {path} does not accept {', '.join(given) or 'no arguments'}: {factory.told(e)}",
+            f"{place}: {path} does not accept {', '.join(keywords) or 'no arguments'}: {factory.message_of(e)}",
             command=f"'+model.{place}.NAME=VALUE', or '~model.{place}.NAME'",
         ) from e
     except (Exception, SystemExit) as e:  # the user's own code
-        raise StageError(f"{place}: {path} failed: {factory.told(e)}") from e
+        raise StageError(f"{place}: {path} failed: {factory.message_of(e)}") from e
 
 
 _OURS = (TARGET, PARTIAL, ARGUMENTS, RECURSIVE, CONVERT)
 
 
 def _find(path: Any, place: str) -> Any:
-    """What a target names: a class, a function, or a method of a class. Raises ConfigError."""
+    """The object of a target: a class, a function, or a method of a class. Raises ConfigError."""
     if not isinstance(path, str):
         raise ConfigError(f"{place} is {path!r}", allowed="the dotted path of a class or function")
     home, _, name = path.rpartition(".")
     if home.rpartition(".")[2][:1].isupper():
         owner = factory.find(home, place, f"model.{place}=my_package.net.Part")
-        if callable(found := getattr(owner, name, None)):
-            return found
+        if callable(method := getattr(owner, name, None)):
+            return method
     return factory.find(path, place, f"model.{place}=my_package.net.Part")

@@ -1,4 +1,4 @@
-"""What forward returns, taken apart into named tensors."""
+"""Splits what forward returns into named tensors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from stages.interface.interface import is_dotted, is_name
 Path = tuple[Any, ...]
 
 
-# As a model's YAML has them: names, or mappings of a name to a path such as "0.boxes". A list in either case, so that
-# one can take the place of another: OmegaConf merges no mapping into a list.
+# As in a model's YAML: names, or mappings of a name to a path such as "0.boxes". Both are lists, so that one can
+# replace the other: OmegaConf does not merge a mapping into a list.
 Outputs = Sequence[str | Mapping[str, Any]] | None
 ALLOWED = "null, [name, …] in the order of what forward returns, or [{name: path}, …] for some of it"
 
@@ -27,10 +27,10 @@ def problems(outputs: Outputs, inputs: Sequence[str]) -> list[Problem]:
     if not outputs or not (all(isinstance(o, str) for o in outputs) or all(map(_is_choice, outputs))):
         return [Problem(f"outputs is {outputs}", allowed=ALLOWED, command="'model.outputs=null'")]
     called = names(outputs)
-    found = [Problem(f"outputs is {listed(called)}", "names that differ")] if len(set(called)) < len(called) else []
+    wrong = [Problem(f"outputs is {listed(called)}", "names that differ")] if len(set(called)) < len(called) else []
     allowed = "letters, digits, underscores and dots, no word of Python's"
-    found += [Problem(f"outputs names '{name}'", allowed) for name in called if not is_dotted(name)]
-    return found + [Problem(f"outputs and inputs both name '{n}'", "names that differ") for n in called if n in inputs]
+    wrong += [Problem(f"outputs names '{name}'", allowed) for name in called if not is_dotted(name)]
+    return wrong + [Problem(f"outputs and inputs both name '{n}'", "names that differ") for n in called if n in inputs]
 
 
 def _is_choice(output: Any) -> bool:
@@ -38,17 +38,17 @@ def _is_choice(output: Any) -> bool:
 
 
 def names(outputs: Outputs) -> list[str]:
-    """The names that are given, in order."""
+    """The names in the setting, in order."""
     return [o if isinstance(o, str) else next(iter(o)) for o in outputs or ()]
 
 
-def found(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str, Path]:
+def paths_of(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str, Path]:
     """The path of each output by its name.
 
     Args:
         returned: What forward returned.
-        outputs: As `problems` allows it. None gives every tensor a name made of its path.
-        inputs: Names that are taken.
+        outputs: As `problems` allows it. None gives every tensor a name from its path.
+        inputs: Names that are already used.
 
     Raises:
         StageError: When a name has no tensor or a tensor has no name, or something returned is no tensor.
@@ -60,13 +60,13 @@ def found(returned: Any, outputs: Outputs, inputs: Sequence[str]) -> dict[str, P
     if not paths:
         raise StageError("the model returns no tensor", allowed="at least one")
     if outputs is None:
-        return _named(paths, inputs)
+        return _named_after_paths(paths, inputs)
     if len(outputs) != len(paths):
         raise StageError(
             f"outputs names {len(outputs)} ({listed(names(outputs))}), the model returns {len(paths)}: "
             + listed(map(_written, paths)),
             allowed=ALLOWED,
-            command=f"'model.outputs=[{', '.join(_named(paths, inputs))}]'",
+            command=f"'model.outputs=[{', '.join(_named_after_paths(paths, inputs))}]'",
         )
     return dict(zip(names(outputs), paths, strict=True))
 
@@ -79,7 +79,7 @@ def at(returned: Any, path: Path) -> Any:
 
 
 def expression(name: str, path: Path) -> str:
-    """The path as Python, from a variable on: "returned['out'][0]"."""
+    """The path as Python, after a variable's name: "returned['out'][0]"."""
     return name + "".join(step if _is_attribute(step) else f"[{step!r}]" for step in path)
 
 
@@ -88,7 +88,7 @@ def _is_attribute(step: Any) -> bool:
 
 
 def _children(value: Any) -> list[tuple[Any, Any]]:
-    """The steps into a container and what they lead to; none for anything else."""
+    """The steps into a container, each with its child; none for anything else."""
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -116,29 +116,29 @@ def _leaves(value: Any, path: Path) -> Iterator[Path]:
         )
 
 
-def _named(paths: Sequence[Path], taken: Sequence[str]) -> dict[str, Path]:
+def _named_after_paths(paths: Sequence[Path], used: Sequence[str]) -> dict[str, Path]:
     names: dict[str, Path] = {}
     for path in paths:
         words = [re.sub(r"\W", "_", str(step), flags=re.ASCII).strip("_") or "output" for step in path]
         name = "_".join(words) if words and not words[0][0].isdigit() else "_".join(["output", *words])
-        while name in names or name in taken or not is_name(name):
+        while name in names or name in used or not is_name(name):
             name += "_out"
         names[name] = path
     return names
 
 
-def _resolve(returned: Any, wanted: str, name: str) -> Path:
+def _resolve(returned: Any, chosen: str, name: str) -> Path:
     import torch
 
     path: Path = ()
     value = returned
-    for word in filter(None, wanted.split(".")):
+    for word in filter(None, chosen.split(".")):
         steps = {_word(step): (step, child) for step, child in _children(value)}
         if isinstance(value, (list, tuple)):  # from the end, too
             steps |= {str(i - len(value)): (i - len(value), child) for i, child in enumerate(value)}
         if word not in steps:
             raise StageError(
-                f"outputs.{name} is '{wanted}', and {_written(path)} has no '{word}'{nearest(word, steps)}",
+                f"outputs.{name} is '{chosen}', and {_written(path)} has no '{word}'{nearest(word, steps)}",
                 allowed=listed(steps) or f"it is {type(value).__name__}",
                 command=f"'model.outputs=[{{{name}: PATH}}]'",
             )
@@ -147,7 +147,7 @@ def _resolve(returned: Any, wanted: str, name: str) -> Path:
     if not torch.is_tensor(value):
         inside = listed(_word(step) for step, _ in _children(value))
         raise StageError(
-            f"outputs.{name} is '{wanted}', which is {type(value).__name__}, no tensor",
+            f"outputs.{name} is '{chosen}', which is {type(value).__name__}, no tensor",
             allowed=f"one of {inside} in it" if inside else "the path of a tensor",
         )
     return path

@@ -1,4 +1,4 @@
-"""What is fed to each parameter of a transformers model's forward: by its name, else by the shape in its docstring.
+"""The input for each parameter of a transformers model's forward: by its name, else by the shape in its docstring.
 
 Source: https://huggingface.co/docs/transformers/glossary, and the docstrings of forward
 """
@@ -14,16 +14,16 @@ from typing import Any
 
 from stages.interface.interface import Input
 
-# Special tokens are left out of what is drawn: models stop, pool, pad or look for a picture at them.
+# Special tokens are not drawn: models stop, pool, pad or look for a picture at them.
 SPECIAL = re.compile(r"\w+_(token_id|token_index)")
-# What stands in input_ids for a picture or a sound that is passed beside it.
+# Tokens in input_ids that mark a picture or a sound, which is passed separately.
 PLACEHOLDERS = re.compile(r"(image|video|audio|media|vision|speech|sound|boi|im)_(token_id|token_index|patch_id)")
-# What fills these places.
+# The inputs that carry it.
 BESIDE_TEXT = (
     "pixel_values", "pixel_values_videos", "pixel_values_images", "input_features", "input_values", "image_patches",
 )  # fmt: skip
-# Words of docstrings for a dimension that may have any size, and what it is called here.
-NAMED = {
+# Words of docstrings for a dimension that may have any size, and our names.
+DIMENSIONS = {
     "batch_size": "batch", "bs": "batch", "batch": "batch", "episode_length": "sequence",
     "sequence_length": "sequence", "seq_length": "sequence", "seq_len": "sequence", "token_sequence_length": "sequence",
     "target_sequence_length": "decoder_sequence",
@@ -32,7 +32,7 @@ CHOICES = 2  # answers to choose from
 PAGE = 1001  # coordinates of a page, the last one included
 FRAMES = 8  # of a film
 LETTERS = [32, 0xD800]  # code points that are no control characters, up to the surrogates
-# Fields that say how many numbers a frame of a spectrogram is.
+# Fields with the number of values in a frame of a spectrogram.
 BINS = (
     "num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel", "input_dim", "feat_in", "mel_bins",
     "num_mel_channels", "feature_size",
@@ -46,15 +46,15 @@ class Model:
 
     Args:
         config: Its configuration.
-        taken: forward's parameters by name.
+        parameters: forward's parameters by name.
         doc: forward's docstring.
         size: Height and width of the pictures that it takes.
-        main: The parameter that stands for what it is about.
+        main: The model's main input.
         chooses: Whether it takes several answers to choose from, each a text.
     """
 
     config: Any
-    taken: Mapping[str, inspect.Parameter]
+    parameters: Mapping[str, inspect.Parameter]
     doc: str
     size: tuple[int, int]
     main: str
@@ -68,21 +68,21 @@ class Model:
 
 
 def inputs(model: Model) -> tuple[dict[str, Sequence[Input]], dict[str, str]]:
-    """What each input may be by its name, the likeliest first; and those that are left out, with the reason."""
-    found: dict[str, Sequence[Input]] = {name: [spec] for name, spec in _text(model)}
+    """The possible specifications of each input, the likeliest first; and the inputs left out, with reasons."""
+    by_name: dict[str, Sequence[Input]] = {name: [spec] for name, spec in _text(model)}
     left_out = {}
     for name, rule in RULES.items():
-        if name in model.taken and (specs := rule(model)):
-            found[name] = specs
-    if "input_ids" in found and (token := _placeholder(model.config)):
-        for name in (n for n in BESIDE_TEXT if n in found and not _is_required(model.taken[n])):
-            del found[name]
+        if name in model.parameters and (specs := rule(model)):
+            by_name[name] = specs
+    if "input_ids" in by_name and (token := _placeholder(model.config)):
+        for name in (n for n in BESIDE_TEXT if n in by_name and not _is_required(model.parameters[n])):
+            del by_name[name]
             left_out[name] = f"it goes with {token} in input_ids, which model.inputs can say; text alone is asked"
-    for name, parameter in model.taken.items():
-        wanted = name not in left_out and (_is_required(parameter) or name == model.main)
-        if name not in found and wanted and (spec := _documented(name, model)) is not None:
-            found[name] = [spec]
-    return found, left_out
+    for name, parameter in model.parameters.items():
+        is_needed = name not in left_out and (_is_required(parameter) or name == model.main)
+        if name not in by_name and is_needed and (spec := _documented(name, model)) is not None:
+            by_name[name] = [spec]
+    return by_name, left_out
 
 
 def tokens(config: Any, whole: Any) -> dict[str, list[int]]:
@@ -90,10 +90,10 @@ def tokens(config: Any, whole: Any) -> dict[str, list[int]]:
 
     Args:
         config: Of the part that reads text.
-        whole: Of the whole model, which may name tokens of its own.
+        whole: Of the whole model, which may name further tokens.
     """
-    named = {v for c in (config, whole) for n, v in vars(c).items() if SPECIAL.fullmatch(n) and isinstance(v, int)}
-    special = {v for v in named if 0 <= v < config.vocab_size}
+    token_ids = {v for c in (config, whole) for n, v in vars(c).items() if SPECIAL.fullmatch(n) and isinstance(v, int)}
+    special = {v for v in token_ids if 0 <= v < config.vocab_size}
     ends = [-1, *sorted(special), config.vocab_size]
     low, high = max(itertools.pairwise(ends), key=lambda gap: gap[1] - gap[0])
     return {"integers": [low + 1, high] if high - low > 1 else [low, high]}
@@ -104,29 +104,29 @@ def _is_required(parameter: inspect.Parameter) -> bool:
 
 
 def _placeholder(config: Any) -> str:
-    """The field that says which token stands for a picture or a sound; empty where text and pictures are apart."""
+    """The field with the token for a picture or a sound; empty where text and pictures are separate."""
     return next((n for n in vars(config) if PLACEHOLDERS.fullmatch(n) and getattr(config, n) is not None), "")
 
 
-def _part(config: Any, name: str, wanted: str) -> Any:
-    """The configuration that has what is wanted: the model's own, or the one inside it of several."""
-    return next((c for c in (config, getattr(config, name, None)) if getattr(c, wanted, None) is not None), None)
+def _part(config: Any, name: str, field: str) -> Any:
+    """The configuration that has a field: the model's own, or an inner one."""
+    return next((c for c in (config, getattr(config, name, None)) if getattr(c, field, None) is not None), None)
 
 
 def _text(model: Model) -> Iterator[tuple[str, Input]]:
     config = _part(model.config, "text_config", "vocab_size")
-    if "input_ids" not in model.taken or (config is None and not hasattr(model.config, "num_hash_buckets")):
+    if "input_ids" not in model.parameters or (config is None and not hasattr(model.config, "num_hash_buckets")):
         return
     row: list[Any] = ["batch", *([CHOICES] if model.chooses else []), "sequence"]
     yield (
         "input_ids",
         Input(row, "int64", tokens(config, model.config) if config is not None else {"integers": LETTERS}),
     )
-    if "attention_mask" in model.taken:
+    if "attention_mask" in model.parameters:
         yield "attention_mask", Input(row, "int64", "mask")
-    if (types := getattr(config, "type_vocab_size", 0)) > 1 and "token_type_ids" in model.taken:
+    if (types := getattr(config, "type_vocab_size", 0)) > 1 and "token_type_ids" in model.parameters:
         yield "token_type_ids", Input(row, "int64", {"integers": [0, types]})
-    if "bbox" in model.taken:  # of each word, in thousandths of the page
+    if "bbox" in model.parameters:  # of each word, in thousandths of the page
         most = getattr(config, "max_2d_position_embeddings", PAGE)
         yield "bbox", Input([*row, 4], "int64", {"boxes": [0, min(most, PAGE)]})
 
@@ -182,7 +182,7 @@ def _past_features(model: Model) -> list[Input]:
 
 
 def _series(model: Model, *features: int, fill: str = "normal") -> list[Input]:
-    """What is known of the past, and as much before as the model looks back."""
+    """The known past of a series, plus as much before it as the model looks back."""
     length = model.field("context_length")
     if not isinstance(length, int):
         return []
@@ -199,9 +199,9 @@ def _of_shape(*words: str, fill: Any = "normal") -> Callable[[Model], list[Input
 
 
 def _future(model: Model, *features: str) -> list[Input]:
-    """Of what is to be foretold: only models that are taught by it step by step read it."""
-    known = hasattr(model.config, "lags_sequence")
-    return _of_shape("batch", "prediction_length", *features)(model) if known else []
+    """The future to predict: only models that are trained with it step by step read it."""
+    is_read = hasattr(model.config, "lags_sequence")
+    return _of_shape("batch", "prediction_length", *features)(model) if is_read else []
 
 
 RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
@@ -217,7 +217,7 @@ RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
     "past_observed_mask": lambda model: _series(model, fill="mask") if hasattr(model.config, "lags_sequence") else [],
     "future_values": lambda model: _future(model),
     "future_time_features": lambda model: _future(model, "num_time_features"),
-    # Lxmert: what a detector says of 36 parts of a picture.
+    # Lxmert: a detector's features of 36 parts of a picture.
     "visual_feats": _of_shape("batch", "36", "visual_feat_dim"),
     "visual_pos": _of_shape("batch", "36", "4", fill="uniform"),
     # Decision Transformer: an episode so far.
@@ -229,13 +229,13 @@ RULES: Mapping[str, Callable[[Model], Sequence[Input]]] = {
 
 
 def _shape(name: str, doc: str) -> list[str]:
-    """The words of the shape that a docstring gives a parameter; none where it gives none."""
-    found = re.search(rf"^\s*{name} \(`[^`]*` of shape `\(([^`]*)\)`", doc, re.MULTILINE)
-    return [w.strip() for w in found[1].split(",") if w.strip()] if found else []
+    """The words of a parameter's shape in a docstring; empty if it has none."""
+    match = re.search(rf"^\s*{name} \(`[^`]*` of shape `\(([^`]*)\)`", doc, re.MULTILINE)
+    return [w.strip() for w in match[1].split(",") if w.strip()] if match else []
 
 
 def _documented(name: str, model: Model) -> Input | None:
-    """A parameter as forward's docstring has it, where each word of its shape is a number, a field or a dimension."""
+    """A parameter from forward's docstring, if each word of its shape is a number, a field or a dimension."""
     words = _shape(name, model.doc)
     shape = [_size(word, model) for word in words]
     if not shape or None in shape:
@@ -252,11 +252,11 @@ def _documented(name: str, model: Model) -> Input | None:
 def _size(word: str, model: Model) -> int | str | None:
     if word.isdigit():
         return int(word)
-    if word in NAMED:
-        return NAMED[word]
+    if word in DIMENSIONS:
+        return DIMENSIONS[word]
     if word in HEIGHTS or word == "image_size":
         return model.size[0]
     if word in WIDTHS:
         return model.size[1]
-    held = model.field(word.removeprefix("config."))
-    return held if isinstance(held, int) and not isinstance(held, bool) and held > 0 else None
+    number = model.field(word.removeprefix("config."))
+    return number if isinstance(number, int) and not isinstance(number, bool) and number > 0 else None

@@ -1,4 +1,4 @@
-"""How large the pictures are that a transformers model takes: height and width in pixels.
+"""The size of the pictures that a transformers model takes: height and width in pixels.
 
 Source: https://huggingface.co/docs/transformers/main_classes/image_processor
 """
@@ -9,18 +9,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Size = tuple[int, int]
-# Where nothing says it: what most vision models are published with.
+# The default: most vision models are published with it.
 USUAL = (224, 224)
-# Image processors that count pixels of a whole picture call this the shortest edge, too.
+# A larger "shortest edge" is a number of pixels of the whole picture, not an edge.
 LONGEST_EDGE = 2000
 
 
 def size(config: Any, stated: Sequence[int] | None) -> tuple[Size, str]:
-    """Height and width, and in words what was assumed where neither the folder nor the configuration says it.
+    """Height and width, and in words what was assumed if neither the folder nor the configuration states them.
 
     Args:
         config: A transformers configuration.
-        stated: What preprocessor_config.json says; None where there is none.
+        stated: The size from preprocessor_config.json; None where there is none.
     """
     if stated:
         return (stated[0], stated[1]), ""
@@ -28,15 +28,15 @@ def size(config: Any, stated: Sequence[int] | None) -> tuple[Size, str]:
         config,
         *(getattr(config, n, None) for n in ("vision_config", "image_config", "backbone_config", "encoder")),
     ):
-        if (found := of_value(getattr(part, "image_size", None))) is not None:
-            return found, ""
-    found = of_processor(_defaults(config.model_type)) or USUAL
-    says = f"pictures of {found[0]}x{found[1]}, which is usual: neither the folder nor the configuration says a size"
-    return found, says
+        if (stated_size := of_value(getattr(part, "image_size", None))) is not None:
+            return stated_size, ""
+    usual = of_processor(_defaults(config.model_type)) or USUAL
+    says = f"pictures of {usual[0]}x{usual[1]}, which is usual: neither the folder nor the configuration says a size"
+    return usual, says
 
 
 def of_processor(settings: Mapping[str, Any]) -> Size | None:
-    """What an image processor makes of a picture, of its settings as preprocessor_config.json has them."""
+    """The size of an image processor's results, from its settings in preprocessor_config.json."""
     if settings.get("do_center_crop", "crop_size" in settings) and (cut := of_value(settings.get("crop_size"))):
         return cut
     if settings.get("do_pad") and (padded := of_value(settings.get("pad_size"))):
@@ -45,7 +45,7 @@ def of_processor(settings: Mapping[str, Any]) -> Size | None:
 
 
 def of_value(value: Any) -> Size | None:
-    """A size as the library writes it: a number, two, or a mapping."""
+    """A size in one of the library's forms: a number, two numbers, or a mapping."""
     if isinstance(value, Mapping) or hasattr(value, "get"):
         if value.get("height") and value.get("width"):
             return int(value["height"]), int(value["width"])
@@ -63,8 +63,8 @@ def _defaults(model_type: str) -> dict[str, Any]:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
     names = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {})
-    made = next(
+    processor = next(
         filter(None, (getattr(transformers, n, None) for n in (names.get("pil"), names.get("torchvision")) if n)), None
     )
     fields = ("size", "crop_size", "pad_size", "do_center_crop", "do_pad", "do_resize")
-    return {f: v for f in fields if (v := getattr(made, f, None)) is not None}
+    return {f: v for f in fields if (v := getattr(processor, f, None)) is not None}

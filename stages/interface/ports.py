@@ -1,4 +1,4 @@
-"""The inputs and outputs of a file as its author named and shaped them, and as they are called here."""
+"""The inputs and outputs of a file: names and shapes that its author chose, and our names for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import ConfigError, StageError, listed, nearest
-from stages.interface.interface import DTYPES, Input, hold_dims, is_name
+from stages.interface.interface import DTYPES, Input, check_dims, is_name
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Port:
     """One input or output.
 
     Args:
-        theirs: The name that the file's own framework finds it by.
+        theirs: Its name in the file's own framework.
         aliases: All names that the file has for it.
-        shape: A number for a fixed dimension, None for another; None for a shape that the file does not say.
+        shape: A number for a fixed dimension, None for another; None for a shape that the file does not state.
         dtype: numpy's name.
     """
 
@@ -29,23 +29,23 @@ class Port:
 
     @property
     def says(self) -> str:
-        """It as the file has it, such as "image:0 [?, 8, 8, 3] float32"."""
+        """The port as in the file, such as "image:0 [?, 8, 8, 3] float32"."""
         shape = (
             "of any shape" if self.shape is None else f"[{', '.join('?' if d is None else str(d) for d in self.shape)}]"
         )
         return f"{self.theirs} {shape} {self.dtype}"
 
     def is_called(self, name: str) -> bool:
-        """Whether the file calls it so; TensorFlow's ":0", the first of an operator's results, may be left out."""
+        """Whether the file has this name for it; TensorFlow's ":0", an operator's first result, may be omitted."""
         return any(name in (a, a.removesuffix(":0")) for a in self.aliases)
 
 
-def of(ports: Iterable[Any], what: str) -> list[Port]:
-    """The inputs or outputs of an openvino.Model, in order. Raises StageError for a type that nothing shares.
+def read(ports: Iterable[Any], what: str) -> list[Port]:
+    """The inputs or outputs of an openvino.Model, in order. Raises StageError for a type that no target has.
 
     Args:
         ports: `model.inputs` or `model.outputs`.
-        what: "input" or "output": one without a name is called by its place.
+        what: "input" or "output": a port without a name is named after its place.
     """
     return [_port(p, f"{what}_{place}") for place, p in enumerate(ports)]
 
@@ -53,7 +53,7 @@ def of(ports: Iterable[Any], what: str) -> list[Port]:
 def _port(port: Any, otherwise: str) -> Port:
     names = set(port.get_names()) or {otherwise}
     node = port.get_node().get_friendly_name()
-    # Of a result's names in TensorFlow the operator's own is the one that its author knows.
+    # A result in TensorFlow has several names; the operator's own is the one that its author knows.
     theirs = node if node in names else min(names)
     shape = port.partial_shape
     dims = None if shape.rank.is_dynamic else [None if d.is_dynamic else d.get_length() for d in shape]
@@ -70,95 +70,95 @@ def _dtype(port: Any) -> str:
         return str(port.element_type.get_type_name())
 
 
-def named(inputs: Iterable[Port], outputs: Iterable[Port], wanted: Mapping[str, str]) -> list[dict[str, Port]]:
+def by_name(inputs: Iterable[Port], outputs: Iterable[Port], chosen: Mapping[str, str]) -> list[dict[str, Port]]:
     """The inputs and the outputs by names that every target takes, in the file's order.
 
     Args:
         inputs: The file's.
         outputs: The file's.
-        wanted: Names that the user chose, and what the file calls each; others are made of the file's.
+        chosen: Names that the user chose, each with the file's name; others are derived from the file's names.
 
     Raises ConfigError for a name that the file does not have.
     """
     sides = [list(inputs), list(outputs)]
     every = [p for side in sides for p in side]
-    chosen: dict[int, str] = {}
-    for ours, theirs in wanted.items():
-        found = next((p for p in every if p.is_called(theirs) and id(p) not in chosen), None)
-        if found is None:
-            known = [p.theirs for p in every]
+    ours_by_port: dict[int, str] = {}
+    for ours, theirs in chosen.items():
+        port = next((p for p in every if p.is_called(theirs) and id(p) not in ours_by_port), None)
+        if port is None:
+            existing = [p.theirs for p in every]
             raise ConfigError(
-                f"names.{ours} is '{theirs}', which is no input or output of the file{nearest(theirs, known)}",
-                allowed=listed(known),
-                command=f"'+model.names.{ours}=\"{known[0]}\"'",
+                f"names.{ours} is '{theirs}', which is no input or output of the file{nearest(theirs, existing)}",
+                allowed=listed(existing),
+                command=f"'+model.names.{ours}=\"{existing[0]}\"'",
             )
-        chosen[id(found)] = ours
-    taken = set(wanted)
-    return [{chosen.get(id(p)) or legal(p.theirs, taken): p for p in side} for side in sides]
+        ours_by_port[id(port)] = ours
+    used = set(chosen)
+    return [{ours_by_port.get(id(p)) or legal(p.theirs, used): p for p in side} for side in sides]
 
 
-def legal(theirs: str, taken: set[str]) -> str:
-    """A name made of the file's that is not taken; it is taken then."""
+def legal(theirs: str, used: set[str]) -> str:
+    """A legal name for a port that is not used yet; it is added to `used`."""
     text = re.sub(r"\W", "_", theirs.removesuffix(":0"), flags=re.ASCII).strip("_")
     text = text if is_name(text) else f"port_{text}"
-    name = next(n for n in (text, *(f"{text}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
-    taken.add(name)
+    name = next(n for n in (text, *(f"{text}_{i}" for i in range(2, len(used) + 3))) if n not in used)
+    used.add(name)
     return name
 
 
-def inputs(found: Mapping[str, Port], given: Mapping[str, Input] | None, dims: Mapping[str, Any]) -> dict[str, Input]:
+def inputs(ports: Mapping[str, Port], stated: Mapping[str, Input] | None, dims: Mapping[str, Any]) -> dict[str, Input]:
     """The inputs with a number or a name of `dims` for each dimension, in the file's order.
 
     Args:
-        found: The file's, by their names here.
-        given: What the YAML says; None for what the file says, with names such as image_dim0 for what it leaves open.
+        found: The file's inputs, by our names.
+        stated: The inputs of the YAML; None for the file's, with names such as image_dim0 for open dimensions.
         dims: The ranges of the dynamic dimensions.
 
     Raises:
-        ConfigError: When the YAML and the file have not the same inputs, types and numbers of dimensions, or neither
-            says a shape or a range.
+        ConfigError: When the inputs, types or numbers of dimensions differ between the YAML and the file, or neither
+            states a shape or a range.
         CheckFailed: When a range is asked for that no input follows.
     """
-    if given is None:
-        whole = {name: Input(_shape(name, port, found), port.dtype) for name, port in found.items()}
-        hold_dims(whole, dims)
+    if stated is None:
+        whole = {name: Input(_shape(name, port, ports), port.dtype) for name, port in ports.items()}
+        check_dims(whole, dims)
         return whole
-    if wrong := [*(n for n in given if n not in found), *(n for n in found if n not in given)]:
+    if wrong := [*(n for n in stated if n not in ports), *(n for n in ports if n not in stated)]:
         name = wrong[0]
-        is_ours = name in given
+        is_ours = name in stated
         raise ConfigError(
-            f"inputs names '{name}', which is no input of the file{nearest(name, found)}"
+            f"inputs names '{name}', which is no input of the file{nearest(name, ports)}"
             if is_ours
             else f"inputs does not name '{name}', which is an input of the file",
-            allowed=listed(f"{n} ({p.says})" for n, p in found.items()),
-            command=f"'+model.names.{name}=\"{next(iter(found.values())).theirs}\"'" if is_ours else _spell(found),
+            allowed=listed(f"{n} ({p.says})" for n, p in ports.items()),
+            command=f"'+model.names.{name}=\"{next(iter(ports.values())).theirs}\"'" if is_ours else _spell(ports),
         )
-    for name, port in found.items():
-        _hold(name, given[name], port)
-    return {name: given[name] for name in found}
+    for name, port in ports.items():
+        _check(name, stated[name], port)
+    return {name: stated[name] for name in ports}
 
 
-def _shape(name: str, port: Port, found: Mapping[str, Port]) -> list[Any]:
+def _shape(name: str, port: Port, ports: Mapping[str, Port]) -> list[Any]:
     if port.shape is None:
         raise ConfigError(
             f"the file does not say the shape of its input '{name}'",
             allowed="a number or a name of dims for each of its dimensions, and the shapes of the other inputs too",
-            command=_spell(found),
+            command=_spell(ports),
         )
     return [f"{name}_dim{axis}" if size is None else size for axis, size in enumerate(port.shape)]
 
 
-def _spell(found: Mapping[str, Port]) -> str:
-    """What to type to say all inputs."""
+def _spell(ports: Mapping[str, Port]) -> str:
+    """What to type to state all inputs."""
     shapes = {
         n: "…" if p.shape is None else ", ".join("batch" if d is None else str(d) for d in p.shape)
-        for n, p in found.items()
+        for n, p in ports.items()
     }
-    inputs = ", ".join(f"{n}: {{shape: [{shapes[n]}], dtype: {p.dtype}}}" for n, p in found.items())
+    inputs = ", ".join(f"{n}: {{shape: [{shapes[n]}], dtype: {p.dtype}}}" for n, p in ports.items())
     return f"'model.inputs={{{inputs}}}'"
 
 
-def _hold(name: str, spec: Input, port: Port) -> None:
+def _check(name: str, spec: Input, port: Port) -> None:
     if spec.dtype != port.dtype:
         raise ConfigError(
             f"inputs.{name}.dtype is {spec.dtype}, the file's is {port.dtype}",
@@ -171,11 +171,11 @@ def _hold(name: str, spec: Input, port: Port) -> None:
         )
 
 
-def reshaped(specs: Mapping[str, Input], found: Mapping[str, Port]) -> list[str]:
-    """The inputs that are given sizes which the file itself does not have, in words."""
+def reshaped(specs: Mapping[str, Input], ports: Mapping[str, Port]) -> list[str]:
+    """The inputs that get other sizes than the file has, in words."""
     return [
         f"{name} from {port.says} to {specs[name].shape}"
-        for name, port in found.items()
+        for name, port in ports.items()
         if port.shape
-        and any(size not in (None, asked) for size, asked in zip(port.shape, specs[name].shape, strict=True))
+        and any(size not in (None, stated) for size, stated in zip(port.shape, specs[name].shape, strict=True))
     ]

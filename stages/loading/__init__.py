@@ -1,1 +1,1 @@
-"""From weights and files to a model in memory."""
+"""Loads models into memory, from weights and files."""

@@ -1,4 +1,4 @@
-"""What a file that torch wrote is, told by its content; nothing in it is run."""
+"""Recognises the format of a file that torch wrote, by its content; nothing in it is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 
 class Format(StrEnum):
-    """What torch can write into a file."""
+    """The formats that torch writes."""
 
     TORCHSCRIPT = "TorchScript"
     PROGRAM = "ExportedProgram"
@@ -19,12 +19,12 @@ class Format(StrEnum):
     SAFETENSORS = "safetensors"
 
 
-# What the pickle of a checkpoint names, and no class of anybody's.
+# The modules that the pickle of a state dict names; anything else is a user's class.
 TENSORS_ONLY = ("torch", "torch._utils", "torch._tensor", "torch.nn.parameter", "torch.storage", "collections")
 
 
 def format_of(file: BinaryIO) -> Format:
-    """Told by the entries of the zip. Raises ValueError when it is none of these."""
+    """The format, by the entries of the zip. Raises ValueError when it is none of these."""
     head, size = file.read(9), file.seek(0, os.SEEK_END)
     if head[8:] == b"{" and 2 <= int.from_bytes(head[:8], "little") < size:
         return Format.SAFETENSORS
@@ -34,7 +34,7 @@ def format_of(file: BinaryIO) -> Format:
             first = min((i.header_offset for i in archive.infolist()), default=0)
     except zipfile.BadZipFile as e:
         raise ValueError(f"no zip archive as torch writes them ({e})" if head else "an empty file") from e
-    if first > 0:  # the end of an archive within this one was taken for the end of this one
+    if first > 0:  # zipfile found the end of an inner archive instead of this one's
         raise ValueError("a zip archive whose end is missing")
     if "models/model.json" in names or "serialized_exported_program.json" in names:
         return Format.PROGRAM
@@ -46,10 +46,10 @@ def format_of(file: BinaryIO) -> Format:
 
 
 def classes(file: BinaryIO) -> list[str]:
-    """The dotted paths that the pickle in a file names: whatever loading it would import. Raises ValueError.
+    """The dotted paths that the pickle in a file names: everything that loading it would import. Raises ValueError.
 
-    Read off the pickle's instructions without following any, as torch's own scan does; what a pickle that is bent on
-    hiding something would import may be missing. Those who refuse such files do not rely on it.
+    They are read from the pickle's instructions without running any, as torch's own scan does. A malicious pickle can
+    hide imports from this, so callers that refuse such files do not rely on it.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -59,25 +59,25 @@ def classes(file: BinaryIO) -> list[str]:
         raise ValueError(f"damaged: {e}") from e
 
 
-def holds_tensors_only(named: list[str]) -> bool:
-    """Whether what a pickle names is what a state dict needs."""
-    return all(n.rpartition(".")[0] in TENSORS_ONLY for n in named)
+def holds_tensors_only(names: list[str]) -> bool:
+    """Whether a pickle names only what a state dict needs."""
+    return all(n.rpartition(".")[0] in TENSORS_ONLY for n in names)
 
 
 def _globals(pickled: bytes) -> list[str]:
-    found: list[str] = []
-    said: list[Any] = []  # the strings so far: STACK_GLOBAL takes the last two
+    paths: list[str] = []
+    strings: list[Any] = []  # the strings so far: STACK_GLOBAL takes the last two
     memo: dict[int, Any] = {}
     for code, argument, _ in pickletools.genops(pickled):
         if code.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            found.append(f"{IMPORT_MAPPING.get(module, module)}.{name}")
+            paths.append(f"{IMPORT_MAPPING.get(module, module)}.{name}")
         elif code.name == "STACK_GLOBAL":
-            found.append(".".join(said[-2:]))
+            paths.append(".".join(strings[-2:]))
         elif code.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT", "PUT"):
-            memo[len(memo) if argument is None else int(str(argument))] = said[-1] if said else ""
+            memo[len(memo) if argument is None else int(str(argument))] = strings[-1] if strings else ""
         elif code.name in ("BINGET", "LONG_BINGET", "GET"):
-            said.append(memo.get(int(str(argument)), ""))
+            strings.append(memo.get(int(str(argument)), ""))
         elif isinstance(argument, str):
-            said.append(argument)
-    return found
+            strings.append(argument)
+    return paths

@@ -1,4 +1,4 @@
-"""What torchvision's and timm's builders are told beyond the user's kwargs, so that they fetch nothing themselves."""
+"""Arguments for torchvision's and timm's builders besides the user's kwargs, so that they fetch nothing themselves."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from stages.loading.checkpoint import Left
+from stages.loading.checkpoint import Mismatch
 
-# Arguments that make a builder download or read weights on its own: unhashed, and unseen by the checks of this house.
+# Arguments that make a builder download or read weights on its own, without a hash and without our checks.
 FETCHING = {
     "torchvision": ("weights", "weights_backbone", "pretrained", "pretrained_backbone"),
     "timm": ("pretrained", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"),
@@ -19,12 +19,12 @@ FETCHING = {
 
 
 def called(factory: str, kwargs: Mapping[str, Any]) -> str:
-    """The model's name in its library: an argument of a builder that takes one, else the builder's own."""
+    """The model's name in its library: the builder's name argument, or else the name of the builder."""
     return str(kwargs.get("name") or kwargs.get("model_name") or factory.rpartition(".")[2])
 
 
 def problems(factory: str, kwargs: Mapping[str, Any], place: str = "kwargs") -> Iterator[Problem]:
-    """Kwargs that would have the builder fetch something by itself."""
+    """Kwargs that would make the builder fetch something by itself."""
     library = factory.partition(".")[0]
     for name in filter(kwargs.get, FETCHING.get(library, ())):
         wrong = f"{place}.{name} is {kwargs[name]}: {library} would read weights by itself, past every check"
@@ -37,7 +37,7 @@ def problems(factory: str, kwargs: Mapping[str, Any], place: str = "kwargs") -> 
 
 
 def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What to add for a model without published weights. Raises ConfigError for a name that timm does not know."""
+    """Arguments to add for a model without published weights. Raises ConfigError for a name that timm does not know."""
     if factory.startswith("timm."):
         import timm
 
@@ -53,7 +53,7 @@ def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
     try:
         accepted = inspect.signature(models.get_model_builder(called(factory, kwargs))).parameters
-    except ValueError as e:  # no registered builder: the factory itself says what is wrong, if anything is
+    except ValueError as e:  # no registered builder: the factory itself will say what is wrong, if anything is
         name = called(factory, kwargs)
         if factory.endswith(".get_model"):
             raise ConfigError(
@@ -67,7 +67,7 @@ def plain(factory: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def published(factory: str, state: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What to add so that the library loads its published weights, as it does itself, from tensors in hand.
+    """Arguments with which the library loads its published weights from tensors that are already read.
 
     The libraries do more than load: torchvision normalises GoogLeNet's inputs, timm converts keys and pads heads.
     """
@@ -77,7 +77,7 @@ def published(factory: str, state: Mapping[str, Any]) -> Iterator[dict[str, Any]
     from torchvision.models import WeightsEnum
 
     own = WeightsEnum.get_state_dict
-    # torchvision offers no other way to hand over what is already here; its own would unpickle whatever a file holds.
+    # torchvision has no other way to pass tensors that are already read; its own would unpickle any file.
     WeightsEnum.get_state_dict = lambda self, *args, **kwargs: dict(state)
     try:
         yield {"weights": "DEFAULT"}
@@ -85,14 +85,16 @@ def published(factory: str, state: Mapping[str, Any]) -> Iterator[dict[str, Any]
         WeightsEnum.get_state_dict = own
 
 
-def left_out(module: Any) -> Left:
-    """What timm leaves random when it adapts published weights: the head, for another number of classes."""
+def left_out(module: Any) -> Mismatch:
+    """The weights that timm leaves random when it adapts published ones: the head, for another number of classes."""
     published = getattr(module, "pretrained_cfg", {})
     published.pop("state_dict", None)  # as large as the model
     classes = getattr(module, "num_classes", None)
     if not classes or classes == published.get("num_classes"):
-        return Left()
+        return Mismatch()
     heads = published.get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else heads
     names = tuple(n for n in module.state_dict() if n.startswith(tuple(f"{h}." for h in heads)))
-    return Left(f"{classes} classes asked for, {published.get('num_classes')} published: {listed(names)} random", names)
+    return Mismatch(
+        f"{classes} classes asked for, {published.get('num_classes')} published: {listed(names)} random", names
+    )

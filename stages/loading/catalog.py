@@ -1,8 +1,8 @@
-"""The models that torchvision, timm and transformers have by name, with their input sizes, as lines of JSON.
+"""Lists the models that torchvision, timm and transformers have by name, with their input sizes, as lines of JSON.
 
     python -m stages.loading.catalog timm 'convnext*'
 
-A program of its own, so that who lists models imports none of these libraries.
+It is a program of its own, so that a caller imports none of these libraries.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
-# A name, its input as text, and how the command line says it.
+# A name, its input as text, and what to type on the command line.
 Line = tuple[str, str, str]
 
 
@@ -38,13 +38,13 @@ def timm(pattern: str) -> Iterator[Line]:
 
 
 def transformers(pattern: str) -> Iterator[Line]:
-    """Architectures of transformers: a folder or a repository of the hub has one of these, and says its own sizes."""
+    """Architectures of transformers: a folder or a repository of the hub has one of these, and states its own sizes."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     for name in CONFIG_MAPPING_NAMES:
         if fnmatch.fnmatch(name, pattern):
-            made = "model=transformers model.factory=transformers.AutoModel model.weights=random"
-            yield name, "by its config", f"{made} +model.kwargs.model_type={name}"
+            settings = "model=transformers model.factory=transformers.AutoModel model.weights=random"
+            yield name, "by its config", f"{settings} +model.kwargs.model_type={name}"
 
 
 LIBRARIES: Mapping[str, Callable[[str], Iterator[Line]]] = {

@@ -1,4 +1,4 @@
-"""What is in a weights file: which of its mappings is the state dict, and how it gets into a module."""
+"""Reads a weights file, finds the state dict in it, and loads that into a module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 State = Mapping[str, Any]
 
-# Under which names training loops keep a state dict; one may lie within another, as in ema.state_dict.
+# The names under which training loops store a state dict; they may be nested, as in ema.state_dict.
 NAMES = (
     "state_dict",
     "model_state_dict",
@@ -39,12 +39,12 @@ DEEPEST = 3
 
 
 @dataclass(frozen=True)
-class Found:
+class StateDict:
     """A state dict, and how it was found.
 
     Args:
         state: Name to tensor.
-        says: What was picked and stripped; empty when the file holds it as it is.
+        says: What was picked and stripped, in words; empty when the file is the state dict itself.
     """
 
     state: State
@@ -52,11 +52,11 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What loading without `strict` left out.
+class Mismatch:
+    """What did not fit in a loading without `strict`.
 
     Args:
-        caution: Both ways, in a sentence; empty when everything fitted.
+        caution: Keys that are missing and keys that are unexpected, in a sentence; empty when everything fitted.
         drawn: The keys of the model that the file did not fill.
     """
 
@@ -65,13 +65,13 @@ class Left:
 
 
 def read(files: Sequence[Path]) -> Any:
-    """What a file holds, or the tensors of all shards of an index, on the CPU.
+    """The content of a file, or the tensors of all shards of an index, on the CPU.
 
-    .pth, .pt, .ckpt and .bin are read with weights_only, which runs no code; .safetensors cannot hold any. Objects of
-    other classes beside the weights come back as inert.Inert.
+    .pth, .pt, .ckpt and .bin are read with weights_only, which runs no code; .safetensors cannot contain any. Objects
+    of other classes beside the weights become inert.Inert.
 
     Args:
-        files: One file; or an index and its shards, as shards.files gives them.
+        files: One file; or an index and its shards, as shards.files returns them.
 
     Raises:
         StageError: When a file is damaged or would have run code, or a shard lacks what the index promises.
@@ -81,16 +81,16 @@ def read(files: Sequence[Path]) -> Any:
     state: dict[str, Any] = {}
     promised = shards.weight_map(files[0])
     for shard in files[1:]:
-        held = _read_one(shard)
-        if not isinstance(held, dict):
-            raise StageError(f"weights={shard.name} holds {type(held).__name__}, not a shard of a state dict")
-        if lacking := [k for k, f in promised.items() if f == shard.name and k not in held]:
+        content = _read_one(shard)
+        if not isinstance(content, dict):
+            raise StageError(f"weights={shard.name} holds {type(content).__name__}, not a shard of a state dict")
+        if lacking := [k for k, f in promised.items() if f == shard.name and k not in content]:
             raise StageError(
                 f"weights={shard.name} lacks {len(lacking)} tensors that {files[0].name} says are in it: "
                 + listed(lacking),
                 command="compare the files' SHA-256 with the originals'",
             )
-        state |= {k: v for k, v in held.items() if promised.get(k, shard.name) == shard.name}
+        state |= {k: v for k, v in content.items() if promised.get(k, shard.name) == shard.name}
     return state
 
 
@@ -106,25 +106,25 @@ def _read_one(path: Path) -> Any:
     except Exception as e:  # readers raise anything on a damaged file
         if isinstance(e, pickle.UnpicklingError):
             with contextlib.suppress(ValueError):
-                held = inert.read(path)
-                if is_state(held) or any(_states(held)):
-                    return held
+                content = inert.read(path)
+                if is_state(content) or any(_states(content)):
+                    return content
         raise StageError(unreadable(path, e)) from e
 
 
 def unreadable(path: Path, error: Exception) -> Problem:
-    """Why a reader raised, as far as can be told."""
+    """Why a reader raised, as far as that is known."""
     if (whole := _whole_model(path)) is not None:
         return Problem(
             f"weights={path.name} holds a whole model ({whole}), not weights",
             allowed="a state dict: torch.save(model.state_dict(), …), or .safetensors",
             command=f"model=module_file model.weights={path.name} opens it as it is",
         )
-    for problem in quantized.named(_classes(path), f"weights={path.name}"):
+    for problem in quantized.refused(_classes(path), f"weights={path.name}"):
         return problem
     if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower().replace(" ", "_"):
-        wanted = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+\.\S+) class", str(error))
-        what = f": {wanted[1]}" if wanted else ""
+        named_class = re.search(r"GLOBAL (\S+)", str(error)) or re.search(r"(\S+\.\S+) class", str(error))
+        what = f": {named_class[1]}" if named_class else ""
         return Problem(
             f"weights={path.name} was refused: it is a pickle that wants to run code{what}",
             allowed="tensors, numbers, strings, and lists and mappings of these: torch.save(model.state_dict(), …)",
@@ -147,50 +147,50 @@ def _classes(path: Path) -> list[str]:
 def _whole_model(path: Path) -> str | None:
     try:
         with path.open("rb") as f:
-            found = archive.format_of(f)
+            kind = archive.format_of(f)
     except ValueError:
         return None
-    return str(found) if found in (archive.Format.TORCHSCRIPT, archive.Format.PROGRAM) else None
+    return str(kind) if kind in (archive.Format.TORCHSCRIPT, archive.Format.PROGRAM) else None
 
 
-def pick(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> Found:
-    """The state dict in what a file holds, as the model has it.
+def pick(content: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> StateDict:
+    """The state dict in a file's content, with the model's own keys.
 
-    Its keys are without the prefixes that wrappers gave them; of a LightningModule it is the part that the model is;
-    and normalised weights are in the model's spelling.
+    Prefixes of wrappers are stripped, the model's part of a LightningModule is selected, and normalised weights get the
+    model's spelling.
 
     Args:
-        held: What `read` returned.
-        key: Where it is, as a dotted path; None to look under the names that training loops use.
+        content: What `read` returned.
+        key: Where the state dict is, as a dotted path; None to look under the names that training loops use.
         prefixes: What wrappers put before each key.
         own: The model's state dict.
-        origin: What to call the file.
+        origin: The file's name in messages.
 
     Raises:
         ConfigError: When there is nothing at `key`, or several state dicts would fit.
         StageError: When there is no state dict.
     """
-    found = _found(held, key, prefixes, own, origin)
-    if problems := [*adapter.refused(list(found.state), origin), *quantized.problems(found.state, origin)]:
+    picked = _picked(content, key, prefixes, own, origin)
+    if problems := [*adapter.refused(list(picked.state), origin), *quantized.problems(picked.state, origin)]:
         raise StageError(problems)
-    if lightning.wrote(held) and not _fits(found.state, own):
-        found = _part(found, prefixes, own, origin)
-    state, rewritten = weight_norm.fitted(found.state, own)
-    left_out = inert.left_out(held)
-    says = [found.says, f"{rewritten} normalised weights rewritten" if rewritten else ""]
+    if lightning.wrote(content) and not _fits(picked.state, own):
+        picked = _part(picked, prefixes, own, origin)
+    state, rewritten = weight_norm.fitted(picked.state, own)
+    left_out = inert.left_out(content)
+    says = [picked.says, f"{rewritten} normalised weights rewritten" if rewritten else ""]
     says += [f"left out objects of {listed(left_out, 3)}" if left_out else ""]
-    return Found(state, ", ".join(filter(None, says)))
+    return StateDict(state, ", ".join(filter(None, says)))
 
 
-def _found(held: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> Found:
+def _picked(content: Any, key: str | None, prefixes: Sequence[str], own: State, origin: str) -> StateDict:
     if key is not None:
-        return _without(prefixes, _at(held, key, origin), own, f"took '{key}'")
-    if is_state(held):
-        return _without(prefixes, held, own, "")
-    known = {path: state for path, state in _states(held) if all(p in NAMES for p in path.split("."))}
-    candidates = {path: _without(prefixes, state, own, f"took '{path}'") for path, state in known.items()}
+        return _without(prefixes, _at(content, key, origin), own, f"took '{key}'")
+    if is_state(content):
+        return _without(prefixes, content, own, "")
+    by_path = {path: state for path, state in _states(content) if all(p in NAMES for p in path.split("."))}
+    candidates = {path: _without(prefixes, state, own, f"took '{path}'") for path, state in by_path.items()}
     if len(candidates) > 1:
-        # A teacher's or a discriminator's weights do not fit, and are not what is wanted.
+        # The weights of a teacher or a discriminator do not fit this model.
         candidates = {p: f for p, f in candidates.items() if _fits(f.state, own)} or candidates
     if len(candidates) == 1:
         return next(iter(candidates.values()))
@@ -200,17 +200,18 @@ def _found(held: Any, key: str | None, prefixes: Sequence[str], own: State, orig
             allowed="one of them, by name",
             command=f"model.checkpoint_key={list(candidates)[-1]}",
         )
-    elsewhere = [path for path, _ in _states(held)]
+    elsewhere = [path for path, _ in _states(content)]
+    contents = listed(map(str, content)) if isinstance(content, dict) else type(content).__name__
     raise StageError(
-        f"{origin} holds no state dict but {listed(map(str, held)) if isinstance(held, dict) else type(held).__name__}",
+        f"{origin} holds no state dict but {contents}",
         allowed=f"a mapping from parameter names to tensors, by itself or under one of {listed(NAMES, 20)}",
         command=f"model.checkpoint_key={elsewhere[0]}" if elsewhere else "torch.save(model.state_dict(), …)",
     )
 
 
-def _part(found: Found, prefixes: Sequence[str], own: State, origin: str) -> Found:
-    """Of a LightningModule's state the part that is this model, where there is one. Raises ConfigError for several."""
-    parts = lightning.parts(found.state, own)
+def _part(whole: StateDict, prefixes: Sequence[str], own: State, origin: str) -> StateDict:
+    """The part of a LightningModule's state that is this model, if there is one. Raises ConfigError for several."""
+    parts = lightning.parts(whole.state, own)
     chosen = {p: state for p, state in parts.items() if len(parts) == 1 or p in prefixes}
     if len(parts) > 1 and len(chosen) != 1:
         raise ConfigError(
@@ -219,28 +220,28 @@ def _part(found: Found, prefixes: Sequence[str], own: State, origin: str) -> Fou
             command=f"'model.prefixes=[{next(iter(parts))}]'",
         )
     for prefix, state in chosen.items():
-        others = [k for k in found.state if not k.startswith(prefix)]
+        others = [k for k in whole.state if not k.startswith(prefix)]
         beside = f", left out {len(others)} tensors beside it: {listed(others, 3)}" if others else ""
-        return Found(state, ", ".join(filter(None, [found.says, f"stripped '{prefix}'{beside}"])))
-    return found
+        return StateDict(state, ", ".join(filter(None, [whole.says, f"stripped '{prefix}'{beside}"])))
+    return whole
 
 
-def is_state(held: Any) -> bool:
-    """Whether something is a mapping from names to tensors; what a module adds by get_extra_state may be anything."""
+def is_state(content: Any) -> bool:
+    """Whether this is a mapping from names to tensors; what a module adds by get_extra_state may be anything."""
     import torch
 
     return (
-        isinstance(held, Mapping)
-        and any(torch.is_tensor(v) for v in held.values())
-        and all(isinstance(k, str) and (torch.is_tensor(v) or k.endswith("_extra_state")) for k, v in held.items())
+        isinstance(content, Mapping)
+        and any(torch.is_tensor(v) for v in content.values())
+        and all(isinstance(k, str) and (torch.is_tensor(v) or k.endswith("_extra_state")) for k, v in content.items())
     )
 
 
-def _states(held: Any, path: str = "") -> Iterator[tuple[str, State]]:
+def _states(content: Any, path: str = "") -> Iterator[tuple[str, State]]:
     """Every state dict below a mapping, with its dotted path."""
-    if not isinstance(held, Mapping) or path.count(".") >= DEEPEST - 1:
+    if not isinstance(content, Mapping) or path.count(".") >= DEEPEST - 1:
         return
-    for name, value in held.items():
+    for name, value in content.items():
         if not isinstance(name, str):
             continue
         at = f"{path}.{name}".lstrip(".")
@@ -250,8 +251,8 @@ def _states(held: Any, path: str = "") -> Iterator[tuple[str, State]]:
             yield from _states(value, at)
 
 
-def _at(held: Any, key: str, origin: str) -> State:
-    there = dict(_states(held))
+def _at(content: Any, key: str, origin: str) -> State:
+    there = dict(_states(content))
     if key not in there:
         raise ConfigError(
             f"checkpoint_key={key}: {origin} has no state dict there{nearest(key, there)}",
@@ -261,32 +262,33 @@ def _at(held: Any, key: str, origin: str) -> State:
     return there[key]
 
 
-def _without(prefixes: Sequence[str], state: State, own: State, says: str) -> Found:
-    """The keys without wrappers' prefixes, as many as it takes for the most keys to fit; none if that fits no more."""
-    tries = [Found(state, says)]
+def _without(prefixes: Sequence[str], state: State, own: State, says: str) -> StateDict:
+    """The state with as many wrappers' prefixes stripped as make the most keys fit; none, if that changes nothing."""
+    tries = [StateDict(state, says)]
     while (shorter := _one_less(prefixes, tries[-1], own)) is not None:
         tries.append(shorter)
-    return max(tries, key=lambda f: sum(k in own for k in f.state))  # the first of equals: the least stripped
+    # Of equals the first is taken, with the fewest prefixes stripped.
+    return max(tries, key=lambda f: sum(k in own for k in f.state))
 
 
-def _one_less(prefixes: Sequence[str], found: Found, own: State) -> Found | None:
+def _one_less(prefixes: Sequence[str], longer: StateDict, own: State) -> StateDict | None:
     for prefix in prefixes:
-        others = [k for k in found.state if not k.startswith(prefix)]
-        shorter = {k.removeprefix(prefix): v for k, v in found.state.items()}
-        # A key that fits as it is, or two that would become one, show that the prefix is a part of the names.
-        if len(others) < len(found.state) == len(shorter) and not any(k in own for k in others):
-            return Found(shorter, ", ".join(filter(None, [found.says, f"stripped '{prefix}'"])))
+        others = [k for k in longer.state if not k.startswith(prefix)]
+        shorter = {k.removeprefix(prefix): v for k, v in longer.state.items()}
+        # If a key fits unchanged, or two keys would become one, the prefix is part of the names.
+        if len(others) < len(longer.state) == len(shorter) and not any(k in own for k in others):
+            return StateDict(shorter, ", ".join(filter(None, [longer.says, f"stripped '{prefix}'"])))
     return None
 
 
-def load_into(module: torch.nn.Module, state: State, origin: str, *, strict: bool) -> Left:
+def load_into(module: torch.nn.Module, state: State, origin: str, *, strict: bool) -> Mismatch:
     """Loads a state dict.
 
     Args:
-        module: Left as it was when something is raised.
+        module: Unchanged when something is raised.
         state: Name to tensor.
-        origin: What to call the file.
-        strict: Whether every key must be there, known, and of its shape. Otherwise what fits is loaded.
+        origin: The file's name in messages.
+        strict: Whether every key must be present, known, and of its shape. Otherwise what fits is loaded.
 
     Raises:
         StageError: With the keys that are missing, unexpected or of another shape; or when none fits at all.
@@ -311,7 +313,7 @@ def load_into(module: torch.nn.Module, state: State, origin: str, *, strict: boo
         command += "; model.strict=false loads what fits" if fitting else ""
         raise StageError([Problem(f"{origin} {what}", command=command) for what in wrong])
     module.load_state_dict(fitting, strict=not wrong)
-    return Left(f"{origin} {'; it '.join(wrong)}" if wrong else "", (*missing, *other))
+    return Mismatch(f"{origin} {'; it '.join(wrong)}" if wrong else "", (*missing, *other))
 
 
 def _fits(state: State, own: State) -> bool:

@@ -1,4 +1,4 @@
-"""What a detector of transformers found, in the place of its logits: scores, labels and boxes, always as many.
+"""Turns the logits of a transformers detector into scores, labels and boxes, always the same number.
 
 Source: post_process_object_detection of each architecture's image processor, without a threshold
 """
@@ -12,10 +12,10 @@ from torch import nn
 
 from pipeline.errors import ConfigError
 
-# A class of its own says that there is nothing: the others' scores are a softmax beside it.
+# These have a class for "no object": the scores of the others are a softmax that includes it.
 NOTHING_IS_A_CLASS = ("detr", "table-transformer", "yolos")
-# The most that the library keeps of what these found; of the others, as many as the model asks about.
-KEPT = {"conditional_detr": 100, "deformable_detr": 100, "dab-detr": 100, "lw_detr": 100}
+# The most detections that the library keeps for these; for the others, as many as the model has queries.
+MOST = {"conditional_detr": 100, "deformable_detr": 100, "dab-detr": 100, "lw_detr": 100}
 
 
 class Detections(nn.Module):
@@ -43,20 +43,20 @@ class Detections(nn.Module):
         self.kind = str(self.config.model_type)
 
     def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
-        found = self.detector(pixel_values=pixel_values)
-        boxes = corners(found.pred_boxes)
+        raw = self.detector(pixel_values=pixel_values)
+        boxes = corners(raw.pred_boxes)
         if self.kind in NOTHING_IS_A_CLASS:
-            scores, labels = found.logits.softmax(-1)[..., :-1].max(-1)
+            scores, labels = raw.logits.softmax(-1)[..., :-1].max(-1)
             return {"scores": scores, "labels": labels, "boxes": boxes}
-        queries, classes = found.logits.shape[1:]
-        kept = min(KEPT.get(self.kind, queries), queries * classes)
-        scores, places = found.logits.sigmoid().flatten(1).topk(kept, dim=1)
+        queries, classes = raw.logits.shape[1:]
+        count = min(MOST.get(self.kind, queries), queries * classes)
+        scores, places = raw.logits.sigmoid().flatten(1).topk(count, dim=1)
         queried = torch.div(places, classes, rounding_mode="floor")
         boxes = boxes.gather(1, queried.unsqueeze(-1).expand(-1, -1, 4))
         return {"scores": scores, "labels": places % classes, "boxes": boxes}
 
 
 def corners(boxes: torch.Tensor) -> torch.Tensor:
-    """Left, top, right, bottom of boxes that are given by their middle, width and height, in the last dimension."""
+    """Left, top, right, bottom of boxes that have center, width and height in the last dimension."""
     x, y, width, height = boxes.unbind(-1)
     return torch.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], dim=-1)

@@ -27,7 +27,7 @@ WEIGHTS = (
     f"pytorch_model.bin{weight_shards.INDEX}",
 )
 NAME = r"[\w.-]+/[\w.-]+"
-# What a folder of transformers may hold besides: how pictures are prepared, and how tokens become a vector.
+# Further files of a transformers folder: how pictures are prepared, and how tokens become a vector.
 PICTURES, MODULES = "preprocessor_config.json", "modules.json"
 OF_MODULE = ("config.json", "model.safetensors", "pytorch_model.bin")
 
@@ -37,44 +37,44 @@ Get = Callable[[str], Path | None]
 def obtain(repo: str, revision: str | None, world: World, *, config: bool, again: bool) -> Path:
     """The file with a repository's weights, or their index, in the cache's folder for one commit.
 
-    What is in the cache is not asked for again, even when its branch has moved on.
+    A file in the cache is not downloaded again, even when its branch has moved on.
 
     Args:
         repo: As in org/name.
         revision: A branch, tag or commit; None for main.
-        world: Says whether a download may be tried, and remembers for a while that the hub cannot be reached.
-        config: Whether config.json must lie beside it.
-        again: Whether to try although the hub was found unreachable a moment ago.
+        world: Says whether a download is allowed, and remembers for a while that the hub cannot be reached.
+        config: Whether config.json must be beside it.
+        again: Whether to try even if the hub was unreachable a moment ago.
 
     Raises:
-        LookupError: When it cannot be had; says why.
-        ConfigError: When an index is damaged or a file is not what the hub published.
+        LookupError: When it is not available, with the reason.
+        ConfigError: When an index is damaged or a file differs from what the hub published.
     """
-    found = _gathered(_from_cache(repo, revision), config)
-    if found is None:
+    weights_path = _gathered(_from_cache(repo, revision), config)
+    if weights_path is None:
         if not world.may_fetch:
             raise LookupError("a plan downloads nothing")
-        found = _downloaded(repo, revision, world, config=config, again=again)
-    for path in weight_shards.files(found):
+        weights_path = _downloaded(repo, revision, world, config=config, again=again)
+    for path in weight_shards.files(weights_path):
         _refuse_unless_published(path, world)
-    return found
+    return weights_path
 
 
 def obtain_beside(repo: str, folder: Path, names: Sequence[str], world: World) -> None:
-    """Has files that a repository may have beside its weights in the cache, too, of the commit that these are of.
+    """Brings further files of a repository into the cache, from the same commit as its weights.
 
     Args:
         repo: As in org/name.
-        folder: The cache's, for that commit.
-        names: Of the files; what the repository lacks is left out.
-        world: Says whether a download may be tried.
+        folder: The cache's folder of that commit.
+        names: Of the files; those that the repository lacks are skipped.
+        world: Says whether a download is allowed.
 
     Raises LookupError where the hub does not answer.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    # Where it is known that there is no such file, that is an object of its own.
+    # None means unknown; for a file that is known not to exist, the library returns another object.
     unknown = [n for n in names if try_to_load_from_cache(repo, n, revision=folder.name) is None]
     for name in unknown if world.may_fetch else ():
         try:
@@ -87,7 +87,7 @@ def obtain_beside(repo: str, folder: Path, names: Sequence[str], world: World) -
 
 
 def commit_of(path: Path) -> str:
-    """The commit whose folder of the cache a file lies in."""
+    """The commit of a file in the cache."""
     return path.parent.name
 
 
@@ -99,33 +99,33 @@ def origin(path: Path) -> str:
 
 
 def is_cached(path: Path) -> bool:
-    """Whether a file lies in the hub's cache, wherever that is."""
+    """Whether a file is in the hub's cache, wherever that is."""
     return path.parent.parent.name == "snapshots" and path.parent.parent.parent.name.startswith("models--")
 
 
 def timm_repo(name: str, world: World) -> str | None:
     """The repository with the published weights of a timm model; None when there is none.
 
-    timm is imported once for each of its versions: what it says of a name is remembered.
+    timm is imported once for each of its versions: the answer for a name is remembered.
 
     Args:
         name: Such as resnet18 or resnet18.a1_in1k.
         world: Remembers.
     """
     fact = f"timm {dict(world.code('timm.create_model'))} publishes {name}"
-    if (known := world.recall(fact, math.inf)) is None:
+    if (repo := world.recall(fact, math.inf)) is None:
         import timm
 
         try:
-            known = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or ""
+            repo = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None) or ""
         except RuntimeError:  # no such model or tag, which the factory says better
             return None
-        world.remember(fact, known)
-    return known or None
+        world.remember(fact, repo)
+    return repo or None
 
 
 def _gathered(get: Get, config: bool) -> Path | None:
-    """The weights or their index, when everything that belongs to them can be had."""
+    """The weights or their index, if everything that belongs to them is available."""
     if config and get("config.json") is None:
         return None
     first = next((p for p in map(get, WEIGHTS) if p is not None), None)
@@ -138,11 +138,11 @@ def _gathered(get: Get, config: bool) -> Path | None:
 
 
 def _get_besides(get: Get) -> None:
-    """What belongs to the folder of a transformers model where there is such a file; it may do without."""
+    """Gets the optional files of a transformers folder, if they exist."""
     get(PICTURES)
     if (modules := get(MODULES)) is None:
         return
-    with contextlib.suppress(ValueError, AttributeError, TypeError):  # of what is damaged, its reader says it
+    with contextlib.suppress(ValueError, AttributeError, TypeError):  # the file's reader reports damage
         places = [str(part.get("path", "")) for part in json.loads(modules.read_text())]
         for place in (p for p in places if re.fullmatch(r"\w[\w.-]*", p)):
             for name in OF_MODULE:
@@ -153,8 +153,8 @@ def _from_cache(repo: str, revision: str | None) -> Get:
     from huggingface_hub import try_to_load_from_cache
 
     def get(name: str) -> Path | None:
-        found = try_to_load_from_cache(repo, name, revision=revision)
-        return Path(found) if isinstance(found, str) else None
+        path = try_to_load_from_cache(repo, name, revision=revision)
+        return Path(path) if isinstance(path, str) else None
 
     return get
 
@@ -180,26 +180,26 @@ def _downloaded(repo: str, revision: str | None, world: World, *, config: bool, 
         try:
             path = Path(hf_hub_download(repo, name, revision=commit))
         except EntryNotFoundError as e:
-            if isinstance(e, LocalEntryNotFoundError):  # the connection broke, and not: there is no such file
+            if isinstance(e, LocalEntryNotFoundError):  # a broken connection says nothing about the file
                 raise
             return None
         if "/" not in name:
-            commit = commit_of(path)  # the rest comes from the same commit, though the branch move on meanwhile
+            commit = commit_of(path)  # the rest comes from the same commit, even if the branch moves on meanwhile
         return path
 
     try:
-        found = _gathered(get, config)
+        path = _gathered(get, config)
     except ConfigError:
         raise
     except Exception as e:  # as above; and a repository that is gated, private or not there
         raise LookupError(f"{repo}: {first_line(e)}") from e
-    if found is None:
+    if path is None:
         raise LookupError(f"{repo} publishes no {'config.json with ' if config else ''}{' or '.join(WEIGHTS)}")
-    return found
+    return path
 
 
 def _reach(endpoint: str) -> Any:
-    """Asks by itself first: the hub's client would try five times, for twenty seconds and more."""
+    """Tries one request first: the hub's client would try five times, for twenty seconds and more."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
@@ -209,9 +209,9 @@ def _reach(endpoint: str) -> Any:
 
 
 def _refuse_unless_published(path: Path, world: World) -> None:
-    """The cache names large files by their SHA-256. Raises ConfigError."""
+    """Compares a file's SHA-256 with its name in the cache, if that is one. Raises ConfigError."""
     promised = path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", promised) and (found := weights.file_digest(path, world)) != promised:
+    if re.fullmatch("[0-9a-f]{64}", promised) and (actual := weights.file_digest(path, world)) != promised:
         raise ConfigError(
-            f"{path} is damaged: its SHA-256 should be {promised} and is {found}", command=f"rm {path.resolve()}"
+            f"{path} is damaged: its SHA-256 should be {promised} and is {actual}", command=f"rm {path.resolve()}"
         )

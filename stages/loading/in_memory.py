@@ -13,49 +13,49 @@ from typing import Any
 
 from pipeline.errors import ConfigError
 
-# By the import path of a module, what identifies its code: World.code.
+# From the import path of a module to what identifies its code: World.code.
 Code = Callable[[str], Mapping[str, str]]
-# What training, devices and hooks of tools leave behind, and forward does not read.
+# Attributes that forward does not read.
 LEFT_OUT = ("training",)
 
 
 def digest(module: Any, code: Code) -> str:
-    """64 hex digits, equal for equal modules in whatever process.
+    """64 hex digits, equal for equal modules in every process.
 
-    Installed packages count by their versions, packages of one's own by their source, and what a notebook or a script
-    defines by its bytecode and by what that refers to. A value that none of this tells, such as a lock, makes each
-    digest another.
+    Installed packages count by their versions, the user's own packages by their source, and what a notebook or a script
+    defines by its bytecode and everything that this refers to. A value that cannot be identified, such as a lock, makes
+    each digest different.
 
     Args:
         module: A torch.nn.Module.
-        code: Tells what identifies the code of a module that can be imported; raises ConfigError where nothing does.
+        code: Returns what identifies the code of an importable module; raises ConfigError where nothing does.
     """
-    found = hashlib.sha256()
-    for part in _Walk(code).of(module):
-        found.update(part)
-        found.update(b"\0")
-    return found.hexdigest()
+    sha256 = hashlib.sha256()
+    for part in _Walk(code).chunks(module):
+        sha256.update(part)
+        sha256.update(b"\0")
+    return sha256.hexdigest()
 
 
 class _Walk:
     """Goes through everything that an object refers to, each once."""
 
     def __init__(self, code: Code) -> None:
-        self._told = code
-        self._seen: dict[int, int] = {}
-        self._kept: list[Any] = []  # so that no id is given twice
+        self._identify = code
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Any] = []  # so that no id is given twice
 
-    def of(self, value: Any) -> Iterator[bytes]:
+    def chunks(self, value: Any) -> Iterator[bytes]:
         if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
             yield f"{type(value).__name__} {value!r}".encode(errors="surrogatepass")
-        elif id(value) in self._seen:
-            yield f"again {self._seen[id(value)]}".encode()
+        elif id(value) in self._numbers:
+            yield f"again {self._numbers[id(value)]}".encode()
         else:
-            self._seen[id(value)] = len(self._seen)
-            self._kept.append(value)
-            yield from self._of_new(value)
+            self._numbers[id(value)] = len(self._numbers)
+            self._alive.append(value)
+            yield from self._new_chunks(value)
 
-    def _of_new(self, value: Any) -> Iterator[bytes]:
+    def _new_chunks(self, value: Any) -> Iterator[bytes]:
         import torch
 
         if isinstance(value, torch.Tensor):
@@ -63,20 +63,22 @@ class _Walk:
         elif isinstance(value, torch.nn.Module):
             yield b"module"
             yield from self._class(type(value))
-            yield from self.of({k: v for k, v in sorted(vars(value).items()) if k not in LEFT_OUT and not _empty(v)})
+            yield from self.chunks(
+                {k: v for k, v in sorted(vars(value).items()) if k not in LEFT_OUT and not _empty(v)}
+            )
         elif isinstance(value, (torch.dtype, torch.device, torch.layout, torch.memory_format)):
             yield str(value).encode()
         elif isinstance(value, Mapping):
             yield f"mapping {len(value)}".encode()
             for key, item in value.items():
-                yield from self.of(key)
-                yield from self.of(item)
+                yield from self.chunks(key)
+                yield from self.chunks(item)
         elif isinstance(value, (list, tuple)):
             yield f"{type(value).__name__} {len(value)}".encode()
             for item in value:
-                yield from self.of(item)
+                yield from self.chunks(item)
         elif isinstance(value, (set, frozenset)):
-            yield from self.of(sorted(map(repr, value)))
+            yield from self.chunks(sorted(map(repr, value)))
         elif isinstance(value, enum.Enum):
             yield f"{type(value).__qualname__}.{value.name}".encode()
         elif isinstance(value, types.ModuleType):
@@ -84,17 +86,17 @@ class _Walk:
         elif isinstance(value, type):
             yield from self._class(value)
         elif isinstance(value, functools.partial):
-            yield from self.of((value.func, value.args, dict(value.keywords)))
+            yield from self.chunks((value.func, value.args, dict(value.keywords)))
         elif isinstance(value, types.MethodType):
-            yield from self.of((value.__func__, value.__self__))
+            yield from self.chunks((value.__func__, value.__self__))
         elif isinstance(value, types.FunctionType):
             yield from self._function(value)
         elif isinstance(value, types.CodeType):
             yield from self._code(value)
         elif isinstance(value, (staticmethod, classmethod)):
-            yield from self.of(value.__func__)
+            yield from self.chunks(value.__func__)
         elif isinstance(value, property):
-            yield from self.of((value.fget, value.fset))
+            yield from self.chunks((value.fget, value.fset))
         elif isinstance(value, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)):
             yield f"builtin {getattr(value, '__module__', '')} {value.__qualname__}".encode()
         else:
@@ -111,7 +113,7 @@ class _Walk:
             yield uuid.uuid4().bytes
 
     def _object(self, value: Any) -> Iterator[bytes]:
-        """Whatever pickle would take it apart into."""
+        """The parts into which pickle would take it apart."""
         if hasattr(value, "__array__"):
             yield from self._array(value)
             return
@@ -125,16 +127,16 @@ class _Walk:
             yield reduced.encode()
             return
         make, args, *rest = reduced
-        yield from self.of((make, args))
+        yield from self.chunks((make, args))
         for state in rest:
-            yield from self.of(list(state) if isinstance(state, Iterator) else state)
+            yield from self.chunks(list(state) if isinstance(state, Iterator) else state)
 
     def _array(self, value: Any) -> Iterator[bytes]:
         import numpy as np
 
         array = np.asarray(value)
         if array.dtype.hasobject:
-            yield from self.of(array.tolist())
+            yield from self.chunks(array.tolist())
             return
         yield f"array {array.dtype} {array.shape}".encode()
         yield hashlib.sha256(array.tobytes()).digest()
@@ -147,12 +149,12 @@ class _Walk:
             if base.__module__ != "__main__":
                 yield from self._place(base.__module__)
                 if base.__module__.partition(".")[0] in ("torch", "builtins", "typing", "abc", "collections"):
-                    break  # and what that is made of
+                    break  # its own bases are part of that package
                 continue
             for name, item in sorted(vars(base).items()):
                 if not (name.startswith("__") and not callable(item)) and name not in ("__weakref__", "__dict__"):
                     yield name.encode()
-                    yield from self.of(item)
+                    yield from self.chunks(item)
 
     def _place(self, module: str) -> Iterator[bytes]:
         """The code behind an importable module: a version, or the digest of its source."""
@@ -161,7 +163,7 @@ class _Walk:
             yield f"{module} of Python {sys.version_info[:2]}".encode()
             return
         try:
-            yield repr(sorted(self._told(module).items())).encode()
+            yield repr(sorted(self._identify(module).items())).encode()
         except ConfigError:  # made by a program while it runs
             yield uuid.uuid4().bytes
         yield module.encode()
@@ -173,16 +175,16 @@ class _Walk:
             return
         yield from self._code(value.__code__)
         cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
-        yield from self.of((value.__defaults__, value.__kwdefaults__, cells))
+        yield from self.chunks((value.__defaults__, value.__kwdefaults__, cells))
         for name in sorted(_names(value.__code__)):
             if name in value.__globals__:
                 yield name.encode()
-                yield from self.of(value.__globals__[name])
+                yield from self.chunks(value.__globals__[name])
 
     def _code(self, value: types.CodeType) -> Iterator[bytes]:
         yield value.co_code
         yield repr((value.co_names, value.co_varnames, value.co_freevars)).encode()
-        yield from self.of(value.co_consts)
+        yield from self.chunks(value.co_consts)
 
 
 def _names(code: types.CodeType) -> set[str]:
@@ -194,7 +196,7 @@ def _names(code: types.CodeType) -> set[str]:
 def _filled(cell: types.CellType) -> bool:
     try:
         return cell.cell_contents is not None
-    except ValueError:  # a name that is given a value later
+    except ValueError:  # a name that gets its value later
         return False
 
 

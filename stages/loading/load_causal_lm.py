@@ -1,4 +1,4 @@
-"""Builds a decoder of the transformers library whose cache of what was said before passes in and out."""
+"""Builds a decoder of the transformers library whose cache is inputs and outputs."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from stages.interface.interface import Dim, Dims
 from stages.loading import pretrained
 from stages.loading.pretrained import Pretrained
 
-# Fields of a configuration that say how many weights a row of a matrix has.
+# Fields of a configuration that give the number of weights in a row of a matrix.
 ROWS = ("hidden_size", "n_embd", "intermediate_size", "n_inner", "ffn_dim", "moe_intermediate_size")
 
 
 @dataclass(frozen=True)
 class LoadCausalLm(Pretrained):
-    """A model for causal language modelling, whose cache is inputs and outputs of their own; see causal_lm.py.
+    """A model for causal language modelling whose cache is inputs and outputs of its own; see causal_lm.py.
 
     Args:
-        dims: batch; sequence, the tokens of one call; past, those before it, from 0, which a recurrent model has in its
-            mask alone.
-        group_size: How many weights of a row are to share a scale later, so that what does not divide the rows is
-            refused before any work; None where that is nobody's concern.
+        dims: batch; sequence, the tokens of one call; past, the tokens before it, from 0 (a recurrent model has these
+            only in its mask).
+        group_size: How many weights of a row will share a scale in quantization: a size that does not divide the rows
+            is refused before any work; None for no such check.
     """
 
     dims: Annotated[dict[str, Dim], Dims()]
@@ -47,12 +47,12 @@ class LoadCausalLm(Pretrained):
             yield Problem(wrong, "1 or more; past alone may be nothing", f"model.dims.{name}.min=1")
 
     def located(self, world: World) -> tuple[Path, str] | None:
-        if (found := super().located(world)) is not None:
-            told = pretrained.read(found[0])
-            config = {**told, **told.get("text_config", {}), **self.kwargs}
-            self._hold_to_positions(lengths.positions_told(config))
-            self._hold_to_rows(config)
-        return found
+        if (source := super().located(world)) is not None:
+            own = pretrained.read(source[0])
+            config = {**own, **own.get("text_config", {}), **self.kwargs}
+            self._check_positions(lengths.positions_of_json(config))
+            self._check_rows(config)
+        return source
 
     def identity(self, world: World) -> Mapping[str, Any]:
         return {**super().identity(world), "dims": {name: asdict(dim) for name, dim in self.dims.items()}}
@@ -62,7 +62,7 @@ class LoadCausalLm(Pretrained):
 
         built = self.built()
         module = CausalLM(built.module)
-        self._hold_to_positions(lengths.positions(module.text))
+        self._check_positions(lengths.positions(module.text))
         interface, generation = module.interface(self.dims), module.generation()
         drawn = {fills.FACT: {name: spec.fill for name, spec in interface.inputs.items()}}
         facts = {**built.facts, **interface.facts, **generation.facts, **drawn}
@@ -76,8 +76,8 @@ class LoadCausalLm(Pretrained):
             built.notes["says"] += "; it takes no position_ids"
         return Artifact(Kind.MODULE, live=module, facts=facts, notes=built.notes)
 
-    def _hold_to_rows(self, config: Mapping[str, Any]) -> None:
-        """Raises ConfigError for groups that rows of this model have no whole number of."""
+    def _check_rows(self, config: Mapping[str, Any]) -> None:
+        """Raises ConfigError for a group size that does not divide this model's rows."""
         rows = sorted({n for name in ROWS if type(n := config.get(name)) is int})
         if self.group_size is None or self.group_size < 1 or all(n % self.group_size == 0 for n in rows):
             return
@@ -91,12 +91,13 @@ class LoadCausalLm(Pretrained):
             "stages.load.group_size=null with the layers of other rows in stages.quantize.ignored",
         )
 
-    def _hold_to_positions(self, most: int | None) -> None:
-        """Raises ConfigError for texts beyond what a model has positions for."""
-        asked = sum(d.max for n, d in self.dims.items() if n in ("past", "sequence"))
-        if most is not None and asked > most:
+    def _check_positions(self, most: int | None) -> None:
+        """Raises ConfigError for texts longer than a model has positions."""
+        tokens = sum(d.max for n, d in self.dims.items() if n in ("past", "sequence"))
+        if most is not None and tokens > most:
             raise ConfigError(
-                f"dims asks for {asked} tokens together, sequence.max and past.max, and the model has {most} positions",
+                f"dims asks for {tokens} tokens together, sequence.max and past.max, and the model has {most} "
+                "positions",
                 allowed=f"{most} at most",
                 command=f"model.dims.sequence.max={most // 2} model.dims.past.max={most - most // 2}",
             )

@@ -23,9 +23,9 @@ class LoadTransformers(Pretrained):
     """from_pretrained, or from_config where weights are random. No code from a model's folder is ever run.
 
     Args:
-        picture: Height and width of the pictures that it takes, in pixels; None for what the folder's
-            preprocessor_config.json says, if it has one.
-        detections: Whether a detector gives scores, labels and boxes in the place of its logits, see detections.py.
+        picture: Height and width of the pictures that it takes, in pixels; None for those of the folder's
+            preprocessor_config.json, if it has one.
+        detections: Whether a detector returns scores, labels and boxes instead of logits, see detections.py.
     """
 
     picture: Annotated[Optional[list[int]], Sides()]
@@ -47,7 +47,7 @@ class LoadTransformers(Pretrained):
         module, facts = built.module, built.facts
         for config in (module.config, *(getattr(module.config, name) for name in module.config.sub_configs)):
             if getattr(config, "use_cache", False):
-                config.use_cache = False  # of the keys and values before: a graph returns tensors, and holds no state
+                config.use_cache = False  # a graph without cache outputs has no use for keys and values
         if self.detections:
             from stages.loading.detections import Detections  # a module: it needs torch
 
@@ -58,16 +58,16 @@ class LoadTransformers(Pretrained):
 
 
 def _picture(folder: Path) -> list[int] | None:
-    """Height and width of the pictures, as the folder's preprocessor_config.json says; None where it does not."""
+    """Height and width of the pictures, from the folder's preprocessor_config.json; None where it has none."""
     if not (folder / PICTURES).is_file():
         return None
     try:
         settings = json.loads((folder / PICTURES).read_text())
-        found = pictures.of_processor(settings)
+        sizes = pictures.of_processor(settings)
     except (ValueError, AttributeError, TypeError) as e:
         raise ConfigError(
             f"weights={folder}: {PICTURES} is damaged: {e}",
             allowed="JSON, as an image processor writes it",
             command="stages.load.picture=[224,224], or the file anew",
         ) from e
-    return list(found) if found else None
+    return list(sizes) if sizes else None

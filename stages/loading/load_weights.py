@@ -30,12 +30,13 @@ class LoadWeights(Pinned):
         factory: Dotted path of a class or function that returns a torch.nn.Module.
         kwargs: Keyword arguments for the factory; mappings with `_target_` are built first, see interface/objects.py.
         weights: A .pth, .pt, .bin or .safetensors file with a state dict; an index of shards, or a folder with one; or
-            `pretrained` (an error when they cannot be had), `random` (drawn with `seed`, see weights.enliven); `auto`
-            (pretrained if cached or downloadable, else random, and marked UNTRAINED).
-        sha256: What the weights file must hash to, 64 hex digits; None accepts any. Of shards, see shards.digest.
+            `pretrained` (an error when they are not available), `random` (drawn with `seed`, see weights.enliven);
+            `auto` (pretrained if cached or downloadable, else random, and marked UNTRAINED).
+        sha256: The SHA-256 that the weights file must have, 64 hex digits; None accepts any. For shards, see
+            shards.digest.
         pretrained: Whose published weights `pretrained` and `auto` look for: torchvision, timm, or None.
         checkpoint_key: Where in the file the state dict is, as in `ema.state_dict`; None to look for it.
-        prefixes: What wrappers put before each key; taken off when that makes keys fit.
+        prefixes: What wrappers put before each key; stripped when that makes keys fit.
         strict: Whether the file must have every key of the model and no other. Otherwise what fits is loaded, the rest
             stays random, and the summary says which.
         seed: For random weights.
@@ -71,14 +72,14 @@ class LoadWeights(Pinned):
             yield self._unpublished()
 
     def located(self, world: World) -> tuple[Path, str] | None:
-        """Of `auto` and `pretrained` what stands for them: a published file, or nothing."""
+        """For `auto` and `pretrained` the published file that they mean, or None."""
         if self.weights == "random":
             return None
         path: Path | None = Path(self.weights).expanduser()
         if self.weights in weights_source.SOURCES:
             path = self._from_hub(world) if self.pretrained == "timm" else self._from_torchvision(world)
         if path is None and self.sha256 is not None:
-            wrong = f"sha256 is pinned to {self.sha256}, but no weights file can be had for {self._called}"
+            wrong = f"sha256 is pinned to {self.sha256}, but no weights file is available for {self._called}"
             raise ConfigError(wrong, command="model.weights=/path/to/weights.pth")
         if path is None:
             return None
@@ -88,10 +89,10 @@ class LoadWeights(Pinned):
     def identity(self, world: World) -> Mapping[str, Any]:
         how: dict[str, Any] = {"random": self.seed}
         if self.weights != "random":
-            # The libraries' builders do more than load the file when they are asked for their own weights.
+            # The libraries' builders do more than load the file when they load their own published weights.
             how = {"sha256": self.sha256, "published": self._is_published}
             how |= {"key": self.checkpoint_key, "prefixes": self.prefixes}
-            how |= {} if self.strict else {"seed": self.seed}  # of what the file leaves random
+            how |= {} if self.strict else {"seed": self.seed}  # for what the file leaves random
         code = dict(world.code(self.factory))
         inside = {path: dict(world.code(path)) for path in sorted(objects.targets(self.kwargs))}
         built = {"built": inside} if inside else {}
@@ -101,49 +102,49 @@ class LoadWeights(Pinned):
         return str(self._provenance()["says"])
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        says, left = "", checkpoint.Left()
+        says, mismatch = "", checkpoint.Mismatch()
         if self.weights == "random":
             module = self._build()
             weights_source.enliven(module, self.seed)
         elif self._is_published:
-            module, left = self._built_by_its_library(self._read())
+            module, mismatch = self._built_by_its_library(self._read())
         else:
-            held = self._read()
-            with self._hinting(held):
+            content = self._read()
+            with self._hinting(content):
                 module = self._build()
-                found = checkpoint.pick(held, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
-                left = checkpoint.load_into(module, found.state, self._origin, strict=self.strict)
-            weights_source.enliven(module, self.seed, only=left.drawn)
-            says = found.says
+                picked = checkpoint.pick(content, self.checkpoint_key, self.prefixes, module.state_dict(), self._origin)
+                mismatch = checkpoint.load_into(module, picked.state, self._origin, strict=self.strict)
+            weights_source.enliven(module, self.seed, only=mismatch.drawn)
+            says = picked.says
         size = weights_source.size(module)
         source = {"factory": self.factory, "kwargs": self.kwargs, "bytes": size}
         weights = self._provenance()
-        if left.drawn:
-            weights["says"] += f"; {len(left.drawn)} of its {len(module.state_dict())} tensors UNTRAINED"
+        if mismatch.drawn:
+            weights["says"] += f"; {len(mismatch.drawn)} of its {len(module.state_dict())} tensors UNTRAINED"
         notes: Notes = {"says": says} if says else {}
-        if left.caution:
-            notes["caution"] = left.caution
+        if mismatch.caution:
+            notes["caution"] = mismatch.caution
         return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights), notes=notes)
 
     def _read(self) -> Any:
-        """What the file holds that the key was made with."""
+        """Reads the file, after a check that its content is still that of the key."""
         files = shards.files(Path(self.weights))
         if self.sha256 is not None:
             weights_source.expect(files[0], self.sha256, shards.digest(files, weights_source.content))
         return checkpoint.read(files)
 
     @contextlib.contextmanager
-    def _hinting(self, held: Any) -> Iterator[None]:
-        """Has an error tell what the checkpoint says that its model was built with."""
+    def _hinting(self, content: Any) -> Iterator[None]:
+        """Adds to an error the arguments that the checkpoint records for its module."""
         try:
             yield
         except DrydockError as e:
-            if hints := [*lightning.hint(held, self.kwargs, self._takes)]:
+            if hints := [*lightning.hint(content, self.kwargs, self._takes)]:
                 raise type(e)([*e.problems, *hints]) from e
             raise
 
     def _takes(self, name: str) -> bool:
-        """Whether the factory has a parameter of that name; of one that cannot be asked, none is known."""
+        """Whether the factory has a parameter of that name; False for one that cannot be inspected."""
         with contextlib.suppress(ConfigError, TypeError, ValueError):
             return name in inspect.signature(factory.find(self.factory)).parameters
         return False
@@ -152,27 +153,27 @@ class LoadWeights(Pinned):
         extra = builders.plain(self.factory, self.kwargs)
         return factory.build(self.factory, self.kwargs, self.seed, extra, objects.built)
 
-    def _built_by_its_library(self, state: Any) -> tuple[Any, checkpoint.Left]:
-        """With published weights, which a head of another size leaves out."""
+    def _built_by_its_library(self, state: Any) -> tuple[Any, checkpoint.Mismatch]:
+        """Builds the model with published weights, without those of a head of another size."""
         if not checkpoint.is_state(state):
             raise StageError(f"{self._origin} holds no state dict", command=f"rm {self.weights}, and run again")
         with builders.published(self.factory, state) as extra:
             module = factory.build(self.factory, self.kwargs, self.seed, extra, objects.built)
-        left = builders.left_out(module)
-        if left.drawn and self.strict:
+        mismatch = builders.left_out(module)
+        if mismatch.drawn and self.strict:
             raise StageError(
-                f"the published weights do not fill all of {self._called}: {left.caution}",
+                f"the published weights do not fill all of {self._called}: {mismatch.caution}",
                 command="model.strict=false leaves the rest random; or leave kwargs as they were published",
             )
-        weights_source.enliven(module, self.seed, only=left.drawn)
-        return module, left
+        weights_source.enliven(module, self.seed, only=mismatch.drawn)
+        return module, mismatch
 
     @property
     def _origin(self) -> str:
         return f"weights={Path(self.weights).name}"
 
     def _from_torchvision(self, world: World) -> Path | None:
-        """The published weights, downloaded if need be; None for `auto` that cannot have them. Raises ConfigError."""
+        """The published weights, downloaded if needed; None if `auto` cannot get them. Raises ConfigError."""
         file = self._file()
         if file is None:
             return None
@@ -189,13 +190,13 @@ class LoadWeights(Pinned):
             return path
         if must:
             raise ConfigError(
-                f"weights is pretrained, but {weights_source.TORCHVISION_URL}{file} cannot be had: {why}",
+                f"weights is pretrained, but {weights_source.TORCHVISION_URL}{file} is not available: {why}",
                 command=f"download it elsewhere, then model.weights=/path/to/{file}; or model.weights=random",
             )
         return None
 
     def _from_hub(self, world: World) -> Path | None:
-        """The same for timm."""
+        """The published weights of timm, likewise."""
         must = self.weights == "pretrained"
         repo = hub.timm_repo(self._called, world)
         if repo is None and must:
@@ -207,7 +208,7 @@ class LoadWeights(Pinned):
         except LookupError as e:
             if must:
                 raise ConfigError(
-                    f"weights is pretrained, but those of {repo} cannot be had: {e}",
+                    f"weights is pretrained, but those of {repo} are not available: {e}",
                     command="download them elsewhere, then model.weights=/path/to/model.safetensors; "
                     "or model.weights=random",
                 ) from e
@@ -229,7 +230,7 @@ class LoadWeights(Pinned):
 
     @property
     def _is_published(self) -> bool:
-        """Whether the file is what the library itself would download, told by its content or its place in the cache."""
+        """Whether the file is the one that the library would download, by its content or its place in the cache."""
         if self.weights == "random" or self.sha256 is None:
             return False
         if self.pretrained == "timm":
@@ -239,7 +240,7 @@ class LoadWeights(Pinned):
         return file is not None and self.sha256.startswith(weights_source.promised(file))
 
     def _provenance(self) -> Weights:
-        """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
+        """Where the weights came from, for the artifact's facts: digests and names, no path."""
         if self.weights != "random":
             return {"trained": True, "sha256": self.sha256, "says": f"from a file with SHA-256 {self.sha256}"}
         remedy = f"model.weights=/path/to/{self._file() or 'weights.pth'}"

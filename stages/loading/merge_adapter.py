@@ -21,13 +21,13 @@ from stages.loading.pinned import SHA256
 
 @dataclass(frozen=True)
 class MergeAdapter(Stage):
-    """W + scale * B @ A for each weight that the adapter is for, as peft's merge_and_unload computes it.
+    """Computes W + scale * B @ A for each weight of the adapter, as peft's merge_and_unload does.
 
-    peft is not needed. What is more than that, such as DoRA, is refused by its name.
+    peft is not needed. Adapters that do more, such as DoRA, are refused by name.
 
     Args:
         folder: With adapter_config.json, and adapter_model.safetensors or adapter_model.bin.
-        sha256: What both files hash to together, see shards.digest; None accepts any.
+        sha256: The SHA-256 of both files together, see shards.digest; None accepts any.
 
     Source: https://huggingface.co/docs/peft/developer_guides/lora
     """
@@ -42,25 +42,25 @@ class MergeAdapter(Stage):
     keep: ClassVar[Keep] = Keep.MEMORY
 
     def settle(self, world: World) -> Self:
-        """The folder as it is now. Raises ConfigError for what is no adapter, or one that cannot be merged."""
+        """Settles the folder and its SHA-256. Raises ConfigError for a folder without an adapter that can be merged."""
         folder = Path(self.folder).expanduser().absolute()
-        found = shards.digest(adapter.files(folder), lambda f: weights_source.file_digest(f, world))
+        digest = shards.digest(adapter.files(folder), lambda f: weights_source.file_digest(f, world))
         adapter.read(folder / adapter.CONFIG)
-        if self.sha256 not in (None, found):
-            wrong = f"folder={folder} has SHA-256 {found}, the configuration says {self.sha256}"
-            raise ConfigError(wrong, command=f"stages.adapter.sha256={found} if the new content is meant")
-        return dataclasses.replace(super().settle(world), folder=str(folder), sha256=found)
+        if self.sha256 not in (None, digest):
+            wrong = f"folder={folder} has SHA-256 {digest}, the configuration says {self.sha256}"
+            raise ConfigError(wrong, command=f"stages.adapter.sha256={digest} if the new content is meant")
+        return dataclasses.replace(super().settle(world), folder=str(folder), sha256=digest)
 
     def identity(self, world: World) -> Mapping[str, Any]:
         return {"sha256": self.sha256}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        source, given = inputs["module"], inputs["module"].live
+        source, original = inputs["module"], inputs["module"].live
         files = adapter.files(Path(self.folder))
         weights_source.expect(files[0], str(self.sha256), shards.digest(files, weights_source.content), "folder")
         lora, state = adapter.read(files[0]), checkpoint.read(files[1:])
-        # Another job of a sweep may take the module as it was: only what changes is this one's own.
-        module = copy.deepcopy(given, {id(p): p for p in given.parameters()})
+        # Another job of a sweep may use the original module: only what changes is copied.
+        module = copy.deepcopy(original, {id(p): p for p in original.parameters()})
         changed = adapter.merged(module, state, lora, f"folder={Path(self.folder).name}")
         says = f"LoRA adapter merged into {len(changed)} tensors"
         weights: Weights = source.facts["weights"]

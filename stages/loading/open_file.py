@@ -1,4 +1,4 @@
-"""Opens a model file of another framework, in the place of a model and its capture: a compiler reads it as it is."""
+"""Opens a model file of another framework, instead of loading and capturing a model: a compiler reads it directly."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from stages.openvino import library as openvino_library
 from stages.openvino import types as openvino_types
 from stages.portable.vendor_errors import first_line
 
-OPEN = -1  # a size that depends on values, and is known only once the model has run
+OPEN = -1  # a size that depends on values, and is known only after the model has run
 
 
 class OurNames(Setting):
-    """What inputs and outputs shall be called, each with what the file calls it."""
+    """New names of inputs and outputs, each with its name in the file."""
 
     def problems(self, name: str, value: Mapping[str, str]) -> Iterable[Problem]:
         allowed = "letters, digits, underscores, no word of Python's"
@@ -40,18 +40,18 @@ class OurNames(Setting):
 
 @dataclass(frozen=True)
 class OpenFile(Pinned):
-    """Takes in an ONNX, TensorFlow, TensorFlow Lite or PaddlePaddle file; none of these need be installed.
+    """Takes an ONNX, TensorFlow, TensorFlow Lite or PaddlePaddle file; none of these need be installed.
 
-    What the file says of its inputs and outputs is read through OpenVINO. What it leaves open, the YAML says.
+    OpenVINO reads the file's inputs and outputs. The YAML states what the file leaves open.
 
     Args:
-        path: The file, or the folder of a SavedModel. PaddlePaddle's .pdiparams lies beside the .pdmodel.
-        sha256: What it must hash to, 64 hex digits; None accepts any. For several files, see shards.digest.
-        names: What an input or output shall be called, and what the file calls it; others are called by the file's
-            names, with underscores for what no target takes.
-        inputs: By name; None for what the file says.
-        dims: The range of each dynamic dimension, by the name that a shape has for it; a dimension that the file leaves
-            open, and no shape names, is called after its place, such as image_dim0.
+        path: The file, or the folder of a SavedModel. PaddlePaddle's .pdiparams must be beside the .pdmodel.
+        sha256: The SHA-256 that it must have, 64 hex digits; None accepts any. For several files, see shards.digest.
+        names: The new name of an input or output, and its name in the file; others have the file's names, with
+            underscores for characters that no target takes.
+        inputs: By name; None for those of the file.
+        dims: The range of each dynamic dimension, by its name in a shape; a dimension that the file leaves open and
+            that no shape names is named after its place, such as image_dim0.
         extensions: Operations that OpenVINO does not have by itself, by path; see compile_openvino.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-preparation.html
@@ -69,7 +69,7 @@ class OpenFile(Pinned):
     requires: ClassVar[tuple[str, ...]] = ("openvino",)
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-        # onnx tells which files lie beside a graph; nothing of it decides what becomes of the others.
+        # onnx lists the files beside a graph; other formats do not depend on it.
         return (*super().modules(kinds), *(["onnx"] if self._path.suffix == ".onnx" else []))
 
     def conflicts(self) -> Iterable[Problem]:
@@ -107,13 +107,18 @@ class OpenFile(Pinned):
         if not model.outputs:
             raise StageError(f"{path.name} holds no model: it has no outputs", command="copy or download it again")
         narrow = openvino_types.of_model(model).narrow
-        taken, made = ports.named(ports.of(model.inputs, "input"), ports.of(model.outputs, "output"), self.names)
-        specs = ports.inputs(taken, self.inputs or None, self.dims)
-        interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, made))
+        input_ports, output_ports = ports.by_name(
+            ports.read(model.inputs, "input"), ports.read(model.outputs, "output"), self.names
+        )
+        specs = ports.inputs(input_ports, self.inputs or None, self.dims)
+        interface = Interface(specs, self.dims, _outputs(model, specs, self.dims, output_ports))
         facts[graphs.ITS_OWN] = narrow
-        facts |= {**interface.facts, file_formats.THEIR_NAMES: {n: p.theirs for n, p in {**taken, **made}.items()}}
+        facts |= {
+            **interface.facts,
+            file_formats.THEIR_NAMES: {n: p.theirs for n, p in {**input_ports, **output_ports}.items()},
+        }
         notes: Notes = {"says": f"{says}; " + ", ".join(f"{n} {s.shape}" for n, s in specs.items())}
-        if bent := ports.reshaped(specs, taken):
+        if bent := ports.reshaped(specs, input_ports):
             notes["caution"] = f"reshaped {'; '.join(bent)}: the file itself has no such sizes"
         return Artifact(FILE, folder, facts=facts, notes=notes)
 
@@ -127,18 +132,18 @@ def _digest(path: Path, files: Sequence[Path], one: Callable[[Path], str]) -> st
 
 
 def _outputs(
-    model: Any, specs: Mapping[str, Input], dims: Mapping[str, Dim], made: Mapping[str, Port]
+    model: Any, specs: Mapping[str, Input], dims: Mapping[str, Dim], output_ports: Mapping[str, Port]
 ) -> dict[str, Output]:
-    """What the outputs' dimensions follow, by OpenVINO's shape inference at each size that is going to be checked."""
+    """The outputs with their dimensions, from OpenVINO's shape inference at each size that will be checked."""
     sizes = model_interface.cases(dims)
-    shapes: dict[str, dict[str, list[int]]] = {name: {} for name in made}
+    shapes: dict[str, dict[str, list[int]]] = {name: {} for name in output_ports}
     for label, at in sizes.items():
         _reshape(model, [spec.at(at) for spec in specs.values()])
-        for name, port in zip(made, ports.of(model.outputs, "output"), strict=True):
+        for name, port in zip(output_ports, ports.read(model.outputs, "output"), strict=True):
             if port.shape is None:
                 raise StageError(f"the file does not say how many dimensions its output '{name}' has")
             shapes[name][label] = [OPEN if d is None else d for d in port.shape]
-    return {n: Output([n], _followed(shapes[n], sizes), port.dtype) for n, port in made.items()}
+    return {n: Output([n], _followed(shapes[n], sizes), port.dtype) for n, port in output_ports.items()}
 
 
 def _followed(shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, Mapping[str, int]]) -> list[Any]:
@@ -149,9 +154,9 @@ def _reshape(model: Any, shapes: Sequence[Sequence[int]]) -> None:
     try:
         model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
     except Exception as e:  # OpenVINO raises its own for an operator that a size does not fit
-        said = ", ".join(map(model_interface.says, shapes))
+        sizes = ", ".join(map(model_interface.says, shapes))
         raise StageError(
-            f"the file cannot take inputs of {said}: {first_line(e)}",
+            f"the file cannot take inputs of {sizes}: {first_line(e)}",
             allowed="sizes that the file's operators have",
             command="model.inputs.NAME.shape=[…], model.dims.NAME.min=…, .max=…",
         ) from e

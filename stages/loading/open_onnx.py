@@ -1,4 +1,4 @@
-"""Opens an ONNX file that somebody else exported, in the place of a model, a capture and an export."""
+"""Opens an ONNX file that somebody else exported, instead of loading, capturing and exporting a model."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from stages.onnx import runtime
 from stages.onnx.format import ONNX
 from stages.onnx.opening import dimensions, fitting, freeing
 from stages.onnx.opening import implied as ranges
-from stages.onnx.opening.fitting import FittingSizes
 from stages.portable.vendor_errors import first_line
 
 if TYPE_CHECKING:
     import onnx
 
 
-HINTS = 16  # sizes of weights to try for an open dimension
+HINTS = 16  # how many sizes of weights to try for an open dimension
 
 
 @dataclass(frozen=True)
 class OpenOnnx(Pinned):
-    """Takes a file in as it is: its opset, its names, its metadata, its weights, those beside it too.
+    """Takes a file unchanged: its opset, names, metadata and weights, also weights in files beside it.
 
-    There is no PyTorch model to be held to, so the file itself, run by onnxruntime, is the reference of what follows.
+    There is no PyTorch model to compare with, so the file itself, run by onnxruntime, is the reference.
 
     Args:
         weights: The file.
-        sha256: What it must hash to, 64 hex digits; None accepts any. With weights beside it, see shards.digest.
-        inputs: By name, those that are to differ from what the graph says; None for none. A number fixes a dimension
-            that the graph leaves open; a name opens the batch that it fixes, where the graph gives the same rows then.
-        dims: The range of each dynamic dimension, by the graph's name for it where that says something, else by its
-            place, such as image_dim0.
+        sha256: The SHA-256 that it must have, 64 hex digits; None accepts any. With weights beside it, see
+            shards.digest.
+        inputs: By name, those that differ from the graph's; None for none. A number fixes a dimension that the graph
+            leaves open; a name makes a fixed batch dynamic, if the graph then gives the same rows.
+        dims: The range of each dynamic dimension, by the graph's name for it if that is meaningful, else by its place,
+            such as image_dim0.
     """
 
     weights: Annotated[str, FilePath()]
@@ -55,7 +55,7 @@ class OpenOnnx(Pinned):
 
     produces: ClassVar[Kind | str] = ONNX
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
-    isolable: ClassVar[bool] = True  # where sizes are looked for, onnxruntime runs a file that may be anybody's
+    isolable: ClassVar[bool] = True  # the search for sizes runs the file in onnxruntime, and it may come from anyone
 
     def located(self, world: World) -> tuple[Path, str]:
         path = self._path.absolute()
@@ -75,8 +75,8 @@ class OpenOnnx(Pinned):
         path = self._path
         try:
             names = onnx_file.files_beside(onnx_file.read(path, weights=False))
-            found = shards.digest([path, *(path.parent / n for n in names)], weights.content)
-            weights.expect(path, str(self.sha256), found)
+            digest = shards.digest([path, *(path.parent / n for n in names)], weights.content)
+            weights.expect(path, str(self.sha256), digest)
             model = onnx_file.read(path)
             onnx.checker.check_model(str(path))
         except StageError:
@@ -86,29 +86,29 @@ class OpenOnnx(Pinned):
                 f"{path.name} is no sound ONNX model: {first_line(e)}",
                 command="compare its size and SHA-256 with the original's",
             ) from e
-        told = dimensions.name(model)
-        given = dimensions.all_inputs(model, self.inputs)
+        their_names = dimensions.name(model)
+        specs = dimensions.all_inputs(model, self.inputs)
         implied = ranges.infer(model)
-        meant = {n: r.fill for n, r in implied.items()} | _masks(given, implied)
-        freed = freeing.free(model, given)
-        fixed = dimensions.describe(model, given)
-        filled = {n: s if fills.is_said(s) else fills.default(s, meant.get(n)) for n, s in given.items()}
-        self._hold_dims(filled, told, _sizes(model))
+        drawn = {n: r.fill for n, r in implied.items()} | _masks(specs, implied)
+        freed = freeing.free(model, specs)
+        fixed = dimensions.describe(model, specs)
+        filled = {n: s if fills.is_said(s) else fills.default(s, drawn.get(n)) for n, s in specs.items()}
+        self._check_dims(filled, their_names, _sizes(model))
         outputs = {v.name: Output([v.name], self._followed(v), dimensions.dtype(v)) for v in model.graph.output}
-        interface = Interface(given, self.dims, outputs)
+        interface = Interface(specs, self.dims, outputs)
         opset = onnx_file.opset(model)
         onnx_file.verify_interface(model, opset, interface)
         came = Weights(sha256=self.sha256, says=f"as they are in the ONNX file with SHA-256 {self.sha256}")
         facts = {
             **interface.facts,
             "opset": opset,
-            fills.FACT: meant,
+            fills.FACT: drawn,
             **Facts(source={"onnx": self.sha256, "bytes": model.ByteSize()}, weights=came),
         }
         onnx_file.stamp(model, facts)
         written = onnx_file.write(model, folder)
         says = [f"opset {opset}, {len(model.graph.node)} nodes, from a file"]
-        says += [f"{n} is {theirs}" for n, theirs in told.items() if n in self.dims]
+        says += [f"{n} is {theirs}" for n, theirs in their_names.items() if n in self.dims]
         says += [f"fixed {listed(fixed)}"] if fixed else []
         if freed is not None:
             says.append(freeing.prove(freed, filled, self.dims, runtime.inference(path), runtime.inference(written)))
@@ -116,18 +116,19 @@ class OpenOnnx(Pinned):
         facts[graphs.ITS_OWN] = graphs.read(Artifact(ONNX, folder)).narrow
         return Artifact(ONNX, folder, facts=facts, notes={"says": "; ".join(says)})
 
-    def _hold_dims(self, inputs: Mapping[str, Input], told: Mapping[str, str], hints: Sequence[int]) -> None:
-        """Holds `dims` to the inputs. Raises ConfigError with what to type, for all ranges that lack at once."""
+    def _check_dims(self, inputs: Mapping[str, Input], their_names: Mapping[str, str], hints: Sequence[int]) -> None:
+        """Compares `dims` with the inputs. Raises ConfigError with what to type for all missing ranges at once."""
         open_ = dict.fromkeys(d for s in inputs.values() for d in s.axes.values())
         missing = [d for d in open_ if d not in self.dims]
         if not missing:
-            model_interface.hold_dims(inputs, self.dims)
+            model_interface.check_dims(inputs, self.dims)
             return
-        known = {n: d for n, d in self.dims.items() if n in open_}
-        found = fitting.search(inputs, known, runtime.can_run(self._path), hints)
-        what = f"dims has no {listed(f'{d} ({told[d]})' if d in told else d for d in missing)}; the file's inputs are "
+        ranged = {n: d for n, d in self.dims.items() if n in open_}
+        fit = fitting.search(inputs, ranged, runtime.inference(self._path), hints)
+        lacking = listed(f"{d} ({their_names[d]})" if d in their_names else d for d in missing)
+        what = f"dims has no {lacking}; the file's inputs are "
         what += listed(f"{n} {typed.shape(s.shape)}" for n, s in inputs.items())
-        if found is None:
+        if fit is None:
             raise ConfigError(
                 f"{what}. onnxruntime ran it at none of the sizes that were tried",
                 allowed="a range for each, or a number in the input's shape",
@@ -136,7 +137,7 @@ class OpenOnnx(Pinned):
         raise ConfigError(
             what,
             allowed="a range for each, or a number in the input's shape; onnxruntime runs it at the sizes below",
-            command=" ".join(_typed(inputs, self.inputs or {}, found, known)),
+            command=" ".join(_typed(inputs, self.inputs or {}, fit, ranged)),
         )
 
     def _followed(self, value: onnx.ValueInfoProto) -> list[Any]:
@@ -149,7 +150,7 @@ class OpenOnnx(Pinned):
 
 
 def _masks(inputs: Mapping[str, Input], implied: Mapping[str, Any]) -> dict[str, str]:
-    """What is drawn for whole numbers that are called masks, where the graph says nothing else."""
+    """The fills of integer inputs whose name says mask, where the graph implies nothing else."""
     masks = {n: s for n, s in inputs.items() if "mask" in n.lower() and n not in implied}
     return {n: "mask" for n, s in masks.items() if s.shape and not s.dtype.startswith("float")}
 
@@ -161,14 +162,14 @@ def _sizes(model: onnx.ModelProto) -> list[int]:
 
 
 def _typed(
-    inputs: Mapping[str, Input], given: Mapping[str, Input], found: FittingSizes, known: Mapping[str, Dim]
+    inputs: Mapping[str, Input], stated: Mapping[str, Input], fit: fitting.FittingSizes, ranged: Mapping[str, Dim]
 ) -> list[str]:
-    """What to type for the sizes that were found, beside what is typed already."""
-    changed = [n for n, s in found.inputs.items() if s.shape != inputs[n].shape]
+    """What to type for the sizes that the search found, in addition to what is typed already."""
+    changed = [n for n, s in fit.inputs.items() if s.shape != inputs[n].shape]
     words = []
     if changed:
-        fill = {n: s.fill for n, s in given.items()}
-        specs = {n: replace(found.inputs[n], fill=fill.get(n, "uniform")) for n in inputs if n in changed or n in given}
+        fill = {n: s.fill for n, s in stated.items()}
+        specs = {n: replace(fit.inputs[n], fill=fill.get(n, "uniform")) for n in inputs if n in changed or n in stated}
         words.append(typed.inputs(specs))
-    new = {n: d for n, d in found.dims.items() if n not in known}
+    new = {n: d for n, d in fit.dims.items() if n not in ranged}
     return [*words, *([model_interface.ranges(new)] if new else [])]

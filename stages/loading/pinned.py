@@ -1,4 +1,4 @@
-"""What stages share that read a user's files: these are known by what they hold, and may be pinned to it."""
+"""The base of stages that read a user's files: files are identified by their SHA-256, and may be pinned to it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ SHA256 = Matches("[0-9a-f]{64}", "64 hex digits, or null", "model.sha256=null")
 
 
 class Pinned(Stage):
-    """A stage whose files are settled into their SHA-256.
+    """A stage that identifies its files by their SHA-256.
 
-    No dataclass: a stage has `sha256`, and the setting that names the files, among its own settings, in its own order.
+    This is no dataclass: a stage has `sha256`, and the setting that names the files, among its own settings, in its own
+    order.
 
     Attributes:
         named_by: The setting that names the files.
@@ -27,9 +28,9 @@ class Pinned(Stage):
 
     @abstractmethod
     def located(self, world: World) -> tuple[Path, str] | None:
-        """The file or folder, and the SHA-256 that stands for all that belongs to it; None for random weights.
+        """The file or folder, and the SHA-256 of everything that belongs to it; None for random weights.
 
-        Raises ConfigError for what is not there, or may not be read.
+        Raises ConfigError for a file that does not exist or may not be read.
         """
 
     def settle(self, world: World) -> Self:

@@ -1,4 +1,4 @@
-"""A model of the transformers library with its weights: what the stages share that build one."""
+"""The base of stages that build a model of the transformers library with its weights."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from stages.loading.pinned import SHA256, Pinned
 CONFIG = "config.json"
 AUTO = "auto"
 DTYPES = ("float32", "float16", "bfloat16")
-# What a configuration is told that is no field of its class.
+# Arguments of a configuration that are no fields of its class.
 BESIDES = ("attn_implementation", "dtype", "experts_implementation", "model_type")
-# How a mixture of experts multiplies: by the weights gathered for each token. The library's own choice calls a product
-# of groups that no exporter has; what they answer is the same, but for rounding.
+# How a mixture of experts multiplies: with the weights gathered for each token. The library's own choice calls a
+# grouped product that no exporter has; the answers are the same up to rounding.
 EXPERTS = "batched_mm"
 
 
 class Reader(Code):
-    """The dotted path of a class, or auto for the one that the folder names: nothing is known of its code before."""
+    """The dotted path of a class, or auto for the one that the folder names, whose code is only known then."""
 
     def settle(self, name: str, value: Any, world: World) -> Any:
         return value if value == AUTO else super().settle(name, value, world)
@@ -39,12 +39,12 @@ class Reader(Code):
 
 @dataclass(frozen=True)
 class Built:
-    """What came of a stage's settings.
+    """A model that a stage has built.
 
     Args:
         module: A transformers PreTrainedModel.
         facts: Where its weights came from.
-        notes: What the summary says of it.
+        notes: What the summary says about it.
     """
 
     module: Any
@@ -65,10 +65,10 @@ class Pretrained(Pinned):
         kwargs: Fields of the model's configuration, over those of its config.json; `attn_implementation`; and `dtype`,
             float32 unless said otherwise, whatever the file holds. Random weights need a `model_type`.
         weights: A folder as save_pretrained writes it; a repository of the hub, org/name; or random.
-        sha256: What config.json and the weights hash to together, see shards.digest; None accepts any.
+        sha256: The SHA-256 of config.json and the weights together, see shards.digest; None accepts any.
         revision: A branch, tag or commit on the hub; None for main.
-        strict: Whether the folder must have every tensor of the model, of its shape. Otherwise what it lacks stays
-            random, and the summary says which. What the model does not use is left out either way, and told.
+        strict: Whether the folder must have every tensor of the model, of its shape. Otherwise missing tensors stay
+            random, and the summary lists them. Tensors that the model does not use are skipped and listed in any case.
         seed: For random weights.
 
     Source: https://huggingface.co/docs/transformers/main_classes/model
@@ -119,7 +119,7 @@ class Pretrained(Pinned):
         return folder, digest
 
     def _digest(self, folder: Path, made_by: str, one: Callable[[Path], str]) -> str:
-        """Of config.json and the weights; of a folder of sentence-transformers, of its modules too."""
+        """The digest of config.json and the weights; for sentence-transformers, of the folder's modules too."""
         files = _files(folder)
         if made_by != sentence_folder.FACTORY:
             return shards.digest(files, one)
@@ -134,18 +134,18 @@ class Pretrained(Pinned):
         return str(self._provenance()["says"])
 
     def built(self) -> Built:
-        """The model. Raises ConfigError and StageError for what transformers does not take."""
+        """Builds the model. Raises ConfigError and StageError for what transformers does not take."""
         import torch
 
         task = factory.find(self.factory)
-        left: list[str] = []  # what the weights lack
+        missing: list[str] = []  # what the weights lack
         unused: list[str] = []  # what the model does not take of them
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(self.seed)
             if self.weights == "random":
                 module = self._drawn(task)
             else:
-                module, left, unused = self._loaded(task)
+                module, missing, unused = self._loaded(task)
         module.config.name_or_path = ""  # a folder of this machine
         gathers = "experts_implementation" not in self.kwargs and _has_experts(module)
         if gathers:
@@ -154,9 +154,9 @@ class Pretrained(Pinned):
             weights_source.enliven(module, self.seed)
         size = weights_source.size(module)
         weights = self._provenance()
-        if left:
-            weights["says"] += f"; {len(left)} of its {len(module.state_dict())} tensors UNTRAINED"
-        caution = f"the weights lack, and random numbers stand for: {listed(left)}" if left else ""
+        if missing:
+            weights["says"] += f"; {len(missing)} of its {len(module.state_dict())} tensors UNTRAINED"
+        caution = f"the weights lack, and random numbers stand for: {listed(missing)}" if missing else ""
         says = [hub.origin(Path(self.weights) / CONFIG)] if self.weights != "random" else []
         says += [f"not used: {listed(unused, 3)}"] if unused else []
         says += [f"experts by {EXPERTS}"] if gathers else []
@@ -165,7 +165,7 @@ class Pretrained(Pinned):
         return Built(module, Facts(source=source, weights=weights), notes)
 
     def _drawn(self, task: Any) -> Any:
-        """With random weights. Raises ConfigError: all it is made from is configuration."""
+        """The model with random weights. Raises ConfigError: everything comes from the configuration."""
         from transformers import AutoConfig
 
         try:
@@ -177,12 +177,12 @@ class Pretrained(Pinned):
             raise
         except Exception as e:  # configurations validate themselves with errors of their own kinds
             raise ConfigError(
-                f"factory {self.factory} does not accept kwargs {self.kwargs}: {factory.told(e)}",
+                f"factory {self.factory} does not accept kwargs {self.kwargs}: {factory.message_of(e)}",
                 command="'+model.kwargs={model_type: …}'",
             ) from e
 
     def _loaded(self, task: Any) -> tuple[Any, list[str], list[str]]:
-        """With the folder's weights; what they lack, and what of them was not used. Raises StageError."""
+        """The model with the folder's weights, the tensors that these lack, and those not used. Raises StageError."""
         from transformers import AutoConfig
 
         folder = Path(self.weights)
@@ -199,14 +199,14 @@ class Pretrained(Pinned):
                 config=config,
                 dtype=self._dtype,
                 use_safetensors=".safetensors" in files[1].name,
-                ignore_mismatched_sizes=True,  # told below, with all the rest
+                ignore_mismatched_sizes=True,  # reported below, with all the rest
                 output_loading_info=True,
             )
         except ConfigError:
             raise
         except Exception as e:  # readers raise anything on a damaged file
             raise StageError(
-                f"factory {self.factory} cannot load {listed(f.name for f in files)}: {factory.told(e)}",
+                f"factory {self.factory} cannot load {listed(f.name for f in files)}: {factory.message_of(e)}",
                 allowed="a folder as save_pretrained writes it, of a model that the factory knows",
                 command="compare the files' SHA-256 with the originals'",
             ) from e
@@ -214,8 +214,8 @@ class Pretrained(Pinned):
             k: f"{k} is {tuple(a)} in the file and {tuple(b)} in the model" for k, a, b in info["mismatched_keys"]
         }
         missing = sorted(info["missing_keys"])
-        left = [*missing, *sorted(shapes)]
-        if info["error_msgs"] or (left and self.strict):
+        unfilled = [*missing, *sorted(shapes)]
+        if info["error_msgs"] or (unfilled and self.strict):
             wrong = {"has tensors of another shape": sorted(shapes.values()), "lacks tensors of the model": missing}
             raise StageError(
                 [
@@ -228,22 +228,22 @@ class Pretrained(Pinned):
                     if keys
                 ]
             )
-        return module, left, sorted(info["unexpected_keys"])
+        return module, unfilled, sorted(info["unexpected_keys"])
 
     def _refuse_unknown(self, config: Any) -> None:
-        """A configuration takes any name for a field of its own, a mistyped one too. Raises ConfigError."""
+        """Raises ConfigError for kwargs that are no fields: a configuration would accept any name."""
         from transformers import PreTrainedConfig
 
-        made = type(config)
-        known = {*inspect.signature(made).parameters, *inspect.signature(PreTrainedConfig).parameters}
-        known |= {*made.attribute_map, *BESIDES, *(n for n in dir(made) if isinstance(getattr(made, n), property))}
-        if unknown := [k for k in self.kwargs if k not in known]:
+        kind = type(config)
+        fields = {*inspect.signature(kind).parameters, *inspect.signature(PreTrainedConfig).parameters}
+        fields |= {*kind.attribute_map, *BESIDES, *(n for n in dir(kind) if isinstance(getattr(kind, n), property))}
+        if unknown := [k for k in self.kwargs if k not in fields]:
             raise ConfigError(
-                [Problem(f"kwargs.{k} is no field of {made.__name__}{nearest(k, known)}") for k in unknown]
+                [Problem(f"kwargs.{k} is no field of {kind.__name__}{nearest(k, fields)}") for k in unknown]
             )
-        if (asked := self.kwargs.get("model_type", config.model_type)) != config.model_type:
+        if (model_type := self.kwargs.get("model_type", config.model_type)) != config.model_type:
             raise ConfigError(
-                f"kwargs.model_type is {asked}, but {CONFIG} says {config.model_type}",
+                f"kwargs.model_type is {model_type}, but {CONFIG} says {config.model_type}",
                 command="'~model.kwargs.model_type'",
             )
 
@@ -254,7 +254,7 @@ class Pretrained(Pinned):
         return getattr(torch, self.kwargs.get("dtype", DTYPES[0]))
 
     def _folder(self, world: World) -> Path:
-        """The folder with the weights, downloaded if need be. Raises ConfigError."""
+        """The folder with the weights, downloaded if needed. Raises ConfigError."""
         folder = Path(self.weights).expanduser()
         if folder.is_dir():
             return folder
@@ -268,12 +268,12 @@ class Pretrained(Pinned):
             return hub.obtain(self.weights, self.revision, world, config=True, again=True).parent
         except LookupError as e:
             raise ConfigError(
-                f"weights={self.weights} is no folder here, and cannot be had from the hub: {e}",
+                f"weights={self.weights} is no folder here, and not available from the hub: {e}",
                 command="download it elsewhere, then model.weights=/path/to/folder; or model.weights=random",
             ) from e
 
     def _provenance(self) -> Weights:
-        """Where the weights came from, fit to travel in the artifact: contents and names, no path."""
+        """Where the weights came from, for the artifact's facts: digests and names, no path."""
         if self.weights != "random":
             return {"trained": True, "sha256": self.sha256, "says": f"from files with SHA-256 {self.sha256}"}
         says = f"UNTRAINED: drawn at random with seed {self.seed}. For trained ones: model.weights=/path/to/folder"
@@ -281,17 +281,17 @@ class Pretrained(Pinned):
 
 
 def _has_experts(module: Any) -> bool:
-    """Whether a model, or one inside it, is a mixture of experts whose way to multiply can be chosen."""
+    """Whether a model, or one inside it, is a mixture of experts whose kind of product can be chosen."""
     return any(getattr(part, "_can_set_experts_implementation", lambda: False)() for part in module.modules())
 
 
-def _class(named: str, folder: Path) -> str:
-    """The dotted path of the class that reads a folder: the one that was named, or for auto, what the folder says.
+def _class(factory_path: str, folder: Path) -> str:
+    """The dotted path of the class that reads a folder: the setting, or for auto, the class that the folder names.
 
-    Raises ConfigError where it says none.
+    Raises ConfigError where it names none.
     """
-    if named != AUTO:
-        return named
+    if factory_path != AUTO:
+        return factory_path
     if sentence_folder.is_sentence(folder):
         return sentence_folder.FACTORY
     config = read(folder)
@@ -306,15 +306,15 @@ def _class(named: str, folder: Path) -> str:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What a folder's config.json says. Raises ConfigError where it is damaged."""
+    """Reads a folder's config.json. Raises ConfigError where it is damaged."""
     try:
-        found = json.loads((folder / CONFIG).read_text())
-        found.get("auto_map")
+        config = json.loads((folder / CONFIG).read_text())
+        config.get("auto_map")
     except (ValueError, AttributeError) as e:
         raise ConfigError(
             f"weights={folder}: {CONFIG} is damaged: {e}", command="compare its SHA-256 with the original's"
         ) from e
-    return dict(found)
+    return dict(config)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -359,7 +359,7 @@ def _refuse_code(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' progress bars and reports: what they say is in the stage's notes and errors."""
+    """Hides transformers' progress bars and reports: the stage's notes and errors say the same."""
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Sentence embeddings: a transformers model, and how its tokens become one vector, as sentence-transformers does it.
+"""Sentence embeddings: a transformers model whose tokens become one vector, as in sentence-transformers.
 
 Source: https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
@@ -18,12 +18,12 @@ from stages.loading.sentence_folder import CONFIG, WEIGHTS
 
 
 class SentenceModel(nn.Module):
-    """Token ids in; one vector a sentence out, as `sentence_embedding`.
+    """Takes token ids; returns one vector per sentence, as `sentence_embedding`.
 
     Args:
         base: The transformers model, which returns `last_hidden_state`, [batch, sequence, hidden].
         modes: Of sentence_folder.POOLING; the vectors of several are joined.
-        after: What they go through next: dense layers, and normalisation to length 1.
+        after: The modules that follow: dense layers, and normalisation to length 1.
     """
 
     main_input_name = "input_ids"
@@ -52,7 +52,7 @@ class SentenceModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path, **kwargs: Any) -> Any:
-        """As AutoModel has it, with the modules of the folder around it. Raises ConfigError for what is not known."""
+        """As AutoModel.from_pretrained, with the folder's modules added. Raises ConfigError for unknown modules."""
         from transformers import AutoModel
 
         base, info = AutoModel.from_pretrained(folder, **kwargs)
@@ -69,14 +69,14 @@ class SentenceModel(nn.Module):
 
 
 class Normalize(nn.Module):
-    """To length 1."""
+    """Scales vectors to length 1."""
 
     def forward(self, vector: torch.Tensor) -> torch.Tensor:
         return functional.normalize(vector, p=2.0, dim=-1)
 
 
 def pooled(tokens: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
-    """One vector for each row of tokens, [batch, hidden], as sentence_transformers' Pooling has it.
+    """One vector for each row of tokens, [batch, hidden], as in sentence_transformers' Pooling.
 
     Args:
         tokens: [batch, sequence, hidden].
@@ -108,6 +108,6 @@ def _dense(place: Path, dtype: torch.dtype) -> nn.Module:
     else:
         state = torch.load(path, map_location="cpu", weights_only=True)
     layer.load_state_dict({name.removeprefix("linear."): tensor for name, tensor in state.items()})
-    named = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
-    activation = getattr(nn.modules.activation, named, None) or getattr(nn, named)
+    function = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2]
+    activation = getattr(nn.modules.activation, function, None) or getattr(nn, function)
     return nn.Sequential(layer, activation())

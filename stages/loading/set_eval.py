@@ -14,9 +14,9 @@ from stages.loading.forms import parametrized
 
 @dataclass(frozen=True)
 class SetEval(Stage):
-    """Dropout off, batch norm on its running statistics, gradients off: what a device will run.
+    """Turns dropout and gradients off, and lets batch norm use its running statistics: what a device will run.
 
-    Parametrised weights, as by weight or spectral normalisation, are worked out once: they do not change any more.
+    Parametrised weights, as in weight or spectral normalisation, are computed once: they do not change any more.
     """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"module": frozenset({Kind.MODULE})}
@@ -27,7 +27,7 @@ class SetEval(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module = inputs["module"].live.eval()
         norms = parametrized.written_out(module)
-        for parameter in module.parameters():  # the module's own requires_grad_ refuses to, if it is TorchScript
+        for parameter in module.parameters():  # the module's own requires_grad_ fails for TorchScript
             parameter.requires_grad_(False)
         return Artifact(
             Kind.MODULE, live=module, notes={"says": f"{norms} parametrised weights worked out"} if norms else {}

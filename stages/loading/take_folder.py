@@ -1,4 +1,4 @@
-"""Takes the files that lie beside a decoder's weights: configuration, tokenizer, chat template. No weights, no code."""
+"""Copies the files beside a decoder's weights: configuration, tokenizer, chat template. No weights, no code."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from stages.loading.pinned import SHA256, Pinned
 from stages.portable.vendor_errors import first_line
 
 RANDOM = "random"
-# What the YAML of a model says that is no field of its configuration.
+# Kwargs in the YAML of a model that are no fields of its configuration.
 BESIDES = ("attn_implementation", "dtype", "experts_implementation")
 
 
 @dataclass(frozen=True)
 class TakeFolder(Pinned):
-    """config.json as the model was built, generation_config.json, and the tokenizer's files as they are.
+    """Copies config.json with the model's settings, generation_config.json, and the tokenizer's files unchanged.
 
     Args:
-        weights: The folder; a repository of the hub, org/name; or random: then there is no tokenizer, and what kwargs
-            say is the configuration.
+        weights: The folder; a repository of the hub, org/name; or random: then there is no tokenizer, and kwargs are
+            the configuration.
         kwargs: Fields of the configuration, over those of config.json.
-        sha256: What the files hash to together, see shards.digest; None accepts any.
+        sha256: The SHA-256 of the files together, see shards.digest; None accepts any.
         revision: A branch, tag or commit on the hub; None for main.
-        tokenizer: Whether the tokenizer comes along.
+        tokenizer: Whether to copy the tokenizer.
     """
 
     weights: Annotated[str, FilePath((RANDOM,))]
@@ -56,7 +56,7 @@ class TakeFolder(Pinned):
             return None
         folder = self._folder(world)
         files = self._files(folder)
-        self._hold_vocabulary(folder)
+        self._check_vocabulary(folder)
         return folder, shards.digest(files, lambda f: weights_source.file_digest(f, world))
 
     def identity(self, world: World) -> Mapping[str, Any]:
@@ -82,7 +82,7 @@ class TakeFolder(Pinned):
         return Artifact(MODEL_FOLDER, folder, notes=Notes(says=listed(names) or "no tokenizer"))
 
     def _folder(self, world: World) -> Path:
-        """The folder, its files downloaded if need be. Raises ConfigError."""
+        """The folder, its files downloaded if needed. Raises ConfigError."""
         folder = Path(self.weights).expanduser()
         if folder.is_dir():
             return folder
@@ -100,24 +100,24 @@ class TakeFolder(Pinned):
         return folder
 
     def _files(self, folder: Path) -> list[Path]:
-        """Those that there are. Raises ConfigError without a configuration."""
-        wanted = model_folder.FILES if self.tokenizer else (model_folder.CONFIG, model_folder.GENERATION)
-        found = [folder / name for name in wanted if (folder / name).is_file()]
-        if folder / model_folder.CONFIG not in found:
+        """The files that exist. Raises ConfigError without a configuration."""
+        names = model_folder.FILES if self.tokenizer else (model_folder.CONFIG, model_folder.GENERATION)
+        present = [folder / name for name in names if (folder / name).is_file()]
+        if folder / model_folder.CONFIG not in present:
             raise ConfigError(
                 f"weights={folder} has no {model_folder.CONFIG}; it holds "
                 + listed(sorted(f.name for f in folder.iterdir())),
                 allowed="a folder as save_pretrained writes it",
             )
-        return found
+        return present
 
-    def _hold_vocabulary(self, folder: Path) -> None:
+    def _check_vocabulary(self, folder: Path) -> None:
         """Raises ConfigError for a tokenizer that makes tokens which the model does not have."""
         path = folder / "tokenizer.json"
         if not self.tokenizer or not path.is_file():
             return
-        told = _read(folder / model_folder.CONFIG) | self.kwargs
-        size = told.get("vocab_size") or told.get("text_config", {}).get("vocab_size")
+        config = _read(folder / model_folder.CONFIG) | self.kwargs
+        size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
         highest = max(_ids(_read(path)), default=-1)
         if size is not None and highest >= size:
             raise ConfigError(
@@ -148,14 +148,14 @@ def _ids(tokenizer: Mapping[str, Any]) -> Iterator[int]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return dict(found)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return dict(document)
     except (OSError, ValueError, TypeError) as e:
         raise ConfigError(
             f"{path} is damaged: {first_line(e)}", command="compare its SHA-256 with the original's"
         ) from e
 
 
-def _write(told: Mapping[str, Any], path: Path) -> None:
+def _write(document: Mapping[str, Any], path: Path) -> None:
     path.unlink(missing_ok=True)
-    path.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Takes a module that the program has in memory."""
+"""Takes a module from the memory of the program."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from stages.interface import factory
 from stages.loading import in_memory
 from stages.loading import weights as weights_source
 
-# The modules at hand, by handle; equal ones of several threads under one.
+# The modules that are available now, by handle; equal modules of several threads share one.
 _HANDED: dict[str, list[Any]] = {}
 
 
 @dataclass(frozen=True)
 class TakeModule(Stage):
-    """A copy of the module that `handed` got, so that whoever has the module finds it as it was.
+    """Copies the module that was passed to `handed`, so that the caller's module stays unchanged.
 
     Args:
-        handle: What `handed` gave: the digest of its code, its attributes and its state.
+        handle: What `handed` returned: the digest of the module's code, attributes and state.
     """
 
     handle: Annotated[str, Matches("[0-9a-f]{64}", "64 hex digits", "pipeline.convert(module, …) fills it in")]
@@ -38,16 +38,16 @@ class TakeModule(Stage):
     @staticmethod
     @contextlib.contextmanager
     def handed(module: Any, code: in_memory.Code) -> Iterator[str]:
-        """Has a torch.nn.Module at hand in the block, under the handle that `model.handle` is to say.
+        """Makes a torch.nn.Module available within the block, under the handle for `model.handle`.
 
-        Equal modules have equal handles, in other processes too. One with an attribute that cannot be told by its
-        content has another handle each time, so that nothing is taken for it that was made of another.
+        Equal modules have equal handles, in other processes too. A module with an attribute that cannot be identified
+        by its content has a new handle each time, so that no result of another module is used for it.
 
         Args:
-            module: It is copied, and left as it is.
+            module: It is copied, and stays unchanged.
             code: World.code.
 
-        Raises ConfigError for TorchScript, which is a file's.
+        Raises ConfigError for TorchScript, which is opened from a file.
         """
         import torch
 
@@ -67,7 +67,7 @@ class TakeModule(Stage):
                 _HANDED.pop(handle, None)
 
     def settle(self, world: World) -> Self:
-        """Refuses a handle that nobody in this process has a module for. Raises ConfigError."""
+        """Raises ConfigError for a handle without a module in this process."""
         if not _HANDED.get(self.handle):
             raise ConfigError(
                 "model=live is a module in the memory of a Python program, and this is not that program",
@@ -79,16 +79,16 @@ class TakeModule(Stage):
         return "in memory"
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        given = _HANDED[self.handle][-1]
+        original = _HANDED[self.handle][-1]
         try:
-            module = copy.deepcopy(given).cpu()
+            module = copy.deepcopy(original).cpu()
         except Exception as e:  # a module may hold anything
             raise StageError(
-                f"{type(given).__name__} cannot be copied: {factory.told(e)}",
+                f"{type(original).__name__} cannot be copied: {factory.message_of(e)}",
                 allowed="a module that copy.deepcopy takes, since a conversion must leave yours as it is",
             ) from e
-        factory.refuse_cycles(module, type(given).__name__)
+        factory.refuse_cycles(module, type(original).__name__)
         size = weights_source.size(module)
-        source = {"class": f"{type(given).__module__}.{type(given).__qualname__}", "bytes": size}
+        source = {"class": f"{type(original).__module__}.{type(original).__qualname__}", "bytes": size}
         weights = Weights(trained=True, sha256=None, says="as the program had them in memory")
         return Artifact(Kind.MODULE, live=module, facts=Facts(source=source, weights=weights))

@@ -1,4 +1,4 @@
-"""Where a model's weights come from: a file, torchvision's own, or a seeded draw."""
+"""The sources of a model's weights: a file, torchvision's published ones, or a seeded draw."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 SOURCES = ("auto", "pretrained", "random")
 TORCHVISION_FILES = Path(__file__).with_name("torchvision_weights.json")
 TORCHVISION_URL = "https://download.pytorch.org/models/"
-# A host that does not answer within this is not worth waiting for when random weights would serve.
+# How long to wait for a host when random weights would do.
 CONNECT_SECONDS = 6.0
-# For how long a run with weights=auto goes by what the last one found, before it tries the host again.
+# For how long a run with weights=auto relies on the last run's failure before it tries the host again.
 OFFLINE_SECONDS = 3600.0
 
 
@@ -40,24 +40,24 @@ def pretrained_file(table: str | None, name: str) -> str | None:
     """
     if table != "torchvision":
         return None
-    known: dict[str, str] = json.loads(TORCHVISION_FILES.read_text())
-    return known.get(name)
+    table_of_files: dict[str, str] = json.loads(TORCHVISION_FILES.read_text())
+    return table_of_files.get(name)
 
 
 def cached(file: str) -> Path:
-    """Where torch.hub keeps a downloaded file, and where ours go too: a download is shared both ways."""
+    """Where torch.hub stores a downloaded file; we use the same place, so that downloads are shared both ways."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = os.environ.get("TORCH_HOME") or str(cache / "torch")
     return Path(home).expanduser() / "hub" / "checkpoints" / Path(file).name
 
 
 def fetch(file: str, world: World, *, again: bool) -> str:
-    """Downloads a file into torch.hub's folder. Returns the empty string, or why it could not be had.
+    """Downloads a file into torch.hub's folder. Returns the empty string, or why that failed.
 
     Args:
         file: Its name, which ends in the first eight digits of its SHA-256.
         world: Remembers for a while that the host cannot be reached, so that warm runs do not wait for it.
-        again: Whether to try although it was found unreachable a moment ago.
+        again: Whether to try even if it was unreachable a moment ago.
     """
     import urllib.error  # here: a warm run downloads nothing, and http takes a while to import
 
@@ -69,13 +69,13 @@ def fetch(file: str, world: World, *, again: bool) -> str:
     except (OSError, ValueError) as e:
         why = str(e.reason if isinstance(e, urllib.error.URLError) else e)
         world.remember(fact, why)
-        log.info("not to be had: %s", why)
+        log.info("not available: %s", why)
         return why
     return ""
 
 
 def _download(url: str, target: Path) -> None:
-    """Raises OSError, urllib's errors among them; ValueError when the content is not what its name promises."""
+    """Raises OSError, urllib's errors included; ValueError when the content does not match the digits in its name."""
     log.info("downloading %s", url)
     response = _opened(url)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _opened(url: str) -> Any:
 
 
 def answer_of(ask: Callable[[], Any]) -> Any:
-    """What a host answers within CONNECT_SECONDS, the name look-up included, which a socket's time-out leaves out.
+    """A host's answer within CONNECT_SECONDS, including the name look-up, which a socket's time-out does not cover.
 
     Raises what `ask` raises, and TimeoutError.
     """
@@ -122,14 +122,14 @@ def answer_of(ask: Callable[[], Any]) -> Any:
 
 
 def refuse_unless_named(file: Path, sha256: str) -> None:
-    """Holds a published file to the digits of its SHA-256 that its name ends in. Raises ValueError."""
+    """Compares a published file's SHA-256 with the digits at the end of its name. Raises ValueError."""
     digits = promised(file.name)
     if not sha256.startswith(digits):
         raise ValueError(f"{file.name} should have a SHA-256 that begins with {digits}; it begins with {sha256[:8]}")
 
 
 def promised(file: str) -> str:
-    """The digits of its SHA-256 that a published file's name ends in."""
+    """The digits of its SHA-256 at the end of a published file's name."""
     return re.split("[-_]", Path(file).stem)[-1]
 
 
@@ -148,50 +148,50 @@ def file_digest(path: Path, world: World) -> str:
 
 
 def content(path: Path) -> str:
-    """The SHA-256 of a file as it is now."""
+    """The SHA-256 of a file's present content."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def unpinnable(weights: str, sha256: str | None, instead: str) -> Iterator[Problem]:
-    """That random weights are pinned; instead of them, something else may be."""
+    """A problem if random weights are pinned; `instead` is what can be pinned."""
     if weights == "random" and sha256 is not None:
         yield Problem("sha256 is pinned, but weights is random", command=f"model.sha256=null, or weights={instead}")
 
 
-def expect(path: Path, sha256: str, found: str | None = None, setting: str = "weights") -> None:
-    """Holds a file to the digest that its key was made with. Raises StageError, and OSError when it is gone.
+def expect(path: Path, sha256: str, actual: str | None = None, setting: str = "weights") -> None:
+    """Compares a file with the digest in its key. Raises StageError, and OSError when the file is gone.
 
     Args:
         path: The file.
-        sha256: What it was.
-        found: What it is; None to hash the file now.
-        setting: What says the path, for the message.
+        sha256: Its digest when the plan was made.
+        actual: Its digest now; None to hash the file.
+        setting: The setting that has the path, for the message.
     """
-    found = found or content(path)
-    if found != sha256:
+    actual = actual or content(path)
+    if actual != sha256:
         raise StageError(
-            f"{setting}={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {found}",
+            f"{setting}={path.name} changed since the plan was made: its SHA-256 was {sha256} and is {actual}",
             command="run the same command again once the file is complete",
         )
 
 
 def size(module: torch.nn.Module) -> int:
-    """Bytes of a module's weights and buffers; of what is tied to another once."""
-    held = {(t.data_ptr(), t.numel()): t for t in module.state_dict().values()}
-    return sum(t.numel() * t.element_size() for t in held.values())
+    """Bytes of a module's weights and buffers; tied weights count once."""
+    distinct = {(t.data_ptr(), t.numel()): t for t in module.state_dict().values()}
+    return sum(t.numel() * t.element_size() for t in distinct.values())
 
 
 def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = None) -> None:
-    """Makes random weights answer different things to different inputs, or checks would prove nothing.
+    """Changes random weights so that answers depend on the inputs; otherwise checks would prove nothing.
 
     Every weight matrix that a factory left at zero, such as the head of torchvision's ViT, is drawn from N(0, 0.02):
-    a model whose last matrix is zero answers zero to everything. And a batch norm that has seen no data divides by the
-    standard deviation that its convolution's weights lead to, instead of by one: of what inception_v3 is shown, one
-    part in ten million reaches its answer otherwise.
+    a model whose last matrix is zero answers zero to everything. And a batch norm without statistics divides by the
+    standard deviation that follows from its convolution's weights, instead of by one: otherwise one part in ten million
+    of inception_v3's input reaches its answer.
 
     Args:
-        module: With weights as its factory left them.
+        module: With the weights that its factory gave it.
         seed: For the draw.
         only: The names of the parameters and buffers that are random; None for all.
     """
@@ -208,7 +208,7 @@ def enliven(module: torch.nn.Module, seed: int, only: Collection[str] | None = N
 
 
 def _scale_norms(module: torch.nn.Module) -> None:
-    """Takes each layer's inputs for uncorrelated and of variance one, which the norms before it see to."""
+    """Scales each norm for inputs that are uncorrelated and of variance one, which the norm before it ensures."""
     import torch
 
     before = None

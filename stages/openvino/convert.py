@@ -178,14 +178,14 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
 
 def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     """The model of a torch.export program. Operators that OpenVINO lacks are decomposed first, where that helps."""
-    table = {**decompositions.composite(), **decompositions.known(WRONG)}
+    table = {**decompositions.composite(), **decompositions.by_name(WRONG)}
     first: Exception | None = None
     while True:
         try:
             return openvino_library.converted(_with_decompositions(program, table), extensions, **how)
         except Exception as e:  # as below
             first = first or e
-            more = decompositions.known(unconverted.operators(e))
+            more = decompositions.by_name(unconverted.operators(e))
             if not more.keys() - table.keys():
                 raise unconverted.report(program, first) from first  # the first error names the model's own operators
             table |= more

@@ -1,4 +1,4 @@
-"""Stores weights in 8 or 4 bits; what is computed with stays as it was."""
+"""Stores weights in 8 or 4 bits; the type of the computation does not change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stages.quantization.nncf import Feed, Opset
 from stages.quantization.settings import Lowering
 from stages.samples import files as sample_files
 
-LOGITS = "logits"  # what a language model's head gives
+LOGITS = "logits"  # the output of a language model's head
 MODES = ("int8_asym", "int8_sym", "int4_asym", "int4_sym")
 FLOAT = "float32"
 CHOICES = OneOf(("int4", "int8", FLOAT), "int4, int8, float32; null for what the mode has")
@@ -39,26 +39,26 @@ class GroupSize(AtLeast):
 
 @dataclass(frozen=True)
 class CompressWeights(Lowering):
-    """nncf.compress_weights: a graph that gives its weights their values back while it runs.
+    """nncf.compress_weights: the graph restores the values of its weights while it runs.
 
-    Convolutions have no 4-bit form: where 4 bits are asked for they are stored in 8.
+    Convolutions have no 4-bit form: in modes of 4 bits they are stored in 8.
 
     Args:
-        mode: int8_asym, int8_sym, int4_asym, int4_sym: whole numbers with or without a zero point.
-        group_size: Of 4 bits, how many weights of a row share a scale; -1 for the whole row. None for 8 bits, which
-            have one for each row.
-        ratio: Of 4 bits, the share of the layers that may have them, in 0..1; those that lose most stay in 8. None for
-            8 bits.
-        all_layers: Of 4 bits, whether the last layer and embeddings may have them too; None for 8 bits.
-        awq: Whether weights are scaled by how large activations are before they are rounded; takes samples.
-        scale_estimation: Whether scales are fitted to what layers answer; takes samples.
-        embeddings: Of tables that rows are looked up in: int4, int8, or float32 as they were; None for what the mode
-            and all_layers have.
-        head: Of the operation that gives the logits, or the first output, likewise. One that is the embedding, too, is
-            what that is.
-        ignored: Operations whose weights are left as they are.
+        mode: int8_asym, int8_sym, int4_asym, int4_sym: integers with or without a zero point.
+        group_size: For 4 bits, how many weights of a row share a scale; -1 for the whole row. None for 8 bits, which
+            have one scale for each row.
+        ratio: For 4 bits, the share of the layers that may have them, in 0..1; the most sensitive ones stay in 8. None
+            for 8 bits.
+        all_layers: For 4 bits, whether the last layer and embeddings may have them too; None for 8 bits.
+        awq: Whether weights are scaled by the size of activations before rounding; takes samples.
+        scale_estimation: Whether scales are fitted to the outputs of layers; takes samples.
+        embeddings: The type of embedding tables: int4, int8, or float32 for no change; None for that of the mode and
+            all_layers.
+        head: The type of the operation that gives the logits, or the first output: int4, int8, float32 or None. A head
+            that shares the embedding's matrix has the embedding's type.
+        ignored: Operations whose weights do not change.
         extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
-        graph_opset: Of an ONNX graph, the opset that it will have, so that a wrong one is refused before any work.
+        graph_opset: The opset that an ONNX graph will have, so that a wrong one is refused before any work.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/weight-compression.html
     """
@@ -133,9 +133,9 @@ class CompressWeights(Lowering):
         return nncf_library.lowered(source, compressed, left, facts, folder, self.extensions, feed, besides)
 
     def _parts(self, built: Built) -> dict[str, str]:
-        """What embeddings and head become, by the names of their operations; nothing where that is not chosen.
+        """The types of embeddings and head, by the names of their operations; empty where they are not set.
 
-        Raises StageError where there is no such part, or one matrix is to be two things.
+        Raises StageError where there is no such part, or one matrix would have two types.
         """
         if not (self.embeddings or self.head):
             return {}

@@ -1,4 +1,4 @@
-"""NNCF, kept quiet: it lowers a graph of either format, and the result is written byte for byte the same.
+"""Runs NNCF quietly: it lowers a graph of either format, and the result is written with the same bytes each time.
 
 Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization.html
 """
@@ -33,9 +33,9 @@ FACT = "quantization"
 # Scales for each channel came with opset 13. From 21 on, onnxruntime 1.31.1 moves a QuantizeLinear past a reshape with
 # an output_dtype that its own type inference then refuses (microsoft/onnxruntime#28144, #25526).
 INT8_OPSETS = range(13, 21)
-# Of weights, the dimensions that it and NNCF 3.4.0 know no form for: a scale for each column of stacked matrices.
+# Numbers of dimensions of weights without a form in ONNX and NNCF 3.4.0: a scale per column of stacked matrices.
 INT8_FORMLESS: Mapping[str, Collection[int]] = {"MatMul": range(3, 9)}
-# Weights alone have no QuantizeLinear; 4 bits, and a scale for each block, came with opset 21.
+# Compressed weights need no QuantizeLinear; 4 bits, and a scale for each block, came with opset 21.
 BLOCKS = 21
 INT8_WEIGHTS_OPSETS, INT4_OPSETS = range(13, 27), range(BLOCKS, 27)
 # One-dimensional convolutions get a scale for each channel of each filter, which can be more than float32 takes; the
@@ -49,7 +49,7 @@ BY_KIND: Mapping[Kind, tuple[str, ...]] = {OPENVINO: ("openvino",), ONNX: ("onnx
 
 @dataclass
 class Feed:
-    """Samples as an artifact takes them, one of the smallest batches at a time, and how many were really taken."""
+    """Samples in an artifact's terms, one of the smallest batches at a time; it counts how many NNCF really used."""
 
     artifact: Artifact
     samples: Samples
@@ -67,8 +67,8 @@ class Opset(Setting):
     """The opset of an ONNX graph that is to be lowered.
 
     Args:
-        what: What is made of it, such as int8.
-        allowed: Those of the graphs that it can be made of.
+        what: The result, such as int8.
+        allowed: The opsets of graphs for this result.
     """
 
     def __init__(self, what: str, allowed: range) -> None:
@@ -85,7 +85,7 @@ class Opset(Setting):
         yield Problem(f"{self._what} at opset {value} {why}", allowed, command=f"opset={near}")
 
     def hold(self, graph: Artifact) -> None:
-        """Raises StageError for a graph of another opset that is there."""
+        """Raises StageError for an ONNX graph of another opset."""
         if graph.kind == ONNX:
             opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
             if wrong := list(self.problems("opset", opset)):
@@ -96,7 +96,7 @@ INT8_OPSET = Opset("int8", INT8_OPSETS)
 
 
 def hold_device(target_device: str, graph: Artifact) -> None:
-    """Raises StageError for a device that NNCF has no scheme of a graph's format for."""
+    """Raises StageError for a device without an NNCF scheme for the graph's format."""
     if graph.kind == ONNX and target_device == "CPU_SPR":
         raise StageError(
             f"target_device is {target_device}, and NNCF has no scheme for it of ONNX graphs",
@@ -106,7 +106,7 @@ def hold_device(target_device: str, graph: Artifact) -> None:
 
 
 def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
-    """What a format's runtimes want of the scheme besides.
+    """Further parameters of the scheme that a format's runtimes need.
 
     NNCF gives each channel before a depthwise convolution a range of its own; onnxruntime's QLinearConv takes one for
     all (microsoft/onnxruntime#24518).
@@ -127,7 +127,7 @@ def advanced(nncf: Any, graph: Artifact, symmetric: bool) -> Any:
 
 
 def attention(graph: Artifact) -> list[str]:
-    """The matrix products of an ONNX graph that no weight is in: attention's scores, and what is made of them.
+    """The matrix products of an ONNX graph without a weight: attention's scores, and their product with the values.
 
     Signed numbers have 127 steps from 0 to 1, too few for the probabilities of a long text.
     """
@@ -141,10 +141,10 @@ def attention(graph: Artifact) -> list[str]:
 
 
 def signed(model: Any) -> Any:
-    """An ONNX graph whose activations were quantised symmetrically, with those that are never negative signed, too.
+    """Makes the unsigned activations of a symmetrically quantised ONNX graph signed.
 
-    TensorRT takes no unsigned numbers. NNCF 3.4.0 gives these 0 to 255, and none of its devices has them otherwise: the
-    same range in 0 to 127.
+    TensorRT takes no unsigned numbers. NNCF 3.4.0 gives activations that are never negative 0 to 255 on all of its
+    devices: here they have the same range in 0 to 127.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -165,7 +165,7 @@ def signed(model: Any) -> Any:
 
 
 def scheme(nncf: Any, preset: str | None, model_type: str | None, target_device: str) -> dict[str, Any]:
-    """The same choice as NNCF takes it."""
+    """The scheme's settings as NNCF's own types."""
     return {
         "preset": preset and nncf.QuantizationPreset(preset),
         "model_type": model_type and nncf.ModelType(model_type),
@@ -174,12 +174,12 @@ def scheme(nncf: Any, preset: str | None, model_type: str | None, target_device:
 
 
 def facts(name: str, settings: Mapping[str, Any], samples: Artifact | None) -> dict[str, Any]:
-    """What travels with a lowered artifact: how it was lowered, and what its ranges were fitted to.
+    """The facts of a lowered artifact: how it was lowered, and the samples of its ranges.
 
     Args:
-        name: What weights became, for people.
-        settings: All that was asked of NNCF.
-        samples: What it was calibrated on; None where nothing was.
+        name: The new form of the weights, for people.
+        settings: All settings for NNCF.
+        samples: The calibration samples; None where there was no calibration.
     """
     told: dict[str, Any] = {"weights": name, "settings": dict(settings)}
     says = name
@@ -190,11 +190,11 @@ def facts(name: str, settings: Mapping[str, Any], samples: Artifact | None) -> d
 
 
 def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list[str]:
-    """The operations of an ONNX graph whose weights no form in few bits is known for; none of an IR.
+    """The operations of an ONNX graph whose weights have no form in few bits; none for an IR.
 
     Args:
         graph: The graph.
-        dimensions: By type of operation, the numbers of dimensions that are not known.
+        dimensions: By type of operation, the numbers of dimensions without such a form.
     """
     if graph.kind != ONNX:
         return []
@@ -208,10 +208,10 @@ def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list
 
 
 def tied(graph: Artifact) -> list[str]:
-    """The products of an ONNX graph with a table that is looked up in too: an embedding that is the head as well.
+    """The products of an ONNX graph with an embedding table: a head that shares the embedding's matrix.
 
-    NNCF 3.4.0 takes the transposed table for a weight of its own and does not find it. Where the table itself is
-    lowered, so is what these are given.
+    NNCF 3.4.0 treats the transposed table as a separate weight and does not find it. If the table itself is lowered,
+    these products use the lowered table.
     """
     if graph.kind != ONNX:
         return []
@@ -232,25 +232,25 @@ def lowered(
     feed: Feed | None = None,
     besides: Sequence[str] = (),
 ) -> Artifact:
-    """What NNCF makes of a graph.
+    """Lowers a graph by NNCF.
 
     Args:
         source: The graph.
-        how: Takes the module nncf, the graph in memory and NNCF's scope of operations to leave alone; returns a graph.
+        how: Takes the module nncf, the graph in memory and NNCF's scope of ignored operations; returns a graph.
         ignored: These operations.
-        facts: What is known of the result before it is made.
+        facts: Facts of the result that are known before.
         folder: For its files.
         extensions: Operations that OpenVINO does not have by itself.
-        feed: Where `how` takes samples from; the facts get the number that it really took.
-        besides: Operations that are left alone too, having no such form.
+        feed: The samples for `how`; the facts get the number that it really used.
+        besides: Further operations to ignore, which have no such form.
 
     Raises:
-        ConfigError: When something to be left alone is not there.
-        StageError: When NNCF cannot do it, with what it says.
+        ConfigError: When an operation to ignore does not exist.
+        StageError: When NNCF fails, with its message.
     """
     names = list(dict.fromkeys([*ignored.within(graphs.read(source, extensions)), *besides]))
     model = _loaded(source, extensions)
-    kept = set() if source.kind == ONNX else _names(model)  # now: NNCF may change the graph that it is given
+    kept = set() if source.kind == ONNX else _names(model)  # before NNCF runs, which may change this graph
     with _quiet() as nncf:
         scope = nncf.IgnoredScope(names=names, validate=False) if names else None
         try:
@@ -274,7 +274,7 @@ def lowered(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[Any]:
-    """The module nncf, and what it and its progress displays say in the log."""
+    """The module nncf, with its messages and progress displays in the log."""
     openvino_library.quiet()
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
@@ -291,7 +291,7 @@ def _quiet() -> Iterator[Any]:
 def _loaded(source: Artifact, extensions: Sequence[str]) -> Any:
     if source.kind == ONNX:
         model = onnx_file.read(source.file)
-        onnx_file.name_nodes(model)  # or NNCF does, in its own way
+        onnx_file.name_nodes(model)  # otherwise NNCF would, in its own way
         return model
     return openvino_library.extended(extensions).read_model(source.file)
 
@@ -301,11 +301,11 @@ def _names(model: Any) -> set[str]:
 
 
 def _put_right(model: Any) -> None:
-    """Gives each DequantizeLinear of a weight the scales and the axis that ONNX wants; onnxruntime refuses others.
+    """Gives each DequantizeLinear of a weight the scales and the axis that ONNX needs; onnxruntime refuses others.
 
-    NNCF 3.4.0 writes the scales of a convolution's channels as [channels, 1, 1], where ONNX has one dimension; says
-    that blocks lie along axis 0 where Gemm's lie along 1; and writes those of stacked matrices' columns as [stack,
-    columns], which ONNX can say of blocks alone.
+    NNCF 3.4.0 writes the scales of a convolution's channels as [channels, 1, 1], where ONNX has one dimension; gives
+    blocks axis 0 where Gemm's have axis 1; and writes those of stacked matrices' columns as [stack, columns], which
+    ONNX only has for blocks.
     """
     from onnx import helper
 

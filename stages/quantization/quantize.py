@@ -1,4 +1,4 @@
-"""Quantises weights and activations to 8 bits, the ranges calibrated on samples."""
+"""Quantises weights and activations to 8 bits, with ranges calibrated on samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEME = ("preset", "model_type", "target_device", "fast_bias_correction", "symm
 
 @dataclass(frozen=True)
 class Quantize(Int8):
-    """nncf.quantize: of an IR, one with FakeQuantize; of an ONNX graph, one with QuantizeLinear and DequantizeLinear.
+    """nncf.quantize: an IR gets FakeQuantize, an ONNX graph QuantizeLinear and DequantizeLinear.
 
     Args: see stages/quantization/settings.py.
 

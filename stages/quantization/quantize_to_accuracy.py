@@ -1,4 +1,4 @@
-"""Quantises to 8 bits, and puts operations back into floating point until a metric has dropped little enough."""
+"""Quantises to 8 bits, and restores operations to floating point until a metric's drop is small enough."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from stages.samples.metrics import Metric
 
 @dataclass(frozen=True)
 class QuantizeToAccuracy(Int8):
-    """nncf.quantize_with_accuracy_control: as `quantize`, with a metric on labelled samples that is held.
+    """nncf.quantize_with_accuracy_control: as `quantize`, with a limit on the drop of a metric on labelled samples.
 
     Args: see stages/quantization/settings.py, and:
         metric: top1, or the dotted path of a function; see stages/samples/metrics.py. More is better.
-        max_drop: How far it may fall below the graph's own before it was quantised, above 0.
+        max_drop: How far it may fall below the metric of the graph before quantisation, above 0.
 
     Source: https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/quantizing-models-post-training/quantizing-with-accuracy-control.html
     """
@@ -38,7 +38,7 @@ class QuantizeToAccuracy(Int8):
         feed, labelled = self.feed(inputs), sample_files.read(inputs["answers"])
         sample_files.keep_apart(labelled, feed.samples)
         items = list(sample_files.fed(inputs["graph"], labelled, most=1))
-        # Each with its labels, as NNCF hands some of them to the metric.
+        # Each with its labels, since NNCF passes some of them to the metric.
         starts = [0, *itertools.accumulate(count for *_, count in items)][:-1]
         assert labelled.labels is not None
         rows = [(given, labelled.labels[at : at + n]) for at, (given, _, n) in zip(starts, items, strict=True)]
@@ -72,22 +72,22 @@ class QuantizeToAccuracy(Int8):
         return made.noting(says=f"{made.notes['says']}; {self.metric} {whole[-1]:.4g}, {whole[0]:.4g} before")
 
     def _hold(self, measured: Sequence[float]) -> None:
-        """Raises CheckFailed for a drop that is too large: NNCF says nothing when it has put back all there is.
+        """Raises CheckFailed for a drop that is too large: NNCF gives no error when it has restored everything.
 
         Args:
-            measured: The metric of the graph before it was quantised, and of all that NNCF tried, the result last.
+            measured: The metric of the graph before quantisation, and of all that NNCF tried, the result last.
         """
         before, after = measured[0], measured[-1]
         if before - after > self.max_drop:
             raise CheckFailed(
                 f"{self.metric} dropped by {before - after:.4g} to {after:.4g}, whatever was put back",
                 allowed=f"a drop of {self.max_drop:g} at most",
-                command="stages.quantize.max_drop=…, or a metric that says the same of the same answers",
+                command="stages.quantize.max_drop=…, or a metric that gives equal answers the same value",
             )
 
 
 def _answers(model: Any, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    """What a model that NNCF tries says to each of the rows: a compiled IR, or an ONNX graph in memory."""
+    """The answers to each row of a model that NNCF tries: a compiled IR, or an ONNX graph in memory."""
     if hasattr(model, "SerializeToString"):
         import onnxruntime
 
@@ -106,7 +106,7 @@ def _measured(metric: str, answers: Sequence[Mapping[str, Any]], rows: Sequence[
 
 
 def _of_some(metric: str, answers: Sequence[Mapping[str, Any]], rows: Sequence[Any]) -> float:
-    """Likewise; 0 where the metric takes more samples than these: NNCF begins with one to see what comes of it."""
+    """The metric of some rows; 0 where it needs more samples: NNCF begins with one row as a test."""
     try:
         return _measured(metric, answers, rows)
     except StageError:
@@ -116,10 +116,10 @@ def _of_some(metric: str, answers: Sequence[Mapping[str, Any]], rows: Sequence[A
 def _each(
     metric: str, answers: Sequence[Mapping[str, Any]], rows: Sequence[Any], exact: Sequence[Mapping[str, Any]]
 ) -> list[float]:
-    """How good each answer is, for NNCF to find the samples that tell models apart.
+    """The quality of each answer, with which NNCF finds the samples that distinguish models.
 
-    The metric of a sample by itself; of a metric that takes more than one, how near the answer is to what the graph
-    says before it is quantised.
+    The metric of a sample by itself; for a metric that needs more than one sample, how near the answer is to that of
+    the graph before quantisation.
     """
     import numpy as np
 

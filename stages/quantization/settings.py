@@ -1,4 +1,4 @@
-"""What stages share that have NNCF lower a graph: settings, and how int8 is made by either of two of its functions."""
+"""The base of stages that lower a graph by NNCF: settings, and quantisation to int8 by either of two functions."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class Int8(Lowering):
         preset: performance (activations symmetric) or mixed (asymmetric); None for mixed in transformers, otherwise
             performance.
         model_type: transformer for a quantisation scheme that keeps attention accurate; None for others.
-        target_device: What the scheme is for: ANY, CPU, CPU_SPR, GPU or NPU.
-        fast_bias_correction: True for the quick way; False for the accurate one, which takes minutes.
-        symmetric: Of an ONNX graph, whether activations are signed numbers and a scale alone, whatever the preset; of a
-            transformer, attention's products are left as they are then.
-        ignored: Operations that are left as they are.
+        target_device: The device of the scheme: ANY, CPU, CPU_SPR, GPU or NPU.
+        fast_bias_correction: True for the quick method; False for the accurate one, which takes minutes.
+        symmetric: For an ONNX graph, whether activations are signed numbers with a scale only, for every preset; in a
+            transformer, attention's products then do not change.
+        ignored: Operations that do not change.
         extensions: Operations that OpenVINO does not have by itself; see compile_openvino.
-        graph_opset: Of an ONNX graph, the opset that it will have, so that a wrong one is refused before any work.
+        graph_opset: The opset that an ONNX graph will have, so that a wrong one is refused before any work.
     """
 
     # OmegaConf 2.3 reads Optional, not X | None.
@@ -61,7 +61,7 @@ class Int8(Lowering):
     graph_opset: Annotated[Optional[int], Unkeyed(), nncf_library.INT8_OPSET]
 
     def feed(self, inputs: Mapping[str, Artifact]) -> Feed:
-        """The samples as the graph takes them. Raises StageError for a graph that cannot be quantised like this."""
+        """The samples in the graph's own terms. Raises StageError for a graph that cannot be quantised like this."""
         graph = inputs["graph"]
         nncf_library.INT8_OPSET.hold(graph)
         nncf_library.hold_device(self.target_device, graph)
@@ -78,10 +78,10 @@ class Int8(Lowering):
         """The graph in 8 bits.
 
         Args:
-            quantize: Of nncf, a model, advanced parameters and by name what all of nncf's functions for it take.
+            quantize: Takes nncf, a model, advanced parameters, and by name the common arguments of nncf's functions.
             inputs: The graph and the samples.
             feed: See `feed`.
-            told: The settings, for the facts.
+            settings: For the facts.
             folder: For the result.
         """
         source = inputs["graph"]

@@ -1,1 +1,1 @@
-"""What the PyTorch model is asked, what it answers, and how far an artifact's answers are from that."""
+"""The questions for the PyTorch model, its answers, and how far an artifact's answers are from these."""

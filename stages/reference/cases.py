@@ -1,4 +1,4 @@
-"""The files of a reference: what the PyTorch model was asked, and what it answered."""
+"""The files of a reference: the questions, and the PyTorch model's answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CASES = "cases.json"
 TABLE = ("seen", "marks", "sizes")
-UNANSWERED = "unanswered"  # the fact that nothing gave answers, and why
+UNANSWERED = "unanswered"  # the fact that there are no answers, and why
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Case:
     Args:
         label: "example", "min", "odd", "max", other sizes, a family of values, or "photograph" and a number.
         inputs: Arrays by name.
-        outputs: Arrays by name, as the eager module returned them; none where nothing could be asked.
+        outputs: Arrays by name, as the eager module returned them; none where the model could not be run.
         raw: The photograph that an input was prepared from, uint8 [batch, height, width, 3], RGB, by the input's name.
-        family: How far from what the YAML draws the inputs are; one of families.LEVELS.
-        ties: The operators of the model that decided by numbers which rounding alone tells apart, in words.
-        exact: What the model answers in float64, by the names of floating-point outputs; none where that is not known.
-        counts: Where outputs count that are nothing at padding, as truths that broadcast to them; see padding.py.
+        family: How far the inputs are from what the YAML draws; one of families.LEVELS.
+        ties: The operators of the model that decided between numbers closer than rounding, in words.
+        exact: The model's answers in float64, by the names of floating-point outputs; none where that is not known.
+        counts: For outputs that mean nothing at padding, where they count: booleans that broadcast to them; see
+            padding.py.
     """
 
     label: str
@@ -56,7 +57,7 @@ class Case:
 
 
 def stands_for(reference: Artifact) -> str:
-    """What gave the answers, in words: a file that is converted has no PyTorch model to be held to."""
+    """What gave the answers, in words: where a file is converted there is no PyTorch model."""
     if "format" in reference.facts.get(file_formats.SOURCE, {}):
         return f"the {file_formats.of(reference).says}"
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
@@ -69,7 +70,7 @@ def write(
     not_asked: Mapping[str, str],
     tables: Sequence[Table] = (),
 ) -> None:
-    """Writes reference.safetensors and cases.json, which says what is in it, how it was drawn, and what is not and why.
+    """Writes reference.safetensors, and cases.json with its contents, how they were drawn, what is missing and why.
 
     A tensor "<label>/<name>" is an input or output, "<label>/raw/<name>" a photograph, "<label>/exact/<name>" an output
     in float64, "tables/<name>/<field>" a field of a table.
@@ -96,16 +97,16 @@ def write(
 
 
 def drawn(reference: Artifact) -> dict[str, Input]:
-    """The model's inputs with how examples of them are drawn; where that is from files, uniform numbers instead."""
+    """The model's inputs with their fills; uniform numbers where examples came from files."""
     fills = json.loads(reference.file.with_name(CASES).read_text())["fills"]
     inputs = Interface.of(reference).inputs
     return {n: replace(s, fill=fills[n]) if n in fills else example_fills.default(s) for n, s in inputs.items()}
 
 
 def not_asked(reference: Artifact) -> dict[str, str]:
-    """The families of values that the model could not be asked with, and why."""
-    told: dict[str, str] = json.loads(reference.file.with_name(CASES).read_text())["not_asked"]
-    return told
+    """The families of values that were not asked, and why."""
+    reasons: dict[str, str] = json.loads(reference.file.with_name(CASES).read_text())["not_asked"]
+    return reasons
 
 
 def read(reference: Artifact) -> Iterator[Case]:
@@ -115,13 +116,13 @@ def read(reference: Artifact) -> Iterator[Case]:
     arrays = load_file(reference.file)
     names = json.loads(reference.file.with_name(CASES).read_text())
     places = padding.followed(drawn(reference), Interface.of(reference).outputs)
-    for told in names["cases"]:
-        label = told["label"]
+    for case in names["cases"]:
+        label = case["label"]
         inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))
         raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
-        exact = {n: arrays[f"{label}/exact/{n}"] for n in told["exact"]}
+        exact = {n: arrays[f"{label}/exact/{n}"] for n in case["exact"]}
         counts = padding.valid(inputs, outputs, places) if outputs else {}
-        yield Case(label, inputs, outputs, raw, told["family"], told["ties"], exact, counts)
+        yield Case(label, inputs, outputs, raw, case["family"], case["ties"], exact, counts)
 
 
 def tables(reference: Artifact) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Whether a comparison proves what it is taken for: enough sizes of what was let free, outputs that say something."""
+"""Whether a comparison proves enough: several sizes of each dimension that edits made free, outputs that vary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.errors import CheckFailed, listed
 from stages.interface.edits import Edits
 from stages.interface.interface import Interface, range_of
 from stages.portable import comparison
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference.cases import Case
 
 RECORD = "'stages.reference.shapes=[{INPUT: [SIZES]}]' records a case of these sizes"
@@ -18,28 +18,28 @@ Axis = tuple[str, int]  # of the model: an input and a dimension
 Span = tuple[int, int] | None  # the smallest and the largest size; None for any
 
 
-def demand(artifact: Artifact, reference: Artifact, asked: Sequence[Case], met: Sequence[Case]) -> None:
-    """Refuses to call checked what was compared at too little.
+def demand(artifact: Artifact, reference: Artifact, cases: Sequence[Case], adapted: Sequence[Case]) -> None:
+    """Fails a comparison that covers too little.
 
     Args:
         artifact: What was compared.
         reference: With the interface of the model, before any edit.
-        asked: The cases of the reference that the artifact takes, as the model met them.
-        met: The same as the artifact meets them.
+        cases: The cases of the reference that the artifact takes, in the model's terms.
+        adapted: The same cases in the artifact's terms.
 
     Raises:
-        CheckFailed: Without a case; where a dimension that an edit let free was not compared at the ends of its range,
-            two sizes at least, or only together with another; where no output depends on the inputs.
+        CheckFailed: Without a case; where a dimension that an edit made free was not compared at the ends of its range,
+            at two sizes at least, or only together with another; where no output depends on the inputs.
     """
-    edits = as_met.of(artifact)
-    if not asked:
+    edits = artifact_cases.edits_of(artifact)
+    if not cases:
         raise CheckFailed(
             f"the reference has no case that this {artifact.kind} takes, so nothing was compared",
             command="also=image records photographs" if edits.images is not None else RECORD,
         )
     if edits.reshape:
-        _demand_sizes(edits, Interface.of(reference), asked)
-    outputs = {n: [c.outputs[n] for c in met] for n in met[0].outputs}
+        _demand_sizes(edits, Interface.of(reference), cases)
+    outputs = {n: [c.outputs[n] for c in adapted] for n in adapted[0].outputs}
     if outputs and all(map(comparison.is_blind, outputs.values())):
         raise CheckFailed(
             f"{listed(outputs)}: the same for every input, so comparing them proves nothing",
@@ -48,9 +48,9 @@ def demand(artifact: Artifact, reference: Artifact, asked: Sequence[Case], met: 
         )
 
 
-def _demand_sizes(edits: Edits, model: Interface, asked: Sequence[Case]) -> None:
+def _demand_sizes(edits: Edits, model: Interface, cases: Sequence[Case]) -> None:
     free = loosened(edits, model)
-    sizes = {axis: [c.inputs[axis[0]].shape[axis[1]] for c in asked] for axis in free}
+    sizes = {axis: [c.inputs[axis[0]].shape[axis[1]] for c in cases] for axis in free}
     if lacking := [*_ends(free, sizes), *_together(free, sizes, model)]:
         raise CheckFailed(
             f"an edit let sizes free that were not compared: {listed(lacking, 3)}",
@@ -61,7 +61,7 @@ def _demand_sizes(edits: Edits, model: Interface, asked: Sequence[Case]) -> None
 
 
 def loosened(edits: Edits, model: Interface) -> dict[Axis, Span]:
-    """The dimensions that may have sizes now which they had not in the model, and the range of these."""
+    """The dimensions that may have sizes which the model does not allow, and their new ranges."""
     free: dict[Axis, Span] = {}
     for name, shape in edits.reshape.items():
         for axis, (size, was) in enumerate(zip(shape, model.inputs[name].shape, strict=True)):
@@ -69,23 +69,23 @@ def loosened(edits: Edits, model: Interface) -> dict[Axis, Span]:
                 continue
             dim = range_of(size, model.dims) if isinstance(size, str) else None
             ends = (dim.min, dim.max) if dim else (size[0], size[1]) if isinstance(size, list) else None
-            known = range_of(was, model.dims) if isinstance(was, str) else None
-            if not (ends and known and known.min <= ends[0] and ends[1] <= known.max):
+            before = range_of(was, model.dims) if isinstance(was, str) else None
+            if not (ends and before and before.min <= ends[0] and ends[1] <= before.max):
                 free[name, axis] = ends
     return free
 
 
 def _ends(free: Mapping[Axis, Span], sizes: Mapping[Axis, Sequence[int]]) -> Iterator[str]:
     for (name, axis), span in free.items():
-        seen = set(sizes[name, axis])
-        if span is None and len(seen) < 2:
-            yield f"dimension {axis} of '{name}' at any size but {listed(map(str, seen))}"
-        elif span is not None and not seen >= {*span}:
-            yield f"dimension {axis} of '{name}' at {listed(str(n) for n in span if n not in seen)}"
+        compared = set(sizes[name, axis])
+        if span is None and len(compared) < 2:
+            yield f"dimension {axis} of '{name}' at any size but {listed(map(str, compared))}"
+        elif span is not None and not compared >= {*span}:
+            yield f"dimension {axis} of '{name}' at {listed(str(n) for n in span if n not in compared)}"
 
 
 def _together(free: Mapping[Axis, Span], sizes: Mapping[Axis, Sequence[int]], model: Interface) -> Iterator[str]:
-    """Dimensions that only ever changed along with another: a ratio of the two would go unnoticed."""
+    """Dimensions that only changed together with another: a fixed ratio of the two would go unnoticed."""
     for one, other in itertools.permutations(free, 2):
         was, as_well = (model.inputs[name].shape[axis] for name, axis in (one, other))
         if isinstance(was, str) and was == as_well:  # one dimension of the model's
@@ -98,10 +98,10 @@ def _together(free: Mapping[Axis, Span], sizes: Mapping[Axis, Sequence[int]], mo
 def _shapes(free: Mapping[Axis, Span], model: Interface) -> list[str]:
     """Cases that would do: the example's shape with one dimension at a time at an end."""
     example = {n: d.example for n, d in model.dims.items()}
-    told = []
+    shapes = []
     for (name, axis), span in free.items():
         shape = model.inputs[name].at(example)
         for size in span or (2 * shape[axis],):
             if size != shape[axis]:
-                told.append(f"{{{name}: {[*shape[:axis], size, *shape[axis + 1 :]]}}}")
-    return told
+                shapes.append(f"{{{name}: {[*shape[:axis], size, *shape[axis + 1 :]]}}}")
+    return shapes

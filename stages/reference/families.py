@@ -1,6 +1,6 @@
-"""Families of values that a model is asked with: zeros, ties, ends of ranges, masked rows, where converters break.
+"""Families of input values at which converters break: zeros, ties, ends of ranges, masked rows.
 
-Each has something for every role that an input may have. They are asked at the smallest sizes, where they cost next to
+Each family has values for every role that an input may have. They run at the smallest sizes, where they cost next to
 nothing.
 """
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# How far from what the YAML draws: each level takes in those before it. Which a check asks, its tolerance says.
+# How far from what the YAML draws: each level includes those before it. A check's tolerance names the level it asks.
 SIZES, DRAWS, VALUES, EXTREMES = LEVELS = ("sizes", "draws", "values", "extremes")
-LITTLE = 2**13  # elements of all inputs up to which rows that differ cost next to nothing
-FEW = 4  # rows, and places in each, that can differ
+LITTLE = 2**13  # elements of all inputs up to which several rows cost next to nothing
+FEW = 4  # rows, and places in each row, so that they can differ
 TINY, WIDE, LARGE, HUGE = 1e-7, 3, 1e2, 1e4
 
 
 @dataclass(frozen=True)
 class Family:
-    """What becomes of inputs by their role.
+    """How inputs change, by their role.
 
     Args:
-        name: What a case of it is called.
-        floats: Of an input that is drawn in floating-point numbers; one of FLOATS.
-        integers: Of one that is drawn from a range of whole numbers; one of INTEGERS.
-        masks: Of a mask; one of MASKS.
+        name: The label of its case.
+        floats: For an input that is drawn as floating-point numbers; one of FLOATS.
+        integers: For one that is drawn from a range of whole numbers; one of INTEGERS.
+        masks: For a mask; one of MASKS.
         seed: Added to the seed of the draws.
-        thorough: Whether it takes that effort.
-        long: Whether it is asked with every dimension but the batch at its largest: among few numbers none is far out.
+        thorough: Whether only effort=thorough asks it.
+        long: Whether every dimension but the batch is at its largest: an outlier needs many numbers around it.
     """
 
     name: str
@@ -50,12 +50,12 @@ class Family:
     long: bool = False
 
     def concerns(self, roles: Set[str]) -> bool:
-        """Whether an input has one of the roles that it changes, or it is a draw like the YAML's."""
+        """Whether it changes an input of one of these roles, or is another draw like the YAML's."""
         changed = {role for role in ("floats", "integers", "masks") if getattr(self, role) != "drawn"}
         return not changed or bool(changed & roles)
 
 
-# Numbers in the order of what they found among planted faults: of large inputs the first few alone are asked.
+# In the order of how many planted faults they found: large inputs are asked with the first few only.
 FAMILIES = (
     Family("draw 2", "drawn", "drawn", "drawn", 1),
     Family("lowest", "drawn", "lowest", "first"),
@@ -85,19 +85,19 @@ def _spaced(drawn: Array, rng: np.random.Generator, scale: float) -> Array:
 
 def _rows_of_zeros(drawn: Array, rng: np.random.Generator) -> Array:
     """The later half of the last dimension but one: frames of silence, padding, the lower half of a picture."""
-    found = drawn.copy()
+    rows = drawn.copy()
     if drawn.ndim > 1:
-        found[..., drawn.shape[-2] // 2 :, :] = 0
-    return found
+        rows[..., drawn.shape[-2] // 2 :, :] = 0
+    return rows
 
 
 def _outliers(drawn: Array, rng: np.random.Generator) -> Array:
     """One number of each row far from the others: a burst in a signal, a defect pixel."""
-    found = drawn.copy()
+    changed = drawn.copy()
     if drawn.ndim:
-        rows = found.reshape(len(found), -1)
+        rows = changed.reshape(len(changed), -1)
         rows[range(len(rows)), rng.integers(rows.shape[1], size=len(rows))] = LARGE
-    return found
+    return changed
 
 
 FLOATS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -113,8 +113,8 @@ FLOATS: Mapping[str, Callable[[Any, Any], Any]] = {
     "rows of zeros": _rows_of_zeros,
 }
 FLAT = ("zeros", "ones")  # the names of those whose numbers are all one
-ORDINARY = ("drawn", "negative")  # of floats: what a type of fewer bits is as good at as at the draws
-# Of a number's place, and how many numbers the range has: which of them.
+ORDINARY = ("drawn", "negative")  # of floats: as accurate in a type of fewer bits as the draws are
+# From a number's place and the size of the range: which number of the range.
 INTEGERS: Mapping[str, Callable[[Any, int], Any]] = {
     "lowest": lambda place, count: 0 * place,
     "highest": lambda place, count: 0 * place + count - 1,
@@ -122,7 +122,7 @@ INTEGERS: Mapping[str, Callable[[Any, int], Any]] = {
     "running": lambda place, count: place % count,
     "alike": lambda place, count: 0 * place + count // 2,
 }
-# Of a place in its row, how long the row is, and which row it is.
+# From a place in its row, the row's length and the row's number: whether the place is on.
 MASKS: Mapping[str, Callable[[Any, int, Any], Any]] = {
     "all": lambda place, length, row: place >= 0,
     "first": lambda place, length, row: place < 1,
@@ -132,44 +132,44 @@ MASKS: Mapping[str, Callable[[Any, int, Any], Any]] = {
 }
 
 
-def asked(
-    known: Interface, seed: int, how: Preprocessing | None, effort: str
+def labelled(
+    interface: Interface, seed: int, how: Preprocessing | None, effort: str
 ) -> Iterator[tuple[str, str, dict[str, int], dict[str, Array]]]:
-    """The name of each family that this interface has an input for, its level, sizes and inputs; none of them twice."""
+    """Name, level, sizes and inputs of each family that this interface has an input for; no inputs twice."""
     if effort == "quick":
         return
-    roles = {name: role(spec) for name, spec in known.inputs.items()}
-    seen = [fills.draw(known.inputs, small(known), seed, how)]
+    roles = {name: role(spec) for name, spec in interface.inputs.items()}
+    earlier = [fills.draw(interface.inputs, small(interface), seed, how)]
     for family in FAMILIES:
         if (family.thorough and effort != "thorough") or not family.concerns(set(roles.values())):
             continue
-        sizes = long(known) if family.long else small(known)
-        inputs = fills.draw(known.inputs, sizes, seed + family.seed, how)
-        for name, spec in known.inputs.items():
+        sizes = long(interface) if family.long else small(interface)
+        inputs = fills.draw(interface.inputs, sizes, seed + family.seed, how)
+        for name, spec in interface.inputs.items():
             inputs[name] = _of_family(family, name, spec, inputs[name], seed)
-        inputs = fills.placed(known.inputs, inputs)
-        if not any(_same(inputs, other) for other in seen):
-            seen.append(inputs)
+        inputs = fills.placed(interface.inputs, inputs)
+        if not any(_same(inputs, other) for other in earlier):
+            earlier.append(inputs)
             yield family.name, _level(family, set(roles.values())), sizes, inputs
 
 
-def small(known: Interface) -> dict[str, int]:
-    """The sizes that families are asked at: rows that can differ where that is little, otherwise the smallest."""
+def small(interface: Interface) -> dict[str, int]:
+    """The sizes that families run at: a few rows where inputs are small, otherwise the smallest."""
     import numpy as np
 
-    sizes = asked_sizes.few(known.dims, FEW)
-    elements = sum(int(np.prod(spec.at(sizes))) for spec in known.inputs.values() if None not in spec.shape)
-    return sizes if elements <= LITTLE else {name: d.min for name, d in known.dims.items()}
+    sizes = asked_sizes.few(interface.dims, FEW)
+    elements = sum(int(np.prod(spec.at(sizes))) for spec in interface.inputs.values() if None not in spec.shape)
+    return sizes if elements <= LITTLE else {name: d.min for name, d in interface.dims.items()}
 
 
-def long(known: Interface) -> dict[str, int]:
-    """Every dimension at its largest but the one that inputs begin with, which is the batch as a rule."""
-    first = {spec.shape[0] for spec in known.inputs.values() if spec.shape}
-    return {name: d.min if name in first else d.max for name, d in known.dims.items()}
+def long(interface: Interface) -> dict[str, int]:
+    """Every dimension at its largest but the first of each input, which is usually the batch."""
+    first = {spec.shape[0] for spec in interface.inputs.values() if spec.shape}
+    return {name: d.min if name in first else d.max for name, d in interface.dims.items()}
 
 
 def role(spec: Input) -> str:
-    """What an input stands for: masks, integers, floats, or "as drawn" for what the YAML sets to one value."""
+    """The role of an input: masks, integers, floats, or "as drawn" for what the YAML sets to one value."""
     if spec.fill == "mask" or fills.is_left(spec):
         return "masks"
     if is_cache(spec):

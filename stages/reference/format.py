@@ -1,4 +1,4 @@
-"""What others may ask of references."""
+"""The format of references."""
 
 from __future__ import annotations
 

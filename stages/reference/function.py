@@ -1,4 +1,4 @@
-"""Whether a model is a function of its inputs: it answers the same when it is asked again, later, in another order."""
+"""Whether a model is a function of its inputs: the same question gives the same answer, later and in another order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import CheckFailed, Problem, listed
 from stages.interface.interface import says, says_all
-from stages.reference.asked import EagerModel
+from stages.reference.eager_model import EagerModel
 from stages.reference.questions import Question
 from stages.reference.watch import place
 
@@ -17,38 +17,40 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-# How far two answers of one model may be apart, as a share of the largest: sums that threads share out as they come.
+# The largest difference between two answers of one model, as a share of the largest: threads split sums differently.
 SAME = 1e-5
-# How often each random number is drawn for its least and its greatest: dropout of one in a thousand shows. Many numbers
-# at once are drawn less often: there one of them does.
+# How often each random number is drawn to find its extremes: enough to see dropout of one in a thousand. Many numbers
+# at once are drawn less often: one of them will show it.
 DRAWS, DRAWS_OF_MANY, MANY = 2**13, 2**10, 2**10
 ALLOWED = "the same answer whenever it is asked: what is converted is a function of the inputs"
-# What torch calls the operators behind a name that people write.
+# torch's names of operators, and the names that people write.
 WRITTEN = {"native_dropout": "dropout", "bernoulli_": "dropout or bernoulli", "bernoulli": "dropout or bernoulli"}
 
 
-def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], answers: Mapping[str, Arrays]) -> None:
-    """Asks the first question and the smallest again, smallest first, with the state that the model is left in.
+def demand(
+    ask: Any, take: Callable[[Any], Arrays], questions: Sequence[Question], answers: Mapping[str, Arrays]
+) -> None:
+    """Asks the smallest question again, then the first, in the state that the model is in now.
 
-    A model that draws random numbers is asked with the least and the greatest of them besides.
+    A model that draws random numbers is also asked with the least and the greatest of them.
 
     Args:
         ask: The model: inputs to what it returns.
-        take: Outputs by name of what it returns.
-        asked: The questions.
-        answers: What it answered to them, by label.
+        take: Turns what it returns into outputs by name.
+        questions: All questions.
+        answers: Its answers to them, by label.
 
     Raises:
-        CheckFailed: When it answers otherwise, with the cause where that can be found.
+        CheckFailed: When an answer differs, with the cause where that can be found.
     """
-    smallest = min(asked, key=lambda q: sum(v.size for v in q.inputs.values()))
-    for question in (smallest, asked[0]):
+    smallest = min(questions, key=lambda q: sum(v.size for v in q.inputs.values()))
+    for question in (smallest, questions[0]):
         returned = ask(question.inputs, restoring=False) if isinstance(ask, EagerModel) else ask(question.inputs)
-        if told := _unlike(take(returned), answers[question.label]):
+        if difference := _unlike(take(returned), answers[question.label]):
             shape = says_all(question.inputs)
             cause = _cause(ask, question)
             raise CheckFailed(
-                f"the model answers otherwise when it is asked again: at {question.label} ({shape}), {told}"
+                f"the model answers otherwise when it is asked again: at {question.label} ({shape}), {difference}"
                 + (f"; {cause.what}" if cause.what else ""),
                 allowed=ALLOWED,
                 command=cause.command,
@@ -60,7 +62,7 @@ def demand(ask: Any, take: Callable[[Any], Arrays], asked: Sequence[Question], a
 
 
 def _demand_whatever_is_drawn(ask: EagerModel, take: Callable[[Any], Arrays], question: Question) -> None:
-    """Raises CheckFailed where random numbers that are seldom drawn decide."""
+    """Raises CheckFailed where rare random numbers change the answer."""
     import torch
 
     answers = []
@@ -69,20 +71,20 @@ def _demand_whatever_is_drawn(ask: EagerModel, take: Callable[[Any], Arrays], qu
         for extreme in (torch.minimum, torch.maximum):
             with _drawing(extreme):
                 answers.append(take(ask(question.inputs)))
-    if told := _unlike(answers[1], answers[0]):
+    if difference := _unlike(answers[1], answers[0]):
         cause = _cause(ask, question)
         raise CheckFailed(
-            f"the model answers otherwise with other random numbers: {told}; {cause.what}",
+            f"the model answers otherwise with other random numbers: {difference}; {cause.what}",
             allowed=ALLOWED,
             command=cause.command,
         )
 
 
-def _unlike(found: Arrays, wanted: Arrays) -> str:
+def _unlike(again: Arrays, before: Arrays) -> str:
     import numpy as np
 
-    for name, value in wanted.items():
-        other = found[name]
+    for name, value in before.items():
+        other = again[name]
         if other.shape != value.shape:
             return f"output '{name}' has shape {says(other.shape)}, and had {says(value.shape)}"
         if value.dtype.kind != "f":
@@ -99,14 +101,14 @@ def _unlike(found: Arrays, wanted: Arrays) -> str:
 
 
 def _cause(ask: Any, question: Question) -> Problem:
-    """What makes a model answer otherwise, and what to do about it."""
+    """Why a model's answers differ, and what to do about it."""
     if not isinstance(ask, EagerModel):
         return Problem("the file draws random numbers or keeps a state", command="a file of a model that does neither")
     if drawn := _random(ask, question):
         dropout = any("dropout" in operator for operator in drawn)
-        told = listed(f"{operator}{place}" for operator, place in drawn.items())
+        operators = listed(f"{operator}{place}" for operator, place in drawn.items())
         return Problem(
-            f"forward draws random numbers: {told}",
+            f"forward draws random numbers: {operators}",
             command="F.dropout(x, p, training=self.training) or nn.Dropout in the model, which eval() turns off"
             if dropout
             else "the random numbers as an input of the model",
@@ -124,18 +126,18 @@ def _cause(ask: Any, question: Question) -> Problem:
 
 def _random(ask: EagerModel, question: Question) -> dict[str, str]:
     """The operators that draw random numbers, each with the model's line."""
-    with _drawing() as found:
+    with _drawing() as operators:
         ask(question.inputs)
-    return found
+    return operators
 
 
 @contextlib.contextmanager
 def _drawing(extreme: Callable[[Any, Any], Any] | None = None) -> Iterator[dict[str, str]]:
-    """Gives the operators that draw random numbers while it lasts; with an extreme, that of many draws is drawn."""
+    """Collects the operators that draw random numbers; with `extreme`, they draw the extreme of many draws."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    found: dict[str, str] = {}
+    operators: dict[str, str] = {}
 
     class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         supports_higher_order_operators = True
@@ -146,23 +148,23 @@ def _drawing(extreme: Callable[[Any, Any], Any] | None = None) -> Iterator[dict[
             if torch.Tag.nondeterministic_seeded not in getattr(func, "tags", ()) or _is_off(func, args, kwargs):
                 return func(*args, **kwargs)
             name = func.overloadpacket.__name__
-            found.setdefault(WRITTEN.get(name, name), place())
+            operators.setdefault(WRITTEN.get(name, name), place())
             return _extreme(extreme, func, args, kwargs) if extreme else func(*args, **kwargs)
 
     with Watch():  # type: ignore[no-untyped-call]
-        yield found
+        yield operators
 
 
 def _is_off(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether an operator that may draw draws nothing: attention and recurrent layers without dropout."""
-    given = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
-    given |= dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
-    rates = [given[name] for name in ("dropout_p", "dropout") if name in given]
-    return 0 in rates or any(given.get(name) is False for name in ("train", "training"))
+    """Whether an operator that can draw random numbers draws none: attention and recurrent layers without dropout."""
+    arguments = {a.name: a.default_value for a in func._schema.arguments if a.has_default_value()}
+    arguments |= dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | dict(kwargs)
+    rates = [arguments[name] for name in ("dropout_p", "dropout") if name in arguments]
+    return 0 in rates or any(arguments.get(name) is False for name in ("train", "training"))
 
 
 def _extreme(extreme: Callable[[Any, Any], Any], func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the operator draws, place by place the extreme of many times."""
+    """The operator's result with the extreme of many draws at each place."""
     from torch.utils import _pytree as pytree
 
     def drawn() -> tuple[list[Any], Any]:

@@ -2,8 +2,8 @@
 
     rms(artifact - float64) ≤ noise * max(rms(float32 - float64), 2⁻²² rms(float64))
 
-for each output of which the model's answer in float64 is known. Where that is less than the constant allows, both hold;
-where the model's own error is beyond the constant, it alone does: the model is not determined any better.
+for each output whose float64 answer is known. Where this bound is below the constant, both limits apply; where the
+model's own error exceeds the constant, only this bound applies: the model itself is not more precise.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FLOOR = 2.0**-22  # of an output's rms: less than any order of summation keeps
-# So many times more at values that nobody draws: fast convolutions round by the largest number of a window, wherever in
-# it that is, and of sums over rows of zeros a few numbers are all the rounding that there is.
+# The bound is so many times wider at values that nobody draws: fast convolutions round by the largest number of a
+# window, and in sums over rows of zeros all rounding comes from a few numbers.
 FAMILY = 2
 LOOSE = 0.1  # of an output's rms: where the model's own error allows more, nothing is judged
 
@@ -48,14 +48,14 @@ class Usual:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison of one case came to.
+    """The result of comparing one case.
 
     Args:
         figures: By output.
-        wrong: What lies outside, a sentence each.
-        unsure: What lies outside where the model itself decides by rounding alone, likewise.
-        bound: The share of each output's rms that its error may have, where the model's own error says so.
-        differing: The share of each output of whole numbers or truths that are others.
+        wrong: What is outside the tolerance, a sentence each.
+        unsure: What is outside where the model itself decides by rounding alone, a sentence each.
+        bound: The largest error allowed by the model's own error, as a share of each output's rms.
+        differing: For each output of integers or booleans, the share of elements that differ.
     """
 
     figures: Mapping[str, Figures]
@@ -69,48 +69,48 @@ def usual(cases: Sequence[Case]) -> dict[str, Usual]:
     """What each floating-point output is like at the draws."""
     import numpy as np
 
-    found: dict[str, Usual] = {}
+    by_output: dict[str, Usual] = {}
     drawn = [c for c in cases if c.family in (SIZES, DRAWS)]
     for name in {n: None for c in drawn for n, v in c.outputs.items() if v.dtype.kind == "f"}:
         values = [v[np.isfinite(v)].astype("f8") for v in (c.outputs[name] for c in drawn)]
         errors = [(_rms(c.outputs[name] - e), _rms(e), _largest(c.outputs[name] - e)) for c, e in _exact(drawn, name)]
         largest = max(map(_largest, values), default=0.0)
-        found[name] = Usual(
+        by_output[name] = Usual(
             max(map(_rms, values), default=0.0),
             largest,
             max((n / r for n, r, _ in errors if r), default=None),
             max((most for _, _, most in errors), default=0.0) / largest if largest else 0.0,
         )
-    return found
+    return by_output
 
 
-def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], tolerance: Tolerance) -> Verdict:
-    """Holds what an artifact answered to a case.
+def judged(actual: Mapping[str, Array], case: Case, usuals: Mapping[str, Usual], tolerance: Tolerance) -> Verdict:
+    """Compares an artifact's outputs with a case.
 
     Args:
-        found: Outputs by name.
-        case: As the artifact met it.
-        known: What its outputs are like at the draws.
+        actual: Outputs by name.
+        case: In the artifact's own terms.
+        usuals: What its outputs are like at the draws.
         tolerance: How far they may be off.
     """
-    found = case.counted(found)
-    if set(found) != set(case.outputs):
-        return Verdict({}, comparison.compared(found, case.outputs, tolerance)[1])
+    actual = case.counted(actual)
+    if set(actual) != set(case.outputs):
+        return Verdict({}, comparison.compared(actual, case.outputs, tolerance)[1])
     figures: dict[str, Figures] = {}
     wrong: list[str] = []
     bounds: dict[str, float] = {}
     differing: dict[str, float] = {}
     undetermined = bool(case.ties) and case.family not in (SIZES, DRAWS)
-    for name, wanted in case.outputs.items():
-        if wanted.dtype.kind == "U" and case.family not in (SIZES, DRAWS):
-            continue  # the name of the largest score, of which there may well be two
-        if problem := comparison.mismatch(found[name], wanted, tolerance.differing):
+    for name, expected in case.outputs.items():
+        if expected.dtype.kind == "U" and case.family not in (SIZES, DRAWS):
+            continue  # the name of the largest score: two may be equal
+        if problem := comparison.mismatch(actual[name], expected, tolerance.differing):
             wrong.append(f"output '{name}' {problem}")
             continue
-        if wanted.dtype.kind != "f":
-            differing[name] = float((found[name] != wanted).mean()) if wanted.size else 0.0
+        if expected.dtype.kind != "f":
+            differing[name] = float((actual[name] != expected).mean()) if expected.size else 0.0
             continue
-        output = _Output(found[name], case, name, known.get(name, Usual()), tolerance)
+        output = _Output(actual[name], case, name, usuals.get(name, Usual()), tolerance)
         figures[name] = output.figures
         if tolerance.noise is not None and name in case.exact:
             bounds[name] = output.bound / output.exact_rms if output.exact_rms else 0.0
@@ -119,30 +119,30 @@ def judged(found: Mapping[str, Array], case: Case, known: Mapping[str, Usual], t
         wrong += [f"output '{name}' {p}" for p in output.problems]
     if not undetermined:
         return Verdict(figures, wrong, [], bounds, differing)
-    broken = [f"output '{n}' has NaN or infinities, and the model's has none" for n in _broken(found, case)]
+    broken = [f"output '{n}' has NaN or infinities, and the model's has none" for n in _broken(actual, case)]
     return Verdict(figures, broken, [] if broken else wrong, bounds, differing)
 
 
-def _broken(found: Mapping[str, Array], case: Case) -> list[str]:
-    """The outputs that are not finite where the model's are: no decision by rounding makes them so."""
+def _broken(actual: Mapping[str, Array], case: Case) -> list[str]:
+    """The outputs that are not finite where the model's are: rounding does not explain that."""
     import numpy as np
 
-    floats = {n: v for n, v in case.outputs.items() if v.dtype.kind == "f" and found[n].dtype.kind == "f"}
-    return [n for n, v in floats.items() if np.isfinite(v).all() and not np.isfinite(found[n]).all()]
+    floats = {n: v for n, v in case.outputs.items() if v.dtype.kind == "f" and actual[n].dtype.kind == "f"}
+    return [n for n, v in floats.items() if np.isfinite(v).all() and not np.isfinite(actual[n]).all()]
 
 
 @dataclass(frozen=True)
 class _Output:
     """One floating-point output of one case."""
 
-    found: Array
+    actual: Array
     case: Case
     name: str
     usual: Usual
     tolerance: Tolerance
 
     @property
-    def wanted(self) -> Array:
+    def expected(self) -> Array:
         return self.case.outputs[self.name]
 
     @property
@@ -151,12 +151,12 @@ class _Output:
 
     @property
     def bound(self) -> float:
-        """The rms that the error may have, by the model's own."""
-        own = max(_rms(self.wanted - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
-        # An output that is next to nothing at values of a family is made of numbers that are as large as ever.
+        """The largest rms of the error that the model's own error allows."""
+        own = max(_rms(self.expected - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
+        # An output that is nearly zero at a family's values is still computed from numbers of the usual size.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
         bound = self._times * max(own, FLOOR * size)
-        # An answer that is rounding and nothing else, as of a constant picture that is normalised, has none of its own.
+        # An answer that consists of rounding, as for a constant picture after normalisation, has no scale of its own.
         is_noise = not self._is_drawn and own > LOOSE * self.exact_rms
         # One number added to itself rounds the same way each time: by the order of summation n numbers err up to n/2
         # times as much as one, where others err by its root (Higham, The accuracy of floating point summation, 1993).
@@ -175,45 +175,45 @@ class _Output:
 
     @property
     def _is_strict(self) -> bool:
-        """Whether the constant is one that no order of summation keeps: then it is meant as it is."""
+        """Whether the constant is tighter than any order of summation: then it applies as it is."""
         return self.tolerance.max_rel < (self.tolerance.noise or 0.0) * FLOOR
 
     @property
     def figures(self) -> Figures:
-        """Relative to the output's largest; with values that nobody draws, to its usual largest where that is more."""
-        told = comparison.compare(self.found, self.wanted)
+        """Relative to the output's largest; at values that nobody draws, to its usual largest if that is larger."""
+        relative = comparison.compare(self.actual, self.expected)
         if self._is_drawn:
-            return told
-        size = max(_largest(self.wanted), self.usual.largest)
-        shares = {f"{n}_rel": _share(getattr(told, f"{n}_abs"), size) for n in ("max", "mean", "p99")}
-        return replace(told, **shares)
+            return relative
+        size = max(_largest(self.expected), self.usual.largest)
+        shares = {f"{n}_rel": _share(getattr(relative, f"{n}_abs"), size) for n in ("max", "mean", "p99")}
+        return replace(relative, **shares)
 
     @property
     def problems(self) -> list[str]:
-        """What lies outside, in figures."""
+        """What is outside the tolerance, in figures."""
         exact = self.case.exact.get(self.name) if self.tolerance.noise is not None else None
         if exact is None:
             return self._beyond_constant()
-        error, bound = _rms(self.found - exact), self.bound
-        told = []
+        error, bound = _rms(self.actual - exact), self.bound
+        sentences = []
         if not error <= bound:
             error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
-            told = [f"rms {error:.1e} > {bound:.1e}, {self._times:g} times the model's own error"]
+            sentences = [f"rms {error:.1e} > {bound:.1e}, {self._times:g} times the model's own error"]
         determined = self._is_strict or self.bound <= self.tolerance.max_rel * self._size()
-        return told + (self._beyond_constant() if determined else [])
+        return sentences + (self._beyond_constant() if determined else [])
 
     def _beyond_constant(self) -> list[str]:
-        """What the constants do not allow; wider where the model's own error at the draws is beyond them."""
+        """What exceeds the constants; these are widened where the model's own error at the draws exceeds them."""
         tolerance = self.tolerance
         if tolerance.noise and not self._is_strict and tolerance.noise * self.usual.most > tolerance.max_rel:
             wider = tolerance.noise * self.usual.most
             tolerance = replace(tolerance, max_rel=wider, p99_rel=wider, cosine=-1.0, top1=0.0)
-        if not self._is_drawn:  # scores may well be equal there, and an output next to nothing
+        if not self._is_drawn:  # scores may be equal there, and an output nearly zero
             tolerance = replace(tolerance, cosine=-1.0, top1=0.0)
         return self.figures.beyond(tolerance)
 
     def _size(self) -> float:
-        own = _largest(self.wanted)
+        own = _largest(self.expected)
         return own if self._is_drawn else max(own, self.usual.largest)
 
 

@@ -1,7 +1,7 @@
-"""Where the outputs of a model mean something: at tokens, and not at the padding to the left of a text.
+"""Where the outputs of a model have a meaning: at tokens, and not at the padding to the left of a text.
 
-What a model answers at padding is nothing that anybody reads, and a softmax over nothing but masked numbers comes out
-another way in each runtime. There, outputs are taken for zeros on both sides of a comparison.
+Nobody reads a model's answers at padding, and a softmax over masked numbers only differs in each runtime. There,
+outputs count as zeros on both sides of a comparison.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def followed(inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict[str, tuple[str, int]]:
-    """Of each output that has a place for each token: the mask that says which are padding, and the axis of the places.
+    """For each output with a place per token: the mask that says which are padding, and the axis of the places.
 
     Args:
         inputs: With their fills. A mask is [batch, past+sequence] or [batch, sequence], with its zeros at the left.
-        outputs: Of all tokens, as caches are, or of those of this call alone, as logits are.
+        outputs: With a place for all tokens, as caches have, or for those of this call only, as logits have.
     """
-    found = {}
+    places = {}
     for mask, spec in inputs.items():
         if not fills.is_left(spec) or not isinstance(size := spec.shape[-1], str):
             continue
@@ -34,28 +34,28 @@ def followed(inputs: Mapping[str, Input], outputs: Mapping[str, Output]) -> dict
         for name, output in outputs.items():
             axes = [axis for axis, d in enumerate(output.shape) if axis and d in sizes]
             if axes and output.shape[0] == spec.shape[0]:
-                found[name] = (mask, axes[0])
-    return found
+                places[name] = (mask, axes[0])
+    return places
 
 
 def valid(inputs: Arrays, outputs: Arrays, places: Mapping[str, tuple[str, int]]) -> dict[str, Array]:
-    """Where each output counts, as truths that broadcast to it.
+    """Where each output counts, as booleans that broadcast to it.
 
     Args:
-        inputs: What was asked.
-        outputs: What was answered.
+        inputs: Of the case.
+        outputs: Of the case.
         places: As `followed` returns them.
     """
-    found = {}
+    counts = {}
     for name, (mask, axis) in places.items():
         values = outputs[name]
         last = inputs[mask][:, inputs[mask].shape[1] - values.shape[axis] :] != 0
-        found[name] = last.reshape([len(last), *(last.shape[1] if a == axis else 1 for a in range(1, values.ndim))])
-    return found
+        counts[name] = last.reshape([len(last), *(last.shape[1] if a == axis else 1 for a in range(1, values.ndim))])
+    return counts
 
 
 def without(outputs: Arrays, counts: Mapping[str, Array]) -> dict[str, Array]:
-    """Outputs with zeros where they do not count; those of another shape as they are, to be told of."""
+    """Outputs with zeros where they do not count; those of another shape unchanged, for the comparison to report."""
     import numpy as np
 
     return {

@@ -14,7 +14,7 @@ from stages.interface.interface import Interface, Output, says, says_all
 from stages.portable import comparison
 from stages.portable.comparison import Tolerance
 from stages.portable.vendor_errors import first_line
-from stages.reference import as_met, evidence, judging
+from stages.reference import artifact_cases, evidence, judging
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 from stages.reference.families import DRAWS, LEVELS, SIZES
@@ -23,18 +23,18 @@ from stages.reference.judging import Verdict
 
 @dataclass(frozen=True)
 class Parity:
-    """What a comparison found.
+    """The result of a comparison.
 
     Args:
         cases: For each question of the reference its label, family and shape, the worst relative error and all figures;
-            where there are no answers, the label and the shape alone.
-        wrong: What lies outside the tolerance, a sentence each; empty when the artifact agrees.
-        left_out: The labels of the cases that the artifact does not take, its interface being another.
-        suspect: The label of the first case with something wrong, otherwise of the one furthest off.
-        unsure: What lies outside where the model itself decides by rounding alone, a sentence each.
-        not_taken: The families of values that the artifact does not take, likewise.
-        failing: The labels of those with something wrong when they were asked for the first time, in the order in which
-            they were asked, each with the case that was asked just before; that is empty for the first.
+            where there are no answers, only the label and the shape.
+        wrong: What is outside the tolerance, a sentence each; empty when the artifact agrees.
+        left_out: The labels of the cases that the artifact does not take because its interface was edited.
+        suspect: The label of the first case with something wrong, otherwise of the case with the largest error.
+        unsure: What is outside where the model itself decides by rounding alone, a sentence each.
+        not_taken: The families of values that the artifact does not take because its interface was edited.
+        failing: The labels of cases that were wrong in their first run, in the order of the runs, each with the label
+            of the case that ran just before; that is empty for the first.
     """
 
     cases: Sequence[notes.Case]
@@ -57,12 +57,12 @@ class Parity:
 
     @property
     def families(self) -> list[str]:
-        """The families of values that it was run with, beside those of each size."""
+        """The families of values that it was run with, besides the cases of sizes."""
         return [str(c["label"]) for c in self.cases if c["family"] != SIZES]
 
     @property
     def undetermined(self) -> dict[str, float]:
-        """Of each output that the model's own arithmetic determines less well than the constants ask, how well."""
+        """For each output that the model's arithmetic determines less precisely than the constants ask, how far."""
         return {n: float(share) for c in self.cases for n, share in c["undetermined"].items()}
 
 
@@ -76,7 +76,7 @@ class CannotRun(CheckFailed):
     label = ""
 
     def at(self, label: str) -> CannotRun:
-        """The same, with its case."""
+        """Sets the case, and returns this error."""
         self.label = label
         return self
 
@@ -85,31 +85,31 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
     """Compares at every question that the tolerance asks and the artifact takes: all, unless its interface was edited.
 
     Shapes, types and the places of NaN and infinities must be equal, floating-point values within the tolerance, all
-    others equal. What is compared was just loaded. It is asked for the smallest sizes first, twice, then for larger
-    ones, then for the first case again: what it keeps from one request must do the next no harm.
+    others equal. The artifact was just loaded. It runs the smallest sizes first, twice, then larger ones, then the
+    first case again: what it keeps from one request must not change the next.
 
     Args:
         artifact: What is compared, for its name in messages.
-        running: The same, loaded and ready to be run.
-        reference: What the PyTorch model answered.
-        tolerance: How far outputs may be from that, and which families of values are asked about.
+        running: The same, loaded and ready to run.
+        reference: With the PyTorch model's answers.
+        tolerance: How far outputs may be off, and which families of values are compared.
 
     Raises:
         CannotRun: When the artifact cannot be run at a shape.
         CheckFailed: When it takes none of them.
     """
     levels = LEVELS[: LEVELS.index(tolerance.families) + 1]
-    met = _cases(artifact, reference, levels)
-    known = judging.usual(met)
+    cases = _cases(artifact, reference, levels)
+    usuals = judging.usual(cases)
     measured: dict[str, notes.Case] = {}
     wrong: dict[str, list[str]] = {}
     unsure: list[str] = []
     failing: dict[str, str] = {}
     last = ""
-    for case, when in _in_order(met):
+    for case, when in _in_order(cases):
         shape = says_all(case.inputs)
         answers = _run(running, case.inputs, artifact, shape, label=case.label)
-        verdict = judging.judged(answers, case, known, tolerance)
+        verdict = judging.judged(answers, case, usuals, tolerance)
         if verdict.wrong and not when:
             failing[case.label] = last
         last = case.label
@@ -117,25 +117,25 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
             wrong.setdefault(case.label, []).extend(f"{case.label}{when} ({shape}): {p}" for p in verdict.wrong)
         if not when:
             unsure += [f"{case.label} ({shape}): {p}" for p in verdict.unsure]
-            measured[case.label] = _told(case, shape, verdict, tolerance)
-    in_order = [measured[c.label] for c in met]
-    found = [sentence for c in met for sentence in wrong.get(c.label, ())]
+            measured[case.label] = _case_notes(case, shape, verdict, tolerance)
+    in_order = [measured[c.label] for c in cases]
+    sentences = [sentence for c in cases for sentence in wrong.get(c.label, ())]
     missing = [c for c in reference_cases.read(reference) if c.label not in measured and c.family in levels]
     left_out = [c.label for c in missing if c.family == SIZES]
     furthest = max(in_order, key=lambda m: m["max_rel"])
-    suspect = next((c.label for c in met if c.label in wrong), str(furthest["label"]))
+    suspect = next((c.label for c in cases if c.label in wrong), str(furthest["label"]))
     not_taken = [c.label for c in missing if c.family != SIZES]
-    return Parity(in_order, found, left_out, suspect, unsure, not_taken, failing)
+    return Parity(in_order, sentences, left_out, suspect, unsure, not_taken, failing)
 
 
 def alone(artifact: Artifact, running: Session, reference: Artifact, label: str, tolerance: Tolerance) -> Sequence[str]:
-    """What is wrong with an artifact at one case, a sentence each. Raises as `measure` does."""
-    met = _cases(artifact, reference, LEVELS)
-    case = next(c for c in met if c.label == label)
-    return judging.judged(_run(running, case.inputs, artifact, label), case, judging.usual(met), tolerance).wrong
+    """What is wrong with an artifact at one case alone, a sentence each. Raises as `measure` does."""
+    cases = _cases(artifact, reference, LEVELS)
+    case = next(c for c in cases if c.label == label)
+    return judging.judged(_run(running, case.inputs, artifact, label), case, judging.usual(cases), tolerance).wrong
 
 
-def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> notes.Case:
+def _case_notes(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> notes.Case:
     drawn = case.family in (SIZES, DRAWS)
     return notes.Case(
         label=case.label,
@@ -149,28 +149,28 @@ def _told(case: Case, shape: str, verdict: Verdict, tolerance: Tolerance) -> not
     )
 
 
-def _in_order(met: Sequence[Case]) -> Iterator[tuple[Case, str]]:
-    """Which case is run when, and for one that is run again, in words, when that is."""
-    first, *larger = sorted(met, key=lambda c: sum(v.size for v in c.inputs.values()))
+def _in_order(cases: Sequence[Case]) -> Iterator[tuple[Case, str]]:
+    """The cases in the order of their runs, each with words on when, if it is run again."""
+    first, *larger = sorted(cases, key=lambda c: sum(v.size for v in c.inputs.values()))
     yield first, ""
     yield first, ", asked twice"
     yield from ((case, "") for case in larger)
-    yield met[0], ", asked again after all others"
+    yield cases[0], ", asked again after all others"
 
 
 def _cases(artifact: Artifact, reference: Artifact, levels: Sequence[str]) -> list[Case]:
-    """The cases of a reference as an artifact meets them. Raises CheckFailed when they would prove too little."""
-    asked = [c for c in reference_cases.read(reference) if c.family in levels]
-    both = [(case, _met(artifact, case)) for case in asked]
-    taken = [(asked, met) for asked, met in both if met is not None]
-    evidence.demand(artifact, reference, [a for a, _ in taken], [m for _, m in taken])
-    return [m for _, m in taken]
+    """The cases of a reference in an artifact's own terms. Raises CheckFailed when they would prove too little."""
+    recorded = [c for c in reference_cases.read(reference) if c.family in levels]
+    both = [(case, _adapted(artifact, case)) for case in recorded]
+    fitting = [(recorded, adapted) for recorded, adapted in both if adapted is not None]
+    evidence.demand(artifact, reference, [a for a, _ in fitting], [m for _, m in fitting])
+    return [m for _, m in fitting]
 
 
-def _met(artifact: Artifact, case: Case) -> Case | None:
-    """A case as an artifact meets it; a family of values that its types cannot hold is none that it takes."""
+def _adapted(artifact: Artifact, case: Case) -> Case | None:
+    """A case in an artifact's own terms; None also for a family of values that its types cannot hold."""
     try:
-        return as_met.case_for(artifact, case)
+        return artifact_cases.case_for(artifact, case)
     except CheckFailed:
         if case.family in (SIZES, DRAWS):
             raise
@@ -180,36 +180,38 @@ def _met(artifact: Artifact, case: Case) -> Case | None:
 def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Parity:
     """Runs at every recorded shape that the artifact takes, where there are no answers to compare with.
 
-    All there is to hold the outputs to is what the file says of them, names, shapes and types, and to be finite.
+    The outputs must have the names, shapes and types that the file declares, and be finite.
 
     Raises as `measure` does.
     """
-    edits, interface = as_met.of(artifact), Interface.of(artifact)
-    # What the file says of its outputs, unless a reshape made other sizes of them.
-    told = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
-    found: list[notes.Case] = []
+    edits, interface = artifact_cases.edits_of(artifact), Interface.of(artifact)
+    # The outputs that the file declares, unless a reshape changed their sizes.
+    declared = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
+    runs: list[notes.Case] = []
     wrong: list[str] = []
     for case in _cases(artifact, reference, [SIZES]):
         shape = says_all(case.inputs)
         outputs = _run(running, case.inputs, artifact, shape, "which model.dims asks for")
         sizes = {d: case.inputs[n].shape[axis] for n, spec in interface.inputs.items() for axis, d in spec.axes.items()}
-        wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, told.outputs, sizes)]
-        found.append({"label": case.label, "shape": shape})
-    return Parity(found, wrong)
+        wrong += [f"{case.label} ({shape}): {p}" for p in _unlike(outputs, declared.outputs, sizes)]
+        runs.append({"label": case.label, "shape": shape})
+    return Parity(runs, wrong)
 
 
-def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping[str, int]) -> list[str]:
-    """How outputs differ from what is known of them, a sentence each."""
+def _unlike(outputs: Mapping[str, Any], declared: Mapping[str, Output], sizes: Mapping[str, int]) -> list[str]:
+    """How outputs differ from what is declared, a sentence each."""
     import numpy as np
 
-    if set(found) != set(told):
-        return [f"its outputs are {listed(found)}, the file's are {listed(told)}"]
+    if set(outputs) != set(declared):
+        return [f"its outputs are {listed(outputs)}, the file's are {listed(declared)}"]
     wrong = []
-    for name, output in told.items():
-        value, wanted = found[name], [sizes[d] if isinstance(d, str) else d for d in output.shape]
-        fits = len(value.shape) == len(wanted) and all(w in (None, n) for n, w in zip(value.shape, wanted, strict=True))
+    for name, output in declared.items():
+        value, sizes_declared = outputs[name], [sizes[d] if isinstance(d, str) else d for d in output.shape]
+        fits = len(value.shape) == len(sizes_declared) and all(
+            w in (None, n) for n, w in zip(value.shape, sizes_declared, strict=True)
+        )
         if not fits:
-            expected = "x".join("?" if w is None else str(w) for w in wanted) or "scalar"
+            expected = "x".join("?" if w is None else str(w) for w in sizes_declared) or "scalar"
             wrong.append(f"output '{name}' is {says(value.shape)}, by what the file says it is {expected}")
         if value.dtype.name != output.dtype:
             wrong.append(f"output '{name}' is {value.dtype}, by what the file says it is {output.dtype}")
@@ -220,14 +222,14 @@ def _unlike(found: Mapping[str, Any], told: Mapping[str, Output], sizes: Mapping
 
 def _run(
     running: Session,
-    given: Mapping[str, Any],
+    arrays: Mapping[str, Any],
     artifact: Artifact,
     shape: str,
     which: str = "which the model accepts",
     label: str = "",
 ) -> Mapping[str, Any]:
     try:
-        return running(given)
+        return running(arrays)
     except CheckFailed as e:
         raise CannotRun(e.problems).at(label) from e
     except DrydockError:

@@ -1,4 +1,4 @@
-"""What a model is asked so that what is made of it can be held to its answers."""
+"""The questions for a model: an artifact made from it is compared with the answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, Problem, listed, nearest
-from stages.interface import fills, images, interface
+from stages.interface import fills, images
+from stages.interface import interface as model_interface
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Interface
 from stages.reference import families
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-LARGE = 2**19  # numbers of one question's inputs: a picture of 224 by 224 is 2**17
+LARGE = 2**19  # numbers in one question's inputs: a picture of 224 by 224 has 2**17
 TOGETHER = 8  # samples in one batch, at most
 SAMPLES = "samples"  # how the labels of real inputs begin
 
@@ -31,10 +32,10 @@ class Question:
 
     Args:
         label: Its name.
-        sizes: Of the dynamic dimensions; None for shapes that they do not make.
+        sizes: Of the dynamic dimensions; None for shapes that these cannot give.
         inputs: Arrays by name.
         raw: The photographs that an input was prepared from; see cases.Case.
-        family: How far from what the YAML draws it is; one of families.LEVELS.
+        family: How far it is from what the YAML draws; one of families.LEVELS.
     """
 
     label: str
@@ -45,97 +46,99 @@ class Question:
 
     @property
     def elements(self) -> int:
-        """How many numbers the inputs are."""
+        """How many numbers the inputs have."""
         return sum(int(v.size) for v in self.inputs.values())
 
 
-def at_every_size(known: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
-    """The example's sizes first, then the others. Of large inputs, only thorough asks at one short of the largest."""
-    for label, sizes in asked_sizes.asked(known.dims, effort).items():
-        question = Question(label, sizes, fills.draw(known.inputs, sizes, seed, how))
+def at_every_size(interface: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
+    """The example's sizes first, then the others. Only thorough asks large inputs at one short of the largest."""
+    for label, sizes in asked_sizes.labelled(interface.dims, effort).items():
+        question = Question(label, sizes, fills.draw(interface.inputs, sizes, seed, how))
         if effort == "thorough" or not label.endswith(asked_sizes.ONE_SHORT) or question.elements <= LARGE:
             yield question
 
 
-def of_families(known: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
+def of_families(interface: Interface, seed: int, how: Preprocessing | None, effort: str) -> Iterator[Question]:
     """Values where converters break."""
-    for name, family, sizes, inputs in families.asked(known, seed, how, effort):
+    for name, family, sizes, inputs in families.labelled(interface, seed, how, effort):
         yield Question(name, sizes, inputs, family=family)
 
 
 def at_window(
-    known: Interface, window: int, seed: int, how: Preprocessing | None
+    interface: Interface, window: int, seed: int, how: Preprocessing | None
 ) -> tuple[list[Question], dict[str, str]]:
-    """The last token that sees all before it, and the first that does not: one at a time, and of a prompt.
+    """Questions at the last token that sees all tokens before it, and at the first that does not; also as a prompt.
 
     Returns the questions, and why others are not asked, by label.
     """
-    masks = [str(s.shape[-1]) for s in known.inputs.values() if fills.is_left(s)]
+    masks = [str(s.shape[-1]) for s in interface.inputs.values() if fills.is_left(s)]
     if not masks:
-        return [], {"window's end": "no dimension says how long a text is: where its tokens stand is drawn"}
-    before, now = interface.parts(masks[0])
+        return [], {"window's end": "no dimension says how long a text is: the places of its tokens are drawn"}
+    before, now = model_interface.parts(masks[0])
     lengths = {
         "window's end": {before: window - 1, now: 1},
         "beyond the window": {before: window, now: 1},
         "prompt beyond the window": {before: 0, now: window + 1},
     }
-    found, not_asked = [], {}
+    questions, not_asked = [], {}
     for label, own in lengths.items():
-        if all(size in known.dims[name].sizes for name, size in own.items()):
-            sizes = {**interface.example_sizes(known.dims), **own}
-            found.append(Question(label, sizes, fills.draw(known.inputs, sizes, seed, how)))
+        if all(size in interface.dims[name].sizes for name, size in own.items()):
+            sizes = {**model_interface.example_sizes(interface.dims), **own}
+            questions.append(Question(label, sizes, fills.draw(interface.inputs, sizes, seed, how)))
         else:
             not_asked[label] = f"the window is of {window} tokens, and dims has no such text"
-    return found, not_asked
+    return questions, not_asked
 
 
 def at_shapes(
-    known: Interface, shapes: Sequence[Mapping[str, Sequence[int]]], seed: int, how: Preprocessing | None
+    interface: Interface, shapes: Sequence[Mapping[str, Sequence[int]]], seed: int, how: Preprocessing | None
 ) -> Iterator[Question]:
-    """Whatever shapes were asked for, the dynamic dimensions' or not; inputs that are left out are the example's.
+    """Questions at the shapes of the setting, in the ranges of `dims` or not; other inputs have the example's shape.
 
-    Raises ConfigError for an input that there is not.
+    Raises ConfigError for an input that does not exist.
     """
-    example = interface.example_sizes(known.dims)
-    usual = [{n: s.at(z) for n, s in known.inputs.items()} for z in interface.cases(known.dims).values()]
+    example = model_interface.example_sizes(interface.dims)
+    usual = [{n: s.at(z) for n, s in interface.inputs.items()} for z in model_interface.cases(interface.dims).values()]
     for own in shapes:
-        if unknown := [n for n in own if n not in known.inputs]:
+        if unknown := [n for n in own if n not in interface.inputs]:
             raise ConfigError(
-                f"shapes names '{unknown[0]}', which is no input{nearest(unknown[0], known.inputs)}",
-                allowed=listed(known.inputs),
+                f"shapes names '{unknown[0]}', which is no input{nearest(unknown[0], interface.inputs)}",
+                allowed=listed(interface.inputs),
             )
-        asked = {n: replace(s, shape=list(own.get(n, s.at(example)))) for n, s in known.inputs.items()}
-        if wrong := [n for n in own if len(own[n]) != len(known.inputs[n].shape)]:
-            raise ConfigError(f"shapes.{wrong[0]} is {list(own[wrong[0]])}, and it has {known.inputs[wrong[0]].shape}")
-        if (drawn := {n: list(s.shape) for n, s in asked.items()}) in usual:
+        specs = {n: replace(s, shape=list(own.get(n, s.at(example)))) for n, s in interface.inputs.items()}
+        if wrong := [n for n in own if len(own[n]) != len(interface.inputs[n].shape)]:
+            raise ConfigError(
+                f"shapes.{wrong[0]} is {list(own[wrong[0]])}, and it has {interface.inputs[wrong[0]].shape}"
+            )
+        if (drawn := {n: list(s.shape) for n, s in specs.items()}) in usual:
             continue  # the same draw once more
         usual.append(drawn)
-        label = ", ".join(f"{n} {interface.says(shape)}" for n, shape in own.items())
-        yield Question(label, None, fills.draw(asked, {}, seed, how))
+        label = ", ".join(f"{n} {model_interface.says(shape)}" for n, shape in own.items())
+        yield Question(label, None, fills.draw(specs, {}, seed, how))
 
 
 def of_photographs(
-    known: Interface,
+    interface: Interface,
     photographed: str | None,
     shapes: Sequence[Mapping[str, Sequence[int]]],
     seed: int,
     how: Preprocessing,
 ) -> Iterator[Question]:
-    """Each photograph by itself, and the first one in batches whose rows differ; then drawn ones, of other sizes.
+    """Each photograph by itself, and the first one in batches whose rows differ; then drawn ones of other sizes.
 
     Args:
-        known: The interface.
+        interface: Of the model.
         shapes: Of the other inputs, for further cases with the first photograph.
-        photographed: The input that photographs stand for; None for the only one of four dimensions.
-        seed: For what is drawn, the other inputs too.
-        how: What the model wants done to them.
+        photographed: The input that photographs are for; None for the only one of four dimensions.
+        seed: For draws, those of the other inputs too.
+        how: The model's preprocessing.
 
     Raises:
-        ConfigError: When it is not clear which input, or it is none for photographs.
+        ConfigError: When the input is not clear, or cannot be a photograph.
     """
     import numpy as np
 
-    fitting = [n for n, s in known.inputs.items() if len(s.shape) == 4 and s.dtype.startswith("float")]
+    fitting = [n for n, s in interface.inputs.items() if len(s.shape) == 4 and s.dtype.startswith("float")]
     chosen = [n for n in fitting if photographed in (None, n)]
     if len(chosen) != 1:
         raise ConfigError(
@@ -143,30 +146,34 @@ def of_photographs(
             allowed=f"one of {listed(fitting)}" if fitting else "a floating-point input of four dimensions",
             command=f"stages.reference.photographed={fitting[0]}" if fitting else "",
         )
-    name, spec = chosen[0], known.inputs[chosen[0]]
-    given = [images.from_file(f) for f in fills.pictures({name: spec})]
-    smallest = {n: d.min for n, d in known.dims.items()}
-    asked = [(p, known.inputs, smallest) for p in (*given, *images.drawn(seed))]
-    first = asked[0][0]
-    asked += [(first, known.inputs, sizes) for sizes in interface.cases(known.dims).values() if sizes != smallest]
+    name, spec = chosen[0], interface.inputs[chosen[0]]
+    photographs = [images.from_file(f) for f in fills.pictures({name: spec})]
+    smallest = {n: d.min for n, d in interface.dims.items()}
+    requests = [(p, interface.inputs, smallest) for p in (*photographs, *images.drawn(seed))]
+    first = requests[0][0]
+    requests += [
+        (first, interface.inputs, sizes)
+        for sizes in model_interface.cases(interface.dims).values()
+        if sizes != smallest
+    ]
     for own in shapes:
         if name not in own:
-            bent = {n: replace(s, shape=list(own.get(n, s.shape))) for n, s in known.inputs.items()}
-            asked.append((first, bent, smallest))
-    for number, (photograph, inputs, sizes) in enumerate(asked):
+            bent = {n: replace(s, shape=list(own.get(n, s.shape))) for n, s in interface.inputs.items()}
+            requests.append((first, bent, smallest))
+    for number, (photograph, inputs, sizes) in enumerate(requests):
         batch, *_ = shape = spec.at(sizes)
         rows = [images.variant(photograph, i) for i in range(batch)]
         prepared = np.stack([images.prepared(row, *how.size(shape), how) for row in rows]).astype(spec.dtype)
         drawn = {**fills.draw(inputs, sizes, seed, how), name: prepared}
-        at = sizes if inputs is known.inputs else None
+        at = sizes if inputs is interface.inputs else None
         yield Question(f"photograph {number}", at, drawn, {name: np.stack(rows)})
 
 
-def of_samples(rows: Rows, known: Interface, count: int, seed: int) -> Iterator[Question]:
-    """Real inputs, some at random, in batches of those that have one shape.
+def of_samples(rows: Rows, interface: Interface, count: int, seed: int) -> Iterator[Question]:
+    """Real inputs, chosen at random, in batches of those with the same shapes.
 
     Raises:
-        StageError: For a sample that cannot be read or does not fit, and where the inputs have no batch in common.
+        StageError: For a sample that cannot be read or does not fit, and where the inputs have no common batch.
     """
     import numpy as np
 
@@ -178,12 +185,12 @@ def of_samples(rows: Rows, known: Interface, count: int, seed: int) -> Iterator[
         inputs = rows[int(place)].inputs
         alike.setdefault(tuple(v.shape for v in inputs.values()), []).append(inputs)
     batches = [
-        [*part[taken], *[part[taken][-1]] * more]
+        [*part[places], *[part[places][-1]] * more]
         for part in alike.values()
-        for taken, more in data_rows.batches(known, len(part), most=TOGETHER)
+        for places, more in data_rows.batches(interface, len(part), most=TOGETHER)
     ]
     for number, batch in enumerate(batches, 1):
-        inputs = {n: np.stack([row[n] for row in batch]) for n in known.inputs}
+        inputs = {n: np.stack([row[n] for row in batch]) for n in interface.inputs}
         yield Question(f"{SAMPLES} {number}", None, inputs, family=families.DRAWS)
 
 

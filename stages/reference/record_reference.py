@@ -1,4 +1,4 @@
-"""Records what the model answers, for every later stage to be held to, and completes its interface."""
+"""Records the model's answers, which every later check compares with, and completes its interface."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from stages.portable import comparison
 from stages.portable.vendor_errors import first_line
 from stages.reference import cases as reference_cases
 from stages.reference import function, further, padding, questions, sizes
-from stages.reference.asked import Ask, EagerModel
 from stages.reference.cases import Case
 from stages.reference.conversation import Conversation
+from stages.reference.eager_model import Ask, EagerModel
 from stages.reference.exact import ExactModel
 from stages.reference.families import SIZES
 from stages.reference.questions import Question
@@ -37,36 +37,36 @@ from stages.reference.watch import Watch
 if TYPE_CHECKING:
     from stages.reference.tables import Table
 
-# What stands for itself, there being no PyTorch model.
+# Files that are the model themselves: there is no PyTorch model.
 FROM_FILES = formats.kinds("model")
 
 
 @dataclass(frozen=True)
 class RecordReference(Stage):
-    """Asks the model on seeded inputs at several shapes, and with values where converters break.
+    """Runs the model on seeded inputs at several shapes, and with values at which converters break.
 
-    The model is the eager PyTorch module. Where a file is all there is, it is that file, run by its own framework:
+    The model is the eager PyTorch module. Where there is only a file, the file is the model, run by its own framework:
     onnxruntime for ONNX. Where that is not installed, there are questions and no answers, and the reference says so.
 
-    A model that answers otherwise when it is asked again is no function of its inputs, and one whose answers are all
-    alike, NaN or infinite proves nothing: both end with CheckFailed.
+    A model whose answers differ when it is asked again is no function of its inputs, and one whose answers are all
+    equal, NaN or infinite proves nothing: both end with CheckFailed.
 
     Args:
         inputs: By name; None for what the model itself says, which transformers models and ONNX files do.
-        dims: The dynamic dimensions, by name. With derived inputs, those that the model has no use for are left out.
-            None for a file's own, whose stage holds the inputs to it.
-        outputs: Names in the order of what forward returns; or a name and a path for each that is wanted; None for all
-            of them, named after their paths.
+        dims: The dynamic dimensions, by name. With derived inputs, those that the model does not use are left out.
+            None for a file's own dimensions, which its stage compares with the inputs.
+        outputs: Names in the order of what forward returns; or a name and a path for some of them; None for all of
+            them, named after their paths.
         call: How forward is called; None for every input in order. See stages/interface/call.py.
         preprocessing: For fills that are photographs.
-        photographs: Whether to ask about whole photographs too, and to keep their bytes: those of the input's fill,
-            and drawn ones. Artifacts that take raw images are held to these.
-        photographed: The input that they stand for; None for the only one of four dimensions.
-        shapes: Of further cases, by input; those left out are the example's. For artifacts that are reshaped.
-        seed: For what is drawn.
-        effort: How much is asked beside the four sizes of quick: standard, more orders of sizes, and families of values
-            where converters break; thorough, more of both. See sizes.py and families.py.
-        samples: Real inputs to ask too, see stages/data/spec.py; None for none. What is in them is part of the key.
+        photographs: Whether to run whole photographs too, and to keep their bytes: those of the input's fill, and drawn
+            ones. Artifacts that take raw images are compared at these.
+        photographed: The input that takes the photographs; None for the only one of four dimensions.
+        shapes: Of further cases, by input; other inputs have the example's shape. For artifacts that are reshaped.
+        seed: For all draws.
+        effort: What is asked besides the four sizes of quick: standard, more sizes, and families of values at which
+            converters break; thorough, more of both. See sizes.py and families.py.
+        samples: Real inputs to run too, see stages/data/spec.py; None for none. Their content is part of the key.
         count: How many of them at most, 1 or more, chosen by the seed.
     """
 
@@ -87,7 +87,7 @@ class RecordReference(Stage):
     produces: ClassVar[Kind | str] = Kind.REFERENCE
     requires: ClassVar[tuple[str, ...]] = ("numpy", "safetensors")
     repeatable: ClassVar[bool] = False
-    isolable: ClassVar[bool] = True  # with a file for its model, which may be anybody's: its framework is native code
+    isolable: ClassVar[bool] = True  # a file may come from anyone, and its framework is native code
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         kind = kinds.get("model", Kind.MODULE)
@@ -115,131 +115,143 @@ class RecordReference(Stage):
             yield unprepared("samples has images, and nothing says how one becomes an input")
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        # A key knows no order of mappings, and here it decides which argument is which.
+        # A key ignores the order of mappings, and here the order decides which argument is which.
         order = {"inputs": list(self.inputs or ()), "outputs": outputs.names(self.outputs)}
         return {**super().identity(world), "order": {**order, "call": json.dumps(self.call)}}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         model = inputs["model"]
-        known, derived_says = self._known(model)
-        asked = list(self._questions(known))
-        told = model.facts.get(generation.FACT)
+        draft, derived_says = self._draft(model)
+        to_ask = list(self._questions(draft))
+        decoder_facts = model.facts.get(generation.FACT)
         windowed: tuple[list[Question], dict[str, str]] = ([], {})
-        if told and told["window"]:
-            windowed = questions.at_window(known, told["window"], self.seed, self.preprocessing)
-        asked += windowed[0]
+        if decoder_facts and decoder_facts["window"]:
+            windowed = questions.at_window(draft, decoder_facts["window"], self.seed, self.preprocessing)
+        to_ask += windowed[0]
         if model.kind in FROM_FILES and (why := formats.part(model.kind, "model").unanswered(model)):
-            return _unanswered(why, known, asked, folder)
-        ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, known.call)
+            return _unanswered(why, draft, to_ask, folder)
+        ask = _runtime(model) if model.kind in FROM_FILES else EagerModel(model.live, draft.call)
         with Watch() as watch:
-            first = _answer(ask, asked[0].inputs)
-            paths = outputs.found(first, self.outputs or list(known.outputs) or None, list(known.inputs))
-            answers = {asked[0].label: _arrays(first, paths)}
-            answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked[1:]}
-            if any(map(model_interface.is_cache, known.inputs.values())):
-                complete = _complete(known, paths, asked, answers)
+            first = _answer(ask, to_ask[0].inputs)
+            paths = outputs.paths_of(first, self.outputs or list(draft.outputs) or None, list(draft.inputs))
+            answers = {to_ask[0].label: _arrays(first, paths)}
+            answers |= {q.label: _arrays(_answer(ask, q.inputs), paths) for q in to_ask[1:]}
+            if any(map(model_interface.is_cache, draft.inputs.values())):
+                complete = _complete(draft, paths, to_ask, answers)
                 talk = Conversation(complete, lambda i: _arrays(_answer(ask, i), paths), self.seed, self.preprocessing)
-                asked = talk.continued(asked)
-                answers = {q.label: _arrays(_answer(ask, q.inputs), paths) for q in asked}
-                talk.demand(asked)
-        function.demand(ask, lambda returned: _arrays(returned, paths), asked, answers)
-        cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in asked]
+                to_ask = talk.continued(to_ask)
+                answers = {q.label: _arrays(_answer(ask, q.inputs), paths) for q in to_ask}
+                talk.demand(to_ask)
+        function.demand(ask, lambda returned: _arrays(returned, paths), to_ask, answers)
+        cases = [Case(q.label, q.inputs, answers[q.label], q.raw, q.family) for q in to_ask]
         nothing = _proving_nothing(cases)
-        interface = _complete(known, paths, asked, answers)
-        exact = ExactModel(model.live, known.call) if model.kind == Kind.MODULE else None
-        cases, not_asked = self._with_values(cases, known, ask, lambda returned: _arrays(returned, paths), watch, exact)
+        interface = _complete(draft, paths, to_ask, answers)
+        exact = ExactModel(model.live, draft.call) if model.kind == Kind.MODULE else None
+        cases, not_asked = self._with_values(cases, draft, ask, lambda returned: _arrays(returned, paths), watch, exact)
         if model.kind in FROM_FILES and (better := formats.part(model.kind, "model").open_exact(model)) is not None:
             cases = further.better(cases, better)
-        cases = [_where_it_counts(c, known.inputs, interface.outputs) for c in cases]
+        cases = [_where_it_counts(c, draft.inputs, interface.outputs) for c in cases]
         rows = watch.tables(model.live) if model.kind == Kind.MODULE else {}
         not_asked |= windowed[1]
-        tables = {name: [int(seen.sum()), len(seen)] for name, seen in rows.items()}
+        tables = {name: [int(looked_up.sum()), len(looked_up)] for name, looked_up in rows.items()}
         embeddings = _tables(model.live, rows) if rows else []
-        reference_cases.write(folder, cases, known.inputs, not_asked, embeddings)
-        says = f"{_says(asked, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
-            f"; {seen} of {rows} rows of {name} looked up" for name, (seen, rows) in tables.items() if seen < rows
+        reference_cases.write(folder, cases, draft.inputs, not_asked, embeddings)
+        says = f"{_says(to_ask, cases)}; outputs {listed(paths, 4)}{nothing}" + "".join(
+            f"; {hits} of {every} rows of {name} looked up" for name, (hits, every) in tables.items() if hits < every
         )
-        says += "".join(f"; {told}" for told in derived_says)
-        asked_of = Questions(
+        says += "".join(f"; {assumption}" for assumption in derived_says)
+        question_notes = Questions(
             asked=[c.label for c in cases],
             not_asked=not_asked,
             tables=tables,
             not_in_float64=exact.why_not if exact else "a file is run in the types that it has",
         )
-        notes = Notes(says=says, questions=asked_of)
-        if caution := self._assumed(model, known):
+        notes = Notes(says=says, questions=question_notes)
+        if caution := self._assumed(model, draft):
             notes["caution"] = caution
-        decoder = {} if told else generation.facts_of(interface)
+        decoder = {} if decoder_facts else generation.facts_of(interface)
         return Artifact(Kind.REFERENCE, folder, facts={**interface.facts, **decoder}, notes=notes)
 
     def _with_values(
-        self, cases: list[Case], known: Interface, ask: Ask, take: further.Take, watch: Watch, exact: ExactModel | None
+        self,
+        cases: list[Case],
+        interface: Interface,
+        ask: Ask,
+        take: further.Take,
+        watch: Watch,
+        exact: ExactModel | None,
     ) -> tuple[list[Case], dict[str, str]]:
-        """The cases with families of values behind them and answers in float64, and which families were not asked."""
-        asked = questions.of_families(known, self.seed, self.preprocessing, self.effort)
+        """The cases with families of values added and answers in float64, and which families were not asked."""
+        values_to_ask = questions.of_families(interface, self.seed, self.preprocessing, self.effort)
         most = math.inf if self.effort == "thorough" else further.ENOUGH
-        values, not_asked = further.cases(asked, ask, take, watch, most)
+        values, not_asked = further.cases(values_to_ask, ask, take, watch, most)
         if exact is None:
             return [*cases, *values], not_asked
-        kept, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
-        return kept, not_asked | unsteady
+        determined, unsteady = further.determined(further.exactly([*cases, *values], exact, take), ask, take)
+        return determined, not_asked | unsteady
 
-    def _questions(self, known: Interface) -> Iterator[Question]:
-        yield from questions.at_every_size(known, self.seed, self.preprocessing, self.effort)
-        yield from questions.at_shapes(known, self.shapes, self.seed, self.preprocessing)
+    def _questions(self, interface: Interface) -> Iterator[Question]:
+        yield from questions.at_every_size(interface, self.seed, self.preprocessing, self.effort)
+        yield from questions.at_shapes(interface, self.shapes, self.seed, self.preprocessing)
         if self.photographs:
             assert self.preprocessing is not None
-            yield from questions.of_photographs(known, self.photographed, self.shapes, self.seed, self.preprocessing)
+            yield from questions.of_photographs(
+                interface, self.photographed, self.shapes, self.seed, self.preprocessing
+            )
         if self.samples is not None:
             from stages.data import sources
 
-            rows = sources.of(self.samples, self.preprocessing).open(known, self.seed)
-            yield from questions.of_samples(rows, known, self.count, self.seed)
+            rows = sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+            yield from questions.of_samples(rows, interface, self.count, self.seed)
 
     @property
-    def _said(self) -> dict[str, Any]:
-        """The fills that the YAML has, by input."""
+    def _fills(self) -> dict[str, Any]:
+        """The fills that the YAML states, by input."""
         return {n: s.fill for n, s in (self.inputs or {}).items() if fills.is_said(s)}
 
-    def _assumed(self, model: Artifact, known: Interface) -> str:
-        """That nothing says which whole numbers some inputs of a file take, and how to say it; else empty."""
-        told = {*self._said, *model.facts.get(fills.FACT, {})}
-        open_ = {n: s for n, s in known.inputs.items() if fills.is_assumed(s) and n not in told}
+    def _assumed(self, model: Artifact, interface: Interface) -> str:
+        """A caution where no range is stated for integer inputs of a file, and how to state it; else empty."""
+        stated = {*self._fills, *model.facts.get(fills.FACT, {})}
+        open_ = {n: s for n, s in interface.inputs.items() if fills.is_assumed(s) and n not in stated}
         if model.kind not in FROM_FILES or not open_:
             return ""
-        given = {n: known.inputs[n] for n in known.inputs if n in open_ or n in (self.inputs or {})}
-        wanted = {n: replace(s, fill={"integers": [0, 100]}) if n in open_ else s for n, s in given.items()}
-        return f"zeros and ones are drawn for {listed(open_)}, the file says no range; {typed.inputs(wanted)} does"
+        chosen = {n: interface.inputs[n] for n in interface.inputs if n in open_ or n in (self.inputs or {})}
+        with_range = {n: replace(s, fill={"integers": [0, 100]}) if n in open_ else s for n, s in chosen.items()}
+        return f"zeros and ones are drawn for {listed(open_)}, the file says no range; {typed.inputs(with_range)} does"
 
-    def _known(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
-        """The interface as far as it is known before the model has answered; and what was assumed for it, in words."""
+    def _draft(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
+        """The interface without what only the model's answers show; and what was assumed for it, in words."""
         if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
-            told, of = Interface.of(model), "file" if model.kind in FROM_FILES else "decoder"
+            own, source = Interface.of(model), "file" if model.kind in FROM_FILES else "decoder"
             if self.call is not None:
-                raise ConfigError(f"call says how forward is called, which the {of} says", command="model.call=null")
-            if self.outputs not in (None, list(told.outputs)):
+                raise ConfigError(
+                    f"call says how forward is called, which the {source} says", command="model.call=null"
+                )
+            if self.outputs not in (None, list(own.outputs)):
                 renamed = model.kind in FROM_FILES and formats.part(model.kind, "model").RENAMES
                 raise ConfigError(
-                    f"outputs is {self.outputs}; the {of}'s are {listed(told.outputs)}",
+                    f"outputs is {self.outputs}; the {source}'s are {listed(own.outputs)}",
                     command="model.outputs=null"
                     + ("; '+model.names.OURS=THEIRS' gives one another name" if renamed else ""),
                 )
-            # The file says shapes and types; what is drawn is the YAML's, or else whatever is safest to feed.
+            # The file has shapes and types; the YAML has the fills, else the safest fill is used.
             implied = model.facts.get(fills.FACT, {})
-            said = self._said
-            drawn = {n: fills.default(s, said.get(n, implied.get(n))) for n, s in told.inputs.items()}
-            return replace(told, inputs=drawn), ()
+            stated = self._fills
+            drawn = {n: fills.default(s, stated.get(n, implied.get(n))) for n, s in own.inputs.items()}
+            return replace(own, inputs=drawn), ()
         dims = self.dims or {}
         if self.inputs is not None:
             if wrong := [name for name in self.inputs if not model_interface.is_dotted(name)]:
                 raise ConfigError(f"inputs names '{wrong[0]}'", allowed="letters, digits, underscores and dots")
             return Interface(self.inputs, dims, call=self.call), ()
         picture = model.facts.get("source", {}).get("picture")
-        found = derived.interface(model.live, dims, self.call, picture, lambda way: self._accepts(model.live, way))
-        return found.interface, found.says
+        derived_interface = derived.interface(
+            model.live, dims, self.call, picture, lambda way: self._accepts(model.live, way)
+        )
+        return derived_interface.interface, derived_interface.says
 
     def _accepts(self, module: Any, way: Interface) -> bool:
-        """Whether the model answers at the smallest sizes when it is called in this way."""
+        """Whether the model runs at the smallest sizes when it is called in this way."""
         smallest = {name: dim.min for name, dim in way.dims.items()}
         try:
             EagerModel(module, way.call)(fills.draw(way.inputs, smallest, self.seed))
@@ -251,12 +263,12 @@ class RecordReference(Stage):
 def _tables(module: Any, rows: Mapping[str, Any]) -> list[Table]:
     from stages.reference import tables  # where there are some: importing it takes time
 
-    return list(tables.of(module, rows))
+    return list(tables.looked_up(module, rows))
 
 
-def _says(asked: Sequence[Question], cases: Sequence[Case]) -> str:
-    shapes = sum(q.family == SIZES for q in asked)
-    counts = {"families of values": len(cases) - len(asked), "batches of samples": len(asked) - shapes}
+def _says(to_ask: Sequence[Question], cases: Sequence[Case]) -> str:
+    shapes = sum(q.family == SIZES for q in to_ask)
+    counts = {"families of values": len(cases) - len(to_ask), "batches of samples": len(to_ask) - shapes}
     return listed([f"{shapes} shapes", *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
@@ -267,12 +279,12 @@ def _runtime(model: Artifact) -> Ask:
     return lambda arrays: {n: torch.from_numpy(v) for n, v in running(arrays).items()}
 
 
-def _unanswered(why: str, known: Interface, asked: Sequence[Question], folder: Path) -> Artifact:
-    """The questions alone; what the outputs are is what the file says."""
-    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw, q.family) for q in asked], known.inputs, {})
-    says = f"{len(asked)} shapes, and no answers: {why}"
+def _unanswered(why: str, draft: Interface, to_ask: Sequence[Question], folder: Path) -> Artifact:
+    """A reference of questions only; its outputs are those that the file declares."""
+    reference_cases.write(folder, [Case(q.label, q.inputs, {}, q.raw, q.family) for q in to_ask], draft.inputs, {})
+    says = f"{len(to_ask)} shapes, and no answers: {why}"
     return Artifact(
-        Kind.REFERENCE, folder, facts={**known.facts, reference_cases.UNANSWERED: why}, notes={"says": says}
+        Kind.REFERENCE, folder, facts={**draft.facts, reference_cases.UNANSWERED: why}, notes={"says": says}
     )
 
 
@@ -289,19 +301,19 @@ def _answer(ask: Ask, arrays: Mapping[str, Any]) -> Any:
 
 
 def _proving_nothing(cases: Sequence[Case]) -> str:
-    """In words, the outputs that prove nothing. Raises CheckFailed where that is all of them."""
+    """The outputs that prove nothing, in words. Raises CheckFailed where that is all of them."""
     import numpy as np
 
-    found = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
-    answered = {n: v for n, v in found.items() if v[0].dtype.kind == "f" and any(a.size for a in v)}
+    by_output = {n: [c.outputs[n] for c in cases] for n in cases[0].outputs}
+    answered = {n: v for n, v in by_output.items() if v[0].dtype.kind == "f" and any(a.size for a in v)}
     dead = [n for n, values in answered.items() if not any(np.isfinite(v).any() for v in values)]
-    blind = [n for n, values in found.items() if n not in dead and comparison.is_blind(values)]
-    if len(dead) + len(blind) < len(found):
-        told = {"NaN or infinite throughout": dead, "the same for every input": blind}
-        return "".join(f"; {listed(names)} {what}" for what, names in told.items() if names)
-    told = {"NaN or infinite throughout": dead, "the model answers the same to every input, or nothing": blind}
+    blind = [n for n, values in by_output.items() if n not in dead and comparison.is_blind(values)]
+    if len(dead) + len(blind) < len(by_output):
+        sentences = {"NaN or infinite throughout": dead, "the same for every input": blind}
+        return "".join(f"; {listed(names)} {what}" for what, names in sentences.items() if names)
+    sentences = {"NaN or infinite throughout": dead, "the model answers the same to every input, or nothing": blind}
     raise CheckFailed(
-        "; ".join(f"{listed(names)}: {what}" for what, names in told.items() if names)
+        "; ".join(f"{listed(names)}: {what}" for what, names in sentences.items() if names)
         + ", so comparing with it proves nothing",
         allowed="at least one output that depends on the inputs, in finite numbers",
         command="model.weights=/path/to/weights.pth, or another inputs.NAME.fill",
@@ -309,7 +321,7 @@ def _proving_nothing(cases: Sequence[Case]) -> str:
 
 
 def _arrays(returned: Any, paths: Mapping[str, outputs.Path]) -> dict[str, Any]:
-    """Outputs by name; copies, for what forward returns may be a buffer that the next question changes."""
+    """Outputs by name; copies, since forward may return a buffer that the next question changes."""
     return {name: _array(returned, name, path).copy() for name, path in paths.items()}
 
 
@@ -327,22 +339,22 @@ def _array(returned: Any, name: str, path: outputs.Path) -> Any:
 
 
 def _complete(
-    known: Interface,
+    draft: Interface,
     paths: Mapping[str, outputs.Path],
-    asked: Sequence[Question],
+    to_ask: Sequence[Question],
     answers: Mapping[str, Mapping[str, Any]],
 ) -> Interface:
-    """The interface with its outputs, by what they were at each size."""
-    sizes = {q.label: known.sized(q.sizes) for q in asked if q.sizes is not None}
-    found = {}
+    """The interface with its outputs, whose shapes follow from those at each size."""
+    sizes = {q.label: draft.sized(q.sizes) for q in to_ask if q.sizes is not None}
+    completed = {}
     for name, path in paths.items():
         shapes = {label: answers[label][name].shape for label in sizes}
-        dtype = str(answers[asked[0].label][name].dtype)
-        found[name] = Output(list(path), model_interface.output_shape(shapes, sizes), dtype)
-    return replace(known, outputs=found)
+        dtype = str(answers[to_ask[0].label][name].dtype)
+        completed[name] = Output(list(path), model_interface.output_shape(shapes, sizes), dtype)
+    return replace(draft, outputs=completed)
 
 
-def _where_it_counts(case: Case, inputs: Mapping[str, Input], given: Mapping[str, Output]) -> Case:
+def _where_it_counts(case: Case, inputs: Mapping[str, Input], model_outputs: Mapping[str, Output]) -> Case:
     """A case with zeros where its outputs do not count."""
-    counts = padding.valid(case.inputs, case.outputs, padding.followed(inputs, given))
+    counts = padding.valid(case.inputs, case.outputs, padding.followed(inputs, model_outputs))
     return replace(case, outputs=padding.without(case.outputs, counts), exact=padding.without(case.exact, counts))

@@ -1,4 +1,4 @@
-"""The sizes that a model is asked at beside the example's: a graph may have kept one of those that it was made at."""
+"""The sizes that a model is run at besides the example's: a graph may have frozen a size of the example."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ CORNERS = 32  # combinations of smallest and largest sizes that thorough asks, a
 Sizes = dict[str, int]
 
 
-def asked(dims: Mapping[str, Dim], effort: str) -> dict[str, Sizes]:
+def labelled(dims: Mapping[str, Dim], effort: str) -> dict[str, Sizes]:
     """Sizes by label, none twice.
 
-    quick: the example's, the smallest, an odd one and the largest of every dimension. standard: besides, each dimension
+    quick: the example's, the smallest, an odd one and the largest of every dimension. standard adds: each dimension
     at its largest, and one short of it, with the others at their smallest; odd sizes far apart, the first dimension's
-    large, since neighbours become equal after a stride; and of every two dimensions the one smaller, equal and greater.
-    thorough: besides, two thirds and the middle of each range, and combinations of smallest and largest sizes.
+    large, since neighbours become equal after a stride; and for every two dimensions one smaller, equal and greater.
+    thorough adds: two thirds and the middle of each range, and combinations of smallest and largest sizes.
     """
-    found: dict[str, Sizes] = dict(cases(dims))
+    by_label: dict[str, Sizes] = dict(cases(dims))
 
     def add(label: str, sizes: Sizes) -> None:
-        if sizes not in found.values():
-            found[label] = sizes
+        if sizes not in by_label.values():
+            by_label[label] = sizes
 
     if effort == "quick":
-        return found
+        return by_label
     smallest = {name: d.min for name, d in dims.items()}
     for name, d in dims.items():
         add(f"{name} largest", {**smallest, name: d.max})
@@ -39,7 +39,7 @@ def asked(dims: Mapping[str, Dim], effort: str) -> dict[str, Sizes]:
         add("odd, apart", _apart(dims))
     for one, other in itertools.combinations(dims, 2):
         for sign, holds in (("<", operator.lt), ("=", operator.eq), (">", operator.gt)):
-            if not any(holds(s[one], s[other]) for s in found.values()):
+            if not any(holds(s[one], s[other]) for s in by_label.values()):
                 pairs = ((a, b) for a in dims[one].sizes for b in dims[other].sizes if holds(a, b))
                 for a, b in itertools.islice(pairs, 1):
                     add(f"{one} {sign} {other}", {**smallest, one: a, other: b})
@@ -49,16 +49,16 @@ def asked(dims: Mapping[str, Dim], effort: str) -> dict[str, Sizes]:
         ends = itertools.product(*((d.min, d.max) for d in dims.values()))
         for number, corner in enumerate(itertools.islice(ends, CORNERS)):
             add(f"corner {number}", dict(zip(dims, corner, strict=True)))
-    return found
+    return by_label
 
 
-def few(dims: Mapping[str, Dim], least: int) -> Sizes:
+def few(dims: Mapping[str, Dim], minimum: int) -> Sizes:
     """The smallest size of each dimension from `least` up, where there is one: rows that can differ."""
-    return {name: next((n for n in d.sizes if n >= least), d.max) for name, d in dims.items()}
+    return {name: next((n for n in d.sizes if n >= minimum), d.max) for name, d in dims.items()}
 
 
 def _apart(dims: Mapping[str, Dim]) -> Sizes:
-    """An odd multiple for each dimension, by turns the largest and the smallest of its range."""
+    """An odd multiple for each dimension, alternating the largest and the smallest of its range."""
     sizes: Sizes = {}
     for place, (name, d) in enumerate(dims.items()):
         odd = [n for n in d.sizes if n // d.multiple % 2 and n not in (d.min, d.max)] or [*d.sizes]

@@ -1,9 +1,9 @@
 """Embedding tables: an artifact's rows are compared with the module's by their numbers.
 
-Many rows are looked up by no question, or at places that a mask takes out again, and no answer shows what they are.
+Many rows are looked up by no question, or only at places that a mask hides, so no answer shows them.
 
-A row is kept as the sum of its numbers under fixed random signs, and the sum of their magnitudes: what a rounding of
-each number can move the first by is a share of the second.
+A row is recorded as the sum of its numbers with fixed random signs, and the sum of their magnitudes: rounding each
+number changes the first sum by at most a share of the second.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# By type of an artifact's table, how far a number may be rounded, as a share of it.
+# By type of an artifact's table, the largest rounding of a number, as a share of it.
 ROUNDED = {"float64": 2.0**-22, "float32": 2.0**-22, "float16": 2.0**-10}
-OWN = 0.9  # of a table's rows that agree where it is that table
+OWN = 0.9  # a matrix is this table where so many of its rows agree
 CHUNK = 2**12  # rows that are widened at once
 
 
@@ -43,52 +43,52 @@ class Table:
 
     @property
     def shapes(self) -> Sequence[tuple[int, int]]:
-        """As it may lie in an artifact: as it is, and transposed for a product."""
+        """The shapes that it may have in an artifact: its own, and transposed for a product."""
         return (len(self.seen), self.width), (self.width, len(self.seen))
 
 
-def of(module: Any, seen: Mapping[str, Array]) -> Iterator[Table]:
+def looked_up(module: Any, by_table: Mapping[str, Array]) -> Iterator[Table]:
     """A module's tables that rows were looked up in, by the name of the parameter."""
     parameters = dict(module.named_parameters())
-    for name, rows in seen.items():
+    for name, rows in by_table.items():
         weight = parameters[name].detach().numpy()
         yield Table(name, weight.shape[1], rows, *_marks(weight))
 
 
 def compared(tables: Sequence[Table], matrices: Sequence[Array]) -> tuple[list[str], dict[str, str]]:
-    """What is wrong with an artifact's tables, a sentence each; and by name, why rows of others are not known.
+    """What is wrong with an artifact's tables, a sentence each; and by name, why rows of others are not checked.
 
     Args:
         tables: The module's.
-        matrices: The artifact's constants of two dimensions that have the shape of one, in floating-point numbers.
+        matrices: The artifact's floating-point constants that have the shape of one of these tables.
     """
     wrong: list[str] = []
     not_compared: dict[str, str] = {}
     agreeing = {t.name: {i: _agreeing(t, m) for i, m in enumerate(matrices) if m.shape in t.shapes} for t in tables}
-    right = {i for found in agreeing.values() for i, rows in found.items() if rows.all()}
+    right = {i for matching in agreeing.values() for i, rows in matching.items() if rows.all()}
     for table in tables:
-        found = agreeing[table.name]
-        full = table.sizes > 0  # a row of zeros, as padding has, tells no tables apart
-        # A table may stand beside another that is used in its place; one that is all of another table's is that.
-        own = [r for i, r in found.items() if i not in right and full.any() and r[full].mean() >= OWN]
+        matching = agreeing[table.name]
+        full = table.sizes > 0  # rows of zeros, as for padding, are equal in all tables
+        # An artifact may hold several similar tables; a matrix that equals another table entirely is that table.
+        own = [r for i, r in matching.items() if i not in right and full.any() and r[full].mean() >= OWN]
         if own:
             off = max(own, key=lambda rows: int(rows.sum()))
             first, count = int((~off).argmax()), int((~off).sum())
             wrong.append(f"row {first} of {table.name}" + (f" and {count - 1} more" if count > 1 else ""))
-        elif not right & found.keys() and (unseen := int((~table.seen).sum())):
+        elif not right & matching.keys() and (unseen := int((~table.seen).sum())):
             why = "the artifact has no such table in floating-point numbers"
             not_compared[table.name] = f"{unseen} rows that no question looks up: {why}"
     return wrong, not_compared
 
 
 def _agreeing(table: Table, matrix: Array) -> Array:
-    """Which rows are the module's, but for rounding."""
+    """Which rows equal the module's up to rounding."""
     import numpy as np
 
     marks, _ = _marks(matrix if matrix.shape == table.shapes[0] else matrix.T)
     rounding = ROUNDED[str(matrix.dtype)] * table.sizes + table.width * float(np.finfo(matrix.dtype).smallest_subnormal)
-    found: Array = np.abs(marks - table.marks) <= rounding
-    return found
+    agreeing: Array = np.abs(marks - table.marks) <= rounding
+    return agreeing
 
 
 def _marks(weight: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""What may be asked for as a tolerance, which bundles carry, and so cannot say it itself."""
+"""The ranges of a tolerance's fields. Bundles carry the class `Tolerance` itself, so they are not stated there."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class Within(Setting):
     """A tolerance that a comparison can use."""
 
     def problems(self, name: str, value: Tolerance) -> Iterable[Problem]:
-        given = {n: getattr(value, n) for n in RANGES}
-        return [p for n, v in given.items() if v is not None for p in RANGES[n].problems(f"{name}.{n}", v)]
+        limits = {n: getattr(value, n) for n in RANGES}
+        return [p for n, v in limits.items() if v is not None for p in RANGES[n].problems(f"{name}.{n}", v)]

@@ -1,4 +1,4 @@
-"""What goes on inside a model while it is asked: decisions on ties, and rows of tables that are looked up."""
+"""Watches a model while it runs: decisions between tied numbers, and rows of tables that are looked up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# Numbers closer than this share of the largest are told apart by rounding alone.
+# Numbers closer than this share of the largest are tied: rounding decides between them.
 NEAR = 2.0**-18
 SORTED = ("sort", "argsort", "nms")
 CHOSEN = ("argmax", "argmin", "max", "min")
@@ -16,11 +16,11 @@ COMPARED = ("gt", "ge", "lt", "le")
 
 
 class Watch:
-    """Sees every operator of a model that is asked while it is entered.
+    """Sees every operator that runs while this context is entered.
 
     Attributes:
-        ties: The operators that decided by numbers which rounding alone tells apart, each with the model's line.
-        rows: Of each table that rows were looked up in, by its tensor's address: which were.
+        ties: The operators that decided between tied numbers, each with the model's line.
+        rows: For each table that rows were looked up in, by its tensor's address: which rows.
     """
 
     def __init__(self) -> None:
@@ -38,23 +38,23 @@ class Watch:
         self._mode.__exit__(*error)
 
     def of_ties(self) -> Watch:
-        """The same watch, for a question whose ties are to be known."""
+        """This watch, reset to record the ties of one question."""
         self.ties, self._ties = {}, True
         return self
 
     def tables(self, module: Any) -> dict[str, Any]:
-        """Of each of a module's tables, by its parameter's name, which rows were looked up: [rows] of truths."""
-        found = {p.data_ptr(): name for name, p in module.named_parameters()}
-        return {found[at]: rows.numpy() for at, rows in self.rows.items() if at in found}
+        """For each of a module's tables, by its parameter's name, which rows were looked up: booleans [rows]."""
+        names = {p.data_ptr(): name for name, p in module.named_parameters()}
+        return {names[at]: rows.numpy() for at, rows in self.rows.items() if at in names}
 
     def see(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Looks at one operator and what it is given."""
+        """Looks at one operator and its arguments."""
         if name in ("embedding", "embedding_bag", "_embedding_bag"):
             import torch
 
             table, indices = args[0], args[1]
-            held = self.rows.setdefault(table.data_ptr(), torch.zeros(len(table), dtype=torch.bool))
-            held[indices.reshape(-1).long()] = True
+            rows = self.rows.setdefault(table.data_ptr(), torch.zeros(len(table), dtype=torch.bool))
+            rows[indices.reshape(-1).long()] = True
         elif self._ties and name in (*SORTED, *CHOSEN, *COMPARED, "topk") and _is_close(name, args, kwargs):
             self.ties.setdefault(f"{name}{place()}")
 
@@ -74,7 +74,7 @@ def _mode(watch: Watch) -> Any:
 
 
 def _is_close(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether an operator decides by numbers that are equal, or nearly."""
+    """Whether an operator decides between numbers that are equal, or nearly."""
     import torch
 
     values = args[1] if name == "nms" else args[0]
@@ -92,16 +92,16 @@ def _is_close(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bo
     dim = -1 if values.ndim == 1 or dim is None else dim
     most = {"topk": args[1] + 1 if name == "topk" else 0}.get(name, values.shape[dim] if name in SORTED else 2)
     lowest = name in ("argmin", "min") or (name == "topk" and (args[3:4] or (kwargs.get("largest", True),))[0] is False)
-    found = values.sort(dim=dim, descending=not lowest).values.narrow(dim, 0, min(most, values.shape[dim]))
-    return bool((found.diff(dim=dim).abs() <= near).any())
+    leading = values.sort(dim=dim, descending=not lowest).values.narrow(dim, 0, min(most, values.shape[dim]))
+    return bool((leading.diff(dim=dim).abs() <= near).any())
 
 
 def _dim(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | None:
     if name == "nms":
         return 0
     at = 2 if name == "topk" else 1
-    found = args[at] if len(args) > at else kwargs.get("dim", -1)
-    return found if type(found) is int else -1
+    dim = args[at] if len(args) > at else kwargs.get("dim", -1)
+    return dim if type(dim) is int else -1
 
 
 def place() -> str:
@@ -109,7 +109,7 @@ def place() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
-        if module == "stages.reference.asked":
+        if module == "stages.reference.eager_model":
             return ""
         if not re.match(r"(torch|stages)(\.|$)", module):
             return f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

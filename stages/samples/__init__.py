@@ -1,1 +1,1 @@
-"""Labelled and unlabelled samples as artifacts: their files, and how good answers to them are."""
+"""Labelled and unlabelled samples as artifacts: their files, and metrics of answers to them."""

@@ -1,4 +1,4 @@
-"""Draws the samples that a quantised artifact's ranges are calibrated on."""
+"""Draws the samples for calibrating the ranges of a quantised artifact."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from stages.samples.settings import Sampling
 
 @dataclass(frozen=True)
 class DrawSamples(Sampling):
-    """Samples of a source, chosen by a seed, apart from what artifacts are checked with.
+    """Samples of a source, chosen by a seed, without those that artifacts are checked with.
 
     Args:
-        samples: Where they come from; stages/data/spec.py says what there is. Its content is part of the key.
-        count: How many at most, 1 or more; how many it came to is told.
+        samples: Their source, see stages/data/spec.py. Its content is part of the key.
+        count: How many at most, 1 or more; the notes give the number.
         preprocessing: For photographs.
-        seed: For the choice, and for what is drawn.
+        seed: For the choice, and for random draws.
     """
 
     samples: Annotated[Any, RequiredOrigin("model.calibration")]
@@ -57,7 +57,7 @@ class DrawSamples(Sampling):
 
 
 def _narrow(samples: Samples) -> str:
-    """Why ranges that are fitted to these samples are worth little; empty where nothing shows it."""
+    """Why ranges that are fitted to these samples are of little use; empty where nothing shows that."""
     if alike := [name for name, values in samples.inputs.items() if values.size and (values == values.flat[0]).all()]:
         return f"{listed(alike)}: one number in all {len(samples)} samples, and ranges are fitted to that"
     if len(set(samples.digests)) == 1:

@@ -1,4 +1,4 @@
-"""The files of samples: inputs row by row, labels, and what the model answered to them."""
+"""The files of samples: inputs row by row, labels, and the model's answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, StageError, listed
 from stages.data import rows as data_rows
 from stages.data.rows import Rows
 from stages.interface.interface import Interface, says
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.cases import Case
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, Array]
 
 FACT = "samples"
-MOST_BYTES = 4 * 2**30  # of one set of samples, which is in memory as a whole
+MOST_BYTES = 4 * 2**30  # of one set of samples, all of which is in memory
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Samples:
     Args:
         inputs: [samples, …] by name.
         labels: [samples, …]; None where there are none.
-        answers: What the model answered, [samples, …] by the outputs' names; none where it was not asked.
-        left_out: How many were passed over, being among those to keep apart from.
+        answers: The model's answers, [samples, …] by the outputs' names; none where it did not run.
+        left_out: How many were skipped because they are among the samples to avoid.
     """
 
     inputs: Arrays
@@ -48,7 +48,7 @@ class Samples:
 
     @property
     def digests(self) -> list[bytes]:
-        """What tells a row from others: the inputs' bytes."""
+        """The digest of each row's inputs, which identifies the row."""
         return [_digest({n: v[i] for n, v in self.inputs.items()}) for i in range(len(self))]
 
 
@@ -56,13 +56,13 @@ def draw(rows: Rows, count: int | None, seed: int, apart_from: Collection[bytes]
     """Rows at random, each once; or all of them in their order.
 
     Args:
-        rows: What there is.
+        rows: All rows of the source.
         count: How many at most; None for all.
         seed: For the choice.
-        apart_from: Digests of rows that are passed over.
+        apart_from: Digests of rows to skip.
 
     Raises:
-        StageError: When a row cannot be read, or nothing is left.
+        StageError: When a row cannot be read, or none remains.
     """
     import numpy as np
 
@@ -145,18 +145,18 @@ def read(artifact: Artifact) -> Samples:
 
 
 def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[Arrays, Arrays, int]]:
-    """Batches as an artifact takes them.
+    """Batches in an artifact's own terms.
 
-    Yields its inputs, the model's answers as it would give them, and how many rows of them count: a batch that has to
-    be larger is filled up with its last row.
+    Yields its inputs, the model's answers in its own terms, and how many rows count: a batch that must be larger is
+    filled up with its last row.
 
     Raises:
-        StageError: For an artifact that takes photographs' bytes, which samples do not keep.
+        StageError: For an artifact that takes photographs' bytes, which samples do not have.
     """
     import numpy as np
 
     interface = Interface.of(artifact)
-    if as_met.of(artifact).images is not None:
+    if artifact_cases.edits_of(artifact).images is not None:
         raise StageError(
             "the artifact takes raw photographs, and samples are what a model takes",
             command="without also=image",
@@ -169,14 +169,14 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
 
         inputs = {n: filled(v) for n, v in samples.inputs.items()}
         answers = {n: filled(v) for n, v in samples.answers.items()}
-        met = as_met.case_for(artifact, Case("samples", inputs, answers))
+        met = artifact_cases.case_for(artifact, Case("samples", inputs, answers))
         if met is None:
             raise StageError("the artifact does not take samples of these sizes: its interface was edited")
         yield met.inputs, met.outputs, rows.stop - rows.start
 
 
 def keep_apart(samples: Samples, calibration: Samples) -> None:
-    """Accuracy on what ranges were fitted to says too much. Raises ConfigError."""
+    """Raises ConfigError for samples in both sets: accuracy on calibration samples would be too good."""
     if shared := len({*samples.digests} & {*calibration.digests}):
         raise ConfigError(
             f"{shared} of the {len(samples)} samples for evaluation are among the {len(calibration)} for calibration",

@@ -1,4 +1,4 @@
-"""What others may ask of samples."""
+"""The formats of samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds real samples out of calibration, for every later check to ask artifacts about."""
+"""Holds real samples out of calibration, for the later checks of artifacts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ SHARE = 5  # of so many samples one is held out, at most
 
 @dataclass(frozen=True)
 class HoldOut(Sampling):
-    """The reference with real samples among its questions: those that ranges are then not calibrated on.
+    """Adds real samples to the reference's questions; ranges are then not calibrated on these.
 
-    A quantised artifact is at its best on what looks like its calibration, and drawn numbers do not. Random draws are
-    no samples, and a file has no module that could answer: there the reference goes on as it is, and says so.
+    A quantised artifact is most accurate on inputs like its calibration samples, and random numbers are unlike them.
+    Where the source is random draws, or the model is a file without a module, the reference does not change, and the
+    notes say so.
 
     Args:
-        samples: Where calibration samples come from; stages/data/spec.py says what there is.
-        count: How many are held out at most, 1 or more; of few samples, one in five.
+        samples: The source of calibration samples, see stages/data/spec.py.
+        count: How many are held out at most, 1 or more; one in five of few samples.
         preprocessing: For photographs.
         seed: For the choice.
     """

@@ -1,4 +1,4 @@
-"""How good answers are: top-1, or a function of yours.
+"""Metrics of answers: top-1, or a function of your own.
 
 A function takes the outputs by name, [samples, …], and the labels, [samples, …], and returns a number; more is better.
 """
@@ -42,11 +42,11 @@ def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) ->
         name: See `Metric`.
         outputs: By name, [samples, …].
         labels: [samples, …].
-        of: Whose answers they are, for messages.
+        subject: Whose answers they are, for messages.
 
     Raises:
         ConfigError: When the function cannot be imported.
-        StageError: When it fails, or returns what is no finite number.
+        StageError: When it fails, or does not return a finite number.
     """
     metric: Callable[[Mapping[str, Any], Any], float] = (
         top1 if name == TOP1 else factory.find(name, "metric", "metric=my_pkg.metrics.f1")
@@ -58,7 +58,7 @@ def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) ->
     except Exception as e:  # a user's function raises anything
         shapes = listed(f"{n} {says(v.shape)}" for n, v in outputs.items())
         raise StageError(
-            f"metric {name} failed on {of}: {factory.told(e)}",
+            f"metric {name} failed on {of}: {factory.message_of(e)}",
             allowed=f"a function that takes {shapes} by name, and labels {says(labels.shape)}",
         ) from e
     if not math.isfinite(found):

@@ -1,4 +1,4 @@
-"""Asks the PyTorch model about labelled samples, for every artifact's accuracy to be held to its."""
+"""Records the PyTorch model's answers to labelled samples; every artifact's accuracy is compared with them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from stages.samples.settings import Sampling
 
 @dataclass(frozen=True)
 class RecordAnswers(Sampling):
-    """The labelled samples of a source, and what the eager module answers to them.
+    """The labelled samples of a source, and the eager module's answers.
 
     Args:
-        samples: Where they come from; stages/data/spec.py says what there is. Its content is part of the key.
+        samples: Their source, see stages/data/spec.py. Its content is part of the key.
         count: How many at most, 1 or more, chosen by the seed; None for all.
         preprocessing: For photographs.
         seed: For the choice.

@@ -1,4 +1,4 @@
-"""A stage that takes samples of a source, one to calibrate and one to evaluate."""
+"""The base of stages that take samples of a source, to calibrate or to evaluate."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class Sampling(Stage):
-    """A stage that takes samples. Its preprocessing has a use only where these are photographs.
+    """A stage that takes samples. Its preprocessing is used only where these are photographs.
 
-    No dataclass: a stage has these among its own settings, in its own order.
+    This is no dataclass: a stage has these among its own settings, in its own order.
     """
 
     samples: Any
@@ -29,7 +29,7 @@ class Sampling(Stage):
 
     @property
     def source(self) -> Source:
-        """Where the samples come from."""
+        """The source of the samples."""
         from stages.data import sources
 
         return sources.of(self.samples, self.preprocessing)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.coreml import bundle
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 LOADING = """\
 import coremltools
@@ -52,7 +52,7 @@ class Bundle(bundle.Bundle):
 
 def lengths(facts: Mapping[str, Any]) -> str:
     """How many tokens a call may have, in words: "1 to 48", or "1 or 48" where they are enumerated."""
-    if shapes := facts.get(as_met.ENUMERATED, {}).get("input_ids"):
+    if shapes := facts.get(artifact_cases.ENUMERATED, {}).get("input_ids"):
         return " or ".join(str(n) for n in sorted(shape[1] for shape in shapes))
     (sequence,) = (d for d in facts["interface"]["dims"] if d["name"] == "sequence")
     return f"{sequence['min']} to {sequence['max']}"

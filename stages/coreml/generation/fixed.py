@@ -74,8 +74,8 @@ class FixedCache(nn.Module):
     def __init__(self, model: Any, length: int) -> None:
         super().__init__()
         self.decoder = model.decoder
-        self._positions, self._parts, self._length = model.positions, model.held, length
-        if others := sorted({h.kind for h in model.held} - {ATTENTION, SLIDING}):
+        self._positions, self._parts, self._length = model.positions, model.cache_tensors, length
+        if others := sorted({h.kind for h in model.cache_tensors} - {ATTENTION, SLIDING}):
             raise ConfigError(
                 f"{type(model.decoder).__name__} keeps {listed(others)} states; Core ML's cache is keys and values",
                 allowed="a decoder of attention alone, such as llama, gpt2, qwen3, phi3, gemma2 or bloom",

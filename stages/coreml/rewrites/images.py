@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError
 from stages.interface.edits import Edits
 from stages.interface.images import Preprocessing
 from stages.interface.interface import Input, Interface
-from stages.reference import as_met
+from stages.reference import artifact_cases
 
 NAME = "drydock::normalize_images"
 
@@ -34,7 +34,7 @@ def edited(interface: Interface, edits: Edits, how: Preprocessing | None) -> Int
 
 def facts(edits: Edits, how: Preprocessing | None) -> dict[str, Any]:
     """The facts about a package that takes an image."""
-    return {} if edits.images is None or how is None else {as_met.CUT: asdict(how)}
+    return {} if edits.images is None or how is None else {artifact_cases.CUT: asdict(how)}
 
 
 def register(edits: Edits, how: Preprocessing) -> None:

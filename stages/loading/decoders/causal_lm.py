@@ -1,4 +1,4 @@
-"""A decoder of transformers whose cache passes in and out as plain tensors: one graph for the prompt and what follows.
+"""A decoder of transformers with its cache as inputs and outputs: one graph for the prompt and for what follows.
 
 Names are those that ORTModel, transformers.js and onnxruntime-genai read: past_key_values.0.key, present.0.key.
 
@@ -26,18 +26,18 @@ from stages.portable.vendor_errors import first_line
 IDS, MASK, POSITIONS, LOGITS = "input_ids", "attention_mask", "position_ids", "logits"
 BATCH, SEQUENCE, PAST, TOTAL = "batch", "sequence", "past", "past+sequence"
 WITHOUT = "model=transformers, which takes the model without its cache"
-TOKENS = 2  # that the cache's shapes are seen at
+TOKENS = 2  # the number of tokens that shows the cache's shapes
 
 
 @dataclass(frozen=True)
-class Held:
+class CacheTensor:
     """One tensor of a cache.
 
     Args:
         layer: The number of its block.
-        field: What the block's cache calls it: keys, values, conv_states or recurrent_states.
+        field: Its name in the block's cache: keys, values, conv_states or recurrent_states.
         kind: One of generation.py's.
-        shape: Of the input, as an interface has it.
+        shape: The shape of the input, as in an interface.
     """
 
     layer: int
@@ -47,7 +47,7 @@ class Held:
 
     @property
     def cache(self) -> Cache:
-        """Its names."""
+        """Its names as an input and an output."""
         if self.kind in (ATTENTION, SLIDING):
             part = {"keys": "key", "values": "value"}[self.field]
             return Cache(f"past_key_values.{self.layer}.{part}", f"present.{self.layer}.{part}", self.kind, 2)
@@ -55,9 +55,9 @@ class Held:
 
 
 class Grown(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of all tokens, [batch, heads, tokens, head_dim], which may be none.
+    """Keys and values of all tokens, [batch, heads, tokens, head_dim]; there may be no tokens.
 
-    A window's are kept whole too: which of them are seen is the mask's, and every runtime lets a cache grow.
+    Those beyond a sliding window stay too: the mask hides them, and every runtime lets a cache grow.
     """
 
     def __init__(self, keys: Any, values: Any) -> None:
@@ -71,23 +71,24 @@ class Grown(DynamicLayer):  # type: ignore[misc]
 
 
 class CausalLM(nn.Module):
-    """Tokens in; `logits` [batch, sequence, vocabulary] and the cache after them out, in the order of `held`.
+    """Tokens and a cache in; `logits` [batch, sequence, vocabulary] and the new cache out, as in `cache_tensors`.
 
     Args:
         decoder: A model of transformers for causal language modelling.
 
     Raises:
-        ConfigError: For a model that is no decoder with a cache that is known here.
+        ConfigError: For a model that is no decoder, or has an unknown kind of cache.
     """
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
         self.decoder = decoder
-        taken = _parameters(decoder)
-        self._cache_as = "past_key_values" if "past_key_values" in taken else "cache_params"
-        self.positions = POSITIONS in taken
-        self.held = _held(decoder, self._cache_as)
-        self._grows = any(h.cache.axis is not None for h in self.held)  # else blocks take the mask of a call alone
+        parameters = _parameters(decoder)
+        self._cache_as = "past_key_values" if "past_key_values" in parameters else "cache_params"
+        self.positions = POSITIONS in parameters
+        self.cache_tensors = _cache_tensors(decoder, self._cache_as)
+        # Without keys and values, blocks take the mask of this call only.
+        self._grows = any(h.cache.axis is not None for h in self.cache_tensors)
 
     @property
     def text(self) -> Any:
@@ -95,28 +96,30 @@ class CausalLM(nn.Module):
         return self.decoder.config.get_text_config(decoder=True)
 
     def forward(self, input_ids: Any, attention_mask: Any, *more: Any) -> tuple[Any, ...]:
-        """Takes position_ids next, where the model has them, and then the cache."""
-        given = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
-        cache = self._cache(more[len(given) :])
-        states = [tensor for h, tensor in zip(self.held, more[len(given) :], strict=True) if h.kind == STATE]
+        """`more` is position_ids, if the model has them, and then the cache."""
+        positions = dict(zip([POSITIONS], more, strict=False)) if self.positions else {}
+        cache = self._cache(more[len(positions) :])
+        states = [
+            tensor for h, tensor in zip(self.cache_tensors, more[len(positions) :], strict=True) if h.kind == STATE
+        ]
         mask = attention_mask if self._grows else recurrence.of_call(attention_mask, input_ids.shape[1])
         with recurrence.going_on(self.decoder, states):
             returned = self.decoder(
-                input_ids=input_ids, attention_mask=mask, use_cache=True, **{**given, self._cache_as: cache}
+                input_ids=input_ids, attention_mask=mask, use_cache=True, **{**positions, self._cache_as: cache}
             )
-        return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.held))
+        return (returned.logits, *(_field(cache.layers[h.layer], h.field) for h in self.cache_tensors))
 
     def _cache(self, past: Sequence[Any]) -> Any:
         by_layer: dict[int, dict[str, Any]] = {}
-        for held, tensor in zip(self.held, past, strict=True):
-            by_layer.setdefault(held.layer, {})[held.field] = tensor
+        for own, tensor in zip(self.cache_tensors, past, strict=True):
+            by_layer.setdefault(own.layer, {})[own.field] = tensor
         cache = DynamicCache()
         cache.layers = [_layer(tensors) for _, tensors in sorted(by_layer.items())]
         cache.layer_class_to_replicate = None
         return cache
 
     def interface(self, dims: Mapping[str, Dim]) -> Interface:
-        """What passes in and out, with the ranges of batch, sequence and past."""
+        """The inputs and outputs, with the ranges of batch, sequence and past."""
         vocabulary = self.text.vocab_size
         inputs = {
             IDS: Input([BATCH, SEQUENCE], "int64", {"integers": [0, vocabulary]}),
@@ -125,15 +128,15 @@ class CausalLM(nn.Module):
         if self.positions:
             inputs[POSITIONS] = Input([BATCH, SEQUENCE], "int64", {"positions": MASK})
         dtype = str(self.decoder.dtype).removeprefix("torch.")
-        inputs |= {h.cache.input: Input(list(h.shape), dtype, {"cache": h.cache.output}) for h in self.held}
+        inputs |= {h.cache.input: Input(list(h.shape), dtype, {"cache": h.cache.output}) for h in self.cache_tensors}
         outputs = {LOGITS: Output([0], [BATCH, SEQUENCE, vocabulary], dtype)}
-        for place, held in enumerate(self.held, 1):
-            shape = [TOTAL if size == PAST else size for size in held.shape]
-            outputs[held.cache.output] = Output([place], shape, dtype)
+        for place, own in enumerate(self.cache_tensors, 1):
+            shape = [TOTAL if size == PAST else size for size in own.shape]
+            outputs[own.cache.output] = Output([place], shape, dtype)
         return Interface(inputs, {name: dims[name] for name in (BATCH, SEQUENCE, PAST)}, outputs)
 
     def beyond(self) -> list[str]:
-        """The tokens that begin, end or fill up a text and are none of the vocabulary, as "eos 32000"."""
+        """The special tokens (begin, end, padding) that are not in the vocabulary, as "eos 32000"."""
         return [f"{name} {n}" for name, ids in self._special() for n in ids if n >= self.text.vocab_size]
 
     def _special(self) -> Iterator[tuple[str, list[int]]]:
@@ -141,16 +144,16 @@ class CausalLM(nn.Module):
             yield name, _ids(getattr(self.decoder.generation_config, f"{name}_token_id"))
 
     def generation(self) -> Generation:
-        """What it is beside its interface."""
+        """What generation needs besides the interface."""
         text, special = self.text, {name: [n for n in ids if n < self.text.vocab_size] for name, ids in self._special()}
-        keys = next((h for h in self.held if h.field == "keys"), None)
+        keys = next((h for h in self.cache_tensors if h.field == "keys"), None)
         window = getattr(text, "sliding_window", None)
         heads = getattr(text, "num_attention_heads", 0)
         return Generation(
-            cache=[h.cache for h in self.held],
+            cache=[h.cache for h in self.cache_tensors],
             vocabulary=text.vocab_size,
             positions=lengths.positions(text) or UNLIMITED,
-            window=window if any(h.kind == SLIDING for h in self.held) else None,
+            window=window if any(h.kind == SLIDING for h in self.cache_tensors) else None,
             model_type=self.decoder.config.model_type,
             eos=special["eos"],
             bos=next(iter(special["bos"]), None),
@@ -166,18 +169,18 @@ class CausalLM(nn.Module):
 def _parameters(decoder: Any) -> list[str]:
     import inspect
 
-    taken = list(inspect.signature(decoder.forward).parameters)
-    if decoder.config.is_encoder_decoder or not {"past_key_values", "cache_params"} & {*taken}:
+    parameters = list(inspect.signature(decoder.forward).parameters)
+    if decoder.config.is_encoder_decoder or not {"past_key_values", "cache_params"} & {*parameters}:
         raise ConfigError(
             f"{type(decoder).__name__} is no decoder with a cache",
             allowed="a class for causal language modelling, such as LlamaForCausalLM",
             command=WITHOUT,
         )
-    return taken
+    return parameters
 
 
-def _held(decoder: Any, cache_as: str) -> list[Held]:
-    """The tensors of a model's cache, as it makes them of two tokens."""
+def _cache_tensors(decoder: Any, cache_as: str) -> list[CacheTensor]:
+    """The tensors of a model's cache, from a run on two tokens."""
     cache = DynamicCache(config=decoder.config)
     ids = torch.zeros((1, TOKENS), dtype=torch.long, device=decoder.device)
     training = decoder.training
@@ -191,36 +194,38 @@ def _held(decoder: Any, cache_as: str) -> list[Held]:
             command=WITHOUT,
         ) from e
     decoder.train(training)
-    found: list[Held] = []
+    by_block: list[CacheTensor] = []
     for number, layer in enumerate(cache.layers):
         if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
             kind = SLIDING if layer.is_sliding else ATTENTION
             sizes = {"keys": layer.keys.shape, "values": layer.values.shape}
-            found += [Held(number, n, kind, (BATCH, s[1], PAST, s[3])) for n, s in sizes.items()]
+            by_block += [CacheTensor(number, n, kind, (BATCH, s[1], PAST, s[3])) for n, s in sizes.items()]
         elif type(layer) is LinearAttentionLayer and layer.number_of_states == 1 and _goes_on(decoder, layer):
             states = {"conv_states": CONVOLUTION, "recurrent_states": STATE}
             tensors = {n: getattr(layer, n)[0] for n in states}
-            found += [Held(number, n, states[n], (BATCH, *t.shape[1:])) for n, t in tensors.items() if t is not None]
+            by_block += [
+                CacheTensor(number, n, states[n], (BATCH, *t.shape[1:])) for n, t in tensors.items() if t is not None
+            ]
         else:
             raise ConfigError(
                 f"{type(decoder).__name__} keeps a cache not known here, {type(layer).__name__} of block {number}",
                 allowed="keys and values, whole or of a window; one state of a convolution or a recurrence",
                 command=WITHOUT,
             )
-    return found
+    return by_block
 
 
 def _goes_on(decoder: Any, layer: Any) -> bool:
-    """Whether several tokens can begin at the state of a layer: at a convolution's always."""
+    """Whether several tokens can start from a layer's state: always for a convolution."""
     return layer.recurrent_states[0] is None or recurrence.has(decoder)
 
 
 def _layer(tensors: Mapping[str, Any]) -> Any:
-    """The cache of one block, with what was said before in it."""
+    """The cache of one block, filled with earlier tokens."""
     if "keys" in tensors:
         return Grown(tensors["keys"], tensors["values"])
     layer = LinearAttentionLayer()
-    # Copies: it writes into them, and a graph's inputs are not to be written to.
+    # Copies: the layer writes into them, and a graph's inputs must not be written to.
     state = {name: tensor.clone() for name, tensor in tensors.items()}
     layer.conv_states[0], layer.recurrent_states[0] = state.get("conv_states"), state.get("recurrent_states")
     layer.is_conv_states_initialized[0] = "conv_states" in state
@@ -232,9 +237,9 @@ def _layer(tensors: Mapping[str, Any]) -> Any:
 
 
 def _field(layer: Any, name: str) -> Any:
-    found = getattr(layer, name)
-    return found[0] if isinstance(found, dict) else found
+    tensor = getattr(layer, name)
+    return tensor[0] if isinstance(tensor, dict) else tensor
 
 
-def _ids(told: Any) -> list[int]:
-    return [] if told is None else [int(n) for n in told] if isinstance(told, list) else [int(told)]
+def _ids(ids: Any) -> list[int]:
+    return [] if ids is None else [int(n) for n in ids] if isinstance(ids, list) else [int(ids)]

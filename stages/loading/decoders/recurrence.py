@@ -1,8 +1,8 @@
-"""Recurrent blocks over several tokens, from the state that those before left.
+"""Recurrent blocks over several tokens that start from the state of earlier tokens.
 
-Mamba's in transformers begins at zeros whatever was before, and takes as many steps in a graph as the example had
-tokens. Here a text in two calls is answered as in one, and a graph has a Scan. And the mask of such blocks is cut to
-the tokens of a call by an operator that has no other way for a call with nothing before it.
+transformers' Mamba starts at zeros in every call, and its graph has as many steps as the example had tokens. Here a
+text in two calls gives the same answer as in one, and the graph has a Scan. The mask of such blocks is cut to the
+tokens of a call by an operator that works the same in a call without earlier tokens.
 
 Source: Gu and Dao, Mamba: linear-time sequence modeling with selective state spaces, 2023; transformers/models/mamba
 """
@@ -22,17 +22,17 @@ SCAN, MASK = "mamba_selective_scan", "create_recurrent_attention_mask"
 
 
 def has(decoder: Any) -> bool:
-    """Whether a model's recurrence is one that can go on."""
+    """Whether a model's recurrence can start from a state."""
     return hasattr(_module(decoder), SCAN)
 
 
 @contextlib.contextmanager
 def going_on(decoder: Any, states: Sequence[Any]) -> Iterator[None]:
-    """Has a model's blocks begin at these states, [batch, channels, size], in their order."""
-    left = iter(states)
+    """Makes a model's blocks start from these states, [batch, channels, size], in order."""
+    remaining = iter(states)
 
     def scanned(hidden: Any, dt: Any, a: Any, b: Any, c: Any, **options: Any) -> Any:
-        return _scanned(next(left), hidden, dt, a, b, c, **options)
+        return _scanned(next(remaining), hidden, dt, a, b, c, **options)
 
     ours = {SCAN: scanned, MASK: _mask}
     with contextlib.ExitStack() as stack:
@@ -46,7 +46,7 @@ def _mask(config: Any, inputs_embeds: Any, attention_mask: Any, past_key_values:
 
 
 def of_call(mask: Any, tokens: int) -> Any:
-    """The mask of the tokens of this call, [batch, tokens], of that of all, [batch, before and these]."""
+    """The mask of this call's tokens, [batch, tokens], from the mask of all tokens, [batch, earlier and these]."""
     return mask.index_select(1, torch.arange(mask.shape[1] - tokens, mask.shape[1], device=mask.device))
 
 
@@ -69,7 +69,7 @@ def _scanned(
     return_last_state: bool,
     **_: Any,
 ) -> Any:
-    """As the library's function of that name, whose shapes and names of arguments these are.
+    """Replaces the library's `mamba_selective_scan`, with the same shapes and argument names.
 
     Args:
         state: [batch, channels, size].
@@ -78,9 +78,9 @@ def _scanned(
         b: [batch, size, tokens], as is c.
     """
     dt = dt if delta_bias is None else dt + delta_bias.to(dt.dtype)[..., None]
-    if delta_softplus:  # in words that lose no digits where it is small: OpenVINO's own operator adds one to it
+    if delta_softplus:  # a form without loss of digits at small values: OpenVINO's own operator adds one first
         dt = dt.clamp(min=0) + torch.log1p(torch.exp(-dt.abs()))
-    # Tokens first, so that both ways take them one by one.
+    # Tokens first, so that both loops take them one by one.
     decay = torch.exp(a[None, None] * dt.permute(2, 0, 1)[..., None])
     fed = (dt * hidden).permute(2, 0, 1)[..., None] * b.permute(2, 0, 1)[:, :, None, :]
     if torch.compiler.is_exporting():
@@ -93,10 +93,10 @@ def _scanned(
             state = decay[token] * state + fed[token]
             every.append(state)
         last, states = state, torch.stack(every)
-    given = (states @ c.permute(2, 0, 1)[..., None])[..., 0].permute(1, 2, 0)
-    given = given if D is None else given + hidden * D[None, :, None]
-    given = given if z is None else given * functional.silu(z)
-    return (given, last) if return_last_state else given
+    outputs = (states @ c.permute(2, 0, 1)[..., None])[..., 0].permute(1, 2, 0)
+    outputs = outputs if D is None else outputs + hidden * D[None, :, None]
+    outputs = outputs if z is None else outputs * functional.silu(z)
+    return (outputs, last) if return_last_state else outputs
 
 
 def _step(state: Any, token: Any) -> Any:

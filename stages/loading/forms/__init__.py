@@ -1,1 +1,1 @@
-"""What a file of weights may be besides a plain state dict: adapters, wrappers, parametrised and quantised weights."""
+"""Forms of weights other than a plain state dict: adapters, wrappers, parametrised and quantised weights."""

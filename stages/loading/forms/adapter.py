@@ -1,4 +1,4 @@
-"""A LoRA adapter as peft saves it: what it adds to each weight of a model.
+"""Reads a LoRA adapter that peft saved, and adds it to the weights of a model.
 
 Source: E. Hu et al., LoRA: Low-Rank Adaptation of Large Language Models (2021), and peft's tuners/lora, whose files
 these are: adapter_config.json, and tensors by the names of the model's modules in adapter_model.safetensors or .bin.
@@ -23,7 +23,7 @@ WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 # What peft's wrappers put before the names of the model's modules.
 WRAPPED = "base_model.model."
 LOW_RANK = re.compile(r"(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
-# What changes more than W + scale * B @ A says, or the weights that it is added to: by option, the values that do not.
+# Options that change more than W + scale * B @ A, or which weights it is added to; and their harmless values.
 PLAIN: Mapping[str, tuple[Any, ...]] = {
     "use_dora": (False,),
     "use_qalora": (False,),
@@ -44,13 +44,13 @@ INSTEAD = (
 
 @dataclass(frozen=True)
 class Lora:
-    """What adapter_config.json says of the scale of each layer's addition.
+    """The scale of each layer's addition, from adapter_config.json.
 
     Args:
         alpha: The scale, before it is divided by the rank.
         alphas: The same for modules whose name ends in a pattern.
         by_root: Whether it is divided by the rank's square root.
-        transposed: Whether the weights that it is added to are [in, out], as of GPT-2's Conv1D.
+        transposed: Whether the weights that it is added to are [in, out], as in GPT-2's Conv1D.
     """
 
     alpha: float
@@ -59,7 +59,7 @@ class Lora:
     transposed: bool
 
     def scale(self, module: str, rank: int) -> float:
-        """By how much the product of a module's matrices is multiplied."""
+        """The factor for the product of a module's matrices."""
         alphas = (a for pattern, a in self.alphas.items() if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module))
         alpha: float = next(alphas, self.alpha)
         return alpha / (rank**0.5 if self.by_root else rank)
@@ -69,10 +69,10 @@ def files(folder: Path) -> list[Path]:
     """The configuration and the weights of an adapter. Raises ConfigError for a folder without them."""
     weights = [folder / name for name in WEIGHTS if (folder / name).is_file()]
     if not (folder / CONFIG).is_file() or not weights:
-        held = listed(sorted(f.name for f in folder.iterdir())) if folder.is_dir() else ""
+        contents = listed(sorted(f.name for f in folder.iterdir())) if folder.is_dir() else ""
         raise ConfigError(
             f"{folder} is no adapter as peft saves it"
-            + (f": it holds {held}" if held else ": there is no such folder"),
+            + (f": it holds {contents}" if contents else ": there is no such folder"),
             allowed=f"a folder with {CONFIG} and {' or '.join(WEIGHTS)}",
             command="stages.adapter.folder=/path/to/adapter",
         )
@@ -80,13 +80,16 @@ def files(folder: Path) -> list[Path]:
 
 
 def read(config: Path) -> Lora:
-    """What adapter_config.json says. Raises ConfigError for another kind of adapter, or one with further options."""
+    """Reads adapter_config.json. Raises ConfigError for another kind of adapter, or one with further options."""
     try:
-        told = json.loads(config.read_text())
-        kind = str(told["peft_type"])
-        patterns = {str(k): float(v) for k, v in (told.get("alpha_pattern") or {}).items()}
-        found = Lora(
-            float(told.get("lora_alpha", 8)), patterns, bool(told.get("use_rslora")), bool(told.get("fan_in_fan_out"))
+        config_json = json.loads(config.read_text())
+        kind = str(config_json["peft_type"])
+        patterns = {str(k): float(v) for k, v in (config_json.get("alpha_pattern") or {}).items()}
+        lora = Lora(
+            float(config_json.get("lora_alpha", 8)),
+            patterns,
+            bool(config_json.get("use_rslora")),
+            bool(config_json.get("fan_in_fan_out")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
         raise ConfigError(
@@ -95,31 +98,31 @@ def read(config: Path) -> Lora:
     if kind != "LORA":
         raise ConfigError(f"{config}: peft_type is {kind}", allowed="LORA", command=INSTEAD)
     beyond = [
-        f"{option} is {json.dumps(told[option])}"
+        f"{option} is {json.dumps(config_json[option])}"
         for option, plain in PLAIN.items()
-        if told.get(option) and told[option] not in plain
+        if config_json.get(option) and config_json[option] not in plain
     ]
     if beyond:
         raise ConfigError(
             [Problem(f"{config}: {wrong}, which is more than W + scale * B @ A", command=INSTEAD) for wrong in beyond]
         )
-    return found
+    return lora
 
 
 def merged(module: torch.nn.Module, state: Mapping[str, Any], lora: Lora, origin: str) -> list[str]:
-    """Adds an adapter to a module's weights, each of which is replaced by a new one: others may share them.
+    """Adds an adapter to a module's weights. Each is replaced by a new tensor, since other modules may share the old.
 
     Args:
         module: Changed in place.
         state: The adapter's tensors by name.
         lora: Its options.
-        origin: What to call it.
+        origin: The adapter's name in messages.
 
     Returns:
         The names of the parameters that changed.
 
     Raises:
-        StageError: When a tensor belongs to no module, or is of no form that this knows. The module may have changed.
+        StageError: When a tensor belongs to no module, or has an unknown form. The module may have changed.
     """
     import torch
 
@@ -148,13 +151,13 @@ def merged(module: torch.nn.Module, state: Mapping[str, Any], lora: Lora, origin
 
 
 def _sorted(state: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The matrices of each module, by A and B; and the tensors that stand for the model's own, such as a new head's."""
+    """The matrices of each module, by A and B; and the tensors that replace the model's own, such as a new head's."""
     parts: dict[str, dict[str, Any]] = {}
     whole = {}
     for key, tensor in state.items():
         name = key.removeprefix(WRAPPED).replace(".modules_to_save.", ".").replace(".base_layer.", ".")
-        if found := LOW_RANK.fullmatch(name):
-            parts.setdefault(found[1], {})[found[2]] = tensor
+        if match := LOW_RANK.fullmatch(name):
+            parts.setdefault(match[1], {})[match[2]] = tensor
         else:
             whole[name] = tensor
     return parts, whole
@@ -164,9 +167,9 @@ def _owner(module: torch.nn.Module, name: str, origin: str) -> torch.nn.Module:
     try:
         return module.get_submodule(name)
     except AttributeError as e:
-        known = [n for n, _ in module.named_modules() if n]
+        modules = [n for n, _ in module.named_modules() if n]
         raise StageError(
-            f"{origin} is for a model with {name}, which {type(module).__name__} lacks{nearest(name, known)}",
+            f"{origin} is for a model with {name}, which {type(module).__name__} lacks{nearest(name, modules)}",
             allowed="the model that the adapter was trained for, of the same class",
             command="model.factory=… and model.weights=… of that model",
         ) from e
@@ -191,7 +194,7 @@ def _replaced(module: torch.nn.Module, name: str, tensor: Any, origin: str) -> s
 
 
 def refused(names: Sequence[str], origin: str) -> Iterator[Problem]:
-    """That weights are those of an adapter and of no model."""
+    """A problem if these are the weights of an adapter and not of a model."""
     if any(LOW_RANK.fullmatch(name) for name in names):
         yield Problem(
             f"{origin} is a LoRA adapter, and no model",

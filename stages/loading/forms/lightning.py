@@ -1,4 +1,4 @@
-"""Checkpoints of Lightning: which part of the LightningModule the model is, and what it was built with."""
+"""Checkpoints of Lightning: the part of the LightningModule that is the model, and the arguments it was built with."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ VERSION, HYPER_PARAMETERS = "pytorch-lightning_version", "hyper_parameters"
 PLAIN = (bool, int, float, str, type(None))
 
 
-def wrote(held: Any) -> bool:
-    return isinstance(held, Mapping) and VERSION in held
+def wrote(content: Any) -> bool:
+    return isinstance(content, Mapping) and VERSION in content
 
 
 def parts(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What a LightningModule calls each part that is a whole model of this kind, such as "model.", and its state."""
+    """The state of each part of a LightningModule that is a whole model of this kind, by prefix, such as "model."."""
     first = next(iter(own), "")
-    found = {}
+    by_prefix = {}
     for key in state:
         prefix = key.removesuffix(first)
         if first and key.endswith(f".{first}"):
             part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             if part.keys() == own.keys() and all(part[k].shape == own[k].shape for k in own):
-                found[prefix] = part
-    return found
+                by_prefix[prefix] = part
+    return by_prefix
 
 
-def hint(held: Any, kwargs: Mapping[str, Any], takes: Callable[[str], bool]) -> Iterator[Problem]:
-    """What a checkpoint says that its module was built with, where a model that was built with other cannot take it.
+def hint(content: Any, kwargs: Mapping[str, Any], takes: Callable[[str], bool]) -> Iterator[Problem]:
+    """A hint where a checkpoint records other arguments than the model was built with.
 
     Args:
-        held: What the file holds.
+        content: The content of the file.
         kwargs: What the model was built with.
-        takes: Whether its factory has a parameter of a name.
+        takes: Whether the factory has a parameter of this name.
     """
-    told = held.get(HYPER_PARAMETERS) if wrote(held) else None
-    if not isinstance(told, Mapping):
+    recorded = content.get(HYPER_PARAMETERS) if wrote(content) else None
+    if not isinstance(recorded, Mapping):
         return
-    plain = {k: v for k, v in told.items() if isinstance(k, str) and isinstance(v, PLAIN) and takes(k)}
+    plain = {k: v for k, v in recorded.items() if isinstance(k, str) and isinstance(v, PLAIN) and takes(k)}
     if any(k not in kwargs or kwargs[k] != v for k, v in plain.items()):
         yield Problem(
             f"the checkpoint's {HYPER_PARAMETERS} are {listed(f'{k}: {v}' for k, v in plain.items())}",

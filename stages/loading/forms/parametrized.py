@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def written_out(module: torch.nn.Module) -> int:
-    """Puts what is computed in the place of how it is, in a module in evaluation mode. Returns for how many weights.
+    """Replaces computed weights by their values, in a module in evaluation mode. Returns the number of weights.
 
     TorchScript has none of these.
 

@@ -1,4 +1,4 @@
-"""Weights that another library has quantized: what they are told by, and what to do instead."""
+"""Recognises weights that another library has quantized, and says what to do instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import Problem
 
-# What the names of tensors end with that hold the scales of numbers in few bits.
+# The endings of names of tensors that hold numbers in few bits or their scales.
 MARKS = {
     "bitsandbytes": re.compile(r".*\.(weight\.(absmax|quant_map|quant_state\.bitsandbytes__\w+)|SCB)"),
     "GPTQ or AWQ": re.compile(r".*\.(qweight|qzeros)"),
@@ -19,11 +19,11 @@ LIBRARIES = ("torchao", "bitsandbytes", "hqq", "quanto", "optimum")
 
 
 def problems(state: Mapping[str, Any], origin: str) -> Iterator[Problem]:
-    """That a state dict holds no plain numbers, with the tensor that tells.
+    """A problem if a state dict has quantized tensors, with the first of them.
 
     Args:
         state: Name to tensor.
-        origin: What to call the file.
+        origin: The file's name in messages.
     """
     for library, mark in MARKS.items():
         if marked := next((name for name in state if mark.fullmatch(name)), None):
@@ -33,10 +33,10 @@ def problems(state: Mapping[str, Any], origin: str) -> Iterator[Problem]:
         yield _refusal(f"{origin} was quantized by torch: {packed} is {state[packed].dtype}")
 
 
-def named(classes: Iterable[str], origin: str) -> Iterator[Problem]:
-    """The same of a pickle, by the classes that it names."""
-    if found := next((c for c in classes if c.partition(".")[0] in LIBRARIES), None):
-        yield _refusal(f"{origin} was quantized by {found.partition('.')[0]}: it holds a {found}")
+def refused(classes: Iterable[str], origin: str) -> Iterator[Problem]:
+    """A problem if a pickle names classes of a library that quantizes."""
+    if path := next((c for c in classes if c.partition(".")[0] in LIBRARIES), None):
+        yield _refusal(f"{origin} was quantized by {path.partition('.')[0]}: it holds a {path}")
 
 
 def _refusal(wrong: str) -> Problem:

@@ -96,7 +96,7 @@ class _Search:
             # A range that works for each dimension alone may fail for all together: try smaller ranges, then none.
             ranges = {n: narrowed for n, d in dims.items() if (narrowed := narrow(d)) is not None}
             result = self._described(base, groups, ranges)
-            if all(self._takes(at, result.inputs) for at in sizes.asked(result.dims, "standard").values()):
+            if all(self._takes(at, result.inputs) for at in sizes.labelled(result.dims, "standard").values()):
                 return result
         return None
 

@@ -39,12 +39,12 @@ def test_opsets_on_one_side_share_a_capture(tmp_path):
     ("opset", "other"), [(18, CaptureExport(2**30)), (17, CaptureTrace())], ids=["export", "trace"]
 )
 def test_it_captures_as_the_stage_of_that_way(opset, other, both, tmp_path):
-    made, same = run_stage(by_opset(opset), both, tmp_path / "made"), run_stage(other, both, tmp_path / "same")
-    assert made.kind == same.kind
-    assert made.facts == same.facts
-    assert [p.name for p in made.folder.iterdir()] == [p.name for p in same.folder.iterdir()]
+    result, same = run_stage(by_opset(opset), both, tmp_path / "made"), run_stage(other, both, tmp_path / "same")
+    assert result.kind == same.kind
+    assert result.facts == same.facts
+    assert [p.name for p in result.folder.iterdir()] == [p.name for p in same.folder.iterdir()]
     if opset == 18:  # a trace is not repeatable
-        assert contents(made.folder) == contents(same.folder)
+        assert contents(result.folder) == contents(same.folder)
 
 
 def test_a_program_above_the_size_stays_in_memory(both, tmp_path):

@@ -17,8 +17,8 @@ from stages.capture.capture_export import CaptureExport
 from stages.interface.interface import Dim
 
 
-def reloaded(made):
-    return torch.export.load(made.file).module()
+def reloaded(captured):
+    return torch.export.load(captured.file).module()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
@@ -33,27 +33,27 @@ def test_sizes_beyond_the_bounds_are_refused(program):
 
 
 def test_each_dynamic_dimension_keeps_its_bounds(tmp_path):
-    made = capture("export", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
-    ranges = sorted((r.lower, r.upper) for r in made.live.range_constraints.values())
+    result = capture("export", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
+    ranges = sorted((r.lower, r.upper) for r in result.live.range_constraints.values())
     assert ranges == [(1, 8), (2, 16)]
 
 
 @pytest.mark.slow  # a BERT is in test_models and in onnx/test_cast
 def test_attention_is_captured_for_every_length(tmp_path):
     net = Attention()
-    made = capture("export", net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
+    result = capture("export", net, tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
     tokens = torch.randn(3, 7, 8)
-    torch.testing.assert_close(reloaded(made)(tokens)[0], net(tokens), rtol=1e-4, atol=1e-5)  # fused and plain
+    torch.testing.assert_close(reloaded(result)(tokens)[0], net(tokens), rtol=1e-4, atol=1e-5)  # fused and plain
 
 
 def test_all_outputs_are_captured(tmp_path):
-    made = capture("export", TwoOutputs(), tmp_path)
-    assert [tuple(v.shape) for v in reloaded(made)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
+    result = capture("export", TwoOutputs(), tmp_path)
+    assert [tuple(v.shape) for v in reloaded(result)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
 
 
 def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
-    made = capture("export", TwoOutputs(), tmp_path, dims={"batch": Dim(1, 1, 8)})
-    assert reloaded(made)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
+    result = capture("export", TwoOutputs(), tmp_path, dims={"batch": Dim(1, 1, 8)})
+    assert reloaded(result)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
 
 
 def test_two_captures_are_the_same_bytes(tiny, reference, program, tmp_path):
@@ -62,16 +62,16 @@ def test_two_captures_are_the_same_bytes(tiny, reference, program, tmp_path):
 
 
 def test_neither_the_file_nor_the_program_in_memory_tells_where_it_was_made(tmp_path):
-    made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
-    assert tells_where(made.file) == []
-    stacks = [node.meta.get("stack_trace", "") for node in unsupported.calls(made.live)]
+    result = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
+    assert tells_where(result.file) == []
+    stacks = [node.meta.get("stack_trace", "") for node in unsupported.calls(result.live)]
     assert any('File "nets.py"' in stack for stack in stacks)
     assert not any('File "/' in stack for stack in stacks)
 
 
 def test_the_line_of_the_model_is_found_again(tmp_path):
-    made = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
-    places = {unsupported.place_of(node) for node in unsupported.calls(torch.export.load(made.file))}
+    result = capture("export", GraphBranch(), tmp_path, inputs=VECTOR)
+    places = {unsupported.place_of(node) for node in unsupported.calls(torch.export.load(result.file))}
     assert any(re.fullmatch(r"tests/nets\.py:\d+ in .*: return torch\.cond\(.*", place) for place in places)
 
 
@@ -90,10 +90,10 @@ class Chunks(FrozenBatch):
 
 def test_a_condition_that_holds_at_every_size_fixes_nothing(tmp_path):
     net = Chunks()
-    made = capture("export", net, tmp_path, inputs=VECTOR)
+    result = capture("export", net, tmp_path, inputs=VECTOR)
     for batch in (1, 2, 5, 8):
         rows = torch.rand(batch, 4)
-        torch.testing.assert_close(reloaded(made)(rows)[0], net(rows), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(reloaded(result)(rows)[0], net(rows), rtol=1e-5, atol=1e-6)
 
 
 class ShortBatches(FrozenBatch):
@@ -109,8 +109,8 @@ def test_a_condition_that_fails_at_one_size_is_refused(tmp_path):
 
 
 def test_it_holds_within_a_narrower_range(tmp_path):
-    made = capture("export", ShortBatches(), tmp_path, inputs=VECTOR, dims={"batch": Dim(1, 2, 5)})
-    assert reloaded(made)(torch.rand(5, 4))[0].shape == (5, 4)
+    result = capture("export", ShortBatches(), tmp_path, inputs=VECTOR, dims={"batch": Dim(1, 2, 5)})
+    assert reloaded(result)(torch.rand(5, 4))[0].shape == (5, 4)
 
 
 def test_a_branch_on_values_is_refused_with_another_way(tmp_path):
@@ -131,8 +131,8 @@ def test_a_dimension_that_came_out_as_a_number_is_told_without_torchs_advice_on_
             return x * torch.ones(7)
 
     sizes = ({0: torch.export.Dim("time", min=1, max=20)},)
-    with pytest.raises(torch._dynamo.exc.UserError) as told:
+    with pytest.raises(torch._dynamo.exc.UserError) as caught:
         torch.export.export(Fixes(), (torch.ones(7),), dynamic_shapes=sizes, strict=False)
-    assert "mark_dynamic" in str(told.value)
-    (problem,) = captures._not_exported(told.value).problems
+    assert "mark_dynamic" in str(caught.value)
+    (problem,) = captures._not_exported(caught.value).problems
     assert problem.what == "model.dims.time cannot be dynamic: the model's code fixes time at 7"

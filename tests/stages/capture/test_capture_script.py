@@ -12,8 +12,8 @@ from torch import nn
 from pipeline.errors import StageError
 
 
-def reloaded(made):
-    return torch.jit.load(made.file)
+def reloaded(captured):
+    return torch.jit.load(captured.file)
 
 
 def test_a_branch_on_values_stays_a_branch(tmp_path):
@@ -31,8 +31,8 @@ class Halves(nn.Module):
 
 
 def test_all_outputs_are_captured_in_order(tmp_path):
-    made = capture("script", Halves(), tmp_path, inputs=VECTOR)
-    assert [tuple(v.shape) for v in reloaded(made)(torch.rand(3, 4))] == [(3, 2), (3, 2), (3, 4)]
+    result = capture("script", Halves(), tmp_path, inputs=VECTOR)
+    assert [tuple(v.shape) for v in reloaded(result)(torch.rand(3, 4))] == [(3, 2), (3, 2), (3, 4)]
 
 
 class AnyKeywords(nn.Module):

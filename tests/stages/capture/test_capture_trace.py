@@ -19,8 +19,8 @@ from stages.interface.interface import Dim
 TRACE_LOG = "stages.capture.captures"
 
 
-def reloaded(made):
-    return torch.jit.load(made.file)
+def reloaded(captured):
+    return torch.jit.load(captured.file)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 8])
@@ -31,19 +31,19 @@ def test_the_saved_trace_answers_as_the_model_at_every_size(tiny, traced, batch)
 
 
 def test_all_outputs_are_captured(tmp_path):
-    made = capture("trace", TwoOutputs(), tmp_path)
-    assert [tuple(v.shape) for v in reloaded(made)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
+    result = capture("trace", TwoOutputs(), tmp_path)
+    assert [tuple(v.shape) for v in reloaded(result)(torch.rand(3, 3, 32, 32))] == [(3, 10), (3, 4, 32, 32)]
 
 
 def test_a_dimension_whose_usual_size_is_one_stays_dynamic(tmp_path):
-    made = capture("trace", TwoOutputs(), tmp_path, dims={"batch": Dim(1, 1, 8)})
-    assert reloaded(made)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
+    result = capture("trace", TwoOutputs(), tmp_path, dims={"batch": Dim(1, 1, 8)})
+    assert reloaded(result)(torch.rand(5, 3, 32, 32))[0].shape == (5, 10)
 
 
 def test_attention_is_traced_without_its_fast_path(tmp_path):
-    made = capture("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
-    assert "_transformer_encoder_layer_fwd" not in str(reloaded(made).inlined_graph)
-    assert "scaled_dot_product_attention" in str(reloaded(made).inlined_graph)
+    result = capture("trace", Attention(), tmp_path, inputs=TOKENS, dims=BATCH_SEQ)
+    assert "_transformer_encoder_layer_fwd" not in str(reloaded(result).inlined_graph)
+    assert "scaled_dot_product_attention" in str(reloaded(result).inlined_graph)
 
 
 def test_the_fast_path_would_be_traced_if_it_were_left_on(tmp_path):
@@ -94,22 +94,22 @@ def test_each_line_is_told_once(tmp_path, caplog):
 @pytest.mark.parametrize("net", [ValueBranch, FrozenBatch])
 def test_what_the_tracer_fixes_is_told_with_its_place(tmp_path, caplog, net):
     with caplog.at_level(logging.WARNING, TRACE_LOG):
-        made = capture("trace", net(), tmp_path, inputs=VECTOR)
+        result = capture("trace", net(), tmp_path, inputs=VECTOR)
     (record,) = caplog.records
     assert "nets.py" in record.getMessage()
     assert "might cause the trace to be incorrect" in record.getMessage()
-    assert "fixed as the example took them, at nets.py:" in made.notes["caution"]
+    assert "fixed as the example took them, at nets.py:" in result.notes["caution"]
 
 
 def test_a_model_without_branches_is_traced_without_a_word(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, TRACE_LOG):
-        made = capture("trace", TwoOutputs(), tmp_path)
-    assert (caplog.records, made.notes["caution"]) == ([], "")
+        result = capture("trace", TwoOutputs(), tmp_path)
+    assert (caplog.records, result.notes["caution"]) == ([], "")
 
 
 def test_two_traces_are_the_same_code(tiny, reference, tmp_path):
-    given = {"module": tiny, "reference": reference}
-    first, again = (reloaded(run_stage(CaptureTrace(), given, tmp_path / d)) for d in "ab")
+    inputs = {"module": tiny, "reference": reference}
+    first, again = (reloaded(run_stage(CaptureTrace(), inputs, tmp_path / d)) for d in "ab")
     # Not the same file: TorchScript numbers the classes that it has met in a process.
     assert first.code == again.code
 
@@ -122,8 +122,8 @@ def test_two_traces_are_exported_to_the_same_bytes(tmp_path):
 
 def test_the_file_tells_neither_where_it_was_made_nor_by_whom(traced):
     assert tells_where(traced.file) == []
-    (told,) = (str(n.sourceRange()) for n in reloaded(traced).inlined_graph.nodes() if n.kind() == "aten::batch_norm")
-    frames = re.findall(r"^(\S+)\(\d+\): (\w+)$", told, re.MULTILINE)
+    (source,) = (str(n.sourceRange()) for n in reloaded(traced).inlined_graph.nodes() if n.kind() == "aten::batch_norm")
+    frames = re.findall(r"^(\S+)\(\d+\): (\w+)$", source, re.MULTILINE)
     assert ("nets.py", "forward") in frames
     assert frames[-1][0].startswith("torch/")
 
@@ -158,5 +158,5 @@ class Anchored(FixedBatch):
 
 
 def test_a_tensor_that_is_an_attribute_may_be_returned(tmp_path):
-    made = reloaded(capture("trace", Anchored(), tmp_path, inputs=VECTOR))
-    assert made(torch.rand(3, 4))[1].tolist() == [0, 1, 2]
+    script = reloaded(capture("trace", Anchored(), tmp_path, inputs=VECTOR))
+    assert script(torch.rand(3, 4))[1].tolist() == [0, 1, 2]

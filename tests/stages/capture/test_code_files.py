@@ -22,7 +22,7 @@ def project(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "relative"),
     [
         ("work/net.py", "net.py"),
         ("work/src/my_pkg/net.py", "my_pkg/net.py"),
@@ -31,14 +31,14 @@ def project(tmp_path, monkeypatch):
         (code_files.__file__, "stages/capture/code_files.py"),
     ],
 )
-def test_a_file_is_told_from_where_it_is_imported_and_found_there_again(project, file, told):
+def test_a_file_is_told_from_where_it_is_imported_and_found_there_again(project, file, relative):
     path = str(project / file)
-    assert code_files.relative(path) == told
-    assert code_files.found(told) == path
+    assert code_files.relative(path) == relative
+    assert code_files.located(relative) == path
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "relative"),
     [
         ("{project}/aside/other.py", "other.py"),  # never absolute
         ("<eval_with_key>.17", "<eval_with_key>"),
@@ -46,14 +46,14 @@ def test_a_file_is_told_from_where_it_is_imported_and_found_there_again(project,
         ("code/__torch__/net.py", "code/__torch__/net.py"),
     ],
 )
-def test_what_is_imported_from_nowhere_is_told_by_its_name_and_stays_as_told(project, file, told):
-    assert code_files.relative(file.format(project=project)) == told
-    assert code_files.found(told) == told
+def test_what_is_imported_from_nowhere_is_told_by_its_name_and_stays_as_told(project, file, relative):
+    assert code_files.relative(file.format(project=project)) == relative
+    assert code_files.located(relative) == relative
 
 
 def test_every_file_of_a_stack_is_told_so(project):
     stack = (
         f'  File "{project}/work/net.py", line 7, in forward\n    x = "File"\n  File "{torch.__file__}", line 9, in f'
     )
-    told = '  File "net.py", line 7, in forward\n    x = "File"\n  File "torch/__init__.py", line 9, in f'
-    assert code_files.relative_stack(stack) == told
+    stack_ = '  File "net.py", line 7, in forward\n    x = "File"\n  File "torch/__init__.py", line 9, in f'
+    assert code_files.relative_stack(stack) == stack_

@@ -47,9 +47,9 @@ def _dim(name, dim):
 )
 def test_each_is_told_in_the_yamls_names_and_tried_at_every_size(question, text, broken):
     (one,) = under(question, TWO)
-    found, every = one.broken(TWO)
-    assert (one.text, one.dims, len(found), every) == (text, ("h", "w"), broken, True)
-    assert all(set(sizes) == {"h", "w"} for sizes in found)
+    broken_, every = one.broken(TWO)
+    assert (one.text, one.dims, len(broken_), every) == (text, ("h", "w"), broken, True)
+    assert all(set(sizes) == {"h", "w"} for sizes in broken_)
     assert "test_conditions.py" in one.place
 
 
@@ -70,9 +70,9 @@ def test_what_torch_asserts_of_a_sum_is_a_condition_and_is_proved_by_it():
         strict=False,
         prefer_deferred_runtime_asserts_over_guards=True,
     )
-    found = {c.text: c.broken(dims) for c in conditions.under(program, Interface(shapes, dims))}
-    assert {len(broken) for broken, _ in found.values()} == {0, 45}  # the sums are even at half of all sizes
-    assert all(every for _, every in found.values())
+    broken_ = {c.text: c.broken(dims) for c in conditions.under(program, Interface(shapes, dims))}
+    assert {len(broken) for broken, _ in broken_.values()} == {0, 45}  # the sums are even at half of all sizes
+    assert all(every for _, every in broken_.values())
 
 
 def test_sizes_that_are_multiples_are_tried_alone():
@@ -95,8 +95,8 @@ def test_what_the_ranges_say_is_proved_whatever_their_size():
     ],
 )
 def test_what_torch_writes_of_sizes_is_worked_out_where_it_can_be(code, broken, every):
-    found, tried = conditions.Condition("", "", ("h",), False, code, {"s0": ("h", 1)}).broken(TWO)
-    assert ([at["h"] for at in found], tried) == (broken, every)
+    broken_, tried = conditions.Condition("", "", ("h",), False, code, {"s0": ("h", 1)}).broken(TWO)
+    assert ([at["h"] for at in broken_], tried) == (broken, every)
 
 
 def test_too_many_sizes_are_sampled_and_said_so():

@@ -92,11 +92,11 @@ class Noting(TorchDispatchMode):
 
 @pytest.mark.parametrize(("operator", "args", "kwargs"), CASES)
 def test_a_decomposition_answers_as_the_operator_without_it(operator, args, kwargs):
-    function = decompositions.known([str(operator)])[operator]
+    function = decompositions.by_name([str(operator)])[operator]
     with Noting() as noting:
-        found = flat(function(*args, **kwargs))
+        actual = flat(function(*args, **kwargs))
     assert operator not in noting.called
-    torch.testing.assert_close(found, flat(operator(*args, **kwargs)), equal_nan=True, rtol=2e-5, atol=1e-5)
+    torch.testing.assert_close(actual, flat(operator(*args, **kwargs)), equal_nan=True, rtol=2e-5, atol=1e-5)
 
 
 def test_every_operator_of_ours_has_a_case():
@@ -152,11 +152,11 @@ class OfMatrices(nn.Module):
 @pytest.mark.parametrize("way", ["onnx", "openvino by onnx", "openvino", "coreml"])
 def test_what_has_no_translation_is_decomposed(net, inputs, way, tmp_path):
     dims = {name: BATCH["batch"] for name in ("batch", "t") if name in inputs["x"].shape}
-    given = {"inputs": inputs, "dims": dims}
+    arguments = {"inputs": inputs, "dims": dims}
     if "onnx" in way:
-        made = export("export", net, tmp_path, **given)
-        agrees(ir(made, tmp_path / "ir") if way != "onnx" else made, tmp_path)
+        exported = export("export", net, tmp_path, **arguments)
+        agrees(ir(exported, tmp_path / "ir") if way != "onnx" else exported, tmp_path)
         return
-    program = capture("export", net, tmp_path, **given)
+    program = capture("export", net, tmp_path, **arguments)
     to = ir if way == "openvino" else coreml
     checked(to(program, tmp_path / way), reference_in(tmp_path), tmp_path)

@@ -20,13 +20,13 @@ def test_few_sizes_are_all_looked_at():
 
 
 def test_many_are_spread_with_ends_sweeps_and_orders_the_same_every_time():
-    found = paths.spread(WIDE, 100)
-    assert found == paths.spread(WIDE, 100)
-    assert len(found) == len({tuple(at.values()) for at in found}) == 100
-    assert {"h": 512, "w": 8, "batch": 1} in found
-    assert {(at["h"] > at["w"]) - (at["h"] < at["w"]) for at in found} == {-1, 0, 1}
-    assert len({at["h"] for at in found}) > 15
-    assert all(at[n] in d.sizes for at in found for n, d in WIDE.items())
+    sizes = paths.spread(WIDE, 100)
+    assert sizes == paths.spread(WIDE, 100)
+    assert len(sizes) == len({tuple(at.values()) for at in sizes}) == 100
+    assert {"h": 512, "w": 8, "batch": 1} in sizes
+    assert {(at["h"] > at["w"]) - (at["h"] < at["w"]) for at in sizes} == {-1, 0, 1}
+    assert len({at["h"] for at in sizes}) > 15
+    assert all(at[n] in d.sizes for at in sizes for n, d in WIDE.items())
 
 
 class Ways(nn.Module):
@@ -46,10 +46,10 @@ class Ways(nn.Module):
 
 def test_every_other_way_is_found_with_its_line_and_smallest_sizes():
     net = Ways()
-    found = paths.search(net, TOKENS)
-    assert sorted(p.sizes["t"] for p in found.partings) == [20, 23]
-    assert all(p.line.startswith("test_paths.py:") and p.sizes["batch"] == 1 for p in found.partings)
-    assert (found.asked, found.every, found.stopped) == (160, True, "")
+    search = paths.search(net, TOKENS)
+    assert sorted(p.sizes["t"] for p in search.partings) == [20, 23]
+    assert all(p.line.startswith("test_paths.py:") and p.sizes["batch"] == 1 for p in search.partings)
+    assert (search.sizes_run, search.every, search.stopped) == (160, True, "")
     assert (net.calls, net.scale.device.type, net.loose[0].device.type) == (0, "cpu", "cpu")
 
 
@@ -66,17 +66,17 @@ class Listed(nn.Module):
 
 @pytest.mark.slow
 def test_the_same_steps_with_other_weights_are_another_way_where_that_is_asked():
-    found = paths.search(Listed(), TOKENS, operands=True).partings
-    ways = {(p.sizes["batch"] // 3, p.sizes["t"] // 16) for p in found}
+    partings = paths.search(Listed(), TOKENS, operands=True).partings
+    ways = {(p.sizes["batch"] // 3, p.sizes["t"] // 16) for p in partings}
     assert ways == {(0, 1), (0, 2), (1, 0), (1, 1), (1, 2)}
-    assert all("self.heads[x.shape[1]" in p.place for p in found)
+    assert all("self.heads[x.shape[1]" in p.place for p in partings)
     assert paths.search(Listed(), TOKENS).partings == []
 
 
 def test_where_values_decide_nothing_is_claimed():
-    found = paths.search(ValueBranch(), Interface({"x": Input(["batch", 4])}, {"batch": Dim(1, 2, 8)}))
-    assert (found.partings, found.asked, found.every) == ([], 0, False)
-    assert found.stopped
+    search = paths.search(ValueBranch(), Interface({"x": Input(["batch", 4])}, {"batch": Dim(1, 2, 8)}))
+    assert (search.partings, search.sizes_run, search.every) == ([], 0, False)
+    assert search.stopped
 
 
 def test_a_model_that_goes_one_way_has_no_partings():

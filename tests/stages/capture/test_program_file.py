@@ -53,9 +53,9 @@ def records(path):
     return {n: reader.get_record(n) for n in reader.get_all_records() if n != program_file.IDENTITY}
 
 
-def archive(path: Path, held) -> Path:
+def archive(path: Path, contents) -> Path:
     writer = torch._C.PyTorchFileWriter(str(path))
-    for name, content in held.items():
+    for name, content in contents.items():
         writer.write_record(name, content, len(content))
     writer.write_end_of_file()
     return path
@@ -70,38 +70,38 @@ def pickled(canary, how=torch.save):
 def pickled_tensor(config):
     """A weight or a constant that says of itself that it is pickled, in the file named."""
 
-    def forge(held, canary):
-        content = json.loads(held[config])
+    def forge(contents, canary):
+        content = json.loads(contents[config])
         first = next(iter(content["config"].values()))
         first |= {"use_pickle": True}
         file = f"{config.rpartition('/')[0]}/{first['path_name']}"
-        return held | {config: json.dumps(content).encode(), file: pickled(canary)}
+        return contents | {config: json.dumps(content).encode(), file: pickled(canary)}
 
     return forge
 
 
-def opaque(held, canary):
-    content = json.loads(held[CONSTANTS])
+def opaque(contents, canary):
+    content = json.loads(contents[CONSTANTS])
     first = next(iter(content["config"].values()))
     first |= {"path_name": "opaque_obj_0", "use_pickle": True}
-    made = pickle.dumps(Canary(canary))
-    return held | {CONSTANTS: json.dumps(content).encode(), "data/constants/opaque_obj_0": made}
+    pickled_canary = pickle.dumps(Canary(canary))
+    return contents | {CONSTANTS: json.dumps(content).encode(), "data/constants/opaque_obj_0": pickled_canary}
 
 
-def examples(held, canary):
-    return held | {program_file.EXAMPLES: pickled(canary)}
+def examples(contents, canary):
+    return contents | {program_file.EXAMPLES: pickled(canary)}
 
 
 def as_before(name):
     """The file of an earlier version, which torch still looks for first."""
-    return lambda held, canary: held | {name: pickled(canary)}
+    return lambda contents, canary: contents | {name: pickled(canary)}
 
 
 def in_json(act):
-    def forge(held, canary):
-        content = json.loads(held[program_file.PROGRAM])
+    def forge(contents, canary):
+        content = json.loads(contents[program_file.PROGRAM])
         act(content, f"__import__('os').system('touch {canary}')")
-        return held | {program_file.PROGRAM: json.dumps(content).encode()}
+        return contents | {program_file.PROGRAM: json.dumps(content).encode()}
 
     return forge
 
@@ -112,8 +112,8 @@ def first(value, key):
         if key in value:
             return value
         value = list(value.values())
-    found = (first(item, key) for item in value) if isinstance(value, list) else iter(())
-    return next((f for f in found if f), None)
+    items = (first(item, key) for item in value) if isinstance(value, list) else iter(())
+    return next((f for f in items if f), None)
 
 
 def size(content, code):
@@ -162,11 +162,11 @@ ATTACKS = {
 OTHERS = {
     "the name of a node": in_json(node_name),
     "an operator": in_json(operator),
-    "a compiled library": lambda held, canary: held | {"data/aotinductor/model/x.so": b"\x7fELF"},
-    "code beside it": lambda held, canary: held | {"extra/../../x.py": b"x"},
-    "no JSON": lambda held, canary: held | {program_file.PROGRAM: b"{"},
-    "deep JSON": lambda held, canary: held | {program_file.PROGRAM: b"[" * 100_000},
-    "no configuration": lambda held, canary: {n: c for n, c in held.items() if n != WEIGHTS},
+    "a compiled library": lambda contents, canary: contents | {"data/aotinductor/model/x.so": b"\x7fELF"},
+    "code beside it": lambda contents, canary: contents | {"extra/../../x.py": b"x"},
+    "no JSON": lambda contents, canary: contents | {program_file.PROGRAM: b"{"},
+    "deep JSON": lambda contents, canary: contents | {program_file.PROGRAM: b"[" * 100_000},
+    "no configuration": lambda contents, canary: {n: c for n, c in contents.items() if n != WEIGHTS},
 }
 
 
@@ -196,9 +196,9 @@ def test_the_forged_file_would_have_run_code(written, attack, tmp_path, monkeypa
 
 def test_example_inputs_are_left_out_when_a_file_is_read(program, written, tmp_path):
     path = archive(tmp_path / "model.pt2", examples(dict(written), tmp_path / "canary"))
-    found = program_file.read(path, "a stored capture")
-    assert torch.equal(found.module()(IMAGES), program.module()(IMAGES))
-    assert found.example_inputs is None
+    program_read = program_file.read(path, "a stored capture")
+    assert torch.equal(program_read.module()(IMAGES), program.module()(IMAGES))
+    assert program_read.example_inputs is None
     assert not (tmp_path / "canary").exists()
 
 
@@ -218,20 +218,20 @@ def test_an_archive_of_before_beside_the_one_that_is_looked_at_runs_nothing(writ
 
 def test_a_file_is_written_without_example_inputs_and_the_program_keeps_them(program, tmp_path):
     program_file.write(program, tmp_path / "model.pt2")
-    held = archived(tmp_path / "model.pt2")
-    assert held[program_file.EXAMPLES] == b""
-    plain = {name: content for name, content in held.items() if not name.startswith("data/weights/weight_")}
+    contents = archived(tmp_path / "model.pt2")
+    assert contents[program_file.EXAMPLES] == b""
+    plain = {name: content for name, content in contents.items() if not name.startswith("data/weights/weight_")}
     assert not [name for name, content in plain.items() if content.startswith((b"PK", b"\x80"))]
     assert program.example_inputs is not None
-    found = program_file.read(tmp_path / "model.pt2", "it")
-    assert torch.equal(found.module()(IMAGES), program.module()(IMAGES))
+    program_read = program_file.read(tmp_path / "model.pt2", "it")
+    assert torch.equal(program_read.module()(IMAGES), program.module()(IMAGES))
 
 
 def test_a_program_that_only_a_pickle_holds_stays_in_memory(program, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.export.pt2_archive._package._should_use_pickle", lambda tensor: True)
-    made = captures.stored(Artifact(EXPORTED, live=program), 2**30, tmp_path)
-    assert (made.folder, list(tmp_path.iterdir())) == (None, [])
-    assert "stays in memory" in made.notes["says"]
+    stored = captures.stored(Artifact(EXPORTED, live=program), 2**30, tmp_path)
+    assert (stored.folder, list(tmp_path.iterdir())) == (None, [])
+    assert "stays in memory" in stored.notes["says"]
 
 
 @pytest.mark.parametrize(
@@ -246,9 +246,9 @@ def test_a_program_whose_sizes_are_multiples_is_read_as_it_was_in_memory(size, t
     images = torch.rand(2, 3, 8, 64)
     live = torch.export.export(TinyConv().eval(), (images,), dynamic_shapes={"x": dims})
     program_file.write(live, tmp_path / "model.pt2")
-    made = program_file.read(tmp_path / "model.pt2", "a program")
-    assert made.range_constraints == live.range_constraints
-    assert str(made.run_decompositions({}).graph) == str(live.run_decompositions({}).graph)
-    width = next(n.meta["val"] for n in made.graph.nodes if n.name == "x").shape[3]
+    program_read = program_file.read(tmp_path / "model.pt2", "a program")
+    assert program_read.range_constraints == live.range_constraints
+    assert str(program_read.run_decompositions({}).graph) == str(live.run_decompositions({}).graph)
+    width = next(n.meta["val"] for n in program_read.graph.nodes if n.name == "x").shape[3]
     assert width != 96  # as a decomposition may ask: torch refuses to compare a size whose symbol has no value
-    torch.testing.assert_close(made.module()(images), live.module()(images))
+    torch.testing.assert_close(program_read.module()(images), live.module()(images))

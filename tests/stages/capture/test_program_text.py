@@ -120,15 +120,15 @@ def test_what_torch_writes_is_plain(key, text):
 
 @pytest.mark.parametrize(("key", "text"), cases(EVIL))
 def test_what_would_be_run_is_none(key, text):
-    (told,) = program_text.problems({"graph": [{key: text}]})
-    assert told.endswith(f"as its graph.0.{key}")
+    (problem,) = program_text.problems({"graph": [{key: text}]})
+    assert problem.endswith(f"as its graph.0.{key}")
 
 
 def test_what_a_call_is_given_is_written_down_and_what_a_graph_is_given_becomes_code():
-    said = {"as_string": "failed on node 'ge'"}
-    assert [*program_text.problems({"inputs": [{"name": "msg", "arg": said}]})] == []
-    assert [*program_text.problems({"inputs": [said]})] != []
-    assert [*program_text.problems({"constant_input": {"value": said}})] != []
+    arguments = {"as_string": "failed on node 'ge'"}
+    assert [*program_text.problems({"inputs": [{"name": "msg", "arg": arguments}]})] == []
+    assert [*program_text.problems({"inputs": [arguments]})] != []
+    assert [*program_text.problems({"constant_input": {"value": arguments}})] != []
 
 
 def test_a_key_is_plain_too():

@@ -22,7 +22,7 @@ from stages.capture.capture_export import CaptureExport
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["export", "trace"])
 def test_a_program_from_the_store_finds_its_operators_in_a_process_that_did_not_build_it(tmp_path, how):
-    made = capture(how, onnx_ops.ScaleAdd(), tmp_path, inputs=VECTOR)
+    captured = capture(how, onnx_ops.ScaleAdd(), tmp_path, inputs=VECTOR)
     code = f"""
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ sys.path[:0] = {[str(Path(onnx_ops.__file__).parent), str(Path(onnx_ops.__file__
 from pipeline.artifact import Artifact, Kind
 from stages.capture import programs
 facts = {{"source": {{"factory": "onnx_ops.ScaleAdd"}}}}
-source = Artifact(Kind({str(made.kind)!r}), Path({str(made.folder)!r}), facts=facts)
+source = Artifact(Kind({str(captured.kind)!r}), Path({str(captured.folder)!r}), facts=facts)
 assert "onnx_ops" not in sys.modules
 programs.load(source)
 assert "onnx_ops" in sys.modules"""
@@ -39,8 +39,8 @@ assert "onnx_ops" in sys.modules"""
 
 def test_a_program_in_memory_is_taken_as_it_is_and_a_script_is_read_anew(tmp_path):
     net = module(TinyConv())
-    given = {"module": net, "reference": record(net, tmp_path / "reference")}
-    exported = run_stage(CaptureExport(0), given, tmp_path / "exported")
+    inputs = {"module": net, "reference": record(net, tmp_path / "reference")}
+    exported = run_stage(CaptureExport(0), inputs, tmp_path / "exported")
     assert exported.live is not None
     assert programs.load(exported) is exported.live
     traced = capture("trace", net, tmp_path / "trace")

@@ -133,10 +133,10 @@ def test_an_export_that_froze_a_branch_is_refused_with_line_condition_size_and_t
 ):
     with pytest.raises(CheckFailed) as caught:
         captured("export", net(), interface, tmp_path)
-    told = str(caught.value)
-    assert re.search(rf"{condition}(:|, which).* (at|so at) [\w=, ]*\d", told)
-    assert re.search(r"\n +at \S*test_promises\.py:\d+ in forward: .*# here", told)
-    assert "capture=script, which keeps the branch" in told
+    message = str(caught.value)
+    assert re.search(rf"{condition}(:|, which).* (at|so at) [\w=, ]*\d", message)
+    assert re.search(r"\n +at \S*test_promises\.py:\d+ in forward: .*# here", message)
+    assert "capture=script, which keeps the branch" in message
 
 
 @pytest.mark.parametrize(
@@ -156,8 +156,8 @@ def test_what_is_recommended_keeps_the_branch(net, interface, condition, tmp_pat
     scripted = torch.jit.load(captured("script", model, interface, tmp_path).file)
     for big in interface[1]:  # each dimension the largest once
         sizes = {n: d.max if n == big else d.min for n, d in interface[1].items()}
-        given = [torch.randn(spec.at(sizes)) for spec in interface[0].values()]
-        torch.testing.assert_close(scripted(*given)[0], model(*given), rtol=1e-4, atol=1e-5)
+        inputs = [torch.randn(spec.at(sizes)) for spec in interface[0].values()]
+        torch.testing.assert_close(scripted(*inputs)[0], model(*inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_a_trace_that_took_the_smaller_of_two_sizes_for_the_first_is_refused(tmp_path):
@@ -171,9 +171,9 @@ def test_a_trace_that_took_the_layer_of_one_size_is_refused(tmp_path):
 
 
 def test_a_condition_of_torchs_own_that_changes_nothing_is_no_failure(tmp_path):
-    made = captured("export", Crop(), HW, tmp_path)
-    assert made.notes["caution"] == ""
-    assert any("w == min(h, w) is not so at h=8, w=9" in told for told in made.notes["claims"]["sizes"]["asked"])
+    captured_ = captured("export", Crop(), HW, tmp_path)
+    assert captured_.notes["caution"] == ""
+    assert any("w == min(h, w) is not so at h=8, w=9" in line for line in captured_.notes["claims"]["sizes"]["asked"])
 
 
 class Talks(Tokens):
@@ -187,23 +187,23 @@ class Talks(Tokens):
 
 @pytest.mark.parametrize("how", ["export", "trace"])
 def test_a_way_that_makes_no_difference_is_no_failure(how, tmp_path):
-    made = captured(how, Talks(), BT, tmp_path)
-    assert made.notes["caution"] == ""
-    assert "the same answers there" in made.notes["claims"]["sizes"]["asked"][0]
+    captured_ = captured(how, Talks(), BT, tmp_path)
+    assert captured_.notes["caution"] == ""
+    assert "the same answers there" in captured_.notes["claims"]["sizes"]["asked"][0]
 
 
 @pytest.mark.parametrize(("how", "net"), [("export", TwoOutputs), ("trace", TwoOutputs), ("export", Attention)])
 def test_a_model_without_branches_has_nothing_to_claim(how, net, tmp_path):
-    given = {} if net is TwoOutputs else {"inputs": BT[0], "dims": BT[1]}
-    made = capture(how, net(), tmp_path, **given)
-    assert (made.notes["caution"], "claims" in made.notes) == ("", False)
+    inputs = {} if net is TwoOutputs else {"inputs": BT[0], "dims": BT[1]}
+    result = capture(how, net(), tmp_path, **inputs)
+    assert (result.notes["caution"], "claims" in result.notes) == ("", False)
 
 
 def test_a_branch_whose_other_side_was_not_found_is_not_checked_by_name(tmp_path):
-    made = capture("trace", ValueBranch(), tmp_path, inputs=VECTOR)
-    (left,) = made.notes["claims"]["sizes"]["not_checked"]
-    assert re.search(r"at nets\.py:\d+; .*forward cannot be run without data", left)
-    assert made.notes["caution"] == f"NOT CHECKED: {left}"
+    result = capture("trace", ValueBranch(), tmp_path, inputs=VECTOR)
+    (line,) = result.notes["claims"]["sizes"]["not_checked"]
+    assert re.search(r"at nets\.py:\d+; .*forward cannot be run without data", line)
+    assert result.notes["caution"] == f"NOT CHECKED: {line}"
 
 
 class Refuses(Tokens):
@@ -216,16 +216,18 @@ class Refuses(Tokens):
 
 
 def test_sizes_that_the_model_itself_rejects_are_told(tmp_path):
-    made = captured("export", Refuses(), BT, tmp_path)
+    captured_ = captured("export", Refuses(), BT, tmp_path)
     assert re.search(
-        r"NOT CHECKED: batch=\d, t=\d\d, which the model itself rejects, at test_promises", made.notes["caution"]
+        r"NOT CHECKED: batch=\d, t=\d\d, which the model itself rejects, at test_promises", captured_.notes["caution"]
     )
 
 
 def test_a_condition_that_nothing_proves_is_not_checked_by_name(monkeypatch, tmp_path):
     monkeypatch.setattr(promises.conditions, "EXHAUSTIVE", 4)
-    made = captured("export", Far(), BT, tmp_path)
-    assert re.search(r"NOT CHECKED: whether .* holds at every size, at test_promises\.py:\d+", made.notes["caution"])
+    captured_ = captured("export", Far(), BT, tmp_path)
+    assert re.search(
+        r"NOT CHECKED: whether .* holds at every size, at test_promises\.py:\d+", captured_.notes["caution"]
+    )
 
 
 class Far(Tokens):
@@ -258,10 +260,13 @@ def test_the_model_is_left_as_it_was(tmp_path):
 
 def test_a_program_that_stays_in_memory_says_so_too(tmp_path):
     inputs, dims = HW
-    given = {"module": module(Crop()), "reference": record(Crop(), tmp_path / "reference", inputs=inputs, dims=dims)}
-    made = run_stage(CaptureExport(1), given, tmp_path / "made")
-    assert made.folder is None
-    assert made.notes["claims"]["sizes"]["asked"]
+    arguments = {
+        "module": module(Crop()),
+        "reference": record(Crop(), tmp_path / "reference", inputs=inputs, dims=dims),
+    }
+    result = run_stage(CaptureExport(1), arguments, tmp_path / "made")
+    assert result.folder is None
+    assert result.notes["claims"]["sizes"]["asked"]
 
 
 class Bounded(Tokens):
@@ -274,6 +279,6 @@ class Bounded(Tokens):
 
 
 def test_a_way_that_ends_in_the_models_own_refusal_is_told(tmp_path):
-    made = captured("export", Bounded(), BT, tmp_path)
-    assert made.notes["claims"]["sizes"]["asked"]
-    assert all("the same answers there" in told for told in made.notes["claims"]["sizes"]["asked"])
+    captured_ = captured("export", Bounded(), BT, tmp_path)
+    assert captured_.notes["claims"]["sizes"]["asked"]
+    assert all("the same answers there" in line for line in captured_.notes["claims"]["sizes"]["asked"])

@@ -25,9 +25,9 @@ def test_the_same_boxes_are_kept(count):
     # No two scores are equal: which of two such boxes comes first is nobody's promise.
     scores = torch.randperm(count, generator=torch.Generator().manual_seed(1)) / max(count, 1)
     some, idxs = boxes(count), torch.arange(count) % 3
-    wanted = ops.batched_nms(some, scores, idxs, 0.5)
+    expected = ops.batched_nms(some, scores, idxs, 0.5)
     with rewrites.in_place():
-        torch.testing.assert_close(ops.batched_nms(some, scores, idxs, 0.5), wanted)
+        torch.testing.assert_close(ops.batched_nms(some, scores, idxs, 0.5), expected)
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -35,10 +35,10 @@ def test_the_same_boxes_are_kept(count):
 def test_the_same_features_are_pooled(levels, count):
     pool = ops.MultiScaleRoIAlign([str(n) for n in range(levels)], output_size=4, sampling_ratio=2)
     features = {str(n): torch.rand(1, 8, 64 >> n, 64 >> n) for n in range(levels)}
-    given = (features, [boxes(count)], [(128, 128)])
-    wanted = pool(*given)
+    arguments = (features, [boxes(count)], [(128, 128)])
+    expected = pool(*arguments)
     with rewrites.in_place():
-        torch.testing.assert_close(pool(*given), wanted)
+        torch.testing.assert_close(pool(*arguments), expected)
 
 
 def test_torchvision_is_as_it_was_afterwards():
@@ -53,8 +53,8 @@ class Suppress(nn.Module):
 
     def forward(self, corners, scores):
         some = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:]], dim=1)
-        kept = ops.batched_nms(some, scores, (scores * 100).to(torch.int64) % 2, 0.3)
-        return some[kept], scores[kept]
+        places = ops.batched_nms(some, scores, (scores * 100).to(torch.int64) % 2, 0.3)
+        return some[places], scores[places]
 
 
 def test_as_many_boxes_as_there_are_pass_through_torch_export(tmp_path):
@@ -67,8 +67,8 @@ class FindsNothing(Suppress):
 
     def forward(self, corners, scores):
         above = torch.where(scores > scores.sum())[0]
-        found = super().forward(corners[above], scores[above])
-        return (*found, scores * 2)
+        found_boxes = super().forward(corners[above], scores[above])
+        return (*found_boxes, scores * 2)
 
 
 def test_an_image_in_which_nothing_is_found_passes_too(tmp_path):
@@ -85,12 +85,12 @@ class Attending(nn.Module):
 
     def forward(self, x, mask):
         q, k, v = self.qkv(x)[:, None].chunk(3, -1)
-        seen = mask.bool()[:, None, None, :]
+        visible = mask.bool()[:, None, None, :]
         if self.how == "minus infinity":
-            seen = torch.zeros(mask.shape)[:, None, None, :].masked_fill(~seen, float("-inf"))
+            visible = torch.zeros(mask.shape)[:, None, None, :].masked_fill(~visible, float("-inf"))
         if self.how == "by its own name":
-            return scaled_dot_product_attention(q, k, v, seen)
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+            return scaled_dot_product_attention(q, k, v, visible)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=visible)
 
 
 MASKED = {"x": Input(["batch", "t", 8], fill="normal"), "mask": Input(["batch", "t"], "int64", "mask")}
@@ -109,23 +109,23 @@ MASKED = {"x": Input(["batch", "t", 8], fill="normal"), "mask": Input(["batch", 
 )
 def test_rows_that_are_masked_all_through_are_zeros_in_every_conversion(mask, way, tmp_path):
     net = Attending(mask).eval()
-    given = {"inputs": MASKED, "dims": {"batch": Dim(1, 2, 4), "t": Dim(2, 5, 8)}}
-    program = capture(way, net, tmp_path, **given)
+    settings = {"inputs": MASKED, "dims": {"batch": Dim(1, 2, 4), "t": Dim(2, 5, 8)}}
+    program = capture(way, net, tmp_path, **settings)
     x, ones = torch.randn(3, 6, 8), torch.ones(3, 6, dtype=torch.int64)
     ones[1], ones[2, 0] = 0, 0
-    asked = {"x": x.numpy(), "mask": ones.numpy()}
-    for made in (export(way, net, tmp_path / "onnx", **given), ir(program, tmp_path / "ir")):
-        (found,) = session.open_session(made, "float32")(asked).values()
-        torch.testing.assert_close(torch.from_numpy(found), net(x, ones), rtol=1e-4, atol=1e-5)
+    arrays = {"x": x.numpy(), "mask": ones.numpy()}
+    for artifact in (export(way, net, tmp_path / "onnx", **settings), ir(program, tmp_path / "ir")):
+        (output,) = session.open_session(artifact, "float32")(arrays).values()
+        torch.testing.assert_close(torch.from_numpy(output), net(x, ones), rtol=1e-4, atol=1e-5)
 
 
 def test_heads_that_share_keys_have_them_repeated():
     q, k, v = torch.randn(2, 6, 5, 8), torch.randn(2, 3, 7, 8), torch.randn(2, 3, 7, 8)
-    wanted = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+    expected = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
     with rewrites.attention():
-        found = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
+        actual = functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
         traced = torch.jit.trace(lambda q: functional.scaled_dot_product_attention(q, k, v, enable_gqa=True), q)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(actual, expected)
     assert any(node.kind() == "aten::expand" for node in traced.graph.nodes())
 
 
@@ -142,10 +142,13 @@ def test_heads_that_share_keys_have_them_repeated():
     ],
 )
 def test_attention_of_any_number_of_dimensions_is_of_four(query, key, mask):
-    q, k, seen = torch.randn(query), torch.randn(key), None if mask is None else torch.rand(mask) > 0.2
-    wanted, attend = functional.scaled_dot_product_attention(q, k, k, seen), functional.scaled_dot_product_attention
+    q, k, visible = torch.randn(query), torch.randn(key), None if mask is None else torch.rand(mask) > 0.2
+    expected, attend = (
+        functional.scaled_dot_product_attention(q, k, k, visible),
+        functional.scaled_dot_product_attention,
+    )
     with rewrites.attention():
-        torch.testing.assert_close(functional.scaled_dot_product_attention(q, k, k, seen), wanted)
+        torch.testing.assert_close(functional.scaled_dot_product_attention(q, k, k, visible), expected)
         traced = torch.jit.trace(lambda q, k: functional.scaled_dot_product_attention(q, k, k), (q, k))
     (node,) = traced.graph.findAllNodes("aten::scaled_dot_product_attention")
     assert [value.type().dim() for value in list(node.inputs())[:3]] == [4, 4, 4]
@@ -164,10 +167,10 @@ def test_attention_is_put_back_as_it_was():
 def test_small_and_large_numbers_are_known_alike(name):
     sizes = torch.cat([10.0 ** torch.arange(-30, 2), torch.tensor([0.0, 0.2499, 0.25, 0.2501, 80.0])])
     x = torch.cat([sizes, -sizes[sizes < 0.999], torch.tensor([-1.0, 1e30, torch.inf, torch.nan])])
-    wanted = getattr(x.double(), name)().float()
+    expected = getattr(x.double(), name)().float()
     with rewrites.near_one():
-        for found in (getattr(torch, name)(x), getattr(x, name)(), getattr(torch.special, name)(x)):
-            torch.testing.assert_close(found, wanted, rtol=5e-7, atol=0, equal_nan=True)
+        for actual in (getattr(torch, name)(x), getattr(x, name)(), getattr(torch.special, name)(x)):
+            torch.testing.assert_close(actual, expected, rtol=5e-7, atol=0, equal_nan=True)
         assert getattr(torch.tensor([2]), name)().dtype is torch.float32
     assert "stages" not in str(getattr(torch, name))
 
@@ -179,10 +182,10 @@ class Decibels(nn.Module):
 
 @pytest.mark.parametrize("how", ["export", "trace"])
 def test_a_capture_has_neither(how, tmp_path):
-    made = export(how, Decibels(), tmp_path, inputs={"x": Input(["batch", 4])})
+    exported = export(how, Decibels(), tmp_path, inputs={"x": Input(["batch", 4])})
     tiny = torch.full((2, 4), 1e-6).numpy()
-    found = session.open_session(made, "float32")({"x": tiny})["output"]
-    assert found == pytest.approx(2e-6, rel=1e-5)
+    output = session.open_session(exported, "float32")({"x": tiny})["output"]
+    assert output == pytest.approx(2e-6, rel=1e-5)
 
 
 def test_nothing_is_joined_to_what_has_more_dimensions():

@@ -19,10 +19,10 @@ EXAMPLE = torch.ones(2, 3, 8, 8)
 def saved(request, tmp_path):
     """A file as torch writes it, and as we do."""
     net = TinyConv().eval()
-    made = torch.jit.script(net) if request.param == "script" else torch.jit.trace(net, EXAMPLE)
+    script = torch.jit.script(net) if request.param == "script" else torch.jit.trace(net, EXAMPLE)
     torchs, ours = tmp_path / "torchs" / "model.pt", tmp_path / "model.pt"
     torchs.parent.mkdir()
-    torch.jit.save(made, torchs)
+    torch.jit.save(script, torchs)
     ours.write_bytes(torchs.read_bytes())
     script_file.make_equal(ours)
     return torchs, ours
@@ -49,9 +49,9 @@ def test_it_answers_as_before(saved):
 
 
 def test_constants_are_in_order(saved):
-    for name, held in archived(saved[1]).items():
+    for name, record in archived(saved[1]).items():
         if name.endswith(".py"):
-            assert constants(held) == sorted(constants(held))
+            assert constants(record) == sorted(constants(record))
 
 
 def test_each_node_is_told_from_the_same_line(saved):
@@ -61,7 +61,7 @@ def test_each_node_is_told_from_the_same_line(saved):
 
     before, after = (lines(path, r'([\w<>]+\.py"?, line \d+|\w+\.py\(\d+\))') for path in saved)
     assert before == after
-    assert any("nets.py" in told for place in after for told in place)
+    assert any("nets.py" in line for place in after for line in place)
 
 
 def test_source_ranges_of_another_format_are_refused(saved):

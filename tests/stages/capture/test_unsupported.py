@@ -24,9 +24,9 @@ def refused(net, capture, opset, folder, *, translations=(), inputs=VECTOR, dims
     """The one problem that an export ends with."""
     program = captured(capture, net, folder, inputs=inputs, dims=dims)
     stage = (ExportOnnx if capture == "export" else ExportTorchscript)(opset, dict(translations), False)
-    given = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
+    arguments = program if capture == "export" else {"program": program, "reference": reference_in(folder)}
     with pytest.raises(StageError) as caught:
-        run_stage(stage, given, folder / "graph")
+        run_stage(stage, arguments, folder / "graph")
     (problem,) = caught.value.problems
     return problem
 
@@ -61,13 +61,15 @@ class Runs(nn.Module):
 
 @pytest.mark.parametrize("capture", ["export", "trace"])
 def test_every_operator_is_named_with_the_models_line_and_how_often(tmp_path, capture):
-    told = refused(onnx_ops.ScaleAdd(bessel=True), capture, 18, tmp_path).what.splitlines()
-    assert re.fullmatch(rf"the \w+ exporter has no translation to opset 18 of {OP}, aten::special_bessel_j0.*", told[0])
-    assert re.search(
-        rf"{OP}, 2 calls: tests/onnx_ops\.py:\d+ in forward: y = scale_add\(x, self\.head\(x\), 3\.0\)", told[1]
+    lines = refused(onnx_ops.ScaleAdd(bessel=True), capture, 18, tmp_path).what.splitlines()
+    assert re.fullmatch(
+        rf"the \w+ exporter has no translation to opset 18 of {OP}, aten::special_bessel_j0.*", lines[0]
     )
-    assert re.search(r"bessel_j0.*: tests/onnx_ops\.py:\d+ in forward: return torch\.special\.bessel_j0", told[2])
-    assert len(told) == 3
+    assert re.search(
+        rf"{OP}, 2 calls: tests/onnx_ops\.py:\d+ in forward: y = scale_add\(x, self\.head\(x\), 3\.0\)", lines[1]
+    )
+    assert re.search(r"bessel_j0.*: tests/onnx_ops\.py:\d+ in forward: return torch\.special\.bessel_j0", lines[2])
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize(
@@ -156,14 +158,14 @@ class ValueBranch(nn.Module):
 
 class ShapeBranch(nn.Module):
     def forward(self, x):
-        found = x.nonzero()
-        return found if found.shape[0] > 3 else found + 1  # here
+        places = x.nonzero()
+        return places if places.shape[0] > 3 else places + 1  # here
 
 
 class ShapeDivision(nn.Module):
     def forward(self, x):
-        found = x.nonzero()
-        return found.reshape(-1, found.shape[0] // 2)  # here
+        places = x.nonzero()
+        return places.reshape(-1, places.shape[0] // 2)  # here
 
 
 class Item(nn.Module):
@@ -213,8 +215,8 @@ def of_capture(net):
     "net", [ValueBranch, ShapeBranch, ShapeDivision, Item, Numpy, Autograd, Sparse, Refuses], ids=lambda n: n.__name__
 )
 def test_the_models_line_is_dug_out_of_a_failed_capture(net):
-    told = unsupported.source_of(of_capture(net()))
-    assert re.fullmatch(r"tests/stages/capture/test_unsupported\.py:\d+ in forward: .*# here", told)
+    place = unsupported.source_of(of_capture(net()))
+    assert re.fullmatch(r"tests/stages/capture/test_unsupported\.py:\d+ in forward: .*# here", place)
 
 
 def test_the_models_line_is_read_from_the_message_where_the_stack_is_lost():

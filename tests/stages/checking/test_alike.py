@@ -26,9 +26,9 @@ HERE = np.random.default_rng(0).standard_normal((2, 3, 4)).astype("f4")
     ],
 )
 def test_a_value_is_known_in_other_shapes_and_orders_and_comes_back_in_its_own(there, moved):
-    found = Values(Inner({"other": [HERE + 1], "node": [there]})).like(HERE, 1e-5)
-    assert (found.node, found.moved) == ("node", moved)
-    np.testing.assert_allclose(found.values, HERE, rtol=1e-5)
+    match = Values(Inner({"other": [HERE + 1], "node": [there]})).like(HERE, 1e-5)
+    assert (match.node, match.moved) == ("node", moved)
+    np.testing.assert_allclose(match.values, HERE, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +41,12 @@ def test_no_other_value_is_taken_for_it(there):
 
 def test_the_closest_of_those_that_are_not_known_is_found_however_far_off():
     values = Values(Inner({"known": [HERE], "far": [HERE * 3], "near": [HERE * 2]}))
-    found = values.closest(HERE, {"known"})
-    assert (found.node, round(found.error, 3)) == ("near", 1.0)
+    match = values.closest(HERE, {"known"})
+    assert (match.node, round(match.error, 3)) == ("near", 1.0)
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted", "error"),
+    ("match", "expected", "error"),
     [
         ([1.0, 2.0], [1.0, 4.0], 0.5),
         ([0.0, 0.0], [0.0, 0.0], 0.0),
@@ -57,8 +57,8 @@ def test_the_closest_of_those_that_are_not_known_is_found_however_far_off():
         ([True, False], [True, False], 0.0),
     ],
 )
-def test_a_difference_is_a_share_of_the_models_largest_number(found, wanted, error):
-    assert alike.difference(np.array(found), np.array(wanted)) == error
+def test_a_difference_is_a_share_of_the_models_largest_number(match, expected, error):
+    assert alike.difference(np.array(match), np.array(expected)) == error
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_a_difference_is_a_share_of_the_models_largest_number(found, wanted, err
     ],
 )
 def test_what_is_made_of_two_numbers_tells_nothing(values, tells):
-    assert alike.tells(values) is tells
+    assert alike.is_distinctive(values) is tells

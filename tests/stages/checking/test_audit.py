@@ -34,8 +34,8 @@ def refused(artifact, folder, **shares):
 
 def shares(precision):
     """What a precision that ships asks for."""
-    told = OmegaConf.to_container(OmegaConf.load(CONF / "precision" / f"{precision}.yaml"))
-    return {name: told[name] for name in ("weights", "operations") if name in told}
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "precision" / f"{precision}.yaml"))
+    return {name: settings[name] for name in ("weights", "operations") if name in settings}
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def layer(kind):
 
 def test_what_was_built_is_counted_and_goes_on_as_it_is(digits, kind, tmp_path):
     int8 = replace(digits.int8(kind), digest="d" * 64)
-    made = audit(int8, tmp_path)
-    assert (made.folder, made.digest, made.facts) == (int8.folder, "d" * 64, int8.facts)
-    assert made.notes == {
+    result = audit(int8, tmp_path)
+    assert (result.folder, result.digest, result.facts) == (int8.folder, "d" * 64, int8.facts)
+    assert result.notes == {
         "says": "weights int8 99.7%, float32 0.3%; operations int8 100.0%",
         "audit": {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}},
         "claims": {"built": {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}}},
     }
 
 
-MADE = {
+LOWERED = {
     "fp32": lambda digits, kind, folder: digits.graph(kind),
     "int8": lambda digits, kind, folder: digits.int8(kind),
     "int8_weights": lambda digits, kind, folder: compressed(digits.graph(kind), folder),
@@ -68,14 +68,17 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("asked", MADE)
-@pytest.mark.parametrize("precision", MADE)
-def test_a_precision_that_ships_passes_its_own_shares_and_not_anothers(digits, kind, tmp_path, precision, asked):
-    made = MADE[precision](digits, kind, tmp_path / "made")
-    if asked == precision or (precision, asked) == ("int8", "int8_weights"):  # whose weights are in 8 bits, too
-        audit(made, tmp_path, **shares(asked))
+@pytest.mark.parametrize("audited_as", LOWERED)
+@pytest.mark.parametrize("precision", LOWERED)
+def test_a_precision_that_ships_passes_its_own_shares_and_not_anothers(digits, kind, tmp_path, precision, audited_as):
+    artifact = LOWERED[precision](digits, kind, tmp_path / "made")
+    if audited_as == precision or (precision, audited_as) == (
+        "int8",
+        "int8_weights",
+    ):  # whose weights are in 8 bits, too
+        audit(artifact, tmp_path, **shares(audited_as))
     else:
-        assert f"this {kind} is not what was asked for" in refused(made, tmp_path, **shares(asked))
+        assert f"this {kind} is not what was asked for" in refused(artifact, tmp_path, **shares(audited_as))
 
 
 def test_a_layer_that_a_hand_left_in_float_is_found_and_told_by_shares(digits, tmp_path):
@@ -94,18 +97,18 @@ def test_a_layer_that_a_hand_left_in_float_is_found_and_told_by_shares(digits, t
 
 
 def test_every_share_that_is_missed_is_told(digits, kind, tmp_path):
-    told = refused(digits.graph(kind), tmp_path, weights={"int8": 0.5, "float32": 0.5}, operations={"int8": 0.1})
-    assert "0.0% of its weights are int8, at least 50% were asked for" in told
-    assert "0.0% of its operations are int8, at least 10% were asked for" in told
-    assert "float32, at least" not in told
+    message = refused(digits.graph(kind), tmp_path, weights={"int8": 0.5, "float32": 0.5}, operations={"int8": 0.1})
+    assert "0.0% of its weights are int8, at least 50% were asked for" in message
+    assert "0.0% of its operations are int8, at least 10% were asked for" in message
+    assert "float32, at least" not in message
 
 
 def test_what_was_to_be_left_alone_is_counted_and_not_held_to_a_share(digits, kind, layer, tmp_path):
-    kept = quantized(digits.graph(kind), digits.samples, tmp_path / "kept", ignored=Ignored(list(layer), [], []))
-    made = audit(kept, tmp_path, weights={"int8": 0.99}, operations={"int8": 1.0})
-    assert made.notes["audit"]["operations"] == {"float32": 2, "int8": 2}
-    assert made.notes["audit"]["weights"]["float32"] == 122 + 144 + 640
-    forgotten = replace(kept, facts={n: v for n, v in kept.facts.items() if n != "ignored"})
+    int8 = quantized(digits.graph(kind), digits.samples, tmp_path / "kept", ignored=Ignored(list(layer), [], []))
+    result = audit(int8, tmp_path, weights={"int8": 0.99}, operations={"int8": 1.0})
+    assert result.notes["audit"]["operations"] == {"float32": 2, "int8": 2}
+    assert result.notes["audit"]["weights"]["float32"] == 122 + 144 + 640
+    forgotten = replace(int8, facts={n: v for n, v in int8.facts.items() if n != "ignored"})
     assert "50.0% of its operations are int8" in refused(forgotten, tmp_path / "again", operations={"int8": 1.0})
 
 
@@ -116,9 +119,9 @@ def test_a_forgotten_head_is_named_whether_the_share_is_missed_or_not(kind, tmp_
     assert "caution" not in audit(chosen, tmp_path, weights={"int8": 0.9}).notes
     forgotten = replace(chosen, facts={n: v for n, v in chosen.facts.items() if n != "ignored"})
     name = "last" if kind == ONNX else "logits"
-    told = f"weights that are still in floating point: the head {name} (MatMul, 37.5% of all)"
-    assert refused(forgotten, tmp_path / "refused", weights={"int8": 0.9}).endswith(f"; {told}")
-    assert audit(forgotten, tmp_path / "passed", weights={"int8": 0.5}).notes["caution"] == told
+    ending = f"weights that are still in floating point: the head {name} (MatMul, 37.5% of all)"
+    assert refused(forgotten, tmp_path / "refused", weights={"int8": 0.9}).endswith(f"; {ending}")
+    assert audit(forgotten, tmp_path / "passed", weights={"int8": 0.5}).notes["caution"] == ending
 
 
 def test_the_line_is_drawn_where_the_share_says(digits, kind, tmp_path):
@@ -154,5 +157,5 @@ def test_a_graph_that_has_nothing_to_count_is_called_that(digits, tmp_path):
         model.graph.node.append(onnx.helper.make_node("Relu", ["images"], ["scores"]))
         model.graph.output[0].type.CopyFrom(model.graph.input[0].type)
 
-    made = audit(edited(digits.onnx(), tmp_path / "bare", bare), tmp_path, weights={"int8": 0.9})
-    assert made.notes["caution"] == "nothing shows its precision: no weights"
+    result = audit(edited(digits.onnx(), tmp_path / "bare", bare), tmp_path, weights={"int8": 0.9})
+    assert result.notes["caution"] == "nothing shows its precision: no weights"

@@ -41,8 +41,8 @@ def benchmark(**settings):
 
 
 def measured(artifact, reference, folder, *, net=None, **settings):
-    given = {"artifact": artifact, "reference": reference} | ({"module": net} if net else {})
-    return run_stage(benchmark(**settings), given, folder / "benchmark")
+    inputs = {"artifact": artifact, "reference": reference} | ({"module": net} if net else {})
+    return run_stage(benchmark(**settings), inputs, folder / "benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_the_artifact_goes_on_as_it_is(against_pytorch, ir):
 
 
 def test_every_contender_has_every_figure(against_pytorch):
-    found = against_pytorch.notes["benchmark"]["contenders"]
-    assert list(found) == ["openvino", "eager", "torch_compile"]
-    assert all(set(figures) == FIGURES for figures in found.values())
+    contenders = against_pytorch.notes["benchmark"]["contenders"]
+    assert list(contenders) == ["openvino", "eager", "torch_compile"]
+    assert all(set(figures) == FIGURES for figures in contenders.values())
 
 
 def test_the_figures_are_in_order_and_of_the_processes_that_were_asked_for(against_pytorch):
@@ -88,16 +88,16 @@ def test_the_figures_are_in_order_and_of_the_processes_that_were_asked_for(again
 
 
 def test_peak_memory_is_each_contenders_own(against_pytorch):
-    found = against_pytorch.notes["benchmark"]["contenders"]
-    assert found["openvino"]["peak_bytes"] < found["eager"]["peak_bytes"]  # which has torch in memory
+    contenders = against_pytorch.notes["benchmark"]["contenders"]
+    assert contenders["openvino"]["peak_bytes"] < contenders["eager"]["peak_bytes"]  # which has torch in memory
 
 
 def test_threads_and_precision_are_read_back(against_pytorch):
-    found = against_pytorch.notes["benchmark"]["contenders"]
-    assert {n: f["computes_in"] for n, f in found.items()} == dict.fromkeys(found, "float32")
-    assert found["openvino"]["properties"]["INFERENCE_NUM_THREADS"] == "1"
-    assert found["openvino"]["properties"]["NUM_STREAMS"] == "1"
-    assert found["eager"]["properties"] == {"num_threads": "1"}
+    contenders = against_pytorch.notes["benchmark"]["contenders"]
+    assert {n: f["computes_in"] for n, f in contenders.items()} == dict.fromkeys(contenders, "float32")
+    assert contenders["openvino"]["properties"]["INFERENCE_NUM_THREADS"] == "1"
+    assert contenders["openvino"]["properties"]["NUM_STREAMS"] == "1"
+    assert contenders["eager"]["properties"] == {"num_threads": "1"}
 
 
 def test_the_summary_has_a_line_for_each_and_says_what_was_run(against_pytorch):
@@ -108,9 +108,9 @@ def test_the_summary_has_a_line_for_each_and_says_what_was_run(against_pytorch):
 
 
 def test_an_onnx_graph_is_measured_without_openvino(graph, reference, tmp_path):
-    told = measured(graph, reference, tmp_path, case="max").notes["benchmark"]
-    assert list(told["contenders"]) == ["onnx"]
-    assert told["case"] == {"label": "max", "shapes": "input 8x3x32x32", "items": 8}
+    notes = measured(graph, reference, tmp_path, case="max").notes["benchmark"]
+    assert list(notes["contenders"]) == ["onnx"]
+    assert notes["case"] == {"label": "max", "shapes": "input 8x3x32x32", "items": 8}
 
 
 def test_noise_is_marked_and_not_hidden(graph, reference, tmp_path):
@@ -124,8 +124,8 @@ def test_noise_is_marked_and_not_hidden(graph, reference, tmp_path):
 
 def test_bfloat16_is_read_back_and_eager_says_that_it_computes_in_float32(ir, reference, tiny, tmp_path):
     skip_unless_bfloat16()
-    told = measured(ir, reference, tmp_path, net=tiny, compute="bfloat16", against=["eager"]).notes["benchmark"]
-    assert {n: f["computes_in"] for n, f in told["contenders"].items()} == {"openvino": "bfloat16", "eager": "float32"}
+    notes = measured(ir, reference, tmp_path, net=tiny, compute="bfloat16", against=["eager"]).notes["benchmark"]
+    assert {n: f["computes_in"] for n, f in notes["contenders"].items()} == {"openvino": "bfloat16", "eager": "float32"}
 
 
 def test_a_precision_that_is_not_honoured_is_refused(graph, reference, tmp_path):
@@ -135,8 +135,8 @@ def test_a_precision_that_is_not_honoured_is_refused(graph, reference, tmp_path)
 
 def test_properties_reach_the_artifact_and_are_read_back(ir, reference, tmp_path):
     backend("openvino")
-    told = measured(ir, reference, tmp_path, properties={"EXECUTION_MODE_HINT": "ACCURACY"}).notes["benchmark"]
-    assert told["contenders"]["openvino"]["properties"]["EXECUTION_MODE_HINT"] == "ACCURACY"
+    notes = measured(ir, reference, tmp_path, properties={"EXECUTION_MODE_HINT": "ACCURACY"}).notes["benchmark"]
+    assert notes["contenders"]["openvino"]["properties"]["EXECUTION_MODE_HINT"] == "ACCURACY"
 
 
 def test_a_property_that_the_runtime_does_not_have_is_refused(graph, reference, tmp_path):
@@ -152,29 +152,29 @@ def test_a_contender_that_dies_is_named_with_its_last_words(graph_of_vectors, tm
 
 def test_what_a_model_prints_is_no_answer(graph_of_vectors, tmp_path):
     graph, reference = graph_of_vectors
-    told = measured(graph, reference, tmp_path, net=module(Chatty()), against=["eager"]).notes["benchmark"]
-    assert told["contenders"]["eager"]["inferences"] >= 2
+    notes = measured(graph, reference, tmp_path, net=module(Chatty()), against=["eager"]).notes["benchmark"]
+    assert notes["contenders"]["eager"]["inferences"] >= 2
 
 
 def test_a_module_that_cannot_be_pickled_is_not_measured_and_that_is_said(graph_of_vectors, tmp_path):
     graph, reference = graph_of_vectors
-    told = measured(graph, reference, tmp_path, net=module(Unpicklable()), against=["eager"]).notes["benchmark"]
-    assert list(told["contenders"]) == ["onnx"]
-    assert "cannot be pickled" in told["not_measured"]["eager"]
-    assert told["table"][-1].startswith("eager         not measured: the module cannot be pickled")
+    notes = measured(graph, reference, tmp_path, net=module(Unpicklable()), against=["eager"]).notes["benchmark"]
+    assert list(notes["contenders"]) == ["onnx"]
+    assert "cannot be pickled" in notes["not_measured"]["eager"]
+    assert notes["table"][-1].startswith("eager         not measured: the module cannot be pickled")
 
 
 @pytest.mark.slow  # another module is, before this
 def test_a_torchscript_module_is_measured_too(graph_of_vectors, tmp_path):
     graph, reference = graph_of_vectors
     scripted = replace(module(Rows()), live=torch.jit.script(Rows().eval()))
-    told = measured(graph, reference, tmp_path, net=scripted, against=["eager"]).notes["benchmark"]
-    assert list(told["contenders"]) == ["onnx", "eager"]
+    notes = measured(graph, reference, tmp_path, net=scripted, against=["eager"]).notes["benchmark"]
+    assert list(notes["contenders"]) == ["onnx", "eager"]
 
 
 def test_without_a_module_what_it_was_to_be_measured_against_is_said_to_be_missing(graph, reference, tmp_path):
-    told = measured(graph, reference, tmp_path, against=["eager"]).notes["benchmark"]
-    assert "no PyTorch module" in told["not_measured"]["eager"]
+    notes = measured(graph, reference, tmp_path, against=["eager"]).notes["benchmark"]
+    assert "no PyTorch module" in notes["not_measured"]["eager"]
 
 
 def test_a_case_that_the_reference_has_not_is_refused(graph_of_vectors, tmp_path):
@@ -226,14 +226,14 @@ class Elsewhere:
 
 
 def test_it_is_measured_again_on_another_processor_and_when_asked_to():
-    asked = [
+    identities = [
         benchmark().identity(Elsewhere()),
         benchmark().identity(Elsewhere(instructions="avx512f")),
         benchmark().identity(Elsewhere(number=2)),
         benchmark(again=1).identity(Elsewhere()),
     ]
-    assert len({key.canonical(identity) for identity in asked}) == 4
-    assert asdict(benchmark()).items() <= asked[0].items()
+    assert len({key.canonical(identity) for identity in identities}) == 4
+    assert asdict(benchmark()).items() <= identities[0].items()
 
 
 def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, reference, tiny, tmp_path):
@@ -243,8 +243,8 @@ def test_torch_compile_in_another_precision_is_not_measured_beside_it(graph, ref
     if "FP16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU computes in float16")
     half = run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half")
-    told = measured(half, reference, tmp_path, net=tiny, compute="float16", against=["torch_compile"])
-    assert told.notes["benchmark"]["not_measured"]["torch_compile"].startswith("asked to compute in float16, it comp")
+    result = measured(half, reference, tmp_path, net=tiny, compute="float16", against=["torch_compile"])
+    assert result.notes["benchmark"]["not_measured"]["torch_compile"].startswith("asked to compute in float16, it comp")
 
 
 @pytest.mark.parametrize(
@@ -265,14 +265,14 @@ def test_a_case_that_there_is_not_is_told_with_the_nearest(graph, reference, tmp
 
 
 def test_an_artifact_whose_interface_was_edited_is_measured_at_the_first_case_that_it_takes(graph, reference, tmp_path):
-    made = ir(graph, tmp_path / "ir", reshape={"input": [1, 3, 32, 32]}, names={"input": "image"})
-    told = measured(made, reference, tmp_path, case=None).notes["benchmark"]
-    assert told["case"]["label"] == "min"
+    compiled = ir(graph, tmp_path / "ir", reshape={"input": [1, 3, 32, 32]}, names={"input": "image"})
+    notes = measured(compiled, reference, tmp_path, case=None).notes["benchmark"]
+    assert notes["case"]["label"] == "min"
 
 
 @pytest.mark.parametrize(("platform", "lacks"), [("linux", ["its speed is not measured"]), ("darwin", [])])
 def test_a_core_ml_package_is_measured_where_core_ml_is(monkeypatch, platform, lacks):
     monkeypatch.setattr(sys, "platform", platform)
-    told = benchmark().lacking({"artifact": COREML, "reference": Kind.REFERENCE})
-    assert [p.what.rpartition("so ")[2] for p in told] == lacks
+    problems = benchmark().lacking({"artifact": COREML, "reference": Kind.REFERENCE})
+    assert [p.what.rpartition("so ")[2] for p in problems] == lacks
     assert benchmark().lacking({"artifact": ONNX, "reference": Kind.REFERENCE}) == []

@@ -65,10 +65,10 @@ PLACES = {
 @pytest.fixture(scope="module")
 def broken(digits, tmp_path_factory):
     """The digits' network with an outlier, by place and format: its graph, that in int8, and its reference."""
-    made = {}
+    by_place = {}
 
     def at(place, kind):
-        if (place, kind) not in made:
+        if (place, kind) not in by_place:
             folder = tmp_path_factory.mktemp("broken")
             net = copy.deepcopy(digits.module.live)
             PLACES[place][0](net)
@@ -77,8 +77,8 @@ def broken(digits, tmp_path_factory):
                 both = {"module": module(net), "reference": reference_in(folder)}
                 graph = ir(run_stage(CaptureTrace(), both, folder / "program"), folder / "ir")
             int8 = quantized(graph, digits.samples, folder / "int8")
-            made[place, kind] = graph, made_of(int8, graph), reference_in(folder)
-        return made[place, kind]
+            by_place[place, kind] = graph, made_of(int8, graph), reference_in(folder)
+        return by_place[place, kind]
 
     return at
 
@@ -119,8 +119,8 @@ def test_the_layer_that_int8_breaks_is_named_first_and_left_out_as_told_int8_agr
     names = to_leave_out(problem.command, "quantize")
     assert names[0] == culprit
     again = quantized(graph, digits.samples, tmp_path / "again", ignored=Ignored(names, [], []))
-    told = check(made_of(again, graph), reference, tmp_path / "passes", blame=True).notes["blame"]
-    assert {e["name"] for e in told["layers"]}.isdisjoint(names)
+    blame = check(made_of(again, graph), reference, tmp_path / "passes", blame=True).notes["blame"]
+    assert {e["name"] for e in blame["layers"]}.isdisjoint(names)
 
 
 class Through(nn.Module):
@@ -177,8 +177,8 @@ def test_layers_that_overflow_in_float16_are_named_first_and_left_out_as_told_it
     reference = reference_in(tmp_path)
     half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
     problem = refused(half, reference, tmp_path / "check", "fp16")
-    told = ", ".join(f"{name} ({name.rpartition('/')[2]}, overflows)" for name in first)
-    assert f"\n    brought in by {told}" in problem.what
+    sentence = ", ".join(f"{name} ({name.rpartition('/')[2]}, overflows)" for name in first)
+    assert f"\n    brought in by {sentence}" in problem.what
     names = to_leave_out(problem.command, "cast")
     assert names[:2] == first
     again = run_stage(CastFp16(Ignored(names, [], []), []), graph, tmp_path / "again")
@@ -206,10 +206,10 @@ class Masked(nn.Module):
 def test_a_mask_that_float16_cannot_hold_is_not_named(tmp_path, masks):
     graph = export("trace", Masked(*masks), tmp_path, inputs=ROWS)
     half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
-    told = check(half, reference_in(tmp_path), tmp_path / "check", "fp16", blame=True).notes["blame"]["layers"]
-    assert {e["name"] for e in told} & {"/model/scores/Gemm", "/model/Softmax", "/model/head/Gemm"}
-    assert {e["type"] for e in told}.isdisjoint({"Add"})
-    assert all(e["brought"] < 1e-2 for e in told)
+    layers = check(half, reference_in(tmp_path), tmp_path / "check", "fp16", blame=True).notes["blame"]["layers"]
+    assert {e["name"] for e in layers} & {"/model/scores/Gemm", "/model/Softmax", "/model/head/Gemm"}
+    assert {e["type"] for e in layers}.isdisjoint({"Add"})
+    assert all(e["brought"] < 1e-2 for e in layers)
 
 
 class Branches(nn.Module):
@@ -233,18 +233,18 @@ def test_a_layer_is_named_for_what_is_in_the_answers_of_its_error(tmp_path):
     (case, *_) = reference_cases.read(reference)
     errors = {e.name: e.error for e in layer_blame._measured(graph, int8, case.inputs, FLOAT32)}
     assert max(errors, key=errors.get) == "/model/ruined/Gemm"
-    told = [e.name for e in layer_blame.layers(int8, case.inputs, "float32").layers]
-    assert told[0] == "/model/whole/Gemm"
-    assert "/model/ruined/Gemm" not in told
+    names = [e.name for e in layer_blame.layers(int8, case.inputs, "float32").layers]
+    assert names[0] == "/model/whole/Gemm"
+    assert "/model/ruined/Gemm" not in names
 
 
 def test_where_it_agrees_the_layers_are_noted_on_request_and_only_then(digits, kind, tmp_path):
     int8 = made_of(digits.int8(kind), digits.graph(kind), "another_name")
-    told = check(int8, digits.reference, tmp_path / "check", blame=True).notes["blame"]
-    assert told["stage"] == "another_name"
-    assert told["layers"]
-    assert all(0 < e["brought"] < 0.1 and set(e) == {"name", "type", "error", "brought"} for e in told["layers"])
-    assert [e["brought"] for e in told["layers"]] == sorted((e["brought"] for e in told["layers"]), reverse=True)
+    blame = check(int8, digits.reference, tmp_path / "check", blame=True).notes["blame"]
+    assert blame["stage"] == "another_name"
+    assert blame["layers"]
+    assert all(0 < e["brought"] < 0.1 and set(e) == {"name", "type", "error", "brought"} for e in blame["layers"])
+    assert [e["brought"] for e in blame["layers"]] == sorted((e["brought"] for e in blame["layers"]), reverse=True)
     assert "blame" not in check(int8, digits.reference, tmp_path / "again").notes
 
 
@@ -252,19 +252,19 @@ def test_notes_are_plain_json_where_a_layer_overflows(tmp_path):
     graph = export("trace", Through(nn.ReLU()), tmp_path, inputs=ROWS)
     half = made_of(run_stage(CastFp16(Ignored([], [], []), []), graph, tmp_path / "half"), graph, "cast")
     (case, *_) = reference_cases.read(reference_in(tmp_path))
-    told = layer_blame.layers(half, case.inputs, "float16").notes["blame"]["layers"]
-    assert json.loads(json.dumps(told, allow_nan=False))[0] == {
+    layers = layer_blame.layers(half, case.inputs, "float16").notes["blame"]["layers"]
+    assert json.loads(json.dumps(layers, allow_nan=False))[0] == {
         "name": "/model/up/Gemm", "type": "Gemm", "error": "infinite", "brought": "infinite"
     }  # fmt: skip
 
 
 UNTOLD = {
-    "an artifact without an origin": lambda made, graph, tiny: replace(made, origin=None),
-    "one that was made of nothing": lambda made, graph, tiny: replace(made, origin=Origin("open", None)),
-    "one that was not lowered": lambda made, graph, tiny: replace(made, facts={**graph.facts}),
-    "one made of another format": lambda made, graph, tiny: made_of(made, replace(graph, kind=EXPORTED)),
+    "an artifact without an origin": lambda artifact, graph, tiny: replace(artifact, origin=None),
+    "one that was made of nothing": lambda artifact, graph, tiny: replace(artifact, origin=Origin("open", None)),
+    "one that was not lowered": lambda artifact, graph, tiny: replace(artifact, facts={**graph.facts}),
+    "one made of another format": lambda artifact, graph, tiny: made_of(artifact, replace(graph, kind=EXPORTED)),
     # What goes wrong in the search must not hide what failed.
-    "one that cannot be run beside its source": lambda made, graph, tiny: made_of(made, tiny),
+    "one that cannot be run beside its source": lambda artifact, graph, tiny: made_of(artifact, tiny),
 }
 
 
@@ -286,8 +286,8 @@ def test_of_an_artifact_that_cannot_be_compared_with_its_source_no_layer_is_blam
 def test_operations_that_were_left_alone_already_stay_in_the_list(digits, broken, tmp_path):
     graph, _, reference = broken("before a convolution", ONNX)
     already = ["/model/classifier/3/Gemm", "/model/features/0/Conv"]
-    made = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(already, [], ["MaxPool"]))
-    problem = refused(made_of(made, graph), reference, tmp_path / "check")
+    quantised = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(already, [], ["MaxPool"]))
+    problem = refused(made_of(quantised, graph), reference, tmp_path / "check")
     assert to_leave_out(problem.command, "quantize")[:3] == [*already, "/model/features/2/Conv"]
 
 
@@ -361,14 +361,14 @@ def test_values_that_only_a_device_with_float16_would_lose_fail_too_and_left_out
     graph = export("export", LargeBetween(), tmp_path, inputs={"x": Input(["batch", 4], fill="normal")})
 
     def half(names, folder):
-        made = run_stage(CastFp16(Ignored(list(names), [], []), []), graph, tmp_path / folder)
-        return replace(made, origin=Origin("cast", lambda: graph))
+        cast = run_stage(CastFp16(Ignored(list(names), [], []), []), graph, tmp_path / folder)
+        return replace(cast, origin=Origin("cast", lambda: graph))
 
     problem = refused(half([], "half"), reference_in(tmp_path), tmp_path / "check", "fp16")
     assert "though onnxruntime's CPU does not" in problem.what
     assert "node_linear_1 (Gemm, overflows)" in problem.what
-    named = yaml.safe_load(problem.command.partition("or YAML: ")[2])["stages"]["cast"]["ignored"]["names"]
-    check(half(named, "again"), reference_in(tmp_path), tmp_path / "passes", "fp16")
+    ignored = yaml.safe_load(problem.command.partition("or YAML: ")[2])["stages"]["cast"]["ignored"]["names"]
+    check(half(ignored, "again"), reference_in(tmp_path), tmp_path / "passes", "fp16")
 
 
 def test_values_that_could_not_be_looked_at_are_not_said_to_fit(tmp_path):
@@ -378,5 +378,5 @@ def test_values_that_could_not_be_looked_at_are_not_said_to_fit(tmp_path):
     def gone():
         raise OSError("the graph is gone")
 
-    made = check(replace(half, origin=Origin("cast", gone)), reference_in(tmp_path), tmp_path / "check", "fp16")
-    assert made.notes["caution"] == "values between operations were not held to float16's range: the graph is gone"
+    result = check(replace(half, origin=Origin("cast", gone)), reference_in(tmp_path), tmp_path / "check", "fp16")
+    assert result.notes["caution"] == "values between operations were not held to float16's range: the graph is gone"

@@ -29,7 +29,7 @@ from stages.openvino.format import OPENVINO
 ROWS = {"x": Input(["batch", 16, 8], fill="normal")}
 BATCH = {"batch": Dim(1, 2, 4)}
 # From what is said: the operator, its line of code, the node, and how far it is off.
-SAID = re.compile(
+DIVERGENCE = re.compile(
     r"diverges first: (?P<operator>[\w.]+).*?(?:: (?P<code>.*))?\n"
     r"        (?P<off>.*?(?P<node>\w+) '[^']+' of the \w+.*)"
 )
@@ -74,7 +74,7 @@ def with_origins(artifact, *before):
     return replace(artifact, origin=Origin(stages.get(artifact.kind, "compile"), source))
 
 
-def said(artifact, reference, folder, *, limits="fp32", compute="float32"):
+def problem_of(artifact, reference, folder, *, limits="fp32", compute="float32"):
     """The problem of a check that fails."""
     check = Check(compute, {}, [], tolerance(limits), False)
     with pytest.raises(CheckFailed) as caught:
@@ -89,10 +89,10 @@ def node(model, kind, place=0):
 
 def attribute(kind, **values):
     def change(model):
-        held = node(model, kind).attribute
+        attributes = node(model, kind).attribute
         for name, value in values.items():
-            held.remove(next(a for a in held if a.name == name))
-            held.append(helper.make_attribute(name, value))
+            attributes.remove(next(a for a in attributes if a.name == name))
+            attributes.append(helper.make_attribute(name, value))
 
     return change
 
@@ -138,13 +138,13 @@ PLANTED = {
 @pytest.fixture(scope="module")
 def right(tmp_path_factory):
     """By the way of capture, the graph of Net, its module and its reference."""
-    made = {}
+    by_capture = {}
 
     def by(how):
-        if how not in made:
+        if how not in by_capture:
             folder, net = tmp_path_factory.mktemp(how), module(Net())
-            made[how] = export(how, net, folder, inputs=ROWS, dims=BATCH), net, reference_in(folder)
-        return made[how]
+            by_capture[how] = export(how, net, folder, inputs=ROWS, dims=BATCH), net, reference_in(folder)
+        return by_capture[how]
 
     return by
 
@@ -154,11 +154,11 @@ def right(tmp_path_factory):
 def test_a_fault_in_a_graph_is_named_with_the_models_line(right, how, fault, tmp_path):
     change, operator, kind = PLANTED[fault]
     graph, net, reference = right(how)
-    problem = said(with_origins(edited(graph, tmp_path / "planted", change), net), reference, tmp_path)
-    told = SAID.search(problem.what)
-    assert (told["operator"], told["node"]) == (operator, kind), problem.what
-    assert told["code"] == LINES.get(operator, "spread = y.abs().mean(-1, keepdim=True)")
-    assert re.search(r" is \d\.\de[-+]\d\d off|another order", told["off"])
+    problem = problem_of(with_origins(edited(graph, tmp_path / "planted", change), net), reference, tmp_path)
+    match = DIVERGENCE.search(problem.what)
+    assert (match["operator"], match["node"]) == (operator, kind), problem.what
+    assert match["code"] == LINES.get(operator, "spread = y.abs().mean(-1, keepdim=True)")
+    assert re.search(r" is \d\.\de[-+]\d\d off|another order", match["off"])
     assert problem.command == "capture=auto; or other operators at that line of the model"
 
 
@@ -197,33 +197,33 @@ PLANTED_IN_IR = {
 def test_a_fault_in_an_ir_is_named_with_the_models_line(right, storage, fault, tmp_path):
     change, operator, kind = PLANTED_IN_IR[fault]
     graph, net, reference = right("trace")
-    made = planted_in_ir(ir(graph, tmp_path / "ir", storage=storage), tmp_path / "planted", change)
+    planted = planted_in_ir(ir(graph, tmp_path / "ir", storage=storage), tmp_path / "planted", change)
     limits = {"float32": "fp32", "float16": "fp16"}[storage]
-    problem = said(with_origins(made, graph, net), reference, tmp_path, limits=limits)
-    told = SAID.search(problem.what)
-    assert (told["operator"], told["code"]) == (operator, LINES[operator]), problem.what
-    assert kind in (None, told["node"])
+    problem = problem_of(with_origins(planted, graph, net), reference, tmp_path, limits=limits)
+    match = DIVERGENCE.search(problem.what)
+    assert (match["operator"], match["code"]) == (operator, LINES[operator]), problem.what
+    assert kind in (None, match["node"])
     assert problem.command == "route=auto capture=auto; or other operators at that line of the model"
 
 
-def planted_in_package(made, folder, change):
+def planted_in_package(package_, folder, change):
     """A copy of a Core ML package with something done to the operations of its program, by type."""
     from stages.coreml import package
 
-    shutil.copytree(made.folder, folder)
-    file = folder / made.kind.file / package.MODEL
-    spec = package.spec_of(folder / made.kind.file)
+    shutil.copytree(package_.folder, folder)
+    file = folder / package_.kind.file / package.MODEL
+    spec = package.spec_of(folder / package_.kind.file)
     function = spec.mlProgram.functions["main"]
     operations = function.block_specializations[function.opset].operations
     change({o.type: o for o in operations}, {o.outputs[0].name: o for o in operations})
     file.chmod(0o644)
     file.write_bytes(spec.SerializeToString(deterministic=True))
-    return replace(made, folder=folder)
+    return replace(package_, folder=folder)
 
 
 def other_axis(by_type, by_result):
-    held = by_result[by_type["softmax"].inputs["axis"].arguments[0].name].attributes["val"].immediateValue.tensor
-    held.ints.values[0] = 1
+    axis = by_result[by_type["softmax"].inputs["axis"].arguments[0].name].attributes["val"].immediateValue.tensor
+    axis.ints.values[0] = 1
 
 
 def exchanged(by_type, by_result):
@@ -253,14 +253,14 @@ def test_a_fault_in_a_core_ml_package_is_named_with_the_models_line(how, precisi
     net = module(Net())
     program = capture(how, net, tmp_path, inputs=ROWS, dims=BATCH)
     compute = {"fp32": "float32", "fp16": "float16"}[precision]
-    made = coreml(program, tmp_path / "package", compute=compute)
+    converted = coreml(program, tmp_path / "package", compute=compute)
     for fault, (change, operator, kind) in PLANTED_IN_PACKAGE.items():
         folder = tmp_path / fault
-        planted = with_origins(planted_in_package(made, folder / "planted", change), program, net)
-        problem = said(planted, reference_in(tmp_path), folder, limits=precision, compute=compute)
-        told = SAID.search(problem.what)
-        assert (told["operator"], told["code"]) == (operator, LINES[operator]), problem.what
-        assert kind in (None, told["node"])
+        planted = with_origins(planted_in_package(converted, folder / "planted", change), program, net)
+        problem = problem_of(planted, reference_in(tmp_path), folder, limits=precision, compute=compute)
+        match = DIVERGENCE.search(problem.what)
+        assert (match["operator"], match["code"]) == (operator, LINES[operator]), problem.what
+        assert kind in (None, match["node"])
         assert ("a higher precision" in problem.command) == (precision == "fp16")
 
 
@@ -286,7 +286,9 @@ def test_a_node_that_cannot_be_computed_at_a_size_is_named(tmp_path):
         model.graph.initializer.append(numpy_helper.from_array(np.array([2, 4, 4, 2]), name))
         first.input[1] = name
 
-    problem = said(with_origins(edited(graph, tmp_path / "planted", freeze), net), reference_in(tmp_path), tmp_path)
+    problem = problem_of(
+        with_origins(edited(graph, tmp_path / "planted", freeze), net), reference_in(tmp_path), tmp_path
+    )
     assert "cannot be run at 1x2x8" in problem.what
     assert "\n    diverges first: aten.reshape, at " in problem.what
     assert re.search(r"\n        Reshape '\S+' of the onnx cannot be computed$", problem.what)
@@ -313,7 +315,7 @@ def test_what_is_written_into_a_view_and_lost_is_named_by_what_writes_it(tmp_pat
     def lose(model):  # the product goes on with the values before it was written
         node(model, "MatMul", 1).input[0] = node(model, "Add").output[0]
 
-    problem = said(with_origins(edited(graph, tmp_path / "planted", lose), net), reference_in(tmp_path), tmp_path)
+    problem = problem_of(with_origins(edited(graph, tmp_path / "planted", lose), net), reference_in(tmp_path), tmp_path)
     assert "diverges first: aten.mul_, at" in problem.what
     assert "in forward: part.mul_(3.0)\n" in problem.what
     assert problem.command.startswith("in the model, torch.where or torch.cat")
@@ -323,7 +325,7 @@ def test_where_the_model_is_a_graph_its_own_node_is_named(right, tmp_path):
     graph, _, _ = right("trace")
     of_graph = record(replace(graph, facts={**graph.facts}), tmp_path / "reference", inputs=None, dims={})
     planted = edited(graph, tmp_path / "planted", swapped("Sub"))
-    problem = said(
+    problem = problem_of(
         replace(planted, origin=Origin("simplify", lambda: replace(graph, origin=Origin("load", None)))),
         of_graph,
         tmp_path,
@@ -342,7 +344,7 @@ def test_where_the_model_is_a_graph_its_own_node_is_named(right, tmp_path):
 def test_what_cannot_be_looked_for_hides_nothing(right, origin, why, tmp_path):
     graph, _, reference = right("trace")
     planted = replace(edited(graph, tmp_path / "planted", swapped("Sub")), origin=origin)
-    problem = said(planted, reference, tmp_path)
+    problem = problem_of(planted, reference, tmp_path)
     assert "output 'output' max_rel" in problem.what
     assert problem.what.endswith(f"\n    the operator that diverges first is not known: {why}")
     assert problem.command == "capture=auto"
@@ -352,7 +354,7 @@ def test_values_that_take_too_much_memory_are_not_compared_and_that_is_said(righ
     graph, net, reference = right("trace")
     monkeypatch.setattr(cause.divergence, "MOST_BYTES", 2**10)
     planted = with_origins(edited(graph, tmp_path / "planted", swapped("Sub")), net)
-    assert "the values inside the model take more than 0 GiB" in said(planted, reference, tmp_path).what
+    assert "the values inside the model take more than 0 GiB" in problem_of(planted, reference, tmp_path).what
 
 
 def test_where_the_values_agree_and_the_outputs_are_called_otherwise_that_is_said(right, tmp_path):
@@ -361,7 +363,7 @@ def test_where_the_values_agree_and_the_outputs_are_called_otherwise_that_is_sai
     def rename(model):
         model.graph.node[-1].output[0] = model.graph.output[0].name = "scores"
 
-    problem = said(with_origins(edited(graph, tmp_path / "planted", rename), net), reference, tmp_path)
+    problem = problem_of(with_origins(edited(graph, tmp_path / "planted", rename), net), reference, tmp_path)
     assert problem.what.endswith("every value inside it agrees; its outputs are called, shaped or typed otherwise")
 
 
@@ -389,8 +391,8 @@ def test_an_answer_that_is_wrong_only_after_another_request_is_told_as_that(tmp_
         new = opset13.scaled_dot_product_attention(*[i.get_source_output() for i in old.inputs()[:3]])
         old.output(0).replace(new.output(0))
 
-    made = planted_in_ir(ir(program, tmp_path / "ir"), tmp_path / "planted", without_a_mask)
-    problem = said(with_origins(made, program, net), reference_in(tmp_path), tmp_path)
+    planted = planted_in_ir(ir(program, tmp_path / "ir"), tmp_path / "planted", without_a_mask)
+    problem = problem_of(with_origins(planted, program, net), reference_in(tmp_path), tmp_path)
     assert "it is right at " in problem.what
     assert "what the runtime keeps from one request changes the next" in problem.what
     assert problem.command.startswith("route=auto capture=auto; or another version of its runtime")
@@ -399,12 +401,12 @@ def test_an_answer_that_is_wrong_only_after_another_request_is_told_as_that(tmp_
 @pytest.mark.slow
 def test_of_a_blob_the_values_of_the_ir_that_it_was_compiled_from_are_looked_at(right, tmp_path):
     graph, net, reference = right("trace")
-    made = planted_in_ir(ir(graph, tmp_path / "ir"), tmp_path / "planted", exchange)
-    blob = run_stage(CompileBlob("CPU", "float32", {}, []), made, tmp_path / "blob")
-    problem = said(with_origins(blob, made, graph, net), reference, tmp_path)
-    told = SAID.search(problem.what)
-    assert (told["operator"], told["node"]) == ("aten.sub", "Subtract")
-    assert "of the openvino" in told["off"]
+    planted = planted_in_ir(ir(graph, tmp_path / "ir"), tmp_path / "planted", exchange)
+    blob = run_stage(CompileBlob("CPU", "float32", {}, []), planted, tmp_path / "blob")
+    problem = problem_of(with_origins(blob, planted, graph, net), reference, tmp_path)
+    match = DIVERGENCE.search(problem.what)
+    assert (match["operator"], match["node"]) == ("aten.sub", "Subtract")
+    assert "of the openvino" in match["off"]
 
 
 @pytest.mark.slow
@@ -412,7 +414,7 @@ def test_of_a_module_run_by_torch_compile_it_is_said_that_operators_cannot_be_to
     reference = right("trace")[2]
     other = Net()
     other.last.bias.data += 1
-    problem = said(with_origins(module(other)), reference, tmp_path)
+    problem = problem_of(with_origins(module(other)), reference, tmp_path)
     assert "what torch.compile makes of a module has no values that can be asked for" in problem.what
     assert problem.command.startswith("target=openvino without also=torch_compile")
 
@@ -424,7 +426,7 @@ def test_layers_of_a_core_ml_package_that_fewer_bits_break_are_named_by_name(tmp
     package = coreml(program, tmp_path / "package")
     low = run_stage(quantize(granularity="per_tensor"), package, tmp_path / "low")
     lowered = replace(low, origin=Origin("quantize", lambda: package))
-    problem = said(lowered, reference_in(tmp_path), tmp_path)  # as no 8 bits agree
+    problem = problem_of(lowered, reference_in(tmp_path), tmp_path)  # as no 8 bits agree
     assert "brought in by" in problem.what
     assert "stages.quantize.ignored.names=[" in problem.command
 
@@ -460,7 +462,7 @@ def test_a_conversion_that_is_wrong_today_is_named(case, tmp_path):
     line, operator, words = WRONG[case]
     net = module(Model(line))
     program = capture("trace", net, tmp_path, inputs=ROWS, dims=BATCH)
-    made = with_origins(ir(program, tmp_path / "ir"), program, net)
-    problem = said(made, reference_in(tmp_path), tmp_path)
-    assert SAID.search(problem.what)["operator"] == operator, problem.what
+    artifact = with_origins(ir(program, tmp_path / "ir"), program, net)
+    problem = problem_of(artifact, reference_in(tmp_path), tmp_path)
+    assert DIVERGENCE.search(problem.what)["operator"] == operator, problem.what
     assert words in problem.command

@@ -38,8 +38,8 @@ ANY = Tolerance(max_rel=1e30, p99_rel=1e30, cosine=-1.0, top1=0.0)
 
 
 def check(artifact, reference, folder, *, compute="float32", properties=None, limits=None):
-    given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check(compute, properties or {}, [], limits or tolerance("fp32"), False), given, folder / "check")
+    inputs = {"artifact": artifact, "reference": reference}
+    return run_stage(Check(compute, properties or {}, [], limits or tolerance("fp32"), False), inputs, folder / "check")
 
 
 def refused(artifact, reference, folder, **settings) -> str:
@@ -97,8 +97,8 @@ def freeze_batch_inside(model):
 
 
 def test_an_artifact_that_agrees_goes_on_as_it_is(graph, reference, tmp_path):
-    made = check(replace(graph, digest="d" * 64), reference, tmp_path)
-    assert (made.folder, made.digest, made.facts) == (graph.folder, "d" * 64, graph.facts)
+    result = check(replace(graph, digest="d" * 64), reference, tmp_path)
+    assert (result.folder, result.digest, result.facts) == (graph.folder, "d" * 64, graph.facts)
 
 
 def test_the_figures_of_every_shape_are_told(graph, reference, tmp_path):
@@ -113,8 +113,8 @@ def test_the_figures_of_every_shape_are_told(graph, reference, tmp_path):
 def test_it_claims_what_it_was_held_to_and_nothing_that_was_measured(graph, reference, tmp_path):
     limits = {"max_rel": 1e-2, "p99_rel": 1e-3, "cosine": 0.5, "top1": 0.25}
     limits |= {"differing": 0.5, "noise": 20.0, "families": "values"}
-    made = check(graph, reference, tmp_path, limits=Tolerance(**limits))
-    assert made.notes["claims"] == {
+    result = check(graph, reference, tmp_path, limits=Tolerance(**limits))
+    assert result.notes["claims"] == {
         "parity": {
             "against": "the PyTorch model",
             "tolerance": limits,
@@ -139,9 +139,9 @@ def test_openvino_ir_that_agrees_goes_on(ir, reference, tmp_path):
 )
 def test_one_changed_weight_is_found(graph, reference, tmp_path, weight, at):
     wrong = edited(graph, tmp_path / "wrong", set_weight(weight, at, lambda v: v + np.float32(0.01)))
-    told = refused(wrong, reference, tmp_path)
-    assert "this onnx does not agree with the PyTorch model" in told
-    assert "output 'logits' max_rel" in told
+    message = refused(wrong, reference, tmp_path)
+    assert "this onnx does not agree with the PyTorch model" in message
+    assert "output 'logits' max_rel" in message
 
 
 def test_one_changed_weight_is_found_in_openvino_ir(graph, reference, tmp_path):
@@ -189,8 +189,8 @@ def test_openvino_ir_with_a_frozen_batch_is_found(graph, reference, tmp_path):
     model = openvino.convert_model(graph.file)
     model.reshape({"input": [2, 3, 32, 32]})
     openvino.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
-    told = refused(Artifact(OPENVINO, tmp_path), reference, tmp_path, limits=ANY)
-    assert "this openvino cannot be run at 1x3x32x32" in told
+    message = refused(Artifact(OPENVINO, tmp_path), reference, tmp_path, limits=ANY)
+    assert "this openvino cannot be run at 1x3x32x32" in message
 
 
 def test_a_branch_that_was_fixed_while_tracing_is_found(tmp_path):
@@ -284,19 +284,19 @@ def test_precision_and_execution_mode_are_read_back_as_asked_and_recorded(
 ):
     if compute == "bfloat16":
         skip_unless_bfloat16()
-    asked = {"EXECUTION_MODE_HINT": mode}
-    made = check(ir, reference, tmp_path, compute=compute, properties=asked, limits=tolerance(precision))
-    parity = made.notes["parity"]
+    properties_ = {"EXECUTION_MODE_HINT": mode}
+    result = check(ir, reference, tmp_path, compute=compute, properties=properties_, limits=tolerance(precision))
+    parity = result.notes["parity"]
     hint = {"float32": "f32", "bfloat16": "bf16"}[compute]
     assert parity["computes_in"] == compute
-    assert parity["properties"] == {"INFERENCE_PRECISION_HINT": hint, **asked}
+    assert parity["properties"] == {"INFERENCE_PRECISION_HINT": hint, **properties_}
 
 
 def test_a_module_is_run_by_torch_compile_and_goes_on_as_it_is(tiny, reference, tmp_path):
     backend("openvino")
-    made = check(replace(tiny, digest="d" * 64), reference, tmp_path)
-    assert (made.live, made.digest) == (tiny.live, "d" * 64)
-    parity = made.notes["parity"]
+    result = check(replace(tiny, digest="d" * 64), reference, tmp_path)
+    assert (result.live, result.digest) == (tiny.live, "d" * 64)
+    parity = result.notes["parity"]
     assert (parity["runtime"], parity["computes_in"]) == ("torch_compile", "float32")
     assert [c["label"] for c in parity["cases"]] == ["example", "min", "odd", "max"]
 
@@ -312,16 +312,16 @@ def test_a_module_that_torch_compile_hands_back_to_pytorch_is_not_passed(tmp_pat
     backend("openvino")
     net = module(Attention())  # its fast path is one operator that OpenVINO cannot compile
     reference = record(net, tmp_path / "reference", inputs=TOKENS, dims=BATCH_SEQ)
-    told = refused(net, reference, tmp_path)
-    assert "left the model to PyTorch, without a message" in told
-    assert "every size between" not in told  # which is what a frozen dimension would be told with
+    message = refused(net, reference, tmp_path)
+    assert "left the model to PyTorch, without a message" in message
+    assert "every size between" not in message  # which is what a frozen dimension would be told with
 
 
 def test_operators_that_torch_compile_leaves_to_pytorch_are_told(tmp_path):
     backend("openvino")
     net = module(Bessel())
-    made = check(net, record(net, tmp_path / "reference", inputs=VECTOR), tmp_path)
-    assert "special_bessel_j0" in made.notes["parity"]["properties"]["left_to_pytorch"]
+    result = check(net, record(net, tmp_path / "reference", inputs=VECTOR), tmp_path)
+    assert "special_bessel_j0" in result.notes["parity"]["properties"]["left_to_pytorch"]
 
 
 def test_another_processor_is_another_key(tmp_path, monkeypatch):

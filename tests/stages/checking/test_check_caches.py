@@ -18,7 +18,7 @@ from stages.onnx.format import ONNX
 from stages.reference import cases as reference_cases
 
 # What is planted, and the operator that is to be named, or one that it goes into.
-NAMED = {
+OPERATORS = {
     "mask dropped": "aten.__and__",
     "positions from zero": "aten.(div|cos|sin|mul|cat)",
     "cache joined in the wrong order": "aten.cat,",
@@ -72,4 +72,4 @@ def test_each_fault_is_found_and_its_operator_is_named(reference, tmp_path, faul
         checked(fault, reference, tmp_path)
     (problem,) = caught.value.problems
     assert len(problem.what.splitlines()) <= 1 + MOST + 3
-    assert re.search(f"diverges first: {NAMED[fault]}", problem.what)
+    assert re.search(f"diverges first: {OPERATORS[fault]}", problem.what)

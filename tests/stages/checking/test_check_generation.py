@@ -36,20 +36,20 @@ def ir(decoder_ir, tmp_path_factory):
 
 
 def check(folder, tokens, into, **settings):
-    told = {"tolerance": tolerance("fp32"), "compute": "float32", "properties": {}, "ours": False, **settings}
-    return run_stage(shipped("check_generation", extensions=[], **told), {"artifact": folder, "tokens": tokens}, into)
+    fields = {"tolerance": tolerance("fp32"), "compute": "float32", "properties": {}, "ours": False, **settings}
+    return run_stage(shipped("check_generation", extensions=[], **fields), {"artifact": folder, "tokens": tokens}, into)
 
 
 @pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("which", ["genai", "ir"])
 def test_a_folder_goes_on_as_the_model_does_and_the_record_says_through_what(which, ours, request, tokens, tmp_path):
-    made = check(request.getfixturevalue(which), tokens, tmp_path / "made", ours=ours)
-    found, claim = made.notes["generation"], made.notes["claims"]["tokens"]
-    assert found["equal"] == sum(len(row) for b in generating.read_tokens(tokens.file).batches for row in b.tokens)
-    assert ("our own loop" in made.notes["says"], bool(claim["by_ours"])) == (ours, ours)
+    result = check(request.getfixturevalue(which), tokens, tmp_path / "made", ours=ours)
+    notes, claim = result.notes["generation"], result.notes["claims"]["tokens"]
+    assert notes["equal"] == sum(len(row) for b in generating.read_tokens(tokens.file).batches for row in b.tokens)
+    assert ("our own loop" in result.notes["says"], bool(claim["by_ours"])) == (ours, ours)
     assert claim["not_asked"] == {"tokenizer": "the model came without one"}
     if which == "ir":
-        assert found["properties"] == {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+        assert notes["properties"] == {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
 def test_a_property_that_is_set_otherwise_than_asked_is_told(ir, tokens, tmp_path):
@@ -95,29 +95,29 @@ def test_a_graph_that_is_wrong_only_padded_or_only_in_what_follows_is_caught(cha
 
 def test_a_folder_that_the_runtime_does_not_load_is_told_with_what_shows_why(genai, tokens, tmp_path):
     shutil.copytree(genai.folder, tmp_path / "other")
-    told = json.loads((tmp_path / "other" / "genai_config.json").read_text())
-    told["model"]["type"] = "no_such_type"
+    document = json.loads((tmp_path / "other" / "genai_config.json").read_text())
+    document["model"]["type"] = "no_such_type"
     (tmp_path / "other" / "genai_config.json").unlink()
-    (tmp_path / "other" / "genai_config.json").write_text(json.dumps(told))
+    (tmp_path / "other" / "genai_config.json").write_text(json.dumps(document))
     with pytest.raises(CheckFailed, match=r"does not load the folder: .*no_such_type(.|\n)*ours=true"):
         check(replace(genai, folder=tmp_path / "other"), tokens, tmp_path / "made")
 
 
 def test_nothing_is_passed_where_no_choice_was_clear(genai, tokens, tmp_path):
-    asked = generating.read_tokens(tokens.file)
+    record = generating.read_tokens(tokens.file)
     close = [
-        b._replace(tokens=[[5] * 12 for _ in b.tokens], margins=[[0.0] * 12 for _ in b.tokens]) for b in asked.batches
+        b._replace(tokens=[[5] * 12 for _ in b.tokens], margins=[[0.0] * 12 for _ in b.tokens]) for b in record.batches
     ]
     (tmp_path / "t").mkdir()
-    generating.write_tokens(asked._replace(batches=close), tmp_path / "t" / "tokens.json")
-    made = check(genai, replace(tokens, folder=tmp_path / "t"), tmp_path / "made")
-    assert "NOT CHECKED: tokens of the PyTorch model, no first choice is further ahead" in made.notes["caution"]
-    assert made.notes["generation"]["alike"] > 20  # which are those of its graph in our own loop
+    generating.write_tokens(record._replace(batches=close), tmp_path / "t" / "tokens.json")
+    result = check(genai, replace(tokens, folder=tmp_path / "t"), tmp_path / "made")
+    assert "NOT CHECKED: tokens of the PyTorch model, no first choice is further ahead" in result.notes["caution"]
+    assert result.notes["generation"]["alike"] > 20  # which are those of its graph in our own loop
 
 
 def test_states_that_the_runtime_does_not_feed_are_handed_on_by_our_own_loop(genai, tokens, tmp_path):
     caches = [replace(c, kind="ssm") for c in decoders.GENERATION.cache]
     other = replace(genai, facts=decoders.facts(replace(decoders.GENERATION, cache=caches)))
-    made = check(other, tokens, tmp_path / "made")
-    assert made.kind == ONNX_GENERATION
-    assert "feeds keys and values, and this model's cache has other states" in made.notes["generation"]["by_ours"]
+    result = check(other, tokens, tmp_path / "made")
+    assert result.kind == ONNX_GENERATION
+    assert "feeds keys and values, and this model's cache has other states" in result.notes["generation"]["by_ours"]

@@ -38,9 +38,9 @@ KINDS = {"onnx": "onnx", "openvino": "openvino", "coreml": "coremltools"}
 def test_numbers_are_recorded_without_a_dimension(tmp_path):
     case = next(reference_cases.read(record(Features(), tmp_path / "out", inputs=VECTOR, outputs=["f", "t", "m"])))
     assert [v.shape for v in case.outputs.values()] == [(2, 4), (), ()]
-    asked = record(Denoiser(), tmp_path / "in", inputs=STEP)
-    assert next(reference_cases.read(asked)).inputs["step"].shape == ()
-    assert Interface.of(asked).inputs["step"].shape == []
+    reference = record(Denoiser(), tmp_path / "in", inputs=STEP)
+    assert next(reference_cases.read(reference)).inputs["step"].shape == ()
+    assert Interface.of(reference).inputs["step"].shape == []
 
 
 # Core ML takes no input without a dimension, and compile_coreml says so.

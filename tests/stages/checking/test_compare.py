@@ -11,10 +11,10 @@ from stages.checking.compare import Compare
 
 
 def compared(one, other, reference, folder):
-    given = {"artifact": one, "other": other, "reference": reference}
-    made = run_stage(Compare("float32", []), given, folder / "compare")
-    assert made.folder == one.folder
-    return made.notes
+    inputs = {"artifact": one, "other": other, "reference": reference}
+    result = run_stage(Compare("float32", []), inputs, folder / "compare")
+    assert result.folder == one.folder
+    return result.notes
 
 
 def raised(name, by):
@@ -30,17 +30,17 @@ def renamed(model):
 
 
 def test_an_artifact_is_not_apart_from_itself(graph, reference, tmp_path):
-    told = compared(graph, graph, reference, tmp_path)
-    assert told["says"] == "worst relative error 0.0e+00"
-    assert {c["label"]: c["max_rel"] for c in told["compared"]["cases"]} == dict.fromkeys(
+    notes_ = compared(graph, graph, reference, tmp_path)
+    assert notes_["says"] == "worst relative error 0.0e+00"
+    assert {c["label"]: c["max_rel"] for c in notes_["compared"]["cases"]} == dict.fromkeys(
         ("example", "min", "odd", "max"), 0.0
     )
 
 
 def test_what_separates_two_graphs_is_measured_against_the_other(graph, reference, tmp_path):
     bias = next(n for n in names(graph) if n.endswith("bias"))
-    told = compared(edited(graph, tmp_path / "x", raised(bias, 0.5)), graph, reference, tmp_path)
-    assert all(c["max_rel"] > 0.1 for c in told["compared"]["cases"])
+    notes_ = compared(edited(graph, tmp_path / "x", raised(bias, 0.5)), graph, reference, tmp_path)
+    assert all(c["max_rel"] > 0.1 for c in notes_["compared"]["cases"])
 
 
 def names(graph):
@@ -53,13 +53,13 @@ def test_kinds_may_differ(graph, reference, tmp_path):
     backend("openvino")
     from conversions import ir
 
-    told = compared(ir(graph, tmp_path / "ir"), graph, reference, tmp_path)
-    assert all(0 < c["max_rel"] < 1e-5 for c in told["compared"]["cases"])
+    notes_ = compared(ir(graph, tmp_path / "ir"), graph, reference, tmp_path)
+    assert all(0 < c["max_rel"] < 1e-5 for c in notes_["compared"]["cases"])
 
 
 def test_outputs_that_cannot_be_compared_are_told(graph, reference, tmp_path):
-    told = compared(edited(graph, tmp_path / "x", renamed), graph, reference, tmp_path)
-    assert "unlike: at 2x3x32x32, one's outputs are scores, the other's logits" in told["says"]
+    notes_ = compared(edited(graph, tmp_path / "x", renamed), graph, reference, tmp_path)
+    assert "unlike: at 2x3x32x32, one's outputs are scores, the other's logits" in notes_["says"]
 
 
 @pytest.mark.parametrize("compute", ["fp32", "int8"])

@@ -8,12 +8,12 @@ from stages.checking.contest import Figures, in_turn
 
 
 def figures(*blocks, items=1, noisy_above=0.1):
-    return Figures.of(blocks, items, noisy_above)
+    return Figures.from_blocks(blocks, items, noisy_above)
 
 
 def test_percentiles_are_times_that_were_measured():
-    found = figures([float(n) for n in range(1, 51)], [float(n) for n in range(51, 101)])
-    assert (found.p50_ms, found.p90_ms, found.p99_ms, found.inferences) == (50.0, 90.0, 99.0, 100)
+    actual = figures([float(n) for n in range(1, 51)], [float(n) for n in range(51, 101)])
+    assert (actual.p50_ms, actual.p90_ms, actual.p99_ms, actual.inferences) == (50.0, 90.0, 99.0, 100)
 
 
 def test_throughput_counts_the_items_of_every_inference_by_all_the_time():

@@ -56,11 +56,11 @@ def house(tmp_path_factory):
         net = digits.Net()
         net.load_state_dict(load_file(EXAMPLE / "digits.safetensors"))
         graph = export("export", net, folder, inputs=IMAGES, dims=DIMS, outputs=["scores"])
-        given = {"reference": reference_in(folder), "module": module(net)}
-        answers = run_stage(RecordAnswers(TEST, None, None, 0), given, folder / "answers")
-        held = digits.Digits("test")
-        right = net(torch.from_numpy(held.images)).argmax(1).numpy() == held.labels
-        yield House(graph, reference_in(folder), answers, float(right.mean()), held.labels)
+        inputs = {"reference": reference_in(folder), "module": module(net)}
+        answers = run_stage(RecordAnswers(TEST, None, None, 0), inputs, folder / "answers")
+        test_split = digits.Digits("test")
+        right = net(torch.from_numpy(test_split.images)).argmax(1).numpy() == test_split.labels
+        yield House(graph, reference_in(folder), answers, float(right.mean()), test_split.labels)
 
 
 def stage(**settings):
@@ -69,9 +69,9 @@ def stage(**settings):
 
 
 def evaluated(house, folder, *, artifact=None, calibration=None, **settings):
-    given = {"artifact": artifact or house.graph, "answers": house.answers}
-    given |= {"calibration": calibration} if calibration else {}
-    return run_stage(stage(**settings), given, folder / "evaluate")
+    inputs = {"artifact": artifact or house.graph, "answers": house.answers}
+    inputs |= {"calibration": calibration} if calibration else {}
+    return run_stage(stage(**settings), inputs, folder / "evaluate")
 
 
 def always_zero(model):
@@ -88,9 +88,9 @@ def wrong(house, tmp_path):
 
 
 def test_the_network_is_a_real_one_and_the_graph_is_as_accurate(house, tmp_path):
-    made = evaluated(house, tmp_path, max_drop=0.0)
+    result = evaluated(house, tmp_path, max_drop=0.0)
     assert house.accuracy > 0.95
-    assert made.notes["evaluation"] == {
+    assert result.notes["evaluation"] == {
         "metric": "top1",
         "value": house.accuracy,
         "of_the_model": house.accuracy,
@@ -99,19 +99,19 @@ def test_the_network_is_a_real_one_and_the_graph_is_as_accurate(house, tmp_path)
         "samples": 597,
         "computes_in": "float32",
     }
-    assert made.notes["says"].endswith("of 597 samples")
-    assert made.notes["claims"] == {"accuracy": {"metric": "top1", "samples": 597, "max_drop": 0.0}}
+    assert result.notes["says"].endswith("of 597 samples")
+    assert result.notes["claims"] == {"accuracy": {"metric": "top1", "samples": 597, "max_drop": 0.0}}
 
 
 def test_the_artifact_goes_on_as_it_is(house, tmp_path):
-    made = evaluated(house, tmp_path, artifact=replace(house.graph, digest="d" * 64))
-    assert (made.folder, made.digest, made.facts) == (house.graph.folder, "d" * 64, house.graph.facts)
+    result = evaluated(house, tmp_path, artifact=replace(house.graph, digest="d" * 64))
+    assert (result.folder, result.digest, result.facts) == (house.graph.folder, "d" * 64, house.graph.facts)
 
 
 def test_an_ir_in_other_names_is_as_accurate(house, tmp_path):
     backend("openvino")
-    made = ir(house.graph, tmp_path / "ir", names={"images": "pictures", "scores": "logits"})
-    assert evaluated(house, tmp_path, artifact=made).notes["evaluation"]["value"] == house.accuracy
+    compiled = ir(house.graph, tmp_path / "ir", names={"images": "pictures", "scores": "logits"})
+    assert evaluated(house, tmp_path, artifact=compiled).notes["evaluation"]["value"] == house.accuracy
 
 
 def test_a_drop_beyond_what_is_allowed_ends_the_run(house, wrong, tmp_path):
@@ -137,9 +137,9 @@ def test_answers_that_are_no_numbers_fail_whatever_a_metric_makes_of_them(house,
 
 
 def test_a_model_that_is_right_no_more_often_than_chance_is_told(house, tmp_path):
-    held = sample_files.read(house.answers)
+    samples = sample_files.read(house.answers)
     (tmp_path / "off").mkdir()
-    sample_files.write(replace(held, labels=(held.labels + 1) % 10), Kind.ANSWERS, tmp_path / "off")
+    sample_files.write(replace(samples, labels=(samples.labels + 1) % 10), Kind.ANSWERS, tmp_path / "off")
     off = replace(house, answers=replace(house.answers, folder=tmp_path / "off"))
     assert "are the labels its own?" in evaluated(off, tmp_path).notes["caution"]
     assert "caution" not in evaluated(house, tmp_path / "right").notes
@@ -147,9 +147,9 @@ def test_a_model_that_is_right_no_more_often_than_chance_is_told(house, tmp_path
 
 @pytest.mark.parametrize("max_drop", [None, 0.9], ids=["measured only", "within"])
 def test_a_drop_within_what_is_allowed_is_told(house, wrong, tmp_path, max_drop):
-    told = evaluated(house, tmp_path, artifact=wrong, max_drop=max_drop).notes["evaluation"]
-    assert told["drop"] == pytest.approx(house.accuracy - (house.labels == 0).mean())
-    assert told["max_drop"] == max_drop
+    evaluation = evaluated(house, tmp_path, artifact=wrong, max_drop=max_drop).notes["evaluation"]
+    assert evaluation["drop"] == pytest.approx(house.accuracy - (house.labels == 0).mean())
+    assert evaluation["max_drop"] == max_drop
 
 
 ROUNDED = """
@@ -183,8 +183,8 @@ def test_a_metric_gets_a_row_for_each_sample_in_order_and_no_more(house, package
         "  return float((outputs['scores'].argsort(axis=1)[:, -2:] == labels[:, None]).any(axis=1).sum())"
     )
     scores, labels = sample_files.read(house.answers).answers["scores"], house.labels
-    told = evaluated(house, tmp_path, metric="drydock_q.ours").notes["evaluation"]
-    assert told["value"] == sum(label in row.argsort()[-2:] for row, label in zip(scores, labels, strict=True))
+    evaluation = evaluated(house, tmp_path, metric="drydock_q.ours").notes["evaluation"]
+    assert evaluation["value"] == sum(label in row.argsort()[-2:] for row, label in zip(scores, labels, strict=True))
 
 
 def test_a_metric_that_is_no_number_ends_the_stage(house, package, tmp_path):
@@ -224,8 +224,8 @@ def test_where_the_gate_fails_the_layers_that_are_to_blame_are_named(house, lowe
 
 @pytest.mark.parametrize("blame", [True, False])
 def test_where_it_holds_they_are_looked_for_when_that_is_asked_for(house, lowered, tmp_path, blame):
-    made = evaluated(house, tmp_path, artifact=lowered, compute="float16", max_drop=0.01, blame=blame)
-    assert ("blame" in made.notes) is blame
+    result = evaluated(house, tmp_path, artifact=lowered, compute="float16", max_drop=0.01, blame=blame)
+    assert ("blame" in result.notes) is blame
 
 
 @pytest.mark.parametrize(

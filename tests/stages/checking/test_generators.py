@@ -8,7 +8,7 @@ from pipeline.errors import StageError
 
 
 @pytest.fixture(scope="module")
-def given(decoder_graph, tmp_path_factory):
+def inputs(decoder_graph, tmp_path_factory):
     """A folder, the prompts, a reference, which is not looked at, and the module."""
     backend("onnxruntime_genai")
     folder = tmp_path_factory.mktemp("given")
@@ -20,30 +20,30 @@ def given(decoder_graph, tmp_path_factory):
     }
 
 
-def measured(given, folder, **settings):
+def measured(inputs, folder, **settings):
     quick = {"threads": 1, "rounds": 2, "seconds": 0.01, "warmup": 0, "against": [], "compute": "float32"}
     stage = shipped("benchmark", extensions=[], **{**quick, **settings})
-    return run_stage(stage, given, folder / "benchmark").notes
+    return run_stage(stage, inputs, folder / "benchmark").notes
 
 
-def test_the_first_token_the_prompt_and_what_follows_are_told_after_the_longest_prompt(given, tmp_path):
-    told = measured({n: a for n, a in given.items() if n != "module"}, tmp_path)
-    (figures,) = told["benchmark"]["contenders"].values()
-    assert told["benchmark"]["case"] == {"label": "9 tokens", "shapes": "1x9 tokens, 5 follow", "items": 5}
+def test_the_first_token_the_prompt_and_what_follows_are_told_after_the_longest_prompt(inputs, tmp_path):
+    message = measured({n: a for n, a in inputs.items() if n != "module"}, tmp_path)
+    (figures,) = message["benchmark"]["contenders"].values()
+    assert message["benchmark"]["case"] == {"label": "9 tokens", "shapes": "1x9 tokens, 5 follow", "items": 5}
     assert min(figures[n] for n in ("first_token_ms", "load_ms", "peak_bytes", "disk_bytes")) > 0
     assert figures["prompt_tokens_per_second"] == pytest.approx(9e3 / figures["first_token_ms"])
     assert figures["decoding_tokens_per_second"] > 0
-    assert "then " in told["says"]
+    assert "then " in message["says"]
 
 
 @pytest.mark.slow
-def test_the_module_is_measured_beside_it_and_what_generates_nothing_is_told(given, tmp_path):
-    told = measured(given, tmp_path, against=["eager", "torch_compile"], case="2, 9 tokens, filled up on the left")
-    assert told["benchmark"]["contenders"].keys() == {"onnxruntime_genai", "eager"}
-    assert told["benchmark"]["not_measured"] == {"torch_compile": "it generates no text by itself"}
-    assert "× the speed of eager PyTorch" in told["says"]
+def test_the_module_is_measured_beside_it_and_what_generates_nothing_is_told(inputs, tmp_path):
+    message = measured(inputs, tmp_path, against=["eager", "torch_compile"], case="2, 9 tokens, filled up on the left")
+    assert message["benchmark"]["contenders"].keys() == {"onnxruntime_genai", "eager"}
+    assert message["benchmark"]["not_measured"] == {"torch_compile": "it generates no text by itself"}
+    assert "× the speed of eager PyTorch" in message["says"]
 
 
-def test_a_prompt_that_was_not_asked_is_told(given, tmp_path):
+def test_a_prompt_that_was_not_asked_is_told(inputs, tmp_path):
     with pytest.raises(StageError, match="case is 9 token, and no prompt of that label was asked, did you mean"):
-        measured(given, tmp_path, case="9 token")
+        measured(inputs, tmp_path, case="9 token")

@@ -32,13 +32,13 @@ class Clipped(nn.Module):
 def refused(tmp_path, largest, origin="arrays"):
     """The problem of a check, with real samples up to a number, of an artifact that was calibrated on its kind."""
     export("export", Scaled(), tmp_path / "exact", inputs=VECTOR)
-    made = export("export", Clipped(), tmp_path / "clipped", inputs=VECTOR)
+    exported = export("export", Clipped(), tmp_path / "clipped", inputs=VECTOR)
     values = np.random.default_rng(0).uniform(-largest, largest, (20, 4)).astype(np.float32)
     np.savez(tmp_path / "real.npz", input=values)
     held_out = HoldOut({"source": "arrays", "path": str(tmp_path / "real.npz")}, 8, None, 0)
-    given = {"reference": reference_in(tmp_path / "exact"), "module": module(Scaled())}
-    reference = run_stage(held_out, given, tmp_path / "held")
-    artifact = replace(made, facts={**made.facts, "quantization": {"samples": {"count": 16, "from": origin}}})
+    inputs = {"reference": reference_in(tmp_path / "exact"), "module": module(Scaled())}
+    reference = run_stage(held_out, inputs, tmp_path / "held")
+    artifact = replace(exported, facts={**exported.facts, "quantization": {"samples": {"count": 16, "from": origin}}})
     with pytest.raises(CheckFailed) as caught:
         Check("float32", {}, [], tolerance("int8"), False).run(
             {"artifact": artifact, "reference": reference}, tmp_path / "check"
@@ -67,7 +67,7 @@ def test_where_samples_fail_too_or_are_random_they_are_not(tmp_path, largest, or
 
 def test_a_cache_in_fewer_bits_is_named_where_it_costs_more_than_is_allowed():
     artifact = Artifact(OPENVINO, facts={"stateful": {"cache": "int8"}})
-    told = unlike.told(artifact, Parity([], ["off"]))
-    assert "its cache is kept in int8" in told.sentence
-    assert told.command.startswith("stages.stateful.cache=float32; or ")
-    assert unlike.told(Artifact(OPENVINO, facts={"stateful": {"cache": "float32"}}), Parity([], ["off"])) is None
+    message = unlike.explained(artifact, Parity([], ["off"]))
+    assert "its cache is kept in int8" in message.sentence
+    assert message.command.startswith("stages.stateful.cache=float32; or ")
+    assert unlike.explained(Artifact(OPENVINO, facts={"stateful": {"cache": "float32"}}), Parity([], ["off"])) is None

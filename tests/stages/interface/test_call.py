@@ -36,15 +36,15 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("call", "wanted"), CALLS)
-def test_the_model_and_its_wrapper_are_called_alike(call, wanted):
+@pytest.mark.parametrize(("call", "expected"), CALLS)
+def test_the_model_and_its_wrapper_are_called_alike(call, expected):
     assert forward_call.problems(call, INPUTS) == []
     args, kwargs = forward_call.arguments(call, TENSORS)
-    assert (tuple(args), kwargs) == wanted
+    assert (tuple(args), kwargs) == expected
     net = Recorder()
     outputs = {"y": Output(["out", 1], [2], "float32"), "x": Output(["out", -2], [2], "float32")}
     returned = forward_call.bind(net, Interface(INPUTS, outputs=outputs, call=call))(A, B, C)
-    assert net.called == wanted
+    assert net.called == expected
     assert returned == (B, A)
 
 

@@ -27,7 +27,7 @@ LLAVA = {
 }
 
 
-def of(name, dims=DIMS, accepts=lambda _: True, **config):
+def derive(name, dims=DIMS, accepts=lambda _: True, **config):
     with torch.device("meta"):
         net = getattr(transformers, name)._from_config(AutoConfig.for_model(**config))
     return derived.interface(net, dims, None, accepts=accepts)
@@ -50,23 +50,23 @@ def of(name, dims=DIMS, accepts=lambda _: True, **config):
     ],
 )
 def test_what_is_fed_follows_from_the_configuration_and_from_forward(name, config, inputs):
-    found = of(name, **config).interface
-    assert {n: found.inputs[n].shape for n in inputs} == inputs
-    assert set(found.call["kwargs"]) >= set(inputs)
+    interface = derive(name, **config).interface
+    assert {n: interface.inputs[n].shape for n in inputs} == inputs
+    assert set(interface.call["kwargs"]) >= set(inputs)
 
 
 def test_a_picture_that_stands_in_the_text_is_left_out_and_told():
-    found = of("LlavaModel", **LLAVA)
-    assert set(found.interface.inputs) == {"input_ids", "attention_mask"}
-    assert found.says[0].startswith("pixel_values is left out: it goes with image_token_")
-    assert found.interface.inputs["input_ids"].fill["integers"][1] <= 59
+    result = derive("LlavaModel", **LLAVA)
+    assert set(result.interface.inputs) == {"input_ids", "attention_mask"}
+    assert result.says[0].startswith("pixel_values is left out: it goes with image_token_")
+    assert result.interface.inputs["input_ids"].fill["integers"][1] <= 59
 
 
 def test_of_several_shapes_it_is_the_first_that_the_model_accepts():
     def accepts(way):
         return len(way.inputs["input_values"].shape) == 3
 
-    shapes = [of("Wav2Vec2Model", accepts=a, model_type="wav2vec2", num_hidden_layers=1) for a in (accepts, bool)]
+    shapes = [derive("Wav2Vec2Model", accepts=a, model_type="wav2vec2", num_hidden_layers=1) for a in (accepts, bool)]
     assert [d.interface.inputs["input_values"].shape for d in shapes] == [["batch", 1, "samples"], ["batch", "samples"]]
 
 
@@ -80,16 +80,16 @@ def test_of_several_shapes_it_is_the_first_that_the_model_accepts():
     ],
 )
 def test_text_is_as_long_as_the_model_can_read(name, config, sequence, says):
-    found = of(name, **TEXT, **config)
-    assert found.interface.dims["sequence"] == sequence
-    assert says in " ".join(found.says)
-    assert bool(found.says) == bool(says)
+    result = derive(name, **TEXT, **config)
+    assert result.interface.dims["sequence"] == sequence
+    assert says in " ".join(result.says)
+    assert bool(result.says) == bool(says)
 
 
 def test_a_dimension_of_one_size_becomes_a_number():
-    found = of("BertModel", model_type="bert", **TEXT, max_position_embeddings=2)
-    assert found.interface.inputs["input_ids"].shape == ["batch", 2]
-    assert set(found.interface.dims) == {"batch"}
+    result = derive("BertModel", model_type="bert", **TEXT, max_position_embeddings=2)
+    assert result.interface.inputs["input_ids"].shape == ["batch", 2]
+    assert set(result.interface.dims) == {"batch"}
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,11 @@ def test_a_dimension_of_one_size_becomes_a_number():
 )
 def test_what_goes_by_windows_or_pools_is_asked_at_one_length(name, config, length):
     """torch.export and a trace keep the number of windows that the example had."""
-    found = of(name, **{k: v for k, v in TEXT.items() if k != "num_hidden_layers" or name != "FunnelModel"}, **config)
-    assert found.interface.inputs["input_ids"].shape == ["batch", length]
-    assert f"sequence of {length} rather than 2 to 64" in found.says[0]
+    result = derive(
+        name, **{k: v for k, v in TEXT.items() if k != "num_hidden_layers" or name != "FunnelModel"}, **config
+    )
+    assert result.interface.inputs["input_ids"].shape == ["batch", length]
+    assert f"sequence of {length} rather than 2 to 64" in result.says[0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from stages.interface.images import Preprocessing
 from stages.interface.interface import Dim, Input, Interface
 from stages.openvino import convert as ir_conversion
 from stages.openvino.compile_openvino import CompileOpenvino
-from stages.reference import as_met
+from stages.reference import artifact_cases
 from stages.reference import cases as reference_cases
 from stages.reference.record_reference import RecordReference
 
@@ -50,11 +50,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("edits", "wanted", "cases"), CASES.values(), ids=CASES)
-def test_an_edited_ir_is_as_it_was_asked_for_and_agrees_with_the_model(two, route, tmp_path, edits, wanted, cases):
-    made = ir(two[route], tmp_path / "ir", **edits)
-    assert wanted.items() <= ports(made).items()
-    assert len(checked(made, two["reference"], tmp_path).notes["parity"]["cases"]) == cases
+@pytest.mark.parametrize(("edits", "expected", "cases"), CASES.values(), ids=CASES)
+def test_an_edited_ir_is_as_it_was_asked_for_and_agrees_with_the_model(two, route, tmp_path, edits, expected, cases):
+    compiled = ir(two[route], tmp_path / "ir", **edits)
+    assert expected.items() <= ports(compiled).items()
+    assert len(checked(compiled, two["reference"], tmp_path).notes["parity"]["cases"]) == cases
 
 
 def test_outputs_that_were_not_chosen_are_gone(two, route, tmp_path):
@@ -62,7 +62,7 @@ def test_outputs_that_were_not_chosen_are_gone(two, route, tmp_path):
 
 
 def test_the_reference_is_asked_in_the_artifacts_own_types_names_and_order(two, tmp_path):
-    made = ir(
+    compiled = ir(
         two["direct"],
         tmp_path / "ir",
         names={"input": "image", "scores": "logits"},
@@ -71,29 +71,29 @@ def test_the_reference_is_asked_in_the_artifacts_own_types_names_and_order(two, 
         outputs=["scores"],
     )
     (recorded, *_) = reference_cases.read(two["reference"])
-    met = as_met.case_for(made, recorded)
-    assert {n: (str(v.dtype), v.shape) for n, v in met.inputs.items()} == {"image": ("float16", (2, 32, 32, 3))}
-    assert {n: (str(v.dtype), v.shape) for n, v in met.outputs.items()} == {"logits": ("float64", (2, 10))}
+    adapted = artifact_cases.case_for(compiled, recorded)
+    assert {n: (str(v.dtype), v.shape) for n, v in adapted.inputs.items()} == {"image": ("float16", (2, 32, 32, 3))}
+    assert {n: (str(v.dtype), v.shape) for n, v in adapted.outputs.items()} == {"logits": ("float64", (2, 10))}
 
 
 def test_a_layout_is_read_back(two, tmp_path):
     import openvino
 
-    made = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW"})
-    assert str(openvino.Core().read_model(made.file).input("input").get_node().layout) == "[N,C,H,W]"
+    compiled = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW"})
+    assert str(openvino.Core().read_model(compiled.file).input("input").get_node().layout) == "[N,C,H,W]"
 
 
 def test_an_edit_that_is_wrong_is_found_by_the_check(two, tmp_path):
-    made = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW->NCWH"})
-    lied = replace(made, facts={**made.facts, "edits": {"layouts": {"input": "NCHW"}}})
+    compiled = ir(two["direct"], tmp_path / "ir", layouts={"input": "NCHW->NCWH"})
+    lied = replace(compiled, facts={**compiled.facts, "edits": {"layouts": {"input": "NCHW"}}})
     with pytest.raises(CheckFailed, match="does not agree"):
         checked(lied, two["reference"], tmp_path)
 
 
 def test_a_size_that_the_reference_does_not_have_is_not_called_checked(two, tmp_path):
-    made = ir(two["direct"], tmp_path / "ir", reshape={"input": [5, 3, 32, 32]})
+    compiled = ir(two["direct"], tmp_path / "ir", reshape={"input": [5, 3, 32, 32]})
     with pytest.raises(CheckFailed, match="no case that this openvino takes"):
-        checked(made, two["reference"], tmp_path)
+        checked(compiled, two["reference"], tmp_path)
 
 
 def test_a_further_size_of_the_reference_serves_it(two, tmp_path):
@@ -136,14 +136,14 @@ PROBLEMS = {
 
 @pytest.mark.parametrize(("what", "edits"), PROBLEMS.items(), ids=PROBLEMS)
 def test_a_wrong_edit_is_a_problem_before_any_work(what, edits):
-    (problem,) = wanted(edits=replace(NOTHING, **edits), preprocessing=None).problems()
+    (problem,) = compile_stage(edits=replace(NOTHING, **edits), preprocessing=None).problems()
     assert problem.what.startswith(f"edits.{what}")
 
 
 def test_a_shape_that_the_graph_does_not_take_names_the_input_and_the_node(two, tmp_path):
-    with pytest.raises(StageError) as told:
+    with pytest.raises(StageError) as caught:
         ir(two["onnx"], tmp_path / "ir", reshape={"input": [1, 4, 32, 32]})
-    (problem,) = told.value.problems
+    (problem,) = caught.value.problems
     assert problem.what.startswith("the graph does not take input [1,4,32,32]: node '/model/conv/Conv")
     assert "Data batch channel count (4) does not match filter input channel count (3)" in problem.what
 
@@ -181,40 +181,46 @@ def test_of_several_inputs_the_one_whose_shape_is_refused_is_named(tmp_path):
 PICTURES = Preprocessing(40, [0.4, 0.5, 0.6], [0.2, 0.3, 0.25])
 
 
-def wanted(**settings):
+def compile_stage(**settings):
     return replace(CompileOpenvino("float32", NOTHING, PICTURES, []), **settings)
 
 
 def test_preprocessing_decides_an_ir_only_where_it_is_compiled_in(tmp_path):
     here, other = world(tmp_path), replace(PICTURES, resize=41)
     pictured = replace(NOTHING, images=Images())
-    assert wanted().identity(here) == wanted(preprocessing=other).identity(here)
-    assert wanted(edits=pictured).identity(here) != wanted(edits=pictured, preprocessing=other).identity(here)
+    assert compile_stage().identity(here) == compile_stage(preprocessing=other).identity(here)
+    assert compile_stage(edits=pictured).identity(here) != compile_stage(edits=pictured, preprocessing=other).identity(
+        here
+    )
 
 
 def test_an_extension_decides_an_ir_by_its_content(tmp_path):
     library = tmp_path / "ops.so"
     library.write_text("one")
-    before = wanted(extensions=[str(library)]).identity(world(tmp_path))
+    before = compile_stage(extensions=[str(library)]).identity(world(tmp_path))
     library.write_text("another")
-    assert wanted(extensions=[str(library)]).identity(world(tmp_path)) != before != wanted().identity(world(tmp_path))
+    assert (
+        compile_stage(extensions=[str(library)]).identity(world(tmp_path))
+        != before
+        != compile_stage().identity(world(tmp_path))
+    )
 
 
 def test_a_case_that_an_artifact_does_not_take_is_told(two, tmp_path):
-    made = ir(two["direct"], tmp_path / "ir", reshape={"input": [[2, 4], 3, 32, 32]})
+    compiled = ir(two["direct"], tmp_path / "ir", reshape={"input": [[2, 4], 3, 32, 32]})
     stage = Check("float32", {}, [], tolerance("fp32"), False)
-    notes = run_stage(stage, {"artifact": made, "reference": two["reference"]}, tmp_path / "check").notes
+    notes = run_stage(stage, {"artifact": compiled, "reference": two["reference"]}, tmp_path / "check").notes
     assert notes["parity"]["left_out"] == ["min", "max"]
     assert notes["says"].endswith("; it does not take min, max")
 
 
 def test_sizes_of_outputs_are_told_as_the_reshaped_graph_has_them(two, tmp_path):
-    made = ir(two["direct"], tmp_path / "ir", reshape={"input": [2, 3, 32, [16, 48]]})
-    assert Interface.of(made).outputs["features"].shape == [2, 4, 32, None]
+    compiled = ir(two["direct"], tmp_path / "ir", reshape={"input": [2, 3, 32, [16, 48]]})
+    assert Interface.of(compiled).outputs["features"].shape == [2, 4, 32, None]
 
 
 @pytest.mark.parametrize(
-    ("asked", "says"),
+    ("requested", "says"),
     [
         ({"inputs": {"image": Input(["batch", 3, 32, 32])}}, "the IR's inputs are input; asked for were image"),
         ({"outputs": {}}, "the IR's outputs are scores, features; asked for were "),
@@ -222,10 +228,10 @@ def test_sizes_of_outputs_are_told_as_the_reshaped_graph_has_them(two, tmp_path)
         ({"inputs": {"input": Input(["batch", 3, 32, None])}}, "dimension 3 of input 'input' was asked for as None"),
     ],
 )
-def test_what_the_ir_has_otherwise_than_asked_is_found_when_it_is_read_back(two, tmp_path, asked, says):
+def test_what_the_ir_has_otherwise_than_asked_is_found_when_it_is_read_back(two, tmp_path, requested, says):
     import openvino
 
-    made = ir(two["direct"], tmp_path / "ir")
-    wrong = replace(Interface.of(made), **asked)
+    compiled = ir(two["direct"], tmp_path / "ir")
+    wrong = replace(Interface.of(compiled), **requested)
     with pytest.raises(CheckFailed, match=says):
-        ir_conversion._read_back(openvino.Core().read_model(made.file), wrong)
+        ir_conversion._read_back(openvino.Core().read_model(compiled.file), wrong)

@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("openvino")
 
 
 def test_an_input_in_half_precision_is_rounded_like_the_references(two, route, tmp_path):
-    made = ir(two[route], tmp_path / "ir", dtypes={"input": "float16"})
-    assert ports(made)["input"] == "f16[1..8,3,32,32]"
+    compiled = ir(two[route], tmp_path / "ir", dtypes={"input": "float16"})
+    assert ports(compiled)["input"] == "f16[1..8,3,32,32]"
     loose = Check("float32", {}, [], tolerance("fp16"), False)
-    run_stage(loose, {"artifact": made, "reference": two["reference"]}, tmp_path / "check")
+    run_stage(loose, {"artifact": compiled, "reference": two["reference"]}, tmp_path / "check")
 
 
 def test_floating_point_numbers_that_become_infinite_do_not_pass(tmp_path):
@@ -28,9 +28,9 @@ def test_floating_point_numbers_that_become_infinite_do_not_pass(tmp_path):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(x) * 1e8
 
-    made = ir(capture("trace", Big(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
+    compiled = ir(capture("trace", Big(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
     with pytest.raises(CheckFailed, match=r"edits\.dtypes\.output is float16, which cannot hold"):
-        checked(made, reference_in(tmp_path), tmp_path)
+        checked(compiled, reference_in(tmp_path), tmp_path)
 
 
 class FixedHead(nn.Module):
@@ -44,9 +44,9 @@ def test_whole_numbers_that_a_floating_point_type_rounds_do_not_pass(tmp_path):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(x).argmax(1) + 46211
 
-    made = ir(capture("trace", Index(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
+    compiled = ir(capture("trace", Index(), tmp_path, inputs=VECTOR), tmp_path / "ir", dtypes={"output": "float16"})
     with pytest.raises(CheckFailed, match="which cannot hold"):
-        checked(made, reference_in(tmp_path), tmp_path)
+        checked(compiled, reference_in(tmp_path), tmp_path)
 
 
 class BlindBeside(TinyConv):
@@ -58,9 +58,9 @@ class BlindBeside(TinyConv):
 
 def test_an_output_that_says_nothing_does_not_pass_by_itself(tmp_path):
     program = capture("trace", BlindBeside(), tmp_path, outputs=["scores", "constant"])
-    made = ir(program, tmp_path / "ir", outputs=["constant"])
+    compiled = ir(program, tmp_path / "ir", outputs=["constant"])
     with pytest.raises(CheckFailed, match="constant: the same for every input"):
-        checked(made, reference_in(tmp_path), tmp_path)
+        checked(compiled, reference_in(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["input", "scores"])
@@ -84,12 +84,12 @@ class Embedded(nn.Module):
 @pytest.mark.parametrize(("dtype", "fits"), [("int32", True), ("uint8", False)])
 def test_whole_numbers_in_a_narrower_type_must_fit(tmp_path, dtype, fits):
     ids = {"x": Input([2, 5], "int64", {"integers": [0, 400]})}
-    made = ir(capture("trace", Embedded(), tmp_path, inputs=ids, dims={}), tmp_path / "ir", dtypes={"x": dtype})
+    compiled = ir(capture("trace", Embedded(), tmp_path, inputs=ids, dims={}), tmp_path / "ir", dtypes={"x": dtype})
     if fits:
-        checked(made, reference_in(tmp_path), tmp_path)
+        checked(compiled, reference_in(tmp_path), tmp_path)
         return
     with pytest.raises(CheckFailed, match=r"edits\.dtypes\.x is uint8, which cannot hold"):
-        checked(made, reference_in(tmp_path), tmp_path)
+        checked(compiled, reference_in(tmp_path), tmp_path)
 
 
 def test_weights_that_float16_cannot_hold_are_not_called_stored_in_it(tmp_path):

@@ -54,11 +54,13 @@ def pictured(net, folder, how, images, *, inputs=IMAGE, dims=None):
     """The IR of a module that takes photographs, and its reference."""
     dims = {"batch": Dim(1, 2, 8)} if dims is None else dims
 
-    made = module(net)
+    net_module = module(net)
     reference = run_stage(
-        RecordReference(inputs, dims, None, None, how, True, None, [], 0, "quick", None, 16), made, folder / "reference"
+        RecordReference(inputs, dims, None, None, how, True, None, [], 0, "quick", None, 16),
+        net_module,
+        folder / "reference",
     )
-    traced = run_stage(CaptureTrace(), {"module": made, "reference": reference}, folder / "traced")
+    traced = run_stage(CaptureTrace(), {"module": net_module, "reference": reference}, folder / "traced")
     return ir(traced, folder / "ir", preprocessing=how, images=images), reference
 
 
@@ -68,35 +70,37 @@ HOW = {
     "bicubic": replace(PICTURES, resize=[48, 36], interpolation="bicubic"),
     "BGR, bytes": replace(PICTURES, color="BGR", scale=1.0, mean=[100.0, 110.0, 120.0], std=[1.0]),
 }
-TAKEN = {"RGB NHWC": Images(), "BGR NCHW": Images("input", "BGR", "NCHW")}
-EACH_ONCE = [*zip(HOW, [*TAKEN] * 2, strict=True)]
+IMAGE_EDITS = {"RGB NHWC": Images(), "BGR NCHW": Images("input", "BGR", "NCHW")}
+EACH_ONCE = [*zip(HOW, [*IMAGE_EDITS] * 2, strict=True)]
 
 
 @pytest.mark.parametrize(
     ("how", "images"),
-    [pytest.param(*c, marks=[] if c in EACH_ONCE else pytest.mark.slow) for c in itertools.product(HOW, TAKEN)],
+    [pytest.param(*c, marks=[] if c in EACH_ONCE else pytest.mark.slow) for c in itertools.product(HOW, IMAGE_EDITS)],
 )
 def test_raw_photographs_give_the_answers_of_the_model_with_its_preprocessing(tmp_path, how, images):
-    images = TAKEN[images]
-    made, reference = pictured(TinyConv(), tmp_path, HOW[how], images)
+    images = IMAGE_EDITS[images]
+    compiled, reference = pictured(TinyConv(), tmp_path, HOW[how], images)
     shape = "[1..8,?,?,3]" if images.layout == "NHWC" else "[1..8,3,?,?]"
-    assert ports(made)["input"] == f"u8{shape}"
+    assert ports(compiled)["input"] == f"u8{shape}"
     stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
-    cases = run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
+    cases = run_stage(stage, {"artifact": compiled, "reference": reference}, tmp_path / "check").notes["parity"][
+        "cases"
+    ]
     assert [c["shape"] for c in cases if images.layout == "NHWC"] in ([], SHOWN)
 
 
 def test_a_model_that_takes_channels_last_takes_photographs_too(tmp_path):
     how, spec = replace(PICTURES, layout="NHWC"), {"input": Input([2, 32, 32, 3])}
-    made, reference = pictured(NhwcConv(), tmp_path, how, Images(), inputs=spec, dims={})
-    assert ports(made)["input"] == "u8[2,?,?,3]"
+    compiled, reference = pictured(NhwcConv(), tmp_path, how, Images(), inputs=spec, dims={})
+    assert ports(compiled)["input"] == "u8[2,?,?,3]"
     stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
-    run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
+    run_stage(stage, {"artifact": compiled, "reference": reference}, tmp_path / "check")
 
 
 def test_photographs_in_another_order_of_colours_are_found_by_the_check(tmp_path):
-    made, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
-    lied = replace(made, facts={**made.facts, "edits": {"images": {**vars(Images(input="input"))}}})
+    compiled, reference = pictured(TinyConv(), tmp_path, PICTURES, Images(color="BGR"))
+    lied = replace(compiled, facts={**compiled.facts, "edits": {"images": {**vars(Images(input="input"))}}})
     stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     with pytest.raises(CheckFailed, match="does not agree"):
         run_stage(stage, {"artifact": lied, "reference": reference}, tmp_path / "check")
@@ -131,9 +135,9 @@ class TwoImages(nn.Module):
 def test_which_input_a_photograph_stands_for_must_be_clear(tmp_path):
     spec = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}
     program = capture("trace", TwoImages(), tmp_path, inputs=spec, dims={})
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as caught:
         ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images())
-    assert told.value.problems[0].allowed == "left, right"
+    assert caught.value.problems[0].allowed == "left, right"
 
 
 def test_a_reference_of_photographs_wants_to_know_how_they_are_prepared():
@@ -152,9 +156,11 @@ def test_photographs_go_with_further_shapes_of_the_other_inputs(tmp_path):
     stage = RecordReference(spec, {}, None, None, PICTURES, True, None, shapes, 0, "quick", None, 16)
     reference = run_stage(stage, net, tmp_path / "reference")
     program = run_stage(CaptureTrace(), {"module": net, "reference": reference}, tmp_path / "traced")
-    made = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images("x"), reshape={"z": [[1, 6], 8]})
+    compiled = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images("x"), reshape={"z": [[1, 6], 8]})
     check = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
-    cases = run_stage(check, {"artifact": made, "reference": reference}, tmp_path / "check").notes["parity"]["cases"]
+    cases = run_stage(check, {"artifact": compiled, "reference": reference}, tmp_path / "check").notes["parity"][
+        "cases"
+    ]
     assert {c["shape"].split(", ")[1] for c in cases} == {"4x8", "1x8", "6x8"}
 
 
@@ -167,10 +173,10 @@ class CutBatch(TinyConv):
 
 
 def test_a_batch_that_a_trace_cut_is_found_where_photographs_go_in(tmp_path):
-    made, reference = pictured(CutBatch(), tmp_path, PICTURES, Images())
+    compiled, reference = pictured(CutBatch(), tmp_path, PICTURES, Images())
     stage = Check("float32", {}, [], tolerance("fp32_raw_images"), False)
     with pytest.raises(CheckFailed, match=r"photograph . \(8x240x320x3\)"):
-        run_stage(stage, {"artifact": made, "reference": reference}, tmp_path / "check")
+        run_stage(stage, {"artifact": compiled, "reference": reference}, tmp_path / "check")
 
 
 def test_the_rows_of_a_batch_of_photographs_differ():
@@ -182,10 +188,10 @@ def test_the_rows_of_a_batch_of_photographs_differ():
 
 @pytest.mark.parametrize("photographed", [pytest.param("left", marks=pytest.mark.slow), "right"])
 def test_of_several_inputs_one_may_be_photographs(tmp_path, photographed):
-    spec, made = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}, module(TwoImages())
+    spec, net = {n: Input([2, 3, 32, 32]) for n in ("left", "right")}, module(TwoImages())
     stage = RecordReference(spec, {}, None, None, PICTURES, True, photographed, [], 0, "quick", None, 16)
-    reference = run_stage(stage, made, tmp_path / "reference")
-    program = run_stage(CaptureTrace(), {"module": made, "reference": reference}, tmp_path / "traced")
+    reference = run_stage(stage, net, tmp_path / "reference")
+    program = run_stage(CaptureTrace(), {"module": net, "reference": reference}, tmp_path / "traced")
     compiled = ir(program, tmp_path / "ir", preprocessing=PICTURES, images=Images(photographed))
     other = "right" if photographed == "left" else "left"
     assert {photographed: "u8[2,?,?,3]", other: "f32[2,3,32,32]"}.items() <= ports(compiled).items()

@@ -45,9 +45,9 @@ class Baked(nn.Module):
 
 def reshaped(folder, shapes):
     """Baked's IR for heights from 8 to 32, and its reference with further shapes."""
-    given, net = {"input": Input([2, 3, 16, 16])}, module(Baked())
+    specs, net = {"input": Input([2, 3, 16, 16])}, module(Baked())
     reference = run_stage(
-        RecordReference(given, {}, None, None, None, False, None, shapes, 0, "quick", None, 16), net, folder / "ref"
+        RecordReference(specs, {}, None, None, None, False, None, shapes, 0, "quick", None, 16), net, folder / "ref"
     )
     program = run_stage(CaptureExport(2**30), {"module": net, "reference": reference}, folder / "program")
     return ir(program, folder / "ir", reshape={"input": [2, 3, [8, 32], 16]}), reference
@@ -61,18 +61,18 @@ ENDS = [sized(2, 3, 8, 16), sized(2, 3, 32, 16)]
 
 
 def test_a_dimension_that_was_let_free_is_compared_at_both_ends(tmp_path):
-    made, reference = reshaped(tmp_path, ENDS[:1])
+    compiled, reference = reshaped(tmp_path, ENDS[:1])
     with pytest.raises(
         CheckFailed, match="let sizes free that were not compared: dimension 2 of 'input' at 32"
-    ) as told:
-        checked(made, reference, tmp_path)
-    assert told.value.problems[0].command.count("{input: [2, 3, ") == 2
+    ) as caught:
+        checked(compiled, reference, tmp_path)
+    assert caught.value.problems[0].command.count("{input: [2, 3, ") == 2
 
 
 def test_a_size_that_a_graph_has_baked_in_is_found_at_another(tmp_path):
-    made, reference = reshaped(tmp_path, ENDS)
+    compiled, reference = reshaped(tmp_path, ENDS)
     with pytest.raises(CheckFailed, match=r"input 2x3x32x16 \(2x3x32x16\): output 'output' max_rel"):
-        checked(made, reference, tmp_path)
+        checked(compiled, reference, tmp_path)
 
 
 SIDES = [sized(2, 3, 8, 8), sized(2, 3, 32, 32)]
@@ -104,8 +104,8 @@ def test_two_dimensions_that_were_let_free_are_compared_each_by_itself(shapes, l
 
 def test_what_it_tells_to_record_is_enough():
     model = Interface({"input": Input([2, 3, 16, 16])})
-    told = [json.loads(s.replace("input", '"input"')) for s in evidence._shapes(SQUARES, model)]
-    cases = [Case("", {"input": np.zeros(s["input"])}, {}) for s in (sized(2, 3, 16, 16), *told)]
+    shapes = [json.loads(s.replace("input", '"input"')) for s in evidence._shapes(SQUARES, model)]
+    cases = [Case("", {"input": np.zeros(s["input"])}, {}) for s in (sized(2, 3, 16, 16), *shapes)]
     evidence._demand_sizes(EDITS, model, cases)
 
 
@@ -135,10 +135,14 @@ def test_two_of_one_dimension_of_the_models_may_change_together():
 
 def test_a_range_gets_a_name_that_no_dimension_has(tmp_path):
     spec, dims = {"x": Input(["x_1", 4], fill="normal")}, {"x_1": Dim(1, 2, 8)}
-    made = ir(
+    compiled = ir(
         capture("trace", nn.Identity(), tmp_path, inputs=spec, dims=dims),
         tmp_path / "ir",
         reshape={"x": ["x_1", [2, 4]]},
     )
-    told = Interface.of(made)
-    assert (told.inputs["x"].shape, told.dims["x_1"].max, told.dims["x_1_"].max) == (["x_1", "x_1_"], 8, 4)
+    interface = Interface.of(compiled)
+    assert (interface.inputs["x"].shape, interface.dims["x_1"].max, interface.dims["x_1_"].max) == (
+        ["x_1", "x_1_"],
+        8,
+        4,
+    )

@@ -84,6 +84,6 @@ def returns_it() -> object:
 
 @pytest.mark.parametrize("factory", ["doubled", "returns_it"])
 def test_a_scripted_function_is_a_model_itself_or_returned_by_its_factory(factory):
-    made = factories.build(f"{__name__}.{factory}", {}, 0)
-    assert isinstance(made, torch.nn.Module)
-    assert torch.equal(made(torch.ones(2)), torch.full((2,), 2.0))
+    module = factories.build(f"{__name__}.{factory}", {}, 0)
+    assert isinstance(module, torch.nn.Module)
+    assert torch.equal(module(torch.ones(2)), torch.full((2,), 2.0))

@@ -44,8 +44,8 @@ def tokens(shape, seed):
     ],
 )
 def test_each_problem_names_its_place(spec, place):
-    found = [p.what for p in fills.problems("inputs.x.fill", spec, None)]
-    assert any(place in what for what in found), found
+    wrong = [p.what for p in fills.problems("inputs.x.fill", spec, None)]
+    assert any(place in what for what in wrong), wrong
 
 
 def test_positions_name_a_mask():
@@ -118,14 +118,14 @@ def test_a_mask_is_ones_and_then_zeros_and_its_first_row_has_no_zeros():
 
 @pytest.mark.parametrize("suffix", fills.SUFFIXES)
 def test_a_file_is_cut_and_repeated_along_dynamic_dimensions(tmp_path, suffix):
-    held = np.arange(12, dtype=np.float32).reshape(4, 3)
+    array = np.arange(12, dtype=np.float32).reshape(4, 3)
     path = tmp_path / f"x{suffix}"
-    {".npy": lambda: np.save(path, held), ".npz": lambda: np.savez(path, x=held)}.get(
-        suffix, lambda: torch.save({"x": torch.from_numpy(held)}, path)
+    {".npy": lambda: np.save(path, array), ".npz": lambda: np.savez(path, x=array)}.get(
+        suffix, lambda: torch.save({"x": torch.from_numpy(array)}, path)
     )()
     spec = Input(["batch", 3], fill={"file": str(path)})
-    np.testing.assert_array_equal(draw(spec, {"batch": 2}), held[:2])
-    np.testing.assert_array_equal(draw(spec, {"batch": 5}), held[[0, 1, 2, 3, 0]])
+    np.testing.assert_array_equal(draw(spec, {"batch": 2}), array[:2])
+    np.testing.assert_array_equal(draw(spec, {"batch": 5}), array[[0, 1, 2, 3, 0]])
 
 
 @pytest.mark.parametrize(

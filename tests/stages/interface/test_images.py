@@ -24,10 +24,10 @@ PHOTOGRAPHS = sorted(Path(sklearn.datasets.__file__).parent.glob("images/*.jpg")
 @pytest.mark.parametrize("crop", [None, (0, 0, 301, 427), (7, 3, 420, 330), (0, 0, 100, 90)], ids=str)
 def test_photographs_are_prepared_as_torchvisions_preset_prepares_them(path, crop):
     photograph = Image.open(path).crop(crop) if crop else Image.open(path)
-    wanted = ImageClassification(crop_size=224, resize_size=256)(photograph)
-    made = images.prepared(np.asarray(photograph), 224, 224, IMAGENET)
-    assert made.dtype == np.float32
-    np.testing.assert_allclose(made, wanted.numpy(), atol=1e-5)
+    expected = ImageClassification(crop_size=224, resize_size=256)(photograph)
+    prepared = images.prepared(np.asarray(photograph), 224, 224, IMAGENET)
+    assert prepared.dtype == np.float32
+    np.testing.assert_allclose(prepared, expected.numpy(), atol=1e-5)
 
 
 def test_there_are_photographs():
@@ -42,7 +42,7 @@ PLAIN = Preprocessing([40, 60], [0.0], [1.0])
 
 
 @pytest.mark.parametrize(
-    ("how", "wanted"),
+    ("how", "expected"),
     [
         (PLAIN, some().transpose(2, 0, 1) / 255),
         (replace(PLAIN, scale=1.0), some().transpose(2, 0, 1)),
@@ -54,8 +54,8 @@ PLAIN = Preprocessing([40, 60], [0.0], [1.0])
         ),
     ],
 )
-def test_each_step_is_what_it_is_called(how, wanted):
-    np.testing.assert_allclose(images.prepared(some(), 40, 60, how), wanted, atol=1e-6)
+def test_each_step_is_what_it_is_called(how, expected):
+    np.testing.assert_allclose(images.prepared(some(), 40, 60, how), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("resize", "size"), [(80, (80, 120)), ([50, 70], (50, 70)), (20, (40, 60))])
@@ -74,9 +74,9 @@ def test_grey_of_16_bits_is_as_bright_as_of_8(tmp_path):
     Image.fromarray(grey).save(tmp_path / "grey8.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.png")
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey16.tif")
-    wanted = images.from_file(tmp_path / "grey8.png")
+    expected = images.from_file(tmp_path / "grey8.png")
     for name in ("grey16.png", "grey16.tif"):
-        np.testing.assert_array_equal(images.from_file(tmp_path / name), wanted)
+        np.testing.assert_array_equal(images.from_file(tmp_path / name), expected)
 
 
 @pytest.mark.parametrize(("dtype", "mode"), [("int32", "I"), ("float32", "F")])
@@ -94,10 +94,10 @@ def test_a_photograph_is_upright_as_its_exif_says(tmp_path):
 
 
 def test_drawn_photographs_are_of_several_sizes_and_the_same_for_a_seed():
-    made = images.drawn(3)
-    assert [p.shape for p in made] == [(240, 320, 3), (301, 199, 3), (97, 131, 3)]
-    assert all((a == b).all() for a, b in zip(made, images.drawn(3), strict=True))
-    assert (made[0] != images.drawn(4)[0]).any()
+    prepared = images.drawn(3)
+    assert [p.shape for p in prepared] == [(240, 320, 3), (301, 199, 3), (97, 131, 3)]
+    assert all((a == b).all() for a, b in zip(prepared, images.drawn(3), strict=True))
+    assert (prepared[0] != images.drawn(4)[0]).any()
 
 
 @pytest.mark.parametrize(

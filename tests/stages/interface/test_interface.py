@@ -57,8 +57,8 @@ def test_a_sound_interface_has_no_problems():
     ],
 )
 def test_each_problem_names_its_place(inputs, dims, place):
-    found = [p.what for p in problems(inputs, dims)]
-    assert any(place in what for what in found), found
+    wrong = [p.what for p in problems(inputs, dims)]
+    assert any(place in what for what in wrong), wrong
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_each_problem_names_its_place(inputs, dims, place):
     ids=lambda d: f"{d.min}-{d.opt}-{d.max}",
 )
 def test_bounds_that_no_exporter_could_use_are_refused(dim):
-    found = problems({"x": Input(["batch", 3])}, {"batch": dim})
-    assert [p.what for p in found] == [f"dims.batch is min {dim.min}, opt {dim.opt}, max {dim.max}"]
+    wrong = problems({"x": Input(["batch", 3])}, {"batch": dim})
+    assert [p.what for p in wrong] == [f"dims.batch is min {dim.min}, opt {dim.opt}, max {dim.max}"]
 
 
 def test_every_problem_is_told_at_once():
@@ -173,10 +173,10 @@ def test_an_interface_survives_its_way_through_sorted_json():
         {"args": [{"z": "z", "a": "a"}]},
     )
     facts = json.loads(json.dumps(interface.facts, sort_keys=True))
-    found = Interface.of(Artifact(ONNX, facts=facts))
-    assert found == interface
-    assert (list(found.inputs), list(found.outputs)) == (["z", "a"], ["y", "b"])
-    assert list(found.call["args"][0]) == ["z", "a"]
+    read = Interface.of(Artifact(ONNX, facts=facts))
+    assert read == interface
+    assert (list(read.inputs), list(read.outputs)) == (["z", "a"], ["y", "b"])
+    assert list(read.call["args"][0]) == ["z", "a"]
 
 
 def test_an_artifact_without_an_interface_says_what_is_missing():
@@ -186,8 +186,8 @@ def test_an_artifact_without_an_interface_says_what_is_missing():
 
 def test_many_shapes_that_are_alike_are_counted():
     shapes = [(2, 7), (2, 7), *[(2, 2, 5, 16)] * 48, ()]
-    told = model_interface.says_all({str(n): np.zeros(shape) for n, shape in enumerate(shapes)})
-    assert told == "2x7, 2x7, 48 of 2x2x5x16, scalar"
+    text = model_interface.says_all({str(n): np.zeros(shape) for n, shape in enumerate(shapes)})
+    assert text == "2x7, 2x7, 48 of 2x2x5x16, scalar"
 
 
 def test_shapes_read_as_people_write_them():

@@ -45,7 +45,7 @@ class Answer:
     ids=str,
 )
 def test_tensors_are_named_after_their_paths(returned, names):
-    paths = forward_outputs.found(returned, None, ["image"])
+    paths = forward_outputs.paths_of(returned, None, ["image"])
     assert {n: forward_outputs.at(returned, p) for n, p in paths.items()} == names
     assert {
         n: eval(forward_outputs.expression("returned", p), {"returned": returned}) for n, p in paths.items()
@@ -53,13 +53,13 @@ def test_tensors_are_named_after_their_paths(returned, names):
 
 
 @pytest.mark.parametrize(
-    ("path", "wanted"),
+    ("path", "expected"),
     [("out", A), ("nested.1", C), ("nested.-1", C), ("pair.logits", A), ("answer.scores", B)],
 )
-def test_some_tensors_can_be_chosen_by_path(path, wanted):
+def test_some_tensors_can_be_chosen_by_path(path, expected):
     returned = {"out": A, "nested": [B, C], "pair": Pair(A, B), "answer": Answer(B), "cache": object()}
-    (found,) = forward_outputs.found(returned, [{"y": path}], []).values()
-    assert forward_outputs.at(returned, found) is wanted
+    (path_found,) = forward_outputs.paths_of(returned, [{"y": path}], []).values()
+    assert forward_outputs.at(returned, path_found) is expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_some_tensors_can_be_chosen_by_path(path, wanted):
 )
 def test_what_does_not_fit_is_refused(returned, outputs, says):
     with pytest.raises(StageError, match=says):
-        forward_outputs.found(returned, outputs, [])
+        forward_outputs.paths_of(returned, outputs, [])
 
 
 @pytest.mark.parametrize(

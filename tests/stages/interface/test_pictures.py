@@ -39,7 +39,7 @@ def test_the_size_that_an_image_processor_makes(settings, size):
     ],
 )
 def test_the_folder_says_it_before_the_configuration_and_that_before_what_is_usual(config, stated, size, says):
-    found, assumed = pictures.size(SimpleNamespace(**config), stated)
-    assert found == size
+    size_, assumed = pictures.size(SimpleNamespace(**config), stated)
+    assert size_ == size
     assert assumed.startswith(says)
     assert bool(assumed) == bool(says)

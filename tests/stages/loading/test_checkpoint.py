@@ -31,8 +31,8 @@ def prefixed(state, prefix):
     return {f"{prefix}{k}": v for k, v in state.items()}
 
 
-def picked(held, key=None, prefixes=PREFIXES):
-    return checkpoint.pick(held, key, prefixes, TinyConv().state_dict(), "weights=net.pth")
+def picked(content, key=None, prefixes=PREFIXES):
+    return checkpoint.pick(content, key, prefixes, TinyConv().state_dict(), "weights=net.pth")
 
 
 def load(net, state, *, strict=True):
@@ -70,9 +70,9 @@ class Settings:
 def test_arguments_that_a_training_script_saved_too_are_left_out_and_told(tmp_path, state):
     beside = {"args": argparse.Namespace(lr=1), "out": tmp_path, "more": [Settings()], "kind": nn.ReLU}
     torch.save({"model": state, **beside}, tmp_path / "net.pth")
-    found = picked(checkpoint.read([tmp_path / "net.pth"]))
-    assert found.state.keys() == state.keys()
-    assert found.says.startswith("took 'model', left out objects of argparse.Namespace, ")
+    state_dict = picked(checkpoint.read([tmp_path / "net.pth"]))
+    assert state_dict.state.keys() == state.keys()
+    assert state_dict.says.startswith("took 'model', left out objects of argparse.Namespace, ")
 
 
 def test_a_file_of_such_objects_alone_is_refused(tmp_path):
@@ -89,32 +89,35 @@ def lightning(state, **more):
 @pytest.mark.parametrize("prefix", ["model.", "net.module.", "model._orig_mod."])
 def test_of_a_lightning_module_the_part_is_taken_that_the_model_is(state, prefix):
     beside = {"loss.weight": torch.ones(3), "model_ema": torch.ones(1)}
-    found = picked(lightning({**beside, **prefixed(state, prefix)}))
-    assert found.state.keys() == state.keys()
-    assert found.says == f"took 'state_dict', stripped '{prefix}', left out 2 tensors beside it: loss.weight, model_ema"
+    state_dict = picked(lightning({**beside, **prefixed(state, prefix)}))
+    assert state_dict.state.keys() == state.keys()
+    assert (
+        state_dict.says
+        == f"took 'state_dict', stripped '{prefix}', left out 2 tensors beside it: loss.weight, model_ema"
+    )
 
 
 def test_a_lightning_module_with_several_is_told_which_and_prefixes_chooses(state):
-    held = lightning({**prefixed(state, "student."), **prefixed(TEACHER | state, "teacher.")})
+    content = lightning({**prefixed(state, "student."), **prefixed(TEACHER | state, "teacher.")})
     with pytest.raises(ConfigError, match=r"(?s)several times: student., teacher..*model.prefixes=\[student.\]"):
-        picked(held)
-    assert picked(held, prefixes=["teacher."]).says.startswith("took 'state_dict', stripped 'teacher.'")
+        picked(content)
+    assert picked(content, prefixes=["teacher."]).says.startswith("took 'state_dict', stripped 'teacher.'")
 
 
 @pytest.mark.parametrize("saved", [utils.weight_norm, utils.parametrizations.weight_norm])
-@pytest.mark.parametrize("asked", [None, utils.weight_norm, utils.parametrizations.weight_norm])
+@pytest.mark.parametrize("spelling", [None, utils.weight_norm, utils.parametrizations.weight_norm])
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-def test_normalised_weights_are_read_in_either_spelling(saved, asked):
-    held, net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2)), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
+def test_normalised_weights_are_read_in_either_spelling(saved, spelling):
+    source, net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2)), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 2))
     x = torch.rand(2, 3, 5, 4)
-    for layer in held:
+    for layer in source:
         saved(layer)
-    for layer in net if asked else ():
-        asked(layer)
-    found = checkpoint.pick(held.state_dict(), None, PREFIXES, net.state_dict(), "weights=net.pth")
-    load(net, found.state)
-    torch.testing.assert_close(net[0](x), held[0](x))
-    torch.testing.assert_close(net[1](x), held[1](x))
+    for layer in net if spelling else ():
+        spelling(layer)
+    state_dict = checkpoint.pick(source.state_dict(), None, PREFIXES, net.state_dict(), "weights=net.pth")
+    load(net, state_dict.state)
+    torch.testing.assert_close(net[0](x), source[0](x))
+    torch.testing.assert_close(net[1](x), source[1](x))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +142,9 @@ def test_a_pickle_of_quantized_tensors_is_refused_with_what_to_do(tmp_path):
 
 
 def test_a_pickle_of_another_librarys_tensors_is_told_by_its_classes():
-    (problem,) = quantized.named(["collections.OrderedDict", "torchao.dtypes.AffineQuantizedTensor"], "weights=net.pth")
+    (problem,) = quantized.refused(
+        ["collections.OrderedDict", "torchao.dtypes.AffineQuantizedTensor"], "weights=net.pth"
+    )
     assert problem.what == "weights=net.pth was quantized by torchao: it holds a torchao.dtypes.AffineQuantizedTensor"
 
 
@@ -166,11 +171,11 @@ def test_a_whole_model_is_told_from_weights(tmp_path, kind):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-@pytest.mark.parametrize("kept", [0, 7, 0.5, 0.99])
-def test_a_truncated_file_is_named_with_its_size(tmp_path, state, suffix, kept):
+@pytest.mark.parametrize("size_", [0, 7, 0.5, 0.99])
+def test_a_truncated_file_is_named_with_its_size(tmp_path, state, suffix, size_):
     path = tmp_path / f"net.{suffix}"
     (save_file if suffix == "safetensors" else torch.save)(state, path)
-    size = int(kept if kept >= 1 else path.stat().st_size * kept)
+    size = int(size_ if size_ >= 1 else path.stat().st_size * size_)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(StageError, match=rf"net.{suffix} cannot be read as a checkpoint \({size} bytes\)"):
         checkpoint.read([path])
@@ -193,15 +198,15 @@ def test_a_truncated_file_is_named_with_its_size(tmp_path, state, suffix, kept):
     ],
 )
 def test_the_state_dict_is_found_and_what_was_done_is_told(state, wrap, key, says):
-    found = picked(wrap(state), key)
-    assert found.says == says
-    assert list(found.state) == list(state)
+    state_dict = picked(wrap(state), key)
+    assert state_dict.says == says
+    assert list(state_dict.state) == list(state)
 
 
 def test_a_prefix_that_is_a_part_of_the_names_stays():
     net = torch.nn.ModuleDict({"module": TinyConv()})
-    found = checkpoint.pick(net.state_dict(), None, PREFIXES, net.state_dict(), "weights=net.pth")
-    assert found.says == ""
+    state_dict = checkpoint.pick(net.state_dict(), None, PREFIXES, net.state_dict(), "weights=net.pth")
+    assert state_dict.says == ""
 
 
 def test_a_prefix_that_leaves_a_fitting_key_behind_stays(state):
@@ -210,8 +215,8 @@ def test_a_prefix_that_leaves_a_fitting_key_behind_stays(state):
 
 
 def test_a_counter_beside_the_wrapped_keys_does_not_hide_them(state):
-    found = picked({"n_averaged": torch.tensor(3), **prefixed(state, "module.")})
-    assert set(found.state) - set(state) == {"n_averaged"}
+    state_dict = picked({"n_averaged": torch.tensor(3), **prefixed(state, "module.")})
+    assert set(state_dict.state) - set(state) == {"n_averaged"}
 
 
 @pytest.mark.parametrize(
@@ -268,10 +273,10 @@ def test_without_strict_what_fits_is_loaded_and_the_rest_told(state):
     net = TinyConv()
     state["head.wieght"] = state.pop("head.weight")
     state["conv.bias"] = torch.ones(1)
-    left = load(net, state, strict=False)
+    mismatch = load(net, state, strict=False)
     assert torch.equal(net.head.bias, state["head.bias"])
-    assert left.drawn == ("head.weight", "conv.bias")
-    assert re.search(r"lacks 1 .*head.weight; it has 1 .*head.wieght; it has 1 .*conv.bias is \(1,\)", left.caution)
+    assert mismatch.drawn == ("head.weight", "conv.bias")
+    assert re.search(r"lacks 1 .*head.weight; it has 1 .*head.wieght; it has 1 .*conv.bias is \(1,\)", mismatch.caution)
 
 
 def test_without_strict_a_file_of_which_nothing_fits_is_still_refused():
@@ -303,7 +308,7 @@ def sharded(folder, state, suffix):
     """The index and shards of a state dict, as save_pretrained writes them."""
     names = {k: f"model-{1 + (i >= 5)}.{suffix}" for i, k in enumerate(state)}
     for shard in sorted(set(names.values())):
-        held = {k: v for k, v in state.items() if names[k] == shard}
-        (save_file if suffix == "safetensors" else torch.save)(held, folder / shard)
+        part = {k: v for k, v in state.items() if names[k] == shard}
+        (save_file if suffix == "safetensors" else torch.save)(part, folder / shard)
     (folder / f"model.{suffix}.index.json").write_text(json.dumps({"weight_map": names}))
     return shards.files(folder)

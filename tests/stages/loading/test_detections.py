@@ -50,10 +50,10 @@ def test_scores_labels_and_boxes_are_those_of_the_librarys_own_post_processing(n
     torch.manual_seed(0)
     net = getattr(transformers, name)._from_config(AutoConfig.for_model(**config)).eval()
     pictures = torch.randn(2, 3, 64, 64)
-    found = Detections(net)(pictures)
+    detections = Detections(net)(pictures)
     expected = getattr(transformers, processor)().post_process_object_detection(net(pictures), threshold=-1)
     for key in ("scores", "labels", "boxes"):
-        torch.testing.assert_close(found[key], torch.stack([e[key] for e in expected]))
+        torch.testing.assert_close(detections[key], torch.stack([e[key] for e in expected]))
 
 
 def test_what_is_no_detector_is_refused():

@@ -26,24 +26,24 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """Answers as the hub does to what its client asks for a file; `files` is what one repository has."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012
-    asked: list[str] = []  # noqa: RUF012
+    requests: list[str] = []  # noqa: RUF012
 
     def do_HEAD(self):
         self.do_GET()
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         data = self.files.get(self.path.rpartition("/")[2])
-        found = data is not None and self.path.startswith("/org/net/resolve/")
-        self.send_response(200 if found or self.path == "/" else 404)
-        if found:
+        exists = data is not None and self.path.startswith("/org/net/resolve/")
+        self.send_response(200 if exists or self.path == "/" else 404)
+        if exists:
             self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
         elif self.path != "/":
             self.send_header("X-Error-Code", "EntryNotFound" if "/org/net/" in self.path else "RepoNotFound")
-        self.send_header("Content-Length", str(len(data) if found else 0))
+        self.send_header("Content-Length", str(len(data) if exists else 0))
         self.end_headers()
-        if found and self.command == "GET":
+        if exists and self.command == "GET":
             self.wfile.write(data)
 
     def log_message(self, *_):
@@ -64,7 +64,7 @@ def hub(tmp_path, monkeypatch):
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(Hub, "files", {})
-        monkeypatch.setattr(Hub, "asked", [])
+        monkeypatch.setattr(Hub, "requests", [])
         yield Hub
         server.shutdown()
 
@@ -74,7 +74,7 @@ def obtain(tmp_path, repo="org/net", *, config=False, again=False):
 
 
 @pytest.mark.parametrize(
-    ("files", "config", "found"),
+    ("files", "config", "filename"),
     [
         (["model.safetensors"], False, "model.safetensors"),
         (["model.safetensors", "pytorch_model.bin", "config.json"], True, "model.safetensors"),
@@ -82,15 +82,15 @@ def obtain(tmp_path, repo="org/net", *, config=False, again=False):
         (["model.safetensors.index.json", "1.safetensors", "2.safetensors"], False, "model.safetensors.index.json"),
     ],
 )
-def test_weights_are_downloaded_once_with_what_belongs_to_them(hub, tmp_path, files, config, found):
+def test_weights_are_downloaded_once_with_what_belongs_to_them(hub, tmp_path, files, config, filename):
     hub.files.update({f: INDEX if "index" in f else WEIGHTS for f in files})
     path = obtain(tmp_path, config=config)
-    assert path.name == found
+    assert path.name == filename
     assert hub_files.is_cached(path)
     assert hub_files.origin(path) == "org/net@01234567"
-    asked = len(hub.asked)
+    requests = len(hub.requests)
     assert hub_files.obtain("org/net", None, world(tmp_path), config=config, again=True) == path
-    assert len(hub.asked) == asked
+    assert len(hub.requests) == requests
 
 
 def test_the_modules_of_a_sentence_model_come_with_it(hub, tmp_path):
@@ -100,7 +100,7 @@ def test_the_modules_of_a_sentence_model_come_with_it(hub, tmp_path):
     folder = obtain(tmp_path, config=True).parent
     assert (folder / "1_Pooling" / "config.json").read_bytes() == WEIGHTS
     assert (folder / "preprocessor_config.json").exists()
-    assert not any("up/" in path for path in hub.asked)
+    assert not any("up/" in path for path in hub.requests)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_the_hub_does_not_have_is_told(hub, tmp_path, files, repo, says):
 def test_a_plan_downloads_nothing(hub, tmp_path):
     with pytest.raises(LookupError, match="a plan downloads nothing"):
         hub_files.obtain("org/net", None, world(tmp_path), config=False, again=True)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_hub_that_cannot_be_reached_is_not_asked_again_for_a_while_unless_it_must(hub, tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_a_host_that_refuses_is_told_at_once(hub, tmp_path, monkeypatch):
 def test_all_files_come_from_one_commit(hub, tmp_path):
     hub.files.update({"config.json": b"{}", "model.safetensors": WEIGHTS})
     obtain(tmp_path, config=True)
-    assert [a for a in hub.asked if "model" in a and COMMIT not in a] == []
+    assert [a for a in hub.requests if "model" in a and COMMIT not in a] == []
 
 
 def test_being_told_to_stay_offline_is_heeded(hub, tmp_path, monkeypatch):
@@ -152,7 +152,7 @@ def test_being_told_to_stay_offline_is_heeded(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(LookupError, match="HF_HUB_OFFLINE is set"):
         obtain(tmp_path, again=True)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
 def test_a_cached_file_with_another_content_than_the_hub_published_is_refused(hub, tmp_path):
@@ -167,7 +167,7 @@ def test_an_index_that_points_out_of_its_folder_fetches_nothing_there(hub, tmp_p
     hub.files["model.safetensors.index.json"] = json.dumps({"weight_map": {"a": "../../x.safetensors"}}).encode()
     with pytest.raises(ConfigError, match="not in its own folder"):
         obtain(tmp_path)
-    assert not any("x.safetensors" in a for a in hub.asked)
+    assert not any("x.safetensors" in a for a in hub.requests)
 
 
 @pytest.mark.parametrize(

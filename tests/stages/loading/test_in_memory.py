@@ -19,10 +19,10 @@ def digest(module):
 
 def net(**attributes):
     torch.manual_seed(0)
-    made = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    built = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     for name, value in attributes.items():
-        setattr(made, name, value)
-    return made
+        setattr(built, name, value)
+    return built
 
 
 def defined(text):

@@ -27,14 +27,14 @@ PAD = 2
 
 def load(weights="random", *, kind="llama", dims=DIMS, **kwargs):
     made_of = type(AutoConfig.for_model(kind))
-    known = {*inspect.signature(made_of).parameters, *made_of.attribute_map}
-    told = {"model_type": kind, "vocab_size": WORDS, "pad_token_id": 0, "eos_token_id": 2, **kwargs}
-    told |= {name: value for name, value in CONFIGS[kind].items() if name in known}
-    given = told if weights == "random" else kwargs
-    return LoadCausalLm("transformers.AutoModelForCausalLM", given, str(weights), None, None, True, 0, dims, None)
+    fields = {*inspect.signature(made_of).parameters, *made_of.attribute_map}
+    all_fields = {"model_type": kind, "vocab_size": WORDS, "pad_token_id": 0, "eos_token_id": 2, **kwargs}
+    all_fields |= {name: value for name, value in CONFIGS[kind].items() if name in fields}
+    arguments = all_fields if weights == "random" else kwargs
+    return LoadCausalLm("transformers.AutoModelForCausalLM", arguments, str(weights), None, None, True, 0, dims, None)
 
 
-def made(stage, tmp_path):
+def run_settled(stage, tmp_path):
     return run_stage(stage.settle(world(tmp_path)), {}, tmp_path / "out")
 
 
@@ -46,11 +46,11 @@ def in_calls(module, interface, ids, mask):
     logits, start = [], 0
     for count in CALLS:
         end = start + count
-        taken = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
+        call_inputs = {"input_ids": ids[:, start:end], "attention_mask": mask[:, :end]}
         if "position_ids" in interface.inputs:
-            taken["position_ids"] = positions(mask)[:, start:end]
-        found, *cache = module(*taken.values(), *cache)
-        logits.append(found)
+            call_inputs["position_ids"] = positions(mask)[:, start:end]
+        logits_, *cache = module(*call_inputs.values(), *cache)
+        logits.append(logits_)
         start = end
     return torch.cat(logits, 1), cache
 
@@ -67,7 +67,7 @@ def seldom(kind):
 
 @pytest.mark.parametrize("kind", map(seldom, CONFIGS))
 def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
-    loaded = made(load(kind=kind), tmp_path)
+    loaded = run_settled(load(kind=kind), tmp_path)
     module, interface = loaded.live.eval(), Interface.of(loaded)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -79,11 +79,11 @@ def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
     mask[1, :PAD] = 0
     own = {"position_ids": positions(mask)} if module.positions else {}
     with torch.no_grad():
-        found, cache = in_calls(module, interface, ids, mask)
-        wanted = module.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **own).logits
-    error = (found - wanted).abs()[mask.bool()].max() / wanted.abs().max()
+        logits, cache = in_calls(module, interface, ids, mask)
+        expected = module.decoder(input_ids=ids, attention_mask=mask, use_cache=False, **own).logits
+    error = (logits - expected).abs()[mask.bool()].max() / expected.abs().max()
     assert error < 2e-5
-    assert wanted.argmax(-1).unique().numel() > 2
+    assert expected.argmax(-1).unique().numel() > 2
     shapes = [Interface.of(loaded).outputs[c.output].shape for c in Generation.of(loaded).cache]
     sizes = {"batch": 2, "past+sequence": sum(CALLS)}
     assert [list(t.shape) for t in cache] == [[sizes.get(n, n) for n in shape] for shape in shapes]
@@ -101,21 +101,21 @@ def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
     ],
 )
 def test_what_a_decoder_is_travels_with_it(tmp_path, kind, kinds, window, positions):
-    loaded = made(load(kind=kind), tmp_path)
-    told = Generation.of(loaded)
-    assert ({c.kind for c in told.cache}, told.window, told.positions) == (kinds, window, positions)
-    assert (told.model_type, told.vocabulary, list(told.eos), told.pad) == (kind, WORDS, [2], 0)
+    loaded = run_settled(load(kind=kind), tmp_path)
+    generation = Generation.of(loaded)
+    assert ({c.kind for c in generation.cache}, generation.window, generation.positions) == (kinds, window, positions)
+    assert (generation.model_type, generation.vocabulary, list(generation.eos), generation.pad) == (kind, WORDS, [2], 0)
     assert loaded.facts[fills.FACT]["attention_mask"] == {"mask": "left"}
 
 
 def test_a_token_beyond_the_vocabulary_ends_nothing(tmp_path):
-    loaded = made(load(eos_token_id=[2, 32000]), tmp_path)
+    loaded = run_settled(load(eos_token_id=[2, 32000]), tmp_path)
     assert list(Generation.of(loaded).eos) == [2]
     assert f"eos 32000 is beyond its vocabulary of {WORDS}" in loaded.notes["says"]
 
 
 def test_names_and_shapes_are_those_that_runtimes_read(tmp_path):
-    interface = Interface.of(made(load(), tmp_path))
+    interface = Interface.of(run_settled(load(), tmp_path))
     assert list(interface.inputs)[:4] == ["input_ids", "attention_mask", "position_ids", "past_key_values.0.key"]
     assert interface.inputs["attention_mask"].shape == ["batch", "past+sequence"]
     assert interface.inputs["past_key_values.1.value"].shape == ["batch", 2, "past", 16]
@@ -133,7 +133,7 @@ def folder(tmp_path_factory):
 
 def test_a_folder_of_bfloat16_in_shards_is_loaded_in_float32(tmp_path, folder):
     assert len(list(folder.glob("*.safetensors"))) > 1
-    loaded = made(load(folder), tmp_path)
+    loaded = run_settled(load(folder), tmp_path)
     assert {p.dtype for p in loaded.live.parameters()} == {torch.float32}
     assert loaded.facts["weights"]["trained"]
 
@@ -167,8 +167,8 @@ def test_code_that_came_with_the_weights_is_refused(tmp_path, folder):
     for file in folder.iterdir():
         (mine / file.name).hardlink_to(file)
     (mine / "config.json").unlink()
-    told = json.loads((folder / "config.json").read_text())
-    (mine / "config.json").write_text(json.dumps({**told, "auto_map": {"AutoModelForCausalLM": "mine.Net"}}))
+    document = json.loads((folder / "config.json").read_text())
+    (mine / "config.json").write_text(json.dumps({**document, "auto_map": {"AutoModelForCausalLM": "mine.Net"}}))
     with pytest.raises(ConfigError, match="has an auto_map"):
         load(mine).settle(world(tmp_path))
 
@@ -184,7 +184,7 @@ def test_a_cache_of_a_type_that_no_target_takes_is_refused():
 
 
 def test_what_is_tied_is_weighed_once(tmp_path):
-    loaded = [made(load(tie_word_embeddings=tied), tmp_path / str(tied)) for tied in (True, False)]
+    loaded = [run_settled(load(tie_word_embeddings=tied), tmp_path / str(tied)) for tied in (True, False)]
     sizes = [one.facts["source"]["bytes"] for one in loaded]
     assert sizes[1] - sizes[0] == WORDS * CONFIGS["llama"]["hidden_size"] * 4
 
@@ -210,7 +210,7 @@ BOTH |= {"mamba_d_ssm": 32, "mamba_n_heads": 2, "mamba_d_head": 16, "mamba_d_sta
     ],
 )
 def test_what_has_no_cache_that_is_known_is_refused_with_what_takes_it(tmp_path, kind, fields, task, wrong):
-    told = {"model_type": kind, "vocab_size": WORDS, **fields}
+    settings = {"model_type": kind, "vocab_size": WORDS, **fields}
     with pytest.raises(ConfigError, match=wrong) as refused:
-        made(LoadCausalLm(task, told, "random", None, None, True, 0, DIMS, None), tmp_path)
+        run_settled(LoadCausalLm(task, settings, "random", None, None, True, 0, DIMS, None), tmp_path)
     assert "model=transformers" in refused.value.problems[0].command

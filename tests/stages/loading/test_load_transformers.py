@@ -29,11 +29,11 @@ TOKENS = torch.tensor([[1, 2, 3]])
 
 
 def load(weights="random", *, factory=TASK, kwargs=None, sha256=None, strict=True, seed=0):
-    given = kwargs if kwargs is not None else BERT if weights == "random" else {}
-    return LoadTransformers(factory, given, str(weights), sha256, None, strict, seed, None, False)
+    arguments = kwargs if kwargs is not None else BERT if weights == "random" else {}
+    return LoadTransformers(factory, arguments, str(weights), sha256, None, strict, seed, None, False)
 
 
-def made(stage, tmp_path):
+def run_settled(stage, tmp_path):
     return run_stage(stage.settle(world(tmp_path)), {}, tmp_path / "out")
 
 
@@ -76,7 +76,7 @@ def test_a_folder_is_loaded_and_left_unchanged(folder, tmp_path, shape):
     shape(folder)
     expected = AutoModelForSequenceClassification.from_pretrained(folder).eval()(TOKENS).logits
     before = contents(folder)
-    loaded = made(load(folder), tmp_path)
+    loaded = run_settled(load(folder), tmp_path)
     assert torch.equal(loaded.live.eval()(TOKENS).logits, expected)
     assert contents(folder) == before
     assert loaded.facts["weights"]["trained"] is True
@@ -96,13 +96,15 @@ def test_random_weights_are_marked_untrained_and_do_not_disturb_the_callers_gene
     torch.manual_seed(7)
     undisturbed = torch.rand(3)
     torch.manual_seed(7)
-    weights = made(load(seed=3), tmp_path).facts["weights"]
+    weights = run_settled(load(seed=3), tmp_path).facts["weights"]
     assert weights["says"].startswith("UNTRAINED: drawn at random with seed 3")
     assert torch.equal(torch.rand(3), undisturbed)
 
 
 def test_kwargs_go_over_the_configuration(folder, tmp_path):
-    config = made(load(folder, kwargs={"attn_implementation": "eager", "layer_norm_eps": 0.5}), tmp_path).live.config
+    config = run_settled(
+        load(folder, kwargs={"attn_implementation": "eager", "layer_norm_eps": 0.5}), tmp_path
+    ).live.config
     assert (config._attn_implementation, config.layer_norm_eps) == ("eager", 0.5)
 
 
@@ -138,7 +140,7 @@ def test_wrong_settings_are_problems(settings, says):
 )
 def test_a_configuration_that_cannot_be_is_told(tmp_path, kwargs, says):
     with pytest.raises(ConfigError, match=says):
-        made(load(kwargs=kwargs), tmp_path)
+        run_settled(load(kwargs=kwargs), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_configuration_that_cannot_be_is_told(tmp_path, kwargs, says):
 )
 def test_kwargs_that_a_folders_configuration_does_not_have_are_refused(folder, tmp_path, kwargs, says):
     with pytest.raises(ConfigError, match=says):
-        made(load(folder, kwargs=kwargs), tmp_path)
+        run_settled(load(folder, kwargs=kwargs), tmp_path)
 
 
 def damage(name, keep):
@@ -200,27 +202,27 @@ def config_with(**entries):
 def test_a_folder_that_is_not_as_it_should_be_is_told(folder, tmp_path, tamper, error, says):
     tamper(folder)
     with pytest.raises(error, match=says):
-        made(load(folder), tmp_path)
+        run_settled(load(folder), tmp_path)
 
 
 def test_an_evil_pickle_runs_nothing(folder, tmp_path):
     as_bin(folder)
     torch.save({"classifier.weight": Canary(tmp_path / "canary")}, folder / "pytorch_model.bin")
     with pytest.raises(StageError, match=r"cannot load .*: UnpicklingError"):
-        made(load(folder), tmp_path)
+        run_settled(load(folder), tmp_path)
     assert not (tmp_path / "canary").exists()
 
 
 def test_without_strict_what_is_missing_is_drawn_and_told(folder, tmp_path):
     rewritten(folder, lambda s: {k: v for k, v in s.items() if k != "classifier.weight"})
-    loaded = made(load(folder, strict=False), tmp_path)
+    loaded = run_settled(load(folder, strict=False), tmp_path)
     assert loaded.notes["caution"].endswith("classifier.weight")
     assert "1 of its 25 tensors UNTRAINED" in loaded.facts["weights"]["says"]
     assert loaded.live.classifier.weight.any()
 
 
 def test_what_a_model_does_not_use_is_told_and_no_error(folder, tmp_path):
-    loaded = made(load(folder, factory="transformers.AutoModel"), tmp_path)
+    loaded = run_settled(load(folder, factory="transformers.AutoModel"), tmp_path)
     assert loaded.notes["says"] == "BertModel, not used: classifier.bias, classifier.weight"
 
 
@@ -264,7 +266,7 @@ def test_a_cached_repository_is_its_folder(folder, tmp_path, monkeypatch):
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text(commit)
     shutil.copytree(folder, repo / "snapshots" / commit)
-    loaded = made(load("org/net"), tmp_path)
+    loaded = run_settled(load("org/net"), tmp_path)
     assert loaded.notes["says"] == "BertForSequenceClassification, org/net@01234567"
     assert hub.is_cached(repo / "snapshots" / commit / "config.json")
 
@@ -293,7 +295,7 @@ def test_the_size_of_pictures_is_the_folders_and_part_of_the_key(folder, tmp_pat
     assert settled.picture == [48, 64]
     assert without.picture is None
     assert settled.identity(world(tmp_path)) != without.identity(world(tmp_path))
-    assert made(load(folder), tmp_path).facts["source"]["picture"] == [48, 64]
+    assert run_settled(load(folder), tmp_path).facts["source"]["picture"] == [48, 64]
     (folder / "preprocessor_config.json").write_text("[")
     with pytest.raises(ConfigError, match=r"preprocessor_config\.json is damaged"):
         load(folder).settle(world(tmp_path))
@@ -309,13 +311,13 @@ MIXTURE = {
 MIXTURE |= {"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 4}
 
 
-@pytest.mark.parametrize(("asked", "way"), [({}, "batched_mm"), ({"experts_implementation": "eager"}, "eager")])
-def test_a_mixture_of_experts_gathers_their_weights_unless_another_way_is_asked_for(tmp_path, asked, way):
-    result = made(load(factory="transformers.AutoModel", kwargs={**MIXTURE, **asked}), tmp_path)
+@pytest.mark.parametrize(("setting", "way"), [({}, "batched_mm"), ({"experts_implementation": "eager"}, "eager")])
+def test_a_mixture_of_experts_gathers_their_weights_unless_another_way_is_asked_for(tmp_path, setting, way):
+    result = run_settled(load(factory="transformers.AutoModel", kwargs={**MIXTURE, **setting}), tmp_path)
     assert result.live.config._experts_implementation == way
-    assert ("experts by batched_mm" in result.notes["says"]) is not bool(asked)
+    assert ("experts by batched_mm" in result.notes["says"]) is not bool(setting)
     ids = torch.arange(6).reshape(2, 3)
     with torch.no_grad():
-        found = result.live(ids).last_hidden_state
+        output = result.live(ids).last_hidden_state
         result.live.set_experts_implementation("eager")
-        torch.testing.assert_close(found, result.live(ids).last_hidden_state, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output, result.live(ids).last_hidden_state, rtol=1e-4, atol=1e-5)

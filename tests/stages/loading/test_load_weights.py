@@ -23,8 +23,8 @@ from stages.loading.load_weights import LoadWeights
 
 
 def load(weights="random", *, factory="nets.TinyConv", kwargs=None, pretrained=None, seed=0, **settings):
-    given = {"sha256": None, "checkpoint_key": None, "prefixes": ["module.", "_orig_mod."], "strict": True} | settings
-    return LoadWeights(factory, kwargs or {}, str(weights), pretrained=pretrained, seed=seed, **given)
+    fields = {"sha256": None, "checkpoint_key": None, "prefixes": ["module.", "_orig_mod."], "strict": True} | settings
+    return LoadWeights(factory, kwargs or {}, str(weights), pretrained=pretrained, seed=seed, **fields)
 
 
 def published(weights="auto"):
@@ -72,8 +72,8 @@ def weights_of(artifact):
 def test_a_file_is_loaded_and_left_unchanged(file, tmp_path):
     before = contents(file.parent)
     stage = load(file).settle(world(tmp_path))
-    made = run_stage(stage, {}, tmp_path / "out")
-    assert weights_of(made) == {k: v.tolist() for k, v in torch.load(file, weights_only=True).items()}
+    result = run_stage(stage, {}, tmp_path / "out")
+    assert weights_of(result) == {k: v.tolist() for k, v in torch.load(file, weights_only=True).items()}
     assert contents(file.parent) == before
 
 
@@ -84,16 +84,16 @@ def test_safetensors_load_the_same_weights(file, tmp_path):
 
 
 def test_the_facts_say_which_file_without_saying_where_it_was(file, tmp_path):
-    made = run_stage(load(file).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert made.facts["weights"]["trained"] is True
-    assert made.facts["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert str(tmp_path) not in str(made.facts)
+    result = run_stage(load(file).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert result.facts["weights"]["trained"] is True
+    assert result.facts["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert str(tmp_path) not in str(result.facts)
 
 
 def test_the_facts_say_how_large_the_model_is(tmp_path):
-    made = run_stage(load(), {}, tmp_path / "out")
+    result = run_stage(load(), {}, tmp_path / "out")
     # Float32: 108 + 4 of the convolution, 16 of the norm, 50 of the head; one int64 that counts batches.
-    assert made.facts["source"]["bytes"] == 4 * (112 + 16 + 50) + 8
+    assert result.facts["source"]["bytes"] == 4 * (112 + 16 + 50) + 8
 
 
 def test_keys_that_do_not_fit_are_listed(file, tmp_path):
@@ -337,8 +337,8 @@ def test_a_timm_model_of_no_such_name_is_told_with_the_nearest(tmp_path):
 def test_what_was_picked_and_stripped_is_noted(file, tmp_path):
     state = {f"module.{k}": v for k, v in torch.load(file, weights_only=True).items()}
     torch.save({"epoch": 3, "model": state}, file)
-    made = run_stage(load(file).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert made.notes == {"says": "took 'model', stripped 'module.'"}
+    result = run_stage(load(file).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert result.notes == {"says": "took 'model', stripped 'module.'"}
 
 
 def test_several_state_dicts_are_told_apart_by_key(file, tmp_path):
@@ -347,14 +347,14 @@ def test_several_state_dicts_are_told_apart_by_key(file, tmp_path):
     stage = load(file).settle(world(tmp_path))
     with pytest.raises(ConfigError, match=r"net\.pth holds several state dicts: model, ema"):
         run_stage(stage, {}, tmp_path / "several")
-    made = run_stage(dataclasses.replace(stage, checkpoint_key="ema"), {}, tmp_path / "out")
-    assert torch.equal(made.live.head.bias, state["head.bias"] + 1)
+    result = run_stage(dataclasses.replace(stage, checkpoint_key="ema"), {}, tmp_path / "out")
+    assert torch.equal(result.live.head.bias, state["head.bias"] + 1)
 
 
 def test_without_strict_what_was_left_out_is_a_caution_and_marked_untrained(file, tmp_path):
-    made = run_stage(load(file, kwargs={"classes": 7}, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert "head.weight is (10, 4) in the file and (7, 4) in the model" in made.notes["caution"]
-    assert made.facts["weights"]["says"].endswith("2 of its 9 tensors UNTRAINED")
+    result = run_stage(load(file, kwargs={"classes": 7}, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert "head.weight is (10, 4) in the file and (7, 4) in the model" in result.notes["caution"]
+    assert result.facts["weights"]["says"].endswith("2 of its 9 tensors UNTRAINED")
 
 
 @pytest.fixture
@@ -370,11 +370,11 @@ def shards(file, tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("named", ["", "model.safetensors.index.json"])
-def test_shards_load_the_same_weights(shards, file, tmp_path, named):
+@pytest.mark.parametrize("place", ["", "model.safetensors.index.json"])
+def test_shards_load_the_same_weights(shards, file, tmp_path, place):
     first = run_stage(load(file), {}, tmp_path / "one")
-    made = run_stage(load(shards / named).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert weights_of(made) == weights_of(first)
+    result = run_stage(load(shards / place).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert weights_of(result) == weights_of(first)
 
 
 @pytest.mark.parametrize("name", ["model-0.safetensors", "model-1.safetensors", "model.safetensors.index.json"])
@@ -395,10 +395,12 @@ def test_an_empty_prefix_is_a_problem():
 
 def test_a_lightning_checkpoint_says_what_its_model_was_built_with(tmp_path):
     state = {f"model.{k}": v for k, v in TinyConv(classes=4).state_dict().items()}
-    told = {"classes": 4, "lr": 0.1, "name": None}
-    held = {"pytorch-lightning_version": "2.5.0", "state_dict": state, "hyper_parameters": told}
-    torch.save(held, tmp_path / "last.ckpt")
+    recorded = {"classes": 4, "lr": 0.1, "name": None}
+    content = {"pytorch-lightning_version": "2.5.0", "state_dict": state, "hyper_parameters": recorded}
+    torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(StageError, match=r"(?s)hyper_parameters are classes: 4.*'\+model.kwargs=\{classes: 4\}'"):
         run_stage(load(tmp_path / "last.ckpt").settle(world(tmp_path)), {}, tmp_path / "ten")
-    made = run_stage(load(tmp_path / "last.ckpt", kwargs={"classes": 4}).settle(world(tmp_path)), {}, tmp_path / "four")
-    assert made.notes["says"] == "took 'state_dict', stripped 'model.'"
+    result = run_stage(
+        load(tmp_path / "last.ckpt", kwargs={"classes": 4}).settle(world(tmp_path)), {}, tmp_path / "four"
+    )
+    assert result.notes["says"] == "took 'state_dict', stripped 'model.'"

@@ -35,20 +35,20 @@ def timm_cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("weights", ["auto", "pretrained"])
 def test_timms_published_weights_are_found_in_the_hubs_cache(timm_cache, tmp_path, no_network, weights):
-    made = run_stage(timm_model(weights).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert made.facts["weights"]["trained"] is True
-    assert torch.equal(made.live.fc.weight, timm_cache["fc.weight"])
-    assert "state_dict" not in made.live.pretrained_cfg
+    result = run_stage(timm_model(weights).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert result.facts["weights"]["trained"] is True
+    assert torch.equal(result.live.fc.weight, timm_cache["fc.weight"])
+    assert "state_dict" not in result.live.pretrained_cfg
 
 
 def test_timms_weights_for_another_number_of_classes_are_refused_unless_told(timm_cache, tmp_path):
     kwargs = {**TIMM, "num_classes": 7}
     with pytest.raises(StageError, match=r"7 classes asked for, 1000 published: fc.weight, fc.bias random"):
         run_stage(timm_model(kwargs=kwargs).settle(world(tmp_path)), {}, tmp_path / "strict")
-    made = run_stage(timm_model(kwargs=kwargs, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
-    assert "2 of its" in made.facts["weights"]["says"]
-    assert torch.equal(made.live.conv1[0].weight, timm_cache["conv1.0.weight"])
-    assert "fc.weight" in made.notes["caution"]
+    result = run_stage(timm_model(kwargs=kwargs, strict=False).settle(world(tmp_path)), {}, tmp_path / "out")
+    assert "2 of its" in result.facts["weights"]["says"]
+    assert torch.equal(result.live.conv1[0].weight, timm_cache["conv1.0.weight"])
+    assert "fc.weight" in result.notes["caution"]
 
 
 @pytest.mark.parametrize("name", ["test_resnet.r160_in1k", "no_such_model"])

@@ -34,23 +34,23 @@ def matrices(a, b):
 
 def tensors():
     """As peft names and shapes them."""
-    told = {"base_model.model.head.weight": torch.ones(2, 6), "base_model.model.head.bias": torch.ones(2)}
+    by_name = {"base_model.model.head.weight": torch.ones(2, 6), "base_model.model.head.bias": torch.ones(2)}
     for name, kernel in (("block.query", ()), ("block.conv", (3, 3))):
         a, b = matrices((RANK, 3 if kernel else 6, *kernel), (4 if kernel else 6, RANK, *(1 for _ in kernel)))
-        told |= {f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b}
+        by_name |= {f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b}
     a, b = matrices((RANK, 7), (6, RANK))
     return {
-        **told,
+        **by_name,
         "base_model.model.words.lora_embedding_A": a,
         "base_model.model.words.lora_embedding_B": b,
     }
 
 
-def adapter(folder, held=None, **options):
+def adapter(folder, state=None, **options):
     folder.mkdir()
-    told = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "init_lora_weights": True, **options}
-    (folder / "adapter_config.json").write_text(json.dumps(told))
-    save_file(held or tensors(), folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "init_lora_weights": True, **options}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    save_file(state or tensors(), folder / "adapter_model.safetensors")
     return folder
 
 
@@ -73,36 +73,36 @@ def merged(net, folder, tmp_path):
     ids=["plain", "by the root", "of its own"],
 )
 def test_each_weight_gets_what_the_adapter_adds(options, scales, tmp_path):
-    net, held = Net(), tensors()
+    net, lora_tensors = Net(), tensors()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    made = merged(net, adapter(tmp_path / "lora", **options), tmp_path)
-    found, x = made.live, torch.randn(1, 3, 5, 5)
+    result = merged(net, adapter(tmp_path / "lora", **options), tmp_path)
+    net_after, x = result.live, torch.randn(1, 3, 5, 5)
 
-    def of(name, part="lora_{}.weight"):
-        return (held[f"base_model.model.{name}.{part.format(m)}"] for m in "AB")
+    def matrix(name, part="lora_{}.weight"):
+        return (lora_tensors[f"base_model.model.{name}.{part.format(m)}"] for m in "AB")
 
-    a, b = of("block.query")
+    a, b = matrix("block.query")
     scale = {n: scales.get(n, ALPHA / RANK) for n in ("block.query", "block.conv", "words")}
     added = {"block.query.weight": scale["block.query"] * b @ a}
-    a, b = of("words", "lora_embedding_{}")
+    a, b = matrix("words", "lora_embedding_{}")
     added["words.weight"] = scale["words"] * (b @ a).T
     for name, more in added.items():
-        torch.testing.assert_close(found.state_dict()[name], before[name] + more)
-    a, b = of("block.conv")
-    wanted = net.block["conv"](x) + scale["block.conv"] * nn.functional.conv2d(nn.functional.conv2d(x, a), b)
-    torch.testing.assert_close(found.block["conv"](x), wanted, rtol=1e-4, atol=1e-4)
-    assert found.head.weight.eq(1).all()
-    assert "LoRA adapter merged into 5 tensors" in made.facts["weights"]["says"]
+        torch.testing.assert_close(net_after.state_dict()[name], before[name] + more)
+    a, b = matrix("block.conv")
+    expected = net.block["conv"](x) + scale["block.conv"] * nn.functional.conv2d(nn.functional.conv2d(x, a), b)
+    torch.testing.assert_close(net_after.block["conv"](x), expected, rtol=1e-4, atol=1e-4)
+    assert net_after.head.weight.eq(1).all()
+    assert "LoRA adapter merged into 5 tensors" in result.facts["weights"]["says"]
     torch.testing.assert_close(net.state_dict(), before, rtol=0, atol=0)  # another job may take it as it was
 
 
 def test_weights_that_lie_the_other_way_round_get_the_transposed(tmp_path):
     a, b = matrices((RANK, 6), (6, RANK))
-    held = {"base_model.model.block.query.lora_A.weight": a, "base_model.model.block.query.lora_B.weight": b}
+    state = {"base_model.model.block.query.lora_A.weight": a, "base_model.model.block.query.lora_B.weight": b}
     net = Net()
-    made = merged(net, adapter(tmp_path / "lora", held, fan_in_fan_out=True), tmp_path)
-    wanted = net.block["query"].weight + ALPHA / RANK * (b @ a).T
-    torch.testing.assert_close(made.live.block["query"].weight.data, wanted.data)
+    result = merged(net, adapter(tmp_path / "lora", state, fan_in_fan_out=True), tmp_path)
+    expected = net.block["query"].weight + ALPHA / RANK * (b @ a).T
+    torch.testing.assert_close(result.live.block["query"].weight.data, expected.data)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_what_is_more_than_lora_is_refused_by_its_name(options, says, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("held", "says"),
+    ("state", "says"),
     [
         ({"base_model.model.block.key.lora_A.weight": torch.ones(2, 6)}, "for a model with block.key, which Net lacks"),
         ({"base_model.model.head.lora_A.weight": torch.ones(2, 6)}, "head has A"),
         ({"base_model.model.head.weight": torch.ones(2, 6)}, "has no lora_A and lora_B"),
     ],
 )
-def test_what_is_of_another_model_is_refused(held, says, tmp_path):
+def test_what_is_of_another_model_is_refused(state, says, tmp_path):
     with pytest.raises(StageError, match=says):
-        merged(Net(), adapter(tmp_path / "lora", held), tmp_path)
+        merged(Net(), adapter(tmp_path / "lora", state), tmp_path)
 
 
 def test_a_folder_without_an_adapter_is_told_in_the_plan(tmp_path):

@@ -62,34 +62,34 @@ def mine(tmp_path):
     return shutil.copytree(FILES, tmp_path / "mine")
 
 
-def answers(artifact, given):
-    return session.open_session(artifact, "float32")(given)
+def answers(artifact, arrays):
+    return session.open_session(artifact, "float32")(arrays)
 
 
 @pytest.mark.parametrize("file", FORMATS)
 def test_a_file_is_converted_and_answers_what_its_own_framework_did(file, tmp_path):
     name, output, shape = FORMATS[file]
-    made = opened(FILES / file, tmp_path, inputs=inputs(file))
-    ir = conversions.ir(made, tmp_path / "ir")
+    result = opened(FILES / file, tmp_path, inputs=inputs(file))
+    ir = conversions.ir(result, tmp_path / "ir")
     expected = np.load(FILES / f"{file.partition('.')[0]}.expected.npz")
     for batch in ("2", "3"):
-        found = answers(ir, {name: expected[f"{batch}/in"]})
-        assert list(found) == [output]
-        np.testing.assert_allclose(found[output], expected[f"{batch}/out"], rtol=1e-5, atol=1e-5)
-    assert Interface.of(made).inputs[name].shape == shape
+        outputs = answers(ir, {name: expected[f"{batch}/in"]})
+        assert list(outputs) == [output]
+        np.testing.assert_allclose(outputs[output], expected[f"{batch}/out"], rtol=1e-5, atol=1e-5)
+    assert Interface.of(result).inputs[name].shape == shape
 
 
 @pytest.mark.parametrize("file", FORMATS)
 def test_the_interface_says_what_the_file_says_and_how_the_file_calls_it(file, tmp_path):
     name, output, shape = FORMATS[file]
     dims = {f"{name}_dim0": Dim(1, 2, 8)}
-    made = opened(FILES / file, tmp_path, dims=dims)
-    interface = Interface.of(made)
+    result = opened(FILES / file, tmp_path, dims=dims)
+    interface = Interface.of(result)
     assert {n: (s.shape, s.dtype) for n, s in interface.inputs.items()} == {
         name: ([f"{name}_dim0", *shape[1:]], "float32")
     }
     assert {n: (o.shape, o.dtype) for n, o in interface.outputs.items()} == {output: ([f"{name}_dim0", 5], "float32")}
-    assert made.facts["file_names"] == dict(zip((name, output), THEIRS[file], strict=True))
+    assert result.facts["file_names"] == dict(zip((name, output), THEIRS[file], strict=True))
 
 
 @pytest.mark.parametrize("file", FORMATS)
@@ -97,21 +97,21 @@ def test_a_fixed_size_and_another_range_are_reshaped_to(file, tmp_path):
     import openvino
 
     name, _, shape = FORMATS[file]
-    made = opened(FILES / file, tmp_path, inputs={name: Input([4, *shape[1:]])}, dims={})
-    ir = conversions.ir(made, tmp_path / "ir")
+    result = opened(FILES / file, tmp_path, inputs={name: Input([4, *shape[1:]])}, dims={})
+    ir = conversions.ir(result, tmp_path / "ir")
     assert list(openvino.Core().read_model(ir.file).input(name).shape) == [4, *shape[1:]]
 
 
 @pytest.mark.parametrize("file", FORMATS)
 def test_the_users_files_are_copied_whole_and_left_as_they_were(file, tmp_path, mine):
     before = contents(mine)
-    made = opened(mine / file, tmp_path, inputs=inputs(file))
+    result = opened(mine / file, tmp_path, inputs=inputs(file))
     assert contents(mine) == before
-    taken = [h for p, h in before.items() if p == file or p.startswith(f"{file}/")]
-    taken += [before["paddle.pdiparams"]] if file == "paddle.pdmodel" else []
-    assert sorted(contents(made.folder).values()) == sorted(taken)
-    assert all(p.stat().st_nlink == 1 for p in made.folder.rglob("*") if p.is_file())
-    assert file_formats.file_of(made).exists()
+    digests = [h for p, h in before.items() if p == file or p.startswith(f"{file}/")]
+    digests += [before["paddle.pdiparams"]] if file == "paddle.pdmodel" else []
+    assert sorted(contents(result.folder).values()) == sorted(digests)
+    assert all(p.stat().st_nlink == 1 for p in result.folder.rglob("*") if p.is_file())
+    assert file_formats.file_of(result).exists()
 
 
 @pytest.mark.parametrize("file", FORMATS)
@@ -142,10 +142,10 @@ def test_a_pin_is_what_sha256sum_prints(file, tmp_path):
 
 def test_names_can_be_chosen_for_what_the_file_calls_otherwise(tmp_path):
     names = {"picture": "serving_default_image:0", "scores": "StatefulPartitionedCall"}
-    made = opened(FILES / "lite.tflite", tmp_path, names=names, inputs={"picture": Input(NHWC)})
-    ir = conversions.ir(made, tmp_path / "ir")
+    result = opened(FILES / "lite.tflite", tmp_path, names=names, inputs={"picture": Input(NHWC)})
+    ir = conversions.ir(result, tmp_path / "ir")
     assert list(answers(ir, {"picture": np.zeros((2, 8, 8, 3), np.float32)})) == ["scores"]
-    assert made.facts["file_names"]["scores"] == "StatefulPartitionedCall:0"
+    assert result.facts["file_names"]["scores"] == "StatefulPartitionedCall:0"
 
 
 WRONG = [
@@ -160,11 +160,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "told"), WRONG, ids=[w[1][0] for w in WRONG])
-def test_what_the_yaml_says_is_held_to_the_file(tmp_path, settings, told):
+@pytest.mark.parametrize(("settings", "says"), WRONG, ids=[w[1][0] for w in WRONG])
+def test_what_the_yaml_says_is_held_to_the_file(tmp_path, settings, says):
     with pytest.raises(ConfigError) as caught:
         opened(FILES / "frozen.pb", tmp_path, **settings)
-    assert [t for t in told if t not in str(caught.value)] == []
+    assert [t for t in says if t not in str(caught.value)] == []
 
 
 def test_a_range_that_no_input_follows_is_named(tmp_path):
@@ -217,10 +217,10 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("file", "damage", "told"), DAMAGE, ids=[f"{d[0]}: {d[2][:30]}" for d in DAMAGE])
-def test_a_broken_file_is_refused_in_words(tmp_path, mine, file, damage, told):
+@pytest.mark.parametrize(("file", "damage", "says"), DAMAGE, ids=[f"{d[0]}: {d[2][:30]}" for d in DAMAGE])
+def test_a_broken_file_is_refused_in_words(tmp_path, mine, file, damage, says):
     damage(mine)
-    with pytest.raises((ConfigError, StageError), match=told) as caught:
+    with pytest.raises((ConfigError, StageError), match=says) as caught:
         opened(mine / file, tmp_path)
     if isinstance(caught.value, StageError):
         assert caught.value.__cause__ is not None, "the vendor's own exception stays as the cause"
@@ -233,32 +233,32 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path, mine):
         run_stage(stage, {}, tmp_path / "opened")
 
 
-def graph_of(path, operator, given, output, weights=(), *, gives=onnx.TensorProto.FLOAT, **kept):
+def graph_of(path, operator, inputs_, output, weights=(), *, gives=onnx.TensorProto.FLOAT, **options):
     """An ONNX file of one operator: the names and shapes of what it takes, of what it gives, and its weights."""
     info = onnx.helper.make_tensor_value_info
-    node = onnx.helper.make_node(operator, [*given, *(w.name for w in weights)], [output[0]])
-    takes = [info(n, onnx.TensorProto.FLOAT, shape) for n, shape in given.items()]
-    made = [info(output[0], gives, output[1])]
-    graph = onnx.helper.make_graph([node], "main", takes, made, list(weights))
+    node = onnx.helper.make_node(operator, [*inputs_, *(w.name for w in weights)], [output[0]])
+    takes = [info(n, onnx.TensorProto.FLOAT, shape) for n, shape in inputs_.items()]
+    outputs = [info(output[0], gives, output[1])]
+    graph = onnx.helper.make_graph([node], "main", takes, outputs, list(weights))
     opsets = [onnx.helper.make_opsetid("", 13)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path, **kept)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), path, **options)
     return path
 
 
 def matmul(path, *, batch="N", external=None):
     """x·w for a w of ones."""
-    kept = {"save_as_external_data": True, "location": external, "size_threshold": 0} if external else {}
+    external_options = {"save_as_external_data": True, "location": external, "size_threshold": 0} if external else {}
     ones = onnx.numpy_helper.from_array(np.ones((4, 3), np.float32), "w")
-    return graph_of(path, "MatMul", {"x": [batch, 4]}, ("y", [batch, 3]), [ones], **kept)
+    return graph_of(path, "MatMul", {"x": [batch, 4]}, ("y", [batch, 3]), [ones], **external_options)
 
 
 def test_an_onnx_graphs_weights_beside_it_are_taken_in(tmp_path):
     (tmp_path / "mine").mkdir()
     path = matmul(tmp_path / "mine" / "net.onnx", external="net.bin")
-    made = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
+    result = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
     path.unlink()
     path.with_name("net.bin").unlink()
-    ir = conversions.ir(made, tmp_path / "ir")
+    ir = conversions.ir(result, tmp_path / "ir")
     assert answers(ir, {"x": np.ones((2, 4), np.float32)})["y"][0, 0] == 4
 
 
@@ -273,15 +273,15 @@ def test_weights_outside_the_files_folder_are_refused_before_any_work(tmp_path):
 
 def test_two_names_that_become_the_same_are_told_apart(tmp_path):
     graph_of(tmp_path / "n.onnx", "Sum", {n: [2] for n in ("a.b", "a/b", "class")}, ("1", [2]))
-    made = opened(tmp_path / "n.onnx", tmp_path, dims={})
-    assert made.facts["file_names"] == {"a_b": "a.b", "a_b_2": "a/b", "port_class": "class", "port_1": "1"}
+    result = opened(tmp_path / "n.onnx", tmp_path, dims={})
+    assert result.facts["file_names"] == {"a_b": "a.b", "a_b_2": "a/b", "port_class": "class", "port_1": "1"}
 
 
 def test_a_size_that_the_file_has_not_is_told(tmp_path):
-    made = opened(matmul(tmp_path / "net.onnx", batch=2), tmp_path, inputs={"x": Input(["batch", 4])})
-    assert made.notes["caution"].startswith("reshaped x from x [2, 4] float32 to ['batch', 4]")
+    result = opened(matmul(tmp_path / "net.onnx", batch=2), tmp_path, inputs={"x": Input(["batch", 4])})
+    assert result.notes["caution"].startswith("reshaped x from x [2, 4] float32 to ['batch', 4]")
     with pytest.raises(StageError, match="the model rejects x 1x4"):  # onnxruntime holds the file to its word
-        record(made, tmp_path / "reference", inputs=None)
+        record(result, tmp_path / "reference", inputs=None)
 
 
 def test_sizes_that_the_operators_cannot_take_are_an_error(tmp_path):
@@ -290,18 +290,18 @@ def test_sizes_that_the_operators_cannot_take_are_an_error(tmp_path):
 
 
 def test_it_is_its_own_reference_where_something_runs_it(tmp_path):
-    made = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
-    reference = record(made, tmp_path / "reference", inputs=None)
+    result = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
+    reference = record(result, tmp_path / "reference", inputs=None)
     assert reference_cases.stands_for(reference) == "the ONNX file"
-    ir = conversions.ir(made, tmp_path / "ir")
+    ir = conversions.ir(result, tmp_path / "ir")
     checked = conversions.checked(ir, reference, tmp_path)
     assert len(checked.notes["parity"]["cases"]) == 4
     assert checked.notes["parity"]["against"] == "the ONNX file"
 
 
 def test_a_wrong_artifact_does_not_pass_for_the_file(tmp_path):
-    made = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
-    reference = record(made, tmp_path / "reference", inputs=None)
+    result = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
+    reference = record(result, tmp_path / "reference", inputs=None)
     model = onnx.load(FILES / "torch.onnx")
     for weight in model.graph.initializer:
         values = onnx.numpy_helper.to_array(weight) * np.float32(1.01)
@@ -323,42 +323,42 @@ def test_a_wrong_artifact_does_not_pass_for_the_file(tmp_path):
     ],
 )
 def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_path, file, why):
-    made = opened(FILES / file, tmp_path, inputs=inputs(file))
-    reference = record(made, tmp_path / "reference", inputs=None)
+    result = opened(FILES / file, tmp_path, inputs=inputs(file))
+    reference = record(result, tmp_path / "reference", inputs=None)
     assert reference.facts["unanswered"] == why
     assert [(c.label, c.outputs) for c in reference_cases.read(reference)] == [
         (n, {}) for n in ("example", "min", "odd", "max")
     ]
-    ir = conversions.ir(made, tmp_path / "ir")
+    ir = conversions.ir(result, tmp_path / "ir")
     checked = conversions.checked(ir, reference, tmp_path)
     assert "parity" not in checked.notes
-    assert checked.notes["says"].startswith(f"NOT CHECKED against the {file_formats.of(made).says}: {why}")
+    assert checked.notes["says"].startswith(f"NOT CHECKED against the {file_formats.of(result).says}: {why}")
     assert len(checked.notes["unchecked"]["cases"]) == 4
     (claim,) = checked.notes["claims"].items()
-    told = {"against": f"the {file_formats.of(made).says}", "why": why}
-    assert claim == ("unchecked", {**told, "shapes": [c["shape"] for c in checked.notes["unchecked"]["cases"]]})
+    claim_ = {"against": f"the {file_formats.of(result).says}", "why": why}
+    assert claim == ("unchecked", {**claim_, "shapes": [c["shape"] for c in checked.notes["unchecked"]["cases"]]})
 
 
 def test_a_file_of_one_operator_that_answers_nan_is_refused_even_unanswered(tmp_path, monkeypatch):
-    told = unchecked_error(tmp_path, monkeypatch, "Log", fill="normal")
-    assert "output 'y' holds NaN or infinities" in told
+    message = unchecked_error(tmp_path, monkeypatch, "Log", fill="normal")
+    assert "output 'y' holds NaN or infinities" in message
 
 
 def test_outputs_unlike_what_the_file_says_are_refused_even_unanswered(tmp_path, monkeypatch):
-    told = unchecked_error(tmp_path, monkeypatch, "Relu", told_shape=["batch", 5])
-    assert "output 'y' is 2x4, by what the file says it is 2x5" in told
+    message = unchecked_error(tmp_path, monkeypatch, "Relu", told_shape=["batch", 5])
+    assert "output 'y' is 2x4, by what the file says it is 2x5" in message
 
 
 def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape=None):
     """What check says of a file of one operator where nothing answers for it."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     graph_of(folder / "n.onnx", operator, {"x": ["N", 4]}, ("y", ["N", 4]))
-    given = {"x": Input(["batch", 4], fill=fill)}
-    made = opened(folder / "n.onnx", folder, inputs=given)
+    specs = {"x": Input(["batch", 4], fill=fill)}
+    result = opened(folder / "n.onnx", folder, inputs=specs)
     if told_shape:
-        made.facts["interface"]["outputs"][0]["shape"] = told_shape
-    ir = conversions.ir(made, folder / "ir")
-    reference = record(made, folder / "reference", inputs=given)
+        result.facts["interface"]["outputs"][0]["shape"] = told_shape
+    ir = conversions.ir(result, folder / "ir")
+    reference = record(result, folder / "reference", inputs=specs)
     with pytest.raises(CheckFailed) as caught:
         conversions.checked(ir, reference, folder)
     return str(caught.value)
@@ -367,10 +367,10 @@ def unchecked_error(folder, monkeypatch, operator, *, fill="uniform", told_shape
 def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     path = graph_of(tmp_path / "n.onnx", "NonZero", {"x": ["N", 4]}, ("y", [2, "found"]), gives=onnx.TensorProto.INT64)
-    made = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
-    assert Interface.of(made).outputs["y"].shape == [2, None]
-    reference = record(made, tmp_path / "reference", inputs=None)
-    ir = conversions.ir(made, tmp_path / "ir")
+    result = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
+    assert Interface.of(result).outputs["y"].shape == [2, None]
+    reference = record(result, tmp_path / "reference", inputs=None)
+    ir = conversions.ir(result, tmp_path / "ir")
     conversions.checked(ir, reference, tmp_path)
 
 
@@ -394,9 +394,9 @@ def test_what_could_run_a_file_is_part_of_the_references_key(monkeypatch):
 
 
 def test_outputs_are_named_where_the_file_is_opened(tmp_path):
-    made = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
+    result = opened(FILES / "torch.onnx", tmp_path, inputs=inputs("torch.onnx"))
     with pytest.raises(ConfigError, match="outputs is \\['scores'\\]; the file's are logits"):
-        record(made, tmp_path / "reference", inputs=None, outputs=["scores"])
+        record(result, tmp_path / "reference", inputs=None, outputs=["scores"])
 
 
 @pytest.mark.parametrize("file", [f for f in FORMATS if f != "saved_model"])

@@ -55,16 +55,16 @@ def opened(path, folder, sha256=None):
 @pytest.mark.parametrize("suffix", ["pt", "anything"])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_named_file_is_opened_as_what_its_content_says(tmp_path, kind, suffix):
-    made = opened(saved(tmp_path / f"net.{suffix}", kind), tmp_path)
-    assert made.facts["source"]["file"] == kind
-    assert torch.allclose(made.live(IMAGES), net()(IMAGES), atol=1e-6)
+    result = opened(saved(tmp_path / f"net.{suffix}", kind), tmp_path)
+    assert result.facts["source"]["file"] == kind
+    assert torch.allclose(result.live(IMAGES), net()(IMAGES), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_was_opened_can_be_put_in_evaluation_mode(tmp_path, kind):
-    made = run_stage(SetEval(), opened(saved(tmp_path / "net", kind), tmp_path), tmp_path / "eval")
-    assert not made.live.training
-    assert made.live(IMAGES[:1]).shape == (1, 10)
+    result = run_stage(SetEval(), opened(saved(tmp_path / "net", kind), tmp_path), tmp_path / "eval")
+    assert not result.live.training
+    assert result.live(IMAGES[:1]).shape == (1, 10)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -119,11 +119,11 @@ def test_weights_alone_are_sent_to_their_class(tmp_path):
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("kept", [0, 7, 0.5, 0.99])
-def test_a_truncated_file_is_found_out_before_any_work(tmp_path, kind, kept):
+@pytest.mark.parametrize("size", [0, 7, 0.5, 0.99])
+def test_a_truncated_file_is_found_out_before_any_work(tmp_path, kind, size):
     path = saved(tmp_path / "net", kind)
     data = path.read_bytes()
-    path.write_bytes(data[: int(kept if kept >= 1 else len(data) * kept)])
+    path.write_bytes(data[: int(size if size >= 1 else len(data) * size)])
     with pytest.raises(ConfigError, match="holds no model that torch wrote"):
         OpenModule(str(path), None).settle(world(tmp_path))
 
@@ -132,13 +132,13 @@ def test_a_truncated_file_is_found_out_before_any_work(tmp_path, kind, kept):
 def test_a_file_that_is_damaged_inside_is_told_in_one_line(tmp_path, kind):
     path = saved(tmp_path / "net", kind)
     with zipfile.ZipFile(path) as old:
-        held = {n: old.read(n) for n in old.namelist()}
+        entries = {n: old.read(n) for n in old.namelist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
-        for name, data in held.items():
+        for name, data in entries.items():
             cut = name.endswith(("constants.pkl", "models/model.json", "data/0"))
             new.writestr(name, data[: len(data) // 2] if cut else data)
-    told = r"is not read, for it is damaged" if kind == "ExportedProgram" else r"cannot be loaded: \w+Error: "
-    with pytest.raises(StageError, match=rf"net \({kind}\) {told}"):
+    pattern = r"is not read, for it is damaged" if kind == "ExportedProgram" else r"cannot be loaded: \w+Error: "
+    with pytest.raises(StageError, match=rf"net \({kind}\) {pattern}"):
         opened(path, tmp_path)
 
 
@@ -192,15 +192,15 @@ def test_the_identity_is_the_content_and_for_a_pickle_the_code_of_its_classes(tm
 
 
 def test_the_facts_hold_no_place(tmp_path):
-    made = opened(saved(tmp_path / "net", "pickle"), tmp_path)
-    assert made.facts["weights"]["trained"] is True
-    assert str(tmp_path) not in json.dumps([made.facts, made.notes])
+    result = opened(saved(tmp_path / "net", "pickle"), tmp_path)
+    assert result.facts["weights"]["trained"] is True
+    assert str(tmp_path) not in json.dumps([result.facts, result.notes])
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_the_classes_of_a_pickle_are_read_off_it(tmp_path, protocol):
     torch.save([nn.Conv1d, nn.Conv2d, Path("x")], tmp_path / "net", pickle_protocol=protocol)
     with (tmp_path / "net").open("rb") as f:
-        found = torch_archive.classes(f)
-    assert [n for n in found if "conv" in n] == ["torch.nn.modules.conv.Conv1d", "torch.nn.modules.conv.Conv2d"]
-    assert any(n.startswith("pathlib.") for n in found)
+        classes = torch_archive.classes(f)
+    assert [n for n in classes if "conv" in n] == ["torch.nn.modules.conv.Conv1d", "torch.nn.modules.conv.Conv2d"]
+    assert any(n.startswith("pathlib.") for n in classes)

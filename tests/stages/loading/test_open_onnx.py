@@ -44,22 +44,22 @@ def opened(path, folder, *, inputs=None, dims=BATCH, sha256=None):
 
 
 def test_a_file_keeps_its_names_its_opset_and_its_dimensions(tmp_path):
-    made = opened(make(tmp_path / "net.onnx"), tmp_path)
-    interface = Interface.of(made)
+    result = opened(make(tmp_path / "net.onnx"), tmp_path)
+    interface = Interface.of(result)
     assert {n: (s.shape, s.dtype) for n, s in interface.inputs.items()} == {"input.1": (["batch", 4], "float32")}
     assert {n: o.shape for n, o in interface.outputs.items()} == {"out.0": ["batch", 3]}
-    assert made.facts["opset"] == 13
-    assert onnx.load(made.file).opset_import[0].version == 13
+    assert result.facts["opset"] == 13
+    assert onnx.load(result.file).opset_import[0].version == 13
 
 
 def test_it_is_its_own_reference(tmp_path):
-    made = opened(make(tmp_path / "net.onnx"), tmp_path)
-    reference = record(made, tmp_path / "reference", inputs=None)
+    result = opened(make(tmp_path / "net.onnx"), tmp_path)
+    reference = record(result, tmp_path / "reference", inputs=None)
     cases = list(reference_cases.read(reference))
     assert [c.label for c in cases] == ["example", "min", "odd", "max"]
     for case in cases:
-        given = case.inputs["input.1"]
-        np.testing.assert_allclose(case.outputs["out.0"], given.sum(1, keepdims=True).repeat(3, 1), rtol=1e-6)
+        array = case.inputs["input.1"]
+        np.testing.assert_allclose(case.outputs["out.0"], array.sum(1, keepdims=True).repeat(3, 1), rtol=1e-6)
 
 
 def test_the_users_file_is_left_as_it_was(tmp_path):
@@ -74,8 +74,8 @@ def test_external_weights_are_taken_in_and_are_part_of_the_key(tmp_path):
     path = make(tmp_path / "net.onnx", external="net.bin")
     stage = OpenOnnx(str(path), None, None, BATCH)
     before = stage.settle(world(tmp_path)).identity(world(tmp_path))
-    made = opened(path, tmp_path)
-    assert session.open_session(made, "float32")({"input.1": np.ones((2, 4), np.float32)})["out.0"][0, 0] == 4
+    result = opened(path, tmp_path)
+    assert session.open_session(result, "float32")({"input.1": np.ones((2, 4), np.float32)})["out.0"][0, 0] == 4
     weights = (tmp_path / "net.bin").read_bytes()
     (tmp_path / "net.bin").write_bytes(bytes(reversed(weights)))
     assert stage.settle(world(tmp_path)).identity(world(tmp_path)) != before
@@ -148,7 +148,7 @@ TABLE = f"<float[7,2] w = {{{','.join(map(str, range(14)))}}}>"
 
 
 @pytest.mark.parametrize(
-    ("given", "does", "rank", "dims", "suggested"),
+    ("inputs", "does", "rank", "dims", "suggested"),
     [
         # Halved five times and doubled again, and added to what it was: multiples of 32.
         (
@@ -172,16 +172,16 @@ TABLE = f"<float[7,2] w = {{{','.join(map(str, range(14)))}}}>"
     ],
     ids=["multiples", "two that are one", "one size"],
 )
-def test_what_is_suggested_for_missing_ranges_works(tmp_path, given, does, rank, dims, suggested):
+def test_what_is_suggested_for_missing_ranges_works(tmp_path, inputs, does, rank, dims, suggested):
     weights = "<float[4] scales = {1, 1, 32, 32}, float[5,1] five = {1, 2, 3, 4, 5}, int64[1] none = {0}>"
-    path = written(tmp_path, f"({given}) => (float[{','.join('?' * rank)}] z) {weights} {{ {does} }}")
+    path = written(tmp_path, f"({inputs}) => (float[{','.join('?' * rank)}] z) {weights} {{ {does} }}")
     with pytest.raises(ConfigError) as refused:
         opened(path, tmp_path, dims={})
     command = refused.value.problems[0].command
     assert suggested in command
     assert dims in command
-    made = opened(path, tmp_path / "again", **pasted(command))
-    assert len(list(reference_cases.read(record(made, tmp_path / "reference", inputs=None)))) > 1
+    result = opened(path, tmp_path / "again", **pasted(command))
+    assert len(list(reference_cases.read(record(result, tmp_path / "reference", inputs=None)))) > 1
 
 
 def written(folder, graph, opset=13):
@@ -194,40 +194,40 @@ def written(folder, graph, opset=13):
 
 def pasted(command):
     """Settings of the stage, by what a message says to type."""
-    given = {}
+    settings = {}
     for word in shlex.split(command):
         override = OverridesParser.create().parse_override(word)
         kind = Input if override.key_or_group == "model.inputs" else Dim
-        given[override.key_or_group.removeprefix("model.")] = {n: kind(**v) for n, v in override.value().items()}
-    return given
+        settings[override.key_or_group.removeprefix("model.")] = {n: kind(**v) for n, v in override.value().items()}
+    return settings
 
 
 def test_names_that_cannot_be_typed_give_way_to_places(tmp_path):
     path = make(tmp_path / "net.onnx", batch="p2o.DynamicDimension.0")
     dim = {"input_1_dim0": Dim(1, 2, 8)}
-    made = opened(path, tmp_path, dims=dim)
-    assert "input_1_dim0 is p2o.DynamicDimension.0 at dimension 0 of 'input.1'" in made.notes["says"]
-    assert Interface.of(made).inputs["input.1"].shape == ["input_1_dim0", 4]
+    result = opened(path, tmp_path, dims=dim)
+    assert "input_1_dim0 is p2o.DynamicDimension.0 at dimension 0 of 'input.1'" in result.notes["says"]
+    assert Interface.of(result).inputs["input.1"].shape == ["input_1_dim0", 4]
     make(path, batch="batch size")
     assert Interface.of(opened(path, tmp_path / "b", dims={"batch_size": Dim(1, 2, 8)})).dims.keys() == {"batch_size"}
 
 
 def test_an_open_dimension_is_fixed_in_the_graph_and_in_what_follows_it(tmp_path):
     path = written(tmp_path, f"({PICTURE}) => (float[?,?,?,?] z) {CUBE} {{ z = Conv(image, w) }}")
-    given = {"image": Input(["batch", 3, 8, "across"])}
-    made = opened(path, tmp_path, inputs=given, dims={**BATCH, "across": Dim(2, 4, 8)})
-    graph = onnx.load(made.file).graph
+    inputs = {"image": Input(["batch", 3, 8, "across"])}
+    result = opened(path, tmp_path, inputs=inputs, dims={**BATCH, "across": Dim(2, 4, 8)})
+    graph = onnx.load(result.file).graph
     sizes = [[d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)]
     assert sizes == [["batch", 3, 8, "across"], ["batch", 4, 8, ""]]
-    assert "fixed height at 8 (dimension 2 of 'image')" in made.notes["says"]
+    assert "fixed height at 8 (dimension 2 of 'image')" in result.notes["says"]
 
 
 @pytest.mark.parametrize("fixed", [1, 2])
 def test_a_fixed_batch_is_freed_where_rows_stay_the_same(tmp_path, fixed):
     graph = f"(float[{fixed},4] x) => (float[?,?] y) <int64[2] s = {{{fixed}, -1}}> {{ r = Relu(x) y = Reshape(r, s) }}"
-    made = opened(written(tmp_path, graph), tmp_path, inputs={"x": Input(["batch", 4])})
-    assert f"batch made dynamic, which the file fixes at {fixed}: rows at 4 sizes are equal" in made.notes["says"]
-    assert session.open_session(made, "float32")({"x": np.ones((5, 4), np.float32)})["y"].shape == (5, 4)
+    result = opened(written(tmp_path, graph), tmp_path, inputs={"x": Input(["batch", 4])})
+    assert f"batch made dynamic, which the file fixes at {fixed}: rows at 4 sizes are equal" in result.notes["says"]
+    assert session.open_session(result, "float32")({"x": np.ones((5, 4), np.float32)})["y"].shape == (5, 4)
 
 
 @pytest.mark.parametrize(
@@ -254,27 +254,27 @@ def test_a_size_that_the_file_fixes_is_no_other(tmp_path):
 
 def test_whole_numbers_are_drawn_as_the_graph_takes_them(tmp_path):
     graph = f"({IDS}) => (float[?,?,?] y) {TABLE} {{ i = Cast<to=6>(ids) y = Gather(w, i) }}"
-    made = opened(written(tmp_path, graph), tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
-    assert "ids in [0, 7): the 7 rows of w" in made.notes["says"]
-    reference = record(made, tmp_path / "reference", inputs=None, effort="standard")
+    result = opened(written(tmp_path, graph), tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
+    assert "ids in [0, 7): the 7 rows of w" in result.notes["says"]
+    reference = record(result, tmp_path / "reference", inputs=None, effort="standard")
     drawn = np.concatenate([c.inputs["ids"].ravel() for c in reference_cases.read(reference)])
     assert set(drawn) == set(range(7))
 
 
 def test_where_the_graph_does_not_say_that_is_told_with_what_to_type(tmp_path):
     path = written(tmp_path, f"({IDS}) => (float[?,?] y) {{ y = Cast<to=1>(ids) }}")
-    made = opened(path, tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
-    caution = record(made, tmp_path / "reference", inputs=None).notes["caution"]
+    result = opened(path, tmp_path, dims={"n": Dim(1, 2, 8), "k": Dim(4, 8, 16)})
+    caution = record(result, tmp_path / "reference", inputs=None).notes["caution"]
     assert caution.startswith("zeros and ones are drawn for ids, the file says no range; ")
-    given = pasted(caution.split("; ")[1].removesuffix(" does"))["inputs"]
-    assert given["ids"] == Input(["n", "k"], "int64", {"integers": [0, 100]})
-    assert "caution" not in record(made, tmp_path / "another", inputs=given, dims=None).notes
+    inputs = pasted(caution.split("; ")[1].removesuffix(" does"))["inputs"]
+    assert inputs["ids"] == Input(["n", "k"], "int64", {"integers": [0, 100]})
+    assert "caution" not in record(result, tmp_path / "another", inputs=inputs, dims=None).notes
 
 
 def test_outputs_cannot_be_renamed(tmp_path):
-    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    result = opened(make(tmp_path / "net.onnx"), tmp_path)
     with pytest.raises(ConfigError, match=r"outputs is \['y'\]; the file's are out\.0"):
-        record(made, tmp_path / "reference", inputs=None, outputs=["y"])
+        record(result, tmp_path / "reference", inputs=None, outputs=["y"])
 
 
 def test_integers_are_drawn_small_where_nothing_says_how(tmp_path):
@@ -287,8 +287,8 @@ def test_integers_are_drawn_small_where_nothing_says_how(tmp_path):
     )
     opsets = [onnx.helper.make_opsetid("", 13)]
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets), tmp_path / "net.onnx")
-    made = opened(tmp_path / "net.onnx", tmp_path, dims={"n": Dim(1, 2, 4)})
-    case = next(reference_cases.read(record(made, tmp_path / "reference", inputs=None)))
+    result = opened(tmp_path / "net.onnx", tmp_path, dims={"n": Dim(1, 2, 4)})
+    case = next(reference_cases.read(record(result, tmp_path / "reference", inputs=None)))
     assert set(np.unique(case.inputs["ids"])) == {0, 1}
 
 
@@ -312,14 +312,14 @@ def test_what_its_author_wrote_about_it_is_kept(tmp_path):
     model = onnx.load(path)
     model.metadata_props.add(key="names", value="cat,dog")
     onnx.save(model, path)
-    kept = onnx.load(opened(path, tmp_path).file).metadata_props
-    assert {p.key: p.value for p in kept}["names"] == "cat,dog"
+    metadata = onnx.load(opened(path, tmp_path).file).metadata_props
+    assert {p.key: p.value for p in metadata}["names"] == "cat,dog"
 
 
 def test_a_call_is_nothing_for_a_file(tmp_path):
-    made = opened(make(tmp_path / "net.onnx"), tmp_path)
+    result = opened(make(tmp_path / "net.onnx"), tmp_path)
     with pytest.raises(ConfigError, match="call says how forward is called"):
-        record(made, tmp_path / "reference", inputs=None, call={"args": ["x"]})
+        record(result, tmp_path / "reference", inputs=None, call={"args": ["x"]})
 
 
 @pytest.mark.parametrize("stored", ["float16", "int8"])
@@ -335,8 +335,8 @@ def test_weights_that_a_file_has_in_fewer_bits_stay_and_pass_as_float32(tmp_path
     )
     opsets = [onnx.helper.make_opsetid("", 13)]
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opsets), tmp_path / "net.onnx")
-    made = opened(tmp_path / "net.onnx", tmp_path, dims={})
-    told = run_stage(Audit({"float32": 0.99}, {}, []), made, tmp_path / "audited").notes["says"]
-    assert told == f"weights {stored} 100.0%; operations float32 100.0%; {stored} as in the file itself"
+    result = opened(tmp_path / "net.onnx", tmp_path, dims={})
+    says = run_stage(Audit({"float32": 0.99}, {}, []), result, tmp_path / "audited").notes["says"]
+    assert says == f"weights {stored} 100.0%; operations float32 100.0%; {stored} as in the file itself"
     with pytest.raises(CheckFailed, match="are bfloat16, at least 99% were asked for"):
-        run_stage(Audit({"bfloat16": 0.99}, {}, []), made, tmp_path / "refused")
+        run_stage(Audit({"bfloat16": 0.99}, {}, []), result, tmp_path / "refused")

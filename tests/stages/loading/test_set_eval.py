@@ -54,7 +54,7 @@ def test_parametrised_weights_are_worked_out_once(how, tmp_path):
     net = nn.Sequential(how(nn.Linear(6, 6)), nn.ReLU())
     x = torch.randn(2, 6)
     net(x)  # spectral normalisation learns while it trains
-    wanted = net.eval()(x)
-    made = set_eval(net, tmp_path)
-    torch.testing.assert_close(made(x), wanted)
-    assert {*made.state_dict()} == {"0.bias", "0.weight"}
+    expected = net.eval()(x)
+    result = set_eval(net, tmp_path)
+    torch.testing.assert_close(result(x), expected)
+    assert {*result.state_dict()} == {"0.bias", "0.weight"}

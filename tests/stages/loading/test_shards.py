@@ -23,25 +23,25 @@ def write(folder, *names, weight_map=None):
 
 
 @pytest.mark.parametrize(
-    ("held", "found"),
+    ("files", "names"),
     [
         (["a.safetensors", "b.bin"], "a.safetensors"),
         (["a.bin", "config.json"], "a.bin"),
         (["a.pth"], "a.pth"),
     ],
 )
-def test_a_folder_stands_for_the_weights_in_it(tmp_path, held, found):
-    assert shards.files(write(tmp_path, *held)) == [tmp_path / found]
+def test_a_folder_stands_for_the_weights_in_it(tmp_path, files, names):
+    assert shards.files(write(tmp_path, *files)) == [tmp_path / names]
 
 
-@pytest.mark.parametrize("named", ["", INDEX])
-def test_an_index_stands_for_its_shards(tmp_path, named):
+@pytest.mark.parametrize("place", ["", INDEX])
+def test_an_index_stands_for_its_shards(tmp_path, place):
     write(tmp_path, "1.safetensors", "2.safetensors", weight_map={"a": "2.safetensors", "b": "1.safetensors"})
-    assert [f.name for f in shards.files(tmp_path / named)] == [INDEX, "1.safetensors", "2.safetensors"]
+    assert [f.name for f in shards.files(tmp_path / place)] == [INDEX, "1.safetensors", "2.safetensors"]
 
 
 @pytest.mark.parametrize(
-    ("held", "weight_map", "says"),
+    ("files", "weight_map", "says"),
     [
         (["readme.md"], None, "a folder without weights; it holds readme.md"),
         (
@@ -58,9 +58,9 @@ def test_an_index_stands_for_its_shards(tmp_path, named):
         ([], {"a": 3}, "its weight_map names no files"),
     ],
 )
-def test_what_is_not_as_it_should_be_is_found_before_any_work(tmp_path, held, weight_map, says):
+def test_what_is_not_as_it_should_be_is_found_before_any_work(tmp_path, files, weight_map, says):
     with pytest.raises(ConfigError, match=says):
-        shards.files(write(tmp_path, *held, weight_map=weight_map))
+        shards.files(write(tmp_path, *files, weight_map=weight_map))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3"])

@@ -14,25 +14,25 @@ CODE = {"code": "1"}
 
 def net(**attributes):
     torch.manual_seed(0)
-    made = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     for name, value in attributes.items():
-        setattr(made, name, value)
-    return made
+        setattr(module, name, value)
+    return module
 
 
 def test_what_is_made_is_a_copy_and_says_where_it_comes_from(tmp_path):
-    given = net()
-    with TakeModule.handed(given, lambda path: CODE) as handle:
-        made = run_stage(TakeModule(handle), {}, tmp_path / "made")
+    original = net()
+    with TakeModule.handed(original, lambda path: CODE) as handle:
+        result = run_stage(TakeModule(handle), {}, tmp_path / "made")
     with torch.no_grad():
-        made.live[0].weight.zero_()
-    assert given[0].weight.abs().sum() > 0
-    assert made.facts["source"] == {"class": "torch.nn.modules.container.Sequential", "bytes": 80}
+        result.live[0].weight.zero_()
+    assert original[0].weight.abs().sum() > 0
+    assert result.facts["source"] == {"class": "torch.nn.modules.container.Sequential", "bytes": 80}
 
 
 def test_what_cannot_be_copied_is_refused(tmp_path):
     with (
-        TakeModule.handed(net(made=(i for i in range(3))), lambda path: CODE) as handle,
+        TakeModule.handed(net(counter=(i for i in range(3))), lambda path: CODE) as handle,
         pytest.raises(StageError, match="Sequential cannot be copied"),
     ):
         run_stage(TakeModule(handle), {}, tmp_path / "made")

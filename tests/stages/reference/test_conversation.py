@@ -27,30 +27,30 @@ def reference(tmp_path_factory):
     return recorded(Decoder(), tmp_path_factory.mktemp("decoder") / "out", effort="standard")
 
 
-def answers(net, given):
+def answers(net, inputs):
     with torch.no_grad():
-        returned = net.eval()(*(torch.from_numpy(v.copy()) for v in given.values()))
+        returned = net.eval()(*(torch.from_numpy(v.copy()) for v in inputs.values()))
     return dict(zip(OUTPUTS, (t.numpy() for t in returned), strict=True))
 
 
 def test_what_was_said_before_is_the_models_own_cache(reference):
     past = {c.label: c.inputs["past.0.value"] for c in reference_cases.at_sizes(reference)}
     assert past["min"].shape[2] == 0
-    known = Decoder().attends(Decoder().table.weight)[:, -8:].reshape(-1, 2, 4)  # the values of every word
+    possible = Decoder().attends(Decoder().table.weight)[:, -8:].reshape(-1, 2, 4)  # the values of every word
     for rows in past["max"].transpose(0, 2, 1, 3).reshape(-1, 2, 4):
-        assert (known - torch.from_numpy(rows)).abs().amax((1, 2)).min() < 1e-6
+        assert (possible - torch.from_numpy(rows)).abs().amax((1, 2)).min() < 1e-6
 
 
 def test_the_outputs_follow_sums_and_the_cache_is_paired(reference):
     outputs = Interface.of(reference).outputs
     assert outputs["present.0.key"].shape == ["batch", 2, "past+sequence", 4]
     assert outputs["logits"].shape == ["batch", "sequence", 23]
-    told = Generation.of(reference)
-    assert [(c.input, c.output, c.axis) for c in told.cache] == [
+    generation = Generation.of(reference)
+    assert [(c.input, c.output, c.axis) for c in generation.cache] == [
         ("past.0.key", "present.0.key", 2),
         ("past.0.value", "present.0.value", 2),
     ]
-    assert (told.vocabulary, told.kv_heads, told.head_dim, told.layers) == (23, 2, 4, 1)
+    assert (generation.vocabulary, generation.kv_heads, generation.head_dim, generation.layers) == (23, 2, 4, 1)
 
 
 def test_padding_does_not_count(reference):
@@ -63,10 +63,10 @@ def test_padding_does_not_count(reference):
         padded += int((mask == 0).sum())
     assert padded
 
-    def scrambled(given):
-        found = answers(Decoder(), given)
-        found["logits"][given["attention_mask"][:, -found["logits"].shape[1] :] == 0] = np.nan
-        return found
+    def scrambled(inputs):
+        outputs = answers(Decoder(), inputs)
+        outputs["logits"][inputs["attention_mask"][:, -outputs["logits"].shape[1] :] == 0] = np.nan
+        return outputs
 
     assert parity.measure(Artifact(Kind.MODULE), scrambled, reference, tolerance("fp32")).wrong == []
 
@@ -75,20 +75,20 @@ def test_padding_does_not_count(reference):
     ("window", "sizes"), [(WINDOW, [(WINDOW - 1, 1), (WINDOW, 1), (0, WINDOW + 1)]), (40, [])], ids=["within", "beyond"]
 )
 def test_a_window_is_asked_at_its_end_and_beyond(reference, tmp_path, window, sizes):
-    told = replace(Generation.of(reference), window=window)
-    made = recorded(replace(module(Decoder()), facts=told.facts), tmp_path / "out")
-    asked = [c for c in reference_cases.at_sizes(made) if "window" in c.label]
-    assert [(c.inputs["past.0.key"].shape[2], c.inputs["input_ids"].shape[1]) for c in asked] == sizes
-    assert len(sizes) + sum("window" in label for label in reference_cases.not_asked(made)) == 3
+    generation = replace(Generation.of(reference), window=window)
+    reference_ = recorded(replace(module(Decoder()), facts=generation.facts), tmp_path / "out")
+    cases = [c for c in reference_cases.at_sizes(reference_) if "window" in c.label]
+    assert [(c.inputs["past.0.key"].shape[2], c.inputs["input_ids"].shape[1]) for c in cases] == sizes
+    assert len(sizes) + sum("window" in label for label in reference_cases.not_asked(reference_)) == 3
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_of_an_artifact_is_found(reference, fault):
     net = Decoder(fault)
 
-    def running(given):
+    def running(inputs):
         try:
-            return answers(net, given)
+            return answers(net, inputs)
         except RuntimeError as e:
             raise CheckFailed(str(e)) from e
 
@@ -123,5 +123,5 @@ def test_a_decoder_without_a_mask_is_asked_with_what_is_drawn(tmp_path):
     }
     inputs = {"x": replace(inputs["x"], fill="normal"), "past": replace(inputs["past"], fill={"cache": "present"})}
     dims = {"batch": Dim(1, 2, 3), "n": Dim(1, 3, 5), "p": Dim(0, 2, 4)}
-    made = record(Sums(), tmp_path / "out", inputs=inputs, dims=dims, outputs=["y", "present"])
-    assert any(c.inputs["past"].any() for c in reference_cases.read(made))
+    result = record(Sums(), tmp_path / "out", inputs=inputs, dims=dims, outputs=["y", "present"])
+    assert any(c.inputs["past"].any() for c in reference_cases.read(result))

@@ -12,45 +12,53 @@ IDS = Input(["batch", "t"], "int64", {"integers": [5, 100]})
 MASK = Input(["batch", "t"], "int64", "mask")
 
 
-def asked(effort="standard", seed=0, **inputs):
-    known = Interface(inputs, DIMS)
-    return {name: (level, values) for name, level, _, values in families.asked(known, seed, None, effort)}
+def families_of(effort="standard", seed=0, **inputs):
+    interface = Interface(inputs, DIMS)
+    return {name: (level, values) for name, level, _, values in families.labelled(interface, seed, None, effort)}
 
 
 def test_whole_numbers_are_asked_at_both_ends_and_in_a_run():
-    found = {name: values["ids"] for name, (_, values) in asked(ids=IDS).items()}
-    assert set(found["lowest"].ravel()) == {5}
-    assert set(found["highest"].ravel()) == {99}
-    assert set(found["ends"].ravel()) == {5, 99}
-    assert len(set(found["masked row"].ravel())) == 16
-    assert all(v.dtype == np.int64 and 5 <= v.min() <= v.max() < 100 for v in found.values())
+    by_family = {name: values["ids"] for name, (_, values) in families_of(ids=IDS).items()}
+    assert set(by_family["lowest"].ravel()) == {5}
+    assert set(by_family["highest"].ravel()) == {99}
+    assert set(by_family["ends"].ravel()) == {5, 99}
+    assert len(set(by_family["masked row"].ravel())) == 16
+    assert all(v.dtype == np.int64 and 5 <= v.min() <= v.max() < 100 for v in by_family.values())
 
 
 def test_masks_have_a_row_off_holes_padding_on_the_left_and_the_first_token_alone():
-    found = {name: values["mask"] for name, (_, values) in asked(mask=MASK, ids=IDS).items()}
-    assert found["masked row"].any(1).tolist() == [True, False, True, True]
-    assert found["lowest"].tolist() == [[1, 0, 0, 0]] * 4
-    assert found["highest"][0].tolist() == [1, 0, 1, 0]
-    assert found["ends"][0].tolist() == [0, 0, 1, 1]
-    assert found["huge"].all()
-    alone = asked(mask=Input([1, "t"], "int64", "mask"))["masked row"][1]["mask"]
+    by_family = {name: values["mask"] for name, (_, values) in families_of(mask=MASK, ids=IDS).items()}
+    assert by_family["masked row"].any(1).tolist() == [True, False, True, True]
+    assert by_family["lowest"].tolist() == [[1, 0, 0, 0]] * 4
+    assert by_family["highest"][0].tolist() == [1, 0, 1, 0]
+    assert by_family["ends"][0].tolist() == [0, 0, 1, 1]
+    assert by_family["huge"].all()
+    alone = families_of(mask=Input([1, "t"], "int64", "mask"))["masked row"][1]["mask"]
     assert alone.tolist() == [[0, 0, 0, 0]]
 
 
 def test_floating_point_numbers_are_zero_alike_tiny_large_negative_and_tied():
-    found = {name: values["x"] for name, (_, values) in asked(x=FLOATS).items()}
-    assert not found["zeros"].any()
-    assert len(set(found["ones"].ravel())) == 1
-    assert (found["negative"] <= 0).all()
-    assert 0 < abs(found["tiny"]).max() < 1e-6 < 1e2 < abs(found["large"]).max() < 1e4 < abs(found["huge"]).max()
-    assert len(set(found["ties"].ravel())) < found["ties"].size / 2
-    assert 5 < abs(found["wide"]).max() < 20
-    assert found["rows of zeros"].any(2).tolist() == [[True, True, False, False]] * 4
+    by_family = {name: values["x"] for name, (_, values) in families_of(x=FLOATS).items()}
+    assert not by_family["zeros"].any()
+    assert len(set(by_family["ones"].ravel())) == 1
+    assert (by_family["negative"] <= 0).all()
+    assert (
+        0
+        < abs(by_family["tiny"]).max()
+        < 1e-6
+        < 1e2
+        < abs(by_family["large"]).max()
+        < 1e4
+        < abs(by_family["huge"]).max()
+    )
+    assert len(set(by_family["ties"].ravel())) < by_family["ties"].size / 2
+    assert 5 < abs(by_family["wide"]).max() < 20
+    assert by_family["rows of zeros"].any(2).tolist() == [[True, True, False, False]] * 4
 
 
 def test_one_number_of_each_row_lies_far_out_where_rows_are_longest():
     ((_, level, sizes, values),) = [
-        f for f in families.asked(Interface({"x": FLOATS}, DIMS), 0, None, "standard") if f[0] == "outliers"
+        f for f in families.labelled(Interface({"x": FLOATS}, DIMS), 0, None, "standard") if f[0] == "outliers"
     ]
     assert (level, sizes) == ("extremes", {"batch": 1, "t": 32})
     assert (values["x"] == 100).sum() == 1
@@ -69,26 +77,26 @@ def test_one_number_of_each_row_lies_far_out_where_rows_are_longest():
     ids=["floats", "text", "ids alone", "both", "set by the YAML"],
 )
 def test_a_level_says_how_far_a_family_is_from_the_draws(inputs, levels):
-    found = asked(**inputs)
-    assert {name: found[name][0] if name in found else None for name in levels} == levels
+    by_family = families_of(**inputs)
+    assert {name: by_family[name][0] if name in by_family else None for name in levels} == levels
 
 
 def test_no_family_asks_what_another_did():
-    found = [b"".join(v.tobytes() for v in values.values()) for _, values in asked(x=FLOATS, ids=IDS).values()]
-    assert len(set(found)) == len(found)
+    contents = [b"".join(v.tobytes() for v in values.values()) for _, values in families_of(x=FLOATS, ids=IDS).values()]
+    assert len(set(contents)) == len(contents)
 
 
 def test_quick_asks_none_and_thorough_more():
-    assert asked("quick", x=FLOATS) == {}
-    assert set(asked("thorough", x=FLOATS)) > set(asked(x=FLOATS))
+    assert families_of("quick", x=FLOATS) == {}
+    assert set(families_of("thorough", x=FLOATS)) > set(families_of(x=FLOATS))
 
 
 def test_the_same_is_asked_every_time_and_another_seed_asks_something_else():
-    def told(**how):
-        return {n: v["x"].tobytes() for n, (_, v) in asked(x=FLOATS, **how).items()}
+    def contents(**how):
+        return {n: v["x"].tobytes() for n, (_, v) in families_of(x=FLOATS, **how).items()}
 
-    assert told() == told()
-    assert told()["large"] != told(seed=1)["large"]
+    assert contents() == contents()
+    assert contents()["large"] != contents(seed=1)["large"]
 
 
 def test_large_inputs_are_asked_at_their_smallest():

@@ -82,8 +82,10 @@ class Unused(Head):
 
 
 def test_random_numbers_that_are_seldom_drawn_are_told(tmp_path):
-    said = r"with other random numbers: .* forward draws random numbers: dropout or bernoulli at test_function\.py:\d+"
-    with pytest.raises(CheckFailed, match=said):
+    pattern = (
+        r"with other random numbers: .* forward draws random numbers: dropout or bernoulli at test_function\.py:\d+"
+    )
+    with pytest.raises(CheckFailed, match=pattern):
         record(Seldom(), tmp_path / "out", inputs=VECTOR)
 
 

@@ -17,15 +17,15 @@ FP32 = tolerance("fp32")
 def case(noise=1e-7, exact=EXACT, **how):
     """A case whose model is off by `noise` of the answer in float64."""
     answer = (exact * (1 + noise * RNG.choice([-1, 1], exact.shape))).astype("f4")
-    known = {"exact": {"y": exact}} | how
-    return Case("min", {"x": np.zeros((4, 1), "f4")}, {"y": answer}, **known)
+    fields = {"exact": {"y": exact}} | how
+    return Case("min", {"x": np.zeros((4, 1), "f4")}, {"y": answer}, **fields)
 
 
-def judged(error, asked, limits=FP32, cases=None):
+def judged(error, question, limits=FP32, cases=None):
     """The verdict on an artifact that is off by `error` of the answer in float64."""
-    exact = asked.exact.get("y", asked.outputs["y"].astype("f8"))
-    found = exact + error * np.abs(exact).max() * RNG.choice([-1, 1], exact.shape)
-    return judging.judged({"y": found.astype("f4")}, asked, judging.usual(cases or [asked]), limits)
+    exact = question.exact.get("y", question.outputs["y"].astype("f8"))
+    actual = exact + error * np.abs(exact).max() * RNG.choice([-1, 1], exact.shape)
+    return judging.judged({"y": actual.astype("f4")}, question, judging.usual(cases or [question]), limits)
 
 
 @pytest.mark.parametrize(
@@ -56,54 +56,54 @@ def test_where_the_model_is_not_determined_that_well_larger_sizes_are_given_as_m
 
 
 def test_a_constant_that_no_order_of_summation_keeps_is_meant_as_it_is():
-    for asked in (case(1e-3), replace(case(1e-3), exact={})):
-        assert judged(1e-5, asked, replace(FP32, max_rel=0.0)).wrong
+    for question in (case(1e-3), replace(case(1e-3), exact={})):
+        assert judged(1e-5, question, replace(FP32, max_rel=0.0)).wrong
 
 
 def test_a_small_output_beside_a_large_one_is_judged_by_itself():
     both = Case("min", {}, {"large": 1e6 * EXACT.astype("f4"), "small": EXACT.astype("f4")})
-    found = {"large": both.outputs["large"], "small": both.outputs["small"] + np.float32(1e-2)}
-    told, *_ = judging.judged(found, both, judging.usual([both]), FP32).wrong
-    assert told.startswith("output 'small'")
+    actual = {"large": both.outputs["large"], "small": both.outputs["small"] + np.float32(1e-2)}
+    problem, *_ = judging.judged(actual, both, judging.usual([both]), FP32).wrong
+    assert problem.startswith("output 'small'")
 
 
 def test_an_output_that_is_next_to_nothing_at_values_of_a_family_is_held_to_its_usual_size():
     nothing = Case("zeros", {}, {"y": np.zeros((4, 100), "f4")}, family="extremes", exact={"y": np.zeros((4, 100))})
-    known = judging.usual([case()])
+    usuals = judging.usual([case()])
     for error, wrong in ((1e-7, False), (1e-3, True)):
-        found = {"y": np.full((4, 100), error, "f4")}
-        assert bool(judging.judged(found, nothing, known, FP32).wrong) is wrong
-        assert judging.judged(found, replace(nothing, family="sizes"), known, FP32).wrong
+        actual = {"y": np.full((4, 100), error, "f4")}
+        assert bool(judging.judged(actual, nothing, usuals, FP32).wrong) is wrong
+        assert judging.judged(actual, replace(nothing, family="sizes"), usuals, FP32).wrong
 
 
 @pytest.mark.parametrize(("family", "wrong"), [("sizes", 1), ("draws", 1), ("values", 0), ("extremes", 0)])
 def test_ties_excuse_what_nobody_draws_and_are_told(family, wrong):
     tied = replace(case(), family=family, ties=["topk at net.py:3"])
-    found = judged(0.5, tied)
-    assert (len(found.wrong) > 0, len(found.unsure) > 0) == (bool(wrong), not wrong)
+    verdict = judged(0.5, tied)
+    assert (len(verdict.wrong) > 0, len(verdict.unsure) > 0) == (bool(wrong), not wrong)
     assert not judged(1e-7, tied).unsure
 
 
 @pytest.mark.parametrize(("error", "wrong"), [(1e-5, False), (1e-3, True)])
 def test_an_answer_that_is_rounding_alone_is_held_to_the_constant(error, wrong):
     nothing = case(exact=np.full((4, 100), 1e-9), noise=100, family="extremes")
-    found = {"y": np.full((4, 100), error, "f4")}
-    assert bool(judging.judged(found, nothing, judging.usual([case()]), FP32).wrong) is wrong
+    actual = {"y": np.full((4, 100), error, "f4")}
+    assert bool(judging.judged(actual, nothing, judging.usual([case()]), FP32).wrong) is wrong
 
 
 def test_ties_do_not_excuse_what_is_not_finite():
     tied = replace(case(), family="extremes", ties=["topk at net.py:3"])
-    found = judging.judged({"y": np.full((4, 90), np.nan, "f4")}, tied, judging.usual([case()]), FP32)
-    assert found.wrong == ["output 'y' has NaN or infinities, and the model's has none"]
+    verdict = judging.judged({"y": np.full((4, 90), np.nan, "f4")}, tied, judging.usual([case()]), FP32)
+    assert verdict.wrong == ["output 'y' has NaN or infinities, and the model's has none"]
 
 
 @pytest.mark.parametrize(("precision", "others", "wrong"), [("fp32", 1, True), ("fp16", 4, False), ("fp16", 5, True)])
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
 def test_a_share_of_whole_numbers_and_truths_may_differ_where_precision_is_lowered(dtype, precision, others, wrong):
-    asked = Case("min", {}, {"classes": np.zeros((4, 100), dtype)})
-    found = asked.outputs["classes"].copy()
-    found.ravel()[:others] = 1
-    verdict = judging.judged({"classes": found}, asked, {}, tolerance(precision))
+    question = Case("min", {}, {"classes": np.zeros((4, 100), dtype)})
+    answer = question.outputs["classes"].copy()
+    answer.ravel()[:others] = 1
+    verdict = judging.judged({"classes": answer}, question, {}, tolerance(precision))
     assert (bool(verdict.wrong), verdict.differing) == (wrong, {} if wrong else {"classes": others / 400})
 
 

@@ -25,23 +25,23 @@ class Net(nn.Module):
         torch.manual_seed(0)
         self.does, self.head, self.table = does, nn.Linear(4, 4), nn.Embedding(1000, 4)
 
-    def forward(self, *given):
-        return self.does(self, *given)
+    def forward(self, *arrays):
+        return self.does(self, *arrays)
 
 
 def failing(right, wrong, inputs, folder, dims=DIMS, limits="fp32", effort="standard"):
     """The questions at which a wrong artifact is told from the right one."""
     used = {d for spec in inputs.values() for d in spec.axes.values()}
-    asked = {n: d for n, d in dims.items() if n in used}
-    made = record(Net(right), folder / "out", inputs=inputs, dims=asked, outputs=["y"], effort=effort)
+    used_dims = {n: d for n, d in dims.items() if n in used}
+    reference = record(Net(right), folder / "out", inputs=inputs, dims=used_dims, outputs=["y"], effort=effort)
     net = Net(wrong).eval()
 
-    def running(given):
+    def running(arrays):
         with torch.no_grad():
-            return {"y": net(*(torch.from_numpy(v.copy()) for v in given.values())).numpy()}
+            return {"y": net(*(torch.from_numpy(v.copy()) for v in arrays.values())).numpy()}
 
-    found = parity.measure(Artifact(Kind.MODULE), running, made, tolerance(limits))
-    return {sentence.partition(" (")[0].partition(", asked")[0] for sentence in found.wrong}
+    result = parity.measure(Artifact(Kind.MODULE), running, reference, tolerance(limits))
+    return {sentence.partition(" (")[0].partition(", asked")[0] for sentence in result.wrong}
 
 
 def normed(m, x):
@@ -53,8 +53,8 @@ def padded(m, ids):
 
 
 def pooled(m, x, mask):
-    kept = mask.unsqueeze(-1)
-    return m.head((x * kept).sum(1) / kept.sum(1).clamp(min=1))
+    weight = mask.unsqueeze(-1)
+    return m.head((x * weight).sum(1) / weight.sum(1).clamp(min=1))
 
 
 def prefix(m, x, mask):
@@ -117,22 +117,22 @@ FAULTS = {
 @pytest.mark.parametrize(("inputs", "right", "wrong", "finds"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_that_no_draw_at_four_sizes_shows_is_found(inputs, right, wrong, finds, tmp_path):
     dims = DIMS | {"h": Dim(9, 16, 32), "w": Dim(9, 16, 32)}
-    found = failing(right, wrong, inputs, tmp_path, dims)
-    assert finds <= found
-    assert not found & DRAWN
+    labels = failing(right, wrong, inputs, tmp_path, dims)
+    assert finds <= labels
+    assert not labels & DRAWN
     assert failing(right, right, inputs, tmp_path / "right", dims) == set()
 
 
-@pytest.mark.parametrize(("limits", "asked"), [("fp32", True), ("fp16", False), ("int8", False)])
-def test_extremes_are_for_float32(limits, asked, tmp_path):
+@pytest.mark.parametrize(("limits", "expected"), [("fp32", True), ("fp16", False), ("int8", False)])
+def test_extremes_are_for_float32(limits, expected, tmp_path):
     inputs, right, wrong, _ = FAULTS["a limit of 6"]
-    assert bool(failing(right, wrong, inputs, tmp_path, limits=limits)) is asked
+    assert bool(failing(right, wrong, inputs, tmp_path, limits=limits)) is expected
 
 
-@pytest.mark.parametrize(("limits", "asked"), [("fp32", True), ("fp16", True), ("int8", False)])
-def test_ends_of_ranges_are_for_types_that_hold_them(limits, asked, tmp_path):
+@pytest.mark.parametrize(("limits", "expected"), [("fp32", True), ("fp16", True), ("int8", False)])
+def test_ends_of_ranges_are_for_types_that_hold_them(limits, expected, tmp_path):
     inputs, right, wrong, _ = FAULTS["a mask of padding dropped"]
-    assert bool(failing(right, wrong, inputs, tmp_path, limits=limits)) is asked
+    assert bool(failing(right, wrong, inputs, tmp_path, limits=limits)) is expected
 
 
 class Remembering:
@@ -141,25 +141,25 @@ class Remembering:
     def __init__(self, net, harm) -> None:
         self.net, self.harm, self.lengths = net, harm, []
 
-    def __call__(self, given):
-        self.lengths.append(given["x"].shape[1])
+    def __call__(self, arrays):
+        self.lengths.append(arrays["x"].shape[1])
         with torch.no_grad():
-            answer = self.net(torch.from_numpy(given["x"])).numpy()
+            answer = self.net(torch.from_numpy(arrays["x"])).numpy()
         return {"y": answer * (2 if self.harm(self.lengths) else 1)}
 
 
 HARM = {
-    "a long request after a short one": lambda seen: seen[0] == 2 and seen[-1] >= 16,
-    "the same twice": lambda seen: seen[-2:] == [2, 2],
-    "a shorter one after the longest": lambda seen: max(seen) == 32 > seen[-1],
+    "a long request after a short one": lambda lengths: lengths[0] == 2 and lengths[-1] >= 16,
+    "the same twice": lambda lengths: lengths[-2:] == [2, 2],
+    "a shorter one after the longest": lambda lengths: max(lengths) == 32 > lengths[-1],
 }
 
 
 @pytest.mark.parametrize("harm", HARM.values(), ids=HARM)
 def test_what_one_request_does_to_the_next_is_found(harm, tmp_path):
-    made = record(Net(lambda m, x: m.head(x)), tmp_path / "out", inputs=X, dims=DIMS, outputs=["y"])
+    reference = record(Net(lambda m, x: m.head(x)), tmp_path / "out", inputs=X, dims=DIMS, outputs=["y"])
     running = Remembering(Net(lambda m, x: m.head(x)), harm)
-    assert parity.measure(Artifact(Kind.MODULE), running, made, tolerance("fp32")).wrong
+    assert parity.measure(Artifact(Kind.MODULE), running, reference, tolerance("fp32")).wrong
     assert running.lengths[:2] == [2, 2]
     assert running.lengths[-1] == 8
 
@@ -168,9 +168,9 @@ def test_what_the_model_decides_by_rounding_is_not_judged_and_told(tmp_path):
     def first(m, x):
         return x.topk(2, -1).indices + m.head(x)[..., :2]
 
-    made = record(Net(first), tmp_path / "out", inputs=X, dims=DIMS, outputs=["y"], effort="standard")
+    reference = record(Net(first), tmp_path / "out", inputs=X, dims=DIMS, outputs=["y"], effort="standard")
     net = Net(lambda m, x: (3 - x.flip(-1).topk(2, -1).indices) + m.head(x)[..., :2])
-    running = Remembering(net, lambda seen: False)
-    found = parity.measure(Artifact(Kind.MODULE), running, made, tolerance("fp32"))
-    assert not found.wrong
-    assert {told.partition(" ")[0] for told in found.unsure} >= {"zeros", "ones"}
+    running = Remembering(net, lambda lengths: False)
+    result = parity.measure(Artifact(Kind.MODULE), running, reference, tolerance("fp32"))
+    assert not result.wrong
+    assert {sentence.partition(" ")[0] for sentence in result.unsure} >= {"zeros", "ones"}

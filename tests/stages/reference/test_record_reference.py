@@ -64,27 +64,27 @@ class Total(nn.Module):
 
 
 def test_answers_are_the_same_bytes_however_many_threads_there_are(tmp_path):
-    before, found = torch.get_num_threads(), []
+    before, digests = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            made = record(Total(), tmp_path / str(threads), inputs={"x": Input(["batch", 3, 128, 128])})
-            found.append(contents(made.folder))
+            reference = record(Total(), tmp_path / str(threads), inputs={"x": Input(["batch", 3, 128, 128])})
+            digests.append(contents(reference.folder))
             assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert found == [found[0]] * 3
+    assert digests == [digests[0]] * 3
 
 
 def test_every_dynamic_dimension_is_varied(tmp_path):
-    made = record(Attention(), tmp_path / "out", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
-    shapes = {c.label: c.outputs["encoded"].shape for c in reference_cases.read(made)}
+    reference = record(Attention(), tmp_path / "out", inputs=TOKENS, dims=BATCH_SEQ, outputs=["encoded"])
+    shapes = {c.label: c.outputs["encoded"].shape for c in reference_cases.read(reference)}
     assert shapes == {"example": (2, 4, 8), "min": (1, 2, 8), "odd": (3, 5, 8), "max": (8, 16, 8)}
 
 
 def test_outputs_get_their_names_in_order(tmp_path):
-    made = record(TwoOutputs(), tmp_path / "out", outputs=["logits", "features"])
-    case = next(reference_cases.read(made))
+    reference = record(TwoOutputs(), tmp_path / "out", outputs=["logits", "features"])
+    case = next(reference_cases.read(reference))
     assert {n: v.shape for n, v in case.outputs.items()} == {"logits": (2, 10), "features": (2, 4, 32, 32)}
 
 
@@ -127,16 +127,16 @@ def test_a_wrong_number_of_channels_is_named(tmp_path):
 
 def test_outputs_of_every_form_are_recorded_under_names_made_of_their_paths(tmp_path):
     net = Returns(lambda x: {"out": x.mean((2, 3)), "maps": [x, None]})
-    made = record(net, tmp_path / "out")
-    assert {n: o.shape for n, o in Interface.of(made).outputs.items()} == {
+    reference = record(net, tmp_path / "out")
+    assert {n: o.shape for n, o in Interface.of(reference).outputs.items()} == {
         "out": ["batch", 3],
         "maps_0": ["batch", 3, 32, 32],
     }
 
 
 def test_a_dimension_that_follows_no_input_one_to_one_is_left_open(tmp_path):
-    made = record(Returns(lambda x: x.reshape(-1, 4)), tmp_path / "out")
-    (output,) = Interface.of(made).outputs.values()
+    reference = record(Returns(lambda x: x.reshape(-1, 4)), tmp_path / "out")
+    (output,) = Interface.of(reference).outputs.values()
     assert (output.shape, output.dtype) == ([None, 4], "float32")
 
 
@@ -172,9 +172,9 @@ def test_a_model_whose_answers_say_nothing_proves_nothing(tmp_path, make, says):
 
 def test_one_output_may_be_the_same_for_every_input(tmp_path):
     net = Returns(lambda x: (x.mean((2, 3)), torch.ones(x.shape[0], 2), x.mean((2, 3)) / 0))
-    made = record(net, tmp_path / "out", outputs=["means", "ones", "over"])
-    told = "; over NaN or infinite throughout; ones the same for every input"
-    assert made.notes["says"] == f"4 shapes; outputs means, ones, over{told}"
+    reference = record(net, tmp_path / "out", outputs=["means", "ones", "over"])
+    message = "; over NaN or infinite throughout; ones the same for every input"
+    assert reference.notes["says"] == f"4 shapes; outputs means, ones, over{message}"
 
 
 def test_nothing_is_left_of_a_refused_recording(tmp_path):
@@ -262,11 +262,13 @@ def test_a_transformers_model_says_its_own_inputs(tmp_path, task, config, inputs
     import transformers
 
     net = getattr(transformers, task).from_config(transformers.AutoConfig.for_model(**config))
-    made = record(net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call={"kwargs": {"output_attentions": False}})
-    found = Interface.of(made)
-    assert {n: s.shape for n, s in found.inputs.items()} == inputs
-    assert set(found.dims) == {d for shape in inputs.values() for d in shape if isinstance(d, str)}
-    assert found.call["kwargs"]["output_attentions"] is False
+    reference = record(
+        net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call={"kwargs": {"output_attentions": False}}
+    )
+    interface = Interface.of(reference)
+    assert {n: s.shape for n, s in interface.inputs.items()} == inputs
+    assert set(interface.dims) == {d for shape in inputs.values() for d in shape if isinstance(d, str)}
+    assert interface.call["kwargs"]["output_attentions"] is False
 
 
 def test_a_dimension_that_a_transformers_model_needs_is_asked_for(tmp_path):
@@ -295,8 +297,8 @@ def test_a_further_shape_that_is_asked_anyway_is_asked_once(tmp_path):
     stage = RecordReference(
         IMAGE, BATCH, None, None, None, False, None, [{"input": [2, 3, 32, 32]}] * 2, 0, "quick", None, 16
     )
-    made = run_stage(stage, module(TinyConv()), tmp_path / "reference")
-    assert [c.label for c in reference_cases.read(made)] == ["example", "min", "odd", "max"]
+    reference = run_stage(stage, module(TinyConv()), tmp_path / "reference")
+    assert [c.label for c in reference_cases.read(reference)] == ["example", "min", "odd", "max"]
 
 
 def with_samples(rows, count, folder):
@@ -310,29 +312,29 @@ def with_samples(rows, count, folder):
 @pytest.mark.parametrize(("rows", "count", "batches"), [(3, 16, [3]), (20, 16, [8, 8]), (20, 9, [8, 1])])
 def test_samples_are_asked_in_batches_behind_the_draws(rows, count, batches, tmp_path):
     real = np.random.default_rng(1).standard_normal((rows, 4)).astype(np.float32)
-    made = with_samples(real, count, tmp_path)
-    found = [c for c in reference_cases.read(made) if c.family == "draws"]
-    assert [len(c.inputs["input"]) for c in found] == batches
-    assert {r.tobytes() for c in found for r in c.inputs["input"]} <= {r.tobytes() for r in real}
-    assert made.notes["says"].startswith(f"4 shapes, {len(batches)} batches of samples; outputs y")
+    reference = with_samples(real, count, tmp_path)
+    cases = [c for c in reference_cases.read(reference) if c.family == "draws"]
+    assert [len(c.inputs["input"]) for c in cases] == batches
+    assert {r.tobytes() for c in cases for r in c.inputs["input"]} <= {r.tobytes() for r in real}
+    assert reference.notes["says"].startswith(f"4 shapes, {len(batches)} batches of samples; outputs y")
 
 
 def test_a_fault_that_real_samples_alone_show_is_found(tmp_path):
-    made = with_samples(np.full((2, 4), 7, np.float32), 16, tmp_path)
-    right = {c.inputs["input"].tobytes(): c.outputs["y"] for c in reference_cases.read(made)}
-    seen = parity.measure(
+    reference = with_samples(np.full((2, 4), 7, np.float32), 16, tmp_path)
+    right = {c.inputs["input"].tobytes(): c.outputs["y"] for c in reference_cases.read(reference)}
+    result = parity.measure(
         Artifact(Kind.MODULE),
-        lambda given: {"y": right[given["input"].tobytes()] * (2.0 if (given["input"] == 7).any() else 1.0)},
-        made,
+        lambda arrays: {"y": right[arrays["input"].tobytes()] * (2.0 if (arrays["input"] == 7).any() else 1.0)},
+        reference,
         tolerance("int8"),
     )
-    assert {sentence.partition(" (")[0] for sentence in seen.wrong} == {"samples 1"}
+    assert {sentence.partition(" (")[0] for sentence in result.wrong} == {"samples 1"}
 
 
 @pytest.mark.parametrize(
-    ("side", "effort", "asked"), [(32, "standard", True), (224, "standard", False), (224, "thorough", True)]
+    ("side", "effort", "expected"), [(32, "standard", True), (224, "standard", False), (224, "thorough", True)]
 )
-def test_one_short_of_the_largest_is_asked_where_it_costs_little(side, effort, asked, tmp_path):
+def test_one_short_of_the_largest_is_asked_where_it_costs_little(side, effort, expected, tmp_path):
     pictures = {"x": Input(["batch", 3, side, side])}
-    made = record(Returns(lambda x: x.mean(1)), tmp_path / "out", inputs=pictures, effort=effort)
-    assert ("batch one short" in {c.label for c in reference_cases.read(made)}) is asked
+    reference = record(Returns(lambda x: x.mean(1)), tmp_path / "out", inputs=pictures, effort=effort)
+    assert ("batch one short" in {c.label for c in reference_cases.read(reference)}) is expected

@@ -8,20 +8,20 @@ from torch import nn
 
 from stages.reference import tables
 
-SEEN = np.arange(50) < 5
+LOOKED_UP = np.arange(50) < 5
 UNKNOWN = "rows that no question looks up: the artifact has no such table in floating-point numbers"
 NET = nn.ModuleDict({"a": nn.Embedding(50, 8, padding_idx=0), "b": nn.Embedding(50, 8, padding_idx=0)})
 A, B = (NET[n].weight.detach().numpy() for n in "ab")
 
 
 def changed(row, by):
-    found = A.copy()
-    found[row] *= by
-    return found
+    rows = A.copy()
+    rows[row] *= by
+    return rows
 
 
-def compared(matrices, seen=SEEN):
-    return tables.compared(list(tables.of(NET, {"a.weight": seen})), matrices)
+def compared(matrices, looked_up=LOOKED_UP):
+    return tables.compared(list(tables.looked_up(NET, {"a.weight": looked_up})), matrices)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_copy_of_which_some_rows_were_trained_further_is_a_table_of_its_own():
     further = nn.ModuleDict({"a": nn.Embedding(50, 8), "b": nn.Embedding(50, 8)})
     further["b"].weight.data[:] = further["a"].weight
     further["b"].weight.data[7] += 1
-    both = list(tables.of(further, {"a.weight": SEEN, "b.weight": SEEN}))
+    both = list(tables.looked_up(further, {"a.weight": LOOKED_UP, "b.weight": LOOKED_UP}))
     weights = [further[n].weight.detach().numpy() for n in "ab"]
     assert tables.compared(both, weights) == ([], {})
 

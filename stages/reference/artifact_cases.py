@@ -1,4 +1,4 @@
-"""The cases of a reference as an artifact meets them: in its own names, types, layouts and sizes, where edited."""
+"""The cases of a reference in an artifact's own names, types, layouts and sizes, where its interface was edited."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-# Facts of an artifact: the preprocessing of which whoever asks it does the scaling and cutting, before it takes the
-# bytes; and that it answers with the scores of one image or text, without a dimension for the batch.
+# Facts of an artifact: the preprocessing whose scaling and cutting the caller does before the artifact takes the bytes;
+# and that it answers with the scores of one image or text, without a dimension for the batch.
 CUT = "cut_before"
 SCORES = "classifier"
-ENUMERATED = "enumerated"  # by its own name, the shapes that an input may have, where not every size of a range
+ENUMERATED = "enumerated"  # by input, the only shapes that it may have, where a range does not allow every size
 
 
-def of(artifact: Artifact) -> Edits:
+def edits_of(artifact: Artifact) -> Edits:
     """The edits that an artifact was made with."""
-    told = {**asdict(NOTHING), **artifact.facts.get(FACT, {})}
-    return Edits(**{**told, "images": Images(**told["images"]) if told["images"] else None})
+    recorded = {**asdict(NOTHING), **artifact.facts.get(FACT, {})}
+    return Edits(**{**recorded, "images": Images(**recorded["images"]) if recorded["images"] else None})
 
 
 def case_for(artifact: Artifact, case: Case) -> Case | None:
-    """A case of the reference as an artifact meets it; None for one whose sizes or kind it does not take."""
+    """A case of the reference in an artifact's own terms; None for one whose sizes or kind it does not take."""
     import numpy as np
 
-    if model_interface.FACT not in artifact.facts:  # a module, which takes what it was asked
+    if model_interface.FACT not in artifact.facts:  # a module takes the case unchanged
         return case
-    edits = of(artifact)
+    edits = edits_of(artifact)
     interface = Interface.of(artifact)
     pictured = edits.images.input if edits.images is not None else None
     if pictured is not None and pictured not in case.raw:
         return None
-    given: dict[str, Array] = {}
+    inputs: dict[str, Array] = {}
     for name, values in case.inputs.items():
         if name == pictured:
             assert edits.images is not None
@@ -55,37 +55,37 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
                     return None
                 how = Preprocessing(**artifact.facts[CUT])
                 raw = np.stack([photographs.cut(photograph, height, width, how) for photograph in raw])
-            given[edits.name(name)] = _as_bytes(raw, edits.images)
+            inputs[edits.name(name)] = _as_bytes(raw, edits.images)
             continue
         spec = interface.inputs[edits.name(name)]
         moved = _transposed(values, edits.permutation(name))
         if not _takes(spec, moved.shape, interface.dims):
             return None
-        named = artifact.facts.get(ENUMERATED, {}).get(edits.name(name))
-        if named is not None and list(moved.shape) not in named:
+        shapes = artifact.facts.get(ENUMERATED, {}).get(edits.name(name))
+        if shapes is not None and list(moved.shape) not in shapes:
             return None
-        given[edits.name(name)] = _cast(moved, spec.dtype, name)
-    wanted: dict[str, Array] = {}
+        inputs[edits.name(name)] = _cast(moved, spec.dtype, name)
+    outputs: dict[str, Array] = {}
     exact: dict[str, Array] = {}
     counts: dict[str, Array] = {}
-    for name, values in case.outputs.items():  # none, where nothing could be asked
+    for name, values in case.outputs.items():  # none, where the model could not be run
         if name in (edits.outputs or case.outputs):
             dtype = edits.dtypes.get(name, str(values.dtype))
-            if told := artifact.facts.get(SCORES):
+            if classifier := artifact.facts.get(SCORES):
                 values = values.reshape(-1)
-                wanted[told["label"]] = np.asarray(told["labels"][int(values.argmax())])
-            wanted[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
+                outputs[classifier["label"]] = np.asarray(classifier["labels"][int(values.argmax())])
+            outputs[edits.name(name)] = _cast(_transposed(values, edits.permutation(name)), dtype, name)
             if name in case.exact:
                 exact[edits.name(name)] = _transposed(case.exact[name].reshape(values.shape), edits.permutation(name))
             if name in case.counts:
                 counts[edits.name(name)] = _transposed(case.counts[name], edits.permutation(name))
-    return Case(case.label, given, wanted, family=case.family, ties=case.ties, exact=exact, counts=counts)
+    return Case(case.label, inputs, outputs, family=case.family, ties=case.ties, exact=exact, counts=counts)
 
 
 def _cast(values: Array, dtype: str, name: str) -> Array:
     """Values in the artifact's type; floating-point ones are rounded.
 
-    Raises CheckFailed for numbers that do not fit: equal infinities, or whole numbers cut alike, would prove nothing.
+    Raises CheckFailed for numbers that do not fit: equal infinities, or integers that wrap alike, would prove nothing.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The eager model, asked: with its own arithmetic, and with its buffers as they were before each question."""
+"""Calls the eager model, with its own arithmetic and with its buffers restored before each question."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stages.interface import attention
 from stages.interface import call as forward_call
 
 Ask = Callable[[Mapping[str, Any]], Any]
-# How a sum is shared out decides its last bits. A number that is the same on every machine, whatever it has: four serve
-# the few cases that there are, and cost nothing to speak of where there are fewer cores.
+# How a sum is split among threads decides its last bits, so the number is the same on every machine. Four are enough
+# for the few cases, and cost next to nothing where there are fewer cores.
 THREADS = 4
 
 
@@ -34,15 +34,15 @@ class EagerModel:
 
         Args:
             arrays: Inputs by name.
-            restoring: Whether buffers are put back before, so that no answer depends on the questions before it.
+            restoring: Whether to restore the buffers first, so that no answer depends on earlier questions.
         """
         import torch
 
         # Copies: a model that writes into its input must not change what is recorded.
-        return self.given({n: torch.from_numpy(v.copy()) for n, v in arrays.items()}, restoring=restoring)
+        return self.call({n: torch.from_numpy(v.copy()) for n, v in arrays.items()}, restoring=restoring)
 
-    def given(self, tensors: Mapping[str, Any], *, restoring: bool = True) -> Any:
-        """Likewise, for tensors, which it may write to."""
+    def call(self, tensors: Mapping[str, Any], *, restoring: bool = True) -> Any:
+        """What forward returns for tensors, which it may write to."""
         import torch
 
         args, kwargs = forward_call.arguments(self._call, tensors)
@@ -55,7 +55,7 @@ class EagerModel:
                 self._note_written()
 
     def restore(self) -> None:
-        """Puts every buffer back that was written to."""
+        """Restores every buffer that was written to."""
         import torch
 
         with torch.inference_mode():
@@ -67,14 +67,14 @@ class EagerModel:
                 self._before[name] = (tensor, tensor._version, values)
 
     def _note_written(self) -> None:
-        found: dict[str, Any] = dict(self._module.named_buffers())
-        same = {n for n, (b, version, _) in self._before.items() if b._version == version and found.get(n) is b}
-        self.written |= (found.keys() | self._before.keys()) - same
+        buffers: dict[str, Any] = dict(self._module.named_buffers())
+        same = {n for n, (b, version, _) in self._before.items() if b._version == version and buffers.get(n) is b}
+        self.written |= (buffers.keys() | self._before.keys()) - same
 
 
 @contextlib.contextmanager
 def computing(shared: int = THREADS) -> Iterator[None]:
-    """As every reference is computed: with a set number of threads, and attention as it is captured."""
+    """The setting of every reference: a fixed number of threads, and the attention that is captured."""
     import torch
 
     threads = torch.get_num_threads()
