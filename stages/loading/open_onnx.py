@@ -124,7 +124,7 @@ class OpenOnnx(Pinned):
             model_interface.check_dims(inputs, self.dims)
             return
         ranged = {n: d for n, d in self.dims.items() if n in open_}
-        fit = fitting.search(inputs, ranged, runtime.inference(self._path), hints)
+        fit = fitting.search(inputs, ranged, runtime.can_run(self._path), hints)
         lacking = listed(f"{d} ({their_names[d]})" if d in their_names else d for d in missing)
         what = f"dims has no {lacking}; the file's inputs are "
         what += listed(f"{n} {typed.shape(s.shape)}" for n, s in inputs.items())
