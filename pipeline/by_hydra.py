@@ -19,7 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pipeline import disk, errors, one_job
 from pipeline.artifact import Artifact
-from pipeline.config import complaints, compose, compositions, drafts, flags, help  # noqa: A004 (a noun of the room)
+from pipeline.config import complaints, compose, flags, help  # noqa: A004 (a noun of the room)
+from pipeline.config.cache import compositions, drafts
 from pipeline.config.hydra_shortcuts import compose_once
 from pipeline.config.schema import ROOT
 from pipeline.config.wiring import CONF

@@ -13,8 +13,8 @@ import traceback
 from typing import NoReturn
 
 from pipeline import disk, errors, one_job
-from pipeline.config import compositions
-from pipeline.config.compositions import Composition
+from pipeline.config.cache import compositions
+from pipeline.config.cache.compositions import Composition
 from pipeline.errors import DrydockError
 from pipeline.one_job import Launch
 from pipeline.running import watchdog

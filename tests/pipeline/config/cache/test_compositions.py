@@ -1,4 +1,4 @@
-"""pipeline/config/compositions.py, sources.py, drafts.py: the same command again runs without Hydra, others never."""
+"""pipeline/config/cache: the same command again runs without Hydra, others never."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import compositions, sources
+from pipeline.config.cache import compositions, sources
 
 RUN = """
 import sys

@@ -1,4 +1,4 @@
-"""From a job that Hydra runs to a draft for the cache of compositions; see pipeline/config/compositions.py."""
+"""From a job that Hydra runs to a draft for the cache of compositions; see pipeline/config/cache/compositions.py."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hydra.core import utils
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from pipeline.config.cache.compositions import Draft
 from pipeline.config.compose import folders
 from pipeline.config.composed import Composed, graph_of
-from pipeline.config.compositions import Draft
 
 # Resolvers without side effects. Beside them only `now`, in the name of the run folder, and `oc.env` may occur.
 PURE = (

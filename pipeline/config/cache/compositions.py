@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import sources
+from pipeline.config.cache import sources
 from pipeline.config.composed import Composed
 from pipeline.config.instantiate import find_stage
 from pipeline.errors import ConfigError

@@ -19,7 +19,7 @@ MOST = 3000
 # Seconds by which a file must be older than the process that read it: file systems have coarse clocks.
 MARGIN = 0.05
 _IMPORTED = time.time()
-_HERE = Path(__file__).resolve().parents[2]
+_HERE = Path(__file__).resolve().parents[3]
 
 Stat = list[int] | None
 
