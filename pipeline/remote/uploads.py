@@ -105,7 +105,7 @@ class Uploads:
     async def _put_object(self, digest: str, folder: Path, files: Sequence[FileRecord]) -> None:
         """Writes the files of an object, and then its manifest, unless they are there."""
         name, anew = names.manifest_name(digest), digest in self._damaged
-        if not anew and _is_manifest(await self._bucket.read(name), digest):
+        if not anew and names.parsed_manifest(await self._bucket.read(name) or "", digest) is not None:
             return
         await together(*(self._put_file(folder, file, anew=anew) for file in files))
         content = json.dumps(names.manifest(files, (folder / FACTS).read_text()))
@@ -134,10 +134,3 @@ class Uploads:
             await self._bucket.write(name, envelope, replace=True)
             there = envelope
         self._keep(stage, key, there)
-
-
-def _is_manifest(content: str | None, digest: str) -> bool:
-    try:
-        return names.read_manifest(json.loads(content or "null"), digest) is not None
-    except (ValueError, RecursionError):
-        return False

@@ -44,9 +44,10 @@ def flipped(path):
         (on("", "", lambda handler: answer(500, "InternalError")), "500 Internal Server Error InternalError"),
         (on("", "", lambda handler: answer(503, "SlowDown")), "503 Service Unavailable SlowDown"),
         (on("", "", lambda handler: answer(403, "AccessDenied")), "403 Forbidden AccessDenied"),
+        (on("", "", lambda handler: answer(403, "RequestTimeTooSkewed")), "set the clock of this machine"),
         (on("", "", lambda handler: answer(404, "NoSuchBucket")), "there is no such bucket"),
     ],
-    ids=["dropped", "silent", "500", "503", "403", "wrong bucket"],
+    ids=["dropped", "silent", "500", "503", "403", "clock", "wrong bucket"],
 )
 def test_a_bucket_that_does_not_serve_is_left_alone_after_one_caution(one, server, impatient, caplog, fault, said):
     server.fault = fault
