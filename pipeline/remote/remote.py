@@ -152,7 +152,8 @@ class Remote:
 
     def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
         """Has a result put there in the background, unless it is known to be there."""
-        if not self._writes or self._bucket.off or self._kept.has_entry(entry.key_document["stage"], entry.key):
+        lost = self._bucket.off or self._bucket.closed
+        if not self._writes or lost or self._kept.has_entry(entry.key_document["stage"], entry.key):
             return
         if self._uploads is None:
             self._say(f"nothing is put into {self._place}: {NO_KEY}", "python -m pipeline.trust, or remote.write=false")

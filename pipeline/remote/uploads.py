@@ -78,7 +78,8 @@ class Uploads:
         if self._failed:
             count, why = len(self._failed), next(iter(self._failed.values()))
             results = "1 result was" if count == 1 else f"{count} results were"
-            what = f"{results} not put into {place}: {why}"
+            more = "; nothing more is put there by this process" if self._bucket.closed else ""
+            what = f"{results} not put into {place}: {why}{more}"
             again = "the next run that uses them tries again; remote.write=false does not"
             said = self._bucket.why_off  # so it is no second caution
             log.log(logging.INFO if said else logging.WARNING, "%s", Problem(what, command=again))
