@@ -53,7 +53,7 @@ PROMISES = (
     ),
     (
         "A remote that is silent, slow, refuses or lies ends no run, and nothing partial can be found in it",
-        "`tests/pipeline/remote/test_faults.py`, `test_races.py`; [remote.md](remote.md)",
+        "`tests/pipeline/remote/test_remote_faults.py`, `test_uploads.py`; [remote.md](remote.md)",
     ),
     (
         "Several users share a store whatever their umask, and one who dies does not shut the others out",

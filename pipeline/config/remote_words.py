@@ -36,7 +36,9 @@ def settle(cfg: DictConfig, words: Sequence[str]) -> None:
 
     Raises ConfigError for what is no setting of a remote.
     """
-    settings = _mapping(OmegaConf.to_container(cfg, resolve=False, throw_on_missing=False).get(KEY))  # type: ignore[union-attr]
+    composed = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [KEY]), resolve=False)
+    assert isinstance(composed, dict)
+    settings = _mapping(composed.get(KEY))
     for word in words:
         override = _parsed(word)
         _, _, name = str(override.key_or_group).partition(".")

@@ -13,6 +13,8 @@ DISTRIBUTION = "torch-drydock"
 FORMERLY = "drydock"  # to the environments of earlier runs; on the package index it is somebody else's
 # Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
 APART = ("all", "dev", "pool", "slurm", "ray")
+# Extras whose libraries matter to nobody who has not asked for them.
+UNLISTED = ("remote",)
 # Libraries that are not imported by the name that they are installed by.
 IMPORTED_AS = {"hydra-core": "hydra", "mlflow-skinny": "mlflow", "pillow": "PIL"}
 
@@ -65,7 +67,11 @@ def python_wanted() -> Requirement:
 
 
 def requirements() -> list[Requirement]:
-    """The libraries that an installation may have, but those of the extras apart; none for a bare checkout."""
+    """The libraries that an installation may have, but those of extras apart or unlisted; none for a bare checkout."""
+    return [r for r in _known() if r.extra not in UNLISTED]
+
+
+def _known() -> list[Requirement]:
     # Here, since a run that lacks nothing never asks.
     from packaging.requirements import Requirement as Line
 
@@ -80,7 +86,7 @@ def requirements() -> list[Requirement]:
 
 def how_to_install(module: str) -> str:
     """The command that brings a library in: the extra of ours that requires it, if one does."""
-    known = next((r for r in requirements() if r.module == module), None)
+    known = next((r for r in _known() if r.module == module), None)
     if known and known.extra:
         return f"pip install '{DISTRIBUTION}[{known.extra}]'"
     return f"pip install {known.distribution if known else module}"

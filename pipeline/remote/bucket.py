@@ -28,6 +28,8 @@ ANSWER_SECONDS = 8.0
 WAITED_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
 SLOWEST = 2**20
+# Of the files of a result, how many are on their way.
+AT_ONCE = 8
 # How long the process that asks may take beyond a limit: to start, and to say that it was passed.
 GRACE_SECONDS = 5.0
 WORKER = "pipeline.remote.worker"
@@ -55,6 +57,7 @@ class Bucket:
         self._pid = os.getpid()
         self._format = asyncio.Lock()
         self._marked: bool | None = None
+        self._moves = asyncio.Semaphore(AT_ONCE)
         self._starting = asyncio.Lock()
         self._worker: _Worker | None = None
 
@@ -99,7 +102,8 @@ class Bucket:
     async def size(self, name: str) -> int | None:
         """How many bytes there are under a name; None where there is none. Raises Unavailable."""
         try:
-            return int(await self._ask("size", ANSWER_SECONDS, name=name))
+            async with self._moves:
+                return int(await self._ask("size", ANSWER_SECONDS, name=name))
         except Missing:
             return None
 
@@ -132,7 +136,8 @@ class Bucket:
 
     async def _move(self, do: str, name: str, path: Path, record: FileRecord) -> None:
         seconds = limit_of(record.size)
-        await self._ask(do, seconds, name=name, path=str(path), size=record.size, sha256=record.sha256)
+        async with self._moves:
+            await self._ask(do, seconds, name=name, path=str(path), size=record.size, sha256=record.sha256)
 
     async def _ask(self, do: str, seconds: float, **what: Any) -> Any:
         """An answer of the worker. Raises what it was answered with, and Unavailable."""
@@ -241,7 +246,11 @@ def _json(text: str) -> Any | None:
         return None
 
 
-@functools.cache
 def bucket_at(address: Address) -> Bucket:
     """The bucket at an address, one for the process."""
+    return _bucket_at(address, os.getpid())
+
+
+@functools.cache
+def _bucket_at(address: Address, process: int) -> Bucket:
     return Bucket(address)

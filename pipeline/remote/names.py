@@ -38,6 +38,14 @@ def manifest(files: Sequence[FileRecord], artifact: str) -> dict[str, Any]:
     return {"files": [vars(f) for f in files], "artifact": artifact}
 
 
+def parsed_manifest(text: str, digest: str) -> Listing | None:
+    """What the text of a manifest says; see `read_manifest`."""
+    try:
+        return read_manifest(json.loads(text), digest)
+    except (ValueError, RecursionError):
+        return None
+
+
 def read_manifest(read: Any, digest: str) -> Listing | None:
     """What a manifest says, of anybody; None where that is not the object of this digest."""
     try:

@@ -9,9 +9,8 @@ Whatever goes wrong costs a bounded time once in a process, and a caution: from 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shlex
@@ -27,16 +26,16 @@ from pipeline.machine.world import is_installed
 from pipeline.remote import names, signing
 from pipeline.remote.address import MODULES, Address
 from pipeline.remote.answers import Altered, Unavailable
-from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at
+from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at, limit_of
+from pipeline.remote.kept import Kept
 from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
 from pipeline.remote.uploads import Uploads
 from pipeline.store import Damaged, Entry
 from pipeline.store.elsewhere import Listing
-from pipeline.store.files import FileRecord, read_json
+from pipeline.store.files import FileRecord
 from pipeline.store.owners import KEY
-from pipeline.store.root import Root
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +72,7 @@ class Remote:
     ) -> None:
         self._bucket = bucket
         self._trusted = trusted | ({signer.id} if signer else frozenset())
-        self._root = Root(root)
-        self._kept = root / "remote" / hashlib.sha256(bucket.address.url.encode()).hexdigest()[:16]
+        self._kept = Kept(root, bucket.address)
         self._found: dict[str, Entry] = {}
         self._missing: set[str] = set()
         self._listings: dict[str, Listing | None] = {}
@@ -85,7 +83,7 @@ class Remote:
         self._in_session = False
         self._signer = signer
         self._writes = write and bucket.address.writable
-        self._uploads = Uploads(bucket, signer, self._trusted, self._damaged, self._keep) if signer else None
+        self._uploads = Uploads(bucket, signer, self._trusted, self._damaged, self._kept.keep_entry) if signer else None
 
     def serves(self) -> str:
         """In a few words, whether it answers, and what this user may do there."""
@@ -101,7 +99,7 @@ class Remote:
     def find(self, stage: str, key: str) -> Entry | None:
         """The entry of a key, of a signer who is trusted."""
         if key not in self._found and key not in self._missing:
-            entry = self._read_kept(stage, key) or self._ask(stage, key)
+            entry = self._kept.entry(stage, key, self._trusted) or self._ask(stage, key)
             if entry is None:
                 self._missing.add(key)
             else:
@@ -124,7 +122,7 @@ class Remote:
     def listing(self, digest: str) -> Listing | None:
         """What an object consists of; None where it cannot be had."""
         if digest not in self._listings:
-            listing = names.read_manifest(read_json(self._kept_manifest(digest)), digest)
+            listing = self._kept.listing(digest)
             if listing is None and not self._bucket.off:
                 coming = self._coming.pop(digest, None) or self._bucket.loop.start(self._read_manifest(digest))
                 listing = self._waited_for(coming)
@@ -154,7 +152,8 @@ class Remote:
 
     def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
         """Has a result put there in the background, unless it is known to be there."""
-        if not self._writes or self._bucket.off or self._kept_action(entry.key_document["stage"], entry.key).exists():
+        lost = self._bucket.off or self._bucket.closed
+        if not self._writes or lost or self._kept.has_entry(entry.key_document["stage"], entry.key):
             return
         if self._uploads is None:
             self._say(f"nothing is put into {self._place}: {NO_KEY}", "python -m pipeline.trust, or remote.write=false")
@@ -244,51 +243,24 @@ class Remote:
         """The entry in an envelope that was read, which is kept. Raises NotTrusted."""
         entry = verified(envelope, key, self._trusted)
         if entry is not None:
-            self._keep(stage, key, envelope)
+            self._kept.keep_entry(stage, key, envelope)
         return entry
-
-    def _keep(self, stage: str, key: str, envelope: str) -> None:
-        """Keeps an envelope beside the local store: for a run without the bucket, and to know that it is there."""
-        with contextlib.suppress(OSError, ValueError):
-            self._root.write(self._kept_action(stage, key), json.loads(envelope))
 
     def _forget(self, digest: str) -> None:
         """Keeps nothing of an object that cannot be had: what is built in its place is offered, and so mends it."""
-        entries = [entry for entry in self._found.values() if entry.digest == digest]
-        paths = [self._kept_action(entry.key_document["stage"], entry.key) for entry in entries]
-        for path in (*paths, self._kept_manifest(digest)):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
-
-    def _read_kept(self, stage: str, key: str) -> Entry | None:
-        read = read_json(self._kept_action(stage, key))
-        if not isinstance(read, dict):
-            return None
-        with contextlib.suppress(NotTrusted):
-            return verified(json.dumps(read), key, self._trusted)
-        return None
-
-    def _kept_action(self, stage: str, key: str) -> Path:
-        return self._kept / "actions" / stage / f"{key}.json"
-
-    def _kept_manifest(self, digest: str) -> Path:
-        return self._kept / "objects" / f"{digest}.json"
+        self._kept.forget(digest, [entry for entry in self._found.values() if entry.digest == digest])
 
     def _expect(self, digest: str) -> None:
         """Begins to read a manifest, which is waited for when it is needed."""
-        known = digest in self._listings or digest in self._coming or self._kept_manifest(digest).exists()
+        known = digest in self._listings or digest in self._coming or self._kept.has_listing(digest)
         if not known and not self._bucket.off:
             self._coming[digest] = self._bucket.loop.start(self._read_manifest(digest))
 
     async def _read_manifest(self, digest: str) -> Listing | None:
-        content = await self._bucket.read_if_allowed(names.manifest_name(digest))
-        with contextlib.suppress(ValueError, RecursionError):
-            read = json.loads(content or "null")
-            if (listing := names.read_manifest(read, digest)) is not None:
-                with contextlib.suppress(OSError):
-                    self._root.write(self._kept_manifest(digest), read)
-                return listing
-        return None
+        text = await self._bucket.read_if_allowed(names.manifest_name(digest)) or ""
+        if (listing := names.parsed_manifest(text, digest)) is not None:
+            self._kept.keep_manifest(digest, text)
+        return listing
 
     def _waited_for(self, coming: Future[Listing | None]) -> Listing | None:
         began = time.monotonic()
@@ -301,7 +273,12 @@ class Remote:
     async def _download(self, files: Sequence[FileRecord], folder: Path) -> None:
         for file in files:
             (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-        await together(*(self._bucket.download(names.file_name(f.sha256), folder / f.path, f) for f in files))
+        limit = limit_of(sum(f.size for f in files))
+        loads = together(*(self._bucket.download(names.file_name(f.sha256), folder / f.path, f) for f in files))
+        try:
+            await asyncio.wait_for(loads, limit)
+        except TimeoutError:
+            raise Unavailable(f"a download was not done within {limit:.0f} s") from None
 
     def _give_up(self, error: Unavailable, began: float) -> None:
         """Does not ask the bucket from now on in this process, and says so once."""
@@ -319,6 +296,8 @@ class Remote:
 
 def _advice(address: Address, error: Unavailable) -> str:
     """What to type where a bucket does not serve us."""
+    if "TimeTooSkewed" in error.why:
+        return "set the clock of this machine, or remote=null"
     if error.denied:
         return "credentials that may read and list there (s3:GetObject, s3:ListBucket), or remote=null"
     if address.scheme == "s3" and not any(name in os.environ for name in CREDENTIALS):

@@ -78,7 +78,8 @@ class Uploads:
         if self._failed:
             count, why = len(self._failed), next(iter(self._failed.values()))
             results = "1 result was" if count == 1 else f"{count} results were"
-            what = f"{results} not put into {place}: {why}"
+            more = "; nothing more is put there by this process" if self._bucket.closed else ""
+            what = f"{results} not put into {place}: {why}{more}"
             again = "the next run that uses them tries again; remote.write=false does not"
             said = self._bucket.why_off  # so it is no second caution
             log.log(logging.INFO if said else logging.WARNING, "%s", Problem(what, command=again))
@@ -105,7 +106,7 @@ class Uploads:
     async def _put_object(self, digest: str, folder: Path, files: Sequence[FileRecord]) -> None:
         """Writes the files of an object, and then its manifest, unless they are there."""
         name, anew = names.manifest_name(digest), digest in self._damaged
-        if not anew and _is_manifest(await self._bucket.read(name), digest):
+        if not anew and names.parsed_manifest(await self._bucket.read(name) or "", digest) is not None:
             return
         await together(*(self._put_file(folder, file, anew=anew) for file in files))
         content = json.dumps(names.manifest(files, (folder / FACTS).read_text()))
@@ -134,10 +135,3 @@ class Uploads:
             await self._bucket.write(name, envelope, replace=True)
             there = envelope
         self._keep(stage, key, there)
-
-
-def _is_manifest(content: str | None, digest: str) -> bool:
-    try:
-        return names.read_manifest(json.loads(content or "null"), digest) is not None
-    except (ValueError, RecursionError):
-        return False

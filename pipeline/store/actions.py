@@ -122,7 +122,9 @@ class Actions:
         """Whether an entry of a key is this user's own, and in this store."""
         plain = self._path(stage, key)
         looks = (self._look(path, key) for path in (plain, self._trust.own(plain)))
-        return any(look is not None and look[1].st_uid == self._trust.uid for look in looks)
+        return any(
+            look is not None and look[1].st_uid == self._trust.uid and self._trust.covers(look[1]) for look in looks
+        )
 
     def has(self, stage: str) -> bool:
         """Whether there are entries of a stage at all."""

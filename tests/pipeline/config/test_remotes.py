@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pipeline.config import compose, remotes
@@ -87,3 +91,11 @@ def test_the_environment_names_one_where_nothing_else_does(home, monkeypatch):
     monkeypatch.setenv("DRYDOCK_REMOTE", f"s3://me:{SECRET}@bucket")
     with pytest.raises(ConfigError, match="DRYDOCK_REMOTE has a user or a password"):
         compose.compose([])
+
+
+def test_a_secret_that_is_typed_is_written_nowhere(home):
+    command = [sys.executable, "-m", "pipeline", f"remote=s3://me:{SECRET}@bucket/prefix"]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert SECRET not in done.stdout + done.stderr
+    assert [path.name for path in home.iterdir()] == ["conf"]

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from localbucket import TEMP_PREFIX, S3Error, S3Handler
 
-from pipeline.remote import bucket, signing
+from pipeline.remote import signing
 from pipeline.remote.address import Address
 from pipeline.remote.bucket import Bucket, _Worker
 from pipeline.remote.remote import Remote
@@ -197,7 +197,6 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setattr("os.fsync", lambda fd: None)
-    bucket.bucket_at.cache_clear()
     yield server
     _firsts.clear()
     with contextlib.suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 
 import pytest
@@ -117,6 +118,18 @@ def test_an_unsigned_entry_put_there_by_hand_is_a_miss(one, server, signer, tmp_
     two.run()
     assert two.ran() == ALL
     assert "4 unsigned" in caplog.messages[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's files are made by root alone")
+def test_what_another_user_of_this_machine_built_is_used_and_not_signed_by_me(server, signer, tmp_path):
+    Machine(tmp_path / "one", signer, write=False).run()
+    for path in (tmp_path / "one" / "store").rglob("*"):
+        os.chown(path, 12345, -1)
+    machine = Machine(tmp_path / "one", signer, trust=("user:12345",))
+    machine.ran()
+    machine.run()
+    assert machine.ran() == ["save"]
+    assert server.files() == []
 
 
 def test_a_key_is_made_once_for_this_user_alone_and_printed_as_it_is_typed(tmp_path, monkeypatch, capsys):

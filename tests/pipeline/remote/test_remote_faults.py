@@ -7,8 +7,11 @@ import threading
 
 import pytest
 
+from pipeline.errors import BackendMissing, ConfigError
 from pipeline.remote import bucket
+from pipeline.remote.address import Address
 from pipeline.remote.names import file_name
+from pipeline.remote.remote import Remote
 from pipeline.store.files import FileRecord
 from tests.pipeline.conftest import ALL, STORED, Boom, digests, raising
 from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine, answer, drop, on, slow
@@ -44,9 +47,10 @@ def flipped(path):
         (on("", "", lambda handler: answer(500, "InternalError")), "500 Internal Server Error InternalError"),
         (on("", "", lambda handler: answer(503, "SlowDown")), "503 Service Unavailable SlowDown"),
         (on("", "", lambda handler: answer(403, "AccessDenied")), "403 Forbidden AccessDenied"),
+        (on("", "", lambda handler: answer(403, "RequestTimeTooSkewed")), "set the clock of this machine"),
         (on("", "", lambda handler: answer(404, "NoSuchBucket")), "there is no such bucket"),
     ],
-    ids=["dropped", "silent", "500", "503", "403", "wrong bucket"],
+    ids=["dropped", "silent", "500", "503", "403", "clock", "wrong bucket"],
 )
 def test_a_bucket_that_does_not_serve_is_left_alone_after_one_caution(one, server, impatient, caplog, fault, said):
     server.fault = fault
@@ -143,6 +147,9 @@ def test_who_may_not_write_reads(one, two, server, caplog):
     assert "1 result was not put into" in said
     assert "403 Forbidden AccessDenied" in said
     assert "remote.write=false" in said
+    two.change("compile", text="another")
+    two.run()
+    assert len(caplog.messages) == 1
 
 
 def test_who_may_not_list_has_misses_where_nothing_is(one, two, server, caplog):
@@ -220,6 +227,18 @@ def test_a_process_that_asks_and_is_killed_costs_a_caution(one, server, caplog):
     assert one.ran() == ALL
     assert len(caplog.messages) == 1
     assert "the process that asks it has ended" in caplog.messages[0]
+
+
+def test_without_its_libraries_a_remote_ends_the_run_before_any_work_with_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.remote.remote.is_installed", lambda module: False)
+    with pytest.raises(BackendMissing, match="'obstore' is not installed") as lacking:
+        Remote.of(Address.parse(str(tmp_path)), tmp_path, frozenset(), write=True)
+    assert [p.command.startswith("pip install") for p in lacking.value.problems] == [True, True]
+
+
+def test_a_folder_that_is_only_read_has_to_be_there(tmp_path):
+    with pytest.raises(ConfigError, match="is no folder"):
+        Remote.of(Address.parse(str(tmp_path / "nowhere")), tmp_path, frozenset(), write=False)
 
 
 def test_the_doctor_says_whether_it_answers_and_what_one_may_do_there(one, server, signer):
