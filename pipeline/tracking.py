@@ -125,7 +125,7 @@ class Mlflow(Callback):
         if not jobs:
             return
         sweep = collect(folder)
-        failed = sum(job.status != "ok" for job in sweep.jobs)
+        failed = sum(not job.went_well for job in sweep.jobs)
         parent = client.create_run(
             experiment,
             start_time=min(run.info.start_time for run in jobs),

@@ -18,7 +18,7 @@ from pathlib import Path
 from pipeline.housekeeping import pins
 from pipeline.housekeeping.contents import Contents, Result
 from pipeline.store import State, Store, actions, litter, mark, use
-from pipeline.store.files import read_json, remove, remove_tree, walk
+from pipeline.store.files import read_json, records, remove, remove_tree, tree_digest, walk
 from pipeline.store.root import Root
 from pipeline.store.store import FACTS
 
@@ -138,8 +138,9 @@ def _copy(folder: Path, result: Result, to: Store, copied: dict[tuple[int, int],
                     shutil.copyfile(path, target)
         except ValueError:
             return False
-        if to.objects.publish(staged, sources) != result.digest:
+        if tree_digest(records(staged, shared=None)) != result.digest:
             return False
+        to.objects.publish(staged, sources)
     for path in walk(folder, shared=None):
         if (at := path.lstat()).st_nlink > 1:
             there = to.objects.folder(result.digest) / path.relative_to(folder)
@@ -154,6 +155,7 @@ def _take_note(result: Result, to: Store) -> None:
     for model, target in result.names:
         to.name([result.digest], model, target)
     with contextlib.suppress(OSError):
+        os.utime(to.objects.folder(result.digest), (result.made, result.made))
         os.utime(to.root / use.PLACE / result.digest, (result.used, result.used), follow_symlinks=False)
 
 

@@ -22,7 +22,7 @@ from pipeline.runs.jobs import FILE as JOBS
 from pipeline.store.files import write_json
 
 PAGE, DATA = "report.html", "sweep.json"
-ALLOWED = f"the folder of a sweep, which has {JOBS} or its jobs' folders in it, or of a run, which has {RUN}"
+ALLOWED = f"the folder of a sweep, which has {JOBS}, of runs, or of a run, which has {RUN}"
 
 
 def of_sweep(folder: Path, rule: Rule | None = None, *, named: bool = False) -> Sweep:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from pipeline.report.job import Job, began, ended, measured, outcomes
 from pipeline.report.sweep import Sweep
+from pipeline.runs import folders
 from pipeline.runs.folders import read_run
 from pipeline.runs.jobs import FILE as JOBS
-from pipeline.runs.jobs import alone, split
+from pipeline.runs.jobs import alone, repeating, split
 from pipeline.store.files import read_json
 
+T = TypeVar("T")
 TYPED = Path(".hydra") / "overrides.yaml"
 
 
@@ -25,7 +27,8 @@ def collect(folder: Path) -> Sweep:
         listed = _as_left(folder)
     runs = {job["folder"]: read_run(folder / job["folder"]) for job in listed["jobs"]}
     known = [run for run in runs.values() if run is not None]
-    typed = tuple(listed.get("command") or next((run["command"] for run in known), ()))[1:]
+    commands = [run["command"] for run in known]
+    typed = tuple(listed.get("command") or (commands[0] if commands and len(_distinct(commands)) == 1 else ()))[1:]
     axes = [split(name)[0] for name in listed["axes"]]
     jobs = [_job(folder / job["folder"], job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
     return Sweep(
@@ -50,17 +53,18 @@ def _job(
         folder=job["folder"],
         overrides=overrides,
         swept={axis: values[axis] for axis in axes if axis in values},
-        command=alone(overrides, typed),
+        command=alone(overrides, typed) if typed or run is None else repeating(overrides, run["command"]),
         **({**ended(run), **measured(outcomes(run))} if run else {"status": "lost" if began(folder) else "not run"}),
     )
 
 
 def _as_left(folder: Path) -> dict[str, Any]:
-    """What jobs.json would say of an older sweep: every folder that Hydra wrote overrides into is a job of it."""
-    found = sorted(folder.glob(f"*/{TYPED}"), key=lambda p: _number(p.parents[1].name))
+    """What jobs.json would say of an older sweep, or of a folder of runs: each that began below it is a job."""
+    places = {*folders.runs(folder), *(path.parents[1] for path in folder.glob(f"*/{TYPED}"))} - {folder}
+    found = sorted((place.relative_to(folder) for place in places), key=lambda p: [*map(_number, p.parts)])
     jobs: list[dict[str, Any]] = [
-        {"number": i, "folder": path.parents[1].name, "overrides": list(map(str, _yaml(path) or ()))}
-        for i, path in enumerate(found)
+        {"number": i, "folder": place.as_posix(), "overrides": _overrides(folder / place)}
+        for i, place in enumerate(found)
     ]
     values: dict[str, list[str]] = {}
     for job in jobs:
@@ -68,6 +72,12 @@ def _as_left(folder: Path) -> dict[str, Any]:
             if value not in values.setdefault(axis, []):
                 values[axis].append(value)
     return {"axes": {axis: found for axis, found in values.items() if len(found) > 1}, "jobs": jobs}
+
+
+def _overrides(folder: Path) -> list[str]:
+    """What a run was asked for, by its run.json, or else by what Hydra wrote."""
+    run = read_run(folder)
+    return [str(o) for o in (run["overrides"] if run else _yaml(folder / TYPED) or ())]
 
 
 def _number(folder: str) -> tuple[float, str]:
@@ -83,7 +93,7 @@ def _yaml(path: Path) -> Any:
         return None
 
 
-def _distinct(found: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+def _distinct(found: Sequence[T]) -> tuple[T, ...]:
     return tuple(m for i, m in enumerate(found) if m not in found[:i])
 
 

@@ -32,7 +32,7 @@ class Job:
         folder: Where it ran, relative to the sweep's.
         overrides: What it was asked for, complete.
         swept: Axis to this job's value on it.
-        status: ok, failed, interrupted, lost (it began and never said how it ended) or not run.
+        status: ok, planned, failed, interrupted, lost (it began and never said how it ended) or not run.
         exit_code: What it ended with, where that is known.
         problem: The first thing that went wrong.
         advice: What that problem says to do.
@@ -86,6 +86,11 @@ class Job:
     digest: str | None = None
 
     @property
+    def went_well(self) -> bool:
+        """Whether it did what was asked for; a plan is no artifact, and no failure."""
+        return self.status in ("ok", "planned")
+
+    @property
     def story(self) -> str:
         """What went wrong, in a sentence; empty for a job that ended well or was interrupted."""
         told = {"lost": "It began and never said how it ended: killed, or still running.", "not run": "It never began."}
@@ -110,7 +115,7 @@ def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
 
 def ended(run: Mapping[str, Any]) -> dict[str, Any]:
     """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job."""
-    status = {"running": "lost", "planned": "ok"}.get(run["status"], run["status"])
+    status = {"running": "lost"}.get(run["status"], run["status"])
     first: Mapping[str, str] = next(iter(run.get("problems", ())), {})
     told = {"problem": first.get("what", ""), "advice": first.get("command", "")}
     return {"status": status, "exit_code": 0 if status == "ok" else run.get("exit_code"), **told}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
 from pipeline.report.tables import MARKS, hits, is_best, told
+
+MOST_EMPTY = 10  # cells for each job, in a grid that is drawn
 
 
 def html(sweep: Sweep, pages: Collection[int] = ()) -> str:
@@ -94,8 +97,8 @@ def _best(sweep: Sweep) -> Piece:
 
 
 def _grid(sweep: Sweep) -> Piece:
-    """A cell for each job: the last axis across, all others down."""
-    if not sweep.axes:
+    """A cell for each job: the last axis across, all others down. Runs that are no sweep may fill few of its cells."""
+    if not sweep.axes or math.prod(map(len, sweep.axes.values())) > MOST_EMPTY * len(sweep.jobs):
         return Piece("")
     *down, across = sweep.axes
     rows = list(itertools.product(*(sweep.axes[axis] for axis in down)))
@@ -133,7 +136,7 @@ def _failures(sweep: Sweep) -> Piece:
     """What went wrong, each thing once, with the jobs that it happened to."""
     alike: dict[tuple[str, int | None, str, str], list[Job]] = {}
     for job in sweep.jobs:
-        if job.status != "ok":
+        if not job.went_well:
             alike.setdefault((job.status, job.exit_code, job.story, job.advice), []).append(job)
     articles = [_article(jobs) for jobs in alike.values()]
     return _section("What did not end well", joined(*articles)) if articles else Piece("")
@@ -223,7 +226,7 @@ def _charts(sweep: Sweep) -> Piece:
 def _made_with(sweep: Sweep) -> Piece:
     facts = {"git": sweep.git, "machines": sweep.machines, "versions": sweep.versions, "drydock": sweep.drydock}
     typed = tag("code", f"python -m pipeline {shlex.join(sweep.command)}")
-    rows = [("Started", sweep.started), ("Command", typed), *environment(facts)]
+    rows = [("Started", sweep.started), *([("Command", typed)] if sweep.command else ()), *environment(facts)]
     return _section("Made with", definitions(iter(rows)))
 
 

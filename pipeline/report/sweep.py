@@ -11,7 +11,7 @@ from pipeline.report.job import Job
 
 SCHEMA = 1
 # In the order in which a person wants to know of them.
-STATUSES = ("ok", "failed", "interrupted", "lost", "not run")
+STATUSES = ("ok", "planned", "failed", "interrupted", "lost", "not run")
 
 
 @dataclass

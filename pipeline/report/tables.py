@@ -15,7 +15,7 @@ from pipeline.report.sweep import Sweep
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 FORMULAS = ("=", "+", "-", "@", "\t")
-MARKS = {"ok": "✓", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
+MARKS = {"ok": "✓", "planned": "○", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
 def terminal(sweep: Sweep, *, failures: bool = True, columns: int | None = None) -> str:
@@ -57,7 +57,7 @@ def markdown(sweep: Sweep) -> str:
         f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n"
         f"      {printable(job.command, kept='')}\n"
         for job in sweep.jobs
-        if job.status != "ok"
+        if not job.went_well
     ]
     best = [f"\n{line}" for line in _best(sweep)]
     return "\n".join([*lines, *(["", *failed] if failed else []), *best]) + "\n"
@@ -113,7 +113,7 @@ def is_best(sweep: Sweep, job: Job) -> bool:
 
 def _failures(sweep: Sweep) -> Iterator[str]:
     for job in sweep.jobs:
-        if job.status != "ok":
+        if not job.went_well:
             yield f"\n{job.status}{_code(job)}: {job.name}"
             yield from (f"  {line}" for line in (job.story, job.advice and f"try: {job.advice}", job.command) if line)
 

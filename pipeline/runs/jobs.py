@@ -25,6 +25,7 @@ from pipeline.store.files import read_json, remove_dead, write_json
 
 SCHEMA = 1
 FILE = JOBS
+PROGRAMS = ("__main__.py", "torch-drydock", "torch_drydock.py")  # as they are started
 MULTIRUN = ("-m", "--multirun")
 HYDRAS = re.compile(r"[+~]*hydra[./=]")
 
@@ -58,6 +59,22 @@ def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
     kept = [a for a in typed if a not in MULTIRUN and split(a)[0] not in own and not HYDRAS.match(a)]
     once = [] if set(MULTIRUN) & set(typed) or not typed else ["hydra.mode=RUN"]
     return f"python -m pipeline {shlex.join([*kept, *overrides, *once])}"
+
+
+def repeating(overrides: Sequence[str], command: Sequence[str]) -> str:
+    """The command that repeats a run which was typed by itself; of a sweep's job, the one that runs it alone.
+
+    Args:
+        overrides: The run's.
+        command: The program and what it was started with; another's says nothing of the run, such as a script's that
+            converts from Python.
+    """
+    program, *typed = command or [""]
+    if Path(program).name not in PROGRAMS:
+        return alone(overrides, ())
+    if set(MULTIRUN) & set(typed) or not set(overrides) <= set(typed):
+        return alone(overrides, typed)
+    return f"python -m pipeline {shlex.join(word for word in typed if not word.startswith('hydra.run.dir='))}".rstrip()
 
 
 def split(override: str) -> tuple[str, str]:

@@ -5,10 +5,13 @@ import json
 import pytest
 from fake_sweep import BASE, FakeSweep, finished, outcome, write
 
+from pipeline.errors import ConfigError
 from pipeline.report import tables
 from pipeline.report.collect import collect
+from pipeline.report.page import html
 from pipeline.report.select import Rule
 from pipeline.running.outcome import Result
+from pipeline.runs.manifest import RunManifest
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,36 @@ def test_machines_and_versions_are_told_once(sweep):
     assert len(sweep.machines) == 1
     assert sweep.git == {"commit": "c0ffee", "branch": "main", "dirty": False}
     assert sweep.versions["hydra-core"].count(".") == 2
+
+
+def run_in(folder, *typed, program="pipeline/__main__.py", overrides=None):
+    """A run that somebody typed by itself."""
+    manifest = RunManifest(folder / "run.json", typed if overrides is None else overrides, {"model": "small"})
+    manifest._content["command"] = [program, *typed]
+    manifest.asked({"seed": 0, "model": {"name": "small"}, "target": {"name": "openvino"}}, None)
+    return manifest
+
+
+def test_each_of_several_runs_has_its_own_command_and_a_plan_is_not_done(tmp_path):
+    run_in(tmp_path / "day" / "1-a", "target=onnx", "plan=true").only_planned()
+    run_in(
+        tmp_path / "day" / "2-b", "--config-dir", "mine", "opset=17", "hydra.run.dir=x", overrides=["opset=17"]
+    ).fail(None, 130)
+    run_in(tmp_path / "other" / "3-c", "-m", "opset=18,20", overrides=["opset=18"]).fail(ConfigError("no"), 2)
+    run_in(tmp_path / "other" / "4-d", "--epochs", "3", program="train.py", overrides=["model=live"]).only_planned()
+    found = collect(tmp_path)
+    assert [(j.folder, j.status, j.command.removeprefix("python -m pipeline ")) for j in found.jobs] == [
+        ("day/1-a", "planned", "target=onnx plan=true"),
+        ("day/2-b", "interrupted", "--config-dir mine opset=17"),
+        ("other/3-c", "failed", "opset=18"),
+        ("other/4-d", "planned", "model=live"),
+    ]
+    assert (found.counts, found.command) == ({"planned": 2, "failed": 1, "interrupted": 1}, ())
+    assert "target=onnx plan=true" not in tables.terminal(found)
+    assert "○ planned" in tables.terminal(found)
+
+
+def test_a_page_of_runs_with_many_axes_draws_no_grid_of_empty_cells(tmp_path):
+    for n in range(6):
+        run_in(tmp_path / str(n), *(f"key{k}={n}" for k in range(6))).only_planned()
+    assert 'class="grid"' not in html(collect(tmp_path))
