@@ -39,6 +39,7 @@ exclude_patterns = [
     "tests",
 ]
 myst_heading_anchors = 4
+myst_enable_extensions = ["deflist"]  # the glossary
 myst_links_external_new_tab = False
 suppress_warnings = ["myst.header"]  # a page that is made may begin below a first heading
 
