@@ -70,10 +70,10 @@ class Browser:
         assert "error" not in answer, answer
         return dict(answer["result"])
 
-    def open(self, page: Path) -> None:
-        """Opens a file and waits until it has loaded."""
+    def open(self, page: Path, query: str = "") -> None:
+        """Opens a file, with what an address has after it, such as "?q=word", and waits until it has loaded."""
         self.events.clear()
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        self.call("Page.navigate", url=page.resolve().as_uri() + query)
         while not self._seen("Page.loadEventFired"):
             self.events.append(self._read())
 

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pages
+
 SHOP = Path(__file__).parent / "shop"
 FILES = Path(__file__).parent / "files"  # small files of other frameworks; see its README
 MODEL = (
@@ -106,17 +108,18 @@ def _isolate_where_asked() -> None:
 
 
 def run_readme(readme: Path, folder: Path, store: Path) -> None:
-    """Runs the commands of a README as they stand; each must succeed.
+    """Runs the commands of a page as they stand; each must succeed, or fail where "! " stands before it.
 
     Args:
-        readme: All lines of its blocks of bash are run.
+        readme: All commands of its blocks of bash are run, but for blocks that say why not; see pages.py.
         folder: Where.
         store: The store. Nothing else of the caller's configuration is used; `python` is this interpreter.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     env = {**os.environ, "PATH": path, "DRYDOCK_STORE": str(store), "TORCH_HOME": str(store.with_name("torch"))}
-    blocks = re.findall(r"```bash\n(.*?)```", readme.read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+    lines = [
+        c for block in pages.blocks(readme) if block.language == "bash" and not block.reason for c in block.commands
+    ]
     assert lines
     bash = partial(subprocess.run, cwd=folder, env=env, capture_output=True, text=True, check=False)
     for line in lines:

@@ -49,6 +49,11 @@ def test_it_carries_the_tables_of_what_others_publish(installed: Path, table: st
     assert (installed / "stages" / table).is_file()
 
 
+@pytest.mark.parametrize("package", ["pipeline", "stages"])
+def test_it_says_that_its_types_may_be_used(installed: Path, package: str) -> None:
+    assert (installed / package / "py.typed").is_file()
+
+
 def test_it_brings_what_its_code_is_so_that_no_file_is_parsed(installed: Path) -> None:
     code = (
         "from pipeline.code import closure, index, reading; reading.read = None; "

@@ -56,7 +56,7 @@ def convert(
     Args:
         model: A torch.nn.Module in memory, which is copied and left as it is; or the name of a model, such as
             "resnet50", or "mine" of ./conf/model/mine.yaml.
-        overrides: What else the command line takes, such as "stages.export.optimize=false".
+        overrides: What else the command line takes, such as "stages.export.keep_source=true".
         example_inputs: Of a module, what its forward is called with: a tensor, a tuple of them in order, or a mapping
             by parameter.
         dynamic: Of a module, which axes have no fixed size: {"ids": {0: "batch", 1: "sequence"}}, or {0: "batch"} for
@@ -65,7 +65,8 @@ def convert(
             1 to 8.
         progress: Whether each stage is a line on stderr; pipeline.log in the run's folder has them anyway.
         choices: By the command line's names, such as target, precision, opset, capture, also, output and store; those
-            with dots as in **{"model.weights": "net.pth"}. Values may be texts, numbers, lists, mappings and paths.
+            with dots in a mapping, `**{"model.weights": "net.pth"}`. Values may be texts, numbers, lists, mappings and
+            paths.
 
     Raises:
         ConfigError: When what is asked for cannot be done.
