@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import remotes
-from pipeline.config.instantiate import build_stage
+from pipeline.config.instantiate import TRUST, build_stage
 from pipeline.errors import ConfigError, Problem
 from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
@@ -18,6 +19,8 @@ from pipeline.stage import Stage
 from pipeline.store import Store, Trust, places
 
 log = logging.getLogger(__name__)
+# The stages that this process has built, by name and settings: those of a sweep share most of them.
+_known: dict[str, Stage] = {}
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,9 @@ def _built(config: Mapping[str, Any]) -> dict[str, Stage]:
                 Problem(f"stages.{name} is {json.dumps(settings)}", allowed, f"'~stages.{name}' leaves it out")
             )
             continue
+        key = f"{name} {json.dumps(settings, default=repr)} {os.environ.get(TRUST)}"
         try:
-            stages[name] = build_stage(f"stages.{name}", settings)
+            stages[name] = _known[key] = _known.get(key) or build_stage(f"stages.{name}", settings)
         except ConfigError as e:
             problems += e.problems
     if problems:

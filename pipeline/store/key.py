@@ -92,8 +92,9 @@ def differences(
         had: The source files of the first, by path, each with its digest.
         have: Likewise, of the other.
     """
-    found = [_phrase(*change) for change in changes(before, after) if change[0] != OWN_CODE]
-    if any(place == OWN_CODE for place, _, _ in changes(before, after)):
+    apart = changes(before, after)
+    found = [_phrase(*change) for change in apart if change[0] != OWN_CODE]
+    if len(found) < len(apart):
         files = sorted(path for path in had.keys() | have.keys() if had.get(path) != have.get(path))
         found += [f"code: {path}" for path in files] or ["code"]
     return found

@@ -1,7 +1,6 @@
 """Why torch could not capture or export a model: the operators or the model's line that prevent it, and what may help.
 
-torch's private parts (registries, decomposed programs) are used carefully: if another version does not have them, only
-the exception is reported.
+Where another version of torch lacks the private parts that are used here, only the exception is reported.
 """
 
 from __future__ import annotations
@@ -59,11 +58,7 @@ class Missing:
 
 
 def source_of(error: BaseException) -> str:
-    """The line of the model that an exception of torch's capture or export comes from.
-
-    Returns:
-        "net.py:27 in forward: if x.sum() > 0:", or "" when neither the exception nor its causes show it.
-    """
+    """The model's line behind an exception of torch: "net.py:27 in forward: if x.sum() > 0:"; "" when none shows."""
     chain = list(_chain(error))
     for e in chain:
         frames = [Frame(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(e.__traceback__)]
