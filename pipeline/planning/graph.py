@@ -57,7 +57,32 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
             raise ConfigError([*found, *_ring(name, needs)])
         kinds = {port: nodes[source].kind for port, source in inputs.items()}
         nodes[name] = Node(name, stages[name], inputs, kinds, stages[name].makes(kinds))
-    return list(nodes.values())
+    return _memory_first(nodes)
+
+
+def _memory_first(nodes: Mapping[str, Node]) -> list[Node]:
+    """The same nodes, those moved up that take a result in memory and wait for nothing else: it is released earlier.
+
+    A node whose other inputs come from the rest of the graph stays where it is.
+    """
+    order: dict[str, Node] = {}
+
+    def place(name: str) -> None:
+        for source in nodes[name].inputs.values():
+            place(source)
+        order.setdefault(name, nodes[name])
+
+    def waits(name: str) -> bool:
+        return name not in order and (bool(nodes[name].inputs) or nodes[name].stage.keep is Keep.DELIVERED)
+
+    for name in nodes:
+        place(name)
+        for other, node in nodes.items():
+            sources = node.inputs.values()
+            live = any(nodes[s].stage.keep is Keep.MEMORY for s in sources if s in order)
+            if live and other not in order and not any(map(waits, sources)):
+                place(other)
+    return list(order.values())
 
 
 def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:

@@ -5,7 +5,7 @@ import pytest
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import ConfigError
 from pipeline.planning import graph
-from pipeline.stage import SameKindAs, Stage
+from pipeline.stage import Keep, SameKindAs, Stage
 from stages.onnx.format import ONNX
 from stages.openvino.format import OPENVINO
 
@@ -55,6 +55,32 @@ def test_a_port_is_fed_by_the_nearest_earlier_stage_that_fits():
         "compile": {"model": "check"},
         "save": {"artifact": "compile"},
     }
+
+
+def test_what_needs_a_result_in_memory_runs_before_what_does_not():
+    live = {"load": replace_keep(toy(Kind.MODULE), Keep.MEMORY)}
+    later = {
+        "files": toy(Kind("files")),
+        "tokens": toy(Kind("tokens"), module=Kind.MODULE, reference=Kind.REFERENCE, files=Kind("files")),
+        "contest": toy(Kind("figures"), module=Kind.MODULE, artifact=OPENVINO),
+    }
+    order = [n.name for n in graph.build(shipyard() | live | later, {})]
+    assert order == [
+        "load",
+        "reference",
+        "export",
+        "files",
+        "tokens",
+        "simplify",
+        "check",
+        "compile",
+        "contest",
+        "save",
+    ]
+
+
+def replace_keep(stage, keep):
+    return type("Live", (type(stage),), {"keep": keep})()
 
 
 def test_a_stage_is_fed_by_the_ports_that_its_settings_leave_it():
