@@ -33,7 +33,7 @@ def converted(openvino: Any, path: Path) -> Any:
 
 
 def main(how: str, path: Path) -> None:
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     model = {"ir": from_ir, "convert": converted}[how](openvino, path)
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (answer,) = compiled([np.zeros(SHAPE, np.float32)]).values()

@@ -15,7 +15,7 @@ from pipeline.stage import Between, Each, Stage
 from stages.formats import denominators, graphs
 from stages.formats import ignored as ignored_operations
 from stages.formats.extensions import Extensions
-from stages.formats.graphs import Built
+from stages.formats.graphs import NodeGraph
 
 LOGITS = "logits"  # what a language model's head gives
 WORTH = 0.01  # of all weights: what is less is not worth a word
@@ -102,7 +102,7 @@ class Audit(Stage):
         counting = {"weights": built.weights(excluded), "operations": built.operations(excluded)}
         return counts, counting, self._forgotten(built, excluded)
 
-    def _forgotten(self, built: Built, excluded: Sequence[str]) -> str:
+    def _forgotten(self, built: NodeGraph, excluded: Sequence[str]) -> str:
         """The operations whose weights are still floats where fewer bits were asked for, the largest first."""
         if not set(self.weights) - {*graphs.FLOATS}:
             return ""

@@ -16,7 +16,7 @@ from pipeline.artifact import Artifact
 from pipeline.errors import listed
 from pipeline.notes import Notes
 from stages.formats import graphs, ignored
-from stages.formats.graphs import Built
+from stages.formats.graphs import NodeGraph
 from stages.formats.session import How
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _measured(
 
 
 def _suspects(
-    source: Artifact, artifact: Artifact, before: Built, inputs: Arrays, how: How
+    source: Artifact, artifact: Artifact, before: NodeGraph, inputs: Arrays, how: How
 ) -> dict[str, tuple[float, Array]]:
     """The lowered layers with the largest errors at exact inputs, each with its error and its values."""
     after = graphs.read(artifact, how.extensions)
@@ -194,7 +194,7 @@ def _suspects(
     return suspects
 
 
-def _common(before: Built, after: Built) -> list[str]:
+def _common(before: NodeGraph, after: NodeGraph) -> list[str]:
     """The operations that both graphs have, with floating-point results.
 
     Operations that only move quantised values are left out: these were rounded for the operation after them.
@@ -234,7 +234,7 @@ def _error(actual: Array, expected: Array) -> float:
     return off / norm if norm else (math.inf if off else 0.0)
 
 
-def _nearest(graph: Built, name: str, among: Collection[str]) -> Iterator[str]:
+def _nearest(graph: NodeGraph, name: str, among: Collection[str]) -> Iterator[str]:
     """The nearest of some layers before this one."""
     pending, visited = list(graph.nodes[name].sources), set()
     while pending:

@@ -32,7 +32,7 @@ def edits_for(interface: Interface, edits: Edits, labels: Sequence[str]) -> Edit
 def config(labels: Sequence[str] | None) -> Any:
     """coremltools' configuration of a classifier; None for a model that is none."""
     return (
-        None if labels is None else coreml_library.quiet().ClassifierConfig(list(labels), predicted_feature_name=LABEL)
+        None if labels is None else coreml_library.load().ClassifierConfig(list(labels), predicted_feature_name=LABEL)
     )
 
 

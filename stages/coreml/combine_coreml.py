@@ -118,7 +118,7 @@ class CombineCoreml(Stage):
             )
 
     def _join(self, packages: Mapping[str, Path], entries: Mapping[str, str], joined: Path) -> None:
-        ct = coreml_library.quiet()
+        ct = coreml_library.load()
         with native_output.to_log(errors=True):
             try:
                 described = ct.utils.MultiFunctionDescriptor()

@@ -148,7 +148,7 @@ def _compress(source: Artifact, scheme: Scheme, ignored: Ignored, folder: Path) 
 
 
 def _compressed_model(package: Path, scheme: Scheme, left_alone: list[str]) -> Any:
-    ct = coreml_library.quiet()
+    ct = coreml_library.load()
     with native_output.to_log(errors=True), _one_thread():
         from coremltools.optimize import coreml
 

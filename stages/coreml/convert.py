@@ -23,7 +23,7 @@ from stages.coreml.package import Metadata
 from stages.coreml.ports import Sizes
 from stages.coreml.rewrites import bounds, denominators, distinct, ranks, writes
 from stages.coreml.rewrites import images as coreml_images
-from stages.coreml.rewrites.denominators import Wide
+from stages.coreml.rewrites.denominators import Float32Operations
 from stages.formats import ignored as ignored_operations
 from stages.formats.denominators import FACT
 from stages.formats.ignored import Ignored
@@ -70,7 +70,7 @@ def convert(source: Artifact, options: PackageOptions, folder: Path) -> Artifact
     program = _program(source)
     unconverted.refuse(program)
     operations: dict[str, str] = {}  # those that coremltools may cast: name to type
-    wide = Wide()
+    wide = Float32Operations()
     model = _converted(program, interface, edits, edited, options, operations, wide)
     options.ignored.require(operations, "program")
     facts = {
@@ -101,11 +101,11 @@ def _program(source: Artifact) -> Any:
     program = programs.load(source)
     if source.kind == TORCHSCRIPT:
         writes.rewrite(program.forward.graph)
-        distinct.script(program.forward.graph)
+        distinct.copy_script_outputs(program.forward.graph)
         return program
     with native_output.to_log():
         decomposed = _decomposed(program)
-    distinct.exported(decomposed)
+    distinct.copy_program_outputs(decomposed)
     return decomposed
 
 
@@ -129,14 +129,14 @@ def _converted(
     edited: Interface,
     options: PackageOptions,
     operations: dict[str, str],
-    wide: Wide,
+    wide: Float32Operations,
 ) -> Any:
     def may_be_cast(op: Any) -> bool:
         """Whether an operation may compute in float16; coremltools calls this for each."""
         operations[op.name] = op.op_type
         return op.name not in wide.names and not options.ignored.means(op.name, op.op_type)
 
-    ct = coreml_library.quiet()
+    ct = coreml_library.load()
     ranks.register()
     distinct.register()
     passes = ct.PassPipeline()

@@ -26,7 +26,7 @@ STAND_INS = {"float64": "float32", "bool": "float32", **dict.fromkeys(("int64", 
 REQUIRES = ("numpy", "coremltools")
 
 
-def quiet() -> Any:
+def load() -> Any:
     """The module coremltools, imported without its warnings about features that only macOS has."""
     with native_output.to_log():
         import coremltools

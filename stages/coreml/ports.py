@@ -143,7 +143,7 @@ def inputs(interface: Interface, edits: Edits, edited: Interface, sizes: Sizes, 
     Raises:
         ConfigError: For a feature that the target does not have.
     """
-    ct = coreml_library.quiet()
+    ct = coreml_library.load()
     dynamic = [name for name, spec in edited.inputs.items() if spec.axes]
     if sizes.shapes == "enumerated" and len(dynamic) > 1 and not coreml_library.has(target, "iOS18"):
         what = f"enumerated shapes of {len(dynamic)} inputs: {listed(dynamic)}"
@@ -196,7 +196,7 @@ def outputs(edited: Interface) -> list[Any]:
     """coremltools' TensorType of each output, always with a type: else coremltools chooses it by the precision."""
     import numpy as np
 
-    ct = coreml_library.quiet()
+    ct = coreml_library.load()
     return [ct.TensorType(name=name, dtype=np.dtype(output.dtype).type) for name, output in edited.outputs.items()]
 
 

@@ -9,7 +9,7 @@ from stages.coreml.format import COREML
 from stages.formats import protobuf
 
 
-class Record(protobuf.Carried):
+class Record(protobuf.ProtobufRecord):
     """Metadata.userDefined; see `pipeline.record.carrier.Carrier`."""
 
     FILE = f"{COREML.file}/Data/com.apple.CoreML/model.mlmodel"

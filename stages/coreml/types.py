@@ -11,12 +11,12 @@ from typing import Any
 from stages.coreml import package
 from stages.coreml.mil import read as mil_read
 from stages.coreml.mil import schema
-from stages.formats.graphs import CONSTANT, SPARSE, TYPES, Built, Node
+from stages.formats.graphs import CONSTANT, SPARSE, TYPES, Node, NodeGraph
 
 REQUIRES = ("coremltools",)
 
 
-def read(path: Path, extensions: Sequence[str]) -> Built:
+def read(path: Path, extensions: Sequence[str]) -> NodeGraph:
     spec = package.spec_of(path)
     functions = [_of_block(block) for f in spec.mlProgram.functions.values() for block in _blocks(f)]
     return replace(functions[0], inner=[*functions[0].inner, *functions[1:]])
@@ -35,11 +35,11 @@ def _blocks(function: Any) -> Sequence[Any]:
     return [*function.block_specializations.values()]
 
 
-def _of_block(block: Any) -> Built:
+def _of_block(block: Any) -> NodeGraph:
     """One block of an ML Program. An operation that decompresses weights counts as a constant of their type."""
     nodes: dict[str, Node] = {}
     producers: dict[str, str] = {}
-    inner: list[Built] = []
+    inner: list[NodeGraph] = []
     for op in block.operations:
         if not op.outputs:  # it writes a state
             continue
@@ -57,7 +57,7 @@ def _of_block(block: Any) -> Built:
             nodes[name] = Node(op.type, sources, _type(tensor_type))
         producers |= {output.name: name for output in op.outputs}
         inner += [_of_block(b) for b in op.blocks]
-    return Built(nodes, {name: producers.get(name, name) for name in block.outputs}, inner)
+    return NodeGraph(nodes, {name: producers.get(name, name) for name in block.outputs}, inner)
 
 
 def _compressed(op: Any, sources: Sequence[Node]) -> str:

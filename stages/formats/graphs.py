@@ -64,7 +64,7 @@ NONE = Node("", (), "")
 
 
 @dataclass(frozen=True)
-class Built:
+class NodeGraph:
     """A graph as nodes by name, every node after those that feed it.
 
     Args:
@@ -75,7 +75,7 @@ class Built:
 
     nodes: Mapping[str, Node]
     outputs: Mapping[str, str] = field(default_factory=dict)
-    inner: Sequence[Built] = ()
+    inner: Sequence[NodeGraph] = ()
 
     @property
     def results(self) -> Collection[str]:
@@ -212,14 +212,14 @@ class Built:
             yield name
 
 
-def read(artifact: Artifact, extensions: Sequence[str] = ()) -> Built:
+def read(artifact: Artifact, extensions: Sequence[str] = ()) -> NodeGraph:
     """The nodes of an artifact of one of `kinds`.
 
     Args:
         artifact: A stored one.
         extensions: Operations that OpenVINO does not have by itself.
     """
-    built: Built = formats.part(artifact.kind, "types").read(artifact.file, extensions)
+    built: NodeGraph = formats.part(artifact.kind, "types").read(artifact.file, extensions)
     return built
 
 

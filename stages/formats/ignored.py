@@ -10,7 +10,7 @@ from typing import Annotated
 from pipeline.artifact import Artifact
 from pipeline.errors import ConfigError, Problem, listed, nearest
 from pipeline.stage import Setting, Settings
-from stages.formats.graphs import CONSTANT, Built
+from stages.formats.graphs import CONSTANT, NodeGraph
 
 FACT = (
     "ignored"  # the list that a lowered artifact was made with; only an artifact with this fact can have more ignored
@@ -48,7 +48,7 @@ class Ignored(Settings):
         """Whether an operation is in the list, by its name or its type."""
         return name in self.names or kind in self.types or any(re.fullmatch(p, name) for p in self.patterns)
 
-    def within(self, built: Built) -> list[str]:
+    def within(self, built: NodeGraph) -> list[str]:
         """The names of the operations in the list, in the graph's order.
 
         Raises:
@@ -57,7 +57,7 @@ class Ignored(Settings):
         self.require(_types(built), "graph")
         return self.present(built)
 
-    def present(self, built: Built) -> list[str]:
+    def present(self, built: NodeGraph) -> list[str]:
         """The names of those operations in the list that a graph has, in its order. It may lack some of them."""
         return [name for name, kind in _types(built).items() if self.means(name, kind)]
 
@@ -92,5 +92,5 @@ def from_facts(artifact: Artifact) -> Ignored | None:
     return None if settings is None else Ignored(**settings)
 
 
-def _types(built: Built) -> dict[str, str]:
+def _types(built: NodeGraph) -> dict[str, str]:
     return {name: node.type for name, node in built.nodes.items() if node.type != CONSTANT}

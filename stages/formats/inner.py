@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stages.formats.graphs import CONSTANT, Built
+from stages.formats.graphs import CONSTANT, NodeGraph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ class Inner:
     stopped: str = ""
 
 
-def dynamic(graph: Built, inputs: Sequence[str]) -> Iterator[str]:
+def dynamic(graph: NodeGraph, inputs: Sequence[str]) -> Iterator[str]:
     """The nodes that depend on some inputs and on which results depend, in the graph's order.
 
     All others are constant, or are never used.

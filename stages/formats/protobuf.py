@@ -98,7 +98,7 @@ class File:
         return self.stream.read(field.end - field.payload)
 
 
-class Carried:
+class ProtobufRecord:
     """A record in a message, as an entry appended to its file; see `pipeline.record.carrier.Carrier`.
 
     Attributes:

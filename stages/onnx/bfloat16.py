@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SAYS = "each result rounded, computed in float32: onnxruntime's CPU has no kernels"
 
 
-def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+def emulate(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in float32 that rounds every bfloat16 result to bfloat16.
 
     Inputs and outputs keep their names and types. Raises what onnx raises for a graph whose types it cannot infer.

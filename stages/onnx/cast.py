@@ -68,7 +68,7 @@ def to_bfloat16(model: onnx.ModelProto, in_float32: Collection[str]) -> onnx.Mod
     return half
 
 
-def share(model: onnx.ModelProto, dtype: int) -> tuple[int, int]:
+def weights_of_type(model: onnx.ModelProto, dtype: int) -> tuple[int, int]:
     """How many floating-point weights have a type, and how many there are. Raises StageError where none has it."""
     from onnx import TensorProto
 

@@ -53,7 +53,7 @@ class CastBf16(Stage):
         without = _without_bfloat16(model)
         _check_opset(model, [n for n in without if n.name not in left_alone])
         model = onnx_cast.to_bfloat16(model, [*left_alone, *(n.name for n in without)])
-        cast, weights = onnx_cast.share(model, TensorProto.BFLOAT16)
+        cast, weights = onnx_cast.weights_of_type(model, TensorProto.BFLOAT16)
         facts = {"storage": "bfloat16", ignored.FACT: asdict(self.ignored)}
         onnx_file.stamp(model, {**source.facts, **facts})
         path = onnx_file.write(model, folder)

@@ -48,7 +48,7 @@ class CastFp16(Stage):
         guarded = {*denominators.in_float32(model)}
         wide = [n.name for n in model.graph.node if n.op_type in self.wide or n.name in guarded]
         model = cast.to_float16(model, [*left_alone, *wide])
-        halves, weights = cast.share(model, TensorProto.FLOAT16)
+        halves, weights = cast.weights_of_type(model, TensorProto.FLOAT16)
         facts = {"storage": "float16", ignored.FACT: asdict(self.ignored)}
         onnx_file.stamp(model, {**source.facts, **facts})
         onnx_file.write(model, folder)

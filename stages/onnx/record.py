@@ -9,7 +9,7 @@ from stages.formats import protobuf
 from stages.onnx.format import ONNX
 
 
-class Record(protobuf.Carried):
+class Record(protobuf.ProtobufRecord):
     """ModelProto.metadata_props; see `pipeline.record.carrier.Carrier`."""
 
     FILE = ONNX.file

@@ -49,8 +49,8 @@ class OnnxSession:
             )
         try:
             with tempfile.TemporaryDirectory() as folder:
-                widened = bfloat16.widened(onnx_file.read(artifact.file)) if rounds else None
-                path = artifact.file if widened is None else onnx_file.write(widened, Path(folder))
+                emulated = bfloat16.emulate(onnx_file.read(artifact.file)) if rounds else None
+                path = artifact.file if emulated is None else onnx_file.write(emulated, Path(folder))
                 self._session = onnxruntime.InferenceSession(
                     path,
                     options,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.formats.graphs import CONSTANT, TYPES, Built, Node
+from stages.formats.graphs import CONSTANT, TYPES, Node, NodeGraph
 from stages.onnx import file as onnx_file
 
 REQUIRES = ("onnx",)
@@ -16,7 +16,7 @@ LARGE = 2**20  # bytes; larger weights are not loaded where only types are neede
 log = logging.getLogger(__name__)
 
 
-def read(path: Path, extensions: Sequence[str]) -> Built:
+def read(path: Path, extensions: Sequence[str]) -> NodeGraph:
     import onnx
 
     model = onnx_file.read(path, weights=False)
@@ -41,13 +41,13 @@ def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int
             yield onnx.numpy_helper.to_array(tensor, str(path.parent))
 
 
-def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
+def _of_graph(graph: Any, outer: Mapping[str, str]) -> NodeGraph:
     """One graph of an ONNX file. `outer` has the types of the values around it."""
     types = {v.name: _onnx_type(v.type.tensor_type.elem_type) for v in (*graph.value_info, *graph.output, *graph.input)}
     types = {**outer, **types}
     nodes: dict[str, Node] = {}
     producers: dict[str, str] = {}
-    inner: list[Built] = []
+    inner: list[NodeGraph] = []
     for tensor in graph.initializer:
         nodes[tensor.name] = Node(CONSTANT, (), _onnx_type(tensor.data_type), math.prod(tensor.dims))
         producers[tensor.name] = tensor.name
@@ -68,7 +68,7 @@ def _of_graph(graph: Any, outer: Mapping[str, str]) -> Built:
                 nodes[sources[1]] = Node(CONSTANT, (), f"int{bits}", packed.elements * 8 // bits)
         producers |= dict.fromkeys(node.output, name)
         inner += [_of_graph(g, types) for a in node.attribute for g in (*([a.g] if a.HasField("g") else ()), *a.graphs)]
-    return Built(nodes, {o.name: producers.get(o.name, o.name) for o in graph.output}, inner)
+    return NodeGraph(nodes, {o.name: producers.get(o.name, o.name) for o in graph.output}, inner)
 
 
 def _onnx_type(number: int) -> str:

@@ -47,7 +47,7 @@ def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
     names = list(inner.dynamic(graphs.read(artifact), [v.name for v in model.graph.input]))
     results = {node.name or node.output[0]: [o for o in node.output if o] for node in model.graph.node}
     if how.compute == "bfloat16":
-        model = bfloat16.widened(model)
+        model = bfloat16.emulate(model)
     del model.graph.value_info[:]
     return inner.computed(names, lambda some: _run(model, {n: results[n] for n in some}, inputs, how))
 

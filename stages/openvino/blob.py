@@ -42,7 +42,7 @@ class Ties:
     @classmethod
     def from_compiled(cls, compiled: Any, core: Any, device: str, properties: Mapping[str, str]) -> Self:
         """The ties of a compiled model."""
-        version = str(openvino_library.quiet().get_version())
+        version = str(openvino_library.load().get_version())
         name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
         needs = _read(compiled, "RUNTIME_REQUIREMENTS")
         return cls(device, name, version, needs, dict(properties))
@@ -70,7 +70,7 @@ class Ties:
         return f"OpenVINO {self.openvino} for {self.machine}"
 
 
-def loaded(core: Any, artifact: Artifact, properties: Mapping[str, str]) -> Any:
+def import_blob(core: Any, artifact: Artifact, properties: Mapping[str, str]) -> Any:
     """The compiled model of a blob, on the device that it was made for.
 
     Args:
@@ -83,7 +83,7 @@ def loaded(core: Any, artifact: Artifact, properties: Mapping[str, str]) -> Any:
     """
     assert artifact.folder is not None
     ties = Ties.read(artifact.folder)
-    here = str(openvino_library.quiet().get_version())
+    here = str(openvino_library.load().get_version())
     if ties.openvino != here:
         raise _elsewhere(ties, f"OpenVINO {here}")
     if ties.device not in core.available_devices:

@@ -30,7 +30,7 @@ class Device(Setting):
             yield Problem(f"{name} is '{value}'", allowed, command="stages.blob.device=CPU")
 
     def settle(self, name: str, value: str, world: World) -> str:
-        if value != CPU and value not in (there := openvino_library.quiet().Core().available_devices):
+        if value != CPU and value not in (there := openvino_library.load().Core().available_devices):
             wrong = f"stages.blob.{name} is {value}, which this machine does not have"
             command = f"run on a machine with {value} and its driver, or stages.blob.device=CPU"
             raise BackendMissing(wrong, allowed=", ".join(there), command=command)
@@ -66,16 +66,16 @@ class CompileBlob(Stage):
 
     def identity(self, world: World) -> Mapping[str, Any]:
         """The settings and the machine, to which a blob is native. Only OpenVINO knows the names of other devices."""
-        core = openvino_library.quiet().Core() if self.device != CPU else None
+        core = openvino_library.load().Core() if self.device != CPU else None
         name = str(core.get_property(self.device, "FULL_DEVICE_NAME")) if core else ""
         return {**super().identity(world), "device_name": name}
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         from stages.openvino import runtime
 
-        source, core = inputs["ir"], openvino_library.extended(self.extensions)
+        source, core = inputs["ir"], openvino_library.core_with(self.extensions)
         settings = runtime.settings(How(self.compute, None, self.properties, self.extensions), self.device)
-        compiled = runtime.compiled(core, source.file, self.device, settings)
+        compiled = runtime.compile_model(core, source.file, self.device, settings)
         actual = runtime.read_back(compiled, settings)
         session.must_compute_in(self.compute, runtime.computes_in(actual))
         ties = blob.Ties.from_compiled(compiled, core, self.device, settings)

@@ -49,7 +49,7 @@ class Piece(Stage):
     """Converts one operator with OpenVINO, in a process of its own, since OpenVINO may crash it.
 
     Args:
-        extensions: See library.extended.
+        extensions: See library.core_with.
     """
 
     extensions: list[str]
@@ -59,5 +59,5 @@ class Piece(Stage):
     isolable: ClassVar[bool] = True
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        library.converted(inputs["graph"].file, library.loaded(self.extensions))
+        library.convert(inputs["graph"].file, library.load_extensions(self.extensions))
         return Artifact(OPENVINO, folder)

@@ -44,7 +44,7 @@ class IrOptions:
         storage: The type that weights are stored in: float32 or float16.
         edits: The requested changes to the interface.
         preprocessing: For edits that make it take raw images.
-        extensions: See library.extended.
+        extensions: See library.core_with.
     """
 
     storage: str
@@ -68,7 +68,7 @@ def convert(source: Artifact, options: IrOptions, folder: Path) -> Artifact:
     _reshape(model, {n: _shape(s, interface) for n, s in interface.inputs.items()})
     _edit(model, interface, edits, options.preprocessing)
     attention.mask(model)
-    sorting.stable(model)
+    sorting.make_stable(model)
     route = "direct" if source.kind in CAPTURED else str(source.kind)
     actual = _with_inferred_sizes(edits.edited(interface), model)
     # An IR does not record the ONNX opset. Without it here, equal IRs from several opsets are one artifact, and the
@@ -105,12 +105,12 @@ def write(
     _rename_numbered(model, keeping)
     path = folder / kind.file
     # Always set: by default OpenVINO stores weights in float16.
-    openvino_library.quiet().save_model(model, path, compress_to_fp16=STORAGE[storage])
+    openvino_library.load().save_model(model, path, compress_to_fp16=STORAGE[storage])
     return path
 
 
 def _read(path: Path, extensions: Sequence[str]) -> Any:
-    core = openvino_library.extended(extensions)
+    core = openvino_library.core_with(extensions)
     try:
         return core.read_model(path)
     except Exception as e:  # OpenVINO raises anything
@@ -160,7 +160,7 @@ def _stored(model: Any, storage: str) -> str:
 
 
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
-    extension_objects = openvino_library.loaded(extensions)
+    extension_objects = openvino_library.load_extensions(extensions)
     if source.kind == FILE:
         return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
     if source.kind in CAPTURED:
@@ -171,9 +171,9 @@ def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]
         return _reported(program, extension_objects, input=shapes)
     with spectra.as_convolutions(source.file) as graph:
         try:
-            return openvino_library.converted(graph, extension_objects)
+            return openvino_library.convert(graph, extension_objects)
         except Exception as e:  # its front ends raise anything
-            raise unranked.explained(unconverted.report(graph, e), e, graph, interface, extension_objects) from e
+            raise unranked.explain(unconverted.report(graph, e), e, graph, interface, extension_objects) from e
 
 
 def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
@@ -182,7 +182,7 @@ def _exported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     first: Exception | None = None
     while True:
         try:
-            return openvino_library.converted(_with_decompositions(program, table), extensions, **how)
+            return openvino_library.convert(_with_decompositions(program, table), extensions, **how)
         except Exception as e:  # as below
             first = first or e
             more = decompositions.by_name(unconverted.operators(e))
@@ -212,14 +212,14 @@ def _with_decompositions(program: Any, table: Mapping[Any, Any]) -> Any:
 
 def _reported(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     try:
-        return openvino_library.converted(program, extensions, **how)
+        return openvino_library.convert(program, extensions, **how)
     except Exception as e:  # its front ends raise anything
         raise unconverted.report(program, e) from e
 
 
 def _shape(spec: Input, interface: Interface) -> Any:
     """The partial shape of an input: fixed dimensions, and dynamic ones with their bounds."""
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     dims = interface.dims
 
     def size(d: Any) -> Any:
@@ -233,7 +233,7 @@ def _shape(spec: Input, interface: Interface) -> Any:
 def _type(dtype: str) -> Any:
     import numpy as np
 
-    return openvino_library.quiet().Type(np.dtype(dtype))
+    return openvino_library.load().Type(np.dtype(dtype))
 
 
 def _name(model: Any, interface: Interface, *, by_name: bool) -> None:
@@ -314,7 +314,7 @@ def _edit(model: Any, interface: Interface, edits: Edits, preprocessing: Preproc
 
 def _preprocess(model: Any, interface: Interface, edits: Edits, preprocessing: Preprocessing | None) -> None:
     """Applies the edits to types, layouts and images with OpenVINO's PrePostProcessor, around the graph."""
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     steps = openvino.preprocess.PrePostProcessor(model)
     for name in [p.any_name for p in (*model.inputs, *model.outputs)]:
         port = steps.input(name) if name in interface.inputs else steps.output(name)

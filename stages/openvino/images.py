@@ -23,7 +23,7 @@ def put_in_front(port: Any, spec: Input, images: Images, how: Preprocessing) -> 
     Raises:
         ConfigError: When a photograph would be scaled to less than the model's size.
     """
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     height, width = how.size(spec.shape)
     tall, wide = how.resize if isinstance(how.resize, list) else (how.resize, how.resize)
     if tall < height or wide < width:

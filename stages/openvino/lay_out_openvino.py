@@ -50,7 +50,7 @@ class LayOutOpenvino(Stage):
 
 def _tokenizer(folder: Path) -> None:
     """Writes the IRs of a folder's tokenizer. Raises StageError."""
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     from transformers import AutoTokenizer
 
     try:

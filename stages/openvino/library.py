@@ -16,7 +16,7 @@ from stages.portable import native_output
 from stages.portable.vendor_errors import first_line
 
 
-def quiet() -> Any:
+def load() -> Any:
     """The module openvino, imported such that it sends no usage data.
 
     Its converter reports conversions through openvino_telemetry, and works without it where the import fails.
@@ -27,14 +27,14 @@ def quiet() -> Any:
     return openvino
 
 
-def converted(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
+def convert(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     """openvino.convert_model without its output on the screen and its changes to the root logger.
 
     It sets the root logger's level, which would silence our own log, and logs every error that it raises.
 
     Args:
         program: The program, as convert_model takes it.
-        extensions: From `loaded`.
+        extensions: From `load_extensions`.
         how: convert_model's other arguments.
 
     Raises whatever convert_model raises.
@@ -46,7 +46,7 @@ def converted(program: Any, extensions: Sequence[Any], **how: Any) -> Any:
     with native_output.to_log(errors=True):
         root.handlers = [logging.NullHandler()]
         try:
-            return quiet().convert_model(program, extension=additions or None, **how)
+            return load().convert_model(program, extension=additions or None, **how)
         finally:
             root.handlers = handlers
             root.setLevel(level)
@@ -58,11 +58,11 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
     Args:
         path: The file, or a SavedModel's folder.
         says: The name of this kind of file, for messages.
-        extensions: See `loaded`.
+        extensions: See `load_extensions`.
     """
-    additions = loaded(extensions)
+    additions = load_extensions(extensions)
     try:
-        return converted(path, additions)
+        return convert(path, additions)
     except Exception as e:  # the readers raise anything on a damaged file
         if unconverted.tells(e):
             raise unconverted.report(path, e) from e
@@ -73,10 +73,10 @@ def read(path: Path, says: str, extensions: Sequence[str] = ()) -> Any:
         ) from e
 
 
-def extended(extensions: Sequence[str]) -> Any:
-    """An openvino.Core with the operations of extensions. Raises StageError, and what `loaded` raises."""
-    core = quiet().Core()
-    for extension in loaded(extensions):
+def core_with(extensions: Sequence[str]) -> Any:
+    """An openvino.Core with the operations of extensions. Raises StageError, and what `load_extensions` raises."""
+    core = load().Core()
+    for extension in load_extensions(extensions):
         try:
             core.add_extension(extension)
         except Exception as e:  # a library may be anything
@@ -84,7 +84,7 @@ def extended(extensions: Sequence[str]) -> Any:
     return core
 
 
-def loaded(extensions: Sequence[str]) -> list[Any]:
+def load_extensions(extensions: Sequence[str]) -> list[Any]:
     """Extensions as add_extension and convert_model take them: paths of libraries, and Python objects.
 
     Raises:
@@ -100,7 +100,7 @@ def loaded(extensions: Sequence[str]) -> list[Any]:
             extension = getattr(importlib.import_module(module), name)
         except Exception as e:  # a module may raise anything while it is imported
             raise ConfigError(f"extensions names {entry}, which cannot be imported: {first_line(e)}") from e
-        openvino = quiet()
+        openvino = load()
         if not isinstance(extension, openvino.Extension) and not _is_operation(extension):
             raise ConfigError(
                 f"extensions names {entry}, which is {type(extension).__name__}",
@@ -111,4 +111,4 @@ def loaded(extensions: Sequence[str]) -> list[Any]:
 
 
 def _is_operation(extension: Any) -> bool:
-    return isinstance(extension, type) and issubclass(extension, quiet().Op)
+    return isinstance(extension, type) and issubclass(extension, load().Op)

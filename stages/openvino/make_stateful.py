@@ -37,7 +37,7 @@ class MakeStateful(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
         generation = Generation.of(source)
-        model = openvino_library.quiet().Core().read_model(source.file)
+        model = openvino_library.load().Core().read_model(source.file)
         stateful.convert(model, generation)
         for name, value in stateful.cache_settings(self.cache).items():
             model.set_rt_info(value, ["runtime_options", name])

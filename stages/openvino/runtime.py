@@ -35,11 +35,11 @@ class OpenvinoSession:
     """
 
     def __init__(self, artifact: Artifact, properties: Mapping[str, str], extensions: Sequence[str]) -> None:
-        core = openvino_library.extended(extensions)
+        core = openvino_library.core_with(extensions)
         if artifact.kind == OPENVINO_BLOB:
-            self._model = blob.loaded(core, artifact, properties)
+            self._model = blob.import_blob(core, artifact, properties)
         else:
-            self._model = compiled(core, artifact.file, DEVICE, properties)
+            self._model = compile_model(core, artifact.file, DEVICE, properties)
         # The plugin merges an output with the value it equals, and their names: pick the model's name.
         outputs = Interface.of(artifact).outputs if FACT in artifact.facts else {}
         self._names = [next((n for n in p.get_names() if n in outputs), p.any_name) for p in self._model.outputs]
@@ -51,7 +51,7 @@ class OpenvinoSession:
         return {name: returned[port] for name, port in zip(self._names, self._model.outputs, strict=True)}
 
     def prepare(self, inputs: Arrays) -> Callable[[], object]:
-        openvino = openvino_library.quiet()
+        openvino = openvino_library.load()
         request = self._model.create_infer_request()
         for name, value in inputs.items():
             tensor = openvino.Tensor(value.dtype, value.shape)  # its own memory, with the alignment it prefers
@@ -60,7 +60,7 @@ class OpenvinoSession:
         return lambda: request.infer(share_outputs=True)
 
 
-def compiled(core: Any, path: Path, device: str, properties: Mapping[str, str]) -> Any:
+def compile_model(core: Any, path: Path, device: str, properties: Mapping[str, str]) -> Any:
     """core.compile_model. Raises StageError with OpenVINO's message."""
     try:
         return core.compile_model(path, device, dict(properties))
@@ -80,7 +80,7 @@ def settings(how: How, device: str = DEVICE) -> dict[str, str]:
     """The properties to compile with, by the plugin's names. Raises StageError for one that it does not have."""
     pinned = {} if how.threads is None else {THREADS: str(how.threads), **ONE_STREAM}
     if how.properties:
-        supported = openvino_library.quiet().Core().get_property(device, "SUPPORTED_PROPERTIES")
+        supported = openvino_library.load().Core().get_property(device, "SUPPORTED_PROPERTIES")
         settable = {name: OURS.get(name, "") for name, access in supported.items() if access == "RW"}
         session.refuse_unknown(how.properties, settable, f"OpenVINO's {device} plugin")
     return {PRECISION: HINTS[how.compute], **pinned, **how.properties}

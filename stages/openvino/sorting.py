@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def stable(model: Any) -> None:
+def make_stable(model: Any) -> None:
     """Makes every TopK stable that sorts a whole dimension, in place.
 
     One that picks only some values stays unchanged: PyTorch does not promise which of equal values it picks.

@@ -74,7 +74,7 @@ def open_session(artifact: Artifact, how: How) -> CompiledSession:
 
 def _backend() -> Any:
     """The backend's module with its caches. Its import registers the backend with torch.compile."""
-    openvino_library.quiet()
+    openvino_library.load()
     with to_log():  # it uses deprecated settings of torch
         from openvino.frontend.pytorch.torchdynamo import backend, execute  # noqa: F401
 

@@ -7,20 +7,20 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.formats.graphs import CONSTANT, TYPES, Built, Node
+from stages.formats.graphs import CONSTANT, TYPES, Node, NodeGraph
 from stages.openvino import convert as ir
 from stages.openvino import library as openvino_library
 
 REQUIRES = ("openvino",)
 
 
-def read(path: Path, extensions: Sequence[str]) -> Built:
-    return of_model(openvino_library.extended(extensions).read_model(path))
+def read(path: Path, extensions: Sequence[str]) -> NodeGraph:
+    return of_model(openvino_library.core_with(extensions).read_model(path))
 
 
 def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
     """The floating-point constants that have one of some shapes, as arrays."""
-    model = openvino_library.extended(extensions).read_model(path)
+    model = openvino_library.core_with(extensions).read_model(path)
     yield from _matrices(model, shapes)
 
 
@@ -33,10 +33,10 @@ def _matrices(model: Any, shapes: Collection[tuple[int, ...]]) -> Iterator[Any]:
             yield from _matrices(body, shapes)
 
 
-def of_model(model: Any) -> Built:
+def of_model(model: Any) -> NodeGraph:
     """The nodes of an openvino.Model."""
     nodes: dict[str, Node] = {}
-    inner: list[Built] = []
+    inner: list[NodeGraph] = []
     for op in model.get_ordered_ops():
         sources = [v.get_node().get_friendly_name() for v in op.input_values()]
         dtype = op.output(0).get_element_type().to_string() if op.get_output_size() else ""
@@ -48,4 +48,4 @@ def of_model(model: Any) -> Built:
         for op in model.get_results()
         for name in (op.input_value(0).get_names() or {op.get_friendly_name()})
     }
-    return Built(nodes, outputs, inner)
+    return NodeGraph(nodes, outputs, inner)

@@ -23,7 +23,7 @@ MESSAGE = "rank().is_static()"  # part of OpenVINO 2026.4's message
 MOST_BYTES = 2**28  # of a graph that is converted again for a suggestion
 
 
-def explained(
+def explain(
     report: StageError, error: Exception, graph: Path, interface: Interface, extensions: Sequence[Any]
 ) -> StageError:
     """The error, with the dynamic dimension to replace by a number, where a single one is enough.
@@ -33,7 +33,7 @@ def explained(
         error: OpenVINO's error.
         graph: The ONNX file.
         interface: The model's.
-        extensions: From library.loaded.
+        extensions: From library.load_extensions.
     """
     if MESSAGE not in str(error) or graph.stat().st_size > MOST_BYTES:
         return report
@@ -61,7 +61,7 @@ def _converts(graph: Path, interface: Interface, name: str, size: int, extension
     with tempfile.TemporaryDirectory() as folder:
         path = onnx_file.write(model, Path(folder))
         try:
-            openvino_library.converted(path, extensions)
+            openvino_library.convert(path, extensions)
         except Exception:  # the same error, or another
             return False
     return True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays, how: How) -> Arrays:
-    core = openvino_library.extended(how.extensions)
+    core = openvino_library.core_with(how.extensions)
     model = core.read_model(artifact.file)
     operations = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     from openvino import Model, opset16
@@ -39,7 +39,7 @@ def values(artifact: Artifact, names: Sequence[str], inputs: Arrays, fed: Arrays
 
 
 def all_values(artifact: Artifact, inputs: Arrays, how: How) -> Inner:
-    core = openvino_library.extended(how.extensions)
+    core = openvino_library.core_with(how.extensions)
     model = core.read_model(artifact.file)
     operations = {op.get_friendly_name(): op for op in model.get_ordered_ops()}
     parameters = [p.get_friendly_name() for p in model.get_parameters()]

@@ -14,7 +14,7 @@ from pipeline.errors import Problem, StageError, listed
 from pipeline.stage import AtLeast, Between, OneOf, Unkeyed
 from stages.formats import graphs
 from stages.formats.extensions import Extensions
-from stages.formats.graphs import Built
+from stages.formats.graphs import NodeGraph
 from stages.formats.ignored import Ignored
 from stages.onnx import file as onnx_file
 from stages.onnx.format import ONNX
@@ -101,7 +101,7 @@ class CompressWeights(Lowering):
         source = inputs["graph"]
         self._opset.hold(source)
         feed = self._feed(inputs)
-        built = graphs.read(source, self.extensions) if self.embeddings or self.head else Built({})
+        built = graphs.read(source, self.extensions) if self.embeddings or self.head else NodeGraph({})
         parts = self._parts(built)
         eight = [name for name, bits in parts.items() if bits == "int8"] if self._in_blocks else []
         tied = nncf_library.tied(source)
@@ -132,7 +132,7 @@ class CompressWeights(Lowering):
         left = replace(self.ignored, names=[*self.ignored.names, *kept])
         return nncf_library.lowered(source, compressed, left, facts, folder, self.extensions, feed, besides)
 
-    def _parts(self, built: Built) -> dict[str, str]:
+    def _parts(self, built: NodeGraph) -> dict[str, str]:
         """The types of embeddings and head, by the names of their operations; empty where they are not set.
 
         Raises StageError where there is no such part, or one matrix would have two types.

@@ -275,7 +275,7 @@ def lowered(
 @contextlib.contextmanager
 def _quiet() -> Iterator[Any]:
     """The module nncf, with its messages and progress displays in the log."""
-    openvino_library.quiet()
+    openvino_library.load()
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     with native_output.to_log(errors=True):
@@ -293,7 +293,7 @@ def _loaded(source: Artifact, extensions: Sequence[str]) -> Any:
         model = onnx_file.read(source.file)
         onnx_file.name_nodes(model)  # otherwise NNCF would, in its own way
         return model
-    return openvino_library.extended(extensions).read_model(source.file)
+    return openvino_library.core_with(extensions).read_model(source.file)
 
 
 def _names(model: Any) -> set[str]:

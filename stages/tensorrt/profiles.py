@@ -24,7 +24,7 @@ class Profiles(Setting):
                 yield Problem(f"{name} has {dim}: {list(sizes)}", allowed)
 
 
-def resolved(profiles: ProfileSizes, interface: Interface) -> list[Spans]:
+def resolve(profiles: ProfileSizes, interface: Interface) -> list[Spans]:
     """For each profile, the smallest, usual and largest shape of each input; empty without dynamic dimensions.
 
     A dimension that a profile does not name has the model's own sizes. Without profiles, all dimensions have these.

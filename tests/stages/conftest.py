@@ -164,7 +164,7 @@ def decoder_ir(decoder_graph: Artifact, tmp_path_factory: pytest.TempPathFactory
     """Its IR, with the cache as inputs and outputs."""
     backend("openvino")
     folder = tmp_path_factory.mktemp("decoder_ir")
-    convert.write(openvino_library.converted(decoder_graph.file, []), {}, folder)
+    convert.write(openvino_library.convert(decoder_graph.file, []), {}, folder)
     return Artifact(OPENVINO, folder, facts=decoders.facts())
 
 

@@ -23,7 +23,7 @@ def open_generator(artifact: Artifact, how: How, *, ours: bool) -> Loop:
 
     session.without_settings(how, "Core ML")
     program = read.read(artifact.file)
-    running = stateful.opened(program)
+    running = stateful.open_program(program)
     takes = program.functions[program.default].takes[IDS]
     loop = Loop(running, artifact.facts[FACT], _sizes(takes), f"the program by {running.properties['executed_by']}")
     loop.computes_in = running.computes_in

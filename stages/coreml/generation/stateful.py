@@ -248,7 +248,7 @@ class ByCoreml(runtime.CoremlSession):
         return features.as_arrays(self._function, features.from_coreml(self._function, outputs), self._labels)
 
 
-def opened(program: Program) -> ByEvaluator | ByCoreml:
+def open_program(program: Program) -> ByEvaluator | ByCoreml:
     """A program in Core ML on macOS, and in the reference evaluator everywhere else."""
     return ByCoreml(program) if runtime.has_core_ml() else ByEvaluator(program)
 
@@ -262,7 +262,7 @@ class StatefulSession:
         session.without_settings(how, "Core ML")
         self._caches = Generation.of(artifact).cache
         self._outputs = Interface.of(artifact).outputs
-        self._running = opened(read.read(artifact.file))
+        self._running = open_program(read.read(artifact.file))
         self.properties, self.computes_in = self._running.properties, self._running.computes_in
         self.assumed = self._running.assumed
 

@@ -13,7 +13,7 @@ LOST = 2.0**-20  # a smaller epsilon has an error of more than 3 % in float16, w
 
 
 @dataclass
-class Wide:
+class Float32Operations:
     """The operations of a program that keep float32.
 
     Args:
@@ -25,7 +25,7 @@ class Wide:
     weighted: set[str] = field(default_factory=set)
 
 
-def register(wide: Wide) -> None:
+def register(wide: Float32Operations) -> None:
     """Registers the pass for this conversion with coremltools under NAME; it changes only `wide`."""
     from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
     from coremltools.converters.mil.mil.passes.pass_registry import register_pass

@@ -13,7 +13,7 @@ from stages.capture import programs
 NAME = "drydock::keep_copies"
 
 
-def script(graph: Any) -> None:
+def copy_script_outputs(graph: Any) -> None:
     """Copies each output of a TorchScript graph, in place."""
     returned = graph.return_node()
     values = list(returned.inputs())
@@ -25,7 +25,7 @@ def script(graph: Any) -> None:
         node.replaceInput(place, copy.output())
 
 
-def exported(program: Any) -> None:
+def copy_program_outputs(program: Any) -> None:
     """Copies each output of an ExportedProgram, in place."""
     import torch
 

@@ -26,7 +26,7 @@ DEEP = 64  # operators between an input and its use, at most
 
 
 @dataclass(frozen=True)
-class Implied:
+class ImpliedRange:
     """The integers that an input accepts.
 
     Args:
@@ -45,7 +45,7 @@ class Implied:
         return {"integers": [self.low, self.high]}
 
 
-def infer(model: onnx.ModelProto) -> dict[str, Implied]:
+def infer(model: onnx.ModelProto) -> dict[str, ImpliedRange]:
     """The range of each integer input for which the graph implies one."""
     graph = _Graph(model)
     kinds = dimensions.types(model)
@@ -54,21 +54,21 @@ def infer(model: onnx.ModelProto) -> dict[str, Implied]:
     return {name: range_ for name, range_ in ranges.items() if range_ is not None}
 
 
-def _narrowed(uses: list[Implied]) -> Implied | None:
+def _narrowed(uses: list[ImpliedRange]) -> ImpliedRange | None:
     """The range that all uses allow: that of tables, or of comparisons where there is no table."""
     tables = [u for u in uses if not isinstance(u, _Compared)]
     if tables:
         low, high = max(u.low for u in tables), min(u.high for u in tables)
         tightest = min(tables, key=lambda u: u.high)
-        return Implied(low, high, tightest.why) if low < high else None
+        return ImpliedRange(low, high, tightest.why) if low < high else None
     if not uses:
         return None
     numbers = sorted({u.high - 1 for u in uses})
     # Values on both sides of each number: the graph takes another branch there.
-    return Implied(numbers[0] - 1, numbers[-1] + 1, f"it is compared with {listed(map(str, numbers), 4)}")
+    return ImpliedRange(numbers[0] - 1, numbers[-1] + 1, f"it is compared with {listed(map(str, numbers), 4)}")
 
 
-class _Compared(Implied):
+class _Compared(ImpliedRange):
     """A number that an input is compared with: high is one more."""
 
 
@@ -86,17 +86,17 @@ class _Graph:
                 self._users[name].append(node)
             self._source |= dict.fromkeys(node.output, node)
 
-    def uses(self, name: str, shift: int = 0, deep: int = 0) -> Iterator[Implied]:
+    def uses(self, name: str, shift: int = 0, deep: int = 0) -> Iterator[ImpliedRange]:
         """The ranges that the uses of a value imply for the input; the value is that input plus `shift`."""
         for node in self._users[name] if deep < DEEP else ():
             places = [i for i, n in enumerate(node.input) if n == name]
             kind = node.op_type
             if kind == "Gather" and places == [1]:
                 if (rows := self._size(node.input[0], _attribute(node, "axis", 0))) is not None:
-                    yield Implied(-shift, rows - shift, f"the {rows} rows of {node.input[0]}")
+                    yield ImpliedRange(-shift, rows - shift, f"the {rows} rows of {node.input[0]}")
             elif kind == "OneHot" and places == [0]:
                 if (depth := self._number(node.input[1])) is not None:
-                    yield Implied(-shift, depth - shift, f"the {depth} classes of a OneHot")
+                    yield ImpliedRange(-shift, depth - shift, f"the {depth} classes of a OneHot")
             elif kind in COMPARES:
                 other = self._number(node.input[1 - places[0]])
                 if other is not None and self._branches(node.output[0]):
@@ -160,6 +160,6 @@ def _attribute(node: onnx.NodeProto, name: str, otherwise: int) -> Any:
     return next((a.i for a in node.attribute if a.name == name), otherwise)
 
 
-def describe(ranges: Mapping[str, Implied]) -> str:
+def describe(ranges: Mapping[str, ImpliedRange]) -> str:
     """The ranges in words."""
     return listed(f"{name} in [{r.low}, {r.high}): {r.why}" for name, r in ranges.items())

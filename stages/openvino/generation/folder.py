@@ -21,7 +21,7 @@ REQUIRES = ("openvino_genai", "openvino", "openvino_tokenizers", "numpy")
 def open_generator(artifact: Artifact, how: How, *, ours: bool) -> Genai | Loop:
     """Loads a folder. Raises StageError for a setting, CheckFailed where the runtime does not load it."""
     session.without_extensions(how, "openvino_genai")
-    openvino_library.quiet()
+    openvino_library.load()
     assert artifact.folder is not None
     cache = stateful.cache_settings(artifact.facts[stateful.FACT]["cache"])
     settings = {**cache, **runtime.settings(how)}

@@ -43,7 +43,7 @@ def convert(model: Any, generation: Generation) -> None:
         StageError: Where the model has no such input or output.
         CheckFailed: Where one is still an input or an output, or a state has a fixed size.
     """
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     from openvino import opset16 as ops
     from openvino.passes import MakeStateful, Manager
 
@@ -93,7 +93,7 @@ def _tokens(model: Any, generation: Generation) -> list[Any]:
 
 def _open(shape: Any, cache: Cache) -> Any:
     """The shape of a part of a cache for a batch of any size, after any number of tokens."""
-    openvino = openvino_library.quiet()
+    openvino = openvino_library.load()
     return openvino.PartialShape([openvino.Dimension(-1) if n in (0, cache.axis) else d for n, d in enumerate(shape)])
 
 
@@ -119,8 +119,8 @@ class StatefulSession:
         self._caches = Generation.of(artifact).cache
         self._outputs = list(Interface.of(artifact).outputs)
         settings = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
-        core = openvino_library.extended(how.extensions)
-        self._model = runtime.compiled(core, artifact.file, runtime.DEVICE, settings)
+        core = openvino_library.core_with(how.extensions)
+        self._model = runtime.compile_model(core, artifact.file, runtime.DEVICE, settings)
         self._request = self._model.create_infer_request()
         self.properties = runtime.read_back(self._model, settings)
         self.computes_in = runtime.computes_in(self.properties)
@@ -131,7 +131,7 @@ class StatefulSession:
     def prepare(self, inputs: Arrays) -> Callable[[], dict[str, Any]]:
         import numpy as np
 
-        openvino = openvino_library.quiet()
+        openvino = openvino_library.load()
         carried = {_state(c): c for c in self._caches}
         own = {name: value for name, value in inputs.items() if name not in {c.input for c in self._caches}}
         own[BEAMS] = np.arange(len(next(iter(own.values()))), dtype=np.int32)

@@ -9,7 +9,7 @@ from harness import run_stage
 from pipeline.errors import ConfigError
 from stages.formats import graphs
 from stages.formats import ignored as ignored_operations
-from stages.formats.graphs import Built, Node
+from stages.formats.graphs import Node, NodeGraph
 from stages.formats.ignored import Ignored
 from stages.onnx.cast_fp16 import CastFp16
 from stages.onnx.format import ONNX
@@ -30,7 +30,7 @@ LOWER = {
 }
 CASES = [(lower, kind) for lower in LOWER for kind in NAMES if (lower, kind) != ("cast_fp16", OPENVINO)]
 
-GRAPH = Built({
+GRAPH = NodeGraph({
     "w": Node("Constant", (), "float32", 4),
     "first/MatMul": Node("MatMul", ("x", "w"), "float32"),
     "then": Node("Softmax", ("first/MatMul",), "float32"),

@@ -73,7 +73,7 @@ def test_it_computes_in_what_it_was_compiled_for_although_the_blob_does_not_know
 def test_it_is_loaded_with_what_it_was_compiled_for_unless_something_else_is_asked(blob):
     import openvino
 
-    loaded = blob_files.loaded(openvino.Core(), blob, {})
+    loaded = blob_files.import_blob(openvino.Core(), blob, {})
     assert loaded.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 
 

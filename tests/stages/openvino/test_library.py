@@ -75,7 +75,7 @@ def test_a_genuine_library_is_loaded(tmp_path):
 def test_a_library_that_is_none_is_refused_with_openvinos_reason(tmp_path):
     (tmp_path / "ops.so").write_text("no library")
     with pytest.raises(StageError, match=r"cannot load the extension .*ops\.so: .*Cannot find entry point"):
-        openvino_library.extended([str(tmp_path / "ops.so")])
+        openvino_library.core_with([str(tmp_path / "ops.so")])
 
 
 def test_a_library_that_is_not_there_is_found_while_planning(tmp_path):
@@ -99,7 +99,7 @@ def test_what_is_neither_a_library_nor_a_dotted_path_is_a_problem(entry):
 
 def test_a_dotted_path_that_cannot_be_imported_is_told():
     with pytest.raises(ConfigError, match=r"extensions names ov_ops\.missing, which cannot be imported"):
-        openvino_library.loaded(["ov_ops.missing"])
+        openvino_library.load_extensions(["ov_ops.missing"])
 
 
 def test_a_runtime_without_extensions_refuses_them(graph, reference, tmp_path):
@@ -125,7 +125,7 @@ def test_a_module_that_raises_while_it_is_imported_is_told(tmp_path, monkeypatch
     (tmp_path / "boom.py").write_text("raise RuntimeError('boom')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"extensions names boom\.rule, which cannot be imported: boom"):
-        openvino_library.loaded(["boom.rule"])
+        openvino_library.load_extensions(["boom.rule"])
 
 
 def of_my_own(folder):
@@ -158,7 +158,7 @@ def test_a_file_with_an_operator_of_nobodys_is_not_called_damaged(tmp_path):
 
 def test_what_is_neither_a_rule_nor_an_operation_is_refused():
     with pytest.raises(ConfigError, match=r"extensions names ov_ops\._scale_add, which is function"):
-        openvino_library.loaded(["ov_ops._scale_add"])
+        openvino_library.load_extensions(["ov_ops._scale_add"])
 
 
 def test_a_rule_without_its_operation_is_told_when_the_ir_is_read_back(tmp_path):

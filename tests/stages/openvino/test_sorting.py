@@ -32,7 +32,7 @@ def test_a_sort_of_all_keeps_the_order_of_equal_values(shape, count, is_stable):
     import openvino
 
     sorted_model = model(shape, count=count)
-    sorting.stable(sorted_model)
+    sorting.make_stable(sorted_model)
     (sort,) = (op for op in sorted_model.get_ordered_ops() if op.get_type_name() == "TopK")
     assert sort.get_attributes()["stable"] is is_stable
     if is_stable:

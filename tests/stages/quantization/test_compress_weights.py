@@ -127,7 +127,7 @@ def test_onnxruntime_runs_compressed_weights_of_every_shape_as_it_does_by_defaul
 def test_weights_that_onnx_has_no_such_form_for_stay_as_they_are(every, tmp_path, opset, left):
     graph, _ = every(opset)
     made = compressed(graph, tmp_path / "made")
-    before, after = stored.read(graph).weights(), stored.of(made).weights()
+    before, after = stored.read(graph).weights(), stored.read(made).weights()
     biases = sum(p.numel() for p in EveryWeight().parameters() if p.ndim == 1)
     assert after["float32"] == biases + sum(left.values())
     assert sum(after.values()) == before["float32"]
