@@ -26,19 +26,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="after which no trial is begun")
     parser.add_argument("--keep", action="store_true", help="leave the folders of trials that find something")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if sys.platform != "linux":
         print("only Linux says which processes are left and where a descriptor leads: nothing was run")
         return 2
     began = time.monotonic()
     with scenes.kept:
         campaign.prepare()
-        names = campaign.names(campaign.QUICK if asked.quick else campaign.WHOLE, asked.seed, asked.only)
-        verdicts = campaign.run(names, minutes=asked.minutes, keep=asked.keep)
-    told = page.Told(verdicts, len(names), time.monotonic() - began, asked.seed)
-    print("\n".join(page.measured(told)))
-    if not (asked.quick or asked.only):
-        page.PAGE.write_text(page.written(told))
+        names = campaign.names(campaign.QUICK if arguments.quick else campaign.WHOLE, arguments.seed, arguments.only)
+        verdicts = campaign.run(names, minutes=arguments.minutes, keep=arguments.keep)
+    summary = page.Summary(verdicts, len(names), time.monotonic() - began, arguments.seed)
+    print("\n".join(page.measured(summary)))
+    if not (arguments.quick or arguments.only):
+        page.PAGE.write_text(page.written(summary))
         print(page.PAGE)
     return int(any(v.wrong for v in verdicts) or not verdicts)
 

@@ -70,7 +70,7 @@ class CheckGeneration(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact, record = inputs["artifact"], generating.read_asked(inputs["tokens"].file)
         how = How(self.compute, None, self.properties, self.extensions)
-        running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
+        running = folders.format_part(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
         agreements, unfit = [], {}
@@ -81,7 +81,7 @@ class CheckGeneration(Stage):
             runs = running
             if why := running.unfit(batch.prompts, record.new):
                 unfit[batch.label] = why
-                runs = folders.of(artifact).open_generator(artifact, how, ours=True)
+                runs = folders.format_part(artifact).open_generator(artifact, how, ours=True)
             rows = self._continued(artifact, runs, batch, record.new)
             agreements.append(generating.agreement(rows, batch, least))
             steps = getattr(runs, "steps", None)  # a runtime of another's gives tokens alone
@@ -154,7 +154,7 @@ class CheckGeneration(Stage):
 
         Raises CheckFailed where one differs by more than rounding explains.
         """
-        loop = folders.of(artifact).open_generator(artifact, how, ours=True)
+        loop = folders.format_part(artifact).open_generator(artifact, how, ours=True)
         alike = 0
         for batch in (b for b in record.batches if b.label not in unfit):
             graph = generating.recorded(cast("generating.Decoder", loop), batch, record)

@@ -56,8 +56,8 @@ class Origin(Setting):
             yield Problem(f"{name}.kwargs is {value['kwargs']}", allowed="a mapping: {split: train}")
 
     def modules(self, value: Any) -> Iterable[str]:
-        named = spec.spelled(value)
-        return MODULES.get(str(named.get("source")), ()) if isinstance(named, Mapping) else ()
+        mapping = spec.spelled(value)
+        return MODULES.get(str(mapping.get("source")), ()) if isinstance(mapping, Mapping) else ()
 
     def files(self, value: Any) -> Iterable[str]:
         value = spec.spelled(value)
@@ -70,7 +70,7 @@ class Origin(Setting):
     def identity(self, name: str, value: Any, world: World) -> Any:
         from stages.data import sources  # where a source is set: importing it takes time
 
-        return sources.of(value, None).identity(world)
+        return sources.build(value, None).identity(world)
 
 
 class RequiredOrigin(Origin):

@@ -93,8 +93,8 @@ class BundleTensorrt(EngineSettings):
 
     def _type(self, graph: Artifact) -> str:
         """The requested type of the graph's operations. Raises CheckFailed where no operation computes in it."""
-        asked = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
+        requested = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
         counts = graphs.of(graph).operations()
-        if counts and asked not in counts:
-            raise CheckFailed(f"asked for {asked}, and no operation of the graph computes in it: {listed(counts)}")
-        return asked
+        if counts and requested not in counts:
+            raise CheckFailed(f"asked for {requested}, and no operation of the graph computes in it: {listed(counts)}")
+        return requested

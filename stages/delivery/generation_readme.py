@@ -21,13 +21,15 @@ class GenerationReadme(Readme):
         return claims[-1]
 
     def _interface(self) -> Iterator[str]:
-        told = Generation.of(self.artifact)
+        generation = Generation.of(self.artifact)
         yield "## The model"
-        window = f", of which it sees the last {told.window}" if told.window else ""
+        window = f", of which it sees the last {generation.window}" if generation.window else ""
+        pad = generation.pad
+        padding = "no token fills up" if pad is None else f"rows of a batch are filled up with {pad}"
         yield (
-            f"{told.model_type or 'A decoder'} of {told.layers} layers: {told.vocabulary} tokens in its vocabulary, "
-            f"{told.positions} positions{window}. A text ends with {_tokens(told.eos)}; "
-            f"{'rows of a batch are filled up with ' + str(told.pad) if told.pad is not None else 'no token fills up'}."
+            f"{generation.model_type or 'A decoder'} of {generation.layers} layers: {generation.vocabulary} tokens in "
+            f"its vocabulary, {generation.positions} positions{window}. A text ends with {_tokens(generation.eos)}; "
+            f"{padding}."
         )
 
     def _photographs(self) -> Iterator[str]:

@@ -42,7 +42,7 @@ class Readme:
 
     @property
     def _form(self) -> bundle.Bundle | None:
-        return bundle.of(self.artifact)
+        return bundle.format_part(self.artifact)
 
     @property
     def _record(self) -> Mapping[str, Any]:
@@ -106,10 +106,10 @@ class Readme:
         case, form = self.cases[0], self._form
         if form is None:
             return
-        given = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
+        arrays = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
         names = json.dumps(list(Interface.of(self.artifact).outputs))
         yield "## Loading it"
-        yield f"```python\n{form.loading(self.file, f'{{{given}}}', names, self.artifact.facts, self._claim)}```"
+        yield f"```python\n{form.loading(self.file, f'{{{arrays}}}', names, self.artifact.facts, self._claim)}```"
         if form.ADVICE:
             yield form.ADVICE
 

@@ -103,7 +103,7 @@ class Save(Stage):
                 "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
                 command="put a check before save, or stages.save.bundle=false",
             )
-        says = bundle.of(artifact)
+        says = bundle.format_part(artifact)
         if says and (unfit := says.unfit(artifact.facts)):
             raise StageError([unfit])
         labels = self._labels(Interface.of(artifact))

@@ -41,7 +41,9 @@ class LayOutOnnx(Stage):
         for name in (ONNX.file, *onnx_file.files_beside(onnx_file.read(graph.file, weights=False))):
             graph.share(name, folder)
         given = model_folder.share(inputs.get("files"), folder)
-        told = genai.config(generation, list(Interface.of(graph).inputs), model_folder.asked(inputs.get("files")))
+        told = genai.config(
+            generation, list(Interface.of(graph).inputs), model_folder.generation_config(inputs.get("files"))
+        )
         genai.write(told, folder)
         says = f"{genai.CONFIG} for a {told['model']['type']}" + (f", {given}" if given else ", no tokenizer")
         return Artifact(ONNX_GENERATION, folder, notes={"says": says})

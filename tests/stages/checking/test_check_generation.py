@@ -18,7 +18,7 @@ from stages.portable import generating
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory):
     stage = shipped("record_tokens", prompts=[1, 7, 30], tokens=12, seed=0)
-    return run_stage(stage, decoders.given(), tmp_path_factory.mktemp("tokens") / "made")
+    return run_stage(stage, decoders.record_inputs(), tmp_path_factory.mktemp("tokens") / "made")
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def stateful(plain, house):
 @pytest.fixture(scope="module")
 def tokens(house):
     stage = shipped("record_tokens", prompts=[1, 11], tokens=5, seed=0, logits=True)
-    return run_stage(stage, decoders.given(), house / "tokens")
+    return run_stage(stage, decoders.record_inputs(), house / "tokens")
 
 
 def check(made, reference, into):

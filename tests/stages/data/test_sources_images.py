@@ -128,9 +128,9 @@ def test_a_folder_that_will_not_do_is_told_before_any_work(tmp_path, make, says)
 
 
 def file_of(form):
-    held = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(held, form)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(buffer, form)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
