@@ -93,7 +93,7 @@ class CheckGeneration(Stage):
                 apart += off
         if wrong := [*(w for one in agreements for w in one.wrong), *apart]:
             raise CheckFailed(
-                f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
+                f"this {artifact.kind} does not continue as the PyTorch model does, in {running.says}\n    "
                 + "\n    ".join(wrong),
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
@@ -162,7 +162,7 @@ class CheckGeneration(Stage):
             agreement = generating.agreement(rows, graph, SAME_GRAPH)
             if agreement.wrong:
                 raise CheckFailed(
-                    f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
+                    f"this {artifact.kind} does not continue in {running.says} as its own graph does in our loop\n    "
                     + "\n    ".join(agreement.wrong),
                     allowed=f"the same wherever the first choice is ahead by more than {SAME_GRAPH:g}",
                     command=self._try(running),
@@ -175,7 +175,7 @@ class CheckGeneration(Stage):
             return running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
-                f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
+                f"this {artifact.kind} cannot continue from {batch.label}, in {running.says}: {first_line(e)}",
                 allowed="prompts of any length and number",
                 command=self._try(running),
             ) from e

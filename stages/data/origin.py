@@ -42,7 +42,7 @@ class Origin(Setting):
         if kind is None:
             return [Problem(f"{name}.source is not set: nothing says where samples come from", allowed, command)]
         if kind == RANDOM and self._labelled:
-            return [Problem(f"{name}.source is random, and nobody knows the labels of random draws", allowed, command)]
+            return [Problem(f"{name}.source is random, and random draws have no labels", allowed, command)]
         unknown = OneOf(kinds, command=command).problems(f"{name}.source", kind)
         return unknown or self._value_problems(name, kind, value)
 

@@ -105,7 +105,7 @@ class Images:
         pictured = [n for n, s in interface.inputs.items() if len(s.shape) == 4]
         if len(interface.inputs) != 1 or not pictured:
             raise ConfigError(
-                f"images stand for one input of four dimensions, and this model takes {listed(interface.inputs)}",
+                f"images are for one input of four dimensions, and this model takes {listed(interface.inputs)}",
                 allowed="source: arrays or dataset for others",
             )
         files = [(hashlib.sha256(path.read_bytes()).hexdigest(), label, path) for path, label in self._files()]
@@ -244,7 +244,7 @@ class Text:
 
         if other := [f"{n} {s.shape}" for n, s in interface.inputs.items() if len(s.shape) != 2]:
             raise ConfigError(
-                f"text stands for inputs of two dimensions, and this model takes {listed(other)}",
+                f"text is for inputs of two dimensions, and this model takes {listed(other)}",
                 allowed="inputs of [batch, length]; source: arrays or dataset for others",
             )
         try:

@@ -56,7 +56,7 @@ class BundleTensorrt(EngineSettings):
         graph, reference = inputs["artifact"], inputs["reference"]
         if graph.record is None or "tolerance" not in (handed_over.verdict(graph.record) or {}):
             raise StageError(
-                "a bundle holds the engine to the tolerance of the graph's check, and no check of it is on record",
+                "a bundle needs the tolerance of the graph's check, and no check of it is on record",
                 command="put a check before save",
             )
         assert graph.folder is not None

@@ -52,15 +52,15 @@ class GenerationReadme(Readme):
         yield "## Checked"
         how = f"by our own loop over the graph ({claim['by_ours']})" if claim["by_ours"] else "in the runtime itself"
         yield (
-            f"{how[:1].upper()}{how[1:]}, it goes on with the tokens of {claim['against']}, {claim['new']} at most, "
+            f"{how[:1].upper()}{how[1:]}, it continues with the tokens of {claim['against']}, {claim['new']} at most, "
             f"after {'; '.join(claim['batches'])}: wherever the first choice is ahead of the second by more than "
             f"{claim['least']:g} of the largest logit."
             + "".join(f" NOT CHECKED: {what}, {why}." for what, why in claim["not_asked"].items())
         )
         yield (
-            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` holds the files to "
-            f"what was delivered, and the model to `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: something does "
-            "not. `--help` has the rest."
+            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` compares the files "
+            f"with what was delivered, and the model with `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: "
+            "something does not. `--help` has the rest."
         )
 
 

@@ -123,7 +123,7 @@ class Readme:
             yield f"It agrees with {claim['against']} at {', '.join(claim['shapes'])}: {limits}."
         needs = " and ".join(dict.fromkeys((bundle.needs(self.artifact), "numpy")))
         yield (
-            f"With nothing but {needs}, `python {bundle.SCRIPT}` holds the files to what was delivered, "
+            f"With nothing but {needs}, `python {bundle.SCRIPT}` compares the files with what was delivered, "
             f"runs the model on `{bundle.REFERENCE}`, compares its answers within that tolerance, and times it. Exit "
             "code 0: all of it holds; 5: something does not. `--help` has the rest."
         )

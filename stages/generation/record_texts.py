@@ -125,7 +125,7 @@ class RecordTexts(Stage):
 
         if files is None or not model_folder.has_tokenizer(files):
             raise StageError(
-                "the model came without a tokenizer, and a text becomes tokens by that",
+                "the model came without a tokenizer, which turns a text into tokens",
                 allowed="a folder with tokenizer.json",
                 command="model.evaluation.source=null, which has the model draw texts of its own",
             )

@@ -80,7 +80,7 @@ class QuantizeToAccuracy(Int8):
         before, after = measured[0], measured[-1]
         if before - after > self.max_drop:
             raise CheckFailed(
-                f"{self.metric} dropped by {before - after:.4g} to {after:.4g}, whatever was put back",
+                f"{self.metric} dropped by {before - after:.4g} to {after:.4g}, whatever operations were restored",
                 allowed=f"a drop of {self.max_drop:g} at most",
                 command="stages.quantize.max_drop=…, or a metric that gives equal answers the same value",
             )

@@ -49,7 +49,7 @@ class DrawSamples(Sampling):
         about = {"from": spec.says(self.samples), "count": len(samples), "seed": self.seed}
         aside = f"; {samples.left_out} more are what artifacts are checked with" if samples.left_out else ""
         says = f"{len(samples)} samples, {about['from']}" + aside
-        guess = f"calibrates on {says}: accuracy is anybody's guess" if spec.is_random(self.samples) else ""
+        guess = f"calibrates on {says}: accuracy is unknown" if spec.is_random(self.samples) else ""
         notes = Notes(says=says)
         if cautions := [c for c in (rows.caution, guess, _narrow(samples)) if c]:
             notes["caution"] = "; ".join(cautions)

@@ -89,7 +89,7 @@ def swap_caches(graph):
 
 @pytest.mark.parametrize(("change", "says"), [(drop_mask, "filled up"), (swap_caches, "at 2 comes")])
 def test_a_graph_that_is_wrong_only_padded_or_only_in_what_follows_is_caught(change, says, genai, tokens, tmp_path):
-    with pytest.raises(CheckFailed, match=f"(?s)does not go on as the PyTorch model does.*{says}"):
+    with pytest.raises(CheckFailed, match=f"(?s)does not continue as the PyTorch model does.*{says}"):
         check(changed(genai, tmp_path / "other", change), tokens, tmp_path / "made")
 
 

@@ -89,7 +89,9 @@ def test_a_cache_that_is_one_off_is_caught_by_the_check(fault, stateful, house, 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_cache_that_is_one_off_is_caught_by_what_follows(fault, stateful, tokens, tmp_path):
     spoiled = fixed_decoder.changed(stateful, tmp_path / "spoiled", fault)
-    with pytest.raises(CheckFailed, match=r"does not go on as the PyTorch model does(.|\n)*tokens one by one: output"):
+    with pytest.raises(
+        CheckFailed, match=r"does not continue as the PyTorch model does(.|\n)*tokens one by one: output"
+    ):
         generates(spoiled, tokens, tmp_path)
 
 

@@ -110,7 +110,7 @@ def test_an_input_that_the_tokenizer_does_not_give_is_named(text):
 
 
 def test_text_does_not_stand_for_photographs(text):
-    with pytest.raises(ConfigError, match=r"text stands for inputs of two dimensions.*image \['batch', 3, 8, 8\]"):
+    with pytest.raises(ConfigError, match=r"text is for inputs of two dimensions.*image \['batch', 3, 8, 8\]"):
         opened(text("cat"), PICTURE)
 
 

@@ -84,7 +84,7 @@ def test_how_many_it_came_to_is_told(reference, arrays, tmp_path, count, drawn):
 def test_random_draws_are_marked_wherever_they_go(reference, tmp_path):
     samples = draw({"source": "random"}, reference, tmp_path / "out")
     assert samples.facts["samples"] == {"from": "RANDOM draws", "count": 32, "seed": 0}
-    assert samples.notes["caution"] == "calibrates on 32 samples, RANDOM draws: accuracy is anybody's guess"
+    assert samples.notes["caution"] == "calibrates on 32 samples, RANDOM draws: accuracy is unknown"
 
 
 def test_rows_that_artifacts_are_checked_with_are_left_out_and_that_is_told(reference, tmp_path):

@@ -138,7 +138,7 @@ def test_samples_without_labels_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("source", "count", "what"),
     [
-        ({"source": "random"}, None, "samples.source is random, and nobody knows the labels of random draws"),
+        ({"source": "random"}, None, "samples.source is random, and random draws have no labels"),
         ({}, None, "samples.source is not set: nothing says where samples come from"),
         ({"source": "arrays", "path": "x.npz"}, 0, "count is 0"),
     ],

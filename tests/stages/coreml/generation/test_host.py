@@ -93,4 +93,4 @@ def test_its_readme_says_how_it_is_called_in_python_and_swift(bundle):
     told = (bundle / "README.md").read_text()
     assert "model.predict(given, state=state)" in told
     assert "model.prediction(from: given, using: state)" in told
-    assert "goes on with the tokens of the PyTorch model's generate" in told
+    assert "continues with the tokens of the PyTorch model's generate" in told
