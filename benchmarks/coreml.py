@@ -35,11 +35,11 @@ IMPORTED = ["torch", "torch._dynamo", "torchvision", "transformers", "coremltool
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wanted", nargs="?", default="", help="part of a family's or a model's name")
+    parser.add_argument("name", nargs="?", default="", help="part of a family's or a model's name")
     parser.add_argument("--done", type=Path, help="a file that keeps what is finished, for a run that goes on later")
-    asked = parser.parse_args()
-    subjects = [s for s in chosen() if asked.wanted in s.family or asked.wanted in s.name]
-    rows = finished(asked.done)
+    arguments = parser.parse_args()
+    subjects = [s for s in chosen() if arguments.name in s.family or arguments.name in s.name]
+    rows = finished(arguments.done)
     ways = multiprocessing.get_context("forkserver")
     ways.set_forkserver_preload(IMPORTED)
     os.environ["OMP_NUM_THREADS"] = "1"  # as many of these run as there are cores
@@ -48,11 +48,11 @@ def main() -> None:
             subject, cells = ended.result()
             print(f"{subject.family}, {subject.name}:", *(f"{w}: {c.text}" for w, c in zip(WAYS, cells, strict=True)))
             rows[subject] = cells
-            if asked.done:
-                with asked.done.open("a") as f:
+            if arguments.done:
+                with arguments.done.open("a") as f:
                     print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
     page = written([(s, rows[s]) for s in subjects])
-    if asked.wanted:
+    if arguments.name:
         print(page)
     else:
         PAGE.write_text(page)
@@ -67,9 +67,9 @@ def row(ways: multiprocessing.context.BaseContext, subject: Subject) -> tuple[Su
             tries.append(tried(ways, way, subject, capture))
             if tries[-1].ok:
                 break
-        said = [f"{c}: {t.text}" for c, t in zip(CAPTURES, tries, strict=False)]
+        texts = [f"{c}: {t.text}" for c, t in zip(CAPTURES, tries, strict=False)]
         served = f"{tries[-1].text} ({CAPTURES[len(tries) - 1]})"
-        cells.append(Cell(True, served) if tries[-1].ok else Cell(False, "; ".join(said)))
+        cells.append(Cell(True, served) if tries[-1].ok else Cell(False, "; ".join(texts)))
     return subject, cells
 
 
@@ -107,7 +107,7 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
     from stages.interface.interface import Interface
 
     with silent(folder):
-        told = {"status": "ok", "stages": []}
+        notes = {"status": "ok", "stages": []}
         try:
             source = _captured(overrides, capture, folder)
             program = programs.load(source)
@@ -120,8 +120,8 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
             ]
             ct.convert(program, inputs=inputs, minimum_deployment_target=ct.target.iOS16, skip_model_load=True)
         except Exception as e:  # whatever it says is the result
-            told = {"status": "failed", "problems": [{"what": f"{type(e).__name__}: {e}"}]}
-        (folder / "run.json").write_text(json.dumps(told))
+            notes = {"status": "failed", "problems": [{"what": f"{type(e).__name__}: {e}"}]}
+        (folder / "run.json").write_text(json.dumps(notes))
 
 
 Way = Callable[[Sequence[str], str, Path], None]
@@ -142,20 +142,20 @@ def _captured(overrides, capture, folder):  # type: ignore[no-untyped-def]
     from pipeline.planning import graph
 
     schema.register(CONF)
-    asked = [*overrides, "target=onnx", f"capture={capture}", "model.weights=random"]
+    all_overrides = [*overrides, "target=onnx", f"capture={capture}", "model.weights=random"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = OmegaConf.to_container(compose("config", asked).stages, resolve=True)
-    stages = {name: build_stage(f"stages.{name}", given) for name, given in settings.items()}
-    made = {}
+        settings = OmegaConf.to_container(compose("config", all_overrides).stages, resolve=True)
+    stages = {name: build_stage(f"stages.{name}", fields) for name, fields in settings.items()}
+    artifacts = {}
     for node in graph.build(stages, {name: settings[name]["needs"] or () for name in stages}):
         (folder / node.name).mkdir()
-        inputs = {port: made[name] for port, name in node.inputs.items()}
+        inputs = {port: artifacts[name] for port, name in node.inputs.items()}
         stage = node.stage.settle(ThisMachine(folder / "facts", may_fetch=False))
         artifact = stage.run(inputs, folder / node.name)
         facts = next(iter(inputs.values())).facts if inputs else {}
-        made[node.name] = replace(artifact, facts={**facts, **artifact.facts})
+        artifacts[node.name] = replace(artifact, facts={**facts, **artifact.facts})
         if node.name == "capture":
-            return made["capture"]
+            return artifacts["capture"]
     raise LookupError("this graph captures nothing")
 
 
@@ -180,9 +180,9 @@ def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     for family in [*families, "all"]:
-        asked = [cells for s, cells in rows if family in (s.family, "all")]
-        counts = [sum(cells[i].ok for cells in asked) for i in range(len(WAYS))]
-        lines.append(f"| {family} | {len(asked)} | {' | '.join(map(str, counts))} |")
+        cells_of_family = [cells for s, cells in rows if family in (s.family, "all")]
+        counts = [sum(cells[i].ok for cells in cells_of_family) for i in range(len(WAYS))]
+        lines.append(f"| {family} | {len(cells_of_family)} | {' | '.join(map(str, counts))} |")
     for family in families:
         lines += ["", f"## {family}", "", "| model | here | coremltools alone |", "| --- | --- | --- |"]
         of_family = [(s.name, *(escaped(c.text) for c in cells)) for s, cells in rows if s.family == family]

@@ -137,13 +137,13 @@ def chosen() -> Iterator[Subject]:
             fits = subject.name in OTHERS
         if fits:
             yield replace(subject, overrides=tuple(TWO if o == BATCH else o for o in subject.overrides))
-    yield from (transformer(told) for told in TRANSFORMERS if told[0] in SHARED)
+    yield from (transformer(entry) for entry in TRANSFORMERS if entry[0] in SHARED)
     yield from map(transformer, TRANSFORMERS_BESIDES)
 
 
-def transformer(told: tuple[str, str, str]) -> Subject:
+def transformer(entry: tuple[str, str, str]) -> Subject:
     """A transformers model with random weights, of its name, class and configuration."""
-    name, task, config = told
+    name, task, config = entry
     return Subject(
         "transformers",
         f"{name} ({task})",

@@ -48,41 +48,41 @@ class Cell:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wanted", nargs="?", default="", help="part of a family's or a model's name")
+    parser.add_argument("name", nargs="?", default="", help="part of a family's or a model's name")
     parser.add_argument("--every", type=int, default=1, help="take every so manieth model alone")
     parser.add_argument("--rows", type=Path, default=ROWS, help="the file that keeps what is finished")
     parser.add_argument("--page", action="store_true", help="convert nothing: the page of what is finished")
-    asked = parser.parse_args()
-    chosen = [s for s in subjects() if asked.wanted in s.family or asked.wanted in s.name][:: asked.every]
-    rows = finished(asked.rows)
-    if not asked.page:
-        convert([s for s in chosen if s not in rows], asked.rows, rows)
+    arguments = parser.parse_args()
+    chosen = [s for s in subjects() if arguments.name in s.family or arguments.name in s.name][:: arguments.every]
+    rows = finished(arguments.rows)
+    if not arguments.page:
+        convert([s for s in chosen if s not in rows], arguments.rows, rows)
     page = written([(s, rows[s]) for s in chosen if s in rows])
-    if asked.wanted or asked.every > 1:
+    if arguments.name or arguments.every > 1:
         print(page)
     else:
         PAGE.write_text(page)
 
 
-def convert(open_ones: Sequence[Subject], kept: Path, rows: dict[Subject, list[Cell]]) -> None:
+def convert(open_ones: Sequence[Subject], path: Path, rows: dict[Subject, list[Cell]]) -> None:
     """Converts the models that are not finished, each in a process of its own, and keeps each row as it is ready."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(IMPORTED)
     os.environ["OMP_NUM_THREADS"] = "1"  # as many of these run as there are cores
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for ended in as_completed([pool.submit(row, processes, s) for s in open_ones]):
             subject, cells = ended.result()
-            said = (f"{way}: {cell.text}" for way, cell in zip(coverage_ways.WAYS, cells, strict=True))
-            print(f"{subject.family}, {subject.name}:", *said, sep="\n    ", flush=True)
+            lines = (f"{way}: {cell.text}" for way, cell in zip(coverage_ways.WAYS, cells, strict=True))
+            print(f"{subject.family}, {subject.name}:", *lines, sep="\n    ", flush=True)
             rows[subject] = cells
-            with kept.open("a") as f:
+            with path.open("a") as f:
                 print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
 
 
-def finished(kept: Path | None) -> dict[Subject, list[Cell]]:
+def finished(path: Path | None) -> dict[Subject, list[Cell]]:
     """The rows that a file keeps."""
-    lines = kept.read_text().splitlines() if kept and kept.exists() else []
+    lines = path.read_text().splitlines() if path and path.exists() else []
     read = (json.loads(line) for line in lines)
     return {Subject(s["family"], s["name"], tuple(s["overrides"])): [Cell(**c) for c in cells] for s, cells in read}
 
@@ -104,16 +104,16 @@ def row(processes: Any, subject: Subject) -> tuple[Subject, list[Cell]]:
 def outcome(record: Path, otherwise: str) -> Cell:
     """What the run.json of a job says of it; `otherwise` where there is none."""
     try:
-        told: dict[str, Any] = json.loads(record.read_text())
+        record_json: dict[str, Any] = json.loads(record.read_text())
     except (OSError, ValueError):
         return Cell(False, otherwise)
-    if told["status"] != "ok":
-        problems = told.get("problems") or [{"what": otherwise}]
+    if record_json["status"] != "ok":
+        problems = record_json.get("problems") or [{"what": otherwise}]
         return Cell(False, problems[0]["what"])
-    checks = [s["notes"]["parity"] for s in told["stages"] if s["notes"].get("parity")]
+    checks = [s["notes"]["parity"] for s in record_json["stages"] if s["notes"].get("parity")]
     if not checks:
         return Cell(True, "converts")
-    by = next((s["facts"]["capture"] for s in told["stages"] if s.get("facts", {}).get("capture")), "")
+    by = next((s["facts"]["capture"] for s in record_json["stages"] if s.get("facts", {}).get("capture")), "")
     return Cell(True, f"{max(c['max_rel'] for c in checks[-1]['cases']):.0e}" + (f" ({by})" if by else ""))
 
 

@@ -60,12 +60,12 @@ def subjects() -> Iterator[Subject]:
     for name in models.list_models(module=models.segmentation):
         yield Subject("torchvision segmentation", name, ("model=torchvision_segmentation", f"model.name={name}", BATCH))
     for name, prefix in DETECTORS.items():
-        asked = (
+        names = (
             "model.factory=benchmarks.coverage_nets.detector",
             f"+model.kwargs.{prefix}score_thresh=0.0",
             f"+model.kwargs.{prefix}detections_per_img=5",
         )
-        yield Subject("torchvision detection", name, ("model=torchvision_detection", f"model.name={name}", *asked))
+        yield Subject("torchvision detection", name, ("model=torchvision_detection", f"model.name={name}", *names))
     for name in models.list_models(module=models.video):
         side = 224 if name.startswith(("mvit", "s3d")) else 112
         shape = f"model.inputs.input.shape=[batch, 3, 16, {side}, {side}]"
@@ -80,8 +80,8 @@ def subjects() -> Iterator[Subject]:
 
 def architectures() -> dict[str, Any]:
     """By its name: the class that is saved, and the fields of its configuration that make it small."""
-    found: dict[str, Any] = json.loads((LISTS / "transformers.json").read_text())
-    return found
+    by_name: dict[str, Any] = json.loads((LISTS / "transformers.json").read_text())
+    return by_name
 
 
 def save(name: str, folder: Path) -> None:
@@ -91,9 +91,9 @@ def save(name: str, folder: Path) -> None:
 
     from stages.loading import weights
 
-    told = architectures()[name]
+    entry = architectures()[name]
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(name, **told["config"])
-    module = getattr(transformers, told["class"])._from_config(config)
+    config = transformers.AutoConfig.for_model(name, **entry["config"])
+    module = getattr(transformers, entry["class"])._from_config(config)
     weights.enliven(module, 0)
     module.save_pretrained(folder)

@@ -64,10 +64,10 @@ def _tried(converted: Convert, module: Any, interface: Any, cases: Any, folder: 
         return f"{type(e).__name__}: {' '.join(str(e).split())[:300]}"
 
 
-def _wrong(case: Any, found: Any) -> str:
+def _wrong(case: Any, answers: Any) -> str:
     import numpy as np
 
-    for name, answer in zip(case.outputs, found, strict=True):
+    for name, answer in zip(case.outputs, answers, strict=True):
         expected = case.outputs[name]
         if answer.shape != expected.shape:
             return f"{case.label}: output '{name}' has shape {answer.shape} instead of {expected.shape}"
@@ -80,10 +80,10 @@ def _wrong(case: Any, found: Any) -> str:
 
 def _say(folder: Path, wrong: str) -> None:
     folder.mkdir(exist_ok=True)
-    told: Mapping[str, Any] = (
+    outcome: Mapping[str, Any] = (
         {"status": "failed", "problems": [{"what": wrong}]} if wrong else {"status": "ok", "stages": []}
     )
-    (folder / "run.json").write_text(json.dumps(told))
+    (folder / "run.json").write_text(json.dumps(outcome))
 
 
 def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
@@ -104,13 +104,15 @@ def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
         settings = OmegaConf.to_container(
             compose("config", [*overrides, "target=onnx", "effort=quick"]).stages, resolve=True
         )
-    made: dict[str, Any] = {}
+    artifacts: dict[str, Any] = {}
     for name, port in (("load", ""), ("eval", "module"), ("reference", "model")):
         (folder / name).mkdir()
         stage = build_stage(f"stages.{name}", settings[name]).settle(ThisMachine(folder / "facts", may_fetch=False))
-        made[name] = stage.run({port: made[("", "load", "eval")[len(made)]]} if port else {}, folder / name)
-    interface = Interface.of(made["reference"])
-    return call.bind(made["eval"].live, interface), interface, list(cases.at_sizes(made["reference"]))
+        artifacts[name] = stage.run(
+            {port: artifacts[("", "load", "eval")[len(artifacts)]]} if port else {}, folder / name
+        )
+    interface = Interface.of(artifacts["reference"])
+    return call.bind(artifacts["eval"].live, interface), interface, list(cases.at_sizes(artifacts["reference"]))
 
 
 def _onnx(module: Any, interface: Any, example: Any, folder: Path) -> Any:
@@ -129,8 +131,8 @@ def _onnx(module: Any, interface: Any, example: Any, folder: Path) -> Any:
         dynamic_shapes=[{axis: sizes[n] for axis, n in s.axes.items()} for s in interface.inputs.values()],
     )
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    taken = {i.name for i in session.get_inputs()}
-    return lambda inputs: session.run(None, {n: v for n, v in inputs.items() if n in taken})
+    names = {i.name for i in session.get_inputs()}
+    return lambda inputs: session.run(None, {n: v for n, v in inputs.items() if n in names})
 
 
 def _openvino(module: Any, interface: Any, example: Any, folder: Path) -> Any:
@@ -140,8 +142,8 @@ def _openvino(module: Any, interface: Any, example: Any, folder: Path) -> Any:
 
     shapes = [[-1 if isinstance(d, str) else d for d in s.shape] for s in interface.inputs.values()]
     tensors = tuple(torch.from_numpy(v) for v in example.values())
-    made = openvino.convert_model(module, example_input=tensors, input=[openvino.PartialShape(s) for s in shapes])
-    ready = openvino.compile_model(made, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    converted = openvino.convert_model(module, example_input=tensors, input=[openvino.PartialShape(s) for s in shapes])
+    ready = openvino.compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda inputs: list(ready(list(inputs.values())).values())
 
 

@@ -101,13 +101,13 @@ def _agreement(kind: str, fields: Mapping[str, Any], at: Path) -> tuple[str, str
     source = at / kind
     save(kind, fields, source, spread=0.3)
     batches = [[list(range(5 + n, 5 + n + length)) for n, length in enumerate(row)] for row in LENGTHS]
-    asked = at / f"{kind}.json"
-    asked.write_text(json.dumps({"batches": batches, "new": NEW, "fills": 0}))
+    path = at / f"{kind}.json"
+    path.write_text(json.dumps({"batches": batches, "new": NEW, "fills": 0}))
     right = _eager(source, batches)
     shares = []
     for run in (_ours, _theirs):
         try:
-            shares.append(_share(run(source, asked, at / f"{kind}-{run.__name__}"), right))
+            shares.append(_share(run(source, path, at / f"{kind}-{run.__name__}"), right))
         except RuntimeError as e:
             shares.append(f"none: {str(e).strip().splitlines()[-1][:80]}")
     print(f"{kind:<12} ours {shares[0]}, transformers' exporter {shares[1]}", flush=True)
@@ -119,32 +119,32 @@ def _eager(source: Path, batches: Sequence[Any]) -> list[Any]:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
-    made = []
+    tokens = []
     for rows in batches:
         width = max(map(len, rows))
         ids = torch.tensor([[0] * (width - len(r)) + r for r in rows])
         mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows])
         whole = model.generate(ids, attention_mask=mask, max_new_tokens=NEW, do_sample=False, pad_token_id=0)
-        made.append(whole[:, width:].tolist())
-    return made
+        tokens.append(whole[:, width:].tolist())
+    return tokens
 
 
-def _ours(source: Path, asked: Path, folder: Path) -> Any:
+def _ours(source: Path, record: Path, folder: Path) -> Any:
     pipeline(source, "onnx", folder)
-    return _printed([sys.executable, "-m", "benchmarks.generation_ours", "tokens", str(folder), str(asked)])
+    return _printed([sys.executable, "-m", "benchmarks.generation_ours", "tokens", str(folder), str(record)])
 
 
-def _theirs(source: Path, asked: Path, folder: Path) -> Any:
+def _theirs(source: Path, record: Path, folder: Path) -> Any:
     command = [sys.executable, "-m", "benchmarks.generation_peer"]
     _printed([*command, "export", str(source), str(folder)], quiet=True)
-    return _printed([*command, "tokens", str(folder), str(asked)])
+    return _printed([*command, "tokens", str(folder), str(record)])
 
 
-def _share(found: Sequence[Any], right: Sequence[Any]) -> str:
+def _share(actual: Sequence[Any], right: Sequence[Any]) -> str:
     pairs = [
         (a, b)
-        for batch, wanted in zip(found, right, strict=True)
-        for row, of in zip(batch, wanted, strict=True)
+        for batch, expected in zip(actual, right, strict=True)
+        for row, of in zip(batch, expected, strict=True)
         for a, b in zip(row, of, strict=True)
     ]
     return f"{sum(a == b for a, b in pairs) / len(pairs):.1%} of {len(pairs)}"
@@ -193,17 +193,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", nargs="?", choices=["agreement", "large"], help="one of them alone; not written down")
     parser.add_argument("--width", type=int, default=LARGE["hidden_size"], help="of the large model, a multiple of 64")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT)
     ratios: list[tuple[str, float, float]] = []
     table: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        if given.which != "agreement":
-            ratios = large(Path(folder), given.width)
+        if arguments.which != "agreement":
+            ratios = large(Path(folder), arguments.width)
             print("\n".join(verdict.line(*row) for row in ratios))
-        if given.which != "large":
+        if arguments.which != "large":
             table = agreement(Path(folder))
-    if given.which is None and given.width == LARGE["hidden_size"]:
+    if arguments.which is None and arguments.width == LARGE["hidden_size"]:
         PAGE.write_text(page(ratios, table))
         print(PAGE)
     sys.exit(0 if all(ratio <= bound for _, ratio, bound in ratios) else 1)

@@ -27,8 +27,8 @@ def main() -> None:
     what, folder, *more = sys.argv[1:]
     running = opened(Path(folder))
     if what == "tokens":
-        asked = json.loads(Path(more[0]).read_text())
-        print(json.dumps([running(batch, asked["new"]) for batch in asked["batches"]]))
+        record = json.loads(Path(more[0]).read_text())
+        print(json.dumps([running(batch, record["new"]) for batch in record["batches"]]))
         return
     prompt, new = map(int, more)
     rows = [list(range(3, 3 + prompt))]

@@ -48,7 +48,7 @@ class Exported:
         mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows])
         positions = (mask.cumsum(1) - 1).clamp(0)
         cache: Any = DynamicCache(config=self._model.config)
-        made, seconds = [], []
+        tokens, seconds = [], []
         for number in range(new):
             runner = self._model.runners["decode" if number else "prefill"]
             everything = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "past_key_values": cache}
@@ -58,8 +58,8 @@ class Exported:
             ids, cache = answer.logits[:, -1:].argmax(-1), answer.past_key_values
             mask = torch.cat([mask, torch.ones_like(ids)], 1)
             positions = positions[:, -1:] + 1
-            made.append(ids)
-        return torch.cat(made, 1).tolist(), seconds
+            tokens.append(ids)
+        return torch.cat(tokens, 1).tolist(), seconds
 
 
 def main() -> None:
@@ -67,9 +67,9 @@ def main() -> None:
     if what == "export":
         export(Path(folder), Path(more[0]))
     elif what == "tokens":
-        asked = json.loads(Path(more[0]).read_text())
+        record = json.loads(Path(more[0]).read_text())
         run = Exported(Path(folder))
-        print(json.dumps([run(batch, asked["new"], asked["fills"])[0] for batch in asked["batches"]]))
+        print(json.dumps([run(batch, record["new"], record["fills"])[0] for batch in record["batches"]]))
     else:
         prompt, new = map(int, more)
         run = Exported(Path(folder))

@@ -51,9 +51,9 @@ def simplification(graph: Path, folder: Path, *, bare: bool) -> dict[str, float]
         folder: To work in.
         bare: Whether as our stage does, without the large weights, or by onnxsim alone.
     """
-    told = folder / "told.json"
-    measure([sys.executable, "-m", "benchmarks.large_simplify", str(graph), str(told), "bare" * bare], folder)
-    return dict(json.loads(told.read_text()))
+    path = folder / "told.json"
+    measure([sys.executable, "-m", "benchmarks.large_simplify", str(graph), str(path), "bare" * bare], folder)
+    return dict(json.loads(path.read_text()))
 
 
 def report(folder: Path, *, alone: bool) -> bool:
@@ -61,13 +61,13 @@ def report(folder: Path, *, alone: bool) -> bool:
     cold = run(folder)
     weights = stages(folder)["load"]["facts"]["source"]["bytes"]
     total = written(folder)
-    told = stages(folder)
-    seen = cold.written_bytes / weights
-    print(f"weights {weights / 2**30:.2f} GiB; cold {cold.seconds:.0f} s; {seen:.2f}x written by the kernel's count")
-    for name, stage in told.items():
+    steps = stages(folder)
+    ratio = cold.written_bytes / weights
+    print(f"weights {weights / 2**30:.2f} GiB; cold {cold.seconds:.0f} s; {ratio:.2f}x written by the kernel's count")
+    for name, stage in steps.items():
         memory, says = (stage["peak_bytes"] or 0) / weights, stage["notes"].get("says", "")
         print(f"  {name:<16} {stage['seconds']:6.1f} s  {memory:5.2f}x memory  {says}")
-    exported, simpler = told["export"]["digest"], told["simplify"]["digest"]
+    exported, simpler = steps["export"]["digest"], steps["simplify"]["digest"]
     graph = folder / "store" / "objects" / exported[:2] / exported / "model.onnx"
     ours = simplification(graph, folder, bare=True)
     warm = run(folder)
@@ -75,7 +75,7 @@ def report(folder: Path, *, alone: bool) -> bool:
     if alone:
         theirs = simplification(graph, folder, bare=False)
         print(f"onnxsim with the weights: {theirs['seconds']:.1f} s, {theirs['peak_bytes'] / weights:.2f}x memory")
-    kept = simpler != exported
+    changed = simpler != exported
     rows = [
         ("simplification, seconds", ours["seconds"], SIMPLIFY_SECONDS),
         ("memory / weights", cold.peak_bytes / weights, MEMORY),
@@ -83,23 +83,23 @@ def report(folder: Path, *, alone: bool) -> bool:
     ]
     for name, value, bound in rows:
         print(verdict.line(name, value, bound))
-    print(f"the simplified graph was {'kept' if kept else 'NOT KEPT'}")
-    return kept and all(value <= bound for _, value, bound in rows)
+    print(f"the simplified graph was {'kept' if changed else 'NOT KEPT'}")
+    return changed and all(value <= bound for _, value, bound in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, help="a new folder to work in, which stays; about 5 GiB")
     parser.add_argument("--alone", action="store_true", help="onnxsim with the weights too: minutes more")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ |= {"PYTHONPATH": str(HERE.parent), "DRYDOCK_CONF": str(HERE / "large")}
-    if given.keep:
-        given.keep.mkdir()
-        held = report(given.keep.absolute(), alone=given.alone)
+    if arguments.keep:
+        arguments.keep.mkdir()
+        in_bounds = report(arguments.keep.absolute(), alone=arguments.alone)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            held = report(Path(folder), alone=given.alone)
-    sys.exit(0 if held else 1)
+            in_bounds = report(Path(folder), alone=arguments.alone)
+    sys.exit(0 if in_bounds else 1)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,10 @@ from stages.onnx.simplify import simplified
 def main(graph: Path, result: Path, *, bare: bool) -> None:
     began = time.perf_counter()
     model = onnx_file.read(graph, weights=not bare)
-    made = simplified(model, bare=True) if bare else onnxsim.simplify(model, check_n=0)[0]
+    simpler = simplified(model, bare=True) if bare else onnxsim.simplify(model, check_n=0)[0]
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
-    result.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak, "nodes": len(made.graph.node)}))
+    result.write_text(json.dumps({"seconds": seconds, "peak_bytes": peak, "nodes": len(simpler.graph.node)}))
 
 
 if __name__ == "__main__":

@@ -75,11 +75,11 @@ def first_answers(folder: Path, checkpoint: Path) -> dict[str, float]:
 
 
 def one_round(folder: Path, number: int, checkpoint: Path) -> dict[str, float]:
-    found = {"stage": ours(folder, number)["openvino"]["p50_ms"], "benchmark_app": theirs(folder)}
-    found |= first_answers(folder, checkpoint)
+    latencies = {"stage": ours(folder, number)["openvino"]["p50_ms"], "benchmark_app": theirs(folder)}
+    latencies |= first_answers(folder, checkpoint)
     units = {"stage": "ms", "benchmark_app": "ms"}
-    print(f"round {number}  " + "  ".join(f"{n} {v:.2f} {units.get(n, 's')}" for n, v in found.items()), flush=True)
-    return found
+    print(f"round {number}  " + "  ".join(f"{n} {v:.2f} {units.get(n, 's')}" for n, v in latencies.items()), flush=True)
+    return latencies
 
 
 def main() -> None:
@@ -91,8 +91,8 @@ def main() -> None:
         folder = Path(name)
         beside = ours(folder, 0, "eager", "torch_compile")  # converts, and warms the machine's file cache
         checkpoint = weights(folder)
-        found = [one_round(folder, number, checkpoint) for number in range(1, rounds + 1)]
-    middle = {name: statistics.median(one[name] for one in found) for name in found[0]}
+        results = [one_round(folder, number, checkpoint) for number in range(1, rounds + 1)]
+    middle = {name: statistics.median(one[name] for one in results) for name in results[0]}
     ratio = middle["stage"] / middle["benchmark_app"]
     print(f"\nmedians of {rounds} rounds, {THREADS} threads: " + ", ".join(f"{n} {v:.2f}" for n, v in middle.items()))
     print(verdict.line("stage / benchmark_app, latency", ratio))

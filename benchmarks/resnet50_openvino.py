@@ -23,14 +23,14 @@ COLD_SECONDS, QUICK_SECONDS, COLD_MEMORY, WARM_SECONDS, WARM_OF_BARE = 1.25, 1.1
 def one_round(folder: Path) -> dict[str, Measured]:
     """Each program once, in turn, so that a machine that slows down slows all of them."""
     ours = [sys.executable, "-m", "pipeline", "model=resnet50", "target=openvino", "model.weights=random"]
-    kept = [*ours, f"store={folder / 'store'}"]
+    with_store = [*ours, f"store={folder / 'store'}"]
     quick = [*ours, f"store={folder / 'quick'}", "effort=quick"]
     return {
         "hand-written": measure([sys.executable, "-m", "benchmarks.handwritten", str(folder)], folder),
-        "cold": measure(kept, folder),
+        "cold": measure(with_store, folder),
         "cold, quick": measure(quick, folder),
         "bare Hydra": measure([sys.executable, "-m", "benchmarks.bare_hydra"], folder),
-        "warm": measure(kept, folder),
+        "warm": measure(with_store, folder),
     }
 
 
@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     os.environ["PYTHONPATH"] = str(ROOT)
-    found: dict[str, list[Measured]] = {}
+    by_way: dict[str, list[Measured]] = {}
     for number in range(rounds + 1):  # the first warms the machine's file cache and is not counted
         with tempfile.TemporaryDirectory() as folder:
             for name, one in one_round(Path(folder)).items():
                 print(f"round {number}  {name:<13} {one.seconds:6.2f} s  {one.peak_bytes / 2**20:7.0f} MiB", flush=True)
-                found.setdefault(name, []).extend([one] if number else [])
-    middle = {name: median(runs) for name, runs in found.items()}
+                by_way.setdefault(name, []).extend([one] if number else [])
+    middle = {name: median(runs) for name, runs in by_way.items()}
     rows = [
         ("cold / hand-written, wall", middle["cold"].seconds / middle["hand-written"].seconds, COLD_SECONDS),
         (

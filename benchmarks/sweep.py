@@ -87,15 +87,15 @@ def overhead(folder: Path) -> float:
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     os.environ["PYTHONPATH"] = str(ROOT)
-    found = {}
+    by_way = {}
     for name, program in (("sweep", shared), ("scripts", scripts), ("separate", separate), ("overhead", overhead)):
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = program(Path(folder))
-        print(f"{name:<10} {found[name]:7.2f} s", flush=True)
+            by_way[name] = program(Path(folder))
+        print(f"{name:<10} {by_way[name]:7.2f} s", flush=True)
     print()
-    print(verdict.line("sweep / nine scripts, wall", found["sweep"] / found["scripts"], OF_SCRIPTS))
-    print(verdict.line("sweep / nine commands of ours, wall", found["sweep"] / found["separate"]))
-    print(verdict.line(f"beside stage work, seconds a job of {JOBS}", found["overhead"], OVERHEAD))
+    print(verdict.line("sweep / nine scripts, wall", by_way["sweep"] / by_way["scripts"], OF_SCRIPTS))
+    print(verdict.line("sweep / nine commands of ours, wall", by_way["sweep"] / by_way["separate"]))
+    print(verdict.line(f"beside stage work, seconds a job of {JOBS}", by_way["overhead"], OVERHEAD))
 
 
 if __name__ == "__main__":

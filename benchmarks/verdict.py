@@ -7,5 +7,5 @@ import math
 
 def line(name: str, ratio: float, bound: float = math.inf) -> str:
     """ "cold / hand-written, wall       1.08   bound 1.30: held"; without a bound the ratio alone."""
-    held = "" if math.isinf(bound) else f"   bound {bound:.2f}: {'held' if ratio <= bound else 'NOT HELD'}"
-    return f"{name:<44} {ratio:6.2f}{held}"
+    verdict = "" if math.isinf(bound) else f"   bound {bound:.2f}: {'held' if ratio <= bound else 'NOT HELD'}"
+    return f"{name:<44} {ratio:6.2f}{verdict}"

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-FOUND = next((path for path in map(shutil.which, NAMES) if path), None)
+CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio")
 
 
@@ -30,7 +30,7 @@ class Browser:
         theirs_in, ours_out = os.pipe()
         # The protocol fixes the numbers: the browser reads from 3 and writes to 4.
         shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        command = [str(FOUND), *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
         self._process = subprocess.Popen(
             ["bash", "-c", shell, *command],
             pass_fds=(theirs_in, theirs_out),
@@ -108,8 +108,8 @@ class Browser:
     @property
     def complaints(self) -> list[dict[str, Any]]:
         """Whatever the page said on its console, and every error."""
-        said = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
-        return [e["params"] for e in self.events if e.get("method") in said]
+        methods = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+        return [e["params"] for e in self.events if e.get("method") in methods]
 
     def _seen(self, method: str) -> bool:
         return any(e.get("method") == method for e in self.events)

@@ -27,7 +27,7 @@ from pipeline.planning import graph
 from pipeline.planning.graph import Node
 
 # What the user must give to the models that are not complete by themselves, besides a name.
-GIVEN = {
+OVERRIDES_FOR = {
     "causal_lm": ["model.weights=random", "+model.kwargs.model_type=llama"],
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
     "file": ["model.path=net.tflite"],
@@ -58,10 +58,10 @@ LOWERED = ("int8", "int8_weights", "int4_weights", "palette4", "palette6", "pale
 OF_IR = options("wiring/ir")
 
 
-def given(model: str) -> list[str]:
+def overrides_for(model: str) -> list[str]:
     """A model, with what a user must say of it."""
     nameless = OmegaConf.is_missing(OmegaConf.load(CONF / "model" / f"{model}.yaml"), "name")
-    return [f"model={model}", *GIVEN.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
+    return [f"model={model}", *OVERRIDES_FOR.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
 
 
 def fitting(target: str, precision: str) -> list[str]:
@@ -103,7 +103,7 @@ def _chosen(*choices: str) -> DictConfig:
 def nodes(*overrides: str) -> tuple[Node, ...]:
     """The checked graph, as `python -m pipeline` builds it."""
     settings: Any = OmegaConf.to_container(composed(*overrides).stages, resolve=True, throw_on_missing=True)
-    stages = {name: build_stage(f"stages.{name}", given) for name, given in settings.items()}
+    stages = {name: build_stage(f"stages.{name}", fields) for name, fields in settings.items()}
     return tuple(graph.build(stages, {name: settings[name]["needs"] or () for name in stages}))
 
 
@@ -127,7 +127,7 @@ def loader() -> ConfigLoaderImpl:
         mock.patch.dict(os.environ, environment, clear=True),
         hydra.initialize_config_dir(str(CONF), version_base="1.3"),
     ):
-        found = GlobalHydra.instance().config_loader()
-    assert isinstance(found, ConfigLoaderImpl)
-    shared_work(found).__enter__()  # for as long as the process lives
-    return found
+        loader_ = GlobalHydra.instance().config_loader()
+    assert isinstance(loader_, ConfigLoaderImpl)
+    shared_work(loader_).__enter__()  # for as long as the process lives
+    return loader_

@@ -18,16 +18,16 @@ class Floors(LayersContract):
 
     def check(self, graph: grimp.ImportGraph, verbose: bool) -> ContractCheck:
         layers = cast("list[Layer]", self.layers)
-        named = {tail.name for layer in layers for tail in layer.module_tails}
+        names = {tail.name for layer in layers for tail in layer.module_tails}
         rooms = {
             ModuleTail(child.rpartition(".")[2])
             for container in cast("set[Any]", self.containers)
             for child in graph.find_children(str(container.expression))
             if f"{child}.format" in graph.modules
         }
-        found = frozenset(room for room in rooms if room.name not in named)
+        missing_rooms = frozenset(room for room in rooms if room.name not in names)
         self.layers = [
-            Layer(set(found)) if any(tail.name == ANY_FORMAT for tail in layer.module_tails) else layer
+            Layer(set(missing_rooms)) if any(tail.name == ANY_FORMAT for tail in layer.module_tails) else layer
             for layer in layers
         ]
         return super().check(graph, verbose)

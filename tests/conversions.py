@@ -49,8 +49,8 @@ def capture(how: str, net: nn.Module | Artifact, folder: Path, **interface: Any)
     """A module captured by export, trace or script, with its reference in `folder`/reference."""
     stage = {"export": CaptureExport(2**30), "trace": CaptureTrace(), "script": CaptureScript()}[how]
     reference = record(net, folder / "reference", **interface)
-    given = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
-    return run_stage(stage, given, folder / how)
+    inputs = {"module": net if isinstance(net, Artifact) else module(net), "reference": reference}
+    return run_stage(stage, inputs, folder / how)
 
 
 def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18, **interface: Any) -> Artifact:
@@ -58,8 +58,8 @@ def export(how: str, net: nn.Module | Artifact, folder: Path, *, opset: int = 18
     program = capture(how, net, folder, **interface)
     if how == "export":
         return run_stage(ExportOnnx(opset, {}, False), program, folder / "graph")
-    given = {"program": program, "reference": reference_in(folder)}
-    return run_stage(ExportTorchscript(opset, {}, False), given, folder / "graph")
+    inputs = {"program": program, "reference": reference_in(folder)}
+    return run_stage(ExportTorchscript(opset, {}, False), inputs, folder / "graph")
 
 
 def ir(
@@ -111,8 +111,8 @@ def quantized(graph: Artifact, samples: Artifact, folder: Path, **settings: Any)
 
 def compressed(graph: Artifact, folder: Path, *, samples: Artifact | None = None, **settings: Any) -> Artifact:
     """A graph with weights in 8 bits, or as it is asked for."""
-    given = {"graph": graph, **({"samples": samples} if samples else {})}
-    return run_stage(compress_weights(**settings), given, folder)
+    inputs = {"graph": graph, **({"samples": samples} if samples else {})}
+    return run_stage(compress_weights(**settings), inputs, folder)
 
 
 def compress_weights(**settings: Any) -> Stage:
@@ -130,23 +130,23 @@ def made_of(artifact: Artifact, source: Artifact, stage: str = "quantize") -> Ar
 def provenance(artifact: Artifact) -> dict[str, Any]:
     """What an artifact's own file says of it."""
     if artifact.kind == ONNX:
-        held = onnx.load(artifact.file, load_external_data=False).metadata_props
-        told = {p.key.removeprefix("drydock."): p.value for p in held}
+        properties = onnx.load(artifact.file, load_external_data=False).metadata_props
+        entries = {p.key.removeprefix("drydock."): p.value for p in properties}
     else:
         import openvino
 
-        found = openvino.Core().read_model(artifact.file).get_rt_info("drydock")
-        told = dict(found.value)
-    return {name: json.loads(text) if text[:1] in "[{" else text for name, text in told.items()}
+        rt_info = openvino.Core().read_model(artifact.file).get_rt_info("drydock")
+        entries = dict(rt_info.value)
+    return {name: json.loads(text) if text[:1] in "[{" else text for name, text in entries.items()}
 
 
 def ports(artifact: Artifact) -> dict[str, str]:
     """The inputs and outputs of an artifact's file: type and shape by name."""
     if artifact.kind == ONNX:
         graph = onnx.load(artifact.file, load_external_data=False).graph
-        told = {p.name: p.type.tensor_type for p in (*graph.input, *graph.output)}
-        sizes = {name: [d.dim_param or d.dim_value for d in t.shape.dim] for name, t in told.items()}
-        return {name: f"{t.elem_type}{sizes[name]}" for name, t in told.items()}
+        types = {p.name: p.type.tensor_type for p in (*graph.input, *graph.output)}
+        sizes = {name: [d.dim_param or d.dim_value for d in t.shape.dim] for name, t in types.items()}
+        return {name: f"{t.elem_type}{sizes[name]}" for name, t in types.items()}
     import openvino
 
     model = openvino.Core().read_model(artifact.file)

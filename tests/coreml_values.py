@@ -41,7 +41,7 @@ EXCEPTIONS = (
     ("gather*, scatter*", "*/test_scatter_gather.py::*invalid_indices*", UNDEFINED),
 )
 
-_asked: set[str] = set()  # the operators of what one test has asked
+_operators: set[str] = set()  # the operators of what one test has asked
 
 
 def pytest_addoption(parser):
@@ -82,11 +82,11 @@ def _predict(self, data, state=None):
     """What Core ML would answer, as MLModel.predict has it."""
     from stages.coreml.mil import evaluate
 
-    _asked.add(self.function_name or "main")
+    _operators.add(self.function_name or "main")
     program, function = _function(self)
-    _asked.update(o.type for o in function.block.walk())
-    given = {name: _given(function.takes[name], value) for name, value in data.items()}
-    outputs = evaluate.evaluate(program, given, self.function_name, state)
+    _operators.update(o.type for o in function.block.walk())
+    inputs = {name: _as_feature(function.takes[name], value) for name, value in data.items()}
+    outputs = evaluate.evaluate(program, inputs, self.function_name, state)
     return {name: _as_coreml_has_it(value) for name, value in outputs.items()}
 
 
@@ -96,7 +96,7 @@ def _make_state(self):
     return evaluate.states(_function(self)[0], self.function_name)
 
 
-def _given(feature, value):
+def _as_feature(feature, value):
     """An input of the type that the description says: Core ML converts it, too."""
     pixels = np.asarray(value)
     if feature.form != "image":
@@ -141,26 +141,26 @@ def pytest_collection_modifyitems(config, items):
             if fnmatch.fnmatchcase(_name(item), pattern):
                 item.add_marker(pytest.mark.xfail(reason=why))
     if count := config.getoption("of_each"):
-        kept = set()
+        selected = set()
         for _, same in sorted(functions.items()):
             exact = [item for item in same if "fp16" not in item.name] or same
-            kept |= set(draws.sample(exact, min(count, len(exact))))
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = [item for item in items if item in kept]
+            selected |= set(draws.sample(exact, min(count, len(exact))))
+        config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+        items[:] = [item for item in items if item in selected]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     np.random.seed(zlib.crc32(_name(item).encode()))
-    _asked.clear()
+    _operators.clear()
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
-    if report.when == "call" and _asked and (found := item.config.getoption("found")):
+    if report.when == "call" and _operators and (path := item.config.getoption("found")):
         outcome = "excepted" if hasattr(report, "wasxfail") else report.outcome
         why = str(call.excinfo.value)[:200] if call.excinfo else ""
-        row = {"test": _name(item), "outcome": outcome, "operators": sorted(_asked), "why": why}
-        with Path(found).open("a") as file:
+        row = {"test": _name(item), "outcome": outcome, "operators": sorted(_operators), "why": why}
+        with Path(path).open("a") as file:
             file.write(json.dumps(row) + "\n")

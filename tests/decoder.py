@@ -60,17 +60,17 @@ class Decoder(nn.Module):
         before = 5 if self.fault == "past frozen" else past_key.shape[2]
         if self.fault == "positions from zero":
             position_ids = 0 * position_ids + torch.arange(now) + before
-        given = self.table(input_ids)
+        embedded = self.table(input_ids)
         shape = (batch, now, HEADS, WIDTH // HEADS)
-        query, key, value = (t.reshape(shape).transpose(1, 2) for t in self.attends(given).chunk(3, -1))
+        query, key, value = (t.reshape(shape).transpose(1, 2) for t in self.attends(embedded).chunk(3, -1))
         query, key = self.turned(query, position_ids), self.turned(key, position_ids)
         key, value = self.joined(past_key, key), self.joined(past_value, value)
         here, there = torch.arange(now)[:, None] + before, torch.arange(key.shape[2])
-        seen = (there <= here) & (there > here - WINDOW - int(self.fault == "window off by one"))
-        seen = seen & (attention_mask[:, None, None, :] > (-1 if self.fault == "mask dropped" else 0))
-        scores = (query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).masked_fill(~seen, -1e9)
+        visible = (there <= here) & (there > here - WINDOW - int(self.fault == "window off by one"))
+        visible = visible & (attention_mask[:, None, None, :] > (-1 if self.fault == "mask dropped" else 0))
+        scores = (query @ key.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).masked_fill(~visible, -1e9)
         mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, now, WIDTH)
-        return self.head(given + self.out(mixed)), key, value
+        return self.head(embedded + self.out(mixed)), key, value
 
     def turned(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Rotary positions, on halves."""

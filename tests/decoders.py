@@ -62,12 +62,12 @@ class Decoder(nn.Module):
         x = self.tokens(input_ids) + self.places(position_ids)
         total = attention_mask.shape[1]
         before = torch.arange(total)[None, :] <= torch.arange(total)[-input_ids.shape[1] :, None]
-        seen = before[None, None] & attention_mask.bool()[:, None, None, :]
+        calls = before[None, None] & attention_mask.bool()[:, None, None, :]
         present = []
         for n in range(LAYERS):
             q, k, v = (self._heads(t) for t in self.mixed[n](x).chunk(3, -1))
             k, v = torch.cat([past[2 * n], k], 2), torch.cat([past[2 * n + 1], v], 2)
-            weight = (q @ k.transpose(2, 3) * 0.25).masked_fill(~seen, -1e4).softmax(-1)
+            weight = (q @ k.transpose(2, 3) * 0.25).masked_fill(~calls, -1e4).softmax(-1)
             x = x + self.out[n]((weight @ v).transpose(1, 2).flatten(2)).tanh()
             present += [k, v]
         return self.head(x), *present
@@ -99,12 +99,12 @@ def module(seed: int = 0) -> Artifact:
     return Artifact(Kind.MODULE, live=Decoder(seed).eval().requires_grad_(False), facts=facts())
 
 
-def given() -> dict[str, Artifact]:
+def record_inputs() -> dict[str, Artifact]:
     """What tokens are recorded of."""
     return {"module": module(), "reference": Artifact(Kind.REFERENCE, facts=facts())}
 
 
-def asked(rows: int, new: int, before: int) -> dict[str, Any]:
+def mid_text(rows: int, new: int, before: int) -> dict[str, Any]:
     """Inputs in the middle of a text, drawn with a fixed seed; the first row is filled up on the left."""
     import numpy as np
 
@@ -123,7 +123,7 @@ def asked(rows: int, new: int, before: int) -> dict[str, Any]:
 
 def onnx_file(folder: Path, seed: int = 0) -> Path:
     """Its ONNX graph, by a trace, which takes a tenth of the time of a capture."""
-    inputs = {n: torch.from_numpy(v) for n, v in asked(2, 3, 5).items()}
+    inputs = {n: torch.from_numpy(v) for n, v in mid_text(2, 3, 5).items()}
     axes = {n: {i: str(d) for i, d in enumerate(s) if not isinstance(d, int)} for n, (s, _) in SHAPES.items()}
     axes |= {n: {0: "batch", 2: "all"} for n in PRESENT}
     torch.onnx.export(
@@ -151,11 +151,11 @@ def words(folder: Path, *, tied: bool) -> Artifact:
     nodes += [helper.make_node("MatMul", ["looked", "square"], ["hidden"], "middle")]
     nodes += [helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0])] if tied else []
     nodes += [helper.make_node("MatMul", ["hidden", "turned" if tied else "head"], ["logits"], "last")]
-    held = {"table": table, "square": square, **({} if tied else {"head": head})}
-    given = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])]
-    made = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", 96])]
-    weights = [numpy_helper.from_array(v, n) for n, v in held.items()]
-    graph = helper.make_graph(nodes, "words", given, made, weights)
+    weights_ = {"table": table, "square": square, **({} if tied else {"head": head})}
+    inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "length", 96])]
+    weights = [numpy_helper.from_array(v, n) for n, v in weights_.items()]
+    graph = helper.make_graph(nodes, "words", inputs, outputs, weights)
     folder.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     onnx.save(model, folder / "model.onnx")

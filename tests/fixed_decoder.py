@@ -38,12 +38,12 @@ class Fixed(decoders.Decoder):
     def forward(self, input_ids: Any, position: Any, *past: Any) -> Any:
         places = position + torch.arange(input_ids.shape[1])
         x = self.tokens(input_ids) + self.places(places)[None]
-        seen = torch.arange(LENGTH)[None, :] <= places[:, None]
+        visible = torch.arange(LENGTH)[None, :] <= places[:, None]
         present: list[Any] = []
         for n in range(decoders.LAYERS):
             q, *new = (self._heads(t) for t in self.mixed[n](x).chunk(3, -1))
             k, v = (past[2 * n + i].index_copy(2, places, t) for i, t in enumerate(new))
-            weight = (q @ k.transpose(2, 3) * 0.25).masked_fill(~seen, -1e4).softmax(-1)
+            weight = (q @ k.transpose(2, 3) * 0.25).masked_fill(~visible, -1e4).softmax(-1)
             x = x + self.out[n]((weight @ v).transpose(1, 2).flatten(2)).tanh()
             present += [k, v]
         return self.head(x), *present
@@ -53,23 +53,23 @@ def package(folder: Path, compute: str = "float32", **settings: Any) -> Artifact
     """Its package, the cache still inputs and outputs; the reference is in `folder`/reference."""
     outputs = ["logits", *(f"{n}_new" for n in NAMES)]
     program = conversions.capture("trace", Fixed(), folder, inputs=INPUTS, dims=DIMS, outputs=outputs)
-    made = conversions.coreml(program, folder / "package", compute=compute, **settings)
-    return replace(made, facts={**made.facts, **GENERATION.facts})
+    converted = conversions.coreml(program, folder / "package", compute=compute, **settings)
+    return replace(converted, facts={**converted.facts, **GENERATION.facts})
 
 
-def stateful(made: Artifact, folder: Path) -> Artifact:
+def stateful(artifact: Artifact, folder: Path) -> Artifact:
     """A package with its cache in states."""
-    return run_stage(shipped("make_stateful_coreml"), made, folder)
+    return run_stage(shipped("make_stateful_coreml"), artifact, folder)
 
 
-def folder_of(made: Artifact, folder: Path) -> Artifact:
+def folder_of(artifact: Artifact, folder: Path) -> Artifact:
     """The folder of a stateful package."""
-    return run_stage(shipped("lay_out_coreml"), made, folder)
+    return run_stage(shipped("lay_out_coreml"), artifact, folder)
 
 
-def changed(made: Artifact, folder: Path, change: Callable[[Any], None]) -> Artifact:
+def changed(artifact: Artifact, folder: Path, change: Callable[[Any], None]) -> Artifact:
     """A package with something done to the operations of its program."""
-    shutil.copytree(made.folder, folder)  # type: ignore[arg-type]
+    shutil.copytree(artifact.folder, folder)  # type: ignore[arg-type]
     (folder / "model.mlpackage").chmod(0o755)
     spec = package_files.spec_of(folder / "model.mlpackage")
     (function,) = spec.mlProgram.functions.values()
@@ -78,7 +78,7 @@ def changed(made: Artifact, folder: Path, change: Callable[[Any], None]) -> Arti
     path = folder / "model.mlpackage" / package_files.MODEL
     path.unlink()
     path.write_bytes(spec.SerializeToString())
-    return replace(made, folder=folder)
+    return replace(artifact, folder=folder)
 
 
 def written_one_on(block: Any) -> None:

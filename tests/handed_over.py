@@ -21,26 +21,26 @@ def recorded(artifact: Artifact, reference: Artifact, folder: Path, *, precision
     """An artifact that passed its check, with the record that the runner gives it."""
     stage = Check(compute, {}, [], tolerance(precision), False)
     claims = run_stage(stage, {"artifact": artifact, "reference": reference}, folder / "check").notes["claims"]
-    told = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
-    told |= {"precision": {"name": precision, "storage": compute, "compute": compute}}
+    record = {"model": "net", "drydock": "0.1.0", "kind": str(artifact.kind), "facts": dict(artifact.facts)}
+    record |= {"precision": {"name": precision, "storage": compute, "compute": compute}}
     return replace(
-        artifact, record={**told, "checks": [{"stage": "check", "of": "compile", "delivered": True, **claims}]}
+        artifact, record={**record, "checks": [{"stage": "check", "of": "compile", "delivered": True, **claims}]}
     )
 
 
 def signed(folder: Path) -> None:
     """Writes what the files hash to now, as a delivery does."""
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.name != "artifact.json"}
-    told = json.loads((folder / "artifact.json").read_text())
-    (folder / "artifact.json").write_text(json.dumps({**told, "files": sorted(files), "sha256": files}))
+    document = json.loads((folder / "artifact.json").read_text())
+    (folder / "artifact.json").write_text(json.dumps({**document, "files": sorted(files), "sha256": files}))
 
 
 def device(folder: Path, *modules: str) -> Path:
     """A place to import from that has these and what they carry with them, as an environment of theirs alone has."""
     folder.mkdir(exist_ok=True)
     for module in modules:
-        found = importlib.util.find_spec(module)
-        for path in Path(found.origin).parents[1].glob(f"{module}*"):
+        spec = importlib.util.find_spec(module)
+        for path in Path(spec.origin).parents[1].glob(f"{module}*"):
             if path.name in (module, f"{module}.libs"):
                 (folder / path.name).symlink_to(path)
     return folder
@@ -62,7 +62,7 @@ def flip(path: Path) -> None:
 
 def change_answer(path: Path) -> None:
     """Changes one number of one answer by a tenth."""
-    with np.load(path) as held:
-        arrays = dict(held)
+    with np.load(path) as archive:
+        arrays = dict(archive)
     arrays["odd/out/logits"][2, 7] += 0.1
     np.savez(path, **arrays)

@@ -74,21 +74,21 @@ def run_stage(stage: Stage, inputs: Artifact | Mapping[str, Artifact], folder: P
         folder: Where the result goes; made here. Its files are read-only afterwards, as the store's are.
     """
     assert stage.problems() == []
-    given = {next(iter(stage.ports())): inputs} if isinstance(inputs, Artifact) else dict(inputs)
-    assert all(a.kind in stage.ports()[port] for port, a in given.items())
-    assert stage.ports().keys() - stage.optional <= given.keys()
-    before = {port: contents(a.folder) for port, a in given.items()}
+    ports = {next(iter(stage.ports())): inputs} if isinstance(inputs, Artifact) else dict(inputs)
+    assert all(a.kind in stage.ports()[port] for port, a in ports.items())
+    assert stage.ports().keys() - stage.optional <= ports.keys()
+    before = {port: contents(a.folder) for port, a in ports.items()}
     folder.mkdir(parents=True)
-    made = stage.run(given, folder)
-    assert {port: contents(a.folder) for port, a in given.items()} == before, "a stage wrote into its input's folder"
-    assert made.kind == stage.makes({port: a.kind for port, a in given.items()})
-    primary = next(iter(given.values()), None)
-    made = replace(made, facts=carried(primary.facts if primary else {}, made.facts))
-    for plain in (made.facts, made.notes):
+    result = stage.run(ports, folder)
+    assert {port: contents(a.folder) for port, a in ports.items()} == before, "a stage wrote into its input's folder"
+    assert result.kind == stage.makes({port: a.kind for port, a in ports.items()})
+    primary = next(iter(ports.values()), None)
+    result = replace(result, facts=carried(primary.facts if primary else {}, result.facts))
+    for plain in (result.facts, result.notes):
         assert json.loads(json.dumps(plain)) == plain, "facts and notes are plain JSON"
     for path in folder.rglob("*"):
         path.chmod(0o444)
-    return made
+    return result
 
 
 def contents(folder: Path | None) -> dict[str, str]:
@@ -139,11 +139,11 @@ def record(
     effort: str = "quick",
 ) -> Artifact:
     """The reference of a module, or of an artifact that stands for one."""
-    asked = net if isinstance(net, Artifact) else module(net)
+    model = net if isinstance(net, Artifact) else module(net)
     stage = RecordReference(
         inputs and dict(inputs), dims and dict(dims), outputs, call, None, False, None, [], seed, effort, None, 16
     )
-    _RECORDED[folder] = run_stage(stage, asked, folder)
+    _RECORDED[folder] = run_stage(stage, model, folder)
     return _RECORDED[folder]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 
-def worse_each_time(outputs: Any, labels: Any, seen: list[int] = [100]) -> float:  # noqa: B006
+def worse_each_time(outputs: Any, labels: Any, calls: list[int] = [100]) -> float:  # noqa: B006
     """A metric that says less whenever it is asked, whatever the answers are."""
-    seen[0] -= 1
-    return float(seen[0])
+    calls[0] -= 1
+    return float(calls[0])
 
 
 def top1_of_many(outputs: Any, labels: Any) -> float:

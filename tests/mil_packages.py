@@ -48,8 +48,8 @@ def converted(net: nn.Module, *shapes: tuple[int, ...], **more: Any) -> Any:
     ct = quiet()
     examples = tuple(torch.rand(s) for s in shapes)
     inputs = [ct.TensorType(f"x{i}", shape=s, dtype=np.float32) for i, s in enumerate(shapes)]
-    wanted = {"inputs": inputs, "outputs": [ct.TensorType("y", dtype=np.float32)], **more}
-    return of_program(torch.jit.trace(net.eval(), examples), **wanted)
+    arguments = {"inputs": inputs, "outputs": [ct.TensorType("y", dtype=np.float32)], **more}
+    return of_program(torch.jit.trace(net.eval(), examples), **arguments)
 
 
 def traced(net: nn.Module, path: Path, *shapes: tuple[int, ...], **more: Any) -> Path:
@@ -83,17 +83,17 @@ def stored_weights(path: Path) -> dict[str, np.ndarray]:
 
     @mb.program(input_specs=[mb.TensorSpec((4, 6))], opset_version=quiet().target.iOS18)
     def program(x: Any) -> Any:
-        made = [mb.mul(x=x, y=plain["float32"], name="of_float32")]
-        made.append(mb.mul(x=x, y=mb.cast(x=plain["float16"], dtype="fp32"), name="of_float16"))
+        products = [mb.mul(x=x, y=plain["float32"], name="of_float32")]
+        products.append(mb.mul(x=x, y=mb.cast(x=plain["float16"], dtype="fp32"), name="of_float16"))
         for name, (dtype, _, _) in whole.items():
             weight = mb.constexpr_blockwise_shift_scale(data=data[name].astype(dtype), scale=scale)
-            made.append(mb.mul(x=x, y=weight, name=f"of_{name}"))
+            products.append(mb.mul(x=x, y=weight, name=f"of_{name}"))
         for name, dtype in tables.items():
             weight = mb.constexpr_lut_to_dense(indices=indices[name].astype(dtype), lut=luts[name])
-            made.append(mb.mul(x=x, y=weight, name=f"of_{name}"))
+            products.append(mb.mul(x=x, y=weight, name=f"of_{name}"))
         weight = mb.constexpr_sparse_to_dense(nonzero_data=values, mask=mask.astype(types.np_uint1_dtype))
-        made.append(mb.mul(x=x, y=weight, name="of_sparse"))
-        return tuple(made)
+        products.append(mb.mul(x=x, y=weight, name="of_sparse"))
+        return tuple(products)
 
     saved(program, path)
     dense = np.zeros((4, 6), np.float32)
@@ -142,9 +142,9 @@ def stateful(path: Path) -> Path:
     )
     def program(x: Any, total: Any) -> Any:
         grown = mb.add(x=mb.read_state(input=total), y=mb.cast(x=x, dtype="fp16"))
-        held = mb.coreml_update_state(state=total, value=grown)
-        held = mb.coreml_update_state(state=total, value=mb.mul(x=held, y=np.float16(2)))
-        return mb.cast(x=held, dtype="fp32", name="y")
+        updated = mb.coreml_update_state(state=total, value=grown)
+        updated = mb.coreml_update_state(state=total, value=mb.mul(x=updated, y=np.float16(2)))
+        return mb.cast(x=updated, dtype="fp32", name="y")
 
     return saved(program, path)
 

@@ -47,8 +47,8 @@ class Isolated(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         globals()[self.doing](folder)
         (folder / OPENVINO.file).write_text(inputs["model"].file.read_text())
-        told = {"live": inputs["model"].live is not None, "env": os.environ.get("DRYDOCK_TEST", "")}
-        return Artifact(OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **told})
+        facts = {"live": inputs["model"].live is not None, "env": os.environ.get("DRYDOCK_TEST", "")}
+        return Artifact(OPENVINO, folder, facts={"by": "isolated"}, notes={"pid": os.getpid(), **facts})
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class AsksWhatItIsMadeOf(Isolated):
         assert origin is not None
         assert origin.source is not None
         try:
-            told = origin.source().file.read_text()
+            facts = origin.source().file.read_text()
         except StageError as e:
-            told = str(e)
-        return inputs["model"].noting(stage=origin.stage, source=told, pid=os.getpid())
+            facts = str(e)
+        return inputs["model"].noting(stage=origin.stage, source=facts, pid=os.getpid())
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class AsksBackToTheFirst(AsksWhatItIsMadeOf):
     """As a check that compares with the module does."""
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        told, found = [], inputs["model"]
-        while found.origin is not None and found.origin.source is not None:
-            stage, found = found.origin.stage, found.origin.source()
-            told.append([stage, str(found.kind), found.live])
-        return inputs["model"].noting(told=told, last=found.origin and found.origin.stage, pid=os.getpid())
+        facts, source = [], inputs["model"]
+        while source.origin is not None and source.origin.source is not None:
+            stage, source = source.origin.stage, source.origin.source()
+            facts.append([stage, str(source.kind), source.live])
+        return inputs["model"].noting(told=facts, last=source.origin and source.origin.stage, pid=os.getpid())
 
 
 def nothing(folder: Path) -> None:
@@ -133,23 +133,23 @@ def hang(folder: Path) -> None:
 def hang_with_a_child(folder: Path) -> None:
     """Writes the process numbers of itself and of what it started beside the store."""
     child = subprocess.Popen(["sleep", "600"])
-    told = folder.parents[2] / "pids"
-    told.with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
-    told.with_suffix(".tmp").rename(told)  # whole, or not there yet
+    path = folder.parents[2] / "pids"
+    path.with_suffix(".tmp").write_text(f"{os.getpid()} {child.pid}")
+    path.with_suffix(".tmp").rename(path)  # whole, or not there yet
     child.wait()
 
 
 def grow(folder: Path) -> None:
-    held = []
+    blocks = []
     while True:
-        held.append(bytearray(os.urandom(1)) * 2**24)
+        blocks.append(bytearray(os.urandom(1)) * 2**24)
         time.sleep(0.01)
 
 
-def only_once(folder: Path, seen: list[int] = []) -> None:  # noqa: B006
+def only_once(folder: Path, calls: list[int] = []) -> None:  # noqa: B006
     """Crashes in every process but one that is new."""
-    seen.append(0)
-    if len(seen) > 1:
+    calls.append(0)
+    if len(calls) > 1:
         segfault(folder)
 
 

@@ -18,7 +18,7 @@ def archived(path: Path) -> dict[str, bytes]:
 def tells_where(path: Path) -> list[str]:
     """The entries of a file that torch wrote which hold a path of this machine."""
     folders = [str(place).encode() for place in (sys.prefix, sys.base_prefix, Path.cwd(), Path(__file__).parent)]
-    return [name for name, held in archived(path).items() if any(folder in held for folder in folders)]
+    return [name for name, record in archived(path).items() if any(folder in record for folder in folders)]
 
 
 class Canary:

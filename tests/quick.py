@@ -48,12 +48,12 @@ def chosen(root: Path, files: Iterable[str]) -> dict[str, str]:
         files: Paths relative to it; a file may be gone.
     """
     tests = texts(root)
-    found: dict[str, str] = {}
+    tests_: dict[str, str] = {}
     for file in files:
         for test in called_by(root, file, tests):
-            found.setdefault(test, file)
-    folders = [f"{test}/" for test in found if not test.endswith(".py")]
-    return {test: file for test, file in found.items() if not test.startswith(tuple(folders))}
+            tests_.setdefault(test, file)
+    folders = [f"{test}/" for test in tests_ if not test.endswith(".py")]
+    return {test: file for test, file in tests_.items() if not test.startswith(tuple(folders))}
 
 
 def texts(root: Path) -> dict[str, str]:
@@ -69,11 +69,11 @@ def called_by(root: Path, file: str, tests: dict[str, str]) -> list[str]:
     if top == "conf":
         return [t for t in tests if re.match(r"tests/test_(conf|layout|experiments)", t)]
     if top in ("pipeline", "stages"):
-        named = rest.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = rest.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         room = [] if "/" not in rest else _room(root, f"tests/{top}/{rest}")
-        name = "cli" if named == "__main__" else named
+        name = "cli" if module == "__main__" else module
         twins = [] if room else [t for t in tests if t.endswith(f"/test_{name}.py")]
-        return [*room, *twins, *(t for t in tests if _names(tests[t], f"{top}.{named}")), *_existing(root, LAYOUT)]
+        return [*room, *twins, *(t for t in tests if _names(tests[t], f"{top}.{module}")), *_existing(root, LAYOUT)]
     if top == "benchmarks":
         return _room(root, f"tests/{file}")
     if top == "tests":
@@ -91,8 +91,8 @@ def _tests_of_a_test(root: Path, file: str, tests: dict[str, str]) -> list[str]:
         return _existing(root, [str(path.parent)])
     name = path.with_suffix("").parts[1]
     # What lies beside the tests is imported; a folder such as tests/shop may be named by a constant.
-    named = rf"(from|import) {name}\b|\"{name}[\"/]" + (rf"|\b{name.upper()}\b" if len(path.parts) > 2 else "")
-    return [t for t in tests if re.search(named, tests[t])]
+    pattern = rf"(from|import) {name}\b|\"{name}[\"/]" + (rf"|\b{name.upper()}\b" if len(path.parts) > 2 else "")
+    return [t for t in tests if re.search(pattern, tests[t])]
 
 
 def _room(root: Path, mirrored: str) -> list[str]:

@@ -20,7 +20,7 @@ WORDS = Interface({n: Input(["batch", "length"], "int64") for n in ("input_ids",
 
 
 def opened(spec, interface=VECTOR, *, how=None, seed=0):
-    rows = sources.of(spec, how).open(interface, seed)
+    rows = sources.build(spec, how).open(interface, seed)
     return [rows[i] for i in range(len(rows))]
 
 

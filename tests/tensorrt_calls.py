@@ -54,12 +54,12 @@ class Uses(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
         for target in node.targets:
-            made = self.type_of(node.value)
+            kind = self.type_of(node.value)
             if isinstance(target, ast.Attribute) and (owner := self.type_of(target.value)) in self.classes:
                 if self.classes[owner]["properties"].get(target.attr) != "settable":
                     self._tell(node, f"{owner}.{target.attr} cannot be set")
-            elif made and isinstance(target, (ast.Name, ast.Attribute)):
-                self.types[ast.unparse(target)] = made
+            elif kind and isinstance(target, (ast.Name, ast.Attribute)):
+                self.types[ast.unparse(target)] = kind
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.generic_visit(node)
@@ -95,15 +95,15 @@ class Uses(ast.NodeVisitor):
             if name not in self.classes and name not in self.functions:
                 return self._tell(node, f"there is no tensorrt.{name}")
             return f"class {name}" if name in self.classes else name
-        held = self.classes.get(owner.removeprefix("class "))
-        if held is None:
+        members = self.classes.get(owner.removeprefix("class "))
+        if members is None:
             return None
         self.used.add(f"{owner.removeprefix('class ')}.{name}")
-        if owner.startswith("class ") and name in held["constants"]:
+        if owner.startswith("class ") and name in members["constants"]:
             return None
-        if name not in held["methods"] and name not in held["properties"]:
+        if name not in members["methods"] and name not in members["properties"]:
             return self._tell(node, f"{owner} has no {name}")
-        return f"{owner}.{name}" if name in held["methods"] else None
+        return f"{owner}.{name}" if name in members["methods"] else None
 
     def _returned(self, node: ast.Call) -> str | None:
         called = self.type_of(node.func)
@@ -112,22 +112,22 @@ class Uses(ast.NodeVisitor):
             return MODULE if name == "tensorrt_module" else self.returns.get(name)
         if called.startswith("class "):
             return called.removeprefix("class ")
-        made = {s.rpartition(" -> ")[2] for s in self._signatures(called)}
-        made = {ALIASES.get(t, t) for t in made}
-        return made.pop() if len(made) == 1 and made <= self.classes.keys() else None
+        kinds = {s.rpartition(" -> ")[2] for s in self._signatures(called)}
+        kinds = {ALIASES.get(t, t) for t in kinds}
+        return kinds.pop() if len(kinds) == 1 and kinds <= self.classes.keys() else None
 
     def _signatures(self, called: str) -> list[str]:
         if called.startswith("class "):
             return self.classes[called.removeprefix("class ")]["methods"].get("__init__", [])
         owner, _, method = called.rpartition(".")
-        found = self.classes[owner]["methods"][method] if owner in self.classes else self.functions.get(method, [])
-        return list(found)
+        signatures = self.classes[owner]["methods"][method] if owner in self.classes else self.functions.get(method, [])
+        return list(signatures)
 
     def _declare(self, name: str, annotation: ast.expr | None) -> None:
-        if annotation is not None and (found := re.search(r"\btrt\.(\w+)", ast.unparse(annotation))):
-            self.types[name] = found[1]
-            if found[1] not in self.classes:
-                self._tell(annotation, f"there is no tensorrt.{found[1]}")
+        if annotation is not None and (match := re.search(r"\btrt\.(\w+)", ast.unparse(annotation))):
+            self.types[name] = match[1]
+            if match[1] not in self.classes:
+                self._tell(annotation, f"there is no tensorrt.{match[1]}")
 
     def _overrides(self, base: str, method: ast.FunctionDef) -> None:
         signatures = self.classes[base]["methods"].get(method.name)
@@ -148,12 +148,14 @@ def _parameters(signature: str) -> dict[str, bool]:
 
 
 def _fits(call: ast.Call, signature: str) -> bool:
-    wanted = _parameters(signature)
+    parameters = _parameters(signature)
     if any(isinstance(a, ast.Starred) for a in call.args):
         return True
-    given = [*list(wanted)[: len(call.args)], *(k.arg for k in call.keywords)]
+    passed = [*list(parameters)[: len(call.args)], *(k.arg for k in call.keywords)]
     return (
-        len(call.args) <= len(wanted) and {*given} <= wanted.keys() and all(o or n in given for n, o in wanted.items())
+        len(call.args) <= len(parameters)
+        and {*passed} <= parameters.keys()
+        and all(o or n in passed for n, o in parameters.items())
     )
 
 

@@ -45,9 +45,9 @@ def surface(major: str) -> dict:
             built = [compiler, "-shared", "-fPIC", f"-Wl,-soname,{so}", "-o", Path(folder, so), source]
             subprocess.run(built, check=True)
         env = {**os.environ, "PYTHONPATH": str(BINDINGS / major), "LD_LIBRARY_PATH": folder}
-        told = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    return json.loads(told.stdout)
+        done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def main() -> dict:
@@ -59,10 +59,10 @@ def main() -> dict:
     return {"version": tensorrt_bindings.__version__, "classes": classes, "functions": functions}
 
 
-def _class(found: type) -> dict:
+def _class(kind: type) -> dict:
     properties, methods, constants = {}, {}, []
-    for name in dir(found):
-        member = getattr(found, name)
+    for name in dir(kind):
+        member = getattr(kind, name)
         if isinstance(member, property):
             properties[name] = "settable" if member.fset else "read only"
         elif callable(member) and (not name.startswith("_") or name in ("__init__", "__bool__")):

@@ -52,23 +52,23 @@ def test_fewer_bits_cost_less_than_a_point_of_accuracy_and_are_what_was_asked_fo
     digits: Folder, target: str, precision: str
 ) -> None:
     opset = ["opset=21"] if precision == "int4_weights" else []
-    asked = [*INT8, f"target={target}", f"precision={precision}", *opset, "stages.evaluate.max_drop=0.01"]
-    done = digits.run(*asked)
+    overrides_ = [*INT8, f"target={target}", f"precision={precision}", *opset, "stages.evaluate.max_drop=0.01"]
+    done = digits.run(*overrides_)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).is_file()
-    told = notes(done.stderr)
-    assert told["evaluate"]["evaluation"]["samples"] == 597  # type: ignore[index]
-    weights: dict[str, int] = told["audit"]["audit"]["weights"]  # type: ignore[index]
+    message = notes(done.stderr)
+    assert message["evaluate"]["evaluation"]["samples"] == 597  # type: ignore[index]
+    weights: dict[str, int] = message["audit"]["audit"]["weights"]  # type: ignore[index]
     assert max(weights, key=weights.__getitem__) == ("int4" if precision == "int4_weights" else "int8")
 
 
 def test_the_summary_says_what_was_built_on_what_it_was_calibrated_and_what_it_costs(digits: Folder) -> None:
     lines = digits.run(*INT8).stderr.splitlines()
-    said = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines if " " in line}
-    assert said["precision"] == "int8, calibrated on 292 samples: dataset"
-    assert said["built"].startswith("weights int8 99.")
-    assert said["accuracy"].startswith("top1 0.98")
-    assert "caution" not in said
+    by_word = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines if " " in line}
+    assert by_word["precision"] == "int8, calibrated on 292 samples: dataset"
+    assert by_word["built"].startswith("weights int8 99.")
+    assert by_word["accuracy"].startswith("top1 0.98")
+    assert "caution" not in by_word
 
 
 def test_random_calibration_is_marked_in_the_summary(digits: Folder) -> None:
@@ -130,18 +130,18 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("overrides", "code", "told"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+@pytest.mark.parametrize(("overrides", "code", "messages"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
 def test_bad_input_is_told_and_nothing_of_it_is_kept(
-    digits: Folder, overrides: list[str], code: int, told: list[str]
+    digits: Folder, overrides: list[str], code: int, messages: list[str]
 ) -> None:
     done = digits.run(*INT8, *overrides)
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
-    assert [t for t in told if t not in done.stderr] == [], done.stderr
+    assert [t for t in messages if t not in done.stderr] == [], done.stderr
     assert "Traceback" not in done.stderr
     if re.search(r"^load +(built|hit)", done.stderr, re.MULTILINE):  # it had begun, and would find what it had kept
         again = digits.run(*INT8, *overrides)
         assert (again.returncode, again.stdout) == (code, ""), again.stderr
-        assert [t for t in told if t not in again.stderr] == [], again.stderr
+        assert [t for t in messages if t not in again.stderr] == [], again.stderr
     assert list((digits.store / "staging").glob("*")) == []
 
 
@@ -154,7 +154,7 @@ def test_the_key_of_a_calibration_is_what_the_photographs_show_not_where_they_ar
     rng = np.random.default_rng(0)
     for number in range(3):
         Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(photos / f"{number}.png")
-    asked = [
+    runs = [
         *MODEL,
         "model.weights=random",
         "precision=int8",
@@ -162,13 +162,13 @@ def test_the_key_of_a_calibration_is_what_the_photographs_show_not_where_they_ar
     ]
 
     def calibration(*more: str) -> str:
-        done = folder.run(*asked, *more, "plan=true")
+        done = folder.run(*runs, *more, "plan=true")
         assert done.returncode == 0, done.stderr
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("calibration ")]
         return line.split()[1]
 
     where = f"model.calibration={{source: images, path: {photos.name}}}"
-    assert folder.run(*asked, where).returncode == 0
+    assert folder.run(*runs, where).returncode == 0
     assert calibration(where) == "hit"
     photos.rename(tmp_path / "moved")
     (tmp_path / "moved" / "0.png").rename(tmp_path / "moved" / "other name.png")

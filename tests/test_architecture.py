@@ -91,9 +91,9 @@ def run(copy: Path, tool: str) -> str:
     return " ".join((done.stdout + done.stderr).split())
 
 
-@pytest.mark.parametrize(("file", "line", "told"), PLANTED, ids=[p[1] or p[0] for p in PLANTED])
-def test_an_import_that_is_forbidden_is_said(contracts: str, file: str, line: str, told: str) -> None:
-    assert told in contracts
+@pytest.mark.parametrize(("file", "line", "message"), PLANTED, ids=[p[1] or p[0] for p in PLANTED])
+def test_an_import_that_is_forbidden_is_said(contracts: str, file: str, line: str, message: str) -> None:
+    assert message in contracts
 
 
 @pytest.mark.slow  # `make test` itself runs both on all of it
@@ -103,6 +103,6 @@ def test_types_and_unused_imports_are_looked_at(copy: Path) -> None:
     with (copy / "stages" / "loading" / "set_eval.py").open("a") as f:
         f.write("\n\ndef misspelt(made: Artifact) -> Artifact:\n    return made.noting(sais='eval mode')\n")
     assert "F401" in run(copy, "ruff check .")
-    told = run(copy, "mypy pipeline/store/key.py stages/loading/set_eval.py")
-    assert "no-untyped-def" in told
-    assert 'Unexpected keyword argument "sais"' in told
+    output = run(copy, "mypy pipeline/store/key.py stages/loading/set_eval.py")
+    assert "no-untyped-def" in output
+    assert 'Unexpected keyword argument "sais"' in output

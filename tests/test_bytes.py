@@ -137,7 +137,7 @@ def two_sides(folder: Path) -> tuple[Side, Side]:
 def run(*started: subprocess.Popen[str]) -> None:
     """Waits for what runs at once; all of it must succeed."""
     ended = [(process.communicate(timeout=3000)[1], process.returncode) for process in started]
-    assert [code for _, code in ended] == [0] * len(ended), "\n".join(told for told, code in ended if code)
+    assert [code for _, code in ended] == [0] * len(ended), "\n".join(text for text, code in ended if code)
 
 
 def swept(model: str) -> list[str]:
@@ -197,15 +197,15 @@ def test_a_run_alone_is_the_same_bytes_as_in_a_sweep(sides: tuple[Side, Side]) -
         )
     )
     for i, (side, way, precision) in alone.items():
-        asked = {f"experiment={way}", f"precision={precision}"}
-        (path,) = [p for p in side.runs("sweep/*").values() if asked <= set(overrides_of(p))]
+        choices = {f"experiment={way}", f"precision={precision}"}
+        (path,) = [p for p in side.runs("sweep/*").values() if choices <= set(overrides_of(p))]
         assert_equal_runs((side, path, "one"), (side, side.work / f"run{i}", "two"))
 
 
 @pytest.mark.slow  # packages by themselves are compared in stages/coreml
 def test_every_stage_of_a_package_is_the_same_bytes_on_both_sides(sides: tuple[Side, Side]) -> None:
-    asked = ("-m", "model=mine", f"experiment={','.join(PACKAGES)}", "hydra.sweep.dir=packages", "store=one")
-    run(*(side.start(*asked) for side in sides))
+    arguments = ("-m", "model=mine", f"experiment={','.join(PACKAGES)}", "hydra.sweep.dir=packages", "store=one")
+    run(*(side.start(*arguments) for side in sides))
     here, there = sides
     cells, others = here.runs("packages/*"), there.runs("packages/*")
     assert list(cells) == list(others)

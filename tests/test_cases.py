@@ -1,6 +1,6 @@
 """Small models of the kinds that converters break at: each is delivered and right at inputs of its own, or refused.
 
-tests/cases/ has one module for each: Net, SPEC (of its YAML), and asked(rng), which yields inputs.
+tests/cases/ has one module for each: Net, SPEC (of its YAML), and inputs(rng), which yields them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ REFUSED = {
     **{("layer_of_a_length", t): r"goes by \(t // 5\) == 2, which is not so at" for t in ("onnx", "openvino")},
     ("layer_of_a_length", "coreml"): r"another at batch=\d, t=2[5-9]: .* return heads\[x\.shape\[1\] // 5\]",
     **{("seldom_dropped", target): r"with other random numbers: .* seldom_dropped\.py:\d+" for target in BACKENDS},
-    **{("moving_mean", target): r"answers otherwise .* forward writes to 0\.mean" for target in BACKENDS},
+    **{("moving_mean", target): r"answers differ .* forward writes to 0\.mean" for target in BACKENDS},
     # Core ML's causal mask is a number that is added, and large scores outdo it; OpenVINO's whole numbers are floats.
     ("biased_attention", "coreml"): "check_compile: this coreml does not agree .* huge .* 'output_0'",
     ("hashed_ids", "openvino"): "check_compile: this openvino does not agree .* 'output_1' differs",
@@ -49,7 +49,7 @@ REFUSED = {
     ("one_number", "coreml"): "input 'step' is a scalar, and Core ML takes none",
     ("reserved_words", "coreml"): r"'state' is a word of Core ML's language .*edits\.names=",
 }
-GIVEN = [(path.stem, target) for path in sorted(CASES.glob("*.py")) for target in BACKENDS]
+CASES_BY_TARGET = [(path.stem, target) for path in sorted(CASES.glob("*.py")) for target in BACKENDS]
 # Small constants that float16 does not have, beside norms, denominators and logarithms.
 IN_HALF = [(name, t) for name in ("small_numbers", "quiet_channels", "next_to_nothing") for t in BACKENDS]
 
@@ -90,8 +90,8 @@ def answers(path: Path, inputs: Mapping[str, Any]) -> list[Any]:
         returned = compiled(dict(inputs))
         return [returned[n] for n in range(len(compiled.outputs))]
     types = {"int64": np.int32, "bool": np.float32}  # Core ML has neither
-    given = {n: v.astype(types.get(str(v.dtype), v.dtype)) for n, v in inputs.items()}
-    return list(evaluate.evaluate(read.read(path), given).values())
+    arrays = {n: v.astype(types.get(str(v.dtype), v.dtype)) for n, v in inputs.items()}
+    return list(evaluate.evaluate(read.read(path), arrays).values())
 
 
 def tensors(returned: Any) -> Iterator[Any]:
@@ -103,16 +103,16 @@ def tensors(returned: Any) -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "target"), GIVEN)
+@pytest.mark.parametrize(("name", "target"), CASES_BY_TARGET)
 def test_what_is_handed_over_is_right(name, target, tmp_path):
     backend(BACKENDS[target])
     net, ran = attempted(name, target, tmp_path)
-    said = " ".join(ran.stderr.split())
+    message = " ".join(ran.stderr.split())
     if refused := REFUSED.get((name, target)):
-        assert ran.returncode in (2, 3, 5), said
-        assert re.search(refused, said), said
+        assert ran.returncode in (2, 3, 5), message
+        assert re.search(refused, message), message
         return
-    assert ran.returncode == 0, said
+    assert ran.returncode == 0, message
     agrees(net, name, Path(ran.stdout.strip()), rtol=1e-3, share=1e-4)
 
 
@@ -133,8 +133,8 @@ def agrees(net: Any, name: str, path: Path, rtol: float, share: float) -> None:
         share: Of an output's largest element, what each may be off besides.
     """
     torch.backends.mha.set_fastpath_enabled(False)
-    for inputs in loaded(name).asked(np.random.default_rng(7)):
+    for inputs in loaded(name).inputs(np.random.default_rng(7)):
         with torch.no_grad():
-            wanted = list(tensors(net(*(torch.from_numpy(v) for v in inputs.values()))))
-        for found, want in zip(answers(path, inputs), wanted, strict=True):
-            np.testing.assert_allclose(found, want, rtol=rtol, atol=share * np.abs(want).max())
+            expected_outputs = list(tensors(net(*(torch.from_numpy(v) for v in inputs.values()))))
+        for output, want in zip(answers(path, inputs), expected_outputs, strict=True):
+            np.testing.assert_allclose(output, want, rtol=rtol, atol=share * np.abs(want).max())

@@ -51,6 +51,6 @@ def test_the_campaign_finds_a_delivery_that_is_written_in_place():
 def test_every_promise_rests_on_tests_that_are_there():
     from benchmarks.chaos import promises
 
-    named = [path for _, rests in promises.PROMISES for path in re.findall(r"`(tests/[^`]*)`", rests)]
-    assert len(named) > 10
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    paths = [path for _, rests in promises.PROMISES for path in re.findall(r"`(tests/[^`]*)`", rests)]
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []

@@ -164,19 +164,19 @@ def test_weights_that_are_random_are_called_untrained_everywhere(warm: Shop) -> 
     plan = warm.run(*MODEL, "model.weights=random", "plan=true").stdout
     done = warm.run(*MODEL, "model.weights=random")
     artifact = Path(done.stdout.strip())
-    told = openvino.Core().read_model(artifact).get_rt_info(["drydock", "weights"]).value
+    weights = openvino.Core().read_model(artifact).get_rt_info(["drydock", "weights"]).value
     sidecar, record = artifact.with_name("artifact.json").read_text(), (artifact.parent.parent / "run.json").read_text()
-    for text in (plan, done.stderr, told, sidecar, record):
+    for text in (plan, done.stderr, weights, sidecar, record):
         assert "UNTRAINED" in text
         assert "model.weights=/path/to/" in text
 
 
 def test_another_frameworks_file_is_converted_without_it_and_called_not_checked(shop: Shop) -> None:
     shutil.copy(FILES / "frozen.pb", shop.folder / "net.pb")
-    asked = ["model=file", "model.path=net.pb", "+model.dims.image_dim0={min: 1, opt: 2, max: 8}"]
+    arguments = ["model=file", "model.path=net.pb", "+model.dims.image_dim0={min: 1, opt: 2, max: 8}"]
     hide = "import sys; sys.modules['tensorflow'] = None; from pipeline.cli import main; sys.exit(main())"
     done = subprocess.run(
-        [sys.executable, "-c", hide, *asked, f"store={shop.store}"],
+        [sys.executable, "-c", hide, *arguments, f"store={shop.store}"],
         cwd=shop.folder,
         capture_output=True,
         text=True,
@@ -290,20 +290,20 @@ ELSEWHERE = {
     "model.weights=odd.pth",
     "model.outputs=[a,b]",
 }
-ASKED = {" ".join(overrides): (overrides, code, told) for overrides, code, told in WRONG}
+BAD_INPUT = {" ".join(overrides): (overrides, code, messages) for overrides, code, messages in WRONG}
 
 
 @pytest.mark.parametrize(
-    ("overrides", "code", "told"),
-    [pytest.param(*row, id=asked, marks=[pytest.mark.slow] * (asked in ELSEWHERE)) for asked, row in ASKED.items()],
+    ("overrides", "code", "messages"),
+    [pytest.param(*row, id=case, marks=[pytest.mark.slow] * (case in ELSEWHERE)) for case, row in BAD_INPUT.items()],
 )
 def test_bad_input_ends_with_place_value_and_what_to_type(
-    warm: Shop, overrides: list[str], code: int, told: list[str]
+    warm: Shop, overrides: list[str], code: int, messages: list[str]
 ) -> None:
     (warm.folder / "evil.pth").write_bytes(evil_pickle())
     done = warm.run(*MODEL, *overrides)
     assert (done.returncode, done.stdout) == (code, "")
-    assert [t for t in told if t not in done.stderr] == [], done.stderr
+    assert [t for t in messages if t not in done.stderr] == [], done.stderr
     assert "Traceback" not in done.stderr
     assert not (warm.folder / "evil-was-here").exists()
     assert list((warm.store / "staging").iterdir()) == []
@@ -353,7 +353,7 @@ def test_a_backend_that_is_not_installed_ends_with_4_and_the_install_line(warm: 
 
 
 @pytest.mark.parametrize(
-    ("net", "how", "told"),
+    ("net", "how", "message"),
     [
         # Directly OpenVINO puts the batch back, and rightly.
         (
@@ -364,10 +364,10 @@ def test_a_backend_that_is_not_installed_ends_with_4_and_the_install_line(warm: 
         ("Doubled", "capture=export", "capture: model.dims.batch cannot be dynamic"),
     ],
 )
-def test_a_frozen_batch_axis_fails_and_names_the_stage(warm: Shop, net: str, how: str, told: str) -> None:
+def test_a_frozen_batch_axis_fails_and_names_the_stage(warm: Shop, net: str, how: str, message: str) -> None:
     done = warm.run(*MODEL, f"model.factory=net.{net}", *how.split())
     assert (done.returncode, done.stdout) == (5, "")
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_the_check_is_real_when_one_weight_changes_on_the_way(warm: Shop) -> None:
@@ -439,14 +439,14 @@ def test_a_run_killed_at_several_moments_goes_on_from_the_last_finished_stage(
 ) -> None:
     undisturbed = json.loads(min(warm.folder.glob("runs/*/*/run.json")).read_text())  # the first, which built it all
     began, ended = (datetime.fromisoformat(undisturbed[moment]) for moment in ("started", "ended"))
-    told = ""
+    output = ""
     for moment in range(moments):
         run = shop.start(*MODEL)
         time.sleep((ended - began).total_seconds() * (moment + random.random()) / moments)
         run.kill()
-        told += run.communicate()[1]
+        output += run.communicate()[1]
     resumed = shop.run(*MODEL)
-    built = [line.split()[0] for line in (told + resumed.stderr).splitlines() if " built " in line]
+    built = [line.split()[0] for line in (output + resumed.stderr).splitlines() if " built " in line]
     stored = [name for name in built if name not in ("load", "eval")]
     assert sorted(stored) == sorted(set(stored))
     assert digests(shop.converted())["save"] == digests(undisturbed)["save"]

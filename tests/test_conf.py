@@ -19,10 +19,10 @@ from compositions import (
     TARGETS,
     composed,
     fitting,
-    given,
     loader,
     nodes,
     options,
+    overrides_for,
     shipped,
     stage,
 )
@@ -84,12 +84,12 @@ def in_singles(rows: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return covering({row: {*enumerate(row)} for row in rows})
 
 
-def covering(told: Mapping[tuple[object, ...], set[object]]) -> list[tuple[object, ...]]:
+def covering(kinds_by_pair: Mapping[tuple[object, ...], set[object]]) -> list[tuple[object, ...]]:
     """Few rows that tell all that all of them tell."""
-    missing, chosen = set().union(*told.values()), []
+    missing, chosen = set().union(*kinds_by_pair.values()), []
     while missing:
-        chosen.append(max(told, key=lambda row: len(told[row] & missing)))
-        missing -= told[chosen[-1]]
+        chosen.append(max(kinds_by_pair, key=lambda row: len(kinds_by_pair[row] & missing)))
+        missing -= kinds_by_pair[chosen[-1]]
     return chosen
 
 
@@ -147,21 +147,21 @@ def test_the_globs_found_every_choice():
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "overrides",
     [
         ["target=coreml", "precision=palette4", "also=pruned", "stages.compile.deployment_target=iOS18"],
         ["+model.dims.width={min: 1, opt: 2, max: 3}", "~stages.simplify", "opset=20"],
-        [*given("transformers"), "capture=auto", "seed=7"],
+        [*overrides_for("transformers"), "capture=auto", "seed=7"],
         ["experiment=resnet50_openvino_fp16", "opset=19"],
         ["+stage@stages.again=check", "+tolerance@stages.again.tolerance=int8", "stages.again.compute=bfloat16"],
     ],
     ids=" ".join,
 )
-def test_what_is_composed_for_these_tests_is_what_hydra_composes(asked):
-    whole = loader().load_configuration("config", asked, RunMode.RUN)
+def test_what_is_composed_for_these_tests_is_what_hydra_composes(overrides):
+    whole = loader().load_configuration("config", overrides, RunMode.RUN)
     with open_dict(whole):
         del whole["hydra"]
-    assert OmegaConf.to_yaml(composed(*asked)) == OmegaConf.to_yaml(whole)
+    assert OmegaConf.to_yaml(composed(*overrides)) == OmegaConf.to_yaml(whole)
 
 
 def test_any_two_choices_that_go_together_are_tried_together():
@@ -176,9 +176,11 @@ def test_any_two_choices_that_go_together_are_tried_together():
 @pytest.mark.parametrize(("model", "target", "route", "capture", "precision"), slow_but(QUICK, COMBINATIONS))
 def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, target, route, capture, precision):
     from_file = model in FILES
-    asked = [a for a in fitting(target, precision) if not (from_file and a.startswith("opset"))]
-    asked += ([f"capture={capture}"] if capture else []) + (["model.calibration.source=random"] if from_file else [])
-    built = nodes(*given(model), *asked, *([f"route={route}"] if target == "openvino" else []))
+    overrides = [a for a in fitting(target, precision) if not (from_file and a.startswith("opset"))]
+    overrides += ([f"capture={capture}"] if capture else []) + (
+        ["model.calibration.source=random"] if from_file else []
+    )
+    built = nodes(*overrides_for(model), *overrides, *([f"route={route}"] if target == "openvino" else []))
     to_program = FROM_FILE if model == "file" else TO_PROGRAM[capture]
     through = THROUGH_ONNX if route in ("onnx", "onnx_first") else {}
     expected = {**to_program, **through, **after(target, precision)}
@@ -198,7 +200,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("target", FOLDERS)
 def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
-    built = {n.name: n for n in nodes(*given("causal_lm"), f"target={target}")}
+    built = {n.name: n for n in nodes(*overrides_for("causal_lm"), f"target={target}")}
     order = list(built)
     assert order[-3:] == ["check_generation", "audit", "save"]
     assert set(FOLDERS[target]) < set(order)
@@ -207,19 +209,19 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert built["tokens"].inputs == {"module": module, "reference": "reference", "files": "folder"}
     assert built["reference"].inputs == {"model": module}
     assert [p for n in built.values() for p in n.stage.problems()] == []
-    *_, save = nodes(*given("causal_lm"), f"target={target}", "stages.save.bundle=true")
+    *_, save = nodes(*overrides_for("causal_lm"), f"target={target}", "stages.save.bundle=true")
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8_weights", "int4_weights"])
 def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
-    asked = [*given("causal_lm"), *fitting("onnx", precision)]
-    assert vars(stage("check_generation", *asked).tolerance) == shipped(precision)
+    overrides = [*overrides_for("causal_lm"), *fitting("onnx", precision)]
+    assert vars(stage("check_generation", *overrides).tolerance) == shipped(precision)
     for_openvino = {"int4_weights": "int4_decoder"}.get(precision, precision)
-    for target, kept in (("openvino", for_openvino), ("coreml", precision)):
-        lowered = [*given("causal_lm"), f"target={target}", f"precision={precision}"]
-        assert vars(stage("check_stateful", *lowered).tolerance) == shipped(kept)
-    states = stage("check_stateful", *given("causal_lm"), "target=coreml").tolerance
+    for target, tolerance_name in (("openvino", for_openvino), ("coreml", precision)):
+        lowered = [*overrides_for("causal_lm"), f"target={target}", f"precision={precision}"]
+        assert vars(stage("check_stateful", *lowered).tolerance) == shipped(tolerance_name)
+    states = stage("check_stateful", *overrides_for("causal_lm"), "target=coreml").tolerance
     assert vars(states) == shipped("fp16_cache")
 
 
@@ -230,33 +232,37 @@ def test_every_artifact_is_checked_after_it_was_made_and_before_it_is_saved(targ
 
 
 def assert_checked_before_it_is_saved(built):
-    for made, then in itertools.pairwise(n for n in built if n.kind in (*GRAPHS, Kind.DELIVERY)):
-        assert made.stage.passes_on or then.name == f"check_{made.name}"
-        assert then.inputs.get("artifact", made.name) == made.name
+    for artifact_node, then in itertools.pairwise(n for n in built if n.kind in (*GRAPHS, Kind.DELIVERY)):
+        assert artifact_node.stage.passes_on or then.name == f"check_{artifact_node.name}"
+        assert then.inputs.get("artifact", artifact_node.name) == artifact_node.name
 
 
 @pytest.mark.parametrize("precision", OF_IR)
 def test_a_precision_brings_its_storage_and_its_tolerance(precision):
     built = {n.name: n.stage for n in nodes(f"precision={precision}")}
-    told = composed(f"precision={precision}").precision
+    settings = composed(f"precision={precision}").precision
     last = built["check_quantize" if precision in LOWERED else "check_compile"]
-    assert (built["compile"].storage, last.compute) == (told.storage, told.compute)
+    assert (built["compile"].storage, last.compute) == (settings.storage, settings.compute)
     assert vars(last.tolerance) == shipped(precision)
     assert vars(built["check_export"].tolerance) == shipped("fp32")
-    assert (built["audit"].weights, built["audit"].operations) == (told.weights, told.operations)
+    assert (built["audit"].weights, built["audit"].operations) == (settings.weights, settings.operations)
 
 
 @pytest.mark.parametrize(("target", "stored", "opset"), [("onnx", "bfloat16", 22), ("openvino", "float32", 18)])
 def test_bfloat16_is_stored_in_a_graph_and_computed_in_by_what_runs_an_ir(target, stored, opset):
-    asked = composed("precision=bf16", f"target={target}")
-    assert (asked.precision.storage, list(asked.precision.weights), asked.opset) == (stored, [stored], opset)
+    overrides = composed("precision=bf16", f"target={target}")
+    assert (overrides.precision.storage, list(overrides.precision.weights), overrides.opset) == (
+        stored,
+        [stored],
+        opset,
+    )
     assert composed("precision=bf16", f"target={target}", "opset=23").opset == 23
 
 
-@pytest.mark.parametrize(("target", "asked"), [("onnx", (1, 2, 8)), ("tensorrt_bundle", (1, 4, 16))])
-def test_a_target_says_the_batch_of_models_that_say_none(target, asked):
+@pytest.mark.parametrize(("target", "overrides"), [("onnx", (1, 2, 8)), ("tensorrt_bundle", (1, 4, 16))])
+def test_a_target_says_the_batch_of_models_that_say_none(target, overrides):
     batch = stage("reference", f"target={target}").dims["batch"]
-    assert (batch.min, batch.opt, batch.max) == asked
+    assert (batch.min, batch.opt, batch.max) == overrides
     assert stage("reference", f"target={target}", "model.dims.batch.max=32").dims["batch"].max == 32
 
 
@@ -277,8 +283,8 @@ def test_what_is_lowered_is_held_to_the_tolerance_of_float32_before(target, prec
 @pytest.mark.parametrize("precision", options("wiring/coreml"))
 @pytest.mark.parametrize("also", [[], ["also=pruned"]], ids=["dense", "pruned"])
 def test_a_core_ml_package_is_held_to_its_precision_or_to_its_pruning_and_is_audited_last(precision, also):
-    asked = ["target=coreml", f"precision={precision}", *also, "stages.compile.deployment_target=iOS18"]
-    built = {n.name: n for n in nodes(*asked)}
+    overrides = ["target=coreml", f"precision={precision}", *also, "stages.compile.deployment_target=iOS18"]
+    built = {n.name: n for n in nodes(*overrides)}
     last = built[built["audit"].inputs["artifact"]].stage
     assert vars(last.tolerance) == shipped("pruned" if also else precision)
     assert last.compute == ("float16" if precision == "fp16" else "float32")
@@ -291,8 +297,8 @@ def test_a_core_ml_package_is_held_to_its_precision_or_to_its_pruning_and_is_aud
 def test_four_bits_raise_the_deployment_target_and_are_refused_where_another_is_asked_for():
     four = ["target=coreml", "precision=int4_weights"]
     assert stage("compile", *four).deployment_target == "iOS18"
-    found = stage("quantize", *four, "stages.compile.deployment_target=iOS17").problems()
-    assert {p.command for p in found} == {"stages.compile.deployment_target=iOS18"}
+    problems_found = stage("quantize", *four, "stages.compile.deployment_target=iOS17").problems()
+    assert {p.command for p in problems_found} == {"stages.compile.deployment_target=iOS18"}
 
 
 def test_the_functions_of_a_package_are_joined_before_it_is_saved():
@@ -311,12 +317,12 @@ MEASURED = [
 
 @pytest.mark.parametrize(("target", "model"), slow_but(in_singles(MEASURED), MEASURED))
 def test_a_benchmark_measures_what_is_delivered_and_changes_nothing_else(target, model):
-    asked = given("onnx_file") if model == "onnx_file" else [f"capture={model}"]
-    *plain, save = nodes(*asked, f"target={target}")
-    *same, benchmark, after = nodes(*asked, f"target={target}", "also=benchmark")
+    overrides = overrides_for("onnx_file") if model == "onnx_file" else [f"capture={model}"]
+    *plain, save = nodes(*overrides, f"target={target}")
+    *same, benchmark, after = nodes(*overrides, f"target={target}", "also=benchmark")
     assert (same, after.stage) == (plain, save.stage)
-    wanted = {**save.inputs, "reference": "reference"}
-    assert benchmark.inputs == (wanted if model == "onnx_file" else {**wanted, "module": "eval"})
+    expected = {**save.inputs, "reference": "reference"}
+    assert benchmark.inputs == (expected if model == "onnx_file" else {**expected, "module": "eval"})
 
 
 def test_both_can_be_done_besides_and_each_feeds_on_what_it_is_about():
@@ -334,8 +340,8 @@ def test_an_artifact_is_measured_computing_in_what_it_was_checked_in(target, pre
     *_, checked = (n.stage for n in built.values() if n.name.startswith("check_"))
     by_precision = {"fp16": "float16"} if target in ("onnx", "coreml", *OF_TENSORRT) else {}
     by_precision["bf16"] = "bfloat16"
-    wanted = by_precision.get(precision, "float32")
-    assert (built["benchmark"].stage.compute, checked.compute) == (wanted, wanted)
+    expected = by_precision.get(precision, "float32")
+    assert (built["benchmark"].stage.compute, checked.compute) == (expected, expected)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -394,24 +400,24 @@ def test_the_models_interface_enters_where_the_reference_is_recorded():
     ],
 )
 def test_what_a_model_leaves_open_can_be_said_on_the_command_line(key, value):
-    assert getattr(stage("reference", *given("onnx_file"), f"model.{key}={value}"), key)
+    assert getattr(stage("reference", *overrides_for("onnx_file"), f"model.{key}={value}"), key)
 
 
 def test_the_sizes_of_a_file_enter_where_it_is_opened_and_reach_its_reference_with_it():
-    built = {n.name: n.stage for n in nodes(*given("onnx_file"), "+model.dims.batch={min: 1, opt: 2, max: 16}")}
+    built = {n.name: n.stage for n in nodes(*overrides_for("onnx_file"), "+model.dims.batch={min: 1, opt: 2, max: 16}")}
     assert (built["export"].dims["batch"].max, built["reference"].dims) == (16, None)
 
 
 def test_those_of_another_frameworks_file_do_too():
     overrides = ["+model.dims.image_dim0={min: 1, opt: 2, max: 16}", '+model.names.image="serving_default_image:0"']
-    built = {n.name: n.stage for n in nodes(*given("file"), *overrides)}
+    built = {n.name: n.stage for n in nodes(*overrides_for("file"), *overrides)}
     assert (built["open"].dims["image_dim0"].max, built["reference"].dims) == (16, None)
     assert (built["open"].path, built["open"].names) == ("net.tflite", {"image": "serving_default_image:0"})
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
     with pytest.raises(ConfigCompositionException, match="model=file does not go with target=onnx"):
-        nodes(*given("file"), "target=onnx")
+        nodes(*overrides_for("file"), "target=onnx")
 
 
 def test_one_seed_reaches_weights_and_inputs():
@@ -448,8 +454,8 @@ def test_a_model_that_the_user_must_complete_has_no_value_there(name, missing):
 
 def test_a_translation_is_given_on_the_command_line_as_the_messages_say():
     """Hydra takes a bare colon for the end of a key, and adds to a mapping only what has a plus before it."""
-    asked = composed(translations.EXAMPLE.strip("'"))
-    assert asked.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
+    overrides = composed(translations.EXAMPLE.strip("'"))
+    assert overrides.stages.export.translations == {"my_ns::my_op": "my_pkg.onnx_ops.my_op"}
 
 
 BESIDES = ["image", "compiled", "benchmark", "torch_compile", "[image,compiled,benchmark]"]
@@ -465,16 +471,16 @@ def test_whatever_else_is_wanted_of_an_ir_goes_with_every_precision_and_route(pr
 
 
 def test_operations_of_ones_own_reach_what_openvino_runs_and_nothing_else():
-    asked = ["target.extensions=[my_pkg.rule]", "also=[compiled,benchmark]"]
-    told = {n.name: n.stage.extensions for n in nodes(*asked) if hasattr(n.stage, "extensions")}
-    wanted = {"compile", "check_compile", "audit", "blob", "check_blob", "benchmark"}
-    assert {n for n, e in told.items() if e} == wanted
+    overrides = ["target.extensions=[my_pkg.rule]", "also=[compiled,benchmark]"]
+    extensions = {n.name: n.stage.extensions for n in nodes(*overrides) if hasattr(n.stage, "extensions")}
+    expected = {"compile", "check_compile", "audit", "blob", "check_blob", "benchmark"}
+    assert {n for n, e in extensions.items() if e} == expected
 
 
 def test_they_reach_what_lowers_an_ir_and_measures_its_accuracy_too():
-    asked = ["target.extensions=[my_pkg.rule]", "precision=int8", "also=evaluate"]
-    told = {n.name: n.stage.extensions for n in nodes(*asked) if hasattr(n.stage, "extensions")}
-    assert {"quantize", "check_quantize", "audit", "evaluate"} <= {n for n, e in told.items() if e}
+    overrides = ["target.extensions=[my_pkg.rule]", "precision=int8", "also=evaluate"]
+    extensions = {n.name: n.stage.extensions for n in nodes(*overrides) if hasattr(n.stage, "extensions")}
+    assert {"quantize", "check_quantize", "audit", "evaluate"} <= {n for n, e in extensions.items() if e}
 
 
 def test_what_is_made_of_an_ir_may_be_as_far_off_as_the_ir():
@@ -486,17 +492,17 @@ def test_what_is_made_of_an_ir_may_be_as_far_off_as_the_ir():
 @pytest.mark.parametrize("precision", OF_IR)
 def test_an_ir_that_scales_photographs_may_be_further_off_where_its_precision_allows_less(precision):
     if precision != "int8":
-        found = stage("check_compile", f"precision={precision}", "also=image", "route=onnx").tolerance
-        assert vars(found) == shipped(precision if precision in ("fp16", "bf16") else "fp32_raw_images")
+        problems_found = stage("check_compile", f"precision={precision}", "also=image", "route=onnx").tolerance
+        assert vars(problems_found) == shipped(precision if precision in ("fp16", "bf16") else "fp32_raw_images")
 
 
 @pytest.mark.parametrize("precision", options("wiring/coreml"))
 def test_a_package_that_takes_an_image_is_held_to_what_its_precision_allows(precision):
-    asked = ["target=coreml", f"precision={precision}"]
-    with_image, without = stage("check_compile", *asked, "also=image"), stage("check_compile", *asked)
+    overrides = ["target=coreml", f"precision={precision}"]
+    with_image, without = stage("check_compile", *overrides, "also=image"), stage("check_compile", *overrides)
     assert with_image.tolerance == without.tolerance
-    assert stage("compile", *asked, "also=image").edits.images.color == "RGB"
-    assert stage("reference", *asked, "also=image").photographs
+    assert stage("compile", *overrides, "also=image").edits.images.color == "RGB"
+    assert stage("reference", *overrides, "also=image").photographs
 
 
 def test_what_is_made_of_a_lowered_ir_may_be_as_far_off_as_that():
@@ -506,7 +512,7 @@ def test_what_is_made_of_a_lowered_ir_may_be_as_far_off_as_that():
 
 
 @pytest.mark.parametrize(
-    ("asked", "what", "command"),
+    ("overrides", "what", "command"),
     [
         (["precision=int8", "opset=21"], "int8 at opset 21", "opset=20"),
         (["precision=int8", "opset=12", "capture=trace"], "int8 at opset 12", "opset=13"),
@@ -515,8 +521,8 @@ def test_what_is_made_of_a_lowered_ir_may_be_as_far_off_as_that():
         (["precision=int8", "also=accuracy_control", "opset=21"], "int8 at opset 21", "opset=20"),
     ],
 )
-def test_a_precision_that_a_graph_of_this_opset_cannot_have_is_a_problem_before_any_work(asked, what, command):
-    (problem,) = [p for n in nodes("target=onnx", *asked) if n.name == "quantize" for p in n.stage.problems()]
+def test_a_precision_that_a_graph_of_this_opset_cannot_have_is_a_problem_before_any_work(overrides, what, command):
+    (problem,) = [p for n in nodes("target=onnx", *overrides) if n.name == "quantize" for p in n.stage.problems()]
     assert problem.what.startswith(what)
     assert problem.command == command
 
@@ -527,11 +533,11 @@ def test_an_ir_has_no_opset_that_its_precision_would_depend_on(precision):
 
 
 def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_name():
-    (problem,) = stage("calibration", *given("custom"), "precision=int8").problems()
+    (problem,) = stage("calibration", *overrides_for("custom"), "precision=int8").problems()
     assert problem.what.startswith("samples.source is not set")
     assert stage("calibration", "precision=int8").samples["source"] == "random"
-    asked = stage("calibration", "precision=int8", "model.calibration={source: images, path: photos/}")
-    assert (asked.samples["path"], asked.problems()) == ("photos/", [])
+    overrides = stage("calibration", "precision=int8", "model.calibration={source: images, path: photos/}")
+    assert (overrides.samples["path"], overrides.problems()) == ("photos/", [])
 
 
 @pytest.mark.parametrize(
@@ -539,28 +545,28 @@ def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_nam
 )
 def test_a_model_with_attention_is_quantised_by_the_scheme_for_that(model, scheme):
     for more in ([], ["also=accuracy_control"]):
-        assert stage("quantize", *given(model), "precision=int8", *more).model_type == scheme
+        assert stage("quantize", *overrides_for(model), "precision=int8", *more).model_type == scheme
 
 
 def test_accuracy_is_measured_on_what_is_delivered_and_the_module_is_asked_once_for_all():
     built = {
         n.name: n for n in nodes("precision=int8", "also=evaluate", "model.evaluation={source: arrays, path: a.npz}")
     }
-    wanted = {"artifact": "audit", "answers": "answers", "calibration": "calibration"}
-    assert built["evaluate"].inputs == wanted
+    expected = {"artifact": "audit", "answers": "answers", "calibration": "calibration"}
+    assert built["evaluate"].inputs == expected
     assert built["answers"].inputs == {"reference": "reference", "module": "eval"}
 
 
 def test_accuracy_control_takes_the_place_of_plain_quantisation():
     built = {n.name: n for n in nodes("precision=int8", "also=[accuracy_control,evaluate]")}
-    wanted = {"graph": "check_compile", "samples": "calibration", "answers": "answers"}
-    assert built["quantize"].inputs == wanted
+    expected = {"graph": "check_compile", "samples": "calibration", "answers": "answers"}
+    assert built["quantize"].inputs == expected
     assert built["evaluate"].inputs["answers"] == "answers"
 
 
 def test_a_bundle_has_the_reference_and_what_the_model_says_of_itself():
-    asked = ["stages.save.bundle=true", "model.license=MIT", "model.labels=[cat, dog]"]
-    *_, save = nodes(*asked)
+    overrides = ["stages.save.bundle=true", "model.license=MIT", "model.labels=[cat, dog]"]
+    *_, save = nodes(*overrides)
     assert save.inputs == {"artifact": "audit", "reference": "reference"}
     assert (save.stage.license, save.stage.labels) == ("MIT", ["cat", "dog"])
     assert save.stage.preprocessing == stage("reference").preprocessing
@@ -568,6 +574,6 @@ def test_a_bundle_has_the_reference_and_what_the_model_says_of_itself():
 
 
 def test_blame_reaches_every_check():
-    told = {n.name: n.stage.blame for n in nodes("blame=true", "also=evaluate") if hasattr(n.stage, "blame")}
-    assert set(told) == {"check_export", "check_simplify", "check_compile", "evaluate"}
-    assert all(told.values())
+    blames = {n.name: n.stage.blame for n in nodes("blame=true", "also=evaluate") if hasattr(n.stage, "blame")}
+    assert set(blames) == {"check_export", "check_simplify", "check_compile", "evaluate"}
+    assert all(blames.values())

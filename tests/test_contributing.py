@@ -13,6 +13,6 @@ from checkout import commands, copied, shell
 def test_the_commands_that_add_a_stage_give_a_working_one(tmp_path: Path) -> None:
     steps = commands("How to add a stage")
     assert len(steps) == 5
-    said = shell(copied(tmp_path), *steps)
-    assert re.search(r"^round +miss", said, re.MULTILINE)
-    assert re.search(r"^check_round +miss", said, re.MULTILINE)
+    output = shell(copied(tmp_path), *steps)
+    assert re.search(r"^round +miss", output, re.MULTILINE)
+    assert re.search(r"^check_round +miss", output, re.MULTILINE)

@@ -94,5 +94,5 @@ def test_the_delivered_ir_predicts_where_only_openvino_and_numpy_can_be_imported
 def test_the_documents_name_only_make_targets_that_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     documents = "".join((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
-    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", documents, re.MULTILINE))
-    assert {"run", "test", "bench"} <= named <= targets
+    targets_ = set(re.findall(r"(?:^    |`)make ([a-z-]+)", documents, re.MULTILINE))
+    assert {"run", "test", "bench"} <= targets_ <= targets

@@ -22,11 +22,17 @@ def folder(request, tmp_path_factory):
 def test_tokens_are_generates_through_the_folders_own_runtime(folder, target, tmp_path, tmp_path_factory):
     backend({"onnx": "onnxruntime_genai", "openvino": "openvino_genai"}[target])
     store = tmp_path_factory.getbasetemp() / "store"
-    asked = [f"model.weights={folder}", f"target={target}", "effort=quick", f"store={store}", f"output={tmp_path}/made"]
-    done = run_module("pipeline", ["model=causal_lm", *asked], tmp_path)
+    overrides = [
+        f"model.weights={folder}",
+        f"target={target}",
+        "effort=quick",
+        f"store={store}",
+        f"output={tmp_path}/made",
+    ]
+    done = run_module("pipeline", ["model=causal_lm", *overrides], tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "made" / "artifact.json").read_text())
+    record = json.loads((tmp_path / "made" / "artifact.json").read_text())
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    (claim,) = [c["tokens"] for c in told["checks"] if "tokens" in c]
+    (claim,) = [c["tokens"] for c in record["checks"] if "tokens" in c]
     assert bool(claim["by_ours"]) == ((kind, target) in BY_OURS)
     assert claim["texts"] == (0 if claim["by_ours"] else 7)

@@ -60,13 +60,13 @@ class Sweep:
 
     def __init__(self, shop: Shop, over: list[str], *args: str) -> None:
         self.done: subprocess.CompletedProcess[str] = shop.run("-m", *args)
-        found = [json.loads(p.read_text()) for p in shop.folder.glob("sweeps/*/*/*/run.json")]
-        self.records = {self._swept(r["overrides"], over): r for r in found}
+        records = [json.loads(p.read_text()) for p in shop.folder.glob("sweeps/*/*/*/run.json")]
+        self.records = {self._swept(r["overrides"], over): r for r in records}
         self.failed = {cell: r["exit_code"] for cell, r in self.records.items() if r["status"] == "failed"}
 
     def _swept(self, overrides: list[str], over: list[str]) -> tuple[str, ...]:
-        told = dict(o.split("=", 1) for o in overrides if "=" in o)
-        return tuple(told[key] for key in over)
+        choices = dict(o.split("=", 1) for o in overrides if "=" in o)
+        return tuple(choices[key] for key in over)
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +94,20 @@ def test_a_model_has_the_same_interface_by_whatever_capture(
     record = forms(model, capture).records[model, capture]
     assert record["status"] == "ok", record["problems"]
     graph = onnx.load(record["artifact"]).graph
-    for found, wanted in zip((graph.input, graph.output), PORTS[model], strict=True):
-        assert list(shapes(found).items()) == list(wanted.items())
+    for ports, expected in zip((graph.input, graph.output), PORTS[model], strict=True):
+        assert list(shapes(ports).items()) == list(expected.items())
     (check,) = [s for s in record["stages"] if s["name"] == "check_simplify"]
-    asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
-    assert asked[:4] == ["example", "min", "odd", "max"]
-    assert "draw 2" in asked
+    labels = [c["label"] for c in check["notes"]["parity"]["cases"]]
+    assert labels[:4] == ["example", "min", "odd", "max"]
+    assert "draw 2" in labels
 
 
 @pytest.mark.parametrize(("model", "capture"), [p for p in BY_CAPTURE if p.values[1] == "auto"])
 def test_auto_is_served_by_export_where_that_can(forms: Callable[[str, str], Sweep], model: str, capture: str) -> None:
     record = forms(model, capture).records[model, capture]
-    (made,) = [s for s in record["stages"] if s["name"] == "capture"]
+    (capture_record,) = [s for s in record["stages"] if s["name"] == "capture"]
     assert "instead" not in record
-    assert made["facts"]["capture"] == "export"
+    assert capture_record["facts"]["capture"] == "export"
 
 
 @pytest.mark.slow
@@ -213,9 +213,9 @@ def test_both_routes_to_openvino_give_the_same_interface_checked_at_every_shape(
     record = routed(model).records[model, capture, route]
     assert record["status"] == "ok", record["problems"]
     ir = openvino.Core().read_model(record["artifact"])
-    for found, wanted in zip((ir.inputs, ir.outputs), IR_PORTS[model], strict=True):
-        assert [(p.any_name, str(p.partial_shape)) for p in found] == list(wanted.items())
+    for ports, expected in zip((ir.inputs, ir.outputs), IR_PORTS[model], strict=True):
+        assert [(p.any_name, str(p.partial_shape)) for p in ports] == list(expected.items())
     (check,) = [s for s in record["stages"] if s["name"] == "check_compile"]
-    asked = [c["label"] for c in check["notes"]["parity"]["cases"]]
-    assert asked[:4] == ["example", "min", "odd", "max"]
-    assert "draw 2" in asked
+    labels = [c["label"] for c in check["notes"]["parity"]["cases"]]
+    assert labels[:4] == ["example", "min", "odd", "max"]
+    assert "draw 2" in labels

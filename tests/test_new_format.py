@@ -23,14 +23,14 @@ MODEL = "model=custom model.factory=net.Net model.weights=random model.inputs.in
 
 def contents(folder: Path) -> dict[str, str]:
     """The SHA-256 of every file that could be touched."""
-    found = (p for room in ("pipeline", "stages", "conf", "tests") for p in (folder / room).rglob("*") if p.is_file())
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in found if "__pycache__" not in p.parts}
+    files = (p for room in ("pipeline", "stages", "conf", "tests") for p in (folder / room).rglob("*") if p.is_file())
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files if "__pycache__" not in p.parts}
 
 
 def digests(copy: Path) -> dict[str, list[str]]:
     (copy / "digests.py").write_text(DIGESTS)
-    found: dict[str, list[str]] = json.loads(shell(copy, ".venv/bin/python digests.py"))
-    return found
+    document: dict[str, list[str]] = json.loads(shell(copy, ".venv/bin/python digests.py"))
+    return document
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> Path:
     shell(copy, *steps[:-1])
     now = contents(copy)
     assert {path: now[path] for path in before} == before
-    assert {module: found for module, found in digests(copy).items() if "plain" not in module} == keys
+    assert {module: digest for module, digest in digests(copy).items() if "plain" not in module} == keys
     return copy
 
 
@@ -65,18 +65,18 @@ def test_a_model_is_taken_to_it_checked_measured_and_handed_over(toy: Path) -> N
         "also=benchmark stages.benchmark.seconds=0.1 stages.benchmark.rounds=2 'stages.benchmark.against=[eager]'"
     )
     shell(toy, f".venv/bin/python -m pipeline {MODEL} target=plain {measured} stages.save.bundle=true output=made")
-    said = shell(toy, ".venv/bin/python made/selfcheck.py --runs 1")
-    assert "it agrees with the PyTorch model" in said
-    said = shell(toy, ".venv/bin/python -m pipeline.inspect made/custom.plain")
-    assert "its files are as they were handed over" in said
-    assert re.search(r"check_compile, of compile: agrees with the PyTorch model", said)
-    assert "audit, of compile: operations float32 2; weights float32 212" in said
+    output = shell(toy, ".venv/bin/python made/selfcheck.py --runs 1")
+    assert "it agrees with the PyTorch model" in output
+    output = shell(toy, ".venv/bin/python -m pipeline.inspect made/custom.plain")
+    assert "its files are as they were handed over" in output
+    assert re.search(r"check_compile, of compile: agrees with the PyTorch model", output)
+    assert "audit, of compile: operations float32 2; weights float32 212" in output
 
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_work_as_they_stand(toy: Path, steps: list[str]) -> None:
-    said = shell(toy, steps[-1])
-    assert re.search(r"numpy +\S+ +needed", said)
-    assert "runs plain graphs" in said
-    assert "identical" in said
-    assert re.search(r"\bplain\b.*\n.*\bonnx\b|\bonnx\b.*\n.*\bplain\b", said)
+    output = shell(toy, steps[-1])
+    assert re.search(r"numpy +\S+ +needed", output)
+    assert "runs plain graphs" in output
+    assert "identical" in output
+    assert re.search(r"\bplain\b.*\n.*\bonnx\b|\bonnx\b.*\n.*\bplain\b", output)

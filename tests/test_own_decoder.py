@@ -40,8 +40,8 @@ def mine(tmp_path):
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
 
     def run(*args):
-        asked = ["model=mine", "effort=quick", f"store={tmp_path}/store", f"output={tmp_path}/made", *args]
-        return run_module("pipeline", asked, tmp_path, env)
+        overrides = ["model=mine", "effort=quick", f"store={tmp_path}/store", f"output={tmp_path}/made", *args]
+        return run_module("pipeline", overrides, tmp_path, env)
 
     return run
 

@@ -68,9 +68,9 @@ def test_a_file_calls_for_the_tests_that_mirror_import_or_read_it(tree, file, te
 
 
 def test_each_test_is_told_with_the_file_that_calls_for_it_and_a_folder_stands_for_all_in_it(tree):
-    found = chosen(tree, ["tests/stages/onnx/test_simplify.py", "stages/onnx/simplify.py"])
-    assert found["tests/stages/onnx"] == "stages/onnx/simplify.py"
-    assert "tests/stages/onnx/test_simplify.py" not in found
+    tests = chosen(tree, ["tests/stages/onnx/test_simplify.py", "stages/onnx/simplify.py"])
+    assert tests["tests/stages/onnx"] == "stages/onnx/simplify.py"
+    assert "tests/stages/onnx/test_simplify.py" not in tests
 
 
 def test_every_file_of_the_program_has_tests():

@@ -32,7 +32,7 @@ class Net(torch.nn.Module):
 def steps() -> list[list[str]]:
     """The commands of the section, in order, without the installation that made this environment."""
     (section,) = re.findall(r"^## Your own model, in five steps\n(.*?)^Or from Python", README.read_text(), re.M | re.S)
-    return [shlex.split(found) for found in re.findall(r"`(torch-drydock [^`]+)`", section)]
+    return [shlex.split(command) for command in re.findall(r"`(torch-drydock [^`]+)`", section)]
 
 
 class Net(nn.Module):
@@ -49,16 +49,16 @@ def test_the_five_steps_lead_to_a_checked_artifact_that_can_be_made_again(tmp_pa
     torch.save(Net().state_dict(), tmp_path / "net.pth")
     script = str(Path(sys.executable).with_name("torch-drydock"))
     env = {**os.environ, "DRYDOCK_STORE": str(tmp_path / "store")}
-    made, found = steps(), []
-    assert [words[1].partition("=")[0] for words in made] == ["new", "model", "model", "pin", "reproduce"]
-    for words in made:
+    all_steps, paths = steps(), []
+    assert [words[1].partition("=")[0] for words in all_steps] == ["new", "model", "model", "pin", "reproduce"]
+    for words in all_steps:
         more = ["--input", "gain=batch,1"] if words[1] == "new" else []  # "an --input for each parameter of forward"
         done = subprocess.run([script, *words[1:], *more], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found.append(done)
-    artifact = Path(found[2].stdout.strip())
+        paths.append(done)
+    artifact = Path(paths[2].stdout.strip())
     run = json.loads((artifact.parents[1] / "run.json").read_text())
     (check,) = [s for s in run["stages"] if s["name"] == "check_simplify"]
     assert artifact.is_file()
     assert check["notes"]["parity"]["against"] == "the PyTorch model"
-    assert "identical" in found[4].stdout
+    assert "identical" in paths[4].stdout

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import FOUND, Browser
+from browser import CHROMIUM, Browser
 from fake_sweep import write
 
-pytestmark = pytest.mark.skipif(FOUND is None, reason="no Chromium is installed")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 ROWS = "[...document.querySelectorAll('#jobs tbody tr')]"
 SHOWN = f"{ROWS}.filter(r => r.checkVisibility()).map(r => r.cells[0].textContent)"
 HEADS = "[...document.querySelectorAll('#jobs thead th')]"
@@ -68,8 +68,8 @@ def test_the_figures_are_those_of_sweep_json(page: Browser, folder: Path) -> Non
     jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
     columns = {"Error": "error", "Accuracy": "accuracy", "Drop": "drop", "Latency": "latency", "Size": "size"}
     for title, name in {**columns, "Build": "seconds", "Saved": "saved"}.items():
-        held = [None if v is None else float(v) for v in column(page, title)]
-        assert held == [job[name] for job in jobs], title
+        values = [None if v is None else float(v) for v in column(page, title)]
+        assert values == [job[name] for job in jobs], title
     assert page.run(f"{ROWS}.map(r => r.dataset.status)") == [job["status"] for job in jobs]
 
 

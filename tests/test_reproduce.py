@@ -201,11 +201,11 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told", "not_told"), CHANGES, ids=lambda c: getattr(c, "__name__", ""))
-def test_what_changed_is_named(change, told: list[str], not_told: str, team: Team) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("change", "named_parts", "not_told"), CHANGES, ids=lambda c: getattr(c, "__name__", ""))
+def test_what_changed_is_named(change, named_parts: list[str], not_told: str, team: Team) -> None:  # type: ignore[no-untyped-def]
     done = team.run("pipeline.reproduce", "experiment=small", **(change(team) or {}))
     assert done.returncode == 5, done.stdout + done.stderr
-    for text in told:
+    for text in named_parts:
         assert re.search(text, done.stdout), done.stdout
     assert not_told not in done.stdout
     assert "Traceback" not in done.stderr
@@ -293,8 +293,8 @@ def test_a_lock_of_anybodys_names_an_experiment_and_no_other_yaml(team: Team, tm
 
 def test_an_artifact_alone_is_made_again_from_what_it_carries(pinned: Team, delivered: Path, tmp_path: Path) -> None:
     alone = shutil.copy(delivered / "artifact" / "small.onnx", tmp_path / "renamed.onnx")
-    given = ("pipeline.reproduce", str(alone), "stages.load.weights=net.pth")
-    done = pinned.run(*given, "--output=again", DRYDOCK_TRUST="net")
+    arguments = ("pipeline.reproduce", str(alone), "stages.load.weights=net.pth")
+    done = pinned.run(*arguments, "--output=again", DRYDOCK_TRUST="net")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"identical, {pinned.lock()['record']['digest']}\n" in done.stdout  # type: ignore[index]
     assert (pinned.folder / "again" / "small.onnx").read_bytes() == Path(alone).read_bytes()
@@ -309,13 +309,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("given", "env", "told"), REFUSED, ids=[t for *_, t in REFUSED])
+@pytest.mark.parametrize(("arguments", "env", "message"), REFUSED, ids=[t for *_, t in REFUSED])
 def test_what_a_record_alone_cannot_say_is_asked_for(
-    given: tuple[str, ...], env: dict[str, str], told: str, pinned: Team, delivered: Path
+    arguments: tuple[str, ...], env: dict[str, str], message: str, pinned: Team, delivered: Path
 ) -> None:
-    done = pinned.run("pipeline.reproduce", str(delivered / "artifact" / "small.onnx"), *given, **env)
+    done = pinned.run("pipeline.reproduce", str(delivered / "artifact" / "small.onnx"), *arguments, **env)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -329,9 +329,9 @@ def test_an_artifact_that_was_changed_since_is_told_and_compared(pinned: Team, d
     (bias,) = [t for t in model.graph.initializer if "head.bias" in t.name]
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
     onnx.save(model, changed)
-    seen = pinned.run("pipeline.inspect", str(changed))
-    assert seen.returncode == 5
-    assert "small.onnx is not what was handed over" in seen.stdout
+    inspected = pinned.run("pipeline.inspect", str(changed))
+    assert inspected.returncode == 5
+    assert "small.onnx is not what was handed over" in inspected.stdout
     done = pinned.run("pipeline.reproduce", str(changed), "stages.load.weights=net.pth", DRYDOCK_TRUST="net")
     assert done.returncode == 5
     assert re.search(r"between the two: worst relative error [1-9]\.\de-01", done.stdout), done.stdout
@@ -375,7 +375,7 @@ def test_an_artifact_alone_tells_its_story(pinned: Team, delivered: Path, tmp_pa
     alone = shutil.copy(delivered / "artifact" / "small.onnx", tmp_path / "renamed.onnx")
     done = pinned.run("pipeline.inspect", str(alone))
     assert done.returncode == 0, done.stderr
-    for told in (
+    for document in (
         r"^small → onnx  fp32",
         r"^whole +its files are as they were handed over",
         r"^weights +from a file with SHA-256 \w{64}",
@@ -385,9 +385,9 @@ def test_an_artifact_alone_tells_its_story(pinned: Team, delivered: Path, tmp_pa
         r"^libraries .*torch 2\.",
         r"^export +\w{12}  export_onnx  opset 18",
     ):
-        assert re.search(told, done.stdout, re.MULTILINE), told
-    told = json.loads(pinned.run("pipeline.inspect", "--json", str(alone)).stdout)
-    assert told["stages"][0]["settings"]["factory"] == "net.Net"
+        assert re.search(document, done.stdout, re.MULTILINE), document
+    document = json.loads(pinned.run("pipeline.inspect", "--json", str(alone)).stdout)
+    assert document["stages"][0]["settings"]["factory"] == "net.Net"
     assert str(pinned.folder) not in alone.read_bytes().decode(errors="replace")  # type: ignore[attr-defined]
 
 
@@ -396,9 +396,9 @@ def test_two_artifacts_are_told_apart(pinned: Team, delivered: Path) -> None:
     done = pinned.run("pipeline", "experiment=small", "opset=20", "hydra.run.dir=other")
     assert done.returncode == 0, done.stderr
     artifact = delivered / "artifact" / "small.onnx"
-    seen = pinned.run("pipeline.inspect", str(artifact), "other")
-    assert seen.returncode == 0
-    assert seen.stdout.startswith("export: settings: opset: 18 → 20\nexport: bytes: ")
+    inspected = pinned.run("pipeline.inspect", str(artifact), "other")
+    assert inspected.returncode == 0
+    assert inspected.stdout.startswith("export: settings: opset: 18 → 20\nexport: bytes: ")
     same = pinned.run("pipeline.inspect", str(artifact), str(delivered))
     assert (same.returncode, same.stdout) == (0, "the same record\n")
     with (pinned.folder / "other" / "artifact" / "small.onnx").open("r+b") as f:
@@ -433,14 +433,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("command", "given", "told"), MISTAKES, ids=[" ".join(m[:2]) for m in MISTAKES])
-def test_a_mistake_is_told_with_what_is_allowed(command: str, given: str, told: str, pinned: Team) -> None:
+@pytest.mark.parametrize(("command", "arguments", "message"), MISTAKES, ids=[" ".join(m[:2]) for m in MISTAKES])
+def test_a_mistake_is_told_with_what_is_allowed(command: str, arguments: str, message: str, pinned: Team) -> None:
     head = "# @package _global_\ndefaults: [override /model: resnet50]\nmodel: "
     pinned.experiment.with_name("open.yaml").write_text(f"{head}{{weights: auto}}\n")
     pinned.experiment.with_name("loose.yaml").write_text(f"{head}{{weights: net.pth}}\n")
-    done = pinned.run(command, given)
+    done = pinned.run(command, arguments)
     assert done.returncode == 2, done.stderr
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -27,7 +27,7 @@ JOBS = {
     "crashes": "model: {factory: net.Crashes}",
     "sleeps": "model: {factory: net.Sleeper}",
 }
-ASKED = ("model=small", "target=onnx")
+OVERRIDES = ("model=small", "target=onnx")
 SWEEP = """defaults: [override /model: small, override /target: onnx]
 hydra: {mode: MULTIRUN, sweeper: {params: {opset: "18,20"}}}"""
 
@@ -48,7 +48,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(folder)
 
 
-class Found:
+class Outcome:
     """What a sweep left: run.json of each job, by what its experiment is called."""
 
     def __init__(self, root: Path) -> None:
@@ -80,16 +80,16 @@ def root_of(tmp_path: Path, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def basic(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Found:
+def basic(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A finished sweep of three jobs in one process; its store is the shop's own."""
     folder = tmp_path_factory.mktemp("basic")
-    done = shop.run("-m", *ASKED, "experiment=a,b,c", root_of(folder, "1"))
+    done = shop.run("-m", *OVERRIDES, "experiment=a,b,c", root_of(folder, "1"))
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3
-    return Found(folder / "1")
+    return Outcome(folder / "1")
 
 
-def test_what_jobs_share_is_built_once(basic: Found) -> None:
+def test_what_jobs_share_is_built_once(basic: Outcome) -> None:
     assert set(basic.built().values()) == {1}
     assert [s["name"] for s in basic.runs["b"]["stages"] if s["how"] == "hit"][:2] == ["load", "eval"]
     assert basic.jobs["axes"] == {"experiment": ["a", "b", "c"]}
@@ -100,8 +100,14 @@ def test_what_jobs_share_is_built_once(basic: Found) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends processes with their parent on Linux only")
 def test_a_pool_that_is_killed_leaves_no_process(shop: Shop, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    asked = ["hydra/launcher=pool", "hydra.launcher.n_jobs=3", *ASKED, f"store={tmp_path}/s", root_of(tmp_path, "1")]
-    command = [sys.executable, "-m", "pipeline", "-m", *asked, "experiment=a,b"]
+    arguments = [
+        "hydra/launcher=pool",
+        "hydra.launcher.n_jobs=3",
+        *OVERRIDES,
+        f"store={tmp_path}/s",
+        root_of(tmp_path, "1"),
+    ]
+    command = [sys.executable, "-m", "pipeline", "-m", *arguments, "experiment=a,b"]
     with subprocess.Popen(command, cwd=shop.folder, start_new_session=True, stderr=subprocess.DEVNULL) as pool:
         while not list(tmp_path.glob("1/*/run.json")) and pool.poll() is None:
             time.sleep(0.1)
@@ -115,39 +121,45 @@ def test_a_pool_that_is_killed_leaves_no_process(shop: Shop, tmp_path: Path) -> 
 
 def living(session: int) -> list[str]:
     """The processes of a session that are not dead."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, _, _, of = path.read_text().rpartition(")")[2].split()[:4]
-            found += [path.parent.name] if int(of) == session and state != "Z" else []
-    return found
+            pids += [path.parent.name] if int(of) == session and state != "Z" else []
+    return pids
 
 
 @pytest.mark.slow  # test_cli has a crash that ends one job of a sweep
-def test_a_crash_in_a_pool_leaves_the_other_job_alone(shop: Shop, basic: Found, tmp_path: Path) -> None:
+def test_a_crash_in_a_pool_leaves_the_other_job_alone(shop: Shop, basic: Outcome, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    asked = ("hydra/launcher=pool", *ASKED, f"store={tmp_path}/s", "experiment=crashes,a", root_of(tmp_path, "1"))
-    done = shop.run_anew("-m", *asked)
-    found = Found(tmp_path / "1")
+    arguments = (
+        "hydra/launcher=pool",
+        *OVERRIDES,
+        f"store={tmp_path}/s",
+        "experiment=crashes,a",
+        root_of(tmp_path, "1"),
+    )
+    done = shop.run_anew("-m", *arguments)
+    outcome = Outcome(tmp_path / "1")
     assert done.returncode == 6, done.stderr
     assert "2 jobs: 1 ok, 1 lost\n" in done.stderr
-    assert found.digests("a") == basic.digests("a")
-    assert found.runs["a"]["machine"]["threads"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert outcome.digests("a") == basic.digests("a")
+    assert outcome.runs["a"]["machine"]["threads"] == str(max(1, len(os.sched_getaffinity(0)) // 2))
 
 
 @pytest.mark.slow
 def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
-    shop: Shop, basic: Found, tmp_path: Path
+    shop: Shop, basic: Outcome, tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    command = ["-m", "hydra/launcher=pool", *ASKED, f"store={tmp_path}/s"]
+    command = ["-m", "hydra/launcher=pool", *OVERRIDES, f"store={tmp_path}/s"]
     done = shop.run_anew(*command, "experiment=raises,a,crashes,b,bad_opset,c", root_of(tmp_path, "1"))
-    first = Found(tmp_path / "1")
+    first = Outcome(tmp_path / "1")
     assert done.returncode == 6
     rows = [line.split() for line in done.stderr.partition("6 jobs: 3 ok, 2 failed, 1 lost\n")[2].splitlines()[:7]]
     repeats = [next(word for word in row if word.startswith("experiment=")) for row in rows[2::2]]
-    told = {repeat: row[1:4] for repeat, row in zip(repeats, rows[1::2], strict=True)}
-    assert told == {
+    rows_by_repeat = {repeat: row[1:4] for repeat, row in zip(repeats, rows[1::2], strict=True)}
+    assert rows_by_repeat == {
         "experiment=raises": ["failed", "(3)", "load"],
         "experiment=bad_opset": ["failed", "(2)", "-"],
         "experiment=crashes": ["lost", "load", "its"],
@@ -161,7 +173,7 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
     }
 
     again = shop.run_anew(*command, "experiment=bad_opset,a,b,c", root_of(tmp_path, "2"))
-    second = Found(tmp_path / "2")
+    second = Outcome(tmp_path / "2")
     assert again.returncode == 6
     assert [second.how(name) for name in "abc"] == [{"hit", "delivered"}] * 3
 
@@ -171,22 +183,22 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
     ("launcher", "plugin"), [("submitit_local", "hydra_submitit_launcher"), ("ray_local", "hydra_ray_launcher")]
 )
 def test_another_launcher_makes_the_same_builds_nothing_twice_and_is_heard_out_when_a_job_is_lost(
-    shop: Shop, basic: Found, tmp_path: Path, launcher: str, plugin: str
+    shop: Shop, basic: Outcome, tmp_path: Path, launcher: str, plugin: str
 ) -> None:
     pytest.importorskip(f"hydra_plugins.{plugin}")
-    command = ["-m", f"hydra/launcher={launcher}", *ASKED, "experiment=crashes,a,b", f"store={tmp_path}/s"]
+    command = ["-m", f"hydra/launcher={launcher}", *OVERRIDES, "experiment=crashes,a,b", f"store={tmp_path}/s"]
     done = shop.run(*command, root_of(tmp_path, "1"))
     assert done.returncode == 6, done.stderr
     assert "3 jobs: 2 ok, 1 lost\n" in done.stderr
     assert "gave up" not in done.stderr
-    found = Found(tmp_path / "1")
-    assert [found.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
-    assert set(found.built().values()) == {1}
+    outcome = Outcome(tmp_path / "1")
+    assert [outcome.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
+    assert set(outcome.built().values()) == {1}
 
 
 @pytest.mark.slow  # as the other launchers
 def test_slurm_gets_one_array_that_runs_what_this_machine_would(
-    shop: Shop, basic: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, basic: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     # A Slurm that runs the tasks of the batch script here, one after the other, on a node that it always calls busy.
@@ -206,27 +218,27 @@ echo Submitted batch job 7""",
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(stat.S_IRWXU)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    done = shop.run("-m", "hydra/launcher=slurm", *ASKED, "experiment=a,b", root_of(tmp_path, "1"))
+    done = shop.run("-m", "hydra/launcher=slurm", *OVERRIDES, "experiment=a,b", root_of(tmp_path, "1"))
     assert done.returncode == 0, done.stderr + "".join(p.read_text() for p in tmp_path.glob("out*"))
     script = (tmp_path / "script.sh").read_text()
     for line in ("--array=0-1%2", "--cpus-per-task=8", "--mem=32GB", "--time=240", "export OMP_NUM_THREADS="):
         assert line in script
-    found = Found(tmp_path / "1")
-    assert [found.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
-    assert found.built() == {}
+    outcome = Outcome(tmp_path / "1")
+    assert [outcome.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
+    assert outcome.built() == {}
 
 
 def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(shop: Shop) -> None:
     if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher"):
         pytest.skip("ray's launcher is installed")
-    done = shop.run("-m", "hydra/launcher=ray_local", *ASKED, "opset=18,20")
+    done = shop.run("-m", "hydra/launcher=ray_local", *OVERRIDES, "opset=18,20")
     assert done.returncode == 4
     assert "pip install 'torch-drydock[ray]'" in done.stderr
 
 
 @pytest.mark.slow  # test_cli kills single runs at several moments
-def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Found, tmp_path: Path) -> None:
-    command = ["-m", *ASKED, "experiment=a,b,c", f"store={tmp_path}/s"]
+def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Outcome, tmp_path: Path) -> None:
+    command = ["-m", *OVERRIDES, "experiment=a,b,c", f"store={tmp_path}/s"]
     killed = shop.start(*command, root_of(tmp_path, "1"))
     while not [1 for p in tmp_path.glob("1/1-*/run.json") if json.loads(p.read_text())["stage"] == "export"]:
         assert killed.poll() is None
@@ -234,39 +246,39 @@ def test_after_a_kill_only_what_is_missing_is_built(shop: Shop, basic: Found, tm
     killed.kill()
     killed.communicate()
     assert shop.run(*command, root_of(tmp_path, "2")).returncode == 0
-    first, second = Found(tmp_path / "1"), Found(tmp_path / "2")
+    first, second = Outcome(tmp_path / "1"), Outcome(tmp_path / "2")
     assert second.how("a") == {"hit", "delivered"}
     assert first.built().keys() & second.built().keys() == set()
     assert set(basic.built()) == set(first.built()) | set(second.built())
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_says_what_is_finished_and_keeps_it(shop: Shop, basic: Found, tmp_path: Path) -> None:
-    sweep = shop.start("-m", *ASKED, "experiment=a,sleeps,raises", root_of(tmp_path, "1"))
+def test_an_interrupted_sweep_says_what_is_finished_and_keeps_it(shop: Shop, basic: Outcome, tmp_path: Path) -> None:
+    sweep = shop.start("-m", *OVERRIDES, "experiment=a,sleeps,raises", root_of(tmp_path, "1"))
     assert sweep.stderr is not None
     for line in sweep.stderr:
         if line == "asleep\n":
             break
     sweep.send_signal(signal.SIGINT)
-    _, told = sweep.communicate(timeout=60)
+    _, errors = sweep.communicate(timeout=60)
     assert sweep.returncode == 130
-    assert "3 jobs: 1 ok, 1 interrupted, 1 not run\n" in told
-    assert "Traceback" not in told
-    assert Found(tmp_path / "1").runs["a"]["status"] == "ok"
+    assert "3 jobs: 1 ok, 1 interrupted, 1 not run\n" in errors
+    assert "Traceback" not in errors
+    assert Outcome(tmp_path / "1").runs["a"]["status"] == "ok"
 
 
-def test_a_job_that_cannot_be_composed_fails_alone_and_all_of_them_at_once(shop: Shop, basic: Found) -> None:
-    some = shop.run("-m", *ASKED, "plan=true", "opset=18,abc")
+def test_a_job_that_cannot_be_composed_fails_alone_and_all_of_them_at_once(shop: Shop, basic: Outcome) -> None:
+    some = shop.run("-m", *OVERRIDES, "plan=true", "opset=18,abc")
     assert some.returncode == 6
     assert "2 jobs: 1 ok, 1 failed\n" in some.stderr
     assert "check_simplify" in some.stdout
-    none = shop.run("-m", *ASKED, "plan=true", "opset=abc,def")
+    none = shop.run("-m", *OVERRIDES, "plan=true", "opset=abc,def")
     assert (none.returncode, none.stdout) == (2, "")
 
 
 @pytest.mark.slow  # test_cli has it without a plan
 def test_jobs_that_would_deliver_to_one_folder_are_refused_but_the_first(shop: Shop, tmp_path: Path) -> None:
-    done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", f"output={tmp_path}/same")
+    done = shop.run("-m", *OVERRIDES, "plan=true", "opset=18,20", f"output={tmp_path}/same")
     assert done.returncode == 6
     assert "the same for several jobs" in done.stderr
 
@@ -275,7 +287,7 @@ def test_a_sweep_in_one_process_ends_at_once_as_a_single_job_does(shop: Shop) ->
     (shop.folder / "watched.py").write_text(
         "import atexit\nfrom pipeline import cli\natexit.register(print, 'taken apart')\ncli.entry()\n"
     )
-    process = shop.start("-m", *ASKED, "experiment=a,b", "plan=true", code="watched.py")
+    process = shop.start("-m", *OVERRIDES, "experiment=a,b", "plan=true", code="watched.py")
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0
     assert "taken apart" not in out
@@ -283,13 +295,13 @@ def test_a_sweep_in_one_process_ends_at_once_as_a_single_job_does(shop: Shop) ->
 
 
 def test_another_sweeper_is_refused(shop: Shop) -> None:
-    done = shop.run("-m", "hydra/sweeper=basic", *ASKED, "plan=true", "opset=18,20")
+    done = shop.run("-m", "hydra/sweeper=basic", *OVERRIDES, "plan=true", "opset=18,20")
     assert done.returncode == 2
     assert "hydra/sweeper" in done.stderr
 
 
 def test_a_folder_of_ones_own_for_jobs_is_never_that_of_two(shop: Shop, tmp_path: Path) -> None:
-    done = shop.run("-m", *ASKED, "plan=true", "opset=18,20", "hydra.sweep.subdir=all", root_of(tmp_path, "1"))
+    done = shop.run("-m", *OVERRIDES, "plan=true", "opset=18,20", "hydra.sweep.subdir=all", root_of(tmp_path, "1"))
     assert done.returncode == 0, done.stderr
     assert {p.parent.name for p in tmp_path.glob("1/*/run.json")} == {"all", "all-1"}
 

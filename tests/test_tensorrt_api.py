@@ -54,9 +54,9 @@ def major(request: pytest.FixtureRequest) -> str:
 
 
 def uses(major: str, source: str) -> Uses:
-    found = Uses(surface(major), RETURNS)
-    found.visit(ast.parse(source))
-    return found
+    uses_found = Uses(surface(major), RETURNS)
+    uses_found.visit(ast.parse(source))
+    return uses_found
 
 
 def test_the_bindings_are_of_the_versions_that_we_speak_of(major):
@@ -70,8 +70,8 @@ def test_every_use_of_the_api_is_one_that_the_bindings_have(name, major):
 
 def test_the_uses_are_found(major):
     """Some of each sort; a checker that sees nothing would find nothing wrong."""
-    found = {use for name in FILES for use in uses(major, (ROOT / name).read_text()).used}
-    assert found >= {
+    all_uses = {use for name in FILES for use in uses(major, (ROOT / name).read_text()).used}
+    assert all_uses >= {
         "Builder.build_serialized_network",
         "BuilderFlag.TF32",
         "IBuilderConfig.set_timing_cache",
@@ -81,7 +81,7 @@ def test_the_uses_are_found(major):
         "ParserError.node_operator",
         "init_libnvinfer_plugins",
     }
-    assert len(found) >= 90
+    assert len(all_uses) >= 90
 
 
 @pytest.mark.parametrize("line", REMOVED)
@@ -102,21 +102,23 @@ def double() -> dict[str, set[str]]:
     spec = importlib.util.spec_from_file_location("tensorrt_double", ROOT / "tests" / "doubles" / "tensorrt.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    named = {n: o for n, o in vars(module).items() if n[0] != "_" and getattr(o, "__module__", "") == "tensorrt_double"}
-    classes = {n: o for n, o in named.items() if inspect.isclass(o)}
+    members_ = {
+        n: o for n, o in vars(module).items() if n[0] != "_" and getattr(o, "__module__", "") == "tensorrt_double"
+    }
+    classes = {n: o for n, o in members_.items() if inspect.isclass(o)}
     members = {
         n: {*c.__members__} if issubclass(c, enum.Enum) else {m for b in c.__mro__[:-1] for m in vars(b) if m[0] != "_"}
         for n, c in classes.items()
     }
-    return {**members, "": {n for n in named if n not in classes} - {"recorded"}}
+    return {**members, "": {n for n in members_ if n not in classes} - {"recorded"}}
 
 
 def test_the_double_has_nothing_that_the_bindings_lack(major):
-    held, told = surface(major), double()
-    beyond = {f"tensorrt.{n}" for n in told.pop("") if n not in held["functions"]}
-    assert len(told) >= 25
-    for name, members in told.items():
-        genuine = held["classes"].get(name, {})
+    genuine_, doubled = surface(major), double()
+    beyond = {f"tensorrt.{n}" for n in doubled.pop("") if n not in genuine_["functions"]}
+    assert len(doubled) >= 25
+    for name, members in doubled.items():
+        genuine = genuine_["classes"].get(name, {})
         beyond |= {f"{name}.{m}" for m in members if not any(m in names for names in genuine.values())}
         beyond |= set() if genuine else {name}
     assert beyond == set()

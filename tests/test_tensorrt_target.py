@@ -67,17 +67,17 @@ def test_an_engine_is_delivered_with_its_card_which_carries_the_record(gpu_host)
     assert "TensorRT: half of this is slow" in err
     assert "Building Engine: 8 of 8" in err
     assert list((gpu_host.folder / "cache" / "drydock" / "tensorrt").glob("*.timing"))
-    for given in (output, output / "custom.engine", output / "custom.json"):
-        seen = subprocess.run(
-            [sys.executable, "-m", "pipeline.inspect", given], capture_output=True, text=True, check=False
+    for path in (output, output / "custom.engine", output / "custom.json"):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.inspect", path], capture_output=True, text=True, check=False
         )
-        assert seen.returncode == 0, seen.stderr
-        assert "custom → tensorrt  fp16" in seen.stdout
-        assert "its files are as they were handed over" in seen.stdout
+        assert done.returncode == 0, done.stderr
+        assert "custom → tensorrt  fp16" in done.stdout
+        assert "its files are as they were handed over" in done.stdout
     (output / "custom.engine").write_bytes(b"another")
-    seen = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pipeline.inspect", output], capture_output=True, text=True, check=False
     )
-    assert "custom.engine is not what was handed over" in seen.stdout + seen.stderr
+    assert "custom.engine is not what was handed over" in done.stdout + done.stderr
     again = gpu_host.run(*MODEL, "target=tensorrt", "precision=fp16", f"output={output}")
     assert "compile          hit" in again.stderr

@@ -25,7 +25,7 @@ TINY = (
     "target=onnx",
 )
 ON = "hydra/callbacks=mlflow"
-TOLD = "drydock.problem"
+PROBLEM_TAG = "drydock.problem"
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,12 @@ def logged(folder: Path, experiment: str = "drydock") -> dict[str, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(folder.as_uri())
-    found = client.get_experiment_by_name(experiment)
-    return {run.info.run_name: run for run in client.search_runs([found.experiment_id])} if found else {}
+    experiment_found = client.get_experiment_by_name(experiment)
+    return (
+        {run.info.run_name: run for run in client.search_runs([experiment_found.experiment_id])}
+        if experiment_found
+        else {}
+    )
 
 
 def files(run: Any) -> dict[str, bytes]:
@@ -60,8 +64,12 @@ def files(run: Any) -> dict[str, bytes]:
 
 def figures(record: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a run.json that it has a value for."""
-    found = measured(outcomes(record))
-    return {name: found[name] for name in (*MEASURES, "hits", "stored", "saved") if found.get(name) is not None}
+    measures_found = measured(outcomes(record))
+    return {
+        name: measures_found[name]
+        for name in (*MEASURES, "hits", "stored", "saved")
+        if measures_found.get(name) is not None
+    }
 
 
 def test_a_run_is_logged_as_its_record_tells_it(shop: Shop, tmp_path: Path) -> None:
@@ -80,8 +88,8 @@ def test_a_run_is_logged_as_its_record_tells_it(shop: Shop, tmp_path: Path) -> N
     assert {"error", "size", "seconds"} <= run.data.metrics.keys()
     assert run.data.tags["drydock.digest"] == record["stages"][-1]["digest"]
     assert run.data.tags["drydock.status"] == "ok"
-    said = [folder / "run.json", folder / "pipeline.log", delivered.parent / "artifact.json"]
-    assert files(run) == {path.name: path.read_bytes() for path in said}
+    paths = [folder / "run.json", folder / "pipeline.log", delivered.parent / "artifact.json"]
+    assert files(run) == {path.name: path.read_bytes() for path in paths}
 
 
 def test_what_was_delivered_is_logged_when_it_is_asked_for(shop: Shop, tmp_path: Path) -> None:
@@ -116,21 +124,21 @@ def test_a_sweep_is_a_run_above_its_jobs(shop: Shop, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "code", "told"),
+    ("override", "code", "message"),
     [
         ("opset=99", 2, "stages.capture.opset is 99"),
         ("stages.check_export.tolerance.max_rel=0", 5, "check_export: this onnx does not agree"),
     ],
 )
 def test_a_run_that_failed_is_logged_with_its_problem(
-    shop: Shop, tmp_path: Path, override: str, code: int, told: str
+    shop: Shop, tmp_path: Path, override: str, code: int, message: str
 ) -> None:
     backend("mlflow")
     done = track(shop, tmp_path, override)
     assert done.returncode == code, done.stderr
     (run,) = logged(tmp_path).values()
     assert (run.info.status, run.data.tags["drydock.status"]) == ("FAILED", "failed")
-    assert run.data.tags[TOLD].startswith(told)
+    assert run.data.tags[PROBLEM_TAG].startswith(message)
     assert run.data.params.items() >= dict([override.split("=")]).items()
 
 
@@ -139,7 +147,7 @@ def test_a_run_that_was_refused_is_not_taken_for_an_earlier_one_in_its_folder(sh
     assert shop.run(*TINY, "hydra.run.dir=runs/same", "stages.check_export.tolerance.max_rel=0").returncode == 5
     track(shop, tmp_path, "hydra.run.dir=runs/same", "opset=99")
     (run,) = logged(tmp_path).values()
-    assert run.data.tags[TOLD].startswith("stages.capture.opset is 99")
+    assert run.data.tags[PROBLEM_TAG].startswith("stages.capture.opset is 99")
     assert run.data.metrics == {}
 
 
@@ -157,9 +165,9 @@ def test_what_cannot_be_logged_is_told_in_a_line_and_changes_nothing(shop: Shop,
     assert done.returncode == 0, done.stderr
     (delivered,) = done.stdout.splitlines()
     assert Path(delivered).is_file()
-    (told,) = (line for line in done.stderr.splitlines() if "MLflow" in line)
-    assert "FileExistsError" in told
-    assert "try hydra.callbacks.mlflow.tracking_uri=" in told
+    (message,) = (line for line in done.stderr.splitlines() if "MLflow" in line)
+    assert "FileExistsError" in message
+    assert "try hydra.callbacks.mlflow.tracking_uri=" in message
     assert "Traceback" not in done.stderr
 
 
@@ -182,8 +190,8 @@ def test_a_folder_of_runs_is_no_change_of_a_checkout(shop: Shop, tmp_path: Path)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     done = track(shop, tmp_path / "mlruns")
     assert done.returncode == 0, done.stderr
-    told = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert (bool(logged(tmp_path / "mlruns")), told.stdout) == (True, "")
+    status = subprocess.run(["git", "status", "--porcelain"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (bool(logged(tmp_path / "mlruns")), status.stdout) == (True, "")
 
 
 def test_jobs_in_processes_of_their_own_are_logged_under_their_sweep(shop: Shop, tmp_path: Path) -> None:

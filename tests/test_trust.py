@@ -17,7 +17,7 @@ from pipeline.artifact import Artifact, Kind
 from pipeline.store import Store
 
 ANA = 12345
-GIVEN = (*MODEL[:2], "model.weights=random", MODEL[3], "target=onnx", "capture=export")
+OVERRIDES = (*MODEL[:2], "model.weights=random", MODEL[3], "target=onnx", "capture=export")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user's files are made by root alone")
 
 
@@ -27,7 +27,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     folder = tmp_path_factory.mktemp("built")
     shutil.copy(SHOP / "net.py", folder)
     shop = Shop(folder)
-    done = shop.run(*GIVEN)
+    done = shop.run(*OVERRIDES)
     assert done.returncode == 0, done.stderr
     return shop
 
@@ -52,12 +52,12 @@ def forge(store: Store, canary: Path, record: str) -> None:
         torch.save((Canary(canary), {}), store.root.parent / "evil")
         evil = (store.root.parent / "evil").read_bytes()
         for name in {*reader.get_all_records(), record} - {".data/serialization_id"}:
-            held = evil if name == record else reader.get_record(name)
-            writer.write_record(name, held, len(held))
+            content_ = evil if name == record else reader.get_record(name)
+            writer.write_record(name, content_, len(content_))
         writer.write_end_of_file()
-        made = store.publish(Artifact(Kind("exported"), folder, facts=stored.facts))
+        published = store.publish(Artifact(Kind("exported"), folder, facts=stored.facts))
     entry.chmod(0o644)
-    entry.write_text(json.dumps(content | {"digest": made.digest}))
+    entry.write_text(json.dumps(content | {"digest": published.digest}))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_forged_capture_in_a_store_runs_nothing(shop: Shop, record: str, code:
     """Attack A1: another opset must export from it."""
     canary = shop.folder / "canary"
     forge(Store(shop.store), canary, record)
-    done = shop.run(*GIVEN, "opset=20")
+    done = shop.run(*OVERRIDES, "opset=20")
     assert {"reference", "capture"} <= hits(done.stderr), done.stderr
     assert done.returncode == code, done.stderr
     assert not canary.exists()
@@ -80,10 +80,10 @@ def test_results_of_another_owner_are_hits_when_they_are_named(shop: Shop) -> No
     """Attack A2, and the way on that the run tells."""
     for path in (shop.store, *shop.store.rglob("*")):
         os.chown(path, ANA, -1)
-    named = shop.run(*GIVEN, "plan=true", f"trust=[user:{ANA},group:0]")
-    assert {"reference", "capture", "export", "simplify"} <= hits(named.stdout), named.stdout + named.stderr
-    assert "passed over" not in named.stderr
-    alone = shop.run(*GIVEN, "plan=true")
+    trusting = shop.run(*OVERRIDES, "plan=true", f"trust=[user:{ANA},group:0]")
+    assert {"reference", "capture", "export", "simplify"} <= hits(trusting.stdout), trusting.stdout + trusting.stderr
+    assert "passed over" not in trusting.stderr
+    alone = shop.run(*OVERRIDES, "plan=true")
     assert not hits(alone.stdout) - {"load", "eval"}, alone.stdout
     assert f"there is one of {ANA}, who is not trusted" in alone.stdout
     assert alone.stderr.count(f"passed over: 1 of {ANA}\n  try:     'trust=[user:{ANA}]'") == 1
@@ -92,7 +92,7 @@ def test_results_of_another_owner_are_hits_when_they_are_named(shop: Shop) -> No
 def test_a_store_below_serves_hits_and_keeps_as_it_is(built: Shop, tmp_path: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in built.store.rglob("*")}
     mine = tmp_path / "mine"
-    done = built.run(*GIVEN, "plan=true", f"store=[{mine},{built.store}]", "trust=[user:root]")
+    done = built.run(*OVERRIDES, "plan=true", f"store=[{mine},{built.store}]", "trust=[user:root]")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^export +hit ", done.stdout, re.MULTILINE), done.stdout
     assert not list(mine.glob("objects/*/*"))
@@ -100,7 +100,7 @@ def test_a_store_below_serves_hits_and_keeps_as_it_is(built: Shop, tmp_path: Pat
 
 
 def test_a_name_that_nobody_has_is_told_before_any_work(built: Shop) -> None:
-    done = built.run(*GIVEN, "trust=[user:of-nobody,ana]")
+    done = built.run(*OVERRIDES, "trust=[user:of-nobody,ana]")
     assert done.returncode == 2
     assert "trust[0] is 'user:of-nobody': there is no such user" in done.stderr
     assert "trust[1] is 'ana'\n  allowed: user:NAME or group:NAME" in done.stderr
@@ -108,7 +108,7 @@ def test_a_name_that_nobody_has_is_told_before_any_work(built: Shop) -> None:
 
 
 def test_whom_one_trusts_is_in_no_key_and_in_no_record(built: Shop) -> None:
-    done = built.run(*GIVEN, "trust=[user:root]", "hydra.run.dir=trusting")
+    done = built.run(*OVERRIDES, "trust=[user:root]", "hydra.run.dir=trusting")
     assert done.returncode == 0, done.stderr
     assert {"reference", "capture", "export", "simplify"} <= hits(done.stderr)
     run = json.loads((built.folder / "trusting" / "run.json").read_text())

@@ -43,12 +43,12 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path)
 
 
-def converted(shop: Shop, net: str, *asked: str) -> dict[str, Any]:
+def converted(shop: Shop, net: str, *overrides: str) -> dict[str, Any]:
     """run.json and the screen of a run."""
     before = set(shop.folder.glob("runs/*/*/run.json"))
     model = ["model=custom", f"model.factory=net.{net}", "model.weights=random", "model.inputs.input.shape=[2,4]"]
     model += ["~model.dims.batch"]
-    done = shop.run(*model, *asked)
+    done = shop.run(*model, *overrides)
     (path,) = set(shop.folder.glob("runs/*/*/run.json")) - before
     return {**json.loads(path.read_text()), "screen": done.stderr, "code": done.returncode}
 

@@ -30,24 +30,24 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=MINUTES, help="after which no trial is begun")
     parser.add_argument("--rows", type=Path, default=rows.FILE, help="the file that keeps what came of each trial")
     parser.add_argument("--keep", action="store_true", help="leave the folders of trials that find something")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if sys.platform != "linux":
         print("only Linux says which processes are left and where a descriptor leads: nothing was run")
         return 2
     began = time.monotonic()
     with scenes.kept:
         campaign.prepare()
-        names = campaign.names(campaign.QUICK if asked.quick else campaign.WHOLE, asked.seed, asked.only)
-        whole = not (asked.quick or asked.only)
-        record = rows.Rows(asked.rows if whole else None, asked.seed)
+        names = campaign.names(campaign.QUICK if arguments.quick else campaign.WHOLE, arguments.seed, arguments.only)
+        whole = not (arguments.quick or arguments.only)
+        record = rows.Rows(arguments.rows if whole else None, arguments.seed)
         todo = [name for name in names if name not in record.verdicts]
-        campaign.run(todo, record.add, minutes=asked.minutes, keep=asked.keep)
+        campaign.run(todo, record.add, minutes=arguments.minutes, keep=arguments.keep)
     verdicts = [record.verdicts[name] for name in names if name in record.verdicts]
-    told = page.Told(verdicts, len(names), record.seconds + time.monotonic() - began, asked.seed)
-    print("\n".join(page.measured(told)))
+    summary = page.Summary(verdicts, len(names), record.seconds + time.monotonic() - began, arguments.seed)
+    print("\n".join(page.measured(summary)))
     if whole:
         record.took(time.monotonic() - began)
-        page.PAGE.write_text(page.written(told))
+        page.PAGE.write_text(page.written(summary))
         print(page.PAGE)
     return int(any(v.wrong for v in verdicts) or not verdicts)
 

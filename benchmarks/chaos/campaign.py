@@ -51,8 +51,8 @@ def prepare() -> None:
     lineage.own_version = manifest.own_version = lambda: version  # read anew, they are half the time of a job
     manifest.distributions = lambda: installed
     with scenes.folder() as home:
-        told = Job(home).run()
-    assert told["code"] == 0, told["told"]
+        outcome = Job(home).run()
+    assert outcome["code"] == 0, outcome["told"]
     logging.getLogger().handlers = [logging.NullHandler()]
     gc.collect()
     gc.freeze()  # or each fork would copy the pages of all libraries
@@ -67,9 +67,9 @@ def names(shares: Mapping[str, float], seed: int, begins: str = "") -> list[str]
     """The trials of a campaign; where only some are wanted, those, whether or not the sample has them."""
     if begins.split("/")[0] in PARTS and begins.count("/") >= 2 and _is_whole(begins):
         return [begins]
-    found = [n for part, share in shares.items() for n in PARTS[part].names(share, random.Random(f"{part} {seed}"))]
-    random.Random(seed).shuffle(found)  # should it be stopped, what was tried is a sample
-    return [n for n in found if n.startswith(begins)]
+    chosen = [n for part, share in shares.items() for n in PARTS[part].names(share, random.Random(f"{part} {seed}"))]
+    random.Random(seed).shuffle(chosen)  # should it be stopped, what was tried is a sample
+    return [n for n in chosen if n.startswith(begins)]
 
 
 def _is_whole(name: str) -> bool:
@@ -118,8 +118,8 @@ def attempt(name: str, *, until: float = math.inf, keep: bool = False) -> Verdic
         try:
             was_struck, wrong = part.attempt(name, home)
         except Exception:
-            was_struck, wrong = False, [f"the trial itself failed: {traceback.format_exc()}", *forked.left()]
+            was_struck, wrong = False, [f"the trial itself failed: {traceback.format_exc()}", *forked.leftovers()]
         if wrong and keep:
-            kept = shutil.copytree(home, home.with_name(f"kept-{home.name}"), symlinks=True)
-            wrong = [*wrong, f"kept in {kept}"]
+            copy = shutil.copytree(home, home.with_name(f"kept-{home.name}"), symlinks=True)
+            wrong = [*wrong, f"kept in {copy}"]
     return Verdict(name, was_struck, [w.replace(str(home), "HOME") for w in wrong])

@@ -36,20 +36,20 @@ PLACES = ("conf", "store", "out", "run")
 
 def names(share: float, rng: random.Random) -> list[str]:
     last = {scene: operations(scene) for scene in SCENES}
-    wanted = [*[KILLS] * round(share * KILLS_WANTED), *[ERRORS] * round(share * ERRORS_WANTED)]
-    found = []
-    for number, hows in enumerate(wanted):
+    shares = [*[KILLS] * round(share * KILLS_WANTED), *[ERRORS] * round(share * ERRORS_WANTED)]
+    chosen = []
+    for number, hows in enumerate(shares):
         scene = list(SCENES)[number % len(SCENES)]
-        found.append(f"command/{scene}/{rng.choice(hows)}/{rng.randint(1, last[scene])}")
-    return found
+        chosen.append(f"command/{scene}/{rng.choice(hows)}/{rng.randint(1, last[scene])}")
+    return chosen
 
 
 def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
     """Whether the fault struck, and what is wrong."""
     _, scene, how, at = name.split("/")
     user = home / "user"
-    said, *more = SCENES[scene] or ("",)
-    shutil.copytree(_furnished(said), user, symlinks=True)
+    command, *more = SCENES[scene] or ("",)
+    shutil.copytree(_furnished(command), user, symlinks=True)
     before = invariants.entries(user / "store")
     ended = _typed(user, "after", *more, CHAOS_ROOT=str(user), CHAOS_HOW=how, CHAOS_AT=at, CHAOS_COUNT=str(home / "n"))
     code, text = ended
@@ -59,12 +59,12 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
         wrong += (
             [f"a traceback: {text[-600:]}"] if re.search(r"^Traceback|a bug in Drydock", text, re.MULTILINE) else []
         )
-    whole = [None, expected("after"), *([expected(said)] if said else [])]
+    whole = [None, expected("after"), *([expected(command)] if command else [])]
     wrong += invariants.output_is(user / "out", [expected("after")] if code == 0 else whole)
     wrong += invariants.nothing_lost(user / "store", before)
     wrong += _next_is_right(user, more, Fault(how).harms)
     count = int.from_bytes((home / "n").read_bytes(), "little")
-    return code == -signal.SIGKILL or count >= int(at), wrong + forked.left()
+    return code == -signal.SIGKILL or count >= int(at), wrong + forked.leftovers()
 
 
 def _next_is_right(user: Path, more: list[str], quarantine: bool) -> list[str]:
@@ -78,23 +78,23 @@ def _next_is_right(user: Path, more: list[str], quarantine: bool) -> list[str]:
 @functools.cache
 def expected(text: str) -> invariants.Files:
     """What a job delivers where nothing goes wrong."""
-    found = invariants.delivered(_furnished(text) / "out")
-    assert found is not None
-    return found
+    contents = invariants.delivered(_furnished(text) / "out")
+    assert contents is not None
+    return contents
 
 
 @functools.cache
 def operations(scene: str) -> int:
     """How many file operations the command line does in a scene, roughly: paths of the system differ."""
-    said, *more = SCENES[scene] or ("",)
+    command, *more = SCENES[scene] or ("",)
     with scenes.folder() as home:
-        shutil.copytree(_furnished(said), home / "user")
+        shutil.copytree(_furnished(command), home / "user")
         _typed(home / "user", "after", *more, CHAOS_ROOT=str(home / "user"), CHAOS_COUNT=str(home / "n"))
         return int.from_bytes((home / "n").read_bytes(), "little")
 
 
 @functools.cache
-def _furnished(said: str) -> Path:
+def _furnished(text_: str) -> Path:
     """A user's folder, where a job has said something, or none has run; copied for each trial, gone at the end."""
     user = scenes.kept.enter_context(scenes.folder())
     (user / "conf" / "stage").mkdir(parents=True)
@@ -106,8 +106,8 @@ def _furnished(said: str) -> Path:
     mounted = "".join(f"  - /stage@stages.{n}: {'' if n == 'save' else 'toy_'}{n}\n" for n in stages(""))
     head, tail = "# @package _global_\n# Tiny stages.\ndefaults:\n", "target: {name: toy, compute: float32}\n"
     (user / "conf" / "target" / "toy.yaml").write_text(f"{head}{mounted}  - _self_\n{tail}")
-    if said:
-        code, text = _typed(user, said)
+    if text_:
+        code, text = _typed(user, text_)
         assert code == 0, text
     return user
 
@@ -122,13 +122,13 @@ def _typed(user: Path, text: str, *more: str, **environment: str) -> tuple[int |
         "DRYDOCK_TRUST": "benchmarks",
         **environment,
     }
-    with tempfile.TemporaryFile(dir=scenes.SCRATCH) as said:
-        process = subprocess.Popen([*COMMAND, *own], cwd=user, env=env, stdout=subprocess.DEVNULL, stderr=said)
+    with tempfile.TemporaryFile(dir=scenes.SCRATCH) as output:
+        process = subprocess.Popen([*COMMAND, *own], cwd=user, env=env, stdout=subprocess.DEVNULL, stderr=output)
         try:
             code: int | None = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             code = None
-        said.seek(0)
-        return code, said.read().decode(errors="replace")
+        output.seek(0)
+        return code, output.read().decode(errors="replace")

@@ -70,14 +70,14 @@ class Injector:
     Args:
         root: The folder.
         fault: What goes wrong.
-        told: A file that is told how many operations there were so far; for a process that ends at any moment.
+        counter: A file that is told how many operations there were so far; for a process that ends at any moment.
     """
 
-    def __init__(self, root: Path, fault: Fault, told: Path | None = None) -> None:
+    def __init__(self, root: Path, fault: Fault, counter: Path | None = None) -> None:
         self.root, self.fault = os.fspath(root), fault
         self.count = 0
         self._lock = threading.RLock()
-        self._told = _shared(told) if told else None
+        self._counter = _shared(counter) if counter else None
 
     def arm(self) -> None:
         """Puts wrappers in the place of the operations; for the life of this process."""
@@ -93,8 +93,8 @@ class Injector:
         with self._lock:
             self.count += 1
             count = self.count
-            if self._told is not None:
-                self._told[:8] = count.to_bytes(8, "little")
+            if self._counter is not None:
+                self._counter[:8] = count.to_bytes(8, "little")
         fault = self.fault
         if count != fault.at and not (fault.how.endswith(LASTING) and count > fault.at):
             return real(*args, **kwargs)
@@ -125,9 +125,9 @@ class Injector:
             struck = next((p for p in places if self.below(p)), None)
             return real(*args, **kwargs) if struck is None else self.call(name, struck, real, *args, **kwargs)
 
-        for known in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
-            if real in known:
-                known.add(operation)
+        for functions in (os.supports_fd, os.supports_dir_fd, os.supports_follow_symlinks):
+            if real in functions:
+                functions.add(operation)
         return operation
 
     def _opening(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,9 +139,9 @@ class Injector:
             if not self.below(place):
                 return real(file, mode, buffering, encoding, errors, newline, closefd, opener)
             bare = mode.replace("b", "").replace("t", "") or "r"
-            asked = (file, bare, closefd, opener)
+            arguments = (file, bare, closefd, opener)
             of = self if isinstance(file, int) else None  # what has a descriptor is open already
-            raw = _Raw(self, place, *asked) if of else self.call("open", place, _raw(self, place), *asked)
+            raw = _Raw(self, place, *arguments) if of else self.call("open", place, _raw(self, place), *arguments)
             if buffering == 0:
                 return raw
             random, writing = "+" in bare, bare[0] != "r"
@@ -154,15 +154,15 @@ class Injector:
 
 
 def _raw(injector: Injector, place: str) -> Callable[..., _Raw]:
-    return lambda *asked: _Raw(injector, place, *asked)
+    return lambda *arguments: _Raw(injector, place, *arguments)
 
 
 class _Raw(io.FileIO):
     """An open file whose reads and writes are operations, too."""
 
-    def __init__(self, injector: Injector, place: str, *asked: Any) -> None:
+    def __init__(self, injector: Injector, place: str, *arguments: Any) -> None:
         self._injector, self._place = injector, place
-        super().__init__(*asked)
+        super().__init__(*arguments)
 
     def write(self, data: Any) -> Any:
         return self._injector.call("write", self._place, super().write, data)

@@ -25,11 +25,11 @@ class Ended:
 
     Args:
         status: Its exit code; the negative number of the signal that ended it; None where it hung and was killed.
-        told: What it returned.
+        result: What it returned.
     """
 
     status: int | None
-    told: Any = None
+    result: Any = None
 
     @property
     def killed(self) -> bool:
@@ -50,13 +50,13 @@ class Fork:
         if self.pid == 0:
             os.close(self._hears)
             with contextlib.suppress(BaseException):
-                os.write(tells, json.dumps(_told(act)).encode())
+                os.write(tells, json.dumps(_result_of(act)).encode())
             os._exit(0)
         os.close(tells)
 
     def end(self, patience: float = PATIENCE_SECONDS) -> Ended:
         """Waits for it."""
-        until, heard, hung = time.monotonic() + patience, b"", False
+        until, received, hung = time.monotonic() + patience, b"", False
         while True:
             ready, _, _ = select.select([self._hears], [], [], max(0.0, until - time.monotonic()))
             if not ready:
@@ -65,14 +65,14 @@ class Fork:
                 break
             if not (more := os.read(self._hears, 1 << 16)):
                 break
-            heard += more
+            received += more
         os.close(self._hears)
         _, status = os.waitpid(self.pid, 0)
-        told = json.loads(heard) if heard else None
-        return Ended(None if hung else os.waitstatus_to_exitcode(status), told)
+        result = json.loads(received) if received else None
+        return Ended(None if hung else os.waitstatus_to_exitcode(status), result)
 
 
-def _told(act: Callable[[], Any]) -> Any:
+def _result_of(act: Callable[[], Any]) -> Any:
     try:
         return act()
     except BaseException:
@@ -84,7 +84,7 @@ def run(act: Callable[[], Any]) -> Ended:
     return Fork(act).end()
 
 
-def left() -> list[str]:
+def leftovers() -> list[str]:
     """What is wrong where a process outlives those that this one waited for; they are ended."""
     until = time.monotonic() + LINGER_SECONDS
     while True:
@@ -99,10 +99,10 @@ def left() -> list[str]:
 
 
 def _end_all() -> list[str]:
-    found = []
+    complaints = []
     with open(f"/proc/self/task/{os.getpid()}/children") as f:  # noqa: PTH123
         for pid in map(int, f.read().split()):
-            found.append(f"process {pid} is left")
+            complaints.append(f"process {pid} is left")
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    return found
+    return complaints

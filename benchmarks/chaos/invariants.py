@@ -25,19 +25,19 @@ def delivered(output: Path) -> Files | None:
 
 def output_is(output: Path, allowed: Collection[Files | None]) -> list[str]:
     """That a delivery is one of those that may be there, byte for byte."""
-    found = delivered(output)
-    if found in allowed:
+    contents = delivered(output)
+    if contents in allowed:
         return []
-    return [f"{output.name} is neither absent nor whole: {sorted(found) if found is not None else 'absent'}"]
+    return [f"{output.name} is neither absent nor whole: {sorted(contents) if contents is not None else 'absent'}"]
 
 
 def entries(store: Path) -> dict[str, str]:
     """By stage and name, the content that each action entry leads to, or its key for one in memory."""
-    found = {}
+    by_name = {}
     for path in store.glob(ENTRIES):
         if not path.name.startswith("."):
-            found[f"{path.parent.name}/{path.name}"] = json.loads(path.read_text())["digest"]
-    return found
+            by_name[f"{path.parent.name}/{path.name}"] = json.loads(path.read_text())["digest"]
+    return by_name
 
 
 def nothing_lost(store: Path, before: Mapping[str, str], damaged: Collection[str] = ()) -> list[str]:
@@ -61,14 +61,14 @@ def _content(store: Path, name: str, digest: str) -> list[str]:
     return [f"the entry {name} leads to content that is not what its name says" for _ in wrong]
 
 
-def in_words(told: Mapping[str, Any] | None, home: Path, names: Collection[str]) -> list[str]:
+def in_words(outcome: Mapping[str, Any] | None, home: Path, names: Collection[str]) -> list[str]:
     """That a run ended well or in words of ours, with a place and a way on."""
-    if told is None:
+    if outcome is None:
         return ["it said nothing"]
-    text = told["told"]
-    if told["code"] not in CODES:
-        return [f"exit code {told['code']}: {text[-300:]}"]
-    if told["code"] == 0:
+    text = outcome["told"]
+    if outcome["code"] not in CODES:
+        return [f"exit code {outcome['code']}: {text[-300:]}"]
+    if outcome["code"] == 0:
         return []
     wrong = []
     if not any(
@@ -88,27 +88,27 @@ def in_words(told: Mapping[str, Any] | None, home: Path, names: Collection[str])
     return wrong
 
 
-def litter(home: Path, known: Collection[str], *, quarantine: bool = False) -> list[str]:
+def litter(home: Path, expected: Collection[str], *, quarantine: bool = False) -> list[str]:
     """What lies about in a job's folder, beside what is known to be there, and in its store."""
-    found = [p for p in home.iterdir() if p.name not in known]
-    found += [
+    strange = [p for p in home.iterdir() if p.name not in expected]
+    strange += [
         p for p in home.rglob(".*") if HIDDEN.fullmatch(p.name.removesuffix(".old")) or p.name.startswith(".drydock-")
     ]
     for store in home.glob("store*"):
-        found += [p for folder in ("staging", "marks") for p in (store / folder).glob("*")]
-        found += [p for p in (store / "locks").glob("*") if not KEY_LOCK.fullmatch(p.name)]
-        found += [p for p in store.glob("objects/*/*") if p.suffix != ".json" and not Path(f"{p}.json").exists()]
-        found += [p for p in store.glob("objects/*/*.json") if not p.with_suffix("").exists()]
-        found += [] if quarantine else (store / "quarantine").glob("*")
-    return [f"litter: {p.relative_to(home)}" for p in sorted(set(found))]
+        strange += [p for folder in ("staging", "marks") for p in (store / folder).glob("*")]
+        strange += [p for p in (store / "locks").glob("*") if not KEY_LOCK.fullmatch(p.name)]
+        strange += [p for p in store.glob("objects/*/*") if p.suffix != ".json" and not Path(f"{p}.json").exists()]
+        strange += [p for p in store.glob("objects/*/*.json") if not p.with_suffix("").exists()]
+        strange += [] if quarantine else (store / "quarantine").glob("*")
+    return [f"litter: {p.relative_to(home)}" for p in sorted(set(strange))]
 
 
-def not_again(before: Mapping[str, str], told: Mapping[str, Any], damaged: Collection[str] = ()) -> list[str]:
+def not_again(before: Mapping[str, str], outcome: Mapping[str, Any], damaged: Collection[str] = ()) -> list[str]:
     """That what had an entry, and has files, was not built again."""
-    known = {name.partition("/")[2].partition(".")[0]: digest for name, digest in before.items()}
-    found: Sequence[tuple[str, Any]] = list(told["how"].items())
+    digests = {name.partition("/")[2].partition(".")[0]: digest for name, digest in before.items()}
+    steps: Sequence[tuple[str, Any]] = list(outcome["how"].items())
     return [
         f"{name} was built again"
-        for name, (how, key) in found
-        if how == "built" and key in known and known[key] != key and known[key] not in damaged
+        for name, (how, key) in steps
+        if how == "built" and key in digests and digests[key] != key and digests[key] not in damaged
     ]

@@ -65,7 +65,7 @@ make some operations come in another order, so a trial of that name may strike t
 
 
 @dataclass(frozen=True)
-class Told:
+class Summary:
     """What a campaign came to.
 
     Args:
@@ -81,29 +81,30 @@ class Told:
     seed: int
 
 
-def written(told: Told) -> str:
+def written(summary: Summary) -> str:
     """The page."""
     method = METHOD.format(codes=", ".join(CODES), processes=racing.PROCESSES)
-    return INTRODUCTION + "\n".join([*promises.table(), method]) + "\n".join(measured(told)) + "\n"
+    return INTRODUCTION + "\n".join([*promises.table(), method]) + "\n".join(measured(summary)) + "\n"
 
 
-def measured(told: Told) -> list[str]:
+def measured(summary: Summary) -> list[str]:
     """The figures, and what was found."""
-    killed, failed = (sum(v.struck for v in told.verdicts if _kills(v) is kind) for kind in (True, False))
-    wrong = [v for v in told.verdicts if v.wrong]
-    tried, where = len(told.verdicts), f"{platform.system()}, Python {platform.python_version()}"
+    killed, failed = (sum(v.struck for v in summary.verdicts if _kills(v) is kind) for kind in (True, False))
+    wrong = [v for v in summary.verdicts if v.wrong]
+    tried, where = len(summary.verdicts), f"{platform.system()}, Python {platform.python_version()}"
     lines = [
-        f"{tried} trials in {told.seconds / 60:.0f} minutes, {where}, seed {told.seed}: {killed} kills and {failed}",
+        f"{tried} trials in {summary.seconds / 60:.0f} minutes, {where}, seed {summary.seed}: {killed} kills and "
+        f"{failed}",
         f"errors struck, beside rot and races; **{len(wrong)} found something wrong**.",
-        *([f"**Stopped before its end**: {told.planned} were planned."] if tried < told.planned else []),
+        *([f"**Stopped before its end**: {summary.planned} were planned."] if tried < summary.planned else []),
         *([f"No two users: {users.skipped()}."] if users.skipped() else []),
         "",
         "| trials | tried | struck | wrong |",
         "| --- | ---: | ---: | ---: |",
-        *_rows(told.verdicts),
+        *_rows(summary.verdicts),
     ]
-    found = [f"- `{v.name}`: {w.splitlines()[0]}" for v in wrong for w in v.wrong][:LONGEST_LIST]
-    return [*lines, *(["", "### What was wrong", "", *found] if found else [])]
+    examples = [f"- `{v.name}`: {w.splitlines()[0]}" for v in wrong for w in v.wrong][:LONGEST_LIST]
+    return [*lines, *(["", "### What was wrong", "", *examples] if examples else [])]
 
 
 def _kills(verdict: Verdict) -> bool | None:

@@ -34,16 +34,16 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
         if end.status is None:
             wrong.append("it hung")
         elif not end.killed:
-            wrong += invariants.in_words(end.told, home, stages(""))
-            if not fault.how and end.told and end.told["code"] != 0:
-                wrong.append(f"a run that nobody struck failed: {end.told['told']}")
+            wrong += invariants.in_words(end.result, home, stages(""))
+            if not fault.how and end.result and end.result["code"] != 0:
+                wrong.append(f"a run that nobody struck failed: {end.result['told']}")
         wrong += invariants.output_is(job.delivered, [None, expected("after"), expected("before")])
     wrong += invariants.nothing_lost(home / "store", {})
-    known = invariants.entries(home / "store")
-    wrong += [w for job in jobs for w in next_is_right(job, known)]
+    entries = invariants.entries(home / "store")
+    wrong += [w for job in jobs for w in next_is_right(job, entries)]
     places = {"store", *(j.output for j in jobs), *(f"run-{j.output}" for j in jobs)}
     wrong += invariants.litter(home, places)
-    return any(e.killed for e in ended), wrong + forked.left()
+    return any(e.killed for e in ended), wrong + forked.leftovers()
 
 
 def _job(home: Path, way: str, n: int) -> Job:

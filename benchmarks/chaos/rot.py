@@ -73,12 +73,12 @@ def names(share: float, rng: random.Random) -> list[str]:
     """Every damage of every file, and some of every folder."""
     with scenes.folder() as home:
         FINISHED.set(home)
-        found = [
+        chosen = [
             f"rot/{_short(path.relative_to(home / 'store'))}/{damage}"
             for path in sorted((home / "store").rglob("*"))
             for damage in (OF_FOLDERS if path.is_dir() else DAMAGES)
         ]
-    return rng.sample(found, min(len(found), round(share * len(found)) or 1))
+    return rng.sample(chosen, min(len(chosen), round(share * len(chosen)) or 1))
 
 
 def _short(path: Path) -> str:
@@ -90,14 +90,14 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
     _, _, rest = name.partition("/")
     short, _, damage = rest.rpartition("/")
     FINISHED.set(home)
-    found = [p for p in (home / "store").rglob("*") if _short(p.relative_to(home / "store")) == short]
-    if not found:
+    matches = [p for p in (home / "store").rglob("*") if _short(p.relative_to(home / "store")) == short]
+    if not matches:
         return False, []
-    DAMAGES[damage](found[0])
+    DAMAGES[damage](matches[0])
     job = Job(home)
     ended = forked.run(job.run)
     if ended.status is None:
         return True, ["it hung"]
-    wrong = invariants.in_words(ended.told, home, stages(""))
+    wrong = invariants.in_words(ended.result, home, stages(""))
     wrong += invariants.output_is(job.delivered, [expected("after")])  # what was delivered before, or anew
-    return True, wrong + forked.left()
+    return True, wrong + forked.leftovers()

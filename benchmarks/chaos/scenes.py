@@ -78,7 +78,7 @@ def finished(*jobs: tuple[str, str]) -> Path:
     home = kept.enter_context(folder())
     for output, text in jobs:
         ended = forked.run(Job(home, text, output).run)
-        assert ended.told["code"] == 0, ended.told["told"]
+        assert ended.result["code"] == 0, ended.result["told"]
     return home
 
 
@@ -101,10 +101,10 @@ def _copy(source: Path, target: Path) -> None:
 def expected(text: str) -> invariants.Files:
     """What a job delivers where nothing goes wrong."""
     with folder() as home:
-        told = forked.run(Job(home, text).run).told
-        found = invariants.delivered(home / "out")
-    assert found, told
-    return found
+        outcome = forked.run(Job(home, text).run).result
+        contents = invariants.delivered(home / "out")
+    assert contents, outcome
+    return contents
 
 
 @functools.cache
@@ -112,7 +112,7 @@ def operations(scene: str) -> int:
     """How many file operations a job takes in a scene."""
     with folder() as home:
         SCENES[scene].set(home)
-        return int(forked.run(functools.partial(counted, home)).told)
+        return int(forked.run(functools.partial(counted, home)).result)
 
 
 def counted(home: Path) -> int:

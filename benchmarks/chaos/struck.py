@@ -25,8 +25,8 @@ def names(share: float, rng: random.Random) -> list[str]:
     return [*_some(kills, share * KILLS_WANTED, rng), *_some(errors, share * ERRORS_WANTED, rng)]
 
 
-def _some(all_of: list[str], wanted: float, rng: random.Random) -> list[str]:
-    return rng.sample(all_of, min(len(all_of), round(wanted)))
+def _some(all_of: list[str], share: float, rng: random.Random) -> list[str]:
+    return rng.sample(all_of, min(len(all_of), round(share)))
 
 
 def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
@@ -36,16 +36,16 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
     damaged = SCENES[scene].set(home)
     before, store, job = _entries(home), home / "store", Job(home)
     first = forked.run(partial(struck, job, fault, home))
-    told = None if first.told is None else first.told["job"]
-    wrong = list(_of_the_struck(first, told, fault, home))
+    outcome = None if first.result is None else first.result["job"]
+    wrong = list(_of_the_struck(first, outcome, fault, home))
     allowed = [None, expected("after"), *(expected(t) for o, t in SCENES[scene].jobs.items() if o == "out")]
-    wrong += invariants.output_is(job.delivered, [expected("after")] if told and told["code"] == 0 else allowed)
+    wrong += invariants.output_is(job.delivered, [expected("after")] if outcome and outcome["code"] == 0 else allowed)
     wrong += invariants.nothing_lost(store, before, damaged)
     between = _entries(home)
     wrong += next_is_right(job, between, damaged)
     wrong += [w for o, t in SCENES[scene].jobs.items() if o != "out" for w in next_is_right(Job(home, t, o), between)]
     wrong += invariants.litter(home, PLACES, quarantine=bool(damaged) or fault.harms)
-    return first.killed or bool(first.told and first.told["struck"]), wrong + forked.left()
+    return first.killed or bool(first.result and first.result["struck"]), wrong + forked.leftovers()
 
 
 def struck(job: Job, fault: Fault, root: Path) -> dict[str, Any]:
@@ -55,16 +55,16 @@ def struck(job: Job, fault: Fault, root: Path) -> dict[str, Any]:
     return {"job": job.run(), "struck": injector.count >= fault.at}
 
 
-def _of_the_struck(ended: forked.Ended, told: Any, fault: Fault, home: Path) -> Iterator[str]:
+def _of_the_struck(ended: forked.Ended, outcome: Any, fault: Fault, home: Path) -> Iterator[str]:
     if ended.status is None:
         yield "it hung"
     elif not ended.killed:
-        yield from invariants.in_words(told, home, stages(""))
+        yield from invariants.in_words(outcome, home, stages(""))
 
 
 def next_is_right(
     job: Job,
-    known: Mapping[str, str],
+    entries: Mapping[str, str],
     damaged: Collection[str] = (),
     become: Callable[[], None] = lambda: None,
 ) -> list[str]:
@@ -72,15 +72,15 @@ def next_is_right(
 
     Args:
         job: The job.
-        known: The entries that are there.
+        entries: The entries that are there.
         damaged: The content that has to be built again.
         become: What its process does first.
     """
     again = forked.run(lambda: (become(), job.run())[1])
-    if again.status is None or not again.told or again.told["code"] != 0:
-        return [f"the next run: {again.told and again.told['told'][-600:]}, status {again.status}"]
+    if again.status is None or not again.result or again.result["code"] != 0:
+        return [f"the next run: {again.result and again.result['told'][-600:]}, status {again.status}"]
     wrong = invariants.output_is(job.delivered, [expected(job.text)])
-    return [f"after the next run: {w}" for w in (*wrong, *invariants.not_again(known, again.told, damaged))]
+    return [f"after the next run: {w}" for w in (*wrong, *invariants.not_again(entries, again.result, damaged))]
 
 
 def _entries(home: Path) -> dict[str, str]:

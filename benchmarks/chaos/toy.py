@@ -24,7 +24,7 @@ from pipeline.store import Store, Trust
 from pipeline.store.files import read_json
 from stages.delivery.save import Save
 
-GRAPH, HELD = Kind("onnx"), Kind("exported")
+GRAPH, CAPTURE = Kind("onnx"), Kind("exported")
 WEIGHTS = "weights.bin"
 STORED = ("write", "upper", "check")
 ABOUT = {
@@ -53,17 +53,17 @@ class Hold(Stage):
     """A stage that is stored by nature, and keeps this result in memory."""
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"text": frozenset({Kind.MODULE})}
-    produces: ClassVar[Kind | str] = HELD
+    produces: ClassVar[Kind | str] = CAPTURE
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
-        return Artifact(HELD, live=f"{inputs['text'].live}!")
+        return Artifact(CAPTURE, live=f"{inputs['text'].live}!")
 
 
 @dataclass(frozen=True)
 class Write(Stage):
     """Writes a text, and weights beside it in a folder."""
 
-    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"text": frozenset({HELD})}
+    consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {"text": frozenset({CAPTURE})}
     produces: ClassVar[Kind | str] = GRAPH
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
@@ -127,7 +127,7 @@ class Job:
 
     def run(self) -> dict[str, Any]:
         """What came of it, as plain data: the exit code, what was said, and how each stage came to be, by its key."""
-        heard = _Heard()
+        log = _LogLines()
         manifest = None
         try:
             manifest = RunManifest(self.home / f"run-{self.output}" / "run.json", [], {})
@@ -139,7 +139,7 @@ class Job:
             if manifest is not None:
                 manifest.fail(error, error.exit_code)
             return {"code": error.exit_code, "told": "\n".join(map(str, error.problems)), "how": {}}
-        return {"code": 0, "told": heard.text(), "how": how}
+        return {"code": 0, "told": log.text(), "how": how}
 
     def _go(self, manifest: RunManifest) -> dict[str, tuple[str, str | None]]:
         store = Store(self.home / self.store, trust=Trust.of(self.trust))
@@ -147,13 +147,13 @@ class Job:
         delivery.check(self.delivered)
         world = ThisMachine(store.root / "facts", may_fetch=False)
         nodes = graph.build(stages(self.text), {})
-        result = Runner(nodes, store, world, self.delivered, _Told(manifest), ABOUT).run()
+        result = Runner(nodes, store, world, self.delivered, _ManifestListener(manifest), ABOUT).run()
         manifest.finish(result)
         store.note_run(read_json(manifest.path))
         return {o.name: (o.how, o.key) for o in result.outcomes}
 
 
-class _Told:
+class _ManifestListener:
     """The manifest as a listener."""
 
     def __init__(self, manifest: RunManifest) -> None:
@@ -169,7 +169,7 @@ class _Told:
         self._manifest.stage(outcome)
 
 
-class _Heard(logging.Handler):
+class _LogLines(logging.Handler):
     """What is logged while a job runs."""
 
     def __init__(self) -> None:

@@ -49,15 +49,15 @@ def attempt(name: str, home: Path) -> tuple[bool, list[str]]:
     bob = Job(home / "bob", store=str(store), trust=(f"user:{ANA}",))
     fault = Fault(how, int(at))
     first = forked.run(partial(_as, ANA, anas, partial(struck, ana, fault, home)))
-    wrong = [] if first.killed else invariants.in_words(first.told and first.told["job"], home, stages(""))
-    known = invariants.entries(store)
+    wrong = [] if first.killed else invariants.in_words(first.result and first.result["job"], home, stages(""))
+    entries = invariants.entries(store)
     # What ana could give no mode to, bob may be unable to read, and builds.
-    wrong += next_is_right(bob, {} if fault.has_no_modes else known, become=partial(_become, BOB, bobs))
-    wrong += invariants.nothing_lost(store, known)
-    wrong += next_is_right(ana, known, become=partial(_become, ANA, anas))
+    wrong += next_is_right(bob, {} if fault.has_no_modes else entries, become=partial(_become, BOB, bobs))
+    wrong += invariants.nothing_lost(store, entries)
+    wrong += next_is_right(ana, entries, become=partial(_become, ANA, anas))
     wrong += invariants.litter(home, ("store", "ana", "bob"), quarantine=fault.harms)
     wrong += [w for j in (ana, bob) for w in invariants.output_is(j.delivered, [expected("after")])]
-    return first.killed or bool(first.told and first.told["struck"]), wrong + forked.left()
+    return first.killed or bool(first.result and first.result["struck"]), wrong + forked.leftovers()
 
 
 def _furnish(home: Path) -> None:

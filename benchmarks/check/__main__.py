@@ -21,23 +21,23 @@ from benchmarks.check.telling import cold, page
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("wanted", nargs="?", default="", help="part of a model's name")
+    parser.add_argument("name", nargs="?", default="", help="part of a model's name")
     parser.add_argument("--quick", action="store_true", help="one in twelve")
     parser.add_argument("--page", action="store_true", help="write the page from what is known, do nothing else")
     parser.add_argument("--folder", type=Path, help="where what is known is kept")
-    asked = parser.parse_args()
-    usual = Path("runs") / ("bench-check-quick" if asked.quick else "bench-check")
-    folder = (asked.folder or usual).resolve()
-    subjects = [s for s in SUBJECTS if asked.wanted in s.name]
+    arguments = parser.parse_args()
+    usual = Path("runs") / ("bench-check-quick" if arguments.quick else "bench-check")
+    folder = (arguments.folder or usual).resolve()
+    subjects = [s for s in SUBJECTS if arguments.name in s.name]
     measured = folder / "cold.json"
-    if not asked.page:
-        runner.run(subjects, runner.QUICK if asked.quick else runner.WHOLE, folder)
+    if not arguments.page:
+        runner.run(subjects, runner.QUICK if arguments.quick else runner.WHOLE, folder)
         if not measured.exists():
             measured.write_text(json.dumps(cold.share()))
     current = runner.is_current(folder)
     took = json.loads(measured.read_text()) if current and measured.exists() else None
-    text = page.written(runner.units(subjects, folder) if current else [], took, whole=not asked.quick)
-    if asked.page or not (asked.quick or asked.wanted):
+    text = page.written(runner.units(subjects, folder) if current else [], took, whole=not arguments.quick)
+    if arguments.page or not (arguments.quick or arguments.name):
         page.PAGE.write_text(text)
         print(page.PAGE)
     else:

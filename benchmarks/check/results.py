@@ -69,30 +69,30 @@ class Unit:
         """What its file keeps. A mutant that was begun and has no verdict ended its process: it is stillborn."""
         unit = cls(subject, target, folder / f"{subject}-{target}.jsonl")
         begun: tuple[str, str] | None = None
-        for told in unit._lines():
-            if "right" in told:
-                unit.right = Right(**told["right"])
-            elif "planned" in told:
-                unit.planned = told["planned"]
-            elif "broken" in told:
-                unit.broken = told["broken"]
-            elif "finished" in told:
+        for fields in unit._lines():
+            if "right" in fields:
+                unit.right = Right(**fields["right"])
+            elif "planned" in fields:
+                unit.planned = fields["planned"]
+            elif "broken" in fields:
+                unit.broken = fields["broken"]
+            elif "finished" in fields:
                 unit.finished = True
-            elif "left" in told:
+            elif "left" in fields:
                 begun = None
-            elif "begun" in told:
+            elif "begun" in fields:
                 unit._died(begun)
-                begun = (told["begun"]["kind"], told["begun"]["what"])
+                begun = (fields["begun"]["kind"], fields["begun"]["what"])
             else:
-                unit._keep(told["kind"], told["what"], Verdict(**told["verdict"]))
+                unit._keep(fields["kind"], fields["what"], Verdict(**fields["verdict"]))
                 begun = None
         unit._died(begun)
         return unit
 
-    def write(self, **told: Any) -> None:
+    def write(self, **fields: Any) -> None:
         """A line more."""
         with self.path.open("a") as f:
-            print(json.dumps(told), file=f, flush=True)
+            print(json.dumps(fields), file=f, flush=True)
 
     def begin(self, mutant: Mutant) -> None:
         self.write(begun={"kind": mutant.kind, "what": mutant.what})

@@ -98,8 +98,8 @@ def fresh_if_changed(folder: Path) -> None:
 
 def is_current(folder: Path) -> bool:
     """Whether what a folder keeps was found out by the code as it is."""
-    known = folder / "code"
-    return known.exists() and known.read_text() == _digest()
+    digest_file = folder / "code"
+    return digest_file.exists() and digest_file.read_text() == _digest()
 
 
 def units(subjects: Sequence[Subject], folder: Path) -> list[Unit]:
@@ -107,14 +107,14 @@ def units(subjects: Sequence[Subject], folder: Path) -> list[Unit]:
 
 
 def _start(slot: _Slot, subject: Subject, plan: Plan, folder: Path) -> None:
-    asked = [f"{target}={most}" for target, most in plan.mutants.items()]
+    limits = [f"{target}={most}" for target, most in plan.mutants.items()]
     command = [
         sys.executable,
         "-m",
         "benchmarks.check.worker",
         subject.name,
         str(folder),
-        *asked,
+        *limits,
         f"seeds={plan.seeds}",
     ]
     print(f"{subject.name} …", flush=True)
@@ -142,11 +142,9 @@ def _is_over(slot: _Slot, folder: Path) -> bool:
     assert slot.process is not None
     assert slot.subject is not None
     if (ended := slot.process.poll()) is not None:
-        found = [u for u in units([slot.subject], folder) if u.judged or u.broken]
-        told = ", ".join(
-            f"{u.target} {len(u.judged)} of {u.planned}{' ' + u.broken if u.broken else ''}" for u in found
-        )
-        print(f"{slot.subject.name}: {told}" + (f"; its process ended with {ended}" if ended else ""), flush=True)
+        over = [u for u in units([slot.subject], folder) if u.judged or u.broken]
+        line = ", ".join(f"{u.target} {len(u.judged)} of {u.planned}{' ' + u.broken if u.broken else ''}" for u in over)
+        print(f"{slot.subject.name}: {line}" + (f"; its process ended with {ended}" if ended else ""), flush=True)
         if ended and _lines(slot.subject, folder) == slot.lines:
             raise RuntimeError(f"the worker of {slot.subject.name} ended with {ended} before it did anything")
         return True
@@ -170,10 +168,10 @@ def _lines(subject: Subject, folder: Path) -> int:
 
 
 def _digest() -> str:
-    found = hashlib.sha256(" ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES).encode())
+    sha256 = hashlib.sha256(" ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES).encode())
     for room in DECIDES:
         for file in sorted((ROOT / room).rglob("*")):
             name = str(file.relative_to(ROOT))
             if file.suffix in (".py", ".yaml") and not name.startswith(TELLS):
-                found.update(name.encode() + file.read_bytes())
-    return found.hexdigest()
+                sha256.update(name.encode() + file.read_bytes())
+    return sha256.hexdigest()

@@ -14,10 +14,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check import made as making
+from benchmarks.check import converted as converting
+from benchmarks.check.converted import Converted
 from benchmarks.check.faults.mutant import chosen
 from benchmarks.check.judging.judge import Judge, failed
-from benchmarks.check.made import Made
 from benchmarks.check.models.subjects import BY_NAME, Subject
 from benchmarks.check.results import Right, Unit
 from pipeline.errors import CheckFailed
@@ -25,15 +25,15 @@ from stages.reference import cases
 
 
 def main() -> None:
-    name, folder, *told = sys.argv[1:]
-    asked = {key: int(number) for key, number in (t.split("=") for t in told)}
+    name, folder, *options = sys.argv[1:]
+    limits = {key: int(number) for key, number in (t.split("=") for t in options)}
     subject = BY_NAME[name]
     for target in subject.targets:
         unit = Unit.read(name, target, Path(folder))
         if not unit.finished:
-            with tempfile.TemporaryDirectory() as temporary, making.quiet(Path(folder) / f"{name}-{target}.log"):
+            with tempfile.TemporaryDirectory() as temporary, converting.quiet(Path(folder) / f"{name}-{target}.log"):
                 try:
-                    judge_all(subject, unit, asked[target], asked["seeds"], Path(temporary))
+                    judge_all(subject, unit, limits[target], limits["seeds"], Path(temporary))
                 except Exception as e:  # vendors raise anything; the table says what could not be made
                     traceback.print_exc()
                     unit.write(broken=f"{type(e).__name__}: {e}"[:600])
@@ -43,29 +43,29 @@ def main() -> None:
 def judge_all(subject: Subject, unit: Unit, most: int, seeds: int, folder: Path) -> None:
     """What is left to do of one artifact."""
     format_of: Any = importlib.import_module(f"benchmarks.check.faults.{unit.target}.planting")
-    made = making.make(subject, unit.target, folder)
-    judge = Judge(subject, made, format_of.save)
-    file = made.artifact.file
+    converted = converting.make(subject, unit.target, folder)
+    judge = Judge(subject, converted, format_of.save)
+    file = converted.artifact.file
     possible = format_of.mutants(file, subject, (judge.example, judge.another))
     mutants = chosen(possible, most, f"{subject.name} to {unit.target}")
     unit.write(planned=len(mutants))
     if unit.right is None:
-        comparisons, alarms = alarms_of(made, seeds, folder)
+        comparisons, alarms = alarms_of(converted, seeds, folder)
         unit.write(right=vars(Right(len(judge.usable), judge.tried, comparisons, alarms)))
     for number, mutant in enumerate(m for m in mutants if m.name not in unit.judged):
         unit.begin(mutant)
         unit.end(mutant, judge.of(mutant.apply, format_of.read(file), folder / f"mutant-{number}"))
 
 
-def alarms_of(made: Made, seeds: int, folder: Path) -> tuple[int, list[str]]:
+def alarms_of(converted: Converted, seeds: int, folder: Path) -> tuple[int, list[str]]:
     """How many comparisons the check makes of the right artifact, by so many seeds, and those that fail."""
     comparisons, alarms = 0, []
     for seed in range(seeds):
-        reference = making.recorded_again(made, seed, folder / f"seed-{seed}")
+        reference = converting.recorded_again(converted, seed, folder / f"seed-{seed}")
         comparisons += sum(len(case.outputs) for case in cases.read(reference))
         (folder / f"check-{seed}").mkdir()
         try:
-            made.check.run({"artifact": made.artifact, "reference": reference}, folder / f"check-{seed}")
+            converted.check.run({"artifact": converted.artifact, "reference": reference}, folder / f"check-{seed}")
         except CheckFailed as e:
             alarms += [f"seed {seed}, {question}, {output}" for question, output in failed(e)] or [str(e)[:200]]
     return comparisons, alarms

@@ -176,7 +176,7 @@ def _order(failure: Failure) -> Explained | None:
     artifact = failure.artifact
     if not failure.failing:
         return Explained(
-            "\n    it is the same request that is answered otherwise: what the runtime keeps from one changes the next",
+            "\n    the same request is answered differently: what the runtime keeps from one changes the next",
             _other_order(artifact),
         )
     label, before = next(iter(failure.failing.items()))

@@ -94,7 +94,7 @@ class Check(Running):
                 over = self._blamed(artifact, inputs["reference"], result, overflowing=True)
             except Exception as e:  # onnxruntime raises anything; then the range was not checked
                 over = None
-                caution = f"values between operations were not held to float16's range: {first_line(e)}"
+                caution = f"values between operations were not compared with float16's range: {first_line(e)}"
             if over is not None and over.layers:
                 blamed = over
                 result = replace(result, wrong=[OVERFLOWS])

@@ -70,7 +70,7 @@ class CheckGeneration(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         artifact, record = inputs["artifact"], generating.read_tokens(inputs["tokens"].file)
         how = How(self.compute, None, self.properties, self.extensions)
-        running = folders.of(artifact).open_generator(artifact, how, ours=self.ours)
+        running = folders.format_part(artifact).open_generator(artifact, how, ours=self.ours)
         session.must_compute_in(self.compute, running.computes_in)
         least = 2 * self.tolerance.max_rel
         agreements, unfit = [], {}
@@ -81,7 +81,7 @@ class CheckGeneration(Stage):
             runs = running
             if why := running.unfit(batch.prompts, record.new):
                 unfit[batch.label] = why
-                runs = folders.of(artifact).open_generator(artifact, how, ours=True)
+                runs = folders.format_part(artifact).open_generator(artifact, how, ours=True)
             rows = self._continued(artifact, runs, batch, record.new)
             agreements.append(generating.agreement(rows, batch, least))
             steps = getattr(runs, "steps", None)  # a runtime of another's gives tokens alone
@@ -93,7 +93,7 @@ class CheckGeneration(Stage):
                 apart += off
         if wrong := [*(w for one in agreements for w in one.wrong), *apart]:
             raise CheckFailed(
-                f"this {artifact.kind} does not go on as the PyTorch model does, in {running.says}\n    "
+                f"this {artifact.kind} does not continue as the PyTorch model does, in {running.says}\n    "
                 + "\n    ".join(wrong),
                 allowed=f"the same wherever its first choice is ahead by more than {least:g} of the largest logit",
                 command=self._try(running),
@@ -154,7 +154,7 @@ class CheckGeneration(Stage):
 
         Raises CheckFailed where one differs by more than rounding explains.
         """
-        loop = folders.of(artifact).open_generator(artifact, how, ours=True)
+        loop = folders.format_part(artifact).open_generator(artifact, how, ours=True)
         alike = 0
         for batch in (b for b in record.batches if b.label not in unfit):
             graph = generating.recorded(cast("generating.Decoder", loop), batch, record)
@@ -162,7 +162,7 @@ class CheckGeneration(Stage):
             agreement = generating.agreement(rows, graph, SAME_GRAPH)
             if agreement.wrong:
                 raise CheckFailed(
-                    f"this {artifact.kind} does not go on in {running.says} as its own graph does in our loop\n    "
+                    f"this {artifact.kind} does not continue in {running.says} as its own graph does in our loop\n    "
                     + "\n    ".join(agreement.wrong),
                     allowed=f"the same wherever the first choice is ahead by more than {SAME_GRAPH:g}",
                     command=self._try(running),
@@ -175,7 +175,7 @@ class CheckGeneration(Stage):
             return running(batch.prompts, new)
         except Exception as e:  # a runtime raises anything
             raise CheckFailed(
-                f"this {artifact.kind} cannot go on from {batch.label}, in {running.says}: {first_line(e)}",
+                f"this {artifact.kind} cannot continue from {batch.label}, in {running.says}: {first_line(e)}",
                 allowed="prompts of any length and number",
                 command=self._try(running),
             ) from e

@@ -120,8 +120,8 @@ class Request:
     Args:
         label: Of the case.
         interface: The model's.
-        given: What the model takes.
-        taken: What the artifact takes.
+        model_inputs: The model's inputs.
+        artifact_inputs: The artifact's inputs.
     """
 
     label: str

@@ -37,14 +37,14 @@ class Dataset:
     def open(self, interface: Interface, seed: int) -> Rows:
         make = factory.find(self.path, "dataset", "a path such as my_pkg.data.Train")
         try:
-            made = make(**self.kwargs)
-            len(made)
+            dataset = make(**self.kwargs)
+            len(dataset)
         except Exception as e:  # a user's class raises anything
             raise StageError(
                 f"dataset {self.path} failed with kwargs {dict(self.kwargs)}: {factory.message_of(e)}",
                 allowed="a class or function that returns what has a length and can be indexed",
             ) from e
-        return _DatasetRows(made, interface, self.path)
+        return _DatasetRows(dataset, interface, self.path)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class _DatasetRows(Rows):
             raise StageError(f"dataset {self.origin}[{number}] failed: {factory.message_of(e)}") from e
         names = list(self.interface.inputs)
         if isinstance(item, Mapping):
-            told = dict(item)
-            label = next((told.pop(n) for n in (LABELS, "label") if n in told and n not in names), None)
+            by_name = dict(item)
+            label = next((by_name.pop(n) for n in (LABELS, "label") if n in by_name and n not in names), None)
         else:
             values = item if isinstance(item, (tuple, list)) else (item,)
             if len(values) not in (len(names), len(names) + 1):
@@ -74,15 +74,15 @@ class _DatasetRows(Rows):
                     f"dataset {self.origin}[{number}] has {len(values)} parts",
                     allowed=f"{listed(names)}, and perhaps a label after them; or a mapping by these names",
                 )
-            told = dict(zip(names, values, strict=False))
+            by_name = dict(zip(names, values, strict=False))
             label = values[-1] if len(values) > len(names) else None
-        if missing := [n for n in names if n not in told]:
+        if missing := [n for n in names if n not in by_name]:
             raise StageError(
-                f"dataset {self.origin}[{number}] has {listed(told)}, and no {listed(missing)}",
+                f"dataset {self.origin}[{number}] has {listed(by_name)}, and no {listed(missing)}",
                 allowed=f"{listed(names)}, and perhaps {LABELS}",
             )
         try:
-            row = Row({n: np.asarray(told[n]) for n in names}, None if label is None else np.asarray(label))
+            row = Row({n: np.asarray(by_name[n]) for n in names}, None if label is None else np.asarray(label))
         except Exception as e:  # a user's type raises anything
             raise StageError(
                 f"dataset {self.origin}[{number}] has what is no array: {first_line(e)}",
@@ -102,7 +102,7 @@ def _content(value: Any, world: World) -> Any:
     if path.is_file():
         return {"sha256": digest_of(path, world, str(path))}
     files = sorted(Path(folder) / name for folder, _, names in os.walk(path, followlinks=True) for name in names)
-    held = [[p.relative_to(path).as_posix(), digest_of(p, world, str(p))] for p in files if p.is_file()]
-    told = {"folder": hashlib.sha256(json.dumps(held).encode()).hexdigest()}
+    digests = [[p.relative_to(path).as_posix(), digest_of(p, world, str(p))] for p in files if p.is_file()]
+    content = {"folder": hashlib.sha256(json.dumps(digests).encode()).hexdigest()}
     # A word such as train may be meant as a word, although a folder here has that name.
-    return told if os.sep in value else {**told, "value": value}
+    return content if os.sep in value else {**content, "value": value}

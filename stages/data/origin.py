@@ -42,7 +42,7 @@ class Origin(Setting):
         if kind is None:
             return [Problem(f"{name}.source is not set: nothing says where samples come from", allowed, command)]
         if kind == RANDOM and self._labelled:
-            return [Problem(f"{name}.source is random, and nobody knows the labels of random draws", allowed, command)]
+            return [Problem(f"{name}.source is random, and random draws have no labels", allowed, command)]
         unknown = OneOf(kinds, command=command).problems(f"{name}.source", kind)
         return unknown or self._value_problems(name, kind, value)
 
@@ -56,8 +56,8 @@ class Origin(Setting):
             yield Problem(f"{name}.kwargs is {value['kwargs']}", allowed="a mapping: {split: train}")
 
     def modules(self, value: Any) -> Iterable[str]:
-        named = spec.spelled(value)
-        return MODULES.get(str(named.get("source")), ()) if isinstance(named, Mapping) else ()
+        mapping = spec.spelled(value)
+        return MODULES.get(str(mapping.get("source")), ()) if isinstance(mapping, Mapping) else ()
 
     def files(self, value: Any) -> Iterable[str]:
         value = spec.spelled(value)
@@ -70,7 +70,7 @@ class Origin(Setting):
     def identity(self, name: str, value: Any, world: World) -> Any:
         from stages.data import sources  # where a source is set: importing it takes time
 
-        return sources.of(value, None).identity(world)
+        return sources.build(value, None).identity(world)
 
 
 class RequiredOrigin(Origin):

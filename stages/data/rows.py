@@ -54,18 +54,18 @@ def fitting(row: Row, interface: Interface, origin: str) -> Row:
     """A sample in the types of the model's inputs. Raises StageError when it does not fit them."""
     import numpy as np
 
-    given = {}
+    arrays = {}
     for name, values in row.inputs.items():
         spec = interface.inputs[name]
-        wanted = spec.shape[1:]
-        fits = len(values.shape) == len(wanted) and all(
+        shape = spec.shape[1:]
+        fits = len(values.shape) == len(shape) and all(
             want is None or (have in range_of(want, interface.dims).sizes if isinstance(want, str) else have == want)
-            for have, want in zip(values.shape, wanted, strict=True)
+            for have, want in zip(values.shape, shape, strict=True)
         )
         if not fits:
             raise StageError(
                 f"{origin}: a sample of '{name}' is {model_interface.says(values.shape)}",
-                allowed=f"{wanted}, the shape of the input without its batch",
+                allowed=f"{shape}, the shape of the input without its batch",
             )
         fits = np.can_cast(values.dtype, spec.dtype, "same_kind")
         cast = values.astype(spec.dtype, order="C") if fits else values  # ascontiguousarray: a number gets a dimension
@@ -76,8 +76,8 @@ def fitting(row: Row, interface: Interface, origin: str) -> Row:
             )
         if cast.dtype.kind == "f" and not np.isfinite(cast).all():
             raise StageError(f"{origin}: '{name}' holds NaN or infinities", allowed="numbers")
-        given[name] = cast
-    return Row(given, row.label)
+        arrays[name] = cast
+    return Row(arrays, row.label)
 
 
 def batches(interface: Interface, count: int, most: int = 64) -> Iterator[tuple[slice, int]]:

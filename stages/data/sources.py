@@ -44,7 +44,7 @@ def paths(value: Any) -> Iterator[str]:
         yield value
 
 
-def of(spec: Any, preprocessing: Preprocessing | None) -> Source:
+def build(spec: Any, preprocessing: Preprocessing | None) -> Source:
     """The source that a valid mapping or text describes; photographs get the preprocessing."""
     spec = spelled(spec)
     kind, path = spec["source"], Path(spec.get("path") or "").expanduser()
@@ -96,16 +96,16 @@ class Images:
     how: Preprocessing | None
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        found = sorted([label, digest_of(path, world, str(path))] for path, label in self._files())
-        told = hashlib.sha256(json.dumps(found).encode()).hexdigest()
-        return {"images": told, "count": len(found), "preprocessing": self.how and vars(self.how)}
+        digests = sorted([label, digest_of(path, world, str(path))] for path, label in self._files())
+        sha256 = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+        return {"images": sha256, "count": len(digests), "preprocessing": self.how and vars(self.how)}
 
     def open(self, interface: Interface, seed: int) -> Rows:
         assert self.how is not None
         pictured = [n for n, s in interface.inputs.items() if len(s.shape) == 4]
         if len(interface.inputs) != 1 or not pictured:
             raise ConfigError(
-                f"images stand for one input of four dimensions, and this model takes {listed(interface.inputs)}",
+                f"images are for one input of four dimensions, and this model takes {listed(interface.inputs)}",
                 allowed="source: arrays or dataset for others",
             )
         files = [(hashlib.sha256(path.read_bytes()).hexdigest(), label, path) for path, label in self._files()]
@@ -134,14 +134,14 @@ class Images:
                 allowed="photographs right in the folder of each class",
             )
         numbered = len({int(p.name) for p in classes if p.name.isdecimal()}) == len(classes)
-        found: list[tuple[Path, int | None]] = [(path, None) for path in loose]
+        files: list[tuple[Path, int | None]] = [(path, None) for path in loose]
         for place, folder in enumerate(classes):
-            found += [(path, int(folder.name) if numbered else place) for path in _photographs(folder)]
-        if not found:
+            files += [(path, int(folder.name) if numbered else place) for path in _photographs(folder)]
+        if not files:
             raise ConfigError(
                 f"images: {self.folder} has no photographs", allowed=f"files that end in {listed(PHOTOGRAPHS)}"
             )
-        return found
+        return files
 
 
 def _photographs(folder: Path) -> list[Path]:
@@ -179,40 +179,40 @@ class Arrays:
 
         try:
             with np.load(self.path, allow_pickle=False) as loaded:
-                held = {name: loaded[name] for name in loaded.files}
+                arrays = {name: loaded[name] for name in loaded.files}
         except Exception as e:  # numpy raises anything on a damaged file
             raise StageError(f"arrays: {self.path.name} cannot be read: {first_line(e)}") from e
-        if missing := [n for n in interface.inputs if n not in held]:
+        if missing := [n for n in interface.inputs if n not in arrays]:
             raise StageError(
-                f"arrays: {self.path.name} holds {listed(held)}, and no {listed(missing)}",
+                f"arrays: {self.path.name} holds {listed(arrays)}, and no {listed(missing)}",
                 allowed=listed(interface.inputs),
                 command=f"save it as {missing[0]}=…",
             )
-        wanted = [*interface.inputs, *([LABELS] if LABELS in held else [])]
-        if single := [n for n in wanted if not held[n].ndim]:
+        names = [*interface.inputs, *([LABELS] if LABELS in arrays else [])]
+        if single := [n for n in names if not arrays[n].ndim]:
             raise StageError(f"arrays: {self.path.name} holds one number as {listed(single)}", allowed="[samples, …]")
-        counts = {n: len(held[n]) for n in wanted}
+        counts = {n: len(arrays[n]) for n in names}
         if len(set(counts.values())) != 1:
             raise StageError(
                 f"arrays: {self.path.name} holds {listed(f'{c} {n}' for n, c in counts.items())}",
                 allowed="as many of each, a row for each sample",
             )
-        return _ArrayRows(held, interface, self.path.name)
+        return _ArrayRows(arrays, interface, self.path.name)
 
 
 @dataclass(frozen=True)
 class _ArrayRows(Rows):
-    held: Mapping[str, Array]
+    arrays: Mapping[str, Array]
     interface: Interface
     origin: str
 
     def __len__(self) -> int:
-        return len(self.held[next(iter(self.interface.inputs))])
+        return len(self.arrays[next(iter(self.interface.inputs))])
 
     def __getitem__(self, number: int) -> Row:
-        label = self.held[LABELS][number] if LABELS in self.held else None
+        label = self.arrays[LABELS][number] if LABELS in self.arrays else None
         return fitting(
-            Row({n: self.held[n][number] for n in self.interface.inputs}, label), self.interface, self.origin
+            Row({n: self.arrays[n][number] for n in self.interface.inputs}, label), self.interface, self.origin
         )
 
 
@@ -232,8 +232,8 @@ class Text:
                 f"tokenizer: there is no folder {self.tokenizer}", command="a folder as save_pretrained writes it"
             )
         files = sorted(p for p in self.tokenizer.iterdir() if p.is_file() and p.suffix not in WEIGHTS)
-        told = {"labelled": self._labelled, "tokenizer": {p.name: digest_of(p, world, str(p)) for p in files}}
-        return {"text": digest_of(self.path, world, str(self.path)), **told}
+        rest = {"labelled": self._labelled, "tokenizer": {p.name: digest_of(p, world, str(p)) for p in files}}
+        return {"text": digest_of(self.path, world, str(self.path)), **rest}
 
     @property
     def _labelled(self) -> bool:
@@ -244,7 +244,7 @@ class Text:
 
         if other := [f"{n} {s.shape}" for n, s in interface.inputs.items() if len(s.shape) != 2]:
             raise ConfigError(
-                f"text stands for inputs of two dimensions, and this model takes {listed(other)}",
+                f"text is for inputs of two dimensions, and this model takes {listed(other)}",
                 allowed="inputs of [batch, length]; source: arrays or dataset for others",
             )
         try:
@@ -260,15 +260,15 @@ class Text:
             tokenize = AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True, trust_remote_code=False)
             length = _length(interface)
             cut = sum(len(ids) > length for ids in tokenize(texts)["input_ids"])
-            told = tokenize(texts, padding="max_length", truncation=True, max_length=length, return_tensors="np")
+            tokenized = tokenize(texts, padding="max_length", truncation=True, max_length=length, return_tensors="np")
         except Exception as e:  # tokenizers raise anything
             raise StageError(f"tokenizer: {self.tokenizer.name} cannot be used: {first_line(e)}") from e
-        if missing := [n for n in interface.inputs if n not in told]:
+        if missing := [n for n in interface.inputs if n not in tokenized]:
             raise StageError(
-                f"tokenizer: {self.tokenizer.name} gives {listed(told)}, and no {listed(missing)}",
+                f"tokenizer: {self.tokenizer.name} gives {listed(tokenized)}, and no {listed(missing)}",
                 allowed=f"what the model takes: {listed(interface.inputs)}",
             )
-        arrays = {n: told[n] for n in interface.inputs}
+        arrays = {n: tokenized[n] for n in interface.inputs}
         caution = f"{cut} of {len(texts)} texts are cut at {length} tokens: model.dims.sequence.max" if cut else ""
         return _TextRows(arrays, labels, interface, self.path.name, caution)
 

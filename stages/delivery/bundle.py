@@ -52,7 +52,7 @@ class Bundle(Protocol):
         """Why the script could not check this artifact; None where it can."""
 
 
-def of(artifact: Artifact) -> Bundle | None:
+def format_part(artifact: Artifact) -> Bundle | None:
     """What an artifact's format says about its bundles; None where it says nothing."""
     return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle) if formats.of(artifact.kind).bundle else None
 
@@ -77,7 +77,7 @@ def script(module: str) -> str:
 
 
 def _whole(text: str, placed: set[str]) -> str:
-    return OURS.sub(lambda found: _body(found[1], placed), text)
+    return OURS.sub(lambda match: _body(match[1], placed), text)
 
 
 def _body(module: str, placed: set[str]) -> str:
@@ -98,17 +98,17 @@ def cases(artifact: Artifact, reference: Artifact) -> list[Case]:
     Other values are not delivered: they find faults of a conversion, and the delivered files are the same. Padded texts
     are not delivered either, since a runtime may answer anything at padding.
     """
-    taken = (artifact_cases.case_for(artifact, asked) for asked in reference_cases.at_sizes(reference))
-    met = [c for c in taken if c is not None and all(counts.all() for counts in c.counts.values())]
-    if not met:
+    adapted = (artifact_cases.case_for(artifact, case) for case in reference_cases.at_sizes(reference))
+    fitting = [c for c in adapted if c is not None and all(counts.all() for counts in c.counts.values())]
+    if not fitting:
         raise StageError(f"the reference has no case that this {artifact.kind} takes, so a bundle would prove nothing")
-    return met
+    return fitting
 
 
-def write_cases(met: list[Case], path: Path) -> None:
+def write_cases(fitting: list[Case], path: Path) -> None:
     """Writes arrays LABEL/in/NAME and LABEL/out/NAME. Equal cases give equal bytes: numpy writes no dates."""
     import numpy as np
 
-    arrays = {f"{c.label}/in/{n}": v for c in met for n, v in c.inputs.items()}
-    arrays |= {f"{c.label}/out/{n}": v for c in met for n, v in c.outputs.items()}
+    arrays = {f"{c.label}/in/{n}": v for c in fitting for n, v in c.inputs.items()}
+    arrays |= {f"{c.label}/out/{n}": v for c in fitting for n, v in c.outputs.items()}
     np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes any keyword for allow_pickle

@@ -56,7 +56,7 @@ class BundleTensorrt(EngineSettings):
         graph, reference = inputs["artifact"], inputs["reference"]
         if graph.record is None or "tolerance" not in (handed_over.verdict(graph.record) or {}):
             raise StageError(
-                "a bundle holds the engine to the tolerance of the graph's check, and no check of it is on record",
+                "a bundle needs the tolerance of the graph's check, and no check of it is on record",
                 command="put a check before save",
             )
         assert graph.folder is not None
@@ -93,8 +93,8 @@ class BundleTensorrt(EngineSettings):
 
     def _type(self, graph: Artifact) -> str:
         """The requested type of the graph's operations. Raises CheckFailed where no operation computes in it."""
-        asked = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
+        requested = "int8" if "quantization" in graph.facts else str(graph.facts.get("storage", "float32"))
         counts = graphs.read(graph).operations()
-        if counts and asked not in counts:
-            raise CheckFailed(f"asked for {asked}, and no operation of the graph computes in it: {listed(counts)}")
-        return asked
+        if counts and requested not in counts:
+            raise CheckFailed(f"asked for {requested}, and no operation of the graph computes in it: {listed(counts)}")
+        return requested

@@ -21,13 +21,15 @@ class GenerationReadme(Readme):
         return claims[-1]
 
     def _interface(self) -> Iterator[str]:
-        told = Generation.of(self.artifact)
+        generation = Generation.of(self.artifact)
         yield "## The model"
-        window = f", of which it sees the last {told.window}" if told.window else ""
+        window = f", of which it sees the last {generation.window}" if generation.window else ""
+        pad = generation.pad
+        padding = "no token fills up" if pad is None else f"rows of a batch are filled up with {pad}"
         yield (
-            f"{told.model_type or 'A decoder'} of {told.layers} layers: {told.vocabulary} tokens in its vocabulary, "
-            f"{told.positions} positions{window}. A text ends with {_tokens(told.eos)}; "
-            f"{'rows of a batch are filled up with ' + str(told.pad) if told.pad is not None else 'no token fills up'}."
+            f"{generation.model_type or 'A decoder'} of {generation.layers} layers: {generation.vocabulary} tokens in "
+            f"its vocabulary, {generation.positions} positions{window}. A text ends with {_tokens(generation.eos)}; "
+            f"{padding}."
         )
 
     def _photographs(self) -> Iterator[str]:
@@ -50,15 +52,15 @@ class GenerationReadme(Readme):
         yield "## Checked"
         how = f"by our own loop over the graph ({claim['by_ours']})" if claim["by_ours"] else "in the runtime itself"
         yield (
-            f"{how[:1].upper()}{how[1:]}, it goes on with the tokens of {claim['against']}, {claim['new']} at most, "
+            f"{how[:1].upper()}{how[1:]}, it continues with the tokens of {claim['against']}, {claim['new']} at most, "
             f"after {'; '.join(claim['batches'])}: wherever the first choice is ahead of the second by more than "
             f"{claim['least']:g} of the largest logit."
             + "".join(f" NOT CHECKED: {what}, {why}." for what, why in claim["not_asked"].items())
         )
         yield (
-            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` holds the files to "
-            f"what was delivered, and the model to `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: something does "
-            "not. `--help` has the rest."
+            f"With nothing but {bundle.needs(self.artifact)} and numpy, `python {bundle.SCRIPT}` compares the files "
+            f"with what was delivered, and the model with `{bundle.TOKENS}`. Exit code 0: all of it holds; 5: "
+            "something does not. `--help` has the rest."
         )
 
 

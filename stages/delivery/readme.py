@@ -42,7 +42,7 @@ class Readme:
 
     @property
     def _form(self) -> bundle.Bundle | None:
-        return bundle.of(self.artifact)
+        return bundle.format_part(self.artifact)
 
     @property
     def _record(self) -> Mapping[str, Any]:
@@ -106,10 +106,10 @@ class Readme:
         case, form = self.cases[0], self._form
         if form is None:
             return
-        given = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
+        arrays = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
         names = json.dumps(list(Interface.of(self.artifact).outputs))
         yield "## Loading it"
-        yield f"```python\n{form.loading(self.file, f'{{{given}}}', names, self.artifact.facts, self._claim)}```"
+        yield f"```python\n{form.loading(self.file, f'{{{arrays}}}', names, self.artifact.facts, self._claim)}```"
         if form.ADVICE:
             yield form.ADVICE
 
@@ -123,7 +123,7 @@ class Readme:
             yield f"It agrees with {claim['against']} at {', '.join(claim['shapes'])}: {limits}."
         needs = " and ".join(dict.fromkeys((bundle.needs(self.artifact), "numpy")))
         yield (
-            f"With nothing but {needs}, `python {bundle.SCRIPT}` holds the files to what was delivered, "
+            f"With nothing but {needs}, `python {bundle.SCRIPT}` compares the files with what was delivered, "
             f"runs the model on `{bundle.REFERENCE}`, compares its answers within that tolerance, and times it. Exit "
             "code 0: all of it holds; 5: something does not. `--help` has the rest."
         )

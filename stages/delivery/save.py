@@ -100,10 +100,10 @@ class Save(Stage):
     def _write_bundle(self, artifact: Artifact, reference: Artifact, file: str, folder: Path) -> None:
         if artifact.record is None or handed_over.verdict(artifact.record) is None:
             raise StageError(
-                "a bundle holds an artifact to the tolerance of its check, and no check of this one is on record",
+                "a bundle needs the tolerance of the artifact's check, and no check of this one is on record",
                 command="put a check before save, or stages.save.bundle=false",
             )
-        says = bundle.of(artifact)
+        says = bundle.format_part(artifact)
         if says and (unfit := says.unfit(artifact.facts)):
             raise StageError([unfit])
         labels = self._labels(Interface.of(artifact))
@@ -119,7 +119,7 @@ class Save(Stage):
         checks = artifact.record["checks"] if artifact.record is not None else ()
         if tokens is None or not any("tokens" in c for c in checks if c["delivered"]):
             raise StageError(
-                "a bundle holds a folder to the tokens of its check, and no check of this one is on record",
+                "a bundle needs the tokens of the folder's check, and no check of this one is on record",
                 command="put check_generation before save, or stages.save.bundle=false",
             )
         shutil.copyfile(tokens.file, folder / bundle.TOKENS)

@@ -73,7 +73,7 @@ def recognised(path: Path) -> str:
     return BY_SUFFIX[path.suffix]
 
 
-def files(path: Path, named: Callable[[Path], Sequence[str]]) -> list[Path]:
+def files(path: Path, weights_of: Callable[[Path], Sequence[str]]) -> list[Path]:
     """Every file that belongs to a model.
 
     Args:
@@ -85,32 +85,32 @@ def files(path: Path, named: Callable[[Path], Sequence[str]]) -> list[Path]:
     """
     kind = recognised(path)
     if kind == SAVED_MODEL:
-        found = sorted(p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
+        parts = sorted(p for p in path.rglob("*") if p.is_symlink() or not p.is_dir())
     elif kind == PADDLE:
-        found = [path, path.with_suffix(PARAMETERS)]
+        parts = [path, path.with_suffix(PARAMETERS)]
     else:
-        return [path, *(path.parent / n for n in named(path))] if kind == ONNX else [path]
-    beside = [f for f in found if f != path]
+        return [path, *(path.parent / n for n in weights_of(path))] if kind == ONNX else [path]
+    beside = [f for f in parts if f != path]
     if links := [f.relative_to(path.parent).as_posix() for f in beside if f.is_symlink()]:
         raise ConfigError(f"path={path}: {listed(links)} is a link, which may lead anywhere", allowed="plain files")
     if missing := [f.relative_to(path.parent).as_posix() for f in beside if not f.is_file()]:
         raise ConfigError(
             f"path={path}: {listed(missing)} belongs to it and is no file", command=f"put it into {path.parent}"
         )
-    return found
+    return parts
 
 
-def copies(path: Path, found: Sequence[Path]) -> dict[str, Path]:
+def copies(path: Path, parts: Sequence[Path]) -> dict[str, Path]:
     """The name of each of a model's files in an artifact's folder; it does not depend on the user's names."""
     kind = recognised(path)
     if kind == SAVED_MODEL:
-        return {f"{FORMATS[kind].file}/{f.relative_to(path).as_posix()}": f for f in found}
+        return {f"{FORMATS[kind].file}/{f.relative_to(path).as_posix()}": f for f in parts}
     stem = Path(FORMATS[kind].file).stem
     # An ONNX graph names its weights' files inside.
-    return {f.name if kind == ONNX and f != path else stem + f.suffix: f for f in found}
+    return {f.name if kind == ONNX and f != path else stem + f.suffix: f for f in parts}
 
 
-def of(artifact: Artifact) -> Format:
+def format_of(artifact: Artifact) -> Format:
     """The format of a file artifact, or of one that was made from such a file, from its facts."""
     return FORMATS[artifact.facts[SOURCE]["format"]]
 
@@ -118,7 +118,7 @@ def of(artifact: Artifact) -> Format:
 def file_of(artifact: Artifact) -> Path:
     """The path to open in a file artifact's folder."""
     assert artifact.folder is not None
-    return artifact.folder / of(artifact).file
+    return artifact.folder / format_of(artifact).file
 
 
 def their_names(artifact: Artifact) -> Mapping[str, str]:
@@ -135,12 +135,12 @@ def installed() -> tuple[str, ...]:
 
 def library(artifact: Artifact) -> str | None:
     """The best installed library that runs an artifact's file; None where there is none."""
-    return next((name for name in of(artifact).libraries if _is_installed(name)), None)
+    return next((name for name in format_of(artifact).libraries if _is_installed(name)), None)
 
 
 def lacking(artifact: Artifact) -> str:
     """A sentence that no installed library runs an artifact's file, and how to get one."""
-    libraries = of(artifact).libraries
+    libraries = format_of(artifact).libraries
     return f"{' or '.join(libraries)} would run it, and is not installed (pip install {_package(libraries[0])})"
 
 

@@ -75,14 +75,14 @@ class Eager:
         own, self._decoder.generation_config = self._decoder.generation_config, plain
         try:
             with torch.inference_mode():
-                found = self._decoder.generate(input_ids=ids, attention_mask=mask)
+                generated = self._decoder.generate(input_ids=ids, attention_mask=mask)
         finally:
             self._decoder.generation_config = own
-        self.steps = [step.float().numpy() for step in found.logits]
-        return [generating.ended(row, self._ends) for row in found.sequences[:, ids.shape[1] :].tolist()]
+        self.steps = [step.float().numpy() for step in generated.logits]
+        return [generating.ended(row, self._ends) for row in generated.sequences[:, ids.shape[1] :].tolist()]
 
     def _by_loop(self, prompts: Rows, new: int) -> list[list[int]]:
-        return generating.greedy(_Kept(self), prompts, new, self._ends, self._generation.fills)
+        return generating.greedy(_Recording(self), prompts, new, self._ends, self._generation.fills)
 
     def start(self, rows: int) -> None:
         """See `stages.portable.generating.Decoder`."""
@@ -98,17 +98,17 @@ class Eager:
         """See `stages.portable.generating.Decoder`."""
         import torch
 
-        named = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
-        given = {n: torch.from_numpy(v) for n, v in named.items() if n in self._interface.inputs}
+        arrays = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        tensors = {n: torch.from_numpy(v) for n, v in arrays.items() if n in self._interface.inputs}
         with torch.inference_mode():
-            returned = self._ask.call({**given, **self._before})
-        found = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
-        self._before = {c.input: found[c.output] for c in self._generation.cache}
-        logits: Array = found["logits"].float().numpy()
+            returned = self._ask.call({**tensors, **self._before})
+        by_name = {name: outputs.at(returned, tuple(o.path)) for name, o in self._interface.outputs.items()}
+        self._before = {c.input: by_name[c.output] for c in self._generation.cache}
+        logits: Array = by_name["logits"].float().numpy()
         return logits
 
 
-class _Kept:
+class _Recording:
     """A model that records the logits of each step."""
 
     def __init__(self, model: Eager) -> None:
@@ -118,9 +118,9 @@ class _Kept:
         self._model.start(rows)
 
     def logits(self, ids: Array, mask: Array, positions: Array) -> Array:
-        found = self._model.logits(ids, mask, positions)
-        self._model.steps.append(found[:, -1])
-        return found
+        logits_ = self._model.logits(ids, mask, positions)
+        self._model.steps.append(logits_[:, -1])
+        return logits_
 
 
 def open_session(artifact: Artifact, how: How) -> Eager:

@@ -61,9 +61,9 @@ class Folders(Protocol):
 
 def loop(artifact: Artifact, how: How) -> Loop:
     """A folder's graph, to run step by step. Raises as `open_generator` does."""
-    return cast("Loop", of(artifact).open_generator(artifact, how, ours=True))
+    return cast("Loop", format_part(artifact).open_generator(artifact, how, ours=True))
 
 
-def of(artifact: Artifact) -> Folders:
+def format_part(artifact: Artifact) -> Folders:
     """The part `generation` of an artifact's format. Raises StageError where it has none."""
     return cast("Folders", formats.part(artifact.kind, "generation"))

@@ -43,7 +43,7 @@ def read(tokens: Artifact) -> Arrays:
 
 
 def compared(
-    label: str, found: Sequence[Array], rows: Rows, wanted: Array, asked: TokenRecord, tolerance: Tolerance
+    label: str, actual: Sequence[Array], rows: Rows, expected: Array, record: TokenRecord, tolerance: Tolerance
 ) -> tuple[Figures | None, list[str]]:
     """The figures of a prompt's logits, and what is wrong with them, a sentence each.
 
@@ -60,9 +60,9 @@ def compared(
     import numpy as np
 
     (picked,) = rows
-    (theirs,) = next(b.tokens for b in asked.batches if b.label == label)
+    (theirs,) = next(b.tokens for b in record.batches if b.label == label)
     same = next((n for n, pair in enumerate(zip(picked, theirs, strict=False)) if pair[0] != pair[1]), None)
-    steps = min(len(found), len(wanted), min(len(picked), len(theirs)) + 1 if same is None else same + 1)
-    ours = np.stack(found[:steps]).astype(wanted.dtype)
-    figures, wrong = comparison.compared({"logits": ours}, {"logits": wanted[:steps]}, tolerance)
+    steps = min(len(actual), len(expected), min(len(picked), len(theirs)) + 1 if same is None else same + 1)
+    ours = np.stack(actual[:steps]).astype(expected.dtype)
+    figures, wrong = comparison.compared({"logits": ours}, {"logits": expected[:steps]}, tolerance)
     return figures.get("logits"), [f"{label}, {steps} tokens one by one: {w}" for w in wrong]

@@ -19,25 +19,25 @@ TOKENIZER = (
 FILES = (CONFIG, GENERATION, *TOKENIZER)
 
 
-def share(given: Artifact | None, folder: Path) -> str:
+def share(source: Artifact | None, folder: Path) -> str:
     """Links all files of an artifact into a folder; returns its tokenizer in words, or an empty text."""
-    if given is None or given.folder is None:
+    if source is None or source.folder is None:
         return ""
-    names = sorted(p.name for p in given.folder.iterdir() if p.name in FILES)
+    names = sorted(p.name for p in source.folder.iterdir() if p.name in FILES)
     for name in names:
-        given.share(name, folder)
-    return "" if not has_tokenizer(given) else f"tokenizer of {listed(n for n in names if n in TOKENIZER)}"
+        source.share(name, folder)
+    return "" if not has_tokenizer(source) else f"tokenizer of {listed(n for n in names if n in TOKENIZER)}"
 
 
-def asked(given: Artifact | None) -> Mapping[str, Any]:
+def generation_config(source: Artifact | None) -> Mapping[str, Any]:
     """The content of generation_config.json; empty where there is none."""
-    if given is None or given.folder is None or not (given.folder / GENERATION).is_file():
+    if source is None or source.folder is None or not (source.folder / GENERATION).is_file():
         return {}
-    told: dict[str, Any] = json.loads((given.folder / GENERATION).read_text(encoding="utf-8"))
-    return told
+    content: dict[str, Any] = json.loads((source.folder / GENERATION).read_text(encoding="utf-8"))
+    return content
 
 
-def has_tokenizer(given: Artifact | None) -> bool:
+def has_tokenizer(source: Artifact | None) -> bool:
     """Whether there is a tokenizer among the files."""
     whole = ("tokenizer.json", "tokenizer.model", "vocab.json")
-    return given is not None and given.folder is not None and any((given.folder / n).is_file() for n in whole)
+    return source is not None and source.folder is not None and any((source.folder / n).is_file() for n in whole)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 TEXT = "text"
-OWN, GIVEN = "the model's own", "the text that was given"
+OWN, USERS = "the model's own", "the text that was given"
 
 
 class TextFile(Setting):
@@ -91,15 +91,15 @@ class RecordTexts(Stage):
                 command=f"stages.texts.length={generation.positions}",
             )
         decoder = Eager(module.live, generation, Interface.of(reference))
-        says = GIVEN if self.source == TEXT else OWN
+        says = USERS if self.source == TEXT else OWN
         with eager_model.computing():
             tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)
             texts = text_files.described(decoder, tokens, generation.vocabulary)
         text_files.write(texts, folder)
         count, length = tokens.shape
-        told = {"from": says, "texts": count, "length": length, "vocabulary": generation.vocabulary}
+        about = {"from": says, "texts": count, "length": length, "vocabulary": generation.vocabulary}
         notes = Notes(says=f"{count} texts of {length} tokens, {says}; perplexity {texts.perplexity:.4g}")
-        return Artifact(TEXTS, folder, facts={text_files.FACT: told}, notes=notes)
+        return Artifact(TEXTS, folder, facts={text_files.FACT: about}, notes=notes)
 
     def _drawn(self, decoder: Eager, generation: Generation) -> Array:
         """Texts drawn from the model itself, [count, length]."""
@@ -113,8 +113,10 @@ class RecordTexts(Stage):
         for place in range(1, self.length):
             positions = np.full((self.count, 1), place - 1, np.int64)
             mask = np.ones((self.count, place), np.int64)
-            found = text_files.logarithms(decoder.logits(tokens[:, place - 1 : place].copy(), mask, positions)[:, -1])
-            tokens[:, place] = (found + draw.gumbel(size=found.shape)).argmax(-1)  # the Gumbel-max trick
+            logarithms = text_files.logarithms(
+                decoder.logits(tokens[:, place - 1 : place].copy(), mask, positions)[:, -1]
+            )
+            tokens[:, place] = (logarithms + draw.gumbel(size=logarithms.shape)).argmax(-1)  # the Gumbel-max trick
         return tokens
 
     def _read(self, files: Artifact | None) -> Array:
@@ -123,7 +125,7 @@ class RecordTexts(Stage):
 
         if files is None or not model_folder.has_tokenizer(files):
             raise StageError(
-                "the model came without a tokenizer, and a text becomes tokens by that",
+                "the model came without a tokenizer, which turns a text into tokens",
                 allowed="a folder with tokenizer.json",
                 command="model.evaluation.source=null, which has the model draw texts of its own",
             )

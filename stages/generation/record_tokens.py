@@ -99,8 +99,8 @@ class RecordTokens(Stage):
             together = f"{listed(str(len(p)) for p in prompts)} tokens, filled up on the left"
             batches.append(_batch(model, together, prompts, self.tokens))
         texts = _texts(inputs.get("files"))
-        asked = TokenRecord(self.tokens, list(generation.eos), generation.fills, batches, texts)
-        generating.write_tokens(asked, folder / TOKENS.file)
+        record = TokenRecord(self.tokens, list(generation.eos), generation.fills, batches, texts)
+        generating.write_tokens(record, folder / TOKENS.file)
         if self.logits:
             logit_file.write(logits, folder)
         recorded = [token for batch in batches for row in batch.tokens for token in row]

@@ -19,7 +19,7 @@ class Texts:
     """A loaded folder; see `stages.formats.session.Session`."""
 
     def __init__(self, artifact: Artifact, how: How) -> None:
-        self._running = folders.of(artifact).open_generator(artifact, how, ours=False)
+        self._running = folders.format_part(artifact).open_generator(artifact, how, ours=False)
         self.computes_in = self._running.computes_in
         self.properties: Mapping[str, str] = dict(self._running.properties)
 

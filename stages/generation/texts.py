@@ -87,14 +87,14 @@ def answered(decoder: Decoder, tokens: Array, vocabulary: int) -> Iterator[tuple
     at_once = max(1, MOST // (length * vocabulary))
     for begin in range(0, count, at_once):
         rows = slice(begin, min(begin + at_once, count))
-        asked = tokens[rows]
-        decoder.start(len(asked))
-        found = []
+        tokens_now = tokens[rows]
+        decoder.start(len(tokens_now))
+        logits = []
         for first, last in ((0, length // 2), (length // 2, length)):
-            positions = np.broadcast_to(np.arange(first, last), (len(asked), last - first))
-            mask = np.ones((len(asked), last), np.int64)
-            found.append(np.array(decoder.logits(asked[:, first:last].copy(), mask, positions.copy())))
-        yield rows, logarithms(np.concatenate(found, axis=1)[:, :-1])
+            positions = np.broadcast_to(np.arange(first, last), (len(tokens_now), last - first))
+            mask = np.ones((len(tokens_now), last), np.int64)
+            logits.append(np.array(decoder.logits(tokens_now[:, first:last].copy(), mask, positions.copy())))
+        yield rows, logarithms(np.concatenate(logits, axis=1)[:, :-1])
 
 
 def logarithms(logits: Array) -> Array:
@@ -112,11 +112,11 @@ def described(decoder: Decoder, tokens: Array, vocabulary: int) -> Texts:
     import numpy as np
 
     likely, ids, logs = [], [], []
-    for rows, found in answered(decoder, tokens, vocabulary):
-        likely.append(_next(found, tokens[rows]))
-        order = np.argsort(-found, axis=-1, kind="stable")[..., :LIKELIEST]
+    for rows, logs_now in answered(decoder, tokens, vocabulary):
+        likely.append(_next(logs_now, tokens[rows]))
+        order = np.argsort(-logs_now, axis=-1, kind="stable")[..., :LIKELIEST]
         ids.append(order.astype(np.int32))
-        logs.append(np.take_along_axis(found, order, -1).astype(np.float32))
+        logs.append(np.take_along_axis(logs_now, order, -1).astype(np.float32))
     return Texts(tokens, np.concatenate(likely).astype(np.float32), np.concatenate(ids), np.concatenate(logs))
 
 
@@ -125,12 +125,12 @@ def compared(decoder: Decoder, texts: Texts, vocabulary: int) -> Figures:
     import numpy as np
 
     likely, divergence, same = [], [], []
-    for rows, found in answered(decoder, texts.tokens, vocabulary):
-        likely.append(_next(found, texts.tokens[rows]))
+    for rows, logs_now in answered(decoder, texts.tokens, vocabulary):
+        likely.append(_next(logs_now, texts.tokens[rows]))
         ids, logs = texts.ids[rows].astype(np.int64), texts.logs[rows].astype(np.float64)
-        others = np.take_along_axis(found, ids, -1)
+        others = np.take_along_axis(logs_now, ids, -1)
         divergence.append((np.exp(logs) * (logs - others)).sum(-1) + _rest(logs, others))
-        same.append(found.argmax(-1) == ids[..., 0])
+        same.append(logs_now.argmax(-1) == ids[..., 0])
     kl, agreement = (float(np.concatenate(x).mean()) for x in (divergence, same))
     kl = 0.0 if -ROUNDING < kl < 0 else kl  # only rounding makes it negative
     return Figures(_perplexity(np.concatenate(likely)), texts.perplexity, kl, agreement)
@@ -142,11 +142,11 @@ def _perplexity(likely: Array) -> float:
     return float(np.exp(-likely.mean(dtype=np.float64)))
 
 
-def _next(found: Array, tokens: Array) -> Array:
+def _next(logs: Array, tokens: Array) -> Array:
     """The logarithms of the tokens that come next, [rows, length - 1]."""
     import numpy as np
 
-    return np.take_along_axis(found, tokens[:, 1:, None], -1)[..., 0]
+    return np.take_along_axis(logs, tokens[:, 1:, None], -1)[..., 0]
 
 
 def _rest(logs: Array, others: Array) -> Array:

@@ -110,7 +110,7 @@ def inputs(ports: Mapping[str, Port], stated: Mapping[str, Input] | None, dims: 
     """The inputs with a number or a name of `dims` for each dimension, in the file's order.
 
     Args:
-        found: The file's inputs, by our names.
+        ports: The file's inputs, by our names.
         stated: The inputs of the YAML; None for the file's, with names such as image_dim0 for open dimensions.
         dims: The ranges of the dynamic dimensions.
 

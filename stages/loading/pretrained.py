@@ -156,7 +156,7 @@ class Pretrained(Pinned):
         weights = self._provenance()
         if missing:
             weights["says"] += f"; {len(missing)} of its {len(module.state_dict())} tensors UNTRAINED"
-        caution = f"the weights lack, and random numbers stand for: {listed(missing)}" if missing else ""
+        caution = f"the weights lack these, which are random: {listed(missing)}" if missing else ""
         says = [hub.origin(Path(self.weights) / CONFIG)] if self.weights != "random" else []
         says += [f"not used: {listed(unused, 3)}"] if unused else []
         says += [f"experts by {EXPERTS}"] if gathers else []

@@ -41,7 +41,9 @@ class LayOutOnnx(Stage):
         for name in (ONNX.file, *onnx_file.files_beside(onnx_file.read(graph.file, weights=False))):
             graph.share(name, folder)
         files = model_folder.share(inputs.get("files"), folder)
-        document = genai.config(generation, list(Interface.of(graph).inputs), model_folder.asked(inputs.get("files")))
+        document = genai.config(
+            generation, list(Interface.of(graph).inputs), model_folder.generation_config(inputs.get("files"))
+        )
         genai.write(document, folder)
         says = f"{genai.CONFIG} for a {document['model']['type']}" + (f", {files}" if files else ", no tokenizer")
         return Artifact(ONNX_GENERATION, folder, notes={"says": says})

@@ -162,7 +162,7 @@ def _stored(model: Any, storage: str) -> str:
 def _converted(source: Artifact, interface: Interface, extensions: Sequence[str]) -> Any:
     extension_objects = openvino_library.load_extensions(extensions)
     if source.kind == FILE:
-        return openvino_library.read(file_formats.file_of(source), file_formats.of(source).says, extensions)
+        return openvino_library.read(file_formats.file_of(source), file_formats.format_of(source).says, extensions)
     if source.kind in CAPTURED:
         program = programs.load(source)
         shapes = [(_shape(s, interface), _type(s.dtype)) for s in interface.inputs.values()]

@@ -99,7 +99,7 @@ class CompressWeights(Lowering):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
-        self._opset.hold(source)
+        self._opset.check(source)
         feed = self._feed(inputs)
         built = graphs.read(source, self.extensions) if self.embeddings or self.head else NodeGraph({})
         parts = self._parts(built)
@@ -128,9 +128,9 @@ class CompressWeights(Lowering):
         settings = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
         facts = nncf_library.facts(f"{self.mode} weights", settings, inputs["samples"] if feed else None)
         besides = self._formless(source)
-        kept = [name for name, bits in parts.items() if bits == FLOAT]
-        left = replace(self.ignored, names=[*self.ignored.names, *kept])
-        return nncf_library.lowered(source, compressed, left, facts, folder, self.extensions, feed, besides)
+        unchanged = [name for name, bits in parts.items() if bits == FLOAT]
+        ignored = replace(self.ignored, names=[*self.ignored.names, *unchanged])
+        return nncf_library.lowered(source, compressed, ignored, facts, folder, self.extensions, feed, besides)
 
     def _parts(self, built: NodeGraph) -> dict[str, str]:
         """The types of embeddings and head, by the names of their operations; empty where they are not set.
@@ -197,5 +197,5 @@ class CompressWeights(Lowering):
         )
 
     def _fitted(self, nncf: Any, feed: Feed) -> dict[str, Any]:
-        told = {"awq": self.awq, "scale_estimation": self.scale_estimation}
-        return {**told, "dataset": nncf.Dataset(feed), "subset_size": len(feed.samples)}
+        options = {"awq": self.awq, "scale_estimation": self.scale_estimation}
+        return {**options, "dataset": nncf.Dataset(feed), "subset_size": len(feed.samples)}

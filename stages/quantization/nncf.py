@@ -53,14 +53,14 @@ class Feed:
 
     artifact: Artifact
     samples: Samples
-    taken: int = 0
+    count: int = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        taken = 0
-        for given, _, count in sample_files.fed(self.artifact, self.samples, most=1):
-            taken += count
-            self.taken = max(self.taken, taken)
-            yield dict(given)
+        so_far = 0
+        for arrays, _, count in sample_files.fed(self.artifact, self.samples, most=1):
+            so_far += count
+            self.count = max(self.count, so_far)
+            yield dict(arrays)
 
 
 class Opset(Setting):
@@ -84,7 +84,7 @@ class Opset(Setting):
         allowed = f"opset {self._allowed.start} to {self._allowed.stop - 1}"
         yield Problem(f"{self._what} at opset {value} {why}", allowed, command=f"opset={near}")
 
-    def hold(self, graph: Artifact) -> None:
+    def check(self, graph: Artifact) -> None:
         """Raises StageError for an ONNX graph of another opset."""
         if graph.kind == ONNX:
             opset = onnx_file.opset(onnx_file.read(graph.file, weights=False))
@@ -95,7 +95,7 @@ class Opset(Setting):
 INT8_OPSET = Opset("int8", INT8_OPSETS)
 
 
-def hold_device(target_device: str, graph: Artifact) -> None:
+def check_device(target_device: str, graph: Artifact) -> None:
     """Raises StageError for a device without an NNCF scheme for the graph's format."""
     if graph.kind == ONNX and target_device == "CPU_SPR":
         raise StageError(
@@ -132,11 +132,11 @@ def attention(graph: Artifact) -> list[str]:
     Signed numbers have 127 steps from 0 to 1, too few for the probabilities of a long text.
     """
     model = onnx_file.read(graph.file, weights=False)
-    held = {i.name for i in model.graph.initializer}
+    weights = {i.name for i in model.graph.initializer}
     return [
         node.name or node.output[0]
         for node in model.graph.node
-        if node.op_type == "MatMul" and not held.intersection(node.input)
+        if node.op_type == "MatMul" and not weights.intersection(node.input)
     ]
 
 
@@ -148,15 +148,15 @@ def signed(model: Any) -> Any:
     """
     from onnx import TensorProto, numpy_helper
 
-    held = {i.name: i for i in model.graph.initializer}
+    tensors = {i.name: i for i in model.graph.initializer}
     nodes = [n for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
-    unsigned = [n for n in nodes if numpy_helper.to_array(held[n.input[2]]).dtype == "uint8"]
+    unsigned = [n for n in nodes if numpy_helper.to_array(tensors[n.input[2]]).dtype == "uint8"]
     for name in dict.fromkeys(n.input[1] for n in unsigned):
-        scale = numpy_helper.to_array(held[name])
-        held[name].CopyFrom(numpy_helper.from_array((scale * 255 / 127).astype(scale.dtype), name))
+        scale = numpy_helper.to_array(tensors[name])
+        tensors[name].CopyFrom(numpy_helper.from_array((scale * 255 / 127).astype(scale.dtype), name))
     for name in dict.fromkeys(n.input[2] for n in unsigned):
-        zero = numpy_helper.to_array(held[name])
-        held[name].CopyFrom(numpy_helper.from_array(zero.astype("int8"), name))
+        zero = numpy_helper.to_array(tensors[name])
+        tensors[name].CopyFrom(numpy_helper.from_array(zero.astype("int8"), name))
     touched = {name for n in unsigned for name in (*n.output, n.input[2])}
     for value in (*model.graph.value_info, *model.graph.input):  # NNCF lists zero points among them
         if value.name in touched and value.type.tensor_type.elem_type == TensorProto.UINT8:
@@ -181,12 +181,12 @@ def facts(name: str, settings: Mapping[str, Any], samples: Artifact | None) -> d
         settings: All settings for NNCF.
         samples: The calibration samples; None where there was no calibration.
     """
-    told: dict[str, Any] = {"weights": name, "settings": dict(settings)}
+    lowering: dict[str, Any] = {"weights": name, "settings": dict(settings)}
     says = name
     if samples is not None:
-        told["samples"] = {**samples.facts[sample_files.FACT], "digest": samples.digest}
-        says += f", calibrated on {told['samples']['count']} samples: {told['samples']['from']}"
-    return {FACT: {**told, "says": says}}
+        lowering["samples"] = {**samples.facts[sample_files.FACT], "digest": samples.digest}
+        says += f", calibrated on {lowering['samples']['count']} samples: {lowering['samples']['from']}"
+    return {FACT: {**lowering, "says": says}}
 
 
 def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list[str]:
@@ -199,11 +199,11 @@ def formless(graph: Artifact, dimensions: Mapping[str, Collection[int]]) -> list
     if graph.kind != ONNX:
         return []
     model = onnx_file.read(graph.file, weights=False)
-    held = {i.name: len(i.dims) for i in model.graph.initializer}
+    ranks = {i.name: len(i.dims) for i in model.graph.initializer}
     return [
         node.name or node.output[0]
         for node in model.graph.node
-        if {held[i] for i in node.input if i in held} & {*dimensions.get(node.op_type, ())}
+        if {ranks[i] for i in node.input if i in ranks} & {*dimensions.get(node.op_type, ())}
     ]
 
 
@@ -215,10 +215,10 @@ def tied(graph: Artifact) -> list[str]:
     """
     if graph.kind != ONNX:
         return []
-    found = onnx_file.read(graph.file, weights=False).graph
-    nodes, weights = found.node, {i.name for i in found.initializer}
-    held = {node.input[0] for node in nodes if node.op_type == "Gather"} & weights
-    turned = {node.output[0] for node in nodes if node.op_type == "Transpose" and node.input[0] in held}
+    graph_proto = onnx_file.read(graph.file, weights=False).graph
+    nodes, weights = graph_proto.node, {i.name for i in graph_proto.initializer}
+    tables = {node.input[0] for node in nodes if node.op_type == "Gather"} & weights
+    turned = {node.output[0] for node in nodes if node.op_type == "Transpose" and node.input[0] in tables}
     return [n.name or n.output[0] for n in nodes if n.op_type == "MatMul" and turned.intersection(n.input)]
 
 
@@ -250,26 +250,26 @@ def lowered(
     """
     names = list(dict.fromkeys([*ignored.within(graphs.read(source, extensions)), *besides]))
     model = _loaded(source, extensions)
-    kept = set() if source.kind == ONNX else _names(model)  # before NNCF runs, which may change this graph
+    names_before = set() if source.kind == ONNX else _names(model)  # before NNCF runs, which may change this graph
     with _quiet() as nncf:
         scope = nncf.IgnoredScope(names=names, validate=False) if names else None
         try:
-            made = how(nncf, model, scope)
+            result = how(nncf, model, scope)
         except DrydockError:
             raise
         except Exception as e:  # NNCF and what it runs raise anything
             raise StageError(f"NNCF cannot do this: {type(e).__name__}: {first_line(e)}") from e
-    told: dict[str, Any] = {**facts, ignored_operations.FACT: asdict(ignored)}
+    result_facts: dict[str, Any] = {**facts, ignored_operations.FACT: asdict(ignored)}
     if feed is not None:
-        told[FACT] = {**told[FACT], "taken": feed.taken}
+        result_facts[FACT] = {**result_facts[FACT], "taken": feed.count}
     if source.kind == ONNX:
-        _put_right(made)
-        onnx_file.stamp(made, {**source.facts, **told})
-        onnx_file.write(made, folder)
+        _repair_scales(result)
+        onnx_file.stamp(result, {**source.facts, **result_facts})
+        onnx_file.write(result, folder)
     else:
-        ir.write(made, told, folder, keeping=kept)
+        ir.write(result, result_facts, folder, keeping=names_before)
     aside = f"; {len(names)} operation{'s' * (len(names) > 1)} left alone" if names else ""
-    return Artifact(source.kind, folder, facts=told, notes={"says": told[FACT]["says"] + aside})
+    return Artifact(source.kind, folder, facts=result_facts, notes={"says": result_facts[FACT]["says"] + aside})
 
 
 @contextlib.contextmanager
@@ -300,7 +300,7 @@ def _names(model: Any) -> set[str]:
     return {op.get_friendly_name() for op in model.get_ordered_ops()}
 
 
-def _put_right(model: Any) -> None:
+def _repair_scales(model: Any) -> None:
     """Gives each DequantizeLinear of a weight the scales and the axis that ONNX needs; onnxruntime refuses others.
 
     NNCF 3.4.0 writes the scales of a convolution's channels as [channels, 1, 1], where ONNX has one dimension; gives
@@ -309,19 +309,21 @@ def _put_right(model: Any) -> None:
     """
     from onnx import helper
 
-    held = {i.name: i for i in model.graph.initializer}
+    tensors = {i.name: i for i in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in held:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in tensors:
             continue
-        told = {a.name: a for a in node.attribute}
-        weight, parameters = held[node.input[0]], [held[n] for n in node.input[1:] if n in held]
+        attributes = {a.name: a for a in node.attribute}
+        weight, parameters = tensors[node.input[0]], [tensors[n] for n in node.input[1:] if n in tensors]
         sizes = list(parameters[0].dims)
-        if "block_size" in told:
-            blocks = [size // told["block_size"].i for size in weight.dims]
-            told["axis"].i = next(a for a, size in enumerate(sizes) if size == blocks[a] and size != weight.dims[a])
+        if "block_size" in attributes:
+            blocks = [size // attributes["block_size"].i for size in weight.dims]
+            attributes["axis"].i = next(
+                a for a, size in enumerate(sizes) if size == blocks[a] and size != weight.dims[a]
+            )
         elif math.prod(sizes) > max(sizes, default=1):
             stack, rows, columns = weight.dims
-            told["axis"].i = 1
+            attributes["axis"].i = 1
             node.attribute.append(helper.make_attribute("block_size", rows))
             sizes = [stack, 1, columns]
         elif len(sizes) > 1:

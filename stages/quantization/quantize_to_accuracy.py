@@ -41,21 +41,21 @@ class QuantizeToAccuracy(Int8):
         # Each with its labels, since NNCF passes some of them to the metric.
         starts = [0, *itertools.accumulate(count for *_, count in items)][:-1]
         assert labelled.labels is not None
-        rows = [(given, labelled.labels[at : at + n]) for at, (given, _, n) in zip(starts, items, strict=True)]
+        rows = [(arrays, labelled.labels[at : at + n]) for at, (arrays, _, n) in zip(starts, items, strict=True)]
         whole: list[float] = []
         exact: list[dict[str, Any]] = []
 
         def measured(model: Any, some: Iterable[Any]) -> tuple[float, list[float] | None]:
-            given = list(some)
-            answers = _answers(model, given)
-            if len(given) < len(rows):
-                return _of_some(self.metric, answers, given), None
-            whole.append(_measured(self.metric, answers, given))
+            chosen = list(some)
+            answers = _answers(model, chosen)
+            if len(chosen) < len(rows):
+                return _of_some(self.metric, answers, chosen), None
+            whole.append(_measured(self.metric, answers, chosen))
             exact.extend([] if exact else answers)
-            return whole[-1], _each(self.metric, answers, given, exact)
+            return whole[-1], _each(self.metric, answers, chosen, exact)
 
         def quantize(nncf: Any, model: Any, advanced: Any, **how: Any) -> Any:
-            made = nncf.quantize_with_accuracy_control(
+            result = nncf.quantize_with_accuracy_control(
                 model,
                 nncf.Dataset(feed),
                 nncf.Dataset(rows, lambda row: dict(row[0])),
@@ -64,14 +64,14 @@ class QuantizeToAccuracy(Int8):
                 advanced_quantization_parameters=advanced,
                 **how,
             )
-            self._hold(whole)
-            return made
+            self._check_drop(whole)
+            return result
 
-        told = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
-        made = self.quantized(quantize, inputs, feed, told, folder)
-        return made.noting(says=f"{made.notes['says']}; {self.metric} {whole[-1]:.4g}, {whole[0]:.4g} before")
+        settings = {n: v for n, v in asdict(self).items() if n not in ("ignored", "extensions", "graph_opset")}
+        result = self.quantized(quantize, inputs, feed, settings, folder)
+        return result.noting(says=f"{result.notes['says']}; {self.metric} {whole[-1]:.4g}, {whole[0]:.4g} before")
 
-    def _hold(self, measured: Sequence[float]) -> None:
+    def _check_drop(self, measured: Sequence[float]) -> None:
         """Raises CheckFailed for a drop that is too large: NNCF gives no error when it has restored everything.
 
         Args:
@@ -80,7 +80,7 @@ class QuantizeToAccuracy(Int8):
         before, after = measured[0], measured[-1]
         if before - after > self.max_drop:
             raise CheckFailed(
-                f"{self.metric} dropped by {before - after:.4g} to {after:.4g}, whatever was put back",
+                f"{self.metric} dropped by {before - after:.4g} to {after:.4g}, whatever operations were restored",
                 allowed=f"a drop of {self.max_drop:g} at most",
                 command="stages.quantize.max_drop=…, or a metric that gives equal answers the same value",
             )
@@ -93,8 +93,12 @@ def _answers(model: Any, rows: Sequence[Any]) -> list[dict[str, Any]]:
 
         running = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         names = [o.name for o in running.get_outputs()]
-        return [dict(zip(names, running.run(names, dict(given)), strict=True)) for given, _ in rows]
-    return [{p.any_name: told[p].copy() for p in model.outputs} for given, _ in rows for told in [model(dict(given))]]
+        return [dict(zip(names, running.run(names, dict(arrays)), strict=True)) for arrays, _ in rows]
+    return [
+        {p.any_name: outputs[p].copy() for p in model.outputs}
+        for arrays, _ in rows
+        for outputs in [model(dict(arrays))]
+    ]
 
 
 def _measured(metric: str, answers: Sequence[Mapping[str, Any]], rows: Sequence[Any]) -> float:
@@ -127,4 +131,4 @@ def _each(
         return [_measured(metric, [answer], [row]) for answer, row in zip(answers, rows, strict=True)]
     except StageError:
         pairs = zip(answers, exact, strict=True)
-        return [-sum(float(np.linalg.norm(told[n] - wanted[n])) for n in wanted) for told, wanted in pairs]
+        return [-sum(float(np.linalg.norm(ours[n] - expected[n])) for n in expected) for ours, expected in pairs]

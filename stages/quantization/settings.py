@@ -63,8 +63,8 @@ class Int8(Lowering):
     def feed(self, inputs: Mapping[str, Artifact]) -> Feed:
         """The samples in the graph's own terms. Raises StageError for a graph that cannot be quantised like this."""
         graph = inputs["graph"]
-        nncf_library.INT8_OPSET.hold(graph)
-        nncf_library.hold_device(self.target_device, graph)
+        nncf_library.INT8_OPSET.check(graph)
+        nncf_library.check_device(self.target_device, graph)
         return Feed(graph, sample_files.read(inputs["samples"]))
 
     def quantized(
@@ -72,7 +72,7 @@ class Int8(Lowering):
         quantize: Callable[..., Any],
         inputs: Mapping[str, Artifact],
         feed: Feed,
-        told: Mapping[str, Any],
+        settings: Mapping[str, Any],
         folder: Path,
     ) -> Artifact:
         """The graph in 8 bits.
@@ -87,7 +87,7 @@ class Int8(Lowering):
         source = inputs["graph"]
         is_signed = self.symmetric and source.kind == ONNX
 
-        def made(nncf: Any, model: Any, scope: Any) -> Any:
+        def lower(nncf: Any, model: Any, scope: Any) -> Any:
             how = nncf_library.scheme(nncf, self.preset, self.model_type, self.target_device)
             how |= {"fast_bias_correction": self.fast_bias_correction, "subset_size": len(feed.samples)}
             advanced = nncf_library.advanced(nncf, source, self.symmetric)
@@ -97,5 +97,5 @@ class Int8(Lowering):
         besides = nncf_library.formless(source, nncf_library.INT8_FORMLESS)
         if is_signed and self.model_type == "transformer":
             besides += nncf_library.attention(source)
-        facts = nncf_library.facts("int8", told, inputs["samples"])
-        return nncf_library.lowered(source, made, self.ignored, facts, folder, self.extensions, feed, besides)
+        facts = nncf_library.facts("int8", settings, inputs["samples"])
+        return nncf_library.lowered(source, lower, self.ignored, facts, folder, self.extensions, feed, besides)

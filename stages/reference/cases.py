@@ -59,7 +59,7 @@ class Case:
 def stands_for(reference: Artifact) -> str:
     """What gave the answers, in words: where a file is converted there is no PyTorch model."""
     if "format" in reference.facts.get(file_formats.SOURCE, {}):
-        return f"the {file_formats.of(reference).says}"
+        return f"the {file_formats.format_of(reference).says}"
     return "the ONNX file" if "onnx" in reference.facts.get("source", {}) else "the PyTorch model"
 
 

@@ -174,7 +174,7 @@ class Conversation:
         most = SAME.get(str(expected.dtype), SAME_OF_FEWER_BITS)
         if not error <= most * size:
             raise CheckFailed(
-                f"the model answers a text otherwise {other} than {one}: at {question.label}, '{name}' is "
+                f"the model answers a text differently {other} than {one}: at {question.label}, '{name}' is "
                 f"{error / (size or 1):.1e} of its largest off: its cache, its positions or its mask are not what its "
                 "inputs say",
                 allowed=f"{ALLOWED}, to {most:g}",

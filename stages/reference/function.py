@@ -50,7 +50,7 @@ def demand(
             shape = says_all(question.inputs)
             cause = _cause(ask, question)
             raise CheckFailed(
-                f"the model answers otherwise when it is asked again: at {question.label} ({shape}), {difference}"
+                f"the model's answers differ when it is asked again: at {question.label} ({shape}), {difference}"
                 + (f"; {cause.what}" if cause.what else ""),
                 allowed=ALLOWED,
                 command=cause.command,
@@ -74,7 +74,7 @@ def _demand_whatever_is_drawn(ask: EagerModel, take: Callable[[Any], Arrays], qu
     if difference := _unlike(answers[1], answers[0]):
         cause = _cause(ask, question)
         raise CheckFailed(
-            f"the model answers otherwise with other random numbers: {difference}; {cause.what}",
+            f"the model's answers differ with other random numbers: {difference}; {cause.what}",
             allowed=ALLOWED,
             command=cause.command,
         )

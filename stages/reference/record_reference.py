@@ -201,7 +201,7 @@ class RecordReference(Stage):
         if self.samples is not None:
             from stages.data import sources
 
-            rows = sources.of(self.samples, self.preprocessing).open(interface, self.seed)
+            rows = sources.build(self.samples, self.preprocessing).open(interface, self.seed)
             yield from questions.of_samples(rows, interface, self.count, self.seed)
 
     @property

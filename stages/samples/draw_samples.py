@@ -46,14 +46,14 @@ class DrawSamples(Sampling):
         rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed, sample_files.of_reference(reference))
         sample_files.write(samples, Kind.SAMPLES, folder)
-        told = {"from": spec.says(self.samples), "count": len(samples), "seed": self.seed}
+        about = {"from": spec.says(self.samples), "count": len(samples), "seed": self.seed}
         aside = f"; {samples.left_out} more are what artifacts are checked with" if samples.left_out else ""
-        says = f"{len(samples)} samples, {told['from']}" + aside
-        guess = f"calibrates on {says}: accuracy is anybody's guess" if spec.is_random(self.samples) else ""
+        says = f"{len(samples)} samples, {about['from']}" + aside
+        guess = f"calibrates on {says}: accuracy is unknown" if spec.is_random(self.samples) else ""
         notes = Notes(says=says)
         if cautions := [c for c in (rows.caution, guess, _narrow(samples)) if c]:
             notes["caution"] = "; ".join(cautions)
-        return Artifact(Kind.SAMPLES, folder, facts={sample_files.FACT: told}, notes=notes)
+        return Artifact(Kind.SAMPLES, folder, facts={sample_files.FACT: about}, notes=notes)
 
 
 def _narrow(samples: Samples) -> str:

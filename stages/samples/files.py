@@ -69,24 +69,24 @@ def draw(rows: Rows, count: int | None, seed: int, apart_from: Collection[bytes]
     if not len(rows):
         raise StageError("the source is empty", allowed="one sample or more")
     order = range(len(rows)) if count is None else np.random.default_rng([seed, *b"samples"]).permutation(len(rows))
-    taken, left_out = [], 0
+    chosen, left_out = [], 0
     for place in order:
         row = rows[int(place)]
         if _digest(row.inputs) in apart_from:
             left_out += 1
             continue
-        taken.append(row)
-        if len(taken) == 1:
+        chosen.append(row)
+        if len(chosen) == 1:
             _demand_room(row.inputs, min(len(rows), count or len(rows)))
-        if len(taken) == count:
+        if len(chosen) == count:
             break
-    if not taken:
+    if not chosen:
         raise StageError(
             f"no sample is left of {len(rows)}: {left_out} are what the artifact is checked with, too",
             allowed="samples apart from model.inputs.NAME.fill",
         )
-    inputs = {n: _stacked([r.inputs[n] for r in taken], f"samples of '{n}'") for n in taken[0].inputs}
-    return Samples(inputs, _labels([r.label for r in taken]), left_out=left_out)
+    inputs = {n: _stacked([r.inputs[n] for r in chosen], f"samples of '{n}'") for n in chosen[0].inputs}
+    return Samples(inputs, _labels([r.label for r in chosen]), left_out=left_out)
 
 
 def _demand_room(row: Arrays, count: int) -> None:
@@ -127,21 +127,21 @@ def write(samples: Samples, kind: Kind, folder: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    held = {f"inputs/{n}": v for n, v in samples.inputs.items()}
-    held |= {f"answers/{n}": v for n, v in samples.answers.items()}
+    arrays = {f"inputs/{n}": v for n, v in samples.inputs.items()}
+    arrays |= {f"answers/{n}": v for n, v in samples.answers.items()}
     if samples.labels is not None:
-        held["labels"] = samples.labels
-    save_file({n: np.asarray(v, order="C") for n, v in held.items()}, folder / kind.file)
+        arrays["labels"] = samples.labels
+    save_file({n: np.asarray(v, order="C") for n, v in arrays.items()}, folder / kind.file)
 
 
 def read(artifact: Artifact) -> Samples:
     """The samples of an artifact, in the order in which they were drawn."""
     from safetensors.numpy import load_file
 
-    held = load_file(artifact.file)
+    arrays = load_file(artifact.file)
     names = list(Interface.of(artifact).inputs)
-    answers = {n.removeprefix("answers/"): v for n, v in held.items() if n.startswith("answers/")}
-    return Samples({n: held[f"inputs/{n}"] for n in names}, held.get("labels"), answers)
+    answers = {n.removeprefix("answers/"): v for n, v in arrays.items() if n.startswith("answers/")}
+    return Samples({n: arrays[f"inputs/{n}"] for n in names}, arrays.get("labels"), answers)
 
 
 def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[Arrays, Arrays, int]]:
@@ -169,10 +169,10 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
 
         inputs = {n: filled(v) for n, v in samples.inputs.items()}
         answers = {n: filled(v) for n, v in samples.answers.items()}
-        met = artifact_cases.case_for(artifact, Case("samples", inputs, answers))
-        if met is None:
+        adapted = artifact_cases.case_for(artifact, Case("samples", inputs, answers))
+        if adapted is None:
             raise StageError("the artifact does not take samples of these sizes: its interface was edited")
-        yield met.inputs, met.outputs, rows.stop - rows.start
+        yield adapted.inputs, adapted.outputs, rows.stop - rows.start
 
 
 def keep_apart(samples: Samples, calibration: Samples) -> None:
@@ -187,17 +187,17 @@ def keep_apart(samples: Samples, calibration: Samples) -> None:
 
 def of_reference(reference: Artifact) -> set[bytes]:
     """The digests of the rows that artifacts are checked with."""
-    found = set()
+    digests = set()
     for case in reference_cases.read(reference):
         rows = {len(v) for v in case.inputs.values() if v.ndim}
         if len(rows) == 1:
-            found |= {_digest({n: v[i] for n, v in case.inputs.items()}) for i in range(rows.pop())}
-    return found
+            digests |= {_digest({n: v[i] for n, v in case.inputs.items()}) for i in range(rows.pop())}
+    return digests
 
 
 def _digest(row: Arrays) -> bytes:
-    told = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for name in sorted(row):
-        told.update(f"{name} {row[name].dtype} {row[name].shape} ".encode())
-        told.update(row[name].tobytes())
-    return told.digest()
+        sha256.update(f"{name} {row[name].dtype} {row[name].shape} ".encode())
+        sha256.update(row[name].tobytes())
+    return sha256.digest()

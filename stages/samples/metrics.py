@@ -35,7 +35,7 @@ class Metric(Code):
         return value if value == TOP1 else super().identity(name, value, world)
 
 
-def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) -> float:
+def measured(name: str, outputs: Mapping[str, Array], labels: Array, subject: str) -> float:
     """A metric of answers.
 
     Args:
@@ -52,18 +52,18 @@ def measured(name: str, outputs: Mapping[str, Array], labels: Array, of: str) ->
         top1 if name == TOP1 else factory.find(name, "metric", "metric=my_pkg.metrics.f1")
     )
     try:
-        found = float(metric(outputs, labels))
+        value = float(metric(outputs, labels))
     except StageError:
         raise
     except Exception as e:  # a user's function raises anything
         shapes = listed(f"{n} {says(v.shape)}" for n, v in outputs.items())
         raise StageError(
-            f"metric {name} failed on {of}: {factory.message_of(e)}",
+            f"metric {name} failed on {subject}: {factory.message_of(e)}",
             allowed=f"a function that takes {shapes} by name, and labels {says(labels.shape)}",
         ) from e
-    if not math.isfinite(found):
-        raise StageError(f"metric {name} of {of} is {found}", allowed="a finite number, more being better")
-    return found
+    if not math.isfinite(value):
+        raise StageError(f"metric {name} of {subject} is {value}", allowed="a finite number, more being better")
+    return value
 
 
 def top1(outputs: Mapping[str, Array], labels: Array) -> float:

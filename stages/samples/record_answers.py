@@ -59,12 +59,12 @@ class RecordAnswers(Sampling):
                 allowed="images in a folder for each class, an array named labels, a .tsv, items that end in a label",
             )
         sample_files.write(replace(samples, answers=_answers(module, samples)), Kind.ANSWERS, folder)
-        told = {"from": spec.says(self.samples), "count": len(samples)}
-        says = f"{len(samples)} labelled samples, {told['from']}; outputs {listed(interface.outputs, 4)}"
+        about = {"from": spec.says(self.samples), "count": len(samples)}
+        says = f"{len(samples)} labelled samples, {about['from']}; outputs {listed(interface.outputs, 4)}"
         return Artifact(
             Kind.ANSWERS,
             folder,
-            facts={sample_files.FACT: told},
+            facts={sample_files.FACT: about},
             notes={"says": says, **({"caution": rows.caution} if rows.caution else {})},
         )
 
@@ -74,15 +74,15 @@ def _answers(module: Artifact, samples: Samples) -> dict[str, Any]:
     import numpy as np
 
     running = eager.open_session(module, How("float32", None, {}, ()))
-    told: dict[str, list[Any]] = {}
-    for given, _, count in sample_files.fed(module, samples):
-        fed = len(next(iter(given.values())))
-        for name, values in running(given).items():
+    by_name: dict[str, list[Any]] = {}
+    for arrays, _, count in sample_files.fed(module, samples):
+        fed = len(next(iter(arrays.values())))
+        for name, values in running(arrays).items():
             if not values.ndim or len(values) != fed:
                 raise ConfigError(
                     f"output '{name}' is {model_interface.says(values.shape)} for {fed} samples",
                     allowed="outputs that begin with the batch, a row for each sample",
                     command="model.outputs=[…] with those alone",
                 )
-            told.setdefault(name, []).append(np.asarray(values)[:count])
-    return {name: np.concatenate(parts) for name, parts in told.items()}
+            by_name.setdefault(name, []).append(np.asarray(values)[:count])
+    return {name: np.concatenate(parts) for name, parts in by_name.items()}

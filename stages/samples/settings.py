@@ -32,7 +32,7 @@ class Sampling(Stage):
         """The source of the samples."""
         from stages.data import sources
 
-        return sources.of(self.samples, self.preprocessing)
+        return sources.build(self.samples, self.preprocessing)
 
     def conflicts(self) -> Iterator[Problem]:
         is_pictured = spec.pictures(self.samples)

@@ -15,7 +15,7 @@ from benchmarks.coverage_models import LISTS, Subject, architectures
 def test_the_lists_have_the_models_that_they_should():
     names = (LISTS / "timm.txt").read_text().split()
     assert (len(architectures()), len(set(names))) == (200, 100)
-    assert all(told.keys() == {"class", "config"} for told in architectures().values())
+    assert all(entry.keys() == {"class", "config"} for entry in architectures().values())
 
 
 def test_what_is_finished_is_read_again_and_counted_by_family_and_cause(tmp_path):
@@ -32,7 +32,7 @@ def test_what_is_finished_is_read_again_and_counted_by_family_and_cause(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("told", "cell"),
+    ("outcome", "cell"),
     [
         (None, Cell(False, "its process ended with 1")),
         ({"status": "failed", "problems": [{"what": "no"}]}, Cell(False, "no")),
@@ -49,7 +49,7 @@ def test_what_is_finished_is_read_again_and_counted_by_family_and_cause(tmp_path
         ),
     ],
 )
-def test_a_cell_says_how_far_off_and_by_which_capture(tmp_path, told, cell):
-    if told:
-        (tmp_path / "run.json").write_text(json.dumps(told))
+def test_a_cell_says_how_far_off_and_by_which_capture(tmp_path, outcome, cell):
+    if outcome:
+        (tmp_path / "run.json").write_text(json.dumps(outcome))
     assert coverage.outcome(tmp_path / "run.json", "its process ended with 1") == cell

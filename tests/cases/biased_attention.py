@@ -25,7 +25,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 2), (4, 20), (3, 13)]:
         bias = 0.1 * rng.standard_normal((b, t, t), "float32")
         bias[0, t // 2] = 5

@@ -20,6 +20,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 1), (4, 1), (1, 20), (3, 7)]:
         yield {"x": rng.standard_normal((t, b, 8), "float32")}

@@ -20,6 +20,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     yield {"x": rng.standard_normal((4, 3, 6, 7), "float32")}
     yield {"x": np.full((2, 3, 6, 7), -1, "float32")}

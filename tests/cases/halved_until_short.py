@@ -21,6 +21,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 4), (4, 40), (3, 13), (2, 8)]:
         yield {"x": rng.standard_normal((b, 4, t), "float32")}

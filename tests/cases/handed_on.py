@@ -26,6 +26,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b in (1, 5):
         yield {"x": rng.standard_normal((b, 8), "float32")}

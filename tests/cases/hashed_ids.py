@@ -20,7 +20,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for k in range(12):
         yield {"ids": rng.integers(-50_000_000, 50_000_000, (1 + k % 4, 1 + k))}
     yield {"ids": np.array([[-50_000_000, 49_999_999, 0, -1, 1]])}

@@ -27,6 +27,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b in (1, 3):
         yield {"x": rng.standard_normal((b, 3, 10, 12), "float32")}

@@ -19,6 +19,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 2), (4, 40), (2, 25), (3, 29)]:
         yield {"x": rng.standard_normal((b, t, 8), "float32")}

@@ -27,6 +27,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for t in range(5, 21):
         yield {"x": rng.standard_normal((2, 3, t), "float32") - 3}

@@ -22,6 +22,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, n in [(1, 256), (3, 1000), (2, 333)]:
         yield {"wave": rng.standard_normal((b, n), "float32")}

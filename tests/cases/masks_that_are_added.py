@@ -26,7 +26,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     mask = np.ones((3, 9), np.int64)
     mask[1, 3:], mask[2, :4] = 0, 0
     yield {"x": rng.standard_normal((3, 9, 16), "float32"), "mask": mask}

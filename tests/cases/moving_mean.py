@@ -25,5 +25,5 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     yield {"input": rng.standard_normal((3, 8), "float32")}

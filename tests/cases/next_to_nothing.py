@@ -27,7 +27,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     x = rng.standard_normal((5, 8), "float32")
     yield {"x": x}
     yield {"x": (x * 1e-3).astype("float32")}

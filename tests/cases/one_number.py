@@ -34,6 +34,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, flipped in [(1, True), (5, False)]:
         yield {"x": rng.standard_normal((b, 8), "float32"), "step": np.array(7 * b), "flipped": np.array(flipped)}

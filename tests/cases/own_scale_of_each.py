@@ -24,7 +24,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     x = rng.standard_normal((3, 3, 6, 7), "float32")
     yield {"x": x}
     x[:, :, 2:] = 0

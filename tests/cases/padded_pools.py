@@ -27,6 +27,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, n in [(1, 8), (3, 32), (2, 10)]:
         yield {"x": rng.standard_normal((b, 3, n, 12), "float32")}

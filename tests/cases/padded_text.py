@@ -24,7 +24,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     mask = np.ones((4, 9), np.int64)
     mask[1], mask[2, 3:], mask[3, :4] = 0, 0, 0
     yield {"x": rng.standard_normal((4, 9, 16), "float32"), "mask": mask}

@@ -23,7 +23,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 1), (4, 1), (1, 12), (3, 7)]:
         yield {"ids": rng.integers(1, 50, (b, t))}
     ids = rng.integers(1, 50, (3, 6))

@@ -24,7 +24,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     sees = rng.random((3, 9, 9)) > 0.6
     sees[:, 2], sees[1] = False, False
     yield {"x": rng.standard_normal((3, 9, 16), "float32"), "sees": np.array(sees)}

@@ -22,6 +22,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     yield {"x": rng.standard_normal((5, 8), "float32")}
     yield {"x": np.zeros((2, 8), "float32")}

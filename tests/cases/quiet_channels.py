@@ -19,7 +19,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     x = rng.standard_normal((4, 3, 16), "float32")
     x[0] = 0
     x[1] *= 1e-4

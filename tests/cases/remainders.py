@@ -24,6 +24,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     yield {"x": rng.standard_normal((5, 8), "float32"), "n": rng.integers(-100, 100, (5, 8))}
     yield {"x": np.zeros((1, 8), "float32"), "n": np.array([[-7, -3, 0, 3, 7, -1, 1, 6]])}

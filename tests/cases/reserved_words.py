@@ -19,6 +19,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b in (1, 5):
         yield {name: rng.standard_normal((b, 8), "float32") for name in ("state", "func")}

@@ -24,6 +24,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 1), (1, 32), (4, 1), (4, 32), (3, 13)]:
         yield {"ids": rng.integers(0, 40, (b, t))}

@@ -19,5 +19,5 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     yield {"x": rng.standard_normal((3, 8), "float32")}

@@ -28,7 +28,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t, m in [(1, 1, 1), (4, 1, 20), (1, 20, 1), (3, 13, 7), (2, 7, 13)]:
         yield {
             "x": rng.standard_normal((b, t, 16), "float32"),

@@ -19,6 +19,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for h, w in [(6, 20), (20, 6), (9, 9), (11, 10)]:
         yield {"x": rng.standard_normal((1, 3, h, w), "float32")}

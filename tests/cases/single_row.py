@@ -21,6 +21,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 2), (1, 16), (1, 20), (4, 20)]:
         yield {"x": rng.standard_normal((b, t, 8), "float32")}

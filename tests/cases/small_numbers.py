@@ -26,7 +26,7 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     x = rng.standard_normal((5, 8), "float32")
     yield {"x": x}
     x[1] = 0

@@ -21,6 +21,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 1), (4, 1), (1, 16), (3, 7)]:
         yield {"ids": rng.integers(0, 50, (b, t))}

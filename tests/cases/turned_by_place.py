@@ -24,6 +24,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 1), (4, 1), (1, 64), (3, 13)]:
         yield {"x": rng.standard_normal((b, t, 16), "float32")}

@@ -25,6 +25,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b in (1, 3):
         yield {"x": rng.standard_normal((b, 2, 6, 9, 8), "float32") - 2}

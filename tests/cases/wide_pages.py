@@ -25,6 +25,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, h, w in [(1, 8, 64), (3, 24, 8), (2, 10, 22), (2, 10, 20)]:
         yield {"x": rng.standard_normal((b, 3, h, w), "float32")}

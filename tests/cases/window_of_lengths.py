@@ -18,6 +18,6 @@ SPEC = {
 }
 
 
-def asked(rng):
+def inputs(rng):
     for b, t in [(1, 2), (4, 40), (2, 21), (3, 7), (1, 23)]:
         yield {"x": rng.standard_normal((b, t, 8), "float32")}

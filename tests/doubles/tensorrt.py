@@ -25,11 +25,11 @@ calls = []
 
 def recorded(method):
     @functools.wraps(method)
-    def told(self, *args, **kwargs):
+    def method_(self, *args, **kwargs):
         calls.append((method.__qualname__, *args, *kwargs.values()))
         return method(self, *args, **kwargs)
 
-    return told
+    return method_
 
 
 DataType = enum.IntEnum("DataType", "FLOAT HALF INT8 INT32 BOOL UINT8 FP8 BF16 INT64 INT4", start=0)
@@ -123,7 +123,7 @@ class ILayer:
 
 
 class INetworkDefinition:
-    __slots__ = ("_graph", "_inputs", "_layers", "_model", "_told", "name", "num_inputs", "num_layers")
+    __slots__ = ("_graph", "_inputs", "_layers", "_model", "_plan", "name", "num_inputs", "num_layers")
 
     def __init__(self):
         self._inputs, self._layers, self.name = [], [], "Unnamed Network 0"
@@ -135,20 +135,20 @@ class INetworkDefinition:
 
         self._model = onnx.load(path)
         graph = onnx.shape_inference.infer_shapes(self._model).graph
-        known = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output, *graph.input)}
-        made = {o: n for n in graph.node for o in n.output}
-        self._told = []
+        types = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output, *graph.input)}
+        makers = {o: n for n in graph.node for o in n.output}
+        self._plan = []
         for node in graph.node:
-            kinds = [known.get(o, 1) for o in node.output if o]
+            kinds = [types.get(o, 1) for o in node.output if o]
             self._layers.append(ILayer([ITensor(o, TYPES[k][0]) for o, k in zip(node.output, kinds, strict=False)]))
-            quantised = [i for i in node.input if i in made and made[i].op_type == "DequantizeLinear"]
+            quantised = [i for i in node.input if i in makers and makers[i].op_type == "DequantizeLinear"]
             whole = node.op_type in ("Conv", "Gemm", "MatMul") and len(quantised) >= 2
-            told = "Int8" if whole else TYPES[kinds[0]][1]
+            kind = "Int8" if whole else TYPES[kinds[0]][1]
             if node.op_type not in ("DequantizeLinear", "Constant"):
-                self._told.append((node.op_type, node.name, ACTS.get("layers", told)))
-        held = {i.name for i in graph.initializer}
+                self._plan.append((node.op_type, node.name, ACTS.get("layers", kind)))
+        weights = {i.name for i in graph.initializer}
         for port in graph.input:
-            if port.name not in held:
+            if port.name not in weights:
                 sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in port.type.tensor_type.shape.dim]
                 shapes = port.name in ACTS.get("shape_tensors", ())
                 self._inputs.append(ITensor(port.name, TYPES[port.type.tensor_type.elem_type][0], sizes, shapes))
@@ -162,25 +162,25 @@ class INetworkDefinition:
 
 
 class ParserError:
-    __slots__ = ("_told",)
+    __slots__ = ("_parts",)
 
-    def __init__(self, told):
-        self._told = told
+    def __init__(self, parts):
+        self._parts = parts
 
     def code(self):
         return ErrorCode.UNSUPPORTED_NODE
 
     def desc(self):
-        return self._told[2]
+        return self._parts[2]
 
     def node(self):
         return 3
 
     def node_name(self):
-        return self._told[1]
+        return self._parts[1]
 
     def node_operator(self):
-        return self._told[0]
+        return self._parts[0]
 
     def local_function_stack(self):
         return []
@@ -252,18 +252,18 @@ class IOptimizationProfile:
 
 
 class ITimingCache:
-    __slots__ = ("_known",)
+    __slots__ = ("_entries",)
 
-    def __init__(self, known):
-        self._known = known
+    def __init__(self, entries):
+        self._entries = entries
 
     @recorded
     def combine(self, input_cache, ignore_mismatch):
-        self._known = {**input_cache._known, **self._known}
+        self._entries = {**input_cache._entries, **self._entries}
         return True
 
     def serialize(self):
-        return IHostMemory(json.dumps(self._known).encode())
+        return IHostMemory(json.dumps(self._entries).encode())
 
 
 class IBuilderConfig:
@@ -305,7 +305,7 @@ class IBuilderConfig:
 
     @recorded
     def set_timing_cache(self, cache, ignore_mismatch):
-        if cache._known.get("device", __version__) != __version__:
+        if cache._entries.get("device", __version__) != __version__:
             return False
         self._cache = cache
         return True
@@ -345,29 +345,29 @@ class Builder:
             self._logger.log(ILogger.ERROR, "Could not find any implementation for node {ForeignNode[/conv]}")
             return None
         if config._cache is not None:
-            config._cache._known |= {"device": __version__, network.name: "measured"}
+            config._cache._entries |= {"device": __version__, network.name: "measured"}
         stripped = config.get_flag(BuilderFlag.STRIP_PLAN)
-        told = {
+        plan = {
             "version": __version__,
             "name": network.name,
             "model": None if stripped else base64.b64encode(network._model.SerializeToString()).decode(),
-            "layers": [{"Name": n, "LayerType": o, "Outputs": [{"Format/Datatype": t}]} for o, n, t in network._told],
+            "layers": [{"Name": n, "LayerType": o, "Outputs": [{"Format/Datatype": t}]} for o, n, t in network._plan],
             "verbosity": config.profiling_verbosity,
             "level": config.hardware_compatibility_level,
             "flags": sorted(f.name for f in config._flags),
             "ranges": [p._ranges for p in config._profiles],
             "ports": _ports(network),
         }
-        return IHostMemory(json.dumps(told).encode())
+        return IHostMemory(json.dumps(plan).encode())
 
 
 def _ports(network):
     graph = network._model.graph
-    told = {t.name: [TensorIOMode.INPUT, t.dtype, list(t.shape), t.is_shape_tensor] for t in network._inputs}
+    ports = {t.name: [TensorIOMode.INPUT, t.dtype, list(t.shape), t.is_shape_tensor] for t in network._inputs}
     for port in graph.output:
         sizes = [d.dim_value if d.HasField("dim_value") else -1 for d in port.type.tensor_type.shape.dim]
-        told[port.name] = [TensorIOMode.OUTPUT, TYPES[port.type.tensor_type.elem_type][0], sizes, False]
-    return told
+        ports[port.name] = [TensorIOMode.OUTPUT, TYPES[port.type.tensor_type.elem_type][0], sizes, False]
+    return ports
 
 
 class Runtime:
@@ -378,47 +378,47 @@ class Runtime:
 
     @recorded
     def deserialize_cuda_engine(self, serialized_engine):
-        told = json.loads(serialized_engine)
-        brings_code = {"VERSION_COMPATIBLE"} == {"VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"} & {*told["flags"]}
+        plan = json.loads(serialized_engine)
+        brings_code = {"VERSION_COMPATIBLE"} == {"VERSION_COMPATIBLE", "EXCLUDE_LEAN_RUNTIME"} & {*plan["flags"]}
         if ACTS.get("deserialize") == "fails" or (brings_code and not self.engine_host_code_allowed):
             self._logger.log(ILogger.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: Serialization")
             return None
-        return ICudaEngine(told)
+        return ICudaEngine(plan)
 
 
 class ICudaEngine:
     __slots__ = (
-        "_model", "_told", "device_memory_size_v2", "hardware_compatibility_level", "name", "num_io_tensors",
+        "_model", "_plan", "device_memory_size_v2", "hardware_compatibility_level", "name", "num_io_tensors",
         "num_optimization_profiles", "profiling_verbosity", "refittable", "streamable_weights_size",
         "weight_streaming_budget_v2",
     )  # fmt: skip
 
-    def __init__(self, told):
-        self._told, self.name = told, told["name"]
-        self._model = base64.b64decode(told["model"]) if told["model"] else None
-        self.num_io_tensors, self.num_optimization_profiles = len(told["ports"]), max(1, len(told["ranges"]))
-        self.hardware_compatibility_level = HardwareCompatibilityLevel(told["level"])
-        self.profiling_verbosity = ProfilingVerbosity(told["verbosity"])
-        self.refittable, self.device_memory_size_v2, self.streamable_weights_size = "STRIP_PLAN" in told["flags"], 64, 9
+    def __init__(self, plan):
+        self._plan, self.name = plan, plan["name"]
+        self._model = base64.b64decode(plan["model"]) if plan["model"] else None
+        self.num_io_tensors, self.num_optimization_profiles = len(plan["ports"]), max(1, len(plan["ranges"]))
+        self.hardware_compatibility_level = HardwareCompatibilityLevel(plan["level"])
+        self.profiling_verbosity = ProfilingVerbosity(plan["verbosity"])
+        self.refittable, self.device_memory_size_v2, self.streamable_weights_size = "STRIP_PLAN" in plan["flags"], 64, 9
 
     def get_tensor_name(self, index):
-        return [*self._told["ports"]][index]
+        return [*self._plan["ports"]][index]
 
     def get_tensor_mode(self, name):
-        return TensorIOMode(self._told["ports"][name][0])
+        return TensorIOMode(self._plan["ports"][name][0])
 
     def get_tensor_dtype(self, name):
-        return DataType(self._told["ports"][name][1])
+        return DataType(self._plan["ports"][name][1])
 
     def get_tensor_shape(self, name):
-        return tuple(self._told["ports"][name][2])
+        return tuple(self._plan["ports"][name][2])
 
     def get_tensor_location(self, name):
-        return TensorLocation.HOST if self._told["ports"][name][3] else TensorLocation.DEVICE
+        return TensorLocation.HOST if self._plan["ports"][name][3] else TensorLocation.DEVICE
 
     def get_tensor_profile_shape(self, name, profile_index):
-        fixed = [self._told["ports"][name][2]] * 3
-        return self._told["ranges"][profile_index].get(name, fixed) if self._told["ranges"] else fixed
+        fixed = [self._plan["ports"][name][2]] * 3
+        return self._plan["ranges"][profile_index].get(name, fixed) if self._plan["ranges"] else fixed
 
     def get_engine_stat(self, stat):
         return 4096
@@ -427,7 +427,7 @@ class ICudaEngine:
         return 5
 
     def create_engine_inspector(self):
-        return EngineInspector(self._told)
+        return EngineInspector(self._plan)
 
     @recorded
     def create_execution_context(self):
@@ -435,14 +435,14 @@ class ICudaEngine:
 
 
 class EngineInspector:
-    __slots__ = ("_told",)
+    __slots__ = ("_plan",)
 
-    def __init__(self, told):
-        self._told = told
+    def __init__(self, plan):
+        self._plan = plan
 
     def get_engine_information(self, format):
-        detailed = self._told["verbosity"] == ProfilingVerbosity.DETAILED
-        layers = self._told["layers"] if detailed else [layer["Name"] for layer in self._told["layers"]]
+        detailed = self._plan["verbosity"] == ProfilingVerbosity.DETAILED
+        layers = self._plan["layers"] if detailed else [layer["Name"] for layer in self._plan["layers"]]
         return json.dumps({"Layers": layers, "Bindings": []})
 
 
@@ -513,7 +513,7 @@ class IExecutionContext:
         return True
 
     def infer_shapes(self):
-        return [n for n, port in self._engine._told["ports"].items() if port[0] == 1 and n not in self._shapes]
+        return [n for n, port in self._engine._plan["ports"].items() if port[0] == 1 and n not in self._shapes]
 
     def get_tensor_shape(self, name):
         return self._run()[name].shape if ACTS.get("sizes") != "unknown" else (-1, 4)

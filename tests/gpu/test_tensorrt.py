@@ -38,8 +38,10 @@ def folder(tmp_path_factory):
 def converted(folder: Path, output: str, *overrides: str) -> dict:
     """run.json of a run that must succeed: built, checked against PyTorch, audited."""
     store = ("" if any(o.startswith("store=") for o in overrides) else f"store={folder / 'store'}",)
-    asked = [o for o in ("model=mobilenet_v3_small", "target=tensorrt", f"output={output}", *store, *overrides) if o]
-    command = [sys.executable, "-m", "pipeline", *asked]
+    overrides_ = [
+        o for o in ("model=mobilenet_v3_small", "target=tensorrt", f"output={output}", *store, *overrides) if o
+    ]
+    command = [sys.executable, "-m", "pipeline", *overrides_]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]
@@ -76,8 +78,8 @@ def test_a_second_build_uses_what_the_first_one_measured(folder):
         cache = f"stages.compile.timing_cache={folder / 'timing'}"
         run = converted(folder, "timed", f"store={folder / f'store{number}'}", cache)
         seconds.append(next(s["seconds"] for s in run["stages"] if s["name"] == "compile"))
-    (kept,) = (folder / "timing").glob("*.timing")
-    assert kept.stat().st_size > 0
+    (cache_,) = (folder / "timing").glob("*.timing")
+    assert cache_.stat().st_size > 0
     print(f"first {seconds[0]:.1f} s, second {seconds[1]:.1f} s")
 
 

@@ -51,16 +51,16 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(folder: Path, *words: str) -> tuple[int, dict[str, object]]:
     """How often what a message said was pasted, and the record of the run that went through."""
     pasted = 0
-    given = [*words, f"store={folder / 'store'}", f"output={folder / 'made'}"]
+    overrides = [*words, f"store={folder / 'store'}", f"output={folder / 'made'}"]
     while True:
-        command = [sys.executable, "-m", "pipeline", *given, f"hydra.run.dir={folder / str(pasted)}"]
+        command = [sys.executable, "-m", "pipeline", *overrides, f"hydra.run.dir={folder / str(pasted)}"]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode == 0:
             return pasted, json.loads((folder / str(pasted) / "run.json").read_text())
         typed = re.search(r"try: .*?('(?:\+?model\.|~).*')", run.stderr)
         assert typed is not None, run.stderr
         assert pasted < 2, run.stderr
-        given += shlex.split(typed[1])
+        overrides += shlex.split(typed[1])
         pasted += 1
 
 

@@ -33,11 +33,11 @@ def basic_pitch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(folder: Path, sound: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of each output what the evaluator says of the package, and onnxruntime of the ONNX file."""
     program = read.read(folder / "nmp.mlpackage")
-    given = sound.reshape(1, SAMPLES, 1).astype(np.float32)
-    ours = evaluate.evaluate(program, {"input_2": given})
+    array = sound.reshape(1, SAMPLES, 1).astype(np.float32)
+    ours = evaluate.evaluate(program, {"input_2": array})
     running = onnxruntime.InferenceSession(str(folder / "nmp.onnx"))
     names = [output.name for output in running.get_outputs()]
-    theirs = dict(zip(names, running.run(None, {running.get_inputs()[0].name: given}), strict=True))
+    theirs = dict(zip(names, running.run(None, {running.get_inputs()[0].name: array}), strict=True))
     # By number: "Identity" or "Identity_2" in the package, "StatefulPartitionedCall:2" in the file.
     places = {name: name.removeprefix("Identity").removeprefix("_") or "0" for name in ours}
     return [(ours[name], theirs[f"StatefulPartitionedCall:{place}"]) for name, place in places.items()]

@@ -6,6 +6,6 @@ from pathlib import Path
 if "CHAOS_ROOT" in os.environ:
     from benchmarks.chaos.faults import Fault, Injector
 
-    told = os.environ.get("CHAOS_COUNT")
+    counter = os.environ.get("CHAOS_COUNT")
     fault = Fault(os.environ.get("CHAOS_HOW", ""), int(os.environ.get("CHAOS_AT", "0")))
-    Injector(Path(os.environ["CHAOS_ROOT"]), fault, Path(told) if told else None).arm()
+    Injector(Path(os.environ["CHAOS_ROOT"]), fault, Path(counter) if counter else None).arm()

@@ -15,16 +15,16 @@ LEAST_EPSILON, LARGEST_EPSILON = 1e-13, 2e-5
 MASKED = -1e4  # what is as low as this stands for "not to be seen"
 
 
-def alike(seen: Sequence[Mapping[Any, Array]], one: Any, other: Any) -> bool:
+def alike(by_size: Sequence[Mapping[Any, Array]], one: Any, other: Any) -> bool:
     """Whether two edges of a graph have the same type, and the same shape, at each of several sizes.
 
     Args:
-        seen: At each size, what flowed over each edge.
+        by_size: At each size, what flowed over each edge.
         one: An edge, as `seen` has it.
         other: Likewise.
     """
-    found = [(values.get(one), values.get(other)) for values in seen]
-    return all(a is not None and b is not None and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in found)
+    pairs = [(values.get(one), values.get(other)) for values in by_size]
+    return all(a is not None and b is not None and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in pairs)
 
 
 def faults(name: str, values: Array) -> Iterator[Fault]:

@@ -32,10 +32,10 @@ class Mutant:
 def chosen(possible: Iterable[Mutant], most: int, seed: str) -> list[Mutant]:
     """So many of them at most, the kinds in turn while there are any, in an order that a text decides."""
     by_kind: dict[str, list[Mutant]] = {}
-    seen = set()
+    used = set()
     for mutant in possible:
-        if mutant.name not in seen:
-            seen.add(mutant.name)
+        if mutant.name not in used:
+            used.add(mutant.name)
             by_kind.setdefault(mutant.kind, []).append(mutant)
     rng = np.random.default_rng(list(seed.encode()))
     kinds = [by_kind[kind] for kind in rng.permutation(sorted(by_kind))]

@@ -19,37 +19,37 @@ def questions(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> list[Arra
     return [fills.draw(inputs, sizes, 0) for sizes in cases(dims).values()]
 
 
-def agrees(run: Callable[[Arrays], Arrays], asked: list[tuple[Arrays, Arrays]]) -> bool:
+def agrees(run: Callable[[Arrays], Arrays], answered: list[tuple[Arrays, Arrays]]) -> bool:
     """Whether an artifact would have passed.
 
     Args:
         run: The artifact.
-        asked: Questions with the answers of the eager model.
+        answered: Questions with the answers of the eager model.
     """
-    for inputs, wanted in asked:
+    for inputs, expected in answered:
         try:
-            found = run(inputs)
+            actual = run(inputs)
         except Exception:  # a runtime raises anything; a size that it rejects is a failure
             return False
-        if set(found) != set(wanted) or not all(_is_like(found[n], wanted[n]) for n in wanted):
+        if set(actual) != set(expected) or not all(_is_like(actual[n], expected[n]) for n in expected):
             return False
     return True
 
 
-def _is_like(found: Any, wanted: Any) -> bool:
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
+def _is_like(actual: Any, expected: Any) -> bool:
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
         return False
-    if wanted.dtype.kind != "f":
-        return bool(np.array_equal(found, wanted))
-    if not all(np.array_equal(test(found), test(wanted)) for test in (np.isnan, np.isposinf, np.isneginf)):
+    if expected.dtype.kind != "f":
+        return bool(np.array_equal(actual, expected))
+    if not all(np.array_equal(test(actual), test(expected)) for test in (np.isnan, np.isposinf, np.isneginf)):
         return False
-    finite = np.isfinite(wanted)
-    a, b = found[finite].astype(np.float64), wanted[finite].astype(np.float64)
+    finite = np.isfinite(expected)
+    a, b = actual[finite].astype(np.float64), expected[finite].astype(np.float64)
     error, largest = np.abs(a - b), float(np.abs(b).max(initial=0))
     if not error.any():
         return True
     norms = float(np.linalg.norm(a) * np.linalg.norm(b))
     if error.max() > MAX_REL * largest or np.percentile(error, 99) > P99_REL * largest or a @ b < COSINE * norms:
         return False
-    rows = wanted.ndim == 2 and wanted.shape[1] > 1
-    return not rows or bool((found.argmax(1) == wanted.argmax(1)).all())
+    rows = expected.ndim == 2 and expected.shape[1] > 1
+    return not rows or bool((actual.argmax(1) == expected.argmax(1)).all())

@@ -11,9 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.check.converted import Converted
 from benchmarks.check.judging import before, probes
 from benchmarks.check.judging.yardstick import Eager, Truth, rms, truth
-from benchmarks.check.made import Made
 from benchmarks.check.models.subjects import Subject
 from pipeline.artifact import Artifact
 from pipeline.errors import DrydockError
@@ -47,7 +47,7 @@ class Judge:
 
     Args:
         subject: Whose artifact it is.
-        made: The artifact, its reference and its check.
+        converted: The artifact, its reference and its check.
         save: Writes a model of this format into a folder.
 
     Attributes:
@@ -55,12 +55,12 @@ class Judge:
         tried: How many were drawn for that.
     """
 
-    def __init__(self, subject: Subject, made: Made, save: Callable[[Any, Path], None]) -> None:
-        self._made, self._save = made, save
+    def __init__(self, subject: Subject, converted: Converted, save: Callable[[Any, Path], None]) -> None:
+        self._converted, self._save = converted, save
         inputs = {n: Input(list(i["shape"]), i["dtype"], i["fill"]) for n, i in subject.inputs.items()}
         dims = {n: Dim(*d) for n, d in subject.dims.items()}
-        eager = Eager(made.module, list(Interface.of(made.reference).outputs))
-        own = Interface.of(made.artifact)
+        eager = Eager(converted.module, list(Interface.of(converted.reference).outputs))
+        own = Interface.of(converted.artifact)
         self._takes = {n: i.dtype for n, i in own.inputs.items()}
         gives = {n: o.dtype for n, o in own.outputs.items()}
         asked_before = before.questions(inputs, dims)
@@ -72,28 +72,28 @@ class Judge:
         # What fails for the right artifact, too, finds no fault.
         self._alarms: set[str] = set()
         with tempfile.TemporaryDirectory() as folder:
-            self._alarms = set(self._checked(made.artifact, Path(folder) / "check") or ())
-        right = self._opened(made.artifact)
+            self._alarms = set(self._checked(converted.artifact, Path(folder) / "check") or ())
+        right = self._opened(converted.artifact)
         # The four cases are asked too: what they tell apart is a fault.
-        asked = [probes.Probe(f"case {i} of before", q) for i, (q, _) in enumerate(self._before)]
-        for probe in (*asked, *islice(probes.probes(subject), probes.MOST)):
+        all_probes = [probes.Probe(f"case {i} of before", q) for i, (q, _) in enumerate(self._before)]
+        for probe in (*all_probes, *islice(probes.probes(subject), probes.MOST)):
             self.tried += 1
-            told = truth(eager, probe.inputs, usual)
-            if told is not None and not _differs(right, probe, told):
-                self.usable.append((probe, told))
-            if len(self.usable) == probes.LEAST + len(asked):
+            exact = truth(eager, probe.inputs, usual)
+            if exact is not None and not _differs(right, probe, exact):
+                self.usable.append((probe, exact))
+            if len(self.usable) == probes.LEAST + len(all_probes):
                 return
         if len(self.usable) < probes.LEAST:
             raise RuntimeError(f"the right artifact agrees at {len(self.usable)} of {self.tried} varied inputs alone")
 
     @property
     def example(self) -> Arrays:
-        return self._taken(self._before[0][0])
+        return self._own_inputs(self._before[0][0])
 
     @property
     def another(self) -> Arrays:
         """The inputs of the last of the four sizes, the largest."""
-        return self._taken(self._before[-1][0])
+        return self._own_inputs(self._before[-1][0])
 
     def of(self, apply: Callable[[Any], None], model: Any, folder: Path) -> Verdict:
         """The verdict on a model that was read anew, once a fault is in it.
@@ -103,7 +103,7 @@ class Judge:
             model: The model that it is done to.
             folder: For the artifact; emptied again.
         """
-        mutant = replace(self._made.artifact, folder=folder / "mutant")
+        mutant = replace(self._converted.artifact, folder=folder / "mutant")
         (folder / "mutant").mkdir(parents=True)
         try:
             try:
@@ -114,34 +114,34 @@ class Judge:
                 return Verdict(STILLBORN)
             if not any(_runs(running, inputs) for inputs, _ in self._before):
                 return Verdict(STILLBORN)
-            known = not before.agrees(running, self._before)
-            if (found := self._checked(mutant, folder / "check")) is not None:
-                return Verdict(KILLED, known, found)
+            is_known = not before.agrees(running, self._before)
+            if (failing := self._checked(mutant, folder / "check")) is not None:
+                return Verdict(KILLED, is_known, failing)
             # Loaded anew: what it kept from the questions before is not to be judged.
             running = self._opened(mutant)
-            for probe, told in self.usable:
-                if difference := _differs(running, probe, told):
-                    return Verdict(MISSED, known, [f"{probe.says}: {difference}"])
-            return Verdict(MISSED, known, ["the four cases of before"]) if known else Verdict(EQUIVALENT)
+            for probe, exact in self.usable:
+                if difference := _differs(running, probe, exact):
+                    return Verdict(MISSED, is_known, [f"{probe.says}: {difference}"])
+            return Verdict(MISSED, is_known, ["the four cases of before"]) if is_known else Verdict(EQUIVALENT)
         finally:
             shutil.rmtree(folder)
 
     def _opened(self, artifact: Artifact) -> Run:
         """The artifact, loaded; it takes the model's own types."""
         running = session.open_session(artifact, "float32")
-        return lambda inputs: running(self._taken(inputs))
+        return lambda inputs: running(self._own_inputs(inputs))
 
-    def _taken(self, inputs: Arrays) -> Arrays:
+    def _own_inputs(self, inputs: Arrays) -> Arrays:
         return {n: v.astype(self._takes[n]) for n, v in inputs.items()}
 
     def _checked(self, artifact: Artifact, folder: Path) -> list[str] | None:
         """The questions at which the check finds something; None where it agrees."""
         folder.mkdir()
         try:
-            self._made.check.run({"artifact": artifact, "reference": self._made.reference}, folder)
+            self._converted.check.run({"artifact": artifact, "reference": self._converted.reference}, folder)
         except DrydockError as e:
-            found = list(dict.fromkeys(question for question, _ in failed(e))) or ["does not run"]
-            return [question for question in found if question not in self._alarms] or None
+            failing = list(dict.fromkeys(question for question, _ in failed(e))) or ["does not run"]
+            return [question for question in failing if question not in self._alarms] or None
         return None
 
 
@@ -158,8 +158,8 @@ def _runs(running: Run, inputs: Arrays) -> bool:
     return True
 
 
-def _differs(running: Run, probe: probes.Probe, told: Truth) -> str:
+def _differs(running: Run, probe: probes.Probe, exact: Truth) -> str:
     try:
-        return told.told_apart(running(probe.inputs))
+        return exact.told_apart(running(probe.inputs))
     except Exception:  # a runtime raises anything
         return "does not run"

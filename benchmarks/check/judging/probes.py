@@ -142,12 +142,12 @@ def _size(rng: np.random.Generator, dim: tuple[int, int, int]) -> int:
 
 def _probe(subject: Subject, sizes: Mapping[str, int], rng: np.random.Generator, number: int | None) -> Probe:
     """One of the families for each input: of that number, or any."""
-    inputs, told = {}, []
+    inputs, roles = {}, []
     for name, spec in subject.inputs.items():
         fill = spec["fill"]
         families = MASKS if fill == "mask" else INTEGERS if isinstance(fill, Mapping) else FLOATS
         family = list(families)[(int(rng.integers(len(families))) if number is None else number) % len(families)]
         shape = tuple(sizes[d] if isinstance(d, str) else d for d in spec["shape"])
         inputs[name] = np.ascontiguousarray(families[family](rng, shape, fill)).astype(spec["dtype"]).reshape(shape)
-        told.append(f"{name} {'x'.join(map(str, shape))} {family}")
-    return Probe(", ".join(told), inputs)
+        roles.append(f"{name} {'x'.join(map(str, shape))} {family}")
+    return Probe(", ".join(roles), inputs)

@@ -27,7 +27,7 @@ class Eager:
         self._single, self._double, self._outputs = module, copy.deepcopy(module).double(), outputs
 
     def single(self, inputs: Arrays) -> dict[str, Any]:
-        return self._asked(self._single, inputs)
+        return self._answers(self._single, inputs)
 
     def double(self, inputs: Arrays) -> dict[str, Any]:
         import torch
@@ -36,11 +36,11 @@ class Eager:
         torch.set_default_dtype(torch.float64)
         try:
             wide = {n: v.astype(np.float64) if v.dtype == np.float32 else v for n, v in inputs.items()}
-            return self._asked(self._double, wide)
+            return self._answers(self._double, wide)
         finally:
             torch.set_default_dtype(usual)
 
-    def _asked(self, module: Any, inputs: Arrays) -> dict[str, Any]:
+    def _answers(self, module: Any, inputs: Arrays) -> dict[str, Any]:
         import torch
 
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -66,21 +66,21 @@ class Truth:
     exact: Arrays
     bounds: Mapping[str, float]
 
-    def told_apart(self, found: Arrays) -> str:
+    def told_apart(self, actual: Arrays) -> str:
         """In words, what is another than the model's answer; empty where nothing is."""
         for name, exact in self.exact.items():
-            if name not in found or found[name].shape != exact.shape:
+            if name not in actual or actual[name].shape != exact.shape:
                 return f"{name} has another shape"
             if exact.dtype.kind != "f":
-                if not np.array_equal(found[name], exact):
+                if not np.array_equal(actual[name], exact):
                     return f"{name} differs"
-            elif not np.isfinite(found[name]).all():
+            elif not np.isfinite(actual[name]).all():
                 return f"{name} holds NaN or infinities"
-            elif (error := rms(found[name] - exact)) > self.bounds[name]:
+            elif (error := rms(actual[name] - exact)) > self.bounds[name]:
                 return f"{name} is off by {error:.1e}, allowed are {self.bounds[name]:.1e}"
             else:
                 largest = np.abs(exact).max(initial=0)
-                far = np.abs(found[name] - exact).max(initial=0)
+                far = np.abs(actual[name] - exact).max(initial=0)
                 if self.bounds[name] <= CEILING * largest < far:
                     return f"{name} is off by {far:.1e} of {largest:.1e}"
         return ""

@@ -117,8 +117,8 @@ class Detector(nn.Module):
         best, label = self.classes(f)[0].flatten(1).t().sigmoid().max(1)
         scores, order = best.topk(24)
         boxes, label = boxes[order], label[order]
-        kept = torchvision.ops.nms(boxes, scores, 0.5)
-        return boxes[kept], scores[kept], label[kept]
+        boxes_kept = torchvision.ops.nms(boxes, scores, 0.5)
+        return boxes[boxes_kept], scores[boxes_kept], label[boxes_kept]
 
 
 def detector() -> nn.Module:

@@ -66,8 +66,8 @@ class Recommender(nn.Module):
         self.a, self.b, self.c = nn.Linear(50, 32), nn.Linear(32, 16), nn.Linear(16, 1)
 
     def forward(self, user: Tensor, place: Tensor, hour: Tensor, history: Tensor, amounts: Tensor) -> Tensor:
-        seen = (history > 0).unsqueeze(-1).float()
-        liked = (self.items(history) * seen).sum(1) / seen.sum(1).clamp(min=1)
+        visible = (history > 0).unsqueeze(-1).float()
+        liked = (self.items(history) * visible).sum(1) / visible.sum(1).clamp(min=1)
         numbers = torch.log1p(amounts.clamp(min=0)) / 3
         tables = [self.users(user), liked, self.places(place), self.hours(hour.clamp(0, 23)), numbers]
         x = functional.relu(self.a(torch.cat(tables, 1)))
@@ -112,17 +112,17 @@ class Cross(nn.Module):
         self.mha = nn.MultiheadAttention(16, 2, kdim=12, vdim=12, batch_first=True)
         self.norm, self.up, self.down = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(48, 16)
 
-    def forward(self, asking: Tensor, asked: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, asking: Tensor, source: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         def heads(x: Tensor) -> Tensor:
             return x.unflatten(-1, (2, 12)).transpose(1, 2)
 
-        seen = mask.bool()
-        k, v = self.kv(asked).chunk(2, -1)
+        visible = mask.bool()
+        k, v = self.kv(source).chunk(2, -1)
         x = functional.scaled_dot_product_attention(
-            heads(self.q(asking)), heads(k), heads(v), attn_mask=seen[:, None, None, :]
+            heads(self.q(asking)), heads(k), heads(v), attn_mask=visible[:, None, None, :]
         )
         x = asking + self.out(x.transpose(1, 2).flatten(2))
-        more, weights = self.mha(self.norm(x), asked, asked, key_padding_mask=~seen)
+        more, weights = self.mha(self.norm(x), source, source, key_padding_mask=~visible)
         x = self.norm(x + more)
         return x + self.down(functional.gelu(self.up(x), approximate="tanh")), weights
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-ASKED = ("model=resnet50", "model.weights=random", "target=openvino")
+OVERRIDES = ("model=resnet50", "model.weights=random", "target=openvino")
 
 
 def share() -> dict[str, float]:
@@ -19,7 +19,7 @@ def share() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         where = (f"store={folder}/store", f"hydra.run.dir={folder}/run")
         began = time.perf_counter()
-        command = [sys.executable, "-m", "pipeline", *ASKED, *where]
+        command = [sys.executable, "-m", "pipeline", *OVERRIDES, *where]
         ended = subprocess.run(
             command,
             cwd=folder,

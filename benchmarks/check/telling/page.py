@@ -81,11 +81,11 @@ def _measured(units: Sequence[Unit], cold: Mapping[str, float] | None, *, whole:
     lines += [f"- {u.subject} to {table.NAMES[u.target]} could not be made: {u.broken}" for u in units if u.broken]
     lines += [""] if any(u.broken for u in units) else []
     lines += [*table.written(units), "", "### Right artifacts", "", *_right(units), *_cold(cold)]
-    found = table.missed(units)
-    if found:
-        more = f", {LONGEST_LIST} of them" if len(found) > LONGEST_LIST else ""
-        step = max(1, len(found) // LONGEST_LIST)
-        lines += ["", f"### What was missed{more}", "", *(f"- {m}" for m in found[::step][:LONGEST_LIST])]
+    missed = table.missed(units)
+    if missed:
+        more = f", {LONGEST_LIST} of them" if len(missed) > LONGEST_LIST else ""
+        step = max(1, len(missed) // LONGEST_LIST)
+        lines += ["", f"### What was missed{more}", "", *(f"- {m}" for m in missed[::step][:LONGEST_LIST])]
     return lines
 
 
@@ -99,13 +99,13 @@ def _extent(units: Sequence[Unit], *, whole: bool) -> str:
 
 
 def _right(units: Sequence[Unit]) -> list[str]:
-    made, alarms = table.false_alarms(units)
-    known = [u.right for u in units if u.right is not None]
-    if not known:
+    comparisons, alarms = table.false_alarms(units)
+    results = [u.right for u in units if u.right is not None]
+    if not results:
         return ["Not measured."]
-    least, most = min(r.usable for r in known), max(r.tried for r in known)
+    least, most = min(r.usable for r in results), max(r.tried for r in results)
     return [
-        f"False alarms: {len(alarms)} of {made} comparisons of right artifacts with the model fail.",
+        f"False alarms: {len(alarms)} of {comparisons} comparisons of right artifacts with the model fail.",
         "",
         *(f"- {alarm}" for alarm in alarms[:LONGEST_LIST]),
         *([""] if alarms else []),
@@ -117,5 +117,5 @@ def _cold(cold: Mapping[str, float] | None) -> list[str]:
     if cold is None:
         return ["", "What share of a cold run the checks take was not measured."]
     asking = cold["reference"] + cold["checks"]
-    told = f"Of a cold run of ResNet-50 to OpenVINO ({cold['whole']:.1f} s), reference and checks take {asking:.1f} s:"
-    return ["", f"{told} {100 * asking / cold['whole']:.0f} %."]
+    text = f"Of a cold run of ResNet-50 to OpenVINO ({cold['whole']:.1f} s), reference and checks take {asking:.1f} s:"
+    return ["", f"{text} {100 * asking / cold['whole']:.0f} %."]

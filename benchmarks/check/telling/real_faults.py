@@ -10,12 +10,12 @@ class RealFault:
     """A fault of a converter or a runtime.
 
     Args:
-        asked: What the check asks so that it is found.
+        question: What the check asks so that it is found.
         fault: What goes wrong.
         reports: Where that was reported in public; "measured here" where no report is known.
     """
 
-    asked: str
+    question: str
     fault: str
     reports: tuple[str, ...]
 
@@ -118,4 +118,4 @@ REAL_FAULTS = (
 
 def table() -> list[str]:
     lines = ["| asked | because | reported as |", "| --- | --- | --- |"]
-    return lines + [f"| {f.asked} | {f.fault} | {', '.join(f.reports)} |" for f in REAL_FAULTS]
+    return lines + [f"| {f.question} | {f.fault} | {', '.join(f.reports)} |" for f in REAL_FAULTS]

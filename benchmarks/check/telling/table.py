@@ -32,15 +32,15 @@ def written(units: Sequence[Unit]) -> list[str]:
 
 def false_alarms(units: Iterable[Unit]) -> tuple[int, list[str]]:
     """How many comparisons were made of right artifacts, and those that failed, in words."""
-    known = [u for u in units if u.right is not None]
-    made = sum(u.right.comparisons for u in known if u.right)
-    return made, [f"{u.subject} to {NAMES[u.target]}: {a}" for u in known if u.right for a in u.right.alarms]
+    finished = [u for u in units if u.right is not None]
+    comparisons = sum(u.right.comparisons for u in finished if u.right)
+    return comparisons, [f"{u.subject} to {NAMES[u.target]}: {a}" for u in finished if u.right for a in u.right.alarms]
 
 
 def missed(units: Iterable[Unit]) -> list[str]:
     """Every fault that was missed, with an input that shows it."""
-    found = (j for u in units for j in u.judged.values() if j.verdict.verdict == MISSED)
-    return [f"{j.subject} to {NAMES[j.target]}, {j.kind}: {j.what}. {'; '.join(j.verdict.by)}" for j in found]
+    judgements = (j for u in units for j in u.judged.values() if j.verdict.verdict == MISSED)
+    return [f"{j.subject} to {NAMES[j.target]}, {j.kind}: {j.what}. {'; '.join(j.verdict.by)}" for j in judgements]
 
 
 def rate(judged: Iterable[Judged], *, before: bool = False) -> float | None:
@@ -75,12 +75,12 @@ def _percent(share: float | None) -> str:
 
 def _by_question(judged: Sequence[Judged]) -> Iterator[str]:
     killed = [j for j in judged if j.verdict.verdict == KILLED]
-    asked = [_questions(j) for j in killed]
-    found = Counter(question for questions in asked for question in questions)
-    alone = Counter(question for questions in asked if len(questions) == 1 for question in questions)
+    by_mutant = [_questions(j) for j in killed]
+    counts = Counter(question for questions in by_mutant for question in questions)
+    alone = Counter(question for questions in by_mutant if len(questions) == 1 for question in questions)
     yield "| question | faults that it finds | that no other one finds |"
     yield "| --- | ---: | ---: |"
-    for question, number in found.most_common():
+    for question, number in counts.most_common():
         yield f"| {question} | {number} | {alone[question]} |"
 
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from benchmarks.check import made as making
+from benchmarks.check import converted as converting
 from benchmarks.check.faults.onnx import planting
 from benchmarks.check.judging.judge import EQUIVALENT, KILLED, MISSED, STILLBORN, Judge, failed
 from benchmarks.check.judging.yardstick import Truth
@@ -28,16 +28,16 @@ class SeesNothing:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def converted(tmp_path_factory):
     """A graph by the stages of a real run, with its reference and its check."""
-    return making.make(TAGGER, "onnx", tmp_path_factory.mktemp("made"))
+    return converting.make(TAGGER, "onnx", tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(scope="module")
-def judges(made):
+def judges(converted):
     return {
-        "real": Judge(TAGGER, made, planting.save),
-        "blind": Judge(TAGGER, replace(made, check=SeesNothing()), planting.save),
+        "real": Judge(TAGGER, converted, planting.save),
+        "blind": Judge(TAGGER, replace(converted, check=SeesNothing()), planting.save),
     }
 
 
@@ -68,7 +68,7 @@ def an_unknown_operator(model):
 
 
 @pytest.mark.parametrize(
-    ("which", "change", "wanted", "before"),
+    ("which", "change", "expected", "before"),
     [
         pytest.param("real", nothing, EQUIVALENT, False, marks=pytest.mark.slow),
         ("real", an_identity_before_an_output, EQUIVALENT, False),
@@ -79,10 +79,10 @@ def an_unknown_operator(model):
         ("real", an_unknown_operator, STILLBORN, False),
     ],
 )
-def test_a_fault_is_told_from_what_makes_no_difference(made, judges, tmp_path, which, change, wanted, before):
-    found = judges[which].of(change, onnx.load(made.artifact.file), tmp_path / "mutant")
-    assert (found.verdict, found.before) == (wanted, before)
-    assert bool(found.by) == (wanted in (KILLED, MISSED))
+def test_a_fault_is_told_from_what_makes_no_difference(converted, judges, tmp_path, which, change, expected, before):
+    verdict = judges[which].of(change, onnx.load(converted.artifact.file), tmp_path / "mutant")
+    assert (verdict.verdict, verdict.before) == (expected, before)
+    assert bool(verdict.by) == (expected in (KILLED, MISSED))
     assert not (tmp_path / "mutant").exists()
 
 
@@ -101,20 +101,20 @@ def test_at_least_two_hundred_inputs_decide(judges):
     ],
 )
 def test_the_bound_is_the_models_own_error_ten_times(answer, apart):
-    told = Truth({"y": np.array([1.0, 2.0])}, {"y": 1e-5})
-    assert bool(told.told_apart({"y": np.array(answer, np.float32)})) == apart
+    truth = Truth({"y": np.array([1.0, 2.0])}, {"y": 1e-5})
+    assert bool(truth.told_apart({"y": np.array(answer, np.float32)})) == apart
 
 
 def test_whole_numbers_are_equal_or_told_apart():
-    told = Truth({"n": np.array([1, 2])}, {})
-    assert told.told_apart({"n": np.array([1, 3])})
-    assert not told.told_apart({"n": np.array([1, 2], np.int32)})
+    truth = Truth({"n": np.array([1, 2])}, {})
+    assert truth.told_apart({"n": np.array([1, 3])})
+    assert not truth.told_apart({"n": np.array([1, 2], np.int32)})
 
 
 def test_a_failed_check_names_its_questions_once():
-    said = "this onnx does not agree with the PyTorch model\n" + "\n".join(
+    message = "this onnx does not agree with the PyTorch model\n" + "\n".join(
         f"    {line}: output 'y' is off"
         for line in ("min (1x2)", "min, asked twice (1x2)", "batch largest (8x2, scalar)", "h < w (3x5)")
     )
-    found = failed(CheckFailed(said))
-    assert found == [("min", "y"), ("batch largest", "y"), ("h < w", "y")]
+    questions = failed(CheckFailed(message))
+    assert questions == [("min", "y"), ("batch largest", "y"), ("h < w", "y")]

@@ -48,9 +48,9 @@ def graph():
     """Attention of a sort: a mask, a softmax, a reshape to a size that is computed, an epsilon, two outputs."""
     rng = np.random.default_rng(0)
     weights = {"w": rng.standard_normal((4, 4)), "b": rng.standard_normal(4), "low": -1e9, "eps": 1e-6, "scale": 0.5}
-    held = [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in weights.items()]
+    tensors = [numpy_helper.from_array(np.asarray(v, np.float32), n) for n, v in weights.items()]
     whole = {"two": [2], "one": [1], "zero": 0, "back": [-1], "first": [0]}
-    held += [numpy_helper.from_array(np.asarray(v, np.int64), n) for n, v in whole.items()]
+    tensors += [numpy_helper.from_array(np.asarray(v, np.int64), n) for n, v in whole.items()]
     steps = [
         ("MatMul", ["x", "w"], ["mm"], {}),
         ("Add", ["mm", "b"], ["sum"], {}),
@@ -80,11 +80,11 @@ def graph():
     outputs = [
         helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", None]) for n in ("first_output", "second_output")
     ]
-    made = helper.make_graph(nodes, "small", inputs, outputs, held)
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    graph_proto = helper.make_graph(nodes, "small", inputs, outputs, tensors)
+    return helper.make_model(graph_proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def asked(batch, length):
+def inputs_at(batch, length):
     return {
         "x": np.random.default_rng(1).standard_normal((batch, length, 4)).astype(np.float32),
         "mask": np.ones((batch, length), np.int64),
@@ -95,7 +95,7 @@ def asked(batch, length):
 def planted(tmp_path_factory):
     file = tmp_path_factory.mktemp("graph") / "model.onnx"
     onnx.save(graph(), file)
-    return list(planting.mutants(file, SUBJECT, (asked(2, 4), asked(4, 12))))
+    return list(planting.mutants(file, SUBJECT, (inputs_at(2, 4), inputs_at(4, 12))))
 
 
 def test_every_kind_of_fault_is_planted(planted):
@@ -110,17 +110,17 @@ def test_a_mutant_changes_one_thing(planted):
 
 def test_the_mutants_are_the_same_every_time_and_have_names_of_their_own(planted, tmp_path):
     onnx.save(graph(), tmp_path / "model.onnx")
-    again = [m.name for m in planting.mutants(tmp_path / "model.onnx", SUBJECT, (asked(2, 4), asked(4, 12)))]
+    again = [m.name for m in planting.mutants(tmp_path / "model.onnx", SUBJECT, (inputs_at(2, 4), inputs_at(4, 12)))]
     assert again == [m.name for m in planted]
     assert len(set(again)) == len(again)
 
 
 def test_kinds_take_turns_among_the_chosen():
     possible = [Mutant("many", str(n), print) for n in range(50)] + [Mutant("few", str(n), print) for n in range(3)]
-    found = chosen(possible, 10, "a text")
-    assert found == chosen(possible, 10, "a text")
-    assert sorted(m.kind for m in found) == ["few"] * 3 + ["many"] * 7
-    assert chosen(possible, 10, "another") != found
+    kinds = chosen(possible, 10, "a text")
+    assert kinds == chosen(possible, 10, "a text")
+    assert sorted(m.kind for m in kinds) == ["few"] * 3 + ["many"] * 7
+    assert chosen(possible, 10, "another") != kinds
 
 
 def _touched(right, mutant):

@@ -14,7 +14,7 @@ X = {"x": {"shape": ["batch", 6, 4], "dtype": "float32", "fill": "normal"}}
 SUBJECT = Subject("small", "", X, {"batch": (1, 2, 4)})
 
 
-def asked(batch):
+def inputs_at(batch):
     return {"x": np.random.default_rng(1).standard_normal((batch, 6, 4)).astype(np.float32)}
 
 
@@ -39,7 +39,7 @@ def test_a_mutant_of_an_openvino_model_changes_one_thing(tmp_path):
     from benchmarks.check.faults.openvino import planting
 
     ir(tmp_path / "model.xml")
-    planted = list(planting.mutants(tmp_path / "model.xml", SUBJECT, (asked(2), asked(4))))
+    planted = list(planting.mutants(tmp_path / "model.xml", SUBJECT, (inputs_at(2), inputs_at(4))))
     right = _signature(planting.read(tmp_path / "model.xml"))
     wrong = {}
     for mutant in planted:
@@ -68,9 +68,9 @@ def _signature(model):
 
 def _touched(right, now):
     """How many operations changed by themselves, and how many sources others take the place of."""
-    kept = {name: both for name, own in right.items() if (both := (own, now.get(name)))[1] is not None}
-    changed = sum(was[:2] != told[:2] for was, told in kept.values())
-    sources = {old for was, told in kept.values() for old, new in zip(was[2], told[2], strict=True) if old != new}
+    common = {name: both for name, own in right.items() if (both := (own, now.get(name)))[1] is not None}
+    changed = sum(was[:2] != after[:2] for was, after in common.values())
+    sources = {old for was, after in common.values() for old, new in zip(was[2], after[2], strict=True) if old != new}
     return changed + len(sources)
 
 
@@ -85,8 +85,8 @@ def test_a_mutant_of_a_core_ml_program_changes_one_thing_and_can_be_saved(tmp_pa
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.LayerNorm(4), nn.Softmax(-1))
     path = mil_packages.traced(net, tmp_path / "model.mlpackage", (2, 6, 4))
     subject = Subject("small", "", {"x0": {**X["x"], "shape": [2, 6, 4]}})
-    given = {"x0": asked(2)["x"]}
-    planted = list(planting.mutants(path, subject, (given, given)))
+    arrays = {"x0": inputs_at(2)["x"]}
+    planted = list(planting.mutants(path, subject, (arrays, arrays)))
     right = [o.SerializeToString(deterministic=True) for o in planting.read(path).block.operations]
     for number, mutant in enumerate(planted):
         package = planting.read(path)

@@ -21,8 +21,8 @@ def test_a_run_goes_on_where_it_was(tmp_path):
     assert again.judged[WEIGHTS.name].verdict == Verdict(KILLED, True, ["min"])
 
 
-def unit_as(unit, **told):
-    for name, value in told.items():
+def unit_as(unit, **fields):
+    for name, value in fields.items():
         setattr(unit, name, value)
     return unit
 
@@ -56,12 +56,12 @@ def test_the_rate_leaves_out_what_is_no_fault(tmp_path):
         unit.end(Mutant("weights", str(number), print), Verdict(verdict, before, ["min"]))
     assert table.rate(unit.judged.values()) == 2 / 3
     assert table.rate(unit.judged.values(), before=True) == 1 / 3
-    told = page.written([unit], None, whole=True)
-    assert "| bert (few) | 4 | 0 | 1 | 2 | 1 | 66.7 % | 33.3 % |" in told
-    assert "Not finished" in told
+    page_text = page.written([unit], None, whole=True)
+    assert "| bert (few) | 4 | 0 | 1 | 2 | 1 | 66.7 % | 33.3 % |" in page_text
+    assert "Not finished" in page_text
 
 
 def test_a_page_without_a_run_has_no_figures(tmp_path):
-    told = page.written([Unit.read("bert", "onnx", tmp_path)], None, whole=True)
-    assert "No run was made yet" in told
-    assert "killed | missed" not in told
+    page_text = page.written([Unit.read("bert", "onnx", tmp_path)], None, whole=True)
+    assert "No run was made yet" in page_text
+    assert "killed | missed" not in page_text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hydra
 import pytest
-from compositions import GIVEN, PRECISIONS, REACHED, TARGETS, options
+from compositions import OVERRIDES_FOR, PRECISIONS, REACHED, TARGETS, options
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -78,7 +78,7 @@ def test_a_precision_that_a_target_does_not_have_is_told_with_what_goes_with_eac
     ],
 )
 def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other, allowed):
-    (problem,) = problems(*GIVEN.get(one.partition("=")[2], []), one, other)
+    (problem,) = problems(*OVERRIDES_FOR.get(one.partition("=")[2], []), one, other)
     assert problem.what == f"{one} does not go with {other}"
     assert problem.allowed == allowed
     assert problem.command.startswith(allowed.partition(",")[0])

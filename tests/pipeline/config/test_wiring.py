@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from compositions import given
+from compositions import overrides_for
 from omegaconf import OmegaConf
 
 from pipeline.config import compose
@@ -95,7 +95,7 @@ def test_all_that_is_wiring_is_told_at_once():
         ("exporter", ["target=onnx"]),
         ("ir", ["target=openvino"]),
         ("lower", ["target=openvino"]),
-        ("source", given("onnx_file")),
+        ("source", overrides_for("onnx_file")),
     ],
 )
 def test_what_is_said_to_be_typed_chooses_what_was_asked_for(group, asked):

@@ -379,4 +379,6 @@ def test_values_that_could_not_be_looked_at_are_not_said_to_fit(tmp_path):
         raise OSError("the graph is gone")
 
     result = check(replace(half, origin=Origin("cast", gone)), reference_in(tmp_path), tmp_path / "check", "fp16")
-    assert result.notes["caution"] == "values between operations were not held to float16's range: the graph is gone"
+    assert (
+        result.notes["caution"] == "values between operations were not compared with float16's range: the graph is gone"
+    )

@@ -18,7 +18,7 @@ from stages.portable import generating
 @pytest.fixture(scope="module")
 def tokens(tmp_path_factory):
     stage = shipped("record_tokens", prompts=[1, 7, 30], tokens=12, seed=0)
-    return run_stage(stage, decoders.given(), tmp_path_factory.mktemp("tokens") / "made")
+    return run_stage(stage, decoders.record_inputs(), tmp_path_factory.mktemp("tokens") / "made")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def swap_caches(graph):
 
 @pytest.mark.parametrize(("change", "says"), [(drop_mask, "filled up"), (swap_caches, "at 2 comes")])
 def test_a_graph_that_is_wrong_only_padded_or_only_in_what_follows_is_caught(change, says, genai, tokens, tmp_path):
-    with pytest.raises(CheckFailed, match=f"(?s)does not go on as the PyTorch model does.*{says}"):
+    with pytest.raises(CheckFailed, match=f"(?s)does not continue as the PyTorch model does.*{says}"):
         check(changed(genai, tmp_path / "other", change), tokens, tmp_path / "made")
 
 

@@ -12,10 +12,12 @@ def inputs(decoder_graph, tmp_path_factory):
     """A folder, the prompts, a reference, which is not looked at, and the module."""
     backend("onnxruntime_genai")
     folder = tmp_path_factory.mktemp("given")
-    tokens = run_stage(shipped("record_tokens", prompts=[2, 9], tokens=5, seed=0), decoders.given(), folder / "tokens")
+    tokens = run_stage(
+        shipped("record_tokens", prompts=[2, 9], tokens=5, seed=0), decoders.record_inputs(), folder / "tokens"
+    )
     return {
         "artifact": run_stage(shipped("lay_out_onnx"), decoder_graph, folder / "made"),
-        **decoders.given(),
+        **decoders.record_inputs(),
         "tokens": tokens,
     }
 

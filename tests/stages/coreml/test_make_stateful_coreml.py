@@ -41,7 +41,7 @@ def stateful(plain, house):
 @pytest.fixture(scope="module")
 def tokens(house):
     stage = shipped("record_tokens", prompts=[1, 11], tokens=5, seed=0, logits=True)
-    return run_stage(stage, decoders.given(), house / "tokens")
+    return run_stage(stage, decoders.record_inputs(), house / "tokens")
 
 
 def check(artifact, reference, into):
@@ -89,7 +89,9 @@ def test_a_cache_that_is_one_off_is_caught_by_the_check(fault, stateful, house, 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_cache_that_is_one_off_is_caught_by_what_follows(fault, stateful, tokens, tmp_path):
     spoiled = fixed_decoder.changed(stateful, tmp_path / "spoiled", fault)
-    with pytest.raises(CheckFailed, match=r"does not go on as the PyTorch model does(.|\n)*tokens one by one: output"):
+    with pytest.raises(
+        CheckFailed, match=r"does not continue as the PyTorch model does(.|\n)*tokens one by one: output"
+    ):
         generates(spoiled, tokens, tmp_path)
 
 

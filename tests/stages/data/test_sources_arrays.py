@@ -10,8 +10,8 @@ from pipeline.errors import StageError
 from stages.interface.interface import Input, Interface
 
 
-def arrays(folder, **held):
-    np.savez(folder / "held.npz", **held)
+def arrays(folder, **by_name):
+    np.savez(folder / "held.npz", **by_name)
     return {"source": "arrays", "path": str(folder / "held.npz")}
 
 
@@ -31,7 +31,7 @@ def test_arrays_without_labels_are_samples_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("held", "says"),
+    ("content", "says"),
     [
         ({"y": np.zeros((3, 2))}, r"held\.npz holds y, and no x\n  allowed: x\n  try:     save it as x=…"),
         ({"x": np.zeros((3, 4))}, r"a sample of 'x' is 4\n  allowed: \[2\]"),
@@ -43,9 +43,9 @@ def test_arrays_without_labels_are_samples_too(tmp_path):
         ({"x": np.array([None, {}])}, r"held\.npz cannot be read: Object arrays cannot be loaded"),
     ],
 )
-def test_arrays_that_will_not_do_are_named(tmp_path, held, says):
+def test_arrays_that_will_not_do_are_named(tmp_path, content, says):
     with pytest.raises(StageError, match=says):
-        opened(arrays(tmp_path, **held))
+        opened(arrays(tmp_path, **content))
 
 
 @pytest.mark.parametrize("value", [0.5, 2**31], ids=["fraction", "too large"])
@@ -62,13 +62,13 @@ def test_a_file_that_is_no_npz_is_named(tmp_path):
 
 @pytest.mark.parametrize(("size", "fits"), [(1, False), (4, True), (6, False), (12, True), (16, False)])
 def test_a_dynamic_dimension_is_held_to_its_range_and_its_multiple(tmp_path, size, fits):
-    held = arrays(tmp_path, ids=np.zeros((1, size), np.int64))
+    source = arrays(tmp_path, ids=np.zeros((1, size), np.int64))
     interface = Interface({"ids": Input(["batch", "length"], "int64")}, LENGTHS)
     if fits:
-        opened(held, interface)
+        opened(source, interface)
     else:
         with pytest.raises(StageError, match=rf"a sample of 'ids' is {size}\n"):
-            opened(held, interface)
+            opened(source, interface)
 
 
 def test_an_npz_is_known_by_what_it_holds(tmp_path):

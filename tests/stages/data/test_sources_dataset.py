@@ -114,16 +114,16 @@ def test_a_dataset_is_known_by_its_code_and_its_arguments(package, tmp_path):
 def test_an_argument_that_is_a_path_is_known_by_what_is_there(package, tmp_path, where, file):
     (package / "drydock_f.py").write_text("Train = list")
 
-    def known(name, content):
+    def identity_of(name, content):
         path = tmp_path / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-        given = path.parent if "/" in file else path
+        argument = path.parent if "/" in file else path
         return identity(
-            {"source": "dataset", "path": "drydock_f.Train", "kwargs": {"root": where(str(given))}}, tmp_path
+            {"source": "dataset", "path": "drydock_f.Train", "kwargs": {"root": where(str(argument))}}, tmp_path
         )
 
-    assert known("here", "1,2") == known("there", "1,2") != known("here", "1,3")
+    assert identity_of("here", "1,2") == identity_of("there", "1,2") != identity_of("here", "1,3")
 
 
 def test_a_name_inside_a_folder_is_part_of_what_is_there(package, tmp_path):
@@ -145,8 +145,8 @@ def test_a_word_that_happens_to_name_a_folder_stays_a_word(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name in ("train", "val"):
         (tmp_path / name).mkdir()
-    known = [datasets.Dataset("json.loads", {"a": n}).identity(world(tmp_path)) for n in ("train", "val")]
-    assert known[0] != known[1]
+    identities = [datasets.Dataset("json.loads", {"a": n}).identity(world(tmp_path)) for n in ("train", "val")]
+    assert identities[0] != identities[1]
 
 
 def test_what_a_link_to_a_folder_leads_to_is_part_of_what_a_folder_holds(tmp_path):
@@ -154,8 +154,8 @@ def test_what_a_link_to_a_folder_leads_to_is_part_of_what_a_folder_holds(tmp_pat
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train").symlink_to(tmp_path / "far")
 
-    def known(content):
+    def identity_of(content):
         (tmp_path / "far" / "a.txt").write_text(content)
         return datasets.Dataset("json.loads", {"root": str(tmp_path / "data")}).identity(world(tmp_path))
 
-    assert known("one") != known("other")
+    assert identity_of("one") != identity_of("other")

@@ -128,9 +128,9 @@ def test_a_folder_that_will_not_do_is_told_before_any_work(tmp_path, make, says)
 
 
 def file_of(form):
-    held = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(held, form)
-    return held.getvalue()
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(buffer, form)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_photograph_that_cannot_be_read_is_named_with_its_folder(tmp_path, nam
 @pytest.mark.parametrize("interface", [VECTOR, PAIR, Interface({**PICTURE.inputs, **VECTOR.inputs}, VECTOR.dims)])
 def test_images_stand_for_a_single_input_of_four_dimensions(tmp_path, interface):
     photograph(tmp_path / "a.png", 10)
-    with pytest.raises(ConfigError, match=r"images stand for one input of four.*\n  allowed: source: arrays"):
+    with pytest.raises(ConfigError, match=r"images are for one input of four.*\n  allowed: source: arrays"):
         opened({"source": "images", "path": str(tmp_path)}, interface, how=PLAIN)
 
 

@@ -21,9 +21,9 @@ def tokenizer(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("tokenizer")
     words = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "the", "cat", "sat", "down"])}
-    made = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    word_level = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    word_level.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=word_level, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
     return folder
 
 
@@ -40,9 +40,9 @@ def text(tmp_path, tokenizer):
 
 def ids(row, words):
     """The first of a row's ids, all the others being padding."""
-    told = row.inputs["input_ids"].tolist()
-    assert told[words:] == [0] * (len(told) - words)
-    return told[:words]
+    row_ids = row.inputs["input_ids"].tolist()
+    assert row_ids[words:] == [0] * (len(row_ids) - words)
+    return row_ids[:words]
 
 
 def test_each_line_is_a_sample_padded_to_what_the_model_takes_with_its_mask(text):
@@ -60,10 +60,10 @@ def test_a_line_is_the_same_sample_whatever_file_it_is_in(text):
 
 def test_texts_that_are_cut_are_told(text):
     interface = Interface(WORDS.inputs, {**LENGTHS, "length": Dim(2, 2, 3)})
-    rows = sources.of(text("the cat sat down\nthe cat"), None).open(interface, 0)
+    rows = sources.build(text("the cat sat down\nthe cat"), None).open(interface, 0)
     assert rows.caution == "1 of 2 texts are cut at 3 tokens: model.dims.sequence.max"
     assert rows[0].inputs["input_ids"].tolist() == [2, 3, 4]
-    assert sources.of(text("the cat", "short.txt"), None).open(interface, 0).caution == ""
+    assert sources.build(text("the cat", "short.txt"), None).open(interface, 0).caution == ""
 
 
 def test_a_fixed_length_is_kept(text):
@@ -110,7 +110,7 @@ def test_an_input_that_the_tokenizer_does_not_give_is_named(text):
 
 
 def test_text_does_not_stand_for_photographs(text):
-    with pytest.raises(ConfigError, match=r"text stands for inputs of two dimensions.*image \['batch', 3, 8, 8\]"):
+    with pytest.raises(ConfigError, match=r"text is for inputs of two dimensions.*image \['batch', 3, 8, 8\]"):
         opened(text("cat"), PICTURE)
 
 

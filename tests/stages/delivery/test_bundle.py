@@ -49,7 +49,7 @@ def bundle(artifact: Artifact, reference: Artifact, folder: Path, **settings) ->
 
 
 @pytest.fixture(scope="module", params=RUNTIMES)
-def made(request, graph, reference, tmp_path_factory) -> Artifact:
+def checked_artifact(request, graph, reference, tmp_path_factory) -> Artifact:
     """A checked artifact of each kind."""
     backend("openvino")
     folder = tmp_path_factory.mktemp("made")
@@ -60,8 +60,8 @@ def made(request, graph, reference, tmp_path_factory) -> Artifact:
 
 
 @pytest.fixture
-def whole(made, reference, tmp_path) -> Path:
-    return bundle(made, reference, tmp_path / "bundle")
+def whole(checked_artifact, reference, tmp_path) -> Path:
+    return bundle(checked_artifact, reference, tmp_path / "bundle")
 
 
 def check(folder: Path, *arguments: str, modules=None) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,7 @@ def test_an_answer_that_changed_with_its_sum_is_found_at_its_shape(whole):
     assert re.findall(r"^  (.*): output 'logits' max_rel", done.stderr, re.M) == ["odd (3x3x32x32)"]
 
 
-@pytest.mark.parametrize("made", [ONNX, OPENVINO], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [ONNX, OPENVINO], indirect=True)
 def test_a_weight_that_changed_with_its_sum_is_found_at_every_shape(whole):
     change_weight(whole)
     signed(whole)
@@ -157,7 +157,7 @@ def test_another_precision_than_the_one_that_was_checked_fails(whole):
     assert {not_had, not_checked} & set(map(str.strip, done.stderr.splitlines()))
 
 
-@pytest.mark.parametrize("made", [OPENVINO, OPENVINO_BLOB], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [OPENVINO, OPENVINO_BLOB], indirect=True)
 def test_what_an_application_gets_that_asks_for_nothing_is_told(whole):
     skip_unless_bfloat16()
     done = check(whole, "--compute", "default", "--runs", "0")
@@ -165,21 +165,21 @@ def test_what_an_application_gets_that_asks_for_nothing_is_told(whole):
     assert "the runtime computes in bfloat16; it was checked computing in float32" in done.stderr
 
 
-@pytest.mark.parametrize("made", [ONNX], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [ONNX], indirect=True)
 def test_a_graph_computes_in_its_own_types_whatever_is_said(whole):
     assert check(whole, "--compute", "default", "--runs", "0").returncode == OK
 
 
 @pytest.mark.parametrize("modules", [("numpy",), ()])
-def test_what_is_not_installed_is_named(whole, made, modules):
+def test_what_is_not_installed_is_named(whole, checked_artifact, modules):
     done = check(whole, modules=modules)
     assert done.returncode == BACKEND_MISSING
-    missing = RUNTIMES[made.kind] if modules else "numpy"
+    missing = RUNTIMES[checked_artifact.kind] if modules else "numpy"
     assert f"{missing} is not installed" in done.stderr
     assert f"python -m pip install {missing}" in done.stderr
 
 
-@pytest.mark.parametrize("made", [ONNX], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [ONNX], indirect=True)
 @pytest.mark.parametrize("arguments", [["--compute", "fp16"], ["--runs", "-1"], ["--treads", "2"], ["net.onnx"]])
 def test_a_wrong_flag_is_wrong_usage(whole, arguments):
     done = check(whole, *arguments, modules=())
@@ -204,7 +204,7 @@ def spoil(whole, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-@pytest.mark.parametrize("made", [ONNX], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [ONNX], indirect=True)
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -221,7 +221,7 @@ def test_a_record_that_says_too_little_is_told(whole, changes, says):
     assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (STAGE_FAILED, True, False)
 
 
-@pytest.mark.parametrize("made", [OPENVINO_BLOB], indirect=True)
+@pytest.mark.parametrize("checked_artifact", [OPENVINO_BLOB], indirect=True)
 def test_a_blob_that_does_not_fit_is_told_with_what_it_is_for_and_what_runs_anywhere(whole):
     (whole / "net.blob").write_bytes((whole / "net.bin").read_bytes())
     signed(whole)
@@ -245,8 +245,8 @@ def test_an_edited_artifact_is_asked_in_its_own_names_types_and_layouts(program,
 
 def test_photographs_go_in_as_they_are_where_the_preprocessing_is_compiled_in(tiny, tmp_path):
     backend("openvino")
-    asked = RecordReference(IMAGE, BATCH, ["logits"], None, PHOTOGRAPHS, True, None, [], 0, "quick", None, 16)
-    reference = run_stage(asked, tiny, tmp_path / "reference")
+    stage = RecordReference(IMAGE, BATCH, ["logits"], None, PHOTOGRAPHS, True, None, [], 0, "quick", None, 16)
+    reference = run_stage(stage, tiny, tmp_path / "reference")
     traced = run_stage(CaptureTrace(), {"module": tiny, "reference": reference}, tmp_path / "traced")
     ir = conversions.ir(traced, tmp_path / "ir", preprocessing=PHOTOGRAPHS, images=Images(color="BGR"))
     checked = recorded(ir, reference, tmp_path, precision="fp32_raw_images")
@@ -257,10 +257,14 @@ def test_photographs_go_in_as_they_are_where_the_preprocessing_is_compiled_in(ti
     assert "it takes raw BGR photographs, uint8, NHWC, of any size" in (whole / "README.md").read_text()
 
 
-def test_what_nothing_could_answer_for_is_run_and_called_not_checked(made, reference, tmp_path):
+def test_what_nothing_could_answer_for_is_run_and_called_not_checked(checked_artifact, reference, tmp_path):
     claim = {"against": "the frozen graph", "why": "tensorflow is not installed", "shapes": ["2x3x32x32"]}
     unchecked = replace(
-        made, record={**made.record, "checks": [{"stage": "check", "of": "x", "delivered": True, "unchecked": claim}]}
+        checked_artifact,
+        record={
+            **checked_artifact.record,
+            "checks": [{"stage": "check", "of": "x", "delivered": True, "unchecked": claim}],
+        },
     )
     done = check(bundle(unchecked, reference, tmp_path / "bundle"), "--runs", "0")
     assert done.returncode == OK
@@ -272,8 +276,8 @@ def test_the_script_is_one_file_that_imports_nothing_of_ours(kind):
     text = bundles.script_for(Artifact(kind))
     tree = ast.parse(text, feature_version=(3, 10))
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    named = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
-    assert {n.partition(".")[0] for n in named} <= {*sys.stdlib_module_names, "numpy"}
+    names = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
+    assert {n.partition(".")[0] for n in names} <= {*sys.stdlib_module_names, "numpy"}
     assert text == bundles.script_for(Artifact(kind))
     assert text.count("\nfrom __future__ import annotations\n") == 1
     assert text.count("def compared(" if not formats.of(kind).generation else "def agreement(") == 1
@@ -284,8 +288,8 @@ def test_equal_references_give_equal_bytes(graph, reference, tmp_path):
     for name in "ab":
         bundles.write_cases(cases, tmp_path / f"{name}.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a.npz") as held:
-        assert {i.date_time for i in held.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert {i.date_time for i in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_a_graph_that_no_cpu_runs_gets_no_self_check(graph, reference, tmp_path):
@@ -295,14 +299,21 @@ def test_a_graph_that_no_cpu_runs_gets_no_self_check(graph, reference, tmp_path)
         bundle(narrow, reference, tmp_path / "bundle")
 
 
-def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):
+def test_the_readme_says_what_there_is_to_know(checked_artifact, reference, tmp_path):
+    kind = checked_artifact.kind
     names = [f"class {i}" for i in range(10)]
-    folder = bundle(made, reference, tmp_path / "bundle", license="MIT", labels=names, preprocessing=PHOTOGRAPHS)
-    told = (folder / "README.md").read_text()
-    assert "**UNTRAINED**" in told
+    folder = bundle(
+        checked_artifact, reference, tmp_path / "bundle", license="MIT", labels=names, preprocessing=PHOTOGRAPHS
+    )
+    text = (folder / "README.md").read_text()
+    assert "**UNTRAINED**" in text
     for line in (
-        *([f"| only for | OpenVINO {made.facts['blob']['openvino']} for CPU '"] if "blob" in made.facts else []),
-        f"| file | `net{Path(made.kind.file).suffix}`, {made.kind}{', opset 18' if made.kind == ONNX else ''} |",
+        *(
+            [f"| only for | OpenVINO {checked_artifact.facts['blob']['openvino']} for CPU '"]
+            if "blob" in checked_artifact.facts
+            else []
+        ),
+        f"| file | `net{Path(kind.file).suffix}`, {kind}{', opset 18' if kind == ONNX else ''} |",
         "| precision | fp32; computes in float32 |",
         "| licence | MIT |",
         "| input | `input` | batchx3x32x32 | float32 |",
@@ -312,21 +323,23 @@ def test_the_readme_says_what_there_is_to_know(made, reference, tmp_path):
         "RGB, NCHW; `(pixels / 255 - [0.5]) / [0.25]`.",
         "It agrees with the PyTorch model at 2x3x32x32, 1x3x32x32, 3x3x32x32, 8x3x32x32: max_rel 0.0001",
     ):
-        assert line in told
+        assert line in text
     assert (folder / "labels.txt").read_text().splitlines() == names
 
 
-def test_the_readme_says_what_nobody_stated(made, reference, tmp_path):
-    trained = replace(made, facts={**made.facts, "weights": {"trained": True, "says": "from a file"}})
-    told = (bundle(trained, reference, tmp_path / "bundle") / "README.md").read_text()
-    assert "UNTRAINED" not in told
+def test_the_readme_says_what_nobody_stated(checked_artifact, reference, tmp_path):
+    trained = replace(
+        checked_artifact, facts={**checked_artifact.facts, "weights": {"trained": True, "says": "from a file"}}
+    )
+    text = (bundle(trained, reference, tmp_path / "bundle") / "README.md").read_text()
+    assert "UNTRAINED" not in text
     for line in ("| weights | from a file |", "| licence | not stated |", "Labels: not stated.", "Not stated: inputs"):
-        assert line in told
+        assert line in text
 
 
-def test_the_readmes_own_lines_load_and_run_it(whole, made):
+def test_the_readmes_own_lines_load_and_run_it(whole, checked_artifact):
     (code,) = re.findall(r"```python\n(.*?)```", (whole / "README.md").read_text(), re.S)
-    place = device(whole.parent / "device", "numpy", RUNTIMES[made.kind])
+    place = device(whole.parent / "device", "numpy", RUNTIMES[checked_artifact.kind])
     script = (
         f"import os; os.chdir({str(whole)!r}); exec(sys.argv[1]); print({{n: v.shape for n, v in outputs.items()}})"
     )

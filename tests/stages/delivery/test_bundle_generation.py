@@ -14,29 +14,32 @@ SAVE = Save("net", True, "MIT", None, None)
 
 
 @pytest.fixture(scope="module")
-def made(decoder_graph, tmp_path_factory):
+def checked_artifact(decoder_graph, tmp_path_factory):
     """A checked folder with the record that the runner gives it, and the tokens that it was held to."""
     backend("onnxruntime_genai")
     folder = tmp_path_factory.mktemp("made")
     stage = shipped("record_tokens", prompts=[1, 9], tokens=8, seed=0)
-    tokens = run_stage(stage, decoders.given(), folder / "tokens")
+    tokens = run_stage(stage, decoders.record_inputs(), folder / "tokens")
     laid_out = run_stage(shipped("lay_out_onnx"), decoder_graph, folder / "folder")
     check = shipped("check_generation", extensions=[], compute="float32", tolerance=tolerance("fp32"))
     claims = run_stage(check, {"artifact": laid_out, "tokens": tokens}, folder / "check").notes["claims"]
-    told = {"model": "net", "drydock": "0.1.0", "kind": "onnx_generation", "facts": dict(laid_out.facts)}
-    told |= {"precision": {"name": "fp32", "storage": "float32", "compute": "float32"}}
-    record = {**told, "checks": [{"stage": "check_generation", "of": "lay_out", "delivered": True, **claims}]}
+    document = {"model": "net", "drydock": "0.1.0", "kind": "onnx_generation", "facts": dict(laid_out.facts)}
+    document |= {"precision": {"name": "fp32", "storage": "float32", "compute": "float32"}}
+    record = {**document, "checks": [{"stage": "check_generation", "of": "lay_out", "delivered": True, **claims}]}
     return {"artifact": type(laid_out)(laid_out.kind, laid_out.folder, laid_out.facts, record=record), "tokens": tokens}
 
 
 @pytest.fixture
-def handed(made, tmp_path):
+def handed(checked_artifact, tmp_path):
     folder = tmp_path / "handed"
-    given = {**made, "reference": type(made["tokens"])("reference")}  # of which there is no use
-    assert run_stage(SAVE, given, folder).notes["file"] == "model.onnx"
+    inputs = {
+        **checked_artifact,
+        "reference": type(checked_artifact["tokens"])("reference"),
+    }  # of which there is no use
+    assert run_stage(SAVE, inputs, folder).notes["file"] == "model.onnx"
     for path in folder.iterdir():
         path.chmod(0o644)
-    (folder / "artifact.json").write_text(json.dumps(made["artifact"].record))
+    (folder / "artifact.json").write_text(json.dumps(checked_artifact["artifact"].record))
     signed(folder)
     return folder
 
@@ -50,21 +53,21 @@ def checked(folder, *arguments):
 
 
 def test_it_goes_on_as_the_model_did_in_the_runtime_and_by_our_own_loop(handed):
-    told = json.loads((handed / "tokens.json").read_text())["batches"]
-    whole = sum(len(row) for batch in told for row in batch["tokens"])
+    batches = json.loads((handed / "tokens.json").read_text())["batches"]
+    whole = sum(len(row) for batch in batches for row in batch["tokens"])
     for arguments, says in ((), "onnxruntime-genai 0."), (("--ours", "--threads", "1"), "our own loop"):
         done = checked(handed, *arguments)
         assert (done.returncode, done.stderr) == (OK, "")
         assert says in done.stdout
         assert f"passed    {whole} tokens are those of the PyTorch model's generate" in done.stdout
-    told = json.loads((handed / "selfcheck.json").read_text())
-    assert told["results"][0]["agrees"]
+    batches = json.loads((handed / "selfcheck.json").read_text())
+    assert batches["results"][0]["agrees"]
 
 
 def test_other_tokens_and_a_file_that_is_another_are_exit_code_5(handed):
-    told = json.loads((handed / "tokens.json").read_text())
-    told["batches"][1]["tokens"][0][2] += 1
-    (handed / "tokens.json").write_text(json.dumps(told))
+    document = json.loads((handed / "tokens.json").read_text())
+    document["batches"][1]["tokens"][0][2] += 1
+    (handed / "tokens.json").write_text(json.dumps(document))
     assert "tokens.json is not what was delivered" in checked(handed).stderr
     signed(handed)
     done = checked(handed)
@@ -81,11 +84,14 @@ def test_the_readme_says_how_it_is_loaded_and_what_it_was_held_to(handed):
     assert checked(handed, "--no-such").returncode == USAGE
 
 
-def test_what_no_check_looked_at_makes_no_bundle(made, tmp_path):
-    record = {**made["artifact"].record, "checks": []}
-    artifact = type(made["artifact"])(
-        made["artifact"].kind, made["artifact"].folder, made["artifact"].facts, record=record
+def test_what_no_check_looked_at_makes_no_bundle(checked_artifact, tmp_path):
+    record = {**checked_artifact["artifact"].record, "checks": []}
+    artifact = type(checked_artifact["artifact"])(
+        checked_artifact["artifact"].kind,
+        checked_artifact["artifact"].folder,
+        checked_artifact["artifact"].facts,
+        record=record,
     )
-    given = {"artifact": artifact, "tokens": made["tokens"], "reference": type(artifact)("reference")}
+    inputs = {"artifact": artifact, "tokens": checked_artifact["tokens"], "reference": type(artifact)("reference")}
     with pytest.raises(StageError, match="put check_generation before save"):
-        run_stage(SAVE, given, tmp_path / "handed")
+        run_stage(SAVE, inputs, tmp_path / "handed")

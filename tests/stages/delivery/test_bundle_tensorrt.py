@@ -42,13 +42,13 @@ AS_IT_SHIPS |= {"profiles": None, "name": "net", "releases": ["10", "11"], "lice
 def make(artifact, reference, folder, precision="fp32", compute="float32", **settings) -> Path:
     """What the user is handed."""
     checked = recorded(replace(artifact, digest="d" * 64), reference, folder, precision=precision, compute=compute)
-    made = folder / "bundle"
-    run_stage(BundleTensorrt(**{**AS_IT_SHIPS, **settings}), {"artifact": checked, "reference": reference}, made)
-    for path in made.iterdir():
+    result = folder / "bundle"
+    run_stage(BundleTensorrt(**{**AS_IT_SHIPS, **settings}), {"artifact": checked, "reference": reference}, result)
+    for path in result.iterdir():
         path.chmod(0o644)
-    (made / "artifact.json").write_text(json.dumps(checked.record))
-    signed(made)
-    return made
+    (result / "artifact.json").write_text(json.dumps(checked.record))
+    signed(result)
+    return result
 
 
 @pytest.fixture
@@ -149,9 +149,9 @@ def test_precision_is_in_the_graph_and_audited_in_the_engine(precision, lowered,
 def test_a_bfloat16_graph_asks_for_bfloat16(reference, graph, tmp_path):
     from stages.onnx.cast_bf16 import CastBf16
 
-    left = replace(NOTHING_IGNORED, types=["Conv"])  # at opset 18
-    made = run_stage(CastBf16(left), graph, tmp_path / "bf16")
-    whole = make(made, reference, tmp_path, "bf16", "bfloat16")
+    ignored = replace(NOTHING_IGNORED, types=["Conv"])  # at opset 18
+    lowered_graph = run_stage(CastBf16(ignored), graph, tmp_path / "bf16")
+    whole = make(lowered_graph, reference, tmp_path, "bf16", "bfloat16")
     assert json.loads((whole / "manifest.json").read_text())["plan"]["types"] == ["bfloat16"]
 
 
@@ -216,9 +216,9 @@ CANNOT = {
 @pytest.mark.parametrize("what", CANNOT)
 def test_what_cannot_be_is_explained_with_an_exit_code_of_ours(what, graph, reference, tmp_path):
     how, code, says = CANNOT[what]
-    asked = {n: v for n, v in how.items() if n == "version_compatible"}
-    whole = make(graph, reference, tmp_path, **asked)
-    done = build(whole, "--runs", "0", **{n: v for n, v in how.items() if n not in asked})
+    settings = {n: v for n, v in how.items() if n == "version_compatible"}
+    whole = make(graph, reference, tmp_path, **settings)
+    done = build(whole, "--runs", "0", **{n: v for n, v in how.items() if n not in settings})
     assert (done.returncode, says in done.stderr) == (code, True), done.stderr
 
 
@@ -267,18 +267,18 @@ def trtexec(bundle, text=None) -> str:
 def test_trtexec_builds_it_with_the_flags_of_its_release_and_the_python_api_checks_it(whole, version, typed):
     done = build(whole, "--with", "trtexec", "--runs", "0", path=trtexec(whole), acts={"version": version})
     assert (done.returncode, done.stderr) == (OK, "")
-    asked = (whole.parent / "asked.txt").read_text().splitlines()
-    assert ("--stronglyTyped" in asked) == typed
-    assert {"--minShapes=input:1x3x32x32", "--maxShapes=input:8x3x32x32", "--noTF32", "--skipInference"} <= {*asked}
-    assert not [a for a in asked if a in ("--fp16", "--int8", "--bf16", "--best")]
+    arguments = (whole.parent / "asked.txt").read_text().splitlines()
+    assert ("--stronglyTyped" in arguments) == typed
+    assert {"--minShapes=input:1x3x32x32", "--maxShapes=input:8x3x32x32", "--noTF32", "--skipInference"} <= {*arguments}
+    assert not [a for a in arguments if a in ("--fp16", "--int8", "--bf16", "--best")]
 
 
 def test_trtexec_keeps_what_it_measures_in_a_file_of_the_gpu_and_the_version(whole):
     folder = whole.parent / "timing"
     arguments = ("--with", "trtexec", "--runs", "0", "--timing-cache", str(folder))
     assert build(whole, *arguments, path=trtexec(whole)).returncode == OK
-    (kept,) = re.findall(r"^--timingCacheFile=(.+)$", (whole.parent / "asked.txt").read_text(), re.M)
-    assert re.fullmatch(rf"{folder}/NVIDIA_H100.*-sm9\.0-.*-11\.4\.0\.106-.*\.timing", kept)
+    (cache,) = re.findall(r"^--timingCacheFile=(.+)$", (whole.parent / "asked.txt").read_text(), re.M)
+    assert re.fullmatch(rf"{folder}/NVIDIA_H100.*-sm9\.0-.*-11\.4\.0\.106-.*\.timing", cache)
     assert folder.is_dir(), "trtexec makes none"
 
 
@@ -298,8 +298,8 @@ def test_an_earlier_engine_is_not_taken_for_the_one_that_trtexec_did_not_write(w
 def test_several_profiles_are_told_in_the_manifest_and_only_python_builds_them(graph, reference, tmp_path):
     whole = make(graph, reference, tmp_path, profiles=[{"batch": [1, 1, 1]}, {"batch": [2, 4, 8]}])
     assert build(whole, "--runs", "0").returncode == OK
-    told = json.loads((whole / "net.json").read_text())["plan"]["profiles"]
-    assert [[span[0] for span in profile["input"]] for profile in told] == [[1, 1, 1], [2, 4, 8]]
+    profiles = json.loads((whole / "net.json").read_text())["plan"]["profiles"]
+    assert [[span[0] for span in profile["input"]] for profile in profiles] == [[1, 1, 1], [2, 4, 8]]
     refused = build(whole, "--with", "trtexec")
     assert (refused.returncode, "one profile of shapes" in refused.stderr) == (STAGE_FAILED, True)
 
@@ -312,18 +312,18 @@ def test_the_script_is_one_file_that_imports_nothing_of_ours_and_defines_nothing
     text = bundles.script("tensorrt.host.build_script")
     tree = ast.parse(text, feature_version=(3, 11))
     imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
-    named = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
+    names = {n.module if isinstance(n, ast.ImportFrom) else a.name for n in imports for a in n.names}
     allowed = {*sys.stdlib_module_names, "numpy", "tensorrt", "torch", "cuda"}
-    assert {n.partition(".")[0] for n in named} <= allowed
+    assert {n.partition(".")[0] for n in names} <= allowed
     defined = collections.Counter(n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
     defined.update(t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name))
     assert [name for name, count in defined.items() if count > 1] == []
 
 
 def test_the_readme_says_how_to_build_it_and_that_no_gpu_has_seen_it(whole):
-    told = (whole / "README.md").read_text()
+    text = (whole / "README.md").read_text()
     for part in ("python build.py --with trtexec", "`net.engine`", "Nobody has run it on a GPU", "max_rel 0.0001"):
-        assert part in told
+        assert part in text
 
 
 def test_a_graph_that_no_check_vouches_for_is_not_bundled(graph, reference, tmp_path):

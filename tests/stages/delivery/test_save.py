@@ -33,35 +33,35 @@ def external(graph, tmp_path):
 
 
 def test_an_onnx_graph_gets_the_models_name_and_its_content_stays(graph, tmp_path):
-    made = run_stage(save("resnet50"), graph, tmp_path / "out")
-    assert contents(made.folder) == {"resnet50.onnx": contents(graph.folder)["model.onnx"]}
-    assert made.notes["file"] == "resnet50.onnx"
+    delivered = run_stage(save("resnet50"), graph, tmp_path / "out")
+    assert contents(delivered.folder) == {"resnet50.onnx": contents(graph.folder)["model.onnx"]}
+    assert delivered.notes["file"] == "resnet50.onnx"
 
 
 def test_both_files_of_an_ir_get_the_models_name_and_load(ir, tmp_path):
     import openvino
 
-    made = run_stage(save("resnet50"), ir, tmp_path / "out")
-    assert sorted(contents(made.folder)) == ["resnet50.bin", "resnet50.xml"]
-    assert made.notes["file"] == "resnet50.xml"
-    openvino.Core().compile_model(made.folder / "resnet50.xml", "CPU")
+    delivered = run_stage(save("resnet50"), ir, tmp_path / "out")
+    assert sorted(contents(delivered.folder)) == ["resnet50.bin", "resnet50.xml"]
+    assert delivered.notes["file"] == "resnet50.xml"
+    openvino.Core().compile_model(delivered.folder / "resnet50.xml", "CPU")
 
 
 @pytest.mark.parametrize("name", ["v1.5", "mobilenet_v3_small", "ä b"])
 def test_a_name_may_hold_dots_and_spaces(ir, tmp_path, name):
     import openvino
 
-    made = run_stage(save(name), ir, tmp_path / "out")
-    openvino.Core().compile_model(made.folder / f"{name}.xml", "CPU")
+    delivered = run_stage(save(name), ir, tmp_path / "out")
+    openvino.Core().compile_model(delivered.folder / f"{name}.xml", "CPU")
 
 
 def test_a_weights_file_beside_the_graph_keeps_the_name_that_the_graph_knows(external, tmp_path):
     import onnxruntime
 
-    made = run_stage(save("resnet50"), external, tmp_path / "out")
-    assert sorted(contents(made.folder)) == ["model.onnx.data", "resnet50.onnx"]
-    assert made.notes["copies"] == {"model.onnx.data": "model.onnx.data", "resnet50.onnx": "model.onnx"}
-    onnxruntime.InferenceSession(made.folder / "resnet50.onnx", providers=["CPUExecutionProvider"])
+    delivered = run_stage(save("resnet50"), external, tmp_path / "out")
+    assert sorted(contents(delivered.folder)) == ["model.onnx.data", "resnet50.onnx"]
+    assert delivered.notes["copies"] == {"model.onnx.data": "model.onnx.data", "resnet50.onnx": "model.onnx"}
+    onnxruntime.InferenceSession(delivered.folder / "resnet50.onnx", providers=["CPUExecutionProvider"])
 
 
 def test_what_the_store_keeps_beside_an_artifact_is_not_delivered(graph, tmp_path):
@@ -69,8 +69,8 @@ def test_what_the_store_keeps_beside_an_artifact_is_not_delivered(graph, tmp_pat
     folder.mkdir()
     (folder / "model.onnx").write_bytes(graph.file.read_bytes())
     (folder / "artifact.json").write_text("{}")
-    made = run_stage(save("net"), replace(graph, folder=folder), tmp_path / "out")
-    assert list(contents(made.folder)) == ["net.onnx"]
+    delivered = run_stage(save("net"), replace(graph, folder=folder), tmp_path / "out")
+    assert list(contents(delivered.folder)) == ["net.onnx"]
 
 
 def test_the_copy_is_the_users_own(graph, tmp_path):
@@ -110,15 +110,21 @@ RECORD = {"model": "net", "drydock": "", "kind": "onnx", "precision": {"name": "
 
 def bundled(graph, reference, folder, *, checks=(CHECKED,), **settings):
     stage = save(bundle=True, **settings)
-    told = [{"delivered": True, **c} for c in checks]
-    given = replace(graph, record={**RECORD, "checks": told})
-    return run_stage(stage, {"artifact": given, "reference": reference}, folder / "out")
+    all_checks = [{"delivered": True, **c} for c in checks]
+    checked = replace(graph, record={**RECORD, "checks": all_checks})
+    return run_stage(stage, {"artifact": checked, "reference": reference}, folder / "out")
 
 
 def test_a_bundle_has_the_artifact_and_what_checks_and_explains_it(graph, reference, tmp_path):
-    made = bundled(graph, reference, tmp_path, labels=[str(n) for n in range(10)])
-    assert sorted(contents(made.folder)) == ["README.md", "labels.txt", "net.onnx", "reference.npz", "selfcheck.py"]
-    assert made.notes == {"file": "net.onnx", "copies": {"net.onnx": "model.onnx"}, "bundle": True}
+    delivered = bundled(graph, reference, tmp_path, labels=[str(n) for n in range(10)])
+    assert sorted(contents(delivered.folder)) == [
+        "README.md",
+        "labels.txt",
+        "net.onnx",
+        "reference.npz",
+        "selfcheck.py",
+    ]
+    assert delivered.notes == {"file": "net.onnx", "copies": {"net.onnx": "model.onnx"}, "bundle": True}
 
 
 def test_without_a_check_there_is_nothing_to_hold_a_bundle_to(graph, reference, tmp_path):
@@ -133,8 +139,8 @@ def test_labels_of_another_number_than_the_scores_are_refused(graph, reference, 
 
 def test_labels_are_read_from_a_file_for_a_bundle_alone(tmp_path):
     (tmp_path / "labels.txt").write_text("Katze\nHündin\n", encoding="utf-8")
-    asked = str(tmp_path / "labels.txt")
-    assert save(labels=asked, bundle=True).settle(world(tmp_path)).labels == ["Katze", "Hündin"]
+    path = str(tmp_path / "labels.txt")
+    assert save(labels=path, bundle=True).settle(world(tmp_path)).labels == ["Katze", "Hündin"]
     with pytest.raises(ConfigError, match=r"labels=nowhere\.txt cannot be read"):
         save(labels="nowhere.txt", bundle=True).settle(world(tmp_path))
     assert save(labels="nowhere.txt").settle(world(tmp_path)) == save(labels="nowhere.txt")

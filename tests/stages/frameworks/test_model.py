@@ -25,12 +25,14 @@ RUN_BY = [
 ]
 
 
-@pytest.mark.parametrize(("library", "name", "given", "made", "shape"), RUN_BY, ids=[" ".join(r[:2]) for r in RUN_BY])
-def test_a_framework_answers_by_our_names_at_every_size(tmp_path, monkeypatch, library, name, given, made, shape):
+@pytest.mark.parametrize(
+    ("library", "name", "shapes", "outputs", "shape"), RUN_BY, ids=[" ".join(r[:2]) for r in RUN_BY]
+)
+def test_a_framework_answers_by_our_names_at_every_size(tmp_path, monkeypatch, library, name, shapes, outputs, shape):
     pytest.importorskip(library)
     for other in {"tensorflow", "ai_edge_litert"} - {library}:
         monkeypatch.setitem(sys.modules, other, None)
-    names, inputs = {"picture": given, "scores": made}, {"picture": Input(shape)}
+    names, inputs = {"picture": shapes, "scores": outputs}, {"picture": Input(shape)}
     artifact = opened(FILES / name, tmp_path, names=names, inputs=inputs)
     assert file_formats.library(artifact) == library
     running = file_model.open_session(artifact)

@@ -25,21 +25,21 @@ def stage(**settings):
 
 
 def record(folder, files=None, **settings):
-    given = {"module": decoders.module(), "reference": REFERENCE, **({"files": files} if files else {})}
-    made = run_stage(stage(**settings), given, folder)
-    return made, texts.read(made)
+    inputs = {"module": decoders.module(), "reference": REFERENCE, **({"files": files} if files else {})}
+    artifact = run_stage(stage(**settings), inputs, folder)
+    return artifact, texts.read(artifact)
 
 
 def test_texts_are_drawn_by_what_the_model_finds_likely_and_by_the_seed(tmp_path):
-    made, found = record(tmp_path / "one")
-    assert (found.tokens.shape, found.tokens[:, 0].tolist()) == ((16, 64), [decoders.BOS] * 16)
+    artifact, recorded = record(tmp_path / "one")
+    assert (recorded.tokens.shape, recorded.tokens[:, 0].tolist()) == ((16, 64), [decoders.BOS] * 16)
     # Of what is drawn by its own probabilities, the mean log likelihood is the entropy, but for chance.
-    entropy = -(np.exp(found.logs) * found.logs).sum(-1).mean()
-    assert -found.likely.mean() == pytest.approx(entropy, abs=0.05)
+    entropy = -(np.exp(recorded.logs) * recorded.logs).sum(-1).mean()
+    assert -recorded.likely.mean() == pytest.approx(entropy, abs=0.05)
     assert entropy < 0.97 * np.log(decoders.VOCABULARY)
-    assert made.facts["texts"]["from"] == "the model's own"
-    assert (record(tmp_path / "again")[1].tokens == found.tokens).all()
-    assert (record(tmp_path / "other", seed=1)[1].tokens != found.tokens).any()
+    assert artifact.facts["texts"]["from"] == "the model's own"
+    assert (record(tmp_path / "again")[1].tokens == recorded.tokens).all()
+    assert (record(tmp_path / "other", seed=1)[1].tokens != recorded.tokens).any()
 
 
 @pytest.mark.slow  # each takes the import of its architecture
@@ -49,20 +49,20 @@ def test_every_architecture_finds_its_texts_as_likely_as_transformers_says(kind,
     from transformers import AutoConfig
 
     made_of = type(AutoConfig.for_model(kind))
-    known = {*inspect.signature(made_of).parameters, *made_of.attribute_map}
-    told = {"model_type": kind, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    told |= {name: value for name, value in architectures.CONFIGS[kind].items() if name in known}
+    fields = {*inspect.signature(made_of).parameters, *made_of.attribute_map}
+    settings = {"model_type": kind, "vocab_size": 40, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    settings |= {name: value for name, value in architectures.CONFIGS[kind].items() if name in fields}
     dims = {"batch": Dim(1, 2, 4), "sequence": Dim(1, 7, 48), "past": Dim(0, 5, 48)}
     task = "transformers.AutoModelForCausalLM"
-    loaded = run_stage(LoadCausalLm(task, told, "random", None, None, True, 0, dims, None), {}, tmp_path / "loaded")
+    loaded = run_stage(LoadCausalLm(task, settings, "random", None, None, True, 0, dims, None), {}, tmp_path / "loaded")
     loaded.live.eval()
-    given = {"module": loaded, "reference": Artifact(Kind.REFERENCE, facts=loaded.facts)}
-    made = run_stage(stage(count=3, length=40), given, tmp_path / "made")
-    found = texts.read(made)
-    tokens = torch.from_numpy(found.tokens)
+    inputs = {"module": loaded, "reference": Artifact(Kind.REFERENCE, facts=loaded.facts)}
+    artifact = run_stage(stage(count=3, length=40), inputs, tmp_path / "made")
+    texts_read = texts.read(artifact)
+    tokens = torch.from_numpy(texts_read.tokens)
     with torch.no_grad():
         loss = loaded.live.decoder(input_ids=tokens, labels=tokens).loss
-    assert found.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
+    assert texts_read.perplexity == pytest.approx(float(loss.exp()), rel=1e-4)
 
 
 def test_texts_beyond_the_positions_are_refused_with_what_fits(tmp_path):
@@ -100,13 +100,13 @@ def test_a_text_becomes_pieces_by_the_models_own_tokenizer(tmp_path):
     (tmp_path / "a.txt").write_text("".join(chr(32 + n % 64) for n in range(300)))
     ids = Tokenizer.from_file(str(EXAMPLE / "tokenizer.json")).encode((tmp_path / "a.txt").read_text()).ids
     pieces = [ids[n : n + 20] for n in range(0, len(ids) - 19, 20)]
-    told = {"source": "text", "path": str(tmp_path / "a.txt"), "length": 20}
+    settings = {"source": "text", "path": str(tmp_path / "a.txt"), "length": 20}
     files = Artifact(MODEL_FOLDER, EXAMPLE)
-    stage_ = stage(**told)
+    stage_ = stage(**settings)
     assert len(pieces) > 4
     assert stage_._read(files).tolist() == pieces[:16]
-    some = stage(**told, count=4)._read(files).tolist()
+    some = stage(**settings, count=4)._read(files).tolist()
     assert [len(some), *(piece in pieces for piece in some)] == [4, True, True, True, True]
     (tmp_path / "a.txt").write_text("short")
     with pytest.raises(StageError, match="a piece of it has 20"):
-        stage(**told)._read(files)
+        stage(**settings)._read(files)

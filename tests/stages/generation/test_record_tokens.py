@@ -11,14 +11,14 @@ from stages.portable import generating
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    made = run_stage(
+def record(tmp_path_factory):
+    tokens = run_stage(
         shipped("record_tokens", prompts=[1, 7], tokens=10, seed=0),
-        decoders.given(),
+        decoders.record_inputs(),
         tmp_path_factory.mktemp("t") / "t",
     )
-    assert "different, after prompts of 1, 7 tokens" in made.notes["says"]
-    return generating.read_tokens(made.file)
+    assert "different, after prompts of 1, 7 tokens" in tokens.notes["says"]
+    return generating.read_tokens(tokens.file)
 
 
 def whole(prompt, new):
@@ -38,26 +38,26 @@ def whole(prompt, new):
     return text[len(prompt) :], margins
 
 
-def test_each_prompt_goes_on_as_the_whole_text_does_alone_and_filled_up_beside_longer_ones(asked):
-    assert [len(b.prompts) for b in asked.batches] == [1, 1, 2]
-    for batch in asked.batches:
+def test_each_prompt_goes_on_as_the_whole_text_does_alone_and_filled_up_beside_longer_ones(record):
+    assert [len(b.prompts) for b in record.batches] == [1, 1, 2]
+    for batch in record.batches:
         for prompt, tokens, margins in zip(batch.prompts, batch.tokens, batch.margins, strict=True):
-            wanted, ahead = whole(prompt, asked.new)
-            assert tokens == wanted
+            expected, ahead = whole(prompt, record.new)
+            assert tokens == expected
             assert margins == pytest.approx(ahead, rel=1e-2, abs=1e-5)
 
 
-def test_tokens_vary_and_prompts_have_none_that_end_or_fill_up(asked):
-    assert len({t for b in asked.batches for row in b.tokens for t in row}) > 5
+def test_tokens_vary_and_prompts_have_none_that_end_or_fill_up(record):
+    assert len({t for b in record.batches for row in b.tokens for t in row}) > 5
     special = {decoders.PAD, decoders.BOS, decoders.EOS}
-    assert not special & {t for b in asked.batches for row in b.prompts for t in row}
+    assert not special & {t for b in record.batches for row in b.prompts for t in row}
 
 
 def test_a_text_beyond_the_positions_is_refused_with_what_fits(tmp_path):
     with pytest.raises(
         ConfigError, match=r"100 tokens, and the model 96 positions\n.*\n.*model\.generation\.tokens=56"
     ):
-        run_stage(shipped("record_tokens", prompts=[40], tokens=60, seed=0), decoders.given(), tmp_path / "t")
+        run_stage(shipped("record_tokens", prompts=[40], tokens=60, seed=0), decoders.record_inputs(), tmp_path / "t")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_lengths_of_nothing_are_a_problem_before_any_work(settings, what):
 
 
 def test_a_model_that_says_one_thing_only_is_told(tmp_path):
-    given = decoders.given()
-    given["module"].live.head.weight.zero_()
-    made = run_stage(shipped("record_tokens", prompts=[2], tokens=3, seed=0), given, tmp_path / "t")
-    assert "one token whatever it is given" in made.notes["caution"]
-    assert np.isfinite(generating.read_tokens(made.file).batches[0].margins).all()
+    inputs = decoders.record_inputs()
+    inputs["module"].live.head.weight.zero_()
+    tokens = run_stage(shipped("record_tokens", prompts=[2], tokens=3, seed=0), inputs, tmp_path / "t")
+    assert "one token whatever it is given" in tokens.notes["caution"]
+    assert np.isfinite(generating.read_tokens(tokens.file).batches[0].margins).all()

@@ -332,10 +332,10 @@ def test_where_nothing_runs_it_the_artifact_is_run_and_called_not_checked(tmp_pa
     ir = conversions.ir(result, tmp_path / "ir")
     checked = conversions.checked(ir, reference, tmp_path)
     assert "parity" not in checked.notes
-    assert checked.notes["says"].startswith(f"NOT CHECKED against the {file_formats.of(result).says}: {why}")
+    assert checked.notes["says"].startswith(f"NOT CHECKED against the {file_formats.format_of(result).says}: {why}")
     assert len(checked.notes["unchecked"]["cases"]) == 4
     (claim,) = checked.notes["claims"].items()
-    claim_ = {"against": f"the {file_formats.of(result).says}", "why": why}
+    claim_ = {"against": f"the {file_formats.format_of(result).says}", "why": why}
     assert claim == ("unchecked", {**claim_, "shapes": [c["shape"] for c in checked.notes["unchecked"]["cases"]]})
 
 

@@ -22,7 +22,7 @@ def stateful(decoder_ir, tmp_path_factory):
 
 @pytest.mark.parametrize(("rows", "new", "before"), [(1, 1, 0), (3, 7, 0), (2, 1, 9), (1, 20, 30)])
 def test_answers_and_what_it_holds_are_the_models_whatever_came_before(stateful, rows, new, before):
-    inputs = decoders.asked(rows, new, before)
+    inputs = decoders.mid_text(rows, new, before)
     outputs = session.open_session(stateful, "float32")(inputs)
     expected = decoders.Decoder().eval()(*(torch.from_numpy(v) for v in inputs.values()))
     valid = inputs["attention_mask"][:, -new:].astype(bool)
@@ -37,7 +37,7 @@ def test_a_row_goes_on_with_the_state_of_another(stateful):
     settings = {**CACHE, "INFERENCE_PRECISION_HINT": "f32"}
     request = openvino_library.load().Core().compile_model(stateful.file, "CPU", settings).create_infer_request()
     first, then = (
-        {n: v for n, v in decoders.asked(2, *sizes).items() if n not in decoders.PAST} for sizes in ((4, 0), (1, 4))
+        {n: v for n, v in decoders.mid_text(2, *sizes).items() if n not in decoders.PAST} for sizes in ((4, 0), (1, 4))
     )
     then = {n: v[1:].repeat(2, 0) for n, v in then.items()}
 

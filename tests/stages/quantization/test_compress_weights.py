@@ -57,21 +57,21 @@ class EveryWeight(nn.Module):
 @pytest.fixture(scope="module")
 def every(tmp_path_factory):
     """Graphs of EveryWeight by opset, each with its reference."""
-    made = {}
+    by_shape = {}
 
     def at(opset):
-        if opset not in made:
+        if opset not in by_shape:
             folder = tmp_path_factory.mktemp(f"opset{opset}")
             graph = export("export" if opset > 20 else "trace", EveryWeight(), folder, opset=opset, inputs=IMAGES)
-            made[opset] = graph, reference_in(folder)
-        return made[opset]
+            by_shape[opset] = graph, reference_in(folder)
+        return by_shape[opset]
 
     return at
 
 
 def check(artifact, reference, folder, limits):
-    given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check("float32", {}, [], limits, False), given, folder / "check").notes["parity"]
+    inputs = {"artifact": artifact, "reference": reference}
+    return run_stage(Check("float32", {}, [], limits, False), inputs, folder / "check").notes["parity"]
 
 
 CASES = [
@@ -91,14 +91,14 @@ CASES = [
 @pytest.mark.parametrize(("opset", "settings"), CASES, ids=str)
 def test_weights_are_stored_as_asked_and_answers_are_within_the_tolerance_that_ships(digits, tmp_path, opset, settings):
     graph = digits.onnx(opset) if opset else digits.graph(OPENVINO)
-    made = compressed(graph, tmp_path / "made", **settings)
+    lowered = compressed(graph, tmp_path / "made", **settings)
     # Convolutions have 144 and 4608 of the 38160, the last layer 640.
     eighth = 38160 if settings["mode"].startswith("int8") else 4752 if settings.get("all_layers") else 5392
-    told = stored.read(made).weights()
-    assert {n: told.get(n, 0) for n in ("int8", "int4")} == {"int8": eighth, "int4": 38160 - eighth}
-    assert stored.read(made).operations() == {"float32": 4}
-    assert ports(made) == ports(graph)
-    check(made, digits.reference, tmp_path, tolerance(f"{settings['mode'][:4]}_weights"))
+    counts = stored.read(lowered).weights()
+    assert {n: counts.get(n, 0) for n in ("int8", "int4")} == {"int8": eighth, "int4": 38160 - eighth}
+    assert stored.read(lowered).operations() == {"float32": 4}
+    assert ports(lowered) == ports(graph)
+    check(lowered, digits.reference, tmp_path, tolerance(f"{settings['mode'][:4]}_weights"))
 
 
 SHAPES = [
@@ -117,34 +117,36 @@ def test_onnxruntime_runs_compressed_weights_of_every_shape_as_it_does_by_defaul
     every, tmp_path, opset, settings, most
 ):
     graph, reference = every(opset)
-    made = compressed(graph, tmp_path / "made", **settings)
-    onnxruntime.InferenceSession(made.file)
+    lowered = compressed(graph, tmp_path / "made", **settings)
+    onnxruntime.InferenceSession(lowered.file)
     # Scales along another axis would be off by as much as the rows' magnitudes differ: tenfold.
-    check(made, reference, tmp_path, Tolerance(most, most, 0.95, 0.0))
+    check(lowered, reference, tmp_path, Tolerance(most, most, 0.95, 0.0))
 
 
-@pytest.mark.parametrize(("opset", "left"), [(18, {"row": 64, "stack": 65536}), (21, {"row": 64})], ids=str)
-def test_weights_that_onnx_has_no_such_form_for_stay_as_they_are(every, tmp_path, opset, left):
+@pytest.mark.parametrize(("opset", "float_weights"), [(18, {"row": 64, "stack": 65536}), (21, {"row": 64})], ids=str)
+def test_weights_that_onnx_has_no_such_form_for_stay_as_they_are(every, tmp_path, opset, float_weights):
     graph, _ = every(opset)
-    made = compressed(graph, tmp_path / "made")
-    before, after = stored.read(graph).weights(), stored.read(made).weights()
+    lowered = compressed(graph, tmp_path / "made")
+    before, after = stored.read(graph).weights(), stored.read(lowered).weights()
     biases = sum(p.numel() for p in EveryWeight().parameters() if p.ndim == 1)
-    assert after["float32"] == biases + sum(left.values())
+    assert after["float32"] == biases + sum(float_weights.values())
     assert sum(after.values()) == before["float32"]
-    assert made.notes["says"].endswith(f"; {len(left)} operation{'s' * (len(left) > 1)} left alone")
+    assert lowered.notes["says"].endswith(
+        f"; {len(float_weights)} operation{'s' * (len(float_weights) > 1)} left alone"
+    )
 
 
 def test_ir_has_a_form_for_weights_of_every_shape(every, tmp_path):
     graph, reference = every(18)
-    made = compressed(ir(graph, tmp_path / "ir"), tmp_path / "made")
-    assert stored.read(made).weights()["int8"] == sum(p.numel() for p in EveryWeight().parameters() if p.ndim > 1)
-    check(made, reference, tmp_path, Tolerance(0.02, 0.02, 0.99, 0.0))
+    lowered = compressed(ir(graph, tmp_path / "ir"), tmp_path / "made")
+    assert stored.read(lowered).weights()["int8"] == sum(p.numel() for p in EveryWeight().parameters() if p.ndim > 1)
+    check(lowered, reference, tmp_path, Tolerance(0.02, 0.02, 0.99, 0.0))
 
 
 def test_a_ratio_leaves_the_layers_that_lose_most_in_8_bits(digits, kind, tmp_path):
     graph = digits.onnx(21) if kind == ONNX else digits.graph(kind)
-    made = compressed(graph, tmp_path / "made", mode="int4_sym", ratio=0.99, all_layers=True)
-    assert stored.read(made).weights() == {"int4": 512 * 64, "int8": 144 + 4608 + 640, "float32": 122}
+    lowered = compressed(graph, tmp_path / "made", mode="int4_sym", ratio=0.99, all_layers=True)
+    assert stored.read(lowered).weights() == {"int4": 512 * 64, "int8": 144 + 4608 + 640, "float32": 122}
 
 
 def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, tmp_path):
@@ -155,17 +157,17 @@ def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, tmp_p
 
 def test_facts_tell_every_setting_and_are_in_the_file(digits, kind, tmp_path):
     graph = digits.onnx(21) if kind == ONNX else digits.graph(kind)
-    made = compressed(graph, tmp_path / "made", mode="int4_asym", group_size=32)
-    told = made.facts["quantization"]
+    lowered = compressed(graph, tmp_path / "made", mode="int4_asym", group_size=32)
+    counts = lowered.facts["quantization"]
     four = {"mode": "int4_asym", "group_size": 32, "ratio": 1.0, "all_layers": False}
-    assert told == {
+    assert counts == {
         "weights": "int4_asym weights",
         "settings": {**four, "awq": False, "embeddings": None, "head": None, "scale_estimation": False},
         "says": "int4_asym weights",
     }
-    assert made.facts["ignored"] == {"names": [], "patterns": [], "types": []}
-    assert {n: provenance(made)[n] for n in ("quantization", "ignored")} == {
-        n: made.facts[n] for n in ("quantization", "ignored")
+    assert lowered.facts["ignored"] == {"names": [], "patterns": [], "types": []}
+    assert {n: provenance(lowered)[n] for n in ("quantization", "ignored")} == {
+        n: lowered.facts[n] for n in ("quantization", "ignored")
     }
 
 
@@ -199,20 +201,20 @@ def test_weights_that_are_fitted_to_samples_answer_otherwise_and_say_what_to(gat
     graphs, reference, samples = gated
     four = {"mode": "int4_sym", "group_size": 32}
     plain = compressed(graphs[kind], tmp_path / "plain", **four)
-    made = compressed(graphs[kind], tmp_path / "made", samples=samples, **four, **{fitted: True})
-    told = made.facts["quantization"]
-    assert told["settings"][fitted] is True
-    assert told["samples"] == {"from": "RANDOM draws", "count": 32, "seed": 0, "digest": "d" * 64}
-    assert told["taken"] == 32
-    assert told["says"] == "int4_sym weights, calibrated on 32 samples: RANDOM draws"
+    lowered = compressed(graphs[kind], tmp_path / "made", samples=samples, **four, **{fitted: True})
+    counts = lowered.facts["quantization"]
+    assert counts["settings"][fitted] is True
+    assert counts["samples"] == {"from": "RANDOM draws", "count": 32, "seed": 0, "digest": "d" * 64}
+    assert counts["taken"] == 32
+    assert counts["says"] == "int4_sym weights, calibrated on 32 samples: RANDOM draws"
     limits = tolerance("int4_weights")
-    found, before = (check(a, reference, a.folder.with_suffix(".of"), limits)["cases"] for a in (made, plain))
-    assert found != before
+    cases, before = (check(a, reference, a.folder.with_suffix(".of"), limits)["cases"] for a in (lowered, plain))
+    assert cases != before
 
 
 def test_samples_that_nothing_is_fitted_to_are_not_told_of(digits, tmp_path):
-    made = compressed(digits.graph(OPENVINO), tmp_path / "made", samples=digits.samples)
-    assert "samples" not in made.facts["quantization"]
+    lowered = compressed(digits.graph(OPENVINO), tmp_path / "made", samples=digits.samples)
+    assert "samples" not in lowered.facts["quantization"]
 
 
 def test_fitting_without_samples_is_told_with_what_draws_them(digits, tmp_path):
@@ -250,8 +252,8 @@ def test_a_file_of_such_an_opset_is_refused(digits, tmp_path, mode, opset):
 
 
 def test_the_opset_stays(digits, tmp_path):
-    made = compressed(digits.onnx(13), tmp_path / "made")
-    assert onnx_file.opset(onnx_file.read(made.file)) == 13
+    lowered = compressed(digits.onnx(13), tmp_path / "made")
+    assert onnx_file.opset(onnx_file.read(lowered.file)) == 13
 
 
 WRONG = [
@@ -302,18 +304,18 @@ BITS = [
 def bits(artifact):
     """Of the table, the square matrix and the head, in this order."""
     built = stored.read(artifact)
-    held = {dtype: built.holding([dtype]) for dtype in ("int4", "int8", "float32")}
+    names_by_type = {dtype: built.holding([dtype]) for dtype in ("int4", "int8", "float32")}
     return {
-        n: next(d for d, of in held.items() if of.get(n, 0) >= 4096)
+        n: next(d for d, of in names_by_type.items() if of.get(n, 0) >= 4096)
         for n in ("look_up", "middle", built.head("logits"))
     }
 
 
-@pytest.mark.parametrize(("settings", "wanted"), BITS)
-def test_embeddings_and_head_have_the_bits_that_are_chosen_for_them(settings, wanted, kind, tmp_path):
+@pytest.mark.parametrize(("settings", "expected"), BITS)
+def test_embeddings_and_head_have_the_bits_that_are_chosen_for_them(settings, expected, kind, tmp_path):
     graph = decoders.words(tmp_path / "graph", tied=False)
-    made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
-    assert [*bits(made).values()] == wanted
+    lowered = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
+    assert [*bits(lowered).values()] == expected
 
 
 @pytest.mark.parametrize(
@@ -327,12 +329,12 @@ def test_embeddings_and_head_have_the_bits_that_are_chosen_for_them(settings, wa
 )
 def test_a_head_that_is_the_embedding_is_what_that_is(settings, of_both, kind, tmp_path):
     graph = decoders.words(tmp_path / "graph", tied=True)
-    made = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
-    assert [*bits(made).values()] == [of_both, settings["mode"][:4], of_both]
-    assert stored.read(made).weights()[of_both] >= 96 * 64
-    assert "left alone" not in made.notes["says"]
+    lowered = compressed(graph if kind == ONNX else ir(graph, tmp_path / "ir"), tmp_path / "made", **settings)
+    assert [*bits(lowered).values()] == [of_both, settings["mode"][:4], of_both]
+    assert stored.read(lowered).weights()[of_both] >= 96 * 64
+    assert "left alone" not in lowered.notes["says"]
     if kind == ONNX:
-        assert np.abs(answer(made) - answer(graph)).max() < 0.3 * np.abs(answer(graph)).max()
+        assert np.abs(answer(lowered) - answer(graph)).max() < 0.3 * np.abs(answer(graph)).max()
 
 
 def test_one_matrix_cannot_be_two_things(tmp_path):

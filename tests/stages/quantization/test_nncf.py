@@ -46,17 +46,17 @@ def test_samples_are_fed_in_the_smallest_batches_and_counted_as_often_as_they_ar
     fours = record(tiny, tmp_path / "reference", dims={"batch": Dim(4, 4, 8)}, outputs=["logits"])
     images = np.random.default_rng(0).random((10, *IMAGE["input"].shape[1:]), np.float32)
     feed = Feed(replace(graph, facts={**graph.facts, **fours.facts}), Samples({"input": images}))
-    assert feed.taken == 0
+    assert feed.count == 0
     for _ in range(2):
-        assert [len(given["input"]) for given in feed] == [4, 4, 4]  # the last filled up with its last row
-        assert feed.taken == 10
+        assert [len(arrays["input"]) for arrays in feed] == [4, 4, 4]  # the last filled up with its last row
+        assert feed.count == 10
 
 
 def test_of_samples_that_are_not_all_taken_those_that_are_count(digits):
     feed = Feed(digits.onnx(), sample_files.read(digits.samples))
-    for _, given in zip(range(7), feed, strict=False):
-        assert given["images"].shape == (1, 1, 8, 8)
-    assert feed.taken == 7
+    for _, arrays in zip(range(7), feed, strict=False):
+        assert arrays["images"].shape == (1, 1, 8, 8)
+    assert feed.count == 7
 
 
 def test_what_nncf_raises_is_told_in_one_line_with_its_cause(digits, tmp_path):
@@ -158,11 +158,11 @@ class Stacked(nn.Module):
 def test_onnxruntime_runs_in_int8_what_nncf_by_itself_would_have_it_refuse(tmp_path, net, operations):
     graph = export("trace", net(), tmp_path, inputs=IMAGE)
     reference = reference_in(tmp_path)
-    made = quantized(graph, drawn(reference, tmp_path), tmp_path / "int8")
-    assert graphs.read(made).operations() == operations
-    onnxruntime.InferenceSession(made.file)
+    quantised = quantized(graph, drawn(reference, tmp_path), tmp_path / "int8")
+    assert graphs.read(quantised).operations() == operations
+    onnxruntime.InferenceSession(quantised.file)
     check = Check("float32", {}, [], tolerance("int8"), False)
-    run_stage(check, {"artifact": made, "reference": reference}, tmp_path / "check")
+    run_stage(check, {"artifact": quantised, "reference": reference}, tmp_path / "check")
 
 
 def test_nodes_without_names_are_called_by_their_first_output_before_and_after(digits, tmp_path):
@@ -172,8 +172,8 @@ def test_nodes_without_names_are_called_by_their_first_output_before_and_after(d
 
     graph = edited(digits.onnx(), tmp_path / "graph", unname)
     outputs = [node.output[0] for node in onnx.load(graph.file).graph.node]
-    made = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(outputs[:1], [], []))
-    built = graphs.read(made)
+    quantised = quantized(graph, digits.samples, tmp_path / "int8", ignored=Ignored(outputs[:1], [], []))
+    built = graphs.read(quantised)
     assert {n: built.computes_in(n) for n in outputs if built.nodes[n].type in ("Conv", "Gemm")} == {
         n: "float32" if n == outputs[0] else "int8" for n in outputs if built.nodes[n].type in ("Conv", "Gemm")
     }
@@ -188,5 +188,5 @@ def test_names_that_look_like_a_counters_stay_where_the_graph_before_had_them(di
         op.set_friendly_name(f"MatMul_{number}")
     (tmp_path / "ir").mkdir()
     openvino.save_model(model, tmp_path / "ir" / "model.xml", compress_to_fp16=False)
-    made = quantized(replace(digits.graph(OPENVINO), folder=tmp_path / "ir"), digits.samples, tmp_path / "int8")
-    assert [n for n, node in graphs.read(made).nodes.items() if node.type == "MatMul"] == ["MatMul_70", "MatMul_9"]
+    quantised = quantized(replace(digits.graph(OPENVINO), folder=tmp_path / "ir"), digits.samples, tmp_path / "int8")
+    assert [n for n, node in graphs.read(quantised).nodes.items() if node.type == "MatMul"] == ["MatMul_70", "MatMul_9"]

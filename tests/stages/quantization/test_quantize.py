@@ -31,25 +31,27 @@ def int8(digits, kind):
     return digits.int8(kind)
 
 
-def held(artifact, reference, folder):
-    given = {"artifact": artifact, "reference": reference}
-    return run_stage(Check("float32", {}, [], tolerance("int8"), False), given, folder)
+def checked(artifact, reference, folder):
+    inputs = {"artifact": artifact, "reference": reference}
+    return run_stage(Check("float32", {}, [], tolerance("int8"), False), inputs, folder)
 
 
 def test_its_answers_are_within_the_tolerance_that_ships(int8, digits, tmp_path):
-    held(int8, digits.reference, tmp_path / "check")
+    checked(int8, digits.reference, tmp_path / "check")
 
 
 def test_it_reads_as_many_digits_as_the_network_it_was_made_of_but_for_one_in_a_hundred(int8, digits, tmp_path):
     gate = Evaluate("top1", 0.01, "float32", {}, [], False)
-    told = run_stage(gate, {"artifact": int8, "answers": digits.answers}, tmp_path / "evaluate").notes["evaluation"]
-    assert told["samples"] == 597
-    assert told["value"] > 0.97
+    settings_used = run_stage(gate, {"artifact": int8, "answers": digits.answers}, tmp_path / "evaluate").notes[
+        "evaluation"
+    ]
+    assert settings_used["samples"] == 597
+    assert settings_used["value"] > 0.97
 
 
 def test_its_weights_and_its_operations_are_8_bit(int8, tmp_path):
-    made = run_stage(Audit({"int8": 0.99}, {"int8": 1.0}, []), int8, tmp_path / "audit")
-    assert made.notes["audit"] == {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}}
+    int8_graph = run_stage(Audit({"int8": 0.99}, {"int8": 1.0}, []), int8, tmp_path / "audit")
+    assert int8_graph.notes["audit"] == {"weights": {"int8": 38160, "float32": 122}, "operations": {"int8": 4}}
 
 
 def test_names_types_and_the_dynamic_batch_stay(int8, digits, kind):
@@ -59,10 +61,10 @@ def test_names_types_and_the_dynamic_batch_stay(int8, digits, kind):
 
 @pytest.mark.parametrize("opset", [13, 20])
 def test_at_either_end_of_the_opsets_it_stays_and_onnxruntime_runs_the_graph(digits, tmp_path, opset):
-    made = quantized(digits.onnx(opset), digits.samples, tmp_path / "int8")
-    assert onnx_file.opset(onnx_file.read(made.file)) == opset
-    onnxruntime.InferenceSession(made.file)  # optimises it as it does by default
-    held(made, digits.reference, tmp_path / "check")
+    int8_graph = quantized(digits.onnx(opset), digits.samples, tmp_path / "int8")
+    assert onnx_file.opset(onnx_file.read(int8_graph.file)) == opset
+    onnxruntime.InferenceSession(int8_graph.file)  # optimises it as it does by default
+    checked(int8_graph, digits.reference, tmp_path / "check")
 
 
 @pytest.mark.parametrize(("opset", "command"), [(12, "opset=13"), (21, "opset=20"), (26, "opset=20")])
@@ -89,24 +91,24 @@ def test_facts_tell_every_setting_and_what_it_was_calibrated_on(digits, kind, tm
     settings = {"preset": "mixed", "model_type": "transformer", "target_device": "CPU", "fast_bias_correction": False}
     settings["symmetric"] = True
     ignored = Ignored([], [r".*(Gemm|MatMul).*"], [])
-    made = quantized(digits.graph(kind), digits.samples, tmp_path / "int8", ignored=ignored, **settings)
-    assert made.facts["quantization"] == {
+    int8_graph = quantized(digits.graph(kind), digits.samples, tmp_path / "int8", ignored=ignored, **settings)
+    assert int8_graph.facts["quantization"] == {
         "weights": "int8",
         "settings": settings,
         "samples": {"from": "dataset", "count": 300, "seed": 0, "digest": "d" * 64},
         "taken": 300,
         "says": "int8, calibrated on 300 samples: dataset",
     }
-    assert made.facts["ignored"] == {"names": [], "patterns": [r".*(Gemm|MatMul).*"], "types": []}
-    assert made.notes["says"].endswith("; 2 operations left alone")
+    assert int8_graph.facts["ignored"] == {"names": [], "patterns": [r".*(Gemm|MatMul).*"], "types": []}
+    assert int8_graph.notes["says"].endswith("; 2 operations left alone")
 
 
 def test_provenance_is_in_the_file(int8, digits):
-    told = provenance(int8)
-    assert {name: told[name] for name in ("quantization", "ignored")} == {
+    record = provenance(int8)
+    assert {name: record[name] for name in ("quantization", "ignored")} == {
         name: int8.facts[name] for name in ("quantization", "ignored")
     }
-    assert told["weights"] == digits.module.facts["weights"]  # of the file before, and still there
+    assert record["weights"] == digits.module.facts["weights"]  # of the file before, and still there
 
 
 SCHEMES = [
@@ -122,18 +124,18 @@ SCHEMES = [
 @pytest.mark.parametrize(("kind", "settings"), SCHEMES, ids=str)
 def test_another_scheme_is_another_graph(attention, tmp_path, kind, settings):
     graph, samples = attention[kind], attention["samples"]
-    made = [quantized(graph, samples, tmp_path / str(len(told)), **told) for told in ({}, settings)]
-    assert _ranges(made[0]) != _ranges(made[1])
+    both = [quantized(graph, samples, tmp_path / str(len(how)), **how) for how in ({}, settings)]
+    assert _ranges(both[0]) != _ranges(both[1])
 
 
 @pytest.mark.parametrize("settings", [{}, {"preset": "mixed", "model_type": "transformer"}], ids=str)
 def test_symmetric_activations_are_signed_numbers_and_a_scale_alone_whatever_the_preset(digits, tmp_path, settings):
-    made = quantized(digits.onnx(), digits.samples, tmp_path / "int8", symmetric=True, **settings)
-    model = onnx_file.read(made.file)
-    held = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
-    points = [held[n.input[2]] for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
+    int8_graph = quantized(digits.onnx(), digits.samples, tmp_path / "int8", symmetric=True, **settings)
+    model = onnx_file.read(int8_graph.file)
+    tensors = {i.name: numpy_helper.to_array(i) for i in model.graph.initializer}
+    points = [tensors[n.input[2]] for n in model.graph.node if n.op_type.endswith("uantizeLinear")]
     assert {(p.dtype.name, bool(p.any())) for p in points} == {("int8", False)}
-    held_to = {"artifact": made, "reference": digits.reference}
+    held_to = {"artifact": int8_graph, "reference": digits.reference}
     run_stage(Check("float32", {}, [], tolerance("int8"), False), held_to, tmp_path / "check")
 
 

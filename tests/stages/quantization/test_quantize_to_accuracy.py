@@ -23,8 +23,8 @@ MAX_DROP = 0.003  # of 597 digits one may be lost; calibrated badly, int8 loses 
 STAGE = QuantizeToAccuracy(None, None, "ANY", True, False, NOTHING_IGNORED, [], None, "top1", MAX_DROP)
 
 
-def controlled(digits, kind, folder, stage=STAGE, **given):
-    inputs = {"graph": digits.graph(kind), "samples": digits.spoiled, "answers": digits.answers, **given}
+def controlled(digits, kind, folder, stage=STAGE, **artifacts):
+    inputs = {"graph": digits.graph(kind), "samples": digits.spoiled, "answers": digits.answers, **artifacts}
     return run_stage(stage, inputs, folder)
 
 
@@ -34,39 +34,43 @@ def measured(artifact, digits, folder):
 
 
 @pytest.fixture(scope="module")
-def held(digits, tmp_path_factory):
+def within_drop(digits, tmp_path_factory):
     """The digits' network in int8 as far as MAX_DROP allows, by format; calibrated on spoiled samples."""
     folder = tmp_path_factory.mktemp("held")
     return {kind: controlled(digits, kind, folder / kind) for kind in (ONNX, OPENVINO)}
 
 
-def test_where_plain_int8_loses_too_much_it_does_not(digits, kind, held, tmp_path):
+def test_where_plain_int8_loses_too_much_it_does_not(digits, kind, within_drop, tmp_path):
     plain = quantized(digits.graph(kind), digits.spoiled, tmp_path / "plain")
     assert measured(plain, digits, tmp_path / "too much")["drop"] > MAX_DROP
-    assert measured(held[kind], digits, tmp_path / "enough")["drop"] <= MAX_DROP
+    assert measured(within_drop[kind], digits, tmp_path / "enough")["drop"] <= MAX_DROP
 
 
-def test_some_operations_are_back_in_floating_point_and_others_are_not(kind, held):
-    assert graphs.read(held[kind]).operations() == {"int8": 3, "float32": 1}
+def test_some_operations_are_back_in_floating_point_and_others_are_not(kind, within_drop):
+    assert graphs.read(within_drop[kind]).operations() == {"int8": 3, "float32": 1}
 
 
-def test_the_metric_before_and_after_is_told(digits, kind, held, tmp_path):
-    told = measured(held[kind], digits, tmp_path / "evaluate")
-    assert held[kind].notes["says"].endswith(f"; top1 {told['value']:.4g}, {told['of_the_model']:.4g} before")
+def test_the_metric_before_and_after_is_told(digits, kind, within_drop, tmp_path):
+    evaluation = measured(within_drop[kind], digits, tmp_path / "evaluate")
+    assert (
+        within_drop[kind]
+        .notes["says"]
+        .endswith(f"; top1 {evaluation['value']:.4g}, {evaluation['of_the_model']:.4g} before")
+    )
 
 
 def test_where_plain_int8_is_good_enough_it_is_that(digits, kind, tmp_path):
-    made = controlled(digits, kind, tmp_path / "made", replace(STAGE, max_drop=0.01), samples=digits.samples)
-    assert graphs.read(made).operations() == {"int8": 4}
+    result = controlled(digits, kind, tmp_path / "made", replace(STAGE, max_drop=0.01), samples=digits.samples)
+    assert graphs.read(result).operations() == {"int8": 4}
 
 
 @pytest.mark.slow  # of what it begins with in test_quantize
-def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, held, tmp_path):
+def test_two_runs_are_the_same_bytes_whatever_ran_in_between(digits, kind, within_drop, tmp_path):
     ir(digits.traced, tmp_path / "another")
-    assert contents(controlled(digits, kind, tmp_path / "again").folder) == contents(held[kind].folder)
+    assert contents(controlled(digits, kind, tmp_path / "again").folder) == contents(within_drop[kind].folder)
 
 
-def test_facts_tell_every_setting_and_are_in_the_file(kind, held):
+def test_facts_tell_every_setting_and_are_in_the_file(kind, within_drop):
     scheme = {
         "preset": None,
         "model_type": None,
@@ -74,28 +78,28 @@ def test_facts_tell_every_setting_and_are_in_the_file(kind, held):
         "fast_bias_correction": True,
         "symmetric": False,
     }
-    assert held[kind].facts["quantization"] == {
+    assert within_drop[kind].facts["quantization"] == {
         "weights": "int8",
         "settings": {"metric": "top1", "max_drop": MAX_DROP, **scheme},
         "samples": {"from": "dataset", "count": 300, "seed": 0, "digest": "s" * 64},
         "taken": 300,
         "says": "int8, calibrated on 300 samples: dataset",
     }
-    assert provenance(held[kind])["quantization"] == held[kind].facts["quantization"]
+    assert provenance(within_drop[kind])["quantization"] == within_drop[kind].facts["quantization"]
 
 
 def test_samples_for_evaluation_that_are_among_those_for_calibration_are_refused(digits, kind, tmp_path):
     source = {"source": "dataset", "path": "digits.Digits", "kwargs": {"split": "train"}}
-    given = {"reference": digits.reference, "module": digits.module}
-    answers = run_stage(RecordAnswers(source, 50, None, 0), given, tmp_path / "answers")
+    inputs = {"reference": digits.reference, "module": digits.module}
+    answers = run_stage(RecordAnswers(source, 50, None, 0), inputs, tmp_path / "answers")
     with pytest.raises(ConfigError, match=r"\d+ of the 50 samples for evaluation are among the 300 for calibration"):
         controlled(digits, kind, tmp_path / "made", answers=answers, samples=digits.samples)
 
 
 def test_a_metric_that_takes_more_than_one_sample_is_held_too(digits, kind, tmp_path):
-    made = controlled(digits, kind, tmp_path / "made", replace(STAGE, metric="metrics.top1_of_many"))
-    assert measured(made, digits, tmp_path / "evaluate")["drop"] <= MAX_DROP
-    assert graphs.read(made).operations() == {"int8": 3, "float32": 1}
+    result = controlled(digits, kind, tmp_path / "made", replace(STAGE, metric="metrics.top1_of_many"))
+    assert measured(result, digits, tmp_path / "evaluate")["drop"] <= MAX_DROP
+    assert graphs.read(result).operations() == {"int8": 3, "float32": 1}
 
 
 def test_what_is_to_be_left_alone_stays_in_floating_point(digits, tmp_path):

@@ -1,4 +1,4 @@
-"""reference/function.py, asked.py: what answers otherwise when it is asked again is refused, with the cause."""
+"""reference/function.py, eager_model.py: a model whose answers differ when it is asked again is refused."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ class Remembering(Head):
     ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "",
 )
 def test_a_model_that_answers_otherwise_when_asked_again_is_told_with_the_cause(net, cause, tmp_path):
-    with pytest.raises(CheckFailed, match=f"(?s)answers otherwise when it is asked again.*{cause}") as caught:
+    with pytest.raises(CheckFailed, match=f"(?s)answers differ when it is asked again.*{cause}") as caught:
         record(net, tmp_path / "out", inputs=VECTOR)
     assert caught.value.exit_code == CHECK_FAILED == 5
 

@@ -21,14 +21,14 @@ from stages.samples.draw_samples import DrawSamples
 PLAIN = Preprocessing(8, [0.0], [1.0])
 
 
-def asked(net, inputs, folder, *, preprocessing=None):
+def reference_of(net, inputs, folder, *, preprocessing=None):
     stage = RecordReference(inputs, BATCH, None, None, preprocessing, False, None, [], 0, "quick", None, 16)
     return run_stage(stage, module(net), folder / "reference")
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    return asked(nn.Linear(4, 3), VECTOR, tmp_path_factory.mktemp("vectors"))
+    return reference_of(nn.Linear(4, 3), VECTOR, tmp_path_factory.mktemp("vectors"))
 
 
 @pytest.fixture
@@ -69,43 +69,43 @@ def test_samples_are_of_the_source_and_each_is_drawn_once(reference, arrays, tmp
 
 def test_the_same_seed_draws_the_same_bytes_and_another_does_not(reference, arrays, tmp_path):
     drawn = [draw(arrays[0], reference, tmp_path / str(i), count=8, seed=s) for i, s in enumerate((0, 0, 1))]
-    first, again, other = (contents(made.folder) for made in drawn)
+    first, again, other = (contents(samples.folder) for samples in drawn)
     assert first == again != other
 
 
 @pytest.mark.parametrize(("count", "drawn"), [(8, 8), (20, 20), (300, 20)])
 def test_how_many_it_came_to_is_told(reference, arrays, tmp_path, count, drawn):
-    made = draw(arrays[0], reference, tmp_path / "out", count=count, seed=3)
-    assert made.facts["samples"] == {"from": "arrays", "count": drawn, "seed": 3}
-    assert made.notes == {"says": f"{drawn} samples, arrays"}
-    assert len(sample_files.read(made)) == drawn
+    samples = draw(arrays[0], reference, tmp_path / "out", count=count, seed=3)
+    assert samples.facts["samples"] == {"from": "arrays", "count": drawn, "seed": 3}
+    assert samples.notes == {"says": f"{drawn} samples, arrays"}
+    assert len(sample_files.read(samples)) == drawn
 
 
 def test_random_draws_are_marked_wherever_they_go(reference, tmp_path):
-    made = draw({"source": "random"}, reference, tmp_path / "out")
-    assert made.facts["samples"] == {"from": "RANDOM draws", "count": 32, "seed": 0}
-    assert made.notes["caution"] == "calibrates on 32 samples, RANDOM draws: accuracy is anybody's guess"
+    samples = draw({"source": "random"}, reference, tmp_path / "out")
+    assert samples.facts["samples"] == {"from": "RANDOM draws", "count": 32, "seed": 0}
+    assert samples.notes["caution"] == "calibrates on 32 samples, RANDOM draws: accuracy is unknown"
 
 
 def test_rows_that_artifacts_are_checked_with_are_left_out_and_that_is_told(reference, tmp_path):
     checked = [c.inputs["input"] for c in reference_cases.read(reference)]
     others = np.ones((3, 4), np.float32) * [[1], [2], [3]]
     np.savez(tmp_path / "held.npz", input=np.concatenate([checked[0], others.astype(np.float32), checked[3]]))
-    made = draw({"source": "arrays", "path": str(tmp_path / "held.npz")}, reference, tmp_path / "out")
-    assert sorted(sample_files.read(made).inputs["input"][:, 0].tolist()) == [1, 2, 3]
-    assert made.notes["says"] == "3 samples, arrays; 10 more are what artifacts are checked with"
-    assert made.facts["samples"]["count"] == 3
+    samples = draw({"source": "arrays", "path": str(tmp_path / "held.npz")}, reference, tmp_path / "out")
+    assert sorted(sample_files.read(samples).inputs["input"][:, 0].tolist()) == [1, 2, 3]
+    assert samples.notes["says"] == "3 samples, arrays; 10 more are what artifacts are checked with"
+    assert samples.facts["samples"]["count"] == 3
 
 
 def test_a_photograph_that_artifacts_are_checked_with_is_left_out(tmp_path):
     source = photographs(tmp_path / "photos", 1, 2, 3)
     image = {"image": Input(["batch", 3, 8, 8], fill={"image": str(tmp_path / "photos" / "2.png")})}
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
-    reference = asked(net, image, tmp_path, preprocessing=PLAIN)
-    made = draw(source, reference, tmp_path / "out", preprocessing=PLAIN)
-    rows = (sample_files.read(made).inputs["image"] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    reference = reference_of(net, image, tmp_path, preprocessing=PLAIN)
+    samples = draw(source, reference, tmp_path / "out", preprocessing=PLAIN)
+    rows = (sample_files.read(samples).inputs["image"] * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     assert {row.tobytes() for row in rows} == {pixels(1).tobytes(), pixels(3).tobytes()}
-    assert made.notes["says"] == "2 samples, images; 1 more are what artifacts are checked with"
+    assert samples.notes["says"] == "2 samples, images; 1 more are what artifacts are checked with"
     alone = photographs(tmp_path / "alone", 2)
     with pytest.raises(StageError, match=r"no sample is left of 1.*\n  allowed: samples apart from model\.inputs"):
         draw(alone, reference, tmp_path / "none", preprocessing=PLAIN)
@@ -122,10 +122,10 @@ def test_random_draws_follow_the_inputs_fills_and_are_uniform_where_those_are_fi
         "ids": Input(["batch", 9], "int64", {"integers": [50, 60]}),
         "mask": Input(["batch", 9], "int64", {"file": str(tmp_path / "mask.npy")}),
     }
-    made = draw({"source": "random"}, asked(Sum(), inputs, tmp_path), tmp_path / "out")
-    found = sample_files.read(made).inputs
-    assert {*found["ids"].ravel().tolist()} == {*range(50, 60)}
-    assert {*found["mask"].ravel().tolist()} == {0, 1}
+    samples = draw({"source": "random"}, reference_of(Sum(), inputs, tmp_path), tmp_path / "out")
+    inputs_read = sample_files.read(samples).inputs
+    assert {*inputs_read["ids"].ravel().tolist()} == {*range(50, 60)}
+    assert {*inputs_read["mask"].ravel().tolist()} == {0, 1}
 
 
 def test_labels_stay_with_their_samples(reference, tmp_path):
@@ -164,8 +164,8 @@ def test_samples_that_do_not_fit_the_model_end_the_stage(reference, tmp_path):
 
 
 def test_every_problem_is_told_at_once():
-    told = [p.what for p in DrawSamples({"source": "imags"}, 0, None, 0).problems()]
-    assert told == ["samples.source is imags, did you mean 'images'?", "count is 0"]
+    problems = [p.what for p in DrawSamples({"source": "imags"}, 0, None, 0).problems()]
+    assert problems == ["samples.source is imags, did you mean 'images'?", "count is 0"]
 
 
 def test_libraries_are_looked_up_for_the_source_alone():

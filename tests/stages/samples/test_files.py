@@ -32,7 +32,7 @@ def numbers(samples):
     return samples.inputs["x"][:, 0].astype(int).tolist()
 
 
-def told(interface, kind=ONNX, folder=None):
+def artifact_of(interface, kind=ONNX, folder=None):
     return Artifact(kind, folder, facts=interface.facts)
 
 
@@ -41,14 +41,14 @@ def of_vectors(size="batch", dims=None):
     return Interface({"x": Input([size, 2])}, ({} if isinstance(size, int) else dims or BATCH), outputs)
 
 
-def asked(interface, count, most=64):
+def batches_of(interface, count, most=64):
     """The numbers of the rows in each batch, and how many of them count."""
     x = np.arange(count, dtype=np.float32)[:, None].repeat(2, axis=1)
     samples = Samples({"x": x}, answers={"y": x[:, :1]})
     batches = []
-    for given, answers, rows in sample_files.fed(told(interface), samples, most):
-        np.testing.assert_array_equal(given["x"][:, :1], answers["y"])
-        batches.append((given["x"][:, 0].astype(int).tolist(), rows))
+    for arrays, answers, rows in sample_files.fed(artifact_of(interface), samples, most):
+        np.testing.assert_array_equal(arrays["x"][:, :1], answers["y"])
+        batches.append((arrays["x"][:, 0].astype(int).tolist(), rows))
     return batches
 
 
@@ -117,10 +117,10 @@ def test_what_is_written_is_read_in_the_models_order(tmp_path, kind):
     interface = Interface({"b": Input(["batch", 2], "int64"), "a": Input(["batch", 3])}, BATCH)
     b, a = np.arange(8).reshape(4, 2), np.asfortranarray(np.arange(12, dtype=np.float32).reshape(4, 3))
     sample_files.write(Samples({"b": b, "a": a}, np.arange(4), {"scores": -a}), kind, tmp_path)
-    samples = sample_files.read(told(interface, kind, tmp_path))
+    samples = sample_files.read(artifact_of(interface, kind, tmp_path))
     assert list(samples.inputs) == ["b", "a"]
-    for found, written in zip([*samples.inputs.values(), samples.answers["scores"]], [b, a, -a], strict=True):
-        np.testing.assert_array_equal(found, written, strict=True)
+    for array, written in zip([*samples.inputs.values(), samples.answers["scores"]], [b, a, -a], strict=True):
+        np.testing.assert_array_equal(array, written, strict=True)
     assert samples.labels.tolist() == [0, 1, 2, 3]
 
 
@@ -139,7 +139,7 @@ def test_what_is_written_is_read_in_the_models_order(tmp_path, kind):
     ids=["range", "fewer", "least", "multiple", "least above most", "fixed", "fixed above most", "any"],
 )
 def test_the_last_batch_is_filled_up_where_it_must_be_and_no_more_rows_count(size, dims, count, most, batches):
-    assert asked(of_vectors(size, dims and {"batch": dims}), count, most) == batches
+    assert batches_of(of_vectors(size, dims and {"batch": dims}), count, most) == batches
 
 
 @pytest.mark.parametrize(
@@ -157,22 +157,22 @@ def test_an_artifact_with_edits_is_asked_in_its_own_names_types_and_layouts():
     x = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
     edits = replace(NOTHING, names={"x": "given", "y": "told"}, dtypes={"x": "float16"}, layouts={"x": "NCH->NHC"})
     edited = Interface({"given": Input(["batch", 3, 2], "float16")}, BATCH)
-    artifact = replace(told(edited), facts={**edited.facts, interface_edits.FACT: asdict(edits)})
-    ((given, answers, count),) = sample_files.fed(artifact, Samples({"x": x}, answers={"y": x[:, 0]}))
-    assert (list(given), list(answers), count) == (["given"], ["told"], 2)
-    np.testing.assert_array_equal(given["given"], x.transpose(0, 2, 1).astype("float16"), strict=True)
+    artifact = replace(artifact_of(edited), facts={**edited.facts, interface_edits.FACT: asdict(edits)})
+    ((arrays, answers, count),) = sample_files.fed(artifact, Samples({"x": x}, answers={"y": x[:, 0]}))
+    assert (list(arrays), list(answers), count) == (["given"], ["told"], 2)
+    np.testing.assert_array_equal(arrays["given"], x.transpose(0, 2, 1).astype("float16"), strict=True)
 
 
 def test_an_artifact_that_was_cut_to_other_sizes_does_not_take_samples():
     interface = Interface({"x": Input(["batch", 3])}, BATCH)
     with pytest.raises(StageError, match="does not take samples of these sizes"):
-        list(sample_files.fed(told(interface), Samples({"x": np.zeros((2, 2), np.float32)})))
+        list(sample_files.fed(artifact_of(interface), Samples({"x": np.zeros((2, 2), np.float32)})))
 
 
 def test_an_artifact_that_takes_raw_photographs_does_not_take_samples():
     interface = of_vectors()
     edits = asdict(replace(NOTHING, images=Images("x")))
-    artifact = replace(told(interface), facts={**interface.facts, interface_edits.FACT: edits})
+    artifact = replace(artifact_of(interface), facts={**interface.facts, interface_edits.FACT: edits})
     with pytest.raises(StageError, match=r"(?s)takes raw photographs.*without also=image"):
         list(sample_files.fed(artifact, Samples({"x": np.zeros((2, 2), np.float32)})))
 

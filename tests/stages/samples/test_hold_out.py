@@ -30,23 +30,27 @@ def saved(folder, count):
 
 
 def held_out(source, reference, folder, net=None):
-    given = {"reference": reference, **({"module": net} if net else {})}
-    return run_stage(HoldOut(source, 8, None, 0), given, folder)
+    inputs = {"reference": reference, **({"module": net} if net else {})}
+    return run_stage(HoldOut(source, 8, None, 0), inputs, folder)
 
 
-def asked(reference):
+def real_cases(reference):
     return [c for c in reference_cases.read(reference) if c.label.startswith("samples")]
 
 
 def test_checks_ask_about_one_in_five_and_calibration_takes_the_others(net, reference, tmp_path):
     source = saved(tmp_path, 20)
-    found = held_out(source, reference, tmp_path / "held", net)
-    (case,) = asked(found)
-    assert [c.label for c in reference_cases.read(found)][:-1] == [c.label for c in reference_cases.read(reference)]
+    reference_with_samples = held_out(source, reference, tmp_path / "held", net)
+    (case,) = real_cases(reference_with_samples)
+    assert [c.label for c in reference_cases.read(reference_with_samples)][:-1] == [
+        c.label for c in reference_cases.read(reference)
+    ]
     np.testing.assert_array_equal(case.outputs["output"], net.live(torch.from_numpy(case.inputs["input"])))
-    calibrated = sample_files.read(run_stage(DrawSamples(source, 300, None, 0), found, tmp_path / "samples"))
+    calibrated = sample_files.read(
+        run_stage(DrawSamples(source, 300, None, 0), reference_with_samples, tmp_path / "samples")
+    )
     assert (len(case.inputs["input"]), len(calibrated)) == (4, 16)
-    assert found.notes["says"] == "4 of 20 calibration samples are for checks alone"
+    assert reference_with_samples.notes["says"] == "4 of 20 calibration samples are for checks alone"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +61,7 @@ def test_without_real_samples_to_spare_the_reference_goes_on_as_it_is(
     count, with_module, why, net, reference, tmp_path
 ):
     source = saved(tmp_path, count) if count else {"source": "random"}
-    found = held_out(source, reference, tmp_path / "held", net if with_module else None)
-    assert why in found.notes["says"]
-    assert found.file.read_bytes() == reference.file.read_bytes()
-    assert found.facts == reference.facts
+    reference_with_samples = held_out(source, reference, tmp_path / "held", net if with_module else None)
+    assert why in reference_with_samples.notes["says"]
+    assert reference_with_samples.file.read_bytes() == reference.file.read_bytes()
+    assert reference_with_samples.facts == reference.facts

@@ -49,8 +49,8 @@ def test_top1_says_what_it_takes(outputs, labels, says):
 
 def test_a_function_gets_outputs_by_name_and_labels(package):
     (package / "drydock_m.py").write_text("def ours(outputs, labels):\n  return outputs['b'].sum() * 10 + labels.max()")
-    found = measured("drydock_m.ours", {"a": SCORES, "b": np.ones(4)}, (0, 1, 2, 3))
-    assert (found, type(found)) == (43.0, float)
+    value = measured("drydock_m.ours", {"a": SCORES, "b": np.ones(4)}, (0, 1, 2, 3))
+    assert (value, type(value)) == (43.0, float)
 
 
 @pytest.mark.parametrize(

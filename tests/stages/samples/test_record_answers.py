@@ -41,8 +41,8 @@ def values(count=9, seed=0):
     return np.random.default_rng(seed).standard_normal((count, 4)).astype(np.float32)
 
 
-def arrays(folder, **held):
-    np.savez(folder / "held.npz", **held)
+def arrays(folder, **by_name):
+    np.savez(folder / "held.npz", **by_name)
     return {"source": "arrays", "path": str(folder / "held.npz")}
 
 
@@ -50,14 +50,14 @@ def answered(net, source, folder, *, inputs=VECTOR, dims=BATCH, outputs=None, co
     """The artifact, and the samples that are in it."""
     reference = record(net, folder / "reference", inputs=inputs, dims=dims, outputs=outputs)
     stage = RecordAnswers(source, count, None, seed)
-    made = run_stage(stage, {"reference": reference, "module": module(net)}, folder / "answers")
-    return made, sample_files.read(made)
+    answers = run_stage(stage, {"reference": reference, "module": module(net)}, folder / "answers")
+    return answers, sample_files.read(answers)
 
 
-def by_hand(net, *given):
+def by_hand(net, *arrays_in):
     with torch.inference_mode():
-        told = net(*(torch.from_numpy(v) for v in given))
-    return [t.numpy() for t in (told if isinstance(told, tuple) else (told,))]
+        returned = net(*(torch.from_numpy(v) for v in arrays_in))
+    return [t.numpy() for t in (returned if isinstance(returned, tuple) else (returned,))]
 
 
 @pytest.mark.parametrize("count", [8, 9, 3], ids=["whole batches", "a row left over", "less than a batch"])
@@ -68,20 +68,20 @@ def by_hand(net, *given):
 )
 def test_answers_are_the_eager_modules_own_row_by_row(tmp_path, dims, count):
     net, x = Rows(), values(count)
-    made, samples = answered(net, arrays(tmp_path, input=x, labels=LABELS[:count]), tmp_path, dims=dims)
+    answers, samples = answered(net, arrays(tmp_path, input=x, labels=LABELS[:count]), tmp_path, dims=dims)
     np.testing.assert_array_equal(samples.inputs["input"], x)
     np.testing.assert_array_equal(samples.labels, LABELS[:count])
     np.testing.assert_allclose(samples.answers["output"], by_hand(net, x)[0], rtol=1e-5, atol=1e-6)
-    assert made.facts["samples"] == {"from": "arrays", "count": count}
-    assert made.notes["says"] == f"{count} labelled samples, arrays; outputs output"
+    assert answers.facts["samples"] == {"from": "arrays", "count": count}
+    assert answers.notes["says"] == f"{count} labelled samples, arrays; outputs output"
 
 
 def test_a_model_of_a_fixed_batch_is_asked_in_batches_of_that_size(tmp_path):
     net, x = FixedBatch(), values()
     inputs = {"input": Input([2, 4], fill="normal")}
     _, samples = answered(net, arrays(tmp_path, input=x, labels=LABELS), tmp_path, inputs=inputs, dims={})
-    wanted = np.concatenate([by_hand(net, x[[i, min(i + 1, 8)]])[0] for i in range(0, 9, 2)])[:9]
-    np.testing.assert_allclose(samples.answers["output"], wanted, rtol=1e-5, atol=1e-6)
+    expected = np.concatenate([by_hand(net, x[[i, min(i + 1, 8)]])[0] for i in range(0, 9, 2)])[:9]
+    np.testing.assert_allclose(samples.answers["output"], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_several_inputs_and_outputs_keep_their_names(tmp_path):
@@ -105,11 +105,11 @@ def test_a_seed_chooses_as_many_as_are_asked_for_and_answers_go_with_them(tmp_pa
     net, x = Rows(), values()
     source, chosen = arrays(tmp_path, input=x, labels=np.arange(9)), []
     for seed in (0, 1):
-        made, samples = answered(net, source, tmp_path / str(seed), count=5, seed=seed)
+        answers, samples = answered(net, source, tmp_path / str(seed), count=5, seed=seed)
         chosen.append({*samples.labels.tolist()})
-        assert made.facts["samples"]["count"] == 5 == len(chosen[-1])
-        wanted = by_hand(net, x[samples.labels])[0]
-        np.testing.assert_allclose(samples.answers["output"], wanted, rtol=1e-5, atol=1e-6)
+        assert answers.facts["samples"]["count"] == 5 == len(chosen[-1])
+        expected = by_hand(net, x[samples.labels])[0]
+        np.testing.assert_allclose(samples.answers["output"], expected, rtol=1e-5, atol=1e-6)
     assert chosen[0] != chosen[1]
 
 
@@ -138,7 +138,7 @@ def test_samples_without_labels_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("source", "count", "what"),
     [
-        ({"source": "random"}, None, "samples.source is random, and nobody knows the labels of random draws"),
+        ({"source": "random"}, None, "samples.source is random, and random draws have no labels"),
         ({}, None, "samples.source is not set: nothing says where samples come from"),
         ({"source": "arrays", "path": "x.npz"}, 0, "count is 0"),
     ],

@@ -47,13 +47,13 @@ class Looked:
         operations: Those of the program itself, in their order.
         outputs: The names of its results.
         subject: Whose it is.
-        seen: What flowed over each edge, at two sizes.
+        values: The values on each edge, at two sizes.
     """
 
     operations: Sequence[Operation]
     outputs: Sequence[str]
     subject: Subject
-    seen: tuple[Arrays, Arrays] = field(repr=False)
+    values: tuple[Arrays, Arrays] = field(repr=False)
 
     @cached_property
     def constants(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Looked:
 
     def is_like(self, one: str, other: str) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return arrays.alike(self.seen, one, other)
+        return arrays.alike(self.values, one, other)
 
 
 def read(path: Path) -> Package:
@@ -75,17 +75,17 @@ def read(path: Path) -> Package:
 
 def save(package: Package, folder: Path) -> None:
     shutil.copytree(package.path, folder / package.path.name, copy_function=shutil.copyfile)
-    for kept in (folder / package.path.name).rglob("*"):
-        kept.chmod(0o755 if kept.is_dir() else 0o644)
+    for file in (folder / package.path.name).rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)
     written = package.spec.SerializeToString(deterministic=True)
     (folder / package.path.name / package_files.MODEL).write_bytes(written)
 
 
-def looked_at(path: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Looked:
+def looked_at(path: Path, subject: Subject, two_inputs: tuple[Arrays, Arrays]) -> Looked:
     """A package after two runs in which every edge is a result."""
     program = program_reader.read(path)
     function = program.functions[program.default]
-    made = [
+    results = [
         (name, kind.dtype)
         for o in function.block.operations
         for name, kind in o.outputs
@@ -93,15 +93,15 @@ def looked_at(path: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Loo
     ]
     opened = replace(
         function,
-        block=replace(function.block, outputs=tuple(n for n, _ in made)),
-        gives={n: Feature("array", dtype) for n, dtype in made},
+        block=replace(function.block, outputs=tuple(n for n, _ in results)),
+        gives={n: Feature("array", dtype) for n, dtype in results},
     )
     every = replace(program, functions={program.default: opened})
 
     def run(inputs: Arrays) -> Arrays:
         return {**inputs, **evaluate.evaluate(every, inputs)}
 
-    return Looked(function.block.operations, function.block.outputs, subject, (run(given[0]), run(given[1])))
+    return Looked(function.block.operations, function.block.outputs, subject, (run(two_inputs[0]), run(two_inputs[1])))
 
 
 def bind(operation: Any, parameter: str, place: int, name: str) -> None:
@@ -142,21 +142,21 @@ def add_constant(package: Package, name: str, values: Any) -> str:
     if text:
         tensor.strings.values.append(values)
     else:
-        held = {"f": tensor.floats, "i": tensor.ints, "b": tensor.bools}[array.dtype.kind]
-        held.values.extend(array.reshape(-1).tolist())
+        fields = {"f": tensor.floats, "i": tensor.ints, "b": tensor.bools}[array.dtype.kind]
+        fields.values.extend(array.reshape(-1).tolist())
     package.block.operations.insert(0, operation)
     return name
 
 
 def tensor_type(message: Any, dtype: str, shape: Sequence[int]) -> Any:
     """A message of the same class, of a tensor."""
-    made = type(message)()
-    field_of = made.tensorType.DESCRIPTOR.fields_by_name["dataType"]
-    made.tensorType.dataType = field_of.enum_type.values_by_name[NUMPY[dtype]].number
-    made.tensorType.rank = len(shape)
+    kind = type(message)()
+    field_of = kind.tensorType.DESCRIPTOR.fields_by_name["dataType"]
+    kind.tensorType.dataType = field_of.enum_type.values_by_name[NUMPY[dtype]].number
+    kind.tensorType.rank = len(shape)
     for size in shape:
-        made.tensorType.dimensions.add().constant.size = size
-    return made
+        kind.tensorType.dimensions.add().constant.size = size
+    return kind
 
 
 def rename_uses(package: Package, old: str, new: str, after: int) -> None:

@@ -30,17 +30,17 @@ CUT = {"at ±5": (-5.0, 5.0), "below 0": (0.0, 3e38), "beyond 1": (-3e38, 1.0)}
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
     for operation in looked.computing():
-        made = operation.outputs[0][0]
-        where = f"{operation.type} {made}"
+        result = operation.outputs[0][0]
+        where = f"{operation.type} {result}"
         yield from _left_out(looked, operation, where)
         for other in OTHERS.get(operation.type, ()):
-            yield Mutant("another operator", f"{where} to {other}", _becoming(made, other))
+            yield Mutant("another operator", f"{where} to {other}", _becoming(result, other))
         if operation.type in ORDERED:
-            yield Mutant("inputs swapped", where, _swapping(made, "x", "y"))
+            yield Mutant("inputs swapped", where, _swapping(result, "x", "y"))
         if operation.type == "select":
-            yield Mutant("inputs swapped", where, _swapping(made, "a", "b"))
+            yield Mutant("inputs swapped", where, _swapping(result, "a", "b"))
         if operation.type == "concat" and len(operation.inputs["values"]) > 1:
-            yield Mutant("inputs swapped", where, _swapping_values(made))
+            yield Mutant("inputs swapped", where, _swapping_values(result))
         if operation.type in ("softmax", "sigmoid"):
             yield Mutant("unstable formula", where, _naive(operation))
         yield from _swapped_results(looked, operation, where)
@@ -48,40 +48,40 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
     yield from _wrong_edges(looked)
     for i in range(len(looked.outputs) - 1):
         one, other = looked.outputs[i : i + 2]
-        if looked.seen[0][one].dtype == looked.seen[0][other].dtype:
+        if looked.values[0][one].dtype == looked.values[0][other].dtype:
             yield Mutant("outputs swapped", f"'{one}' and '{other}'", _exchanging(one, other))
 
 
 def _left_out(looked: Looked, operation: Operation, where: str) -> Iterator[Mutant]:
-    made = operation.outputs[0][0]
+    result = operation.outputs[0][0]
     for parameter, bindings in operation.inputs.items():
         for bound in bindings:
-            if isinstance(bound, str) and bound not in looked.constants and looked.is_like(bound, made):
+            if isinstance(bound, str) and bound not in looked.constants and looked.is_like(bound, result):
                 what = f"{where}, for its {parameter}"
-                yield Mutant("operator dropped", what, _passing_on(made, bound))
+                yield Mutant("operator dropped", what, _passing_on(result, bound))
 
 
-def _passing_on(made: str, kept: str) -> Callable[[Package], None]:
+def _passing_on(result: str, passed: str) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
-        operation = package.operation(made)
+        operation = package.operation(result)
         at = list(package.block.operations).index(operation)
-        like = graph.type_of(package, made)
+        like = graph.type_of(package, result)
         package.block.operations.remove(operation)
-        graph.add(package, at, "identity", {"x": [kept]}, made, like)
+        graph.add(package, at, "identity", {"x": [passed]}, result, like)
 
     return apply
 
 
-def _becoming(made: str, other: str) -> Callable[[Package], None]:
+def _becoming(result: str, other: str) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
-        package.operation(made).type = other
+        package.operation(result).type = other
 
     return apply
 
 
-def _swapping(made: str, first: str, second: str) -> Callable[[Package], None]:
+def _swapping(result: str, first: str, second: str) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
-        inputs = package.operation(made).inputs
+        inputs = package.operation(result).inputs
         one, other = (type(inputs[n])() for n in (first, second))
         one.CopyFrom(inputs[first])
         other.CopyFrom(inputs[second])
@@ -91,14 +91,14 @@ def _swapping(made: str, first: str, second: str) -> Callable[[Package], None]:
     return apply
 
 
-def _swapping_values(made: str) -> Callable[[Package], None]:
+def _swapping_values(result: str) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
-        bound = package.operation(made).inputs["values"].arguments
-        kept = [type(b)() for b in bound]
-        for copy, b in zip(kept, bound, strict=True):
+        bound = package.operation(result).inputs["values"].arguments
+        copies = [type(b)() for b in bound]
+        for copy, b in zip(copies, bound, strict=True):
             copy.CopyFrom(b)
-        bound[0].CopyFrom(kept[1])
-        bound[1].CopyFrom(kept[0])
+        bound[0].CopyFrom(copies[1])
+        bound[1].CopyFrom(copies[0])
 
     return apply
 
@@ -116,11 +116,11 @@ def _exchanging(one: str, other: str) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
         swapped = {one: other, other: one}
         types = {n: graph.type_of(package, n) for n in swapped}
-        kept = {n: type(t).FromString(t.SerializeToString()) for n, t in types.items()}
+        old_types = {n: type(t).FromString(t.SerializeToString()) for n, t in types.items()}
         for operation in package.block.operations:
             for out in operation.outputs:
                 if out.name in swapped:
-                    out.type.CopyFrom(kept[out.name])
+                    out.type.CopyFrom(old_types[out.name])
                     out.name = swapped[out.name]
         users = [o for o in package.block.operations if not any(out.name in swapped for out in o.outputs)]
         for operation in users:
@@ -134,12 +134,12 @@ def _exchanging(one: str, other: str) -> Callable[[Package], None]:
 
 def _naive(operation: Operation) -> Callable[[Package], None]:
     """Softmax without the largest taken off first; e^x / (1 + e^x)."""
-    made = operation.outputs[0][0]
+    result = operation.outputs[0][0]
 
     def apply(package: Package) -> None:
-        old = package.operation(made)
+        old = package.operation(result)
         at = list(package.block.operations).index(old)
-        x, like = old.inputs["x"].arguments[0].name, graph.type_of(package, made)
+        x, like = old.inputs["x"].arguments[0].name, graph.type_of(package, result)
         axis = old.inputs["axis"].arguments[0].name if operation.type == "softmax" else ""
         package.block.operations.remove(old)
         graph.add(package, at, "exp", {"x": [x]}, "planted_exp", like)
@@ -150,25 +150,25 @@ def _naive(operation: Operation) -> Callable[[Package], None]:
             operands = {"x": ["planted_exp"], "axes": [axes], "keep_dims": [keep]}
             summed = _unknown_sizes(like)
             graph.add(package, at + 3, "reduce_sum", operands, "planted_sum", summed)
-            graph.add(package, at + 4, "real_div", {"x": ["planted_exp"], "y": ["planted_sum"]}, made, like)
+            graph.add(package, at + 4, "real_div", {"x": ["planted_exp"], "y": ["planted_sum"]}, result, like)
             return
         one = graph.add_constant(package, "planted_one", np.float32(1))
         graph.add(package, at + 2, "add", {"x": ["planted_exp"], "y": [one]}, "planted_more", like)
-        graph.add(package, at + 3, "real_div", {"x": ["planted_exp"], "y": ["planted_more"]}, made, like)
+        graph.add(package, at + 3, "real_div", {"x": ["planted_exp"], "y": ["planted_more"]}, result, like)
 
     return apply
 
 
 def _unknown_sizes(like: Any) -> Any:
-    made = type(like).FromString(like.SerializeToString())
-    for dimension in made.tensorType.dimensions:
+    result = type(like).FromString(like.SerializeToString())
+    for dimension in result.tensorType.dimensions:
         dimension.unknown.SetInParent()
-    return made
+    return result
 
 
 def _of_edges(looked: Looked) -> Iterator[Mutant]:
     made_by = {o.outputs[0][0]: o.type for o in looked.computing()}
-    for name, values in looked.seen[0].items():
+    for name, values in looked.values[0].items():
         spec = looked.subject.inputs.get(name)
         if name not in made_by and spec is None:
             continue
@@ -230,16 +230,16 @@ def _ones(name: str) -> Callable[[Package], None]:
 def _wrong_edges(looked: Looked) -> Iterator[Mutant]:
     earlier: list[str] = []
     for operation in looked.computing():
-        made = operation.outputs[0][0]
+        result = operation.outputs[0][0]
         for parameter, bindings in operation.inputs.items():
             for place, bound in enumerate(bindings):
                 if not isinstance(bound, str) or bound in looked.constants:
                     continue
                 for other in [e for e in earlier if e != bound and looked.is_like(e, bound)][-2:]:
-                    what = f"{operation.type} {made}, {parameter} {place}: {other}"
-                    yield Mutant("wrong edge", what, _taking(made, parameter, place, other))
-        earlier.append(made)
+                    what = f"{operation.type} {result}, {parameter} {place}: {other}"
+                    yield Mutant("wrong edge", what, _taking(result, parameter, place, other))
+        earlier.append(result)
 
 
-def _taking(made: str, parameter: str, place: int, other: str) -> Callable[[Package], None]:
-    return lambda package: graph.bind(package.operation(made), parameter, place, other)
+def _taking(result: str, parameter: str, place: int, other: str) -> Callable[[Package], None]:
+    return lambda package: graph.bind(package.operation(result), parameter, place, other)

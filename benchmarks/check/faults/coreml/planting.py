@@ -13,9 +13,9 @@ from benchmarks.check.faults.mutant import Mutant
 from benchmarks.check.models.subjects import Subject
 
 
-def mutants(path: Path, subject: Subject, given: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
+def mutants(path: Path, subject: Subject, two_inputs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
     """The faults of one package; see faults/onnx/planting.py."""
-    looked = graph.looked_at(path, subject, given)
+    looked = graph.looked_at(path, subject, two_inputs)
     yield from values.mutants(looked)
     yield from sizes.mutants(looked)
     yield from operators.mutants(looked)

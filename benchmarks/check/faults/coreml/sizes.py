@@ -17,7 +17,7 @@ COMPARED = {"<": "less", "=": "equal", ">": "greater"}
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
-    floats = [n for n in looked.outputs if looked.seen[0][n].dtype == np.float32]
+    floats = [n for n in looked.outputs if looked.values[0][n].dtype == np.float32]
     for number, relation in enumerate(sizes.relations(looked.subject)):
         yield Mutant("size relation", relation.says, _wrong_at(looked, relation, floats[number % len(floats)]))
 
@@ -56,9 +56,9 @@ class _Asking:
 
     def add(self, kind: str, inputs: dict[str, list[str]], result: Any) -> str:
         """The name of what an operation gives."""
-        made = f"planted_step_{len(self.steps)}"
-        self.steps.append((kind, inputs, made, result))
-        return made
+        name = f"planted_step_{len(self.steps)}"
+        self.steps.append((kind, inputs, name, result))
+        return name
 
     def type(self, dtype: str, shape: Sequence[int] = ()) -> Any:
         return graph.tensor_type(self._like, dtype, shape)

@@ -26,32 +26,32 @@ TEXTS = (
     ("sigmoid", "tanh"),
     ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "UNALIGN_CORNERS"),
 )
-LEFT = ("groups", "name")  # what is another is no program
+UNCHANGED = ("groups", "name")  # what is another is no program
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
     for operation in looked.computing():
-        made = operation.outputs[0][0]
+        result = operation.outputs[0][0]
         for parameter, bindings in operation.inputs.items():
             for place, bound in enumerate(bindings):
-                where = f"{operation.type} {made}, {parameter} {place}"
-                if isinstance(bound, str) and bound in looked.constants and parameter not in LEFT:
-                    yield from _of_constant(looked.constants[bound], parameter, made, place, where)
+                where = f"{operation.type} {result}, {parameter} {place}"
+                if isinstance(bound, str) and bound in looked.constants and parameter not in UNCHANGED:
+                    yield from _of_constant(looked.constants[bound], parameter, result, place, where)
                 elif isinstance(bound, str):
-                    yield from _frozen(looked, bound, parameter, made, place, where)
+                    yield from _frozen(looked, bound, parameter, result, place, where)
 
 
-def _of_constant(values: Any, parameter: str, made: str, place: int, where: str) -> Iterator[Mutant]:
+def _of_constant(values: Any, parameter: str, result: str, place: int, where: str) -> Iterator[Mutant]:
     if isinstance(values, str):
         for other in (o for texts in TEXTS if values in texts for o in texts if o != values):
             kind = KINDS.get(parameter, "mode")
-            yield Mutant(kind, f"{where}: {values} to {other}", _putting(other, parameter, made, place))
+            yield Mutant(kind, f"{where}: {values} to {other}", _putting(other, parameter, result, place))
         return
     array = np.asarray(values)
     for kind, what, change in _changes(parameter, where, array):
         changed = np.asarray(change(array)).astype(array.dtype).reshape(array.shape)
         if not np.array_equal(changed, array):
-            yield Mutant(kind, f"{where}: {what}", _putting(changed, parameter, made, place))
+            yield Mutant(kind, f"{where}: {what}", _putting(changed, parameter, result, place))
 
 
 def _changes(parameter: str, where: str, array: Any) -> Iterator[arrays.Fault]:
@@ -74,17 +74,17 @@ def _flipped(values: Any, place: int) -> Any:
     return changed
 
 
-def _putting(values: Any, parameter: str, made: str, place: int) -> Callable[[Package], None]:
+def _putting(values: Any, parameter: str, result: str, place: int) -> Callable[[Package], None]:
     def apply(package: Package) -> None:
         name = graph.add_constant(package, "planted", values)
-        graph.bind(package.operation(made), parameter, place, name)
+        graph.bind(package.operation(result), parameter, place, name)
 
     return apply
 
 
-def _frozen(looked: Looked, bound: str, parameter: str, made: str, place: int, where: str) -> Iterator[Mutant]:
-    example, other = (seen.get(bound) for seen in looked.seen)
+def _frozen(looked: Looked, bound: str, parameter: str, result: str, place: int, where: str) -> Iterator[Mutant]:
+    example, other = (values_at.get(bound) for values_at in looked.values)
     if example is None or other is None or example.dtype.kind != "i" or example.size > MOST_SIZES or example.ndim > 1:
         return
     if example.shape == other.shape and not np.array_equal(example, other):
-        yield Mutant("frozen size", where, _putting(example.astype(np.int32), parameter, made, place))
+        yield Mutant("frozen size", where, _putting(example.astype(np.int32), parameter, result, place))

@@ -70,7 +70,7 @@ def _swapped_outputs(looked: Looked) -> Iterator[Mutant]:
     outputs = [o.name for o in looked.model.graph.output]
     for i, one in enumerate(outputs):
         for other in outputs[i + 1 :]:
-            if looked.seen[0][one].dtype == looked.seen[0][other].dtype:
+            if looked.values[0][one].dtype == looked.values[0][other].dtype:
                 yield Mutant("outputs swapped", f"'{one}' and '{other}'", _exchanging(one, other))
         if len(outputs) > 1:
             other = outputs[i - 1]

@@ -25,12 +25,12 @@ class Looked:
     Args:
         model: The graph; changed never.
         subject: Whose it is.
-        seen: What flowed over each edge, at two sizes.
+        values: The values on each edge, at two sizes.
     """
 
     model: Any
     subject: Subject
-    seen: tuple[Arrays, Arrays] = field(repr=False)
+    values: tuple[Arrays, Arrays] = field(repr=False)
 
     @cached_property
     def constants(self) -> dict[str, Any]:
@@ -44,20 +44,20 @@ class Looked:
 
     def is_like(self, one: str, other: str) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return arrays.alike(self.seen, one, other)
+        return arrays.alike(self.values, one, other)
 
     def floats(self) -> list[str]:
         """The edges that hold float32 numbers and are no constants."""
-        return [n for n, v in self.seen[0].items() if v.dtype == np.float32 and v.size and n not in self.constants]
+        return [n for n, v in self.values[0].items() if v.dtype == np.float32 and v.size and n not in self.constants]
 
 
-def looked_at(model: Any, subject: Subject, given: tuple[Arrays, Arrays]) -> Looked:
+def looked_at(model: Any, subject: Subject, two_inputs: tuple[Arrays, Arrays]) -> Looked:
     """A graph after two runs in which every edge is an output."""
     import onnxruntime
 
     opened = copy.deepcopy(model)
-    known = {o.name for o in opened.graph.output}
-    edges = [o for n in opened.graph.node for o in n.output if o and o not in known]
+    outputs = {o.name for o in opened.graph.output}
+    edges = [o for n in opened.graph.node for o in n.output if o and o not in outputs]
     opened.graph.output.extend(onnx.ValueInfoProto(name=e) for e in edges)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -66,18 +66,18 @@ def looked_at(model: Any, subject: Subject, given: tuple[Arrays, Arrays]) -> Loo
     names = [o.name for o in session.get_outputs()]
 
     def run(inputs: Arrays) -> Arrays:
-        found = dict(zip(names, session.run(names, dict(inputs)), strict=True))
-        return {**inputs, **{n: v for n, v in found.items() if isinstance(v, np.ndarray)}}
+        values = dict(zip(names, session.run(names, dict(inputs)), strict=True))
+        return {**inputs, **{n: v for n, v in values.items() if isinstance(v, np.ndarray)}}
 
-    return Looked(model, subject, (run(given[0]), run(given[1])))
+    return Looked(model, subject, (run(two_inputs[0]), run(two_inputs[1])))
 
 
 def constants(model: Any) -> dict[str, Any]:
-    found = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    by_name = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Constant" and (held := next((a.t for a in node.attribute if a.name == "value"), None)):
-            found[node.output[0]] = numpy_helper.to_array(held)
-    return found
+        if node.op_type == "Constant" and (tensor := next((a.t for a in node.attribute if a.name == "value"), None)):
+            by_name[node.output[0]] = numpy_helper.to_array(tensor)
+    return by_name
 
 
 def add_constant(model: Any, name: str, values: Any) -> str:
@@ -107,12 +107,12 @@ def insert(model: Any, edge: str, nodes: Sequence[Any]) -> None:
 
 
 def attribute(node: Any, name: str, default: Any = None) -> Any:
-    found = next((a for a in node.attribute if a.name == name), None)
-    value = default if found is None else helper.get_attribute_value(found)
+    match = next((a for a in node.attribute if a.name == name), None)
+    value = default if match is None else helper.get_attribute_value(match)
     return value.decode() if isinstance(value, bytes) else value
 
 
 def set_attribute(node: Any, name: str, value: Any) -> None:
-    kept = [a for a in node.attribute if a.name != name]
+    others = [a for a in node.attribute if a.name != name]
     del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+    node.attribute.extend([*others, helper.make_attribute(name, value)])

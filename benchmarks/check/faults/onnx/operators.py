@@ -37,9 +37,9 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
     for at, node in looked.nodes:
         yield from _left_out(looked, at, node)
         for other in OTHERS.get(node.op_type, ()):
-            if len(node.output) == 1 and node.output[0] in looked.seen[0]:
+            if len(node.output) == 1 and node.output[0] in looked.values[0]:
                 yield Mutant("another operator", f"{node.op_type} {at} to {other}", _becoming(at, other))
-        if node.op_type in UNSTABLE and looked.seen[0].get(node.output[0], np.zeros(0)).dtype == np.float32:
+        if node.op_type in UNSTABLE and looked.values[0].get(node.output[0], np.zeros(0)).dtype == np.float32:
             yield Mutant("unstable formula", f"{node.op_type} {at}", _naive(at))
         if node.op_type == "Relu":
             yield Mutant("clipped", f"Relu {at} at 6", _clip_after(at, node.output[0], 0.0, 6.0))
@@ -59,12 +59,12 @@ def _left_out(looked: Looked, at: int, node: Any) -> Iterator[Mutant]:
             yield Mutant("operator dropped", what, _bypassing(at, name))
 
 
-def _bypassing(at: int, kept: str) -> Callable[[Any], None]:
+def _bypassing(at: int, passed: str) -> Callable[[Any], None]:
     def apply(model: Any) -> None:
         node = model.graph.node[at]
-        made = node.output[0]
+        result = node.output[0]
         model.graph.node.remove(node)
-        model.graph.node.insert(at, helper.make_node("Identity", [kept], [made]))
+        model.graph.node.insert(at, helper.make_node("Identity", [passed], [result]))
 
     return apply
 
@@ -73,9 +73,9 @@ def _becoming(at: int, other: str) -> Callable[[Any], None]:
     def apply(model: Any) -> None:
         node = model.graph.node[at]
         node.op_type = other
-        kept = [a for a in node.attribute if a.name in KEEP.get(other, ())]
+        attributes = [a for a in node.attribute if a.name in KEEP.get(other, ())]
         del node.attribute[:]
-        node.attribute.extend(kept)
+        node.attribute.extend(attributes)
 
     return apply
 
@@ -141,9 +141,9 @@ UNSTABLE: dict[str, Callable[[Any], list[Any]]] = {
 def _naive(at: int) -> Callable[[Any], None]:
     def apply(model: Any) -> None:
         node = model.graph.node[at]
-        made = sorted(UNSTABLE[node.op_type](node), key=lambda n: n.op_type != "Constant")
+        result = sorted(UNSTABLE[node.op_type](node), key=lambda n: n.op_type != "Constant")
         model.graph.node.remove(node)
-        for step, new in enumerate(made):
+        for step, new in enumerate(result):
             model.graph.node.insert(at + step, new)
 
     return apply
@@ -151,7 +151,7 @@ def _naive(at: int) -> Callable[[Any], None]:
 
 def _masks(looked: Looked) -> Iterator[Mutant]:
     """Of truths inside, all the same; of an input that is a mask, all on, or its first so many."""
-    for name, values in looked.seen[0].items():
+    for name, values in looked.values[0].items():
         if values.dtype == np.bool_ and values.size > 1 and name not in looked.constants:
             yield Mutant("mask ignored", f"'{name}' all true", _joined(name, "Or"))
             yield Mutant("mask ignored", f"'{name}' all false", _joined(name, "And"))

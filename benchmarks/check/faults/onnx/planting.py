@@ -25,14 +25,14 @@ def save(model: Any, folder: Path) -> None:
     onnx.save(model, folder / "model.onnx")
 
 
-def mutants(file: Path, subject: Subject, given: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
+def mutants(file: Path, subject: Subject, two_inputs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
     """The faults of one graph.
 
     Args:
         file: The graph.
         subject: Whose it is.
-        given: Inputs of two sizes: what differs between them is dynamic.
+        two_inputs: Inputs of two sizes: what differs between them is dynamic.
     """
-    looked = graph.looked_at(read(file), subject, given)
+    looked = graph.looked_at(read(file), subject, two_inputs)
     for room in ROOMS:
         yield from room.mutants(looked)

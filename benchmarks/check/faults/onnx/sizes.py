@@ -18,7 +18,7 @@ COMPARED = {"<": "Less", "=": "Equal", ">": "Greater"}
 
 
 def mutants(looked: Looked) -> Iterator[Mutant]:
-    floats = [o.name for o in looked.model.graph.output if looked.seen[0][o.name].dtype == np.float32]
+    floats = [o.name for o in looked.model.graph.output if looked.values[0][o.name].dtype == np.float32]
     for number, relation in enumerate(sizes.relations(looked.subject)):
         yield Mutant("size relation", relation.says, _wrong_at(looked, relation, floats[number % len(floats)]))
 
@@ -53,9 +53,9 @@ class _Asking:
 
     def add(self, operator: str, inputs: list[str]) -> str:
         """The name of what a node gives."""
-        made = f"planted_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [made]))
-        return made
+        name = f"planted_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name]))
+        return name
 
     def truth(self, term: Term) -> str:
         dim, how, than = term

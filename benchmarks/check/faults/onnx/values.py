@@ -20,7 +20,7 @@ def mutants(looked: Looked) -> Iterator[Mutant]:
         for place, name in enumerate(node.input):
             if name in looked.constants:
                 yield from _of_constant(looked.constants[name], at, place, f"{node.op_type} {at}, input {place}")
-            elif name in looked.seen[0]:
+            elif name in looked.values[0]:
                 yield from _frozen(looked, name, at, place, f"{node.op_type} {at}, input {place}")
 
 
@@ -33,7 +33,7 @@ def _of_constant(values: Any, at: int, place: int, where: str) -> Iterator[Mutan
 
 def _frozen(looked: Looked, name: str, at: int, place: int, where: str) -> Iterator[Mutant]:
     """A computed size as it was at the example: the whole of a vector, or one of its elements."""
-    example, other = (seen.get(name) for seen in looked.seen)
+    example, other = (values_at.get(name) for values_at in looked.values)
     if example is None or example.dtype != np.int64 or example.size > MOST_SIZES or example.ndim > 1:
         return
     if other is None or example.shape != other.shape or np.array_equal(example, other):

@@ -23,13 +23,13 @@ class Looked:
     Args:
         model: The model; changed never.
         subject: Whose it is.
-        seen: What flowed over each edge, at two sizes.
+        values: The values on each edge, at two sizes.
         places: The number of each operation, by its name.
     """
 
     model: Any
     subject: Subject
-    seen: tuple[Mapping[Edge, Any], Mapping[Edge, Any]] = field(repr=False)
+    values: tuple[Mapping[Edge, Any], Mapping[Edge, Any]] = field(repr=False)
     places: Mapping[str, int] = field(repr=False)
 
     @property
@@ -45,7 +45,7 @@ class Looked:
 
     def is_like(self, one: Edge, other: Edge) -> bool:
         """Whether two edges have the same type, and the same shape at both sizes."""
-        return arrays.alike(self.seen, one, other)
+        return arrays.alike(self.values, one, other)
 
     def constant(self, operation: Any, place: int) -> Any:
         """The array that an operand is, or None."""
@@ -57,8 +57,8 @@ class Looked:
 
 def operations(model: Any) -> list[Any]:
     """In an order that is the same each time that the file is read."""
-    found: list[Any] = model.get_ordered_ops()
-    return found
+    ordered: list[Any] = model.get_ordered_ops()
+    return ordered
 
 
 def read(file: Path) -> Any:
@@ -67,7 +67,7 @@ def read(file: Path) -> Any:
     return openvino.Core().read_model(file)
 
 
-def looked_at(file: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Looked:
+def looked_at(file: Path, subject: Subject, two_inputs: tuple[Arrays, Arrays]) -> Looked:
     """A model after two runs in which every edge is a result."""
     import openvino
 
@@ -83,12 +83,12 @@ def looked_at(file: Path, subject: Subject, given: tuple[Arrays, Arrays]) -> Loo
     compiled = openvino.Core().compile_model(every, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(inputs: Arrays) -> Mapping[Edge, Any]:
-        found = compiled(dict(inputs))
-        return {edge: np.array(found[i]) for i, edge in enumerate(edges)}
+        values = compiled(dict(inputs))
+        return {edge: np.array(values[i]) for i, edge in enumerate(edges)}
 
     model = read(file)
     places = {o.get_friendly_name(): i for i, o in enumerate(operations(model))}
-    return Looked(model, subject, (run(given[0]), run(given[1])), places)
+    return Looked(model, subject, (run(two_inputs[0]), run(two_inputs[1])), places)
 
 
 def insert(model: Any, edge: Edge, make: Callable[[Any], Any]) -> None:
@@ -114,12 +114,12 @@ def _use_instead(model: Any, output: Any, make: Callable[[], Any]) -> None:
     """Gives everything that used an output another one, with its names where it is the model's own."""
     # Before anything is made of it, which uses it too.
     uses, names = list(output.get_target_inputs()), output.get_names()
-    made = make()
+    node = make()
     for use in uses:
-        use.replace_source_output(made)
+        use.replace_source_output(node)
     if any(use.get_node().get_type_name() == "Result" for use in uses):
         output.get_tensor().set_names(set())
-        made.get_tensor().set_names(names)
+        node.get_tensor().set_names(names)
     model.validate_nodes_and_infer_types()
 
 

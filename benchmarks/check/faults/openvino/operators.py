@@ -74,8 +74,8 @@ def _becoming(number: int, other: str) -> Callable[[Any], None]:
     def make(operands: list[Any]) -> Any:
         from openvino import opset13
 
-        wanted = 2 if any(other in names for names in BINARY.values()) else 1
-        return getattr(opset13, other)(*operands[:wanted]).output(0)
+        arity = 2 if any(other in names for names in BINARY.values()) else 1
+        return getattr(opset13, other)(*operands[:arity]).output(0)
 
     return lambda model: graph.replace(model, number, make)
 
@@ -91,43 +91,43 @@ def _swapping(number: int, first: int) -> Callable[[Any], None]:
     return apply
 
 
-def _softmax(x: Any, told: dict[str, Any]) -> Any:
+def _softmax(x: Any, attributes: dict[str, Any]) -> Any:
     from openvino import opset13
 
     exp = opset13.exp(x)
-    return opset13.divide(exp, opset13.reduce_sum(exp, np.int64([told["axis"]]), keep_dims=True)).output(0)
+    return opset13.divide(exp, opset13.reduce_sum(exp, np.int64([attributes["axis"]]), keep_dims=True)).output(0)
 
 
-def _sigmoid(x: Any, told: dict[str, Any]) -> Any:
+def _sigmoid(x: Any, attributes: dict[str, Any]) -> Any:
     from openvino import opset13
 
     exp = opset13.exp(x)
     return opset13.divide(exp, opset13.add(exp, np.float32(1))).output(0)
 
 
-def _softplus(x: Any, told: dict[str, Any]) -> Any:
+def _softplus(x: Any, attributes: dict[str, Any]) -> Any:
     from openvino import opset13
 
     return opset13.log(opset13.add(opset13.exp(x), np.float32(1))).output(0)
 
 
-def _log_softmax(x: Any, told: dict[str, Any]) -> Any:
+def _log_softmax(x: Any, attributes: dict[str, Any]) -> Any:
     from openvino import opset13
 
-    return opset13.log(opset13.softmax(x, told["axis"])).output(0)
+    return opset13.log(opset13.softmax(x, attributes["axis"])).output(0)
 
 
 UNSTABLE = {"Softmax": _softmax, "Sigmoid": _sigmoid, "SoftPlus": _softplus, "LogSoftmax": _log_softmax}
 
 
-def _naive(number: int, kind: str, told: dict[str, Any]) -> Callable[[Any], None]:
-    return lambda model: graph.replace(model, number, lambda operands: UNSTABLE[kind](operands[0], told))
+def _naive(number: int, kind: str, attributes: dict[str, Any]) -> Callable[[Any], None]:
+    return lambda model: graph.replace(model, number, lambda operands: UNSTABLE[kind](operands[0], attributes))
 
 
 def _of_edges(looked: Looked) -> Iterator[Mutant]:
     names = dict(enumerate(o.get_type_name() for o in graph.operations(looked.model)))
     inputs = {looked.places[p.get_friendly_name()]: p.output(0).get_any_name() for p in looked.model.get_parameters()}
-    for edge, values in looked.seen[0].items():
+    for edge, values in looked.values[0].items():
         where = f"{names[edge[0]]} {edge[0]}"
         if values.dtype == np.float32 and values.size:
             for name in ("f16", "bf16"):

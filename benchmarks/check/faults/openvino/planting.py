@@ -18,9 +18,9 @@ def save(model: Any, folder: Path) -> None:
     openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
 
 
-def mutants(file: Path, subject: Subject, given: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
+def mutants(file: Path, subject: Subject, two_inputs: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Iterator[Mutant]:
     """The faults of one model; see faults/onnx/planting.py."""
-    looked = graph.looked_at(file, subject, given)
+    looked = graph.looked_at(file, subject, two_inputs)
     yield from values.mutants(looked)
     yield from operators.mutants(looked)
     yield from sizes.mutants(looked)

@@ -62,7 +62,7 @@ def _of_constant(values: Any, number: int, place: int, where: str) -> Iterator[M
 
 def _frozen(looked: Looked, operation: Any, number: int, place: int, where: str) -> Iterator[Mutant]:
     edge = looked.source(operation, place)
-    example, other = (seen.get(edge) for seen in looked.seen)
+    example, other = (values_at.get(edge) for values_at in looked.values)
     if example is None or other is None or example.dtype.kind != "i" or example.size > MOST_SIZES or example.ndim > 1:
         return
     is_ids = example.shape != other.shape or np.array_equal(example, other)

@@ -5,7 +5,7 @@ import enum
 import os
 from types import SimpleNamespace
 
-_held = {}
+_tensors = {}
 
 
 class cudaError_t(enum.IntEnum):  # noqa: N801
@@ -35,17 +35,17 @@ def cudaStreamSynchronize(stream):  # noqa: N802
 
 def cudaMalloc(size):  # noqa: N802
     buffer = ctypes.create_string_buffer(size)
-    _held[ctypes.addressof(buffer)] = buffer
+    _tensors[ctypes.addressof(buffer)] = buffer
     return cudaError_t.cudaSuccess, ctypes.addressof(buffer)
 
 
 def cudaFree(address):  # noqa: N802
-    del _held[address]
+    del _tensors[address]
     return (cudaError_t.cudaSuccess,)
 
 
 def cudaMemcpy(to, source, size, kind):  # noqa: N802
     on_gpu = to if kind == cudaMemcpyKind.cudaMemcpyHostToDevice else source
-    assert on_gpu in _held, "no memory of the GPU"
+    assert on_gpu in _tensors, "no memory of the GPU"
     ctypes.memmove(to, source, size)
     return (cudaError_t.cudaSuccess,)

@@ -50,7 +50,7 @@ def bundle(tmp_path_factory):
         fixed_decoder.stateful(fixed_decoder.package(house), house / "stateful"), house / "folder"
     )
     stage = shipped("record_tokens", prompts=[1, 11], tokens=5, seed=0, logits=True)
-    tokens = run_stage(stage, decoders.given(), house / "tokens")
+    tokens = run_stage(stage, decoders.record_inputs(), house / "tokens")
     settings = {"tolerance": tolerance("fp16_cache"), "compute": "float32", "properties": {}, "extensions": []}
     check = shipped("check_generation", **settings, ours=False)
     claims = run_stage(check, {"artifact": folder, "tokens": tokens}, house / "check").notes["claims"]
@@ -93,4 +93,4 @@ def test_its_readme_says_how_it_is_called_in_python_and_swift(bundle):
     readme = (bundle / "README.md").read_text()
     assert "model.predict(inputs, state=state)" in readme
     assert "model.prediction(from: inputs, using: state)" in readme
-    assert "goes on with the tokens of the PyTorch model's generate" in readme
+    assert "continues with the tokens of the PyTorch model's generate" in readme

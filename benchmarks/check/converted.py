@@ -20,7 +20,7 @@ JUDGES = {"onnx": "check_export", "openvino": "check_compile", "coreml": "check_
 
 
 @dataclass(frozen=True)
-class Made:
+class Converted:
     """A right artifact, and what it is held to.
 
     Args:
@@ -40,22 +40,22 @@ class Made:
     seconds: dict[str, float]
 
 
-def make(subject: Subject, target: str, folder: Path) -> Made:
+def make(subject: Subject, target: str, folder: Path) -> Converted:
     """Converts a subject. The check itself is not run here: it is what is measured."""
     from pipeline.machine.world import ThisMachine
     from pipeline.planning import graph
 
     stages, needs = _configured(subject, target)
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
     seconds: dict[str, float] = {}
     for node in graph.build(stages, needs):
-        ports = {port: made[name] for port, name in node.inputs.items()}
+        ports = {port: artifacts[name] for port, name in node.inputs.items()}
         stage = node.stage.settle(ThisMachine(folder / "facts", may_fetch=False))
         if node.name == JUDGES[target]:
-            module = next(a.live for a in made.values() if a.kind == Kind.MODULE)
-            return Made(module, stages[REFERENCE], made[REFERENCE], ports["artifact"], stage, seconds)
+            module = next(a.live for a in artifacts.values() if a.kind == Kind.MODULE)
+            return Converted(module, stages[REFERENCE], artifacts[REFERENCE], ports["artifact"], stage, seconds)
         began = time.perf_counter()
-        made[node.name] = run(stage, ports, folder / node.name)
+        artifacts[node.name] = run(stage, ports, folder / node.name)
         seconds[node.name] = time.perf_counter() - began
     raise LookupError(f"{subject.name} to {target} has no stage '{JUDGES[target]}'")
 
@@ -68,10 +68,10 @@ def run(stage: Stage, ports: dict[str, Artifact], folder: Path) -> Artifact:
     return replace(artifact, facts=carried(primary.facts if primary else {}, artifact.facts))
 
 
-def recorded_again(made: Made, seed: int, folder: Path) -> Artifact:
+def recorded_again(converted: Converted, seed: int, folder: Path) -> Artifact:
     """The reference by another seed."""
-    stage = dataclasses.replace(made.recorder, seed=seed)  # type: ignore[call-arg]
-    return run(stage, {"model": Artifact(Kind.MODULE, live=made.module)}, folder)
+    stage = dataclasses.replace(converted.recorder, seed=seed)  # type: ignore[call-arg]
+    return run(stage, {"model": Artifact(Kind.MODULE, live=converted.module)}, folder)
 
 
 def _configured(subject: Subject, target: str) -> tuple[dict[str, Stage], dict[str, Any]]:
@@ -91,9 +91,9 @@ def _configured(subject: Subject, target: str) -> tuple[dict[str, Stage], dict[s
         sizes = (("min", "opt", "max"), subject.dims.items())
         config.model.dims = {n: dict(zip(sizes[0], d, strict=True)) for n, d in sizes[1]}
     settings: Any = OmegaConf.to_container(config.stages, resolve=True)
-    settings = {name: given for name, given in settings.items() if given is not None}
-    stages = {name: build_stage(f"stages.{name}", given) for name, given in settings.items()}
-    return stages, {name: given["needs"] or () for name, given in settings.items()}
+    settings = {name: values for name, values in settings.items() if values is not None}
+    stages = {name: build_stage(f"stages.{name}", values) for name, values in settings.items()}
+    return stages, {name: values["needs"] or () for name, values in settings.items()}
 
 
 def _overrides(subject: Subject, target: str) -> Iterator[str]:
@@ -109,7 +109,7 @@ def quiet(path: Path) -> Iterator[None]:
     import os
     import sys
 
-    kept = [os.dup(n) for n in (1, 2)]
+    descriptors = [os.dup(n) for n in (1, 2)]
     sys.stdout.flush()
     with path.open("a") as log:
         for n in (1, 2):
@@ -118,6 +118,6 @@ def quiet(path: Path) -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()
-            for n, old in zip((1, 2), kept, strict=True):
+            for n, old in zip((1, 2), descriptors, strict=True):
                 os.dup2(old, n)
                 os.close(old)
