@@ -78,16 +78,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer of the server")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     os.environ["PYTHONPATH"] = str(ROOT)
-    found: dict[str, list[Measured]] = {}
-    for number in range(given.rounds + 1):  # the first warms the machine's file cache and is not counted
+    runs: dict[str, list[Measured]] = {}
+    for number in range(arguments.rounds + 1):  # the first warms the machine's file cache and is not counted
         with tempfile.TemporaryDirectory() as folder:
-            for name, one in one_round(Path(folder), given.delay).items():
+            for name, one in one_round(Path(folder), arguments.delay).items():
                 print(f"round {number}  {name:<17} {one.seconds:6.2f} s", flush=True)
-                found.setdefault(name, []).extend([one] if number else [])
-    seconds = {name: median(runs).seconds for name, runs in found.items()}
-    print(f"\nmedians of {given.rounds} rounds")
+                runs.setdefault(name, []).extend([one] if number else [])
+    seconds = {name: median(rounds).seconds for name, rounds in runs.items()}
+    print(f"\nmedians of {arguments.rounds} rounds")
     print(verdict.line("remote hit / build, wall", seconds["remote hit"] / seconds["build"], HIT))
     print(verdict.line("build and put / build, wall", seconds["build and put"] / seconds["build"], WRITE))
     print(

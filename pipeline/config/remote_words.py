@@ -42,7 +42,7 @@ def settle(cfg: DictConfig, words: Sequence[str]) -> None:
     for word in words:
         override = _parsed(word)
         _, _, name = str(override.key_or_group).partition(".")
-        settings |= {name: override.value()} if name else _given(override.value())
+        settings |= {name: override.value()} if name else _partial(override.value())
     _refuse_unknown(settings, words)
     with read_write(cfg), open_dict(cfg):
         cfg[KEY] = settings
@@ -56,10 +56,10 @@ def _parsed(word: str) -> Override:
 
 def _mapping(value: Any) -> dict[str, Any]:
     """All settings, where a text, a mapping or nothing is given."""
-    return {**SETTINGS, **_given(value)}
+    return {**SETTINGS, **_partial(value)}
 
 
-def _given(value: Any) -> dict[str, Any]:
+def _partial(value: Any) -> dict[str, Any]:
     return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {"url": value}
 
 

@@ -68,10 +68,10 @@ def python_wanted() -> Requirement:
 
 def requirements() -> list[Requirement]:
     """The libraries that an installation may have, but those of extras apart or unlisted; none for a bare checkout."""
-    return [r for r in _known() if r.extra not in UNLISTED]
+    return [r for r in _with_unlisted() if r.extra not in UNLISTED]
 
 
-def _known() -> list[Requirement]:
+def _with_unlisted() -> list[Requirement]:
     # Here, since a run that lacks nothing never asks.
     from packaging.requirements import Requirement as Line
 
@@ -86,7 +86,7 @@ def _known() -> list[Requirement]:
 
 def how_to_install(module: str) -> str:
     """The command that brings a library in: the extra of ours that requires it, if one does."""
-    known = next((r for r in _known() if r.module == module), None)
+    known = next((r for r in _with_unlisted() if r.module == module), None)
     if known and known.extra:
         return f"pip install '{DISTRIBUTION}[{known.extra}]'"
     return f"pip install {known.distribution if known else module}"

@@ -73,10 +73,10 @@ def refuse_secrets(text: str, place: str = "remote") -> None:
     """
     _, sign, rest = text.partition("://")
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    found = "a user or a password" if "@" in authority else "a query" if re.search(r"[?#]", rest) else ""
-    if sign and found:
+    secret = "a user or a password" if "@" in authority else "a query" if re.search(r"[?#]", rest) else ""
+    if sign and secret:
         raise ConfigError(
-            f"{place} has {found} in its URL, and what is typed is kept in run.json",
+            f"{place} has {secret} in its URL, and what is typed is kept in run.json",
             allowed=SECRETS,
             command=f"{place}=s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY set",
         )

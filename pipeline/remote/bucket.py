@@ -39,7 +39,7 @@ class Bucket:
     """A bucket, or what serves as one.
 
     One for the process, as are what it came to: `why_off` is why it is not asked any more, `closed` why it is not
-    written to, `said` what a person was told of it.
+    written to, `cautions` what a person was told of it.
 
     Args:
         address: Where it is.
@@ -51,9 +51,9 @@ class Bucket:
         self.why_off = ""
         self.closed = ""
         self.empty = False
-        self.said: set[str] = set()
+        self.cautions: set[str] = set()
         self.waited = 0.0
-        self.moved = 0
+        self.bytes_moved = 0
         self._pid = os.getpid()
         self._format = asyncio.Lock()
         self._marked: bool | None = None
@@ -71,8 +71,8 @@ class Bucket:
         async with self._format:
             if self._marked is None:
                 read = await self.read(FORMAT_NAME)
-                if read is not None and (found := _json(read)) != FORMAT:
-                    raise Unavailable(f"it was written in format {str(found)[:60]}, and this version reads {FORMAT}")
+                if read is not None and (mark := _json(read)) != FORMAT:
+                    raise Unavailable(f"it was written in format {str(mark)[:60]}, and this version reads {FORMAT}")
                 self._marked, self.empty = read is not None, read is None
 
     async def put_format(self) -> None:
@@ -146,8 +146,8 @@ class Bucket:
                 self._worker = await _Worker.started(self.address, self._count)
         return await self._worker.ask(do, seconds, what)
 
-    def _count(self, moved: int) -> None:
-        self.moved += moved
+    def _count(self, count: int) -> None:
+        self.bytes_moved += count
 
 
 class _Worker(asyncio.Protocol):
@@ -155,19 +155,19 @@ class _Worker(asyncio.Protocol):
 
     Args:
         process: The process.
-        moved: Is told of bytes of files as they come and go.
+        count: Is given the bytes of files as they come and go.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], moved: Callable[[int], None]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], count: Callable[[int], None]) -> None:
         self._process = process
-        self._moved = moved
+        self._count = count
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._rest = bytearray()
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def started(cls, address: Address, moved: Callable[[int], None]) -> _Worker:
+    async def started(cls, address: Address, count: Callable[[int], None]) -> _Worker:
         """A new one. Raises Unavailable."""
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
@@ -184,7 +184,7 @@ class _Worker(asyncio.Protocol):
                 )
             except OSError as e:
                 raise Unavailable(f"no process can be started for it: {e.strerror}") from e
-        _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, moved), sock=ours)
+        _, worker = await asyncio.get_running_loop().create_connection(lambda: cls(process, count), sock=ours)
         return worker
 
     async def ask(self, do: str, seconds: float, what: dict[str, Any]) -> Any:
@@ -219,7 +219,7 @@ class _Worker(asyncio.Protocol):
                 self._take(json.loads(line))
 
     def _take(self, answer: dict[str, Any]) -> None:
-        self._moved(answer.get("moved", 0))
+        self._count(answer.get("moved", 0))
         waiting = self._waiting.get(answer.get("id", -1))
         if waiting is not None and not waiting.done():
             if (failed := answer.get("failed")) is not None:

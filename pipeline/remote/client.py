@@ -41,14 +41,14 @@ class Client:
 
     Args:
         address: Where it is.
-        moved: Is told of bytes of files as they come and go.
+        count: Is given the bytes of files as they come and go.
 
     Raises Unavailable when it cannot be had with what the environment says.
     """
 
-    def __init__(self, address: Address, moved: Callable[[int], None]) -> None:
+    def __init__(self, address: Address, count: Callable[[int], None]) -> None:
         self._ranges = address.scheme not in ("http", "https")  # not every web server gives parts
-        self._moved = moved
+        self._count = count
         self._parts = asyncio.Semaphore(AT_ONCE)
         self._store = _connect(address)
 
@@ -98,7 +98,7 @@ class Client:
                 if hashlib.sha256(content).hexdigest() != sha256:
                     raise Altered(path)
                 await self._put(name, content, until - time.monotonic(), replace=True)
-                self._moved(size)
+                self._count(size)
 
     async def download(self, name: str, path: str, size: int, sha256: str, seconds: float) -> None:
         """Writes a file of what is there, hashed while it arrives; a large one in parts, several at once.
@@ -113,7 +113,7 @@ class Client:
                     raise Altered(name)
                 digest.update(content)
                 file.write(content)
-                self._moved(len(content))
+                self._count(len(content))
         if digest.hexdigest() != sha256:
             raise Altered(name)
 
@@ -138,7 +138,7 @@ class Client:
                 while content := file.read(part):
                     digest.update(content)
                     yield content
-                    self._moved(len(content))
+                    self._count(len(content))
                 if digest.hexdigest() != sha256:
                     raise Altered(file.name)
             except (OSError, Altered) as e:  # ends the upload before it can be seen
@@ -180,10 +180,10 @@ class Client:
             await asyncio.gather(*ahead, return_exceptions=True)
 
 
-async def _whole(asked: Awaitable[T], name: str) -> T:
+async def _whole(answer: Awaitable[T], name: str) -> T:
     """An answer that has to be there. Raises Altered."""
     try:
-        return await asked
+        return await answer
     except Missing as e:
         raise Altered(name) from e
 
@@ -192,10 +192,10 @@ async def _next(stream: AsyncIterator[Any]) -> Any | None:
     return await anext(stream, None)
 
 
-async def _within(seconds: float, asked: Awaitable[T]) -> T:
+async def _within(seconds: float, answer: Awaitable[T]) -> T:
     """An answer within so many seconds. Raises Missing, and Unavailable."""
     try:
-        return await asyncio.wait_for(_awaited(asked), max(seconds, 0.1))
+        return await asyncio.wait_for(_awaited(answer), max(seconds, 0.1))
     except TimeoutError:
         raise Unavailable(f"no answer within {seconds:.1f} s") from None
     except FileNotFoundError as e:
@@ -210,8 +210,8 @@ async def _within(seconds: float, asked: Awaitable[T]) -> T:
         raise Unavailable(_reason(e)) from e
 
 
-async def _awaited(asked: Awaitable[T]) -> T:
-    return await asked
+async def _awaited(answer: Awaitable[T]) -> T:
+    return await answer
 
 
 def _connect(address: Address) -> ObjectStore:

@@ -63,7 +63,7 @@ class Loop:
 
     def done_by(self, future: Future[Any], until: float, tick: Callable[[], None] = nothing) -> bool:
         """Waits for what was begun, at most until then by time.monotonic(), and returns whether it is done."""
-        while not future.done() and (left := until - time.monotonic()) > 0:
-            concurrent.futures.wait([future], min(left, TICK_SECONDS))
+        while not future.done() and (seconds := until - time.monotonic()) > 0:
+            concurrent.futures.wait([future], min(seconds, TICK_SECONDS))
             tick()
         return future.done()

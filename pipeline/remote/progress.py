@@ -24,12 +24,12 @@ class Progress:
 
     def __init__(self, bucket: Bucket, total: int, done: str) -> None:
         self._bucket, self._total, self._done = bucket, total, done
-        self._before = bucket.moved
-        self._said = time.monotonic()
+        self._before = bucket.bytes_moved
+        self._last = time.monotonic()
 
     def tick(self) -> None:
         """Says how far it is, if that was not said just now."""
-        if time.monotonic() - self._said >= SAID_SECONDS:
-            self._said = time.monotonic()
-            moved = min(self._bucket.moved - self._before, self._total)
-            log.info("remote: %s of %s %s", units.size(moved), units.size(self._total), self._done)
+        if time.monotonic() - self._last >= SAID_SECONDS:
+            self._last = time.monotonic()
+            count = min(self._bucket.bytes_moved - self._before, self._total)
+            log.info("remote: %s of %s %s", units.size(count), units.size(self._total), self._done)

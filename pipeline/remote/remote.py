@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.errors import BackendMissing, ConfigError, Problem, listed
 from pipeline.machine.installed import how_to_install
@@ -27,7 +28,7 @@ from pipeline.remote import names, signing
 from pipeline.remote.address import MODULES, Address
 from pipeline.remote.answers import Altered, Unavailable
 from pipeline.remote.bucket import WAITED_SECONDS, Bucket, bucket_at, limit_of
-from pipeline.remote.kept import Kept
+from pipeline.remote.cache import Cache
 from pipeline.remote.loop import together
 from pipeline.remote.progress import Progress
 from pipeline.remote.signing import NotTrusted, Signer, verified
@@ -37,6 +38,7 @@ from pipeline.store.elsewhere import Listing
 from pipeline.store.files import FileRecord
 from pipeline.store.owners import KEY
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 NO_KEY = "there is no key to sign it with"
@@ -72,18 +74,20 @@ class Remote:
     ) -> None:
         self._bucket = bucket
         self._trusted = trusted | ({signer.id} if signer else frozenset())
-        self._kept = Kept(root, bucket.address)
-        self._found: dict[str, Entry] = {}
+        self._cache = Cache(root, bucket.address)
+        self._entries: dict[str, Entry] = {}
         self._missing: set[str] = set()
         self._listings: dict[str, Listing | None] = {}
         self._coming: dict[str, Future[Listing | None]] = {}
-        self._known: set[str] = set()
+        self._there: set[str] = set()
         self._damaged: set[str] = set()  # objects that are not what they should be, or not there
         self._passed_over: dict[str, str] = {}
         self._in_session = False
         self._signer = signer
         self._writes = write and bucket.address.writable
-        self._uploads = Uploads(bucket, signer, self._trusted, self._damaged, self._kept.keep_entry) if signer else None
+        self._uploads = (
+            Uploads(bucket, signer, self._trusted, self._damaged, self._cache.keep_entry) if signer else None
+        )
 
     def serves(self) -> str:
         """In a few words, whether it answers, and what this user may do there."""
@@ -98,34 +102,34 @@ class Remote:
 
     def find(self, stage: str, key: str) -> Entry | None:
         """The entry of a key, of a signer who is trusted."""
-        if key not in self._found and key not in self._missing:
-            entry = self._kept.entry(stage, key, self._trusted) or self._ask(stage, key)
+        if key not in self._entries and key not in self._missing:
+            entry = self._cache.entry(stage, key, self._trusted) or self._ask(stage, key)
             if entry is None:
                 self._missing.add(key)
             else:
-                self._found[key] = entry
+                self._entries[key] = entry
                 if not entry.in_memory:
-                    self._known.add(entry.digest)
+                    self._there.add(entry.digest)
                     self._expect(entry.digest)
-        return self._found.get(key)
+        return self._entries.get(key)
 
     def knows(self, digest: str) -> bool:
         """Whether an object is known to be there; nobody is asked."""
-        return not self._bucket.off and digest in self._known and digest not in self._damaged
+        return not self._bucket.off and digest in self._there and digest not in self._damaged
 
     def has(self, digest: str) -> bool:
         """Whether an object is there."""
         if not self._bucket.off and digest not in self._damaged and self.listing(digest) is not None:
-            self._known.add(digest)
+            self._there.add(digest)
         return self.knows(digest)
 
     def listing(self, digest: str) -> Listing | None:
         """What an object consists of; None where it cannot be had."""
         if digest not in self._listings:
-            listing = self._kept.listing(digest)
+            listing = self._cache.listing(digest)
             if listing is None and not self._bucket.off:
                 coming = self._coming.pop(digest, None) or self._bucket.loop.start(self._read_manifest(digest))
-                listing = self._waited_for(coming)
+                listing = self._answer(coming)
             if listing is None:
                 self._damaged.add(digest)
                 if not self._bucket.off:
@@ -152,8 +156,8 @@ class Remote:
 
     def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
         """Has a result put there in the background, unless it is known to be there."""
-        lost = self._bucket.off or self._bucket.closed
-        if not self._writes or lost or self._kept.has_entry(entry.key_document["stage"], entry.key):
+        unavailable = self._bucket.off or self._bucket.closed
+        if not self._writes or unavailable or self._cache.has_entry(entry.key_document["stage"], entry.key):
             return
         if self._uploads is None:
             self._say(f"nothing is put into {self._place}: {NO_KEY}", "python -m pipeline.trust, or remote.write=false")
@@ -207,16 +211,7 @@ class Remote:
         """The entry of a key, of the bucket itself."""
         if self._bucket.off:
             return None
-        began = time.monotonic()
-        try:
-            entry = self._bucket.loop.run(self._look_up(stage, key))
-        except Unavailable as e:
-            self._give_up(e, began)
-            return None
-        self._bucket.waited += time.monotonic() - began
-        if self._bucket.waited > WAITED_SECONDS:
-            self._give_up(Unavailable("it is too slow"), time.monotonic() - self._bucket.waited)
-        return entry
+        return self._answer(self._bucket.loop.start(self._look_up(stage, key)))
 
     async def _look_up(self, stage: str, key: str) -> Entry | None:
         name = names.action_name(stage, key)
@@ -228,47 +223,52 @@ class Remote:
                 )
             return None
         try:
-            return self._taken(stage, key, envelope)
+            return self._verified(stage, key, envelope)
         except NotTrusted as e:
             whose = e.whose
         beside = [names.action_name(stage, key, signer) for signer in sorted(self._trusted)]
         for other in await together(*map(self._bucket.read_if_allowed, beside)):
             with contextlib.suppress(NotTrusted):
-                if other is not None and (entry := self._taken(stage, key, other)) is not None:
+                if other is not None and (entry := self._verified(stage, key, other)) is not None:
                     return entry
         self._passed_over[key] = whose
         return None
 
-    def _taken(self, stage: str, key: str, envelope: str) -> Entry | None:
+    def _verified(self, stage: str, key: str, envelope: str) -> Entry | None:
         """The entry in an envelope that was read, which is kept. Raises NotTrusted."""
         entry = verified(envelope, key, self._trusted)
         if entry is not None:
-            self._kept.keep_entry(stage, key, envelope)
+            self._cache.keep_entry(stage, key, envelope)
         return entry
 
     def _forget(self, digest: str) -> None:
         """Keeps nothing of an object that cannot be had: what is built in its place is offered, and so mends it."""
-        self._kept.forget(digest, [entry for entry in self._found.values() if entry.digest == digest])
+        self._cache.forget(digest, [entry for entry in self._entries.values() if entry.digest == digest])
 
     def _expect(self, digest: str) -> None:
         """Begins to read a manifest, which is waited for when it is needed."""
-        known = digest in self._listings or digest in self._coming or self._kept.has_listing(digest)
-        if not known and not self._bucket.off:
+        expected = digest in self._listings or digest in self._coming or self._cache.has_listing(digest)
+        if not expected and not self._bucket.off:
             self._coming[digest] = self._bucket.loop.start(self._read_manifest(digest))
 
     async def _read_manifest(self, digest: str) -> Listing | None:
         text = await self._bucket.read_if_allowed(names.manifest_name(digest)) or ""
         if (listing := names.parsed_manifest(text, digest)) is not None:
-            self._kept.keep_manifest(digest, text)
+            self._cache.keep_manifest(digest, text)
         return listing
 
-    def _waited_for(self, coming: Future[Listing | None]) -> Listing | None:
+    def _answer(self, coming: Future[T | None]) -> T | None:
+        """A small answer, or None; a bucket that does not give it, or took too long for all of them, is left alone."""
         began = time.monotonic()
         try:
-            return self._bucket.loop.wait(coming)
+            answer = self._bucket.loop.wait(coming)
         except Unavailable as e:
             self._give_up(e, began)
             return None
+        self._bucket.waited += time.monotonic() - began
+        if self._bucket.waited > WAITED_SECONDS:
+            self._give_up(Unavailable("it is too slow"), time.monotonic() - self._bucket.waited)
+        return answer
 
     async def _download(self, files: Sequence[FileRecord], folder: Path) -> None:
         for file in files:
@@ -289,8 +289,8 @@ class Remote:
 
     def _say(self, what: str, command: str) -> None:
         """Says something of the bucket, once in a process."""
-        if what not in self._bucket.said:
-            self._bucket.said.add(what)
+        if what not in self._bucket.cautions:
+            self._bucket.cautions.add(what)
             log.warning("%s", Problem(what, command=command))
 
 

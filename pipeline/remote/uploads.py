@@ -65,12 +65,12 @@ class Uploads:
 
     def finish(self, place: str) -> None:
         """Waits for what is under way, within a limit, and says what did not get there."""
-        left = sum(size for work, size in self._under_way.values() if not work.done())
-        until, progress = time.monotonic() + limit_of(left), Progress(self._bucket, left, "uploaded")
+        size = sum(count for work, count in self._under_way.values() if not work.done())
+        until, progress = time.monotonic() + limit_of(size), Progress(self._bucket, size, "uploaded")
         try:
             for key, (work, _) in self._under_way.items():
                 if not self._bucket.loop.done_by(work, until, progress.tick):
-                    self._failed[key] = f"{units.size(left)} took longer than {limit_of(left):.0f} s"
+                    self._failed[key] = f"{units.size(size)} took longer than {limit_of(size):.0f} s"
                 elif (error := work.exception()) is not None:
                     self._failed[key] = f"{type(error).__name__}: {error}"
         finally:
@@ -81,8 +81,8 @@ class Uploads:
             more = "; nothing more is put there by this process" if self._bucket.closed else ""
             what = f"{results} not put into {place}: {why}{more}"
             again = "the next run that uses them tries again; remote.write=false does not"
-            said = self._bucket.why_off  # so it is no second caution
-            log.log(logging.INFO if said else logging.WARNING, "%s", Problem(what, command=again))
+            off = self._bucket.why_off  # so it is no second caution
+            log.log(logging.INFO if off else logging.WARNING, "%s", Problem(what, command=again))
         self._under_way.clear()
         self._failed.clear()
 
@@ -126,12 +126,12 @@ class Uploads:
             return
         there = await self._bucket.read(name) or ""
         try:
-            stands = verified(there, key, self._trusted)
+            standing = verified(there, key, self._trusted)
         except NotTrusted:
             await self._bucket.write(names.action_name(stage, key, self._signer.id), envelope, replace=True)
             self._keep(stage, key, envelope)
             return
-        if stands is not None and stands.digest in self._damaged and stands.digest != entry.digest:
+        if standing is not None and standing.digest in self._damaged and standing.digest != entry.digest:
             await self._bucket.write(name, envelope, replace=True)
             there = envelope
         self._keep(stage, key, there)

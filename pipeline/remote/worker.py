@@ -33,13 +33,13 @@ async def serve(fd: int, url: str) -> None:
     client = _client(url, say)
     under_way: dict[int, asyncio.Task[None]] = {}
     while line := await reader.readline():
-        asked = json.loads(line)
-        if (number := asked.get("cancel")) is not None:
+        question = json.loads(line)
+        if (number := question.get("cancel")) is not None:
             if number in under_way:
                 under_way[number].cancel()
             continue
-        task = under_way[asked["id"]] = asyncio.create_task(_answer(client, asked, say))
-        task.add_done_callback(functools.partial(_end, under_way, asked["id"]))
+        task = under_way[question["id"]] = asyncio.create_task(_answer(client, question, say))
+        task.add_done_callback(functools.partial(_end, under_way, question["id"]))
 
 
 def _end(under_way: dict[int, asyncio.Task[None]], number: int, task: asyncio.Task[None]) -> None:
@@ -51,21 +51,21 @@ def _client(url: str, say: Any) -> Any:
     try:
         from pipeline.remote.client import Client
 
-        def moved(count: int) -> None:
-            say(moved=count)
+        def count(moved: int) -> None:
+            say(moved=moved)
 
-        return Client(Address(url), moved)
+        return Client(Address(url), count)
     except Unavailable as e:
         return e
 
 
-async def _answer(client: Any, asked: dict[str, Any], say: Any) -> None:
+async def _answer(client: Any, question: dict[str, Any], say: Any) -> None:
     try:
         if isinstance(client, Unavailable):
             raise client
-        say(id=asked["id"], ok=await getattr(client, asked["do"])(**asked["with"]))
+        say(id=question["id"], ok=await getattr(client, question["do"])(**question["with"]))
     except Exception as e:  # whatever it is, the other end has the words for it
-        say(id=asked["id"], failed=sent(e))
+        say(id=question["id"], failed=sent(e))
 
 
 if __name__ == "__main__":

@@ -485,9 +485,9 @@ def _runnable(content):
     model = onnx.load_model_from_string(content)
     if all(i.data_type != onnx.TensorProto.BFLOAT16 for i in model.graph.initializer):
         return content
-    from stages.onnx.bfloat16 import widened
+    from stages.onnx.bfloat16 import emulate
 
-    return widened(model).SerializeToString()
+    return emulate(model).SerializeToString()
 
 
 class IExecutionContext:

@@ -16,6 +16,7 @@ REQUIRES = [
     "mypy>=2; extra == 'dev'",
     "coremltools>=9; extra == 'all'",
     "coremltools>=9; extra == 'coreml'",
+    "obstore>=0.9; extra == 'remote'",
 ]
 
 
@@ -25,6 +26,7 @@ REQUIRES = [
         ("openvino", "pip install 'torch-drydock[openvino]'"),
         ("tensor_rt.core", "pip install 'torch-drydock[tensorrt]'"),
         ("coremltools", "pip install 'torch-drydock[coreml]'"),
+        ("obstore", "pip install 'torch-drydock[remote]'"),
         ("onnx", "pip install onnx"),
         ("PIL", "pip install pillow"),
         ("mypy", "pip install mypy"),

@@ -73,7 +73,7 @@ class Server:
         """The largest file in the bucket."""
         return max(self.files("files"), key=lambda path: path.stat().st_size)
 
-    def asked(self, method: str, part: str) -> int:
+    def count(self, method: str, part: str) -> int:
         """How many requests there were of a method for a name with this in it."""
         return sum(m == method and part in name for m, name in self.requests)
 

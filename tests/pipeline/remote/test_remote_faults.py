@@ -62,7 +62,7 @@ def test_a_bucket_that_does_not_serve_is_left_alone_after_one_caution(one, serve
     assert f"remote=s3://{BUCKET}/{PREFIX} is not asked from now on" in caution
     assert "remote=null" in caution
     assert len(caplog.messages) == 1
-    assert server.asked("PUT", "") == 0
+    assert server.count("PUT", "") == 0
     asked = len(server.requests)
     one.change("export", text="other")
     one.run()
@@ -101,7 +101,7 @@ def test_a_server_that_is_slow_each_time_is_left_alone(one, two, server, monkeyp
     server.fault = on("GET", "/actions/", slow(0.15))
     two.run()
     assert "it is too slow" in caplog.messages[0]
-    assert server.asked("GET", "/actions/") < 2 * len(STORED)
+    assert server.count("GET", "/actions/") < 2 * len(STORED)
 
 
 @pytest.mark.parametrize("below", ["files", "objects"])

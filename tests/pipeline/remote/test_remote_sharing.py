@@ -8,11 +8,25 @@ from threading import Thread
 
 import pytest
 
+from pipeline.artifact import Kind
 from pipeline.planning import plan
 from pipeline.planning.plan import Todo
 from pipeline.remote.client import PART
 from pipeline.store import State
-from tests.pipeline.conftest import ALL, STORED, Export, Random, Trim, digests, how, without_record
+from tests.pipeline.conftest import (
+    ALL,
+    EXPORTED,
+    STORED,
+    Capture,
+    Check,
+    Export,
+    ExportCaptured,
+    Random,
+    Trim,
+    digests,
+    how,
+    without_record,
+)
 from tests.pipeline.remote.conftest import BUCKET, PREFIX, Machine
 
 
@@ -66,7 +80,7 @@ def test_a_plan_says_what_is_remote_and_writes_nothing(machines, server):
     assert {s.name for s in steps if s.todo is Todo.HIT} == set(STORED)
     assert {s.why for s in steps if s.todo is Todo.HIT} == {"remote"}
     assert {method for method, _ in server.requests} == {"GET"}
-    assert server.asked("GET", "/files/") == 0
+    assert server.count("GET", "/files/") == 0
 
 
 def test_results_that_differ_each_time_are_one_result_for_all_who_come_after(machines, server, signer, tmp_path):
@@ -136,9 +150,9 @@ def test_a_large_file_goes_in_parts_several_at_once(machines, server):
     one.run()
     two.change("tidy", text="18")
     two.run()
-    assert server.asked("POST", "uploads") == 1
-    assert server.asked("PUT", "partNumber") == 3
-    assert server.asked("GET", server.largest().name) == 3
+    assert server.count("POST", "uploads") == 1
+    assert server.count("PUT", "partNumber") == 3
+    assert server.count("GET", server.largest().name) == 3
     assert two.ran() == ["tidy", "compile", "save"]
     two.assert_sound()
 
@@ -152,6 +166,30 @@ def test_files_that_results_share_are_stored_once(machines, server):
     records = [f for digest in {p.name for p in one.home.glob("store/objects/*/*/")} for f in one.store.files(digest)]
     assert sorted({f.sha256 for f in records}) == names
     assert len(records) > len(names)
+
+
+class CheckCaptured(Check):
+    consumes = {"artifact": frozenset({EXPORTED}), "reference": frozenset({Kind.REFERENCE})}  # noqa: RUF012
+
+
+def test_what_stands_on_a_result_in_memory_is_found_too(machines, caplog):
+    for machine in machines:
+        load, record, export, *rest = machine.stages.values()
+        captured = {"capture": Capture(machine.log), "check": CheckCaptured(machine.log)}
+        names = ["tidy", "compile", "save"]
+        machine.stages = {
+            "load": load,
+            "record": record,
+            **captured,
+            "export": ExportCaptured(machine.log, export.text),
+        }
+        machine.stages |= dict(zip(names, rest, strict=True))
+    one, two = machines
+    first, second = one.run(), two.run()
+    assert one.ran() == ["load", "record", "capture", "checkcaptured", "exportcaptured", "tidy", "compile", "save"]
+    assert two.ran() == ["save"]
+    assert digests(first)["compile"] == digests(second)["compile"]
+    assert caplog.messages == []
 
 
 def test_a_folder_serves_as_a_bucket(signer, tmp_path):

@@ -167,7 +167,7 @@ def test_of_16_writers_one_wins_and_all_have_its_entry(server, signer):
         uploads.finish("here")
     (path,) = server.files("actions")
     assert path.name == f"{KEY}.json"
-    assert server.asked("PUT", action_name(STAGE, KEY)) == 16
+    assert server.count("PUT", action_name(STAGE, KEY)) == 16
     assert set(stands.values()) == {path.read_text()}
     assert len(stands) == 16
 

@@ -22,7 +22,7 @@ from pipeline.store.files import read_json
 from pipeline.store.root import Root
 
 
-class Kept:
+class Cache:
     """What is kept of one bucket.
 
     Args:
