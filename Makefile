@@ -52,6 +52,9 @@ bench-openvino: .venv/ready ## our benchmark stage against OpenVINO's benchmark_
 bench-sweep: .venv/ready ## a sweep of nine against nine scripts and nine runs; what 200 jobs cost; about ten minutes
 	$(BIN)/python -m benchmarks.sweep
 
+bench-store: .venv/ready ## a store of 100,000 entries, listed; runs, readers, kills and a budget of half of what they use, for ten minutes
+	$(BIN)/python -m benchmarks.housekeeping $(filter --%,$(ARGS))
+
 coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph, here and by plain converters; at most three hours, and goes on where it stopped
 	$(BIN)/python -m benchmarks.coverage $(ARGS)
 
@@ -97,4 +100,4 @@ env: .venv/ready ## the environment alone
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf .venv runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help run test quick test-all test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-generation bench-check chaos coverage env clean
+.PHONY: help run test quick test-all test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-store bench-generation bench-check chaos coverage env clean
