@@ -53,7 +53,7 @@ bench-sweep: .venv/ready ## a sweep of nine against nine scripts and nine runs; 
 	$(BIN)/python -m benchmarks.sweep
 
 bench-store: .venv/ready ## a store of 100,000 entries, listed; runs, readers, kills and a budget of half of what they use, for ten minutes
-	$(BIN)/python -m benchmarks.housekeeping $(filter --%,$(ARGS))
+	$(BIN)/python -m benchmarks.housekeeping $(filter-out model=% target=%,$(ARGS))
 
 coverage: .venv/ready ## docs/coverage.md: which models reach a checked graph, here and by plain converters; at most three hours, and goes on where it stopped
 	$(BIN)/python -m benchmarks.coverage $(ARGS)
