@@ -73,6 +73,9 @@ bench-sweep: $(VENV)/ready ## a sweep of nine against nine scripts and nine runs
 bench-remote: $(VENV)/ready ## a remote hit beside building, on a bucket on loopback; about four minutes
 	$(BIN)/python -m benchmarks.remote $(filter-out model=% target=%,$(ARGS))
 
+bench-store: $(VENV)/ready ## a store of 100,000 entries, listed; runs, readers, kills and a budget of half of what they use, for ten minutes
+	$(BIN)/python -m benchmarks.housekeeping $(filter-out model=% target=%,$(ARGS))
+
 coverage: $(VENV)/ready ## docs/coverage.md: which models reach a checked graph, here and by plain converters; at most three hours, and goes on where it stopped
 	$(BIN)/python -m benchmarks.coverage $(ARGS)
 
@@ -118,4 +121,4 @@ $(VENV)/real/ready: $(VENV)/ready tests/real/wheels.txt
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf $(VENV) runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-.PHONY: help run test quick test-all test-pythons test-coverage docs hooks test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-remote bench-generation bench-check chaos coverage env clean
+.PHONY: help run test quick test-all test-pythons test-coverage docs hooks test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-remote bench-store bench-generation bench-check chaos coverage env clean

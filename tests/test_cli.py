@@ -204,6 +204,7 @@ def test_editing_the_delivered_copy_leaves_the_store_whole(warm: Shop) -> None:
 
 
 WRONG = [
+    (["keep=50GB"], 2, ["keep is 50GB", "50GiB"]),
     (["model=resnet5"], 2, ["model=resnet5", "'model=resnet50'", "python -m pipeline model=custom"]),
     (["target=openvin"], 2, ["target=openvin", "'target=openvino'"]),
     (["modle=resnet50"], 2, ["modle", "'model=resnet50'"]),
@@ -301,10 +302,14 @@ def test_bad_input_ends_with_place_value_and_what_to_type(
     warm: Shop, overrides: list[str], code: int, messages: list[str]
 ) -> None:
     (warm.folder / "evil.pth").write_bytes(evil_pickle())
+    before = {*warm.folder.glob("runs/*/*")}
     done = warm.run(*MODEL, *overrides)
     assert (done.returncode, done.stdout) == (code, "")
     assert [t for t in messages if t not in done.stderr] == [], done.stderr
     assert "Traceback" not in done.stderr
+    assert ({*warm.folder.glob("runs/*/*")} == before, "log: " in done.stderr) == (
+        (True, False) if code == 2 else (False, True)
+    )
     assert not (warm.folder / "evil-was-here").exists()
     assert list((warm.store / "staging").iterdir()) == []
 
@@ -314,6 +319,8 @@ def test_a_sweep_over_wiring_is_refused_before_it_has_a_folder(warm: Shop) -> No
     assert done.returncode == 2
     assert "precision=fp16,fp32" in done.stderr
     assert not (warm.folder / "swept-wiring").exists()
+    done = warm.run("-m", *MODEL, "target=nope,nopee", "hydra.sweep.dir=swept-nothing")
+    assert (done.returncode, (warm.folder / "swept-nothing").exists()) == (2, False)
 
 
 def evil_pickle() -> bytes:

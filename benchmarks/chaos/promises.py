@@ -35,6 +35,10 @@ PROMISES = (
         "`racing`, `second`, `users`; `tests/pipeline/store/test_store.py`, `tests/pipeline/running/test_delivery.py`",
     ),
     (
+        "A budget, `remove` and `move` never take what a run uses, and no run fails for them",
+        "`make bench-store`: runs, readers, a budget of half of what they use, kills; `tests/pipeline/housekeeping`",
+    ),
+    (
         "The same key means the same inputs, code and libraries; `plan=true` names what differed",
         "`tests/pipeline/store/test_key.py`, `tests/pipeline/planning`, `tests/test_cli.py`",
     ),

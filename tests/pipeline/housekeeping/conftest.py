@@ -11,6 +11,7 @@ from pipeline.housekeeping.index import Index
 from pipeline.store import Entry, use
 from pipeline.store import key as keys
 from tests.pipeline.conftest import ONNX
+from tests.pipeline.store.test_owners import home as home
 
 DAY = 86400.0
 

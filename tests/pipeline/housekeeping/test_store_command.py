@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from command_line import run_light
 
+from pipeline.housekeeping import store_command  # noqa: F401 (before root's rights are gone)
 from pipeline.store import State, Store, use
 from pipeline.store.store import FACTS
 from tests.pipeline.conftest import flip
 from tests.pipeline.housekeeping.conftest import digests, entries, put
+from tests.pipeline.store.test_owners import ANA, BOB, as_user, two_users
 
 
 @pytest.fixture
@@ -107,7 +112,9 @@ def run_of(folder, digests):
     folder.mkdir(parents=True)
     run = dict.fromkeys(("status", "started", "folder", "drydock"), "x")
     run |= {n: [] for n in ("overrides", "command")} | {n: {} for n in ("choices", "config", "machine", "versions")}
-    (folder / "run.json").write_text(json.dumps({**run, "stages": [{"key": None, "digest": d} for d in digests]}))
+    (folder / "run.json").write_text(
+        json.dumps({**run, "stages": [{"name": d[:6], "how": "hit", "key": None, "digest": d} for d in digests]})
+    )
     return folder
 
 
@@ -205,3 +212,82 @@ def test_damage_of_every_kind_ends_no_command(store, run):
         done = run(*args)
         assert done.returncode == code, (args, done.stderr)
     assert Store(store.root).state(put(store, "fine")) is State.PRESENT
+
+
+@two_users
+def test_only_ones_own_go_from_a_shared_store_and_the_rest_is_counted_by_whose_it_is(home):
+    shared = home / "store"
+
+    def as_one(uid, act):
+        return as_user(uid, lambda: (os.chdir(home / str(uid)), act())[1], umask=0o002)
+
+    theirs = as_one(ANA, lambda: put(Store(shared), "ana"))
+    mine = as_one(BOB, lambda: put(Store(shared), "bob"))
+
+    def command(*args):
+        done = run_light("pipeline.store", args, home / str(BOB), {**os.environ, "DRYDOCK_STORE": str(shared)})
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, told = as_one(BOB, lambda: command("remove", "--older", "0s"))
+    assert (code, digests(Store(shared))) == (0, {theirs}), told
+    assert f"1 results stay: of {ANA}, who alone may remove them" in told
+    assert mine not in digests(Store(shared))
+    assert f"of {ANA}" in as_one(BOB, lambda: command("list"))[1]
+    code, out, _ = as_one(BOB, lambda: command("verify"))
+    assert (code, out.splitlines()[0].split(",")[0]) == (0, "1 results hashed")
+    assert as_one(BOB, lambda: command("move", str(home / str(BOB) / "new")))[0] == 0
+    assert digests(Store(shared)) == {theirs}
+
+
+@two_users
+def test_a_store_that_this_user_may_not_write_is_read_and_everything_else_is_exit_code_2(home):
+    shared = home / "store"
+    digest = put(Store(shared), "root's")
+    for path in (shared, *(p for p in shared.rglob("*") if p.is_dir())):
+        path.chmod(0o755)
+
+    def command(*args):
+        env = {**os.environ, "DRYDOCK_STORE": str(shared)}
+        done = run_light("pipeline.store", args, home / str(ANA), env)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    def codes():
+        os.chdir(home / str(ANA))
+        return [
+            (args[0], *command(*args)[:1])
+            for args in (
+                ["list"],
+                ["size"],
+                ["verify"],
+                ["pin"],
+                ["pin", digest[:8]],
+                ["remove", "--older", "0s"],
+                ["move", "x"],
+            )
+        ]
+
+    assert as_user(ANA, codes) == [
+        ("list", 0), ("size", 0), ("verify", 0), ("pin", 0), ("pin", 2), ("remove", 2), ("move", 2),
+    ]  # fmt: skip
+    assert digests(Store(shared)) == {digest}
+    (shared / "objects").chmod(0o700)
+    code, out, told = as_user(ANA, lambda: (os.chdir(home / str(ANA)), command("list"))[1])
+    assert (code, out) == (2, "")
+    assert "cannot be read: Permission denied at" in told
+
+
+def test_every_command_of_the_page_works(store, tmp_path, monkeypatch):
+    first, second = put(store, "one", days=40, stage="simplify"), put(store, "two")
+    for name in ("09-13-22", "10-01-05"):
+        run_of(tmp_path / "runs" / "2026-11-30" / f"{name}-resnet50-openvino", [second])
+    page = (Path(__file__).parents[3] / "docs" / "store.md").read_text()
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) > 20
+    env = {**os.environ, "DRYDOCK_STORE": str(store.root)}
+    for line in lines:
+        _, _, module, *args = shlex.split(line.replace("/data/", f"{tmp_path}/"))
+        done = run_light(module, args, tmp_path, env)
+        assert done.returncode == (2 if "--stage" in args and "remove" in args else 0), (line, done.stderr)
+    assert digests(Store(tmp_path / "another")) == digests(Store(tmp_path / "drydock")) == {second}
+    assert first not in digests(Store(tmp_path / "drydock"))

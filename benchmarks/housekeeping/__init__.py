@@ -1,0 +1,1 @@
+"""Stores of many results, and stores that are emptied while runs go on."""
