@@ -6,27 +6,25 @@ import shlex
 
 import pytest
 from compositions import composed
+from pages import PAGES, blocks
 
 from pipeline.config.compose import CONF
 
-ROOT = CONF.parent
 # The help's are beside words of its own.
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 YAMLS = sorted(set(CONF.rglob("*.yaml")) - set(CONF.glob("hydra/**/*")))
-
-
-def commands(files):
-    """The commands that files show."""
-    return {
+PIPELINE = "python -m pipeline "
+# Blocks of bash go on from one another, and are run as they stand: test_pages.
+SHOWN = [b for page in PAGES if page.parent.parent.name != "examples" for b in blocks(page) if b.language != "bash"]
+COMMANDS = sorted({c for block in SHOWN for c in block.commands if c.startswith(PIPELINE)})
+BY_YAMLS = sorted(
+    {
         line.strip().lstrip("# ")
-        for path in files
+        for path in YAMLS
         for line in path.read_text().replace("\\\n", " ").splitlines()
-        if line.strip().lstrip("# ").startswith("python -m pipeline ")
+        if line.strip().lstrip("# ").startswith(PIPELINE)
     }
-
-
-COMMANDS = sorted(commands(DOCUMENTS))
-BY_YAMLS = sorted(commands(YAMLS) - {*COMMANDS})
+    - {*COMMANDS}
+)
 
 
 def test_there_are_commands_in_the_documents():

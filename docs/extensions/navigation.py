@@ -23,6 +23,8 @@ ORDER = {
         "docs/language_models",
         "docs/sweeps",
         "docs/reproducible",
+        "docs/store",
+        "docs/remote",
         "docs/trust",
         "docs/python",
     ],
