@@ -122,10 +122,10 @@ def room(folder: Path) -> str:
     """How much space is free where a folder is: bytes, or that there is none for another file."""
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())
-        free, found = shutil.disk_usage(there).free, os.statvfs(there)
+        free, stats = shutil.disk_usage(there).free, os.statvfs(there)
     except (OSError, StopIteration):
         return f"how much is free at {folder.absolute()} is unknown"
-    if found.f_files and not found.f_favail:
+    if stats.f_files and not stats.f_favail:
         return f"{units.size(free)} are free, and its file system takes no more files (inodes)"
     return f"{units.size(free)} free"
 

@@ -93,7 +93,7 @@ def listed(items: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def nearest(found: str, options: Iterable[str]) -> str:
+def nearest(name: str, options: Iterable[str]) -> str:
     """ ", did you mean 'x'?" for the option that is closest to what was found; empty when none is close."""
-    close = difflib.get_close_matches(found, list(options), n=1)
+    close = difflib.get_close_matches(name, list(options), n=1)
     return f", did you mean '{close[0]}'?" if close else ""

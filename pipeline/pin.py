@@ -40,12 +40,12 @@ def main(say: command.Say) -> int:
     store = store_of(config)
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
         try:
-            made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
+            rebuilt = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
         except DrydockError as e:
             raise type(e)([*e.problems, *_undecided(name, composed, nodes, e)]) from e
-        store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day
+        store.adopt(rebuilt.store.open(str((rebuilt.result.record or {})["digest"])))  # to be compared with one day
     try:
-        Lock.of(name, made.result).write()
+        Lock.of(name, rebuilt.result).write()
     except OSError as e:
         raise ConfigError(
             f"{beside} cannot be written: {e.strerror}",
@@ -61,7 +61,7 @@ def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: Dryd
     if not ways.may_go_on(error) or stage not in [n.name for n in nodes]:
         return
     refused = Refused({}, nodes, stage, None, error)
-    for changes in ways.of(composed.config["instead"]):
+    for changes in ways.alternatives(composed.config["instead"]):
         try:
             others = checked_graph(compose.changed(composed, changes).config)
         except DrydockError:  # one that cannot be had either

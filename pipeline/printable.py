@@ -32,16 +32,16 @@ COMMAND = re.compile(
 )  # to be pasted: a terminal breaks it without a break in it
 
 
-def printable(text: str, kept: str = "\n\t") -> str:
+def printable(text: str, keep: str = "\n\t") -> str:
     """A text with everything written out that a terminal would obey instead of show, such as ESC as \\x1b.
 
     Args:
         text: Anybody's.
-        kept: What is left as it is all the same.
+        keep: Characters that stay as they are all the same.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def by_script() -> bool:
@@ -54,8 +54,8 @@ def as_typed(text: str) -> str:
     return re.sub(r"python -m pipeline(\.(\w+))?", _by_script, text) if by_script() else text
 
 
-def _by_script(found: re.Match[str]) -> str:
-    return f"{SCRIPT} {found[2]}" if found[2] else SCRIPT
+def _by_script(match: re.Match[str]) -> str:
+    return f"{SCRIPT} {match[2]}" if match[2] else SCRIPT
 
 
 def shown(text: str, stream: TextIO) -> str:

@@ -117,7 +117,7 @@ class Settings:
         hints = {name: hint for base in reversed(cls.__mro__) for name, hint in _hints(base).items()}
         return {f.name: (*_beside(hints[f.name]), _Groups()) for f in dataclasses.fields(cls)}
 
-    def _asked(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
+    def _declarations(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
         """Each field's name, its value, and what is asked about that; None for those to go without."""
         for name, kinds in self._kinds().items():
             value = None if name in without else getattr(self, name)
@@ -129,7 +129,7 @@ class Settings:
 
     def problems(self) -> list[Problem]:
         """What is wrong with the settings, beyond their types: with each by itself, and with all together."""
-        each = [p for name, value, kinds in self._asked() for kind in kinds for p in kind.problems(name, value)]
+        each = [p for name, value, kinds in self._declarations() for kind in kinds for p in kind.problems(name, value)]
         return [*each, *self.conflicts()]
 
     def conflicts(self) -> Iterable[Problem]:
@@ -144,12 +144,12 @@ class Settings:
 
     def libraries(self) -> set[str]:
         """Importable modules that these values require."""
-        return {module for _, value, kinds in self._asked() for kind in kinds for module in kind.modules(value)}
+        return {module for _, value, kinds in self._declarations() for kind in kinds for module in kind.modules(value)}
 
     def files(self) -> frozenset[str]:
         """Those values that name files or folders; a record has what these hold in their place."""
-        asked = self._asked(self.unused())
-        return frozenset(file for _, value, kinds in asked for kind in kinds for file in kind.files(value))
+        declarations = self._declarations(self.unused())
+        return frozenset(file for _, value, kinds in declarations for kind in kinds for file in kind.files(value))
 
     def settle(self, world: World) -> Self:
         """The same with every value that depends on the outside world made definite (a file's digest, say).
@@ -158,7 +158,7 @@ class Settings:
         """
         settled: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name, value, kinds in self._asked(self.unused()):
+        for name, value, kinds in self._declarations(self.unused()):
             try:
                 for kind in kinds:
                     settled[name] = kind.settle(name, settled.get(name, value), world)
@@ -173,13 +173,13 @@ class Settings:
 
         Paths do not belong in it; what the files hold does.
         """
-        told: dict[str, Any] = {}
-        for name, value, kinds in self._asked(self.unused()):
+        identity: dict[str, Any] = {}
+        for name, value, kinds in self._declarations(self.unused()):
             if all(kind.keyed for kind in self._kinds()[name]):
                 for kind in kinds:
                     value = kind.identity(name, value, world)
-                told[name] = _plain(value)
-        return told
+                identity[name] = _plain(value)
+        return identity
 
 
 class _Groups(Setting):

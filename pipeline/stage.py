@@ -100,8 +100,8 @@ class Stage(Settings, ABC):
     @property
     def passes_on(self) -> str | None:
         """The port whose artifact is the result; None where that is something new."""
-        told = self.produces
-        return told if isinstance(told, str) and not isinstance(told, Kind) else None
+        produces = self.produces
+        return produces if isinstance(produces, str) and not isinstance(produces, Kind) else None
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         """`requires` and what the settings require, for the kinds that the ports really receive."""

@@ -76,7 +76,7 @@ class _Reader:
 
     def _node(self, node: ast.AST) -> list[Any]:
         if isinstance(node, ast.Call):
-            self.parts.update(_asked(node))
+            self.parts.update(_parts(node))
         fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             fields["body"] = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
@@ -117,7 +117,7 @@ def _is_for_types_alone(node: Any) -> bool:
     return (node.test.id if isinstance(node.test, ast.Name) else getattr(node.test, "attr", "")) == "TYPE_CHECKING"
 
 
-def _asked(call: ast.Call) -> Iterator[str]:
+def _parts(call: ast.Call) -> Iterator[str]:
     """The part of a format that a call asks for: `formats.part(kind, "runtime")`."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
     if name == PART and len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
@@ -128,13 +128,13 @@ def _formats(tree: ast.Module) -> dict[str, dict[str, str]]:
     """What a `format.py` tells: FORMATS = {"onnx": Format(runtime="runtime")}."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [FORMATS]:
-            named = node.value if isinstance(node.value, ast.Dict) else ast.Dict([], [])
+            declared = node.value if isinstance(node.value, ast.Dict) else ast.Dict([], [])
             return {
                 str(getattr(kind, "value", "")): {
                     str(k.arg): str(k.value.value)
-                    for k in (known.keywords if isinstance(known, ast.Call) else ())
+                    for k in (declaration.keywords if isinstance(declaration, ast.Call) else ())
                     if isinstance(k.value, ast.Constant) and isinstance(k.value.value, str)
                 }
-                for kind, known in zip(named.keys, named.values, strict=True)
+                for kind, declaration in zip(declared.keys, declared.values, strict=True)
             }
     return {}

@@ -29,8 +29,8 @@ def with_change(overrides: Sequence[str], change: Mapping[str, Sequence[str]], *
         change: What stands in the place of some of them.
         first: Flags to be put before all else.
     """
-    given = [o for o in overrides if not o.startswith("hydra.mode=")]  # Hydra's own word for -m, mostly
-    typed = sys.argv[1:] if {*given} <= {*sys.argv[1:]} else given
+    ours = [o for o in overrides if not o.startswith("hydra.mode=")]  # Hydra's own word for -m, mostly
+    typed = sys.argv[1:] if {*ours} <= {*sys.argv[1:]} else ours
     return command([*first, *(word for old in typed for word in change.get(old, [old]))])
 
 

@@ -46,14 +46,14 @@ def guard(conf: Path) -> None:
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
             return compose(self, config_name, overrides, run_mode, **how)
 
-        def again(given: list[str]) -> DictConfig:
-            words = inputs.added(given)
+        def again(typed: list[str]) -> DictConfig:
+            words = inputs.add_mapping(typed)
             try:
                 return compose(self, config_name, words, run_mode, **how)
             except HydraException as e:
                 if not inputs.is_nameless(e):
                     raise
-                return compose(self, config_name, inputs.named(words), run_mode, **how)
+                return compose(self, config_name, inputs.add_names(words), run_mode, **how)
 
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
@@ -110,9 +110,9 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
         if mode is RunMode.MULTIRUN and (first := _first_job(overrides, tree)) != overrides:
             cfg = _composed(first, mode, compose, tree)
             typed = dict(zip(first, overrides, strict=True))
-            given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
-            assert isinstance(given, list)
-            cfg.hydra.overrides.task = [typed[str(o)] for o in given]
+            task = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+            assert isinstance(task, list)
+            cfg.hydra.overrides.task = [typed[str(o)] for o in task]
             return cfg
         if problems := list(_excluded(e, overrides, compose, tree)):
             raise ConfigError(problems) from e
@@ -131,11 +131,11 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
 def _no_options(cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
     """What `instead` names and there is not: it would be found out when something fails, and not before."""
     for group in map(str, cfg.instead):
-        known = [o for o in tree.options(group) if o != "none"]
+        options = [o for o in tree.options(group) if o != "none"]
         for option in cfg.instead[group]:
-            if option not in known:
-                what = f"instead.{group} has {option}, which is no option of {group}{nearest(str(option), known)}"
-                yield Problem(what, listed(known), f"'instead.{group}=[]' for none")
+            if option not in options:
+                what = f"instead.{group} has {option}, which is no option of {group}{nearest(str(option), options)}"
+                yield Problem(what, listed(options), f"'instead.{group}=[]' for none")
 
 
 def _first_job(overrides: list[str], tree: Tree) -> list[str]:
@@ -158,16 +158,16 @@ def _of_the_person(error: HydraException, overrides: list[str], tree: Tree) -> M
 
 def _excluded(error: HydraException, overrides: list[str], compose: Compose, tree: Tree) -> Iterator[Problem]:
     """Why Hydra could not compose, where that is what choices say of each other."""
-    asker = found[1] if (found := re.match(r"In '([^']+)'", str(error))) else ""
+    asker = match[1] if (match := re.match(r"In '([^']+)'", str(error))) else ""
     missing = str(getattr(error, "missing_cfg_file", ""))
     if old := list(_renamed(asker, tree)):
         yield from old
     elif missing.startswith(f"{wiring.GROUP}/"):
         yield from _not_offered(missing, asker, overrides, compose, tree)
-    elif wanted := [o for o in overrides if _key(o) == "also"]:
+    elif additions := [o for o in overrides if _key(o) == "also"]:
         with contextlib.suppress(HydraException):
-            cfg = compose([*(o for o in overrides if o not in wanted), "also=[]"])
-            for name in _options(wanted[-1]):
+            cfg = compose([*(o for o in overrides if o not in additions), "also=[]"])
+            for name in _options(additions[-1]):
                 rules = OmegaConf.structured(Root).goes_with
                 rules.merge_with(OmegaConf.select(tree.content(f"also/{name}"), "goes_with", default={}))
                 yield from goes_with.broken(rules, cfg, tree)
@@ -207,7 +207,7 @@ def _not_offered(path: str, asker: str, overrides: list[str], compose: Compose, 
     """
     group, _, option = path.rpartition("/")
     kind, _, name = asker.partition("/")
-    choice = next((by for left, by in tree.decided(kind, name) if left == group), None)
+    choice = next((by for decided, by in tree.decided(kind, name) if decided == group), None)
     if choice is None:
         return
     offered = tree.offered(kind, name, choice)

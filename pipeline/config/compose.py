@@ -94,16 +94,16 @@ def of_job(cfg: DictConfig) -> Composed:
 def _surroundings() -> list[str]:
     """What composes the job that Hydra is running once more, in its own folder."""
     runtime = HydraConfig.get().runtime
-    found = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
-    given = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in found])}"] if found else []
-    return [f"hydra.run.dir={json.dumps(str(runtime.output_dir))}", *given]
+    folders = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
+    search_path = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in folders])}"] if folders else []
+    return [f"hydra.run.dir={json.dumps(str(runtime.output_dir))}", *search_path]
 
 
 def typed(hydra: Any) -> list[str]:
     """The overrides of a job, by Hydra's own configuration, as they were typed: ${…} in them is of the job's."""
-    found = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    assert isinstance(found, list)
-    return [str(override) for override in found]
+    task = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(task, list)
+    return [str(override) for override in task]
 
 
 def stage_settings(name: str) -> dict[str, Any]:
@@ -113,17 +113,17 @@ def stage_settings(name: str) -> dict[str, Any]:
 
 def folders() -> list[Path]:
     """Where configurations are looked for, in order: the shipped ones, ./conf, and what DRYDOCK_CONF names."""
-    own = [f.absolute() for f in (Path("conf"), *_named_folders()) if f.is_dir() and f.resolve() != CONF]
+    own = [f.absolute() for f in (Path("conf"), *_environment_folders()) if f.is_dir() and f.resolve() != CONF]
     return [CONF, *own]
 
 
 def refuse_missing_folders() -> None:
     """Raises ConfigError when DRYDOCK_CONF names what is no folder; Hydra would say nothing of it."""
-    if missing := [str(f) for f in _named_folders() if not f.is_dir()]:
+    if missing := [str(f) for f in _environment_folders() if not f.is_dir()]:
         raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
 
 
-def _named_folders() -> list[Path]:
+def _environment_folders() -> list[Path]:
     return [Path(f) for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f]
 
 
@@ -138,8 +138,10 @@ def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
         if (own := slips.no_such_keys(unknown, overrides)) is not None:
             raise own
         raise ConfigError([complaints.no_such_key(k, ROOT, CONF) for k in unknown])
-    if taken := [name for name in ROOT if name not in cfg]:
-        raise ConfigError([Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in taken])
+    if removed := [name for name in ROOT if name not in cfg]:
+        raise ConfigError(
+            [Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in removed]
+        )
     inputs.refuse_sizes(cfg, overrides)
 
 

@@ -94,14 +94,14 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
     """
     configured = config["store"]
     if configured:
-        named = [configured] if isinstance(configured, str) else configured
-        if not isinstance(named, list) or not all(isinstance(folder, str) and folder for folder in named):
+        folders = [configured] if isinstance(configured, str) else configured
+        if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
             raise ConfigError(
                 f"store is {configured!r}",
                 allowed="a folder, or a list of them: the first is written to, the others only looked into",
                 command="store=/mine, or 'store=[/mine,/theirs]'",
             )
-        return [(here or Path.cwd()) / Path(folder).expanduser() for folder in named]
+        return [(here or Path.cwd()) / Path(folder).expanduser() for folder in folders]
     return places.usual()
 
 

@@ -20,7 +20,7 @@ BUILDER = re.compile(r"^@register_model.*?^def (\w+)\(", re.DOTALL | re.MULTILIN
 
 
 @functools.cache
-def said() -> Mapping[str, Mapping[str, Any]]:
+def table() -> Mapping[str, Mapping[str, Any]]:
     """All of conf/wiring/habits.yaml."""
     read: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
         (wiring.CONF / wiring.GROUP / "habits.yaml").read_text("utf-8")
@@ -30,39 +30,39 @@ def said() -> Mapping[str, Mapping[str, Any]]:
 
 def key(typed: str) -> str | None:
     """The key that another tool's stands for."""
-    return _text(said()["keys"], typed)
+    return _text(table()["keys"], typed)
 
 
 def flag(typed: str) -> str | None:
     """What stands for a flag of another tool's, which takes no value."""
-    return _text(said()["flags"], typed)
+    return _text(table()["flags"], typed)
 
 
 def option(group: str, typed: str) -> str | None:
     """The option of a group that another name of it stands for."""
-    return _text(said()["options"].get(group, {}), typed)
+    return _text(table()["options"].get(group, {}), typed)
 
 
-def _text(said: Mapping[str, Any], name: str) -> str | None:
-    return str(said[name]) if name in said else None
+def _text(names: Mapping[str, Any], name: str) -> str | None:
+    return str(names[name]) if name in names else None
 
 
-def model(named: str) -> list[str] | None:
+def model(typed: str) -> list[str] | None:
     """What to type for a model that is no option, such as a name of torchvision's; None where none is like it.
 
     Args:
-        named: What stood after `model=`.
+        typed: What stood after `model=`.
     """
-    if words := said()["files"].get(Path(named).suffix):
-        return [str(word).replace("FILE", named) for word in words]
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", named):
-        return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={named}"]
-    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", named):
-        return ["model=custom", f"model.factory={named}", "model.weights=random"]
-    known = dict(reversed([*_library_models()]))  # the first that has a name
-    tag = named.lower().replace("-", "_")
-    if near := difflib.get_close_matches(tag.partition(".")[0], known, n=1, cutoff=0.85):
-        kind = known[near[0]]
+    if words := table()["files"].get(Path(typed).suffix):
+        return [str(word).replace("FILE", typed) for word in words]
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", typed):
+        return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={typed}"]
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", typed):
+        return ["model=custom", f"model.factory={typed}", "model.weights=random"]
+    kinds = dict(reversed([*_library_models()]))  # the first that has a name
+    tag = typed.lower().replace("-", "_")
+    if near := difflib.get_close_matches(tag.partition(".")[0], kinds, n=1, cutoff=0.85):
+        kind = kinds[near[0]]
         full = tag if kind == "timm" and tag.startswith(f"{near[0]}.") else near[0]
         return [f"model={kind}", f"model.name={full}"]
     return None
@@ -73,7 +73,7 @@ def _library_models() -> Iterator[tuple[str, str]]:
 
     Read off the libraries' sources, and nothing is imported.
     """
-    for place, option in said()["libraries"].items():
+    for place, option in table()["libraries"].items():
         library, _, below = place.partition("/")
         spec = importlib.util.find_spec(library)
         for root in (spec and spec.submodule_search_locations) or ():

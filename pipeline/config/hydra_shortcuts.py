@@ -74,7 +74,7 @@ def shared_work(loader: ConfigLoader) -> Iterator[None]:
 
 def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callable[..., DefaultsList]:
     """Hydra's function, which makes the list of the same choices once, of what is read through `once`."""
-    known: dict[Any, DefaultsList] = {}
+    lists: dict[Any, DefaultsList] = {}
 
     def listed(repo: IConfigRepository, config_name: str, overrides_list: list[Override], **how: Any) -> DefaultsList:
         if getattr(repo, "delegate", None) is not once:
@@ -83,9 +83,9 @@ def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callab
         chosen = [o for o in overrides_list if o not in values]
         alike = [o.input_line for o in overrides_list if o in chosen or o.is_hydra_override()]
         key = (config_name, *alike, *sorted(how.items()))
-        if key not in known:
-            known[key] = create(repo=repo, config_name=config_name, overrides_list=chosen, **how)
-        return dataclasses.replace(known[key], config_overrides=[o for o in values if not o.is_sweep_override()])
+        if key not in lists:
+            lists[key] = create(repo=repo, config_name=config_name, overrides_list=chosen, **how)
+        return dataclasses.replace(lists[key], config_overrides=[o for o in values if not o.is_sweep_override()])
 
     return listed
 
@@ -93,13 +93,13 @@ def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callab
 def _merged_once(loader: ConfigLoader) -> Callable[..., DictConfig]:
     """Hydra's method, which merges again only for another defaults list."""
     merge = type(loader)._compose_config_from_defaults_list  # type: ignore[attr-defined]
-    known: dict[str, DictConfig] = {}
+    configs: dict[str, DictConfig] = {}
 
     def merged(defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         key = repr(defaults)
-        if key not in known:
-            known[key] = merge(loader, defaults=defaults, repo=repo)
-        return copy.deepcopy(known[key])
+        if key not in configs:
+            configs[key] = merge(loader, defaults=defaults, repo=repo)
+        return copy.deepcopy(configs[key])
 
     return merged
 
@@ -111,7 +111,7 @@ class _ReadOnce(CachingConfigRepository):
         return self  # each composition copies its repository
 
     def load_config(self, config_path: str) -> Any:
-        if (found := super().load_config(config_path)) is not None:
-            found = copy.copy(found)
-            found.config = copy.deepcopy(found.config)
-        return found
+        if (loaded := super().load_config(config_path)) is not None:
+            loaded = copy.copy(loaded)
+            loaded.config = copy.deepcopy(loaded.config)
+        return loaded

@@ -25,18 +25,18 @@ def name(cfg: DictConfig, overrides: Sequence[str]) -> None:
         cfg: A whole configuration, which is changed.
         overrides: What it was composed with.
     """
-    given = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
-    if not given or not isinstance(cfg.model.inputs, DictConfig):
+    mappings = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
+    if not mappings or not isinstance(cfg.model.inputs, DictConfig):
         return
-    named = OverridesParser.create().parse_override(given[-1]).value()
-    assert isinstance(named, dict)
-    names = {str(key) for key in named}
+    mapping = OverridesParser.create().parse_override(mappings[-1]).value()
+    assert isinstance(mapping, dict)
+    names = {str(key) for key in mapping}
     with open_dict(cfg.model.inputs):
         for other in [key for key in cfg.model.inputs if str(key) not in names]:
             del cfg.model.inputs[other]
 
 
-def added(overrides: Sequence[str]) -> list[str]:
+def add_mapping(overrides: Sequence[str]) -> list[str]:
     """The same overrides, with leave for `model.inputs={…}` to bring names of its own."""
     return [f"+{o}" if o.startswith(f"{KEY}={{") else o for o in overrides]
 
@@ -49,7 +49,7 @@ def is_nameless(error: Exception) -> bool:
     return str(cause.full_key).startswith(f"{KEY}.")
 
 
-def named(overrides: Sequence[str]) -> list[str]:
+def add_names(overrides: Sequence[str]) -> list[str]:
     """The same overrides, with leave for `model.inputs.NAME.…=…` to bring a name of its own."""
     return [f"+{o}" if o.startswith(f"{KEY}.") else o for o in overrides]
 

@@ -19,15 +19,15 @@ USUAL = {"size": [3, 224, 224], "resize": 256, "mean": [0.485, 0.456, 0.406], "s
 
 
 @functools.cache
-def _of(library: str) -> Mapping[str, Mapping[str, Any]]:
+def _models(library: str) -> Mapping[str, Mapping[str, Any]]:
     """What a library's models take, by their names; of a tag, such as resnet18.a1_in1k, where it differs."""
     groups = json.loads((wiring.CONF / wiring.GROUP / FILE).read_text("utf-8"))[library]
     return {name: group for group in groups for name in group["names"].split()}
 
 
 def _published(library: str, name: str) -> Mapping[str, Any]:
-    known = _of(library)
-    return known.get(name) or known.get(name.partition(".")[0]) or USUAL
+    models = _models(library)
+    return models.get(name) or models.get(name.partition(".")[0]) or USUAL
 
 
 def shape(library: str, name: str) -> list[Any]:

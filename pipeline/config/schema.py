@@ -194,8 +194,8 @@ class _Schemas(dict[str, Any]):
 def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
     """The name and `_target_` of each stage YAML in a configuration folder."""
     for path in sorted(conf.glob("stage/*.yaml")):
-        if found := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
-            yield path.stem, found[1]
+        if match := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
+            yield path.stem, match[1]
 
 
 def stage_schema(stage: type[Stage], target: str) -> type:

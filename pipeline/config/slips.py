@@ -137,8 +137,8 @@ def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | No
 
 def _meant(group: str, option: str, options: Sequence[str], tree: Tree) -> list[str] | None:
     """The overrides that an option which is not there stands for."""
-    if known := habits.option(group, option.lower().replace("-", "_")):
-        return [f"{group}={known}"]
+    if ours := habits.option(group, option.lower().replace("-", "_")):
+        return [f"{group}={ours}"]
     folded = {re.sub(r"[-_. ]", "", o).lower(): o for o in options}
     if same := folded.get(re.sub(r"[-_. ]", "", option).lower()):
         return [f"{group}={same}"]
@@ -194,13 +194,13 @@ def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> l
         groups = [g for g in _TOP if tree.is_group(g)]
         if key in ("batch", "batch_size") and value.isdigit() and int(value) > 1:
             return [f"model.dims.batch.opt={value}", f"model.dims.batch.max={value}"]
-        if (known := habits.key(key)) and known in groups:
-            option = habits.option(known, value) or value
-            return (_meant(known, value, tree.options(known), tree) if option not in tree.options(known) else None) or [
-                f"{known}={option}"
+        if (ours := habits.key(key)) and ours in groups:
+            option = habits.option(ours, value) or value
+            return (_meant(ours, value, tree.options(ours), tree) if option not in tree.options(ours) else None) or [
+                f"{ours}={option}"
             ]
-        if known:
-            return [f"{known}{rest}"]
+        if ours:
+            return [f"{ours}{rest}"]
         if near := difflib.get_close_matches(key, [*groups, *map(str, cfg)], n=1, cutoff=0.75):
             return [f"{near[0]}{rest}"]
         if group := next((g for g in groups if value and value in tree.options(g)), None):

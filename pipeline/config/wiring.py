@@ -50,15 +50,15 @@ def renamed(group: str, option: str, written: str, conf: Path) -> Problem | None
 
 
 def _typed(typed: str, conf: Path) -> Problem | None:
-    if not (found := _TYPED.fullmatch(typed)):
+    if not (match := _TYPED.fullmatch(typed)):
         return None
-    group = found["path"].removeprefix(f"{GROUP}/")
+    group = match["path"].removeprefix(f"{GROUP}/")
     if group in _groups(conf):
         chosen = _words(group, "chosen", [], conf)
         out = "the same command without it"
-        instead = out if "~" in found["sign"] else _words(group, "type", (found["options"] or "").split(","), conf)
+        instead = out if "~" in match["sign"] else _words(group, "type", (match["options"] or "").split(","), conf)
         return Problem(f"{typed}: {group} is {GROUP} that {chosen}", command=instead)
-    if found["path"].partition("/")[0] == GROUP:
+    if match["path"].partition("/")[0] == GROUP:
         shows = "python -m pipeline --help shows what may be chosen"
         return Problem(f"{typed}: what lies in conf/{GROUP}/ is not chosen by itself", command=shows)
     return None

@@ -83,22 +83,24 @@ def examine(needed: Mapping[str, Sequence[str]]) -> list[Backend]:
     Args:
         needed: The modules that a configuration needs, each with what runs on it.
     """
-    known = {r.module: r for r in requirements()}
-    modules = [*needed, *(m for m in known if m not in needed)]
+    requirement_of = {r.module: r for r in requirements()}
+    modules = [*needed, *(m for m in requirement_of if m not in needed)]
     answers = asyncio.run(_ask_all([m for m in modules if is_installed(m)]))
-    return [_judged(m, needed.get(m, ()), known.get(m), answers.get(m)) for m in modules]
+    return [_judged(m, needed.get(m, ()), requirement_of.get(m), answers.get(m)) for m in modules]
 
 
 def _judged(
-    module: str, needed_by: Sequence[str], wanted: Requirement | None, answer: Mapping[str, Any] | None
+    module: str, needed_by: Sequence[str], requirement: Requirement | None, answer: Mapping[str, Any] | None
 ) -> Backend:
     if answer is None:
-        return Backend(module, needed_by, State.MISSING, wanted=wanted)
+        return Backend(module, needed_by, State.MISSING, wanted=requirement)
     version = library_version(module)
     spec = importlib.util.find_spec(module.partition(".")[0])
     place = (spec.origin or next(iter(spec.submodule_search_locations or ()), None)) if spec else None
-    state = State.WORKS if wanted is None or wanted.admits(version) else State.UNFIT
-    return Backend(module, needed_by, State.BROKEN if "error" in answer else state, version, place, wanted, **answer)
+    state = State.WORKS if requirement is None or requirement.admits(version) else State.UNFIT
+    return Backend(
+        module, needed_by, State.BROKEN if "error" in answer else state, version, place, requirement, **answer
+    )
 
 
 async def _ask_all(modules: Sequence[str]) -> dict[str, dict[str, Any]]:

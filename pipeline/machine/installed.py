@@ -57,7 +57,7 @@ def own_version() -> str:
         return "not installed"
 
 
-def python_wanted() -> Requirement:
+def required_python() -> Requirement:
     """The versions of Python that our distribution runs on; any, for a bare checkout."""
     try:
         versions = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
@@ -68,28 +68,28 @@ def python_wanted() -> Requirement:
 
 def requirements() -> list[Requirement]:
     """The libraries that an installation may have, but those of extras apart or unlisted; none for a bare checkout."""
-    return [r for r in _known() if r.extra not in UNLISTED]
+    return [r for r in _all_requirements() if r.extra not in UNLISTED]
 
 
-def _known() -> list[Requirement]:
+def _all_requirements() -> list[Requirement]:
     # Here, since a run that lacks nothing never asks.
     from packaging.requirements import Requirement as Line
 
-    found = []
+    libraries = []
     for line in map(Line, _lines()):
         extra = re.search(r"extra == \"([\w-]+)\"", str(line.marker or ""))
         if line.name != DISTRIBUTION and (extra is None or extra[1] not in APART):
             module = IMPORTED_AS.get(line.name, line.name.replace("-", "_"))
-            found.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
-    return found
+            libraries.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
+    return libraries
 
 
 def how_to_install(module: str) -> str:
     """The command that brings a library in: the extra of ours that requires it, if one does."""
-    known = next((r for r in _known() if r.module == module), None)
-    if known and known.extra:
-        return f"pip install '{DISTRIBUTION}[{known.extra}]'"
-    return f"pip install {known.distribution if known else module}"
+    library = next((r for r in _all_requirements() if r.module == module), None)
+    if library and library.extra:
+        return f"pip install '{DISTRIBUTION}[{library.extra}]'"
+    return f"pip install {library.distribution if library else module}"
 
 
 def distribution(module: str) -> str:
@@ -102,13 +102,13 @@ def distributions() -> dict[str, str]:
 
     To ask each for its metadata takes forty times as long, and this is done on every run.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in map(Path, reversed([p for p in sys.path if p])):  # what comes first is what an import finds
         with contextlib.suppress(OSError):
             for entry in folder.iterdir():
-                if entry.suffix == ".dist-info" and (named := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", entry.name)):
-                    found[re.sub(r"[-_.]+", "-", named[1]).lower()] = named[2]
-    return dict(sorted(found.items()))
+                if entry.suffix == ".dist-info" and (match := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", entry.name)):
+                    versions[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    return dict(sorted(versions.items()))
 
 
 def _lines() -> list[str]:

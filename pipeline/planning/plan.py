@@ -88,11 +88,11 @@ def check(nodes: Sequence[Node]) -> None:
 
 def _each_once(nodes: Sequence[Node]) -> Iterator[Problem]:
     """What is wrong with the stages' settings; what several have from one place is told once, with all of them."""
-    found: dict[Problem, list[str]] = {}
+    stages: dict[Problem, list[str]] = {}
     for node in nodes:
         for problem in node.stage.problems():
-            found.setdefault(problem, []).append(node.name)
-    for problem, (first, *others) in found.items():
+            stages.setdefault(problem, []).append(node.name)
+    for problem, (first, *others) in stages.items():
         besides = f", and so it is in stages.{', stages.'.join(others)}" if others else ""
         yield replace(problem, what=f"stages.{first}.{problem.what}{besides}")
 
@@ -133,10 +133,10 @@ def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterat
 
 def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """The modules that stages run on, each with the names of those stages."""
-    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     for node, module in ((n, m) for n in nodes for m in n.stage.modules(n.kinds)):
-        found.setdefault(module, []).append(node.name)
-    return found
+        users.setdefault(module, []).append(node.name)
+    return users
 
 
 def settle(nodes: Sequence[Node], world: World) -> list[Node]:
@@ -268,6 +268,6 @@ def _kinds(node: Node) -> tuple[str, ...]:
 
     A module is one where a stage takes it on request, to run it; elsewhere it is the model that others are made of.
     """
-    asked = node.stage.on_request
-    taken = (kind for port, kind in node.kinds.items() if kind != Kind.MODULE or kind in asked.get(port, ()))
-    return (*taken, *(() if node.kind == Kind.MODULE else (node.kind,)))
+    on_request = node.stage.on_request
+    received = (kind for port, kind in node.kinds.items() if kind != Kind.MODULE or kind in on_request.get(port, ()))
+    return (*received, *(() if node.kind == Kind.MODULE else (node.kind,)))

@@ -89,7 +89,7 @@ class Served:
         return f"{name(self.changes) or 'as chosen'}, since {'; '.join(self.why)}"
 
 
-def of(instead: Mapping[str, Sequence[str]]) -> list[Changes]:
+def alternatives(instead: Mapping[str, Sequence[str]]) -> list[Changes]:
     """Every way but the chosen one, in order: options of the first group are exchanged first."""
     groups = list(instead)[::-1]
     products = itertools.product(*([None, *instead[group]] for group in groups))
@@ -137,7 +137,7 @@ def keep(store: Store, refused: Sequence[Refused], served: Served, digest: str) 
         log.info("which way served is not kept: %s", e)
 
 
-def kept(store: Store, steps: Sequence[Step]) -> Iterator[Served]:
+def served_before(store: Store, steps: Sequence[Step]) -> Iterator[Served]:
     """What served earlier, for each stage of a plan that has to be built: of what was chosen, the one that failed."""
     for step in steps:
         if step.todo is Todo.BUILD and step.key is not None:
