@@ -1,6 +1,6 @@
 """`python -m pipeline.doctor`: whether a configuration can run on this machine, and what to type where it cannot.
 
-It imports no library itself: each is imported in a process of its own, and whatever becomes of that is told.
+It imports no library itself: each is imported in a process of its own, and the outcome is reported.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SHARED = ("9p", "afs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "n
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The report on a machine and a configuration.
 
     Args:
         machine: Facts of this machine that change results, by name.
@@ -69,7 +69,7 @@ class Report:
 
 
 def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
-    """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
+    """Examines, prints the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
     options = _parser().parse_intermixed_args(arguments)
     composed = compose.compose(options.overrides)
     nodes = graph_of(composed.config)
@@ -91,8 +91,8 @@ def examine(store: Sequence[Path], needed: Mapping[str, Sequence[str]], devices:
     """Looks at everything, and stops at nothing.
 
     Args:
-        store: Where finished stages are to be kept, made if it is not there, as a run does; then where else they are
-            looked for.
+        store: The folder for finished stages, created if it is not there, as a run does; then the other folders
+            where they are looked for.
         needed: The modules that the configuration needs, each with what runs on it.
         devices: What devices it needs that are not there.
     """
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """The modules that a run of a graph takes, each with what runs on it. Raises ConfigError."""
-    with contextlib.suppress(BackendMissing):  # told in its place, with all the others
+    with contextlib.suppress(BackendMissing):  # reported later, with all the others
         plan.check(nodes)
     needed = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
     return {**needed, **{module: ["Drydock itself"] for module in ITSELF}}
@@ -148,7 +148,7 @@ def _gpus() -> list[str] | str:
 
 
 def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
-    """Facts of the store, and why it will not do."""
+    """Facts of the store, and why it cannot be used."""
     refusal: Sequence[Problem] = ()
     lacks: list[str] = []
     try:

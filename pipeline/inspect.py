@@ -43,7 +43,7 @@ def main(say: command.Say) -> int:
     if options.json:
         say(json.dumps(output if options.other else output[0], indent=1))
     else:
-        # Names and texts of a record are anybody's: none of them is to command a terminal.
+        # Names and texts of a record may be anybody's: none of them may control a terminal.
         say("\n".join(printable(line, keep="") for line in [*map(str, output), *changes]))
     return errors.CHECK_FAILED if changes else errors.OK
 
@@ -88,7 +88,7 @@ def _lines(one: Found) -> Iterator[str]:
 
 
 def _elsewhere(one: Found) -> Iterator[tuple[str, str]]:
-    """What the script of a bundle found where it was run: its word, and no claim of ours."""
+    """The results of a bundle's script where it was run; they are no claims of ours."""
     path = one.path.parent / SELFCHECK
     if not path.is_file():
         return

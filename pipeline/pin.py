@@ -43,7 +43,7 @@ def main(say: command.Say) -> int:
             rebuilt = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
         except DrydockError as e:
             raise type(e)([*e.problems, *_undecided(name, composed, nodes, e)]) from e
-        store.adopt(rebuilt.store.open(str((rebuilt.result.record or {})["digest"])))  # to be compared with one day
+        store.adopt(rebuilt.store.open(str((rebuilt.result.record or {})["digest"])))  # for later comparisons
     try:
         Lock.of(name, rebuilt.result).write()
     except OSError as e:
@@ -56,7 +56,7 @@ def main(say: command.Say) -> int:
 
 
 def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: DrydockError) -> Iterator[Problem]:
-    """That a run would go on with another choice where this one failed: what is pinned is one way."""
+    """The problem that a run would go on with another choice where this one failed: a lock has one choice."""
     stage = error.problems[0].what.partition(":")[0]
     if not ways.may_go_on(error) or stage not in [n.name for n in nodes]:
         return
@@ -74,7 +74,7 @@ def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: Dryd
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:
-    """Refuses what would mean something else on another machine."""
+    """Refuses what may mean something else on another machine."""
     model = config["model"]
     weights = model["weights"] or model["path"]  # a file of another framework has them in it
     if weights == "auto":

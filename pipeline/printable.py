@@ -1,4 +1,4 @@
-"""Text for a terminal: what came from a model, an exception or a file may not move its cursor, or more.
+"""Text for a terminal: what came from a model, an exception or a file must not control it.
 
 Our texts write commands as `python -m pipeline`; who typed the console script reads them with that.
 """
@@ -36,7 +36,7 @@ def printable(text: str, keep: str = "\n\t") -> str:
     """A text with everything written out that a terminal would obey instead of show, such as ESC as \\x1b.
 
     Args:
-        text: Anybody's.
+        text: From any source.
         keep: Characters that stay as they are all the same.
     """
     if text.isprintable():
@@ -100,7 +100,7 @@ def width_of(stream: TextIO) -> int:
 
 
 def tell(text: str) -> None:
-    """Tells a person something, on stderr, if that can still be written."""
+    """Prints a message for a person on stderr, if that can still be written."""
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError, ValueError):  # a terminal that went away, a full disk, a closed file

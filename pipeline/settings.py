@@ -61,10 +61,10 @@ def digest_of(path: Path, world: World, place: str, *, allowed: str = "", comman
 
     Args:
         path: The file.
-        world: What is asked for it.
+        world: Computes the digest.
         place: The setting and its value, such as "weights=net.onnx".
-        allowed: For the message.
-        command: Likewise.
+        allowed: What would be accepted, for the message.
+        command: What to type, for the message.
     """
     try:
         return world.digest(path)
@@ -73,11 +73,11 @@ def digest_of(path: Path, world: World, place: str, *, allowed: str = "", comman
 
 
 class Setting:
-    """What a setting is beyond its type: an instance stands beside that in Annotated, and is asked about the value.
+    """What a setting is beyond its type: an instance stands beside the type in Annotated, and judges the value.
 
     Attributes:
         keyed: Whether the value decides the result, and so is part of the key.
-        required: Whether it is asked about None too, which stands for a setting that is left out.
+        required: Whether it judges None too, which stands for a setting that is left out.
     """
 
     keyed: ClassVar[bool] = True
@@ -92,16 +92,16 @@ class Setting:
         return ()
 
     def files(self, value: Any) -> Iterable[str]:
-        """What of the value names files or folders, as it is written."""
+        """The parts of the value that name files or folders, as they are written."""
         return ()
 
     def settle(self, name: str, value: Any, world: World) -> Any:
-        """The value made definite. Raises ConfigError for what is not there."""
+        """The value with its files looked up. Raises ConfigError for one that is not there."""
         self.identity(name, value, world)
         return value
 
     def identity(self, name: str, value: Any, world: World) -> Any:
-        """What stands for the value in a key: no path, but what the file holds. Raises ConfigError likewise."""
+        """What stands for the value in a key: the file's content, not its path. Raises ConfigError if it is missing."""
         return value
 
 
@@ -113,18 +113,18 @@ class Settings:
     @classmethod
     @functools.cache
     def _kinds(cls) -> Mapping[str, tuple[Setting, ...]]:
-        """What stands beside the type of each field."""
+        """The declarations beside the type of each field."""
         hints = {name: hint for base in reversed(cls.__mro__) for name, hint in _hints(base).items()}
         return {f.name: (*_beside(hints[f.name]), _Groups()) for f in dataclasses.fields(cls)}
 
     def _declarations(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
-        """Each field's name, its value, and what is asked about that; None for those to go without."""
+        """Each field's name, its value and its declarations; the value is None for the names in `without`."""
         for name, kinds in self._kinds().items():
             value = None if name in without else getattr(self, name)
             yield name, value, tuple(kind for kind in kinds if value is not None or kind.required)
 
     def unused(self) -> Collection[str]:
-        """Names of settings that others leave without a use: they are not looked up, and are null in the key."""
+        """Names of settings that other settings make useless: they are not looked up, and are null in the key."""
         return ()
 
     def problems(self) -> list[Problem]:
@@ -137,7 +137,7 @@ class Settings:
         return ()
 
     def useless(self, names: Iterable[str], why: str, allowed: str = "null") -> Iterator[Problem]:
-        """That settings have a value and no use, for a reason such as "granularity is per_tensor"."""
+        """The problems of settings that have a value and no use, for a reason such as "granularity is per_tensor"."""
         for name in names:
             if (value := getattr(self, name)) is not None:
                 yield Problem(f"{name} is {value}, and {why}", allowed)
@@ -183,7 +183,7 @@ class Settings:
 
 
 class _Groups(Setting):
-    """Of a setting that is a group of settings, or a mapping of groups by name: what these answer."""
+    """For a setting that is a group of settings, or a mapping of such groups: asks each of these."""
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
         return [p.at(f"{place}.") for place, group in _groups(name, value) for p in group.problems()]
@@ -235,7 +235,7 @@ def _hints(base: type) -> Mapping[str, Any]:
 
 
 def _beside(hint: Any) -> Iterator[Setting]:
-    """What stands beside a type in Annotated, and within Optional too."""
+    """The declarations beside a type in Annotated, within Optional too."""
     yield from (kind for kind in getattr(hint, "__metadata__", ()) if isinstance(kind, Setting))
     for inner in get_args(hint) if get_origin(hint) in (Annotated, Union) else ():
         yield from _beside(inner)

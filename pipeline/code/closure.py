@@ -35,7 +35,7 @@ def files(module: str, kinds: Collection[str] = ()) -> Mapping[str, str]:
 
 
 def digest_of_file(path: Path) -> str:
-    """What identifies the code of `stages` behind a file that is none of it; "" where it uses none."""
+    """What identifies the code of `stages` that a file outside it uses; "" where it uses none."""
     return _digest_of_file(index.here(), path, path.stat().st_mtime_ns)
 
 
@@ -64,7 +64,7 @@ def _files(code: Index, module: str, kinds: frozenset[str]) -> Mapping[str, str]
 
 
 def _behind(code: Index, modules: Collection[str], kinds: frozenset[str]) -> set[str]:
-    """The modules that some lead to, by import or by the formats of some kinds, themselves among them."""
+    """These modules, and all that they lead to by imports or by the formats of these kinds."""
     reached: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -79,7 +79,7 @@ def _behind(code: Index, modules: Collection[str], kinds: frozenset[str]) -> set
 
 @functools.cache
 def _imports(code: Index, module: str) -> tuple[str, ...]:
-    """The modules that one needs whatever it works on: its package, which runs before it, and those that it names."""
+    """The modules that one always needs: its package, which runs before it, and those that it names."""
     references = code.sources[module].references
     return (module.rpartition(".")[0], *(m for reference in references if (m := _target(code, *reference)[0])))
 
@@ -99,7 +99,7 @@ def _target(code: Index, module: str, name: str) -> tuple[str, str]:
 
 
 def _joint_digest(code: Index, modules: Collection[str]) -> str:
-    """One digest of some modules, each with what its references lead to, whatever all of these are called."""
+    """One digest of some modules, each with the targets of its references; no module's name counts."""
     entries = sorted({_entry(code, m) for m in modules})
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()[:32]
 

@@ -1,7 +1,7 @@
-"""All files of `stages`: what each is, read once and kept until it changes.
+"""All files of `stages`, each read once and cached until it changes.
 
-What was read is kept beside Python's own bytecode, or in the user's cache where that folder cannot be written. A wheel
-brings it ready-made, by the files' content.
+The cache lies beside Python's own bytecode, or in the user's cache where that folder cannot be written. A wheel brings
+one ready-made, by the files' content.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def here() -> Index:
 
 
 def ready_made(root: Path) -> dict[str, Any]:
-    """What a wheel brings: each file by the SHA-256 of its content."""
+    """The cache that a wheel brings: each file by the SHA-256 of its content."""
     return {_sha256(path): asdict(reading.read(path)) for _, path in _modules(root)}
 
 
@@ -111,7 +111,7 @@ def _modules(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _places(root: Path) -> Iterator[Path]:
-    """Where what was read may be kept, the best first."""
+    """Where the cache may lie, the best place first."""
     yield Path(importlib.util.cache_from_source(str(root / "__init__.py"))).with_name(READY_MADE)
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock" / f"code-{name}.json"
@@ -125,7 +125,7 @@ def _cache(root: Path) -> Mapping[str, Any]:
 
 
 def _write_cache(root: Path, modules: Mapping[str, Any]) -> None:
-    """Keeps what was read where that is possible; what cannot be kept costs time and nothing else."""
+    """Writes the cache where that is possible; without a cache only time is lost."""
     for place in _places(root):
         beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(OSError):
@@ -139,7 +139,7 @@ def _write_cache(root: Path, modules: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _reader() -> str:
-    """What identifies the way of reading: another one reads all files again."""
+    """What identifies the reader: a changed one reads all files again."""
     return _sha256(Path(reading.__file__))[:16]
 
 

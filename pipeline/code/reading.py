@@ -17,13 +17,13 @@ from typing import Any
 
 PACKAGE = "stages"
 DOTTED = re.compile(rf"{PACKAGE}(\.\w+)+")
-# How a format tells what it has, and how it is asked; see pipeline/formats.py.
+# How a format declares its parts, and how code asks for one; see pipeline/formats.py.
 FORMATS, FORMAT, PART = "FORMATS", "Format", "part"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one file is to the files that use it.
+    """What the key of a stage needs of one file.
 
     Args:
         digest: Of its syntax tree, 32 hex digits; every reference below is a blank in it.
@@ -111,7 +111,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _is_for_types_alone(node: Any) -> bool:
-    """Whether a statement is there for a type checker and never runs: if TYPE_CHECKING."""
+    """Whether a statement is for type checkers only and never runs: if TYPE_CHECKING."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
     return (node.test.id if isinstance(node.test, ast.Name) else getattr(node.test, "attr", "")) == "TYPE_CHECKING"
@@ -125,7 +125,7 @@ def _parts(call: ast.Call) -> Iterator[str]:
 
 
 def _formats(tree: ast.Module) -> dict[str, dict[str, str]]:
-    """What a `format.py` tells: FORMATS = {"onnx": Format(runtime="runtime")}."""
+    """The declarations of a `format.py`: FORMATS = {"onnx": Format(runtime="runtime")}."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [FORMATS]:
             declared = node.value if isinstance(node.value, ast.Dict) else ast.Dict([], [])

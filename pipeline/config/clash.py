@@ -1,7 +1,7 @@
 """Other packages that are called `pipeline` or `stages`, in the current folder or the environment.
 
 Python has one package of a name in a process. A model's code that imports its own `stages` would get ours, and
-`python -m pipeline` in a folder with a `pipeline` runs that one. So it is told before anything else.
+`python -m pipeline` in a folder with a `pipeline` runs that one. So this is reported before anything else.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from pipeline.errors import ConfigError, Problem
 from pipeline.printable import by_script, tell
 
-# Each with what tells that a package of this name is ours, or that of another checkout of ours.
+# Each with a file or folder that only our package has, in this checkout or another one.
 OURS = {"pipeline": "artifact.py", "stages": "portable"}
 
 
 def refuse() -> None:
-    """Raises ConfigError where there is another package of these names, with both places and the way out.
+    """Raises ConfigError where there is another package of these names, with both places and what to do.
 
-    In a command of ours that Python is just starting, nothing would catch that: it is told, and ends the process.
+    While Python starts a command of ours, nothing would catch the error: it is printed, and the process ends.
     """
     if not (problems := list(_problems())):
         return

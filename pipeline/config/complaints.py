@@ -127,7 +127,7 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """An error, what it came from, what that came from, and so on."""
+    """An error, its cause, the cause of that, and so on."""
     errors: list[BaseException] = []
     while error is not None and error not in errors:
         errors.append(error)

@@ -1,6 +1,6 @@
 """From overrides to a configuration: what every command of ours begins with.
 
-Imported once, this module tells Hydra where our configurations lie, of what types they are, and where to look for a
+Importing this module tells Hydra where our configurations lie, which types they have, and where to look for a
 user's. `python -m pipeline` composes through `hydra.main`, every other command through `compose`.
 """
 
@@ -28,7 +28,7 @@ from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, Problem
 
-# Of a place where YAMLs are looked for: that Hydra's own start put it there, or that each of ours does.
+# Providers of search path entries that Hydra itself, or every start of ours, adds.
 OURS = ("main", "drydock", "hydra", "schema")
 
 
@@ -92,7 +92,7 @@ def of_job(cfg: DictConfig) -> Composed:
 
 
 def _surroundings() -> list[str]:
-    """What composes the job that Hydra is running once more, in its own folder."""
+    """Overrides that compose the job which Hydra is running again, in its own folder."""
     runtime = HydraConfig.get().runtime
     folders = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
     search_path = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in folders])}"] if folders else []
@@ -118,7 +118,7 @@ def folders() -> list[Path]:
 
 
 def refuse_missing_folders() -> None:
-    """Raises ConfigError when DRYDOCK_CONF names what is no folder; Hydra would say nothing of it."""
+    """Raises ConfigError when DRYDOCK_CONF names something that is no folder; Hydra would ignore it silently."""
     if missing := [str(f) for f in _environment_folders() if not f.is_dir()]:
         raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
 
@@ -128,11 +128,11 @@ def _environment_folders() -> list[Path]:
 
 
 def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raises ConfigError with what is no key at the top, or was taken out there, and with sizes that are no range.
+    """Raises ConfigError for unknown and for removed keys at the top, and for sizes that are no range.
 
     Args:
-        cfg: A whole configuration, or one without what is Hydra's.
-        overrides: What it was composed with.
+        cfg: A whole configuration, or one without Hydra's own part.
+        overrides: Those that it was composed with.
     """
     if unknown := [str(k) for k in cfg if k not in (*ROOT, "hydra")]:
         if (own := slips.no_such_keys(unknown, overrides)) is not None:

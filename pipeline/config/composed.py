@@ -28,7 +28,7 @@ class Composed:
         config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
         overrides: What was typed, without what is Hydra's own.
         choices: Config group to the option that was chosen; None where none is.
-        surroundings: What is Hydra's own and has it composed again as it was: the run's folder, and where to look for
+        surroundings: Hydra's own overrides that compose it again as it was: the run's folder, and where to look for
             YAMLs.
         stages: Each stage, where they are built already.
     """
@@ -41,7 +41,7 @@ class Composed:
 
 
 def checked_graph(config: Mapping[str, Any], stages: Mapping[str, Stage] | None = None) -> list[Node]:
-    """The stages in order, with everything checked that can be without any work.
+    """The stages in order, after all checks that need no work.
 
     Args:
         config: The configuration.

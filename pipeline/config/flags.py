@@ -1,4 +1,4 @@
-"""What was typed, before Hydra's argument parser takes or swallows it: dashes too many, words, braces without quotes.
+"""Checks the typed words before Hydra's argument parser sees them: extra dashes, bare words, braces without quotes.
 
 `-precision=int8` is `-p recision=int8` to that parser, a flag that means nothing by itself, and the run would go on
 without it. So every word is either a flag in full or KEY=VALUE here, or is refused with the line that was meant.
@@ -20,7 +20,7 @@ WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--experi
 INFO = ("--info", "-i")
 INFO_OF = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS = (*ALONE, *COMPLETION, *WITH_VALUE, *INFO)
-# Hydra's, of a program whose configuration is chosen whole.
+# Flags of Hydra for programs that choose a whole configuration.
 NOT_OURS = {
     "--config-path": ("--config-dir", "configurations of yours are added to those that ship"),
     "-cp": ("--config-dir", "configurations of yours are added to those that ship"),
@@ -60,7 +60,7 @@ def _refuse_command(name: str, rest: Sequence[str]) -> None:
 
 
 def _rejoined(typed: Sequence[str], wrong: list[str]) -> list[str]:
-    """The words with those in one that a shell took apart, for lack of quotes."""
+    """The words, with those joined again that a shell split because quotes were missing."""
     words: list[str] = []
     for word in typed:
         key, sign, value = word.partition("=")

@@ -2,8 +2,8 @@
 
     goes_with: {also: {compiled: {target: [openvino]}}, route: {direct: {opset: [null]}}}
 
-An option stands for those that are made of it: target=openvino_direct has openvino in its defaults list. What a user's
-own options go with is not known, so they are refused nowhere.
+A rule that allows an option allows those built on it too: target=openvino_direct has openvino in its defaults list.
+What a user's own options go with is not known, so they are never refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.errors import Problem, listed
 
 
 def broken(rules: Mapping[str, Any], cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """What does not hold in a configuration; where it refuses an option, nothing that this option says itself."""
+    """The rules that a configuration breaks, without those of an option that another rule already refuses."""
     choices = cfg.hydra.runtime.choices
     violations: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
     for group, options in rules.items():
@@ -44,7 +44,7 @@ def _passes(key: str, option: str, allowed: Sequence[str], tree: Tree) -> bool:
 
 
 def _instead(group: str, option: str, key: str, value: str, tree: Tree) -> list[str]:
-    """What may take the option's place, so that the other value can stay."""
+    """What to type instead of the option, so that the other value can stay."""
     if included := list(tree.includes(group, option))[1:]:
         return [f"{group}={included[0]} {key}={value}"]
     if tree.is_group(key):

@@ -1,4 +1,4 @@
-"""What people type who come from other tools, with what it is called here; conf/wiring/habits.yaml says it."""
+"""Words that people know from other tools, each with its name here; the list is conf/wiring/habits.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.config import wiring
 
-# What is listed by --help: `--list-models`, `list`, `models`.
+# Words that ask for a list, which --help has: `--list-models`, `list`, `models`.
 LISTS = re.compile(r"(list|ls|show|models?|targets|precisions|options|choices)(_\w+)?")
 BUILDER = re.compile(r"^@register_model.*?^def (\w+)\(", re.DOTALL | re.MULTILINE)
 
@@ -29,17 +29,17 @@ def table() -> Mapping[str, Mapping[str, Any]]:
 
 
 def key(typed: str) -> str | None:
-    """The key that another tool's stands for."""
+    """Our name for another tool's key."""
     return _text(table()["keys"], typed)
 
 
 def flag(typed: str) -> str | None:
-    """What stands for a flag of another tool's, which takes no value."""
+    """What to type for another tool's flag that takes no value."""
     return _text(table()["flags"], typed)
 
 
 def option(group: str, typed: str) -> str | None:
-    """The option of a group that another name of it stands for."""
+    """Our name for an option of a group that other tools name otherwise."""
     return _text(table()["options"].get(group, {}), typed)
 
 
@@ -59,7 +59,7 @@ def model(typed: str) -> list[str] | None:
         return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={typed}"]
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", typed):
         return ["model=custom", f"model.factory={typed}", "model.weights=random"]
-    kinds = dict(reversed([*_library_models()]))  # the first that has a name
+    kinds = dict(reversed([*_library_models()]))  # of two libraries that have a name, the first
     tag = typed.lower().replace("-", "_")
     if near := difflib.get_close_matches(tag.partition(".")[0], kinds, n=1, cutoff=0.85):
         kind = kinds[near[0]]
@@ -71,7 +71,7 @@ def model(typed: str) -> list[str] | None:
 def _library_models() -> Iterator[tuple[str, str]]:
     """Each model that an installed library knows by name, with the option of `model` that takes it.
 
-    Read off the libraries' sources, and nothing is imported.
+    Read from the libraries' sources; nothing is imported.
     """
     for place, option in table()["libraries"].items():
         library, _, below = place.partition("/")

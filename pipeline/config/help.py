@@ -1,6 +1,6 @@
-"""What --help, --version and the console script by itself say: conf/wiring/help.yaml, and what there is to choose.
+"""The texts of --help, --version and the bare console script: conf/wiring/help.yaml, and the options there are.
 
-Made without Hydra, which would compose all that it lists.
+Built without Hydra, which would compose all that it lists.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def answer(typed: Sequence[str]) -> str | None:
 
 
 def brief(say: Say) -> int:
-    """What the console script says that nothing was typed after."""
+    """The text of the console script when nothing was typed after it."""
     texts = _texts()
     shown = texts["examples"].splitlines()[:3]
     lines = [texts["purpose"], "", *(f"  {line}" for line in shown), "", "python -m pipeline --help has the rest."]
@@ -42,7 +42,7 @@ def brief(say: Say) -> int:
 
 
 def full(folders: Sequence[Path]) -> str:
-    """All of it.
+    """The whole text of --help.
 
     Args:
         folders: Where configurations are looked for.
@@ -71,7 +71,7 @@ def _texts() -> dict[str, Any]:
 
 
 def _group(group: str, text: str, folders: Sequence[Path]) -> list[str]:
-    """A group with what it is and its options, which the shipped folder or a person's own has."""
+    """The lines of a group: what it is, then its options, shipped ones and a user's own."""
     options = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
     listed = textwrap.wrap(", ".join(options), WIDTH - 6)
     return [f"  {group}=  {text}", *(f"      {line}" for line in listed)]

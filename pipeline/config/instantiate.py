@@ -30,7 +30,7 @@ ENTRY_POINTS = "drydock.stages"
 def find_stage(target: str) -> type[Stage]:
     """The stage class behind a `_target_`: the name of a stage of ours, or the dotted path of another class.
 
-    A dotted path into `stages` is read as the name of its class, so that paths of before the files moved still serve.
+    A dotted path into `stages` is read as the name of its class, so that paths from before a file moved still work.
 
     Raises:
         ConfigError: When there is no such stage, its name is one of ours, or the path is not trusted, cannot be
@@ -123,7 +123,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
 
 
 def _each_wrong_value(place: str, stage: type[Stage], values: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with each setting by itself: a merge of them all stops at the first."""
+    """One problem for each wrong setting; a merge of them all stops at the first."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

@@ -20,7 +20,7 @@ LACKS = {
 
 
 def error(raised: InterpolationResolutionError) -> ConfigError:
-    """The error of ours for one of OmegaConf's, which names what asked last and not what cannot be had."""
+    """Our error for one of OmegaConf's, which names the last key on the way and not the one that is missing."""
     text = str(raised.msg or raised)
     what, name = next(((what, match[1]) for what, lack in LACKS.items() if (match := lack.search(text))), ("", ""))
     place, value = _written(raised, name)

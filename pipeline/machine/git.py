@@ -1,4 +1,4 @@
-"""What git says of the current folder: the commit, and what stands in it that no commit has."""
+"""The state of the current folder in git: the commit, and what is not committed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.errors import ConfigError, listed
 from pipeline.stage import World
 
-# A checkout may have a virtual environment or data sets in it that nobody told git to ignore. Of files larger than
-# this, in bytes, and of all where there are more than so many, name and size must do.
+# A checkout may have a virtual environment or data sets in it that git does not ignore. Of files larger than LARGEST,
+# in bytes, and of all files where there are more than MANY, only name and size count.
 LARGEST = 16 * 2**20
 MANY = 1000
 

@@ -1,6 +1,6 @@
 """This machine's NVIDIA GPU: what decides results that are native to it, such as TensorRT engines.
 
-nvidia-smi is asked, which comes with the driver; no library of NVIDIA's is imported.
+The facts come from nvidia-smi, a part of the driver; no library of NVIDIA's is imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What our own distribution says of itself: its version, and which libraries it wants, in which versions."""
+"""The metadata of our own distribution: its version, and which versions of which libraries it requires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISTRIBUTION = "torch-drydock"
 FORMERLY = "drydock"  # to the environments of earlier runs; on the package index it is somebody else's
 # Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
 APART = ("all", "dev", "pool", "slurm", "ray")
-# Extras whose libraries matter to nobody who has not asked for them.
+# Extras whose libraries are examined only where a configuration needs them.
 UNLISTED = ("remote",)
 # Libraries that are not imported by the name that they are installed by.
 IMPORTED_AS = {"hydra-core": "hydra", "mlflow-skinny": "mlflow", "pillow": "PIL"}
@@ -26,7 +26,7 @@ class Requirement:
     Args:
         distribution: Its name to pip.
         module: Its name to Python.
-        versions: Those that will do, such as ">=2.0,<2.4"; empty when any does.
+        versions: Those that are allowed, such as ">=2.0,<2.4"; empty when any does.
         extra: The extra of ours that brings it; None when it always comes along.
     """
 
@@ -36,7 +36,7 @@ class Requirement:
     extra: str | None
 
     def admits(self, version: str) -> bool:
-        """Whether a version is among those that will do; one that is no version at all cannot be judged, and is."""
+        """Whether a version is allowed; a text that is no version cannot be judged, and counts as allowed."""
         from packaging.specifiers import SpecifierSet
         from packaging.version import InvalidVersion, Version
 

@@ -1,4 +1,4 @@
-"""Answers to what a stage asks about things outside its settings: digests of files, identity of code, passing facts."""
+"""What a stage needs to know outside its settings: digests of files, identity of code, passing facts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class ThisMachine:
             Root(self._facts).write(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
 
     def _read(self, memo: Path) -> Mapping[str, Any]:
-        """What was noted, if this user noted it: another's word on what a file holds would change what is built."""
+        """The content of a memo of this user; empty for another user's, who could change what is built by it."""
         read, at = read_owned(memo)
         return read if isinstance(read, dict) and at is not None and self._own.covers(at) else {}
 

@@ -53,7 +53,7 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
     for name in _ordered(stages, needs):
         inputs, wrong = _connect(name, stages[name], needs.get(name, ()), nodes)
         if wrong:
-            # What comes after an unconnected stage would only repeat its trouble in other words.
+            # The stages after an unconnected one would only repeat its problem.
             raise ConfigError([*wrong, *_ring(name, needs)])
         kinds = {port: nodes[source].kind for port, source in inputs.items()}
         nodes[name] = Node(name, stages[name], inputs, kinds, stages[name].makes(kinds))
@@ -61,7 +61,7 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
 
 
 def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:
-    """That two classes have one name: keys and records could not tell them apart."""
+    """The problems of two classes with one name, which keys and records could not tell apart."""
     first: dict[str, str] = {}
     problems = []
     for place, stage in stages.items():
@@ -85,7 +85,7 @@ def unused(nodes: Sequence[Node]) -> list[str]:
 
 
 def _ring(name: str, needs: Mapping[str, Sequence[str]]) -> list[Problem]:
-    """A word on why a stage stands where it does, when another's `needs` put it there."""
+    """Explains the place of a stage that another's `needs` moved up."""
     movers = [n for n, names in needs.items() if name in names]
     return [
         Problem(
