@@ -164,7 +164,7 @@ def test_a_stage_moved_up_before_what_it_lives_on_is_told_who_moved_it():
 
 
 def runs_modules():
-    """A check that takes a module too, if it is told which."""
+    """A check that takes a module too, if `needs` names its source."""
     takes = {"artifact": (ONNX, Kind.MODULE), "reference": Kind.REFERENCE}
     return toy("artifact", on_request={"artifact": Kind.MODULE}, **takes)
 
