@@ -18,7 +18,7 @@ RECORD = "drydock.record"
 
 
 def carried(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a result: those of what it was made of, unless its own say otherwise or that they hold no longer."""
+    """The facts of a result: those of its first input and its own, which come first; None in its own removes one."""
     return {name: fact for name, fact in {**before, **own}.items() if fact is not None}
 
 
@@ -28,8 +28,8 @@ class Origin:
 
     Args:
         stage: The name of the stage that made it.
-        source: Opens what that stage made it of, the artifact of its first port, which has an origin itself; None for a
-            stage without ports.
+        source: Opens that stage's input, the artifact of its first port, which has an origin itself; None for a stage
+            without ports.
     """
 
     stage: str
@@ -48,9 +48,9 @@ class Artifact:
             holds no longer. See `carried`.
         notes: Plain JSON about this run of this stage, such as parity figures; not part of the content. See notes.py.
         live: The object itself while it is in memory, so that the next stage need not read it again.
-        digest: What identifies the content; given by the runner.
-        origin: Where it comes from; given by the runner. For what a failure is to be explained with: no verdict and
-            no content may depend on it.
+        digest: What identifies the content; set by the runner.
+        origin: Where it comes from; set by the runner. Only for the explanation of a failure: no verdict and no
+            content may depend on it.
         record: What it was made of and what vouches for it, see pipeline/record/; given by the runner to a stage that
             delivers.
     """
@@ -87,5 +87,5 @@ class Artifact:
             shutil.copyfile(self.folder / name, folder / name)
 
     def noting(self, **notes: Unpack[Notes]) -> Artifact:
-        """The same artifact, content and all, with notes of its own: what a stage returns that changes nothing."""
+        """The same artifact with other notes: the result of a stage that changes nothing."""
         return replace(self, notes=notes)

@@ -60,7 +60,7 @@ def main() -> int:
     try:
         compose.refuse_missing_folders()
         flags.refuse(sys.argv[1:], ROOT, CONF)
-        if (answer := help.asked(sys.argv[1:])) is not None:
+        if (answer := help.answer(sys.argv[1:])) is not None:
             print(answer)
             return errors.OK
         with _environ(HYDRA_FULL_ERROR="1"), watchdog.interrupts(), watchdog.at_end(_ended):

@@ -1,6 +1,6 @@
-"""What the operating system refuses, in words: the one place that turns an OSError into an error of ours.
+"""Errors of the operating system, in words: the one place that turns an OSError into an error of ours.
 
-Who knows what was touched surrounds it with `explained`; what nobody surrounded is told by its file's name, at the end.
+Code that knows what it touches does so within `explained`; any other OSError is reported by its file's name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.errors import ConfigError, DrydockError, Stopped
 AGAIN = "run the same command again: finished stages are kept"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-# What a path itself is the reason for.
+# Errors whose reason is the path itself.
 MISPLACED = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP}
 )
-# What a file that cannot be read is the reason for; all else says nothing of it.
+# Errors whose reason is a file that cannot be read; all others say nothing about the file.
 HARMED = frozenset({errno.EIO, errno.EACCES, errno.EPERM, errno.ENXIO, *MISPLACED}) | {
     getattr(errno, name) for name in ("EUCLEAN", "EBADMSG", "EFTYPE") if hasattr(errno, name)
 }
-# What a file system answers that has no such thing.
+# Errors of a file system that has no locks, links, modes or flushing to disk.
 NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})
 NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -50,7 +50,7 @@ SPECIAL = {
 
 @contextlib.contextmanager
 def explained(what: str, command: str, folder: Path) -> Iterator[None]:
-    """Has whatever the file system refuses in the block raised as an error of ours.
+    """Raises an OSError in the block as an error of ours.
 
     Args:
         what: What is touched, such as "store=/data/store".
@@ -86,7 +86,7 @@ def _first(error: OSError) -> str:
 
 
 def of_unknown(error: BaseException) -> DrydockError | None:
-    """The error for what nobody explained, where the operating system refused a file; None for anything else."""
+    """The error for an OSError outside `explained`, where it is about a file; None for anything else."""
     if not isinstance(error, OSError) or isinstance(error, ConnectionError):
         return None
     if error.errno is None and not isinstance(error, shutil.Error):
@@ -99,7 +99,7 @@ def of_unknown(error: BaseException) -> DrydockError | None:
 
 
 def link(source: Path, target: Path) -> bool:
-    """Gives a file another name; False where the file system has none to give, or not for this file. Raises OSError."""
+    """Gives a file another name; False where the file system has no links, or none for this file. Raises OSError."""
     try:
         os.link(source, target)
     except OSError as e:
@@ -122,16 +122,16 @@ def room(folder: Path) -> str:
     """How much space is free where a folder is: bytes, or that there is none for another file."""
     try:
         there = next(p for p in (folder, *folder.parents) if p.exists())
-        free, found = shutil.disk_usage(there).free, os.statvfs(there)
+        free, stats = shutil.disk_usage(there).free, os.statvfs(there)
     except (OSError, StopIteration):
         return f"how much is free at {folder.absolute()} is unknown"
-    if found.f_files and not found.f_favail:
+    if stats.f_files and not stats.f_favail:
         return f"{units.size(free)} are free, and its file system takes no more files (inodes)"
     return f"{units.size(free)} free"
 
 
 def special(path: Path) -> str:
-    """What a path is that has no content of its own: a named pipe, a socket, a device; empty for all else."""
+    """The kind of a path that has no content of its own: a named pipe, a socket, a device; empty for all else."""
     try:
         mode = path.stat().st_mode
     except OSError:

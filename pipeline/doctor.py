@@ -1,6 +1,6 @@
 """`python -m pipeline.doctor`: whether a configuration can run on this machine, and what to type where it cannot.
 
-It imports no library itself: each is imported in a process of its own, and whatever becomes of that is told.
+It imports no library itself: each is imported in a process of its own, and the outcome is reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.config.composed import graph_of, store_folders
 from pipeline.errors import BackendMissing, DrydockError, Problem
 from pipeline.machine import backends, gpu, processor
 from pipeline.machine.backends import Backend, State
-from pipeline.machine.installed import how_to_install, own_version, python_wanted
+from pipeline.machine.installed import how_to_install, own_version, required_python
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.printable import as_typed
@@ -51,7 +51,7 @@ SHARED = ("9p", "afs", "ceph", "cifs", "fuse.sshfs", "gpfs", "lustre", "nfs", "n
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The report on a machine and a configuration.
 
     Args:
         machine: Facts of this machine that change results, by name.
@@ -69,9 +69,9 @@ class Report:
 
 
 def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
-    """Examines, says the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
-    given = _parser().parse_intermixed_args(arguments)
-    composed = compose.compose(given.overrides)
+    """Examines, prints the report, and returns the exit code. Raises ConfigError for a configuration that is wrong."""
+    options = _parser().parse_intermixed_args(arguments)
+    composed = compose.compose(options.overrides)
     nodes = graph_of(composed.config)
     needed = _needed(nodes)
     if "mlflow" in str(composed.choices.get("hydra/callbacks")):
@@ -83,7 +83,7 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
     if remote is not None:
         serves = remotes.serves(composed.config, folders[0], trust)
         report = replace(report, store={**report.store, "remote": f"{remote}: {serves}"})
-    say(json.dumps(_plain(report), indent=1) if given.json else _text(report))
+    say(json.dumps(_plain(report), indent=1) if options.json else _text(report))
     return report.exit_code
 
 
@@ -91,20 +91,20 @@ def examine(store: Sequence[Path], needed: Mapping[str, Sequence[str]], devices:
     """Looks at everything, and stops at nothing.
 
     Args:
-        store: Where finished stages are to be kept, made if it is not there, as a run does; then where else they are
-            looked for.
+        store: The folder for finished stages, created if it is not there, as a run does; then the other folders
+            where they are looked for.
         needed: The modules that the configuration needs, each with what runs on it.
         devices: What devices it needs that are not there.
     """
-    told, refusal = _store(*store)
-    found = backends.examine(needed)
-    lacking = [*(b.problem for b in found if b.problem), *devices]
-    if not (python := python_wanted()).admits(platform.python_version()):
+    facts, refusal = _store(*store)
+    libraries = backends.examine(needed)
+    lacking = [*(b.problem for b in libraries if b.problem), *devices]
+    if not (python := required_python()).admits(platform.python_version()):
         lacking.insert(
             0, Problem(f"Python is {platform.python_version()}", python.versions, "python3.11 -m venv .venv")
         )
     code = errors.USAGE if refusal else errors.BACKEND_MISSING if lacking else errors.OK
-    return Report(_machine(), told, found, [*refusal, *lacking], code)
+    return Report(_machine(), facts, libraries, [*refusal, *lacking], code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,10 +120,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """The modules that a run of a graph takes, each with what runs on it. Raises ConfigError."""
-    with contextlib.suppress(BackendMissing):  # told in its place, with all the others
+    with contextlib.suppress(BackendMissing):  # reported later, with all the others
         plan.check(nodes)
-    found = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
-    return {**found, **{module: ["Drydock itself"] for module in ITSELF}}
+    needed = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
+    return {**needed, **{module: ["Drydock itself"] for module in ITSELF}}
 
 
 def _machine() -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _gpus() -> list[str] | str:
 
 
 def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
-    """Facts of the store, and why it will not do."""
+    """Facts of the store, and why it cannot be used."""
     refusal: Sequence[Problem] = ()
     lacks: list[str] = []
     try:
@@ -160,7 +160,7 @@ def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]
         refusal = e.problems
     there = next(p for p in (root, *root.parents) if p.is_dir())
     kind = _file_system(there)
-    told = {
+    facts = {
         "folder": str(root),
         **({"looks into": ", ".join(map(str, lower))} if lower else {}),
         "works": "no"
@@ -172,8 +172,8 @@ def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]
         "free": units.size(shutil.disk_usage(there).free),
     }
     if kind in SHARED:
-        told["shared"] = "with other machines, perhaps; locks were tried between processes of this one"
-    return told, refusal
+        facts["shared"] = "with other machines, perhaps; locks were tried between processes of this one"
+    return facts, refusal
 
 
 def _file_system(folder: Path) -> str:
@@ -184,7 +184,7 @@ def _file_system(folder: Path) -> str:
         return "unknown"
     real = folder.resolve()
     holding = [(len(place), kind) for _, place, kind, *_ in mounts if real.is_relative_to(place.replace("\\040", " "))]
-    return max(holding, key=lambda found: found[0])[1] if holding else "unknown"
+    return max(holding, key=lambda mount: mount[0])[1] if holding else "unknown"
 
 
 def _plain(report: Report) -> dict[str, Any]:
@@ -202,15 +202,15 @@ def _text(report: Report) -> str:
     """The report for a person: aligned columns under four headings."""
     rows = [(b.module, b.version or "-", "needed" if b.needed_by else "optional", _says(b)) for b in report.backends]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    told = []
+    libraries = []
     for backend, row in zip(report.backends, rows, strict=True):
-        told.append("  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]))
-        told += [f"  {line}" for line in _aligned(backend.facts)]
+        libraries.append("  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]))
+        libraries += [f"  {line}" for line in _aligned(backend.facts)]
     to_do = [line for p in report.problems for line in str(p).splitlines()]
     sections = {
         "this machine": _aligned(report.machine),
         "store": _aligned(report.store),
-        "backends": told,
+        "backends": libraries,
         "to do": to_do or ["nothing: this configuration can run here"],
     }
     return "\n\n".join("\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items())
@@ -226,10 +226,10 @@ def _says(backend: Backend) -> str:
 
 def _aligned(facts: Mapping[str, Any]) -> Iterable[str]:
     width = max(map(len, facts), default=0)
-    return [f"{name.ljust(width)}  {_told(value)}" for name, value in facts.items()]
+    return [f"{name.ljust(width)}  {_shown(value)}" for name, value in facts.items()]
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (", ".join(map(str, value)) or "none set") if isinstance(value, list) else str(value)

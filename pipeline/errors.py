@@ -1,7 +1,7 @@
 """What can go wrong, and the exit code that each outcome promises.
 
 DrydockError            1   a bug of ours; everything below is an outcome we foresaw
-├── ConfigError         2   what was asked for cannot be: a key, a value, a file, the graph, the store
+├── ConfigError         2   the request cannot be carried out: a key, a value, a file, the graph, the store
 ├── StageError          3   a stage failed
 │   └── Stopped         3   it was ended from outside: time, memory, disk
 ├── BackendMissing      4   a library that the plan needs is not installed, or a GPU not there
@@ -59,7 +59,7 @@ class DrydockError(Exception):
 
 
 class ConfigError(DrydockError):
-    """What was asked for cannot be done; found before any work where that is possible."""
+    """The request cannot be carried out; reported before any work where that is possible."""
 
     exit_code = USAGE
 
@@ -93,7 +93,7 @@ def listed(items: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def nearest(found: str, options: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the option that is closest to what was found; empty when none is close."""
-    close = difflib.get_close_matches(found, list(options), n=1)
+def nearest(name: str, options: Iterable[str]) -> str:
+    """ ", did you mean 'x'?" for the option that is closest to a name; empty when none is close."""
+    close = difflib.get_close_matches(name, list(options), n=1)
     return f", did you mean '{close[0]}'?" if close else ""

@@ -1,4 +1,4 @@
-"""Formats: what others may ask of one, and which room of `stages` answers.
+"""Formats: what each offers to other code, and which room of `stages` has it.
 
     stages/onnx/format.py   FORMATS = {"onnx": Format(file="model.onnx", record="record", runtime="runtime", …)}
 
@@ -43,7 +43,7 @@ class Kind(str):
     @property
     def file(self) -> str:
         """The file of an artifact's folder that a reader of this kind opens. Raises ValueError where there is none."""
-        if (name := of(self).file) is None:
+        if (name := format_of(self).file) is None:
             raise ValueError(f"a {self} artifact has no file of its own")
         return name
 
@@ -57,10 +57,10 @@ Kind.DELIVERY = Kind("delivery")
 
 @dataclass(frozen=True)
 class Format:
-    """What may be asked of one kind of artifact.
+    """What one kind of artifact offers to other code.
 
     The first group are facts. Each value of the second group is the name of a file in the format's room, without its
-    suffix; None where the format has no such part. What each part offers is written where it is asked for.
+    suffix; None where the format has no such part. Each part is explained where it is used.
 
     Args:
         file: The file of an artifact's folder that a reader opens; None where no one file is it.
@@ -70,7 +70,7 @@ class Format:
         blocked: Modules that a library would send data by; they are kept from being imported.
 
         record: Puts a record into a model file and takes it out: `Record`; see pipeline/record/carrier.py.
-        probe: What doctor asks a library that was imported: `FACTS`; see pipeline/machine/probe.py.
+        probe: What doctor reads from a library that was imported: `FACTS`; see pipeline/machine/probe.py.
         target: Settings of `target` for this format alone: a dataclass `Target`; see pipeline/config/schema.py.
         runtime: Runs an artifact on arrays: `REQUIRES`, `open_session`; see stages/formats/session.py.
         model: Runs a file that is itself the model: see stages/reference/record_reference.py.
@@ -112,8 +112,8 @@ NONE = Format()
 
 
 @functools.cache
-def known() -> Mapping[Kind, tuple[str, Format]]:
-    """By kind, the room that has it and what may be asked of it."""
+def all_formats() -> Mapping[Kind, tuple[str, Format]]:
+    """By kind, the room that has it and its format."""
     return {
         Kind(kind): (room, declared)
         for room in _rooms()
@@ -121,22 +121,22 @@ def known() -> Mapping[Kind, tuple[str, Format]]:
     }
 
 
-def of(kind: str) -> Format:
-    """What may be asked of a kind; nothing, of one that belongs to no format."""
-    return known().get(Kind(kind), ("", NONE))[1]
+def format_of(kind: str) -> Format:
+    """The format of a kind; an empty one for a kind that belongs to no format."""
+    return all_formats().get(Kind(kind), ("", NONE))[1]
 
 
 def kinds(name: str) -> frozenset[Kind]:
     """The kinds whose format has a fact or a part, such as "delivered" or "runtime"."""
-    return frozenset(kind for kind, (_, declared) in known().items() if getattr(declared, name))
+    return frozenset(kind for kind, (_, declared) in all_formats().items() if getattr(declared, name))
 
 
 def part(kind: str, name: str) -> ModuleType:
     """The module of a kind's room that is a part of its format. Raises StageError where the format has none."""
-    file = getattr(of(kind), name)
+    file = getattr(format_of(kind), name)
     if file is None:
         raise StageError(f"{kind} has no {name}", allowed=", ".join(sorted(kinds(name))))
-    return importlib.import_module(f"{known()[Kind(kind)][0]}.{file}")
+    return importlib.import_module(f"{all_formats()[Kind(kind)][0]}.{file}")
 
 
 def parts(name: str) -> Collection[ModuleType]:
@@ -146,12 +146,12 @@ def parts(name: str) -> Collection[ModuleType]:
 
 def native(module: str) -> tuple[str, ...]:
     """The modules that a library works without until it needs them."""
-    return next((d.native[module] for _, d in known().values() if module in d.native), ())
+    return next((d.native[module] for _, d in all_formats().values() if module in d.native), ())
 
 
 def block() -> None:
-    """Keeps what libraries would send data by from being imported in this process."""
-    for _, declared in known().values():
+    """Prevents the import of modules that libraries would send data by, in this process."""
+    for _, declared in all_formats().values():
         for module in declared.blocked:
             sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # makes an import of it fail
 

@@ -29,22 +29,22 @@ def main(say: command.Say) -> int:
     parser.add_argument("path", metavar="PATH", type=Path)
     parser.add_argument("other", metavar="OTHER", type=Path, nargs="?")
     parser.add_argument("--json", action="store_true", help="print the whole record, or the differences, as JSON")
-    asked = parser.parse_args()
-    both = [found.find(path) for path in (asked.path, asked.other) if path is not None]
-    with found.whole(asked.path):
-        changes = [f"{one.path}: {told}" for one in both for told in one.changes()]
-        if asked.other is not None:
+    options = parser.parse_args()
+    both = [found.find(path) for path in (options.path, options.other) if path is not None]
+    with found.whole(options.path):
+        changes = [f"{one.path}: {output}" for one in both for output in one.changes()]
+        if options.other is not None:
             differences = [*difference.between(both[0].record, both[1].record)]
-            told = (
-                [vars(d) for d in differences] if asked.json else [str(d) for d in differences] or ["the same record"]
+            output = (
+                [vars(d) for d in differences] if options.json else [str(d) for d in differences] or ["the same record"]
             )
         else:
-            told = [{**both[0].record, "changed": changes}] if asked.json else [*_lines(both[0])]
-    if asked.json:
-        say(json.dumps(told if asked.other else told[0], indent=1))
+            output = [{**both[0].record, "changed": changes}] if options.json else [*_lines(both[0])]
+    if options.json:
+        say(json.dumps(output if options.other else output[0], indent=1))
     else:
-        # Names and texts of a record are anybody's: none of them is to command a terminal.
-        say("\n".join(printable(line, kept="") for line in [*map(str, told), *changes]))
+        # Names and texts of a record may be anybody's: none of them may control a terminal.
+        say("\n".join(printable(line, keep="") for line in [*map(str, output), *changes]))
     return errors.CHECK_FAILED if changes else errors.OK
 
 
@@ -88,17 +88,17 @@ def _lines(one: Found) -> Iterator[str]:
 
 
 def _elsewhere(one: Found) -> Iterator[tuple[str, str]]:
-    """What the script of a bundle found where it was run: its word, and no claim of ours."""
+    """The results of a bundle's script where it was run; they are no claims of ours."""
     path = one.path.parent / SELFCHECK
     if not path.is_file():
         return
-    told: Any = read_json(path)
+    selfcheck: Any = read_json(path)
     try:
-        if told["digest"] != one.record["digest"]:
+        if selfcheck["digest"] != one.record["digest"]:
             yield "elsewhere", f"{SELFCHECK} is of another artifact"
             return
-        for result in told["results"]:
-            where = f"{result['device'] or 'its usual device'}, {told['system']}, {told['when']}"
+        for result in selfcheck["results"]:
+            where = f"{result['device'] or 'its usual device'}, {selfcheck['system']}, {selfcheck['when']}"
             if result["agrees"]:
                 yield "elsewhere", f"agrees on {where}: worst error {result['worst']:.1e}, {result['runtime']}"
             else:
@@ -127,17 +127,17 @@ def _port(port: Mapping[str, Any]) -> str:
 def _claim(check: Mapping[str, Any]) -> str:
     if parity := check.get("parity"):
         limits = ", ".join(f"{n} {v:g}" for n, v in parity["tolerance"].items() if isinstance(v, float | int))
-        told = f"agrees with {parity['against']} within {limits}, computing in {parity['compute']}, at "
-        told += ", ".join(parity["shapes"])
-        told += f"; with {', '.join(parity['families'])}" if parity.get("families") else ""
-        return told + "".join(f"; not asked {n}: {why}" for n, why in parity.get("not_asked", {}).items())
+        text = f"agrees with {parity['against']} within {limits}, computing in {parity['compute']}, at "
+        text += ", ".join(parity["shapes"])
+        text += f"; with {', '.join(parity['families'])}" if parity.get("families") else ""
+        return text + "".join(f"; not asked {n}: {why}" for n, why in parity.get("not_asked", {}).items())
     if tokens := check.get("tokens"):
-        told = (
+        text = (
             f"goes on with {tokens['new']} tokens as {tokens['against']} does, after {'; '.join(tokens['batches'])}, "
         )
-        told += f"wherever its first choice is ahead by {tokens['least']:g}, computing in {tokens['compute']}"
-        told += f"; by our own loop: {tokens['by_ours']}" if tokens["by_ours"] else ""
-        return told + "".join(f"; not asked {n}: {why}" for n, why in tokens["not_asked"].items())
+        text += f"wherever its first choice is ahead by {tokens['least']:g}, computing in {tokens['compute']}"
+        text += f"; by our own loop: {tokens['by_ours']}" if tokens["by_ours"] else ""
+        return text + "".join(f"; not asked {n}: {why}" for n, why in tokens["not_asked"].items())
     if unchecked := check.get("unchecked"):
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}"
     if sizes := check.get("sizes"):

@@ -130,7 +130,7 @@ class Job:
             closed: Is told of those that cannot be asked for, a line each.
         """
         yield self
-        for changes in ({}, *ways.of(self.composed.config["instead"])):
+        for changes in ({}, *ways.alternatives(self.composed.config["instead"])):
             if changes == self.changes:
                 continue
             try:
@@ -155,7 +155,9 @@ class Job:
         if not self.config["instead"] or not self.store.actions.has(ways.SERVED):
             return self
         settled = plan.settle(self.nodes, self.world)
-        for served in ways.kept(self.store, plan.make(settled, self.store, self.world, damaged=set(), explain=False)):
+        for served in ways.served_before(
+            self.store, plan.make(settled, self.store, self.world, damaged=set(), explain=False)
+        ):
             try:
                 return replace(self._by(served.changes), served=served)
             except DrydockError as e:

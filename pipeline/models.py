@@ -26,23 +26,23 @@ def main(say: command.Say) -> int:
     )
     parser.add_argument("library", nargs="?", default="", metavar="LIBRARY", help=", ".join(LIBRARIES))
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="such as 'resnet*'")
-    asked = parser.parse_args()
-    if not asked.library:
+    options = parser.parse_args()
+    if not options.library:
         say("\n".join(f"model={path.stem}" for path in sorted((CONF / "model").glob("*.yaml"))))
         say(f"{as_typed('python -m pipeline.models')} LIBRARY [PATTERN] lists those of {', '.join(LIBRARIES)}")
         return errors.OK
-    if asked.library not in LIBRARIES:
+    if options.library not in LIBRARIES:
         raise errors.ConfigError(
-            f"the library is {asked.library}{nearest(asked.library, LIBRARIES)}",
+            f"the library is {options.library}{nearest(options.library, LIBRARIES)}",
             allowed=", ".join(LIBRARIES),
             command=f"{as_typed('python -m pipeline.models')} timm 'convnext*'",
         )
-    lines = _listed(asked.library, asked.pattern)
+    lines = _listed(options.library, options.pattern)
     if not lines:
         raise errors.ConfigError(
-            f"no model of {asked.library} is like {asked.pattern}",
+            f"no model of {options.library} is like {options.pattern}",
             allowed="* and ? as in names of files",
-            command=f"{as_typed('python -m pipeline.models')} {asked.library} '*{asked.pattern.strip('*')[:3]}*'",
+            command=f"{as_typed('python -m pipeline.models')} {options.library} '*{options.pattern.strip('*')[:3]}*'",
         )
     widths = [max(len(line[n]) for line in lines) for n in range(2)]
     say("\n".join(f"{name:<{widths[0]}}  {size:<{widths[1]}}  {typed}" for name, size, typed in lines))
@@ -50,8 +50,8 @@ def main(say: command.Say) -> int:
 
 
 def _listed(library: str, pattern: str) -> list[list[str]]:
-    asked = [sys.executable, "-m", CATALOG, library, pattern]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    arguments = [sys.executable, "-m", CATALOG, library, pattern]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no words"])[-1]
         raise BackendMissing(

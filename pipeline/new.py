@@ -82,9 +82,9 @@ def main(say: command.Say) -> int:
         help="for each parameter of forward, such as image=batch,3,224,224 or ids=batch,words:int64",
     )
     parser.add_argument("--target", default="", help="the format to reach")
-    asked = parser.parse_args()
-    inputs = asked.input or ["input=batch,3,224,224"]
-    files = written(asked.name, asked.factory or f"{asked.name}.Net", asked.weights, inputs, asked.target)
+    options = parser.parse_args()
+    inputs = options.input or ["input=batch,3,224,224"]
+    files = written(options.name, options.factory or f"{options.name}.Net", options.weights, inputs, options.target)
     if there := [path for path in files if Path(path).exists()]:
         raise ConfigError(f"{errors.listed(there)} is there already", command="another NAME, or another folder")
     for path, text in files.items():
@@ -92,7 +92,7 @@ def main(say: command.Say) -> int:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text)
     say("\n".join(files))
-    say(f"then: {as_typed('python -m pipeline')} experiment={asked.name} plan=true")
+    say(f"then: {as_typed('python -m pipeline')} experiment={options.name} plan=true")
     return errors.OK
 
 
@@ -101,19 +101,19 @@ def written(name: str, factory: str, weights: str, inputs: Sequence[str], target
     if not NAME.fullmatch(name):
         raise ConfigError(f"the name is {name}", allowed="letters, digits and underscores, no digit first")
     lines, dims = [], list[str]()
-    for given in inputs:
-        found = INPUT.fullmatch(given)
-        dtype = (found and found["dtype"]) or "float32"
-        if not found or dtype not in TYPES:
+    for typed in inputs:
+        match = INPUT.fullmatch(typed)
+        dtype = (match and match["dtype"]) or "float32"
+        if not match or dtype not in TYPES:
             raise ConfigError(
-                f"--input is {given}",
+                f"--input is {typed}",
                 allowed=f"NAME=SHAPE or NAME=SHAPE:TYPE, the type one of {errors.listed(TYPES)}",
                 command="--input image=batch,3,224,224",
             )
-        shape = found["shape"].split(",")
+        shape = match["shape"].split(",")
         dims += [size for size in shape if not size.isdigit() and size not in dims]
         fill = "uniform" if dtype.startswith("float") else "{integers: [0, 2]}"
-        lines.append(f"  {found['name']}: {{shape: [{', '.join(shape)}], dtype: {dtype}, fill: {fill}}}")
+        lines.append(f"  {match['name']}: {{shape: [{', '.join(shape)}], dtype: {dtype}, fill: {fill}}}")
     ranges = [f"  {dim}: {{min: 1, opt: 2, max: 8}}" for dim in dims]
     values = {
         "name": name,

@@ -183,7 +183,7 @@ class Notes(TypedDict, total=False):
     Attributes:
         says: A line for the screen.
         caution: What a person should know before they rely on the result.
-        claims: What a stage vouches for that passes its artifact on; see `pipeline.stage.Stage.run`.
+        claims: What a stage that passes its artifact on vouches for; see `pipeline.stage.Stage.run`.
         parity: Of a check.
         unchecked: Of a check that had nothing to compare with.
         questions: Of a reference.
@@ -222,7 +222,7 @@ class Weights(TypedDict):
 
     Attributes:
         says: A line for the screen.
-        trained: Whether they are; False for random ones.
+        trained: Whether they are trained; False for random ones.
         sha256: Of their file.
         seed: Of random ones.
     """

@@ -40,12 +40,12 @@ def main(say: command.Say) -> int:
     store = store_of(config)
     with tempfile.TemporaryDirectory(prefix="drydock-") as folder:
         try:
-            made = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
+            rebuilt = rebuild.run(nodes, lineage.about(config), Path(folder) / "store", Path(folder) / "artifact")
         except DrydockError as e:
             raise type(e)([*e.problems, *_undecided(name, composed, nodes, e)]) from e
-        store.adopt(made.store.open(str((made.result.record or {})["digest"])))  # to be compared with one day
+        store.adopt(rebuilt.store.open(str((rebuilt.result.record or {})["digest"])))  # for later comparisons
     try:
-        Lock.of(name, made.result).write()
+        Lock.of(name, rebuilt.result).write()
     except OSError as e:
         raise ConfigError(
             f"{beside} cannot be written: {e.strerror}",
@@ -56,12 +56,12 @@ def main(say: command.Say) -> int:
 
 
 def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: DrydockError) -> Iterator[Problem]:
-    """That a run would go on with another choice where this one failed: what is pinned is one way."""
+    """The problem that a run would go on with another choice where this one failed: a lock has one choice."""
     stage = error.problems[0].what.partition(":")[0]
     if not ways.may_go_on(error) or stage not in [n.name for n in nodes]:
         return
     refused = Refused({}, nodes, stage, None, error)
-    for changes in ways.of(composed.config["instead"]):
+    for changes in ways.alternatives(composed.config["instead"]):
         try:
             others = checked_graph(compose.changed(composed, changes).config)
         except DrydockError:  # one that cannot be had either
@@ -74,7 +74,7 @@ def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: Dryd
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:
-    """Refuses what would mean something else on another machine."""
+    """Refuses what may mean something else on another machine."""
     model = config["model"]
     weights = model["weights"] or model["path"]  # a file of another framework has them in it
     if weights == "auto":

@@ -1,4 +1,4 @@
-"""Text for a terminal: what came from a model, an exception or a file may not move its cursor, or more.
+"""Text for a terminal: what came from a model, an exception or a file must not control it.
 
 Our texts write commands as `python -m pipeline`; who typed the console script reads them with that.
 """
@@ -32,16 +32,16 @@ COMMAND = re.compile(
 )  # to be pasted: a terminal breaks it without a break in it
 
 
-def printable(text: str, kept: str = "\n\t") -> str:
+def printable(text: str, keep: str = "\n\t") -> str:
     """A text with everything written out that a terminal would obey instead of show, such as ESC as \\x1b.
 
     Args:
-        text: Anybody's.
-        kept: What is left as it is all the same.
+        text: From any source.
+        keep: Characters that stay as they are all the same.
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def by_script() -> bool:
@@ -54,8 +54,8 @@ def as_typed(text: str) -> str:
     return re.sub(r"python -m pipeline(\.(\w+))?", _by_script, text) if by_script() else text
 
 
-def _by_script(found: re.Match[str]) -> str:
-    return f"{SCRIPT} {found[2]}" if found[2] else SCRIPT
+def _by_script(match: re.Match[str]) -> str:
+    return f"{SCRIPT} {match[2]}" if match[2] else SCRIPT
 
 
 def shown(text: str, stream: TextIO) -> str:
@@ -100,7 +100,7 @@ def width_of(stream: TextIO) -> int:
 
 
 def tell(text: str) -> None:
-    """Tells a person something, on stderr, if that can still be written."""
+    """Prints a message for a person on stderr, if that can still be written."""
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError, ValueError):  # a terminal that went away, a full disk, a closed file

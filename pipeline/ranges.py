@@ -1,4 +1,4 @@
-"""Ranges and choices that a setting is declared with, and what else can be said of a value by a word beside its type.
+"""Ranges, choices and other declarations that stand beside the type of a setting.
 
 annotated-types has markers for some of them, and takes 30 ms to import; these answer for themselves, with their units.
 """
@@ -50,10 +50,10 @@ class OneOf(Setting):
     """One of a few values.
 
     Args:
-        choices: These.
-        allowed: What a message says of them; the values themselves, by default.
-        command: What to type then.
-        near: Whether a message offers the one that is nearest to what was found.
+        choices: The values.
+        allowed: How a message names them; the values themselves, by default.
+        command: What to type instead.
+        near: Whether a message offers the value that is nearest to the wrong one.
     """
 
     def __init__(self, choices: Iterable[Any], allowed: str = "", command: str = "", *, near: bool = True) -> None:
@@ -69,8 +69,8 @@ class SomeOf(OneOf):
     """A list of some of a few texts.
 
     Args:
-        choices: These.
-        allowed: What a message says of them; the texts themselves, by default.
+        choices: The texts.
+        allowed: How a message names them; the texts themselves, by default.
         least: How many there must be.
     """
 
@@ -97,7 +97,7 @@ class Matches(Setting):
 
 
 class Each(Setting):
-    """What every value of a mapping is."""
+    """A declaration for every value of a mapping."""
 
     def __init__(self, kind: Setting) -> None:
         self._kind = kind

@@ -61,10 +61,10 @@ def digest_of(path: Path, world: World, place: str, *, allowed: str = "", comman
 
     Args:
         path: The file.
-        world: What is asked for it.
+        world: Computes the digest.
         place: The setting and its value, such as "weights=net.onnx".
-        allowed: For the message.
-        command: Likewise.
+        allowed: What would be accepted, for the message.
+        command: What to type, for the message.
     """
     try:
         return world.digest(path)
@@ -73,11 +73,11 @@ def digest_of(path: Path, world: World, place: str, *, allowed: str = "", comman
 
 
 class Setting:
-    """What a setting is beyond its type: an instance stands beside that in Annotated, and is asked about the value.
+    """What a setting is beyond its type: an instance stands beside the type in Annotated, and judges the value.
 
     Attributes:
         keyed: Whether the value decides the result, and so is part of the key.
-        required: Whether it is asked about None too, which stands for a setting that is left out.
+        required: Whether it judges None too, which stands for a setting that is left out.
     """
 
     keyed: ClassVar[bool] = True
@@ -92,16 +92,16 @@ class Setting:
         return ()
 
     def files(self, value: Any) -> Iterable[str]:
-        """What of the value names files or folders, as it is written."""
+        """The parts of the value that name files or folders, as they are written."""
         return ()
 
     def settle(self, name: str, value: Any, world: World) -> Any:
-        """The value made definite. Raises ConfigError for what is not there."""
+        """The value with its files looked up. Raises ConfigError for one that is not there."""
         self.identity(name, value, world)
         return value
 
     def identity(self, name: str, value: Any, world: World) -> Any:
-        """What stands for the value in a key: no path, but what the file holds. Raises ConfigError likewise."""
+        """What stands for the value in a key: the file's content, not its path. Raises ConfigError if it is missing."""
         return value
 
 
@@ -113,23 +113,23 @@ class Settings:
     @classmethod
     @functools.cache
     def _kinds(cls) -> Mapping[str, tuple[Setting, ...]]:
-        """What stands beside the type of each field."""
+        """The declarations beside the type of each field."""
         hints = {name: hint for base in reversed(cls.__mro__) for name, hint in _hints(base).items()}
         return {f.name: (*_beside(hints[f.name]), _Groups()) for f in dataclasses.fields(cls)}
 
-    def _asked(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
-        """Each field's name, its value, and what is asked about that; None for those to go without."""
+    def _declarations(self, without: Collection[str] = ()) -> Iterator[tuple[str, Any, tuple[Setting, ...]]]:
+        """Each field's name, its value and its declarations; the value is None for the names in `without`."""
         for name, kinds in self._kinds().items():
             value = None if name in without else getattr(self, name)
             yield name, value, tuple(kind for kind in kinds if value is not None or kind.required)
 
     def unused(self) -> Collection[str]:
-        """Names of settings that others leave without a use: they are not looked up, and are null in the key."""
+        """Names of settings that other settings make useless: they are not looked up, and are null in the key."""
         return ()
 
     def problems(self) -> list[Problem]:
         """What is wrong with the settings, beyond their types: with each by itself, and with all together."""
-        each = [p for name, value, kinds in self._asked() for kind in kinds for p in kind.problems(name, value)]
+        each = [p for name, value, kinds in self._declarations() for kind in kinds for p in kind.problems(name, value)]
         return [*each, *self.conflicts()]
 
     def conflicts(self) -> Iterable[Problem]:
@@ -137,19 +137,19 @@ class Settings:
         return ()
 
     def useless(self, names: Iterable[str], why: str, allowed: str = "null") -> Iterator[Problem]:
-        """That settings have a value and no use, for a reason such as "granularity is per_tensor"."""
+        """The problems of settings that have a value and no use, for a reason such as "granularity is per_tensor"."""
         for name in names:
             if (value := getattr(self, name)) is not None:
                 yield Problem(f"{name} is {value}, and {why}", allowed)
 
     def libraries(self) -> set[str]:
         """Importable modules that these values require."""
-        return {module for _, value, kinds in self._asked() for kind in kinds for module in kind.modules(value)}
+        return {module for _, value, kinds in self._declarations() for kind in kinds for module in kind.modules(value)}
 
     def files(self) -> frozenset[str]:
         """Those values that name files or folders; a record has what these hold in their place."""
-        asked = self._asked(self.unused())
-        return frozenset(file for _, value, kinds in asked for kind in kinds for file in kind.files(value))
+        declarations = self._declarations(self.unused())
+        return frozenset(file for _, value, kinds in declarations for kind in kinds for file in kind.files(value))
 
     def settle(self, world: World) -> Self:
         """The same with every value that depends on the outside world made definite (a file's digest, say).
@@ -158,7 +158,7 @@ class Settings:
         """
         settled: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name, value, kinds in self._asked(self.unused()):
+        for name, value, kinds in self._declarations(self.unused()):
             try:
                 for kind in kinds:
                     settled[name] = kind.settle(name, settled.get(name, value), world)
@@ -173,17 +173,17 @@ class Settings:
 
         Paths do not belong in it; what the files hold does.
         """
-        told: dict[str, Any] = {}
-        for name, value, kinds in self._asked(self.unused()):
+        identity: dict[str, Any] = {}
+        for name, value, kinds in self._declarations(self.unused()):
             if all(kind.keyed for kind in self._kinds()[name]):
                 for kind in kinds:
                     value = kind.identity(name, value, world)
-                told[name] = _plain(value)
-        return told
+                identity[name] = _plain(value)
+        return identity
 
 
 class _Groups(Setting):
-    """Of a setting that is a group of settings, or a mapping of groups by name: what these answer."""
+    """For a setting that is a group of settings, or a mapping of such groups: asks each of these."""
 
     def problems(self, name: str, value: Any) -> Iterable[Problem]:
         return [p.at(f"{place}.") for place, group in _groups(name, value) for p in group.problems()]
@@ -235,7 +235,7 @@ def _hints(base: type) -> Mapping[str, Any]:
 
 
 def _beside(hint: Any) -> Iterator[Setting]:
-    """What stands beside a type in Annotated, and within Optional too."""
+    """The declarations beside a type in Annotated, within Optional too."""
     yield from (kind for kind in getattr(hint, "__metadata__", ()) if isinstance(kind, Setting))
     for inner in get_args(hint) if get_origin(hint) in (Annotated, Union) else ():
         yield from _beside(inner)

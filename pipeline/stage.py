@@ -1,4 +1,4 @@
-"""The contract of a stage: what it eats, makes and needs, and the one method that does the work.
+"""The contract of a stage: what it takes, makes and needs, and the one method that does the work.
 
 A stage is a frozen dataclass. Its fields are its settings; their defaults live in its YAML under conf/stage/. It is
 built without importing its vendor and without touching a file, so that a whole plan can be checked before any work.
@@ -59,7 +59,7 @@ class Stage(Settings, ABC):
 
     Attributes:
         consumes: Port name to the kinds it accepts. The facts of the first port's artifact travel on.
-        on_request: Port name to those of its kinds that only a stage named in `needs` may feed it.
+        on_request: Port name to the kinds that it accepts only from a stage listed in `needs`, never by default.
         optional: Ports that may stay unfed; `run` then gets nothing for them. Never the one passed through.
         produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
@@ -100,8 +100,8 @@ class Stage(Settings, ABC):
     @property
     def passes_on(self) -> str | None:
         """The port whose artifact is the result; None where that is something new."""
-        told = self.produces
-        return told if isinstance(told, str) and not isinstance(told, Kind) else None
+        produces = self.produces
+        return produces if isinstance(produces, str) and not isinstance(produces, Kind) else None
 
     def modules(self, kinds: Mapping[str, Kind]) -> tuple[str, ...]:
         """`requires` and what the settings require, for the kinds that the ports really receive."""
@@ -122,7 +122,7 @@ class Stage(Settings, ABC):
     def parts(
         self, inputs: Mapping[str, Artifact], folder: Path
     ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
-        """Small pieces of the work, each as a stage with its inputs, to find the one that a process dies of.
+        """Small pieces of the work, each as a stage with its inputs, to find the one that ends a process.
 
         Used after a process died alone, and never for a result.
 

@@ -24,14 +24,14 @@ def size_setting(count: int) -> str:
 
 def parsed_size(text: str) -> int | None:
     """The number of bytes that a text such as 8GiB names; None when it names none."""
-    found = SIZE.fullmatch(text)
-    return int(float(found[1]) * BYTES[found[2]]) if found else None
+    match = SIZE.fullmatch(text)
+    return int(float(match[1]) * BYTES[match[2]]) if match else None
 
 
 def parsed_age(text: str) -> float | None:
     """The seconds that a text such as 30d names; None when it names none."""
-    found = AGE.fullmatch(text)
-    return float(found[1]) * SECONDS[found[2]] if found else None
+    match = AGE.fullmatch(text)
+    return float(match[1]) * SECONDS[match[2]] if match else None
 
 
 def age(seconds: float) -> str:

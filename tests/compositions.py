@@ -26,8 +26,8 @@ from pipeline.config.instantiate import build_stage
 from pipeline.planning import graph
 from pipeline.planning.graph import Node
 
-# What the user must give to the models that are not complete by themselves, besides a name.
-OVERRIDES_FOR = {
+# What the user must type for the models that are not complete by themselves, besides a name.
+NEEDED = {
     "causal_lm": ["model.weights=random", "+model.kwargs.model_type=llama"],
     "custom": ["model.factory=my_package.Net", "model.weights=random"],
     "file": ["model.path=net.tflite"],
@@ -58,10 +58,10 @@ LOWERED = ("int8", "int8_weights", "int4_weights", "palette4", "palette6", "pale
 OF_IR = options("wiring/ir")
 
 
-def overrides_for(model: str) -> list[str]:
+def model_overrides(model: str) -> list[str]:
     """A model, with what a user must say of it."""
     nameless = OmegaConf.is_missing(OmegaConf.load(CONF / "model" / f"{model}.yaml"), "name")
-    return [f"model={model}", *OVERRIDES_FOR.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
+    return [f"model={model}", *NEEDED.get(model, []), *(["model.name=one_of_them"] if nameless else [])]
 
 
 def fitting(target: str, precision: str) -> list[str]:
@@ -74,9 +74,9 @@ def fitting(target: str, precision: str) -> list[str]:
 def composed(*overrides: str) -> DictConfig:
     """The configuration without Hydra's own part, which nobody may change. Raises what Hydra raises.
 
-    As Hydra does it, but kept in between: choices are composed, and values put in.
+    As Hydra does it, and cached in between: choices are composed, then values are put in.
     """
-    overrides = tuple(inputs.added(list(overrides)))
+    overrides = tuple(inputs.add_mapping(list(overrides)))
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     chosen = [o.key_or_group.startswith("hydra") or loader().repository.group_exists(o.key_or_group) for o in parsed]
     cfg = copy.deepcopy(_chosen(*itertools.compress(overrides, chosen)))
@@ -86,7 +86,7 @@ def composed(*overrides: str) -> DictConfig:
     except HydraException as e:
         if not inputs.is_nameless(e):
             raise
-        return composed(*inputs.named(overrides))
+        return composed(*inputs.add_names(overrides))
     OmegaConf.set_readonly(cfg, True)
     return cfg
 
@@ -103,7 +103,7 @@ def _chosen(*choices: str) -> DictConfig:
 def nodes(*overrides: str) -> tuple[Node, ...]:
     """The checked graph, as `python -m pipeline` builds it."""
     settings: Any = OmegaConf.to_container(composed(*overrides).stages, resolve=True, throw_on_missing=True)
-    stages = {name: build_stage(f"stages.{name}", fields) for name, fields in settings.items()}
+    stages = {name: build_stage(f"stages.{name}", values) for name, values in settings.items()}
     return tuple(graph.build(stages, {name: settings[name]["needs"] or () for name in stages}))
 
 
@@ -127,7 +127,7 @@ def loader() -> ConfigLoaderImpl:
         mock.patch.dict(os.environ, environment, clear=True),
         hydra.initialize_config_dir(str(CONF), version_base="1.3"),
     ):
-        loader_ = GlobalHydra.instance().config_loader()
-    assert isinstance(loader_, ConfigLoaderImpl)
-    shared_work(loader_).__enter__()  # for as long as the process lives
-    return loader_
+        config_loader = GlobalHydra.instance().config_loader()
+    assert isinstance(config_loader, ConfigLoaderImpl)
+    shared_work(config_loader).__enter__()  # for as long as the process lives
+    return config_loader

@@ -20,9 +20,9 @@ from compositions import (
     composed,
     fitting,
     loader,
+    model_overrides,
     nodes,
     options,
-    overrides_for,
     shipped,
     stage,
 )
@@ -151,7 +151,7 @@ def test_the_globs_found_every_choice():
     [
         ["target=coreml", "precision=palette4", "also=pruned", "stages.compile.deployment_target=iOS18"],
         ["+model.dims.width={min: 1, opt: 2, max: 3}", "~stages.simplify", "opset=20"],
-        [*overrides_for("transformers"), "capture=auto", "seed=7"],
+        [*model_overrides("transformers"), "capture=auto", "seed=7"],
         ["experiment=resnet50_openvino_fp16", "opset=19"],
         ["+stage@stages.again=check", "+tolerance@stages.again.tolerance=int8", "stages.again.compute=bfloat16"],
     ],
@@ -180,7 +180,7 @@ def test_every_combination_builds_a_graph_of_the_expected_kinds_in_order(model, 
     overrides += ([f"capture={capture}"] if capture else []) + (
         ["model.calibration.source=random"] if from_file else []
     )
-    built = nodes(*overrides_for(model), *overrides, *([f"route={route}"] if target == "openvino" else []))
+    built = nodes(*model_overrides(model), *overrides, *([f"route={route}"] if target == "openvino" else []))
     to_program = FROM_FILE if model == "file" else TO_PROGRAM[capture]
     through = THROUGH_ONNX if route in ("onnx", "onnx_first") else {}
     expected = {**to_program, **through, **after(target, precision)}
@@ -200,7 +200,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("target", FOLDERS)
 def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
-    built = {n.name: n for n in nodes(*overrides_for("causal_lm"), f"target={target}")}
+    built = {n.name: n for n in nodes(*model_overrides("causal_lm"), f"target={target}")}
     order = list(built)
     assert order[-3:] == ["check_generation", "audit", "save"]
     assert set(FOLDERS[target]) < set(order)
@@ -209,19 +209,19 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert built["tokens"].inputs == {"module": module, "reference": "reference", "files": "folder"}
     assert built["reference"].inputs == {"model": module}
     assert [p for n in built.values() for p in n.stage.problems()] == []
-    *_, save = nodes(*overrides_for("causal_lm"), f"target={target}", "stages.save.bundle=true")
+    *_, save = nodes(*model_overrides("causal_lm"), f"target={target}", "stages.save.bundle=true")
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8_weights", "int4_weights"])
 def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
-    overrides = [*overrides_for("causal_lm"), *fitting("onnx", precision)]
+    overrides = [*model_overrides("causal_lm"), *fitting("onnx", precision)]
     assert vars(stage("check_generation", *overrides).tolerance) == shipped(precision)
     for_openvino = {"int4_weights": "int4_decoder"}.get(precision, precision)
     for target, tolerance_name in (("openvino", for_openvino), ("coreml", precision)):
-        lowered = [*overrides_for("causal_lm"), f"target={target}", f"precision={precision}"]
+        lowered = [*model_overrides("causal_lm"), f"target={target}", f"precision={precision}"]
         assert vars(stage("check_stateful", *lowered).tolerance) == shipped(tolerance_name)
-    states = stage("check_stateful", *overrides_for("causal_lm"), "target=coreml").tolerance
+    states = stage("check_stateful", *model_overrides("causal_lm"), "target=coreml").tolerance
     assert vars(states) == shipped("fp16_cache")
 
 
@@ -317,7 +317,7 @@ MEASURED = [
 
 @pytest.mark.parametrize(("target", "model"), slow_but(in_singles(MEASURED), MEASURED))
 def test_a_benchmark_measures_what_is_delivered_and_changes_nothing_else(target, model):
-    overrides = overrides_for("onnx_file") if model == "onnx_file" else [f"capture={model}"]
+    overrides = model_overrides("onnx_file") if model == "onnx_file" else [f"capture={model}"]
     *plain, save = nodes(*overrides, f"target={target}")
     *same, benchmark, after = nodes(*overrides, f"target={target}", "also=benchmark")
     assert (same, after.stage) == (plain, save.stage)
@@ -400,24 +400,26 @@ def test_the_models_interface_enters_where_the_reference_is_recorded():
     ],
 )
 def test_what_a_model_leaves_open_can_be_said_on_the_command_line(key, value):
-    assert getattr(stage("reference", *overrides_for("onnx_file"), f"model.{key}={value}"), key)
+    assert getattr(stage("reference", *model_overrides("onnx_file"), f"model.{key}={value}"), key)
 
 
 def test_the_sizes_of_a_file_enter_where_it_is_opened_and_reach_its_reference_with_it():
-    built = {n.name: n.stage for n in nodes(*overrides_for("onnx_file"), "+model.dims.batch={min: 1, opt: 2, max: 16}")}
+    built = {
+        n.name: n.stage for n in nodes(*model_overrides("onnx_file"), "+model.dims.batch={min: 1, opt: 2, max: 16}")
+    }
     assert (built["export"].dims["batch"].max, built["reference"].dims) == (16, None)
 
 
 def test_those_of_another_frameworks_file_do_too():
     overrides = ["+model.dims.image_dim0={min: 1, opt: 2, max: 16}", '+model.names.image="serving_default_image:0"']
-    built = {n.name: n.stage for n in nodes(*overrides_for("file"), *overrides)}
+    built = {n.name: n.stage for n in nodes(*model_overrides("file"), *overrides)}
     assert (built["open"].dims["image_dim0"].max, built["reference"].dims) == (16, None)
     assert (built["open"].path, built["open"].names) == ("net.tflite", {"image": "serving_default_image:0"})
 
 
 def test_no_onnx_graph_is_made_of_another_frameworks_file():
     with pytest.raises(ConfigCompositionException, match="model=file does not go with target=onnx"):
-        nodes(*overrides_for("file"), "target=onnx")
+        nodes(*model_overrides("file"), "target=onnx")
 
 
 def test_one_seed_reaches_weights_and_inputs():
@@ -533,7 +535,7 @@ def test_an_ir_has_no_opset_that_its_precision_would_depend_on(precision):
 
 
 def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_name():
-    (problem,) = stage("calibration", *overrides_for("custom"), "precision=int8").problems()
+    (problem,) = stage("calibration", *model_overrides("custom"), "precision=int8").problems()
     assert problem.what.startswith("samples.source is not set")
     assert stage("calibration", "precision=int8").samples["source"] == "random"
     overrides = stage("calibration", "precision=int8", "model.calibration={source: images, path: photos/}")
@@ -545,7 +547,7 @@ def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_nam
 )
 def test_a_model_with_attention_is_quantised_by_the_scheme_for_that(model, scheme):
     for more in ([], ["also=accuracy_control"]):
-        assert stage("quantize", *overrides_for(model), "precision=int8", *more).model_type == scheme
+        assert stage("quantize", *model_overrides(model), "precision=int8", *more).model_type == scheme
 
 
 def test_accuracy_is_measured_on_what_is_delivered_and_the_module_is_asked_once_for_all():

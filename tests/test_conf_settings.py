@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from compositions import CAPTURES, ROUTES, composed, overrides_for
+from compositions import CAPTURES, ROUTES, composed, model_overrides
 from hydra.errors import ConfigCompositionException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError, ValidationError
 
@@ -142,7 +142,7 @@ WRONG_TYPES = [(place, key, value) for place, keys in WRONG.items() for key, val
 BUNDLE = ["target=tensorrt_bundle"]
 # The settings of stages that stand in the place of another.
 ELSEWHERE = {
-    **{("export", key): overrides_for("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
+    **{("export", key): model_overrides("onnx_file") for key in ("weights", "sha256", "inputs", "dims")},
     **{
         ("quantize", key): ["precision=int4_weights"]
         for key in ("mode", "group_size", "ratio", "all_layers", "embeddings", "head", "awq", "scale_estimation")
@@ -189,8 +189,8 @@ BESIDE = {
 }
 
 
-def asked_for(place, key=""):
-    whole = {**BESIDE, "open": overrides_for("file")}
+def choices_for(place, key=""):
+    whole = {**BESIDE, "open": model_overrides("file")}
     return ELSEWHERE.get((place, key)) or whole.get(place.partition(".")[0], [])
 
 
@@ -203,16 +203,16 @@ def cause_of_refusal(*overrides: str) -> BaseException | None:
 
 @pytest.mark.parametrize(("place", "key", "value"), WRONG_TYPES)
 def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value):
-    cause = cause_of_refusal(*asked_for(place, key), f"stages.{place}.{key}={value}")
+    cause = cause_of_refusal(*choices_for(place, key), f"stages.{place}.{key}={value}")
     assert isinstance(cause, ValidationError | ConfigTypeError)
     assert f"stages.{place}.{key}" in str(cause)
 
 
 @pytest.mark.parametrize(
-    "wrong_values",
+    "choices",
     [
-        overrides_for("file"),
-        [*overrides_for("onnx_file"), "target=onnx"],
+        model_overrides("file"),
+        [*model_overrides("onnx_file"), "target=onnx"],
         *([f"capture={c}", "target=onnx"] for c in CAPTURES),
         *([f"route={r}", "target=openvino"] for r in ROUTES),
         ["target=openvino", "also=[benchmark,compiled,evaluate]"],
@@ -224,9 +224,9 @@ def test_a_value_of_the_wrong_type_is_refused_while_composing(place, key, value)
     ],
     ids=" ".join,
 )
-def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(wrong_values):
-    precision = [] if any("precision" in a for a in wrong_values) else ["precision=fp16"]
-    settings = composed(*wrong_values, *precision).stages
+def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(choices):
+    precision = [] if any("precision" in c for c in choices) else ["precision=fp16"]
+    settings = composed(*choices, *precision).stages
     typed = {(n, k) for n in settings for k in settings[n] if k not in ("_target_", "needs")}
     typed = {(n, k) for n, k in typed if n in WRONG or not n.startswith("check")}
     # Of any type: the stages say what is wrong.
@@ -238,7 +238,7 @@ def test_every_setting_of_every_stage_has_a_wrong_value_in_the_table(wrong_value
 
 @pytest.mark.parametrize("place", [*WRONG, "eval"])
 def test_an_unknown_setting_is_refused_while_composing(place):
-    cause = cause_of_refusal(*asked_for(place), f"stages.{place}.no_such_setting=1")
+    cause = cause_of_refusal(*choices_for(place), f"stages.{place}.no_such_setting=1")
     assert isinstance(cause, ConfigKeyError | ConfigAttributeError)
     assert "no_such_setting" in str(cause)
 

@@ -105,7 +105,7 @@ def test_every_stage_is_typed_by_its_schema(name):
 def test_what_a_format_declares_is_what_a_key_reads_of_it():
     declared = {
         kind: (room, {n: v for n, v in vars(form).items() if isinstance(v, str)})
-        for kind, (room, form) in formats.known().items()
+        for kind, (room, form) in formats.all_formats().items()
     }
     assert dict(index.here().formats) == declared
 

@@ -35,81 +35,81 @@ def files(module: str, kinds: Collection[str] = ()) -> Mapping[str, str]:
 
 
 def digest_of_file(path: Path) -> str:
-    """What identifies the code of `stages` behind a file that is none of it; "" where it uses none."""
+    """What identifies the code of `stages` that a file outside it uses; "" where it uses none."""
     return _digest_of_file(index.here(), path, path.stat().st_mtime_ns)
 
 
 @functools.cache
-def _digest(known: Index, module: str, kinds: frozenset[str]) -> str:
-    return _of_all(known, _behind(known, [module], kinds))
+def _digest(code: Index, module: str, kinds: frozenset[str]) -> str:
+    return _joint_digest(code, _behind(code, [module], kinds))
 
 
 @functools.cache
-def _digest_of_file(known: Index, path: Path, written: int) -> str:
+def _digest_of_file(code: Index, path: Path, written: int) -> str:
     source = reading.read(path)
-    named = [m for reference in source.references if (m := _target(known, *reference)[0])]
-    behind = _behind(known, named, frozenset()) if named else set()
-    return _of_all(known, behind) if behind else ""
+    modules = [m for reference in source.references if (m := _target(code, *reference)[0])]
+    behind = _behind(code, modules, frozenset()) if modules else set()
+    return _joint_digest(code, behind) if behind else ""
 
 
 @functools.cache
-def _files(known: Index, module: str, kinds: frozenset[str]) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-    for name in _behind(known, [module], kinds):
-        path, source = known.file(name), known.sources[name]
-        found[path.relative_to(known.root.parent).as_posix()] = source.digest[:12]
+def _files(code: Index, module: str, kinds: frozenset[str]) -> Mapping[str, str]:
+    digests: dict[str, str] = {}
+    for name in _behind(code, [module], kinds):
+        path, source = code.file(name), code.sources[name]
+        digests[path.relative_to(code.root.parent).as_posix()] = source.digest[:12]
         for data in source.data:
-            found[(path.parent / data).relative_to(known.root.parent).as_posix()] = _content(path.parent / data)[:12]
-    return dict(sorted(found.items()))
+            digests[(path.parent / data).relative_to(code.root.parent).as_posix()] = _content(path.parent / data)[:12]
+    return dict(sorted(digests.items()))
 
 
-def _behind(known: Index, modules: Collection[str], kinds: frozenset[str]) -> set[str]:
-    """The modules that some lead to, by import or by the formats of some kinds, themselves among them."""
-    found: set[str] = set()
+def _behind(code: Index, modules: Collection[str], kinds: frozenset[str]) -> set[str]:
+    """These modules, and all that they lead to by imports or by the formats of these kinds."""
+    reached: set[str] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module in found or module not in known.sources:
+        if module in reached or module not in code.sources:
             continue
-        found.add(module)
-        waiting += _named(known, module)
-        waiting += _parts(known, known.sources[module], kinds)
-    return found
+        reached.add(module)
+        waiting += _imports(code, module)
+        waiting += _parts(code, code.sources[module], kinds)
+    return reached
 
 
 @functools.cache
-def _named(known: Index, module: str) -> tuple[str, ...]:
-    """The modules that one needs whatever it works on: its package, which runs before it, and those that it names."""
-    references = known.sources[module].references
-    return (module.rpartition(".")[0], *(m for reference in references if (m := _target(known, *reference)[0])))
+def _imports(code: Index, module: str) -> tuple[str, ...]:
+    """The modules that one always needs: its package, which runs before it, and those that it names."""
+    references = code.sources[module].references
+    return (module.rpartition(".")[0], *(m for reference in references if (m := _target(code, *reference)[0])))
 
 
-def _parts(known: Index, source: Source, kinds: frozenset[str]) -> Iterator[str]:
-    for kind in sorted(kinds & known.formats.keys()):
-        room, files = known.formats[kind]
+def _parts(code: Index, source: Source, kinds: frozenset[str]) -> Iterator[str]:
+    for kind in sorted(kinds & code.formats.keys()):
+        room, files = code.formats[kind]
         yield from (f"{room}.{files[part]}" for part in source.parts if part in files)
 
 
-def _target(known: Index, module: str, name: str) -> tuple[str, str]:
+def _target(code: Index, module: str, name: str) -> tuple[str, str]:
     """The module that a reference leads to and what is taken from it; no module for a text that only looks like one."""
     inner = f"{module}.{name}" if name else module
-    if inner in known.sources:
+    if inner in code.sources:
         return inner, ""
-    return (module, name) if module in known.sources else ("", inner)
+    return (module, name) if module in code.sources else ("", inner)
 
 
-def _of_all(known: Index, modules: Collection[str]) -> str:
-    """One digest of some modules, each with what its references lead to, whatever all of these are called."""
-    entries = sorted({_entry(known, m) for m in modules})
+def _joint_digest(code: Index, modules: Collection[str]) -> str:
+    """One digest of some modules, each with the targets of its references; no module's name counts."""
+    entries = sorted({_entry(code, m) for m in modules})
     return hashlib.sha256("\n".join(entries).encode()).hexdigest()[:32]
 
 
 @functools.cache
-def _entry(known: Index, module: str) -> str:
-    source = known.sources[module]
-    targets = (_target(known, *reference) for reference in source.references)
-    references = [[known.sources[m].digest if m else "", name] for m, name in targets]
-    return json.dumps([source.digest, references, [_content(known.file(module).parent / d) for d in source.data]])
+def _entry(code: Index, module: str) -> str:
+    source = code.sources[module]
+    targets = (_target(code, *reference) for reference in source.references)
+    references = [[code.sources[m].digest if m else "", name] for m, name in targets]
+    return json.dumps([source.digest, references, [_content(code.file(module).parent / d) for d in source.data]])
 
 
 @functools.cache

@@ -1,7 +1,7 @@
-"""All files of `stages`: what each is, read once and kept until it changes.
+"""All files of `stages`, each read once and cached until it changes.
 
-What was read is kept beside Python's own bytecode, or in the user's cache where that folder cannot be written. A wheel
-brings it ready-made, by the files' content.
+The cache lies beside Python's own bytecode, or in the user's cache where that folder cannot be written. A wheel brings
+one ready-made, by the files' content.
 """
 
 from __future__ import annotations
@@ -60,26 +60,26 @@ class Index:
         }
 
     def _read(self) -> dict[str, Source]:
-        found: dict[str, Source] = {}
+        sources: dict[str, Source] = {}
         stamps: dict[str, list[int]] = {}
-        kept = _kept(self.root)
+        cache = _cache(self.root)
         ready: Mapping[str, Any] | None = None
         changed = False
         now = time.time()
         for module, path in self._files.items():
             at = path.stat()
             stamps[module] = [at.st_size, at.st_mtime_ns, at.st_ino, at.st_ctime_ns]
-            known = kept.get(module)
-            if known is not None and known["stamp"] == stamps[module]:
-                found[module] = _source(known["source"])
+            cached = cache.get(module)
+            if cached is not None and cached["stamp"] == stamps[module]:
+                sources[module] = _source(cached["source"])
                 continue
-            ready = _ready_made(self.root) if ready is None else ready
-            found[module] = _ready(ready, path) or reading.read(path)
+            ready = _from_wheel(self.root) if ready is None else ready
+            sources[module] = _ready(ready, path) or reading.read(path)
             changed |= now - max(at.st_mtime, at.st_ctime) > SETTLED_SECONDS
-        if changed or kept.keys() - found.keys():
+        if changed or cache.keys() - sources.keys():
             settled = {m: s for m, s in stamps.items() if now - max(s[1], s[3]) / 1e9 > SETTLED_SECONDS}
-            _keep(self.root, {m: {"stamp": settled[m], "source": asdict(found[m])} for m in settled})
-        return found
+            _write_cache(self.root, {m: {"stamp": settled[m], "source": asdict(sources[m])} for m in settled})
+        return sources
 
 
 @functools.cache
@@ -92,7 +92,7 @@ def here() -> Index:
 
 
 def ready_made(root: Path) -> dict[str, Any]:
-    """What a wheel brings: each file by the SHA-256 of its content."""
+    """The cache that a wheel brings: each file by the SHA-256 of its content."""
     return {_sha256(path): asdict(reading.read(path)) for _, path in _modules(root)}
 
 
@@ -111,21 +111,21 @@ def _modules(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _places(root: Path) -> Iterator[Path]:
-    """Where what was read may be kept, the best first."""
+    """Where the cache may lie, the best place first."""
     yield Path(importlib.util.cache_from_source(str(root / "__init__.py"))).with_name(READY_MADE)
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drydock" / f"code-{name}.json"
 
 
-def _kept(root: Path) -> Mapping[str, Any]:
+def _cache(root: Path) -> Mapping[str, Any]:
     for place in _places(root):
         if (read := _json(place)).get("reader") == _reader():
             return dict(read["modules"])
     return {}
 
 
-def _keep(root: Path, modules: Mapping[str, Any]) -> None:
-    """Keeps what was read where that is possible; what cannot be kept costs time and nothing else."""
+def _write_cache(root: Path, modules: Mapping[str, Any]) -> None:
+    """Writes the cache where that is possible; without a cache only time is lost."""
     for place in _places(root):
         beside = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(OSError):
@@ -139,22 +139,22 @@ def _keep(root: Path, modules: Mapping[str, Any]) -> None:
 
 @functools.cache
 def _reader() -> str:
-    """What identifies the way of reading: another one reads all files again."""
+    """What identifies the reader: a changed one reads all files again."""
     return _sha256(Path(reading.__file__))[:16]
 
 
-def _ready_made(root: Path) -> Mapping[str, Any]:
+def _from_wheel(root: Path) -> Mapping[str, Any]:
     return _json(root / READY_MADE)
 
 
 def _ready(ready: Mapping[str, Any], path: Path) -> Source | None:
-    known = ready.get(_sha256(path)) if ready else None
-    return None if known is None else _source(known)
+    source = ready.get(_sha256(path)) if ready else None
+    return None if source is None else _source(source)
 
 
-def _source(known: Mapping[str, Any]) -> Source:
-    lists = {name: tuple(known[name]) for name in ("data", "classes", "parts")}
-    return Source(known["digest"], tuple((m, n) for m, n in known["references"]), formats=known["formats"], **lists)
+def _source(fields: Mapping[str, Any]) -> Source:
+    lists = {name: tuple(fields[name]) for name in ("data", "classes", "parts")}
+    return Source(fields["digest"], tuple((m, n) for m, n in fields["references"]), formats=fields["formats"], **lists)
 
 
 def _sha256(path: Path) -> str:

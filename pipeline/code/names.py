@@ -24,7 +24,7 @@ def shipped(name: str) -> bool:
 
 
 def homes(name: str) -> list[str]:
-    """The modules that have a class of a stage's name: one, unless a class that is no stage is called so too."""
+    """The modules that have a class of a stage's name: one, unless a class that is no stage has the same name."""
     return index.here().homes(class_of(name))
 
 

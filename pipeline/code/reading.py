@@ -17,13 +17,13 @@ from typing import Any
 
 PACKAGE = "stages"
 DOTTED = re.compile(rf"{PACKAGE}(\.\w+)+")
-# How a format tells what it has, and how it is asked; see pipeline/formats.py.
+# How a format declares its parts, and how code asks for one; see pipeline/formats.py.
 FORMATS, FORMAT, PART = "FORMATS", "Format", "part"
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one file is to the files that use it.
+    """What the key of a stage needs of one file.
 
     Args:
         digest: Of its syntax tree, 32 hex digits; every reference below is a blank in it.
@@ -76,7 +76,7 @@ class _Reader:
 
     def _node(self, node: ast.AST) -> list[Any]:
         if isinstance(node, ast.Call):
-            self.parts.update(_asked(node))
+            self.parts.update(_parts(node))
         fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             fields["body"] = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
@@ -111,13 +111,13 @@ def _is_ours(module: str) -> bool:
 
 
 def _is_for_types_alone(node: Any) -> bool:
-    """Whether a statement is there for a type checker and never runs: if TYPE_CHECKING."""
+    """Whether a statement is for type checkers only and never runs: if TYPE_CHECKING."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
     return (node.test.id if isinstance(node.test, ast.Name) else getattr(node.test, "attr", "")) == "TYPE_CHECKING"
 
 
-def _asked(call: ast.Call) -> Iterator[str]:
+def _parts(call: ast.Call) -> Iterator[str]:
     """The part of a format that a call asks for: `formats.part(kind, "runtime")`."""
     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
     if name == PART and len(call.args) == 2 and isinstance(call.args[1], ast.Constant):
@@ -125,16 +125,16 @@ def _asked(call: ast.Call) -> Iterator[str]:
 
 
 def _formats(tree: ast.Module) -> dict[str, dict[str, str]]:
-    """What a `format.py` tells: FORMATS = {"onnx": Format(runtime="runtime")}."""
+    """The declarations of a `format.py`: FORMATS = {"onnx": Format(runtime="runtime")}."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and [getattr(t, "id", "") for t in node.targets] == [FORMATS]:
-            named = node.value if isinstance(node.value, ast.Dict) else ast.Dict([], [])
+            declared = node.value if isinstance(node.value, ast.Dict) else ast.Dict([], [])
             return {
                 str(getattr(kind, "value", "")): {
                     str(k.arg): str(k.value.value)
-                    for k in (known.keywords if isinstance(known, ast.Call) else ())
+                    for k in (declaration.keywords if isinstance(declaration, ast.Call) else ())
                     if isinstance(k.value, ast.Constant) and isinstance(k.value.value, str)
                 }
-                for kind, known in zip(named.keys, named.values, strict=True)
+                for kind, declaration in zip(declared.keys, declared.values, strict=True)
             }
     return {}

@@ -1,4 +1,4 @@
-"""The command that was typed, with something else in the place of what was wrong: a line to paste."""
+"""The typed command with its wrong part replaced: a line to paste."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ of_script: list[str] = []
 
 
 def program() -> str:
-    """What was started, such as `python -m pipeline.doctor`; of the console script too, in the words of our texts."""
+    """The program that runs, such as `python -m pipeline.doctor`. The console script is written in this form too."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = spec.name.removesuffix(".__main__") if spec else "pipeline"
     if by_script():
@@ -26,14 +26,14 @@ def with_change(overrides: Sequence[str], change: Mapping[str, Sequence[str]], *
 
     Args:
         overrides: As they were typed.
-        change: What stands in the place of some of them.
-        first: Flags to be put before all else.
+        change: By override, the words that replace it.
+        first: Flags that come before all else.
     """
-    given = [o for o in overrides if not o.startswith("hydra.mode=")]  # Hydra's own word for -m, mostly
-    typed = sys.argv[1:] if {*given} <= {*sys.argv[1:]} else given
+    ours = [o for o in overrides if not o.startswith("hydra.mode=")]  # Hydra's own word for -m, mostly
+    typed = sys.argv[1:] if {*ours} <= {*sys.argv[1:]} else ours
     return command([*first, *(word for old in typed for word in change.get(old, [old]))])
 
 
 def command(words: Sequence[str]) -> str:
-    """The program with these words after it, quoted as a shell wants it."""
+    """The program with these words after it, quoted for a shell."""
     return f"{program()} {shlex.join(words)}".rstrip()

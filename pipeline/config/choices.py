@@ -1,4 +1,4 @@
-"""Which choices are refused, and in which words. Each composition of ours passes through here, whoever asks for it.
+"""Refuses choices that cannot be, with a message. Every composition of ours passes through here.
 
 typed ──► none of it is wiring ──► Hydra composes ──► each `goes_with` holds
                                      └── it cannot ──► because two choices do not go together?
@@ -32,10 +32,10 @@ Compose = Callable[[list[str]], DictConfig]
 
 
 def guard(conf: Path) -> None:
-    """Has what a person may not choose refused and hidden, in every composition from `conf` in this process.
+    """Refuses and hides what a person may not choose, in every composition from `conf` in this process.
 
-    Hydra has no hook for that, so three methods of its loader are replaced, and one of what reads YAML; the pin on
-    hydra-core keeps these, and tests notice when one goes.
+    Hydra has no hook for that, so this replaces three methods of its loader and one of its YAML reader. The pin on
+    hydra-core keeps these methods, and tests notice when one goes.
     """
     compose, lists = ConfigLoaderImpl.load_configuration, ConfigLoaderImpl.compute_defaults_list
     options = ConfigLoaderImpl.get_group_options
@@ -46,14 +46,14 @@ def guard(conf: Path) -> None:
         if config_name != "config" or all(source.path != str(conf) for source in self.get_sources()):
             return compose(self, config_name, overrides, run_mode, **how)
 
-        def again(given: list[str]) -> DictConfig:
-            words = inputs.added(given)
+        def again(typed: list[str]) -> DictConfig:
+            words = inputs.add_mapping(typed)
             try:
                 return compose(self, config_name, words, run_mode, **how)
             except HydraException as e:
                 if not inputs.is_nameless(e):
                     raise
-                return compose(self, config_name, inputs.named(words), run_mode, **how)
+                return compose(self, config_name, inputs.add_names(words), run_mode, **how)
 
         with _raised_by_hydra():
             wiring.refuse(overrides, conf)
@@ -69,7 +69,7 @@ def guard(conf: Path) -> None:
                 if (slip := slips.explained(e, overrides, again, tree, sweeps=how.get("from_shell", True))) is None:
                     raise
                 raise slip from e
-            inputs.name(cfg, overrides)
+            inputs.remove_others(cfg, overrides)
             remote_words.settle(cfg, of_remote)
             return cfg
 
@@ -95,7 +95,7 @@ def guard(conf: Path) -> None:
 
 @contextlib.contextmanager
 def _raised_by_hydra() -> Iterator[None]:
-    """Has our errors raised as Hydra raises its own, ours being the cause: so tab completion goes on without a word."""
+    """Raises our errors as Hydra's own, with ours as the cause: tab completion then ignores them silently."""
     try:
         yield
     except ConfigError as e:
@@ -110,9 +110,9 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
         if mode is RunMode.MULTIRUN and (first := _first_job(overrides, tree)) != overrides:
             cfg = _composed(first, mode, compose, tree)
             typed = dict(zip(first, overrides, strict=True))
-            given = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
-            assert isinstance(given, list)
-            cfg.hydra.overrides.task = [typed[str(o)] for o in given]
+            task = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+            assert isinstance(task, list)
+            cfg.hydra.overrides.task = [typed[str(o)] for o in task]
             return cfg
         if problems := list(_excluded(e, overrides, compose, tree)):
             raise ConfigError(problems) from e
@@ -129,17 +129,17 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
 
 
 def _no_options(cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """What `instead` names and there is not: it would be found out when something fails, and not before."""
+    """Options that `instead` names and that do not exist: otherwise nobody would notice before a stage fails."""
     for group in map(str, cfg.instead):
-        known = [o for o in tree.options(group) if o != "none"]
+        options = [o for o in tree.options(group) if o != "none"]
         for option in cfg.instead[group]:
-            if option not in known:
-                what = f"instead.{group} has {option}, which is no option of {group}{nearest(str(option), known)}"
-                yield Problem(what, listed(known), f"'instead.{group}=[]' for none")
+            if option not in options:
+                what = f"instead.{group} has {option}, which is no option of {group}{nearest(str(option), options)}"
+                yield Problem(what, listed(options), f"'instead.{group}=[]' for none")
 
 
 def _first_job(overrides: list[str], tree: Tree) -> list[str]:
-    """A sweep's overrides with the first option of each group that it goes over; Hydra leaves out such overrides."""
+    """A sweep's overrides with the first option of each swept group; Hydra itself leaves such overrides out."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     swept = [o.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP) for o in parsed]
     return [
@@ -149,7 +149,7 @@ def _first_job(overrides: list[str], tree: Tree) -> list[str]:
 
 
 def _of_the_person(error: HydraException, overrides: list[str], tree: Tree) -> MissingConfigException | None:
-    """The error for an option that is not there, without the YAML that names its group, where it was typed."""
+    """The error for a typed option that does not exist, without the YAML that names its group; None if not typed."""
     group, _, option = str(getattr(error, "missing_cfg_file", "")).rpartition("/")
     if any(_key(o) == group and option in _options(o) for o in overrides):
         return MissingConfigException("", f"{group}/{option}", tree.options(group))
@@ -157,24 +157,24 @@ def _of_the_person(error: HydraException, overrides: list[str], tree: Tree) -> M
 
 
 def _excluded(error: HydraException, overrides: list[str], compose: Compose, tree: Tree) -> Iterator[Problem]:
-    """Why Hydra could not compose, where that is what choices say of each other."""
-    asker = found[1] if (found := re.match(r"In '([^']+)'", str(error))) else ""
+    """Why Hydra could not compose, where the reason is that two choices do not go together."""
+    asker = match[1] if (match := re.match(r"In '([^']+)'", str(error))) else ""
     missing = str(getattr(error, "missing_cfg_file", ""))
     if old := list(_renamed(asker, tree)):
         yield from old
     elif missing.startswith(f"{wiring.GROUP}/"):
         yield from _not_offered(missing, asker, overrides, compose, tree)
-    elif wanted := [o for o in overrides if _key(o) == "also"]:
+    elif additions := [o for o in overrides if _key(o) == "also"]:
         with contextlib.suppress(HydraException):
-            cfg = compose([*(o for o in overrides if o not in wanted), "also=[]"])
-            for name in _options(wanted[-1]):
+            cfg = compose([*(o for o in overrides if o not in additions), "also=[]"])
+            for name in _options(additions[-1]):
                 rules = OmegaConf.structured(Root).goes_with
                 rules.merge_with(OmegaConf.select(tree.content(f"also/{name}"), "goes_with", default={}))
                 yield from goes_with.broken(rules, cfg, tree)
 
 
 def _renamed(path: str, tree: Tree) -> Iterator[Problem]:
-    """What a YAML's defaults list names as it was called before."""
+    """Entries of a YAML's defaults list that have the former name of a group."""
     for default in tree.defaults(path):
         if isinstance(default, GroupDefault):
             group, option = f"{'override ' if default.override else ''}{default.group}", str(default.value)
@@ -187,7 +187,7 @@ def _renamed(path: str, tree: Tree) -> Iterator[Problem]:
 
 
 def _left_out(cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """What a defaults list names as it was called before, and as optional: Hydra goes on without it."""
+    """Optional entries of a defaults list that have a former name: Hydra skips them silently."""
     for key, option in cfg.hydra.runtime.choices.items():
         group = key.partition("@")[0]
         written = f"a defaults list names optional /{group}: {option}"
@@ -199,19 +199,19 @@ def _not_offered(path: str, asker: str, overrides: list[str], compose: Compose, 
     """The Problem of an option for which another choice has no wiring, such as a precision that a target does not have.
 
     Args:
-        path: What is not there, such as "wiring/ir/palette4".
+        path: The missing YAML, such as "wiring/ir/palette4".
         asker: The YAML that names it, such as "target/openvino".
         overrides: What was typed.
-        compose: What composes it again.
-        tree: What there is.
+        compose: Composes overrides.
+        tree: The options that exist.
     """
     group, _, option = path.rpartition("/")
     kind, _, name = asker.partition("/")
-    choice = next((by for left, by in tree.decided(kind, name) if left == group), None)
+    choice = next((by for decided, by in tree.decided(kind, name) if decided == group), None)
     if choice is None:
         return
     offered = tree.offered(kind, name, choice)
-    with contextlib.suppress(HydraException, IndexError):  # another option may have taken this one in
+    with contextlib.suppress(HydraException, IndexError):  # another option may include this one
         cfg = compose([*(o for o in overrides if _key(o) != choice), f"{choice}={offered[0]}"])
         name = cfg.hydra.runtime.choices[kind]
     others = [o for o in tree.options(kind) if option in tree.offered(kind, o, choice)]

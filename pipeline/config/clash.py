@@ -1,7 +1,7 @@
 """Other packages that are called `pipeline` or `stages`, in the current folder or the environment.
 
 Python has one package of a name in a process. A model's code that imports its own `stages` would get ours, and
-`python -m pipeline` in a folder with a `pipeline` runs that one. So it is told before anything else.
+`python -m pipeline` in a folder with a `pipeline` runs that one. So this is reported before anything else.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 from pipeline.errors import ConfigError, Problem
 from pipeline.printable import by_script, tell
 
-# Each with what tells that a package of this name is ours, or that of another checkout of ours.
+# Each with a file or folder that only our package has, in this checkout or another one.
 OURS = {"pipeline": "artifact.py", "stages": "portable"}
 
 
 def refuse() -> None:
-    """Raises ConfigError where there is another package of these names, with both places and the way out.
+    """Raises ConfigError where there is another package of these names, with both places and what to do.
 
-    In a command of ours that Python is just starting, nothing would catch that: it is told, and ends the process.
+    While Python starts a command of ours, nothing would catch the error: it is printed, and the process ends.
     """
     if not (problems := list(_problems())):
         return
@@ -39,9 +39,9 @@ def _problems() -> Iterator[Problem]:
     root = Path(__file__).resolve().parents[2]
     for name, mark in OURS.items():
         ours = root / name
-        found = importlib.util.find_spec(name)
-        at = [Path(p) for p in (found and found.submodule_search_locations) or ()]
-        imported = next((p for p in at if p.resolve() != ours and not _seen((p / mark).exists)), None)
+        spec = importlib.util.find_spec(name)
+        at = [Path(p) for p in (spec and spec.submodule_search_locations) or ()]
+        imported = next((p for p in at if p.resolve() != ours and not _holds((p / mark).exists)), None)
         theirs = imported or next(_others(name, mark), None)
         if theirs:
             yield Problem(
@@ -57,10 +57,10 @@ def _others(name: str, mark: str) -> Iterator[Path]:
     here = Path.cwd()
     for folder in dict.fromkeys([here, *(Path(p) for p in sys.path if p)]):
         package, module = folder / name, folder / f"{name}.py"
-        if _seen(module.is_file):
+        if _holds(module.is_file):
             yield module
-        elif not _seen((package / mark).exists) and (
-            _seen((package / "__init__.py").is_file) or (folder == here and _seen(partial(_has_modules, package)))
+        elif not _holds((package / mark).exists) and (
+            _holds((package / "__init__.py").is_file) or (folder == here and _holds(partial(_has_modules, package)))
         ):
             yield package
 
@@ -69,9 +69,9 @@ def _has_modules(folder: Path) -> bool:
     return any(folder.glob("*.py"))
 
 
-def _seen(look: Callable[[], bool]) -> bool:
-    """What a look at the disk says; False where that fails: what cannot be looked at cannot be imported either."""
+def _holds(check: Callable[[], bool]) -> bool:
+    """The result of a look at the disk; False where that fails: what cannot be looked at cannot be imported either."""
     try:
-        return look()
+        return check()
     except OSError:
         return False

@@ -47,8 +47,8 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
     if isinstance(cause, InterpolationResolutionError):
         return unresolved.error(cause)
     if isinstance(cause, ValidationError):
-        found = f"{cause.full_key}: {_first_line(cause)}".removeprefix(": ")
-        return ConfigError(found, command="python -m pipeline --cfg job shows the types in force")
+        what = f"{cause.full_key}: {_first_line(cause)}".removeprefix(": ")
+        return ConfigError(what, command="python -m pipeline --cfg job shows the types in force")
     if isinstance(broken := next((e for e in chain(error) if isinstance(e, YAMLError)), None), MarkedYAMLError):
         mark = broken.problem_mark
         where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}" if mark else "a YAML file"
@@ -72,9 +72,9 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
 
 def of_logging(error: Exception) -> ConfigError | None:
     """The error of ours for what Python's logging says of its configuration; None for anything else."""
-    if not (found := re.match(r"Unable to (?:configure|add|set) (\w+)(?: '([^']+)')?", str(error))):
+    if not (match := re.match(r"Unable to (?:configure|add|set) (\w+)(?: '([^']+)')?", str(error))):
         return None
-    place = f"hydra.job_logging.{found[1]}s{f'.{found[2]}' if found[2] else ''}"
+    place = f"hydra.job_logging.{match[1]}s{f'.{match[2]}' if match[2] else ''}"
     why = f": {_first_line(error.__cause__)}" if error.__cause__ else ""
     return ConfigError(f"{place}, or the same of hydra.hydra_logging, cannot be used{why}", command=f"no {place}=…")
 
@@ -127,12 +127,12 @@ def no_such_key(full: str, keys: list[str], conf: Path) -> Problem:
 
 
 def chain(error: BaseException | None) -> list[BaseException]:
-    """An error, what it came from, what that came from, and so on."""
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+    """An error, its cause, the cause of that, and so on."""
+    errors: list[BaseException] = []
+    while error is not None and error not in errors:
+        errors.append(error)
         error = error.__cause__ or error.__context__
-    return found
+    return errors
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """From overrides to a configuration: what every command of ours begins with.
 
-Imported once, this module tells Hydra where our configurations lie, of what types they are, and where to look for a
+Importing this module tells Hydra where our configurations lie, which types they have, and where to look for a
 user's. `python -m pipeline` composes through `hydra.main`, every other command through `compose`.
 """
 
@@ -28,7 +28,7 @@ from pipeline.config.schema import ROOT, register
 from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, Problem
 
-# Of a place where YAMLs are looked for: that Hydra's own start put it there, or that each of ours does.
+# Providers of search path entries that Hydra itself, or every start of ours, adds.
 OURS = ("main", "drydock", "hydra", "schema")
 
 
@@ -92,18 +92,18 @@ def of_job(cfg: DictConfig) -> Composed:
 
 
 def _surroundings() -> list[str]:
-    """What composes the job that Hydra is running once more, in its own folder."""
+    """Overrides that compose the job which Hydra is running again, in its own folder."""
     runtime = HydraConfig.get().runtime
-    found = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
-    given = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in found])}"] if found else []
-    return [f"hydra.run.dir={json.dumps(str(runtime.output_dir))}", *given]
+    folders = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
+    search_path = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in folders])}"] if folders else []
+    return [f"hydra.run.dir={json.dumps(str(runtime.output_dir))}", *search_path]
 
 
 def typed(hydra: Any) -> list[str]:
     """The overrides of a job, by Hydra's own configuration, as they were typed: ${…} in them is of the job's."""
-    found = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    assert isinstance(found, list)
-    return [str(override) for override in found]
+    task = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(task, list)
+    return [str(override) for override in task]
 
 
 def stage_settings(name: str) -> dict[str, Any]:
@@ -113,33 +113,35 @@ def stage_settings(name: str) -> dict[str, Any]:
 
 def folders() -> list[Path]:
     """Where configurations are looked for, in order: the shipped ones, ./conf, and what DRYDOCK_CONF names."""
-    own = [f.absolute() for f in (Path("conf"), *_named_folders()) if f.is_dir() and f.resolve() != CONF]
+    own = [f.absolute() for f in (Path("conf"), *_environment_folders()) if f.is_dir() and f.resolve() != CONF]
     return [CONF, *own]
 
 
 def refuse_missing_folders() -> None:
-    """Raises ConfigError when DRYDOCK_CONF names what is no folder; Hydra would say nothing of it."""
-    if missing := [str(f) for f in _named_folders() if not f.is_dir()]:
+    """Raises ConfigError when DRYDOCK_CONF names something that is no folder; Hydra would ignore it silently."""
+    if missing := [str(f) for f in _environment_folders() if not f.is_dir()]:
         raise ConfigError(f"DRYDOCK_CONF names {errors.listed(missing)}, which is no folder")
 
 
-def _named_folders() -> list[Path]:
+def _environment_folders() -> list[Path]:
     return [Path(f) for f in os.environ.get("DRYDOCK_CONF", "").split(":") if f]
 
 
 def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raises ConfigError with what is no key at the top, or was taken out there, and with sizes that are no range.
+    """Raises ConfigError for unknown and for removed keys at the top, and for sizes that are no range.
 
     Args:
-        cfg: A whole configuration, or one without what is Hydra's.
-        overrides: What it was composed with.
+        cfg: A whole configuration, or one without Hydra's own part.
+        overrides: Those that it was composed with.
     """
     if unknown := [str(k) for k in cfg if k not in (*ROOT, "hydra")]:
         if (own := slips.no_such_keys(unknown, overrides)) is not None:
             raise own
         raise ConfigError([complaints.no_such_key(k, ROOT, CONF) for k in unknown])
-    if taken := [name for name in ROOT if name not in cfg]:
-        raise ConfigError([Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in taken])
+    if removed := [name for name in ROOT if name not in cfg]:
+        raise ConfigError(
+            [Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in removed]
+        )
     inputs.refuse_sizes(cfg, overrides)
 
 

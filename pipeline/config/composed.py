@@ -31,7 +31,7 @@ class Composed:
         config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
         overrides: What was typed, without what is Hydra's own.
         choices: Config group to the option that was chosen; None where none is.
-        surroundings: What is Hydra's own and has it composed again as it was: the run's folder, and where to look for
+        surroundings: Hydra's own overrides that compose it again as it was: the run's folder, and where to look for
             YAMLs.
         stages: Each stage, where they are built already.
     """
@@ -44,7 +44,7 @@ class Composed:
 
 
 def checked_graph(config: Mapping[str, Any], stages: Mapping[str, Stage] | None = None) -> list[Node]:
-    """The stages in order, with everything checked that can be without any work.
+    """The stages in order, after all checks that need no work.
 
     Args:
         config: The configuration.
@@ -98,14 +98,14 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
     """
     configured = config["store"]
     if configured:
-        named = [configured] if isinstance(configured, str) else configured
-        if not isinstance(named, list) or not all(isinstance(folder, str) and folder for folder in named):
+        folders = [configured] if isinstance(configured, str) else configured
+        if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
             raise ConfigError(
                 f"store is {configured!r}",
                 allowed="a folder, or a list of them: the first is written to, the others only looked into",
                 command="store=/mine, or 'store=[/mine,/theirs]'",
             )
-        return [(here or Path.cwd()) / Path(folder).expanduser() for folder in named]
+        return [(here or Path.cwd()) / Path(folder).expanduser() for folder in folders]
     return places.usual()
 
 

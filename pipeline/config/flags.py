@@ -1,4 +1,4 @@
-"""What was typed, before Hydra's argument parser takes or swallows it: dashes too many, words, braces without quotes.
+"""Checks the typed words before Hydra's argument parser sees them: extra dashes, bare words, braces without quotes.
 
 `-precision=int8` is `-p recision=int8` to that parser, a flag that means nothing by itself, and the run would go on
 without it. So every word is either a flag in full or KEY=VALUE here, or is refused with the line that was meant.
@@ -20,7 +20,7 @@ WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--experi
 INFO = ("--info", "-i")
 INFO_OF = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 FLAGS = (*ALONE, *COMPLETION, *WITH_VALUE, *INFO)
-# Hydra's, of a program whose configuration is chosen whole.
+# Flags of Hydra for programs that choose a whole configuration.
 NOT_OURS = {
     "--config-path": ("--config-dir", "configurations of yours are added to those that ship"),
     "-cp": ("--config-dir", "configurations of yours are added to those that ship"),
@@ -60,7 +60,7 @@ def _refuse_command(name: str, rest: Sequence[str]) -> None:
 
 
 def _rejoined(typed: Sequence[str], wrong: list[str]) -> list[str]:
-    """The words with those in one that a shell took apart, for lack of quotes."""
+    """The words, with those joined again that a shell split because quotes were missing."""
     words: list[str] = []
     for word in typed:
         key, sign, value = word.partition("=")
@@ -109,13 +109,13 @@ class _Reading:
         flags: list[str] = []
         overrides: list[str] = []
         split = False
-        left = list(typed)
-        while left:
-            word = left.pop(0)
+        rest = list(typed)
+        while rest:
+            word = rest.pop(0)
             name = word.partition("=")[0]
             if word.startswith("-"):
-                flags += self._flag(word, left, overrides)
-                split |= bool(overrides) and any(not w.startswith("-") for w in left)
+                flags += self._flag(word, rest, overrides)
+                split |= bool(overrides) and any(not w.startswith("-") for w in rest)
             elif "=" in word or name.startswith("~"):
                 overrides.append(self._override(word))
             else:
@@ -127,56 +127,56 @@ class _Reading:
             self.wrong.append(f"{flags[-1]} stands between KEY=VALUE and KEY=VALUE; flags come first")
         return [*flags, *overrides]
 
-    def _flag(self, word: str, left: list[str], overrides: list[str]) -> list[str]:
+    def _flag(self, word: str, rest: list[str], overrides: list[str]) -> list[str]:
         """The flags that a word with dashes stands for; what is no flag goes to the overrides."""
         name, sign, value = word.partition("=")
         if word in ALONE:
             return [word]
-        if word in ("--package", "-p") and left and "=" in left[0]:
-            self.wrong.append(f"{word} before {left[0]} is a flag of its own, --package")
+        if word in ("--package", "-p") and rest and "=" in rest[0]:
+            self.wrong.append(f"{word} before {rest[0]} is a flag of its own, --package")
             return []
         if name in WITH_VALUE and (not sign or name.startswith("--")):
-            return [word] if sign else [word, *([left.pop(0)] if left else [])]
+            return [word] if sign else [word, *([rest.pop(0)] if rest else [])]
         if name in INFO and (not sign or name.startswith("--")):
-            if sign or (left and left[0] in INFO_OF):
-                return [word] if sign else [word, left.pop(0)]
-            if left and "=" in left[0]:
-                self.wrong.append(f"{name} takes {left[0]} for what it is to show")
+            if sign or (rest and rest[0] in INFO_OF):
+                return [word] if sign else [word, rest.pop(0)]
+            if rest and "=" in rest[0]:
+                self.wrong.append(f"{name} takes {rest[0]} for what it is to show")
                 return [name, "all"]
             return [name]
         if name in NOT_OURS:
             instead, why = NOT_OURS[name]
-            given = value or (left.pop(0) if left else "NAME")
+            argument = value or (rest.pop(0) if rest else "NAME")
             self.wrong.append(f"{name} is not for this program: {why}")
             if instead.startswith("-"):
-                return [instead, given]
-            overrides.append(f"{instead}={Path(given).stem}")
+                return [instead, argument]
+            overrides.append(f"{instead}={Path(argument).stem}")
             return []
-        return self._slip(word, left, overrides)
+        return self._slip(word, rest, overrides)
 
-    def _slip(self, word: str, left: list[str], overrides: list[str]) -> list[str]:
+    def _slip(self, word: str, rest: list[str], overrides: list[str]) -> list[str]:
         name, sign, value = word.partition("=")
         bare = name.lstrip("-")
         key = bare.replace("-", "_")
         if f"--{bare}" in FLAGS and not sign:
             self.wrong.append(f"there is no flag {word}, did you mean '--{bare}'?")
-            return [f"--{bare}", *([left.pop(0)] if f"--{bare}" in WITH_VALUE and left else [])]
+            return [f"--{bare}", *([rest.pop(0)] if f"--{bare}" in WITH_VALUE and rest else [])]
         if not sign and (habits.flag(key) or habits.LISTS.fullmatch(key)) and key not in self._keys:
-            return self._known(word, habits.flag(key) or "--help", overrides)
-        if not sign and left and not left[0].startswith("-") and "=" not in left[0]:
-            value, sign = left.pop(0), "="
+            return self._suggest(word, habits.flag(key) or "--help", overrides)
+        if not sign and rest and not rest[0].startswith("-") and "=" not in rest[0]:
+            value, sign = rest.pop(0), "="
         key = self._key(key)
         if sign:
-            return self._known(word, f"{key}={value}", overrides)
+            return self._suggest(word, f"{key}={value}", overrides)
         if key in ("plan", "blame", "require_clean"):
-            return self._known(word, f"{key}=true", overrides)
+            return self._suggest(word, f"{key}=true", overrides)
         if near := difflib.get_close_matches(f"--{bare}", [f for f in FLAGS if f.startswith("--")], n=1):
             self.wrong.append(f"there is no flag {word}, did you mean '{near[0]}'?")
             return [near[0]]
         self.wrong.append(f"there is no flag {word}")
         return ["--help"]
 
-    def _known(self, word: str, meant: str, overrides: list[str]) -> list[str]:
+    def _suggest(self, word: str, meant: str, overrides: list[str]) -> list[str]:
         self.wrong.append(f"there is no flag {word}, did you mean '{meant}'?")
         if meant.startswith("-"):
             return [meant]

@@ -2,8 +2,8 @@
 
     goes_with: {also: {compiled: {target: [openvino]}}, route: {direct: {opset: [null]}}}
 
-An option stands for those that are made of it: target=openvino_direct has openvino in its defaults list. What a user's
-own options go with is not known, so they are refused nowhere.
+A rule that allows an option allows those built on it too: target=openvino_direct has openvino in its defaults list.
+What a user's own options go with is not known, so they are never refused.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pipeline.errors import Problem, listed
 
 
 def broken(rules: Mapping[str, Any], cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """What does not hold in a configuration; where it refuses an option, nothing that this option says itself."""
+    """The rules that a configuration breaks, without those of an option that another rule already refuses."""
     choices = cfg.hydra.runtime.choices
-    found: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
+    violations: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
     for group, options in rules.items():
         for option, conditions in options.items():
             for key, values in conditions.items():
                 allowed = [_text(v) for v in values]
                 value = _text(choices[key] if key in choices else OmegaConf.select(cfg, key))
                 if value not in allowed and not (key in choices and _passes(key, value, allowed, tree)):
-                    found[group, option, key] = value, allowed
-    refused = {(key, value) for (_, _, key), (value, _) in found.items()}
-    for (group, option, key), (value, allowed) in found.items():
+                    violations[group, option, key] = value, allowed
+    refused = {(key, value) for (_, _, key), (value, _) in violations.items()}
+    for (group, option, key), (value, allowed) in violations.items():
         if (group, option) not in refused:
             yield Problem(
                 f"{group}={option} does not go with {key}={value}",
@@ -39,14 +39,14 @@ def broken(rules: Mapping[str, Any], cfg: DictConfig, tree: Tree) -> Iterator[Pr
 
 
 def _passes(key: str, option: str, allowed: Sequence[str], tree: Tree) -> bool:
-    names = set(tree.made_of(key, option))
+    names = set(tree.includes(key, option))
     return bool(names & {*allowed}) or not any(tree.is_shipped(key, name) for name in names)
 
 
 def _instead(group: str, option: str, key: str, value: str, tree: Tree) -> list[str]:
-    """What may take the option's place, so that the other value can stay."""
-    if made_of := list(tree.made_of(group, option))[1:]:
-        return [f"{group}={made_of[0]} {key}={value}"]
+    """What to type instead of the option, so that the other value can stay."""
+    if included := list(tree.includes(group, option))[1:]:
+        return [f"{group}={included[0]} {key}={value}"]
     if tree.is_group(key):
         return [f"the same command without {group}={option}"]
     others = (o for o in tree.options(group) if o != option)

@@ -1,4 +1,4 @@
-"""What people type who come from other tools, with what it is called here; conf/wiring/habits.yaml says it."""
+"""Words that people know from other tools, each with its name here; the list is conf/wiring/habits.yaml."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import yaml
 
 from pipeline.config import wiring
 
-# What is listed by --help: `--list-models`, `list`, `models`.
+# Words that ask for a list, which --help has: `--list-models`, `list`, `models`.
 LISTS = re.compile(r"(list|ls|show|models?|targets|precisions|options|choices)(_\w+)?")
 BUILDER = re.compile(r"^@register_model.*?^def (\w+)\(", re.DOTALL | re.MULTILINE)
 
 
 @functools.cache
-def said() -> Mapping[str, Mapping[str, Any]]:
+def table() -> Mapping[str, Mapping[str, Any]]:
     """All of conf/wiring/habits.yaml."""
     read: Mapping[str, Mapping[str, Any]] = yaml.safe_load(
         (wiring.CONF / wiring.GROUP / "habits.yaml").read_text("utf-8")
@@ -29,40 +29,40 @@ def said() -> Mapping[str, Mapping[str, Any]]:
 
 
 def key(typed: str) -> str | None:
-    """The key that another tool's stands for."""
-    return _text(said()["keys"], typed)
+    """Our name for another tool's key."""
+    return _text(table()["keys"], typed)
 
 
 def flag(typed: str) -> str | None:
-    """What stands for a flag of another tool's, which takes no value."""
-    return _text(said()["flags"], typed)
+    """What to type for another tool's flag that takes no value."""
+    return _text(table()["flags"], typed)
 
 
 def option(group: str, typed: str) -> str | None:
-    """The option of a group that another name of it stands for."""
-    return _text(said()["options"].get(group, {}), typed)
+    """Our name for an option of a group that other tools name otherwise."""
+    return _text(table()["options"].get(group, {}), typed)
 
 
-def _text(said: Mapping[str, Any], name: str) -> str | None:
-    return str(said[name]) if name in said else None
+def _text(names: Mapping[str, Any], name: str) -> str | None:
+    return str(names[name]) if name in names else None
 
 
-def model(named: str) -> list[str] | None:
+def model(typed: str) -> list[str] | None:
     """What to type for a model that is no option, such as a name of torchvision's; None where none is like it.
 
     Args:
-        named: What stood after `model=`.
+        typed: What stood after `model=`.
     """
-    if words := said()["files"].get(Path(named).suffix):
-        return [str(word).replace("FILE", named) for word in words]
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", named):
-        return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={named}"]
-    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", named):
-        return ["model=custom", f"model.factory={named}", "model.weights=random"]
-    known = dict(reversed([*_library_models()]))  # the first that has a name
-    tag = named.lower().replace("-", "_")
-    if near := difflib.get_close_matches(tag.partition(".")[0], known, n=1, cutoff=0.85):
-        kind = known[near[0]]
+    if words := table()["files"].get(Path(typed).suffix):
+        return [str(word).replace("FILE", typed) for word in words]
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", typed):
+        return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={typed}"]
+    if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", typed):
+        return ["model=custom", f"model.factory={typed}", "model.weights=random"]
+    kinds = dict(reversed([*_library_models()]))  # of two libraries that have a name, the first
+    tag = typed.lower().replace("-", "_")
+    if near := difflib.get_close_matches(tag.partition(".")[0], kinds, n=1, cutoff=0.85):
+        kind = kinds[near[0]]
         full = tag if kind == "timm" and tag.startswith(f"{near[0]}.") else near[0]
         return [f"model={kind}", f"model.name={full}"]
     return None
@@ -71,9 +71,9 @@ def model(named: str) -> list[str] | None:
 def _library_models() -> Iterator[tuple[str, str]]:
     """Each model that an installed library knows by name, with the option of `model` that takes it.
 
-    Read off the libraries' sources, and nothing is imported.
+    Read from the libraries' sources; nothing is imported.
     """
-    for place, option in said()["libraries"].items():
+    for place, option in table()["libraries"].items():
         library, _, below = place.partition("/")
         spec = importlib.util.find_spec(library)
         for root in (spec and spec.submodule_search_locations) or ():

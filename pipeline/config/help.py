@@ -1,6 +1,6 @@
-"""What --help, --version and the console script by itself say: conf/wiring/help.yaml, and what there is to choose.
+"""The texts of --help, --version and the bare console script: conf/wiring/help.yaml, and the options there are.
 
-Made without Hydra, which would compose all that it lists.
+Built without Hydra, which would compose all that it lists.
 """
 
 from __future__ import annotations
@@ -21,57 +21,57 @@ from pipeline.terminal.command import Say
 WIDTH = 80
 
 
-def asked(typed: Sequence[str]) -> str | None:
+def answer(typed: Sequence[str]) -> str | None:
     """The answer to --help or --version; None where neither was typed."""
     if "--version" in typed:
         return f"drydock {own_version()}"
     if {"--help", "-h"} & {*typed}:
         from pipeline.config.compose import folders  # here, since that registers what a composition needs
 
-        return whole(folders())
+        return full(folders())
     return None
 
 
 def brief(say: Say) -> int:
-    """What the console script says that nothing was typed after."""
-    said = _said()
-    shown = said["examples"].splitlines()[:3]
-    lines = [said["purpose"], "", *(f"  {line}" for line in shown), "", "python -m pipeline --help has the rest."]
+    """The text of the console script when nothing was typed after it."""
+    texts = _texts()
+    shown = texts["examples"].splitlines()[:3]
+    lines = [texts["purpose"], "", *(f"  {line}" for line in shown), "", "python -m pipeline --help has the rest."]
     say(as_typed("\n".join(lines)))
     return errors.OK
 
 
-def whole(folders: Sequence[Path]) -> str:
-    """All of it.
+def full(folders: Sequence[Path]) -> str:
+    """The whole text of --help.
 
     Args:
         folders: Where configurations are looked for.
     """
-    said = _said()
-    first = [line for group, text in said["first"].items() for line in _group(group, text, folders)]
-    others = [line for group, text in said["others"].items() for line in _group(group, text, folders)]
+    texts = _texts()
+    first = [line for group, text in texts["first"].items() for line in _group(group, text, folders)]
+    others = [line for group, text in texts["others"].items() for line in _group(group, text, folders)]
     parts = [
-        said["purpose"],
-        "\n".join(f"  {line}" for line in said["examples"].splitlines()),
+        texts["purpose"],
+        "\n".join(f"  {line}" for line in texts["examples"].splitlines()),
         "Choose first, as KEY=VALUE:",
-        "\n".join(first + _table(said["keys"])),
+        "\n".join(first + _table(texts["keys"])),
         "Then, where it matters:",
-        "\n".join(others + _table(said["placed"])),
-        _wrapped(said["yours"]),
+        "\n".join(others + _table(texts["placed"])),
+        _wrapped(texts["yours"]),
         "Other commands:",
-        "\n".join(_table(said["commands"])),
-        _wrapped(said["codes"]),
+        "\n".join(_table(texts["commands"])),
+        _wrapped(texts["codes"]),
     ]
     return as_typed("\n\n".join(parts))
 
 
-def _said() -> dict[str, Any]:
+def _texts() -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load((wiring.CONF / wiring.GROUP / "help.yaml").read_text("utf-8"))
     return read
 
 
 def _group(group: str, text: str, folders: Sequence[Path]) -> list[str]:
-    """A group with what it is and its options, which the shipped folder or a person's own has."""
+    """The lines of a group: what it is, then its options, shipped ones and a user's own."""
     options = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
     listed = textwrap.wrap(", ".join(options), WIDTH - 6)
     return [f"  {group}=  {text}", *(f"      {line}" for line in listed)]

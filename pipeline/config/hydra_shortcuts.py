@@ -1,4 +1,4 @@
-"""Shortcuts through Hydra 1.3, for what it does over and over. They use private names: the pin on hydra-core
+"""Shortcuts in Hydra 1.3 that skip repeated work. They use private names: the pin on hydra-core
 keeps those, and tests notice when one goes.
 """
 
@@ -24,11 +24,11 @@ MAY_SET_MODE = re.compile(r"[+~]*(hydra(\.mode|[=/@]|$)|(experiment|sweep)\b)")
 
 
 def compose_once() -> None:
-    """Leaves out, in this process, the first of the two times that Hydra composes the whole configuration.
+    """Skips, in this process, the first of the two times that Hydra composes the whole configuration.
 
-    It does so only to read hydra.mode, and that is a quarter of a warm run. Nothing but an experiment, a sweep, a group
-    of hydra's or hydra.mode itself can ask for another mode than the command line does, so unless one of them was typed
-    Hydra is told None: as the command line says.
+    Hydra does so only to read hydra.mode, and it takes a quarter of a warm run. Nothing but an experiment, a sweep, a
+    group of hydra's or hydra.mode itself can set another mode than the command line does. Unless one of them was typed,
+    the answer is None: the mode of the command line.
     """
     thorough = Hydra.get_mode
 
@@ -41,7 +41,7 @@ def compose_once() -> None:
 
 
 def map_choices_where_needed() -> None:
-    """Leaves out, in this process, the map of all choices that Hydra makes anew for each YAML: a quarter of composing.
+    """Skips, in this process, the map of all choices that Hydra builds for each YAML: a quarter of composing.
 
     Only ${…} in a defaults list is looked up in it, and few lists have that.
     """
@@ -57,8 +57,8 @@ def map_choices_where_needed() -> None:
 
 @contextlib.contextmanager
 def shared_work(loader: ConfigLoader) -> Iterator[None]:
-    """Has what several jobs have in common done once in the block: each YAML is read once, the defaults list of equal
-    choices is made once, and what that list comes to is merged once. Only the values that were typed remain.
+    """Does what several jobs share once in the block: it reads each YAML once, builds the defaults list of equal
+    choices once, and merges that list once. Only the typed values remain for each job.
     """
     reading, create = vars(loader)["repository"], vars(config_loader_impl)["create_defaults_list"]
     vars(loader)["repository"] = once = _ReadOnce(reading)
@@ -73,8 +73,8 @@ def shared_work(loader: ConfigLoader) -> Iterator[None]:
 
 
 def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callable[..., DefaultsList]:
-    """Hydra's function, which makes the list of the same choices once, of what is read through `once`."""
-    known: dict[Any, DefaultsList] = {}
+    """Hydra's function, which builds the list of equal choices once, for YAMLs that are read through `once`."""
+    lists: dict[Any, DefaultsList] = {}
 
     def listed(repo: IConfigRepository, config_name: str, overrides_list: list[Override], **how: Any) -> DefaultsList:
         if getattr(repo, "delegate", None) is not once:
@@ -83,9 +83,9 @@ def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callab
         chosen = [o for o in overrides_list if o not in values]
         alike = [o.input_line for o in overrides_list if o in chosen or o.is_hydra_override()]
         key = (config_name, *alike, *sorted(how.items()))
-        if key not in known:
-            known[key] = create(repo=repo, config_name=config_name, overrides_list=chosen, **how)
-        return dataclasses.replace(known[key], config_overrides=[o for o in values if not o.is_sweep_override()])
+        if key not in lists:
+            lists[key] = create(repo=repo, config_name=config_name, overrides_list=chosen, **how)
+        return dataclasses.replace(lists[key], config_overrides=[o for o in values if not o.is_sweep_override()])
 
     return listed
 
@@ -93,25 +93,25 @@ def _listed_once(create: Callable[..., DefaultsList], once: _ReadOnce) -> Callab
 def _merged_once(loader: ConfigLoader) -> Callable[..., DictConfig]:
     """Hydra's method, which merges again only for another defaults list."""
     merge = type(loader)._compose_config_from_defaults_list  # type: ignore[attr-defined]
-    known: dict[str, DictConfig] = {}
+    configs: dict[str, DictConfig] = {}
 
     def merged(defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         key = repr(defaults)
-        if key not in known:
-            known[key] = merge(loader, defaults=defaults, repo=repo)
-        return copy.deepcopy(known[key])
+        if key not in configs:
+            configs[key] = merge(loader, defaults=defaults, repo=repo)
+        return copy.deepcopy(configs[key])
 
     return merged
 
 
 class _ReadOnce(CachingConfigRepository):
-    """Hydra's own cache, which lives for one composition, for several: what it gives out may be changed."""
+    """Hydra's own cache of one composition, used for several: it returns copies, since callers may change them."""
 
     def __deepcopy__(self, memo: object) -> _ReadOnce:
         return self  # each composition copies its repository
 
     def load_config(self, config_path: str) -> Any:
-        if (found := super().load_config(config_path)) is not None:
-            found = copy.copy(found)
-            found.config = copy.deepcopy(found.config)
-        return found
+        if (loaded := super().load_config(config_path)) is not None:
+            loaded = copy.copy(loaded)
+            loaded.config = copy.deepcopy(loaded.config)
+        return loaded

@@ -1,7 +1,7 @@
-"""What a command line says of a model's inputs, and of the sizes of their dimensions.
+"""The inputs of a model on the command line, and the sizes of their dimensions.
 
-`model.inputs={…}` says which inputs there are: those of the model's YAML that it does not name go. Hydra merges
-a mapping into the one that is there, and a model would keep an input that it does not have.
+`model.inputs={…}` names all inputs: those of the model's YAML that it does not name are removed. Hydra would merge
+both mappings, and the model would keep an input that it does not have.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from pipeline.errors import ConfigError
 KEY = "model.inputs"
 
 
-def name(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Takes out the inputs that the last `model.inputs={…}` does not name.
+def remove_others(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Removes the inputs that the last `model.inputs={…}` does not name.
 
     Args:
         cfg: A whole configuration, which is changed.
-        overrides: What it was composed with.
+        overrides: Those that it was composed with.
     """
-    given = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
-    if not given or not isinstance(cfg.model.inputs, DictConfig):
+    mappings = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
+    if not mappings or not isinstance(cfg.model.inputs, DictConfig):
         return
-    named = OverridesParser.create().parse_override(given[-1]).value()
-    assert isinstance(named, dict)
-    names = {str(key) for key in named}
+    mapping = OverridesParser.create().parse_override(mappings[-1]).value()
+    assert isinstance(mapping, dict)
+    names = {str(key) for key in mapping}
     with open_dict(cfg.model.inputs):
         for other in [key for key in cfg.model.inputs if str(key) not in names]:
             del cfg.model.inputs[other]
 
 
-def added(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, with leave for `model.inputs={…}` to bring names of its own."""
+def add_mapping(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, with the + by which Hydra accepts new names in `model.inputs={…}`."""
     return [f"+{o}" if o.startswith(f"{KEY}={{") else o for o in overrides]
 
 
 def is_nameless(error: Exception) -> bool:
-    """Whether Hydra refused `model.inputs.NAME.…=…` because a model's YAML names no input: a file's are in the file."""
+    """Whether Hydra refused `model.inputs.NAME.…=…` because the model's YAML has no inputs: a file has its own."""
     cause = error.__cause__
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError) or cause.parent_node:
         return False
     return str(cause.full_key).startswith(f"{KEY}.")
 
 
-def named(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, with leave for `model.inputs.NAME.…=…` to bring a name of its own."""
+def add_names(overrides: Sequence[str]) -> list[str]:
+    """The same overrides, with the + by which Hydra accepts a new name in `model.inputs.NAME.…=…`."""
     return [f"+{o}" if o.startswith(f"{KEY}.") else o for o in overrides]
 
 
 def refuse_sizes(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raises ConfigError for a dimension that is one number: it is a range, and checks ask at several sizes of it."""
+    """Raises ConfigError for a dimension that is one number: it must be a range, since checks run at several sizes."""
     dims = OmegaConf.to_container(cfg.model.dims, resolve=False)
     assert isinstance(dims, dict)
     for dim, size in ((str(dim), size) for dim, size in dims.items()):

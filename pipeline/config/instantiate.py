@@ -30,7 +30,7 @@ ENTRY_POINTS = "drydock.stages"
 def find_stage(target: str) -> type[Stage]:
     """The stage class behind a `_target_`: the name of a stage of ours, or the dotted path of another class.
 
-    A dotted path into `stages` is read as the name of its class, so that paths of before the files moved still serve.
+    A dotted path into `stages` is read as the name of its class, so that paths from before a file moved still work.
 
     Raises:
         ConfigError: When there is no such stage, its name is one of ours, or the path is not trusted, cannot be
@@ -46,18 +46,18 @@ def find_stage(target: str) -> type[Stage]:
             command=f"{TRUST}='{module.partition('.')[0]}.*' python -m pipeline … if you wrote it or have read it",
         )
     try:
-        found = getattr(importlib.import_module(module), name)
+        stage = getattr(importlib.import_module(module), name)
     except Exception as e:  # a module may raise anything while it is imported
         raise ConfigError(f"_target_ {target} cannot be imported: {type(e).__name__}: {e}") from e
-    if not (isinstance(found, type) and issubclass(found, Stage)):
+    if not (isinstance(stage, type) and issubclass(stage, Stage)):
         raise ConfigError(f"_target_ {target} is no stage", allowed="a subclass of pipeline.stage.Stage")
-    if not names.is_ours(found.__module__) and names.shipped(own := name_of(found)):
+    if not names.is_ours(stage.__module__) and names.shipped(own := name_of(stage)):
         raise ConfigError(
             f"_target_ {target} is named {own}, as a stage that ships is",
             allowed="a class whose name no other stage has: keys and records carry it",
-            command=f"rename the class, such as to My{found.__name__}",
+            command=f"rename the class, such as to My{stage.__name__}",
         )
-    return found
+    return stage
 
 
 def _of_ours(target: str) -> tuple[str, str]:
@@ -78,8 +78,8 @@ def _of_ours(target: str) -> tuple[str, str]:
 
 
 def _is_stage(module: str, name: str) -> bool:
-    found = getattr(importlib.import_module(module), name)
-    return isinstance(found, type) and issubclass(found, Stage)
+    candidate = getattr(importlib.import_module(module), name)
+    return isinstance(candidate, type) and issubclass(candidate, Stage)
 
 
 def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
@@ -95,7 +95,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     from omegaconf import OmegaConf  # here, since a run whose composition is kept needs none of it
     from omegaconf.errors import OmegaConfBaseException
 
-    given = {k: v for k, v in settings.items() if k not in ("_target_", "needs")}
+    values = {k: v for k, v in settings.items() if k not in ("_target_", "needs")}
     if not isinstance(settings.get("_target_"), str):
         raise ConfigError(
             f"{place} has no _target_",
@@ -106,7 +106,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     fields = [f.name for f in dataclasses.fields(stage)]
     problems = [
         Problem(f"{place}.{k} is no setting of {stage.__name__}{nearest(k, fields)}", allowed=listed(fields))
-        for k in given
+        for k in values
         if k not in fields
     ]
     if problems:
@@ -114,36 +114,36 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     node = OmegaConf.structured(stage)
     OmegaConf.set_readonly(node, None)
     try:
-        node.merge_with(given)
+        node.merge_with(values)
         built = OmegaConf.to_object(node)
     except OmegaConfBaseException as e:
-        raise ConfigError(_each_wrong_value(place, stage, given) or [_told(place, "", e)]) from e
+        raise ConfigError(_each_wrong_value(place, stage, values) or [_problem(place, "", e)]) from e
     assert isinstance(built, Stage)
     return built
 
 
-def _each_wrong_value(place: str, stage: type[Stage], given: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with each setting by itself: a merge of them all stops at the first."""
+def _each_wrong_value(place: str, stage: type[Stage], values: Mapping[str, Any]) -> list[Problem]:
+    """One problem for each wrong setting; a merge of them all stops at the first."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     node = OmegaConf.structured(stage)
     OmegaConf.set_readonly(node, None)
     problems = []
-    for name, value in given.items():
+    for name, value in values.items():
         try:
             node.merge_with({name: value})
         except OmegaConfBaseException as e:
-            problems.append(_told(place, name, e))
+            problems.append(_problem(place, name, e))
     return problems
 
 
-def _told(place: str, name: str, error: OmegaConfBaseException) -> Problem:
+def _problem(place: str, name: str, error: OmegaConfBaseException) -> Problem:
     return Problem(f"{place}.{error.full_key or name}: {str(error.msg or error).splitlines()[0]}")
 
 
 def _trusted(target: str) -> bool:
-    named = filter(None, os.environ.get(TRUST, "").split(":"))
-    if any(fnmatch(target, pattern) or target.startswith(f"{pattern}.") for pattern in named):
+    patterns = filter(None, os.environ.get(TRUST, "").split(":"))
+    if any(fnmatch(target, pattern) or target.startswith(f"{pattern}.") for pattern in patterns):
         return True
     return any(target.startswith(f"{e.value}.") for e in metadata.entry_points(group=ENTRY_POINTS))

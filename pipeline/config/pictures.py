@@ -1,7 +1,7 @@
-"""The pictures that models of torchvision and timm were published for: their size, and how a photograph becomes one.
+"""The image sizes and the preprocessing that models of torchvision and timm were published with.
 
-conf/wiring/pictures.json says it, by torchvision's enums of weights and timm's configurations of data, so that no
-plan imports either. Its test compares it with the libraries.
+They stand in conf/wiring/pictures.json, from torchvision's enums of weights and timm's configurations of data, so that
+no plan imports either. A test compares the file with the libraries.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from pipeline.config import wiring
 
 FILE = "pictures.json"
-# What most models of both are published for: of a name that the table does not have.
+# What most models of both take; used for a name that the table does not have.
 USUAL = {"size": [3, 224, 224], "resize": 256, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @functools.cache
-def _of(library: str) -> Mapping[str, Mapping[str, Any]]:
-    """What a library's models take, by their names; of a tag, such as resnet18.a1_in1k, where it differs."""
+def _models(library: str) -> Mapping[str, Mapping[str, Any]]:
+    """What a library's models take, by their names; by a tag too, such as resnet18.a1_in1k, where it differs."""
     groups = json.loads((wiring.CONF / wiring.GROUP / FILE).read_text("utf-8"))[library]
     return {name: group for group in groups for name in group["names"].split()}
 
 
 def _published(library: str, name: str) -> Mapping[str, Any]:
-    known = _of(library)
-    return known.get(name) or known.get(name.partition(".")[0]) or USUAL
+    models = _models(library)
+    return models.get(name) or models.get(name.partition(".")[0]) or USUAL
 
 
 def shape(library: str, name: str) -> list[Any]:
@@ -36,7 +36,7 @@ def shape(library: str, name: str) -> list[Any]:
 
 
 def preprocessing(library: str, name: str) -> dict[str, Any]:
-    """What model.preprocessing says, see stages/interface/images.py."""
+    """The value of model.preprocessing, see stages/interface/images.py."""
     published = _published(library, name)
     fields = ("resize", "mean", "std", "interpolation")
     return {f: published[f] for f in fields if f in published}

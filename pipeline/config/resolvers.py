@@ -32,8 +32,7 @@ def _below(number: int | None, limit: int, below: Any, other: Any) -> Any:
 def _as_checked(*checks: str, _root_: Any, _node_: Node) -> Any:
     """`max_rel: ${as_checked:check_quantize,check_compile}`: max_rel of the first of these checks that the graph has.
 
-    Without any of them it is what allows least: then the graph does not hold together, which is told in words of its
-    own.
+    Without any of them the strictest value: such a graph lacks a check, and an error of its own says so.
     """
     for check in checks:
         if (tolerance := OmegaConf.select(_root_, f"stages.{check}.tolerance")) is not None:

@@ -21,7 +21,7 @@ from pipeline.config.instantiate import find_stage
 from pipeline.config.wiring import GROUP
 from pipeline.stage import Stage
 
-# The key below which variables of a person's own are, for ${…}: nothing of ours reads them.
+# The key for a user's own variables, for ${…}: nothing of ours reads them.
 VARIABLES = "vars"
 
 
@@ -37,9 +37,9 @@ class Samples:
 
 @dataclass
 class Generation:
-    """What a language model is asked to go on with: lengths of prompts, and how many tokens follow.
+    """What a language model generates in a check: `tokens` tokens after each prompt; `prompts` are lengths in tokens.
 
-    And of a cache that does not grow, how many tokens there is room for.
+    `length` is the size of a cache that does not grow, in tokens.
     """
 
     prompts: list[int] = field(default_factory=lambda: [1, 7, 40])
@@ -49,7 +49,7 @@ class Generation:
 
 @dataclass
 class Check:
-    """What a model's artifacts are asked beside what is drawn; docs/check.md explains it."""
+    """Inputs for the checks of a model besides the drawn ones; docs/check.md explains it."""
 
     samples: Any = None
 
@@ -70,7 +70,7 @@ class Model:
     checkpoint_key: Optional[str] = None
     prefixes: list[str] = field(default_factory=lambda: ["module.", "_orig_mod."])
     strict: bool = True
-    # Any: of an optional mapping, Hydra cannot take the place of null on a command line. The stages have the types.
+    # Any: with an optional mapping, Hydra cannot replace null on a command line. The stages have the types.
     inputs: Any = MISSING
     dims: dict[str, Any] = field(default_factory=dict)
     outputs: Optional[list[Any]] = None
@@ -87,7 +87,7 @@ class Model:
 
 @dataclass
 class Precision:
-    """What numbers an artifact stores and computes with, and which share of it at least, by type."""
+    """The types that an artifact stores and computes with, and the least share of each, in 0..1."""
 
     name: str = MISSING
     storage: str = MISSING
@@ -180,7 +180,7 @@ def _root() -> type:
 
 
 class _Schemas(dict[str, Any]):
-    """The stages' schemas, each made of a `_target_` when a composition asks for it.
+    """The stages' schemas, each built from a `_target_` when a composition needs it.
 
     Few stages are in any one graph, and to import one takes milliseconds of every start.
     """
@@ -194,8 +194,8 @@ class _Schemas(dict[str, Any]):
 def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
     """The name and `_target_` of each stage YAML in a configuration folder."""
     for path in sorted(conf.glob("stage/*.yaml")):
-        if found := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
-            yield path.stem, found[1]
+        if match := re.search(r"^_target_: *(\S+)", path.read_text(), re.MULTILINE):
+            yield path.stem, match[1]
 
 
 def stage_schema(stage: type[Stage], target: str) -> type:

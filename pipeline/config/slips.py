@@ -23,7 +23,7 @@ from pipeline.config.tree import Tree
 from pipeline.errors import ConfigError, listed
 
 Compose = Callable[[list[str]], DictConfig]
-# Hydra's own settings that a run of ours cannot have otherwise, each with why.
+# Settings of Hydra that are fixed here: the value and the reason of each.
 FIXED = {
     "hydra/sweeper": (
         "drydock",
@@ -34,7 +34,7 @@ FIXED = {
 
 
 def refuse_fixed(overrides: Sequence[str]) -> None:
-    """Raises ConfigError for what may be set in another Hydra program and not here."""
+    """Raises ConfigError for settings of Hydra that are fixed here."""
     for typed in overrides:
         key, _, value = typed.lstrip("+").partition("=")
         if key in FIXED and value.lower() != FIXED[key][0]:
@@ -51,7 +51,7 @@ def explained(
     Args:
         error: What Hydra raised.
         overrides: What was typed.
-        compose: What composes overrides.
+        compose: Composes overrides.
         tree: What there is to choose from.
         sweeps: Whether the command could have been one for several values of a key.
     """
@@ -61,7 +61,7 @@ def explained(
         return _unreadable(error, overrides)
     if unsorted := re.match(r"(?s)In '?([^':]+)'?.*Overrides must be at the end", str(error)):
         return _overrides_first(unsorted[1], tree)
-    if isinstance(error, AssertionError):  # so Hydra ends where what comes after an override is a list
+    if isinstance(error, AssertionError):  # Hydra's own failure where a list comes after an override
         paths = [o.lstrip("+").replace("=", "/") for o in overrides if "=" in o]
         return next(
             (_overrides_first(path, tree) for path in paths if _in_order(path, tree) != tree.defaults(path)), None
@@ -137,8 +137,8 @@ def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | No
 
 def _meant(group: str, option: str, options: Sequence[str], tree: Tree) -> list[str] | None:
     """The overrides that an option which is not there stands for."""
-    if known := habits.option(group, option.lower().replace("-", "_")):
-        return [f"{group}={known}"]
+    if ours := habits.option(group, option.lower().replace("-", "_")):
+        return [f"{group}={ours}"]
     folded = {re.sub(r"[-_. ]", "", o).lower(): o for o in options}
     if same := folded.get(re.sub(r"[-_. ]", "", option).lower()):
         return [f"{group}={same}"]
@@ -194,13 +194,13 @@ def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> l
         groups = [g for g in _TOP if tree.is_group(g)]
         if key in ("batch", "batch_size") and value.isdigit() and int(value) > 1:
             return [f"model.dims.batch.opt={value}", f"model.dims.batch.max={value}"]
-        if (known := habits.key(key)) and known in groups:
-            option = habits.option(known, value) or value
-            return (_meant(known, value, tree.options(known), tree) if option not in tree.options(known) else None) or [
-                f"{known}={option}"
+        if (ours := habits.key(key)) and ours in groups:
+            option = habits.option(ours, value) or value
+            return (_meant(ours, value, tree.options(ours), tree) if option not in tree.options(ours) else None) or [
+                f"{ours}={option}"
             ]
-        if known:
-            return [f"{known}{rest}"]
+        if ours:
+            return [f"{ours}{rest}"]
         if near := difflib.get_close_matches(key, [*groups, *map(str, cfg)], n=1, cutoff=0.75):
             return [f"{near[0]}{rest}"]
         if group := next((g for g in groups if value and value in tree.options(g)), None):
@@ -218,7 +218,7 @@ def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> l
 
 
 def _places(name: str, cfg: DictConfig) -> Iterator[str]:
-    """Where below the top a key of this name is: with the model's first, then a stage's, then what is deeper."""
+    """The keys of this name one level down, those of the model first, then those of each stage's settings."""
     for place in ("model", "stages", "target", "runner"):
         part = cfg.get(place)
         if isinstance(part, DictConfig) and name in part:
@@ -230,7 +230,7 @@ def _places(name: str, cfg: DictConfig) -> Iterator[str]:
 
 
 def _is_open(cfg: DictConfig, place: str) -> bool:
-    """Whether a mapping takes keys of anybody's, when they are added with +."""
+    """Whether a mapping accepts any new key that is added with +."""
     return (place.startswith("model.") or place == VARIABLES) and isinstance(OmegaConf.select(cfg, place), DictConfig)
 
 
@@ -282,7 +282,7 @@ def _overrides_first(path: str, tree: Tree) -> ConfigError:
 
 
 def _in_order(path: str, tree: Tree) -> list[Any]:
-    """A defaults list with what it overrides at its end, and itself after that where it is so."""
+    """A defaults list with its overrides moved to the end."""
     return sorted(tree.defaults(path), key=lambda d: isinstance(d, GroupDefault) and bool(d.override))
 
 

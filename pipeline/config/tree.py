@@ -12,7 +12,7 @@ from omegaconf import Container, OmegaConf
 
 
 class Tree:
-    """What Hydra can find, which is read anew each time that it is asked for: messages ask, and no run does.
+    """The YAMLs that Hydra can find. Each call reads them again: only messages need them, no run does.
 
     Args:
         repository: Where Hydra finds it.
@@ -45,23 +45,23 @@ class Tree:
         loaded = self._repository.load_config(path)
         return (loaded and loaded.defaults_list) or []
 
-    def made_of(self, group: str, option: str) -> Iterator[str]:
-        """An option, those of its group that its defaults list takes in, and what these take in."""
+    def includes(self, group: str, option: str) -> Iterator[str]:
+        """An option, those of its group that its defaults list includes, and those that these include."""
         yield option
         for default in self.defaults(f"{group}/{option}"):
             if isinstance(default, ConfigDefault) and not default.is_self():
-                taken = str(default.path).removeprefix(f"/{group}/")
-                if "/" not in taken:
-                    yield from self.made_of(group, taken)
+                included = str(default.path).removeprefix(f"/{group}/")
+                if "/" not in included:
+                    yield from self.includes(group, included)
 
     def decided(self, group: str, option: str) -> Iterator[tuple[str, str]]:
-        """The groups that an option leaves to another choice, each with that: ("wiring/ir", "precision")."""
-        for name in self.made_of(group, option):
+        """The groups whose option another choice decides, each with that choice: ("wiring/ir", "precision")."""
+        for name in self.includes(group, option):
             for default in self.defaults(f"{group}/{name}"):
                 if isinstance(default, GroupDefault) and (by := re.fullmatch(r"\$\{(\w+)\}", str(default.value))):
                     yield str(default.group).removeprefix("/"), by[1]
 
     def offered(self, group: str, option: str, choice: str) -> list[str]:
-        """The options of `choice` for which there is all that an option leaves to it."""
-        found = [set(self.options(left)) for left, by in self.decided(group, option) if by == choice]
-        return sorted(set.intersection(*found)) if found else []
+        """The options of `choice` that exist in every group in which it decides for an option."""
+        options = [set(self.options(decided)) for decided, by in self.decided(group, option) if by == choice]
+        return sorted(set.intersection(*options)) if options else []

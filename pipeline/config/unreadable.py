@@ -24,7 +24,7 @@ NUMBER_LIKE = re.compile(r"=\s*[-+.]?(\d|nan|inf|true|false)", re.IGNORECASE)
 
 
 def guard() -> None:
-    """Has a YAML that cannot be read told by its name, in this process; see pipeline/config/choices.py."""
+    """Reports a YAML that cannot be read by its name, in this process; see pipeline/config/choices.py."""
     source: Any = SourcesRegistry.instance().resolve("file")  # a class of its own, whatever may be imported by its name
     load = source.load_config
 
@@ -46,7 +46,7 @@ def guard() -> None:
 
 
 def _is(kind: Callable[[int], bool], path: Path) -> bool:
-    """Whether a path is of a kind; Hydra takes what cannot be looked at for what is not there."""
+    """Whether a path is of a kind; Hydra itself takes a path that cannot be examined as absent."""
     try:
         return kind(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -73,11 +73,11 @@ def _converted(path: Path) -> str:
 def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
     """Raises ConfigError for options that are read as something else than a name, such as `model=nan`."""
     problems = []
-    for typed in filter(NUMBER_LIKE.search, overrides):  # Hydra's grammar takes its time
+    for typed in filter(NUMBER_LIKE.search, overrides):  # Hydra's parser is slow
         try:
             override = OverridesParser.create().parse_override(typed)
         except HydraException:
-            continue  # Hydra tells it
+            continue  # Hydra reports it
         value = override.value() if override.value_type is ValueType.ELEMENT else None
         if isinstance(value, (bool, int, float)) and tree.is_group(override.key_or_group):
             group = override.key_or_group
@@ -90,7 +90,7 @@ def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
 
 
 def endless(overrides: Sequence[str], tree: Tree) -> ConfigError:
-    """The error for what is included by itself, and so on."""
+    """The error for YAMLs that include themselves, directly or through others."""
     starts = [o.lstrip("+").partition("@")[0].replace("=", "/") for o in overrides if "=" in o]
     for start in starts:
         for ring in _rings(start, tree, []):

@@ -20,9 +20,9 @@ LACKS = {
 
 
 def error(raised: InterpolationResolutionError) -> ConfigError:
-    """The error of ours for one of OmegaConf's, which names what asked last and not what cannot be had."""
+    """Our error for one of OmegaConf's, which names the last key on the way and not the one that is missing."""
     text = str(raised.msg or raised)
-    what, name = next(((what, found[1]) for what, lack in LACKS.items() if (found := lack.search(text))), ("", ""))
+    what, name = next(((what, match[1]) for what, lack in LACKS.items() if (match := lack.search(text))), ("", ""))
     place, value = _written(raised, name)
     says = f"{place}: {value} cannot be resolved" if value else f"{place} cannot be resolved"
     if what == "variable":
@@ -32,8 +32,8 @@ def error(raised: InterpolationResolutionError) -> ConfigError:
         instead = f"{place}=VALUE; python -m pipeline --cfg job shows every key"
         return ConfigError(f"{says}: there is no key {name}", allowed="a key in full, from the top", command=instead)
     if what == "resolver":
-        known = listed(sorted(BaseContainer._resolvers), 30)
-        return ConfigError(f"{says}: there is no resolver {name}", allowed=known, command=f"{place}=VALUE")
+        resolvers = listed(sorted(BaseContainer._resolvers), 30)
+        return ConfigError(f"{says}: there is no resolver {name}", allowed=resolvers, command=f"{place}=VALUE")
     return ConfigError(f"{says}: {text.splitlines()[0]}", command=f"{place}=VALUE")
 
 
@@ -42,8 +42,8 @@ def _written(raised: InterpolationResolutionError, name: str) -> tuple[str, str]
     root = raised.parent_node._get_root() if raised.parent_node is not None else None
     if isinstance(root, DictConfig):
         for place, text in _texts(OmegaConf.to_container(root, resolve=False), ""):
-            named = re.escape(name or place)  # a key that is its own value, if nothing else is lacking
-            if not place.startswith("hydra.") and re.search(rf"\$\{{[^}}]*{named}\b", text):
+            pattern = re.escape(name or place)  # a key that is its own value, if nothing else is lacking
+            if not place.startswith("hydra.") and re.search(rf"\$\{{[^}}]*{pattern}\b", text):
                 return place, text
     return str(raised.full_key or raised.key), ""
 

@@ -1,6 +1,6 @@
-"""conf/wiring/: the groups that other choices decide. Whoever types one, or names one as before, is told what to say.
+"""conf/wiring/: the groups that other choices decide. A message says what to type instead of one of them.
 
-What is said stands in conf/wiring/names.yaml.
+The texts of the messages stand in conf/wiring/names.yaml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPED = re.compile(r"(?P<sign>[+~]*)(?P<path>[\w/]+)(@[^=]*)?(=(?P<options>.*))
 
 
 def refuse(overrides: Sequence[str], conf: Path) -> None:
-    """Raises ConfigError for every override of a wiring group, by its name of today or of before.
+    """Raises ConfigError for every override of a wiring group, by its present or its former name.
 
     Args:
         overrides: As they were typed.
@@ -34,7 +34,7 @@ def refuse(overrides: Sequence[str], conf: Path) -> None:
 
 
 def renamed(group: str, option: str, written: str, conf: Path) -> Problem | None:
-    """The Problem of a defaults list that names a wiring group as it was called before; None for any other group.
+    """The Problem of a defaults list that has the former name of a wiring group; None for any other group.
 
     Args:
         group: As the list has it, such as "/ir" or "override /ir".
@@ -50,33 +50,33 @@ def renamed(group: str, option: str, written: str, conf: Path) -> Problem | None
 
 
 def _typed(typed: str, conf: Path) -> Problem | None:
-    if not (found := _TYPED.fullmatch(typed)):
+    if not (match := _TYPED.fullmatch(typed)):
         return None
-    group = found["path"].removeprefix(f"{GROUP}/")
+    group = match["path"].removeprefix(f"{GROUP}/")
     if group in _groups(conf):
         chosen = _words(group, "chosen", [], conf)
         out = "the same command without it"
-        instead = out if "~" in found["sign"] else _words(group, "type", (found["options"] or "").split(","), conf)
+        instead = out if "~" in match["sign"] else _words(group, "type", (match["options"] or "").split(","), conf)
         return Problem(f"{typed}: {group} is {GROUP} that {chosen}", command=instead)
-    if found["path"].partition("/")[0] == GROUP:
+    if match["path"].partition("/")[0] == GROUP:
         shows = "python -m pipeline --help shows what may be chosen"
         return Problem(f"{typed}: what lies in conf/{GROUP}/ is not chosen by itself", command=shows)
     return None
 
 
 def _words(group: str, about: str, options: Sequence[str], conf: Path) -> str:
-    """What names.yaml says of a group, with the options put in where they are some of what it says to type."""
+    """The text of names.yaml about a group, with the options filled in where the text has a place for them."""
     words: Any = OmegaConf.select(OmegaConf.load(_file(conf)), f"{group}.{about}", default="")
     if isinstance(words, Mapping):
         words = words.get(",".join(options), words["else"])
-    if choice := re.search(r"(\w+)(@\S+)?=NAME", words):  # a choice that need not have what a wiring group has
+    if choice := re.search(r"(\w+)(@\S+)?=NAME", words):  # this choice may lack options of the wiring group
         options = [o for o in options if (conf / choice[1] / f"{o}.yaml").is_file()]
     return str(words).replace("NAME", ",".join(options) or "NAME")
 
 
 @functools.cache
 def _groups(conf: Path) -> list[str]:
-    """The groups of names.yaml, read without a parser: every start asks."""
+    """The groups of names.yaml, read without a parser: every start needs them."""
     return re.findall(r"^(\w+):", _file(conf).read_text(), re.MULTILINE)
 
 

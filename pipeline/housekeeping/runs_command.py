@@ -125,7 +125,7 @@ def _table(runs: Sequence[Past]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     a, b, c, d, _ = widths
     lines = (f"{r[0]:<{a}}  {r[1]:<{b}}  {r[2]:<{c}}  {r[3]:>{d}}  {r[4]}" for r in rows)
-    return "\n".join(printable(line, kept="") for line in lines)
+    return "\n".join(printable(line, keep="") for line in lines)
 
 
 def _compare(asked: argparse.Namespace, say: command.Say) -> int:
@@ -141,7 +141,7 @@ def _compare(asked: argparse.Namespace, say: command.Say) -> int:
             for letter, path, run in zip("AB", (asked.a, asked.b), both, strict=True)
         ]
         lines += [f"{change.what:<9} {change}" for change in changes] or ["the same, in all that is recorded"]
-    say("\n".join(printable(line, kept="") for line in lines))
+    say("\n".join(printable(line, keep="") for line in lines))
     return errors.OK
 
 

@@ -29,7 +29,7 @@ def results(chosen: Sequence[Result], pinned: Collection[str]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     a, b, c, d, e = widths[:5]
     lines = (f"{r[0]:>{a}}  {r[1]:>{b}}  {r[2]:<{c}}  {r[3]:<{d}}  {r[4]:<{e}}  {r[5]}".rstrip() for r in rows)
-    return "\n".join(printable(line, kept="") for line in lines)
+    return "\n".join(printable(line, keep="") for line in lines)
 
 
 def models(result: Result) -> str:
@@ -104,4 +104,4 @@ def pins(found: Sequence[Pin], known: Contents) -> str:
         gone = f", {len(pin.digests) - len(there)} no longer in the store" if len(there) < len(pin.digests) else ""
         by = f", by {user_name(pin.owner)}" if pin.owner != os.geteuid() else ""
         lines.append(f"{pin.of}  {len(there)} results, {units.size(sum(there))}{gone}, since {pin.since[:10]}{by}")
-    return "\n".join(printable(line, kept="") for line in lines) or "nothing is pinned"
+    return "\n".join(printable(line, keep="") for line in lines) or "nothing is pinned"

@@ -22,10 +22,10 @@ AT_ONCE = 2
 
 
 class State(StrEnum):
-    """How a library stands."""
+    """Whether a library works."""
 
     WORKS = "works"
-    UNFIT = "unfit"  # it works, in a version that will not do
+    UNFIT = "unfit"  # it works, in a version that is not allowed
     BROKEN = "broken"  # it is installed, and its import fails, crashes or hangs
     MISSING = "missing"
 
@@ -37,11 +37,11 @@ class Backend:
     Args:
         module: Its name to Python.
         needed_by: What runs on it, such as "stages.compile"; empty for one that is optional.
-        state: How it stands.
+        state: Whether it works.
         version: The installed version; "unknown" when no distribution says; None when it is not installed.
         place: Where its import starts; None when it is not installed.
-        wanted: What our distribution says of it; None when it does not name it.
-        facts: What it says of itself that changes results, or None of that.
+        wanted: The versions that our distribution requires; None when it does not name the library.
+        facts: Its own facts that change results, by name.
         error: The last line of what went wrong with its import.
         lacks: The module without which its import fails, if that is what went wrong.
     """
@@ -70,7 +70,7 @@ class Backend:
         return None
 
     def _repair(self) -> str:
-        if self.version == "unknown":  # no distribution owns it: a folder that happens to bear its name, perhaps
+        if self.version == "unknown":  # no distribution owns it: perhaps a folder of the same name
             return f"remove {self.place}, or take it off PYTHONPATH; then {how_to_install(self.module)}"
         if self.lacks and self.lacks.partition(".")[0] != self.module:
             return f"{how_to_install(self.module)}, which brings '{self.lacks}' too"
@@ -83,22 +83,24 @@ def examine(needed: Mapping[str, Sequence[str]]) -> list[Backend]:
     Args:
         needed: The modules that a configuration needs, each with what runs on it.
     """
-    known = {r.module: r for r in requirements()}
-    modules = [*needed, *(m for m in known if m not in needed)]
+    requirement_of = {r.module: r for r in requirements()}
+    modules = [*needed, *(m for m in requirement_of if m not in needed)]
     answers = asyncio.run(_ask_all([m for m in modules if is_installed(m)]))
-    return [_judged(m, needed.get(m, ()), known.get(m), answers.get(m)) for m in modules]
+    return [_judged(m, needed.get(m, ()), requirement_of.get(m), answers.get(m)) for m in modules]
 
 
 def _judged(
-    module: str, needed_by: Sequence[str], wanted: Requirement | None, answer: Mapping[str, Any] | None
+    module: str, needed_by: Sequence[str], requirement: Requirement | None, answer: Mapping[str, Any] | None
 ) -> Backend:
     if answer is None:
-        return Backend(module, needed_by, State.MISSING, wanted=wanted)
+        return Backend(module, needed_by, State.MISSING, wanted=requirement)
     version = library_version(module)
     spec = importlib.util.find_spec(module.partition(".")[0])
     place = (spec.origin or next(iter(spec.submodule_search_locations or ()), None)) if spec else None
-    state = State.WORKS if wanted is None or wanted.admits(version) else State.UNFIT
-    return Backend(module, needed_by, State.BROKEN if "error" in answer else state, version, place, wanted, **answer)
+    state = State.WORKS if requirement is None or requirement.admits(version) else State.UNFIT
+    return Backend(
+        module, needed_by, State.BROKEN if "error" in answer else state, version, place, requirement, **answer
+    )
 
 
 async def _ask_all(modules: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -112,7 +114,7 @@ async def _ask_all(modules: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 async def ask(module: str) -> dict[str, Any]:
-    """What `pipeline.machine.probe` says of a module: "facts"; or "error", also when it is silent for long or dies."""
+    """The answer of `pipeline.machine.probe` on a module: "facts", or "error", also when the probe hangs or dies."""
     pipe = asyncio.subprocess.PIPE
     command = (sys.executable, "-m", "pipeline.machine.probe", module)
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)

@@ -1,4 +1,4 @@
-"""What git says of the current folder: the commit, and what stands in it that no commit has."""
+"""The state of the current folder in git: the commit, and what is not committed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.errors import ConfigError, listed
 from pipeline.stage import World
 
-# A checkout may have a virtual environment or data sets in it that nobody told git to ignore. Of files larger than
-# this, in bytes, and of all where there are more than so many, name and size must do.
+# A checkout may have a virtual environment or data sets in it that git does not ignore. Of files larger than LARGEST,
+# in bytes, and of all files where there are more than MANY, only name and size count.
 LARGEST = 16 * 2**20
 MANY = 1000
 
@@ -28,16 +28,16 @@ def state(world: World, ours: Sequence[Path] = ()) -> dict[str, Any] | None:
         world: Hashes files, each once for as long as it does not change.
         ours: Folders that runs write to; what lies in them is no change.
     """
-    told = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
-    if told is None:
+    status = _git("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z")
+    if status is None:
         return None
     top = Path((_git("rev-parse", "--show-toplevel") or b".").decode().rstrip("\n"))
-    lines = told.decode(errors="surrogateescape").split("\0")
+    lines = status.decode(errors="surrogateescape").split("\0")
     head = {line.split()[1]: line.split()[2] for line in lines if line.startswith("# ")}
     unknown = sorted(line[2:] for line in lines if line.startswith("? ") and not _is_in(top / line[2:], ours))
     changed = [line for line in lines if line and not line.startswith(("# ", "? "))]
-    found = {"commit": head.get("branch.oid"), "branch": head.get("branch.head"), "dirty": bool(changed or unknown)}
-    return {**found, "diff": _digest(top, unknown, world)} if found["dirty"] else found
+    checkout = {"commit": head.get("branch.oid"), "branch": head.get("branch.head"), "dirty": bool(changed or unknown)}
+    return {**checkout, "diff": _digest(top, unknown, world)} if checkout["dirty"] else checkout
 
 
 def refuse_changes(git: Mapping[str, Any] | None) -> None:
@@ -49,9 +49,9 @@ def refuse_changes(git: Mapping[str, Any] | None) -> None:
             command="git init, or require_clean=false",
         )
     if git["dirty"]:
-        told = (_git("status", "--porcelain") or b"").decode(errors="replace").splitlines()
+        lines = (_git("status", "--porcelain") or b"").decode(errors="replace").splitlines()
         raise ConfigError(
-            f"require_clean is true, and the checkout has changes: {listed(line[3:] for line in told)}",
+            f"require_clean is true, and the checkout has changes: {listed(line[3:] for line in lines)}",
             allowed="a checkout without changes",
             command="git commit or git stash them, or require_clean=false",
         )

@@ -1,6 +1,6 @@
 """This machine's NVIDIA GPU: what decides results that are native to it, such as TensorRT engines.
 
-nvidia-smi is asked, which comes with the driver; no library of NVIDIA's is imported.
+The facts come from nvidia-smi, a part of the driver; no library of NVIDIA's is imported.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def ask(*which: str) -> tuple[list[str], str]:
         which: More arguments for it, such as --id=1.
     """
     try:
-        told = subprocess.run(
+        result = subprocess.run(
             (*NVIDIA_SMI, *which), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
         )
     except FileNotFoundError:
         return [], "there is no nvidia-smi"
     except (OSError, subprocess.SubprocessError) as e:
         return [], f"nvidia-smi: {e}"
-    lines = [line.strip() for line in (told.stdout or told.stderr).splitlines() if line.strip()]
-    if told.returncode == 0 and lines:
+    lines = [line.strip() for line in (result.stdout or result.stderr).splitlines() if line.strip()]
+    if result.returncode == 0 and lines:
         return lines, ""
-    return [], f"nvidia-smi says {lines[-1] if lines else f'nothing, exit code {told.returncode}'}"
+    return [], f"nvidia-smi says {lines[-1] if lines else f'nothing, exit code {result.returncode}'}"
 
 
 @functools.cache

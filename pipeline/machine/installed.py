@@ -1,4 +1,4 @@
-"""What our own distribution says of itself: its version, and which libraries it wants, in which versions."""
+"""The metadata of our own distribution: its version, and which versions of which libraries it requires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISTRIBUTION = "torch-drydock"
 FORMERLY = "drydock"  # to the environments of earlier runs; on the package index it is somebody else's
 # Extras that bring no library for a stage: what is for developing, and Hydra's launchers, which Hydra looks for itself.
 APART = ("all", "dev", "pool", "slurm", "ray")
-# Extras whose libraries matter to nobody who has not asked for them.
+# Extras whose libraries are examined only where a configuration needs them.
 UNLISTED = ("remote",)
 # Libraries that are not imported by the name that they are installed by.
 IMPORTED_AS = {"hydra-core": "hydra", "mlflow-skinny": "mlflow", "pillow": "PIL"}
@@ -26,7 +26,7 @@ class Requirement:
     Args:
         distribution: Its name to pip.
         module: Its name to Python.
-        versions: Those that will do, such as ">=2.0,<2.4"; empty when any does.
+        versions: Those that are allowed, such as ">=2.0,<2.4"; empty when any does.
         extra: The extra of ours that brings it; None when it always comes along.
     """
 
@@ -36,7 +36,7 @@ class Requirement:
     extra: str | None
 
     def admits(self, version: str) -> bool:
-        """Whether a version is among those that will do; one that is no version at all cannot be judged, and is."""
+        """Whether a version is allowed; a text that is no version cannot be judged, and counts as allowed."""
         from packaging.specifiers import SpecifierSet
         from packaging.version import InvalidVersion, Version
 
@@ -57,7 +57,7 @@ def own_version() -> str:
         return "not installed"
 
 
-def python_wanted() -> Requirement:
+def required_python() -> Requirement:
     """The versions of Python that our distribution runs on; any, for a bare checkout."""
     try:
         versions = metadata.metadata(DISTRIBUTION)["Requires-Python"] or ""
@@ -68,28 +68,28 @@ def python_wanted() -> Requirement:
 
 def requirements() -> list[Requirement]:
     """The libraries that an installation may have, but those of extras apart or unlisted; none for a bare checkout."""
-    return [r for r in _with_unlisted() if r.extra not in UNLISTED]
+    return [r for r in _all_requirements() if r.extra not in UNLISTED]
 
 
-def _with_unlisted() -> list[Requirement]:
+def _all_requirements() -> list[Requirement]:
     # Here, since a run that lacks nothing never asks.
     from packaging.requirements import Requirement as Line
 
-    found = []
+    libraries = []
     for line in map(Line, _lines()):
         extra = re.search(r"extra == \"([\w-]+)\"", str(line.marker or ""))
         if line.name != DISTRIBUTION and (extra is None or extra[1] not in APART):
             module = IMPORTED_AS.get(line.name, line.name.replace("-", "_"))
-            found.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
-    return found
+            libraries.append(Requirement(line.name, module, str(line.specifier), extra and extra[1]))
+    return libraries
 
 
 def how_to_install(module: str) -> str:
     """The command that brings a library in: the extra of ours that requires it, if one does."""
-    known = next((r for r in _with_unlisted() if r.module == module), None)
-    if known and known.extra:
-        return f"pip install '{DISTRIBUTION}[{known.extra}]'"
-    return f"pip install {known.distribution if known else module}"
+    library = next((r for r in _all_requirements() if r.module == module), None)
+    if library and library.extra:
+        return f"pip install '{DISTRIBUTION}[{library.extra}]'"
+    return f"pip install {library.distribution if library else module}"
 
 
 def distribution(module: str) -> str:
@@ -102,13 +102,13 @@ def distributions() -> dict[str, str]:
 
     To ask each for its metadata takes forty times as long, and this is done on every run.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in map(Path, reversed([p for p in sys.path if p])):  # what comes first is what an import finds
         with contextlib.suppress(OSError):
             for entry in folder.iterdir():
-                if entry.suffix == ".dist-info" and (named := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", entry.name)):
-                    found[re.sub(r"[-_.]+", "-", named[1]).lower()] = named[2]
-    return dict(sorted(found.items()))
+                if entry.suffix == ".dist-info" and (match := re.fullmatch(r"(.+?)-([^-]+)\.dist-info", entry.name)):
+                    versions[re.sub(r"[-_.]+", "-", match[1]).lower()] = match[2]
+    return dict(sorted(versions.items()))
 
 
 def _lines() -> list[str]:

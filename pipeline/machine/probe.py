@@ -1,4 +1,4 @@
-"""One library, truly imported and asked what changes results.
+"""Imports one library, and reads the facts about it that change results.
 
 `python -m pipeline.machine.probe MODULE` prints a line of JSON.
 
@@ -40,5 +40,5 @@ if __name__ == "__main__":
     answer = os.dup(1)
     os.dup2(2, 1)
     os.write(answer, json.dumps(main(sys.argv[1]), default=str).encode())
-    # As a run ends: what a library does at exit is not asked.
+    # Ends as a run does: without the exit handlers of libraries.
     os._exit(0)

@@ -23,11 +23,11 @@ def describe() -> Mapping[str, str]:
 
     Where the system does not list instruction sets (anywhere but on Linux), they are "unknown".
     """
-    told = _first_block()
-    listed = told.get("flags") or told.get("Features")
+    fields = _first_block()
+    listed = fields.get("flags") or fields.get("Features")
     return {
         "architecture": platform.machine(),
-        "name": told.get("model name") or platform.processor() or "unknown",
+        "name": fields.get("model name") or platform.processor() or "unknown",
         "instructions": " ".join(sorted({*DECISIVE.split()} & {*listed.split()})) if listed else "unknown",
     }
 

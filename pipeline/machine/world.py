@@ -1,4 +1,4 @@
-"""Answers to what a stage asks about things outside its settings: digests of files, identity of code, passing facts."""
+"""What a stage needs to know outside its settings: digests of files, identity of code, passing facts."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ class ThisMachine:
             raise OSError(errno.EINVAL, f"it is {what}, and no file", str(path))
         memo = self._memo("digest", str(path))
         now = stamp(path)
-        known = self._known(memo)
-        if known.get("stamp") == now and isinstance(known.get("sha256"), str):
-            return str(known["sha256"])
-        found = sha256(path)
+        memo_content = self._read(memo)
+        if memo_content.get("stamp") == now and isinstance(memo_content.get("sha256"), str):
+            return str(memo_content["sha256"])
+        digest = sha256(path)
         written = path.stat()
         if time.time() - max(written.st_mtime, written.st_ctime) > SETTLED_SECONDS and stamp(path) == now:
             with contextlib.suppress(OSError):  # a memo that cannot be kept costs time and nothing else
-                Root(self._facts).write(memo, {"path": str(path), "stamp": now, "sha256": found})
-        return found
+                Root(self._facts).write(memo, {"path": str(path), "stamp": now, "sha256": digest})
+        return digest
 
     def code(self, import_path: str) -> Mapping[str, str]:
         """A distribution's version where the code was installed, otherwise a digest of its source.
@@ -79,18 +79,18 @@ class ThisMachine:
 
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted, when it is not older than `max_age` seconds."""
-        known = self._known(self._memo("passing", fact))
-        if known.get("fact") != fact or not isinstance(known.get("at"), (int, float)) or "value" not in known:
+        note = self._read(self._memo("passing", fact))
+        if note.get("fact") != fact or not isinstance(note.get("at"), (int, float)) or "value" not in note:
             return None
-        return str(known["value"]) if 0 <= time.time() - known["at"] <= max_age else None
+        return str(note["value"]) if 0 <= time.time() - note["at"] <= max_age else None
 
     def remember(self, fact: str, value: str) -> None:
         """Notes a passing fact, if it can be."""
         with contextlib.suppress(OSError):
             Root(self._facts).write(self._memo("passing", fact), {"fact": fact, "at": time.time(), "value": value})
 
-    def _known(self, memo: Path) -> Mapping[str, Any]:
-        """What was noted, if this user noted it: another's word on what a file holds would change what is built."""
+    def _read(self, memo: Path) -> Mapping[str, Any]:
+        """The content of a memo of this user; empty for another user's, who could change what is built by it."""
         read, at = read_owned(memo)
         return read if isinstance(read, dict) and at is not None and self._own.covers(at) else {}
 
@@ -104,10 +104,10 @@ def library_version(module: str) -> str:
     """The installed version of the distribution that a module comes from; "unknown" when none says."""
     try:
         # metadata.version() would parse the whole of a long file, mail headers and all, for this one line.
-        if found := re.search(
+        if match := re.search(
             r"^Version: *(\S+)", metadata.distribution(module).read_text("METADATA") or "", re.MULTILINE
         ):
-            return found[1]
+            return match[1]
         return metadata.version(module)
     except metadata.PackageNotFoundError:
         names = metadata.packages_distributions().get(module.partition(".")[0], ())
@@ -153,8 +153,8 @@ def code_identity(import_path: str) -> Mapping[str, str]:
 def _installed_version(top: str, origin: Path | None) -> str | None:
     """The version of the distribution that owns a module, unless its source lies elsewhere (an editable install)."""
     try:
-        found = metadata.distribution(top)
+        distribution = metadata.distribution(top)
     except metadata.PackageNotFoundError:
         return None
-    where = Path(str(found.locate_file(""))).resolve()
-    return found.version if origin and origin.resolve().is_relative_to(where) else None
+    where = Path(str(distribution.locate_file(""))).resolve()
+    return distribution.version if origin and origin.resolve().is_relative_to(where) else None

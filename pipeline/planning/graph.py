@@ -51,10 +51,10 @@ def build(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) -> li
         raise ConfigError(problems)
     nodes: dict[str, Node] = {}
     for name in _ordered(stages, needs):
-        inputs, found = _connect(name, stages[name], needs.get(name, ()), nodes)
-        if found:
-            # What comes after an unconnected stage would only repeat its trouble in other words.
-            raise ConfigError([*found, *_ring(name, needs)])
+        inputs, wrong = _connect(name, stages[name], needs.get(name, ()), nodes)
+        if wrong:
+            # The stages after an unconnected one would only repeat its problem.
+            raise ConfigError([*wrong, *_ring(name, needs)])
         kinds = {port: nodes[source].kind for port, source in inputs.items()}
         nodes[name] = Node(name, stages[name], inputs, kinds, stages[name].makes(kinds))
     return _memory_first(nodes)
@@ -86,7 +86,7 @@ def _memory_first(nodes: Mapping[str, Node]) -> list[Node]:
 
 
 def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:
-    """That two classes have one name: keys and records could not tell them apart."""
+    """The problems of two classes with one name, which keys and records could not tell apart."""
     first: dict[str, str] = {}
     problems = []
     for place, stage in stages.items():
@@ -104,14 +104,14 @@ def _of_one_name(stages: Mapping[str, Stage]) -> list[Problem]:
 
 def unused(nodes: Sequence[Node]) -> list[str]:
     """The stages that make something new which no other stage takes, and that do not deliver it themselves."""
-    taken = {source for node in nodes for source in node.inputs.values()}
+    used = {source for node in nodes for source in node.inputs.values()}
     makers = [n for n in nodes if n.stage.passes_on is None and n.stage.keep is not Keep.DELIVERED]
-    return [n.name for n in makers if n.name not in taken]
+    return [n.name for n in makers if n.name not in used]
 
 
 def _ring(name: str, needs: Mapping[str, Sequence[str]]) -> list[Problem]:
-    """A word on why a stage stands where it does, when another's `needs` put it there."""
-    movers = [n for n, wanted in needs.items() if name in wanted]
+    """Explains the place of a stage that another's `needs` moved up."""
+    movers = [n for n, names in needs.items() if name in names]
     return [
         Problem(
             f"stages.{name} was moved up because stages.{mover}.needs names it: if {name} lives on what comes from "
@@ -122,14 +122,14 @@ def _ring(name: str, needs: Mapping[str, Sequence[str]]) -> list[Problem]:
     ]
 
 
-def _unknown_needs(name: str, wanted: Sequence[str], stages: Mapping[str, Stage]) -> list[Problem]:
+def _unknown_needs(name: str, needs: Sequence[str], stages: Mapping[str, Stage]) -> list[Problem]:
     return [
         Problem(
             f"stages.{name}.needs names '{need}', which is no stage of this graph{nearest(need, stages)}",
             allowed=listed(s for s in stages if s != name),
             command=f"'stages.{name}.needs=[…]' with one of these, or leave it out for the default",
         )
-        for need in wanted
+        for need in needs
         if need not in stages
     ]
 
@@ -156,12 +156,12 @@ def _ordered(stages: Mapping[str, Stage], needs: Mapping[str, Sequence[str]]) ->
 
 
 def _connect(
-    name: str, stage: Stage, wanted: Sequence[str], before: dict[str, Node]
+    name: str, stage: Stage, needs: Sequence[str], before: dict[str, Node]
 ) -> tuple[dict[str, str], list[Problem]]:
     """What feeds each port of a stage, and what is wrong."""
     problems: list[Problem] = []
     inputs: dict[str, str] = {}
-    unused = list(wanted)
+    unused = list(needs)
     for port, kinds in stage.ports().items():
         unasked = kinds - stage.on_request.get(port, frozenset())
         fitting = [n for n in unused if before[n].kind in kinds] + [
@@ -185,10 +185,10 @@ def _connect(
 
 
 def _unfed(name: str, port: str, kinds: frozenset[Kind], before: Mapping[str, Node]) -> Problem:
-    made = listed(f"{n} makes {before[n].kind}" for n in before)
+    makers = listed(f"{n} makes {before[n].kind}" for n in before)
     return Problem(
         f"stages.{name} takes {_either(kinds)} as its '{port}', and no stage before it makes that",
-        allowed=made or "it is the first stage, so it must take nothing",
+        allowed=makers or "it is the first stage, so it must take nothing",
         command=f"put a stage that makes {_either(kinds)} before it, or remove it: '~stages.{name}'",
     )
 

@@ -42,7 +42,7 @@ class Step:
         todo: What is to be done about it.
         why: For a stage to build: what separates its key from the nearest one that was built, or what it waits for.
         key_document: What its key is the digest of; None while the content of an input is unknown.
-        key: Its key; None likewise.
+        key: Its key; None while the content of an input is unknown.
         digest: What identifies its content: of the stored result, or the key itself for one in memory.
         entry: The action entry of a result that the store has or had.
     """
@@ -70,7 +70,7 @@ class Step:
 
 
 def check(nodes: Sequence[Node]) -> None:
-    """Everything that can be told without any work.
+    """Checks everything that needs no work.
 
     Raises:
         ConfigError: With every wrong setting, and with every missing library too when there is one.
@@ -87,18 +87,18 @@ def check(nodes: Sequence[Node]) -> None:
 
 
 def _each_once(nodes: Sequence[Node]) -> Iterator[Problem]:
-    """What is wrong with the stages' settings; what several have from one place is told once, with all of them."""
-    found: dict[Problem, list[str]] = {}
+    """The problems of the stages' settings; one that several stages share is reported once, with all their names."""
+    stages: dict[Problem, list[str]] = {}
     for node in nodes:
         for problem in node.stage.problems():
-            found.setdefault(problem, []).append(node.name)
-    for problem, (first, *others) in found.items():
+            stages.setdefault(problem, []).append(node.name)
+    for problem, (first, *others) in stages.items():
         besides = f", and so it is in stages.{', stages.'.join(others)}" if others else ""
         yield replace(problem, what=f"stages.{first}.{problem.what}{besides}")
 
 
 def without_gpu(nodes: Sequence[Node]) -> list[Problem]:
-    """That stages take an NVIDIA GPU and there is none to use; empty where none does, or there is one."""
+    """The problems of stages that need an NVIDIA GPU where there is none to use; else empty."""
     names = [n.name for n in nodes if n.stage.needs_gpu]
     if not names:
         return []
@@ -111,13 +111,13 @@ def without_gpu(nodes: Sequence[Node]) -> list[Problem]:
 
 
 def _or_else(way: str, nodes: Sequence[Node], names: Collection[str]) -> str:
-    """A way on, with those that stages have besides."""
+    """What to type, with the alternatives that stages offer."""
     others = {n.stage.otherwise: None for n in nodes if n.name in names and n.stage.otherwise}
     return "; or ".join([way, *others])
 
 
 def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterator[Problem]:
-    """That a library is not installed, or lacks what it does without until it is wanted."""
+    """The problem of a library that is not installed, or lacks native parts that it loads only later."""
     users = ", stages.".join(names)
     if not is_installed(module):
         yield Problem(
@@ -133,10 +133,10 @@ def _missing(module: str, names: Sequence[str], nodes: Sequence[Node]) -> Iterat
 
 def needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
     """The modules that stages run on, each with the names of those stages."""
-    found: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     for node, module in ((n, m) for n in nodes for m in n.stage.modules(n.kinds)):
-        found.setdefault(module, []).append(node.name)
-    return found
+        users.setdefault(module, []).append(node.name)
+    return users
 
 
 def settle(nodes: Sequence[Node], world: World) -> list[Node]:
@@ -153,12 +153,12 @@ def settle(nodes: Sequence[Node], world: World) -> list[Node]:
 
 
 def make(nodes: Sequence[Node], store: Store, world: World, *, damaged: set[str], explain: bool) -> list[Step]:
-    """Walks forward through keys and entries alone, then backward to what must be built.
+    """Plans: looks up keys and entries in order, then goes back from the end to find what must be built.
 
     Args:
         nodes: The graph, settled.
         store: Where results are looked up.
-        world: What identities are asked of.
+        world: Answers for what lies outside the settings.
         damaged: Digests of results that were found damaged and not yet built again; kept up to date here, since a
             damaged result is set aside when it is found and looks merely absent from then on.
         explain: Whether to look for why a key missed, which reads other entries, and to say whose results were passed
@@ -222,19 +222,19 @@ def _look_up(node: Node, before: Mapping[str, Step], store: Store, world: World,
         return replace(step, digest=step.key, why=node.stage.describe())
     entry = store.find(document["stage"], step.key)
     if entry is None:
-        # What passes its input through is known by it before it runs; it runs before anything that stands on it.
+        # A pass-through stage has the digest of its input even before it has run.
         passed = before[node.inputs[port]].digest if (port := node.stage.passes_on) else None
         return replace(step, digest=passed, why=store.why_missed(document, sources_of(node)) if explain else "")
     return replace(step, todo=Todo.HIT, digest=entry.digest, entry=entry, why=node.stage.describe())
 
 
 def document_of(node: Node, inputs: Mapping[str, str], world: World) -> dict[str, Any]:
-    """What the key of a stage is the digest of.
+    """The document whose digest is the key of a stage.
 
     Args:
         node: The stage in its place, settled.
         inputs: Port name to content digest.
-        world: What its identity is asked of.
+        world: Answers for what lies outside the settings.
     """
     return keys.document(
         stage=name_of(type(node.stage)),
@@ -253,7 +253,7 @@ def sources_of(node: Node) -> Mapping[str, str]:
 
 
 def _code_of(node: Node) -> Mapping[str, str]:
-    """What identifies the code behind a stage; of one that is not ours, with what it uses of ours."""
+    """What identifies the code behind a stage; for one that is not ours, with the code of ours that it uses."""
     stage = type(node.stage)
     if is_ours(stage.__module__):
         return {PACKAGE: closure.digest(stage.__module__, _kinds(node))}
@@ -266,8 +266,8 @@ def _code_of(node: Node) -> Mapping[str, str]:
 def _kinds(node: Node) -> tuple[str, ...]:
     """The kinds whose formats a stage may ask for.
 
-    A module is one where a stage takes it on request, to run it; elsewhere it is the model that others are made of.
+    The module counts only where a stage takes it on request, to run it; elsewhere it is just the source of others.
     """
-    asked = node.stage.on_request
-    taken = (kind for port, kind in node.kinds.items() if kind != Kind.MODULE or kind in asked.get(port, ()))
-    return (*taken, *(() if node.kind == Kind.MODULE else (node.kind,)))
+    on_request = node.stage.on_request
+    received = (kind for port, kind in node.kinds.items() if kind != Kind.MODULE or kind in on_request.get(port, ()))
+    return (*received, *(() if node.kind == Kind.MODULE else (node.kind,)))

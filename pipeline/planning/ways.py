@@ -1,4 +1,4 @@
-"""The ways to one artifact: what was chosen and, where that does not serve, what its YAML has instead, each in turn.
+"""The ways to one artifact: the chosen options and, where these fail, those under `instead` in its YAML, in turn.
 
     instead: {capture: [trace, script]}
 
@@ -6,8 +6,8 @@
         └── refused ─► trace ─►   same choice typed by hand; the first that serves is the run's
                           └── …
 
-Which way served is kept in the store under the key of the stage that refused the one before, so the next run goes it at
-once; that a stage failed is kept nowhere, and a stage whose code or input changes is tried anew.
+The store has the way that served, under the key of the stage that refused the chosen one, so the next run takes it at
+once. Failures are not stored, and a stage whose code or input changes is tried again.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Refused:
         return f"{way}{first_line(self.error)}"
 
     def also_refuses(self, nodes: Sequence[Node]) -> bool:
-        """Whether another graph has the stage that failed, with all that it stands on: it would fail there too."""
+        """Whether another graph has the failed stage and the same stages before it: it would fail there too."""
         at = [n.name for n in self.nodes].index(self.stage)
         return list(nodes[: at + 1]) == list(self.nodes[: at + 1])
 
     def leaves_open(self, nodes: Sequence[Node]) -> bool:
-        """Whether the failure may be mended by another graph, and is not that of what both have alike.
+        """Whether another graph may avoid the failure: it is not in the part that both have in common.
 
-        A converter may fail at any stage. A check tells of the way until it has passed once: after that come the
-        stages that change numbers on purpose.
+        A converter may fail at any stage. A failed check counts against the way only if no check passed before it: the
+        stages after a passed check change numbers on purpose.
         """
         mine = [n.name for n in self.nodes]
         differ = next((i for i, (a, b) in enumerate(zip(self.nodes, nodes, strict=False)) if a != b), len(mine))
@@ -89,7 +89,7 @@ class Served:
         return f"{name(self.changes) or 'as chosen'}, since {'; '.join(self.why)}"
 
 
-def of(instead: Mapping[str, Sequence[str]]) -> list[Changes]:
+def alternatives(instead: Mapping[str, Sequence[str]]) -> list[Changes]:
     """Every way but the chosen one, in order: options of the first group are exchanged first."""
     groups = list(instead)[::-1]
     products = itertools.product(*([None, *instead[group]] for group in groups))
@@ -103,7 +103,7 @@ def name(changes: Changes) -> str:
 
 
 def may_go_on(error: DrydockError) -> bool:
-    """Whether a failure is the way's: not a setting, a missing library, or a limit that ended it from outside."""
+    """Whether another way may be tried: the failure is no setting, missing library, or limit that ended the stage."""
     return isinstance(error, (StageError, CheckFailed)) and not isinstance(error, Stopped)
 
 
@@ -119,13 +119,13 @@ def all_refused(refused: Sequence[Refused], skipped: Sequence[str]) -> DrydockEr
 
 
 def keep(store: Store, refused: Sequence[Refused], served: Served, digest: str) -> None:
-    """Takes note in the store that a way served, for the stage that refused what was chosen.
+    """Stores the way that served, for the stage that refused the chosen one.
 
     Args:
-        store: Where.
+        store: The store.
         refused: The ways that did not, in order.
         served: The one that did.
-        digest: Of what it came to.
+        digest: Of its result.
     """
     if (key := refused[0].key) is None:
         return
@@ -137,8 +137,8 @@ def keep(store: Store, refused: Sequence[Refused], served: Served, digest: str) 
         log.info("which way served is not kept: %s", e)
 
 
-def kept(store: Store, steps: Sequence[Step]) -> Iterator[Served]:
-    """What served earlier, for each stage of a plan that has to be built: of what was chosen, the one that failed."""
+def served_before(store: Store, steps: Sequence[Step]) -> Iterator[Served]:
+    """The ways that served in earlier runs, for each stage to build that may have refused the chosen one then."""
     for step in steps:
         if step.todo is Todo.BUILD and step.key is not None:
             document = _document(step.key)

@@ -31,7 +31,7 @@ class Carrier(Protocol):
 
 def of(kind: str) -> Carrier | None:
     """What carries the record of a kind of artifact; None where nothing does."""
-    return cast("Carrier", formats.part(kind, "record").Record) if formats.of(kind).record else None
+    return cast("Carrier", formats.part(kind, "record").Record) if formats.format_of(kind).record else None
 
 
 def carriers() -> list[Carrier]:

@@ -197,7 +197,7 @@ def _held(record: Any, path: Path) -> dict[str, Any]:
         record = older.in_todays_form(record, lineage.SCHEMA)
     if (
         not _fits(record, RECORD)
-        or record["kind"] not in formats.known()
+        or record["kind"] not in formats.all_formats()
         or not all(_fits(s, STAGE) for s in record["stages"])
         or not all(_fits(c, CHECK) for c in record["checks"])
         or not {record["made_by"], record["handed_on_by"]} <= {s["name"] for s in record["stages"]}

@@ -55,7 +55,7 @@ def markdown(sweep: Sweep) -> str:
     lines = [f"| {' | '.join(map(_in_markdown, row))} |" for row in [head, rule, *rows]]
     failed = [
         f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n"
-        f"      {printable(job.command, kept='')}\n"
+        f"      {printable(job.command, keep='')}\n"
         for job in sweep.jobs
         if not job.went_well
     ]
@@ -144,7 +144,7 @@ def _code(job: Job) -> str:
 
 def _in_markdown(text: str) -> str:
     """As text alone: no cell of its own, no tag, no link."""
-    shown = printable(text.replace("\n", " "), kept="")
+    shown = printable(text.replace("\n", " "), keep="")
     return re.sub(r"([\\|\[\]`])", r"\\\1", shown).replace("<", "&lt;")
 
 

@@ -219,7 +219,7 @@ class Runner:
             raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
         if made.folder is None and made.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
-        written = formats.of(made.kind).file and made.folder == folder
+        written = formats.format_of(made.kind).file and made.folder == folder
         with self._store.explained():
             lacking = written and not made.file.exists() and not made.file.is_symlink()
         if lacking:

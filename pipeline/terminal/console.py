@@ -186,7 +186,7 @@ def loading(result: Result) -> str:
     """Python that loads what was delivered, as its format says it; nothing where it does not."""
     record = result.record or {}
     kind = Kind(record.get("kind", ""))
-    if result.delivered is None or not formats.of(kind).bundle:
+    if result.delivered is None or not formats.format_of(kind).bundle:
         return ""
     checked = [told for check in record["checks"] for name in ("parity", "tokens") if (told := check.get(name))]
     claim = checked[-1] if checked else {"compute": record["precision"]["compute"]}

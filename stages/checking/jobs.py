@@ -47,6 +47,6 @@ def _write_module(module: Any, home: Path) -> str:
 
 def disk_bytes(job: Job) -> int:
     """The size of the files that a device needs: of a blob, without the IR beside it."""
-    folder, needs = Path(job["folder"]), formats.of(job["kind"]).on_device
+    folder, needs = Path(job["folder"]), formats.format_of(job["kind"]).on_device
     needed = [folder / name for name in needs] or folder.rglob("*")
     return sum(f.stat().st_size for f in needed if f.is_file())

@@ -13,7 +13,7 @@ from stages.coreml.format import COREML
 
 def _coremltools(coremltools: Any) -> Mapping[str, Any]:
     """Loads coremltools' native libraries: it silently works without them until it has to write a model."""
-    for name in formats.of(COREML).native["coremltools"]:
+    for name in formats.format_of(COREML).native["coremltools"]:
         importlib.import_module(f"coremltools.{name}")
     try:
         importlib.import_module("coremltools.libcoremlpython")

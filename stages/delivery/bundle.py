@@ -54,7 +54,11 @@ class Bundle(Protocol):
 
 def format_part(artifact: Artifact) -> Bundle | None:
     """What an artifact's format says about its bundles; None where it says nothing."""
-    return cast("Bundle", formats.part(artifact.kind, "bundle").Bundle) if formats.of(artifact.kind).bundle else None
+    return (
+        cast("Bundle", formats.part(artifact.kind, "bundle").Bundle)
+        if formats.format_of(artifact.kind).bundle
+        else None
+    )
 
 
 def needs(artifact: Artifact) -> str:

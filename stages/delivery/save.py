@@ -76,7 +76,7 @@ class Save(Stage):
         main = source.file
         copies: dict[str, str] = {}
         # A folder for a runtime keeps the names that the runtime looks for.
-        name = self.name if formats.of(source.kind).generation is None else main.stem
+        name = self.name if formats.format_of(source.kind).generation is None else main.stem
         for path in sorted(p for p in source.folder.rglob("*") if not p.is_dir()):
             original = path.relative_to(source.folder)
             if original == Path(f"{RECORD}.json"):  # the runner writes the copy's own
@@ -91,7 +91,7 @@ class Save(Stage):
             shutil.copyfile(path, copy)
             copies[copy.relative_to(folder).as_posix()] = original.as_posix()
         file = name + main.suffix
-        if self.bundle and formats.of(source.kind).generation:
+        if self.bundle and formats.format_of(source.kind).generation:
             self._write_generation_bundle(source, inputs.get("tokens"), file, folder)
         elif self.bundle:
             self._write_bundle(source, inputs["reference"], file, folder)

@@ -60,8 +60,8 @@ def test_what_is_no_files_is_not_told_so(error):
 
 
 def test_a_file_system_that_takes_no_more_files_is_not_said_to_be_full(tmp_path, monkeypatch):
-    found = os.statvfs(tmp_path)
-    full = os.statvfs_result((*found[:5], 1000, 0, 0, *found[8:]))
+    stats = os.statvfs(tmp_path)
+    full = os.statvfs_result((*stats[:5], 1000, 0, 0, *stats[8:]))
     monkeypatch.setattr(os, "statvfs", lambda path: full)
     assert disk.room(tmp_path / "not" / "yet").endswith("takes no more files (inodes)")
 

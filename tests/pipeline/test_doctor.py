@@ -64,15 +64,15 @@ def test_this_machine_is_well_and_the_doctor_itself_imports_no_library(tmp_path,
         package(tmp_path, name)
     done = run(tmp_path, python=("-c", LISTING))
     assert done.stderr.splitlines()[-1] == "0 []", done.stdout
-    told = done.stdout
-    assert [line for line in told.splitlines() if line[:1].strip()] == ["this machine", "store", "backends", "to do"]
-    rows = {words[0]: words[1:] for words in map(str.split, told.splitlines()) if len(words) > 1}
+    text = done.stdout
+    assert [line for line in text.splitlines() if line[:1].strip()] == ["this machine", "store", "backends", "to do"]
+    rows = {words[0]: words[1:] for words in map(str.split, text.splitlines()) if len(words) > 1}
     assert rows["torch"] == [metadata.version("torch"), "needed", "works"]
     assert rows["openvino"] == [metadata.version("openvino"), "needed", "works"]
-    assert "TF32 in matrix products" in told
-    assert "CPU computes by default in" in told
-    assert "written, linked and locked by two processes" in told
-    assert told.rstrip().endswith("nothing: this configuration can run here")
+    assert "TF32 in matrix products" in text
+    assert "CPU computes by default in" in text
+    assert "written, linked and locked by two processes" in text
+    assert text.rstrip().endswith("nothing: this configuration can run here")
     assert "tensorrt" not in rows or rows["tensorrt"][1] == "optional"
 
 
@@ -125,7 +125,7 @@ def healthy(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "messages"),
     [
         (["opst=18"], ["opst: there is no such key", "did you mean 'opset=18'"]),
         (["model=custom"], ["model.factory has no value"]),
@@ -133,20 +133,20 @@ def healthy(tmp_path, monkeypatch):
         (["opset=18,20"], ["opset=18,20", "does not sweep"]),
     ],
 )
-def test_a_configuration_that_is_wrong_is_told_as_the_pipeline_tells_it(healthy, capsys, overrides, told):
+def test_a_configuration_that_is_wrong_is_told_as_the_pipeline_tells_it(healthy, capsys, overrides, messages):
     assert examined([*overrides, "store=store"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert [t for t in told if t not in err] == []
+    assert [t for t in messages if t not in err] == []
 
 
 def test_a_store_that_cannot_be_written_is_told_beside_all_else(healthy, capsys):
     (healthy / "file").write_text("")
     assert examined(["store=file/below"]) == 2
-    told = capsys.readouterr().out
-    assert "works        no" in told
-    assert f"store={healthy}/file/below cannot be written: Not a directory" in told
-    assert "openvino" in told
+    text = capsys.readouterr().out
+    assert "works        no" in text
+    assert f"store={healthy}/file/below cannot be written: Not a directory" in text
+    assert "openvino" in text
 
 
 def test_a_store_of_another_format_is_told(healthy, capsys):
@@ -169,7 +169,7 @@ def test_a_file_system_without_links_will_do_and_that_is_told(healthy, capsys, m
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "told"),
+    ("line", "code", "text"),
     [
         ("torch>=2099", 4, "allowed: >=2099\n    try:     pip install 'torch>=2099'"),
         ("hydra-core<1", 4, "(for Drydock itself)\n    allowed: <1\n    try:     pip install 'hydra-core<1'"),
@@ -182,11 +182,11 @@ def test_a_file_system_without_links_will_do_and_that_is_told(healthy, capsys, m
         ("unheard-of>=1; extra == 'dev'", 0, "nothing: this configuration can run here"),
     ],
 )
-def test_a_version_that_will_not_do_counts_when_it_is_needed(healthy, capsys, monkeypatch, line, code, told):
+def test_a_version_that_will_not_do_counts_when_it_is_needed(healthy, capsys, monkeypatch, line, code, text):
     monkeypatch.setattr(metadata, "requires", lambda name: [line])
     assert examined(["target=onnx", "store=store"]) == code
     shown = capsys.readouterr().out
-    assert " ".join(told.split()) in " ".join(shown.split())
+    assert " ".join(text.split()) in " ".join(shown.split())
 
 
 def test_a_python_that_will_not_do_is_told(healthy, capsys, monkeypatch):
@@ -211,26 +211,26 @@ def test_mlflow_is_needed_where_runs_are_tracked(healthy, capsys, monkeypatch, o
 
 
 @pytest.mark.parametrize(
-    ("says", "code", "told"), [("A100, 580.1, 8.0, 80 GB", 0, "A100, 580.1"), ("no driver", 9, "none")]
+    ("says", "code", "text"), [("A100, 580.1, 8.0, 80 GB", 0, "A100, 580.1"), ("no driver", 9, "none")]
 )
-def test_gpus_are_what_nvidia_smi_says(healthy, monkeypatch, says, code, told):
+def test_gpus_are_what_nvidia_smi_says(healthy, monkeypatch, says, code, text):
     program = healthy / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho '{says}'\nexit {code}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(healthy), prepend=os.pathsep)
-    assert told in doctor._told(doctor._gpus())
+    assert text in doctor._shown(doctor._gpus())
 
 
 def test_a_target_for_a_gpu_cannot_run_without_one_and_the_other_way_on_is_told(healthy, monkeypatch, capsys):
     monkeypatch.setenv("PATH", str(healthy))
     gpu.describe.cache_clear()
     assert examined(["target=tensorrt", "store=store", "--json"]) == 4
-    told = json.loads(capsys.readouterr().out)
-    assert told["machine"]["gpu"] == "none: there is no nvidia-smi"
-    assert any("no NVIDIA GPU" in p["what"] and "target=tensorrt_bundle" in p["command"] for p in told["to do"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["machine"]["gpu"] == "none: there is no nvidia-smi"
+    assert any("no NVIDIA GPU" in p["what"] and "target=tensorrt_bundle" in p["command"] for p in report["to do"])
 
 
 def test_what_the_core_itself_imports_is_always_needed():
     imported = "\n".join(p.read_text() for p in (ROOT / "pipeline").rglob("*.py"))
-    named = {r.module for r in requirements() if r.extra is None} | {"packaging"}
-    assert {m for m in named if f"import {m}" in imported or f"from {m}" in imported} == set(doctor.ITSELF)
+    modules = {r.module for r in requirements() if r.extra is None} | {"packaging"}
+    assert {m for m in modules if f"import {m}" in imported or f"from {m}" in imported} == set(doctor.ITSELF)

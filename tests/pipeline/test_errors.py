@@ -57,7 +57,7 @@ def test_a_list_is_cut_and_says_how_much_is_missing(items, limit, text):
 
 
 @pytest.mark.parametrize(
-    ("found", "text"), [("exprot", ", did you mean 'export'?"), ("export", ", did you mean 'export'?"), ("qqq", "")]
+    ("name", "text"), [("exprot", ", did you mean 'export'?"), ("export", ", did you mean 'export'?"), ("qqq", "")]
 )
-def test_a_near_match_is_offered_and_a_far_one_is_not(found, text):
-    assert errors.nearest(found, ["simplify", "export"]) == text
+def test_a_near_match_is_offered_and_a_far_one_is_not(name, text):
+    assert errors.nearest(name, ["simplify", "export"]) == text

@@ -24,7 +24,7 @@ def record(name, **facts):
 
 
 @pytest.mark.parametrize(
-    ("given", "says"),
+    ("record", "says"),
     [
         (record("fp32"), "precision  fp32: stored float32, computed in float32"),
         (
@@ -34,5 +34,5 @@ def record(name, **facts):
     ],
     ids=["fp32", "int8"],
 )
-def test_the_precision_is_named_and_what_was_not_quantized_told_apart(given, says):
-    assert says in inspect._lines(Found(given, Path("artifact.json")))
+def test_the_precision_is_named_and_what_was_not_quantized_told_apart(record, says):
+    assert says in inspect._lines(Found(record, Path("artifact.json")))

@@ -20,9 +20,9 @@ def listed(folder, *args):
 def test_a_librarys_models_are_listed_with_what_to_type(tmp_path, library, pattern, name, size):
     code, lines, words = listed(tmp_path, library, pattern)
     assert code == 0, words
-    found = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines}
-    assert found[name] == [size, f"model={library} model.name={name}"]
-    assert composed(*found[name][1].split()).model.name == name
+    rows = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines}
+    assert rows[name] == [size, f"model={library} model.name={name}"]
+    assert composed(*rows[name][1].split()).model.name == name
 
 
 def test_what_ships_is_listed_and_a_slip_is_told(tmp_path):

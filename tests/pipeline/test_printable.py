@@ -24,7 +24,7 @@ def test_what_a_terminal_would_obey_is_written_out(text, shown):
 
 
 def test_lines_are_kept_unless_asked_otherwise():
-    assert printable("a\nb", kept="") == "a\\nb"
+    assert printable("a\nb", keep="") == "a\\nb"
 
 
 class Full(io.StringIO):
@@ -43,7 +43,7 @@ class Terminal(io.StringIO):
         return True
 
 
-SAID = (
+TEXT = (
     "error: net is wrong, and here is a sentence that has no room in one line of 80 columns\n  try:     x" + " y" * 50
 )
 
@@ -51,7 +51,7 @@ SAID = (
 def test_a_terminal_has_colours_and_lines_that_fit_and_commands_to_paste(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    first, second, third = shown(SAID, Terminal()).splitlines()
+    first, second, third = shown(TEXT, Terminal()).splitlines()
     assert first.startswith("\x1b[1;31merror:\x1b[0m net is wrong")
     assert second == "       columns"
     assert third == "  \x1b[36mtry:\x1b[0m     x" + " y" * 50
@@ -61,11 +61,11 @@ def test_a_terminal_has_colours_and_lines_that_fit_and_commands_to_paste(monkeyp
 def test_a_terminal_can_be_without_colours(monkeypatch, name, value):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv(name, value)
-    assert "\x1b" not in shown(SAID, Terminal())
+    assert "\x1b" not in shown(TEXT, Terminal())
 
 
 def test_what_is_no_terminal_gets_the_text_as_it_is():
-    assert shown(SAID, io.StringIO()) == SAID
+    assert shown(TEXT, io.StringIO()) == TEXT
 
 
 def test_commands_are_told_as_this_one_was_typed(monkeypatch):

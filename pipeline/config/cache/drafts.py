@@ -29,7 +29,7 @@ def of_job(cfg: DictConfig, composed: Composed) -> Draft | None:
 
     Args:
         cfg: The job's configuration.
-        composed: Likewise, as plain values.
+        composed: The same configuration as plain values.
 
     Raises OSError, OmegaConfBaseException.
     """

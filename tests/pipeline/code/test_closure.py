@@ -38,20 +38,20 @@ def tree(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def of(tree, monkeypatch):
+def digest_of(tree, monkeypatch):
     """The digest of a module's code as the files are now."""
 
     def digest(module="stages.a.boil", kinds=("tea",)):
-        known = Index(tree)
-        monkeypatch.setattr(index, "here", lambda: known)
+        code = Index(tree)
+        monkeypatch.setattr(index, "here", lambda: code)
         closure._content.cache_clear()
         return closure.digest(module, kinds)
 
     return digest
 
 
-def test_behind_a_module_is_what_it_leads_to_and_the_formats_of_its_kinds(tree, of):
-    of()
+def test_behind_a_module_is_what_it_leads_to_and_the_formats_of_its_kinds(tree, digest_of):
+    digest_of()
     assert set(closure.files("stages.a.boil", ["tea"])) == {
         *("stages/__init__.py", "stages/a/__init__.py", "stages/a/boil.py", "stages/a/water.py"),
         *("stages/b/__init__.py", "stages/b/cup.py", "stages/b/sizes.json"),
@@ -69,42 +69,42 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("file", "text"), CHANGES.values(), ids=CHANGES)
-def test_a_change_of_what_is_behind_it_changes_the_digest(tree, of, file, text):
-    before = of()
+def test_a_change_of_what_is_behind_it_changes_the_digest(tree, digest_of, file, text):
+    before = digest_of()
     (tree / file).write_text(text)
-    assert of() != before
+    assert digest_of() != before
 
 
-def test_a_change_of_another_format_changes_nothing_and_neither_does_a_new_one(tree, of):
-    before = of()
+def test_a_change_of_another_format_changes_nothing_and_neither_does_a_new_one(tree, digest_of):
+    before = digest_of()
     (tree / "coffee" / "brew.py").write_text("X = 1\n")
     (tree / "milk").mkdir()
     (tree / "milk" / "__init__.py").write_text("")
     (tree / "milk" / "format.py").write_text('FORMATS = {"milk": Format(runtime="pour")}\n')
     (tree / "milk" / "pour.py").write_text("")
-    assert of() == before
-    assert of(kinds=["coffee"]) != before
+    assert digest_of() == before
+    assert digest_of(kinds=["coffee"]) != before
 
 
-def test_a_file_may_move_with_those_that_name_it(tree, of):
-    before = of()
+def test_a_file_may_move_with_those_that_name_it(tree, digest_of):
+    before = digest_of()
     shutil.move(tree / "a" / "boil.py", tree / "b" / "heat.py")
     shutil.move(tree / "b" / "cup.py", tree / "a" / "cup.py")
     shutil.move(tree / "b" / "sizes.json", tree / "a" / "sizes.json")
     (tree / "a" / "water.py").write_text("import stages.a.cup\nHOT = 100\n")
-    assert of("stages.b.heat") == before
+    assert digest_of("stages.b.heat") == before
 
 
-def test_an_import_that_leads_elsewhere_is_a_change_though_both_files_are_there(tree, of):
+def test_an_import_that_leads_elsewhere_is_a_change_though_both_files_are_there(tree, digest_of):
     (tree / "a" / "water.py").write_text("from stages.b.cup import X\nfrom stages.b.mug import Y\n")
     (tree / "b" / "mug.py").write_text("X = Y = 1\n")
-    before = of()
+    before = digest_of()
     (tree / "a" / "water.py").write_text("from stages.b.mug import X\nfrom stages.b.cup import Y\n")
-    assert of() != before
+    assert digest_of() != before
 
 
-def test_a_file_outside_counts_by_what_it_uses_of_ours(tree, of, tmp_path):
-    of()
+def test_a_file_outside_counts_by_what_it_uses_of_ours(tree, digest_of, tmp_path):
+    digest_of()
     (tmp_path / "mine.py").write_text("from stages.a import water\n")
     (tmp_path / "alone.py").write_text("import os\n")
     assert closure.digest_of_file(tmp_path / "mine.py") == closure.digest("stages.a.water")
@@ -128,8 +128,8 @@ def test_what_was_read_is_kept_until_a_file_changes(tree, monkeypatch):
 
 def test_a_file_that_may_still_change_unseen_is_not_kept(tree):
     Index(tree)
-    kept = [json.loads(p.read_text())["modules"] for p in [tree / "__pycache__" / "code.json"] if p.exists()]
-    assert kept in ([], [{}])
+    cached = [json.loads(p.read_text())["modules"] for p in [tree / "__pycache__" / "code.json"] if p.exists()]
+    assert cached in ([], [{}])
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -76,8 +76,8 @@ def test_data_is_what_lies_beside_the_file(source, tmp_path):
 
 
 def test_a_format_tells_its_kinds_and_a_file_the_parts_it_asks_for(source):
-    told = source('FORMATS = {"tea": Format(runtime="brew", types=None)}\n')
-    assert told.formats == {"tea": {"runtime": "brew"}}
+    read = source('FORMATS = {"tea": Format(runtime="brew", types=None)}\n')
+    assert read.formats == {"tea": {"runtime": "brew"}}
     assert source('formats.part(kind, "runtime").open()\npart(kind, name)\n').parts == ("runtime",)
 
 

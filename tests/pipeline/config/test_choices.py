@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hydra
 import pytest
-from compositions import OVERRIDES_FOR, PRECISIONS, REACHED, TARGETS, options
+from compositions import NEEDED, PRECISIONS, REACHED, TARGETS, options
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -78,14 +78,14 @@ def test_a_precision_that_a_target_does_not_have_is_told_with_what_goes_with_eac
     ],
 )
 def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other, allowed):
-    (problem,) = problems(*OVERRIDES_FOR.get(one.partition("=")[2], []), one, other)
+    (problem,) = problems(*NEEDED.get(one.partition("=")[2], []), one, other)
     assert problem.what == f"{one} does not go with {other}"
     assert problem.allowed == allowed
     assert problem.command.startswith(allowed.partition(",")[0])
 
 
 @pytest.mark.parametrize(
-    ("asked", "instead"),
+    ("typed", "instead"),
     [
         pytest.param("also=pruned", "target=coreml or the same command without also=pruned", marks=pytest.mark.slow),
         ("also=[benchmark,pruned]", "target=coreml or the same command without also=pruned"),
@@ -102,8 +102,8 @@ def test_choices_that_exclude_each_other_are_told_as_they_were_typed(one, other,
         ("capture=trase", "python -m pipeline capture=trace"),
     ],
 )
-def test_what_to_type_keeps_one_of_the_two(asked, instead):
-    (problem,) = problems(*asked.split())
+def test_what_to_type_keeps_one_of_the_two(typed, instead):
+    (problem,) = problems(*typed.split())
     assert problem.command == instead
 
 

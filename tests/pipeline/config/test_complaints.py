@@ -35,10 +35,10 @@ def wrapped(cause):
         return e
 
 
-def told(error, conf):
-    found = complaints.of_hydra(error, conf)
-    assert type(found) is ConfigError
-    (problem,) = found.problems
+def translate(error, conf):
+    translated = complaints.of_hydra(error, conf)
+    assert type(translated) is ConfigError
+    (problem,) = translated.problems
     assert problem.command
     return problem
 
@@ -50,7 +50,7 @@ def test_what_a_callback_of_ours_says_is_told_as_it_is(conf):
 
 def test_an_option_that_is_not_there_is_told_with_those_that_are(conf):
     error = MissingConfigException("…", missing_cfg_file="model/resnet5", options=["vit", "resnet50"])
-    problem = told(error, conf)
+    problem = translate(error, conf)
     assert problem.what == "model=resnet5: there is no such option, did you mean 'resnet50'?"
     assert problem.allowed == "resnet50, vit"
     assert "conf/model/resnet5.yaml" in problem.command
@@ -58,22 +58,22 @@ def test_an_option_that_is_not_there_is_told_with_those_that_are(conf):
 
 def test_an_option_that_another_choice_asks_for_is_told_with_who_asks(conf):
     error = MissingConfigException("In 'also/mine': Could not find 'tolerance/fp8'", "tolerance/fp8", ["fp16"])
-    problem = told(error, conf)
+    problem = translate(error, conf)
     assert problem.what.startswith("tolerance=fp8, which also/mine asks for: there is no such option")
     assert "a choice with which also/mine asks for one of these" in problem.command
 
 
 def test_an_option_that_has_another_name_now_is_told_with_that(conf):
-    assert told(MissingConfigException("…", "also/raw_images"), conf).command == "also=image"
+    assert translate(MissingConfigException("…", "also/raw_images"), conf).command == "also=image"
 
 
 def test_an_option_outside_a_group_is_told_too(conf):
-    assert "config=absent: there is no such option" in told(MissingConfigException("…", "absent"), conf).what
+    assert "config=absent: there is no such option" in translate(MissingConfigException("…", "absent"), conf).what
 
 
 def test_an_unknown_key_at_the_top_may_be_a_group(conf):
     root = OmegaConf.structured(Root)
-    problem = told(wrapped(raised(lambda: root.captrue)), conf)
+    problem = translate(wrapped(raised(lambda: root.captrue)), conf)
     assert problem.what == "captrue: there is no such key, did you mean 'capture'?"
     assert "opset" in problem.allowed
     assert "config.yaml" not in problem.allowed
@@ -82,14 +82,14 @@ def test_an_unknown_key_at_the_top_may_be_a_group(conf):
 
 def test_an_unknown_key_below_the_top_is_told_with_its_neighbours(conf):
     root = OmegaConf.structured(Root)
-    problem = told(wrapped(raised(lambda: OmegaConf.update(root, "model.inptus", {}))), conf)
+    problem = translate(wrapped(raised(lambda: OmegaConf.update(root, "model.inptus", {}))), conf)
     assert problem.what == "model.inptus: there is no such key, did you mean 'inputs'?"
     assert "capture" not in problem.allowed
 
 
 def test_a_value_of_the_wrong_type_is_told_with_its_place_in_one_line(conf):
     root = OmegaConf.structured(Root)
-    problem = told(wrapped(raised(lambda: OmegaConf.update(root, "opset", "new"))), conf)
+    problem = translate(wrapped(raised(lambda: OmegaConf.update(root, "opset", "new"))), conf)
     assert problem.what == "opset: Value 'new' of type 'str' could not be converted to Integer"
 
 
@@ -97,31 +97,31 @@ def test_yaml_that_does_not_parse_is_told_with_file_line_and_column(conf):
     (conf / "bad.yaml").write_text("model:\n  inputs: [1, 2\n")
     with (conf / "bad.yaml").open() as f:
         error = raised(lambda: yaml.safe_load(f), yaml.YAMLError)
-    problem = told(error, conf)
+    problem = translate(error, conf)
     assert problem.what.startswith(f"{conf / 'bad.yaml'}, line 3, column 1: expected ',' or ']'")
     assert problem.allowed == "YAML"
 
 
 def test_yaml_that_fails_without_a_place_is_told_without_one(conf):
-    assert told(yaml.MarkedYAMLError(problem="nonsense"), conf).what == "a YAML file: nonsense"
+    assert translate(yaml.MarkedYAMLError(problem="nonsense"), conf).what == "a YAML file: nonsense"
 
 
 def test_anything_else_is_told_in_one_line(conf):
-    assert told(HydraException("it\n  broke\n    full_key: x"), conf).what == "it broke"
+    assert translate(HydraException("it\n  broke\n    full_key: x"), conf).what == "it broke"
 
 
 def test_exceptions_that_cause_each_other_come_to_an_end(conf):
     first, second = HydraException("first"), HydraException("second")
     first.__cause__, second.__cause__ = second, first
-    assert told(first, conf).what == "first"
+    assert translate(first, conf).what == "first"
 
 
 def test_a_log_that_cannot_be_made_is_told_with_its_key():
     error = raised(
         lambda: logging.config.dictConfig({"version": 1, "handlers": {"file": {"class": "x.Y"}}}), ValueError
     )
-    found = complaints.of_logging(error)
-    assert str(found).startswith(
+    translated = complaints.of_logging(error)
+    assert str(translated).startswith(
         "hydra.job_logging.handlers.file, or the same of hydra.hydra_logging, cannot be used: "
     )
     assert complaints.of_logging(ValueError("another")) is None

@@ -33,10 +33,10 @@ def test_it_is_what_the_command_line_composes(home):
 
 
 def test_it_says_what_was_typed_and_chosen_and_where_a_run_would_deliver(home):
-    made = compose.compose(CHOSEN)
-    assert made.overrides == CHOSEN[:-1]
-    assert made.choices["model"] == "mobilenet_v3_small"
-    assert made.config["output"] == str(home / "here" / "artifact")
+    composed = compose.compose(CHOSEN)
+    assert composed.overrides == CHOSEN[:-1]
+    assert composed.choices["model"] == "mobilenet_v3_small"
+    assert composed.config["output"] == str(home / "here" / "artifact")
 
 
 def test_it_leaves_no_folder_and_nothing_of_hydra_behind(home):
@@ -52,7 +52,7 @@ def test_configurations_of_the_users_own_are_found(home):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("opst=18", "did you mean 'opset=18'"),
         ("+unheard_of=1", "unheard_of: there is no such key"),
@@ -63,8 +63,8 @@ def test_configurations_of_the_users_own_are_found(home):
         ("output=${oc.env:UNHEARD_OF}", "UNHEARD_OF"),
     ],
 )
-def test_what_is_wrong_is_told_in_our_words(override, told):
-    with pytest.raises(ConfigError, match=told):
+def test_what_is_wrong_is_told_in_our_words(override, message):
+    with pytest.raises(ConfigError, match=message):
         compose.compose([override])
 
 
@@ -97,8 +97,8 @@ def test_the_store_is_where_the_configuration_says_then_the_environment(
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = store_folders(compose.compose([override]).config)
-    assert [*map(str, found)] == [folder.format(home=home) for folder in folders]
+    places = store_folders(compose.compose([override]).config)
+    assert [*map(str, places)] == [folder.format(home=home) for folder in folders]
 
 
 @pytest.mark.parametrize("override", ["store=5", "store={a: b}", "store=[mine,[theirs]]", "store=[mine,null]"])
@@ -119,8 +119,8 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("override", "told"), WRONG, ids=[w for w, _ in WRONG])
-def test_a_name_that_trust_cannot_mean_is_refused(home, override, told):
-    with pytest.raises(ConfigError, match=told):
+@pytest.mark.parametrize(("override", "message"), WRONG, ids=[w for w, _ in WRONG])
+def test_a_name_that_trust_cannot_mean_is_refused(home, override, message):
+    with pytest.raises(ConfigError, match=message):
         store_of(compose.compose([override, "store=mine"]).config)
     assert not (home / "mine").exists()

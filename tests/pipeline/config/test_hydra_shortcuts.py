@@ -83,13 +83,13 @@ def test_all_choices_are_mapped_where_a_defaults_list_looks_one_up_and_nowhere_e
     choices = SimpleNamespace(known_choices={"target": "onnx"})
     default = GroupDefault(group="precision", value=option)
     default.update_parent("", "")
-    found = defaults_list._create_interpolation_map(choices, [default], False)
-    assert (found and {"target": found.target}) == looked_up
+    choice_map = defaults_list._create_interpolation_map(choices, [default], False)
+    assert (choice_map and {"target": choice_map.target}) == looked_up
 
 
 def test_defaults_lists_are_made_and_merged_once_for_jobs_of_equal_choices(monkeypatch):
-    made, real = [], config_loader_impl.create_defaults_list
-    monkeypatch.setattr(config_loader_impl, "create_defaults_list", lambda **how: made.append(1) or real(**how))
+    lists, real = [], config_loader_impl.create_defaults_list
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", lambda **how: lists.append(1) or real(**how))
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", ["model=resnet50"], RunMode.MULTIRUN)
@@ -100,8 +100,8 @@ def test_defaults_lists_are_made_and_merged_once_for_jobs_of_equal_choices(monke
             ["~stages.audit", "seed=1"],
         ]
         alone = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
-        made.clear()
+        lists.clear()
         with shared_work(loader):
             together = [OmegaConf.to_yaml(loader.load_sweep_config(master, cell)) for cell in cells]
         assert together == alone
-        assert len(made) == 2
+        assert len(lists) == 2

@@ -209,8 +209,8 @@ def test_a_wrong_or_missing_value_is_told_with_its_place_in_one_line(settings, p
 
 @pytest.mark.usefixtures("trusted")
 def test_every_wrong_value_is_told_at_once():
-    found = problems(opset="new", half="maybe", tolerance="small")
-    assert [what.partition(":")[0] for what in found] == [
+    sentences = problems(opset="new", half="maybe", tolerance="small")
+    assert [what.partition(":")[0] for what in sentences] == [
         "stages.export.opset",
         "stages.export.half",
         "stages.export.tolerance",

@@ -22,8 +22,8 @@ from pipeline.config import pictures
 )
 def test_what_a_models_weights_take(library, name, size, resize, interpolation):
     assert pictures.shape(library, name) == ["batch", *size]
-    found = pictures.preprocessing(library, name)
-    assert (found["resize"], found.get("interpolation")) == (resize, interpolation)
+    fields = pictures.preprocessing(library, name)
+    assert (fields["resize"], fields.get("interpolation")) == (resize, interpolation)
 
 
 @pytest.mark.slow
@@ -34,13 +34,13 @@ def test_the_table_is_what_timm_says():
     for name in dict.fromkeys([*timm.list_models(), *timm.list_pretrained()]):
         published = timm.get_pretrained_cfg(name)
         data = resolve_data_config(pretrained_cfg=published.to_dict() if published else {}, use_test_size=False)
-        found = pictures.preprocessing("timm", name)
+        fields = pictures.preprocessing("timm", name)
         assert pictures.shape("timm", name) == ["batch", *data["input_size"]], name
-        assert found["mean"] == pytest.approx(data["mean"], abs=1e-6), name
-        assert found["std"] == pytest.approx(data["std"], abs=1e-6), name
-        assert found["interpolation"] == data["interpolation"], name
+        assert fields["mean"] == pytest.approx(data["mean"], abs=1e-6), name
+        assert fields["std"] == pytest.approx(data["std"], abs=1e-6), name
+        assert fields["interpolation"] == data["interpolation"], name
         edge = math.floor(data["input_size"][1] / data["crop_pct"])
-        assert edge in (found["resize"], *(found["resize"] if isinstance(found["resize"], list) else [])), name
+        assert edge in (fields["resize"], *(fields["resize"] if isinstance(fields["resize"], list) else [])), name
 
 
 @pytest.mark.slow
@@ -49,8 +49,8 @@ def test_the_table_is_what_torchvision_says():
 
     for name in models.list_models(module=models):
         preset = models.get_model_weights(name).DEFAULT.transforms()
-        found = pictures.preprocessing("torchvision", name)
+        fields = pictures.preprocessing("torchvision", name)
         assert pictures.shape("torchvision", name)[2:] == preset.crop_size * 2, name
-        assert [found["resize"]] == preset.resize_size, name
-        assert found["interpolation"] == preset.interpolation.value, name
-        assert (found["mean"], found["std"]) == (preset.mean, preset.std), name
+        assert [fields["resize"]] == preset.resize_size, name
+        assert fields["interpolation"] == preset.interpolation.value, name
+        assert (fields["mean"], fields["std"]) == (preset.mean, preset.std), name

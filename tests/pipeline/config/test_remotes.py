@@ -58,7 +58,7 @@ def test_a_remote_that_is_written_first_is_not_lost_to_a_url_that_comes_after(ho
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         ("remote.wrote=false", "remote has no wrote"),
         ("remote.write=maybe", "remote.write is 'maybe'"),
@@ -69,8 +69,8 @@ def test_a_remote_that_is_written_first_is_not_lost_to_a_url_that_comes_after(ho
         (f"remote.url=s3://me:{SECRET}@bucket/x", "a user or a password"),
     ],
 )
-def test_what_is_no_remote_is_refused(typed, said):
-    with pytest.raises(ConfigError, match=said) as refused:
+def test_what_is_no_remote_is_refused(typed, message):
+    with pytest.raises(ConfigError, match=message) as refused:
         compose.compose([typed])
     assert SECRET not in str(refused.value)
 
@@ -86,8 +86,8 @@ def test_a_secret_in_a_yaml_is_refused_before_any_of_it_is_written_down(home, mo
 
 def test_the_environment_names_one_where_nothing_else_does(home, monkeypatch):
     monkeypatch.setenv("DRYDOCK_REMOTE", "shared/bucket")
-    of = [compose.compose(words).config for words in ([], [f"remote={URL}"])]
-    assert [str(remotes.address_of(config)) for config in of] == [str(home / "shared" / "bucket"), URL]
+    configs = [compose.compose(words).config for words in ([], [f"remote={URL}"])]
+    assert [str(remotes.address_of(config)) for config in configs] == [str(home / "shared" / "bucket"), URL]
     monkeypatch.setenv("DRYDOCK_REMOTE", f"s3://me:{SECRET}@bucket")
     with pytest.raises(ConfigError, match="DRYDOCK_REMOTE has a user or a password"):
         compose.compose([])

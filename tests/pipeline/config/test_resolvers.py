@@ -23,8 +23,8 @@ def test_an_option_is_picked_by_another_choice_and_else_the_other(route, picked)
 def test_a_tolerance_is_that_of_the_first_check_that_there_is(checks, allowed):
     limits = {"check_compile": 0.1, "check_quantize": 0.3, "check_export": 0.2}
     stages = {name: {"tolerance": {"max_rel": limits[name]}} for name in checks}
-    made = {"tolerance": {"max_rel": "${as_checked:check_quantize,check_compile}"}}
-    assert OmegaConf.create({"stages": {**stages, "made": made}}).stages.made.tolerance.max_rel == allowed
+    derived = {"tolerance": {"max_rel": "${as_checked:check_quantize,check_compile}"}}
+    assert OmegaConf.create({"stages": {**stages, "derived": derived}}).stages.derived.tolerance.max_rel == allowed
 
 
 @pytest.mark.parametrize(("opset", "there"), [(17, "a"), (18, "b"), (None, "b")])

@@ -151,14 +151,14 @@ def attempt(*words):
     """What a command makes of these words, short of a run. Raises DrydockError."""
     sys.argv[1:] = words
     flags.refuse(words, ROOT, CONF)
-    if help.asked(words) is not None or words[:1] == ("--info",):
+    if help.answer(words) is not None or words[:1] == ("--info",):
         return
-    given = [*words]
-    mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(given) else RunMode.RUN
+    rest = [*words]
+    mode = RunMode.MULTIRUN if {"-m", "--multirun"} & set(rest) else RunMode.RUN
     for flag in ("--cfg", "-p", "--config-dir"):
-        if flag in given:
-            del given[given.index(flag) : given.index(flag) + 2]
-    overrides = [w for w in given if not w.startswith("-")]
+        if flag in rest:
+            del rest[rest.index(flag) : rest.index(flag) + 2]
+    overrides = [w for w in rest if not w.startswith("-")]
     try:
         cfg = loader().load_configuration("config", overrides, mode)
     except complaints.RAISED as e:
@@ -261,7 +261,7 @@ def test_a_model_of_hydras_is_told_where_its_parts_stand(tmp_path, monkeypatch):
     ("typed", "says"), [("--version", "drydock "), ("--help", "Choose first"), ("-h", "Choose first")]
 )
 def test_what_is_asked_is_answered_without_a_composition(typed, says):
-    assert says in str(help.asked([typed]))
+    assert says in str(help.answer([typed]))
 
 
 def test_a_line_of_the_console_script_has_its_command(monkeypatch):

@@ -60,9 +60,9 @@ def test_what_an_override_cannot_be_is_told_with_its_key(typed, says):
     assert refused(typed).what == says
 
 
-@pytest.mark.parametrize(("value", "told"), [(None, "null"), (3, "3")])
-def test_a_stage_that_is_no_mapping_is_told(value, told):
-    with pytest.raises(ConfigError, match=rf"^stages.export is {told}\n.*\n.*'~stages.export' leaves it out"):
+@pytest.mark.parametrize(("value", "message"), [(None, "null"), (3, "3")])
+def test_a_stage_that_is_no_mapping_is_told(value, message):
+    with pytest.raises(ConfigError, match=rf"^stages.export is {message}\n.*\n.*'~stages.export' leaves it out"):
         graph_of({"stages": {"export": value}})
 
 

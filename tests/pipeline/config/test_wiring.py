@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from compositions import overrides_for
+from compositions import model_overrides
 from omegaconf import OmegaConf
 
 from pipeline.config import compose
@@ -87,7 +87,7 @@ def test_all_that_is_wiring_is_told_at_once():
 
 
 @pytest.mark.parametrize(
-    ("group", "asked"),
+    ("group", "typed"),
     [
         ("cast", ["target=onnx"]),
         ("coreml", ["target=coreml"]),
@@ -95,18 +95,18 @@ def test_all_that_is_wiring_is_told_at_once():
         ("exporter", ["target=onnx"]),
         ("ir", ["target=openvino"]),
         ("lower", ["target=openvino"]),
-        ("source", overrides_for("onnx_file")),
+        ("source", model_overrides("onnx_file")),
     ],
 )
-def test_what_is_said_to_be_typed_chooses_what_was_asked_for(group, asked):
+def test_what_is_said_to_be_typed_chooses_what_was_asked_for(group, typed):
     option, instead = GROUPS[group]
-    assert compose.compose([*asked, instead]).choices[f"wiring/{group}"] == option
+    assert compose.compose([*typed, instead]).choices[f"wiring/{group}"] == option
 
 
 def test_every_group_that_lies_there_has_its_words():
-    named = set(OmegaConf.load(WIRING / "names.yaml"))
-    assert {folder.name for folder in WIRING.iterdir() if folder.is_dir()} <= named
-    assert named == set(GROUPS)
+    groups = set(OmegaConf.load(WIRING / "names.yaml"))
+    assert {folder.name for folder in WIRING.iterdir() if folder.is_dir()} <= groups
+    assert groups == set(GROUPS)
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def written(home, name, defaults):
 
 
 @pytest.mark.parametrize(
-    ("name", "defaults", "asked", "what", "instead"),
+    ("name", "defaults", "typed", "what", "instead"),
     [
         ("target/mine", "- /ir: fp16\n", ["target=mine"], "target/mine.yaml names /ir: fp16", "/wiring/ir: fp16"),
         (
@@ -170,9 +170,9 @@ def written(home, name, defaults):
         ("also/mine", "- optional /ir: fp16\n", ["also=mine"], "names optional /ir: fp16", "/wiring/ir: fp16"),
     ],
 )
-def test_a_yaml_of_the_users_that_names_an_old_group_is_told_the_new_one(home, name, defaults, asked, what, instead):
+def test_a_yaml_of_the_users_that_names_an_old_group_is_told_the_new_one(home, name, defaults, typed, what, instead):
     written(home, name, defaults)
-    (problem,) = problems(*asked)
+    (problem,) = problems(*typed)
     assert what in problem.what
     assert problem.command == f"{instead} in its place"
 

@@ -14,12 +14,12 @@ from pipeline.machine.world import is_installed
 from tests.test_architecture import ROOT
 
 
-def asked(module):
+def ask(module):
     return asyncio.run(backends.ask(module))
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch):
     """Makes a package of some source, which a process of ours finds before all others."""
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH') or ROOT}")
 
@@ -32,12 +32,12 @@ def made(tmp_path, monkeypatch):
     return make
 
 
-def test_what_a_library_prints_is_no_answer(made):
-    assert asked(made("chatty", __init__="import os\nprint('{}')\nos.write(1, b'hello')")) == {"facts": {}}
+def test_what_a_library_prints_is_no_answer(package):
+    assert ask(package("chatty", __init__="import os\nprint('{}')\nos.write(1, b'hello')")) == {"facts": {}}
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "answer"),
     [
         ("raise ImportError('one\\ntwo\\n')", {"error": "ImportError: two", "lacks": None}),
         ("raise ImportError", {"error": "ImportError", "lacks": None}),
@@ -48,26 +48,26 @@ def test_what_a_library_prints_is_no_answer(made):
         ("import os; os._exit(0)", {"error": "its import ended by exit code 0"}),
     ],
 )
-def test_an_import_that_goes_wrong_is_told_by_its_last_line(made, source, told):
-    assert asked(made("wrong", __init__=source)) == told
+def test_an_import_that_goes_wrong_is_told_by_its_last_line(package, source, answer):
+    assert ask(package("wrong", __init__=source)) == answer
 
 
-def test_an_import_that_hangs_is_ended(made, monkeypatch):
+def test_an_import_that_hangs_is_ended(package, monkeypatch):
     monkeypatch.setattr(backends, "PATIENCE_SECONDS", 1.0)
     began = time.monotonic()
-    assert asked(made("hanging", __init__="import time\ntime.sleep(600)")) == {
+    assert ask(package("hanging", __init__="import time\ntime.sleep(600)")) == {
         "error": "its import did not end within 1 s"
     }
     assert time.monotonic() - began < 300
 
 
-def test_core_ml_without_what_writes_its_models_is_broken(made):
-    made("coremltools", libmilstoragepython="")
-    assert asked("coremltools")["lacks"] == "coremltools.libmodelpackage"
+def test_core_ml_without_what_writes_its_models_is_broken(package):
+    package("coremltools", libmilstoragepython="")
+    assert ask("coremltools")["lacks"] == "coremltools.libmodelpackage"
 
 
-def test_core_ml_writes_models_where_it_cannot_run_them(made, monkeypatch):
-    made("coremltools", libmilstoragepython="", libmodelpackage="", libcoremlpython="raise ImportError")
+def test_core_ml_writes_models_where_it_cannot_run_them(package, monkeypatch):
+    package("coremltools", libmilstoragepython="", libmodelpackage="", libcoremlpython="raise ImportError")
     for name in [n for n in sys.modules if n.partition(".")[0] == "coremltools"]:  # the real one, of another test
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(os.environ["PYTHONPATH"].partition(os.pathsep)[0])
@@ -90,15 +90,15 @@ def test_core_ml_writes_models_where_it_cannot_run_them(made, monkeypatch):
 )
 def test_the_command_fits_what_is_broken(monkeypatch, version, lacks, command):
     monkeypatch.setattr(backends, "how_to_install", lambda module: "pip install 'torch-drydock[coreml]'")
-    wanted = Requirement("coremltools", "coremltools", ">=9.0", "coreml")
-    broken = Backend("coremltools", (), State.BROKEN, version, "/here", wanted, error="ImportError", lacks=lacks)
+    requirement = Requirement("coremltools", "coremltools", ">=9.0", "coreml")
+    broken = Backend("coremltools", (), State.BROKEN, version, "/here", requirement, error="ImportError", lacks=lacks)
     assert broken.problem.command == command
 
 
 def test_what_is_optional_may_be_missing_or_too_old():
-    wanted = Requirement("timm", "timm", ">=2099", "timm")
+    requirement = Requirement("timm", "timm", ">=2099", "timm")
     for state in (State.WORKS, State.MISSING, State.UNFIT):
-        assert Backend("timm", (), state, "1", wanted=wanted).problem is None
+        assert Backend("timm", (), state, "1", wanted=requirement).problem is None
 
 
 def test_every_requirement_of_ours_that_is_installed_is_found_by_the_name_that_it_is_imported_by():

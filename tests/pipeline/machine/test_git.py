@@ -29,8 +29,8 @@ def repository(tmp_path, monkeypatch):
 
 def git(*arguments):
     who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false", "-c", "core.hooksPath=/dev/null"]
-    told = subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True)
-    return told.stdout.strip()
+    result = subprocess.run(["git", *who, *arguments], check=True, capture_output=True, text=True)
+    return result.stdout.strip()
 
 
 def commit(folder):
@@ -76,9 +76,9 @@ def removed(folder):
 def test_any_change_makes_a_checkout_dirty(repository, change):
     commit(repository)
     change(repository)
-    found = state(World())
-    assert found["dirty"] is True
-    assert len(found["diff"]) == 64
+    checkout = state(World())
+    assert checkout["dirty"] is True
+    assert len(checkout["diff"]) == 64
 
 
 def test_the_state_is_that_of_the_whole_repository_from_a_folder_within(repository, monkeypatch):

@@ -9,7 +9,7 @@ from pipeline.machine import gpu
 from pipeline.machine.world import ThisMachine
 
 A100, T4 = "NVIDIA A100, 580.65.06, 8.0, 81920 MiB", "Tesla T4, 580.65.06, 7.5, 15360 MiB"
-ASKED_FOR_ONE = f"""case "$*" in *--id=1*) echo '{T4}' ;; *) printf '{A100}\\n{T4}\\n' ;; esac"""
+ONE_OR_BOTH = f"""case "$*" in *--id=1*) echo '{T4}' ;; *) printf '{A100}\\n{T4}\\n' ;; esac"""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def nvidia_smi(tmp_path, monkeypatch):
     gpu.describe.cache_clear()
 
 
-def told(line):
+def description(line):
     name, driver, capability, _ = line.split(", ")
     return {"name": name, "driver": driver, "compute_capability": capability}
 
@@ -38,15 +38,15 @@ def told(line):
     [
         (f"echo '{A100}'", {}, A100),
         (f"printf '{T4}\\n{T4}\\n'", {}, T4),
-        (ASKED_FOR_ONE, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,0"}, T4),
-        (ASKED_FOR_ONE, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, A100),
+        (ONE_OR_BOTH, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1,0"}, T4),
+        (ONE_OR_BOTH, {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, A100),
     ],
 )
 def test_the_gpu_is_the_one_that_cuda_shows_first(nvidia_smi, tmp_path, monkeypatch, script, environment, line):
     nvidia_smi(script)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert ThisMachine(tmp_path / "facts", may_fetch=False).gpu() == told(line)
+    assert ThisMachine(tmp_path / "facts", may_fetch=False).gpu() == description(line)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_the_gpu_is_the_one_that_cuda_shows_first(nvidia_smi, tmp_path, monkeypa
         ("echo 'NVIDIA-SMI has failed' >&2; exit 9", {}, "nvidia-smi says NVIDIA-SMI has failed"),
         ("exit 3", {}, "nvidia-smi says nothing, exit code 3"),
         (f"echo '{A100}'", {"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES hides it"),
-        (ASKED_FOR_ONE, {}, "this machine has different GPUs"),
-        (ASKED_FOR_ONE, {"CUDA_VISIBLE_DEVICES": "1"}, "this machine has different GPUs"),
+        (ONE_OR_BOTH, {}, "this machine has different GPUs"),
+        (ONE_OR_BOTH, {"CUDA_VISIBLE_DEVICES": "1"}, "this machine has different GPUs"),
     ],
 )
 def test_that_there_is_none_or_no_telling_which_is_told(nvidia_smi, monkeypatch, script, environment, says):

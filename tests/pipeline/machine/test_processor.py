@@ -28,8 +28,8 @@ def cpuinfo(tmp_path, monkeypatch):
 
 def test_the_instruction_sets_that_matter_are_told_in_order_and_the_others_are_not(cpuinfo):
     cpuinfo(X86)
-    told = processor.describe()
-    assert (told["name"], told["instructions"]) == ("Some CPU @ 2 GHz", "amx_bf16 avx2 avx512f")
+    fields = processor.describe()
+    assert (fields["name"], fields["instructions"]) == ("Some CPU @ 2 GHz", "amx_bf16 avx2 avx512f")
 
 
 def test_an_arm_processor_is_told_by_its_features(cpuinfo):
@@ -39,9 +39,9 @@ def test_an_arm_processor_is_told_by_its_features(cpuinfo):
 
 @pytest.mark.usefixtures("cpuinfo")
 def test_where_nothing_lists_them_the_instruction_sets_are_unknown():
-    told = processor.describe()
-    assert told["instructions"] == "unknown"
-    assert told["name"]
+    fields = processor.describe()
+    assert fields["instructions"] == "unknown"
+    assert fields["name"]
 
 
 def test_no_name_of_this_host_is_told():

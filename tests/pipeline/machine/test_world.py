@@ -122,9 +122,9 @@ def test_a_file_that_is_not_there_has_no_digest(machine, weights):
 def test_a_passing_fact_is_recalled_while_it_is_young(machine, monkeypatch):
     monkeypatch.setattr(world.time, "time", lambda: 100.0)
     machine.remember("unreachable host", "because")
-    for now, told in [(100.0, "because"), (160.0, "because"), (160.5, None), (99.0, None)]:
+    for now, answer in [(100.0, "because"), (160.0, "because"), (160.5, None), (99.0, None)]:
         monkeypatch.setattr(world.time, "time", lambda now=now: now)
-        assert machine.recall("unreachable host", 60.0) == told
+        assert machine.recall("unreachable host", 60.0) == answer
     assert machine.recall("another host", 60.0) is None
 
 
@@ -267,6 +267,6 @@ def test_whether_a_module_is_installed_is_told_without_importing_it(here):
 
 def test_what_has_no_content_of_its_own_is_refused_and_not_read(machine, tmp_path):
     os.mkfifo(tmp_path / "weights")
-    for path, told in ((tmp_path / "weights", "it is a named pipe"), (Path("/dev/zero"), "it is a device")):
-        with pytest.raises(OSError, match=told):
+    for path, answer in ((tmp_path / "weights", "it is a named pipe"), (Path("/dev/zero"), "it is a device")):
+        with pytest.raises(OSError, match=answer):
             machine.digest(path)

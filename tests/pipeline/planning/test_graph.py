@@ -18,9 +18,9 @@ class Toy(Stage):
 def toy(produces, *, on_request=None, optional=(), **consumes):
     """A stage of its own class, with one port for each keyword."""
     ports = {port: frozenset(kinds if isinstance(kinds, tuple) else {kinds}) for port, kinds in consumes.items()}
-    asked = {port: frozenset({kind}) for port, kind in (on_request or {}).items()}
-    given = {"produces": produces, "consumes": ports, "on_request": asked, "optional": frozenset(optional)}
-    return type("Toy", (Toy,), given)()
+    requested = {port: frozenset({kind}) for port, kind in (on_request or {}).items()}
+    attributes = {"produces": produces, "consumes": ports, "on_request": requested, "optional": frozenset(optional)}
+    return type("Toy", (Toy,), attributes)()
 
 
 def shipyard():
@@ -144,13 +144,13 @@ def test_a_stage_that_needs_itself_is_a_cycle():
 
 
 def test_every_unknown_name_in_needs_is_reported_with_a_near_match():
-    found = problems(shipyard(), {"compile": ["simplfy"], "save": ["qqq"]})
-    assert [p.what for p in found] == [
+    wrong = problems(shipyard(), {"compile": ["simplfy"], "save": ["qqq"]})
+    assert [p.what for p in wrong] == [
         "stages.compile.needs names 'simplfy', which is no stage of this graph, did you mean 'simplify'?",
         "stages.save.needs names 'qqq', which is no stage of this graph",
     ]
-    assert "compile" not in found[0].allowed
-    assert "stages.compile.needs" in found[0].command
+    assert "compile" not in wrong[0].allowed
+    assert "stages.compile.needs" in wrong[0].command
 
 
 def test_a_need_of_a_kind_that_does_not_fit_is_refused():
@@ -181,16 +181,16 @@ def test_a_first_stage_that_takes_something_is_told_so():
 
 
 def test_a_stage_moved_up_before_what_it_lives_on_is_told_who_moved_it():
-    found = problems(shipyard(), {"export": ["simplify"], "compile": ["simplify"]})
-    assert "stages.simplify takes onnx" in found[0].what
-    assert [p.what.partition(":")[0] for p in found[1:]] == [
+    wrong = problems(shipyard(), {"export": ["simplify"], "compile": ["simplify"]})
+    assert "stages.simplify takes onnx" in wrong[0].what
+    assert [p.what.partition(":")[0] for p in wrong[1:]] == [
         "stages.simplify was moved up because stages.export.needs names it",
         "stages.simplify was moved up because stages.compile.needs names it",
     ]
 
 
 def runs_modules():
-    """A check that takes a module too, if it is told which."""
+    """A check that takes a module too, if `needs` names its source."""
     takes = {"artifact": (ONNX, Kind.MODULE), "reference": Kind.REFERENCE}
     return toy("artifact", on_request={"artifact": Kind.MODULE}, **takes)
 

@@ -20,8 +20,8 @@ from tests.pipeline.conftest import Check, Compile, Export, Fake, Load, Save, fl
 
 def steps(dock, *, explain=True, damaged=None):
     damaged = set() if damaged is None else damaged
-    made = plan.make(dock.nodes(), dock.store, dock.world, damaged=damaged, explain=explain)
-    return {s.name: s for s in made}
+    planned = plan.make(dock.nodes(), dock.store, dock.world, damaged=damaged, explain=explain)
+    return {s.name: s for s in planned}
 
 
 def todo(dock):
@@ -41,13 +41,13 @@ def test_an_empty_store_means_that_everything_is_built(dock):
 
 
 def test_a_plan_says_what_a_stage_waits_for(dock):
-    found = steps(dock)
-    assert (found["export"].why, found["tidy"].why, found["save"].why) == (
+    planned = steps(dock)
+    assert (planned["export"].why, planned["tidy"].why, planned["save"].why) == (
         "never built",
         "waits for export",
         "waits for compile",
     )
-    assert found["tidy"].key is None
+    assert planned["tidy"].key is None
 
 
 def test_after_a_run_everything_is_a_hit_and_memory_is_not_needed(dock):
@@ -65,9 +65,9 @@ def test_after_a_run_everything_is_a_hit_and_memory_is_not_needed(dock):
 def test_a_changed_setting_is_the_reason_that_the_plan_gives(dock):
     dock.run()
     dock.change("export", text="opset 20")
-    found = steps(dock)
-    assert (found["export"].todo, found["export"].why) == (Todo.BUILD, "settings.text: opset 18 → opset 20")
-    assert (found["load"].todo, found["record"].todo) == (Todo.BUILD, Todo.HIT)
+    planned = steps(dock)
+    assert (planned["export"].todo, planned["export"].why) == (Todo.BUILD, "settings.text: opset 18 → opset 20")
+    assert (planned["load"].todo, planned["record"].todo) == (Todo.BUILD, Todo.HIT)
 
 
 def test_a_plan_that_is_not_asked_why_does_not_look(dock):
@@ -93,8 +93,8 @@ def test_an_evicted_result_that_something_needs_is_built_with_all_that_it_needs(
     dock.run()
     dock.object_of("export").rename(dock.home / "evicted")
     dock.change("tidy", text="18")
-    found = todo(dock)
-    assert (found["load"], found["record"], found["export"], found["tidy"]) == ("miss", "hit", "miss", "miss")
+    planned = todo(dock)
+    assert (planned["load"], planned["record"], planned["export"], planned["tidy"]) == ("miss", "hit", "miss", "miss")
 
 
 def test_a_damaged_result_is_built_even_when_nothing_needs_it(dock):
@@ -123,9 +123,9 @@ def test_what_stands_on_a_check_is_known_before_the_check_has_run(dock):
     dock.needs["compile"] = ["check"]
     dock.run()
     dock.change("check", text="stricter")
-    found = steps(dock)
-    assert (found["check"].todo, found["check"].why) == (Todo.BUILD, "settings.text:  → stricter")
-    assert (found["compile"].todo, found["load"].todo) == (Todo.HIT, Todo.IDLE)
+    planned = steps(dock)
+    assert (planned["check"].todo, planned["check"].why) == (Todo.BUILD, "settings.text:  → stricter")
+    assert (planned["compile"].todo, planned["load"].todo) == (Todo.HIT, Todo.IDLE)
 
 
 class Wordy(Fake):
@@ -238,7 +238,7 @@ def test_a_library_without_the_parts_that_it_does_without_for_minutes_is_missing
     (package / "there.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
     halfway = Format(native={"halfway": ("there", "_native")})
-    monkeypatch.setattr(formats, "known", lambda: {Kind("half"): ("stages.half", halfway)})
+    monkeypatch.setattr(formats, "all_formats", lambda: {Kind("half"): ("stages.half", halfway)})
     monkeypatch.setattr(Demanding, "requires", ("halfway",))
     dock.stages |= {"compile": Demanding(dock.log)}
     with pytest.raises(BackendMissing, match="'halfway' unknown is installed without its native _native"):

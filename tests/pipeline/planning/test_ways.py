@@ -15,16 +15,16 @@ from tests.pipeline.conftest import Check, Dock
 
 @pytest.fixture
 def dock(tmp_path):
-    found = Dock(tmp_path)
-    check = {name: Check(found.log) for name in ("check_export", "check_compile")}
-    found.stages = {
-        **{n: found.stages[n] for n in ("load", "record", "export")},
+    dock = Dock(tmp_path)
+    check = {name: Check(dock.log) for name in ("check_export", "check_compile")}
+    dock.stages = {
+        **{n: dock.stages[n] for n in ("load", "record", "export")},
         "check_export": check["check_export"],
-        **{n: found.stages[n] for n in ("tidy", "compile")},
+        **{n: dock.stages[n] for n in ("tidy", "compile")},
         "check_compile": check["check_compile"],
-        "save": found.stages["save"],
+        "save": dock.stages["save"],
     }
-    return found
+    return dock
 
 
 def refused(dock, stage, error=None, key="0" * 64):
@@ -39,14 +39,14 @@ def other(dock):
 
 
 def test_the_last_group_changes_slowest_and_the_chosen_way_is_none_of_them():
-    assert ways.of({"capture": ["trace", "script"], "route": ["onnx"]}) == [
+    assert ways.alternatives({"capture": ["trace", "script"], "route": ["onnx"]}) == [
         {"capture": "trace"},
         {"capture": "script"},
         {"route": "onnx"},
         {"route": "onnx", "capture": "trace"},
         {"route": "onnx", "capture": "script"},
     ]
-    assert ways.of({}) == []
+    assert ways.alternatives({}) == []
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_what_served_is_found_again_for_the_stage_that_failed_and_for_no_other(d
     dock.change("export", text="opset 19")
     steps = plan.make(dock.nodes(), dock.store, dock.world, damaged=set(), explain=False)
     (export,) = [s for s in steps if s.name == "export"]
-    assert list(ways.kept(dock.store, steps)) == []
+    assert list(ways.served_before(dock.store, steps)) == []
     served = Served({"capture": "trace"}, ["export: no"])
     ways.keep(dock.store, [refused(dock, "export", key=export.key)], served, result.record["digest"])
-    assert list(ways.kept(dock.store, steps)) == [served]
+    assert list(ways.served_before(dock.store, steps)) == [served]
     dock.change("export", text="opset 20")
     steps = plan.make(dock.nodes(), dock.store, dock.world, damaged=set(), explain=False)
-    assert list(ways.kept(dock.store, steps)) == []
+    assert list(ways.served_before(dock.store, steps)) == []
 
 
 def test_a_store_that_cannot_be_written_ends_no_run(dock, monkeypatch):

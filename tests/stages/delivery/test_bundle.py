@@ -280,7 +280,7 @@ def test_the_script_is_one_file_that_imports_nothing_of_ours(kind):
     assert {n.partition(".")[0] for n in names} <= {*sys.stdlib_module_names, "numpy"}
     assert text == bundles.script_for(Artifact(kind))
     assert text.count("\nfrom __future__ import annotations\n") == 1
-    assert text.count("def compared(" if not formats.of(kind).generation else "def agreement(") == 1
+    assert text.count("def compared(" if not formats.format_of(kind).generation else "def agreement(") == 1
 
 
 def test_equal_references_give_equal_bytes(graph, reference, tmp_path):

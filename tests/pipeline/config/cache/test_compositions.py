@@ -46,9 +46,9 @@ class Project:
 
 
 def composed_by(done: subprocess.CompletedProcess[str]) -> str:
-    found = re.search(r"^composed by (\w+) 0$", done.stderr, re.MULTILINE)
-    assert found, done.stderr
-    return found[1]
+    match = re.search(r"^composed by (\w+) 0$", done.stderr, re.MULTILINE)
+    assert match, done.stderr
+    return match[1]
 
 
 def composed_once(project: Project) -> Project:
@@ -131,7 +131,7 @@ def test_a_run_without_hydra_says_and_writes_what_one_with_it_does(tmp_path):
     folders = sorted((project.folder / "runs").glob("*/*"))[-2:]
     files = [{p.relative_to(f): p.read_text() for p in f.rglob("*") if p.is_file()} for f in folders]
     moments = re.compile(rf"{'|'.join(f.name for f in folders)}|[\d-]+[T ][\d:.,+]+|composed by \w+")
-    one, other = ({name: moments.sub("", text) for name, text in of.items()} for of in files)
+    one, other = ({name: moments.sub("", text) for name, text in texts.items()} for texts in files)
     assert one == other
     assert {Path("run.json"), Path(".hydra/config.yaml"), Path(".hydra/hydra.yaml")} <= files[0].keys()
 
