@@ -67,7 +67,7 @@ def main() -> int:
             _hydra_entry()
     except KeyboardInterrupt:
         for begun in sweep.begun:
-            _told(begun, interrupted=True)
+            _report_end(begun, interrupted=True)
         return errors.INTERRUPTED
     except complaints.RAISED as e:
         if wants_traceback:
@@ -83,7 +83,7 @@ def main() -> int:
             traceback.print_exc()
         return console.show(complaints.of_logging(e) or bug(e))
     if sweep.begun:
-        return _told(sweep.begun[-1])
+        return _report_end(sweep.begun[-1])
     return max(_codes, default=errors.OK)
 
 
@@ -93,7 +93,7 @@ def _ended(error: StageError | None) -> int | None:
     return codes[-1] if codes else None
 
 
-def _told(begun: Sweep, *, interrupted: bool = False) -> int:
+def _report_end(begun: Sweep, *, interrupted: bool = False) -> int:
     """Tells how a sweep ended, with its report, and returns its exit code."""
     if begun.reported:
         from pipeline import report  # here, so that no single run pays for it
@@ -102,8 +102,8 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
 
         try:
             room = width_of(sys.stderr) if sys.stderr.isatty() else None
-            made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            tell(f"{tables.terminal(made, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
+            swept = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
+            tell(f"{tables.terminal(swept, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
         except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")

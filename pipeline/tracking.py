@@ -120,8 +120,8 @@ class Mlflow(Callback):
     def _log_sweep(self, folder: Path) -> None:
         client = self._client()
         experiment = self._experiment(client)
-        found = client.search_runs([experiment], f'tags.`{SWEEP}` = "{folder}"', max_results=EVERY_RUN)
-        jobs = [run for run in found if PARENT not in run.data.tags]
+        tagged = client.search_runs([experiment], f'tags.`{SWEEP}` = "{folder}"', max_results=EVERY_RUN)
+        jobs = [run for run in tagged if PARENT not in run.data.tags]
         if not jobs:
             return
         sweep = collect(folder)
@@ -152,8 +152,8 @@ class Mlflow(Callback):
         return MlflowClient(self.tracking_uri)
 
     def _experiment(self, client: MlflowClient) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        return str(found.experiment_id if found else client.create_experiment(self.experiment))
+        existing = client.get_experiment_by_name(self.experiment)
+        return str(existing.experiment_id if existing else client.create_experiment(self.experiment))
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
@@ -179,17 +179,17 @@ def _log(client: MlflowClient, run: str, parameters: Mapping[str, Any], metrics:
 def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | None) -> dict[str, Any]:
     """What was chosen and what was typed; a key that was typed with ~ has that for its value."""
     unnamed = ("hydra/", "wiring/")
-    found = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
-    found |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}
+    parameters = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
+    parameters |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}
     for override in job.overrides:
         key, _, value = override.lstrip("+").partition("=")
-        found[_name(key)] = "~" if key.startswith("~") else value
-    return found
+        parameters[_name(key)] = "~" if key.startswith("~") else value
+    return parameters
 
 
 def _metrics(job: Job) -> dict[str, float]:
     """What was measured, by the names of sweep.json; nothing for a job that was refused before any work."""
-    measured = {name: measure.of(job) for name, measure in MEASURES.items()}
+    measured = {name: measure.value(job) for name, measure in MEASURES.items()}
     if job.stages:
         measured |= {"hits": job.hits, "stored": job.stored, "saved": job.saved}
     return {name: value for name, value in measured.items() if value is not None}
@@ -197,7 +197,7 @@ def _metrics(job: Job) -> dict[str, float]:
 
 def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
     git = run.get("git") or {}
-    told = {
+    tags = {
         "mlflow.source.name": "drydock",
         "mlflow.source.git.commit": git.get("commit"),
         "drydock.version": run.get("drydock"),
@@ -208,7 +208,7 @@ def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
         "drydock.problem": job.problem,
         "drydock.unchecked": job.unchecked,
     }
-    return {name: str(text) for name, text in told.items() if text}
+    return {name: str(text) for name, text in tags.items() if text}
 
 
 def _files(folder: Path, run: Mapping[str, Any] | None, *, whole: bool) -> Iterator[Path]:
@@ -230,8 +230,8 @@ def _sweep_folder(config: DictConfig) -> Path:
 
 def _at(run: Mapping[str, Any] | None, moment: str) -> int | None:
     """When a run started or ended, in milliseconds; None, which MLflow takes for now, where nothing says."""
-    told = (run or {}).get(moment)
-    return round(datetime.fromisoformat(told).timestamp() * 1000) if told else None
+    when = (run or {}).get(moment)
+    return round(datetime.fromisoformat(when).timestamp() * 1000) if when else None
 
 
 @functools.cache

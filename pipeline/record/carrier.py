@@ -29,7 +29,7 @@ class Carrier(Protocol):
         """The SHA-256 of the file as it was before the record was put in. Raises OSError, ValueError."""
 
 
-def of(kind: str) -> Carrier | None:
+def of_kind(kind: str) -> Carrier | None:
     """What carries the record of a kind of artifact; None where nothing does."""
     return cast("Carrier", formats.part(kind, "record").Record) if formats.of(kind).record else None
 

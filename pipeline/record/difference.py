@@ -59,24 +59,24 @@ def between(
         behind: The source files behind each stage, by path; None where that is not known, and then a file that changed
             is one of the run. See `of_code`.
     """
-    found = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
+    differences = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
     if behind is None and before["sources"] and after["sources"]:
-        found += of_code("", before, after, before["sources"].keys() | after["sources"].keys())
+        differences += of_code("", before, after, before["sources"].keys() | after["sources"].keys())
     old, new = ({s["name"]: s for s in r["stages"]} for r in (before, after))
     for name in [*old, *(n for n in new if n not in old)]:
         if name not in old or name not in new:
-            found.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
+            differences.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
             continue
-        found += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
-        found += of_code(name, before, after, behind.get(name, ())) if behind is not None else []
+        differences += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
+        differences += of_code(name, before, after, behind.get(name, ())) if behind is not None else []
         claims = [[c for c in r["checks"] if c.get("stage") == name] for r in (before, after)]
-        if not any(d.stage == name and d.what is What.SETTINGS for d in found):
-            found += [
+        if not any(d.stage == name and d.what is What.SETTINGS for d in differences):
+            differences += [
                 Difference(name, What.CLAIMS, p)
                 for one, other in zip(*claims, strict=False)
                 for p in _phrases(one, other)
             ]
-    return found
+    return differences
 
 
 def says_no_less(before: Any, after: Any) -> bool:
@@ -86,8 +86,8 @@ def says_no_less(before: Any, after: Any) -> bool:
     something was checked at.
     """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        known = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
-        return all(known.values()) and set(before.get("shapes", ())) <= set(after.get("shapes", ()))
+        parts = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
+        return all(parts.values()) and set(before.get("shapes", ())) <= set(after.get("shapes", ()))
     if isinstance(before, list) and isinstance(after, list):
         return len(before) == len(after) and all(map(says_no_less, before, after))
     return bool(before == after)
@@ -111,10 +111,10 @@ def of_code(
 
 
 def before_running(
-    record: Mapping[str, Any], asked: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
+    record: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
 ) -> list[Difference]:
     """What separates a record from stages that have not run, as `lineage.as_asked` tells them."""
-    new = {s["name"]: s for s in asked}
+    new = {s["name"]: s for s in stages}
     both = ((s, new[s["name"]]) for s in record["stages"] if s["name"] in new)
     unknown = (What.BYTES, What.GRAPH)
     return [
@@ -131,22 +131,22 @@ def _of_stage(
     old: Mapping[str, Any], new: Mapping[str, Any], had: Mapping[str, str], have: Mapping[str, str]
 ) -> list[Difference]:
     name = str(old["name"])
-    found = [
+    differences = [
         Difference(name, what, phrase)
         for part, what in (("needs", What.GRAPH), ("settings", What.SETTINGS), ("content", What.CONTENT))
         for phrase in _phrases(old.get(part, {}), new.get(part, {}))
     ]
     codes = (s.get("code", {}) for s in (old, new))
-    found += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
+    differences += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
     if old["stage"] != new["stage"]:
-        found.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
+        differences.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
     for library in sorted({*old["libraries"], *new["libraries"]}):
         versions = had.get(library, "absent"), have.get(library, "absent")
         if versions[0] != versions[1]:
-            found.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
+            differences.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
     if old.get("digest") not in (None, new.get("digest")):
-        found.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
-    return found
+        differences.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
+    return differences
 
 
 def _phrases(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -81,13 +81,13 @@ def deliver(
     place = _followed(output)
     try:
         with _explained(output), beside.folder(place) as new:
-            made = _written(stage, inputs, store, new, record)
+            delivered = _written(stage, inputs, store, new, record)
             if place.exists() and not _replaceable(place):
                 raise _in_the_way(output)
             beside.swap(new, place)
     except ValueError as e:
         raise StageError(f"the copy written to {output.parent} cannot be handed over: {e}", command=disk.AGAIN) from e
-    return output / str(made.notes["file"]), made
+    return output / str(delivered.notes["file"]), delivered
 
 
 def _written(
@@ -99,17 +99,17 @@ def _written(
     with ThreadPoolExecutor(max_workers=1) as pool:
         originals = [pool.submit(store.open, a.digest) for a in inputs.values()]
         try:
-            made = stage.run(inputs, folder)
+            delivered = stage.run(inputs, folder)
         finally:
             for original in originals:
                 original.result()
-    copies = made.notes.get("copies", {})
+    copies = delivered.notes.get("copies", {})
     _expect_whole(first, copies, store, folder)
     _put_record(first, copies, folder)
-    sums = {"sha256": _sums(folder)} if made.notes.get("bundle") else {}
+    sums = {"sha256": _sums(folder)} if delivered.notes.get("bundle") else {}
     files = sorted(f.name for f in folder.iterdir())
     write_json(folder / FACTS, {**record, "files": files, **sums}, ordered=True)
-    return made
+    return delivered
 
 
 def _explained(output: Path) -> AbstractContextManager[None]:
@@ -157,15 +157,15 @@ def _files(output: Path) -> set[str] | None:
 
 def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, folder: Path) -> None:
     """Compares the copies with the manifest by size; names may differ. Raises StageError."""
-    wanted = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
-    found = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
-    if {original: found.get(copy) for copy, original in copies.items()} != wanted:
+    expected = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
+    written = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
+    if {original: written.get(copy) for copy, original in copies.items()} != expected:
         raise StageError(f"the copy written to {folder.parent} is not whole", command=disk.AGAIN)
 
 
 def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> None:
     """Puts the record into the copy of the file that carries it, where the format has a place for one."""
-    form = carrier.of(artifact.kind)
+    form = carrier.of_kind(artifact.kind)
     for copy, original in copies.items():
         if form and artifact.record and original == form.FILE:
             form.put(folder / copy, lineage.text(artifact.record))

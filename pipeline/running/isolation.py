@@ -96,13 +96,13 @@ class Isolation:
         limits = replace(self, timeout=PIECE_SECONDS)
         with tempfile.TemporaryDirectory() as place:
             try:
-                for number, (name, alone, given) in enumerate(stage.parts(inputs, Path(place))):
+                for number, (name, part, part_inputs) in enumerate(stage.parts(inputs, Path(place))):
                     if time.monotonic() > until:
                         break
                     folder = Path(place, f"made{number}")
                     folder.mkdir()
                     try:
-                        _worker().run(alone, given, folder, limits)
+                        _worker().run(part, part_inputs, folder, limits)
                     except _Ended as e:
                         if e.crashed:
                             return name
@@ -113,7 +113,7 @@ class Isolation:
         return ""
 
 
-def of(settings: Mapping[str, Any]) -> Isolation | None:
+def from_settings(settings: Mapping[str, Any]) -> Isolation | None:
     """What `runner` in the configuration says; None when every stage runs in this process.
 
     Args:
@@ -227,12 +227,12 @@ class _Worker:
         log.info("%s runs in process %d, its stage number %d", type(stage).__name__, self.pid, self.ran + 1)
         around = {"cwd": str(Path.cwd()), "environ": dict(os.environ), "level": logging.getLogger().level}
         origins = {port: a.origin for port, a in inputs.items()}
-        around["origins"] = {port: _told(o) for port, o in origins.items() if o is not None}
+        around["origins"] = {port: _origin_state(o) for port, o in origins.items() if o is not None}
         try:
             self._send(("run", stage, {port: _bare(a) for port, a in inputs.items()}, folder, around))
             while meanwhile and limits == Isolation():
                 meanwhile.pop()()
-            answer, *told = self._answer(origins, limits)
+            answer, *reply = self._answer(origins, limits)
         except BaseException:  # an interruption too: nobody waits for what it is doing
             self.end()
             raise
@@ -240,8 +240,8 @@ class _Worker:
         self.new = False
         self._tell()
         if answer == "made":
-            return told[0], told[1]
-        kind, what, trace = told
+            return reply[0], reply[1]
+        kind, what, trace = reply
         if answer == "refused":
             raise kind(what) from _Raised(trace)
         # Not the exception itself, which may not survive a pickle, and would have its vendor imported here.
@@ -289,9 +289,9 @@ class _Worker:
             if time.monotonic() >= until:
                 how = f"was ended after runner.timeout={timeout:g} seconds"
                 raise _Ended(how, f"runner.timeout={2 * timeout:g}, or null for no limit", final=True)
-            if limits.memory is not None and (held := self._resident()) > limits.memory:
+            if limits.memory is not None and (resident := self._resident()) > limits.memory:
                 limit, more = units.size_setting(limits.memory), units.size_setting(2 * limits.memory)
-                how = f"was ended when it held {units.size(held)}, above runner.memory={limit}"
+                how = f"was ended when it held {units.size(resident)}, above runner.memory={limit}"
                 raise _Ended(how, f"runner.memory={more}, or null for no limit")
 
     def _died(self) -> _Ended:
@@ -327,7 +327,7 @@ def _bare(artifact: Artifact) -> Artifact:
     return replace(artifact, live=None, origin=None)
 
 
-def _told(origin: Origin | None) -> tuple[str, bool] | None:
+def _origin_state(origin: Origin | None) -> tuple[str, bool] | None:
     return None if origin is None else (origin.stage, origin.source is not None)
 
 
@@ -340,28 +340,28 @@ def _opened(origin: Origin | None, back: int) -> bytes:
         for _ in range(back):
             assert origin is not None
             assert origin.source is not None
-            found = origin.source()
-            origin = found.origin
-        sent = replace(found, origin=None) if found.folder is None else _bare(found)
+            artifact = origin.source()
+            origin = artifact.origin
+        sent = replace(artifact, origin=None) if artifact.folder is None else _bare(artifact)
         # Not by multiprocessing's own pickler, which torch has send files that stand for memory.
-        return pickle.dumps(("opened", sent, _told(origin)))
+        return pickle.dumps(("opened", sent, _origin_state(origin)))
     except Exception as e:
         log.info("what is %d steps before cannot be opened", back, exc_info=True)
         return pickle.dumps(("failed", f"{type(e).__name__}: {e}"))
 
 
-_kept: _Worker | None = None
+_current: _Worker | None = None
 
 
 def _worker() -> _Worker:
     """The process that serves this one: started when there is none, or none any more."""
-    global _kept
-    if _kept is not None and _kept.owner == os.getpid():
-        if _kept.alive:
-            return _kept
-        _kept.end()
-    _kept = _Worker()
-    return _kept
+    global _current
+    if _current is not None and _current.owner == os.getpid():
+        if _current.alive:
+            return _current
+        _current.end()
+    _current = _Worker()
+    return _current
 
 
 def _empty(folder: Path) -> None:

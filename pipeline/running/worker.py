@@ -65,25 +65,25 @@ class _Speech:
     def hear(self) -> bytes:
         return self._connection.recv_bytes()
 
-    def origin(self, port: str, told: tuple[str, bool] | None, back: int = 1) -> Origin | None:
+    def origin(self, port: str, state: tuple[str, bool] | None, back: int = 1) -> Origin | None:
         """Where the artifact of a port comes from, or, further back, what that was made of.
 
         Args:
             port: Of the stage that runs.
-            told: The stage, and whether it was made of anything; None where nothing is known.
+            state: The stage, and whether it was made of anything; None where nothing is known.
             back: How many steps before the artifact its source is.
         """
-        if told is None:
+        if state is None:
             return None
-        return Origin(told[0], functools.partial(self._source, port, back) if told[1] else None)
+        return Origin(state[0], functools.partial(self._source, port, back) if state[1] else None)
 
     def _source(self, port: str, back: int) -> Artifact:
         """What is so many steps before the artifact of a port; the other process may have to make it first."""
         self.say("open", port, back)
-        answer, *told = pickle.loads(self.hear())
+        answer, *reply = pickle.loads(self.hear())
         if answer == "failed":
-            raise StageError(told[0])
-        artifact, before = told
+            raise StageError(reply[0])
+        artifact, before = reply
         assert isinstance(artifact, Artifact)
         return replace(artifact, origin=self.origin(port, before, back + 1))
 
@@ -112,13 +112,13 @@ def _run(
     os.environ.clear()
     os.environ.update(around["environ"])
     logging.getLogger().setLevel(around["level"])
-    for port, told in around["origins"].items():
-        inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, told))}
+    for port, state in around["origins"].items():
+        inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, state))}
     with Meter() as meter:
-        made = stage.run(inputs, folder)
-    if isinstance(made, Artifact):
-        made = replace(made, live=None, origin=None)  # what is only in memory stays in this one
-    return made, meter.peak_bytes
+        result = stage.run(inputs, folder)
+    if isinstance(result, Artifact):
+        result = replace(result, live=None, origin=None)  # what is only in memory stays in this one
+    return result, meter.peak_bytes
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -95,13 +95,13 @@ def run(
             tell(f"error: job {job.number} cannot run, and the others do: {error}")
     if isinstance(launcher, BasicLauncher):
         assert launcher.hydra_context is not None
-        ready = {tuple(asked(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
+        ready = {tuple(launch_overrides(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
-    wanted = [job for job in jobs if job.number not in refused]
-    size = at_once or len(wanted) or 1
-    with live.view(sweep, axes, here=here) as say, _heard_out(launcher):
-        for first in range(0, len(wanted), size):
-            _launch(sweep, wanted[first : first + size], launcher, say)
+    runnable = [job for job in jobs if job.number not in refused]
+    size = at_once or len(runnable) or 1
+    with live.view(sweep, axes, here=here) as say, _wait_for_all(launcher):
+        for first in range(0, len(runnable), size):
+            _launch(sweep, runnable[first : first + size], launcher, say)
 
 
 def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
@@ -123,7 +123,7 @@ def _prepare_report() -> None:
         charts.prepare()
 
 
-def asked(job: Job) -> list[str]:
+def launch_overrides(job: Job) -> list[str]:
     """A job's overrides as its launcher gets them: its folder is what jobs.json says, whoever numbers it."""
     return [*job.overrides, f"hydra.sweep.subdir={json.dumps(job.folder, ensure_ascii=False)}"]
 
@@ -140,12 +140,12 @@ def ordered(chains: Sequence[Sequence[Hashable]], *, together: bool) -> list[int
     Returns:
         Indices into `chains`; what is equal keeps its order.
     """
-    left, order, seen = list(range(len(chains))), [], set[Hashable]()
-    while left:
-        score = [len(seen.intersection(chains[i])) - (0 if together else len(chains[i])) for i in left]
-        chosen = left.pop(score.index(max(score) if together else min(score)))
+    pending, order, done = list(range(len(chains))), [], set[Hashable]()
+    while pending:
+        score = [len(done.intersection(chains[i])) - (0 if together else len(chains[i])) for i in pending]
+        chosen = pending.pop(score.index(max(score) if together else min(score)))
         order.append(chosen)
-        seen = set(chains[chosen]) if together else seen.union(chains[chosen])
+        done = set(chains[chosen]) if together else done.union(chains[chosen])
     return order
 
 
@@ -154,7 +154,7 @@ def axes_of(grid: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     values: dict[str, dict[str, None]] = {}
     for key, _, value in (o.partition("=") for overrides in grid for o in overrides):
         values.setdefault(key, {})[value] = None
-    return {key: list(found) for key, found in values.items() if len(found) > 1}
+    return {key: list(texts) for key, texts in values.items() if len(texts) > 1}
 
 
 def _compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> DictConfig | DrydockError:
@@ -250,27 +250,30 @@ def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, say: live.Say
         answers: Sequence[Any]
         gave_up = ""
         try:
-            answers = launcher.launch([asked(job) for job in group], initial_job_idx=group[0].number)
+            answers = launcher.launch([launch_overrides(job) for job in group], initial_job_idx=group[0].number)
         except Exception as e:  # launchers raise anything
             answers, gave_up = [e] * len(group), type(e).__name__
         became = [(job, answer, sweep.outcome(job).state) for job, answer in zip(group, answers, strict=True)]
         begun = [job for job, _, state in became if state is State.LOST]
-        left = [job for job, _, state in became if state is State.NOT_RUN]
+        not_begun = [job for job, _, state in became if state is State.NOT_RUN]
         if gave_up and len(group) > 1:
-            again = f"{len(left)} jobs that had not begun are launched again, {len(begun)} that had each alone"
+            again = f"{len(not_begun)} jobs that had not begun are launched again, {len(begun)} that had each alone"
             say(f"the launcher gave up ({gave_up}): {again}")
             for job in begun:
                 sweep.forget(job)
-            groups[:0] = [*([left] if len(left) < len(group) else [[job] for job in left]), *([job] for job in begun)]
+            groups[:0] = [
+                *([not_begun] if len(not_begun) < len(group) else [[job] for job in not_begun]),
+                *([job] for job in begun),
+            ]
             continue
         sweep.lost.update(job.number for job in begun)
-        if left and gave_up and gave_up == last:  # no job gets as far as to begin, so it is not the jobs
+        if not_begun and gave_up and gave_up == last:  # no job gets as far as to begin, so it is not the jobs
             sweep.gave_up = _first_line(answers[0])
             return
         for job, answer, state in became:
             if state is State.NOT_RUN and isinstance(answer, Exception):
                 sweep.refuse(job, StageError(f"its launcher failed with {_first_line(answer)}"))
-        last = gave_up if left else ""
+        last = gave_up if not_begun else ""
 
 
 def _first_line(error: object) -> str:
@@ -278,24 +281,24 @@ def _first_line(error: object) -> str:
 
 
 @contextlib.contextmanager
-def _heard_out(launcher: Launcher) -> Iterator[None]:
+def _wait_for_all(launcher: Launcher) -> Iterator[None]:
     """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on.
 
     joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
     """
-    asks: Any
+    owner: Any
     if "submitit" in (plugin := type(launcher).__module__):
-        asks, name = importlib.import_module("submitit.core.core").Job, "results"
+        owner, name = importlib.import_module("submitit.core.core").Job, "results"
     elif "joblib" in plugin:
         vars(launcher)["joblib"] |= {"initializer": die_with, "initargs": (os.getpid(),)}
         yield
         return
     elif "ray" in plugin:
-        asks, name = importlib.import_module("ray"), "get"
+        owner, name = importlib.import_module("ray"), "get"
     else:
         yield
         return
-    wait = getattr(asks, name)
+    wait = getattr(owner, name)
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -303,8 +306,8 @@ def _heard_out(launcher: Launcher) -> Iterator[None]:
         except Exception as e:
             return e if name == "get" else [e]
 
-    setattr(asks, name, answer)
+    setattr(owner, name, answer)
     try:
         yield
     finally:
-        setattr(asks, name, wait)
+        setattr(owner, name, wait)

@@ -129,10 +129,10 @@ def stdout_for_the_result() -> Iterator[Say]:
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        left = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
+        rest = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
         try:
-            while left:
-                left = left[os.write(real, left) :]
+            while rest:
+                rest = rest[os.write(real, rest) :]
         except BrokenPipeError:
             pass  # whoever asked has gone away
         except OSError as e:
