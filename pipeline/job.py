@@ -72,7 +72,7 @@ class Job:
         """Builds what is missing and delivers.
 
         Args:
-            manifest: Is told of each step.
+            manifest: Records each step.
             listener: Makes who else is told, once the work begins.
             runs: The folder that runs write to, whose changes are none of the checkout's.
             cache: See Runner.

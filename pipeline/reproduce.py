@@ -36,7 +36,7 @@ from pipeline.terminal import command
 
 @dataclass(frozen=True)
 class Pinned:
-    """What is to be made again.
+    """What is to be rebuilt.
 
     Args:
         says: What it is, for messages.
@@ -45,7 +45,7 @@ class Pinned:
         about: What the new record is to say beside the stages.
         lock: Its lock, where it is an experiment.
         source: Where its record was, otherwise.
-        changed: What of the files there is not as it was handed over, a sentence each.
+        changed: The files that changed since the delivery, a sentence each.
         store: The folders of the store that may still have it.
     """
 
@@ -124,7 +124,7 @@ def _pinned(what: str, assignments: Sequence[str]) -> Pinned:
 
 
 def _whose(at: LocatedRecord, store: Sequence[Path]) -> Problem:
-    """Why a run's files and code are not taken as they were."""
+    """Why a run's files and code are not reused."""
     return Problem(
         f"{at.path} is not known as written by a run of yours, so its files and code are not used as they were",
         allowed=f"a run.json as a run of yours wrote it, with the store in {store[0]}",
@@ -189,14 +189,14 @@ def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence[Difference]) -> str:
-    """One line for each stage: whether it was asked for the same, and came to the same."""
+    """One line for each stage: whether its settings, code or libraries changed, and whether its result did."""
     then = {s["name"]: s.get("digest") for s in old["stages"]}
     changed = {d.stage for d in differences if d.what not in (What.BYTES, What.CLAIMS)}
     checks = {c["stage"] for c in new["checks"]}
     rows = []
     for stage in new["stages"]:
         name, before, after = stage["name"], then.get(stage["name"]), stage.get("digest")
-        how = "asked otherwise" if name in changed else "asked the same"
+        how = "changed" if name in changed else "unchanged"
         if before and after:
             came = "identical" if before == after else f"{before[:12]} → {after[:12]}"
         else:
@@ -234,7 +234,7 @@ def _code(differences: Sequence[Difference]) -> Iterator[str]:
 
 
 def _measured(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which figures are others now; they are measured here, so this is no verdict."""
+    """The figures that differ; they depend on this machine, so they do not decide."""
     for stage in then:
         if stage in now and then[stage] != now[stage]:
             yield f"{stage}: measured {_figures(then[stage])}; here {_figures(now[stage])}"

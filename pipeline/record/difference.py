@@ -1,4 +1,4 @@
-"""What separates two records, stage by stage: settings, what files held, code, library versions, or only bytes."""
+"""The differences between two records, by stage: settings, file contents, code, library versions, or only bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 80  # characters of a value
 
 
 class What(StrEnum):
-    """What may differ, in the order in which one explains the next."""
+    """Kinds of differences, in the order in which one explains the next."""
 
     GRAPH = "graph"  # a stage that only one of them has, or one fed otherwise
     SETTINGS = "settings"
@@ -27,11 +27,11 @@ class What(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that separates two records.
+    """One difference between two records.
 
     Args:
-        stage: Where; empty for what no one stage has.
-        what: Which kind of thing.
+        stage: The stage; empty for a difference of the whole run.
+        what: Its kind.
         says: In words, such as "tolerance.max_rel: 0.0001 → 0.001".
     """
 
@@ -41,7 +41,7 @@ class Difference:
 
     @property
     def is_newer(self) -> bool:
-        """Whether it is a setting, or something vouched for, that the first record did not know of yet."""
+        """Whether it is a setting or a claim that the first record did not have yet."""
         return self.what in (What.SETTINGS, What.CLAIMS) and ": absent → " in self.says
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Difference:
 def between(
     before: Mapping[str, Any], after: Mapping[str, Any], behind: Mapping[str, Collection[str]] | None = None
 ) -> list[Difference]:
-    """Everything that separates two records, in the order of the stages, causes before their consequences.
+    """All differences between two records, in the order of the stages, causes before their consequences.
 
     Args:
         before: One record.
@@ -80,10 +80,9 @@ def between(
 
 
 def says_no_less(before: Any, after: Any) -> bool:
-    """Whether a part of one record says all that the same part of an older one says, and the same of it.
+    """Whether a part of a record contains everything that the same part of an older record says, with equal values.
 
-    What was not known of yet, such as a setting that a stage has since, is no difference; neither is a shape more that
-    something was checked at.
+    A newer setting of a stage is no difference, nor is an additional shape that was checked.
     """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         parts = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
@@ -96,9 +95,9 @@ def says_no_less(before: Any, after: Any) -> bool:
 def of_code(
     stage: str, before: Mapping[str, Any], after: Mapping[str, Any], behind: Collection[str]
 ) -> list[Difference]:
-    """Which of the files behind a stage do something else in one record than in the other, a difference for each.
+    """The source files behind a stage whose code differs between two records, a difference for each.
 
-    A record older than source files is known to differ only where the stage's result does: then its file is named.
+    Records of schema 1 have no source files: the stage's own file is named where the stage's result differs.
     """
     had, have = before["sources"], after["sources"]
     if had:
@@ -113,7 +112,7 @@ def of_code(
 def before_running(
     record: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
 ) -> list[Difference]:
-    """What separates a record from stages that have not run, as `lineage.as_asked` tells them."""
+    """The differences between a record and stages that have not run, given as `lineage.stage_entry` returns them."""
     new = {s["name"]: s for s in stages}
     both = ((s, new[s["name"]]) for s in record["stages"] if s["name"] in new)
     unknown = (What.BYTES, What.GRAPH)

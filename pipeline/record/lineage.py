@@ -1,4 +1,4 @@
-"""The record: what decided an artifact's content and what vouches for it.
+"""The record: what determined an artifact's content, and its checks.
 
     delivered ◄─ audit ◄─ check ◄─ compile ◄─ … ◄─ load        followed back from what is delivered
                   claims   claims └─ reference                 what vouches, and what that stood on
@@ -34,7 +34,7 @@ def record_of(delivering: Node, steps: Mapping[str, Step], store: Store, about: 
         delivering: The stage, in its place; its first port takes what is delivered.
         steps: The finished plan, by stage.
         store: Where the results are.
-        about: What the run was asked for: model, target, precision, seed.
+        about: The choices of the run: model, target, precision, seed.
 
     Raises Damaged when a result is gone.
     """
@@ -66,12 +66,12 @@ def record_of(delivering: Node, steps: Mapping[str, Step], store: Store, about: 
 
 
 def is_repeatable(record: Mapping[str, Any]) -> bool:
-    """Whether what was delivered can be made again byte for byte; what a compiler times, say, cannot."""
+    """Whether the artifact can be rebuilt byte for byte; a compiler that measures times cannot do that."""
     return all(s.get("repeatable", True) for s in record["stages"] if s["name"] == record["made_by"])
 
 
 def about(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of a run beside its stages, of a resolved configuration."""
+    """A record's entries besides the stages, from a resolved configuration."""
     precision = {name: config["precision"][name] for name in ("name", "storage", "compute")}
     names = {"model": config["model"]["name"], "target": config["target"]["name"]}
     return {**names, "precision": precision, "seed": config["seed"]}
@@ -83,13 +83,13 @@ def text(record: Mapping[str, Any]) -> str:
 
 
 def _claims(step: Step) -> Mapping[str, Any]:
-    """What a stage vouches for, and what it leaves open; empty for one that only looks, such as a benchmark."""
+    """A stage's claims, and what it did not check; empty for a stage that only measures, such as a benchmark."""
     claims = step.entry.notes.get("claims", {}) if step.entry else {}
     return claims if isinstance(claims, dict) else {}
 
 
 def _maker(name: str, steps: Mapping[str, Step]) -> str:
-    """The stage that made what comes out of a stage."""
+    """The stage that made a stage's output."""
     node = steps[name].node
     return _maker(node.inputs[port], steps) if (port := node.stage.passes_on) else name
 
@@ -106,7 +106,7 @@ def _needs(step: Step, steps: Mapping[str, Step]) -> dict[str, str]:
 
 
 def _chain(name: str, steps: Mapping[str, Step]) -> set[str]:
-    """Everything that what comes out of a stage stands on."""
+    """All stages that a stage's output depends on."""
     chain: set[str] = set()
 
     def visit(at: str) -> None:
@@ -120,7 +120,7 @@ def _chain(name: str, steps: Mapping[str, Step]) -> set[str]:
 
 
 def _stage(step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """One stage of a finished plan: enough to build an equal one, what its files held, and what it came to."""
+    """One stage of a finished plan: its settings, the digests of its files, and that of its result."""
     assert step.key_document is not None
     entry = {**stage_entry(step.node, step.key_document), "needs": _needs(step, steps)}
     stored = step.stage.passes_on is None and not step.in_memory and step.stage.repeatable
@@ -128,11 +128,11 @@ def _stage(step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
 
 
 def stage_entry(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of one stage, as far as it is known before it runs.
+    """A record's entry of one stage, as far as it is known before the stage runs.
 
     Args:
         node: The stage in its place, settled.
-        document: Its key document; the inputs are not looked at.
+        document: Its key document; the inputs are not used.
     """
     settings = _without(node.stage.files(), settings_of(node.stage))
     entry: dict[str, Any] = {"name": node.name, "stage": document["stage"]}
@@ -150,7 +150,7 @@ def stage_entry(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without(files: Collection[str], value: Any) -> Any:
-    """Settings with the names of files put out of them: where a file lies says nothing of the content."""
+    """Settings without the names of files: where a file lies says nothing about its content."""
     if isinstance(value, Mapping):
         return {n: _without(files, v) for n, v in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The record of whatever a person points at: a model file, a delivered folder, a run's folder, a lock."""
+"""The record at a path: of a model file, a delivered folder, a run's folder or a lock."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ CHECK: Mapping[str, type] = {"stage": str, "of": str}
 
 @dataclass(frozen=True)
 class LocatedRecord:
-    """A record and where it was.
+    """A record and the file that has it.
 
     Args:
         record: The record.
         path: The file that held it.
-        run: All of run.json, where that is what was pointed at: what is known of that one run.
-        lock: All of a lock, likewise.
-        model: The model file that the record speaks of, where it is there.
-        folder: The delivered folder, where that is what was pointed at: all of it should be there.
+        run: The content of run.json, where the path is a run's.
+        lock: The content of a lock, where the path is a lock's.
+        model: The model file that the record describes, where it exists.
+        folder: The delivered folder, where the path is one: all its files should exist.
     """
 
     record: Mapping[str, Any]
@@ -63,7 +63,7 @@ class LocatedRecord:
         form = carrier.of_kind(self.record["kind"])
         if self.model is None or form is None:
             return {}
-        stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # what goes by it was given the model's name
+        stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # files with this stem were renamed to the model's name
         paths = {}
         for name in self.record["content"]:
             first, *inside = PurePosixPath(name).parts
@@ -72,7 +72,7 @@ class LocatedRecord:
         return paths
 
     def changes(self) -> list[str]:
-        """What is not as it was handed over, a sentence for each file; empty where all of them are as recorded.
+        """The changes since the delivery, a sentence for each file; empty where all files are as recorded.
 
         Raises OSError.
         """
@@ -92,7 +92,7 @@ class LocatedRecord:
 
 
 def _change(path: Path, expected: str, form: Carrier | None, name: str) -> str:
-    """How a file is not as it was handed over, in words; empty where it is."""
+    """How a file differs from the delivered one, in words; empty where it does not."""
     if not path.is_file():
         return f"{path.name} is not there"
     try:
@@ -113,7 +113,7 @@ def find(path: Path) -> LocatedRecord:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Makes a ConfigError of what comes of reading a record, a run or a lock that somebody has edited."""
+    """Converts the exceptions of reading an edited record, run or lock to a ConfigError."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as e:
@@ -186,7 +186,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _checked(record: Any, path: Path) -> dict[str, Any]:
-    """What was read, if it is a record that this version knows: others may have written the file."""
+    """The record, in today's form. Raises ConfigError unless it is complete and of a known schema."""
     if isinstance(record, dict) and isinstance(record.get("schema"), int):
         if record["schema"] not in (older.KNOWN, lineage.SCHEMA):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a person looks at when a sweep or a run has ended.
+"""Reports of finished sweeps and runs.
 
     run.json of each job ──collect──► Sweep ─┬─► sweep.json
                                              ├─► report.html    page, charts; a single run's: run_page

@@ -52,7 +52,7 @@ class Chart:
 
 
 def prepare() -> None:
-    """Imports what `of` will use. Raises ImportError without matplotlib."""
+    """Imports what `draw` uses. Raises ImportError without matplotlib."""
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
 
@@ -66,7 +66,7 @@ def draw(sweep: Sweep) -> list[Chart]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of the points, less of both being better, no other is at least as good as in both and better in one."""
+    """The indices of the Pareto front: points that no other point dominates; less is better in both coordinates."""
     order = sorted(range(len(points)), key=lambda i: points[i])
     best: list[int] = []
     for i in order:

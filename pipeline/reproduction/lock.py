@@ -1,4 +1,4 @@
-"""The lock of an experiment: what it came to when it was pinned, in a file beside its YAML, meant for git."""
+"""The lock of an experiment: its record when it was pinned, in a file beside its YAML, meant for git."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Lock:
         experiment: Its name.
         python: The version of Python, major and minor.
         record: What was made; see pipeline/record/lineage.py.
-        measured: Stage to what its check measured there, by shape; on another processor the last digits differ.
+        measured: Stage to the figures of its check, by shape; on another processor the last digits differ.
     """
 
     schema: int
@@ -70,7 +70,7 @@ class Lock:
 
     @classmethod
     def of_file(cls, at: LocatedRecord, experiment: str) -> Lock:
-        """A lock that was found, of an experiment. Raises ConfigError when it is none that this version reads."""
+        """The lock of an experiment, from a file. Raises ConfigError for one that this version does not read."""
         content = dict(at.lock or {})
         if content.get("schema") == OLDER:
             content = {name: part for name, part in content.items() if name != "sources"} | {"schema": SCHEMA}
@@ -118,11 +118,11 @@ def file(experiment: str) -> Path:
 
 
 def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What checks measured, by stage, three digits of it: the worst error at each shape, accuracy, or perplexity."""
+    """The figures of the checks, by stage, to 3 digits: the worst error at each shape, accuracy, or perplexity."""
     figures: dict[str, Any] = {}
     for outcome in outcomes:
         if parity := outcome.notes.get("parity"):
-            # Other values than the draws are asked about at sizes that were asked about before.
+            # Only the draws at each size: other families of values reuse these sizes.
             drawn = [case for case in parity["cases"] if case.get("family", "sizes") == "sizes"]
             figures[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in drawn}
         elif evaluation := outcome.notes.get("evaluation"):

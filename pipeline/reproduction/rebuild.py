@@ -1,4 +1,4 @@
-"""Makes an artifact, or makes it again: a graph out of a record or a configuration, run in a given store."""
+"""Builds or rebuilds an artifact: a graph from a record or a configuration, run in a given store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DELIVERING = "save"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a graph came to.
+    """The result of a graph.
 
     Args:
         result: What the run ended with, a record among it.
@@ -71,7 +71,7 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
 
 
 def graph_of(located: LocatedRecord, assignments: Sequence[str], *, own: bool) -> list[Node]:
-    """The graph that a record tells of, with a stage that delivers what it makes.
+    """The graph that a record describes, with a stage that delivers its result.
 
     Args:
         located: The record.
@@ -112,20 +112,20 @@ def about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def foreseen(record: Mapping[str, Any], nodes: Sequence[Node], world: World) -> list[Difference]:
-    """What of a graph is known not to be as a record has it, told without running anything; for a run that failed."""
+    """The known differences between a graph and a record, without running it; for a run that failed."""
     stages, libraries = [], dict[str, str]()
     try:
         for node in plan.settle(nodes, world):
             document = plan.document_of(node, {}, world)
             stages.append(lineage.stage_entry(node, document))
             libraries |= document["libraries"]
-    except DrydockError:  # which is what the run has failed with too
+    except DrydockError:  # the run has failed with the same error
         return []
     return difference.before_running(record, stages, libraries)
 
 
 def _fill(settings: dict[str, Any], config: Mapping[str, Any], folder: Path) -> None:
-    """Puts the names of files back where a record has left them out, as a run's configuration has them."""
+    """Fills in the file names that a record leaves out, from the run's configuration."""
     for name, stage in settings.items():
         for place in list(lineage.placeholders(stage, "")):
             keys = place.lstrip(".").split(".")

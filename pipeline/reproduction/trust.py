@@ -44,7 +44,7 @@ def is_own(run: Mapping[str, Any] | None, store: Sequence[Path]) -> bool:
 
 
 def demand(record: Mapping[str, Any], assignments: Sequence[str]) -> None:
-    """Makes sure that no code which a record names runs without a person having said so.
+    """Refuses code that a record names and no person has allowed.
 
     Args:
         record: As it was found; nothing of it has been built yet.
@@ -74,7 +74,7 @@ def _code(stage: Mapping[str, Any], trusted: Collection[str]) -> Iterator[Proble
 
 
 def demand_typed(stages: Mapping[str, Stage], assignments: Sequence[str]) -> None:
-    """Makes sure that stages which were built of a record read only files that were typed: a record of ours names none.
+    """Refuses stages of a record that read files which were not typed: a record of ours names no files.
 
     Raises ConfigError with every other.
     """

@@ -1,4 +1,4 @@
-"""The copy that the user is handed: complete, verified and independent of the store, or not there at all."""
+"""The user's copy of an artifact: complete, verified and independent of the store, or absent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuse(output: Path, store: Path) -> None:
 
     Args:
         output: The folder to deliver to.
-        store: The store's root, which is nobody's output.
+        store: The store's root; an output may not lie in it.
 
     Raises ConfigError.
     """
@@ -50,11 +50,11 @@ def check(output: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         probe = place.parent / f".drydock-{uuid.uuid4().hex[:8]}"
         probe.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # another run took it for a dead one's
+        with contextlib.suppress(FileNotFoundError):  # another run removed it as a dead one's
             probe.rmdir()
     beside.clear(place.parent, _whole, place.name)
     if place.is_dir() and _replaceable(place):
-        beside.clear(place, _whole)  # of several deliveries, each in a folder of its own
+        beside.clear(place, _whole)  # several deliveries, each in its own folder
 
 
 def deliver(
@@ -62,7 +62,7 @@ def deliver(
 ) -> tuple[Path, Artifact]:
     """Runs a delivering stage beside `output`, verifies what it read and wrote, and renames the folder into place.
 
-    Where `output` is a link, it stays one, and the folder that it leads to is replaced.
+    If `output` is a link, the link stays and its target is replaced.
 
     Args:
         stage: The stage. Its result's notes say under `file` which file is the artifact, under `copies` which of the
@@ -71,10 +71,10 @@ def deliver(
         inputs: Port name to artifact.
         store: Where these are.
         output: The folder to deliver to.
-        record: What the first input was made of; it is put into its files, and into artifact.json.
+        record: The record of the first input, which is written into its files and into artifact.json.
 
-    Returns the path of the delivered file and what the stage made. Raises DrydockError; Damaged when what was copied is
-    not what was published.
+    Returns the path of the delivered file and the stage's result. Raises DrydockError; Damaged when the copied files
+    are not those that were published.
     """
     first = next(iter(inputs))
     inputs = {**inputs, first: replace(inputs[first], record=record)}
@@ -93,7 +93,7 @@ def deliver(
 def _written(
     stage: Stage, inputs: Mapping[str, Artifact], store: Store, folder: Path, record: Mapping[str, Any]
 ) -> Artifact:
-    """Has the stage write into a folder, and adds what every delivery has. Raises as `deliver` does."""
+    """Runs the stage in a folder, and adds the record and artifact.json. Raises as `deliver` does."""
     first = next(iter(inputs.values()))
     # The originals are hashed while they are copied: both read the same pages, and hashing frees the interpreter.
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -150,7 +150,7 @@ def _whole(output: Path) -> bool:
 
 
 def _files(output: Path) -> set[str] | None:
-    """What a delivery says that it consists of; None where a folder holds none."""
+    """The files that a delivery lists as its own; None where the folder holds no delivery."""
     facts = read_json(output / FACTS)
     return {FACTS, *facts["files"]} if isinstance(facts, dict) and isinstance(facts.get("files"), list) else None
 

@@ -1,12 +1,12 @@
-"""Stages in a process of their own, within limits: a crash, a hang or all memory gone ends that stage alone.
+"""Runs stages in a separate process with limits: a crash, a hang or a lack of memory ends only that stage.
 
-Imports cost seconds, so one process serves every stage and every job of this one, and is started anew only when it has
-died. What dies in a process that is not new gets a second try in one that is, since it may have died of what others
-left behind, or of their imports; limits thus mean the same whatever ran before.
+Imports cost seconds, so one process serves all stages and jobs of this process, and is restarted only when it has died.
+A stage that dies in a used process gets a second try in a new one, since the state or the imports of earlier stages may
+be the cause. So limits mean the same whatever ran before.
 
-Memory is watched from outside, by the resident set, and a stage above the limit is killed. A limit that the kernel
-holds would not do: of address space (RLIMIT_AS), torch reserves 3.4 GiB where 0.6 are used; and any limit that shows as
-a failed allocation can be caught by the stage, which would then make another result of the same key.
+Memory is watched from outside, by the resident set, and a stage above the limit is killed. A limit by the
+kernel does not work: torch reserves 3.4 GiB of address space (RLIMIT_AS) where it uses 0.6; and a stage can catch a
+failed allocation and would then make another result under the same key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PIECE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Isolation:
-    """Where the stages that can be isolated run.
+    """The process in which isolable stages run, with its limits.
 
     Args:
         memory: Bytes that the process may hold, its libraries included; None for no limit.
@@ -57,7 +57,7 @@ class Isolation:
 
     @staticmethod
     def takes(stage: Stage, inputs: Mapping[str, Artifact]) -> bool:
-        """Whether a stage can run there: all that it is given must be files."""
+        """Whether a stage can run there: all its inputs must be files."""
         return stage.isolable and all(a.folder is not None for a in inputs.values())
 
     def prepare(self, modules: Sequence[str]) -> None:
@@ -66,11 +66,11 @@ class Isolation:
             _worker().prepare(modules)
 
     def run(self, stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int]:
-        """What the stage made, and the largest resident set of its process in bytes.
+        """The stage's result, and the largest resident set of its process in bytes.
 
         Raises:
             DrydockError: As the stage raised it; StageError when its process crashed, Stopped when it was ended.
-            Exception: One with the name and the words of whatever else the stage raised.
+            Exception: One with the name and the message of any other exception of the stage.
         """
         worker = _worker()
         try:
@@ -91,7 +91,7 @@ class Isolation:
         return raised(f"its process {ended.how}{f', at {piece}' if piece else ''}", command=ended.command)
 
     def _piece(self, stage: Stage, inputs: Mapping[str, Artifact]) -> str:
-        """The piece of a stage's work that a process of its own dies of, too; empty where there is none."""
+        """The part of a stage's work that also crashes alone in a process; empty where there is none."""
         until = time.monotonic() + SEARCH_SECONDS
         limits = replace(self, timeout=PIECE_SECONDS)
         with tempfile.TemporaryDirectory() as place:
@@ -108,13 +108,13 @@ class Isolation:
                             return name
                     except Exception as e:  # a piece may be refused where the whole was not
                         log.debug("%s alone: %s", name, e)
-            except Exception:  # what was to explain a failure does not hide it
+            except Exception:  # the search for a cause must not hide the failure
                 log.info("the pieces cannot be told apart", exc_info=True)
         return ""
 
 
 def from_settings(settings: Mapping[str, Any]) -> Isolation | None:
-    """What `runner` in the configuration says; None when every stage runs in this process.
+    """The isolation that `runner` in the configuration sets; None when every stage runs in this process.
 
     Args:
         settings: isolate, memory and timeout; see conf/config.yaml.
@@ -151,7 +151,7 @@ def from_settings(settings: Mapping[str, Any]) -> Isolation | None:
     return Isolation(limit, timeout) if settings["isolate"] else None
 
 
-# What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
+# Work of this process that can wait, each once: done while a stage runs elsewhere without limits.
 meanwhile: list[Callable[[], None]] = []
 
 
@@ -159,10 +159,10 @@ class _Ended(Exception):
     """A worker that ended before its stage did.
 
     Args:
-        how: What became of it, as the end of a sentence.
+        how: How it ended, as the end of a sentence.
         command: What to do about it.
-        final: Whether a new worker would end no other way.
-        crashed: Whether it died of what it did.
+        final: Whether a new worker would end the same way.
+        crashed: Whether its own code crashed it.
     """
 
     def __init__(self, how: str, command: str, *, final: bool = False, crashed: bool = False) -> None:
@@ -268,7 +268,7 @@ class _Worker:
             raise self._died() from None
 
     def _answer(self, origins: Mapping[str, Origin | None], limits: Isolation) -> tuple[Any, ...]:
-        """What it answers, its log records passed on and its questions answered until then. Raises _Ended."""
+        """Its answer. Until then, log records are passed on and requests for artifacts served. Raises _Ended."""
         timeout = limits.timeout or math.inf
         until = time.monotonic() + timeout
         wait = ALIVE_SECONDS if limits.memory is None else WATCH_SECONDS
@@ -323,7 +323,7 @@ class _Worker:
 
 
 def _bare(artifact: Artifact) -> Artifact:
-    """What of an artifact can go to another process: its files, and what is told of them."""
+    """The part of an artifact that can go to another process: its files, kind and facts."""
     return replace(artifact, live=None, origin=None)
 
 
@@ -332,9 +332,9 @@ def _origin_state(origin: Origin | None) -> tuple[str, bool] | None:
 
 
 def _opened(origin: Origin | None, back: int) -> bytes:
-    """What is so many steps before an artifact, pickled, for a stage that asks. What goes wrong is its to judge.
+    """The artifact `back` steps before another one, pickled, for a stage that requests it; or the error, for that stage.
 
-    A module, which is in memory alone, is sent as it is, if it can be.
+    A module that is only in memory is pickled itself, if possible.
     """
     try:
         for _ in range(back):

@@ -44,14 +44,14 @@ class Runner:
     Args:
         nodes: The checked graph, in order.
         store: Where results are looked up and published.
-        world: What the stages' identities are asked of.
+        world: The machine that the stages' identities depend on.
         output: The folder to deliver to.
-        listener: Who is told.
-        about: What a record says of the run beside its stages: model, target, precision, seed.
-        isolation: Where stages run that can be isolated; None for this process.
-        kept: What is in memory, results that live there and objects of stored ones, by key, from one run of this
-            process to the next; what a run has no use for is dropped when it begins. None keeps nothing beyond its
-            last use.
+        listener: Receives the progress.
+        about: The record's entries besides the stages: model, target, precision, seed.
+        isolation: Where isolable stages run; None for this process.
+        kept: Objects in memory by key, for the next run of this process: results that are only in memory, and
+            objects of stored results. A run drops what it cannot use when it begins. None keeps nothing beyond its last
+            use.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Runner:
                 gc.freeze()  # libraries, for the most part: a quarter of a second of each collection to come
 
     def _prepare(self, steps: Sequence[Step]) -> None:
-        """Has the libraries of what is to be isolated imported there, while the first stages run here."""
+        """Warms up the worker process: it imports the isolated stages' libraries while the first stages run here."""
         apart = {s.name for s in steps if s.todo is Todo.BUILD and s.stage.isolable}
         if self._isolation is not None and apart:
             needed = plan.needed([s.node for s in steps])
@@ -143,9 +143,9 @@ class Runner:
         return steps
 
     def _next(self) -> tuple[Step | None, list[Step]]:
-        """The first stored stage that must be built, and the plan that says so; word of what before it need not be.
+        """The first stored stage that must be built, and its plan; reports the stages before it that need not be built.
 
-        What is delivered is delivered by the plan that has nothing left to build: another one might have.
+        Delivery uses the plan that has nothing left to build: a later plan might have something.
         """
         steps = self._plan()
         self._release(steps)
@@ -199,7 +199,7 @@ class Runner:
         return now is None or now.key != step.key
 
     def _run(self, name: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, Meter]:
-        """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
+        """Runs one stage and verifies its result. Raises DrydockError that names the stage."""
         node = self._nodes[name]
         self._listener.started(name)
         try:
@@ -233,7 +233,7 @@ class Runner:
         return replace(result, digest=result.digest if passed else "", facts=facts), meter
 
     def _execute(self, node: Node, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int | None]:
-        """What a stage makes, and its peak memory where it ran in a process of its own."""
+        """A stage's result, and its peak memory where it ran in a separate process."""
         if self._isolation is not None and self._isolation.takes(node.stage, inputs):
             return self._isolation.run(node.stage, inputs, folder)
         with watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
@@ -241,7 +241,7 @@ class Runner:
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
-        """Makes whatever goes wrong in a stage a DrydockError that names it."""
+        """Converts any exception of a stage to a DrydockError that names it."""
         try:
             yield
         except DrydockError as e:
@@ -261,7 +261,7 @@ class Runner:
         return replace(self._artifact(name), origin=self._origin(name))
 
     def _origin(self, name: str) -> Origin:
-        """Where a stage's result comes from: what passes through a stage comes from before it."""
+        """The origin of a stage's result; a pass-through stage has the origin of its input."""
         node = self._nodes[name]
         if port := node.stage.passes_on:
             return self._origin(node.inputs[port])
@@ -269,7 +269,7 @@ class Runner:
         return Origin(name, functools.partial(self._with_origin, primary) if primary else None)
 
     def _artifact(self, name: str) -> Artifact:
-        """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""
+        """A stage's result: from memory, verified from the store, or, if it is never stored, built now."""
         if name in self._in_memory:
             return self._in_memory[name]
         step = self._steps[name]  # of the plan by which it is needed; in another, its result may be gone
@@ -296,7 +296,7 @@ class Runner:
         return self._in_memory[name]
 
     def _keep(self, key: str | None, result: Artifact) -> None:
-        """Leaves what is in memory to the next run of this process."""
+        """Keeps an object in memory for the next run of this process."""
         if self._caches and key and result.live is not None:
             self._cache[key] = result
 
@@ -332,7 +332,7 @@ class Runner:
         return path
 
     def _hold(self, lock: Lock | None) -> None:
-        """Takes the next lock before it lets go of the last one.
+        """Acquires the next lock before it releases the last one.
 
         A run that waits for a stage is thus always behind the run that builds it, and never rebuilds what that run
         holds in memory. Holding both is only ever tried, not waited for, so two runs cannot wait for each other.
@@ -347,7 +347,7 @@ class Runner:
             self._lock = lock
 
     def _release(self, steps: Sequence[Step]) -> None:
-        """Drops from memory what nothing still to be built will use."""
+        """Drops results from memory that no remaining build uses."""
         used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
         unused = self._in_memory.keys() - used
         cached_ids = {id(a.live) for a in self._cache.values()}
@@ -383,7 +383,7 @@ class Runner:
 
 
 def _idle(step: Step) -> Outcome:
-    """What is told of a stage that need not run though its result is not at hand."""
+    """The outcome of a stage that need not run although its result is not available."""
     notes = step.entry.notes if step.in_memory and step.entry else Notes(says="nothing after it must run")
     return Outcome(step.name, "hit", step.key, None if step.in_memory else step.digest, notes=notes)
 

@@ -1,6 +1,6 @@
 """Runs stages for the process that started it: `python -m pipeline.running.worker FD PARENT`; see isolation.py.
 
-Whatever a native compiler does to its process, it does to this one. To unpickle a stage imports it.
+A native compiler that crashes ends this process only. Unpickling a stage imports it.
 Messages are tuples, so that neither side needs a class of the other's:
 
     in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
@@ -36,7 +36,7 @@ from pipeline.stage import Stage
 
 
 def main(fd: int, parent: int) -> NoReturn:
-    """Does what it is asked until nobody is left to ask."""
+    """Handles messages until the connection closes."""
     die_with(parent)
     _die_first()
     os.set_inheritable(fd, False)  # what a stage starts would keep the connection open after us
@@ -66,7 +66,7 @@ class _Speech:
         return self._connection.recv_bytes()
 
     def origin(self, port: str, state: tuple[str, bool] | None, back: int = 1) -> Origin | None:
-        """Where the artifact of a port comes from, or, further back, what that was made of.
+        """The origin of a port's artifact, or of an artifact further back.
 
         Args:
             port: Of the stage that runs.
@@ -78,7 +78,7 @@ class _Speech:
         return Origin(state[0], functools.partial(self._source, port, back) if state[1] else None)
 
     def _source(self, port: str, back: int) -> Artifact:
-        """What is so many steps before the artifact of a port; the other process may have to make it first."""
+        """The artifact `back` steps before that of a port; the other process may have to build it first."""
         self.say("open", port, back)
         answer, *reply = pickle.loads(self.hear())
         if answer == "failed":
@@ -122,7 +122,7 @@ def _run(
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Imports what stages to come will use. One that fails fails again, and is told, where a stage needs it."""
+    """Imports what stages to come will use. A failure is reported when a stage needs the module."""
     formats.block()
     for module in modules:
         with contextlib.suppress(Exception):
@@ -130,7 +130,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 class _Forward(logging.Handler):
-    """Hands log records to the other process, as text."""
+    """Sends log records to the other process, as text."""
 
     def __init__(self, speech: _Speech) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Forward(logging.Handler):
 
 
 def _die_first() -> None:
-    """Has a kernel that is out of memory take this process and not the one that runs the sweep."""
+    """Makes a kernel that is out of memory end this process, not the one that runs the sweep."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

@@ -241,7 +241,7 @@ class _Watch(threading.Thread):
         self._began = time.monotonic()
         self._over = threading.Event()
         self._read: dict[int, tuple[list[int], Any]] = {}
-        self._reported = {r.number for r in self._rows() if r.ended is not None}  # those refused have been told of
+        self._reported = {r.number for r in self._rows() if r.ended is not None}  # refused jobs, already reported
         self.start()
 
     def run(self) -> None:

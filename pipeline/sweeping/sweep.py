@@ -1,4 +1,4 @@
-"""A sweep: its jobs in the order that shares most, launched until each has an outcome, and what became of them.
+"""A sweep: orders its jobs so that they share most work, and launches them until each has an outcome.
 
     compose every job ─► order ─► jobs.json ─► launch ─► read each job's run.json ─► table
                                                  ▲  └─ the launcher gave up ─┐
@@ -129,7 +129,7 @@ def launch_overrides(job: Job) -> list[str]:
 
 
 def ordered(chains: Sequence[Sequence[Hashable]], *, together: bool) -> list[int]:
-    """The order of jobs in which work that several share is done once and waited for least.
+    """The order of jobs in which shared work is done once, with the least waiting.
 
     Args:
         chains: For each job what its work begins with, one item for each stage: equal items are the same work.

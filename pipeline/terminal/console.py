@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, and when it ends. All of it goes to stderr: stdout is for the result."""
+"""The screen output during a run and at its end. All of it goes to stderr: stdout is for the result."""
 
 from __future__ import annotations
 

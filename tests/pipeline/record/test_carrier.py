@@ -28,13 +28,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in "xy")
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y]),
         ir_version=10,
         opset_imports=[helper.make_opsetid("", 18)],
     )
-    helper.set_model_props(made, {"drydock.source": "mine", "author": "me"})
-    onnx.save(made, folder / "net.onnx")
+    helper.set_model_props(model, {"drydock.source": "mine", "author": "me"})
+    onnx.save(model, folder / "net.onnx")
     converted = ov.convert_model(folder / "net.onnx")
     converted.set_rt_info("theirs", ["drydock", "weights"])
     ov.save_model(converted, folder / "net.xml", compress_to_fp16=False)
@@ -134,13 +134,13 @@ def mlmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of a Core ML package, with metadata of its own."""
     from coremltools.proto import Model_pb2
 
-    made = Model_pb2.Model(specificationVersion=7)
-    made.description.input.add(name="x")
-    made.description.metadata.author = "me"
-    made.description.metadata.userDefined["drydock.capture"] = "trace"
-    made.mlProgram.version = 1
+    model = Model_pb2.Model(specificationVersion=7)
+    model.description.input.add(name="x")
+    model.description.metadata.author = "me"
+    model.description.metadata.userDefined["drydock.capture"] = "trace"
+    model.mlProgram.version = 1
     path = tmp_path_factory.mktemp("coreml") / "model.mlmodel"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -152,9 +152,9 @@ def test_a_core_ml_model_with_a_record_is_what_it_was(mlmodel: Path, tmp_path: P
     Package.put(path, AWKWARD)
     assert (Package.get(path), Package.bare(path)) == (AWKWARD, hashlib.sha256(mlmodel.read_bytes()).hexdigest())
     read = Model_pb2.Model.FromString(path.read_bytes())
-    message = read.description.metadata
-    assert dict(message.userDefined) == {"drydock.capture": "trace", "drydock.record": AWKWARD}
-    assert (message.author, [i.name for i in read.description.input], read.mlProgram.version) == ("me", ["x"], 1)
+    metadata = read.description.metadata
+    assert dict(metadata.userDefined) == {"drydock.capture": "trace", "drydock.record": AWKWARD}
+    assert (metadata.author, [i.name for i in read.description.input], read.mlProgram.version) == ("me", ["x"], 1)
 
 
 def test_a_core_ml_model_that_was_changed_has_another_bare_content(mlmodel: Path, tmp_path: Path) -> None:

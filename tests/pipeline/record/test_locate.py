@@ -67,8 +67,8 @@ def spoil(path):
 @pytest.mark.parametrize("name", ["model.bin", "model.xml"])
 def test_a_file_that_is_not_as_it_was_is_named(name, delivered):
     spoil(delivered / name)
-    (record,) = find(delivered).changes()
-    assert record.startswith(f"{name} is not what was handed over")
+    (change,) = find(delivered).changes()
+    assert change.startswith(f"{name} is not what was handed over")
 
 
 def test_a_file_that_is_gone_is_named(delivered):

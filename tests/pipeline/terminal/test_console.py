@@ -26,8 +26,8 @@ def outcome(name, how="built", digest="aa", **more):
 
 
 def test_a_stage_is_one_line():
-    line = outcome("export", seconds=3.94, size=102_185_820, notes={"says": "opset 18, 122 nodes"})
-    assert console.stage_line(line) == "export           built        3.9 s    97.5 MiB  opset 18, 122 nodes"
+    built = outcome("export", seconds=3.94, size=102_185_820, notes={"says": "opset 18, 122 nodes"})
+    assert console.stage_line(built) == "export           built        3.9 s    97.5 MiB  opset 18, 122 nodes"
 
 
 def test_a_stage_in_memory_has_no_size_and_no_trailing_space():
