@@ -332,7 +332,7 @@ def _origin_state(origin: Origin | None) -> tuple[str, bool] | None:
 
 
 def _opened(origin: Origin | None, back: int) -> bytes:
-    """The artifact `back` steps before another one, pickled, for a stage that requests it; or the error, for that stage.
+    """The artifact `back` steps before another one, pickled, for a stage that requests it; or the error instead.
 
     A module that is only in memory is pickled itself, if possible.
     """
