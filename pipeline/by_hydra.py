@@ -88,13 +88,13 @@ def main() -> int:
 
 
 def _ended(error: StageError | None) -> int | None:
-    """What is said of a sweep when its process has to be ended."""
+    """Reports the sweeps when the process has to be ended."""
     codes = [begun.tell(interrupted=error is None) for begun in sweep.begun]
     return codes[-1] if codes else None
 
 
 def _report_end(begun: Sweep, *, interrupted: bool = False) -> int:
-    """Tells how a sweep ended, with its report, and returns its exit code."""
+    """Prints a sweep's report and how it ended, and returns its exit code."""
     if begun.reported:
         from pipeline import report  # here, so that no single run pays for it
         from pipeline.report import tables

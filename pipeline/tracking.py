@@ -177,7 +177,7 @@ def _log(client: MlflowClient, run: str, parameters: Mapping[str, Any], metrics:
 
 
 def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was chosen and what was typed; a key that was typed with ~ has that for its value."""
+    """The chosen options and the overrides; a key that was removed with ~ has the value "~"."""
     unnamed = ("hydra/", "wiring/")
     parameters = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
     parameters |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}

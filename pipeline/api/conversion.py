@@ -133,7 +133,7 @@ def _is_axis(name: str, value: Any) -> bool:
 
 @contextmanager
 def _handed(model: Any) -> Iterator[str]:
-    """A module in memory, at hand for the stage that takes it; "" for a name."""
+    """Registers a module in memory for the stage that loads it, and yields its handle; "" for a name."""
     if not callable(getattr(model, "forward", None)) or not hasattr(model, "state_dict"):
         yield ""
         return
@@ -150,7 +150,7 @@ def _overrides(
     dims: Mapping[str, Any] | None,
     choices: Mapping[str, Any],
 ) -> list[str]:
-    """The overrides of one conversion, its run's folder among them; what its examples hold is in that folder."""
+    """The overrides of one conversion, with its run folder; the values of its examples are saved there."""
     if "plan" in choices:
         raise ConfigError("plan is a choice of the command line", command="python -m pipeline … plan=true")
     chosen = [override(name, value) for name, value in choices.items()]
@@ -186,7 +186,7 @@ def _overrides(
 
 
 def _run_folder(name: str, choices: Mapping[str, Any]) -> list[str]:
-    """The folder of this run, as the command line has them, and unlike that of another thread's."""
+    """The folder of this run, named as by the command line, and different in each thread."""
     now = datetime.now()
     what = "-".join(filter(None, [name, str(choices.get("target", ""))]))
     folder = f"runs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}-{next(_begun)}-{what}"
@@ -194,7 +194,7 @@ def _run_folder(name: str, choices: Mapping[str, Any]) -> list[str]:
 
 
 def _save_example(array: Any, name: str, folder: Path) -> str:
-    """The file that an example's numbers are in."""
+    """Saves an example's values and returns the file."""
     path = folder / "examples" / f"{name}.npy"
     with disk.explained(f"the run folder {folder}", RUNS, folder.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +260,7 @@ class _Silent(Listener):
 
 @contextmanager
 def _logged(path: Path, *, progress: bool) -> Iterator[None]:
-    """Has this thread's log written to a file, and to stderr for a person who wants to see it."""
+    """Writes this thread's log to a file, and to stderr if `progress`."""
     here = threading.get_ident()
     handlers: list[logging.Handler] = [logging.FileHandler(path, delay=True)]
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -1,4 +1,4 @@
-"""From example tensors to what a configuration says of a model's inputs."""
+"""The configuration of a model's inputs, from example tensors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SMALLEST, USUAL, LARGEST = 1, 2, 8
 
 @dataclass(frozen=True)
 class Examples:
-    """What example inputs come to.
+    """The configuration that example inputs describe.
 
     Args:
         inputs: For `model.inputs`.
         dims: For `model.dims`.
         call: For `model.call`; None where forward takes the inputs in order.
-        arrays: The examples themselves, as numpy arrays by input, which the first question of every check is.
+        arrays: The examples themselves, as numpy arrays by input; every check runs them first.
     """
 
     inputs: Mapping[str, Mapping[str, Any]]
@@ -40,7 +40,7 @@ def describe(
     """Inputs, dimensions and the call, as tensors for forward show them.
 
     Args:
-        forward: What they are given to; its parameters name them.
+        forward: The method that takes them; its parameters name them.
         example_inputs: A tensor or an array, a tuple of them in order, or a mapping by parameter.
         dynamic: By input, its dynamic axes with their names, such as {"ids": {0: "batch", 1: "sequence"}}; or the axes
             alone, for every input: {0: "batch"}.
@@ -113,7 +113,7 @@ def _axes(dynamic: Mapping[Any, Any], inputs: Sequence[str]) -> dict[str, dict[i
 
 
 def _fill(name: str, array: Any) -> Any:
-    """How more of an input's kind is drawn: floating-point numbers are its own, whole numbers within its range."""
+    """How further values of an input are drawn: None for floating-point, for integers the range of the example."""
     if array.dtype.kind == "f" or not array.size:
         return None
     low, high = int(array.min()), int(array.max())

@@ -1,4 +1,4 @@
-"""What a conversion by Python gives back."""
+"""The results of a conversion by Python."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipeline.terminal import console
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
     Args:
         stage: Its name in the graph.
         worst: The worst relative error of the delivered artifact: the largest difference from the PyTorch model's
             answers over the largest of these; None where nothing could answer for it.
-        questions: How many sets of inputs were asked.
+        questions: The number of input sets that were compared.
         says: The check's own sentence.
     """
 
@@ -42,12 +42,12 @@ class Conversion:
 
     Args:
         path: The artifact: a file, or a folder of the format that it is.
-        record: What it was made of and what vouches for it; the artifact carries it too.
-        stages: What became of each stage, in order.
+        record: How it was made and which checks it passed; the artifact carries it too.
+        stages: The outcome of each stage, in order.
         run_file: run.json, with all that is known of this run.
-        seconds: What it took.
+        seconds: How long it took.
         content: Opens what was delivered as it is in the store.
-        served: The capture or route that served where what was chosen did not, and why; None where that did.
+        served: The capture or route that worked where the choice failed, and why; None where the choice worked.
     """
 
     path: Path

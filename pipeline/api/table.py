@@ -1,4 +1,4 @@
-"""What a sweep by Python gives back."""
+"""The results of a sweep by Python."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Row:
     """One conversion of a sweep.
 
     Args:
-        choices: What it had that others do not.
-        result: What came of it; None where it failed.
+        choices: Its values of the swept choices.
+        result: The conversion; None where it failed.
         error: Why it failed; None where it did not.
     """
 
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def cells(self) -> dict[str, Any]:
-        """Plain values: what was asked for, `status`, `error`, `worst`, `bytes`, `seconds` and `path`."""
+        """Plain values: the choices, `status`, `error`, `worst`, `bytes`, `seconds` and `path`."""
         result = self.result
         errors = [check.worst for check in result.checks if check.worst is not None] if result else []
         delivered = next((o for o in result.stages if o.how == "delivered"), None) if result else None

@@ -1,4 +1,4 @@
-"""A sweep's folder → what its jobs left there."""
+"""Reads a sweep from its jobs' folders."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _as_left(folder: Path) -> dict[str, Any]:
 
 
 def _overrides(folder: Path) -> list[str]:
-    """What a run was asked for, by its run.json, or else by what Hydra wrote."""
+    """A run's overrides, from its run.json, or else from Hydra's file."""
     run = read_run(folder)
     return [str(o) for o in (run["overrides"] if run else _yaml(folder / TYPED) or ())]
 

@@ -1,4 +1,4 @@
-"""HTML in pieces that cannot be broken out of: whatever is not a piece already is escaped."""
+"""HTML in safe pieces: any text that is not a piece is escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job of a sweep, as its run.json tells of it."""
+"""One job of a sweep, from its run.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.runs.folders import RUN
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one stage in a job: an Outcome's name, how, key, digest, bytes and seconds."""
+    """The outcome of one stage in a job: an Outcome's name, how, key, digest, bytes and seconds."""
 
     name: str
     how: str
@@ -30,7 +30,7 @@ class Job:
     Args:
         number: Its place in the sweep, from 0.
         folder: Where it ran, relative to the sweep's.
-        overrides: What it was asked for, complete.
+        overrides: Its complete overrides.
         swept: Axis to this job's value on it.
         status: ok, planned, failed, interrupted, lost (it began and never said how it ended) or not run.
         exit_code: What it ended with, where that is known.
@@ -41,7 +41,7 @@ class Job:
         hits: How many of its stored stages were found and not built.
         stored: How many stored stages it has.
         seconds: What building and delivering took here.
-        saved: What the stages that were found took when they were built, in seconds.
+        saved: How long the builds of the stages that were hits took, in seconds.
         error: Worst relative error of what was delivered, at any shape.
         unchecked: Why what was delivered was not compared with the model, if so.
         accuracy: Of what was delivered, by `metric`.
@@ -87,7 +87,7 @@ class Job:
 
     @property
     def went_well(self) -> bool:
-        """Whether it did what was asked for; a plan is no artifact, and no failure."""
+        """Whether it succeeded; a plan has no artifact, and is no failure."""
         return self.status in ("ok", "planned")
 
     @property
@@ -125,7 +125,7 @@ def ended(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def measured(stages: Sequence[Outcome]) -> dict[str, Any]:
-    """What a run's outcomes came to, as fields of a Job."""
+    """The figures of a run's outcomes, as fields of a Job."""
     if not stages:
         return {}
     stored = [o for o in stages if o.how in ("hit", "built") and o.digest is not None]

@@ -1,4 +1,4 @@
-"""What can be measured of a job, by the names that rules, tables, charts and sweep.json share."""
+"""The measures of a job, by the names that rules, tables, charts and sweep.json share."""
 
 from __future__ import annotations
 

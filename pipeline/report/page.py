@@ -23,7 +23,7 @@ def html(sweep: Sweep, pages: Collection[int] = ()) -> str:
     """The page.
 
     Args:
-        sweep: What it tells of.
+        sweep: The sweep that it shows.
         pages: The jobs that have a page of their own in their folder.
     """
     over = " × ".join(sweep.axes) or "jobs"
@@ -48,7 +48,7 @@ def status(job: Job) -> Piece:
 
 
 def environment(run: Mapping[str, Any]) -> Iterator[tuple[str, str | Piece]]:
-    """Names and texts of what a run or a sweep was made with: `drydock`, `git`, `machines`, `versions`."""
+    """Names and texts of the environment of a run or a sweep: `drydock`, `git`, `machines`, `versions`."""
     if git := run["git"]:
         changes = f", with uncommitted changes {git['diff'][:12]}" if git["dirty"] else ""
         yield "Commit", joined(tag("code", git["commit"] or "none yet"), f" on {git['branch']}{changes}")
@@ -84,7 +84,7 @@ def _head(sweep: Sweep, over: str) -> Piece:
 
 
 def _in_common(sweep: Sweep) -> list[str]:
-    """What every job was asked for of the choices that a run is known by."""
+    """The model, target, experiment and sweep that all jobs share."""
     choices = [o for o in sweep.jobs[0].overrides if o.split("=")[0] in ("model", "target", "experiment", "sweep")]
     return [o for o in choices if all(o in job.overrides for job in sweep.jobs)]
 
@@ -133,7 +133,7 @@ def _cell(job: Job | None, shown: Measure | None) -> Piece:
 
 
 def _failures(sweep: Sweep) -> Piece:
-    """What went wrong, each thing once, with the jobs that it happened to."""
+    """Each failure once, with its jobs."""
     alike: dict[tuple[str, int | None, str, str], list[Job]] = {}
     for job in sweep.jobs:
         if not job.went_well:

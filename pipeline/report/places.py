@@ -1,4 +1,4 @@
-"""What a page that is sent round need not say: on which host, and in which folders of it."""
+"""Removes hosts and folders from a page that is passed on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def without(value: T) -> T:
-    """The same with each absolute path cut to its last name, which stays one of its own, and without hosts."""
+    """The value without hosts, and with each absolute path cut to a unique last name."""
     return _Shortened().shorten(value)  # type: ignore[no-any-return]
 
 

@@ -46,7 +46,7 @@ def _title(run: Mapping[str, Any]) -> str:
 
 
 def _instead(run: Mapping[str, Any]) -> list[str]:
-    """The way that served where what was chosen did not; nothing where that did."""
+    """The alternative that worked where the choice failed; empty where the choice worked."""
     served = run.get("instead")
     return [str(Served(served["changes"], served["why"]))] if served else []
 
@@ -75,7 +75,7 @@ def html(run: Mapping[str, Any]) -> str:
 
 
 def edges(run: Mapping[str, Any], stages: Sequence[Outcome]) -> dict[str, tuple[str, ...]]:
-    """What feeds each stage, of those that ran: from the record of what was delivered.
+    """The inputs of each stage that ran, from the record of the delivered artifact.
 
     What the record leaves out passes its artifact on, such as a benchmark or the delivery: it comes behind the nearest
     stage before it with the same content. A run that delivered nothing has no record, and nothing is made up for it.
@@ -127,7 +127,7 @@ def places(fed: Mapping[str, Sequence[str]]) -> dict[str, Place]:
 
 
 def _straight(fed: Mapping[str, Sequence[str]]) -> set[str]:
-    """What leads to the last stage, each time by what is taken first."""
+    """The stages that lead to the last one by first inputs."""
     name = next(reversed(list(fed)), None)
     line: set[str] = set()
     while name is not None and name not in line:

@@ -1,4 +1,4 @@
-"""A sweep as the report tells it: jobs over axes, where its time went, and what it ran on."""
+"""A sweep for the report: jobs over axes, the time spent, and the machines."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Spent:
 
     Args:
         built: What was built in this sweep.
-        shared: What jobs took from other jobs of this sweep.
-        earlier: What they took from earlier runs.
+        shared: Saved by results of other jobs of this sweep.
+        earlier: Saved by results of earlier runs.
     """
 
     built: float = 0.0

@@ -43,11 +43,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one job.
+    """The state of one job.
 
     Args:
         number: The job's.
-        swept: Its values of the keys that are swept.
+        swept: Its values of the swept keys.
         state: One of State, or that it waits or runs.
         stage: Which runs now, or ran when it did not end well.
         why: What went wrong, in a line.
@@ -233,7 +233,7 @@ class _Table:
 
 
 class _Watch(threading.Thread):
-    """Looks at the files until it is told to end, and has a screen show what it finds."""
+    """Reads the jobs' files until `end`, and draws them on a screen."""
 
     def __init__(self, sweep: Sweep, axes: Collection[str], screen: _Screen) -> None:
         super().__init__(name="live view", daemon=True)

@@ -165,7 +165,7 @@ def _compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str])
 
 
 def _chain(config: DictConfig | DrydockError) -> list[int]:
-    """What a job's work begins with: for each stage, its settings and those of every stage before it."""
+    """For each stage of a job, a hash of its settings and those of every stage before it."""
     if isinstance(config, DrydockError):
         return []
     with _current(config), contextlib.suppress(OmegaConfBaseException):  # the job itself will say what is wrong
@@ -282,7 +282,7 @@ def _first_line(error: object) -> str:
 
 @contextlib.contextmanager
 def _wait_for_all(launcher: Launcher) -> Iterator[None]:
-    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on.
+    """Makes launchers wait for every job: submitit's and Ray's stop at the first lost job while the others run on.
 
     joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
     """

@@ -114,7 +114,7 @@ def show(error: DrydockError) -> int:
 
 
 def counted(steps: Sequence[Step]) -> str:
-    """What is to become of the stages, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
+    """How many stages are hits and how many must run, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
 
     What is in memory alone counts as the store's where nothing has to be built on it, as in a plan and in a summary.
     """
@@ -184,7 +184,7 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
 
 
 def loading(result: Result) -> str:
-    """Python that loads what was delivered, as its format says it; nothing where it does not."""
+    """Python code that loads the artifact, from its format; empty where the format has none."""
     record = result.record or {}
     kind = Kind(record.get("kind", ""))
     if result.delivered is None or not formats.of(kind).bundle:
@@ -219,7 +219,7 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
 
 
 def _tokens(tokens: Mapping[str, Any]) -> str:
-    """What was compared of a language model's tokens."""
+    """How a language model's tokens compared."""
     text = f"{tokens['equal']} tokens are those of {tokens['against']}, through {tokens['runtime']}"
     text += f", {tokens['own']} of them by our own loop" if tokens["own"] else ""
     text += f", as {tokens['by_ours']}" if tokens["by_ours"] else ""
