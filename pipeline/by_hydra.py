@@ -104,7 +104,7 @@ def _report_end(begun: Sweep, *, interrupted: bool = False) -> int:
             room = width_of(sys.stderr) if sys.stderr.isatty() else None
             swept = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
             tell(f"{tables.terminal(swept, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
-        except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
+        except Exception as e:  # whatever it is, the jobs' outcomes are valid, and are printed below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
     return begun.tell(interrupted=interrupted)

@@ -39,12 +39,12 @@ class Job:
         config: Of the way that is gone; see composed.Composed.
         nodes: The graph of that way.
         store: Where results are kept.
-        world: What the stages' identities are asked of.
+        world: The machine that the stages' identities depend on.
         output: The folder to deliver to.
         isolation: Where stages run that can be isolated; None for this process.
         keep: The bytes that this user's results may take in the store after the run; None for no limit.
-        changes: What is exchanged on that way, by group; empty for what was chosen.
-        served: What is known of it: that it served instead of what was chosen; None where nothing is.
+        changes: The options that replace the chosen ones, by group; empty for the choice itself.
+        served: That these changes served an earlier run; None where that is not known.
     """
 
     composed: Composed
@@ -73,7 +73,7 @@ class Job:
 
         Args:
             manifest: Records each step.
-            listener: Makes who else is told, once the work begins.
+            listener: Makes another listener, once the work begins.
             runs: The folder that runs write to, whose changes are none of the checkout's.
             cache: See Runner.
 
@@ -127,7 +127,7 @@ class Job:
 
         Args:
             refused: Grows meanwhile.
-            closed: Is told of those that cannot be asked for, a line each.
+            closed: Gets a line for each alternative that cannot be configured.
         """
         yield self
         for changes in ({}, *ways.of(self.composed.config["instead"])):
@@ -151,7 +151,7 @@ class Job:
         return replace(self, config=config, nodes=checked_graph(config), changes=changes, served=None)
 
     def as_served(self) -> Job:
-        """The job by the way that served an earlier run, where this one would come to the stage that failed then."""
+        """The job by the alternative that served an earlier run, where this one would reach the stage that failed then."""
         if not self.config["instead"] or not self.store.actions.has(ways.SERVED):
             return self
         settled = plan.settle(self.nodes, self.world)
@@ -159,7 +159,7 @@ class Job:
             try:
                 return replace(self._by(served.changes), served=served)
             except DrydockError as e:
-                log.info("the way that served earlier cannot be asked for: %s", e)
+                log.info("the alternative that served earlier cannot be configured: %s", e)
         return self
 
 

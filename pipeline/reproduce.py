@@ -40,7 +40,7 @@ class Pinned:
 
     Args:
         says: What it is, for messages.
-        record: What it was made of.
+        record: Its record.
         nodes: The graph that makes it.
         about: What the new record is to say beside the stages.
         lock: Its lock, where it is an experiment.
@@ -70,7 +70,10 @@ def main(say: command.Say) -> int:
     )
     parser.add_argument("what", metavar=f"{GROUP}=NAME | PATH")
     parser.add_argument(
-        "given", metavar="stages.NAME.SETTING=FILE", nargs="*", help="files that an artifact's record does not name"
+        "assignments",
+        metavar="stages.NAME.SETTING=FILE",
+        nargs="*",
+        help="files that an artifact's record does not name",
     )
     parser.add_argument("--environment", action="store_true", help="print a constraints file for pip or uv, and stop")
     parser.add_argument("--output", type=Path, help="keep what is made in this folder")
@@ -102,7 +105,7 @@ def main(say: command.Say) -> int:
 
 
 def _pinned(what: str, assignments: Sequence[str]) -> Pinned:
-    """What was asked for, with the graph that makes it. Raises DrydockError."""
+    """The experiment, run or artifact, with the graph that makes it. Raises DrydockError."""
     if what.startswith(f"{GROUP}=") and not Path(what).exists():
         name = lock.experiment_of(what)
         return _experiment(what, Lock.read(name), assignments)
@@ -141,7 +144,7 @@ def _experiment(what: str, locked: Lock, assignments: Sequence[str]) -> Pinned:
 
 
 def _tell(pinned: Pinned, rebuilt: Rebuilt, folder: Path, say: command.Say) -> int:
-    """Says how what was made compares with what was pinned, and returns the exit code."""
+    """Prints how the rebuilt artifact compares with the pinned one, and returns the exit code."""
     assert rebuilt.result.record is not None
     old, new = pinned.record, rebuilt.result.record
     behind = {node.name: plan.sources_of(node).keys() for node in pinned.nodes}
@@ -206,7 +209,7 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence
 
 
 def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference]) -> str:
-    """What made the first stage differ whose bytes do: what changed for it, and for what it stands on.
+    """Why the first differing stage differs: the changes of it, and of the stages that it depends on.
 
     A stage before it whose result has the same digest is out of it, with all that is before that one.
     """

@@ -5,7 +5,7 @@
 
 Each job is logged by the process that ran it, and what belongs together is found by a tag, so that it does not matter
 where jobs run; a sweep that is cut short leaves finished runs, and none that seems to go on. A run's result never
-depends on any of this: what cannot be logged is told in a line, and that is all.
+depends on any of this: what cannot be logged is reported in one line.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Mlflow(Callback):
 
     Args:
         tracking_uri: Where to: a folder, or an address that the installed MLflow opens.
-        experiment: Under which name; made when there is none.
+        experiment: The experiment's name; created if it does not exist.
         artifacts: Whether the delivered files are logged too.
 
     Raises:
@@ -143,7 +143,7 @@ class Mlflow(Callback):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         place = urlparse(self.tracking_uri)
         if place.scheme == "file":
-            # MLflow extends it no more and wants it asked for. It needs no server, and several machines may write to
+            # MLflow no longer extends it and requires this variable. It needs no server, and several machines may write to
             # it, which a database file on a shared disk does not bear.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             _keep_out_of_git(Path(unquote(place.path)))

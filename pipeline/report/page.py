@@ -60,7 +60,7 @@ def environment(run: Mapping[str, Any]) -> Iterator[tuple[str, str | Piece]]:
 
 
 def _host(machine: Mapping[str, Any]) -> str:
-    """The machine's name before what it is, where it may be told."""
+    """The machine's host name, unless it was removed."""
     return f"{machine['host']}: " if "host" in machine else ""
 
 

@@ -78,7 +78,7 @@ def edges(run: Mapping[str, Any], stages: Sequence[Outcome]) -> dict[str, tuple[
     """The inputs of each stage that ran, from the record of the delivered artifact.
 
     What the record leaves out passes its artifact on, such as a benchmark or the delivery: it comes behind the nearest
-    stage before it with the same content. A run that delivered nothing has no record, and nothing is made up for it.
+    stage before it with the same content. A run that delivered nothing has no record, so no edges.
     """
     recorded = {s["name"]: tuple(s["needs"].values()) for s in (run.get("record") or {}).get("stages", ())}
     if not recorded:

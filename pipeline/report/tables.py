@@ -23,7 +23,7 @@ def terminal(sweep: Sweep, *, failures: bool = True, columns: int | None = None)
 
     Args:
         sweep: Which.
-        failures: Whether what failed, and how many jobs did, is told; elsewhere somebody else does.
+        failures: Whether to list failed jobs and count all; False where the caller does that.
         columns: Of the terminal: measures that have no room there are left out, the last first, and named.
     """
     head, rows = _cells(sweep)

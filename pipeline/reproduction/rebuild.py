@@ -49,7 +49,7 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     Args:
         nodes: The graph, checked.
         about: What its record says beside the stages.
-        store: The store's folder; an empty one, or none yet, for everything to be made again.
+        store: The store's folder; an empty one, or none yet, to rebuild everything.
         output: The folder to deliver to.
 
     Raises DrydockError.

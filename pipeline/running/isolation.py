@@ -99,7 +99,7 @@ class Isolation:
                 for number, (name, part, part_inputs) in enumerate(stage.parts(inputs, Path(place))):
                     if time.monotonic() > until:
                         break
-                    folder = Path(place, f"made{number}")
+                    folder = Path(place, f"part{number}")
                     folder.mkdir()
                     try:
                         _worker().run(part, part_inputs, folder, limits)
@@ -239,7 +239,7 @@ class _Worker:
         self.ran += 1
         self.new = False
         self._tell()
-        if answer == "made":
+        if answer == "result":
             return reply[0], reply[1]
         kind, what, trace = reply
         if answer == "refused":

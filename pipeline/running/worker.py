@@ -5,7 +5,7 @@ Messages are tuples, so that neither side needs a class of the other's:
 
     in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
     out   ("log", logger, level, text)  and  ("open", port, steps back), any number, each answered; and to each "run"
-          ("made", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
+          ("result", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class _Speech:
 
         Args:
             port: Of the stage that runs.
-            state: The stage, and whether it was made of anything; None where nothing is known.
+            state: The stage, and whether it has a source; None where nothing is known.
             back: How many steps before the artifact its source is.
         """
         if state is None:
@@ -94,7 +94,7 @@ def _obey(speech: _Speech) -> None:
     try:
         order, *args = pickle.loads(message)
         if order == "run":
-            speech.say("made", *_run(speech, *args))
+            speech.say("result", *_run(speech, *args))
         else:
             _import(*args)
     except ConnectionError:

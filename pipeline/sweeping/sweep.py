@@ -116,7 +116,7 @@ def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
 
 
 def _prepare_report() -> None:
-    """Imports what the report at the end is drawn with. Should that fail, it fails there again and is told."""
+    """Imports what the final report is drawn with. A failure is reported there."""
     with contextlib.suppress(Exception):
         from pipeline.report import charts
 

@@ -84,7 +84,7 @@ class Console:
         return f"{which}{printable(name)}"
 
     def finished(self, outcome: Outcome) -> None:
-        """One line for a stage: its name, what became of it, seconds, size, and what it told."""
+        """One line for a stage: its name, its outcome, seconds, size, and its own sentence."""
         self.close()
         log.info("%s", stage_line(outcome))
 
