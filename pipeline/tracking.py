@@ -143,8 +143,8 @@ class Mlflow(Callback):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         place = urlparse(self.tracking_uri)
         if place.scheme == "file":
-            # MLflow no longer extends it and requires this variable. It needs no server, and several machines may write to
-            # it, which a database file on a shared disk does not bear.
+            # MLflow no longer extends it and requires the variable. It needs no server, and several machines may
+            # write to it, which a database file on a shared disk does not allow.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             _keep_out_of_git(Path(unquote(place.path)))
         from mlflow import MlflowClient
