@@ -1,4 +1,4 @@
-"""Hydra's own grid sweeper, with jobs that share work, fail alone and are told of; see pipeline/sweeping/sweep.py.
+"""Hydra's own grid sweeper, with jobs that share work, fail alone and are reported; see pipeline/sweeping/sweep.py.
 
 Here because Hydra takes sweepers from this namespace alone; it imports everything in it on every start, so this is all.
 """

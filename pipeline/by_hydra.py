@@ -67,7 +67,7 @@ def main() -> int:
             _hydra_entry()
     except KeyboardInterrupt:
         for begun in sweep.begun:
-            _told(begun, interrupted=True)
+            _report_end(begun, interrupted=True)
         return errors.INTERRUPTED
     except complaints.RAISED as e:
         if wants_traceback:
@@ -83,18 +83,18 @@ def main() -> int:
             traceback.print_exc()
         return console.show(complaints.of_logging(e) or bug(e))
     if sweep.begun:
-        return _told(sweep.begun[-1])
+        return _report_end(sweep.begun[-1])
     return max(_codes, default=errors.OK)
 
 
 def _ended(error: StageError | None) -> int | None:
-    """What is said of a sweep when its process has to be ended."""
+    """Reports the sweeps when the process has to be ended."""
     codes = [begun.tell(interrupted=error is None) for begun in sweep.begun]
     return codes[-1] if codes else None
 
 
-def _told(begun: Sweep, *, interrupted: bool = False) -> int:
-    """Tells how a sweep ended, with its report, and returns its exit code."""
+def _report_end(begun: Sweep, *, interrupted: bool = False) -> int:
+    """Prints a sweep's report and how it ended, and returns its exit code."""
     if begun.reported:
         from pipeline import report  # here, so that no single run pays for it
         from pipeline.report import tables
@@ -102,9 +102,9 @@ def _told(begun: Sweep, *, interrupted: bool = False) -> int:
 
         try:
             room = width_of(sys.stderr) if sys.stderr.isatty() else None
-            made = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
-            tell(f"{tables.terminal(made, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
-        except Exception as e:  # whatever it is, the jobs' outcomes stand, and are told below
+            swept = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
+            tell(f"{tables.terminal(swept, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
+        except Exception as e:  # whatever it is, the jobs' outcomes are valid, and are printed below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
     return begun.tell(interrupted=interrupted)

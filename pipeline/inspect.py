@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline import errors, units
 from pipeline.printable import as_typed, printable
-from pipeline.record import difference, found
-from pipeline.record.found import Found
+from pipeline.record import difference, locate
+from pipeline.record.locate import LocatedRecord
 from pipeline.store.files import read_json
 from pipeline.terminal import command
 
@@ -24,14 +24,14 @@ def main(say: command.Say) -> int:
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.inspect"),
         description="Prints what an artifact was made of, by the record that it carries; of two, what separates them.",
-        epilog=f"PATH is {found.ALLOWED}.",
+        epilog=f"PATH is {locate.ALLOWED}.",
     )
     parser.add_argument("path", metavar="PATH", type=Path)
     parser.add_argument("other", metavar="OTHER", type=Path, nargs="?")
     parser.add_argument("--json", action="store_true", help="print the whole record, or the differences, as JSON")
     options = parser.parse_args()
-    both = [found.find(path) for path in (options.path, options.other) if path is not None]
-    with found.whole(options.path):
+    both = [locate.find(path) for path in (options.path, options.other) if path is not None]
+    with locate.whole(options.path):
         changes = [f"{one.path}: {output}" for one in both for output in one.changes()]
         if options.other is not None:
             differences = [*difference.between(both[0].record, both[1].record)]
@@ -48,7 +48,7 @@ def main(say: command.Say) -> int:
     return errors.CHECK_FAILED if changes else errors.OK
 
 
-def _lines(one: Found) -> Iterator[str]:
+def _lines(one: LocatedRecord) -> Iterator[str]:
     record = one.record
     facts = record["facts"]
     precision = record["precision"]
@@ -87,7 +87,7 @@ def _lines(one: Found) -> Iterator[str]:
         yield f"{stage['name']:<16} {digest:<12}  {stage['stage']}  {_plain(stage['settings'])}"
 
 
-def _elsewhere(one: Found) -> Iterator[tuple[str, str]]:
+def _elsewhere(one: LocatedRecord) -> Iterator[tuple[str, str]]:
     """The results of a bundle's script where it was run; they are no claims of ours."""
     path = one.path.parent / SELFCHECK
     if not path.is_file():

@@ -39,12 +39,12 @@ class Job:
         config: Of the way that is gone; see composed.Composed.
         nodes: The graph of that way.
         store: Where results are kept.
-        world: What the stages' identities are asked of.
+        world: The machine that the stages' identities depend on.
         output: The folder to deliver to.
         isolation: Where stages run that can be isolated; None for this process.
         keep: The bytes that this user's results may take in the store after the run; None for no limit.
-        changes: What is exchanged on that way, by group; empty for what was chosen.
-        served: What is known of it: that it served instead of what was chosen; None where nothing is.
+        changes: The options that replace the chosen ones, by group; empty for the choice itself.
+        served: That these changes served an earlier run; None where that is not known.
     """
 
     composed: Composed
@@ -67,23 +67,23 @@ class Job:
         manifest: RunManifest,
         listener: Callable[[], Listener],
         runs: Path,
-        kept: dict[str, Artifact] | None = None,
+        cache: dict[str, Artifact] | None = None,
     ) -> Result:
         """Builds what is missing and delivers.
 
         Args:
-            manifest: Is told of each step.
-            listener: Makes who else is told, once the work begins.
+            manifest: Records each step.
+            listener: Makes another listener, once the work begins.
             runs: The folder that runs write to, whose changes are none of the checkout's.
-            kept: See Runner.
+            cache: See Runner.
 
         Raises DrydockError.
         """
         with budget.after(self.store, self.keep):
-            return self._run(manifest, listener, runs, kept)
+            return self._run(manifest, listener, runs, cache)
 
     def _run(
-        self, manifest: RunManifest, listener: Callable[[], Listener], runs: Path, kept: dict[str, Artifact] | None
+        self, manifest: RunManifest, listener: Callable[[], Listener], runs: Path, cache: dict[str, Artifact] | None
     ) -> Result:
         delivery.check(self.output)
         state = git.state(self.world, (runs, self.store.root, self.output))
@@ -91,14 +91,14 @@ class Job:
         if self.config["require_clean"]:
             git.refuse_changes(state)
         both = _Both(listener(), manifest)
-        result = self._first_that_serves(manifest, both, kept)
+        result = self._first_that_serves(manifest, both, cache)
         manifest.finish(result)
         self.store.note_run(read_json(manifest.path))
         names = (str(self.config[group]["name"]) for group in ("model", "target"))
         self.store.name({o.digest for o in result.outcomes if o.digest}, *names)
         return result
 
-    def _first_that_serves(self, manifest: RunManifest, both: Listener, kept: dict[str, Artifact] | None) -> Result:
+    def _first_that_serves(self, manifest: RunManifest, both: Listener, cache: dict[str, Artifact] | None) -> Result:
         """Goes this way, and where it does not serve the others. Raises what the first was refused with."""
         refused: list[Refused] = []
         closed: list[str] = []
@@ -106,7 +106,7 @@ class Job:
             if job.changes != self.changes:
                 manifest.goes_on(job.config, job.changes)
             about = lineage.about(job.config)
-            runner = Runner(job.nodes, job.store, job.world, job.output, both, about, job.isolation, kept)
+            runner = Runner(job.nodes, job.store, job.world, job.output, both, about, job.isolation, cache)
             try:
                 result = runner.run()
             except DrydockError as e:
@@ -127,7 +127,7 @@ class Job:
 
         Args:
             refused: Grows meanwhile.
-            closed: Is told of those that cannot be asked for, a line each.
+            closed: Gets a line for each alternative that cannot be configured.
         """
         yield self
         for changes in ({}, *ways.alternatives(self.composed.config["instead"])):
@@ -150,8 +150,8 @@ class Job:
         config = compose.changed(self.composed, changes).config
         return replace(self, config=config, nodes=checked_graph(config), changes=changes, served=None)
 
-    def as_kept(self) -> Job:
-        """The job by the way that served an earlier run, where this one would come to the stage that failed then."""
+    def as_served(self) -> Job:
+        """The job by the alternative that served an earlier run, where this one would fail at the same stage."""
         if not self.config["instead"] or not self.store.actions.has(ways.SERVED):
             return self
         settled = plan.settle(self.nodes, self.world)
@@ -161,7 +161,7 @@ class Job:
             try:
                 return replace(self._by(served.changes), served=served)
             except DrydockError as e:
-                log.info("the way that served earlier cannot be asked for: %s", e)
+                log.info("the alternative that served earlier cannot be configured: %s", e)
         return self
 
 
@@ -176,12 +176,12 @@ def ready(composed: Composed, folder: Path) -> Job:
     """
     config = composed.config
     nodes = checked_graph(config, composed.stages)
-    apart, keep = isolation.of(config["runner"]), budget.of(config)
+    apart, keep = isolation.from_settings(config["runner"]), budget.of(config)
     store = store_of(config, folder)
     output = folder / config["output"]
     delivery.refuse(output, store.root)
     world = ThisMachine(store.root / "facts", may_fetch=not config["plan"])
-    return Job(composed, config, nodes, store, world, output, apart, keep).as_kept()
+    return Job(composed, config, nodes, store, world, output, apart, keep).as_served()
 
 
 class _Both:

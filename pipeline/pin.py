@@ -18,7 +18,7 @@ from pipeline.planning.ways import Refused
 from pipeline.printable import as_typed
 from pipeline.record import lineage
 from pipeline.reproduction import rebuild
-from pipeline.reproduction.lock import GROUP, Lock, file, named
+from pipeline.reproduction.lock import GROUP, Lock, experiment_of, file
 from pipeline.terminal import command
 
 
@@ -31,7 +31,7 @@ def main(say: command.Say) -> int:
         epilog=as_typed("python -m pipeline.reproduce experiment=NAME makes it again and compares."),
     )
     parser.add_argument("experiment", metavar="experiment=NAME")
-    name = named(parser.parse_args().experiment)
+    name = experiment_of(parser.parse_args().experiment)
     beside = file(name)
     composed = compose.compose([f"{GROUP}={name}"])
     config = composed.config
@@ -45,7 +45,7 @@ def main(say: command.Say) -> int:
             raise type(e)([*e.problems, *_undecided(name, composed, nodes, e)]) from e
         store.adopt(rebuilt.store.open(str((rebuilt.result.record or {})["digest"])))  # for later comparisons
     try:
-        Lock.of(name, rebuilt.result).write()
+        Lock.of_run(name, rebuilt.result).write()
     except OSError as e:
         raise ConfigError(
             f"{beside} cannot be written: {e.strerror}",

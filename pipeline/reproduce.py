@@ -24,9 +24,9 @@ from pipeline.machine.world import ThisMachine
 from pipeline.planning import plan
 from pipeline.planning.graph import Node
 from pipeline.printable import as_typed
-from pipeline.record import difference, found, lineage
+from pipeline.record import difference, lineage, locate
 from pipeline.record.difference import Difference, What
-from pipeline.record.found import Found
+from pipeline.record.locate import LocatedRecord
 from pipeline.reproduction import lock, rebuild, trust
 from pipeline.reproduction.lock import GROUP, Lock
 from pipeline.reproduction.rebuild import Rebuilt
@@ -36,16 +36,16 @@ from pipeline.terminal import command
 
 @dataclass(frozen=True)
 class Pinned:
-    """What is to be made again.
+    """What is to be rebuilt.
 
     Args:
         says: What it is, for messages.
-        record: What it was made of.
+        record: Its record.
         nodes: The graph that makes it.
         about: What the new record is to say beside the stages.
         lock: Its lock, where it is an experiment.
-        found: Where its record was, otherwise.
-        changed: What of the files there is not as it was handed over, a sentence each.
+        source: Where its record was, otherwise.
+        changed: The files that changed since the delivery, a sentence each.
         store: The folders of the store that may still have it.
     """
 
@@ -54,7 +54,7 @@ class Pinned:
     nodes: Sequence[Node]
     about: Mapping[str, Any]
     lock: Lock | None
-    found: Found | None
+    source: LocatedRecord | None
     changed: Sequence[str]
     store: Sequence[Path]
 
@@ -66,56 +66,59 @@ def main(say: command.Say) -> int:
         description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
         "Ends with 0 when every delivered byte is the same (but a blob's, which differ each time); else with 5, and "
         "says which stage differs first, and why.",
-        epilog=f"PATH is {found.ALLOWED}.",
+        epilog=f"PATH is {locate.ALLOWED}.",
     )
     parser.add_argument("what", metavar=f"{GROUP}=NAME | PATH")
     parser.add_argument(
-        "given", metavar="stages.NAME.SETTING=FILE", nargs="*", help="files that an artifact's record does not name"
+        "assignments",
+        metavar="stages.NAME.SETTING=FILE",
+        nargs="*",
+        help="files that an artifact's record does not name",
     )
     parser.add_argument("--environment", action="store_true", help="print a constraints file for pip or uv, and stop")
     parser.add_argument("--output", type=Path, help="keep what is made in this folder")
-    asked = parser.parse_args()
-    if asked.environment:
-        say("\n".join(_constraints(asked.what)))
+    args = parser.parse_args()
+    if args.environment:
+        say("\n".join(_constraints(args.what)))
         return errors.OK
     with tempfile.TemporaryDirectory(prefix="drydock-") as scratch:
         folder = Path(scratch)
-        pinned = _pinned(asked.what, asked.given)
-        output = asked.output.absolute() if asked.output else folder / "artifact"
-        if pinned.found and any(
-            path.resolve().is_relative_to(output.resolve()) for path in pinned.found.files().values()
+        pinned = _pinned(args.what, args.assignments)
+        output = args.output.absolute() if args.output else folder / "artifact"
+        if pinned.source and any(
+            path.resolve().is_relative_to(output.resolve()) for path in pinned.source.files().values()
         ):
             raise ConfigError(
-                f"--output={asked.output} holds what is to be compared with", command="--output=/another/folder"
+                f"--output={args.output} holds what is to be compared with", command="--output=/another/folder"
             )
         try:
-            made = rebuild.run(pinned.nodes, pinned.about, folder / "store", output)
+            rebuilt = rebuild.run(pinned.nodes, pinned.about, folder / "store", output)
         except DrydockError:
             world = ThisMachine(folder / "facts", may_fetch=False)
-            for told in rebuild.foreseen(pinned.record, pinned.nodes, world):
-                say(str(told))
+            for foreseen in rebuild.foreseen(pinned.record, pinned.nodes, world):
+                say(str(foreseen))
             raise
-        code = _tell(pinned, made, folder, say)
-        if asked.output:
+        code = _tell(pinned, rebuilt, folder, say)
+        if args.output:
             say(f"kept in {output}")
         return code
 
 
-def _pinned(what: str, given: Sequence[str]) -> Pinned:
-    """What was asked for, with the graph that makes it. Raises DrydockError."""
+def _pinned(what: str, assignments: Sequence[str]) -> Pinned:
+    """The experiment, run or artifact, with the graph that makes it. Raises DrydockError."""
     if what.startswith(f"{GROUP}=") and not Path(what).exists():
-        name = lock.named(what)
-        return _experiment(what, Lock.read(name), given)
-    at = found.find(Path(what))
+        name = lock.experiment_of(what)
+        return _experiment(what, Lock.read(name), assignments)
+    at = locate.find(Path(what))
     if at.lock is not None:
         name = str(at.lock.get("experiment"))
         lock.file(name)  # raises for a name that is none of an experiment's, such as the path of any YAML
-        return _experiment(what, Lock.of_file(at, name), given)
-    with found.whole(at.path):
+        return _experiment(what, Lock.of_file(at, name), assignments)
+    with locate.whole(at.path):
         store = store_folders({"store": None})
         own = trust.is_own(at.run, store)
         try:
-            nodes = rebuild.graph_of(at, given, own=own)
+            nodes = rebuild.graph_of(at, assignments, own=own)
         except ConfigError as e:
             if at.run is None or own:
                 raise
@@ -123,8 +126,8 @@ def _pinned(what: str, given: Sequence[str]) -> Pinned:
         return Pinned(what, at.record, nodes, rebuild.about(at.record), None, at, at.changes(), store)
 
 
-def _whose(at: Found, store: Sequence[Path]) -> Problem:
-    """Why a run's files and code are not taken as they were."""
+def _whose(at: LocatedRecord, store: Sequence[Path]) -> Problem:
+    """Why a run's files and code are not reused."""
     return Problem(
         f"{at.path} is not known as written by a run of yours, so its files and code are not used as they were",
         allowed=f"a run.json as a run of yours wrote it, with the store in {store[0]}",
@@ -132,18 +135,18 @@ def _whose(at: Found, store: Sequence[Path]) -> Problem:
     )
 
 
-def _experiment(what: str, locked: Lock, given: Sequence[str]) -> Pinned:
-    if given:
-        raise ConfigError(f"{given[0]}: an experiment says everything itself", allowed="changes in its YAML")
+def _experiment(what: str, locked: Lock, assignments: Sequence[str]) -> Pinned:
+    if assignments:
+        raise ConfigError(f"{assignments[0]}: an experiment says everything itself", allowed="changes in its YAML")
     config = compose.compose([f"{GROUP}={locked.experiment}"]).config
     nodes, about = checked_graph(config), lineage.about(config)
     return Pinned(what, locked.record, nodes, about, locked, None, [], store_folders(config))
 
 
-def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
-    """Says how what was made compares with what was pinned, and returns the exit code."""
-    assert made.result.record is not None
-    old, new = pinned.record, made.result.record
+def _tell(pinned: Pinned, rebuilt: Rebuilt, folder: Path, say: command.Say) -> int:
+    """Prints how the rebuilt artifact compares with the pinned one, and returns the exit code."""
+    assert rebuilt.result.record is not None
+    old, new = pinned.record, rebuilt.result.record
     behind = {node.name: plan.sources_of(node).keys() for node in pinned.nodes}
     differences = [d for d in difference.between(old, new, behind) if not d.is_newer]
     again = _same(old, new)
@@ -163,17 +166,17 @@ def _tell(pinned: Pinned, made: Rebuilt, folder: Path, say: command.Say) -> int:
         say(f"  differs first: {first}, {_why(first, new, differences)}")
     elif differences:
         say("  every result is the same, byte for byte; what the record says of them is not")
-    for told in (d for d in differences if d.what not in (What.BYTES, What.CODE)):
-        say(f"  {told}")
+    for change in (d for d in differences if d.what not in (What.BYTES, What.CODE)):
+        say(f"  {change}")
     for text in _code(differences):
         say(f"  {text}")
     if pinned.lock and pinned.lock.python != (now := lock.python()):
         say(f"  Python: {pinned.lock.python} → {now}")
     if pinned.lock:
-        for text in _measured(pinned.lock.measured, lock.measured(made.result.outcomes)):
+        for text in _measured(pinned.lock.measured, lock.measured(rebuilt.result.outcomes)):
             say(f"  {text}")
     if not identical and (pinned.changed or old["content"] != new["content"]):
-        say(f"  between the two: {_between(pinned, made, folder)}")
+        say(f"  between the two: {_between(pinned, rebuilt, folder)}")
     return errors.OK if identical else errors.CHECK_FAILED
 
 
@@ -189,14 +192,14 @@ def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence[Difference]) -> str:
-    """One line for each stage: whether it was asked for the same, and came to the same."""
+    """One line for each stage: whether its settings, code or libraries changed, and whether its result did."""
     then = {s["name"]: s.get("digest") for s in old["stages"]}
-    asked = {d.stage for d in differences if d.what not in (What.BYTES, What.CLAIMS)}
+    changed = {d.stage for d in differences if d.what not in (What.BYTES, What.CLAIMS)}
     checks = {c["stage"] for c in new["checks"]}
     rows = []
     for stage in new["stages"]:
         name, before, after = stage["name"], then.get(stage["name"]), stage.get("digest")
-        how = "asked otherwise" if name in asked else "asked the same"
+        how = "changed" if name in changed else "unchanged"
         if before and after:
             came = "identical" if before == after else f"{before[:12]} → {after[:12]}"
         else:
@@ -206,7 +209,7 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence
 
 
 def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference]) -> str:
-    """What made the first stage differ whose bytes do: what changed for it, and for what it stands on.
+    """Why the first differing stage differs: the changes of it, and of the stages that it depends on.
 
     A stage before it whose result has the same digest is out of it, with all that is before that one.
     """
@@ -218,9 +221,9 @@ def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference
             suspects.add(name)
             waiting += stages[name]["needs"].values()
     causes = [(d.stage, str(d.what)) for d in differences if d.what not in (What.BYTES, What.CLAIMS)]
-    told = dict.fromkeys(f"the {what} of {name or 'the run'}" for name, what in causes if name in {*suspects, ""})
-    if told:
-        return f"by {listed(told)}"
+    reasons = dict.fromkeys(f"the {what} of {name or 'the run'}" for name, what in causes if name in {*suspects, ""})
+    if reasons:
+        return f"by {listed(reasons)}"
     return "in its bytes alone: settings, library versions and code are the same"
 
 
@@ -234,21 +237,23 @@ def _code(differences: Sequence[Difference]) -> Iterator[str]:
 
 
 def _measured(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Which figures are others now; they are measured here, so this is no verdict."""
+    """The figures that differ; they depend on this machine, so they do not decide."""
     for stage in then:
         if stage in now and then[stage] != now[stage]:
             yield f"{stage}: measured {_figures(then[stage])}; here {_figures(now[stage])}"
 
 
-def _figures(told: Mapping[str, float]) -> str:
-    return ", ".join(f"{place} {value:g}" for place, value in told.items())
+def _figures(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{place} {value:g}" for place, value in figures.items())
 
 
-def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
+def _between(pinned: Pinned, rebuilt: Rebuilt, folder: Path) -> str:
     """How far the pinned artifact and the new one are apart when they run, if the pinned one is still to be had."""
-    record = made.result.record or {}
+    record = rebuilt.result.record or {}
     old = _old(pinned, folder / "old")
-    references = [o.digest for o, n in zip(made.result.outcomes, pinned.nodes, strict=True) if n.kind == Kind.REFERENCE]
+    references = [
+        o.digest for o, n in zip(rebuilt.result.outcomes, pinned.nodes, strict=True) if n.kind == Kind.REFERENCE
+    ]
     checks = [n.stage for n in pinned.nodes for c in record["checks"] if n.name == c["stage"] and "parity" in c]
     if old is None:
         return f"parity not measured: {pinned.store[0]} does not have the pinned artifact any more"
@@ -256,7 +261,11 @@ def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
         return "parity not measured: this graph records no reference, or checks nothing against it"
     how = {name: getattr(checks[-1], name) for name in ("compute", "extensions")}
     stage = build_stage("compare", compose.stage_settings("compare") | how)
-    inputs = {"artifact": made.store.open(record["digest"]), "other": old, "reference": made.store.open(references[0])}
+    inputs = {
+        "artifact": rebuilt.store.open(record["digest"]),
+        "other": old,
+        "reference": rebuilt.store.open(references[0]),
+    }
     try:
         return str(stage.run(inputs, folder).notes["says"])
     except Exception as e:  # a runtime raises anything
@@ -266,9 +275,9 @@ def _between(pinned: Pinned, made: Rebuilt, folder: Path) -> str:
 def _old(pinned: Pinned, folder: Path) -> Artifact | None:
     """The artifact that was pinned: the one at hand, else the store's."""
     record = pinned.record
-    if pinned.found and pinned.found.model:
+    if pinned.source and pinned.source.model:
         folder.mkdir()
-        for name, path in pinned.found.files().items():
+        for name, path in pinned.source.files().items():
             if path.is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).symlink_to(path.resolve())
@@ -283,13 +292,13 @@ def _old(pinned: Pinned, folder: Path) -> Artifact | None:
 
 def _constraints(what: str) -> Iterator[str]:
     """What pip's --constraint takes: a version for each distribution that is known to have been there."""
-    at = found.find(lock.file(lock.named(what)) if what.startswith(f"{GROUP}=") else Path(what))
+    at = locate.find(lock.file(lock.experiment_of(what)) if what.startswith(f"{GROUP}=") else Path(what))
     if at.run is None:
         yield f"# The libraries that had a part in {what}; all that was installed is known to a run's run.json alone."
         yield from _lines((distribution(m), v) for m, v in at.record["libraries"].items())
         return
     yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
-    with found.whole(at.path):
+    with locate.whole(at.path):
         yield from _lines((n, v) for n, v in at.run["environment"].items() if n not in (DISTRIBUTION, FORMERLY))
 
 

@@ -5,7 +5,7 @@
 
 Each job is logged by the process that ran it, and what belongs together is found by a tag, so that it does not matter
 where jobs run; a sweep that is cut short leaves finished runs, and none that seems to go on. A run's result never
-depends on any of this: what cannot be logged is told in a line, and that is all.
+depends on any of this: what cannot be logged is reported in one line.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Mlflow(Callback):
 
     Args:
         tracking_uri: Where to: a folder, or an address that the installed MLflow opens.
-        experiment: Under which name; made when there is none.
+        experiment: The experiment's name; created if it does not exist.
         artifacts: Whether the delivered files are logged too.
 
     Raises:
@@ -120,8 +120,8 @@ class Mlflow(Callback):
     def _log_sweep(self, folder: Path) -> None:
         client = self._client()
         experiment = self._experiment(client)
-        found = client.search_runs([experiment], f'tags.`{SWEEP}` = "{folder}"', max_results=EVERY_RUN)
-        jobs = [run for run in found if PARENT not in run.data.tags]
+        tagged = client.search_runs([experiment], f'tags.`{SWEEP}` = "{folder}"', max_results=EVERY_RUN)
+        jobs = [run for run in tagged if PARENT not in run.data.tags]
         if not jobs:
             return
         sweep = collect(folder)
@@ -143,8 +143,8 @@ class Mlflow(Callback):
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         place = urlparse(self.tracking_uri)
         if place.scheme == "file":
-            # MLflow extends it no more and wants it asked for. It needs no server, and several machines may write to
-            # it, which a database file on a shared disk does not bear.
+            # MLflow no longer extends it and requires the variable. It needs no server, and several machines may
+            # write to it, which a database file on a shared disk does not allow.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             _keep_out_of_git(Path(unquote(place.path)))
         from mlflow import MlflowClient
@@ -152,8 +152,8 @@ class Mlflow(Callback):
         return MlflowClient(self.tracking_uri)
 
     def _experiment(self, client: MlflowClient) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        return str(found.experiment_id if found else client.create_experiment(self.experiment))
+        existing = client.get_experiment_by_name(self.experiment)
+        return str(existing.experiment_id if existing else client.create_experiment(self.experiment))
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
@@ -177,19 +177,19 @@ def _log(client: MlflowClient, run: str, parameters: Mapping[str, Any], metrics:
 
 
 def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was chosen and what was typed; a key that was typed with ~ has that for its value."""
+    """The chosen options and the overrides; a key that was removed with ~ has the value "~"."""
     unnamed = ("hydra/", "wiring/")
-    found = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
-    found |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}
+    parameters = {g: o for g, o in choices.items() if o is not None and "@" not in g and not g.startswith(unnamed)}
+    parameters |= {name: run["config"][name] for name in ("opset", "seed") if name in run["config"]} if run else {}
     for override in job.overrides:
         key, _, value = override.lstrip("+").partition("=")
-        found[_name(key)] = "~" if key.startswith("~") else value
-    return found
+        parameters[_name(key)] = "~" if key.startswith("~") else value
+    return parameters
 
 
 def _metrics(job: Job) -> dict[str, float]:
     """What was measured, by the names of sweep.json; nothing for a job that was refused before any work."""
-    measured = {name: measure.of(job) for name, measure in MEASURES.items()}
+    measured = {name: measure.value(job) for name, measure in MEASURES.items()}
     if job.stages:
         measured |= {"hits": job.hits, "stored": job.stored, "saved": job.saved}
     return {name: value for name, value in measured.items() if value is not None}
@@ -197,7 +197,7 @@ def _metrics(job: Job) -> dict[str, float]:
 
 def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
     git = run.get("git") or {}
-    told = {
+    tags = {
         "mlflow.source.name": "drydock",
         "mlflow.source.git.commit": git.get("commit"),
         "drydock.version": run.get("drydock"),
@@ -208,7 +208,7 @@ def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
         "drydock.problem": job.problem,
         "drydock.unchecked": job.unchecked,
     }
-    return {name: str(text) for name, text in told.items() if text}
+    return {name: str(text) for name, text in tags.items() if text}
 
 
 def _files(folder: Path, run: Mapping[str, Any] | None, *, whole: bool) -> Iterator[Path]:
@@ -230,8 +230,8 @@ def _sweep_folder(config: DictConfig) -> Path:
 
 def _at(run: Mapping[str, Any] | None, moment: str) -> int | None:
     """When a run started or ended, in milliseconds; None, which MLflow takes for now, where nothing says."""
-    told = (run or {}).get(moment)
-    return round(datetime.fromisoformat(told).timestamp() * 1000) if told else None
+    when = (run or {}).get(moment)
+    return round(datetime.fromisoformat(when).timestamp() * 1000) if when else None
 
 
 @functools.cache

@@ -102,9 +102,9 @@ def _isolate_where_asked() -> None:
     """
     from pipeline.running import isolation
 
-    real = isolation.of
+    real = isolation.from_settings
     default = {"isolate": True, "memory": None, "timeout": None}
-    isolation.of = lambda settings: None if settings == default else real(settings)
+    isolation.from_settings = lambda settings: None if settings == default else real(settings)
 
 
 def run_readme(readme: Path, folder: Path, store: Path) -> None:

@@ -75,7 +75,7 @@ def convert(
         CheckFailed: When the artifact does not agree with the model.
     """
     with _handed(model) as handle:
-        return _converted(_asked(model, handle, overrides, example_inputs, dynamic, dims, choices), progress)
+        return _converted(_overrides(model, handle, overrides, example_inputs, dynamic, dims, choices), progress)
 
 
 def sweep(
@@ -106,17 +106,19 @@ def sweep(
         raise ConfigError("no choice of this sweep is a list of values", command="sweep(model, opset=[17, 18])")
     if "output" in fixed:
         raise ConfigError("output is one folder for every conversion of a sweep", command="no output=")
-    rows, kept = [], dict[str, Artifact]()
+    rows, cache = [], dict[str, Artifact]()
     for cell in itertools.product(*axes.values()):
-        asked = dict(zip(axes, cell, strict=True))
-        chosen = asked.get("model", model)
-        more = {k: v for k, v in asked.items() if k != "model"}
+        chosen = dict(zip(axes, cell, strict=True))
+        chosen_model = chosen.get("model", model)
+        more = {k: v for k, v in chosen.items() if k != "model"}
         try:
-            with _handed(chosen) as handle:
-                given = _asked(chosen, handle, overrides, example_inputs, dynamic, dims, {**fixed, **more})
-                rows.append(Row(asked, _converted(given, progress, kept), None))
+            with _handed(chosen_model) as handle:
+                cell_overrides = _overrides(
+                    chosen_model, handle, overrides, example_inputs, dynamic, dims, {**fixed, **more}
+                )
+                rows.append(Row(chosen, _converted(cell_overrides, progress, cache), None))
         except DrydockError as e:
-            rows.append(Row(asked, None, e))
+            rows.append(Row(chosen, None, e))
     return Sweep(list(axes), rows)
 
 
@@ -131,7 +133,7 @@ def _is_axis(name: str, value: Any) -> bool:
 
 @contextmanager
 def _handed(model: Any) -> Iterator[str]:
-    """A module in memory, at hand for the stage that takes it; "" for a name."""
+    """Registers a module in memory for the stage that loads it, and yields its handle; "" for a name."""
     if not callable(getattr(model, "forward", None)) or not hasattr(model, "state_dict"):
         yield ""
         return
@@ -139,7 +141,7 @@ def _handed(model: Any) -> Iterator[str]:
         yield handle
 
 
-def _asked(
+def _overrides(
     model: Any,
     handle: str,
     overrides: Sequence[str],
@@ -148,17 +150,17 @@ def _asked(
     dims: Mapping[str, Any] | None,
     choices: Mapping[str, Any],
 ) -> list[str]:
-    """The overrides of one conversion, its run's folder among them; what its examples hold is in that folder."""
+    """The overrides of one conversion, with its run folder; the values of its examples are saved there."""
     if "plan" in choices:
         raise ConfigError("plan is a choice of the command line", command="python -m pipeline … plan=true")
-    given = [override(name, value) for name, value in choices.items()]
+    chosen = [override(name, value) for name, value in choices.items()]
     if isinstance(model, str):
         if example_inputs is not None or dynamic or dims:
             raise ConfigError(
                 f"example_inputs, dynamic and dims are for a module in memory, and {model} is a model's name",
                 allowed="choices such as **{'model.dims.batch.max': 16}",
             )
-        return [f"model={model}", *_run_folder(model, choices), *given, *overrides]
+        return [f"model={model}", *_run_folder(model, choices), *chosen, *overrides]
     if not handle:
         raise ConfigError(
             f"the model is {type(model).__name__}", allowed="a torch.nn.Module, or the name of a model in conf/model"
@@ -168,31 +170,31 @@ def _asked(
             f"{type(model).__name__} is a module in memory, and nothing says what its forward takes",
             command="example_inputs=(tensor, …)",
         )
-    shown = examples.of(model.forward, example_inputs, dynamic, dims)
+    shown = examples.describe(model.forward, example_inputs, dynamic, dims)
     name = snake_case(type(model).__name__)
     (folder,) = _run_folder(name, choices)
     place = Path(folder.partition("=")[2].strip("'"))
     inputs = {
-        n: {**spec, "fill": spec["fill"] or {"file": _kept(shown.arrays[n], n, place)}}
+        n: {**spec, "fill": spec["fill"] or {"file": _save_example(shown.arrays[n], n, place)}}
         for n, spec in shown.inputs.items()
     }
     own = {"model.name": name, "model.handle": handle, "model.inputs": inputs}
     own |= {f"model.dims.{name}": sizes for name, sizes in shown.dims.items()}
     if shown.call:
         own["model.call"] = shown.call
-    return ["model=live", folder, *(override(k, v) for k, v in own.items()), *given, *overrides]
+    return ["model=live", folder, *(override(k, v) for k, v in own.items()), *chosen, *overrides]
 
 
 def _run_folder(name: str, choices: Mapping[str, Any]) -> list[str]:
-    """The folder of this run, as the command line has them, and unlike that of another thread's."""
+    """The folder of this run, named as by the command line, and different in each thread."""
     now = datetime.now()
     what = "-".join(filter(None, [name, str(choices.get("target", ""))]))
     folder = f"runs/{now:%Y-%m-%d}/{now:%H-%M-%S-%f}-{next(_begun)}-{what}"
     return [override("hydra.run.dir", str(Path(folder).absolute()))]
 
 
-def _kept(array: Any, name: str, folder: Path) -> str:
-    """The file that an example's numbers are in."""
+def _save_example(array: Any, name: str, folder: Path) -> str:
+    """Saves an example's values and returns the file."""
     path = folder / "examples" / f"{name}.npy"
     with disk.explained(f"the run folder {folder}", RUNS, folder.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +202,7 @@ def _kept(array: Any, name: str, folder: Path) -> str:
     return str(path)
 
 
-def _converted(overrides: list[str], progress: bool, kept: dict[str, Artifact] | None = None) -> Conversion:
+def _converted(overrides: list[str], progress: bool, cache: dict[str, Artifact] | None = None) -> Conversion:
     began = time.perf_counter()
     folder = _absolute(overrides)
     with disk.explained(f"the run folder {folder}", RUNS, folder.parent):
@@ -210,7 +212,7 @@ def _converted(overrides: list[str], progress: bool, kept: dict[str, Artifact] |
         try:
             with _composing:
                 composed = compose.compose(overrides)
-            return _run(composed, folder, began, progress, kept)
+            return _run(composed, folder, began, progress, cache)
         except DrydockError as e:
             logging.getLogger("traceback").error("the run ended here", exc_info=e)
             if composed is None:
@@ -219,14 +221,14 @@ def _converted(overrides: list[str], progress: bool, kept: dict[str, Artifact] |
 
 
 def _run(
-    composed: Composed, folder: Path, began: float, progress: bool, kept: dict[str, Artifact] | None
+    composed: Composed, folder: Path, began: float, progress: bool, cache: dict[str, Artifact] | None
 ) -> Conversion:
     manifest = RunManifest(folder / "run.json", composed.overrides, composed.choices)
     screen = Console(began) if progress and sys.stderr is not None else None
     try:
         manifest.asked(composed.config, None)
         ready = job.ready(composed, Path.cwd())
-        result = ready.run(manifest, lambda: screen or _Silent(), folder.parents[1], kept)
+        result = ready.run(manifest, lambda: screen or _Silent(), folder.parents[1], cache)
     except DrydockError as e:
         manifest.fail(e, e.exit_code)
         raise
@@ -258,7 +260,7 @@ class _Silent(Listener):
 
 @contextmanager
 def _logged(path: Path, *, progress: bool) -> Iterator[None]:
-    """Has this thread's log written to a file, and to stderr for a person who wants to see it."""
+    """Writes this thread's log to a file, and to stderr if `progress`."""
     here = threading.get_ident()
     handlers: list[logging.Handler] = [logging.FileHandler(path, delay=True)]
     handlers[0].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))

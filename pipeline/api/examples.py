@@ -1,4 +1,4 @@
-"""From example tensors to what a configuration says of a model's inputs."""
+"""The configuration of a model's inputs, from example tensors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SMALLEST, USUAL, LARGEST = 1, 2, 8
 
 @dataclass(frozen=True)
 class Examples:
-    """What example inputs come to.
+    """The configuration that example inputs describe.
 
     Args:
         inputs: For `model.inputs`.
         dims: For `model.dims`.
         call: For `model.call`; None where forward takes the inputs in order.
-        arrays: The examples themselves, as numpy arrays by input, which the first question of every check is.
+        arrays: The examples themselves, as numpy arrays by input; every check runs them first.
     """
 
     inputs: Mapping[str, Mapping[str, Any]]
@@ -31,7 +31,7 @@ class Examples:
     arrays: Mapping[str, Any]
 
 
-def of(
+def describe(
     forward: Callable[..., Any],
     example_inputs: Any,
     dynamic: Mapping[Any, Any] | None,
@@ -40,7 +40,7 @@ def of(
     """Inputs, dimensions and the call, as tensors for forward show them.
 
     Args:
-        forward: What they are given to; its parameters name them.
+        forward: The method that takes them; its parameters name them.
         example_inputs: A tensor or an array, a tuple of them in order, or a mapping by parameter.
         dynamic: By input, its dynamic axes with their names, such as {"ids": {0: "batch", 1: "sequence"}}; or the axes
             alone, for every input: {0: "batch"}.
@@ -49,8 +49,8 @@ def of(
 
     Raises ConfigError.
     """
-    named, by_name = _named(forward, example_inputs)
-    arrays = {name: _array(name, value) for name, value in named.items()}
+    values, by_name = _by_name(forward, example_inputs)
+    arrays = {name: _array(name, value) for name, value in values.items()}
     axes = _axes(dynamic or {}, list(arrays))
     inputs: dict[str, dict[str, Any]] = {}
     sizes: dict[str, int] = {}
@@ -70,7 +70,7 @@ def of(
     return Examples(inputs, ranges, {"kwargs": {n: n for n in by_name}} if by_name else None, arrays)
 
 
-def _named(forward: Callable[..., Any], given: Any) -> tuple[dict[str, Any], list[str]]:
+def _by_name(forward: Callable[..., Any], example_inputs: Any) -> tuple[dict[str, Any], list[str]]:
     """The examples by name, and those that forward takes by keyword."""
     try:
         parameters = [
@@ -80,9 +80,10 @@ def _named(forward: Callable[..., Any], given: Any) -> tuple[dict[str, Any], lis
         ]
     except (TypeError, ValueError):  # what is not written in Python tells no signature
         parameters = []
-    if isinstance(given, Mapping):
-        return dict(given), [] if list(given) == parameters[: len(given)] else list(given)
-    values = list(given) if isinstance(given, Sequence) else [given]
+    if isinstance(example_inputs, Mapping):
+        names = list(example_inputs)
+        return dict(example_inputs), [] if names == parameters[: len(names)] else names
+    values = list(example_inputs) if isinstance(example_inputs, Sequence) else [example_inputs]
     names = [*parameters, *(f"input_{n}" for n in range(len(parameters), len(values)))]
     return dict(zip(names, values, strict=False)), []
 
@@ -112,7 +113,7 @@ def _axes(dynamic: Mapping[Any, Any], inputs: Sequence[str]) -> dict[str, dict[i
 
 
 def _fill(name: str, array: Any) -> Any:
-    """How more of an input's kind is drawn: floating-point numbers are its own, whole numbers within its range."""
+    """How further values of an input are drawn: None for floating-point, for integers the range of the example."""
     if array.dtype.kind == "f" or not array.size:
         return None
     low, high = int(array.min()), int(array.max())
@@ -121,8 +122,8 @@ def _fill(name: str, array: Any) -> Any:
     return {"integers": [min(low, 0), max(high + 1, 2)]}
 
 
-def _range(dim: str, size: int, given: Any, *, first: bool) -> dict[str, int]:
-    if given is None and not first:
+def _range(dim: str, size: int, sizes: Any, *, first: bool) -> dict[str, int]:
+    if sizes is None and not first:
         raise ConfigError(
             Problem(
                 f"the dynamic dimension {dim!r} has no range: only of a first axis is it taken to be "
@@ -130,8 +131,8 @@ def _range(dim: str, size: int, given: Any, *, first: bool) -> dict[str, int]:
                 command=f"dims={{{dim!r}: ({min(size, 1)}, {2 * size})}}, with the sizes that the model is for",
             )
         )
-    if isinstance(given, Mapping):
-        return dict(given)
+    if isinstance(sizes, Mapping):
+        return dict(sizes)
     usual = size if size > 1 else USUAL
-    smallest, *middle, largest = given or (SMALLEST, max(LARGEST, usual))
+    smallest, *middle, largest = sizes or (SMALLEST, max(LARGEST, usual))
     return {"min": smallest, "opt": middle[0] if middle else min(max(usual, smallest), largest), "max": largest}

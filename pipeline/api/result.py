@@ -1,4 +1,4 @@
-"""What a conversion by Python gives back."""
+"""The results of a conversion by Python."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipeline.terminal import console
 
 @dataclass(frozen=True)
 class Check:
-    """What one check found.
+    """The result of one check.
 
     Args:
         stage: Its name in the graph.
         worst: The worst relative error of the delivered artifact: the largest difference from the PyTorch model's
             answers over the largest of these; None where nothing could answer for it.
-        questions: How many sets of inputs were asked.
+        questions: The number of input sets that were compared.
         says: The check's own sentence.
     """
 
@@ -42,12 +42,12 @@ class Conversion:
 
     Args:
         path: The artifact: a file, or a folder of the format that it is.
-        record: What it was made of and what vouches for it; the artifact carries it too.
-        stages: What became of each stage, in order.
+        record: How it was made and which checks it passed; the artifact carries it too.
+        stages: The outcome of each stage, in order.
         run_file: run.json, with all that is known of this run.
-        seconds: What it took.
+        seconds: How long it took.
         content: Opens what was delivered as it is in the store.
-        served: The capture or route that served where what was chosen did not, and why; None where that did.
+        served: The capture or route that worked where the choice failed, and why; None where the choice worked.
     """
 
     path: Path
@@ -71,14 +71,14 @@ class Conversion:
     @property
     def checks(self) -> list[Check]:
         """The checks of what was delivered; empty where none looked at it."""
-        found = []
+        checks = []
         for outcome in self.stages:
             notes = outcome.notes.get("parity") or outcome.notes.get("unchecked")
             if notes and outcome.digest == self.digest:
                 errors = [case["max_rel"] for case in notes["cases"] if "max_rel" in case]
                 worst = max(errors) if errors else None
-                found.append(Check(outcome.name, worst, len(notes["cases"]), str(outcome.notes.get("says", ""))))
-        return found
+                checks.append(Check(outcome.name, worst, len(notes["cases"]), str(outcome.notes.get("says", ""))))
+        return checks
 
     @property
     def cautions(self) -> list[str]:
@@ -90,7 +90,9 @@ class Conversion:
         """What was measured, by stage: benchmarks, evaluations and perplexities, as in run.json."""
         notes: Mapping[str, Mapping[str, Any]] = {o.name: {**o.notes} for o in self.stages}
         measured = ("benchmark", "evaluation", "perplexity")
-        return {stage: found[name] for stage, found in notes.items() for name in measured if name in found}
+        return {
+            stage: stage_notes[name] for stage, stage_notes in notes.items() for name in measured if name in stage_notes
+        }
 
     @property
     def summary(self) -> list[tuple[str, str]]:
@@ -140,14 +142,15 @@ class Loaded:
         self._session = session
         self.names = list(names)
 
-    def __call__(self, *inputs: Any, **named: Any) -> dict[str, Any]:
+    def __call__(self, *inputs: Any, **by_name: Any) -> dict[str, Any]:
         """The outputs by name, as numpy arrays. Raises TypeError for other inputs than it has."""
-        given = dict(zip(self.names, inputs, strict=False)) | named
-        if len(inputs) > len(self.names) or sorted(given) != sorted(self.names):
+        arguments = dict(zip(self.names, inputs, strict=False)) | by_name
+        if len(inputs) > len(self.names) or sorted(arguments) != sorted(self.names):
             raise TypeError(
-                f"it takes {', '.join(self.names)}, and got {len(inputs)} in order and {sorted(named)} by name"
+                f"it takes {', '.join(self.names)}, and got {len(inputs)} in order and {sorted(by_name)} by name"
             )
         arrays = {
-            name: value.detach().cpu().numpy() if hasattr(value, "detach") else value for name, value in given.items()
+            name: value.detach().cpu().numpy() if hasattr(value, "detach") else value
+            for name, value in arguments.items()
         }
         return dict(self._session(arrays))

@@ -18,7 +18,7 @@ WORDS = ("true", "false", "null", "nan", "inf")
 
 
 def override(key: str, value: Any) -> str:
-    """`key=value`; of a mapping, what adds to the one that is there. Raises ConfigError for what no YAML can hold."""
+    """`key=value`; a mapping is merged into the existing one. Raises ConfigError for a value that YAML cannot hold."""
     adds = "++" if isinstance(value, Mapping) else ""
     try:
         return f"{adds}{key}={spelled(value)}"

@@ -1,4 +1,4 @@
-"""What a sweep by Python gives back."""
+"""The results of a sweep by Python."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ class Row:
     """One conversion of a sweep.
 
     Args:
-        asked: What it had that others do not.
-        result: What came of it; None where it failed.
+        choices: Its values of the swept choices.
+        result: The conversion; None where it failed.
         error: Why it failed; None where it did not.
     """
 
-    asked: Mapping[str, Any]
+    choices: Mapping[str, Any]
     result: Conversion | None
     error: DrydockError | None
 
     @property
     def cells(self) -> dict[str, Any]:
-        """Plain values: what was asked for, `status`, `error`, `worst`, `bytes`, `seconds` and `path`."""
-        made = self.result
-        errors = [check.worst for check in made.checks if check.worst is not None] if made else []
-        delivered = next((o for o in made.stages if o.how == "delivered"), None) if made else None
+        """Plain values: the choices, `status`, `error`, `worst`, `bytes`, `seconds` and `path`."""
+        result = self.result
+        errors = [check.worst for check in result.checks if check.worst is not None] if result else []
+        delivered = next((o for o in result.stages if o.how == "delivered"), None) if result else None
         return {
-            **self.asked,
-            "status": "ok" if made else "failed",
+            **self.choices,
+            "status": "ok" if result else "failed",
             "error": "" if self.error is None else self.error.problems[0].what,
             "worst": errors[-1] if errors else None,
             "bytes": delivered.size if delivered else None,
-            "seconds": round(made.seconds, 3) if made else None,
-            "path": str(made.path) if made else None,
+            "seconds": round(result.seconds, 3) if result else None,
+            "path": str(result.path) if result else None,
         }
 
 

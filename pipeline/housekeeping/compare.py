@@ -93,7 +93,7 @@ def _figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
     if jobs[0].status != jobs[1].status:
         yield Change("measured", "status", jobs[0].status, jobs[1].status)
     for name, measure in MEASURES.items():
-        values = [measure.of(job) for job in jobs]
+        values = [measure.value(job) for job in jobs]
         if values[0] != values[1]:
             yield Change("measured", name, *values)
     took = [seconds_of(run) for run in (a, b)]

@@ -15,7 +15,7 @@ from pipeline.housekeeping import compare, past
 from pipeline.housekeeping.past import Past
 from pipeline.housekeeping.store_command import age_of
 from pipeline.printable import as_typed, printable
-from pipeline.record import found
+from pipeline.record import locate
 from pipeline.runs import folders
 from pipeline.terminal import command
 
@@ -130,7 +130,7 @@ def _table(runs: Sequence[Past]) -> str:
 
 def _compare(asked: argparse.Namespace, say: command.Say) -> int:
     both = [_run(path) for path in (asked.a, asked.b)]
-    with found.whole(asked.a):
+    with locate.whole(asked.a):
         changes = compare.between(*both)
         if asked.json:
             told = [vars(change) for change in changes]

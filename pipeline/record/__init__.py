@@ -1,8 +1,8 @@
-"""What an artifact was made of, and how it carries that with it.
+"""The record of how an artifact was made, and how a file carries it.
 
-lineage.py     the record: everything that decided the content and vouches for it, and nothing else
-carrier.py     what a format must offer to carry a record, and which one a file is of
-difference.py  what separates two records
-found.py       the record of whatever a person points at: a model file, a delivered folder, a run, a lock
-older.py       records of earlier schemas, in the form of today
+lineage.py     the record: everything that determined the content, and its checks
+carrier.py     the interface of formats that carry a record, and the format of a file
+difference.py  the differences between two records
+locate.py      the record at a path: a model file, a delivered folder, a run, a lock
+older.py       records of earlier schemas, converted to today's
 """

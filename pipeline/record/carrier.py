@@ -13,8 +13,8 @@ class Carrier(Protocol):
     """One format. Records are put in and taken out without the format's own library: a warm run imports none."""
 
     FILE: str  # which of a stored artifact's files carries it, by its path there
-    SUFFIX: str  # how the name of the model ends, wherever it went: that file's, or that of the folder that it is in
-    BESIDE: Sequence[str]  # how the names of a model's files end that carry none, and lie beside the one that does
+    SUFFIX: str  # the suffix of the delivered model: of that file, or of the folder that it is in
+    BESIDE: Sequence[str]  # suffixes of the model's other files, which carry none and lie beside it
 
     @staticmethod
     def put(path: Path, text: str) -> None:
@@ -29,13 +29,13 @@ class Carrier(Protocol):
         """The SHA-256 of the file as it was before the record was put in. Raises OSError, ValueError."""
 
 
-def of(kind: str) -> Carrier | None:
-    """What carries the record of a kind of artifact; None where nothing does."""
+def of_kind(kind: str) -> Carrier | None:
+    """The carrier of a kind of artifact; None where its files carry no record."""
     return cast("Carrier", formats.part(kind, "record").Record) if formats.format_of(kind).record else None
 
 
 def carriers() -> list[Carrier]:
-    """What carries a record, of every format that can."""
+    """The carriers of all formats that have one."""
     return [part.Record for part in formats.parts("record")]
 
 
@@ -45,12 +45,12 @@ def holder(form: Carrier, model: Path) -> Path:
 
 
 def of_file(path: Path) -> Carrier | None:
-    """Which format a model is of, by its suffix."""
+    """The carrier of a model file, by its suffix."""
     return next((c for c in carriers() if path.suffix == c.SUFFIX), None)
 
 
 def standing_for(path: Path) -> Path:
-    """What stands for a file of a model: the file beside it that carries the record, the folder it is in, or itself."""
+    """The path that represents a model's file: the file beside it with the record, the folder around it, or itself."""
     for form in carriers():
         if path.suffix in form.BESIDE and (beside := path.with_suffix(form.SUFFIX)).is_file():
             return beside

@@ -1,4 +1,4 @@
-"""What separates two records, stage by stage: settings, what files held, code, library versions, or only bytes."""
+"""The differences between two records, by stage: settings, file contents, code, library versions, or only bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 80  # characters of a value
 
 
 class What(StrEnum):
-    """What may differ, in the order in which one explains the next."""
+    """Kinds of differences, in the order in which one explains the next."""
 
     GRAPH = "graph"  # a stage that only one of them has, or one fed otherwise
     SETTINGS = "settings"
@@ -27,11 +27,11 @@ class What(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that separates two records.
+    """One difference between two records.
 
     Args:
-        stage: Where; empty for what no one stage has.
-        what: Which kind of thing.
+        stage: The stage; empty for a difference of the whole run.
+        what: Its kind.
         says: In words, such as "tolerance.max_rel: 0.0001 → 0.001".
     """
 
@@ -41,7 +41,7 @@ class Difference:
 
     @property
     def is_newer(self) -> bool:
-        """Whether it is a setting, or something vouched for, that the first record did not know of yet."""
+        """Whether it is a setting or a claim that the first record did not have yet."""
         return self.what in (What.SETTINGS, What.CLAIMS) and ": absent → " in self.says
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class Difference:
 def between(
     before: Mapping[str, Any], after: Mapping[str, Any], behind: Mapping[str, Collection[str]] | None = None
 ) -> list[Difference]:
-    """Everything that separates two records, in the order of the stages, causes before their consequences.
+    """All differences between two records, in the order of the stages, causes before their consequences.
 
     Args:
         before: One record.
@@ -59,35 +59,34 @@ def between(
         behind: The source files behind each stage, by path; None where that is not known, and then a file that changed
             is one of the run. See `of_code`.
     """
-    found = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
+    differences = [Difference("", What.SETTINGS, phrase) for phrase in _phrases(_head(before), _head(after))]
     if behind is None and before["sources"] and after["sources"]:
-        found += of_code("", before, after, before["sources"].keys() | after["sources"].keys())
+        differences += of_code("", before, after, before["sources"].keys() | after["sources"].keys())
     old, new = ({s["name"]: s for s in r["stages"]} for r in (before, after))
     for name in [*old, *(n for n in new if n not in old)]:
         if name not in old or name not in new:
-            found.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
+            differences.append(Difference(name, What.GRAPH, "only after" if name not in old else "only before"))
             continue
-        found += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
-        found += of_code(name, before, after, behind.get(name, ())) if behind is not None else []
+        differences += _of_stage(old[name], new[name], before["libraries"], after["libraries"])
+        differences += of_code(name, before, after, behind.get(name, ())) if behind is not None else []
         claims = [[c for c in r["checks"] if c.get("stage") == name] for r in (before, after)]
-        if not any(d.stage == name and d.what is What.SETTINGS for d in found):
-            found += [
+        if not any(d.stage == name and d.what is What.SETTINGS for d in differences):
+            differences += [
                 Difference(name, What.CLAIMS, p)
                 for one, other in zip(*claims, strict=False)
                 for p in _phrases(one, other)
             ]
-    return found
+    return differences
 
 
 def says_no_less(before: Any, after: Any) -> bool:
-    """Whether a part of one record says all that the same part of an older one says, and the same of it.
+    """Whether a part of a record contains everything that the same part of an older record says, with equal values.
 
-    What was not known of yet, such as a setting that a stage has since, is no difference; neither is a shape more that
-    something was checked at.
+    A newer setting of a stage is no difference, nor is an additional shape that was checked.
     """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        known = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
-        return all(known.values()) and set(before.get("shapes", ())) <= set(after.get("shapes", ()))
+        parts = {n: says_no_less(v, after[n]) if n in after else False for n, v in before.items() if n != "shapes"}
+        return all(parts.values()) and set(before.get("shapes", ())) <= set(after.get("shapes", ()))
     if isinstance(before, list) and isinstance(after, list):
         return len(before) == len(after) and all(map(says_no_less, before, after))
     return bool(before == after)
@@ -96,9 +95,9 @@ def says_no_less(before: Any, after: Any) -> bool:
 def of_code(
     stage: str, before: Mapping[str, Any], after: Mapping[str, Any], behind: Collection[str]
 ) -> list[Difference]:
-    """Which of the files behind a stage do something else in one record than in the other, a difference for each.
+    """The source files behind a stage whose code differs between two records, a difference for each.
 
-    A record older than source files is known to differ only where the stage's result does: then its file is named.
+    Records of schema 1 have no source files: the stage's own file is named where the stage's result differs.
     """
     had, have = before["sources"], after["sources"]
     if had:
@@ -111,10 +110,10 @@ def of_code(
 
 
 def before_running(
-    record: Mapping[str, Any], asked: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
+    record: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], libraries: Mapping[str, str]
 ) -> list[Difference]:
-    """What separates a record from stages that have not run, as `lineage.as_asked` tells them."""
-    new = {s["name"]: s for s in asked}
+    """The differences between a record and stages that have not run, given as `lineage.stage_entry` returns them."""
+    new = {s["name"]: s for s in stages}
     both = ((s, new[s["name"]]) for s in record["stages"] if s["name"] in new)
     unknown = (What.BYTES, What.GRAPH)
     return [
@@ -131,22 +130,22 @@ def _of_stage(
     old: Mapping[str, Any], new: Mapping[str, Any], had: Mapping[str, str], have: Mapping[str, str]
 ) -> list[Difference]:
     name = str(old["name"])
-    found = [
+    differences = [
         Difference(name, what, phrase)
         for part, what in (("needs", What.GRAPH), ("settings", What.SETTINGS), ("content", What.CONTENT))
         for phrase in _phrases(old.get(part, {}), new.get(part, {}))
     ]
     codes = (s.get("code", {}) for s in (old, new))
-    found += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
+    differences += [Difference(name, What.CONTENT, f"code.{phrase}") for phrase in _phrases(*codes)]
     if old["stage"] != new["stage"]:
-        found.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
+        differences.append(Difference(name, What.GRAPH, f"{old['stage']} → {new['stage']}"))
     for library in sorted({*old["libraries"], *new["libraries"]}):
         versions = had.get(library, "absent"), have.get(library, "absent")
         if versions[0] != versions[1]:
-            found.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
+            differences.append(Difference(name, What.LIBRARY, f"{library} {versions[0]} → {versions[1]}"))
     if old.get("digest") not in (None, new.get("digest")):
-        found.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
-    return found
+        differences.append(Difference(name, What.BYTES, f"{_short(old.get('digest'))} → {_short(new.get('digest'))}"))
+    return differences
 
 
 def _phrases(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

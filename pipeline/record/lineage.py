@@ -1,4 +1,4 @@
-"""The record: what decided an artifact's content and what vouches for it.
+"""The record: what determined an artifact's content, and its checks.
 
     delivered ◄─ audit ◄─ check ◄─ compile ◄─ … ◄─ load        followed back from what is delivered
                   claims   claims └─ reference                 what vouches, and what that stood on
@@ -27,14 +27,14 @@ SCHEMA = 2
 A_FILE = "<file>"
 
 
-def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping[str, Any]) -> dict[str, Any]:
+def record_of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping[str, Any]) -> dict[str, Any]:
     """The record of what a stage delivers.
 
     Args:
         delivering: The stage, in its place; its first port takes what is delivered.
         steps: The finished plan, by stage.
         store: Where the results are.
-        about: What the run was asked for: model, target, precision, seed.
+        about: The choices of the run: model, target, precision, seed.
 
     Raises Damaged when a result is gone.
     """
@@ -42,8 +42,8 @@ def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping
     digest = steps[delivered].digest or ""
     artifact = store.glance(digest)
     chain = _chain(delivered, steps)
-    named = [steps[name] for name in steps if name in chain]
-    libraries = {m: v for s in named for m, v in (s.key_document or {}).get("libraries", {}).items()}
+    members = [steps[name] for name in steps if name in chain]
+    libraries = {m: v for s in members for m, v in (s.key_document or {}).get("libraries", {}).items()}
     return {
         "schema": SCHEMA,
         "drydock": own_version(),
@@ -56,25 +56,25 @@ def of(delivering: Node, steps: Mapping[str, Step], store: Store, about: Mapping
         "handed_on_by": _voucher(delivered, steps),
         "checks": [
             {"stage": s.name, "of": _maker(s.name, steps), "delivered": s.digest == digest, **_claims(s)}
-            for s in named
+            for s in members
             if s.stage.passes_on is not None or _claims(s)
         ],
         "libraries": dict(sorted(libraries.items())),
-        "sources": dict(sorted({f: d for s in named for f, d in plan.sources_of(s.node).items()}.items())),
-        "stages": [_stage(s, steps) for s in named],
+        "sources": dict(sorted({f: d for s in members for f, d in plan.sources_of(s.node).items()}.items())),
+        "stages": [_stage(s, steps) for s in members],
     }
 
 
 def is_repeatable(record: Mapping[str, Any]) -> bool:
-    """Whether what was delivered can be made again byte for byte; what a compiler times, say, cannot."""
+    """Whether the artifact can be rebuilt byte for byte; a compiler that measures times cannot do that."""
     return all(s.get("repeatable", True) for s in record["stages"] if s["name"] == record["made_by"])
 
 
 def about(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of a run beside its stages, of a resolved configuration."""
+    """A record's entries besides the stages, from a resolved configuration."""
     precision = {name: config["precision"][name] for name in ("name", "storage", "compute")}
-    asked = {"model": config["model"]["name"], "target": config["target"]["name"]}
-    return {**asked, "precision": precision, "seed": config["seed"]}
+    names = {"model": config["model"]["name"], "target": config["target"]["name"]}
+    return {**names, "precision": precision, "seed": config["seed"]}
 
 
 def text(record: Mapping[str, Any]) -> str:
@@ -83,13 +83,13 @@ def text(record: Mapping[str, Any]) -> str:
 
 
 def _claims(step: Step) -> Mapping[str, Any]:
-    """What a stage vouches for, and what it leaves open; empty for one that only looks, such as a benchmark."""
+    """A stage's claims, and what it did not check; empty for a stage that only measures, such as a benchmark."""
     claims = step.entry.notes.get("claims", {}) if step.entry else {}
     return claims if isinstance(claims, dict) else {}
 
 
 def _maker(name: str, steps: Mapping[str, Step]) -> str:
-    """The stage that made what comes out of a stage."""
+    """The stage that made a stage's output."""
     node = steps[name].node
     return _maker(node.inputs[port], steps) if (port := node.stage.passes_on) else name
 
@@ -106,51 +106,51 @@ def _needs(step: Step, steps: Mapping[str, Step]) -> dict[str, str]:
 
 
 def _chain(name: str, steps: Mapping[str, Step]) -> set[str]:
-    """Everything that what comes out of a stage stands on."""
-    found: set[str] = set()
+    """All stages that a stage's output depends on."""
+    chain: set[str] = set()
 
     def visit(at: str) -> None:
-        if at not in found:
-            found.add(at)
+        if at not in chain:
+            chain.add(at)
             for source in _needs(steps[at], steps).values():
                 visit(source)
 
     visit(_voucher(name, steps))
-    return found
+    return chain
 
 
 def _stage(step: Step, steps: Mapping[str, Step]) -> dict[str, Any]:
-    """One stage of a finished plan: enough to build an equal one, what its files held, and what it came to."""
+    """One stage of a finished plan: its settings, the digests of its files, and that of its result."""
     assert step.key_document is not None
-    told = {**as_asked(step.node, step.key_document), "needs": _needs(step, steps)}
+    entry = {**stage_entry(step.node, step.key_document), "needs": _needs(step, steps)}
     stored = step.stage.passes_on is None and not step.in_memory and step.stage.repeatable
-    return {**told, "digest": step.digest} if stored else told
+    return {**entry, "digest": step.digest} if stored else entry
 
 
-def as_asked(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record says of one stage, as far as it is known before it runs.
+def stage_entry(node: Node, document: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's entry of one stage, as far as it is known before the stage runs.
 
     Args:
         node: The stage in its place, settled.
-        document: Its key document; the inputs are not looked at.
+        document: Its key document; the inputs are not used.
     """
     settings = _without(node.stage.files(), settings_of(node.stage))
-    told: dict[str, Any] = {"name": node.name, "stage": document["stage"]}
+    entry: dict[str, Any] = {"name": node.name, "stage": document["stage"]}
     if not is_ours(type(node.stage).__module__):
-        told["class"] = f"{type(node.stage).__module__}.{type(node.stage).__qualname__}"
-    told |= {"settings": settings, "libraries": sorted(document["libraries"])}
+        entry["class"] = f"{type(node.stage).__module__}.{type(node.stage).__qualname__}"
+    entry |= {"settings": settings, "libraries": sorted(document["libraries"])}
     if theirs := {n: v for n, v in document["code"].items() if n != PACKAGE}:
-        told["code"] = theirs
+        entry["code"] = theirs
     if node.stage.passes_on is None:
         # What a stage that makes something says of itself beyond its settings: digests of files and of code.
-        told["content"] = {n: v for n, v in document["settings"].items() if settings.get(n) != v}
+        entry["content"] = {n: v for n, v in document["settings"].items() if settings.get(n) != v}
     if not node.stage.repeatable:
-        told["repeatable"] = False
-    return told
+        entry["repeatable"] = False
+    return entry
 
 
 def _without(files: Collection[str], value: Any) -> Any:
-    """Settings with the names of files put out of them: where a file lies says nothing of the content."""
+    """Settings without the names of files: where a file lies says nothing about its content."""
     if isinstance(value, Mapping):
         return {n: _without(files, v) for n, v in value.items()}
     if isinstance(value, list):

@@ -39,7 +39,7 @@ def in_todays_form(record: Mapping[str, Any], schema: int) -> dict[str, Any]:
 def _stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     path = str(stage["stage"])
     rest = {name: part for name, part in stage.items() if name not in ("name", "stage", "version")}
-    known = {"name": stage["name"], "stage": snake_case(path.rpartition(".")[2])}
-    if known["stage"] in STORED_OTHERWISE:
+    identity = {"name": stage["name"], "stage": snake_case(path.rpartition(".")[2])}
+    if identity["stage"] in STORED_OTHERWISE:
         rest.pop("digest", None)
-    return known | rest if is_ours(path) else {**known, "class": path} | rest
+    return identity | rest if is_ours(path) else {**identity, "class": path} | rest

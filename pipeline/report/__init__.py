@@ -1,4 +1,4 @@
-"""What a person looks at when a sweep or a run has ended.
+"""Reports of finished sweeps and runs.
 
     run.json of each job ──collect──► Sweep ─┬─► sweep.json
                                              ├─► report.html    page, charts; a single run's: run_page
@@ -25,34 +25,34 @@ PAGE, DATA = "report.html", "sweep.json"
 ALLOWED = f"the folder of a sweep, which has {JOBS}, of runs, or of a run, which has {RUN}"
 
 
-def of_sweep(folder: Path, rule: Rule | None = None, *, named: bool = False) -> Sweep:
+def of_sweep(folder: Path, rule: Rule | None = None, *, with_paths: bool = False) -> Sweep:
     """Writes sweep.json, report.html, and a page into each job's folder. Raises ConfigError, OSError.
 
     Args:
         folder: The sweep's.
         rule: By what to choose the best job.
-        named: Whether what is written names hosts and absolute paths, as what is returned does.
+        with_paths: Whether what is written names hosts and absolute paths, as what is returned does.
     """
     sweep = collect(folder)
     if not sweep.jobs:
         raise ConfigError(f"{folder} holds no job of a sweep, and no run", allowed=ALLOWED)
     sweep = rule.applied(sweep) if rule else sweep
-    written = sweep if named else places.without(sweep)
+    written = sweep if with_paths else places.without(sweep)
     write_json(folder / DATA, written.plain, ordered=True)
-    pages = {job.number for job in sweep.jobs if of_run(folder / job.folder, named=named)}
+    pages = {job.number for job in sweep.jobs if of_run(folder / job.folder, with_paths=with_paths)}
     (folder / PAGE).write_text(page.html(written, pages), encoding="utf-8")
     return sweep
 
 
-def of_run(folder: Path, *, named: bool = False) -> Path | None:
+def of_run(folder: Path, *, with_paths: bool = False) -> Path | None:
     """Writes a single run's page into its folder and returns where; None without a run.json. Raises OSError.
 
     Args:
         folder: The run's.
-        named: See `of_sweep`.
+        with_paths: See `of_sweep`.
     """
     if (run := read_run(folder)) is None:
         return None
     path = folder / PAGE
-    path.write_text(run_page.html(run if named else places.without(run)), encoding="utf-8")
+    path.write_text(run_page.html(run if with_paths else places.without(run)), encoding="utf-8")
     return path

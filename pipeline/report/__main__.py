@@ -28,26 +28,26 @@ def main(say: command.Say) -> int:
         "--select", metavar="RULE", help="mark the best job; exit code 5 when none meets the conditions"
     )
     parser.add_argument("--paths", action="store_true", help="name hosts and absolute paths in what is written")
-    asked = parser.parse_args()
-    rule = Rule.read(asked.select) if asked.select is not None else None
-    with disk.explained("the report", "--csv and --markdown name other files", asked.folder):
-        return _report(asked, rule, say)
+    args = parser.parse_args()
+    rule = Rule.read(args.select) if args.select is not None else None
+    with disk.explained("the report", "--csv and --markdown name other files", args.folder):
+        return _report(args, rule, say)
 
 
-def _report(asked: argparse.Namespace, rule: Rule | None, say: command.Say) -> int:
-    folder: Path = asked.folder
+def _report(args: argparse.Namespace, rule: Rule | None, say: command.Say) -> int:
+    folder: Path = args.folder
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", allowed=report.ALLOWED)
     if (folder / RUN).is_file():
-        if rule or asked.csv or asked.markdown:
+        if rule or args.csv or args.markdown:
             raise ConfigError(f"{folder} is a single run's, which has no table", allowed="the folder of a sweep")
-        if (path := report.of_run(folder, named=asked.paths)) is None:
+        if (path := report.of_run(folder, with_paths=args.paths)) is None:
             raise ConfigError(f"{folder / RUN} is no run.json of ours", allowed=report.ALLOWED)
         say(str(path))
         return errors.OK
-    sweep = report.of_sweep(folder, rule, named=asked.paths)
-    written = sweep if asked.paths else places.without(sweep)
-    for path, text in ((asked.csv, tables.as_csv), (asked.markdown, tables.markdown)):
+    sweep = report.of_sweep(folder, rule, with_paths=args.paths)
+    written = sweep if args.paths else places.without(sweep)
+    for path, text in ((args.csv, tables.as_csv), (args.markdown, tables.markdown)):
         if path is not None:
             path.write_text(text(written), encoding="utf-8")
     say(f"{printable(tables.terminal(sweep, columns=command.columns()))}\n{folder / report.PAGE}")

@@ -52,12 +52,12 @@ class Chart:
 
 
 def prepare() -> None:
-    """Imports what `of` will use. Raises ImportError without matplotlib."""
+    """Imports what `draw` uses. Raises ImportError without matplotlib."""
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
 
 
-def of(sweep: Sweep) -> list[Chart]:
+def draw(sweep: Sweep) -> list[Chart]:
     """Every chart that a sweep has figures for. Raises ImportError without matplotlib."""
     from matplotlib import rc_context
 
@@ -66,25 +66,25 @@ def of(sweep: Sweep) -> list[Chart]:
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Which of the points, less of both being better, no other is at least as good as in both and better in one."""
+    """The indices of the Pareto front: points that no other point dominates; less is better in both coordinates."""
     order = sorted(range(len(points)), key=lambda i: points[i])
-    kept: list[int] = []
+    best: list[int] = []
     for i in order:
-        if not kept or points[i][1] < points[kept[-1]][1] or points[i] == points[kept[-1]]:
-            kept.append(i)
-    return kept
+        if not best or points[i][1] < points[best[-1]][1] or points[i] == points[best[-1]]:
+            best.append(i)
+    return best
 
 
 def _trade(sweep: Sweep) -> Iterator[Chart]:
     """Latency, or size where nothing was benchmarked, against accuracy where it differs, perplexity, or the error."""
-    across = MEASURES["latency" if MEASURES["latency"].known(sweep.jobs) else "size"]
+    across = MEASURES["latency" if MEASURES["latency"].is_measured(sweep.jobs) else "size"]
     differs = len({job.accuracy for job in sweep.jobs if job.accuracy is not None}) > 1
-    off = "ratio" if MEASURES["ratio"].known(sweep.jobs) else "error"
+    off = "ratio" if MEASURES["ratio"].is_measured(sweep.jobs) else "error"
     up = MEASURES["accuracy" if differs else off]
-    jobs = [j for j in sweep.jobs if j.status == "ok" and all(_is_number(m.of(j)) for m in (across, up))]
+    jobs = [j for j in sweep.jobs if j.status == "ok" and all(_is_number(m.value(j)) for m in (across, up))]
     if len(jobs) < 2:
         return
-    xs, ys = ([m.of(j) or 0.0 for j in jobs] for m in (across, up))
+    xs, ys = ([m.value(j) or 0.0 for j in jobs] for m in (across, up))
     best = front([(x, -y if differs else y) for x, y in zip(xs, ys, strict=True)])
     figure, axes = _axes(3.7)
     axes.grid(visible=True)
@@ -105,7 +105,8 @@ def _trade(sweep: Sweep) -> Iterator[Chart]:
     _ticks(axes, across, up)
     _label(axes, [(xs[i], ys[i], _short(jobs[i])) for i in best])
     titles = {
-        j.number: f"{j.name}: {across.title.lower()} {across.told(j)}, {up.title.lower()} {up.told(j)}" for j in jobs
+        j.number: f"{j.name}: {across.title.lower()} {across.text_of(j)}, {up.title.lower()} {up.text_of(j)}"
+        for j in jobs
     }
     side = "left and up" if differs else "left and down"
     says = f"{side.capitalize()} is better. Filled: the Pareto front, where no other job is as good in both."
@@ -125,9 +126,9 @@ def _sizes(sweep: Sweep) -> Iterator[Chart]:
     sizes = [float(job.size or 0) for job in shown]
     for i, (job, size) in enumerate(zip(shown, sizes, strict=True)):
         axes.barh(i, size, height=0.62, color=ACCENT, url=f"#job-{job.number}")
-    _ends(axes, sizes, [MEASURES["size"].told(job) for job in shown])
+    _ends(axes, sizes, [MEASURES["size"].text_of(job) for job in shown])
     more = f" The {MOST} largest of {len(jobs)}." if len(jobs) > MOST else ""
-    titles = {j.number: f"{j.name}: {MEASURES['size'].told(j)}" for j in shown}
+    titles = {j.number: f"{j.name}: {MEASURES['size'].text_of(j)}" for j in shown}
     yield Chart("Size of what was delivered", f"Largest first.{more}", _svg(figure, "sizes", titles))
 
 
@@ -137,19 +138,19 @@ def _times(sweep: Sweep) -> Iterator[Chart]:
         return
     figure, axes = _bars(list(spent))
     kinds = (("built", ACCENT, None), ("shared", PALE, None), ("earlier", PAPER, "/////"))
-    left = [0.0] * len(spent)
+    ends = [0.0] * len(spent)
     for kind, colour, hatch in kinds:
         values = [getattr(s, kind) for s in spent.values()]
         axes.barh(
-            range(len(spent)), values, 0.62, left=left, color=colour, edgecolor=PALE if hatch else colour, hatch=hatch,
+            range(len(spent)), values, 0.62, left=ends, color=colour, edgecolor=PALE if hatch else colour, hatch=hatch,
             linewidth=0.8,
         )  # fmt: skip
-        left = [a + b for a, b in zip(left, values, strict=True)]
-    told = [
+        ends = [a + b for a, b in zip(ends, values, strict=True)]
+    texts = [
         f"{s.built:.1f} s" + (f" + {s.shared + s.earlier:.1f} s saved" if s.shared + s.earlier >= 0.05 else "")
         for s in spent.values()
     ]
-    _ends(axes, left, told)
+    _ends(axes, ends, texts)
     says = "All jobs together. Strong: built; faint: saved by sharing between jobs; hatched: saved by earlier runs."
     yield Chart("Time spent per stage", says, _svg(figure, "times", {}))
 
@@ -186,11 +187,11 @@ def _ends(axes: Axes, lengths: Sequence[float], texts: Sequence[str]) -> None:
 def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Names beside points, those left out that would lie on an earlier one."""
     axes.figure.draw_without_rendering()  # type: ignore[union-attr]
-    taken: list[tuple[float, float]] = []
+    placed: list[tuple[float, float]] = []
     for x, y, text in sorted(points):
         at = axes.transData.transform((x, y))
-        if all(abs(at[1] - b) > 16 or abs(at[0] - a) > 90 for a, b in taken):
-            taken.append((at[0], at[1]))
+        if all(abs(at[1] - b) > 16 or abs(at[0] - a) > 90 for a, b in placed):
+            placed.append((at[0], at[1]))
             right = axes.transAxes.inverted().transform(at)[0] > 0.7
             offset, side = ((-6, 7), "right") if right else ((6, 7), "left")
             axes.annotate(text, (x, y), offset, textcoords="offset points", ha=side, va="bottom", zorder=4)
@@ -243,8 +244,8 @@ def _svg(figure: Figure, name: str, titles: Mapping[int, str]) -> str:
     svg = out.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for number, title in titles.items():
-        told = f'<a href="#job-{number}" aria-label="{escape(title)}"><title>{escape(title)}</title>'
-        svg = svg.replace(f'<a xlink:href="#job-{number}" target="_blank">', told)
+        opening = f'<a href="#job-{number}" aria-label="{escape(title)}"><title>{escape(title)}</title>'
+        svg = svg.replace(f'<a xlink:href="#job-{number}" target="_blank">', opening)
     used = set(re.findall(r"#([\w-]+)[\")]", svg))
     svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
     for colour, variable in NAMED.items():

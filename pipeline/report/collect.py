@@ -1,4 +1,4 @@
-"""A sweep's folder → what its jobs left there."""
+"""Reads a sweep from its jobs' folders."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def collect(folder: Path) -> Sweep:
     if not isinstance(listed, dict) or not {"axes", "jobs"} <= listed.keys():
         listed = _as_left(folder)
     runs = {job["folder"]: read_run(folder / job["folder"]) for job in listed["jobs"]}
-    known = [run for run in runs.values() if run is not None]
-    commands = [run["command"] for run in known]
+    records = [run for run in runs.values() if run is not None]
+    commands = [run["command"] for run in records]
     typed = tuple(listed.get("command") or (commands[0] if commands and len(_distinct(commands)) == 1 else ()))[1:]
     axes = [split(name)[0] for name in listed["axes"]]
     jobs = [_job(folder / job["folder"], job, runs[job["folder"]], axes, typed) for job in listed["jobs"]]
     return Sweep(
-        started=listed.get("started") or min((run["started"] for run in known), default=""),
+        started=listed.get("started") or min((run["started"] for run in records), default=""),
         command=typed,
         axes={a: tuple(dict.fromkeys(job.swept[a] for job in jobs if a in job.swept)) for a in axes},
         jobs=tuple(sorted(jobs, key=lambda j: j.number)),
-        drydock=next((run["drydock"] for run in known), ""),
-        git=next((run["git"] for run in known if run.get("git")), None),
-        machines=_distinct([run["machine"] for run in known]),
-        versions=_versions([run["versions"] for run in known]),
+        drydock=next((run["drydock"] for run in records), ""),
+        git=next((run["git"] for run in records if run.get("git")), None),
+        machines=_distinct([run["machine"] for run in records]),
+        versions=_versions([run["versions"] for run in records]),
     )
 
 
@@ -61,21 +61,21 @@ def _job(
 def _as_left(folder: Path) -> dict[str, Any]:
     """What jobs.json would say of an older sweep, or of a folder of runs: each that began below it is a job."""
     places = {*folders.runs(folder), *(path.parents[1] for path in folder.glob(f"*/{TYPED}"))} - {folder}
-    found = sorted((place.relative_to(folder) for place in places), key=lambda p: [*map(_number, p.parts)])
+    places_in_order = sorted((place.relative_to(folder) for place in places), key=lambda p: [*map(_number, p.parts)])
     jobs: list[dict[str, Any]] = [
         {"number": i, "folder": place.as_posix(), "overrides": _overrides(folder / place)}
-        for i, place in enumerate(found)
+        for i, place in enumerate(places_in_order)
     ]
     values: dict[str, list[str]] = {}
     for job in jobs:
         for axis, value in map(split, job["overrides"]):
             if value not in values.setdefault(axis, []):
                 values[axis].append(value)
-    return {"axes": {axis: found for axis, found in values.items() if len(found) > 1}, "jobs": jobs}
+    return {"axes": {axis: swept for axis, swept in values.items() if len(swept) > 1}, "jobs": jobs}
 
 
 def _overrides(folder: Path) -> list[str]:
-    """What a run was asked for, by its run.json, or else by what Hydra wrote."""
+    """A run's overrides, from its run.json, or else from Hydra's file."""
     run = read_run(folder)
     return [str(o) for o in (run["overrides"] if run else _yaml(folder / TYPED) or ())]
 
@@ -93,10 +93,10 @@ def _yaml(path: Path) -> Any:
         return None
 
 
-def _distinct(found: Sequence[T]) -> tuple[T, ...]:
-    return tuple(m for i, m in enumerate(found) if m not in found[:i])
+def _distinct(values: Sequence[T]) -> tuple[T, ...]:
+    return tuple(m for i, m in enumerate(values) if m not in values[:i])
 
 
-def _versions(found: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
-    names = dict.fromkeys(name for versions in found for name in versions)
-    return {n: " or ".join(dict.fromkeys(str(v[n]) for v in found if v.get(n))) for n in names}
+def _versions(jobs: Sequence[Mapping[str, str | None]]) -> dict[str, str]:
+    names = dict.fromkeys(name for versions in jobs for name in versions)
+    return {n: " or ".join(dict.fromkeys(str(v[n]) for v in jobs if v.get(n))) for n in names}

@@ -1,4 +1,4 @@
-"""HTML in pieces that cannot be broken out of: whatever is not a piece already is escaped."""
+"""HTML in safe pieces: any text that is not a piece is escaped."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def tag(name: str, *inside: str | int | None, **attributes: str | int | bool | N
         attributes: By name, with _ for -, and a _ behind what Python keeps for itself; True stands without a value,
             None and False are left out.
     """
-    told = "".join(
+    written = "".join(
         f" {n.rstrip('_').replace('_', '-')}" + ("" if v is True else f'="{escape(str(v))}"')
         for n, v in attributes.items()
         if v is not None and v is not False
     )
-    return Piece(f"<{name}{told}>{_joined(*inside)}</{name}>")
+    return Piece(f"<{name}{written}>{_joined(*inside)}</{name}>")
 
 
 def joined(*pieces: str | int | None) -> Piece:

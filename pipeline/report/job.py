@@ -1,4 +1,4 @@
-"""One job of a sweep, as its run.json tells of it."""
+"""One job of a sweep, from its run.json."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.runs.folders import RUN
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one stage in a job: an Outcome's name, how, key, digest, bytes and seconds."""
+    """The outcome of one stage in a job: an Outcome's name, how, key, digest, bytes and seconds."""
 
     name: str
     how: str
@@ -30,7 +30,7 @@ class Job:
     Args:
         number: Its place in the sweep, from 0.
         folder: Where it ran, relative to the sweep's.
-        overrides: What it was asked for, complete.
+        overrides: Its complete overrides.
         swept: Axis to this job's value on it.
         status: ok, planned, failed, interrupted, lost (it began and never said how it ended) or not run.
         exit_code: What it ended with, where that is known.
@@ -41,7 +41,7 @@ class Job:
         hits: How many of its stored stages were found and not built.
         stored: How many stored stages it has.
         seconds: What building and delivering took here.
-        saved: What the stages that were found took when they were built, in seconds.
+        saved: How long the builds of the stages that were hits took, in seconds.
         error: Worst relative error of what was delivered, at any shape.
         unchecked: Why what was delivered was not compared with the model, if so.
         accuracy: Of what was delivered, by `metric`.
@@ -87,14 +87,17 @@ class Job:
 
     @property
     def went_well(self) -> bool:
-        """Whether it did what was asked for; a plan is no artifact, and no failure."""
+        """Whether it succeeded; a plan has no artifact, and is no failure."""
         return self.status in ("ok", "planned")
 
     @property
     def story(self) -> str:
         """What went wrong, in a sentence; empty for a job that ended well or was interrupted."""
-        told = {"lost": "It began and never said how it ended: killed, or still running.", "not run": "It never began."}
-        return self.problem or told.get(self.status, "")
+        by_status = {
+            "lost": "It began and never said how it ended: killed, or still running.",
+            "not run": "It never began.",
+        }
+        return self.problem or by_status.get(self.status, "")
 
     @property
     def name(self) -> str:
@@ -109,50 +112,50 @@ def began(folder: Path) -> bool:
 
 def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
     """The outcomes that a run.json recorded; keys that another version added are left out."""
-    known = {f.name for f in fields(Outcome)}
-    return [Outcome(**{n: v for n, v in stage.items() if n in known}) for stage in run["stages"]]
+    names = {f.name for f in fields(Outcome)}
+    return [Outcome(**{n: v for n, v in stage.items() if n in names}) for stage in run["stages"]]
 
 
 def ended(run: Mapping[str, Any]) -> dict[str, Any]:
     """How a job ended: its status, exit code, first problem and what that advises, as fields of a Job."""
     status = {"running": "lost"}.get(run["status"], run["status"])
     first: Mapping[str, str] = next(iter(run.get("problems", ())), {})
-    told = {"problem": first.get("what", ""), "advice": first.get("command", "")}
-    return {"status": status, "exit_code": 0 if status == "ok" else run.get("exit_code"), **told}
+    problem = {"problem": first.get("what", ""), "advice": first.get("command", "")}
+    return {"status": status, "exit_code": 0 if status == "ok" else run.get("exit_code"), **problem}
 
 
-def measured(found: Sequence[Outcome]) -> dict[str, Any]:
-    """What a run's outcomes came to, as fields of a Job."""
-    if not found:
+def measured(stages: Sequence[Outcome]) -> dict[str, Any]:
+    """The figures of a run's outcomes, as fields of a Job."""
+    if not stages:
         return {}
-    stored = [o for o in found if o.how in ("hit", "built") and o.digest is not None]
+    stored = [o for o in stages if o.how in ("hit", "built") and o.digest is not None]
     hits = [o for o in stored if o.how == "hit"]
-    told: dict[str, Any] = {
-        "stages": tuple(Done(o.name, o.how, o.key, o.digest, o.size, o.seconds) for o in found),
+    figures: dict[str, Any] = {
+        "stages": tuple(Done(o.name, o.how, o.key, o.digest, o.size, o.seconds) for o in stages),
         "hits": len(hits),
         "stored": len(stored),
-        "seconds": sum(o.seconds for o in found if o.how != "hit"),
+        "seconds": sum(o.seconds for o in stages if o.how != "hit"),
         "saved": sum(o.seconds for o in hits),
     }
-    if last := next((o for o in found if o.how == "delivered"), None):
-        told |= {"size": last.size, "digest": last.digest}
-        for outcome in found:  # a later check of the same content has the last word
+    if last := next((o for o in stages if o.how == "delivered"), None):
+        figures |= {"size": last.size, "digest": last.digest}
+        for outcome in stages:  # a later check of the same content has the last word
             if outcome.digest == last.digest and outcome is not last:
-                told |= _of_notes(outcome.notes)
-    return told
+                figures |= _of_notes(outcome.notes)
+    return figures
 
 
 def _of_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     if parity := notes.get("parity"):
-        told |= {"error": max(case["max_rel"] for case in parity["cases"]), "unchecked": ""}
+        figures |= {"error": max(case["max_rel"] for case in parity["cases"]), "unchecked": ""}
     if unchecked := notes.get("unchecked"):
-        told |= {"error": None, "unchecked": unchecked["why"]}
+        figures |= {"error": None, "unchecked": unchecked["why"]}
     if accuracy := notes.get("evaluation"):
-        told |= {"accuracy": accuracy["value"], "metric": accuracy["metric"], "drop": accuracy["drop"]}
+        figures |= {"accuracy": accuracy["value"], "metric": accuracy["metric"], "drop": accuracy["drop"]}
     if perplexity := notes.get("perplexity"):
-        told |= {"perplexity": perplexity["value"], **{n: perplexity[n] for n in ("ratio", "kl", "agreement")}}
+        figures |= {"perplexity": perplexity["value"], **{n: perplexity[n] for n in ("ratio", "kl", "agreement")}}
     if benchmark := notes.get("benchmark"):
         ours = benchmark["contenders"][benchmark["artifact"]]
-        told |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}
-    return told
+        figures |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}
+    return figures

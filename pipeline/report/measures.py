@@ -1,4 +1,4 @@
-"""What can be measured of a job, by the names that rules, tables, charts and sweep.json share."""
+"""The measures of a job, by the names that rules, tables, charts and sweep.json share."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Measure:
     text: Callable[[float], str]
     explained: str
 
-    def of(self, job: Job) -> float | None:
+    def value(self, job: Job) -> float | None:
         """Its value in a job; None where it was not measured."""
         value = getattr(job, self.name)
         return None if value is None else float(value)
 
-    def told(self, job: Job) -> str:
+    def text_of(self, job: Job) -> str:
         """Its value in a job as people read it; empty where it was not measured."""
-        value = self.of(job)
+        value = self.value(job)
         return "" if value is None else self.text(value)
 
-    def known(self, jobs: Iterable[Job]) -> bool:
+    def is_measured(self, jobs: Iterable[Job]) -> bool:
         """Whether any of the jobs has it."""
-        return any(self.of(job) is not None for job in jobs)
+        return any(self.value(job) is not None for job in jobs)
 
 
 def significant(value: float) -> str:

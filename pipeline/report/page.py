@@ -14,7 +14,7 @@ from pipeline.report.html import HERE, Piece, joined, link, page, tag
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
-from pipeline.report.tables import MARKS, hits, is_best, told
+from pipeline.report.tables import MARKS, figure, hits, is_best
 
 MOST_EMPTY = 10  # cells for each job, in a grid that is drawn
 
@@ -23,7 +23,7 @@ def html(sweep: Sweep, pages: Collection[int] = ()) -> str:
     """The page.
 
     Args:
-        sweep: What it tells of.
+        sweep: The sweep that it shows.
         pages: The jobs that have a page of their own in their folder.
     """
     over = " × ".join(sweep.axes) or "jobs"
@@ -34,7 +34,7 @@ def html(sweep: Sweep, pages: Collection[int] = ()) -> str:
         _failures(sweep),
         _charts(sweep),
         _table(sweep, pages),
-        _made_with(sweep),
+        _provenance(sweep),
         script=(HERE / "page.js").read_text(encoding="utf-8"),
     )
 
@@ -48,7 +48,7 @@ def status(job: Job) -> Piece:
 
 
 def environment(run: Mapping[str, Any]) -> Iterator[tuple[str, str | Piece]]:
-    """Names and texts of what a run or a sweep was made with: `drydock`, `git`, `machines`, `versions`."""
+    """Names and texts of the environment of a run or a sweep: `drydock`, `git`, `machines`, `versions`."""
     if git := run["git"]:
         changes = f", with uncommitted changes {git['diff'][:12]}" if git["dirty"] else ""
         yield "Commit", joined(tag("code", git["commit"] or "none yet"), f" on {git['branch']}{changes}")
@@ -60,7 +60,7 @@ def environment(run: Mapping[str, Any]) -> Iterator[tuple[str, str | Piece]]:
 
 
 def _host(machine: Mapping[str, Any]) -> str:
-    """The machine's name before what it is, where it may be told."""
+    """The machine's host name, unless it was removed."""
     return f"{machine['host']}: " if "host" in machine else ""
 
 
@@ -84,16 +84,16 @@ def _head(sweep: Sweep, over: str) -> Piece:
 
 
 def _in_common(sweep: Sweep) -> list[str]:
-    """What every job was asked for of the choices that a run is known by."""
-    known = [o for o in sweep.jobs[0].overrides if o.split("=")[0] in ("model", "target", "experiment", "sweep")]
-    return [o for o in known if all(o in job.overrides for job in sweep.jobs)]
+    """The model, target, experiment and sweep that all jobs share."""
+    choices = [o for o in sweep.jobs[0].overrides if o.split("=")[0] in ("model", "target", "experiment", "sweep")]
+    return [o for o in choices if all(o in job.overrides for job in sweep.jobs)]
 
 
 def _best(sweep: Sweep) -> Piece:
     assert sweep.best is not None
     job = next((job for job in sweep.jobs if is_best(sweep, job)), None)
-    found = tag("a", job.name, href=f"#job-{job.number}") if job else "no job meets that"
-    return tag("p", "★ ", tag("code", sweep.best.rule), ": ", found, class_="best")
+    winner = tag("a", job.name, href=f"#job-{job.number}") if job else "no job meets that"
+    return tag("p", "★ ", tag("code", sweep.best.rule), ": ", winner, class_="best")
 
 
 def _grid(sweep: Sweep) -> Piece:
@@ -103,7 +103,7 @@ def _grid(sweep: Sweep) -> Piece:
     *down, across = sweep.axes
     rows = list(itertools.product(*(sweep.axes[axis] for axis in down)))
     jobs = {tuple(job.swept.get(axis, "") for axis in sweep.axes): job for job in sweep.jobs}
-    shown = next((MEASURES[m] for m in ("latency", "error", "size") if MEASURES[m].known(sweep.jobs)), None)
+    shown = next((MEASURES[m] for m in ("latency", "error", "size") if MEASURES[m].is_measured(sweep.jobs)), None)
     body = [
         tag(
             "tr",
@@ -127,13 +127,13 @@ def _grid(sweep: Sweep) -> Piece:
 def _cell(job: Job | None, shown: Measure | None) -> Piece:
     if job is None:
         return tag("td", tag("span", "no such job", class_="unseen"))
-    value = shown.told(job) if shown else ""
+    value = shown.text_of(job) if shown else ""
     inside = (status(job), tag("small", value) if value else None)
     return tag("td", tag("a", *inside, href=f"#job-{job.number}", title=job.name), class_=_class(job.status))
 
 
 def _failures(sweep: Sweep) -> Piece:
-    """What went wrong, each thing once, with the jobs that it happened to."""
+    """Each failure once, with its jobs."""
     alike: dict[tuple[str, int | None, str, str], list[Job]] = {}
     for job in sweep.jobs:
         if not job.went_well:
@@ -160,7 +160,7 @@ def _repeats(job: Job) -> Piece:
 
 
 def _table(sweep: Sweep, pages: Collection[int]) -> Piece:
-    shown = [m for m in MEASURES.values() if m.known(sweep.jobs)]
+    shown = [m for m in MEASURES.values() if m.is_measured(sweep.jobs)]
     heads = [
         _sorts("#", "num", "the job's number"),
         *(_sorts(axis, "", f"swept: {axis}") for axis in sweep.axes),
@@ -198,7 +198,7 @@ def _row(sweep: Sweep, job: Job, shown: list[Measure], has_page: bool) -> Piece:
         _figure(str(job.number), job.number),
         *(tag("td", job.swept.get(axis, "")) for axis in sweep.axes),
         tag("td", status(job), best),
-        *(_figure(told(job, m), m.of(job)) for m in shown),
+        *(_figure(figure(job, m), m.value(job)) for m in shown),
         _figure(hits(job), job.hits if job.stored else None),
         _figure("" if job.saved is None else units.duration(job.saved), job.saved),
         tag("td", *(Piece(f"{o} ") for o in opened)),
@@ -213,17 +213,17 @@ def _figure(text: str, value: float | None) -> Piece:
 
 def _charts(sweep: Sweep) -> Piece:
     try:
-        drawn = charts.of(sweep)
+        drawn = charts.draw(sweep)
     except ImportError:
-        said = joined(
+        notice = joined(
             "The charts are left out: they need matplotlib. ", tag("code", "pip install 'torch-drydock[report]'")
         )
-        return _section("Charts", tag("p", said, class_="note"))
+        return _section("Charts", tag("p", notice, class_="note"))
     figures = [tag("figure", tag("figcaption", tag("h3", c.title), tag("p", c.says)), Piece(c.svg)) for c in drawn]
     return _section("Charts", tag("div", *figures, class_="charts")) if figures else Piece("")
 
 
-def _made_with(sweep: Sweep) -> Piece:
+def _provenance(sweep: Sweep) -> Piece:
     facts = {"git": sweep.git, "machines": sweep.machines, "versions": sweep.versions, "drydock": sweep.drydock}
     typed = tag("code", f"python -m pipeline {shlex.join(sweep.command)}")
     rows = [("Started", sweep.started), *([("Command", typed)] if sweep.command else ()), *environment(facts)]

@@ -1,4 +1,4 @@
-"""What a page that is sent round need not say: on which host, and in which folders of it."""
+"""Removes hosts and folders from a page that is passed on."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ T = TypeVar("T")
 
 
 def without(value: T) -> T:
-    """The same with each absolute path cut to its last name, which stays one of its own, and without hosts."""
-    return _Shortened().of(value)  # type: ignore[no-any-return]
+    """The value without hosts, and with each absolute path cut to a unique last name."""
+    return _Shortened().shorten(value)  # type: ignore[no-any-return]
 
 
 class _Shortened:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
-    def of(self, value: Any) -> Any:
+    def shorten(self, value: Any) -> Any:
         if isinstance(value, str):
-            return PATH.sub(lambda found: self._name(found[0]), value)
+            return PATH.sub(lambda match: self._name(match[0]), value)
         if isinstance(value, Mapping):
-            return {key: self.of(item) for key, item in value.items() if key != "host"}
+            return {key: self.shorten(item) for key, item in value.items() if key != "host"}
         if isinstance(value, (list, tuple)):
-            return type(value)(map(self.of, value))
+            return type(value)(map(self.shorten, value))
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: self.of(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            fields = {f.name: self.shorten(getattr(value, f.name)) for f in dataclasses.fields(value)}
             return dataclasses.replace(value, **fields)
         return value
 

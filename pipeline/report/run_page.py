@@ -37,7 +37,7 @@ class Place:
     after: tuple[int, ...]
 
 
-def _named(run: Mapping[str, Any]) -> str:
+def _title(run: Mapping[str, Any]) -> str:
     """What a run was to make, by the names in its configuration; by its choices, where it had none yet."""
     model, target = (
         run["config"].get(group, {}).get("name") or run["choices"].get(group) for group in ("model", "target")
@@ -46,15 +46,15 @@ def _named(run: Mapping[str, Any]) -> str:
 
 
 def _instead(run: Mapping[str, Any]) -> list[str]:
-    """The way that served where what was chosen did not; nothing where that did."""
-    told = run.get("instead")
-    return [str(Served(told["changes"], told["why"]))] if told else []
+    """The alternative that worked where the choice failed; empty where the choice worked."""
+    served = run.get("instead")
+    return [str(Served(served["changes"], served["why"]))] if served else []
 
 
 def html(run: Mapping[str, Any]) -> str:
     """The page of a run, of its run.json."""
-    found = outcomes(run)
-    job = Job(0, "", (), {}, **ended(run), **measured(found))
+    stages = outcomes(run)
+    job = Job(0, "", (), {}, **ended(run), **measured(stages))
     title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {"git": None, **run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
@@ -64,32 +64,32 @@ def html(run: Mapping[str, Any]) -> str:
         tag(
             "header",
             tag("p", "Drydock run", class_="eyebrow"),
-            tag("h1", _named(run)),
-            tag("p", status(job), f": {', '.join(_told(job))}", class_="lead"),
+            tag("h1", _title(run)),
+            tag("p", status(job), f": {', '.join(_lead(job))}", class_="lead"),
             *(tag("p", f"instead: {text}") for text in _instead(run)),
             *(_problem(p) for p in run.get("problems", ())),
         ),
-        tag("section", tag("h2", "Stages"), _graph(run, found)),
+        tag("section", tag("h2", "Stages"), _graph(run, stages)),
         tag("section", tag("h2", "Made with"), definitions(iter(rows))),
     )
 
 
-def edges(run: Mapping[str, Any], found: Sequence[Outcome]) -> dict[str, tuple[str, ...]]:
-    """What feeds each stage, of those that ran: from the record of what was delivered.
+def edges(run: Mapping[str, Any], stages: Sequence[Outcome]) -> dict[str, tuple[str, ...]]:
+    """The inputs of each stage that ran, from the record of the delivered artifact.
 
     What the record leaves out passes its artifact on, such as a benchmark or the delivery: it comes behind the nearest
-    stage before it with the same content. A run that delivered nothing has no record, and nothing is made up for it.
+    stage before it with the same content. A run that delivered nothing has no record, so no edges.
     """
     recorded = {s["name"]: tuple(s["needs"].values()) for s in (run.get("record") or {}).get("stages", ())}
     if not recorded:
         return {}
-    names = {o.name for o in found}
+    names = {o.name for o in stages}
     fed: dict[str, tuple[str, ...]] = {}
-    for i, outcome in enumerate(found):
+    for i, outcome in enumerate(stages):
         if outcome.name in recorded:
             sources = recorded[outcome.name]
         else:
-            same = [o.name for o in found[:i] if o.digest == outcome.digest and o.digest is not None]
+            same = [o.name for o in stages[:i] if o.digest == outcome.digest and o.digest is not None]
             sources = tuple(same[-1:])
         fed[outcome.name] = tuple(dict.fromkeys(s for s in sources if s in names))
     return fed
@@ -104,7 +104,7 @@ def places(fed: Mapping[str, Sequence[str]]) -> dict[str, Place]:
     lanes: list[str | None] = []
     order = list(fed)
     straight = _straight(fed)
-    found: dict[str, Place] = {}
+    placed: dict[str, Place] = {}
 
     def free(start: int) -> int:
         lane = next((i for i in range(start, len(lanes)) if lanes[i] is None), max(len(lanes), start))
@@ -113,37 +113,37 @@ def places(fed: Mapping[str, Sequence[str]]) -> dict[str, Place]:
 
     for i, name in enumerate(order):
         later = {source for after in order[i + 1 :] for source in fed[after]}
-        above = {held: lane for lane, held in enumerate(lanes) if held is not None}
-        lanes = [held if held in later else None for held in lanes]
-        if name in straight and lanes and (held := lanes[0]) is not None:
+        above = {occupant: lane for lane, occupant in enumerate(lanes) if occupant is not None}
+        lanes = [occupant if occupant in later else None for occupant in lanes]
+        if name in straight and lanes and (occupant := lanes[0]) is not None:
             lanes[0] = None
-            lanes[free(1)] = held  # aside, for those that take it later
+            lanes[free(1)] = occupant  # aside, for those that take it later
         lane = free(0 if name in straight else 1)
-        passing = tuple((above[held], to) for to, held in enumerate(lanes) if held is not None)
+        passing = tuple((above[occupant], to) for to, occupant in enumerate(lanes) if occupant is not None)
         lanes[lane] = name if name in later else None
-        after = tuple(to for to, held in enumerate(lanes) if held is not None)
-        found[name] = Place(lane, tuple(above[s] for s in fed[name] if s in above), passing, after)
-    return found
+        after = tuple(to for to, occupant in enumerate(lanes) if occupant is not None)
+        placed[name] = Place(lane, tuple(above[s] for s in fed[name] if s in above), passing, after)
+    return placed
 
 
 def _straight(fed: Mapping[str, Sequence[str]]) -> set[str]:
-    """What leads to the last stage, each time by what is taken first."""
+    """The stages that lead to the last one by first inputs."""
     name = next(reversed(list(fed)), None)
-    found: set[str] = set()
-    while name is not None and name not in found:
-        found.add(name)
+    line: set[str] = set()
+    while name is not None and name not in line:
+        line.add(name)
         name = next(iter(fed[name]), None)
-    return found
+    return line
 
 
-def _told(job: Job) -> Iterator[str]:
+def _lead(job: Job) -> Iterator[str]:
     yield f"{units.duration(job.seconds or 0)} of work"
     yield f"{job.hits} of {job.stored} stages from the store, {units.duration(job.saved or 0)} saved"
     if job.unchecked:
         yield f"NOT CHECKED: {job.unchecked}"
     for measure in MEASURES.values():
-        if measure.name != "seconds" and measure.of(job) is not None:
-            yield f"{measure.title.lower()} {measure.told(job)}"
+        if measure.name != "seconds" and measure.value(job) is not None:
+            yield f"{measure.title.lower()} {measure.text_of(job)}"
 
 
 def _problem(problem: Mapping[str, str]) -> Piece:
@@ -152,20 +152,20 @@ def _problem(problem: Mapping[str, str]) -> Piece:
     return tag("article", tag("p", problem["what"]), *more)
 
 
-def _graph(run: Mapping[str, Any], found: Sequence[Outcome]) -> Piece:
-    fed = edges(run, found)
+def _graph(run: Mapping[str, Any], stages: Sequence[Outcome]) -> Piece:
+    fed = edges(run, stages)
     placed = places(fed)
     wide = max((lane + 1 for place in placed.values() for lane in (place.lane, *place.after)), default=0)
     record = run.get("record") or {"stages": (), "checks": ()}
-    asked = {s["name"]: s for s in record["stages"]}
+    recorded = {s["name"]: s for s in record["stages"]}
     checks = {c["stage"]: c for c in record["checks"]}
     lines = [
         tag(
             "li",
             _drawn(placed[o.name], o) if o.name in placed else None,
-            _line(o, fed.get(o.name, ()), asked.get(o.name), checks.get(o.name)),
+            _line(o, fed.get(o.name, ()), recorded.get(o.name), checks.get(o.name)),
         )
-        for o in found
+        for o in stages
     ]
     key = "A filled dot was built, an open one was found in the store, a square was delivered."
     none = "This run delivered nothing, so it has no record of what fed what: its stages stand in their order."
@@ -198,7 +198,7 @@ def _drawn(place: Place, outcome: Outcome) -> Piece:
 
 
 def _line(
-    outcome: Outcome, fed: Sequence[str], asked: Mapping[str, Any] | None, check: Mapping[str, Any] | None
+    outcome: Outcome, fed: Sequence[str], recorded: Mapping[str, Any] | None, check: Mapping[str, Any] | None
 ) -> Piece:
     says = outcome.notes.get("says")
     caution = outcome.notes.get("caution")
@@ -212,7 +212,7 @@ def _line(
         tag("p", says) if says else None,
         class_="line",
     )
-    rows = list(_details(outcome, fed, asked, check))
+    rows = list(_details(outcome, fed, recorded, check))
     return joined(
         head,
         tag("p", f"caution: {caution}") if caution else None,
@@ -221,7 +221,7 @@ def _line(
 
 
 def _details(
-    outcome: Outcome, fed: Sequence[str], asked: Mapping[str, Any] | None, check: Mapping[str, Any] | None
+    outcome: Outcome, fed: Sequence[str], recorded: Mapping[str, Any] | None, check: Mapping[str, Any] | None
 ) -> Iterator[tuple[str, str | Piece]]:
     if fed:
         yield "Fed by", ", ".join(fed)
@@ -230,19 +230,19 @@ def _details(
         if unsure := parity.get("not_judged"):
             yield "Not judged", "the model itself decides by rounding alone: " + "; ".join(unsure)
     if tokens := outcome.notes.get("generation"):
-        told = ", ".join(f"{equal} after {prompt}" for prompt, equal in tokens["batches"].items())
-        yield "Tokens", f"equal to those of {tokens['against']}, through {tokens['runtime']}: {told}"
+        batches = ", ".join(f"{equal} after {prompt}" for prompt, equal in tokens["batches"].items())
+        yield "Tokens", f"equal to those of {tokens['against']}, through {tokens['runtime']}: {batches}"
     if unchecked := outcome.notes.get("unchecked"):
         yield "NOT CHECKED", f"against {unchecked['against']}: {unchecked['why']}"
     if check and (claimed := (check.get("parity") or {}).get("tolerance")):
         yield "Held to", ", ".join(f"{n} {v:g}" for n, v in claimed.items() if isinstance(v, float | int))
-    if check and (not_asked := (check.get("parity") or {}).get("not_asked")):
-        yield "Not asked", "; ".join(f"{name}: {why}" for name, why in not_asked.items())
+    if check and (skipped := (check.get("parity") or {}).get("not_asked")):
+        yield "Not asked", "; ".join(f"{name}: {why}" for name, why in skipped.items())
     if table := outcome.notes.get("benchmark", {}).get("table"):
         yield "Measured", tag("pre", "\n".join(table), tabindex=0)
-    if asked:
-        yield "Stage", str(asked["stage"])
-        yield "Settings", tag("code", json.dumps(asked["settings"], sort_keys=True))
+    if recorded:
+        yield "Stage", str(recorded["stage"])
+        yield "Settings", tag("code", json.dumps(recorded["settings"], sort_keys=True))
     if outcome.digest:
         yield "Digest", tag("code", outcome.digest)
     if outcome.key:

@@ -35,7 +35,7 @@ class Condition:
 
     def holds(self, job: Job) -> bool:
         """Whether a job meets it."""
-        value = self.measure.of(job)
+        value = self.measure.value(job)
         return value is not None and COMPARE[self.compare](value, self.limit)
 
 
@@ -80,7 +80,7 @@ class Rule:
             (value, job)
             for job in sweep.jobs
             if job.status == "ok"
-            and (value := self.measure.of(job)) is not None
+            and (value := self.measure.value(job)) is not None
             and not math.isnan(value)
             and all(c.holds(job) for c in self.conditions)
         ]

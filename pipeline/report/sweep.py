@@ -1,4 +1,4 @@
-"""A sweep as the report tells it: jobs over axes, where its time went, and what it ran on."""
+"""A sweep for the report: jobs over axes, the time spent, and the machines."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Spent:
 
     Args:
         built: What was built in this sweep.
-        shared: What jobs took from other jobs of this sweep.
-        earlier: What they took from earlier runs.
+        shared: Saved by results of other jobs of this sweep.
+        earlier: Saved by results of earlier runs.
     """
 
     built: float = 0.0
@@ -77,14 +77,14 @@ class Sweep:
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many jobs have each status, of those that any has."""
-        found = {s: sum(job.status == s for job in self.jobs) for s in STATUSES}
-        return {s: n for s, n in found.items() if n}
+        counts = {s: sum(job.status == s for job in self.jobs) for s in STATUSES}
+        return {s: n for s, n in counts.items() if n}
 
     @cached_property
     def spent(self) -> dict[str, Spent]:
         """Stage to the seconds of all jobs."""
         built = {s.key for job in self.jobs for s in job.stages if s.how == "built"}
-        found: dict[str, Spent] = {}
+        spent: dict[str, Spent] = {}
         for stage in (s for job in self.jobs for s in job.stages):
             if stage.how != "hit":
                 more = Spent(built=stage.seconds)
@@ -92,8 +92,8 @@ class Sweep:
                 more = Spent()
             else:
                 more = Spent(shared=stage.seconds) if stage.key in built else Spent(earlier=stage.seconds)
-            found.setdefault(stage.name, Spent()).add(more)
-        return found
+            spent.setdefault(stage.name, Spent()).add(more)
+        return spent
 
     @cached_property
     def total(self) -> Spent:
@@ -106,5 +106,5 @@ class Sweep:
     @property
     def plain(self) -> dict[str, Any]:
         """As sweep.json has it."""
-        told = {"counts": self.counts, "spent": {n: asdict(s) for n, s in self.spent.items()}}
-        return {"schema": SCHEMA, **asdict(self), **told}
+        computed = {"counts": self.counts, "spent": {n: asdict(s) for n, s in self.spent.items()}}
+        return {"schema": SCHEMA, **asdict(self), **computed}

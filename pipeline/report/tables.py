@@ -23,7 +23,7 @@ def terminal(sweep: Sweep, *, failures: bool = True, columns: int | None = None)
 
     Args:
         sweep: Which.
-        failures: Whether what failed, and how many jobs did, is told; elsewhere somebody else does.
+        failures: Whether to list failed jobs and count all; False where the caller does that.
         columns: Of the terminal: measures that have no room there are left out, the last first, and named.
     """
     head, rows = _cells(sweep)
@@ -38,10 +38,12 @@ def terminal(sweep: Sweep, *, failures: bool = True, columns: int | None = None)
 
 
 def _aligned(sweep: Sweep, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    left = 2 + len(sweep.axes)  # numbers are read from the right
+    text_columns = 2 + len(sweep.axes)  # numbers are read from the right
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
-        "  ".join(c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            c.ljust(w) if i < text_columns else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in [[h.lower() for h in head], *rows]
     ]
     return [line.rstrip() for line in lines]
@@ -50,8 +52,8 @@ def _aligned(sweep: Sweep, head: Sequence[str], rows: Sequence[Sequence[str]]) -
 def markdown(sweep: Sweep) -> str:
     """A table for a pull request, with what failed below it."""
     head, rows = _cells(sweep)
-    left = 2 + len(sweep.axes)
-    rule = [":--" if i < left else "--:" for i in range(len(head))]
+    text_columns = 2 + len(sweep.axes)
+    rule = [":--" if i < text_columns else "--:" for i in range(len(head))]
     lines = [f"| {' | '.join(map(_in_markdown, row))} |" for row in [head, rule, *rows]]
     failed = [
         f"- **{_in_markdown(job.name)}** {job.status}{_code(job)}: {_in_markdown(job.story)}\n\n"
@@ -77,14 +79,14 @@ def as_csv(sweep: Sweep) -> str:
 
 
 def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
-    shown = [m for m in MEASURES.values() if m.known(sweep.jobs)]
+    shown = [m for m in MEASURES.values() if m.is_measured(sweep.jobs)]
     head = ["#", *sweep.axes, "Status", *(m.title for m in shown), "Hits", "Saved"]
     rows = [
         [
             str(job.number),
             *(job.swept.get(axis, "") for axis in sweep.axes),
             f"{MARKS[job.status]} {job.status}{_code(job)}{' ★' if is_best(sweep, job) else ''}",
-            *(told(job, m) for m in shown),
+            *(figure(job, m) for m in shown),
             hits(job),
             "" if job.saved is None else units.duration(job.saved),
         ]
@@ -93,12 +95,12 @@ def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def told(job: Job, measure: Measure) -> str:
+def figure(job: Job, measure: Measure) -> str:
     """A measure of a job as tables have it: what is noisy or was not checked says so."""
     if measure.name == "error" and job.unchecked:
         return "NOT CHECKED"
     noisy = "~" if measure.name == "latency" and job.noisy else ""
-    return f"{noisy}{measure.told(job)}"
+    return f"{noisy}{measure.text_of(job)}"
 
 
 def hits(job: Job) -> str:

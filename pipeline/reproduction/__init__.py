@@ -1,1 +1,1 @@
-"""Makes again what a record or a lock describes, and decides whose code may run for it."""
+"""Rebuilds what a record or a lock describes, and decides whose code may run for it."""

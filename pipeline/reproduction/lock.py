@@ -1,4 +1,4 @@
-"""The lock of an experiment: what it came to when it was pinned, in a file beside its YAML, meant for git."""
+"""The lock of an experiment: its record when it was pinned, in a file beside its YAML, meant for git."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.config import compose
 from pipeline.errors import ConfigError, listed, nearest
-from pipeline.record import found
-from pipeline.record.found import Found
+from pipeline.record import locate
+from pipeline.record.locate import LocatedRecord
 from pipeline.running.outcome import Outcome, Result
 from pipeline.store.files import write_json
 
@@ -30,7 +30,7 @@ class Lock:
         experiment: Its name.
         python: The version of Python, major and minor.
         record: What was made; see pipeline/record/lineage.py.
-        measured: Stage to what its check measured there, by shape; on another processor the last digits differ.
+        measured: Stage to the figures of its check, by shape; on another processor the last digits differ.
     """
 
     schema: int
@@ -40,7 +40,7 @@ class Lock:
     measured: Mapping[str, Any]
 
     @classmethod
-    def of(cls, experiment: str, result: Result) -> Lock:
+    def of_run(cls, experiment: str, result: Result) -> Lock:
         """The lock of a run that has just ended.
 
         Args:
@@ -66,11 +66,11 @@ class Lock:
                 allowed="an experiment with a lock beside it",
                 command=f"python -m pipeline.pin experiment={experiment}",
             )
-        return cls.of_file(found.find(path), experiment)
+        return cls.of_file(locate.find(path), experiment)
 
     @classmethod
-    def of_file(cls, at: Found, experiment: str) -> Lock:
-        """A lock that was found, of an experiment. Raises ConfigError when it is none that this version reads."""
+    def of_file(cls, at: LocatedRecord, experiment: str) -> Lock:
+        """The lock of an experiment, from a file. Raises ConfigError for one that this version does not read."""
         content = dict(at.lock or {})
         if content.get("schema") == OLDER:
             content = {name: part for name, part in content.items() if name != "sources"} | {"schema": SCHEMA}
@@ -91,7 +91,7 @@ class Lock:
         return path
 
 
-def named(typed: str) -> str:
+def experiment_of(typed: str) -> str:
     """The name in experiment=NAME. Raises ConfigError."""
     group, sign, name = typed.partition("=")
     if group != GROUP or not sign or not name:
@@ -105,31 +105,31 @@ def named(typed: str) -> str:
 
 def file(experiment: str) -> Path:
     """Where the lock of an experiment is, or would be. Raises ConfigError when there is no such experiment."""
-    known: dict[str, Path] = {}
+    experiments: dict[str, Path] = {}
     for folder in reversed([f / GROUP for f in compose.folders()]):
-        known |= {p.relative_to(folder).with_suffix("").as_posix(): p for p in folder.rglob("*.yaml")}
-    if experiment not in known:
+        experiments |= {p.relative_to(folder).with_suffix("").as_posix(): p for p in folder.rglob("*.yaml")}
+    if experiment not in experiments:
         raise ConfigError(
-            f"experiment={experiment}: there is no such experiment{nearest(experiment, known)}",
-            allowed=listed(known, 30) or "none yet",
+            f"experiment={experiment}: there is no such experiment{nearest(experiment, experiments)}",
+            allowed=listed(experiments, 30) or "none yet",
             command=f"add ./conf/{GROUP}/{experiment}.yaml of your own",
         )
-    return known[experiment].with_suffix(found.LOCK)
+    return experiments[experiment].with_suffix(locate.LOCK)
 
 
 def measured(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What checks measured, by stage, three digits of it: the worst error at each shape, accuracy, or perplexity."""
-    told: dict[str, Any] = {}
+    """The figures of the checks, by stage, to 3 digits: the worst error at each shape, accuracy, or perplexity."""
+    figures: dict[str, Any] = {}
     for outcome in outcomes:
         if parity := outcome.notes.get("parity"):
-            # Other values than the draws are asked about at sizes that were asked about before.
+            # Only the draws at each size: other families of values reuse these sizes.
             drawn = [case for case in parity["cases"] if case.get("family", "sizes") == "sizes"]
-            told[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in drawn}
+            figures[outcome.name] = {case["shape"]: _rounded(case["max_rel"]) for case in drawn}
         elif evaluation := outcome.notes.get("evaluation"):
-            told[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
+            figures[outcome.name] = {str(evaluation["metric"]): _rounded(evaluation["value"])}
         elif perplexity := outcome.notes.get("perplexity"):
-            told[outcome.name] = {"perplexity": _rounded(perplexity["value"])}
-    return told
+            figures[outcome.name] = {"perplexity": _rounded(perplexity["value"])}
+    return figures
 
 
 def python() -> str:

@@ -1,4 +1,4 @@
-"""Makes an artifact, or makes it again: a graph out of a record or a configuration, run in a given store."""
+"""Builds or rebuilds an artifact: a graph from a record or a configuration, run in a given store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.planning import graph, plan
 from pipeline.planning.graph import Node
 from pipeline.record import difference, lineage, older
 from pipeline.record.difference import Difference
-from pipeline.record.found import Found
+from pipeline.record.locate import LocatedRecord
 from pipeline.reproduction import trust
 from pipeline.running import delivery
 from pipeline.running.outcome import Result
@@ -32,7 +32,7 @@ DELIVERING = "save"
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """What a graph came to.
+    """The result of a graph.
 
     Args:
         result: What the run ended with, a record among it.
@@ -49,7 +49,7 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     Args:
         nodes: The graph, checked.
         about: What its record says beside the stages.
-        store: The store's folder; an empty one, or none yet, for everything to be made again.
+        store: The store's folder; an empty one, or none yet, to rebuild everything.
         output: The folder to deliver to.
 
     Raises DrydockError.
@@ -70,12 +70,12 @@ def run(nodes: Sequence[Node], about: Mapping[str, Any], store: Path, output: Pa
     return Rebuilt(result, own)
 
 
-def graph_of(found: Found, given: Sequence[str], *, own: bool) -> list[Node]:
-    """The graph that a record tells of, with a stage that delivers what it makes.
+def graph_of(located: LocatedRecord, assignments: Sequence[str], *, own: bool) -> list[Node]:
+    """The graph that a record describes, with a stage that delivers its result.
 
     Args:
-        found: The record.
-        given: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
+        located: The record.
+        assignments: What was typed, such as "stages.load.weights=net.pth": the files that a record does not name.
         own: Whether a run of this user's wrote it, so that files are where they were then; anything else comes from
             anybody, see pipeline/reproduction/trust.py.
 
@@ -83,20 +83,20 @@ def graph_of(found: Found, given: Sequence[str], *, own: bool) -> list[Node]:
         ConfigError: When a file is not given, when the record names code that nobody has trusted, or when its stages
             cannot be built.
     """
-    record = found.record
+    record = located.record
     settings = {s["name"]: {**older.SINCE.get(s["stage"], {}), **deepcopy(s["settings"])} for s in record["stages"]}
-    if found.run is not None and own:
-        _fill(settings, found.run["config"]["stages"], Path(found.run["folder"]))
+    if located.run is not None and own:
+        _fill(settings, located.run["config"]["stages"], Path(located.run["folder"]))
     else:
-        trust.demand(record, given)
-    _apply(settings, given)
+        trust.demand(record, assignments)
+    _apply(settings, assignments)
     _demand_files(record, settings)
     stages = {
         s["name"]: build_stage(f"stages.{s['name']}", {"_target_": s.get("class", s["stage"]), **settings[s["name"]]})
         for s in record["stages"]
     }
     if not own:
-        trust.demand_typed(stages, given)
+        trust.demand_typed(stages, assignments)
     delivering = compose.stage_settings(DELIVERING) | {"name": record["model"]}
     name = DELIVERING if DELIVERING not in stages else f"{DELIVERING}_again"
     stages[name] = build_stage(f"stages.{name}", delivering)
@@ -112,20 +112,20 @@ def about(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def foreseen(record: Mapping[str, Any], nodes: Sequence[Node], world: World) -> list[Difference]:
-    """What of a graph is known not to be as a record has it, told without running anything; for a run that failed."""
-    told, libraries = [], dict[str, str]()
+    """The known differences between a graph and a record, without running it; for a run that failed."""
+    stages, libraries = [], dict[str, str]()
     try:
         for node in plan.settle(nodes, world):
             document = plan.document_of(node, {}, world)
-            told.append(lineage.as_asked(node, document))
+            stages.append(lineage.stage_entry(node, document))
             libraries |= document["libraries"]
-    except DrydockError:  # which is what the run has failed with too
+    except DrydockError:  # the run has failed with the same error
         return []
-    return difference.before_running(record, told, libraries)
+    return difference.before_running(record, stages, libraries)
 
 
 def _fill(settings: dict[str, Any], config: Mapping[str, Any], folder: Path) -> None:
-    """Puts the names of files back where a record has left them out, as a run's configuration has them."""
+    """Fills in the file names that a record leaves out, from the run's configuration."""
     for name, stage in settings.items():
         for place in list(lineage.placeholders(stage, "")):
             keys = place.lstrip(".").split(".")
@@ -137,8 +137,8 @@ def _fill(settings: dict[str, Any], config: Mapping[str, Any], folder: Path) -> 
                 _put(stage, keys, str(folder / path))
 
 
-def _apply(settings: dict[str, Any], given: Sequence[str]) -> None:
-    for typed in given:
+def _apply(settings: dict[str, Any], assignments: Sequence[str]) -> None:
+    for typed in assignments:
         place, sign, value = typed.partition("=")
         keys = place.split(".")
         if not sign or len(keys) < 3 or keys[0] != "stages":

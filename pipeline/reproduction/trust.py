@@ -43,27 +43,27 @@ def is_own(run: Mapping[str, Any] | None, store: Sequence[Path]) -> bool:
     return run is not None and store[0].is_dir() and Store(*store).wrote(run)
 
 
-def demand(record: Mapping[str, Any], given: Sequence[str]) -> None:
-    """Makes sure that no code which a record names runs without a person having said so.
+def demand(record: Mapping[str, Any], assignments: Sequence[str]) -> None:
+    """Refuses code that a record names and no person has allowed.
 
     Args:
         record: As it was found; nothing of it has been built yet.
-        given: What was typed, such as "stages.load.weights=net.pth".
+        assignments: What was typed, such as "stages.load.weights=net.pth".
 
     Raises ConfigError with everything that is refused.
     """
-    named = {pattern.partition(".")[0] for pattern in os.environ.get(TRUST, "").split(":") if pattern}
-    typed = {text.partition("=")[0] for text in given}
-    problems = [problem for stage in record["stages"] for problem in (*_code(stage, named), *_consent(stage, typed))]
+    trusted = {pattern.partition(".")[0] for pattern in os.environ.get(TRUST, "").split(":") if pattern}
+    typed = {text.partition("=")[0] for text in assignments}
+    problems = [problem for stage in record["stages"] for problem in (*_code(stage, trusted), *_consent(stage, typed))]
     if problems:
         raise ConfigError(problems)
 
 
-def _code(stage: Mapping[str, Any], named: Collection[str]) -> Iterator[Problem]:
+def _code(stage: Mapping[str, Any], trusted: Collection[str]) -> Iterator[Problem]:
     for text in dict.fromkeys(_texts(stage["settings"])):
         top = text.partition(".")[0]
-        known = any(re.fullmatch(pattern, text) for pattern in BUILDERS)
-        if not DOTTED.fullmatch(text) or known or top in named or importlib.util.find_spec(top) is None:
+        is_builder = any(re.fullmatch(pattern, text) for pattern in BUILDERS)
+        if not DOTTED.fullmatch(text) or is_builder or top in trusted or importlib.util.find_spec(top) is None:
             continue
         yield Problem(
             f"stages.{stage['name']} would import '{text}' and may call it, which the record names",
@@ -73,12 +73,12 @@ def _code(stage: Mapping[str, Any], named: Collection[str]) -> Iterator[Problem]
         )
 
 
-def demand_typed(stages: Mapping[str, Stage], given: Sequence[str]) -> None:
-    """Makes sure that stages which were built of a record read only files that were typed: a record of ours names none.
+def demand_typed(stages: Mapping[str, Stage], assignments: Sequence[str]) -> None:
+    """Refuses stages of a record that read files which were not typed: a record of ours names no files.
 
     Raises ConfigError with every other.
     """
-    typed = {text.partition("=")[2] for text in given}
+    typed = {text.partition("=")[2] for text in assignments}
     problems = [
         Problem(
             f"stages.{name} would read {file}, which the record names",

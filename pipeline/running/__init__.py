@@ -1,1 +1,1 @@
-"""Runs a plan: stages here or in a process of their own, and the hand-over."""
+"""Runs a plan: stages in this or a separate process, and the delivery."""

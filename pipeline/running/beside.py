@@ -1,7 +1,7 @@
 """Hidden folders beside an output, `.NAME.xxxxxxxx`: a delivery under way, and with `.old` the one that it replaces.
 
-Each is locked by who made it, by its inode, for as long as that lives: so the next delivery knows what the dead left,
-and what is another's that is under way.
+The process that makes a folder locks it, by its inode, as long as it lives. So the next delivery can tell the folders
+of dead processes from those of deliveries under way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def folder(output: Path) -> Iterator[Path]:
         beside.mkdir()
         with _locked(beside, unlockable=True) as ours:
             if not ours:
-                continue  # taken for dead before it was locked
+                continue  # another delivery removed it before it was locked
             try:
                 yield beside
             finally:
@@ -40,9 +40,9 @@ def folder(output: Path) -> Iterator[Path]:
 
 
 def swap(new: Path, output: Path) -> None:
-    """Puts a complete folder in the place of an earlier one; between the two renames there is none, never a mixture.
+    """Replaces an earlier folder by a complete one; between the two renames there is none, never a mixture.
 
-    Several that deliver to one place do so one after the other. Raises OSError.
+    Deliveries to the same place wait for each other. Raises OSError.
     """
     while True:
         try:
@@ -62,7 +62,7 @@ def swap(new: Path, output: Path) -> None:
 
 
 def _exchange(new: Path, output: Path) -> bool:
-    """Whether it was done; not so where another run found no folder between the two renames, and put its own there."""
+    """Whether the folder was replaced; False where another run put its own there between the two renames."""
     old = new.with_name(f"{new.name}{OLD}")
     output.rename(old)
     try:
@@ -80,7 +80,7 @@ def _exchange(new: Path, output: Path) -> bool:
 
 
 def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:
-    """Removes what deliveries that died left in a folder; one that died between its two renames is undone.
+    """Removes what dead deliveries left in a folder; one that died between its two renames is undone.
 
     Args:
         folder: Where they delivered to.
@@ -97,7 +97,7 @@ def clear(folder: Path, whole: Callable[[Path], bool], name: str = "") -> None:
 
 
 def is_ours(hidden: str, name: str = "") -> bool:
-    """Whether a name is one of a hidden folder's beside an output, of any when none is named."""
+    """Whether a name is that of a hidden folder beside an output; beside any output when `name` is empty."""
     return bool(HIDDEN.fullmatch(hidden.removesuffix(OLD))) and name in ("", _name(hidden))
 
 
@@ -118,7 +118,7 @@ def _clear_if_dead(path: Path, output: Path, whole: Callable[[Path], bool]) -> N
 
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool = False, unlockable: bool = False) -> Iterator[bool]:
-    """Holds the lock of a folder; gives whether it is ours, and still of the folder of that name. Raises OSError.
+    """Holds the lock of a folder; yields whether we have it and the folder still has that name. Raises OSError.
 
     Args:
         path: The folder.

@@ -1,4 +1,4 @@
-"""The copy that the user is handed: complete, verified and independent of the store, or not there at all."""
+"""The user's copy of an artifact: complete, verified and independent of the store, or absent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refuse(output: Path, store: Path) -> None:
 
     Args:
         output: The folder to deliver to.
-        store: The store's root, which is nobody's output.
+        store: The store's root; an output may not lie in it.
 
     Raises ConfigError.
     """
@@ -50,11 +50,11 @@ def check(output: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         probe = place.parent / f".drydock-{uuid.uuid4().hex[:8]}"
         probe.mkdir()
-        with contextlib.suppress(FileNotFoundError):  # another run took it for a dead one's
+        with contextlib.suppress(FileNotFoundError):  # another run removed it as a dead one's
             probe.rmdir()
     beside.clear(place.parent, _whole, place.name)
     if place.is_dir() and _replaceable(place):
-        beside.clear(place, _whole)  # of several deliveries, each in a folder of its own
+        beside.clear(place, _whole)  # several deliveries, each in its own folder
 
 
 def deliver(
@@ -62,7 +62,7 @@ def deliver(
 ) -> tuple[Path, Artifact]:
     """Runs a delivering stage beside `output`, verifies what it read and wrote, and renames the folder into place.
 
-    Where `output` is a link, it stays one, and the folder that it leads to is replaced.
+    If `output` is a link, the link stays and its target is replaced.
 
     Args:
         stage: The stage. Its result's notes say under `file` which file is the artifact, under `copies` which of the
@@ -71,45 +71,45 @@ def deliver(
         inputs: Port name to artifact.
         store: Where these are.
         output: The folder to deliver to.
-        record: What the first input was made of; it is put into its files, and into artifact.json.
+        record: The record of the first input, which is written into its files and into artifact.json.
 
-    Returns the path of the delivered file and what the stage made. Raises DrydockError; Damaged when what was copied is
-    not what was published.
+    Returns the path of the delivered file and the stage's result. Raises DrydockError; Damaged when the copied files
+    are not those that were published.
     """
     first = next(iter(inputs))
     inputs = {**inputs, first: replace(inputs[first], record=record)}
     place = _followed(output)
     try:
         with _explained(output), beside.folder(place) as new:
-            made = _written(stage, inputs, store, new, record)
+            delivered = _written(stage, inputs, store, new, record)
             if place.exists() and not _replaceable(place):
                 raise _in_the_way(output)
             beside.swap(new, place)
     except ValueError as e:
         raise StageError(f"the copy written to {output.parent} cannot be handed over: {e}", command=disk.AGAIN) from e
-    return output / str(made.notes["file"]), made
+    return output / str(delivered.notes["file"]), delivered
 
 
 def _written(
     stage: Stage, inputs: Mapping[str, Artifact], store: Store, folder: Path, record: Mapping[str, Any]
 ) -> Artifact:
-    """Has the stage write into a folder, and adds what every delivery has. Raises as `deliver` does."""
+    """Runs the stage in a folder, and adds the record and artifact.json. Raises as `deliver` does."""
     first = next(iter(inputs.values()))
     # The originals are hashed while they are copied: both read the same pages, and hashing frees the interpreter.
     with ThreadPoolExecutor(max_workers=1) as pool:
         originals = [pool.submit(store.open, a.digest) for a in inputs.values()]
         try:
-            made = stage.run(inputs, folder)
+            delivered = stage.run(inputs, folder)
         finally:
             for original in originals:
                 original.result()
-    copies = made.notes.get("copies", {})
+    copies = delivered.notes.get("copies", {})
     _expect_whole(first, copies, store, folder)
     _put_record(first, copies, folder)
-    sums = {"sha256": _sums(folder)} if made.notes.get("bundle") else {}
+    sums = {"sha256": _sums(folder)} if delivered.notes.get("bundle") else {}
     files = sorted(f.name for f in folder.iterdir())
     write_json(folder / FACTS, {**record, "files": files, **sums}, ordered=True)
-    return made
+    return delivered
 
 
 def _explained(output: Path) -> AbstractContextManager[None]:
@@ -150,22 +150,22 @@ def _whole(output: Path) -> bool:
 
 
 def _files(output: Path) -> set[str] | None:
-    """What a delivery says that it consists of; None where a folder holds none."""
+    """The files that a delivery lists as its own; None where the folder holds no delivery."""
     facts = read_json(output / FACTS)
     return {FACTS, *facts["files"]} if isinstance(facts, dict) and isinstance(facts.get("files"), list) else None
 
 
 def _expect_whole(artifact: Artifact, copies: Mapping[str, str], store: Store, folder: Path) -> None:
     """Compares the copies with the manifest by size; names may differ. Raises StageError."""
-    wanted = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
-    found = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
-    if {original: found.get(copy) for copy, original in copies.items()} != wanted:
+    expected = {f.path: f.size for f in store.files(artifact.digest) if f.path != FACTS}
+    written = {f.relative_to(folder).as_posix(): f.stat().st_size for f in walk(folder)}
+    if {original: written.get(copy) for copy, original in copies.items()} != expected:
         raise StageError(f"the copy written to {folder.parent} is not whole", command=disk.AGAIN)
 
 
 def _put_record(artifact: Artifact, copies: Mapping[str, str], folder: Path) -> None:
     """Puts the record into the copy of the file that carries it, where the format has a place for one."""
-    form = carrier.of(artifact.kind)
+    form = carrier.of_kind(artifact.kind)
     for copy, original in copies.items():
         if form and artifact.record and original == form.FILE:
             form.put(folder / copy, lineage.text(artifact.record))

@@ -1,12 +1,12 @@
-"""Stages in a process of their own, within limits: a crash, a hang or all memory gone ends that stage alone.
+"""Runs stages in a separate process with limits: a crash, a hang or a lack of memory ends only that stage.
 
-Imports cost seconds, so one process serves every stage and every job of this one, and is started anew only when it has
-died. What dies in a process that is not new gets a second try in one that is, since it may have died of what others
-left behind, or of their imports; limits thus mean the same whatever ran before.
+Imports cost seconds, so one process serves all stages and jobs of this process, and is restarted only when it has died.
+A stage that dies in a used process gets a second try in a new one, since the state or the imports of earlier stages may
+be the cause. So limits mean the same whatever ran before.
 
-Memory is watched from outside, by the resident set, and a stage above the limit is killed. A limit that the kernel
-holds would not do: of address space (RLIMIT_AS), torch reserves 3.4 GiB where 0.6 are used; and any limit that shows as
-a failed allocation can be caught by the stage, which would then make another result of the same key.
+Memory is watched from outside, by the resident set, and a stage above the limit is killed. A limit by the
+kernel does not work: torch reserves 3.4 GiB of address space (RLIMIT_AS) where it uses 0.6; and a stage can catch a
+failed allocation and would then make another result under the same key.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PIECE_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class Isolation:
-    """Where the stages that can be isolated run.
+    """The process in which isolable stages run, with its limits.
 
     Args:
         memory: Bytes that the process may hold, its libraries included; None for no limit.
@@ -57,7 +57,7 @@ class Isolation:
 
     @staticmethod
     def takes(stage: Stage, inputs: Mapping[str, Artifact]) -> bool:
-        """Whether a stage can run there: all that it is given must be files."""
+        """Whether a stage can run there: all its inputs must be files."""
         return stage.isolable and all(a.folder is not None for a in inputs.values())
 
     def prepare(self, modules: Sequence[str]) -> None:
@@ -66,11 +66,11 @@ class Isolation:
             _worker().prepare(modules)
 
     def run(self, stage: Stage, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int]:
-        """What the stage made, and the largest resident set of its process in bytes.
+        """The stage's result, and the largest resident set of its process in bytes.
 
         Raises:
             DrydockError: As the stage raised it; StageError when its process crashed, Stopped when it was ended.
-            Exception: One with the name and the words of whatever else the stage raised.
+            Exception: One with the name and the message of any other exception of the stage.
         """
         worker = _worker()
         try:
@@ -91,30 +91,30 @@ class Isolation:
         return raised(f"its process {ended.how}{f', at {piece}' if piece else ''}", command=ended.command)
 
     def _piece(self, stage: Stage, inputs: Mapping[str, Artifact]) -> str:
-        """The piece of a stage's work that a process of its own dies of, too; empty where there is none."""
+        """The part of a stage's work that also crashes alone in a process; empty where there is none."""
         until = time.monotonic() + SEARCH_SECONDS
         limits = replace(self, timeout=PIECE_SECONDS)
         with tempfile.TemporaryDirectory() as place:
             try:
-                for number, (name, alone, given) in enumerate(stage.parts(inputs, Path(place))):
+                for number, (name, part, part_inputs) in enumerate(stage.parts(inputs, Path(place))):
                     if time.monotonic() > until:
                         break
-                    folder = Path(place, f"made{number}")
+                    folder = Path(place, f"part{number}")
                     folder.mkdir()
                     try:
-                        _worker().run(alone, given, folder, limits)
+                        _worker().run(part, part_inputs, folder, limits)
                     except _Ended as e:
                         if e.crashed:
                             return name
                     except Exception as e:  # a piece may be refused where the whole was not
                         log.debug("%s alone: %s", name, e)
-            except Exception:  # what was to explain a failure does not hide it
+            except Exception:  # the search for a cause must not hide the failure
                 log.info("the pieces cannot be told apart", exc_info=True)
         return ""
 
 
-def of(settings: Mapping[str, Any]) -> Isolation | None:
-    """What `runner` in the configuration says; None when every stage runs in this process.
+def from_settings(settings: Mapping[str, Any]) -> Isolation | None:
+    """The isolation that `runner` in the configuration sets; None when every stage runs in this process.
 
     Args:
         settings: isolate, memory and timeout; see conf/config.yaml.
@@ -151,7 +151,7 @@ def of(settings: Mapping[str, Any]) -> Isolation | None:
     return Isolation(limit, timeout) if settings["isolate"] else None
 
 
-# What this process is to do sooner or later, each once: done while it waits, where no limit is to be watched.
+# Work of this process that can wait, each once: done while a stage runs elsewhere without limits.
 meanwhile: list[Callable[[], None]] = []
 
 
@@ -159,10 +159,10 @@ class _Ended(Exception):
     """A worker that ended before its stage did.
 
     Args:
-        how: What became of it, as the end of a sentence.
+        how: How it ended, as the end of a sentence.
         command: What to do about it.
-        final: Whether a new worker would end no other way.
-        crashed: Whether it died of what it did.
+        final: Whether a new worker would end the same way.
+        crashed: Whether its own code crashed it.
     """
 
     def __init__(self, how: str, command: str, *, final: bool = False, crashed: bool = False) -> None:
@@ -227,21 +227,21 @@ class _Worker:
         log.info("%s runs in process %d, its stage number %d", type(stage).__name__, self.pid, self.ran + 1)
         around = {"cwd": str(Path.cwd()), "environ": dict(os.environ), "level": logging.getLogger().level}
         origins = {port: a.origin for port, a in inputs.items()}
-        around["origins"] = {port: _told(o) for port, o in origins.items() if o is not None}
+        around["origins"] = {port: _origin_state(o) for port, o in origins.items() if o is not None}
         try:
             self._send(("run", stage, {port: _bare(a) for port, a in inputs.items()}, folder, around))
             while meanwhile and limits == Isolation():
                 meanwhile.pop()()
-            answer, *told = self._answer(origins, limits)
+            answer, *reply = self._answer(origins, limits)
         except BaseException:  # an interruption too: nobody waits for what it is doing
             self.end()
             raise
         self.ran += 1
         self.new = False
         self._tell()
-        if answer == "made":
-            return told[0], told[1]
-        kind, what, trace = told
+        if answer == "result":
+            return reply[0], reply[1]
+        kind, what, trace = reply
         if answer == "refused":
             raise kind(what) from _Raised(trace)
         # Not the exception itself, which may not survive a pickle, and would have its vendor imported here.
@@ -268,7 +268,7 @@ class _Worker:
             raise self._died() from None
 
     def _answer(self, origins: Mapping[str, Origin | None], limits: Isolation) -> tuple[Any, ...]:
-        """What it answers, its log records passed on and its questions answered until then. Raises _Ended."""
+        """Its answer. Until then, log records are passed on and requests for artifacts served. Raises _Ended."""
         timeout = limits.timeout or math.inf
         until = time.monotonic() + timeout
         wait = ALIVE_SECONDS if limits.memory is None else WATCH_SECONDS
@@ -289,9 +289,9 @@ class _Worker:
             if time.monotonic() >= until:
                 how = f"was ended after runner.timeout={timeout:g} seconds"
                 raise _Ended(how, f"runner.timeout={2 * timeout:g}, or null for no limit", final=True)
-            if limits.memory is not None and (held := self._resident()) > limits.memory:
+            if limits.memory is not None and (resident := self._resident()) > limits.memory:
                 limit, more = units.size_setting(limits.memory), units.size_setting(2 * limits.memory)
-                how = f"was ended when it held {units.size(held)}, above runner.memory={limit}"
+                how = f"was ended when it held {units.size(resident)}, above runner.memory={limit}"
                 raise _Ended(how, f"runner.memory={more}, or null for no limit")
 
     def _died(self) -> _Ended:
@@ -323,45 +323,45 @@ class _Worker:
 
 
 def _bare(artifact: Artifact) -> Artifact:
-    """What of an artifact can go to another process: its files, and what is told of them."""
+    """The part of an artifact that can go to another process: its files, kind and facts."""
     return replace(artifact, live=None, origin=None)
 
 
-def _told(origin: Origin | None) -> tuple[str, bool] | None:
+def _origin_state(origin: Origin | None) -> tuple[str, bool] | None:
     return None if origin is None else (origin.stage, origin.source is not None)
 
 
 def _opened(origin: Origin | None, back: int) -> bytes:
-    """What is so many steps before an artifact, pickled, for a stage that asks. What goes wrong is its to judge.
+    """The artifact `back` steps before another one, pickled, for a stage that requests it; or the error instead.
 
-    A module, which is in memory alone, is sent as it is, if it can be.
+    A module that is only in memory is pickled itself, if possible.
     """
     try:
         for _ in range(back):
             assert origin is not None
             assert origin.source is not None
-            found = origin.source()
-            origin = found.origin
-        sent = replace(found, origin=None) if found.folder is None else _bare(found)
+            artifact = origin.source()
+            origin = artifact.origin
+        sent = replace(artifact, origin=None) if artifact.folder is None else _bare(artifact)
         # Not by multiprocessing's own pickler, which torch has send files that stand for memory.
-        return pickle.dumps(("opened", sent, _told(origin)))
+        return pickle.dumps(("opened", sent, _origin_state(origin)))
     except Exception as e:
         log.info("what is %d steps before cannot be opened", back, exc_info=True)
         return pickle.dumps(("failed", f"{type(e).__name__}: {e}"))
 
 
-_kept: _Worker | None = None
+_current: _Worker | None = None
 
 
 def _worker() -> _Worker:
     """The process that serves this one: started when there is none, or none any more."""
-    global _kept
-    if _kept is not None and _kept.owner == os.getpid():
-        if _kept.alive:
-            return _kept
-        _kept.end()
-    _kept = _Worker()
-    return _kept
+    global _current
+    if _current is not None and _current.owner == os.getpid():
+        if _current.alive:
+            return _current
+        _current.end()
+    _current = _Worker()
+    return _current
 
 
 def _empty(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run says while it goes on, and what it ends with."""
+"""The progress and the result of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.planning.ways import Served
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one stage in a run.
+    """The outcome of one stage in a run.
 
     Args:
         name: Its name in the graph.
@@ -22,10 +22,10 @@ class Outcome:
         key: Its key, 64 hex digits.
         digest: Its content digest; None for a stage in memory.
         size: Bytes of its files, of a delivery those of the artifact as it was checked; 0 in memory.
-        seconds: What it took: now if it was built, then if it was a hit.
+        seconds: How long the build took: now if it was built, in the earlier run if it was a hit.
         peak_bytes: Peak resident memory while it was built; None for a hit.
-        notes: What it told of its run.
-        facts: What travels with its result.
+        notes: What the stage reported about its run.
+        facts: Properties stored with its result.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ended with.
+    """The result of a run.
 
     Args:
         outcomes: One for each stage, in order.
         delivered: The delivered file; None when no stage delivers.
-        record: What it was made of and what vouches for it; see pipeline/record/lineage.py.
-        served: The way that served instead of what was chosen; None where that did.
+        record: How it was made and which checks it passed; see pipeline/record/lineage.py.
+        served: The alternative that worked instead of the choice; None where the choice worked.
     """
 
     outcomes: Sequence[Outcome]
@@ -57,7 +57,7 @@ class Result:
 
 
 class Listener(Protocol):
-    """Whoever wants to know what a run is doing."""
+    """Receives the progress of a run."""
 
     def planned(self, steps: Sequence[Step]) -> None: ...
 

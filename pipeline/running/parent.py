@@ -1,4 +1,4 @@
-"""Processes that end with the one that they work for."""
+"""Processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
-    """Has the kernel end this process with `parent`, whatever native code it is in.
+    """Lets the kernel end this process when `parent` ends, even in native code.
 
-    With the thread that started it, strictly, which costs a new start at most. Elsewhere than on Linux it ends when it
-    next listens: after the stage that it is at.
+    On Linux, strictly when the thread that started it ends, which costs at most a restart. On other systems the process
+    ends when it next reads a message: after its current stage.
     """
     if sys.platform == "linux":
         import ctypes

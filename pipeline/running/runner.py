@@ -44,14 +44,14 @@ class Runner:
     Args:
         nodes: The checked graph, in order.
         store: Where results are looked up and published.
-        world: What the stages' identities are asked of.
+        world: The machine that the stages' identities depend on.
         output: The folder to deliver to.
-        listener: Who is told.
-        about: What a record says of the run beside its stages: model, target, precision, seed.
-        isolation: Where stages run that can be isolated; None for this process.
-        kept: What is in memory, results that live there and objects of stored ones, by key, from one run of this
-            process to the next; what a run has no use for is dropped when it begins. None keeps nothing beyond its
-            last use.
+        listener: Receives the progress.
+        about: The record's entries besides the stages: model, target, precision, seed.
+        isolation: Where isolable stages run; None for this process.
+        kept: Objects in memory by key, for the next run of this process: results that are only in memory, and
+            objects of stored results. A run drops what it cannot use when it begins. None keeps nothing beyond its last
+            use.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Runner:
         listener: Listener,
         about: Mapping[str, Any] = MappingProxyType({}),
         isolation: Isolation | None = None,
-        kept: dict[str, Artifact] | None = None,
+        cache: dict[str, Artifact] | None = None,
     ) -> None:
         self._nodes = {n.name: n for n in plan.settle(nodes, world)}
         self._store = store
@@ -72,8 +72,8 @@ class Runner:
         self._listener = listener
         self._about = about
         self._isolation = isolation
-        self._keeps = kept is not None
-        self._kept = {} if kept is None else kept
+        self._caches = cache is not None
+        self._cache = {} if cache is None else cache
         self._records: list[Mapping[str, Any]] = []
         self._in_memory: dict[str, Artifact] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -93,7 +93,7 @@ class Runner:
 
     def _run_all(self) -> Result:
         steps = self._plan(explain=True)
-        self._drop(self._kept.keys() - {s.key for s in steps})
+        self._drop(self._cache.keys() - {s.key for s in steps})
         self._listener.planned(steps)
         self._prepare(steps)
         try:
@@ -116,14 +116,14 @@ class Runner:
     def _drop(self, keys: Collection[str]) -> None:
         """Frees what an earlier run of this process left in memory."""
         for key in keys:
-            del self._kept[key]
+            del self._cache[key]
         if keys:
             gc.collect()
-            if not self._kept:
+            if not self._cache:
                 gc.freeze()  # libraries, for the most part: a quarter of a second of each collection to come
 
     def _prepare(self, steps: Sequence[Step]) -> None:
-        """Has the libraries of what is to be isolated imported there, while the first stages run here."""
+        """Warms up the worker process: it imports the isolated stages' libraries while the first stages run here."""
         apart = {s.name for s in steps if s.todo is Todo.BUILD and s.stage.isolable}
         if self._isolation is not None and apart:
             needed = plan.needed([s.node for s in steps])
@@ -143,9 +143,9 @@ class Runner:
         return steps
 
     def _next(self) -> tuple[Step | None, list[Step]]:
-        """The first stored stage that must be built, and the plan that says so; word of what before it need not be.
+        """The first stored stage that must be built, and its plan; reports the stages before it that need not be built.
 
-        What is delivered is delivered by the plan that has nothing left to build: another one might have.
+        Delivery uses the plan that has nothing left to build: a later plan might have something.
         """
         steps = self._plan()
         self._release(steps)
@@ -170,28 +170,28 @@ class Runner:
         inputs = self._inputs(step.name)
         sources = _stored(inputs)
         with self._store.staging(sources) as folder:
-            made, meter = self._run(step.name, inputs, folder)
-            if made.folder is None:
-                made = replace(made, digest=step.key)
-            elif not made.digest:  # new content, not an input passed through
+            result, meter = self._run(step.name, inputs, folder)
+            if result.folder is None:
+                result = replace(result, digest=step.key)
+            elif not result.digest:  # new content, not an input passed through
                 with self._naming(step.name):
-                    made = self._store.publish(made, sources)
+                    result = self._store.publish(result, sources)
         entry = self._store.record(
             Entry(
                 step.key,
                 step.key_document,
-                made.digest,
-                str(made.kind),
-                made.notes,
+                result.digest,
+                str(result.kind),
+                result.notes,
                 round(meter.seconds, 3),
                 plan.sources_of(step.node),
             ),
             replacing=step.digest,
         )
         self._store.offer(entry)
-        if entry.digest == made.digest:
-            self._in_memory[step.name] = made
-            self._keep(step.key, made)
+        if entry.digest == result.digest:
+            self._in_memory[step.name] = result
+            self._keep(step.key, result)
         self._tell(step.name, "built", entry, meter.peak_bytes)
 
     def _next_is_not(self, step: Step) -> bool:
@@ -199,41 +199,41 @@ class Runner:
         return now is None or now.key != step.key
 
     def _run(self, name: str, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, Meter]:
-        """Runs one stage and holds it to its promise. Raises DrydockError that names the stage."""
+        """Runs one stage and verifies its result. Raises DrydockError that names the stage."""
         node = self._nodes[name]
         self._listener.started(name)
         try:
             with self._naming(name), Meter() as meter:
-                made, peak = self._made(node, inputs, folder)
+                result, peak = self._execute(node, inputs, folder)
         except DrydockError:
             self.failed = self._steps.get(name)  # not a stage before it that was run once more to explain this
             raise
         if peak is not None:
             meter.peak_bytes = peak
-        if not isinstance(made, Artifact):
-            raise StageError(f"{name} returned {type(made).__name__}", allowed="a pipeline.artifact.Artifact")
-        if made.kind != node.kind:
-            raise StageError(f"{name} made {made.kind} but promises {node.kind}")
-        passed = any(made.digest == source.digest and made.folder == source.folder for source in inputs.values())
-        if made.folder not in (None, folder) and not passed:
-            raise StageError(f"{name} left its result in {made.folder}, outside the folder it was given")
-        if made.folder is None and made.live is None:
+        if not isinstance(result, Artifact):
+            raise StageError(f"{name} returned {type(result).__name__}", allowed="a pipeline.artifact.Artifact")
+        if result.kind != node.kind:
+            raise StageError(f"{name} made {result.kind} but promises {node.kind}")
+        passed = any(result.digest == source.digest and result.folder == source.folder for source in inputs.values())
+        if result.folder not in (None, folder) and not passed:
+            raise StageError(f"{name} left its result in {result.folder}, outside the folder it was given")
+        if result.folder is None and result.live is None:
             raise StageError(f"{name} left no files, and no object in memory either")
-        written = formats.format_of(made.kind).file and made.folder == folder
+        written = formats.format_of(result.kind).file and result.folder == folder
         with self._store.explained():
-            lacking = written and not made.file.exists() and not made.file.is_symlink()
+            lacking = written and not result.file.exists() and not result.file.is_symlink()
         if lacking:
             raise StageError(
-                f"{name} made {made.kind} but wrote no {made.kind.file}: it is not in {made.folder}",
+                f"{name} made {result.kind} but wrote no {result.kind.file}: it is not in {result.folder}",
                 command="run the same command again, in case the disk lost it; otherwise the stage is at fault",
             )
         primary = next(iter(inputs.values()), None)
-        facts = carried(primary.facts if primary else {}, made.facts)
+        facts = carried(primary.facts if primary else {}, result.facts)
         # A digest that was copied along with other fields of an input says nothing of new content.
-        return replace(made, digest=made.digest if passed else "", facts=facts), meter
+        return replace(result, digest=result.digest if passed else "", facts=facts), meter
 
-    def _made(self, node: Node, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int | None]:
-        """What a stage makes, and its peak memory where it ran in a process of its own."""
+    def _execute(self, node: Node, inputs: Mapping[str, Artifact], folder: Path) -> tuple[Artifact, int | None]:
+        """A stage's result, and its peak memory where it ran in a separate process."""
         if self._isolation is not None and self._isolation.takes(node.stage, inputs):
             return self._isolation.run(node.stage, inputs, folder)
         with watchdog.within(self._isolation.timeout if self._isolation else None, node.name):
@@ -241,7 +241,7 @@ class Runner:
 
     @contextmanager
     def _naming(self, name: str) -> Iterator[None]:
-        """Makes whatever goes wrong in a stage a DrydockError that names it."""
+        """Converts any exception of a stage to a DrydockError that names it."""
         try:
             yield
         except DrydockError as e:
@@ -261,7 +261,7 @@ class Runner:
         return replace(self._artifact(name), origin=self._origin(name))
 
     def _origin(self, name: str) -> Origin:
-        """Where a stage's result comes from: what passes through a stage comes from before it."""
+        """The origin of a stage's result; a pass-through stage has the origin of its input."""
         node = self._nodes[name]
         if port := node.stage.passes_on:
             return self._origin(node.inputs[port])
@@ -269,42 +269,43 @@ class Runner:
         return Origin(name, functools.partial(self._with_origin, primary) if primary else None)
 
     def _artifact(self, name: str) -> Artifact:
-        """A stage's result: from memory, verified from the store, or, if it only ever lives in memory, made now."""
+        """A stage's result: from memory, verified from the store, or, if it is never stored, built now."""
         if name in self._in_memory:
             return self._in_memory[name]
         step = self._steps[name]  # of the plan by which it is needed; in another, its result may be gone
-        kept = self._kept.get(step.key or "")
-        if step.in_memory and kept is not None:
-            self._in_memory[name] = kept
-            self._outcomes[name] = Outcome(name, "hit", step.key, notes={"says": "still in memory"}, facts=kept.facts)
+        cached = self._cache.get(step.key or "")
+        if step.in_memory and cached is not None:
+            self._in_memory[name] = cached
+            self._outcomes[name] = Outcome(name, "hit", step.key, notes={"says": "still in memory"}, facts=cached.facts)
             self._listener.finished(self._outcomes[name])
         elif step.in_memory:
             inputs = self._inputs(name)
             with self._store.staging(_stored(inputs)) as folder:
-                made, meter = self._run(name, inputs, folder)
-            if made.folder is not None:
+                result, meter = self._run(name, inputs, folder)
+            if result.folder is not None:
                 raise StageError(f"{name} left files, but its result is one that is kept in memory")
-            self._in_memory[name] = made = replace(made, digest=step.digest or "")
-            outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, made.notes)
-            self._outcomes[name] = replace(outcome, facts=made.facts)
+            self._in_memory[name] = result = replace(result, digest=step.digest or "")
+            outcome = Outcome(name, "built", step.key, None, 0, round(meter.seconds, 3), meter.peak_bytes, result.notes)
+            self._outcomes[name] = replace(outcome, facts=result.facts)
             self._listener.finished(self._outcomes[name])
-            self._keep(step.key, made)
+            self._keep(step.key, result)
         else:
             assert step.digest is not None
-            fits = kept is not None and kept.digest == step.digest
-            self._in_memory[name] = kept if kept is not None and fits else self._store.open(step.digest)
+            fits = cached is not None and cached.digest == step.digest
+            self._in_memory[name] = cached if cached is not None and fits else self._store.open(step.digest)
         return self._in_memory[name]
 
-    def _keep(self, key: str | None, made: Artifact) -> None:
-        """Leaves what is in memory to the next run of this process."""
-        if self._keeps and key and made.live is not None:
-            self._kept[key] = made
+    def _keep(self, key: str | None, result: Artifact) -> None:
+        """Keeps an object in memory for the next run of this process."""
+        if self._caches and key and result.live is not None:
+            self._cache[key] = result
 
     def _deliver_all(self, steps: Sequence[Step]) -> list[Path]:
-        named = {s.name: s for s in steps}
+        by_name = {s.name: s for s in steps}
         delivering = [s for s in steps if s.todo is Todo.DELIVER]
         return [
-            self._deliver(s, named, self._output / s.name if len(delivering) > 1 else self._output) for s in delivering
+            self._deliver(s, by_name, self._output / s.name if len(delivering) > 1 else self._output)
+            for s in delivering
         ]
 
     def _deliver(self, step: Step, steps: Mapping[str, Step], output: Path) -> Path:
@@ -318,20 +319,20 @@ class Runner:
         for digest in digests.values():
             self._store.fetch(digest)
         inputs = {port: self._store.glance(digest) for port, digest in digests.items()}
-        record = lineage.of(step.node, steps, self._store, self._about)
+        record = lineage.record_of(step.node, steps, self._store, self._about)
         with self._naming(step.name), Meter() as meter:
-            path, made = delivery.deliver(step.stage, inputs, self._store, output, record)
+            path, delivered = delivery.deliver(step.stage, inputs, self._store, output, record)
         self._records.append(record)
         first = next(iter(inputs.values()))
         # Of what was checked: neither the record nor what a bundle adds makes a model larger.
         size = sum(f.size for f in self._store.files(first.digest) if f.path in record["content"])
         outcome = Outcome(step.name, "delivered", step.key, first.digest, size, round(meter.seconds, 3))
-        self._outcomes[step.name] = replace(outcome, notes=made.notes, facts=first.facts)
+        self._outcomes[step.name] = replace(outcome, notes=delivered.notes, facts=first.facts)
         self._listener.finished(self._outcomes[step.name])
         return path
 
     def _hold(self, lock: Lock | None) -> None:
-        """Takes the next lock before it lets go of the last one.
+        """Acquires the next lock before it releases the last one.
 
         A run that waits for a stage is thus always behind the run that builds it, and never rebuilds what that run
         holds in memory. Holding both is only ever tried, not waited for, so two runs cannot wait for each other.
@@ -346,11 +347,13 @@ class Runner:
             self._lock = lock
 
     def _release(self, steps: Sequence[Step]) -> None:
-        """Drops from memory what nothing still to be built will use."""
+        """Drops results from memory that no remaining build uses."""
         used = {source for s in steps if s.todo is Todo.BUILD for source in s.node.inputs.values()}
         unused = self._in_memory.keys() - used
-        kept = {id(a.live) for a in self._kept.values()}
-        living = [n for n in unused if self._in_memory[n].live is not None and id(self._in_memory[n].live) not in kept]
+        cached_ids = {id(a.live) for a in self._cache.values()}
+        living = [
+            n for n in unused if self._in_memory[n].live is not None and id(self._in_memory[n].live) not in cached_ids
+        ]
         for name in unused:
             del self._in_memory[name]
         # Exported programs are full of cycles. What stays shares its tensors with what goes, and a collection takes a
@@ -369,18 +372,18 @@ class Runner:
             self._store.offer(step.entry)
 
     def _tell(self, name: str, how: str, entry: Entry, peak: int | None) -> None:
-        told = Outcome(name, how, entry.key, None, 0, entry.seconds, peak, entry.notes)
+        outcome = Outcome(name, how, entry.key, None, 0, entry.seconds, peak, entry.notes)
         if entry.in_memory:
-            told = replace(told, facts=self._in_memory[name].facts)
+            outcome = replace(outcome, facts=self._in_memory[name].facts)
         else:
             size = sum(f.size for f in self._store.files(entry.digest))
-            told = replace(told, digest=entry.digest, size=size, facts=self._store.glance(entry.digest).facts)
-        self._outcomes[name] = told
-        self._listener.finished(told)
+            outcome = replace(outcome, digest=entry.digest, size=size, facts=self._store.glance(entry.digest).facts)
+        self._outcomes[name] = outcome
+        self._listener.finished(outcome)
 
 
 def _idle(step: Step) -> Outcome:
-    """What is told of a stage that need not run though its result is not at hand."""
+    """The outcome of a stage that need not run although its result is not available."""
     notes = step.entry.notes if step.in_memory and step.entry else Notes(says="nothing after it must run")
     return Outcome(step.name, "hit", step.key, None if step.in_memory else step.digest, notes=notes)
 

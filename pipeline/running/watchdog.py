@@ -1,8 +1,8 @@
-"""Ends a process that Python cannot: a signal's handler waits for native code to come back, and some never does.
+"""Ends a process that Python cannot end: a signal's handler waits for native code to return, and some never does.
 
-A signal writes a byte at once, whatever the main thread is at. A thread of ours reads it, waits for the handler to have
-run, and ends the process if it does not: with the exit code, the words and the clean-up of whoever registered `at_end`.
-Native code that keeps Python's lock, the GIL, keeps this thread waiting too; converters and runtimes let go of it.
+A signal writes a byte at once, whatever the main thread does. A thread of ours reads it, waits for the handler to run,
+and otherwise ends the process: with the exit code, the message and the clean-up that `at_end` registered.
+Native code that holds Python's lock, the GIL, blocks this thread too; converters and runtimes release it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Expired(BaseException):
 
 @contextlib.contextmanager
 def at_end(call: AtEnd) -> Iterator[None]:
-    """Registers what is to be done should the process have to be ended in the block; it may not raise."""
+    """Registers a call for the case that the process must be ended in the block; it may not raise."""
     _at_end.append(call)
     try:
         yield
@@ -70,7 +70,7 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
 
     Args:
         seconds: How long it may take; None for no limit.
-        name: What it is, for words that nobody else adds the name to.
+        name: The stage's name, for messages without one.
 
     Raises Stopped.
     """
@@ -97,11 +97,11 @@ def within(seconds: float | None, name: str) -> Iterator[None]:
 
 @dataclass
 class _State:
-    """What the main thread tells the watchdog.
+    """The state that the main thread shares with the watchdog.
 
     Args:
         handled: How many signals' handlers have run.
-        limit: The error of the time limit that holds now.
+        limit: The error of the current time limit.
     """
 
     handled: int = 0

@@ -1,11 +1,11 @@
 """Runs stages for the process that started it: `python -m pipeline.running.worker FD PARENT`; see isolation.py.
 
-Whatever a native compiler does to its process, it does to this one. To unpickle a stage imports it.
+A native compiler that crashes ends this process only. Unpickling a stage imports it.
 Messages are tuples, so that neither side needs a class of the other's:
 
     in    ("import", modules)  or  ("run", stage, inputs, folder, surroundings)
     out   ("log", logger, level, text)  and  ("open", port, steps back), any number, each answered; and to each "run"
-          ("made", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
+          ("result", artifact, peak bytes), ("refused", class, problems, traceback) or ("raised", type, text, traceback)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pipeline.stage import Stage
 
 
 def main(fd: int, parent: int) -> NoReturn:
-    """Does what it is asked until nobody is left to ask."""
+    """Handles messages until the connection closes."""
     die_with(parent)
     _die_first()
     os.set_inheritable(fd, False)  # what a stage starts would keep the connection open after us
@@ -65,25 +65,25 @@ class _Speech:
     def hear(self) -> bytes:
         return self._connection.recv_bytes()
 
-    def origin(self, port: str, told: tuple[str, bool] | None, back: int = 1) -> Origin | None:
-        """Where the artifact of a port comes from, or, further back, what that was made of.
+    def origin(self, port: str, state: tuple[str, bool] | None, back: int = 1) -> Origin | None:
+        """The origin of a port's artifact, or of an artifact further back.
 
         Args:
             port: Of the stage that runs.
-            told: The stage, and whether it was made of anything; None where nothing is known.
+            state: The stage, and whether it has a source; None where nothing is known.
             back: How many steps before the artifact its source is.
         """
-        if told is None:
+        if state is None:
             return None
-        return Origin(told[0], functools.partial(self._source, port, back) if told[1] else None)
+        return Origin(state[0], functools.partial(self._source, port, back) if state[1] else None)
 
     def _source(self, port: str, back: int) -> Artifact:
-        """What is so many steps before the artifact of a port; the other process may have to make it first."""
+        """The artifact `back` steps before that of a port; the other process may have to build it first."""
         self.say("open", port, back)
-        answer, *told = pickle.loads(self.hear())
+        answer, *reply = pickle.loads(self.hear())
         if answer == "failed":
-            raise StageError(told[0])
-        artifact, before = told
+            raise StageError(reply[0])
+        artifact, before = reply
         assert isinstance(artifact, Artifact)
         return replace(artifact, origin=self.origin(port, before, back + 1))
 
@@ -94,7 +94,7 @@ def _obey(speech: _Speech) -> None:
     try:
         order, *args = pickle.loads(message)
         if order == "run":
-            speech.say("made", *_run(speech, *args))
+            speech.say("result", *_run(speech, *args))
         else:
             _import(*args)
     except ConnectionError:
@@ -112,17 +112,17 @@ def _run(
     os.environ.clear()
     os.environ.update(around["environ"])
     logging.getLogger().setLevel(around["level"])
-    for port, told in around["origins"].items():
-        inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, told))}
+    for port, state in around["origins"].items():
+        inputs = {**inputs, port: replace(inputs[port], origin=speech.origin(port, state))}
     with Meter() as meter:
-        made = stage.run(inputs, folder)
-    if isinstance(made, Artifact):
-        made = replace(made, live=None, origin=None)  # what is only in memory stays in this one
-    return made, meter.peak_bytes
+        result = stage.run(inputs, folder)
+    if isinstance(result, Artifact):
+        result = replace(result, live=None, origin=None)  # what is only in memory stays in this one
+    return result, meter.peak_bytes
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Imports what stages to come will use. One that fails fails again, and is told, where a stage needs it."""
+    """Imports what stages to come will use. A failure is reported when a stage needs the module."""
     formats.block()
     for module in modules:
         with contextlib.suppress(Exception):
@@ -130,7 +130,7 @@ def _import(modules: Sequence[str]) -> None:
 
 
 class _Forward(logging.Handler):
-    """Hands log records to the other process, as text."""
+    """Sends log records to the other process, as text."""
 
     def __init__(self, speech: _Speech) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Forward(logging.Handler):
 
 
 def _die_first() -> None:
-    """Has a kernel that is out of memory take this process and not the one that runs the sweep."""
+    """Makes a kernel that is out of memory end this process, not the one that runs the sweep."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 

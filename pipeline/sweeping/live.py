@@ -43,11 +43,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one job.
+    """The state of one job.
 
     Args:
         number: The job's.
-        swept: Its values of the keys that are swept.
+        swept: Its values of the swept keys.
         state: One of State, or that it waits or runs.
         stage: Which runs now, or ran when it did not end well.
         why: What went wrong, in a line.
@@ -78,14 +78,14 @@ def row(job: Job, axes: Collection[str], record: Any, now: float, *, lost: bool 
     if not isinstance(record, dict):
         return Row(job.number, swept, WAITING)
     started = datetime.fromisoformat(record["started"]).timestamp()
-    became = outcome_of(job, record)
-    if became.state is State.LOST and not lost:  # on a machine whose clock may be ahead of ours
+    outcome = outcome_of(job, record)
+    if outcome.state is State.LOST and not lost:  # on a machine whose clock may be ahead of ours
         return Row(job.number, swept, RUNNING, record["stage"] or "", seconds=max(0.0, now - started))
-    told = (job.number, swept, became.state, became.where, became.why)
-    if became.state is State.LOST:  # nobody knows when
-        return Row(*told, ended=started)
+    cells = (job.number, swept, outcome.state, outcome.where, outcome.why)
+    if outcome.state is State.LOST:  # nobody knows when
+        return Row(*cells, ended=started)
     ended = datetime.fromisoformat(record["ended"]).timestamp()
-    return Row(*told, ended - started, ended)
+    return Row(*cells, ended - started, ended)
 
 
 def progress(rows: Sequence[Row], elapsed: float) -> str:
@@ -97,14 +97,14 @@ def progress(rows: Sequence[Row], elapsed: float) -> str:
     ended = [r for r in rows if r.ended is not None]
     bad = sum(r.state != State.OK for r in ended)
     counts = f"{len(ended)} of {len(rows)} done{f', {bad} failed' if bad else ''}"
-    told = f"{counts}  {units.duration(elapsed, whole=True)}"
+    line = f"{counts}  {units.duration(elapsed, whole=True)}"
     took = [r.seconds for r in ended if r.seconds is not None]
     if not took:
-        return told
+        return line
     mean = sum(took) / len(took)
     at_once = max(1, sum(r.state == RUNNING for r in rows))
-    left = sum(max(0.0, mean - (r.seconds or 0.0)) for r in rows if r.ended is None) / at_once
-    return f"{told}  about {units.duration(left, whole=True)} left" if left >= 1 else told
+    remaining = sum(max(0.0, mean - (r.seconds or 0.0)) for r in rows if r.ended is None) / at_once
+    return f"{line}  about {units.duration(remaining, whole=True)} left" if remaining >= 1 else line
 
 
 def fitting(rows: Sequence[Row], room: int) -> list[Row]:
@@ -220,8 +220,8 @@ class _Table:
     def draw(self, rows: Sequence[Row], elapsed: float) -> None:
         from rich.console import ConsoleDimensions
 
-        found = os.get_terminal_size(self._terminal.fileno())  # rich would ask stdout
-        self._console.size = ConsoleDimensions(found.columns or SIZE[0], found.lines or SIZE[1])
+        size = os.get_terminal_size(self._terminal.fileno())  # rich would ask stdout
+        self._console.size = ConsoleDimensions(size.columns or SIZE[0], size.lines or SIZE[1])
         shown = fitting(rows, max(1, self._console.size.height - 3))  # less the head, the last line, and the cursor's
         self._live.update(_rendered(shown, progress(rows, elapsed)), refresh=True)
 
@@ -233,7 +233,7 @@ class _Table:
 
 
 class _Watch(threading.Thread):
-    """Looks at the files until it is told to end, and has a screen show what it finds."""
+    """Reads the jobs' files until `end`, and draws them on a screen."""
 
     def __init__(self, sweep: Sweep, axes: Collection[str], screen: _Screen) -> None:
         super().__init__(name="live view", daemon=True)
@@ -241,7 +241,7 @@ class _Watch(threading.Thread):
         self._began = time.monotonic()
         self._over = threading.Event()
         self._read: dict[int, tuple[list[int], Any]] = {}
-        self._told = {r.number for r in self._rows() if r.ended is not None}  # those refused have been told of
+        self._reported = {r.number for r in self._rows() if r.ended is not None}  # refused jobs, already reported
         self.start()
 
     def run(self) -> None:
@@ -262,9 +262,9 @@ class _Watch(threading.Thread):
     def _look(self) -> None:
         rows = self._rows()
         for r in rows:
-            if r.ended is not None and r.number not in self._told:
-                self._told.add(r.number)
-                self._screen.ended(r, len(self._told), len(rows))
+            if r.ended is not None and r.number not in self._reported:
+                self._reported.add(r.number)
+                self._screen.ended(r, len(self._reported), len(rows))
         self._screen.draw(rows, time.monotonic() - self._began)
 
     def _rows(self) -> list[Row]:

@@ -1,4 +1,4 @@
-"""A sweep: its jobs in the order that shares most, launched until each has an outcome, and what became of them.
+"""A sweep: orders its jobs so that they share most work, and launches them until each has an outcome.
 
     compose every job ─► order ─► jobs.json ─► launch ─► read each job's run.json ─► table
                                                  ▲  └─ the launcher gave up ─┐
@@ -95,13 +95,13 @@ def run(
             tell(f"error: job {job.number} cannot run, and the others do: {error}")
     if isinstance(launcher, BasicLauncher):
         assert launcher.hydra_context is not None
-        ready = {tuple(asked(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
+        ready = {tuple(launch_overrides(job)): composed[i] for job, i in zip(jobs, order, strict=True)}
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
-    wanted = [job for job in jobs if job.number not in refused]
-    size = at_once or len(wanted) or 1
-    with live.view(sweep, axes, here=here) as say, _heard_out(launcher):
-        for first in range(0, len(wanted), size):
-            _launch(sweep, wanted[first : first + size], launcher, say)
+    runnable = [job for job in jobs if job.number not in refused]
+    size = at_once or len(runnable) or 1
+    with live.view(sweep, axes, here=here) as say, _wait_for_all(launcher):
+        for first in range(0, len(runnable), size):
+            _launch(sweep, runnable[first : first + size], launcher, say)
 
 
 def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
@@ -116,20 +116,20 @@ def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
 
 
 def _prepare_report() -> None:
-    """Imports what the report at the end is drawn with. Should that fail, it fails there again and is told."""
+    """Imports what the final report is drawn with. A failure is reported there."""
     with contextlib.suppress(Exception):
         from pipeline.report import charts
 
         charts.prepare()
 
 
-def asked(job: Job) -> list[str]:
+def launch_overrides(job: Job) -> list[str]:
     """A job's overrides as its launcher gets them: its folder is what jobs.json says, whoever numbers it."""
     return [*job.overrides, f"hydra.sweep.subdir={json.dumps(job.folder, ensure_ascii=False)}"]
 
 
 def ordered(chains: Sequence[Sequence[Hashable]], *, together: bool) -> list[int]:
-    """The order of jobs in which work that several share is done once and waited for least.
+    """The order of jobs in which shared work is done once, with the least waiting.
 
     Args:
         chains: For each job what its work begins with, one item for each stage: equal items are the same work.
@@ -140,12 +140,12 @@ def ordered(chains: Sequence[Sequence[Hashable]], *, together: bool) -> list[int
     Returns:
         Indices into `chains`; what is equal keeps its order.
     """
-    left, order, seen = list(range(len(chains))), [], set[Hashable]()
-    while left:
-        score = [len(seen.intersection(chains[i])) - (0 if together else len(chains[i])) for i in left]
-        chosen = left.pop(score.index(max(score) if together else min(score)))
+    pending, order, done = list(range(len(chains))), [], set[Hashable]()
+    while pending:
+        score = [len(done.intersection(chains[i])) - (0 if together else len(chains[i])) for i in pending]
+        chosen = pending.pop(score.index(max(score) if together else min(score)))
         order.append(chosen)
-        seen = set(chains[chosen]) if together else seen.union(chains[chosen])
+        done = set(chains[chosen]) if together else done.union(chains[chosen])
     return order
 
 
@@ -154,7 +154,7 @@ def axes_of(grid: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     values: dict[str, dict[str, None]] = {}
     for key, _, value in (o.partition("=") for overrides in grid for o in overrides):
         values.setdefault(key, {})[value] = None
-    return {key: list(found) for key, found in values.items() if len(found) > 1}
+    return {key: list(texts) for key, texts in values.items() if len(texts) > 1}
 
 
 def _compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str]) -> DictConfig | DrydockError:
@@ -165,7 +165,7 @@ def _compose(loader: ConfigLoader, master: DictConfig, overrides: Sequence[str])
 
 
 def _chain(config: DictConfig | DrydockError) -> list[int]:
-    """What a job's work begins with: for each stage, its settings and those of every stage before it."""
+    """For each stage of a job, a hash of its settings and those of every stage before it."""
     if isinstance(config, DrydockError):
         return []
     with _current(config), contextlib.suppress(OmegaConfBaseException):  # the job itself will say what is wrong
@@ -249,27 +249,30 @@ def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, say: live.Say
         answers: Sequence[Any]
         gave_up = ""
         try:
-            answers = launcher.launch([asked(job) for job in group], initial_job_idx=group[0].number)
+            answers = launcher.launch([launch_overrides(job) for job in group], initial_job_idx=group[0].number)
         except Exception as e:  # launchers raise anything
             answers, gave_up = [e] * len(group), type(e).__name__
         became = [(job, answer, sweep.outcome(job).state) for job, answer in zip(group, answers, strict=True)]
         begun = [job for job, _, state in became if state is State.LOST]
-        left = [job for job, _, state in became if state is State.NOT_RUN]
+        not_begun = [job for job, _, state in became if state is State.NOT_RUN]
         if gave_up and len(group) > 1:
-            again = f"{len(left)} jobs that had not begun are launched again, {len(begun)} that had each alone"
+            again = f"{len(not_begun)} jobs that had not begun are launched again, {len(begun)} that had each alone"
             say(f"the launcher gave up ({gave_up}): {again}")
             for job in begun:
                 sweep.forget(job)
-            groups[:0] = [*([left] if len(left) < len(group) else [[job] for job in left]), *([job] for job in begun)]
+            groups[:0] = [
+                *([not_begun] if len(not_begun) < len(group) else [[job] for job in not_begun]),
+                *([job] for job in begun),
+            ]
             continue
         sweep.lost.update(job.number for job in begun)
-        if left and gave_up and gave_up == last:  # no job gets as far as to begin, so it is not the jobs
+        if not_begun and gave_up and gave_up == last:  # no job gets as far as to begin, so it is not the jobs
             sweep.gave_up = _first_line(answers[0])
             return
         for job, answer, state in became:
             if state is State.NOT_RUN and isinstance(answer, Exception):
                 sweep.refuse(job, StageError(f"its launcher failed with {_first_line(answer)}"))
-        last = gave_up if left else ""
+        last = gave_up if not_begun else ""
 
 
 def _first_line(error: object) -> str:
@@ -277,24 +280,24 @@ def _first_line(error: object) -> str:
 
 
 @contextlib.contextmanager
-def _heard_out(launcher: Launcher) -> Iterator[None]:
-    """Has launchers wait for every job: submitit's and Ray's stop at the first lost, and the others run on.
+def _wait_for_all(launcher: Launcher) -> Iterator[None]:
+    """Makes launchers wait for every job: submitit's and Ray's stop at the first lost job while the others run on.
 
     joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
     """
-    asks: Any
+    owner: Any
     if "submitit" in (plugin := type(launcher).__module__):
-        asks, name = importlib.import_module("submitit.core.core").Job, "results"
+        owner, name = importlib.import_module("submitit.core.core").Job, "results"
     elif "joblib" in plugin:
         vars(launcher)["joblib"] |= {"initializer": die_with, "initargs": (os.getpid(),)}
         yield
         return
     elif "ray" in plugin:
-        asks, name = importlib.import_module("ray"), "get"
+        owner, name = importlib.import_module("ray"), "get"
     else:
         yield
         return
-    wait = getattr(asks, name)
+    wait = getattr(owner, name)
 
     def answer(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -302,8 +305,8 @@ def _heard_out(launcher: Launcher) -> Iterator[None]:
         except Exception as e:
             return e if name == "get" else [e]
 
-    setattr(asks, name, answer)
+    setattr(owner, name, answer)
     try:
         yield
     finally:
-        setattr(asks, name, wait)
+        setattr(owner, name, wait)

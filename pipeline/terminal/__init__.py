@@ -1,1 +1,1 @@
-"""What a person reads on the screen."""
+"""The output on the screen."""

@@ -1,4 +1,4 @@
-"""What each of our commands is to the shell: its streams, its signals, its exit code, and how it ends."""
+"""How each of our commands runs in a shell: its streams, signals and exit code, and how it ends."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def run(main: Callable[[Say], int]) -> NoReturn:
 
 
 def bug(error: Exception) -> DrydockError:
-    """What a person is shown of an exception that nobody expected."""
+    """The error that is shown for an unexpected exception."""
     text = f"a bug in Drydock: {type(error).__name__}: {error}"
     return DrydockError(text, command="HYDRA_FULL_ERROR=1 shows the traceback")
 
 
 def import_from_here() -> None:
-    """Has the current folder's packages found, as `python -m` does, by the console script too.
+    """Makes packages of the current folder importable, as `python -m` does, for the console script too.
 
     Last, so that nothing of the user's shadows our own.
     """
@@ -104,7 +104,7 @@ def _flush() -> None:
 
 
 def spare_collections() -> None:
-    """Has garbage collected less often.
+    """Makes garbage collections rarer.
 
     Imports and exporters make millions of objects that live until their stage ends; going through them again and again,
     as Python does by default, took a tenth of a cold run.
@@ -129,10 +129,10 @@ def stdout_for_the_result() -> Iterator[Say]:
     os.dup2(2, 1)
 
     def say(text: str) -> None:
-        left = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
+        rest = f"{shown(text, terminal) if terminal else text}\n".encode(errors="surrogateescape")
         try:
-            while left:
-                left = left[os.write(real, left) :]
+            while rest:
+                rest = rest[os.write(real, rest) :]
         except BrokenPipeError:
             pass  # whoever asked has gone away
         except OSError as e:

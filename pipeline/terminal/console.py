@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, and when it ends. All of it goes to stderr: stdout is for the result."""
+"""The screen output during a run and at its end. All of it goes to stderr: stdout is for the result."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Console:
         return f"{which}{printable(name)}"
 
     def finished(self, outcome: Outcome) -> None:
-        """One line for a stage: its name, what became of it, seconds, size, and what it told."""
+        """One line for a stage: its name, its outcome, seconds, size, and its own sentence."""
         self.close()
         log.info("%s", stage_line(outcome))
 
@@ -114,7 +114,7 @@ def show(error: DrydockError) -> int:
 
 
 def counted(steps: Sequence[Step]) -> str:
-    """What is to become of the stages, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
+    """How many stages are hits and how many must run, such as "12 stages: 8 from the store, 3 to build, 1 to deliver".
 
     What is in memory alone counts as the store's where nothing has to be built on it, as in a plan and in a summary.
     """
@@ -123,8 +123,9 @@ def counted(steps: Sequence[Step]) -> str:
 
 
 def _counts(stages: int, ready: int, built: int, build: str, deliver: str) -> str:
-    left = stages - ready - built
-    return f"{stages} stages: {ready} from the store, {built} {build}" + (f", {left} {deliver}" if left else "")
+    delivered = stages - ready - built
+    rest = f", {delivered} {deliver}" if delivered else ""
+    return f"{stages} stages: {ready} from the store, {built} {build}{rest}"
 
 
 def plan_table(steps: Sequence[Step], columns: int | None = None) -> str:
@@ -174,8 +175,8 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
         lines.append(("weights", str(weights["says"])))
     if lowered := [last.facts[name]["says"] for name in ("pruning", "quantization") if name in last.facts]:
         lines.append(("precision", "; ".join(lowered)))
-    for name, told in (("built", "audit"), ("accuracy", "evaluation"), ("perplexity", "perplexity")):
-        lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and told in o.notes]
+    for name, note in (("built", "audit"), ("accuracy", "evaluation"), ("perplexity", "perplexity")):
+        lines += [(name, o.notes["says"]) for o in result.outcomes if o.digest == last.digest and note in o.notes]
     lines += [("caution", f"{o.name}: {o.notes['caution']}") for o in result.outcomes if o.notes.get("caution")]
     counts = _counts(len(result.outcomes), len(hits), built, "built", "delivered")
     lines.append(("time", f"{units.duration(seconds)}; {counts}; {units.duration(saved)} saved"))
@@ -183,12 +184,12 @@ def summary(result: Result, seconds: float) -> list[tuple[str, str]]:
 
 
 def loading(result: Result) -> str:
-    """Python that loads what was delivered, as its format says it; nothing where it does not."""
+    """Python code that loads the artifact, from its format; empty where the format has none."""
     record = result.record or {}
     kind = Kind(record.get("kind", ""))
     if result.delivered is None or not formats.format_of(kind).bundle:
         return ""
-    checked = [told for check in record["checks"] for name in ("parity", "tokens") if (told := check.get(name))]
+    checked = [claim for check in record["checks"] for name in ("parity", "tokens") if (claim := check.get(name))]
     claim = checked[-1] if checked else {"compute": record["precision"]["compute"]}
     bundle = formats.part(kind, "bundle").Bundle
     text = str(bundle.loading(str(result.delivered), "{…}", "[…]", record["facts"], claim))
@@ -206,20 +207,20 @@ def parity(outcomes: Sequence[Outcome], digest: str | None) -> str:
         return f"NOT CHECKED against {unchecked['against']}: {unchecked['why']}; it only runs, at {shapes}"
     if tokens := checks[-1].get("generation"):
         return _tokens(tokens)
-    found = checks[-1]["parity"]
-    drawn = [case for case in found["cases"] if case.get("family", "sizes") == "sizes"]
-    told = ", ".join(f"{case['max_rel']:.1e} at {case['shape']}" for case in drawn)
-    if len(drawn) < len(found["cases"]):
-        worst = max(case["max_rel"] for case in found["cases"] if case not in drawn)
-        told += f", {worst:.1e} with {len(found['cases']) - len(drawn)} families of values"
-    if unsure := found.get("not_judged"):
-        told += f"; {len(unsure)} answers not judged, the model itself deciding by rounding alone there"
-    return f"worst relative error against {found['against']} {told}"
+    compared = checks[-1]["parity"]
+    drawn = [case for case in compared["cases"] if case.get("family", "sizes") == "sizes"]
+    text = ", ".join(f"{case['max_rel']:.1e} at {case['shape']}" for case in drawn)
+    if len(drawn) < len(compared["cases"]):
+        worst = max(case["max_rel"] for case in compared["cases"] if case not in drawn)
+        text += f", {worst:.1e} with {len(compared['cases']) - len(drawn)} families of values"
+    if unsure := compared.get("not_judged"):
+        text += f"; {len(unsure)} answers not judged, the model itself deciding by rounding alone there"
+    return f"worst relative error against {compared['against']} {text}"
 
 
-def _tokens(found: Mapping[str, Any]) -> str:
-    """What was compared of a language model's tokens."""
-    told = f"{found['equal']} tokens are those of {found['against']}, through {found['runtime']}"
-    told += f", {found['own']} of them by our own loop" if found["own"] else ""
-    told += f", as {found['by_ours']}" if found["by_ours"] else ""
-    return told + (f"; {found['open']} after a choice too close to call" if found["open"] else "")
+def _tokens(tokens: Mapping[str, Any]) -> str:
+    """How a language model's tokens compared."""
+    text = f"{tokens['equal']} tokens are those of {tokens['against']}, through {tokens['runtime']}"
+    text += f", {tokens['own']} of them by our own loop" if tokens["own"] else ""
+    text += f", as {tokens['by_ours']}" if tokens["by_ours"] else ""
+    return text + (f"; {tokens['open']} after a choice too close to call" if tokens["open"] else "")

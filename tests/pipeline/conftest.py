@@ -239,8 +239,8 @@ class Dock:
     def nodes(self) -> list[graph.Node]:
         return graph.build(self.stages, self.needs)
 
-    def run(self, listener: Quiet | None = None, kept: dict[str, Artifact] | None = None) -> Result:
-        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT, kept=kept).run()
+    def run(self, listener: Quiet | None = None, cache: dict[str, Artifact] | None = None) -> Result:
+        return Runner(self.nodes(), self.store, self.world, self.output, listener or Quiet(), ABOUT, cache=cache).run()
 
     def ran(self) -> list[str]:
         """The stages that ran since this was last asked, in order."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import inspect
-from pipeline.record.found import Found
+from pipeline.record.locate import LocatedRecord
 
 
 def record(name, **facts):
@@ -35,4 +35,4 @@ def record(name, **facts):
     ids=["fp32", "int8"],
 )
 def test_the_precision_is_named_and_what_was_not_quantized_told_apart(record, says):
-    assert says in inspect._lines(Found(record, Path("artifact.json")))
+    assert says in inspect._lines(LocatedRecord(record, Path("artifact.json")))

@@ -14,20 +14,20 @@ def ready(tmp_path, *more):
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("overrides", "words"),
     [
         ("stages.reference.count=0", "stages.reference.count is 0"),
         ("runner.timeout=0", "runner.timeout is 0"),
         ("output=store/out", "in the store"),
     ],
 )
-def test_what_cannot_be_is_refused_before_any_work(tmp_path, asked, words):
+def test_what_cannot_be_is_refused_before_any_work(tmp_path, overrides, words):
     with pytest.raises(ConfigError, match=words):
-        ready(tmp_path, asked)
+        ready(tmp_path, overrides)
 
 
 def test_output_is_relative_to_the_folder_of_whoever_asks(tmp_path):
-    found = ready(tmp_path, "output=here")
-    assert found.output == tmp_path / "here"
-    assert found.store.root == tmp_path / "store"
-    assert not found.output.exists()
+    first = ready(tmp_path, "output=here")
+    assert first.output == tmp_path / "here"
+    assert first.store.root == tmp_path / "store"
+    assert not first.output.exists()

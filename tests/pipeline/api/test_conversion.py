@@ -46,57 +46,57 @@ def model():
 
 
 def converted(place, module=None, **more):
-    asked = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": place / "store"}
-    return convert(module or model(), **{"progress": False, **asked, **more})
+    defaults = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": place / "store"}
+    return convert(module or model(), **{"progress": False, **defaults, **more})
 
 
 @pytest.fixture(scope="module")
-def found(place):
+def conversion(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         return converted(place)
 
 
-def test_a_module_in_memory_is_converted_and_checked(found):
-    assert found.kind == "onnx"
-    assert found.path.is_file()
-    assert [check.stage for check in found.checks][-1] == "check_simplify"
-    assert all(check.worst < 1e-5 and check.questions > 10 for check in found.checks)
-    assert json.loads(found.run_file.read_text())["status"] == "ok"
-    (answer,) = found.load()(IMAGE).values()
+def test_a_module_in_memory_is_converted_and_checked(conversion):
+    assert conversion.kind == "onnx"
+    assert conversion.path.is_file()
+    assert [check.stage for check in conversion.checks][-1] == "check_simplify"
+    assert all(check.worst < 1e-5 and check.questions > 10 for check in conversion.checks)
+    assert json.loads(conversion.run_file.read_text())["status"] == "ok"
+    (answer,) = conversion.load()(IMAGE).values()
     torch.testing.assert_close(torch.from_numpy(answer), model().eval()(IMAGE).detach(), rtol=1e-4, atol=1e-6)
-    assert "artifact" in str(found)
-    assert found.path.name in found._repr_html_()
+    assert "artifact" in str(conversion)
+    assert conversion.path.name in conversion._repr_html_()
 
 
-def test_it_is_called_in_order_or_by_name_and_with_nothing_else(found):
-    run = found.load()
+def test_it_is_called_in_order_or_by_name_and_with_nothing_else(conversion):
+    run = conversion.load()
     assert run.names == ["x"]
     assert run(x=IMAGE.numpy()).keys() == run(IMAGE).keys()
-    for args, named in (((), {}), ((IMAGE, IMAGE), {}), ((), {"picture": IMAGE})):
+    for args, by_name in (((), {}), ((IMAGE, IMAGE), {}), ((), {"picture": IMAGE})):
         with pytest.raises(TypeError, match="it takes x"):
-            run(*args, **named)
+            run(*args, **by_name)
 
 
-def test_the_module_and_the_program_are_left_as_they_were(found, here):
+def test_the_module_and_the_program_are_left_as_they_were(conversion, here):
     module, handlers = model().train(), logging.getLogger("pipeline").handlers[:]
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    assert converted(here, module).digest == found.digest
+    assert converted(here, module).digest == conversion.digest
     assert module.training
     assert all(p.requires_grad for p in module.parameters())
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
     assert logging.getLogger("pipeline").handlers == handlers
 
 
-def test_another_weight_is_another_artifact_and_the_same_is_a_hit(found, here):
+def test_another_weight_is_another_artifact_and_the_same_is_a_hit(conversion, here):
     assert {o.how for o in converted(here).stages if o.digest} <= {"hit", "delivered"}
     other = model()
     with torch.no_grad():
         other.head.bias += 1
-    assert converted(here, other).digest != found.digest
+    assert converted(here, other).digest != conversion.digest
 
 
-def test_the_command_line_makes_the_same_graph_and_by_name_the_same_bytes_and_keys(found, place, tmp_path, monkeypatch):
+def test_the_command_line_makes_the_same_graph_and_by_name_the_same_bytes(conversion, place, tmp_path, monkeypatch):
     torch.save(model().state_dict(), tmp_path / "net.pth")
     torch.save(IMAGE, tmp_path / "image.pt")
     (tmp_path / "nets.py").write_text((ROOT / "tests/nets.py").read_text())
@@ -111,26 +111,26 @@ def test_the_command_line_makes_the_same_graph_and_by_name_the_same_bytes_and_ke
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("record ")]
     record = json.loads(Path(line.split(maxsplit=1)[1]).read_text())
-    assert onnx.load(record["artifact"]).graph == onnx.load(found.path).graph
+    assert onnx.load(record["artifact"]).graph == onnx.load(conversion.path).graph
     monkeypatch.chdir(tmp_path)
-    named = convert("mine", target="onnx", store=shop.store, progress=False)
-    assert named.digest == record["record"]["digest"]
-    assert [o.key for o in named.stages] == [s["key"] for s in record["stages"]]
+    by_name = convert("mine", target="onnx", store=shop.store, progress=False)
+    assert by_name.digest == record["record"]["digest"]
+    assert [o.key for o in by_name.stages] == [s["key"] for s in record["stages"]]
 
 
-def test_it_serves_in_a_thread(found, here):
-    made, given = [], [model(), model()]  # here: the seed is the process's
-    threads = [threading.Thread(target=lambda module=m: made.append(converted(here, module))) for m in given]
+def test_it_serves_in_a_thread(conversion, here):
+    conversions, modules = [], [model(), model()]  # here: the seed is the process's
+    threads = [threading.Thread(target=lambda module=m: conversions.append(converted(here, module))) for m in modules]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [m.digest for m in made] == [found.digest] * 2
-    assert made[0].path != made[1].path
+    assert [m.digest for m in conversions] == [conversion.digest] * 2
+    assert conversions[0].path != conversions[1].path
 
 
 @pytest.mark.slow
-def test_it_serves_inside_of_a_program_that_hydra_runs(found, place, tmp_path):
+def test_it_serves_inside_of_a_program_that_hydra_runs(conversion, place, tmp_path):
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "config.yaml").write_text("lr: 0.1\n")
     torch.save(IMAGE, tmp_path / "image.pt")
@@ -154,11 +154,11 @@ main()
     command = [sys.executable, "train.py", "lr=0.2"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].split() == [found.digest, "0.2", "train"], done.stdout[:2000]
+    assert done.stdout.splitlines()[-1].split() == [conversion.digest, "0.2", "train"], done.stdout[:2000]
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "words"),
+    ("choices", "error", "words"),
     [
         ({"target": "onnxx"}, ConfigError, "onnxx"),
         ({"precision": "fp99"}, ConfigError, "precision=fp99"),
@@ -170,21 +170,21 @@ main()
     ],
     ids=["target", "precision", "examples", "plan", "check", "dimension", "model"],
 )
-def test_what_fails_is_raised_with_what_to_do(here, asked, error, words):
+def test_what_fails_is_raised_with_what_to_do(here, choices, error, words):
     with pytest.raises(error, match=words) as caught:
-        converted(here, asked.get("module"), **{k: v for k, v in asked.items() if k != "module"})
+        converted(here, choices.get("module"), **{k: v for k, v in choices.items() if k != "module"})
     assert caught.value.problems
 
 
-def test_a_sweep_is_a_table_in_which_a_failure_stands_alone(here, found):
-    asked = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": here / "store"}
-    rows = sweep(model(), precision=["fp32", "fp99"], progress=False, **asked)
+def test_a_sweep_is_a_table_in_which_a_failure_stands_alone(here, conversion):
+    choices = {"example_inputs": IMAGE, "dynamic": {0: "batch"}, "target": "onnx", "store": here / "store"}
+    rows = sweep(model(), precision=["fp32", "fp99"], progress=False, **choices)
     assert [row.cells["status"] for row in rows] == ["ok", "failed"]
-    assert rows.rows[0].result.digest == found.digest
+    assert rows.rows[0].result.digest == conversion.digest
     assert re.search(r"fp99 +failed +precision=fp99", str(rows))
     assert rows._repr_html_().count("<tr>") == 3
     with pytest.raises(ConfigError, match="no choice of this sweep"):
-        sweep(model(), **asked)
+        sweep(model(), **choices)
 
 
 def test_to_import_it_imports_nothing_else():

@@ -16,26 +16,26 @@ IDS, MASK = torch.tensor([[3, 7, 2], [0, 1, 4]]), torch.ones(2, 3, dtype=torch.i
 
 
 def test_inputs_are_named_after_parameters_and_drawn_as_the_examples_are():
-    found = examples.of(forward, (IDS, MASK, np.ones((2, 1), np.float32)), {0: "batch"}, None)
-    assert found.inputs == {
+    shown = examples.describe(forward, (IDS, MASK, np.ones((2, 1), np.float32)), {0: "batch"}, None)
+    assert shown.inputs == {
         "ids": {"shape": ["batch", 3], "dtype": "int64", "fill": {"integers": [0, 8]}},
         "mask": {"shape": ["batch", 3], "dtype": "int64", "fill": "mask"},
         "scale": {"shape": ["batch", 1], "dtype": "float32", "fill": None},
     }
-    assert found.dims == {"batch": {"min": 1, "opt": 2, "max": 8}}
-    assert found.call is None
-    assert found.arrays["ids"].tolist() == IDS.tolist()
+    assert shown.dims == {"batch": {"min": 1, "opt": 2, "max": 8}}
+    assert shown.call is None
+    assert shown.arrays["ids"].tolist() == IDS.tolist()
 
 
 def test_a_mapping_out_of_order_is_given_by_keyword():
-    assert examples.of(forward, {"ids": IDS, "scale": IDS}, None, None).call == {
+    assert examples.describe(forward, {"ids": IDS, "scale": IDS}, None, None).call == {
         "kwargs": {"ids": "ids", "scale": "scale"}
     }
-    assert examples.of(forward, {"ids": IDS, "mask": MASK}, None, None).call is None
+    assert examples.describe(forward, {"ids": IDS, "mask": MASK}, None, None).call is None
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("sizes", "expected"),
     [
         ((1, 32), {"min": 1, "opt": 3, "max": 32}),
         ((4, 32), {"min": 4, "opt": 4, "max": 32}),
@@ -43,8 +43,8 @@ def test_a_mapping_out_of_order_is_given_by_keyword():
         ({"min": 2, "opt": 4, "max": 8, "multiple": 2}, {"min": 2, "opt": 4, "max": 8, "multiple": 2}),
     ],
 )
-def test_a_range_is_smallest_usual_largest(given, expected):
-    assert examples.of(forward, (IDS,), {"ids": {1: "words"}}, {"words": given}).dims == {"words": expected}
+def test_a_range_is_smallest_usual_largest(sizes, expected):
+    assert examples.describe(forward, (IDS,), {"ids": {1: "words"}}, {"words": sizes}).dims == {"words": expected}
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_range_is_smallest_usual_largest(given, expected):
 )
 def test_what_does_not_fit_is_named(inputs, dynamic, dims, words):
     with pytest.raises(ConfigError, match=words):
-        examples.of(forward, inputs, dynamic, dims)
+        examples.describe(forward, inputs, dynamic, dims)

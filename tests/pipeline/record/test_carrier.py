@@ -28,13 +28,13 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("models")
     x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 3]) for n in "xy")
-    made = helper.make_model(
+    model = helper.make_model(
         helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y]),
         ir_version=10,
         opset_imports=[helper.make_opsetid("", 18)],
     )
-    helper.set_model_props(made, {"drydock.source": "mine", "author": "me"})
-    onnx.save(made, folder / "net.onnx")
+    helper.set_model_props(model, {"drydock.source": "mine", "author": "me"})
+    onnx.save(model, folder / "net.onnx")
     converted = ov.convert_model(folder / "net.onnx")
     converted.set_rt_info("theirs", ["drydock", "weights"])
     ov.save_model(converted, folder / "net.xml", compress_to_fp16=False)
@@ -72,9 +72,9 @@ def test_an_onnx_file_with_a_record_is_what_it_was(models: Path) -> None:
     before = (models / "net.onnx").read_bytes()
     Onnx.put(models / "net.onnx", AWKWARD)
     assert (models / "net.onnx").read_bytes().startswith(before)
-    held = onnx.load(models / "net.onnx")
-    onnx.checker.check_model(held, full_check=True)
-    assert {p.key: p.value for p in held.metadata_props} == {
+    model = onnx.load(models / "net.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {p.key: p.value for p in model.metadata_props} == {
         "drydock.source": "mine",
         "author": "me",
         "drydock.record": AWKWARD,
@@ -97,13 +97,13 @@ def test_openvino_reads_an_ir_with_a_record_and_writes_it_again(name: str, model
     import openvino as ov
 
     Ir.put(models / name, AWKWARD)
-    held = ov.Core().read_model(models / name)
-    assert held.get_rt_info(["drydock_record"]).astype(str) == AWKWARD
+    model = ov.Core().read_model(models / name)
+    assert model.get_rt_info(["drydock_record"]).astype(str) == AWKWARD
     if name == "net.xml":
-        assert held.get_rt_info(["drydock", "weights"]).astype(str) == "theirs"
-    given = np.array([[-1, 0, 2]], np.float32)
-    assert ov.Core().compile_model(held, "CPU")(given)[0].tolist() == [[0, 0, 2]]
-    ov.save_model(held, models / "again.xml", compress_to_fp16=False)
+        assert model.get_rt_info(["drydock", "weights"]).astype(str) == "theirs"
+    inputs = np.array([[-1, 0, 2]], np.float32)
+    assert ov.Core().compile_model(model, "CPU")(inputs)[0].tolist() == [[0, 0, 2]]
+    ov.save_model(model, models / "again.xml", compress_to_fp16=False)
     assert Ir.get(models / "again.xml") == AWKWARD
 
 
@@ -116,10 +116,10 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("carrier", "content", "told"), BROKEN, ids=[t for *_, t in BROKEN])
-def test_what_is_no_such_file_is_refused(carrier: Carrier, content: bytes, told: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("carrier", "content", "message"), BROKEN, ids=[t for *_, t in BROKEN])
+def test_what_is_no_such_file_is_refused(carrier: Carrier, content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         carrier.get(tmp_path / "file")
 
 
@@ -134,13 +134,13 @@ def mlmodel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model of a Core ML package, with metadata of its own."""
     from coremltools.proto import Model_pb2
 
-    made = Model_pb2.Model(specificationVersion=7)
-    made.description.input.add(name="x")
-    made.description.metadata.author = "me"
-    made.description.metadata.userDefined["drydock.capture"] = "trace"
-    made.mlProgram.version = 1
+    model = Model_pb2.Model(specificationVersion=7)
+    model.description.input.add(name="x")
+    model.description.metadata.author = "me"
+    model.description.metadata.userDefined["drydock.capture"] = "trace"
+    model.mlProgram.version = 1
     path = tmp_path_factory.mktemp("coreml") / "model.mlmodel"
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -152,9 +152,9 @@ def test_a_core_ml_model_with_a_record_is_what_it_was(mlmodel: Path, tmp_path: P
     Package.put(path, AWKWARD)
     assert (Package.get(path), Package.bare(path)) == (AWKWARD, hashlib.sha256(mlmodel.read_bytes()).hexdigest())
     read = Model_pb2.Model.FromString(path.read_bytes())
-    told = read.description.metadata
-    assert dict(told.userDefined) == {"drydock.capture": "trace", "drydock.record": AWKWARD}
-    assert (told.author, [i.name for i in read.description.input], read.mlProgram.version) == ("me", ["x"], 1)
+    metadata = read.description.metadata
+    assert dict(metadata.userDefined) == {"drydock.capture": "trace", "drydock.record": AWKWARD}
+    assert (metadata.author, [i.name for i in read.description.input], read.mlProgram.version) == ("me", ["x"], 1)
 
 
 def test_a_core_ml_model_that_was_changed_has_another_bare_content(mlmodel: Path, tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ RECORD = {
 
 def changed(*places):
     """The record with something else at each place, given as keys that lead there and a value."""
-    made = copy.deepcopy(RECORD)
+    record = copy.deepcopy(RECORD)
     for *keys, last, value in places:
-        at = made
+        at = record
         for key in keys:
             at = at[key]
         at[last] = value
-    return made
+    return record
 
 
 CHANGES = [
@@ -74,21 +74,21 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "told"), CHANGES, ids=[t for _, t in CHANGES])
-def test_one_change_is_told_as_what_it_is(change, told):
-    assert [str(d) for d in between(RECORD, changed(change))] == [told]
+@pytest.mark.parametrize(("change", "says"), CHANGES, ids=[t for _, t in CHANGES])
+def test_one_change_is_told_as_what_it_is(change, says):
+    assert [str(d) for d in between(RECORD, changed(change))] == [says]
 
 
 def test_equal_records_differ_in_nothing():
     assert between(RECORD, copy.deepcopy(RECORD)) == []
 
 
-@pytest.mark.parametrize(("one", "told"), [(True, "only after"), (False, "only before")])
-def test_a_stage_that_only_one_has_is_told(one, told):
+@pytest.mark.parametrize(("one", "says"), [(True, "only after"), (False, "only before")])
+def test_a_stage_that_only_one_has_is_told(one, says):
     less = changed()
     del less["stages"][2], less["checks"][0]
-    (found,) = between(less, RECORD) if one else between(RECORD, less)
-    assert (found.stage, found.what, found.says) == ("check", What.GRAPH, told)
+    (only,) = between(less, RECORD) if one else between(RECORD, less)
+    assert (only.stage, only.what, only.says) == ("check", What.GRAPH, says)
 
 
 def test_causes_come_before_what_they_brought_about():
@@ -101,8 +101,8 @@ BEHIND = {"load": ["stages/load.py", "stages/shared.py"], "export": ["stages/onn
 
 def test_a_file_that_does_something_else_is_named_at_each_stage_behind_which_it_is():
     after = changed(("sources", "stages/shared.py", "c"))
-    told = [str(d) for d in between(RECORD, after, BEHIND)]
-    assert told == ["load: code: stages/shared.py", "export: code: stages/shared.py"]
+    says = [str(d) for d in between(RECORD, after, BEHIND)]
+    assert says == ["load: code: stages/shared.py", "export: code: stages/shared.py"]
     assert [str(d) for d in between(RECORD, after)] == ["the run: code: stages/shared.py"]
 
 
@@ -119,8 +119,8 @@ def test_before_a_run_its_settings_and_libraries_are_known_and_its_bytes_are_not
     for stage in stages:
         stage.pop("digest", None)
         del stage["needs"]
-    found = before_running(RECORD, stages, {"onnx": "1.24", "onnxsim": "0.8"})
-    assert [str(d) for d in found] == ["export: settings: opset: 18 → 20", "export: library: onnx 1.23 → 1.24"]
+    differences = before_running(RECORD, stages, {"onnx": "1.24", "onnxsim": "0.8"})
+    assert [str(d) for d in differences] == ["export: settings: opset: 18 → 20", "export: library: onnx 1.23 → 1.24"]
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_a_record_that_says_more_than_an_older_one_knew_of_says_no_less(change, 
 def test_what_an_older_record_did_not_know_of_is_newer():
     later = copy.deepcopy(RECORD)
     later["stages"][1]["settings"] |= {"effort": "quick", "opset": 17}
-    told = {d.says: d.is_newer for d in between(RECORD, later) if d.what is What.SETTINGS}
-    assert told == {"opset: 18 → 17": False, "effort: absent → quick": True}
+    says = {d.says: d.is_newer for d in between(RECORD, later) if d.what is What.SETTINGS}
+    assert says == {"opset: 18 → 17": False, "effort: absent → quick": True}

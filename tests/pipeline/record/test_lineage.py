@@ -23,8 +23,8 @@ class Vouching(Check):
 
 class LeavesOpen(Export):
     def make(self, inputs, folder):
-        made = super().make(inputs, folder)
-        return replace(made, notes={"claims": {"sizes": {"not_checked": ["h < w"]}}})
+        result = super().make(inputs, folder)
+        return replace(result, notes={"claims": {"sizes": {"not_checked": ["h < w"]}}})
 
 
 @dataclass(frozen=True)
@@ -46,33 +46,33 @@ def vouched(dock):
 
 
 def record(dock: Dock) -> dict[str, Any]:
-    found = dock.run().record
-    assert found is not None
-    return dict(found)
+    written = dock.run().record
+    assert written is not None
+    return dict(written)
 
 
 def test_it_names_what_was_delivered_by_its_content(vouched):
-    told = record(vouched)
+    recorded = record(vouched)
     folder = vouched.object_of("compile")
-    assert (told["kind"], told["made_by"], told["digest"]) == ("openvino", "compile", folder.name)
-    assert told["content"] == {n: sha256(folder / n) for n in ("model.bin", "model.xml")}
-    assert told["facts"] == {"source": {"bytes": 100}}
+    assert (recorded["kind"], recorded["made_by"], recorded["digest"]) == ("openvino", "compile", folder.name)
+    assert recorded["content"] == {n: sha256(folder / n) for n in ("model.bin", "model.xml")}
+    assert recorded["facts"] == {"source": {"bytes": 100}}
 
 
 def test_every_stage_that_had_a_part_is_told_in_order_with_what_fed_it(vouched):
-    told = {s["name"]: s for s in record(vouched)["stages"]}
-    assert list(told) == ["load", "record", "export", "tidy", "compile", "check"]
-    assert told["check"]["needs"] == {"artifact": "compile", "reference": "record"}
-    settings = told["export"]["settings"]
+    recorded = {s["name"]: s for s in record(vouched)["stages"]}
+    assert list(recorded) == ["load", "record", "export", "tidy", "compile", "check"]
+    assert recorded["check"]["needs"] == {"artifact": "compile", "reference": "record"}
+    settings = recorded["export"]["settings"]
     assert (settings["log"], settings["text"], settings["options"]) == ("<file>", "opset 18", {"seed": 3})
-    assert told["export"]["digest"] == vouched.object_of("export").name
-    assert "digest" not in told["load"]
+    assert recorded["export"]["digest"] == vouched.object_of("export").name
+    assert "digest" not in recorded["load"]
 
 
 def test_a_stage_that_only_looks_is_left_out_and_what_it_looked_at_is_not(vouched):
-    told = record(vouched)
-    assert told["handed_on_by"] == "check"
-    assert told["checks"] == [{"stage": "check", "of": "compile", "delivered": True, "parity": {"within": "1e-4"}}]
+    recorded = record(vouched)
+    assert recorded["handed_on_by"] == "check"
+    assert recorded["checks"] == [{"stage": "check", "of": "compile", "delivered": True, "parity": {"within": "1e-4"}}]
 
 
 def test_a_check_of_what_came_before_is_told_as_such(vouched):
@@ -90,9 +90,9 @@ def test_what_a_stage_leaves_open_of_what_it_made_is_told_among_the_checks(vouch
 
 def test_what_cannot_be_made_again_byte_for_byte_has_no_digest_and_says_so(vouched):
     vouched.stages["export"] = Once(vouched.log)
-    told = {s["name"]: s for s in record(vouched)["stages"]}
-    assert told["export"]["repeatable"] is False
-    assert "digest" not in told["export"]
+    recorded = {s["name"]: s for s in record(vouched)["stages"]}
+    assert recorded["export"]["repeatable"] is False
+    assert "digest" not in recorded["export"]
 
 
 def test_equal_graphs_have_equal_records_wherever_they_are_made(tmp_path):
@@ -102,10 +102,10 @@ def test_equal_graphs_have_equal_records_wherever_they_are_made(tmp_path):
         dock = Dock(tmp_path / name)
         dock.stages["check"] = Vouching(dock.log, "1e-4")
         dock.stages["save"] = dock.stages.pop("save")
-        told = record(dock)
-        for stage in told["stages"]:
+        recorded = record(dock)
+        for stage in recorded["stages"]:
             del stage["settings"]["hook"]  # a function of these fakes, told by its address
-        texts.append(lineage.text(told))
+        texts.append(lineage.text(recorded))
     assert texts[0] == texts[1]
     assert str(tmp_path) not in texts[0]
     assert "0.123" not in texts[0]
@@ -132,15 +132,15 @@ class Real(Fake):
 
 def test_the_order_of_a_mapping_is_kept(vouched):
     vouched.change("export", options={"b": 1, "a": 2})
-    told = {s["name"]: s for s in json.loads(lineage.text(record(vouched)))["stages"]}
-    assert list(told["export"]["settings"]["options"]) == ["b", "a"]
+    recorded = {s["name"]: s for s in json.loads(lineage.text(record(vouched)))["stages"]}
+    assert list(recorded["export"]["settings"]["options"]) == ["b", "a"]
 
 
 def test_a_word_that_is_no_files_name_stays_though_a_file_is_called_so(vouched, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "opset 18").touch()
-    told = {s["name"]: s for s in record(vouched)["stages"]}
-    assert told["export"]["settings"]["text"] == "opset 18"
+    recorded = {s["name"]: s for s in record(vouched)["stages"]}
+    assert recorded["export"]["settings"]["text"] == "opset 18"
 
 
 def test_a_run_that_delivers_nothing_has_no_record(dock):
@@ -152,5 +152,5 @@ def test_of_several_deliveries_each_has_its_own(dock):
     dock.stages["save_graph"] = Save(dock.log)
     dock.needs["save_graph"] = ["export"]
     dock.run()
-    told = {p.parent.name: json.loads(p.read_text())["made_by"] for p in dock.output.glob("*/artifact.json")}
-    assert told == {"save": "compile", "save_graph": "export"}
+    recorded = {p.parent.name: json.loads(p.read_text())["made_by"] for p in dock.output.glob("*/artifact.json")}
+    assert recorded == {"save": "compile", "save_graph": "export"}

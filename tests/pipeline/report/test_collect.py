@@ -43,29 +43,29 @@ def test_a_language_model_has_its_perplexity_in_columns_and_rules(tmp_path):
     sweep = FakeSweep(tmp_path / "one")
     for ratio in (1.2, 1.02):
         figures = {"value": 10 * ratio, "of_the_model": 10.0, "ratio": ratio, "kl": 0.01, "agreement": 0.9}
-        kept = [outcome("perplexity", "built", 1, "k", "d", perplexity=figures)]
-        kept += [outcome("save", "delivered", 0, "s", "d")]
-        sweep.job(f"precision={ratio}").finish(Result(kept, tmp_path / "x"))
-    found = collect(sweep.listed())
-    told = [(j.perplexity, j.ratio, j.kl, j.agreement) for j in found.jobs]
-    assert told == [(12.0, 1.2, 0.01, 0.9), (10.2, 1.02, 0.01, 0.9)]
-    assert "perplexity   ratio       kl  top-1" in tables.terminal(found)
-    assert Rule.read("min size where ratio <= 1.05").best(found) == found.jobs[1]
+        outcomes = [outcome("perplexity", "built", 1, "k", "d", perplexity=figures)]
+        outcomes += [outcome("save", "delivered", 0, "s", "d")]
+        sweep.job(f"precision={ratio}").finish(Result(outcomes, tmp_path / "x"))
+    collected = collect(sweep.listed())
+    figures = [(j.perplexity, j.ratio, j.kl, j.agreement) for j in collected.jobs]
+    assert figures == [(12.0, 1.2, 0.01, 0.9), (10.2, 1.02, 0.01, 0.9)]
+    assert "perplexity   ratio       kl  top-1" in tables.terminal(collected)
+    assert Rule.read("min size where ratio <= 1.05").best(collected) == collected.jobs[1]
 
 
 def test_a_check_of_something_else_than_what_was_delivered_is_not_its_error(tmp_path):
     sweep = FakeSweep(tmp_path / "one")
     parity = {"parity": {"against": "it", "cases": [{"shape": "1", "max_rel": 0.5}]}}
-    kept = [outcome("check", "built", 1, "k", "another", **parity), outcome("save", "delivered", 0, "s", "this")]
-    sweep.job("opset=18").finish(Result(kept, tmp_path / "x"))
+    outcomes = [outcome("check", "built", 1, "k", "another", **parity), outcome("save", "delivered", 0, "s", "this")]
+    sweep.job("opset=18").finish(Result(outcomes, tmp_path / "x"))
     assert collect(sweep.listed()).jobs[0].error is None
 
 
 def test_what_could_not_be_compared_says_why(tmp_path):
     sweep = FakeSweep(tmp_path / "one")
     notes = {"unchecked": {"against": "TensorFlow", "why": "it is not installed", "cases": []}}
-    kept = [outcome("check", "built", 1, "k", "d", **notes), outcome("save", "delivered", 0, "s", "d")]
-    sweep.job("opset=18").finish(Result(kept, tmp_path / "x"))
+    outcomes = [outcome("check", "built", 1, "k", "d", **notes), outcome("save", "delivered", 0, "s", "d")]
+    sweep.job("opset=18").finish(Result(outcomes, tmp_path / "x"))
     assert collect(sweep.listed()).jobs[0].unchecked == "it is not installed"
 
 
@@ -112,9 +112,9 @@ def test_a_key_that_the_sweep_adds_is_an_axis_like_any_other(tmp_path):
     sweep = FakeSweep(tmp_path / "one")
     sweep.skip("+extra=1")
     sweep.skip("+extra=[2,3]")
-    found = collect(sweep.listed({"+extra": ["1", "[2, 3]"]}))
-    assert found.axes == {"extra": ("1", "[2,3]")}
-    assert [j.name for j in found.jobs] == ["extra=1", "extra=[2,3]"]
+    collected = collect(sweep.listed({"+extra": ["1", "[2, 3]"]}))
+    assert collected.axes == {"extra": ("1", "[2,3]")}
+    assert [j.name for j in collected.jobs] == ["extra=1", "extra=[2,3]"]
 
 
 def test_an_older_sweep_is_read_from_its_jobs_folders(tmp_path):
@@ -125,9 +125,9 @@ def test_an_older_sweep_is_read_from_its_jobs_folders(tmp_path):
         hydra.mkdir()
         (hydra / "overrides.yaml").write_text(json.dumps([*BASE, f"opset={10 + i}", "precision=fp32"]))
         job.finish(finished("built", "a", "18", 1e-7, size=1))
-    found = collect(tmp_path / "one")
-    assert found.axes == {"opset": tuple(str(10 + i) for i in range(11))}
-    assert [j.folder for j in found.jobs][8:] == ["8-small", "9-small", "10-small"]
+    collected = collect(tmp_path / "one")
+    assert collected.axes == {"opset": tuple(str(10 + i) for i in range(11))}
+    assert [j.folder for j in collected.jobs][8:] == ["8-small", "9-small", "10-small"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"stages": 3}', '{"status": "ok", "stages": []}'])
@@ -158,16 +158,16 @@ def test_each_of_several_runs_has_its_own_command_and_a_plan_is_not_done(tmp_pat
     ).fail(None, 130)
     run_in(tmp_path / "other" / "3-c", "-m", "opset=18,20", overrides=["opset=18"]).fail(ConfigError("no"), 2)
     run_in(tmp_path / "other" / "4-d", "--epochs", "3", program="train.py", overrides=["model=live"]).only_planned()
-    found = collect(tmp_path)
-    assert [(j.folder, j.status, j.command.removeprefix("python -m pipeline ")) for j in found.jobs] == [
+    collected = collect(tmp_path)
+    assert [(j.folder, j.status, j.command.removeprefix("python -m pipeline ")) for j in collected.jobs] == [
         ("day/1-a", "planned", "target=onnx plan=true"),
         ("day/2-b", "interrupted", "--config-dir mine opset=17"),
         ("other/3-c", "failed", "opset=18"),
         ("other/4-d", "planned", "model=live"),
     ]
-    assert (found.counts, found.command) == ({"planned": 2, "failed": 1, "interrupted": 1}, ())
-    assert "target=onnx plan=true" not in tables.terminal(found)
-    assert "○ planned" in tables.terminal(found)
+    assert (collected.counts, collected.command) == ({"planned": 2, "failed": 1, "interrupted": 1}, ())
+    assert "target=onnx plan=true" not in tables.terminal(collected)
+    assert "○ planned" in tables.terminal(collected)
 
 
 def test_a_page_of_runs_with_many_axes_draws_no_grid_of_empty_cells(tmp_path):

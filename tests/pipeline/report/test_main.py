@@ -39,7 +39,7 @@ def test_a_run_that_failed_has_its_problem_on_its_page(folder):
 
 
 @pytest.mark.parametrize(
-    ("args", "code", "told"),
+    ("args", "code", "message"),
     [
         (["{sweep}", "--select", "min latency where latency < 1"], 5, ""),
         (["{sweep}", "--select", "min speed"], 2, "speed is no metric"),
@@ -50,8 +50,8 @@ def test_a_run_that_failed_has_its_problem_on_its_page(folder):
         ([], 2, "usage:"),
     ],
 )
-def test_it_ends_with_the_exit_code_that_is_promised(folder, tmp_path, args, code, told):
+def test_it_ends_with_the_exit_code_that_is_promised(folder, tmp_path, args, code, message):
     done = run(*(a.format(sweep=folder, empty=tmp_path) for a in args))
     assert done.returncode == code
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr

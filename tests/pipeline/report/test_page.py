@@ -21,14 +21,14 @@ class Elements(HTMLParser):
 
     def __init__(self, page: Path) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page.read_text())
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
 
-    def of(self, name):
-        return [attributes for tag, attributes in self.found if tag == name]
+    def by_tag(self, name):
+        return [attributes for tag, attributes in self.elements if tag == name]
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def test_nothing_that_a_job_says_becomes_part_of_the_page(tmp_path):
     report.of_sweep(sweep.listed({"name": [SCRIPT, '" onclick="alert(1)', "$x$"]}))
     for page in tmp_path.rglob("report.html"):
         elements = Elements(page)
-        assert len(elements.of("script")) == (page.parent == tmp_path / "one")
-        assert not [a for _, a in elements.found if "onclick" in a]
+        assert len(elements.by_tag("script")) == (page.parent == tmp_path / "one")
+        assert not [a for _, a in elements.elements if "onclick" in a]
 
 
 def test_a_page_links_to_nothing_but_itself_and_what_lies_beside_it(folder):
     report.of_sweep(folder)
-    links = {a["href"] for a in Elements(folder / "report.html").of("a")}
+    links = {a["href"] for a in Elements(folder / "report.html").by_tag("a")}
     assert {link for link in links if not link.startswith("#job-")} == {
         *(f"./{i}-small/report.html" for i in range(5)),
         *(f"./{i}-small/" for i in range(5)),
@@ -84,7 +84,7 @@ def test_without_the_plotting_library_the_page_says_what_to_install(folder, monk
 
 
 @pytest.mark.parametrize(
-    ("points", "kept"),
+    ("points", "best"),
     [
         ([(1, 1)], [0]),
         ([(2, 1), (1, 2), (2, 2)], [1, 0]),
@@ -93,8 +93,8 @@ def test_without_the_plotting_library_the_page_says_what_to_install(folder, monk
         ([(3, 0), (1, 5), (2, 5), (2, 3)], [1, 3, 0]),
     ],
 )
-def test_the_pareto_front_is_what_nothing_else_beats(points, kept):
-    assert front(points) == kept
+def test_the_pareto_front_is_what_nothing_else_beats(points, best):
+    assert front(points) == best
 
 
 def test_the_way_to_what_is_delivered_is_drawn_straight_and_the_rest_beside_it():

@@ -11,7 +11,7 @@ from pipeline.report import places
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "shortened"),
     [
         ("store=/shared/team/store opset=18", "store=…/store opset=18"),
         ("'/home/me/net.pth': no such file", "'…/net.pth': no such file"),
@@ -19,13 +19,13 @@ from pipeline.report import places
         ("7 images/second, 2 / 3, ./a/b, s/a/b", "7 images/second, 2 / 3, ./a/b, s/a/b"),
     ],
 )
-def test_absolute_paths_are_cut_to_their_last_name(text, left):
-    assert places.without(text) == left
+def test_absolute_paths_are_cut_to_their_last_name(text, shortened):
+    assert places.without(text) == shortened
 
 
 def test_two_paths_stay_two():
-    found = places.without(["/a/net.pth", "/b/net.pth", "/a/net.pth"])
-    assert found == ["…/net.pth", "…/net.pth (2)", "…/net.pth"]
+    shortened = places.without(["/a/net.pth", "/b/net.pth", "/a/net.pth"])
+    assert shortened == ["…/net.pth", "…/net.pth (2)", "…/net.pth"]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_pages_name_no_host_and_no_absolute_path(sweep):
 
 
 def test_pages_name_them_when_that_is_asked_for(sweep):
-    report.of_sweep(sweep, named=True)
+    report.of_sweep(sweep, with_paths=True)
     for name in WRITTEN:
         assert str(sweep.parent) in (sweep / name).read_text()
         assert platform.node() in (sweep / name).read_text()

@@ -34,7 +34,7 @@ def test_a_rule_chooses_among_the_jobs_that_ended_well(sweep, rule, number):
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "message"),
     [
         ("", "allowed: min|max METRIC"),
         ("latency", "does not begin with min or max"),
@@ -51,7 +51,7 @@ def test_a_rule_chooses_among_the_jobs_that_ended_well(sweep, rule, number):
         ("min latency where drop < 1 size < 3", "a condition is not METRIC OP NUMBER"),
     ],
 )
-def test_a_rule_that_cannot_be_read_says_what_is_allowed(rule, told):
+def test_a_rule_that_cannot_be_read_says_what_is_allowed(rule, message):
     with pytest.raises(ConfigError) as raised:
         Rule.read(rule)
-    assert told in str(raised.value)
+    assert message in str(raised.value)

@@ -53,10 +53,10 @@ def test_code_of_a_package_that_a_person_has_named_passes(monkeypatch):
 
 
 def test_a_file_that_runs_code_is_vouched_for_by_a_person_and_not_by_the_record():
-    told = record("stages.open_module.OpenModule", weights="<file>", sha256="ab")
+    stolen = record("stages.open_module.OpenModule", weights="<file>", sha256="ab")
     with pytest.raises(ConfigError, match="can run any code"):
-        trust.demand(told, ["stages.load.weights=net.pt"])
-    trust.demand(told, ["stages.load.weights=net.pt", "stages.load.sha256=ab"])
+        trust.demand(stolen, ["stages.load.weights=net.pt"])
+    trust.demand(stolen, ["stages.load.weights=net.pt", "stages.load.sha256=ab"])
 
 
 def test_only_files_that_were_typed_are_read():

@@ -22,7 +22,7 @@ from tests.pipeline.conftest import Save, child, flip, raising, without_record
 
 
 @pytest.fixture
-def made(store):
+def artifact(store):
     with store.staging() as folder:
         (folder / "data").mkdir()
         (folder / "model.onnx").write_text("graph")
@@ -35,8 +35,8 @@ def output(tmp_path):
     return tmp_path / "out"
 
 
-def deliver(made, store, output, stage=Save, hook=lambda inputs: None, record=MappingProxyType({})):
-    return delivery.deliver(stage(output.parent / "log", hook=hook), {"artifact": made}, store, output, record)
+def deliver(artifact, store, output, stage=Save, hook=lambda inputs: None, record=MappingProxyType({})):
+    return delivery.deliver(stage(output.parent / "log", hook=hook), {"artifact": artifact}, store, output, record)
 
 
 def content_of(folder):
@@ -48,40 +48,40 @@ def beside(output):
     return list(output.parent.glob(f".{output.name}.*"))
 
 
-def test_a_delivery_is_a_copy_with_what_it_is_written_beside_it(made, store, output):
-    path, _ = deliver(made, store, output)
+def test_a_delivery_is_a_copy_with_what_it_is_written_beside_it(artifact, store, output):
+    path, _ = deliver(artifact, store, output)
     assert path == output / "model.onnx"
-    found = content_of(output)
-    told = json.loads(found.pop("artifact.json"))
-    assert found == {"model.onnx": b"graph", "data/w.bin": b"weights"}
-    assert told == {"files": ["data", "model.onnx"]}
+    content = content_of(output)
+    document = json.loads(content.pop("artifact.json"))
+    assert content == {"model.onnx": b"graph", "data/w.bin": b"weights"}
+    assert document == {"files": ["data", "model.onnx"]}
     assert beside(output) == []
 
 
-def test_the_record_goes_into_the_model_file_and_beside_it(made, store, output):
-    path, _ = deliver(made, store, output, record={"schema": 1})
+def test_the_record_goes_into_the_model_file_and_beside_it(artifact, store, output):
+    path, _ = deliver(artifact, store, output, record={"schema": 1})
     assert path.read_bytes() != b"graph"
     assert without_record(path) == "graph"
     assert json.loads((output / "artifact.json").read_text()) == {"schema": 1, "files": ["data", "model.onnx"]}
 
 
-def test_editing_the_copy_leaves_the_store_whole(made, store, output):
-    deliver(made, store, output)
+def test_editing_the_copy_leaves_the_store_whole(artifact, store, output):
+    deliver(artifact, store, output)
     for path in [p for p in output.rglob("*") if p.is_file()]:
         path.write_bytes(b"mine now")
-    assert store.objects.state(made.digest, thorough=True) is State.PRESENT
+    assert store.objects.state(artifact.digest, thorough=True) is State.PRESENT
 
 
-def test_the_copy_can_be_edited_and_removed_by_its_owner(made, store, output):
-    deliver(made, store, output)
+def test_the_copy_can_be_edited_and_removed_by_its_owner(artifact, store, output):
+    deliver(artifact, store, output)
     assert all(p.stat().st_mode & 0o200 for p in output.rglob("*"))
 
 
-def test_a_new_delivery_replaces_the_old_one_whole(made, store, output):
+def test_a_new_delivery_replaces_the_old_one_whole(artifact, store, output):
     output.mkdir()
     (output / "model.xml").write_text("from last time")
     (output / "artifact.json").write_text('{"files": ["model.xml"]}')
-    deliver(made, store, output)
+    deliver(artifact, store, output)
     assert set(content_of(output)) == {"model.onnx", "data/w.bin", "artifact.json"}
     assert beside(output) == []
 
@@ -95,25 +95,25 @@ class Bundling(Save):
         return Artifact(Kind.DELIVERY, folder, notes={"file": "net.onnx", "copies": copies, "bundle": True})
 
 
-def test_a_bundle_has_more_than_the_copies_and_the_sum_of_each_file(made, store, output):
-    deliver(made, store, output, Bundling)
-    told = json.loads((output / "artifact.json").read_text())
-    assert told["files"] == ["answers", "net.onnx", "w.bin"]
-    assert told["sha256"] == {n: hashlib.sha256((output / n).read_bytes()).hexdigest() for n in told["files"]}
+def test_a_bundle_has_more_than_the_copies_and_the_sum_of_each_file(artifact, store, output):
+    deliver(artifact, store, output, Bundling)
+    document = json.loads((output / "artifact.json").read_text())
+    assert document["files"] == ["answers", "net.onnx", "w.bin"]
+    assert document["sha256"] == {n: hashlib.sha256((output / n).read_bytes()).hexdigest() for n in document["files"]}
 
 
 class Lossy(Save):
     def make(self, inputs, folder):
-        made = super().make(inputs, folder)
+        delivered = super().make(inputs, folder)
         (folder / "data" / "w.bin").write_bytes(b"weight")
-        return made
+        return delivered
 
 
 class Forgetful(Save):
     def make(self, inputs, folder):
-        made = super().make(inputs, folder)
+        delivered = super().make(inputs, folder)
         (folder / "data" / "w.bin").unlink()
-        return made
+        return delivered
 
 
 class Linking(Save):
@@ -129,35 +129,35 @@ class Silent(Save):
 
 
 @pytest.mark.parametrize("stage", [Lossy, Forgetful, Linking, Silent])
-def test_a_copy_that_is_not_whole_is_not_delivered_and_the_old_one_stays(made, store, output, stage):
-    deliver(made, store, output)
+def test_a_copy_that_is_not_whole_is_not_delivered_and_the_old_one_stays(artifact, store, output, stage):
+    deliver(artifact, store, output)
     before = content_of(output)
     with pytest.raises(StageError):
-        deliver(made, store, output, stage)
+        deliver(artifact, store, output, stage)
     assert content_of(output) == before
     assert beside(output) == []
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "data/w.bin", "artifact.json"])
-def test_a_damaged_original_is_found_set_aside_and_not_delivered(made, store, output, name):
-    flip(made.folder / name)
+def test_a_damaged_original_is_found_set_aside_and_not_delivered(artifact, store, output, name):
+    flip(artifact.folder / name)
     with pytest.raises(Damaged):
-        deliver(made, store, output)
+        deliver(artifact, store, output)
     assert not output.exists()
-    assert store.objects.state(made.digest) is State.ABSENT
+    assert store.objects.state(artifact.digest) is State.ABSENT
     assert beside(output) == []
 
 
-def test_damage_comes_before_what_it_made_the_stage_say(made, store, output):
-    flip(made.file)
+def test_damage_comes_before_what_it_made_the_stage_say(artifact, store, output):
+    flip(artifact.file)
     with pytest.raises(Damaged):
-        deliver(made, store, output, hook=raising(ValueError("cannot parse")))
+        deliver(artifact, store, output, hook=raising(ValueError("cannot parse")))
 
 
-def test_an_original_that_vanished_is_to_be_built_again_and_is_not_the_outputs_fault(made, store, output):
-    made.folder.rename(output.parent / "evicted")
+def test_an_original_that_vanished_is_to_be_built_again_and_is_not_the_outputs_fault(artifact, store, output):
+    artifact.folder.rename(output.parent / "evicted")
     with pytest.raises(Damaged):
-        deliver(made, store, output)
+        deliver(artifact, store, output)
     assert not output.exists()
 
 
@@ -172,21 +172,21 @@ def test_an_original_that_vanished_is_to_be_built_again_and_is_not_the_outputs_f
 )
 @pytest.mark.parametrize("where", ["copying", "renaming"])
 def test_a_disk_that_refuses_leaves_the_old_delivery_and_says_what_to_do(
-    made, store, output, monkeypatch, code, says, command, where
+    artifact, store, output, monkeypatch, code, says, command, where
 ):
-    deliver(made, store, output)
+    deliver(artifact, store, output)
     before, fail = content_of(output), raising(OSError(code, "no"))
     if where == "renaming":
         monkeypatch.setattr("pathlib.Path.rename", fail)
     with pytest.raises(DrydockError, match=says) as caught:
-        deliver(made, store, output, hook=fail if where == "copying" else lambda inputs: None)
+        deliver(artifact, store, output, hook=fail if where == "copying" else lambda inputs: None)
     assert caught.value.problems[0].command.startswith(command)
     assert content_of(output) == before
     assert beside(output) == []
 
 
-def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(made, store, output, monkeypatch):
-    deliver(made, store, output)
+def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(artifact, store, output, monkeypatch):
+    deliver(artifact, store, output)
     before, rename = content_of(output), os.rename
 
     def refuse_the_new(path, target):
@@ -196,15 +196,15 @@ def test_when_the_new_folder_cannot_take_its_place_the_old_one_is_put_back(made,
 
     monkeypatch.setattr("pathlib.Path.rename", refuse_the_new)
     with pytest.raises(ConfigError):
-        deliver(made, store, output)
+        deliver(artifact, store, output)
     assert content_of(output) == before
 
 
-def test_an_interrupted_delivery_leaves_the_old_one(made, store, output):
-    deliver(made, store, output)
+def test_an_interrupted_delivery_leaves_the_old_one(artifact, store, output):
+    deliver(artifact, store, output)
     before = content_of(output)
     with pytest.raises(KeyboardInterrupt):
-        deliver(made, store, output, hook=raising(KeyboardInterrupt()))
+        deliver(artifact, store, output, hook=raising(KeyboardInterrupt()))
     assert content_of(output) == before
     assert beside(output) == []
 
@@ -271,11 +271,11 @@ def test_what_drydock_did_not_deliver_is_refused_and_kept(output, prepare, says,
 
 
 @pytest.mark.parametrize("prepare", [somebodys_folder, somebodys_file], ids=lambda f: f.__name__)
-def test_what_came_to_lie_there_during_a_long_run_is_kept_too(made, store, output, prepare):
+def test_what_came_to_lie_there_during_a_long_run_is_kept_too(artifact, store, output, prepare):
     with pytest.raises((ConfigError, StageError)):
-        deliver(made, store, output, hook=lambda inputs: prepare(output))
-    kept = output / "thesis.tex" if output.is_dir() else output
-    assert kept.read_text() == "years of work"
+        deliver(artifact, store, output, hook=lambda inputs: prepare(output))
+    thesis = output / "thesis.tex" if output.is_dir() else output
+    assert thesis.read_text() == "years of work"
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_any_work(output, monkeypatch):
@@ -296,13 +296,13 @@ def test_the_store_is_nobodys_output(tmp_path):
         delivery.refuse(tmp_path / "store" / "objects" / "out", tmp_path / "store")
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(made, store, output):
+def test_a_link_stays_and_what_it_leads_to_is_replaced(artifact, store, output):
     real = output.parent / "disk" / "real"
     output.symlink_to(real)  # to nothing as yet
     for _ in range(2):
         delivery.refuse(output, store.root)
         delivery.check(output)
-        path, _ = deliver(made, store, output)
+        path, _ = deliver(artifact, store, output)
         assert path == output / "model.onnx"
         assert output.is_symlink()
         assert set(content_of(real)) == {"model.onnx", "data/w.bin", "artifact.json"}
@@ -315,20 +315,20 @@ def test_a_link_to_itself_is_told(output):
         delivery.check(output / "below")
 
 
-def killed_at(made, store, output, rename):
+def killed_at(artifact, store, output, rename):
     """A delivery whose process is killed at its n-th rename of a folder."""
 
     def work():
-        left = [rename]
+        renames = [rename]
 
         def renaming(path, target, really=os.rename):
-            left[0] -= 1
-            if not left[0]:
+            renames[0] -= 1
+            if not renames[0]:
                 os.kill(os.getpid(), signal.SIGKILL)
             really(path, target)
 
         os.rename = renaming
-        deliver(made, store, output)
+        deliver(artifact, store, output)
 
     process = child(work)
     process.start()
@@ -337,10 +337,12 @@ def killed_at(made, store, output, rename):
 
 
 @pytest.mark.parametrize("rename", [1, 2])
-def test_what_a_killed_delivery_left_is_gone_before_the_next_and_the_earlier_one_is_back(made, store, output, rename):
-    deliver(made, store, output)
+def test_what_a_killed_delivery_left_is_gone_before_the_next_and_the_earlier_one_is_back(
+    artifact, store, output, rename
+):
+    deliver(artifact, store, output)
     before = content_of(output)
-    killed_at(made, store, output, rename)
+    killed_at(artifact, store, output, rename)
     assert len(beside(output)) == rename
     assert output.exists() == (rename == 1)
     delivery.check(output)
@@ -348,23 +350,23 @@ def test_what_a_killed_delivery_left_is_gone_before_the_next_and_the_earlier_one
     assert beside(output) == []
 
 
-def test_what_several_killed_deliveries_left_in_one_folder_is_gone_too(made, store, output):
-    killed_at(made, store, output / "save", 1)
+def test_what_several_killed_deliveries_left_in_one_folder_is_gone_too(artifact, store, output):
+    killed_at(artifact, store, output / "save", 1)
     (output / "log").unlink()
     delivery.refuse(output, store.root)
     delivery.check(output)
     assert list(output.iterdir()) == []
 
 
-def test_a_living_neighbours_delivery_is_left_alone(made, store, output):
-    seen = []
+def test_a_living_neighbours_delivery_is_left_alone(artifact, store, output):
+    neighbours = []
 
     def look(inputs):
         delivery.check(output)
-        seen.extend(beside(output))
+        neighbours.extend(beside(output))
 
-    deliver(made, store, output, hook=look)
-    assert len(seen) == 1
+    deliver(artifact, store, output, hook=look)
+    assert len(neighbours) == 1
 
 
 def test_what_has_only_such_a_name_is_left_alone(output):
@@ -374,8 +376,8 @@ def test_what_has_only_such_a_name_is_left_alone(output):
     assert len(list(output.parent.glob(".*"))) == 2
 
 
-def test_an_earlier_delivery_that_was_half_removed_is_not_put_back(made, store, output):
-    deliver(made, store, output)
+def test_an_earlier_delivery_that_was_half_removed_is_not_put_back(artifact, store, output):
+    deliver(artifact, store, output)
     (output / "model.onnx").unlink()
     output.rename(output.parent / ".out.0123abcd.old")
     delivery.check(output)

@@ -56,7 +56,7 @@ class Source(Stage):
 
 
 @dataclass(frozen=True)
-class Held(Stage):
+class InMemory(Stage):
     """Makes a model that is in memory alone."""
 
     model: Any = "weights"
@@ -87,8 +87,8 @@ class Yard:
     def ran(self, stages: Mapping[str, Stage], apart: Isolation | None = APART) -> dict[str, Outcome]:
         world = ThisMachine(self.home / "facts", may_fetch=True)
         nodes = graph.build(stages, {})
-        made = Runner(nodes, self.store, world, self.home / "out", Silent(), isolation=apart).run()
-        return {o.name: o for o in made.outcomes}
+        result = Runner(nodes, self.store, world, self.home / "out", Silent(), isolation=apart).run()
+        return {o.name: o for o in result.outcomes}
 
     def refusal(self, doing: str, **limits: Any) -> str:
         with pytest.raises(StageError) as failed:
@@ -100,8 +100,8 @@ class Yard:
 def yard(tmp_path: Path) -> Iterator[Yard]:
     yield Yard(tmp_path)
     # What a test did to the worker is not for the next one to find.
-    if isolation._kept is not None:
-        isolation._kept.end()
+    if isolation._current is not None:
+        isolation._current.end()
 
 
 def gone(pid: int) -> bool:
@@ -125,16 +125,16 @@ def test_a_result_made_elsewhere_is_the_same_result(yard: Yard, tmp_path: Path) 
     assert here.notes["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize(("limits", "left"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
+@pytest.mark.parametrize(("limits", "waiting"), [({}, 0), ({"timeout": 60.0}, 1), ({"memory": 2**33}, 1)])
 def test_what_can_wait_is_done_while_a_stage_runs_there_unless_a_limit_is_watched(
-    yard: Yard, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], left: int
+    yard: Yard, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any], waiting: int
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr(isolation, "meanwhile", [lambda: done.append("once")])
     for doing in ("nothing", "talk"):
         yard.run(doing, Isolation(**limits))
-    assert done == ["once"] * (1 - left)
-    assert len(isolation.meanwhile) == left
+    assert done == ["once"] * (1 - waiting)
+    assert len(isolation.meanwhile) == waiting
 
 
 def test_the_peak_is_that_of_the_process_that_did_the_work(yard: Yard) -> None:
@@ -159,28 +159,28 @@ def test_an_object_in_memory_stays_where_it_is(yard: Yard) -> None:
 
 def test_a_stage_may_ask_what_its_input_was_made_of(yard: Yard) -> None:
     stages = {"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()}
-    told = yard.ran(stages)["check"].notes
-    assert (told["stage"], told["source"]) == ("compile", "graph")
-    assert told["pid"] != os.getpid()
+    notes = yard.ran(stages)["check"].notes
+    assert (notes["stage"], notes["source"]) == ("compile", "graph")
+    assert notes["pid"] != os.getpid()
 
 
 def test_a_stage_may_ask_back_to_the_model_which_is_sent_as_it_is(yard: Yard) -> None:
-    stages = {"load": Held(), "export": Exported(), "compile": Isolated(), "check": AsksBackToTheFirst()}
-    told = yard.ran(stages)["check"].notes
-    assert told["told"] == [["compile", "onnx", None], ["export", "module", "weights"]]
-    assert told["last"] == "load"
-    assert told["pid"] != os.getpid()
+    stages = {"load": InMemory(), "export": Exported(), "compile": Isolated(), "check": AsksBackToTheFirst()}
+    notes = yard.ran(stages)["check"].notes
+    assert notes["told"] == [["compile", "onnx", None], ["export", "module", "weights"]]
+    assert notes["last"] == "load"
+    assert notes["pid"] != os.getpid()
 
 
 def test_what_cannot_be_opened_is_the_asking_stages_to_judge(yard: Yard) -> None:
-    made = yard.ran({"source": Source(), "compile": Isolated()})
-    shutil.rmtree(yard.store.objects.folder(made["source"].digest or ""))
-    told = yard.ran({"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()})["check"].notes
-    assert told["source"].startswith("Damaged: ")
+    outcomes = yard.ran({"source": Source(), "compile": Isolated()})
+    shutil.rmtree(yard.store.objects.folder(outcomes["source"].digest or ""))
+    notes = yard.ran({"source": Source(), "compile": Isolated(), "check": AsksWhatItIsMadeOf()})["check"].notes
+    assert notes["source"].startswith("Damaged: ")
 
 
 @pytest.mark.parametrize(
-    ("doing", "limits", "told", "command"),
+    ("doing", "limits", "message", "command"),
     [
         ("segfault", {}, "compile: its process died of SIGSEGV, Segmentation fault", "see the log for the line"),
         ("killed", {}, "was killed by somebody, probably the kernel for lack of memory", "fewer jobs at once"),
@@ -192,10 +192,10 @@ def test_what_cannot_be_opened_is_the_asking_stages_to_judge(yard: Yard) -> None
     ],
 )
 def test_what_ends_the_process_fails_the_stage_and_is_told(
-    yard: Yard, doing: str, limits: dict[str, Any], told: str, command: str
+    yard: Yard, doing: str, limits: dict[str, Any], message: str, command: str
 ) -> None:
     refused = yard.refusal(doing, **limits)
-    assert told in refused
+    assert message in refused
     assert f"try:     {command}" in refused
     assert list((yard.store.root / "staging").iterdir()) == []
     assert yard.run().how == "built"
@@ -263,10 +263,10 @@ def test_a_run_that_is_ended_leaves_no_busy_process(tmp_path: Path, sent: signal
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in a shell's background ignores it
         "Yard(pathlib.Path(sys.argv[1])).run('hang_with_a_child')"
     )
-    found = os.pathsep.join([*filter(None, sys.path)])
+    search_path = os.pathsep.join([*filter(None, sys.path)])
     with subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": found},
+        env={**os.environ, "PYTHONPATH": search_path},
         stderr=subprocess.DEVNULL,
     ) as run:
         while not (tmp_path / "pids").exists() and run.poll() is None:
@@ -302,23 +302,23 @@ def test_a_crash_names_the_operator_that_a_process_dies_of_alone_too(yard: Yard,
 def test_stages_are_isolated_within_limits_unless_asked_not_to_be(
     settings: dict[str, Any], expected: Isolation | None
 ) -> None:
-    assert isolation.of({**NOTHING, **settings}) == expected
+    assert isolation.from_settings({**NOTHING, **settings}) == expected
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"memory": "8 gigs"}, "runner.memory is 8 gigs"),
         ({"timeout": 0.0}, "runner.timeout is 0.0"),
         ({"isolate": False, "timeout": 9.0}, "runner.isolate is false, and runner.timeout can limit only"),
     ],
 )
-def test_a_limit_that_cannot_be_held_is_refused(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        isolation.of({**NOTHING, **settings})
+def test_a_limit_that_cannot_be_held_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        isolation.from_settings({**NOTHING, **settings})
 
 
 def test_a_limit_of_memory_is_refused_where_memory_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "STATM", "/no/such/{}")
     with pytest.raises(ConfigError, match="only on Linux"):
-        isolation.of({**NOTHING, "memory": "1GiB"})
+        isolation.from_settings({**NOTHING, "memory": "1GiB"})

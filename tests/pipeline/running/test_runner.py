@@ -145,11 +145,11 @@ def test_what_comes_after_equal_content_made_in_another_way_is_a_hit(dock):
 def test_a_stage_reads_its_stored_input_when_an_earlier_run_made_it(dock):
     dock.run()
     dock.ran()
-    seen = []
+    artifacts = []
     tidied = dock.object_of("tidy")
-    dock.change("compile", text="harder", hook=lambda inputs: seen.append(inputs["model"].folder))
+    dock.change("compile", text="harder", hook=lambda inputs: artifacts.append(inputs["model"].folder))
     dock.run()
-    assert seen == [tidied]
+    assert artifacts == [tidied]
     assert dock.ran() == ["compile", "save"]
 
 

@@ -38,8 +38,8 @@ def capturing(dock):
 def test_a_result_without_files_is_used_and_not_stored(capturing):
     result = capturing.run()
     assert capturing.ran() == ["load", "capture", "record", "exportcaptured", "tidy", "compile", "save"]
-    told = next(o for o in result.outcomes if o.name == "capture")
-    assert (told.how, told.digest, told.size, told.facts["captured"]) == ("built", None, 0, "")
+    outcome = next(o for o in result.outcomes if o.name == "capture")
+    assert (outcome.how, outcome.digest, outcome.size, outcome.facts["captured"]) == ("built", None, 0, "")
     assert {o.name: o.facts for o in result.outcomes}["save"]["captured"] == ""
     assert [*capturing.store.root.glob("objects/*/*/model.pt2")] == []
     capturing.assert_sound()
@@ -65,15 +65,15 @@ def test_a_result_without_files_is_made_again_when_something_after_it_must_run(c
 
 
 def test_a_result_without_files_is_released_after_its_last_use(capturing):
-    seen = {}
-    capturing.change("export", hook=lambda inputs: seen.update(program=weakref.ref(inputs["module"].live)))
-    capturing.change("tidy", hook=lambda inputs: seen.update(alive=seen["program"]() is not None))
+    objects = {}
+    capturing.change("export", hook=lambda inputs: objects.update(program=weakref.ref(inputs["module"].live)))
+    capturing.change("tidy", hook=lambda inputs: objects.update(alive=objects["program"]() is not None))
     gc.disable()
     try:
         capturing.run()
     finally:
         gc.enable()
-    assert seen["alive"] is False
+    assert objects["alive"] is False
 
 
 class Nothing(Capture):
@@ -85,12 +85,12 @@ class Moody(Capture):
     """Leaves no files the first time, and files ever after."""
 
     def make(self, inputs, folder):
-        made = super().make(inputs, folder)
+        result = super().make(inputs, folder)
         if not self.log.with_name("mood").exists():
             self.log.with_name("mood").touch()
-            return made
+            return result
         (folder / "model.pt2").touch()
-        return replace(made, folder=folder)
+        return replace(result, folder=folder)
 
 
 def test_a_stage_that_leaves_neither_files_nor_an_object_has_failed(capturing):
@@ -132,27 +132,27 @@ def test_a_result_without_files_can_be_passed_through(capturing):
 
 
 def test_an_object_in_memory_is_released_after_its_last_use(dock):
-    seen = {}
-    dock.change("export", hook=lambda inputs: seen.update(module=weakref.ref(inputs["module"].live)))
-    dock.change("tidy", hook=lambda inputs: seen.update(alive=seen["module"]() is not None))
+    objects = {}
+    dock.change("export", hook=lambda inputs: objects.update(module=weakref.ref(inputs["module"].live)))
+    dock.change("tidy", hook=lambda inputs: objects.update(alive=objects["module"]() is not None))
     gc.disable()
     try:
         dock.run()
     finally:
         gc.enable()
-    assert seen["alive"] is False
+    assert objects["alive"] is False
 
 
 def test_an_object_in_memory_is_shared_by_all_who_need_it(dock):
-    seen = []
+    objects = []
     for name in ("record", "export"):
-        dock.change(name, hook=lambda inputs: seen.append(inputs["module"].live))
+        dock.change(name, hook=lambda inputs: objects.append(inputs["module"].live))
     dock.run()
-    assert seen[0] is seen[1]
+    assert objects[0] is objects[1]
 
 
 def test_a_run_takes_what_the_last_one_in_its_process_kept_and_drops_what_it_cannot_use(dock):
-    kept = {}
+    cache = {}
     for opset, model, ran in [
         (18, "net", ["load", "export"]),
         (19, "net", ["export"]),
@@ -161,10 +161,10 @@ def test_a_run_takes_what_the_last_one_in_its_process_kept_and_drops_what_it_can
         dock.change("export", text=f"opset {opset}")
         dock.change("load", text=model)
         dock.ran()
-        result = dock.run(kept=kept)
+        result = dock.run(cache=cache)
         assert [name for name in dock.ran() if name in ("load", "export")] == ran
         assert how(result)["load"] == ("built" if "load" in ran else "hit")
-        assert [a.live.text for a in kept.values()] == [model]
+        assert [a.live.text for a in cache.values()] == [model]
 
 
 class Stored(Capture):
@@ -176,47 +176,47 @@ class Stored(Capture):
 
 
 def test_the_object_of_a_stored_result_is_kept_for_the_next_run_of_this_process(capturing):
-    kept, seen = {}, []
+    cache, objects = {}, []
     for text in ("opset 18", "opset 20"):
         capturing.stages["capture"] = Stored(capturing.log)
-        capturing.change("export", text=text, hook=lambda inputs: seen.append(inputs["module"]))
-        capturing.run(kept=kept)
+        capturing.change("export", text=text, hook=lambda inputs: objects.append(inputs["module"]))
+        capturing.run(cache=cache)
     assert capturing.ran().count("stored") == 1
-    assert seen[0].live is seen[1].live is not None
-    assert seen[1].file.read_text() == "a program"
+    assert objects[0].live is objects[1].live is not None
+    assert objects[1].file.read_text() == "a program"
 
 
 def test_what_the_next_run_has_no_use_for_is_freed_before_it_loads_anything(dock):
-    kept, seen = {}, {}
-    dock.run(kept=kept)
-    last = weakref.ref(next(iter(kept.values())).live)
-    dock.change("load", text="other", hook=lambda inputs: seen.update(alive=last() is not None))
+    cache, objects = {}, {}
+    dock.run(cache=cache)
+    last = weakref.ref(next(iter(cache.values())).live)
+    dock.change("load", text="other", hook=lambda inputs: objects.update(alive=last() is not None))
     gc.disable()
     try:
-        dock.run(kept=kept)
+        dock.run(cache=cache)
     finally:
         gc.enable()
-    assert seen["alive"] is False
+    assert objects["alive"] is False
 
 
 def test_an_object_is_not_kept_beyond_the_files_that_it_was_stored_as(capturing):
-    kept, seen = {}, []
+    cache, objects = {}, []
     capturing.stages["capture"] = Stored(capturing.log)
-    capturing.run(kept=kept)
+    capturing.run(cache=cache)
     flip(capturing.object_of("capture") / "model.pt2")
-    capturing.change("export", text="opset 20", hook=lambda inputs: seen.append(inputs["module"].live))
-    capturing.run(kept=kept)
+    capturing.change("export", text="opset 20", hook=lambda inputs: objects.append(inputs["module"].live))
+    capturing.run(cache=cache)
     assert capturing.ran().count("stored") == 2
-    assert seen[0] in [a.live for a in kept.values()]
+    assert objects[0] in [a.live for a in cache.values()]
 
 
 def test_a_failed_run_holds_no_object_in_memory_while_its_error_is_told(dock):
-    seen = []
+    objects = []
     dock.stages["record"] = dock.stages.pop("record")  # the last to need the module
-    dock.change("export", hook=lambda inputs: seen.append(weakref.ref(inputs["module"].live)))
+    dock.change("export", hook=lambda inputs: objects.append(weakref.ref(inputs["module"].live)))
     dock.change("tidy", hook=raising(Boom()))
     with pytest.raises(StageError) as caught:
         dock.run()
     gc.collect()
     assert caught.value.__traceback__
-    assert seen[0]() is None
+    assert objects[0]() is None

@@ -10,15 +10,15 @@ from tests.pipeline.conftest import (
 
 def origins(dock, name):
     """Of each port of a stage: the stage that its artifact comes from, and what that was made of."""
-    told = {}
+    origins_by_port = {}
 
     def look(inputs):  # while the run goes on: afterwards nothing is held in memory
-        for port, given in inputs.items():
-            told[port] = given.origin.stage, given.origin.source and given.origin.source()
+        for port, artifact in inputs.items():
+            origins_by_port[port] = artifact.origin.stage, artifact.origin.source and artifact.origin.source()
 
     dock.change(name, text="to be built", hook=look)
     dock.run()
-    return told
+    return origins_by_port
 
 
 def test_an_artifact_comes_with_the_stage_that_made_it_and_what_that_was_made_of(dock):

@@ -107,21 +107,21 @@ def test_a_full_disk_at_any_step_is_told_and_leaves_a_store_from_which_a_rerun_w
         dock = small(tmp_path / f"{step}")
         with monkeypatch.context() as patch:
             interpose(NEED_SPACE, step, full, patch.setattr)
-            told = outcome(dock)
+            result = outcome(dock)
         dock.run()
         dock.assert_sound()
-        if isinstance(told, dict):
+        if isinstance(result, dict):
             break
-        assert isinstance(told, StageError), f"at step {step}: {told!r}"
-        assert told.problems[0].command
+        assert isinstance(result, StageError), f"at step {step}: {result!r}"
+        assert result.problems[0].command
     assert step > 20
 
 
 def killed_while_building(dock, name, number):
-    ready, told = os.pipe()
+    ready, started = os.pipe()
 
     def stop(inputs):
-        os.write(told, b"x")
+        os.write(started, b"x")
         signal.pause()
 
     dock.change(name, hook=stop)
@@ -155,33 +155,33 @@ class Watch(Load):
 
 def race(dock, processes):
     """Runs the graph in so many processes, none of which finishes a stage before all have planned it."""
-    asked = dock.home / "asked"
+    plans = dock.home / "asked"
     dock.stages["watch"] = Watch(dock.log)
 
     def wait_for_all(inputs):
         # Each run plans once to tell it and once to act on it.
-        while sum(times >= 2 for times in Counter(asked.read_text().split()).values()) < processes:
+        while sum(times >= 2 for times in Counter(plans.read_text().split()).values()) < processes:
             time.sleep(0.01)
 
     dock.change("record", hook=wait_for_all)
-    told = multiprocessing.get_context("fork").SimpleQueue()
+    queue = multiprocessing.get_context("fork").SimpleQueue()
     racers = []
     for i in range(processes):
         racer = Dock(dock.home)
         racer.stages, racer.output = dock.stages, dock.home / f"out{i}"
-        racers.append(child(lambda r=racer: told.put(outcome(r))))
+        racers.append(child(lambda r=racer: queue.put(outcome(r))))
     for process in racers:
         process.start()
-    found = [told.get() for _ in racers]
+    results = [queue.get() for _ in racers]
     for process in racers:
         process.join()
-    return found
+    return results
 
 
 @pytest.mark.parametrize("processes", [2, 8])
 def test_runs_that_race_on_an_empty_store_build_each_stage_once_and_agree(dock, processes):
-    found = race(dock, processes)
-    assert found == [found[0]] * processes
+    results = race(dock, processes)
+    assert results == [results[0]] * processes
     assert sorted(dock.ran()) == sorted([*ALL, *["save"] * (processes - 1)])
     assert len({(dock.home / f"out{i}" / "model.xml").read_text() for i in range(processes)}) == 1
     dock.assert_sound()
@@ -189,8 +189,8 @@ def test_runs_that_race_on_an_empty_store_build_each_stage_once_and_agree(dock, 
 
 def test_runs_that_race_on_random_content_agree_on_the_first_writers(dock):
     dock.stages["export"] = Random(dock.log)
-    found = race(dock, 3)
-    assert found == [found[0]] * 3
+    results = race(dock, 3)
+    assert results == [results[0]] * 3
     assert dock.ran().count("random") == 1
 
 
@@ -201,9 +201,9 @@ def test_a_run_without_locks_builds_twice_but_agrees(dock, monkeypatch):
     dock.stages["export"] = Random(dock.log)
     barrier = multiprocessing.get_context("fork").Barrier(2)
     dock.change("export", hook=lambda inputs: barrier.wait())
-    found = race(dock, 2)
+    results = race(dock, 2)
     assert dock.ran().count("random") == 2
-    assert found == [found[0]] * 2
+    assert results == [results[0]] * 2
     dock.assert_sound()
 
 

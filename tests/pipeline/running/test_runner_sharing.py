@@ -20,9 +20,9 @@ from tests.pipeline.conftest import (
 @pytest.fixture
 def hashed(monkeypatch):
     """The names of the files that were hashed, one by one."""
-    seen, sha256 = [], files.sha256
-    monkeypatch.setattr(files, "sha256", lambda path: seen.append(path.name) or sha256(path))
-    return seen
+    hashed, sha256 = [], files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    return hashed
 
 
 @pytest.fixture

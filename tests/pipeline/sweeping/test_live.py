@@ -34,7 +34,7 @@ NOW = 1767225600 + 30.0  # half a minute after START
 
 
 @pytest.mark.parametrize(
-    ("record", "seen"),
+    ("record", "expected"),
     [
         (None, Row(3, SWEPT, "waiting")),
         ({"status": "running", "stage": None, **START}, Row(3, SWEPT, "running", seconds=30)),
@@ -52,8 +52,8 @@ NOW = 1767225600 + 30.0  # half a minute after START
         ({"status": "interrupted", "stage": "load", **END}, Row(3, SWEPT, "interrupted", "load", "", 18, NOW - 12)),
     ],
 )
-def test_a_job_is_seen_as_its_record_says(record, seen):
-    assert row(JOB, AXES, record, NOW) == seen
+def test_a_job_is_seen_as_its_record_says(record, expected):
+    assert row(JOB, AXES, record, NOW) == expected
 
 
 def test_a_job_that_is_known_to_be_lost_does_not_run_whatever_its_record_says(three, capsys):
@@ -67,17 +67,17 @@ def test_a_job_of_a_sweep_without_axes_is_called_by_its_folder():
     assert row(JOB, {}, None, NOW).swept == "3-net"
 
 
-def rows(*told):
+def rows(*jobs):
     """Rows from what they are: "ok 18", "running 5", "waiting"; those that ended did so one after the other."""
-    found = []
-    for number, (state, _, seconds) in enumerate(t.partition(" ") for t in told):
+    table = []
+    for number, (state, _, seconds) in enumerate(t.partition(" ") for t in jobs):
         over = float(number) if state in ("ok", "failed", "lost") else None
-        found.append(Row(number, f"opset={number}", state, seconds=float(seconds) if seconds else None, ended=over))
-    return found
+        table.append(Row(number, f"opset={number}", state, seconds=float(seconds) if seconds else None, ended=over))
+    return table
 
 
 @pytest.mark.parametrize(
-    ("told", "line"),
+    ("jobs", "line"),
     [
         (["running 5", "waiting"], "0 of 2 done  1 min 05 s"),  # nothing to tell it by
         (["ok 10", "waiting", "waiting"], "1 of 3 done  1 min 05 s  about 20 s left"),
@@ -93,8 +93,8 @@ def rows(*told):
         (["ok 10", "ok 10"], "2 of 2 done  1 min 05 s"),
     ],
 )
-def test_what_is_left_is_the_mean_of_what_ended_over_as_many_as_run_at_once(told, line):
-    assert progress(rows(*told), 65.0) == line
+def test_what_is_left_is_the_mean_of_what_ended_over_as_many_as_run_at_once(jobs, line):
+    assert progress(rows(*jobs), 65.0) == line
 
 
 @pytest.mark.parametrize(
@@ -102,8 +102,8 @@ def test_what_is_left_is_the_mean_of_what_ended_over_as_many_as_run_at_once(told
     [(7, [0, 1, 2, 3, 4, 5, 6]), (6, [0, 1, 3, 4, 5]), (4, [1, 3, 4, 5]), (3, [3, 4, 5]), (1, [4])],
 )
 def test_where_not_all_fit_those_that_run_are_shown_and_then_the_last_that_failed(room, numbers):
-    told = rows("failed 1", "failed 1", "ok 1", "failed 1", "running 1", "running 1", "waiting")
-    assert [r.number for r in fitting(told, room)] == numbers
+    table = rows("failed 1", "failed 1", "ok 1", "failed 1", "running 1", "running 1", "waiting")
+    assert [r.number for r in fitting(table, room)] == numbers
 
 
 def test_a_job_that_ended_is_one_line():
@@ -112,11 +112,11 @@ def test_a_job_that_ended_is_one_line():
 
 
 def test_in_a_narrow_terminal_what_is_swept_is_cut_and_each_job_still_one_line():
-    told = [
+    expected = [
         Row(n, "model.factory=net.Net model.inputs.x.shape=[batch,3]", "running", "export", seconds=5) for n in (0, 1)
     ]
     screen = Console(file=io.StringIO(), width=48)
-    screen.print(live._rendered(told, "0 of 2 done"))
+    screen.print(live._rendered(expected, "0 of 2 done"))
     assert screen.file.getvalue().splitlines()[1:] == [
         "0    model.factory=net.N…  running  export  5 s ",
         "1    model.factory=net.N…  running  export  5 s ",
@@ -183,11 +183,11 @@ def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     with open(2, "w", buffering=1, closefd=False) as stderr:
 
-        def made():
+        def start():
             monkeypatch.setattr(sys, "stderr", stderr)
             return Terminal()
 
-        yield made
+        yield start
 
 
 def test_on_a_terminal_what_others_write_is_in_a_file_and_what_failed_is_told(three, terminal):
@@ -199,7 +199,7 @@ def test_on_a_terminal_what_others_write_is_in_a_file_and_what_failed_is_told(th
         say("by the way")
     os.write(2, b"afterwards\n")
     text = shown.end()
-    told = [
+    expected = [
         "by the way",
         "job 0 failed: opset=0: [no] luck",
         "opset=1",
@@ -208,7 +208,7 @@ def test_on_a_terminal_what_others_write_is_in_a_file_and_what_failed_is_told(th
         "waiting",
         "1 of 3 done, 1 failed",
     ]
-    assert [t for t in told if t not in text] == []
+    assert [t for t in expected if t not in text] == []
     assert text.endswith("afterwards\r\n")
     assert (three.root / live.OUTPUT).read_text() == "a native library\n"
 
@@ -244,8 +244,8 @@ def test_a_sweep_on_a_terminal_shows_its_jobs_and_leaves_result_and_terminal_as_
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (30, 120))
     before = termios.tcgetattr(theirs)
-    asked = [*MODEL, "model.weights=random", "target=onnx", "store=store", "hydra.sweep.dir=sweep"]
-    command = [sys.executable, "-m", "pipeline", "-m", *asked, "model.factory=net.Net,net.Raises"]
+    overrides = [*MODEL, "model.weights=random", "target=onnx", "store=store", "hydra.sweep.dir=sweep"]
+    command = [sys.executable, "-m", "pipeline", "-m", *overrides, "model.factory=net.Net,net.Raises"]
     env = {**os.environ, "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=tmp_path, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     pieces = []
@@ -256,14 +256,14 @@ def test_a_sweep_on_a_terminal_shows_its_jobs_and_leaves_result_and_terminal_as_
     assert process.returncode == 6
     assert termios.tcgetattr(theirs) == before
     assert "\x1b[?25l" not in text  # the cursor is never hidden
-    told = [
+    expected = [
         "model.factory=net.Net",
         "waiting",
         "0 of 2 done",
         "2 of 2 done, 1 failed",
         "failed: model.factory=net.Raises",
     ]
-    assert [t for t in told if t not in text] == []
+    assert [t for t in expected if t not in text] == []
     assert re.search(r"running\S*  (load|capture|export)", text)
     assert "Launching" not in text
     assert "Launching 2 jobs" in (tmp_path / "sweep" / live.OUTPUT).read_text()

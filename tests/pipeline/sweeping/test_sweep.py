@@ -94,8 +94,8 @@ def test_every_job_has_its_chance_whatever_brings_the_launcher_down(six, case):
 def test_the_table_says_where_and_why_and_how_to_repeat_each_that_did_not_end_well(six):
     launch(six, ["ok", "failed", "crash", "crash", "ok", "ok"])
     six.refuse(six.jobs[5], ConfigError("opset is 99", allowed="18 to 26"))
-    told = table([six.outcome(job) for job in six.jobs], ["-m", "opset=range(6)"])
-    assert told.splitlines() == [
+    lines = table([six.outcome(job) for job in six.jobs], ["-m", "opset=range(6)"])
+    assert lines.splitlines() == [
         "6 jobs: 2 ok, 2 failed, 2 lost",
         "job  state       where  why",
         "1    failed (3)  load   no",
@@ -138,8 +138,8 @@ GRID = [(m, f"{m}{o}", f"{m}{o}{p}") for o in "xy" for p in "12" for m in "AB"]
     ],
 )
 def test_jobs_that_share_follow_each_other_in_one_process_and_come_after_what_they_share_in_several(together, order):
-    found = [GRID[i][-1] for i in ordered(GRID, together=together)]
-    assert found == order.split()
+    names = [GRID[i][-1] for i in ordered(GRID, together=together)]
+    assert names == order.split()
 
 
 def test_jobs_that_share_nothing_or_are_unknown_keep_the_order_typed():
@@ -153,9 +153,9 @@ def test_axes_are_what_has_more_than_one_value_as_typed():
 
 
 def test_a_sweep_that_comes_to_no_job_is_refused_with_what_has_no_value():
-    asked = {
+    overrides = {
         "sweeper": {"params": {"opset": "range(18,18)"}},
         "overrides": {"task": ["seed=range(3,3)", "target=onnx"]},
     }
     with pytest.raises(ConfigError, match=r"comes to no job: opset=range\(18,18\), seed=range\(3,3\) has no value"):
-        sweeps.run([], OmegaConf.create({"hydra": asked}), None, None, None)
+        sweeps.run([], OmegaConf.create({"hydra": overrides}), None, None, None)

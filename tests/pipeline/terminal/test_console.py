@@ -26,8 +26,8 @@ def outcome(name, how="built", digest="aa", **more):
 
 
 def test_a_stage_is_one_line():
-    told = outcome("export", seconds=3.94, size=102_185_820, notes={"says": "opset 18, 122 nodes"})
-    assert console.stage_line(told) == "export           built        3.9 s    97.5 MiB  opset 18, 122 nodes"
+    built = outcome("export", seconds=3.94, size=102_185_820, notes={"says": "opset 18, 122 nodes"})
+    assert console.stage_line(built) == "export           built        3.9 s    97.5 MiB  opset 18, 122 nodes"
 
 
 def test_a_stage_in_memory_has_no_size_and_no_trailing_space():
@@ -50,13 +50,13 @@ def test_the_plan_is_a_table_of_what_is_done_with_what_and_why():
 def test_families_of_values_are_one_figure_beside_the_sizes():
     cases = [{**c, "family": "sizes"} for c in PARITY["cases"]]
     cases += [{"max_rel": e, "shape": "1x3", "family": "extremes"} for e in (1e-7, 3e-6)]
-    told = console.parity([outcome("check", notes={"parity": {**PARITY, "cases": cases}})], "aa")
-    assert told.endswith("1.2e-04 at 1x3, 2.0e-06 at 8x3, 3.0e-06 with 2 families of values")
+    line = console.parity([outcome("check", notes={"parity": {**PARITY, "cases": cases}})], "aa")
+    assert line.endswith("1.2e-04 at 1x3, 2.0e-06 at 8x3, 3.0e-06 with 2 families of values")
 
 
 def test_what_was_not_judged_is_counted():
-    told = console.parity([outcome("check", notes={"parity": {**PARITY, "not_judged": ["ties (4x3): …"]}})], "aa")
-    assert told.endswith("; 1 answers not judged, the model itself deciding by rounding alone there")
+    line = console.parity([outcome("check", notes={"parity": {**PARITY, "not_judged": ["ties (4x3): …"]}})], "aa")
+    assert line.endswith("; 1 answers not judged, the model itself deciding by rounding alone there")
 
 
 def test_parity_is_that_of_the_last_check_of_this_very_artifact():

@@ -1,4 +1,4 @@
-"""The record of whatever a person points at: a model file, a delivered folder, a run's folder, a lock."""
+"""The record at a path: of a model file, a delivered folder, a run's folder or a lock."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ CHECK: Mapping[str, type] = {"stage": str, "of": str}
 
 
 @dataclass(frozen=True)
-class Found:
-    """A record and where it was.
+class LocatedRecord:
+    """A record and the file that has it.
 
     Args:
         record: The record.
         path: The file that held it.
-        run: All of run.json, where that is what was pointed at: what is known of that one run.
-        lock: All of a lock, likewise.
-        model: The model file that the record speaks of, where it is there.
-        folder: The delivered folder, where that is what was pointed at: all of it should be there.
+        run: The content of run.json, where the path is a run's.
+        lock: The content of a lock, where the path is a lock's.
+        model: The model file that the record describes, where it exists.
+        folder: The delivered folder, where the path is one: all its files should exist.
     """
 
     record: Mapping[str, Any]
@@ -60,30 +60,30 @@ class Found:
 
     def files(self) -> dict[str, Path]:
         """Where the copies of the stored artifact's files are, by their names in the store; empty without a model."""
-        form = carrier.of(self.record["kind"])
+        form = carrier.of_kind(self.record["kind"])
         if self.model is None or form is None:
             return {}
-        stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # what goes by it was given the model's name
-        found = {}
+        stem = Path(PurePosixPath(form.FILE).parts[0]).stem  # files with this stem were renamed to the model's name
+        paths = {}
         for name in self.record["content"]:
             first, *inside = PurePosixPath(name).parts
             renamed = self.model.with_suffix(Path(first).suffix) if Path(first).stem == stem else None
-            found[name] = (renamed or self.model.parent / first).joinpath(*inside)
-        return found
+            paths[name] = (renamed or self.model.parent / first).joinpath(*inside)
+        return paths
 
     def changes(self) -> list[str]:
-        """What is not as it was handed over, a sentence for each file; empty where all of them are as recorded.
+        """The changes since the delivery, a sentence for each file; empty where all files are as recorded.
 
         Raises OSError.
         """
         if self.folder is not None and self.model is None:
             return [f"the model file is not in {self.folder}"]
-        form = carrier.of(self.record["kind"])
-        wanted = {path: (self.record["content"][name], name) for name, path in self.files().items()}
-        changed = [told for path, (digest, name) in wanted.items() if (told := _change(path, digest, form, name))]
+        form = carrier.of_kind(self.record["kind"])
+        expected = {path: (self.record["content"][name], name) for name, path in self.files().items()}
+        changed = [change for path, (digest, name) in expected.items() if (change := _change(path, digest, form, name))]
         if self.folder is not None:
             beside = {self.folder / n: d for n, d in self.record.get("sha256", {}).items()}
-            changed += [told for p, d in beside.items() if p not in wanted and (told := _change(p, d, None, ""))]
+            changed += [change for p, d in beside.items() if p not in expected and (change := _change(p, d, None, ""))]
             carried = form.get(carrier.holder(form, self.model)) if form and self.model else None
             inside = None if carried is None else older.in_todays_form(json.loads(carried), lineage.SCHEMA)
             if inside is not None and inside != {n: self.record.get(n) for n in inside}:
@@ -91,18 +91,18 @@ class Found:
         return changed
 
 
-def _change(path: Path, wanted: str, form: Carrier | None, name: str) -> str:
-    """How a file is not as it was handed over, in words; empty where it is."""
+def _change(path: Path, expected: str, form: Carrier | None, name: str) -> str:
+    """How a file differs from the delivered one, in words; empty where it does not."""
     if not path.is_file():
         return f"{path.name} is not there"
     try:
         now = form.bare(path) if form and name == form.FILE else sha256(path)
     except ValueError as e:
         return str(e)
-    return "" if now == wanted else f"{path.name} is not what was handed over: its content has another SHA-256"
+    return "" if now == expected else f"{path.name} is not what was handed over: its content has another SHA-256"
 
 
-def find(path: Path) -> Found:
+def find(path: Path) -> LocatedRecord:
     """The record at a path. Raises ConfigError when there is none, or none that can be read."""
     with whole(path):
         try:
@@ -113,7 +113,7 @@ def find(path: Path) -> Found:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[None]:
-    """Makes a ConfigError of what comes of reading a record, a run or a lock that somebody has edited."""
+    """Converts the exceptions of reading an edited record, run or lock to a ConfigError."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as e:
@@ -124,7 +124,7 @@ def whole(path: Path) -> Iterator[None]:
         ) from e
 
 
-def _find(path: Path) -> Found:
+def _find(path: Path) -> LocatedRecord:
     if path.is_dir() and carrier.of_file(path) is None:
         for name in (FACTS, RUN):
             if (path / name).is_file():
@@ -136,10 +136,10 @@ def _find(path: Path) -> Found:
         raise ConfigError(f"{path} is {what}, and no file", allowed=ALLOWED)
     if path.name.endswith(LOCK):
         lock = _json(path)
-        return Found(_held(lock.get("record"), path), path, lock=lock)
+        return LocatedRecord(_checked(lock.get("record"), path), path, lock=lock)
     if path.name == FACTS:
-        record = _held(_json(path), path)
-        return Found(record, path, model=_main(path.parent, record), folder=path.parent)
+        record = _checked(_json(path), path)
+        return LocatedRecord(record, path, model=_main(path.parent, record), folder=path.parent)
     if path.suffix == ".json":
         run = _json(path)
         if RECORD_NAME in run:
@@ -150,13 +150,13 @@ def _find(path: Path) -> Found:
                 allowed="the run.json of a run that ended well",
                 command="the same pipeline command again",
             )
-        record = _held(run["record"], path)
+        record = _checked(run["record"], path)
         artifact = Path(run["artifact"]) if isinstance(run.get("artifact"), str) else None
-        return Found(record, path, run=run, model=artifact if artifact and artifact.exists() else None)
+        return LocatedRecord(record, path, run=run, model=artifact if artifact and artifact.exists() else None)
     return _in_model(path)
 
 
-def _in_model(path: Path) -> Found:
+def _in_model(path: Path) -> LocatedRecord:
     model = carrier.standing_for(path)
     form = carrier.of_file(model)
     if form is None:
@@ -172,10 +172,10 @@ def _in_model(path: Path) -> Found:
             allowed=ALLOWED,
         )
     try:
-        record = _held(json.loads(text), holder)
+        record = _checked(json.loads(text), holder)
     except ValueError as e:
         raise ConfigError(f"the record in {holder} is not whole: {e}", allowed=ALLOWED) from e
-    return Found(record, holder, model=model)
+    return LocatedRecord(record, holder, model=model)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -185,8 +185,8 @@ def _json(path: Path) -> dict[str, Any]:
     return read
 
 
-def _held(record: Any, path: Path) -> dict[str, Any]:
-    """What was read, if it is a record that this version knows: others may have written the file."""
+def _checked(record: Any, path: Path) -> dict[str, Any]:
+    """The record, in today's form. Raises ConfigError unless it is complete and of a known schema."""
     if isinstance(record, dict) and isinstance(record.get("schema"), int):
         if record["schema"] not in (older.KNOWN, lineage.SCHEMA):
             raise ConfigError(
@@ -226,6 +226,6 @@ def _fits(value: Any, keys: Mapping[str, type]) -> bool:
 
 def _main(folder: Path, record: Mapping[str, Any]) -> Path | None:
     """The file among a delivered folder's that carries the record."""
-    form = carrier.of(record["kind"])
-    named = [folder / str(f) for f in record.get("files", ()) if form and str(f).endswith(form.SUFFIX)]
-    return next((p for p in named if p.exists()), None)
+    form = carrier.of_kind(record["kind"])
+    candidates = [folder / str(f) for f in record.get("files", ()) if form and str(f).endswith(form.SUFFIX)]
+    return next((p for p in candidates if p.exists()), None)

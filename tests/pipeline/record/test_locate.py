@@ -8,8 +8,8 @@ import os
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.record import found
-from pipeline.record.found import find
+from pipeline.record import locate
+from pipeline.record.locate import find
 from pipeline.store.files import sha256
 from tests.pipeline.conftest import without_record
 
@@ -47,10 +47,10 @@ def delivered(dock):
 
 
 def test_an_artifact_is_found_by_its_file_its_folder_and_what_lies_beside_it(delivered):
-    wanted = json.loads((delivered / "artifact.json").read_text())
+    expected = json.loads((delivered / "artifact.json").read_text())
     for path in (delivered / "model.xml", delivered / "model.bin", delivered, delivered / "artifact.json"):
         at = find(path)
-        assert {**at.record, "files": wanted["files"]} == wanted
+        assert {**at.record, "files": expected["files"]} == expected
         assert (at.model, at.changes()) == (delivered / "model.xml", [])
 
 
@@ -67,8 +67,8 @@ def spoil(path):
 @pytest.mark.parametrize("name", ["model.bin", "model.xml"])
 def test_a_file_that_is_not_as_it_was_is_named(name, delivered):
     spoil(delivered / name)
-    (told,) = find(delivered).changes()
-    assert told.startswith(f"{name} is not what was handed over")
+    (change,) = find(delivered).changes()
+    assert change.startswith(f"{name} is not what was handed over")
 
 
 def test_a_file_that_is_gone_is_named(delivered):
@@ -76,11 +76,11 @@ def test_a_file_that_is_gone_is_named(delivered):
     assert find(delivered / "model.xml").changes() == ["model.bin is not there"]
 
 
-@pytest.mark.parametrize(("change", "told"), BROKEN, ids=[str(c) for c, _ in BROKEN])
-def test_a_record_that_is_none_of_ours_or_not_whole_is_refused(change, told, delivered):
+@pytest.mark.parametrize(("change", "message"), BROKEN, ids=[str(c) for c, _ in BROKEN])
+def test_a_record_that_is_none_of_ours_or_not_whole_is_refused(change, message, delivered):
     path = delivered / "artifact.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         find(path)
 
 
@@ -91,9 +91,9 @@ def test_a_delivered_folder_without_its_model_is_not_as_it_was(delivered):
 
 def test_what_a_bundle_adds_is_looked_at_too(delivered):
     (delivered / "reference.npz").write_bytes(b"answers")
-    told = json.loads((delivered / "artifact.json").read_text())
-    told["sha256"] = {"reference.npz": sha256(delivered / "reference.npz")}
-    (delivered / "artifact.json").write_text(json.dumps(told))
+    record = json.loads((delivered / "artifact.json").read_text())
+    record["sha256"] = {"reference.npz": sha256(delivered / "reference.npz")}
+    (delivered / "artifact.json").write_text(json.dumps(record))
     assert find(delivered).changes() == []
     (delivered / "reference.npz").write_bytes(b"others")
     (change,) = find(delivered).changes()
@@ -101,8 +101,8 @@ def test_what_a_bundle_adds_is_looked_at_too(delivered):
 
 
 def test_what_lies_beside_a_model_is_held_to_what_the_model_carries(delivered):
-    told = json.loads((delivered / "artifact.json").read_text())
-    (delivered / "artifact.json").write_text(json.dumps({**told, "facts": {"weights": {"trained": True}}}))
+    record = json.loads((delivered / "artifact.json").read_text())
+    (delivered / "artifact.json").write_text(json.dumps({**record, "facts": {"weights": {"trained": True}}}))
     assert find(delivered).changes() == ["artifact.json is not the record that model.xml carries"]
 
 
@@ -122,7 +122,7 @@ def test_a_run_is_found_with_all_that_is_known_of_it(delivered):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "command"),
     [
         ("run.json", "{}", "holds no record: that run delivered nothing"),
         ("run.json", "[]", r"no JSON file of ours"),
@@ -132,9 +132,9 @@ def test_a_run_is_found_with_all_that_is_known_of_it(delivered):
         ("x.engine", "", "no format that carries a record"),
     ],
 )
-def test_what_holds_no_record_is_told_with_what_would(name, content, told, tmp_path):
+def test_what_holds_no_record_is_told_with_what_would(name, content, command, tmp_path):
     (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=command) as caught:
         find(tmp_path / name)
     assert all(p.allowed for p in caught.value.problems)
 
@@ -142,7 +142,7 @@ def test_what_holds_no_record_is_told_with_what_would(name, content, told, tmp_p
 def test_a_path_that_leads_nowhere_is_told(tmp_path):
     with pytest.raises(ConfigError, match="there is no"):
         find(tmp_path / "gone")
-    with pytest.raises(ConfigError, match=f"holds neither artifact.json nor {found.RUN}"):
+    with pytest.raises(ConfigError, match=f"holds neither artifact.json nor {locate.RUN}"):
         find(tmp_path)
 
 
