@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import trust
 from pipeline.errors import ConfigError
+from pipeline.planning import plan
 from pipeline.remote import signing
 from pipeline.remote.signing import NotTrusted, verified
 from pipeline.store import Entry
@@ -80,6 +81,14 @@ def test_results_of_a_stranger_are_misses_said_once_with_what_to_type(one, stran
     (said,) = caplog.messages
     assert f"4 of key:{other_signer.id}" in said
     assert f"'trust=[key:{other_signer.id}]'" in said
+
+
+def test_a_plan_says_of_each_whose_result_is_passed_over(one, stranger, other_signer, caplog):
+    stranger.run()
+    steps = plan.make(one.nodes(), one.store, one.world, damaged=set(), explain=True)
+    why = {s.name: s.why for s in steps}
+    assert why["record"] == f"there is one in the remote of key:{other_signer.id}, who is not trusted"
+    assert len(caplog.messages) == 1
 
 
 def test_results_of_who_is_named_are_hits(server, stranger, signer, other_signer, tmp_path):
