@@ -110,11 +110,9 @@ def _report(exporter: str, opset: int, operators: Sequence[Missing], ways: Seque
     for missing in operators:
         places.setdefault(missing.operator, []).append(missing.place)
     lines = [f"the {exporter} exporter has no translation to opset {opset} of {listed(places)}"]
-    for operator, lines_of_model in places.items():
-        calls = f", {len(lines_of_model)} calls" if len(lines_of_model) > 1 else ""
-        lines.append(
-            f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, lines_of_model)), 3) or 'line not known'}"
-        )
+    for operator, at in places.items():
+        calls = f", {len(at)} calls" if len(at) > 1 else ""
+        lines.append(f"    {operator}{calls}: {listed(dict.fromkeys(filter(None, at)), 3) or 'line not known'}")
     example = next(iter(places)).partition(" ")[0].replace(":", r"\:")
     custom = f"'+stages.export.translations={{{example}: my_pkg.onnx_ops.translation}}'"
     allowed = "operators that the exporter translates, or a translation of yours for each"
@@ -297,13 +295,11 @@ def _dynamo_knows(names: Iterable[str], opset: int) -> bool:
         overloads: list[Any] = [o for table in tables for o in table if isinstance(o, torch._ops.OpOverload)]
         translated = [n for n in _registration.ONNXRegistry.from_torchlib(opset).functions if isinstance(n, str)]
         overloads += decompositions.ours()
-        supported = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
-        lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - supported]
-        composite = "CompositeImplicitAutograd"
-        supported |= {
-            o.partition(".")[0] for o in lacking if torch._C._dispatch_has_kernel_for_dispatch_key(o, composite)
-        }
-        return set(names) <= supported
+        covered = {n.partition(".")[0] for n in [*translated, *(o.name() for o in overloads)]}
+        lacking = [o for o in torch._C._dispatch_get_all_op_names() if o.partition(".")[0] in set(names) - covered]
+        kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+        covered |= {o.partition(".")[0] for o in lacking if kernel(o, "CompositeImplicitAutograd")}
+        return set(names) <= covered
     except Exception as e:
         log.info("torch's registry of translations cannot be asked", exc_info=e)
         return False
