@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pipeline import units
 from pipeline.housekeeping.contents import OTHERS, Contents, Result
 from pipeline.housekeeping.pins import Pin
 from pipeline.printable import printable
+from pipeline.store import use
 from pipeline.store.owners import user_name
 
 
@@ -20,23 +22,30 @@ def results(chosen: Sequence[Result], pinned: Collection[str]) -> str:
     """A line for each result: its size, when it was last used, its stages, its models, its digest, and whose it is."""
     now, mine = time.time(), os.geteuid()
     rows = [("size", "used", "stage", "model → target", "digest", "")]
+    text = functools.cache(units.size)  # of 100,000 results, many have the same
+    named = functools.cache(_models)
     for result in chosen:
-        notes = ["pinned"] if result.digest in pinned else []
-        notes += [f"of {user_name(result.owner)}"] if result.owner != mine else []
+        notes = ""
+        if result.owner != mine or result.digest in pinned:
+            notes = ", ".join([*(["pinned"] if result.digest in pinned else []), *_of_another(result.owner, mine)])
         stages = ", ".join(result.stages) or f"({result.kind})"
-        size, used = units.size(result.size), units.age(now - result.used)
-        rows.append((size, used, stages, models(result), result.digest[:12], ", ".join(notes)))
+        models = named(result.note, result.source)
+        rows.append((text(result.size), units.age(now - result.used), stages, models, result.name[:12], notes))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     a, b, c, d, e = widths[:5]
     lines = (f"{r[0]:>{a}}  {r[1]:>{b}}  {r[2]:<{c}}  {r[3]:<{d}}  {r[4]:<{e}}  {r[5]}".rstrip() for r in rows)
     return "\n".join(printable(line, keep="") for line in lines)
 
 
-def models(result: Result) -> str:
-    """What a result was used for; where no run has said so, what its model was made of."""
-    names = [f"{model} → {target}" for model, target in result.names]
+def _of_another(owner: int, mine: int) -> list[str]:
+    return [f"of {user_name(owner)}"] if owner != mine else []
+
+
+def _models(note: str, source: str) -> str:
+    """What a result was used for, by its note; where no run has said so, what its model was made of."""
+    names = [f"{model} → {target}" for model, target in use.names_of(note)]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more or result.source.rpartition(".")[2]
+    return ", ".join(names[:2]) + more or source.rpartition(".")[2]
 
 
 def as_data(result: Result, pinned: Collection[str]) -> dict[str, Any]:
@@ -62,14 +71,14 @@ def when(seconds: float) -> str:
 
 def sizes(known: Contents, others: Mapping[str, int], pinned: Collection[str]) -> dict[str, Any]:
     """What takes how much, in bytes, for a script."""
-    by_owner: dict[str, list[Result]] = defaultdict(list)
+    by_owner: dict[int, list[Result]] = defaultdict(list)
     for result in known.results:
-        by_owner[user_name(result.owner)].append(result)
+        by_owner[result.owner].append(result)
     stored, entries = known.size(known.results), sum(entry.size for entry in known.entries)
     return {
         "store": str(known.root),
         "results": {"count": len(known.results), "bytes": stored},
-        "owners": {o: {"count": len(r), "bytes": known.size(r)} for o, r in sorted(by_owner.items())},
+        "owners": {user_name(o): {"count": len(r), "bytes": known.size(r)} for o, r in sorted(by_owner.items())},
         "pinned": _of(known, [r for r in known.results if r.digest in pinned]),
         "entries": {"count": len(known.entries), "bytes": entries},
         "others": dict(others),
