@@ -60,7 +60,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
         StageError: When operators have no translation, or coremltools cannot convert it otherwise.
         CheckFailed: When what the package says of itself, read back, is not what was asked for.
     """
-    interface = Interface.of(source)
+    interface = Interface.read(source)
     singly = wanted.labels is not None
     edits = coreml_ports.edits_for(interface, wanted.edits, wanted.deployment_target, singly=singly)
     if wanted.labels is not None:

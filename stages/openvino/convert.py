@@ -61,7 +61,7 @@ def made(source: Artifact, wanted: Wanted, folder: Path) -> Artifact:
         StageError: When OpenVINO cannot convert it, or an edit does not go with the graph.
         CheckFailed: When the IR's interface, read back, is not what was asked for.
     """
-    interface = Interface.of(source)
+    interface = Interface.read(source)
     edits = wanted.edits.on(interface)
     model = _converted(source, interface, wanted.extensions)
     _name(model, interface, by_name=source.kind == ONNX)

@@ -41,7 +41,7 @@ class OpenvinoSession:
         else:
             self._model = compiled(core, artifact.file, DEVICE, asked)
         # The plugin joins what is returned as it is, and its names: of these the model's is meant.
-        outputs = Interface.of(artifact).outputs if FACT in artifact.facts else {}
+        outputs = Interface.read(artifact).outputs if FACT in artifact.facts else {}
         self._names = [next((n for n in p.get_names() if n in outputs), p.any_name) for p in self._model.outputs]
         self.properties = read_back(self._model, asked)
         self.computes_in = computes_in(self.properties)

@@ -59,7 +59,7 @@ class EngineSettings(Stage):
     def plan(self, graph: Artifact, **more: Any) -> Plan:
         """What these come to for a graph; `more` is what else a plan has. Raises StageError."""
         own = {f.name for f in fields(EngineSettings)} - {"profiles"}
-        profiles = engine_profiles.resolved(self.profiles, Interface.of(graph))
+        profiles = engine_profiles.resolved(self.profiles, Interface.read(graph))
         settings = {name: getattr(self, name) for name in own}
         return Plan(name=f"drydock-{graph.digest[:16]}", profiles=profiles, **settings, **more)
 

@@ -116,8 +116,8 @@ class StatefulSession:
     """The graph as it was before its cache became states: what comes in is put into these, what they hold comes out."""
 
     def __init__(self, artifact: Artifact, how: How) -> None:
-        self._caches = Generation.of(artifact).cache
-        self._outputs = list(Interface.of(artifact).outputs)
+        self._caches = Generation.read(artifact).cache
+        self._outputs = list(Interface.read(artifact).outputs)
         asked = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
         core = openvino_library.extended(how.extensions)
         self._model = runtime.compiled(core, artifact.file, runtime.DEVICE, asked)
