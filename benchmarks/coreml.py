@@ -112,7 +112,7 @@ def coremltools_alone(overrides: Sequence[str], capture: str, folder: Path) -> N
             source = _captured(overrides, capture, folder)
             program = programs.load(source)
             program = program.run_decompositions({}) if capture == "export" else program
-            interface = Interface.of(source)
+            interface = Interface.read(source)
             ranges = {n: ct.RangeDim(d.min, d.max, d.opt) for n, d in interface.dims.items()}
             inputs = [
                 ct.TensorType(name, [ranges.get(d, d) for d in spec.shape], np.dtype(spec.dtype).type)

@@ -111,7 +111,7 @@ def _recorded(overrides: list[str], folder: Path) -> tuple[Any, Any, list[Any]]:
         artifacts[name] = stage.run(
             {port: artifacts[("", "load", "eval")[len(artifacts)]]} if port else {}, folder / name
         )
-    interface = Interface.of(artifacts["reference"])
+    interface = Interface.read(artifacts["reference"])
     return call.bind(artifacts["eval"].live, interface), interface, list(cases.at_sizes(artifacts["reference"]))
 
 

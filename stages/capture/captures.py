@@ -43,8 +43,8 @@ def captured(how: str, inputs: Mapping[str, Artifact], folder: Path) -> Artifact
     module, reference = inputs["module"].live, inputs["reference"]
     # For a decoder of the user's own, only the reference knows its cache.
     decoder = {n: fact for n, fact in reference.facts.items() if n == GENERATION}
-    facts = {**Interface.of(reference).facts, **decoder, "capture": how}
-    bound = call.bind(module, Interface.of(reference))
+    facts = {**Interface.read(reference).facts, **decoder, "capture": how}
+    bound = call.bind(module, Interface.read(reference))
     if how == "export":
         program = exported(module, reference)
         with attention.slow(), native_output.to_log():
@@ -86,7 +86,7 @@ def exported(module: Any, reference: Artifact) -> Any:
     """
     import torch
 
-    interface = Interface.of(reference)
+    interface = Interface.read(reference)
     bound, example = call.bind(module, interface), _example(torch, reference)
     dims = {name: _dim(torch, name, dim) for name, dim in interface.dims.items()}
     # torch.export has no sums of dimensions. It infers such a sum by itself, and asserts it in the program; as a guard
@@ -135,7 +135,7 @@ def traced(module: Any, reference: Artifact) -> tuple[Any, list[str]]:
     """A torch.jit.ScriptModule that does what one call did, and the places where it fixed something, "net.py:27"."""
     import torch
 
-    bound = call.bind(module, Interface.of(reference))
+    bound = call.bind(module, Interface.read(reference))
     with (
         _in_other_words(),
         _returning_constants(bound),
@@ -198,7 +198,7 @@ def scripted(module: Any, reference: Artifact) -> Any:
     import torch
 
     try:
-        return torch.jit.script(call.bind(module, Interface.of(reference)))
+        return torch.jit.script(call.bind(module, Interface.read(reference)))
     except Exception as e:  # the compiler raises anything
         raise StageError(
             f"torch.jit.script cannot compile the model: {first_line(e)}{_at(e)}",

@@ -75,7 +75,7 @@ class Asking:
     """
 
     def __init__(self, bound: Any, captured: Callable[[], Any], reference: Artifact) -> None:
-        self.interface = Interface.of(reference)
+        self.interface = Interface.read(reference)
         self.bound, self.reference = bound, reference
         self._make = captured
         self._inputs: Mapping[str, Input] = reference_cases.drawn(reference)
@@ -125,7 +125,7 @@ def of_program(program: Any, bound: Any, reference: Artifact) -> Judged:
     Raises:
         CheckFailed: When its answers differ from the model's at a size where a condition does not hold.
     """
-    interface = Interface.of(reference)
+    interface = Interface.read(reference)
     asking = Asking(bound, lambda: _apart(program.module(check_guards=False)), reference)
     judged = Judged()
     for condition in conditions.under(program, interface):
@@ -144,7 +144,7 @@ def of_restricted(program: Any, bound: Any, reference: Artifact) -> None:
     Raises:
         CheckFailed: When a dimension is fixed, or a condition is not proved to hold everywhere.
     """
-    interface = Interface.of(reference)
+    interface = Interface.read(reference)
     for dim, (size, place) in conditions.fixed(program, interface).items():
         raise CheckFailed(
             f"model.dims.{dim} cannot be dynamic under torch.export: it came out fixed at {size}{_at(place)}",

@@ -207,7 +207,7 @@ def _fed(artifact: Artifact, case: Case) -> Mapping[str, Any]:
 
 def _items(case: Case, reference: Artifact) -> int:
     """Items in one inference: the size of the dimension 'batch', or of a file's first dimension; 1 without either."""
-    for name, spec in Interface.of(reference).inputs.items():
+    for name, spec in Interface.read(reference).inputs.items():
         for axis, dim in spec.axes.items():
             if dim in ("batch", f"{name}_dim0"):  # the second name is that of an open dimension of a file
                 return int(case.inputs[name].shape[axis])

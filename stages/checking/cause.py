@@ -164,7 +164,7 @@ def _requests(failure: Failure, inside: Artifact) -> Iterator[Request]:
     failing.sort(key=lambda c: (c.family not in (SIZES, DRAWS), _is_padded(c), sum(v.size for v in c.inputs.values())))
     for case in failing:
         if (adapted := artifact_cases.case_for(inside, case)) is not None:
-            yield Request(case.label, Interface.of(failure.reference), case.inputs, adapted.inputs)
+            yield Request(case.label, Interface.read(failure.reference), case.inputs, adapted.inputs)
 
 
 def _is_padded(case: Case) -> bool:

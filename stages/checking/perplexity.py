@@ -112,7 +112,7 @@ class Perplexity(Stage):
         if "graph" not in inputs:
             return None
         graph = inputs["graph"]
-        arrays = _prompts(Interface.of(graph), Generation.of(graph), tokens)
+        arrays = _prompts(Interface.read(graph), Generation.read(graph), tokens)
         return layer_blame.layers(graph, arrays, self.compute, self.extensions, output="logits")
 
 

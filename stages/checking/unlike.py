@@ -52,7 +52,7 @@ def explained(artifact: Artifact, parity: Parity) -> Unlike | None:
         f"\n    the likely cause: ranges are calibrated on {samples['count']} samples ({samples['from']}). It agrees on"
         f" the {_batches(real)} held out of these, and is off only where inputs are drawn as model.inputs says"
     )
-    name = next(iter(Interface.of(artifact).inputs))
+    name = next(iter(Interface.read(artifact).inputs))
     fill = "{image: FILE}" if samples["from"] == "images" else "{file: FILE.npz}"
     like = "a photograph like those" if samples["from"] == "images" else "inputs like those, by name"
     return Unlike(sentence, f"'model.inputs.{name}.fill={fill}', {like}")

@@ -60,7 +60,7 @@ def convert(source: Artifact, options: PackageOptions, folder: Path) -> Artifact
         StageError: When operators have no translation, or coremltools fails for another reason.
         CheckFailed: When the package's description, read back, is not the requested one.
     """
-    interface = Interface.of(source)
+    interface = Interface.read(source)
     singly = options.labels is not None
     edits = coreml_ports.edits_for(interface, options.edits, options.deployment_target, singly=singly)
     if options.labels is not None:

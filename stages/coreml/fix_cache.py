@@ -91,7 +91,7 @@ class FixCache(Stage):
         from stages.coreml.generation.fixed import FixedCache  # a module: it needs torch
 
         source = inputs["module"]
-        before = Generation.of(source)
+        before = Generation.read(source)
         module = FixedCache(source.live, self._length(before)).eval()
         generation = module.generation(before)
         proof = module.demand(generation, self.dims[SEQUENCE].max)

@@ -37,7 +37,7 @@ class MakeStatefulCoreml(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["package"]
-        caches = Generation.of(source).cache
+        caches = Generation.read(source).cache
         spec = package_files.spec_of(source.file)
         stateful.convert(spec, caches)
         weights = source.file / package_files.WEIGHTS

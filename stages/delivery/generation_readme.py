@@ -21,7 +21,7 @@ class GenerationReadme(Readme):
         return claims[-1]
 
     def _interface(self) -> Iterator[str]:
-        generation = Generation.of(self.artifact)
+        generation = Generation.read(self.artifact)
         yield "## The model"
         window = f", of which it sees the last {generation.window}" if generation.window else ""
         pad = generation.pad

@@ -72,7 +72,7 @@ class Readme:
         )
 
     def _interface(self) -> Iterator[str]:
-        interface = Interface.of(self.artifact)
+        interface = Interface.read(self.artifact)
         yield "## Inputs and outputs"
         yield _table(
             ("", "name", "shape", "type"),
@@ -107,7 +107,7 @@ class Readme:
         if form is None:
             return
         arrays = ", ".join(f'"{n}": np.zeros({v.shape}, "{v.dtype}")' for n, v in case.inputs.items())
-        names = json.dumps(list(Interface.of(self.artifact).outputs))
+        names = json.dumps(list(Interface.read(self.artifact).outputs))
         yield "## Loading it"
         yield f"```python\n{form.loading(self.file, f'{{{arrays}}}', names, self.artifact.facts, self._claim)}```"
         if form.ADVICE:

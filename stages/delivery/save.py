@@ -106,7 +106,7 @@ class Save(Stage):
         says = bundle.format_part(artifact)
         if says and (unfit := says.unfit(artifact.facts)):
             raise StageError([unfit])
-        labels = self._labels(Interface.of(artifact))
+        labels = self._labels(Interface.read(artifact))
         cases = bundle.cases(artifact, reference)
         bundle.write_cases(cases, folder / bundle.REFERENCE)
         (folder / bundle.SCRIPT).write_text(bundle.script_for(artifact), encoding="utf-8")

@@ -23,7 +23,7 @@ class ModuleSession:
     def __init__(self, artifact: Artifact, threads: int | None) -> None:
         import torch
 
-        interface = Interface.of(artifact)
+        interface = Interface.read(artifact)
         self._outputs = list(interface.outputs)
         self._bound = call.bind(artifact.live, interface)
         self._ready = self._bound

@@ -33,7 +33,7 @@ class FileSession:
     def __init__(self, artifact: Artifact, running: Session | Ask, computes_in: str) -> None:
         self._running, self.computes_in = running, computes_in
         self._theirs = file_formats.their_names(artifact)
-        self._outputs = list(Interface.of(artifact).outputs)
+        self._outputs = list(Interface.read(artifact).outputs)
 
     def __call__(self, inputs: Arrays) -> Arrays:
         returned = self._running({self._theirs[name]: value for name, value in inputs.items()})

@@ -56,7 +56,7 @@ def _pruned(path: Path, artifact: Artifact) -> Any:
 
     graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
-    theirs, interface = file_formats.their_names(artifact), Interface.of(artifact)
+    theirs, interface = file_formats.their_names(artifact), Interface.read(artifact)
     names = [theirs[n] for n in interface.inputs]
     function = whole.prune([_tensor(n) for n in names], {theirs[n]: _tensor(theirs[n]) for n in interface.outputs})
     return lambda arrays: function(*(tf.constant(arrays[name]) for name in names))

@@ -128,4 +128,4 @@ def open_session(artifact: Artifact, how: How) -> Eager:
     import torch
 
     torch.set_num_threads(how.threads or torch.get_num_threads())
-    return Eager(artifact.live, Generation.of(artifact), Interface.of(artifact))
+    return Eager(artifact.live, Generation.read(artifact), Interface.read(artifact))

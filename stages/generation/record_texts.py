@@ -83,14 +83,14 @@ class RecordTexts(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         module, reference = inputs["module"], inputs["reference"]
-        generation = Generation.of(reference)
+        generation = Generation.read(reference)
         if self.length > generation.positions:
             raise ConfigError(
                 f"texts have {self.length} tokens, and the model {generation.positions} positions",
                 allowed=f"2 to {generation.positions}",
                 command=f"stages.texts.length={generation.positions}",
             )
-        decoder = Eager(module.live, generation, Interface.of(reference))
+        decoder = Eager(module.live, generation, Interface.read(reference))
         says = USERS if self.source == TEXT else OWN
         with eager_model.computing():
             tokens = self._read(inputs.get("files")) if self.source == TEXT else self._drawn(decoder, generation)

@@ -80,7 +80,7 @@ class RecordTokens(Stage):
         import numpy as np
 
         # For a decoder of the user's own, only the reference knows the pairs of its cache.
-        generation, interface = Generation.of(inputs["reference"]), Interface.of(inputs["reference"])
+        generation, interface = Generation.read(inputs["reference"]), Interface.read(inputs["reference"])
         longest = max(self.prompts) + self.tokens
         if longest > generation.positions:
             raise ConfigError(

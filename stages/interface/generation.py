@@ -82,7 +82,7 @@ class Generation:
         return self.pad if self.pad is not None else next(iter(self.eos), 0)
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Generation:
+    def read(cls, artifact: Artifact) -> Generation:
         """Reads an artifact's facts. Raises StageError where it is no decoder."""
         facts: Mapping[str, Any] | None = artifact.facts.get(FACT)
         if facts is None:

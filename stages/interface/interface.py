@@ -179,7 +179,7 @@ class Interface:
         return {**sizes, **sums}
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Interface:
+    def read(cls, artifact: Artifact) -> Interface:
         """Reads the interface from an artifact's facts. Raises StageError when there is none."""
         if (recorded := artifact.facts.get(FACT)) is None:
             raise StageError(f"this {artifact.kind} came without its interface", command="record_reference before it")

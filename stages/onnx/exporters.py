@@ -82,7 +82,7 @@ def by_dynamo(source: Artifact, opset: int, options: Options, folder: Path) -> A
     import torch
     from onnx_ir.passes import PassError
 
-    interface, table = Interface.of(source), translations.for_dynamo(options.translations)
+    interface, table = Interface.read(source), translations.for_dynamo(options.translations)
     program = programs.decomposed_once(programs.load(source), table)
 
     def export(*, optimize: bool) -> Any:
@@ -125,7 +125,7 @@ def by_torchscript(source: Artifact, reference: Artifact, opset: int, options: O
     """
     import torch
 
-    interface, captured = Interface.of(source), programs.load(source)
+    interface, captured = Interface.read(source), programs.load(source)
     _verify_capture(captured, interface, reference)
     axes = {n: s.axes for n, s in interface.inputs.items()}
     axes |= {
@@ -163,7 +163,7 @@ def _finished(model: Any, source: Artifact, opset: int, options: Options, folder
     padding.keep_apart(model)
     onnx_file.stamp(model, source.facts)
     onnx_file.unprefix(model, f"{call.INNER}.")
-    interface = Interface.of(source)
+    interface = Interface.read(source)
     onnx_file.verify_interface(model, opset, interface)
     onnx_file.write(model, folder)
     return Artifact(

@@ -37,12 +37,12 @@ class LayOutOnnx(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         graph = inputs["graph"]
-        generation = Generation.of(graph)
+        generation = Generation.read(graph)
         for name in (ONNX.file, *onnx_file.files_beside(onnx_file.read(graph.file, weights=False))):
             graph.share(name, folder)
         files = model_folder.share(inputs.get("files"), folder)
         document = genai.config(
-            generation, list(Interface.of(graph).inputs), model_folder.generation_config(inputs.get("files"))
+            generation, list(Interface.read(graph).inputs), model_folder.generation_config(inputs.get("files"))
         )
         genai.write(document, folder)
         says = f"{genai.CONFIG} for a {document['model']['type']}" + (f", {files}" if files else ", no tokenizer")

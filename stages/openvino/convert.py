@@ -61,7 +61,7 @@ def convert(source: Artifact, options: IrOptions, folder: Path) -> Artifact:
         StageError: When OpenVINO cannot convert the program, or an edit does not fit the graph.
         CheckFailed: When the IR's interface, read back, is not the requested one.
     """
-    interface = Interface.of(source)
+    interface = Interface.read(source)
     edits = options.edits.on(interface)
     model = _converted(source, interface, options.extensions)
     _name(model, interface, by_name=source.kind == ONNX)

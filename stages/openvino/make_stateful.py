@@ -36,7 +36,7 @@ class MakeStateful(Stage):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
-        generation = Generation.of(source)
+        generation = Generation.read(source)
         model = openvino_library.load().Core().read_model(source.file)
         stateful.convert(model, generation)
         for name, value in stateful.cache_settings(self.cache).items():

@@ -41,7 +41,7 @@ class OpenvinoSession:
         else:
             self._model = compile_model(core, artifact.file, DEVICE, properties)
         # The plugin merges an output with the value it equals, and their names: pick the model's name.
-        outputs = Interface.of(artifact).outputs if FACT in artifact.facts else {}
+        outputs = Interface.read(artifact).outputs if FACT in artifact.facts else {}
         self._names = [next((n for n in p.get_names() if n in outputs), p.any_name) for p in self._model.outputs]
         self.properties = read_back(self._model, properties)
         self.computes_in = computes_in(self.properties)

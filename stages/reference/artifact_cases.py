@@ -40,7 +40,7 @@ def case_for(artifact: Artifact, case: Case) -> Case | None:
     if model_interface.FACT not in artifact.facts:  # a module takes the case unchanged
         return case
     edits = edits_of(artifact)
-    interface = Interface.of(artifact)
+    interface = Interface.read(artifact)
     pictured = edits.images.input if edits.images is not None else None
     if pictured is not None and pictured not in case.raw:
         return None

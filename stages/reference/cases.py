@@ -99,7 +99,7 @@ def write(
 def drawn(reference: Artifact) -> dict[str, Input]:
     """The model's inputs with their fills; uniform numbers where examples came from files."""
     fills = json.loads(reference.file.with_name(CASES).read_text())["fills"]
-    inputs = Interface.of(reference).inputs
+    inputs = Interface.read(reference).inputs
     return {n: replace(s, fill=fills[n]) if n in fills else example_fills.default(s) for n, s in inputs.items()}
 
 
@@ -115,7 +115,7 @@ def read(reference: Artifact) -> Iterator[Case]:
 
     arrays = load_file(reference.file)
     names = json.loads(reference.file.with_name(CASES).read_text())
-    places = padding.followed(drawn(reference), Interface.of(reference).outputs)
+    places = padding.followed(drawn(reference), Interface.read(reference).outputs)
     for case in names["cases"]:
         label = case["label"]
         inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))

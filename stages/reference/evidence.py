@@ -38,7 +38,7 @@ def demand(artifact: Artifact, reference: Artifact, cases: Sequence[Case], adapt
             command="also=image records photographs" if edits.images is not None else RECORD,
         )
     if edits.reshape:
-        _demand_sizes(edits, Interface.of(reference), cases)
+        _demand_sizes(edits, Interface.read(reference), cases)
     outputs = {n: [c.outputs[n] for c in adapted] for n in adapted[0].outputs}
     if outputs and all(map(comparison.is_blind, outputs.values())):
         raise CheckFailed(

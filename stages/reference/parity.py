@@ -184,9 +184,9 @@ def unanswered(artifact: Artifact, running: Session, reference: Artifact) -> Par
 
     Raises as `measure` does.
     """
-    edits, interface = artifact_cases.edits_of(artifact), Interface.of(artifact)
+    edits, interface = artifact_cases.edits_of(artifact), Interface.read(artifact)
     # The outputs that the file declares, unless a reshape changed their sizes.
-    declared = interface if edits.reshape else edits.on(Interface.of(reference)).edited(Interface.of(reference))
+    declared = interface if edits.reshape else edits.on(Interface.read(reference)).edited(Interface.read(reference))
     runs: list[notes.Case] = []
     wrong: list[str] = []
     for case in _cases(artifact, reference, [SIZES]):

@@ -222,7 +222,7 @@ class RecordReference(Stage):
     def _draft(self, model: Artifact) -> tuple[Interface, Sequence[str]]:
         """The interface without what only the model's answers show; and what was assumed for it, in words."""
         if model_interface.FACT in model.facts:  # a file, or a decoder: what it says itself
-            own, source = Interface.of(model), "file" if model.kind in FROM_FILES else "decoder"
+            own, source = Interface.read(model), "file" if model.kind in FROM_FILES else "decoder"
             if self.call is not None:
                 raise ConfigError(
                     f"call says how forward is called, which the {source} says", command="model.call=null"

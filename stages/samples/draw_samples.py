@@ -42,7 +42,7 @@ class DrawSamples(Sampling):
 
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         reference = inputs["reference"]
-        interface = replace(Interface.of(reference), inputs=reference_cases.drawn(reference))
+        interface = replace(Interface.read(reference), inputs=reference_cases.drawn(reference))
         rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed, sample_files.of_reference(reference))
         sample_files.write(samples, Kind.SAMPLES, folder)

@@ -139,7 +139,7 @@ def read(artifact: Artifact) -> Samples:
     from safetensors.numpy import load_file
 
     arrays = load_file(artifact.file)
-    names = list(Interface.of(artifact).inputs)
+    names = list(Interface.read(artifact).inputs)
     answers = {n.removeprefix("answers/"): v for n, v in arrays.items() if n.startswith("answers/")}
     return Samples({n: arrays[f"inputs/{n}"] for n in names}, arrays.get("labels"), answers)
 
@@ -155,7 +155,7 @@ def fed(artifact: Artifact, samples: Samples, most: int = 64) -> Iterator[tuple[
     """
     import numpy as np
 
-    interface = Interface.of(artifact)
+    interface = Interface.read(artifact)
     if artifact_cases.edits_of(artifact).images is not None:
         raise StageError(
             "the artifact takes raw photographs, and samples are what a model takes",

@@ -58,7 +58,7 @@ class HoldOut(Sampling):
             return _as_it_is(reference, folder, "calibration samples are random draws")
         if "module" not in inputs:
             return _as_it_is(reference, folder, "there is no PyTorch model to ask about them")
-        interface = replace(Interface.of(reference), inputs=reference_cases.drawn(reference))
+        interface = replace(Interface.read(reference), inputs=reference_cases.drawn(reference))
         rows = self.source.open(interface, self.seed)
         count = min(self.count, len(rows) // SHARE)
         if not count:

@@ -50,7 +50,7 @@ class RecordAnswers(Sampling):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         reference = inputs["reference"]
         module = session.with_interface(inputs["module"], reference)
-        interface = Interface.of(reference)
+        interface = Interface.read(reference)
         rows = self.source.open(interface, self.seed)
         samples = sample_files.draw(rows, self.count, self.seed)
         if samples.labels is None:

@@ -52,7 +52,7 @@ class AssessTensorrt(Stage):
     def run(self, inputs: Mapping[str, Artifact], folder: Path) -> Artifact:
         source = inputs["graph"]
         model = onnx_file.read(source.file, weights=False)
-        profiles.resolve(self.profiles, Interface.of(source))  # raises for sizes that were not checked
+        profiles.resolve(self.profiles, Interface.read(source))  # raises for sizes that were not checked
         findings = readiness.findings(model, self.releases, self.plugins)
         fatal = [f for f in findings if f.fatal]
         if fatal:

@@ -59,7 +59,7 @@ class EngineSettings(Stage):
     def plan(self, graph: Artifact, **more: Any) -> Plan:
         """The plan for a graph; `more` has the plan's other fields. Raises StageError."""
         own = {f.name for f in fields(EngineSettings)} - {"profiles"}
-        profiles = engine_profiles.resolve(self.profiles, Interface.of(graph))
+        profiles = engine_profiles.resolve(self.profiles, Interface.read(graph))
         settings = {name: getattr(self, name) for name in own}
         return Plan(name=f"drydock-{graph.digest[:16]}", profiles=profiles, **settings, **more)
 

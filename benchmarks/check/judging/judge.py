@@ -59,8 +59,8 @@ class Judge:
         self._converted, self._save = converted, save
         inputs = {n: Input(list(i["shape"]), i["dtype"], i["fill"]) for n, i in subject.inputs.items()}
         dims = {n: Dim(*d) for n, d in subject.dims.items()}
-        eager = Eager(converted.module, list(Interface.of(converted.reference).outputs))
-        own = Interface.of(converted.artifact)
+        eager = Eager(converted.module, list(Interface.read(converted.reference).outputs))
+        own = Interface.read(converted.artifact)
         self._takes = {n: i.dtype for n, i in own.inputs.items()}
         gives = {n: o.dtype for n, o in own.outputs.items()}
         asked_before = before.questions(inputs, dims)

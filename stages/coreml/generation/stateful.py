@@ -260,8 +260,8 @@ class StatefulSession:
         from stages.coreml.mil import read
 
         session.without_settings(how, "Core ML")
-        self._caches = Generation.of(artifact).cache
-        self._outputs = Interface.of(artifact).outputs
+        self._caches = Generation.read(artifact).cache
+        self._outputs = Interface.read(artifact).outputs
         self._running = open_program(read.read(artifact.file))
         self.properties, self.computes_in = self._running.properties, self._running.computes_in
         self.assumed = self._running.assumed

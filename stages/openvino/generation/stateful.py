@@ -116,8 +116,8 @@ class StatefulSession:
     """Runs a stateful graph through its original interface: inputs are written into states, states read as outputs."""
 
     def __init__(self, artifact: Artifact, how: How) -> None:
-        self._caches = Generation.of(artifact).cache
-        self._outputs = list(Interface.of(artifact).outputs)
+        self._caches = Generation.read(artifact).cache
+        self._outputs = list(Interface.read(artifact).outputs)
         settings = {**cache_settings(artifact.facts[FACT]["cache"]), **runtime.settings(how)}
         core = openvino_library.core_with(how.extensions)
         self._model = runtime.compile_model(core, artifact.file, runtime.DEVICE, settings)

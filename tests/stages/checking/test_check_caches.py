@@ -37,7 +37,7 @@ def reference(tmp_path_factory):
 
 def exported(fault, reference, folder):
     """The graph of a decoder with a fault, which says that it is the right one."""
-    interface = Interface.of(reference)
+    interface = Interface.read(reference)
     example = next(reference_cases.read(reference)).inputs
     folder.mkdir(parents=True)
     torch.onnx.export(

@@ -40,7 +40,7 @@ def test_numbers_are_recorded_without_a_dimension(tmp_path):
     assert [v.shape for v in case.outputs.values()] == [(2, 4), (), ()]
     reference = record(Denoiser(), tmp_path / "in", inputs=STEP)
     assert next(reference_cases.read(reference)).inputs["step"].shape == ()
-    assert Interface.of(reference).inputs["step"].shape == []
+    assert Interface.read(reference).inputs["step"].shape == []
 
 
 # Core ML takes no input without a dimension, and compile_coreml says so.

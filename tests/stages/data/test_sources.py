@@ -77,7 +77,7 @@ def test_images_need_the_models_preprocessing():
 
 def test_random_draws_have_no_labels_and_are_not_offered_where_these_are_wanted():
     (problem,) = RecordAnswers({"source": "random"}, 1, None, 0).problems()
-    assert "nobody knows the labels" in problem.what
+    assert "random draws have no labels" in problem.what
     assert "random" not in problem.allowed
     assert problem.command == "model.evaluation.source=images model.evaluation.path=FOLDER"
 

@@ -216,7 +216,7 @@ def test_a_case_that_an_artifact_does_not_take_is_told(two, tmp_path):
 
 def test_sizes_of_outputs_are_told_as_the_reshaped_graph_has_them(two, tmp_path):
     compiled = ir(two["direct"], tmp_path / "ir", reshape={"input": [2, 3, 32, [16, 48]]})
-    assert Interface.of(compiled).outputs["features"].shape == [2, 4, 32, None]
+    assert Interface.read(compiled).outputs["features"].shape == [2, 4, 32, None]
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,6 @@ def test_what_the_ir_has_otherwise_than_asked_is_found_when_it_is_read_back(two,
     import openvino
 
     compiled = ir(two["direct"], tmp_path / "ir")
-    wrong = replace(Interface.of(compiled), **requested)
+    wrong = replace(Interface.read(compiled), **requested)
     with pytest.raises(CheckFailed, match=says):
         ir_conversion._read_back(openvino.Core().read_model(compiled.file), wrong)

@@ -140,7 +140,7 @@ def test_a_range_gets_a_name_that_no_dimension_has(tmp_path):
         tmp_path / "ir",
         reshape={"x": ["x_1", [2, 4]]},
     )
-    interface = Interface.of(compiled)
+    interface = Interface.read(compiled)
     assert (interface.inputs["x"].shape, interface.dims["x_1"].max, interface.dims["x_1_"].max) == (
         ["x_1", "x_1_"],
         8,

@@ -173,7 +173,7 @@ def test_an_interface_survives_its_way_through_sorted_json():
         {"args": [{"z": "z", "a": "a"}]},
     )
     facts = json.loads(json.dumps(interface.facts, sort_keys=True))
-    read = Interface.of(Artifact(ONNX, facts=facts))
+    read = Interface.read(Artifact(ONNX, facts=facts))
     assert read == interface
     assert (list(read.inputs), list(read.outputs)) == (["z", "a"], ["y", "b"])
     assert list(read.call["args"][0]) == ["z", "a"]
@@ -181,7 +181,7 @@ def test_an_interface_survives_its_way_through_sorted_json():
 
 def test_an_artifact_without_an_interface_says_what_is_missing():
     with pytest.raises(StageError, match="this onnx came without its interface"):
-        Interface.of(Artifact(ONNX))
+        Interface.read(Artifact(ONNX))
 
 
 def test_many_shapes_that_are_alike_are_counted():

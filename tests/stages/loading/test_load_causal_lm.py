@@ -68,7 +68,7 @@ def seldom(kind):
 @pytest.mark.parametrize("kind", map(seldom, CONFIGS))
 def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
     loaded = run_settled(load(kind=kind), tmp_path)
-    module, interface = loaded.live.eval(), Interface.of(loaded)
+    module, interface = loaded.live.eval(), Interface.read(loaded)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in module.parameters():
@@ -84,7 +84,7 @@ def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
     error = (logits - expected).abs()[mask.bool()].max() / expected.abs().max()
     assert error < 2e-5
     assert expected.argmax(-1).unique().numel() > 2
-    shapes = [Interface.of(loaded).outputs[c.output].shape for c in Generation.of(loaded).cache]
+    shapes = [Interface.read(loaded).outputs[c.output].shape for c in Generation.read(loaded).cache]
     sizes = {"batch": 2, "past+sequence": sum(CALLS)}
     assert [list(t.shape) for t in cache] == [[sizes.get(n, n) for n in shape] for shape in shapes]
 
@@ -102,7 +102,7 @@ def test_a_text_in_calls_is_answered_as_by_transformers_in_one(tmp_path, kind):
 )
 def test_what_a_decoder_is_travels_with_it(tmp_path, kind, kinds, window, positions):
     loaded = run_settled(load(kind=kind), tmp_path)
-    generation = Generation.of(loaded)
+    generation = Generation.read(loaded)
     assert ({c.kind for c in generation.cache}, generation.window, generation.positions) == (kinds, window, positions)
     assert (generation.model_type, generation.vocabulary, list(generation.eos), generation.pad) == (kind, WORDS, [2], 0)
     assert loaded.facts[fills.FACT]["attention_mask"] == {"mask": "left"}
@@ -110,12 +110,12 @@ def test_what_a_decoder_is_travels_with_it(tmp_path, kind, kinds, window, positi
 
 def test_a_token_beyond_the_vocabulary_ends_nothing(tmp_path):
     loaded = run_settled(load(eos_token_id=[2, 32000]), tmp_path)
-    assert list(Generation.of(loaded).eos) == [2]
+    assert list(Generation.read(loaded).eos) == [2]
     assert f"eos 32000 is beyond its vocabulary of {WORDS}" in loaded.notes["says"]
 
 
 def test_names_and_shapes_are_those_that_runtimes_read(tmp_path):
-    interface = Interface.of(run_settled(load(), tmp_path))
+    interface = Interface.read(run_settled(load(), tmp_path))
     assert list(interface.inputs)[:4] == ["input_ids", "attention_mask", "position_ids", "past_key_values.0.key"]
     assert interface.inputs["attention_mask"].shape == ["batch", "past+sequence"]
     assert interface.inputs["past_key_values.1.value"].shape == ["batch", 2, "past", 16]

@@ -76,7 +76,7 @@ def test_a_file_is_converted_and_answers_what_its_own_framework_did(file, tmp_pa
         outputs = answers(ir, {name: expected[f"{batch}/in"]})
         assert list(outputs) == [output]
         np.testing.assert_allclose(outputs[output], expected[f"{batch}/out"], rtol=1e-5, atol=1e-5)
-    assert Interface.of(result).inputs[name].shape == shape
+    assert Interface.read(result).inputs[name].shape == shape
 
 
 @pytest.mark.parametrize("file", FORMATS)
@@ -84,7 +84,7 @@ def test_the_interface_says_what_the_file_says_and_how_the_file_calls_it(file, t
     name, output, shape = FORMATS[file]
     dims = {f"{name}_dim0": Dim(1, 2, 8)}
     result = opened(FILES / file, tmp_path, dims=dims)
-    interface = Interface.of(result)
+    interface = Interface.read(result)
     assert {n: (s.shape, s.dtype) for n, s in interface.inputs.items()} == {
         name: ([f"{name}_dim0", *shape[1:]], "float32")
     }
@@ -368,7 +368,7 @@ def test_sizes_that_depend_on_values_are_left_open(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     path = graph_of(tmp_path / "n.onnx", "NonZero", {"x": ["N", 4]}, ("y", [2, "found"]), gives=onnx.TensorProto.INT64)
     result = opened(path, tmp_path, inputs={"x": Input(["batch", 4])})
-    assert Interface.of(result).outputs["y"].shape == [2, None]
+    assert Interface.read(result).outputs["y"].shape == [2, None]
     reference = record(result, tmp_path / "reference", inputs=None)
     ir = conversions.ir(result, tmp_path / "ir")
     conversions.checked(ir, reference, tmp_path)

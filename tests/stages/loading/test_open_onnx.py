@@ -45,7 +45,7 @@ def opened(path, folder, *, inputs=None, dims=BATCH, sha256=None):
 
 def test_a_file_keeps_its_names_its_opset_and_its_dimensions(tmp_path):
     result = opened(make(tmp_path / "net.onnx"), tmp_path)
-    interface = Interface.of(result)
+    interface = Interface.read(result)
     assert {n: (s.shape, s.dtype) for n, s in interface.inputs.items()} == {"input.1": (["batch", 4], "float32")}
     assert {n: o.shape for n, o in interface.outputs.items()} == {"out.0": ["batch", 3]}
     assert result.facts["opset"] == 13
@@ -207,9 +207,9 @@ def test_names_that_cannot_be_typed_give_way_to_places(tmp_path):
     dim = {"input_1_dim0": Dim(1, 2, 8)}
     result = opened(path, tmp_path, dims=dim)
     assert "input_1_dim0 is p2o.DynamicDimension.0 at dimension 0 of 'input.1'" in result.notes["says"]
-    assert Interface.of(result).inputs["input.1"].shape == ["input_1_dim0", 4]
+    assert Interface.read(result).inputs["input.1"].shape == ["input_1_dim0", 4]
     make(path, batch="batch size")
-    assert Interface.of(opened(path, tmp_path / "b", dims={"batch_size": Dim(1, 2, 8)})).dims.keys() == {"batch_size"}
+    assert Interface.read(opened(path, tmp_path / "b", dims={"batch_size": Dim(1, 2, 8)})).dims.keys() == {"batch_size"}
 
 
 def test_an_open_dimension_is_fixed_in_the_graph_and_in_what_follows_it(tmp_path):

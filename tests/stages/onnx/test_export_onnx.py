@@ -41,7 +41,7 @@ def shapes(ports):
 
 def hold(graph, *, opset=18, **other):
     """Verifies a graph against its own interface, or against one that differs."""
-    onnx_file.verify_interface(onnx_file.read(graph.file), opset, replace(Interface.of(graph), **other))
+    onnx_file.verify_interface(onnx_file.read(graph.file), opset, replace(Interface.read(graph), **other))
 
 
 @pytest.mark.parametrize("opset", [18, 20, DYNAMO.stop - 1])
@@ -268,7 +268,7 @@ def no_shape(model):
 def test_what_an_exporter_does_not_know_of_a_dimension_is_written_into_the_graph(graph, lose):
     model = onnx_file.read(graph.file)
     lose(model)
-    onnx_file.verify_interface(model, 18, Interface.of(graph))
+    onnx_file.verify_interface(model, 18, Interface.read(graph))
     assert shapes(model.graph.input) == {"input": ["batch", 3, 32, 32]}
     assert shapes(model.graph.output) == {"logits": ["batch", 10]}
 
@@ -292,7 +292,7 @@ def test_a_size_that_follows_values_is_left_open_though_it_was_the_same_each_tim
     graph = export_net(FromWhereItHolds(), tmp_path, inputs=VECTOR, outputs=["scores", "places"])
     places = shapes(onnx.load(graph.file).graph.output)["places"]
     assert isinstance(places[0], str)
-    assert Interface.of(graph).outputs["places"].shape[0] == 4
+    assert Interface.read(graph).outputs["places"].shape[0] == 4
 
 
 def test_weights_are_called_as_in_the_state_dict_inside_branches_too(tmp_path):

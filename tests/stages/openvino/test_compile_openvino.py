@@ -201,7 +201,7 @@ def test_weights_beside_the_graph_are_compiled_too(graph, ir, tmp_path, monkeypa
 
 
 def test_a_dimension_that_is_not_dynamic_in_the_ir_is_refused_by_name(graph, tmp_path):
-    narrow = replace(Interface.of(graph), dims={"batch": Dim(2, 2, 2)})
+    narrow = replace(Interface.read(graph), dims={"batch": Dim(2, 2, 2)})
     with pytest.raises(CheckFailed, match="dimension 0 of input 'input' was asked for as batch and is 2"):
         conversions.ir(replace(graph, facts=narrow.facts), tmp_path / "ir")
 

@@ -42,10 +42,10 @@ def test_what_was_said_before_is_the_models_own_cache(reference):
 
 
 def test_the_outputs_follow_sums_and_the_cache_is_paired(reference):
-    outputs = Interface.of(reference).outputs
+    outputs = Interface.read(reference).outputs
     assert outputs["present.0.key"].shape == ["batch", 2, "past+sequence", 4]
     assert outputs["logits"].shape == ["batch", "sequence", 23]
-    generation = Generation.of(reference)
+    generation = Generation.read(reference)
     assert [(c.input, c.output, c.axis) for c in generation.cache] == [
         ("past.0.key", "present.0.key", 2),
         ("past.0.value", "present.0.value", 2),
@@ -75,7 +75,7 @@ def test_padding_does_not_count(reference):
     ("window", "sizes"), [(WINDOW, [(WINDOW - 1, 1), (WINDOW, 1), (0, WINDOW + 1)]), (40, [])], ids=["within", "beyond"]
 )
 def test_a_window_is_asked_at_its_end_and_beyond(reference, tmp_path, window, sizes):
-    generation = replace(Generation.of(reference), window=window)
+    generation = replace(Generation.read(reference), window=window)
     reference_ = recorded(replace(module(Decoder()), facts=generation.facts), tmp_path / "out")
     cases = [c for c in reference_cases.at_sizes(reference_) if "window" in c.label]
     assert [(c.inputs["past.0.key"].shape[2], c.inputs["input_ids"].shape[1]) for c in cases] == sizes

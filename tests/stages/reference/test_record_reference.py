@@ -128,7 +128,7 @@ def test_a_wrong_number_of_channels_is_named(tmp_path):
 def test_outputs_of_every_form_are_recorded_under_names_made_of_their_paths(tmp_path):
     net = Returns(lambda x: {"out": x.mean((2, 3)), "maps": [x, None]})
     reference = record(net, tmp_path / "out")
-    assert {n: o.shape for n, o in Interface.of(reference).outputs.items()} == {
+    assert {n: o.shape for n, o in Interface.read(reference).outputs.items()} == {
         "out": ["batch", 3],
         "maps_0": ["batch", 3, 32, 32],
     }
@@ -136,7 +136,7 @@ def test_outputs_of_every_form_are_recorded_under_names_made_of_their_paths(tmp_
 
 def test_a_dimension_that_follows_no_input_one_to_one_is_left_open(tmp_path):
     reference = record(Returns(lambda x: x.reshape(-1, 4)), tmp_path / "out")
-    (output,) = Interface.of(reference).outputs.values()
+    (output,) = Interface.read(reference).outputs.values()
     assert (output.shape, output.dtype) == ([None, 4], "float32")
 
 
@@ -265,7 +265,7 @@ def test_a_transformers_model_says_its_own_inputs(tmp_path, task, config, inputs
     reference = record(
         net, tmp_path / "out", inputs=None, dims=TEXT_DIMS, call={"kwargs": {"output_attentions": False}}
     )
-    interface = Interface.of(reference)
+    interface = Interface.read(reference)
     assert {n: s.shape for n, s in interface.inputs.items()} == inputs
     assert set(interface.dims) == {d for shape in inputs.values() for d in shape if isinstance(d, str)}
     assert interface.call["kwargs"]["output_attentions"] is False
