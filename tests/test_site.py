@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser import FOUND, Browser
+from browser import CHROMIUM, Browser
 
 import pipeline
 
@@ -116,7 +116,7 @@ def test_no_page_asks_for_anything_from_elsewhere(site: Path) -> None:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if FOUND is None:
+    if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     with Browser(tmp_path_factory.mktemp("profile")) as browser:
         yield browser

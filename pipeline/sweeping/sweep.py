@@ -73,11 +73,11 @@ def run(
         from pipeline.report.select import Rule  # here, so that no single run pays for reports
 
         Rule.read(master.select)  # raises, before any work, for one that says nothing
+    root = Path(master.hydra.sweep.dir).absolute()  # first: jobs take over the time that it names
     with shared_work(loader):
         composed = [_compose(loader, master, overrides) for overrides in grid]
     if all(isinstance(c, DrydockError) for c in composed):
         raise next(c for c in composed if isinstance(c, DrydockError))
-    root = Path(master.hydra.sweep.dir).absolute()
     root.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(master, root / "multirun.yaml")
     here = isinstance(launcher, BasicLauncher)
