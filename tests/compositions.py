@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pipeline.config import inputs
 from pipeline.config.compose import CONF
-from pipeline.config.hydra_shortcuts import shared_work
+from pipeline.config.hydra_shortcuts import read_once
 from pipeline.config.instantiate import build_stage
 from pipeline.planning import graph
 from pipeline.planning.graph import Node
@@ -129,5 +129,5 @@ def loader() -> ConfigLoaderImpl:
     ):
         config_loader = GlobalHydra.instance().config_loader()
     assert isinstance(config_loader, ConfigLoaderImpl)
-    shared_work(config_loader).__enter__()  # for as long as the process lives
+    read_once(config_loader).__enter__()  # for as long as the process lives
     return config_loader

@@ -57,7 +57,7 @@ def test_a_class_of_ones_own_is_checked_with_its_cache(mine, target, tmp_path):
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
-        ("+model.kwargs={fault: mask dropped}", "answers a text otherwise"),
+        ("+model.kwargs={fault: mask dropped}", "answers a text differently"),
         ("model.inputs.attention_mask.shape=[batch,past+sequense]", "names 'sequense', which is no dimension"),
         ("model.inputs.position_ids.fill={positions: mask}", "inputs has no such mask"),
         ("model.dims.batch.min=0", "dims.batch.min is 0"),

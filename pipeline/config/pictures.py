@@ -1,6 +1,6 @@
 """The image sizes and the preprocessing that models of torchvision and timm were published with.
 
-They stand in conf/wiring/pictures.json, from torchvision's enums of weights and timm's configurations of data, so that
+They stand in conf/wiring/pictures.json, after torchvision's enums of weights and timm's configurations of data, so that
 no plan imports either. A test compares the file with the libraries.
 """
 

@@ -34,7 +34,7 @@ print("composed", len(calls), "code", code, file=sys.stderr)
 """
 
 
-def test_each_yaml_is_shared_work_for_all_jobs_and_none_sees_what_another_changed(monkeypatch):
+def test_each_yaml_is_read_once_for_all_jobs_and_none_sees_what_another_changed(monkeypatch):
     read, real = Counter(), ConfigRepository.load_config
     counted = lambda at, config_path: read.update([config_path]) or real(at, config_path)  # noqa: E731
     monkeypatch.setattr(ConfigRepository, "load_config", counted)
