@@ -21,17 +21,17 @@ def main() -> int:
     parser.add_argument("--entries", type=int, default=100_000, help="results of the store that is listed; 0 for none")
     parser.add_argument("--minutes", type=float, default=10.0, help="of eviction under load; 0 for none")
     parser.add_argument("--seed", type=int, default=0, help="of which runs come when, and who is killed")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     if sys.platform != "linux":
         print("only Linux's processes are ended and waited for as this needs it: nothing was run")
         return 2
     holds = True
-    if asked.entries:
+    if args.entries:
         with tempfile.TemporaryDirectory(prefix="drydock-many-") as folder:
-            holds = many.measured(Path(folder), asked.entries)
-    if asked.minutes:
+            holds = many.measured(Path(folder), args.entries)
+    if args.minutes:
         with tempfile.TemporaryDirectory(prefix="drydock-pressure-", dir=scenes.SCRATCH) as folder:
-            holds = pressure.held(Path(folder), asked.minutes, asked.seed) and holds
+            holds = pressure.is_right(Path(folder), args.minutes, args.seed) and holds
     return 0 if holds else 1
 
 

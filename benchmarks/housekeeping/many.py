@@ -37,8 +37,8 @@ def measured(home: Path, count: int) -> bool:
             taken = measure([sys.executable, "-m", "pipeline.store", name, "--store", str(store), *options], home)
             within = taken.seconds <= bound
             holds = holds and within
-            told = f"{name:<5} {what:<19} {taken.seconds:6.2f} s   {taken.peak_bytes / 2**20:5.0f} MiB"
-            print(f"{told}   bound {bound:.0f} s: {'held' if within else 'NOT HELD'}", flush=True)
+            line = f"{name:<5} {what:<19} {taken.seconds:6.2f} s   {taken.peak_bytes / 2**20:5.0f} MiB"
+            print(f"{line}   bound {bound:.0f} s: {'held' if within else 'NOT HELD'}", flush=True)
     return holds
 
 

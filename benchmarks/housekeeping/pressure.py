@@ -53,7 +53,7 @@ class Worker:
     began: float
 
 
-def held(home: Path, minutes: float, seed: int) -> bool:
+def is_right(home: Path, minutes: float, seed: int) -> bool:
     """Does all of it, prints what came of it, and says whether it is as it must be."""
     working_set = _working_set(home)
     limit = working_set // 2
@@ -73,8 +73,8 @@ def held(home: Path, minutes: float, seed: int) -> bool:
 def _working_set(home: Path) -> int:
     """The bytes that all jobs' results take together."""
     for n in range(TEXTS):
-        told = Job(home, _text(n), "first").run()
-        assert told["code"] == 0, told
+        outcome = Job(home, _text(n), "first").run()
+        assert outcome["code"] == 0, outcome
     store = home / "store"
     known = contents.read(store, Index(store))
     return known.size(known.results)
@@ -118,19 +118,19 @@ def _press(home: Path, limit: int, rng: random.Random, until: float, counts: Cou
 
 def _ended(worker: Worker, counts: Counter[str], wrong: list[str]) -> None:
     worker.process.join()
-    told: dict[str, Any] = {}
+    outcome: dict[str, Any] = {}
     with contextlib.suppress(EOFError):
         if worker.hears.poll():
-            told = worker.hears.recv()
+            outcome = worker.hears.recv()
     worker.hears.close()
-    if not told:
+    if not outcome:
         counts[f"{worker.kind}s killed"] += 1
         if worker.until is None:
             wrong.append(f"a {worker.kind} died by itself with {worker.process.exitcode}")
         return
     counts[f"{worker.kind}s"] += 1
-    counts.update(told.get("counts", {}))
-    wrong += told.get("wrong", [])
+    counts.update(outcome.get("counts", {}))
+    wrong += outcome.get("wrong", [])
 
 
 def _work(
@@ -148,15 +148,15 @@ def _run(home: Path, limit: int, seed: int) -> dict[str, Any]:
     rng = random.Random(seed)
     n = rng.randrange(TEXTS)
     job = Job(home, _text(n), f"out-{os.getpid()}")
-    told = job.run()
-    wrong = [] if told["code"] == 0 else [f"a run failed: {told['told'][:300]}"]
-    if "damaged" in told["told"]:
-        wrong.append(f"a run found damage: {told['told'][:300]}")
+    outcome = job.run()
+    wrong = [] if outcome["code"] == 0 else [f"a run failed: {outcome['told'][:300]}"]
+    if "damaged" in outcome["told"]:
+        wrong.append(f"a run found damage: {outcome['told'][:300]}")
     files = invariants.delivered(job.delivered) or {}
-    if told["code"] == 0 and not _is_of(files, n):
+    if outcome["code"] == 0 and not _is_of(files, n):
         wrong.append("a run delivered other bytes than its model says")
     budget.enforce(Store(home / "store"), limit)
-    how = Counter(f"stages {kind}" for kind, _ in told["how"].values())
+    how = Counter(f"stages {kind}" for kind, _ in outcome["how"].values())
     return {"counts": how, "wrong": wrong}
 
 
@@ -231,6 +231,6 @@ def _after(home: Path, limit: int) -> list[str]:
         if store.state(r.digest, thorough=True) is not State.PRESENT
     ]
     for n in range(TEXTS):
-        told = Job(home, _text(n), "last").run()
-        wrong += [] if told["code"] == 0 else [f"a run afterwards failed: {json.dumps(told)[:300]}"]
+        outcome = Job(home, _text(n), "last").run()
+        wrong += [] if outcome["code"] == 0 else [f"a run afterwards failed: {json.dumps(outcome)[:300]}"]
     return wrong

@@ -42,7 +42,7 @@ class Result(NamedTuple):
     Args:
         name: Of its folder: its digest, with the number of its owner where the plain name is another's.
         owner: The number of the user who made it.
-        made: When, in seconds since the epoch.
+        created: When, in seconds since the epoch.
         kind: The kind of artifact.
         source: Where its model came from, such as the factory; empty where it does not say.
         size: The bytes of its files, those included that it shares with other results by hard links.
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
     name: str
     owner: int
-    made: float
+    created: float
     kind: str
     source: str
     size: int
@@ -220,12 +220,12 @@ def _objects(folder: Path) -> list[list[Any]]:
         for at in inside:
             if FOLDER.fullmatch(at.name) and at.is_dir(follow_symlinks=False):
                 with contextlib.suppress(FileNotFoundError):
-                    made = at.stat(follow_symlinks=False)
+                    created = at.stat(follow_symlinks=False)
                     kind, source = _described(Path(at.path, FACTS))
                     files = list(below(Path(at.path)))
                     linked = [[path[len(at.path) + 1 :], file.st_ino] for path, file in files if file.st_nlink > 1]
                     size = sum(file.st_size for _, file in files)
-                    rows.append([at.name, made.st_uid, int(made.st_mtime), kind, source, size, linked])
+                    rows.append([at.name, created.st_uid, int(created.st_mtime), kind, source, size, linked])
     return rows
 
 

@@ -155,7 +155,7 @@ def _take_note(result: Result, to: Store) -> None:
     for model, target in result.names:
         to.name([result.digest], model, target)
     with contextlib.suppress(OSError):
-        os.utime(to.objects.folder(result.digest), (result.made, result.made))
+        os.utime(to.objects.folder(result.digest), (result.created, result.created))
         os.utime(to.root / use.PLACE / result.digest, (result.used, result.used), follow_symlinks=False)
 
 

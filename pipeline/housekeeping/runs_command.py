@@ -27,9 +27,9 @@ EPILOG = "AGE is such as 30d, 12h or 2w. Without FOLDER, ./runs and ./sweeps are
 
 def main(say: command.Say) -> int:
     """Does what was typed and returns the exit code. Raises DrydockError."""
-    asked = _parser().parse_args()
-    act: Callable[[argparse.Namespace, command.Say], int] = asked.act
-    return act(asked, say)
+    args = _parser().parse_args()
+    act: Callable[[argparse.Namespace, command.Say], int] = args.act
+    return act(args, say)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,13 +77,13 @@ def _found(places: Sequence[Path]) -> list[Past]:
         raise ConfigError(f"{e.filename} cannot be read: {e.strerror}", command=f"ls -ld {e.filename}") from e
 
 
-def _list(asked: argparse.Namespace, say: command.Say) -> int:
-    runs = _found(asked.places)
-    if asked.json:
+def _list(args: argparse.Namespace, say: command.Say) -> int:
+    runs = _found(args.places)
+    if args.json:
         say(json.dumps([_as_data(one) for one in runs], indent=1))
     elif runs:
         say(_table(runs))
-    log.info("%s runs and sweeps in %s", len(runs), ", ".join(map(str, asked.places or PLACES)))
+    log.info("%s runs and sweeps in %s", len(runs), ", ".join(map(str, args.places or PLACES)))
     return errors.OK
 
 
@@ -128,17 +128,17 @@ def _table(runs: Sequence[Past]) -> str:
     return "\n".join(printable(line, keep="") for line in lines)
 
 
-def _compare(asked: argparse.Namespace, say: command.Say) -> int:
-    both = [_run(path) for path in (asked.a, asked.b)]
-    with locate.whole(asked.a):
+def _compare(args: argparse.Namespace, say: command.Say) -> int:
+    both = [_run(path) for path in (args.a, args.b)]
+    with locate.whole(args.a):
         changes = compare.between(*both)
-        if asked.json:
-            told = [vars(change) for change in changes]
-            say(json.dumps({"a": str(asked.a), "b": str(asked.b), "changes": told}, indent=1))
+        if args.json:
+            differences = [vars(change) for change in changes]
+            say(json.dumps({"a": str(args.a), "b": str(args.b), "changes": differences}, indent=1))
             return errors.OK
         lines = [
             f"{letter}  {path}  {run['started']}  {run['status']}"
-            for letter, path, run in zip("AB", (asked.a, asked.b), both, strict=True)
+            for letter, path, run in zip("AB", (args.a, args.b), both, strict=True)
         ]
         lines += [f"{change.what:<9} {change}" for change in changes] or ["the same, in all that is recorded"]
     say("\n".join(printable(line, keep="") for line in lines))
@@ -154,21 +154,21 @@ def _run(path: Path) -> dict[str, Any]:
     return run
 
 
-def _remove(asked: argparse.Namespace, say: command.Say) -> int:
-    runs = _found(asked.places)
-    named = bool(asked.places) and {p.absolute() for p in asked.places} == {one.folder.absolute() for one in runs}
-    if asked.older is None and not asked.keep and not named:
+def _remove(args: argparse.Namespace, say: command.Say) -> int:
+    runs = _found(args.places)
+    named = bool(args.places) and {p.absolute() for p in args.places} == {one.folder.absolute() for one in runs}
+    if args.older is None and not args.keep and not named:
         raise ConfigError(
             "nothing says which runs to remove",
             allowed="the folders of runs, --older AGE, --keep N",
             command="python -m pipeline.runs remove --older 30d --dry-run",
         )
-    chosen = past.chosen(runs, asked.older, asked.keep)
+    chosen = past.chosen(runs, args.older, args.keep)
     stay = {one.folder: _first(past.strangers(one)) for one in chosen}
     going = [one for one in runs if one.goes_on]
     goes = [one for one in chosen if not stay[one.folder]]
     size = sum(map(past.size, goes))
-    for one in goes if not asked.dry_run else ():
+    for one in goes if not args.dry_run else ():
         with disk.explained(f"the run folder {one.folder}", "another FOLDER", one.folder):
             past.remove_past(one)
     for one in going:
@@ -176,14 +176,14 @@ def _remove(asked: argparse.Namespace, say: command.Say) -> int:
     for folder, why in stay.items():
         if why:
             log.warning("%s stays: %s lies in it, which no run wrote", folder, why)
-    if asked.json:
-        name = "would_remove" if asked.dry_run else "removed"
+    if args.json:
+        name = "would_remove" if args.dry_run else "removed"
         say(json.dumps({name: [str(one.folder) for one in goes], "freed": size}, indent=1))
         return errors.OK
-    if asked.dry_run and goes:
+    if args.dry_run and goes:
         say(_table(goes))
-    verb = "would remove" if asked.dry_run else "removed"
-    (log.info if asked.dry_run else say)(f"{verb} {len(goes)} runs and sweeps; {units.size(size)} freed")
+    verb = "would remove" if args.dry_run else "removed"
+    (log.info if args.dry_run else say)(f"{verb} {len(goes)} runs and sweeps; {units.size(size)} freed")
     return errors.OK
 
 

@@ -34,15 +34,15 @@ PROGRESS_SECONDS = 5.0
 WAIT_SECONDS = 0.1
 
 
-def verify(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def verify(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Hashes everything; 5 where something is damaged. Raises DrydockError."""
     store = Store(root)
-    found = verification.verify(store, _known(root), repair=asked.repair, progress=_progress("hashed"))
-    if asked.json:
+    found = verification.verify(store, _known(root), repair=args.repair, progress=_progress("hashed"))
+    if args.json:
         say(json.dumps(vars(found), indent=1))
     else:
         say("\n".join(_verified(found)))
-    if found.useless and not asked.repair:
+    if found.useless and not args.repair:
         log.info("`python -m pipeline.store verify --repair` removes entries that spare no work")
     return errors.CHECK_FAILED if found.damaged or found.unreadable else errors.OK
 
@@ -59,24 +59,24 @@ def _verified(found: verification.Verified) -> Iterator[str]:
         yield "all of it is as it was published"
 
 
-def remove(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def remove(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Removes what is meant, or says what would go. Raises DrydockError."""
-    selection = Selection(asked.stage, asked.model, asked.older, asked.larger, asked.digests, asked.unused_by)
-    if selection.means_all and asked.budget is None and not asked.quarantine:
+    selection = Selection(args.stage, args.model, args.older, args.larger, args.digests, args.unused_by)
+    if selection.means_all and args.budget is None and not args.quarantine:
         raise ConfigError(
             "nothing says what to remove",
             allowed="DIGEST, --older, --larger, --stage, --model, --unused-by, --budget, --quarantine",
             command="python -m pipeline.store remove --older 30d --dry-run",
         )
-    if asked.dry_run:
-        return _would_remove(root, selection, asked, say)
+    if args.dry_run:
+        return _would_remove(root, selection, args, say)
     store = Store(root)
     eviction.refuse_without_locks(store)
     with _alone(store):
         known = _known(root)
-        chosen, entries, others = _meant(root, known, selection, asked)
-        done = eviction.remove(store, known, chosen, entries=entries, budget=asked.budget)
-        evidence = _quarantined(root, asked)
+        chosen, entries, others = _meant(root, known, selection, args)
+        done = eviction.remove(store, known, chosen, entries=entries, budget=args.budget)
+        evidence = _quarantined(root, args)
         for path, _ in evidence:
             remove_tree(path)
     freed = done.freed + sum(size for path, size in evidence if not path.exists())
@@ -87,10 +87,10 @@ def remove(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
         log.info("%s results were removed by somebody else first", len(done.gone))
     for result, why in done.denied:
         log.warning("%s stays: %s", result.digest[:12], why)
-    if asked.json:
-        told = {"removed": [r.digest for r in done.results], "in_use": [r.digest for r in done.in_use]}
+    if args.json:
+        document = {"removed": [r.digest for r in done.results], "in_use": [r.digest for r in done.in_use]}
         denied = [r.digest for r, _ in done.denied]
-        say(json.dumps({**told, "denied": denied, "freed": freed, "entries": done.entries}, indent=1))
+        say(json.dumps({**document, "denied": denied, "freed": freed, "entries": done.entries}, indent=1))
     else:
         gone = f"{len(done.results)} results and {done.entries} entries"
         say(
@@ -102,11 +102,11 @@ def remove(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
 
 
 def _meant(
-    root: Path, known: Contents, selection: Selection, asked: argparse.Namespace
+    root: Path, known: Contents, selection: Selection, args: argparse.Namespace
 ) -> tuple[list[Result], list[Listed], dict[str, int]]:
     """What is to go, the entries that go with it, and how many results stay, by the reason."""
     named = not selection.means_all
-    if not named and asked.budget is None:
+    if not named and args.budget is None:
         return [], [], {}
     pinned = pins.digests(root)
     meant = selection.results(known)
@@ -115,17 +115,17 @@ def _meant(
     others = {f"of {name}, who alone may remove them": count for name, count in stay.items()}
     if kept := sum(r.digest in pinned and r.owner == os.geteuid() for r in meant):
         others["pinned"] = kept
-    return chosen, selection.entries(known, chosen) if named and asked.budget is None else [], others
+    return chosen, selection.entries(known, chosen) if named and args.budget is None else [], others
 
 
-def _would_remove(root: Path, selection: Selection, asked: argparse.Namespace, say: command.Say) -> int:
+def _would_remove(root: Path, selection: Selection, args: argparse.Namespace, say: command.Say) -> int:
     known = _known(root)
-    chosen, entries, others = _meant(root, known, selection, asked)
-    if asked.budget is not None:
-        chosen = eviction.over(known, asked.budget, chosen)
-    evidence = _quarantined(root, asked)
+    chosen, entries, others = _meant(root, known, selection, args)
+    if args.budget is not None:
+        chosen = eviction.over(known, args.budget, chosen)
+    evidence = _quarantined(root, args)
     freed = eviction.freed(known, chosen) + sum(size for _, size in evidence)
-    if asked.json:
+    if args.json:
         say(json.dumps({"would_remove": [r.digest for r in chosen], "freed": freed, "entries": len(entries)}, indent=1))
     elif chosen:
         say(tables.results(chosen, ()))
@@ -134,13 +134,13 @@ def _would_remove(root: Path, selection: Selection, asked: argparse.Namespace, s
     return errors.OK
 
 
-def _quarantined(root: Path, asked: argparse.Namespace) -> list[tuple[Path, int]]:
+def _quarantined(root: Path, args: argparse.Namespace) -> list[tuple[Path, int]]:
     """What of this user's was set aside and is to go, with its bytes."""
     found = []
-    for path in (root / "quarantine").glob("*") if asked.quarantine else ():
+    for path in (root / "quarantine").glob("*") if args.quarantine else ():
         with contextlib.suppress(OSError):
             at = path.lstat()
-            old = asked.older is None or time.time() - at.st_ctime >= asked.older
+            old = args.older is None or time.time() - at.st_ctime >= args.older
             if at.st_uid == os.geteuid() and old and not path.is_symlink():
                 found.append((path, sum(file.st_size for _, file in contents.below(path))))
     return found
@@ -151,31 +151,31 @@ def _tell_others(others: dict[str, int]) -> None:
         log.info("%s results stay: %s", count, why)
 
 
-def pin(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def pin(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Pins runs and results, or lists what is pinned. Raises DrydockError."""
     known = _known(root)
-    if asked.what:
+    if args.what:
         store = Store(root)
         with _alone(store), store.keeping(), store.explained():
-            for what in asked.what:
+            for what in args.what:
                 name, digests = _pinnable(what, known)
                 gone = [d for d in digests if d not in {r.digest for r in known.results}]
                 pins.add(root, name, digests)
                 if gone:
                     log.warning("%s: %s of its %s results are no longer in the store", what, len(gone), len(digests))
     found = pins.read(root)
-    if asked.json:
+    if args.json:
         say(json.dumps([{"of": p.of, "digests": list(p.digests), "since": p.since} for p in found], indent=1))
     else:
         say(tables.pins(found, known))
     return errors.OK
 
 
-def unpin(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def unpin(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Takes pins back. Raises DrydockError."""
     store, known = Store(root), _known(root)
     with _alone(store), store.explained():
-        for what in asked.what:
+        for what in args.what:
             name = what if any(p.of == what for p in pins.read(root)) else _pinnable(what, known)[0]
             if not pins.remove(root, name):
                 raise ConfigError(f"{what} is not pinned", command="python -m pipeline.store pin")
@@ -204,37 +204,37 @@ def _run(path: Path) -> tuple[Path, dict[str, Any]]:
     return folder, run
 
 
-def export(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def export(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Writes what a run is made of into a file, and prints its path. Raises DrydockError."""
-    folder, run = _run(asked.run)
-    if os.path.lexists(asked.file):
-        raise ConfigError(f"{asked.file} is there already", allowed="a file that does not exist")
-    with disk.explained(f"{asked.file}", "another FILE", asked.file.absolute().parent):
-        count, size = bundle.write(Store(root), folder, run, asked.file)
+    folder, run = _run(args.run)
+    if os.path.lexists(args.file):
+        raise ConfigError(f"{args.file} is there already", allowed="a file that does not exist")
+    with disk.explained(f"{args.file}", "another FILE", args.file.absolute().parent):
+        count, size = bundle.write(Store(root), folder, run, args.file)
     log.info("%s results, %s; run.json in it names folders and hosts of this machine", count, units.size(size))
-    say(str(asked.file))
+    say(str(args.file))
     return errors.OK
 
 
-def import_(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def import_(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Takes in what was exported, into a new store where there is none. Raises DrydockError."""
     store = Store(root)
-    done = bundle.read(store, asked.file)
-    if asked.json:
-        told = {"results": done.results, "present": done.present, "entries": done.entries}
-        say(json.dumps(told, indent=1))
+    done = bundle.read(store, args.file)
+    if args.json:
+        document = {"results": done.results, "present": done.present, "entries": done.entries}
+        say(json.dumps(document, indent=1))
     else:
         say(f"{len(done.results)} results are new, {done.present} were there; {done.entries} entries")
     log.info("what it says of keys counts as your own results from now on: docs/trust.md")
     return errors.OK
 
 
-def move(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
+def move(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     """Moves what is this user's, and prints the new place. Raises DrydockError."""
-    target = asked.folder.expanduser().absolute()
+    target = args.folder.expanduser().absolute()
     there = target.resolve()
     if there == root.resolve() or there.is_relative_to(root.resolve()) or root.resolve().is_relative_to(there):
-        raise ConfigError(f"{asked.folder} is in the store {root}, or the store in it", allowed="a folder beside it")
+        raise ConfigError(f"{args.folder} is in the store {root}, or the store in it", allowed="a folder beside it")
     refuse_another_use(target)
     store, to = Store(root), Store(target)
     eviction.refuse_without_locks(store)

@@ -28,11 +28,11 @@ EPILOG = "SIZE is such as 50GiB, AGE such as 30d, 12h or 2w. FOLDER of --store i
 
 def main(say: command.Say) -> int:
     """Does what was typed and returns the exit code. Raises DrydockError."""
-    asked = _parser().parse_args()
-    root = asked.store.expanduser().absolute() if asked.store else places.usual()[0]
-    (refuse_another_use if asked.act is import_ else refuse_what_is_none)(root)
-    act: Callable[[Path, argparse.Namespace, command.Say], int] = asked.act
-    return act(root, asked, say)
+    args = _parser().parse_args()
+    root = args.store.expanduser().absolute() if args.store else places.usual()[0]
+    (refuse_another_use if args.act is import_ else refuse_what_is_none)(root)
+    act: Callable[[Path, argparse.Namespace, command.Say], int] = args.act
+    return act(root, args, say)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,17 +103,17 @@ def age_of(text: str) -> float:
     return found
 
 
-def _known(root: Path, asked: argparse.Namespace) -> Contents:
+def _known(root: Path, args: argparse.Namespace) -> Contents:
     with readable(root):
-        return contents.read(root, Index(root, ignored=asked.no_index))
+        return contents.read(root, Index(root, ignored=args.no_index))
 
 
-def _list(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
-    known = _known(root, asked)
-    selection = Selection(asked.stage, asked.model, asked.older, asked.larger)
-    chosen = sorted(selection.results(known), key=ORDERS[asked.by])
+def _list(root: Path, args: argparse.Namespace, say: command.Say) -> int:
+    known = _known(root, args)
+    selection = Selection(args.stage, args.model, args.older, args.larger)
+    chosen = sorted(selection.results(known), key=ORDERS[args.by])
     pinned = pinned_results.digests(root)
-    if asked.json:
+    if args.json:
         say(json.dumps({"store": str(root), "results": [tables.as_data(r, pinned) for r in chosen]}, indent=1))
         return errors.OK
     if chosen:
@@ -122,10 +122,10 @@ def _list(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
     return errors.OK
 
 
-def _size(root: Path, asked: argparse.Namespace, say: command.Say) -> int:
-    known = _known(root, asked)
+def _size(root: Path, args: argparse.Namespace, say: command.Say) -> int:
+    known = _known(root, args)
     with readable(root):
-        others = contents.other_sizes(root, Index(root, ignored=asked.no_index))
-    told: dict[str, Any] = tables.sizes(known, others, pinned_results.digests(root))
-    say(json.dumps(told, indent=1) if asked.json else tables.sizes_text(told))
+        others = contents.other_sizes(root, Index(root, ignored=args.no_index))
+    sizes: dict[str, Any] = tables.sizes(known, others, pinned_results.digests(root))
+    say(json.dumps(sizes, indent=1) if args.json else tables.sizes_text(sizes))
     return errors.OK

@@ -58,7 +58,7 @@ def as_data(result: Result, pinned: Collection[str]) -> dict[str, Any]:
         "models": [list(name) for name in result.names],
         "source": result.source,
         "bytes": result.size,
-        "made": when(result.made),
+        "made": when(result.created),
         "used": when(result.used),
         "pinned": result.digest in pinned,
     }

@@ -207,8 +207,8 @@ def table(outcomes: Sequence[Outcome], typed: Sequence[str]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     head, *lines = ["  ".join([*(c.ljust(w) for c, w in zip(r, widths, strict=False)), r[3]]).rstrip() for r in rows]
     again = [f"{' ' * widths[0]}  again: {alone(outcome.job.overrides, typed)}" for outcome in bad]
-    told = [line for pair in zip(lines, again, strict=True) for line in pair]
-    return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *told])
+    details = [line for pair in zip(lines, again, strict=True) for line in pair]
+    return "\n".join([f"{len(outcomes)} jobs: {counts}", head, *details])
 
 
 def _said(outcome: Outcome) -> str:

@@ -40,12 +40,12 @@ class Root:
         new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         new.mkdir()
         try:
-            wanted, made = self.path.stat(), new.stat()
-            if made.st_gid != wanted.st_gid:
+            expected, actual = self.path.stat(), new.stat()
+            if actual.st_gid != expected.st_gid:
                 with contextlib.suppress(PermissionError):  # not a group of this user's
-                    os.chown(new, -1, wanted.st_gid)
-            if stat.S_IMODE(made.st_mode) != stat.S_IMODE(wanted.st_mode):
-                new.chmod(stat.S_IMODE(wanted.st_mode))
+                    os.chown(new, -1, expected.st_gid)
+            if stat.S_IMODE(actual.st_mode) != stat.S_IMODE(expected.st_mode):
+                new.chmod(stat.S_IMODE(expected.st_mode))
             new.rename(path)
         except OSError:
             if new.exists() and not path.is_dir():  # otherwise it was taken for a dead one's, or another run was first

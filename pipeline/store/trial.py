@@ -72,8 +72,8 @@ def _lock(path: Path) -> Lock:
 def _another_gets(path: Path) -> bool:
     """Whether another process, which dies without a release, gets the lock."""
     command = [sys.executable, "-m", __spec__.name, str(path)]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
-    return told.stdout.split() == ["True"]
+    probe = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True)
+    return probe.stdout.split() == ["True"]
 
 
 if __name__ == "__main__":
