@@ -277,6 +277,17 @@ WRONG = [
 
 # What a test of the room that refuses it has too, and something like it is here.
 ELSEWHERE = {
+    "+experimnt=x",
+    "stages.export.opsett=3",
+    "target=onnx precision=palette4",
+    "ir=fp16",
+    "also=benchmark stages.benchmark.rounds=1",
+    "opset=17 capture=export",
+    "also=multifunction target=onnx",
+    "+model.kwargs={labels: {1: a}}",
+    "model.inputs.input.shape=[bach,3,16,16]",
+    "+stages.x={_target_: os.system}",
+    "output=store/objects/mine",
     "target=openvin",
     "stages.export.opset=abc",
     "source=file",

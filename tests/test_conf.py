@@ -216,7 +216,7 @@ def test_a_language_model_ends_in_a_folder_whose_tokens_are_the_models(target):
     assert save.inputs == {"artifact": "audit", "reference": "reference", "tokens": "tokens"}
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8_weights", "int4_weights"])
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("int8_weights", marks=pytest.mark.slow), "int4_weights"])
 def test_its_tokens_are_held_to_what_the_precision_may_cost(precision):
     overrides = [*model_overrides("causal_lm"), *fitting("onnx", precision)]
     assert vars(stage("check_generation", *overrides).tolerance) == shipped(precision)
@@ -548,7 +548,12 @@ def test_ranges_are_calibrated_on_random_draws_only_where_a_model_says_so_by_nam
 
 
 @pytest.mark.parametrize(
-    ("model", "scheme"), [("resnet50", None), ("vit_b_16", "transformer"), ("transformers", "transformer")]
+    ("model", "scheme"),
+    [
+        ("resnet50", None),
+        ("vit_b_16", "transformer"),
+        pytest.param("transformers", "transformer", marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_with_attention_is_quantised_by_the_scheme_for_that(model, scheme):
     for more in ([], ["also=accuracy_control"]):

@@ -57,7 +57,8 @@ def package(folder: Path, name: str, source: str = "") -> None:
     (folder / "packages" / name / "__init__.py").write_text(source)
 
 
-@pytest.mark.parametrize("replaced", [LIGHT + COREML, pytest.param((), marks=pytest.mark.slow)], ids=["most", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("replaced", [LIGHT + COREML, ()], ids=["most", "all"])
 def test_this_machine_is_well_and_the_doctor_itself_imports_no_library(tmp_path, replaced):
     backend("openvino")
     for name in replaced:

@@ -13,7 +13,7 @@ def listed(folder, *args):
 @pytest.mark.parametrize(
     ("library", "pattern", "name", "size"),
     [
-        ("torchvision", "resnet5*", "resnet50", "3x224x224"),
+        pytest.param("torchvision", "resnet5*", "resnet50", "3x224x224", marks=pytest.mark.slow),
         pytest.param("timm", "convnext_at*", "convnext_atto", "3x224x224", marks=pytest.mark.slow),
     ],
 )

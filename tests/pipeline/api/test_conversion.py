@@ -96,6 +96,7 @@ def test_another_weight_is_another_artifact_and_the_same_is_a_hit(conversion, he
     assert converted(here, other).digest != conversion.digest
 
 
+@pytest.mark.slow  # test_conf compares the graphs
 def test_the_command_line_makes_the_same_graph_and_by_name_the_same_bytes(conversion, place, tmp_path, monkeypatch):
     torch.save(model().state_dict(), tmp_path / "net.pth")
     torch.save(IMAGE, tmp_path / "image.pt")

@@ -104,8 +104,18 @@ def test_a_server_that_is_slow_each_time_is_left_alone(one, two, server, monkeyp
     assert server.count("GET", "/actions/") < 2 * len(STORED)
 
 
-@pytest.mark.parametrize("below", ["files", "objects"])
-@pytest.mark.parametrize("harm", ["flip", "cut", "gone"])
+@pytest.mark.parametrize(
+    ("below", "harm"),
+    [
+        ("files", "flip"),
+        ("objects", "cut"),
+        ("files", "gone"),
+        *(
+            pytest.param(*c, marks=pytest.mark.slow)
+            for c in [("objects", "flip"), ("files", "cut"), ("objects", "gone")]
+        ),
+    ],
+)
 def test_harm_in_the_bucket_is_found_built_around_and_mended(one, two, server, signer, tmp_path, caplog, below, harm):
     first = one.run()
     for path in server.files(below):

@@ -127,7 +127,14 @@ def captured(how, net, interface, folder):
     return capture(how, net, folder, inputs=interface[0], dims=interface[1])
 
 
-@pytest.mark.parametrize(("net", "interface", "condition"), BRANCHES, ids=lambda v: getattr(v, "__name__", None))
+@pytest.mark.parametrize(
+    ("net", "interface", "condition"),
+    [
+        pytest.param(*row, marks=() if row[0] in (Portrait, Alone, LongerQuery) else pytest.mark.slow)
+        for row in BRANCHES
+    ],
+    ids=lambda v: getattr(v, "__name__", None),
+)
 def test_an_export_that_froze_a_branch_is_refused_with_line_condition_size_and_the_way_out(
     net, interface, condition, tmp_path
 ):
@@ -141,7 +148,7 @@ def test_an_export_that_froze_a_branch_is_refused_with_line_condition_size_and_t
 
 @pytest.mark.parametrize(
     ("net", "interface", "condition"),
-    [pytest.param(*row, marks=pytest.mark.slow if i % 2 else ()) for i, row in enumerate(BRANCHES)],
+    [pytest.param(*row, marks=() if row[0] in (Area, Padded) else pytest.mark.slow) for row in BRANCHES],
     ids=lambda v: getattr(v, "__name__", None),
 )
 def test_a_trace_that_froze_a_branch_is_refused_with_line_and_size(net, interface, condition, tmp_path):

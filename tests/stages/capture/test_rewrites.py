@@ -101,7 +101,7 @@ MASKED = {"x": Input(["batch", "t", 8], fill="normal"), "mask": Input(["batch", 
     [
         ("true and false", "export"),
         ("minus infinity", "trace"),
-        ("by its own name", "export"),
+        pytest.param("by its own name", "export", marks=pytest.mark.slow),
         pytest.param("true and false", "trace", marks=pytest.mark.slow),
         pytest.param("minus infinity", "export", marks=pytest.mark.slow),
         pytest.param("by its own name", "trace", marks=pytest.mark.slow),

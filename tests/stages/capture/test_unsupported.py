@@ -76,11 +76,11 @@ def test_every_operator_is_named_with_the_models_line_and_how_often(tmp_path, ca
     ("net", "capture", "opset", "ways"),
     [
         (onnx_ops.ScaleAdd(), "export", 18, []),
-        (onnx_ops.ScaleAdd(), "trace", 12, []),
-        (Fft(), "trace", 12, ["capture=export opset=18"]),
+        pytest.param(onnx_ops.ScaleAdd(), "trace", 12, [], marks=pytest.mark.slow),
+        pytest.param(Fft(), "trace", 12, ["capture=export opset=18"], marks=pytest.mark.slow),
         (Sampled(), "trace", 15, ["opset=16", "capture=export opset=18"]),
         (Selected(), "export", 18, ["capture=trace"]),
-        (Turned(), "export", 18, [unsupported.BY_PAIRS]),
+        pytest.param(Turned(), "export", 18, [unsupported.BY_PAIRS], marks=pytest.mark.slow),
         (Turned(), "trace", 18, [unsupported.BY_PAIRS]),
     ],
 )

@@ -46,7 +46,7 @@ def of_text(tmp_path_factory):
     return record(Text(), tmp_path_factory.mktemp("tables") / "reference", **IDS)
 
 
-@pytest.mark.parametrize("kind", ["onnx", pytest.param("openvino", marks=pytest.mark.slow), "coreml"])
+@pytest.mark.parametrize("kind", ["coreml", *(pytest.param(k, marks=pytest.mark.slow) for k in ("onnx", "openvino"))])
 def test_a_row_that_nothing_looks_up_is_held_to_the_state_dict(kind, of_text, tmp_path):
     if kind == "openvino":
         backend("openvino")

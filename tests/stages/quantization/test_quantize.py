@@ -116,8 +116,8 @@ SCHEMES = [
     pytest.param(ONNX, {"model_type": "transformer"}, marks=pytest.mark.slow),
     pytest.param(OPENVINO, {"preset": "mixed"}, marks=pytest.mark.slow),
     (OPENVINO, {"model_type": "transformer"}),
-    (OPENVINO, {"fast_bias_correction": False}),
-    (OPENVINO, {"target_device": "CPU_SPR"}),
+    pytest.param(OPENVINO, {"fast_bias_correction": False}, marks=pytest.mark.slow),
+    pytest.param(OPENVINO, {"target_device": "CPU_SPR"}, marks=pytest.mark.slow),
 ]
 
 

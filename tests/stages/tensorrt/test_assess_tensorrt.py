@@ -99,10 +99,10 @@ TEN = {
 }
 
 
-LARGE = ("resnet18", "mobilenet_v3_small", "upsampled")
+QUICK = ("two outputs", "attention", "branch", "chosen")
 
 
-@pytest.mark.parametrize("model", [pytest.param(m, marks=pytest.mark.slow) if m in LARGE else m for m in TEN])
+@pytest.mark.parametrize("model", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in TEN])
 def test_ten_models_are_ready_and_each_of_their_operators_is_counted(model, tmp_path):
     torch.manual_seed(0)
     make, how, inputs, dims = TEN[model]
