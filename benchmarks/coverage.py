@@ -5,11 +5,12 @@
     python -m benchmarks.coverage --every 5 transformers    every fifth of these
     python -m benchmarks.coverage --page                the page alone, of what is finished
 
-What is finished is kept in build/coverage.jsonl, or --rows FILE, and a run goes on where one was stopped. Each model
-has random weights and goes the way of a user, by the default route and capture; a transformers model is saved to a
-folder, and the command is given that. Beside it torch.onnx.export and openvino.convert_model, called as their guides
-have it for the same example and the same dynamic dimensions, and held to the same answers. Each model has a process of
-its own, forked from one that has imported everything.
+What is finished is kept in build/coverage.jsonl, or --rows FILE, with the commit that it was converted at, and a run
+goes on where one was stopped: delete a model's line to have it converted again. Each model has random weights and goes
+the way of a user, by the default route and capture; a transformers model is saved to a folder, and the command is given
+that. Beside it torch.onnx.export and openvino.convert_model, called as their guides have it for the same example and
+the same dynamic dimensions, and held to the same answers. Each model has a process of its own, forked from one that has
+imported everything.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import coverage_ways
+from benchmarks import commit, coverage_ways
 from benchmarks.coverage_models import Subject, subjects
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,19 @@ class Cell:
 
     ok: bool
     text: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one model.
+
+    Args:
+        cells: One for each way.
+        commit: That was checked out.
+    """
+
+    cells: Sequence[Cell]
+    commit: str
 
 
 def main() -> None:
@@ -64,9 +78,10 @@ def main() -> None:
         PAGE.write_text(page)
 
 
-def convert(open_ones: Sequence[Subject], path: Path, rows: dict[Subject, list[Cell]]) -> None:
+def convert(open_ones: Sequence[Subject], path: Path, rows: dict[Subject, Row]) -> None:
     """Converts the models that are not finished, each in a process of its own, and keeps each row as it is ready."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    at = commit.checked_out()
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(IMPORTED)
     os.environ["OMP_NUM_THREADS"] = "1"  # as many of these run as there are cores
@@ -75,16 +90,19 @@ def convert(open_ones: Sequence[Subject], path: Path, rows: dict[Subject, list[C
             subject, cells = ended.result()
             lines = (f"{way}: {cell.text}" for way, cell in zip(coverage_ways.WAYS, cells, strict=True))
             print(f"{subject.family}, {subject.name}:", *lines, sep="\n    ", flush=True)
-            rows[subject] = cells
+            rows[subject] = Row(cells, at)
             with path.open("a") as f:
-                print(json.dumps([asdict(subject), [asdict(c) for c in cells]]), file=f)
+                print(json.dumps({"subject": asdict(subject), **asdict(rows[subject])}), file=f)
 
 
-def finished(path: Path | None) -> dict[Subject, list[Cell]]:
+def finished(path: Path) -> dict[Subject, Row]:
     """The rows that a file keeps."""
-    lines = path.read_text().splitlines() if path and path.exists() else []
-    read = (json.loads(line) for line in lines)
-    return {Subject(s["family"], s["name"], tuple(s["overrides"])): [Cell(**c) for c in cells] for s, cells in read}
+    read = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {_subject(**r["subject"]): Row([Cell(**c) for c in r["cells"]], r["commit"]) for r in read}
+
+
+def _subject(family: str, name: str, overrides: Sequence[str]) -> Subject:
+    return Subject(family, name, tuple(overrides))
 
 
 def row(processes: Any, subject: Subject) -> tuple[Subject, list[Cell]]:
@@ -137,12 +155,13 @@ def cause(text: str) -> str:
     return next((kind for kind, words in CAUSES.items() if re.search(words, text)), "other")
 
 
-def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
+def written(rows: Sequence[tuple[Subject, Row]]) -> str:
     """The page: a summary by family, the causes of what is missed, then a table for each family."""
     from pipeline.machine.world import library_version
 
     names = ("torch", "torchvision", "timm", "transformers", "onnx", "openvino")
     versions = ", ".join(f"{m} {library_version(m)}" for m in names)
+    commits = ", ".join(f"{at[:10]} ({count} models)" for at, count in Counter(r.commit for _, r in rows).items())
     families = list(dict.fromkeys(s.family for s, _ in rows))
     ways = list(coverage_ways.WAYS)
     lines = [
@@ -153,13 +172,13 @@ def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
         "sizes of `dims`. A transformers model is saved to a folder as `save_pretrained` does it, and the command is",
         "given the folder. A number is the worst relative error; a sentence is what the run said in the end. Beside it",
         "the plain converters, given the same example and the same dynamic dimensions, and held to the same answers.",
-        f"Measured with {versions}.",
+        f"Measured with {versions}, at {commits}.",
         "",
         "| family | models | " + " | ".join(ways) + " |",
         "| --- | ---: |" + " ---: |" * len(ways),
     ]
     for family in families:
-        of_family = [cells for s, cells in rows if s.family == family]
+        of_family = [r.cells for s, r in rows if s.family == family]
         shares = [sum(cells[i].ok for cells in of_family) / len(of_family) for i in range(len(ways))]
         lines.append(f"| {family} | {len(of_family)} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
     lines += [
@@ -169,7 +188,7 @@ def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
         "| cause | " + " | ".join(ways) + " |",
         "| --- |" + " ---: |" * len(ways),
     ]
-    missed = [Counter(cause(cells[i].text) for _, cells in rows if not cells[i].ok) for i in range(len(ways))]
+    missed = [Counter(cause(r.cells[i].text) for _, r in rows if not r.cells[i].ok) for i in range(len(ways))]
     lines += [
         f"| {kind} | {' | '.join(str(m[kind]) for m in missed)} |"
         for kind in (*CAUSES, "other")
@@ -178,7 +197,7 @@ def written(rows: Sequence[tuple[Subject, Sequence[Cell]]]) -> str:
     for family in families:
         lines += ["", f"## {family}", "", "| model | " + " | ".join(ways) + " |", "| --- |" + " --- |" * len(ways)]
         lines += [
-            f"| {s.name} | {' | '.join(escaped(c.text) for c in cells)} |" for s, cells in rows if s.family == family
+            f"| {s.name} | {' | '.join(escaped(c.text) for c in r.cells)} |" for s, r in rows if s.family == family
         ]
     return "\n".join(lines) + "\n"
 

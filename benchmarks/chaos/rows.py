@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks import commit
 from benchmarks.chaos.campaign import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ class Rows:
 
     def __init__(self, file: Path | None, seed: int) -> None:
         self._file = file
-        self._of = {"commit": _commit(), "seed": seed}
+        self._of = {"commit": commit.checked_out(), "seed": seed}
         self.verdicts: dict[str, Verdict] = {}
         self.seconds = 0.0  # that earlier parts of the campaign took
         for row in self._read():
@@ -56,10 +56,3 @@ class Rows:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a") as file:
                 file.write(json.dumps(self._of | row) + "\n")
-
-
-def _commit() -> str:
-    """The commit that is checked out; nothing is kept apart where that is not known."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"

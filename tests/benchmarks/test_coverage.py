@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 
 from benchmarks import coverage, coverage_ways
-from benchmarks.coverage import Cell
+from benchmarks.coverage import Cell, Row
 from benchmarks.coverage_models import LISTS, Subject, architectures
 
 
@@ -21,12 +21,16 @@ def test_the_lists_have_the_models_that_they_should():
 def test_what_is_finished_is_read_again_and_counted_by_family_and_cause(tmp_path):
     one, other = Subject("timm", "a", ("model=timm",)), Subject("timm", "b", ("model=timm",))
     ways = len(coverage_ways.WAYS)
-    cells = {one: [Cell(True, "1e-07 (export)")] * ways, other: [Cell(False, "the model rejects x")] * ways}
-    lines = [json.dumps([asdict(s), [asdict(c) for c in row]]) for s, row in cells.items()]
+    kept = {
+        one: Row([Cell(True, "1e-07 (export)")] * ways, "a" * 40),
+        other: Row([Cell(False, "the model rejects x")] * ways, "b" * 40),
+    }
+    lines = [json.dumps({"subject": asdict(s), **asdict(row)}) for s, row in kept.items()]
     (tmp_path / "rows").write_text("\n".join(lines))
     rows = coverage.finished(tmp_path / "rows")
-    assert rows == cells
+    assert rows == kept
     page = coverage.written(list(rows.items()))
+    assert "at aaaaaaaaaa (1 models), bbbbbbbbbb (1 models)." in page
     assert "| timm | 2 |" + " 50.0% |" * ways in page
     assert "| the model rejects the inputs that were derived |" + " 1 |" * ways in page
 
