@@ -21,6 +21,8 @@ ENTRY = re.compile(r"([0-9a-f]{64})(?:\.\d+)?\.json")
 NEVER = (0.0, "")
 # Folders of many files, which the index knows the bytes of; a note that grew since is a few bytes off.
 MANY = ("seen", "used", "locks", "runs")
+# What reading an index raises that something else has written.
+MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 # Beside objects and actions, with what each holds.
 OTHERS = {
     "quarantine": "damaged results, kept as evidence",
@@ -146,7 +148,7 @@ def read(root: Path, index: Index, *, entries: bool = True) -> Contents:
     """
     try:
         return _read(root, index, entries=entries)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # an index that is not what it was
+    except MALFORMED:
         return _read(root, Index(root, ignored=True), entries=entries)
 
 
@@ -173,12 +175,21 @@ def _read(root: Path, index: Index, *, entries: bool) -> Contents:
 
 def other_sizes(root: Path, index: Index) -> dict[str, int]:
     """The bytes of what a store holds beside results and entries, by the name of the folder."""
+    try:
+        return _other_sizes(root, index)
+    except MALFORMED:
+        return _other_sizes(root, Index(root, ignored=True))
+
+
+def _other_sizes(root: Path, index: Index) -> dict[str, int]:
     folders = {name: root / name for name in OTHERS if (root / name).is_dir()}
-    return {name: index.rows(f, _bytes) if name in MANY else _bytes(f) for name, f in folders.items()}
+    rows = {name: index.rows(f, _bytes) if name in MANY else _bytes(f) for name, f in folders.items()}
+    return {name: sum(size for (size,) in of_folder) for name, of_folder in rows.items()}
 
 
-def _bytes(folder: Path) -> int:
-    return sum(at.st_size for _, at in below(folder))
+def _bytes(folder: Path) -> list[tuple[int]]:
+    """One row: the bytes of everything below a folder."""
+    return [(sum(at.st_size for _, at in below(folder)),)]
 
 
 def below(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -242,7 +253,7 @@ def _described(facts: Path) -> tuple[str, str]:
 def _used(root: Path, index: Index) -> dict[str, tuple[float, str]]:
     """By digest, when it was last used and what its note says. Texts are kept in the index; times are looked at."""
     folder = root / use.PLACE
-    known: dict[str, str] = index.recall("texts")[1] or {}
+    known: dict[str, str] = {name: text for name, text in index.recall("texts")[1]}
     found: dict[str, tuple[float, str]] = {}
     read = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as inside:
@@ -259,5 +270,5 @@ def _used(root: Path, index: Index) -> dict[str, tuple[float, str]]:
                 text, read = use.read_note(Path(note.path)), read + 1
             found[name] = (at.st_mtime, text)
     if read or len(found) != len(known):
-        index.keep("texts", None, {name: text for name, (_, text) in found.items()})
+        index.keep("texts", None, [(name, text) for name, (_, text) in found.items()])
     return found
