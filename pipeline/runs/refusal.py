@@ -14,9 +14,19 @@ HYDRA, LOG = ".hydra", "pipeline.log"  # as Hydra and conf/hydra/job_logging cal
 
 
 def named(typed: Sequence[str]) -> list[Path]:
-    """The run folders that a command line names and that are there already: those are somebody's."""
+    """The run folders that a command line names and that are there already: those are somebody's.
+
+    So is one that cannot be looked at.
+    """
     folders = [Path(word.partition("=")[2]).absolute() for word in typed if word.startswith("hydra.run.dir=")]
-    return [folder for folder in folders if folder.is_dir()]
+    return [folder for folder in folders if _may_be_there(folder)]
+
+
+def _may_be_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError:
+        return True
 
 
 def is_fresh(folder: Path) -> bool:

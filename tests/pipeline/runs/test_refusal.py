@@ -36,6 +36,10 @@ def test_nothing_above_the_current_folder_goes(folder, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.rglob("*")] == ["runs", "day"]
 
 
+def test_a_folder_that_cannot_be_looked_at_may_be_somebodys():
+    assert len(refusal.named([f"hydra.run.dir={'x' * 300}"])) == 1
+
+
 def test_a_folder_that_was_named_and_is_there_is_somebodys(folder, tmp_path):
     typed = ["model=x", "hydra.run.dir=runs", "hydra.run.dir=nowhere"]
     assert refusal.named(typed) == [tmp_path / "runs"]
