@@ -253,7 +253,7 @@ def _described(facts: Path) -> tuple[str, str]:
 def _used(root: Path, index: Index) -> dict[str, tuple[float, str]]:
     """By digest, when it was last used and what its note says. Texts are kept in the index; times are looked at."""
     folder = root / use.PLACE
-    known: dict[str, str] = {name: text for name, text in index.recall("texts")[1]}
+    known: dict[str, str] = {row[0]: row[1] for row in index.recall("texts")[1]}
     found: dict[str, tuple[float, str]] = {}
     read = 0
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as inside:
