@@ -32,6 +32,9 @@ test-gpu: $(VENV)/ready ## real TensorRT engines, on a host with an NVIDIA GPU a
 test-real: $(VENV)/real/ready ## packages that others published against the other formats of the same models; downloads them
 	$(BIN)/python -m pytest -n 0 -m real tests/real
 
+test-launchers: $(VENV)/launchers/ready ## sweeps on Ray (two nodes of this machine), submitit's executors and in MLflow, in an environment of their own; there a skip is a failure
+	REQUIRE=ray,submitit,mlflow $(VENV)/launchers/bin/python -m pytest -n 0 -k "launcher or slurm or ray or mlflow" tests/test_sweep.py tests/test_ray.py tests/test_tracking.py
+
 tensorrt-bindings: $(VENV)/tensorrt/ready ## the genuine Python API of TensorRT 10 and 11, for tests that hold our calls to it
 
 test-pythons: ## `make test` under every Python from 3.11 to 3.13 that the machine has, each in an environment of its own
@@ -106,6 +109,14 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -q pipeline stages hydra_plugins
 	@touch $@
 
+# Ray's launcher wants an older cloudpickle than joblib's.
+$(VENV)/launchers/ready: $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/launchers
+	sed '/^cloudpickle==/d' constraints.txt > $(VENV)/launchers/constraints.txt
+	$(BIN)/uv pip install --quiet --python $(VENV)/launchers/bin/python --constraint $(VENV)/launchers/constraints.txt --build-constraint constraints.txt \
+		--editable '.[ray,slurm,mlflow,report]' pytest pytest-xdist
+	@touch $@
+
 # The bindings alone, without their libraries: stubs stand for these. Both versions, each in a folder of its own.
 $(VENV)/tensorrt/ready: $(VENV)/ready tests/tensorrt_bindings.txt
 	@set -e; while read -r wheel; do major=$${wheel##*==}; major=$${major%%.*}; \
@@ -121,4 +132,4 @@ $(VENV)/real/ready: $(VENV)/ready tests/real/wheels.txt
 clean: ## remove the environment and what runs left here; the store stays
 	rm -rf $(VENV) runs sweeps build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage*
 
-.PHONY: help run test quick test-all test-pythons test-coverage docs hooks test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-remote bench-store bench-generation bench-check chaos coverage env clean
+.PHONY: help run test quick test-all test-pythons test-coverage test-launchers docs hooks test-openvino test-gpu test-real tensorrt-bindings lint format bench bench-large bench-openvino bench-coreml bench-sweep bench-remote bench-store bench-generation bench-check chaos coverage env clean

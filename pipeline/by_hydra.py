@@ -30,7 +30,7 @@ from pipeline.one_job import Launch
 from pipeline.printable import tell, width_of
 from pipeline.running import watchdog
 from pipeline.runs import refusal
-from pipeline.runs.jobs import Sweep
+from pipeline.runs.jobs import Sweep, number_in
 from pipeline.runs.manifest import RUNS
 from pipeline.sweeping import sweep
 from pipeline.terminal import console
@@ -130,6 +130,9 @@ def job(cfg: DictConfig) -> int:
         compose=partial(compose.of_job, cfg),
         here=Path(hydra.utils.get_original_cwd()),
         in_sweep=not alone,
+        number=None
+        if alone or any(begun.here for begun in sweep.begun)
+        else number_in(its.sweep.dir, its.sweep.subdir),
         in_memory=_in_memory
         if sweep.begun
         else None,  # in the sweep's own process alone: a pool would hold one in each

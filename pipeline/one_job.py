@@ -21,7 +21,7 @@ from pipeline.printable import printable, tell
 from pipeline.running import watchdog
 from pipeline.runs.manifest import RunManifest
 from pipeline.terminal.command import Say, columns, stdout_for_the_result
-from pipeline.terminal.console import Console, counted, plan_table
+from pipeline.terminal.console import Console, counted, named, plan_table
 
 # Where the summary's total time begins, give or take the interpreter's own start.
 BEGAN = time.perf_counter()
@@ -44,6 +44,8 @@ class Launch:
         compose: Gives its configuration. Raises ConfigError.
         here: The folder that the command was typed in.
         in_sweep: Whether it is one of several.
+        number: Of its sweep's jobs, where a launcher runs them in processes of their own: its lines begin with that,
+            and the sweep prints what it delivered. Else None.
         in_memory: What the last job of the same process had in memory; kept up to date for the next. None to keep
             nothing.
         ready: Is called with the job once its graph is checked.
@@ -57,6 +59,7 @@ class Launch:
     compose: Callable[[], Composed]
     here: Path | None = None
     in_sweep: bool = False
+    number: int | None = None
     in_memory: dict[str, Artifact] | None = None
     ready: Callable[[Job], None] | None = None
     removable: bool = False
@@ -65,6 +68,11 @@ class Launch:
 
 def run(launch: Launch) -> int:
     """Runs it and returns its exit code. What goes wrong is in its run.json; KeyboardInterrupt alone is raised."""
+    with named(launch.number):
+        return _code(launch)
+
+
+def _code(launch: Launch) -> int:
     manifest = None
     try:
         logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
@@ -122,7 +130,7 @@ def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
         screen.close()
     screen.summary(result, manifest.path)
     on_screen = columns() and sys.stderr.isatty() and not launch.in_sweep  # by the same person, in the summary
-    if result.delivered is not None and not on_screen:
+    if result.delivered is not None and launch.number is None and not on_screen:
         say(str(result.delivered))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from command_line import SHOP, Shop
+from harness import backend
 
 JOBS = {
     "a": "opset: 18",
@@ -58,6 +59,12 @@ class Outcome:
         for job in self.jobs["jobs"]:
             (name,) = [o.partition("=")[2] for o in job["overrides"] if o.startswith("experiment=")]
             self.runs[name] = self._run(root / job["folder"] / "run.json")
+
+    def number(self, name: str) -> int:
+        """The number of a job."""
+        (number,) = [job["number"] for job in self.jobs["jobs"] if f"experiment={name}" in job["overrides"]]
+        assert isinstance(number, int)
+        return number
 
     def how(self, name: str) -> set[str]:
         return {stage["how"] for stage in self.runs[name]["stages"]}
@@ -156,6 +163,11 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
     done = shop.run_anew(*command, "experiment=raises,a,crashes,b,bad_opset,c", root_of(tmp_path, "1"))
     first = Outcome(tmp_path / "1")
     assert done.returncode == 6
+    assert done.stdout.splitlines() == [
+        str(next(tmp_path.glob(f"1/{number}-*/artifact/small.onnx"))) for number in sorted(map(first.number, "abc"))
+    ]
+    assert f"job {first.number('a')}  save             delivered" in done.stderr
+    assert f"job {first.number('raises')}  error: load: factory net.Raises failed" in done.stderr
     rows = [line.split() for line in done.stderr.partition("6 jobs: 3 ok, 2 failed, 1 lost\n")[2].splitlines()[:7]]
     repeats = [next(word for word in row if word.startswith("experiment=")) for row in rows[2::2]]
     rows_by_repeat = {repeat: row[1:4] for repeat, row in zip(repeats, rows[1::2], strict=True)}
@@ -179,19 +191,19 @@ def test_of_six_in_a_pool_those_that_fail_and_crash_leave_the_others_alone(
 
 
 @pytest.mark.slow  # a pool, which is quick, is launched by Hydra in the same way
-@pytest.mark.parametrize(
-    ("launcher", "plugin"), [("submitit_local", "hydra_submitit_launcher"), ("ray_local", "hydra_ray_launcher")]
-)
+@pytest.mark.parametrize(("launcher", "library"), [("submitit_local", "submitit"), ("ray_local", "ray")])
 def test_another_launcher_makes_the_same_builds_nothing_twice_and_is_heard_out_when_a_job_is_lost(
-    shop: Shop, basic: Outcome, tmp_path: Path, launcher: str, plugin: str
+    shop: Shop, basic: Outcome, tmp_path: Path, launcher: str, library: str
 ) -> None:
-    pytest.importorskip(f"hydra_plugins.{plugin}")
+    backend(library)
     command = ["-m", f"hydra/launcher={launcher}", *OVERRIDES, "experiment=crashes,a,b", f"store={tmp_path}/s"]
     done = shop.run(*command, root_of(tmp_path, "1"))
     assert done.returncode == 6, done.stderr
     assert "3 jobs: 2 ok, 1 lost\n" in done.stderr
     assert "gave up" not in done.stderr
     outcome = Outcome(tmp_path / "1")
+    paths = [str(next(tmp_path.glob(f"1/{outcome.number(name)}-*/artifact/small.onnx"))) for name in "ab"]
+    assert done.stdout.splitlines() == sorted(paths)
     assert [outcome.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
     assert set(outcome.built().values()) == {1}
 
@@ -200,7 +212,7 @@ def test_another_launcher_makes_the_same_builds_nothing_twice_and_is_heard_out_w
 def test_slurm_gets_one_array_that_runs_what_this_machine_would(
     shop: Shop, basic: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    backend("submitit")
     # A Slurm that runs the tasks of the batch script here, one after the other, on a node that it always calls busy.
     task = (
         "SUBMITIT_EXECUTOR=slurm SLURM_JOB_ID=7$task SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$task SLURM_NTASKS=1 "
@@ -226,6 +238,16 @@ echo Submitted batch job 7""",
     outcome = Outcome(tmp_path / "1")
     assert [outcome.digests(name) for name in "ab"] == [basic.digests(name) for name in "ab"]
     assert outcome.built() == {}
+
+
+def test_plans_need_no_launcher(shop: Shop, basic: Outcome, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = shop.run("-m", "hydra/launcher=pool", *OVERRIDES, "experiment=a,b", "plan=true", root_of(tmp_path, "1"))
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines() if line.startswith("save")] == [
+        ["save", "deliver"]
+    ] * 2
+    assert "Joblib" not in done.stderr
 
 
 def test_a_launcher_that_is_not_installed_is_named_with_what_installs_it(shop: Shop) -> None:

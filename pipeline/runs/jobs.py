@@ -45,6 +45,16 @@ class Job:
     overrides: Sequence[str]
 
 
+def number_in(root: str | Path, folder: str) -> int | None:
+    """The number of the job that writes to a folder of a sweep's; None where jobs.json does not say.
+
+    A launcher numbers jobs too, anew for those that it launches again.
+    """
+    content = read_json(Path(root) / FILE)
+    jobs = content["jobs"] if isinstance(content, dict) else []
+    return next((job["number"] for job in jobs if job["folder"] == folder), None)
+
+
 def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
     """The command that runs one job of a sweep by itself: the flags that were typed, what the sweeper made of the rest.
 
@@ -163,6 +173,12 @@ class Sweep:
         if not isinstance(record, dict):
             return Outcome(job, State.NOT_RUN, why="" if interrupted else self.gave_up)
         return outcome_of(job, record, interrupted=interrupted)
+
+    def delivered(self, job: Job) -> str | None:
+        """The path of what a job delivered; None where it did not."""
+        record = read_json(self.record(job))
+        artifact = record.get("artifact") if isinstance(record, dict) and record.get("status") == "ok" else None
+        return artifact if isinstance(artifact, str) else None
 
     def tell(self, *, interrupted: bool = False) -> int:
         """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""

@@ -37,6 +37,7 @@ from pipeline.running import isolation
 from pipeline.running.parent import die_with
 from pipeline.runs.jobs import Job, State, Sweep
 from pipeline.sweeping import live
+from pipeline.terminal.command import stdout_for_the_result
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
 
@@ -73,6 +74,8 @@ def run(
         from pipeline.report.select import Rule  # here, so that no single run pays for reports
 
         Rule.read(master.select)  # raises, before any work, for one that says nothing
+    if master.plan:
+        launcher = _here(launcher, master)
     root = Path(master.hydra.sweep.dir).absolute()  # first: jobs take over the time that it names
     with shared_work(loader):
         composed = [_compose(loader, master, overrides) for overrides in grid]
@@ -101,7 +104,20 @@ def run(
     size = at_once or len(runnable) or 1
     with live.view(sweep, axes, here=here) as say, _wait_for_all(launcher):
         for first in range(0, len(runnable), size):
-            _launch(sweep, runnable[first : first + size], launcher, say)
+            group = runnable[first : first + size]
+            try:
+                _launch(sweep, group, launcher, say)
+            finally:  # when it is interrupted too
+                if not here:
+                    _print_delivered(sweep, group)
+
+
+def _here(launcher: Launcher, master: DictConfig) -> Launcher:
+    """A launcher of this process in place of another: a plan takes less time than a process does."""
+    here = BasicLauncher()
+    its: Any = launcher
+    here.setup(hydra_context=its.hydra_context, task_function=its.task_function, config=master)
+    return here
 
 
 def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
@@ -113,6 +129,14 @@ def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
         allowed="one value or more for each key",
         command="python -m pipeline --help shows every choice; range(18,21) is 18,19,20",
     )
+
+
+def _print_delivered(sweep: Sweep, jobs: Sequence[Job]) -> None:
+    """Prints the paths of what jobs delivered: a launcher's processes write to files, or lines of its own between."""
+    with stdout_for_the_result() as say:
+        for job in jobs:
+            if path := sweep.delivered(job):
+                say(path)
 
 
 def _prepare_report() -> None:
@@ -293,6 +317,7 @@ def _wait_for_all(launcher: Launcher) -> Iterator[None]:
         yield
         return
     elif "ray" in plugin:
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # lines that differ by the job's number alone are no repetition
         owner, name = importlib.import_module("ray"), "get"
     else:
         yield

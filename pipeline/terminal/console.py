@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pipeline import formats, units
@@ -24,7 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever sys.stderr is now, so that lines appear above a progress display instead of through it."""
+    """Writes to whatever sys.stderr is now, so that lines appear above a progress display instead of through it.
+
+    Attributes:
+        begins: What each line of this process begins with; see `named`.
+    """
+
+    begins = ""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -36,7 +43,17 @@ class StderrHandler(logging.StreamHandler[TextIO]):
     def format(self, record: logging.LogRecord) -> str:
         record = copy.copy(record)  # the log file has the traceback, and a person its first line
         record.exc_info = record.exc_text = record.stack_info = None
-        return shown(super().format(record), self.stream)
+        return textwrap.indent(shown(super().format(record), self.stream), self.begins)
+
+
+@contextlib.contextmanager
+def named(job: int | None) -> Iterator[None]:
+    """Begins each line of a job with its number: where several write to one screen, or None for a job by itself."""
+    StderrHandler.begins = "" if job is None else f"job {job}  "
+    try:
+        yield
+    finally:
+        StderrHandler.begins = ""
 
 
 class Console:

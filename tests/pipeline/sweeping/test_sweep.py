@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pipeline.errors import ConfigError
-from pipeline.runs.jobs import Job, State, Sweep, table
+from pipeline.runs.jobs import Job, State, Sweep, number_in, table
 from pipeline.sweeping import sweep as sweeps
 from pipeline.sweeping.sweep import axes_of, ordered
 
@@ -124,6 +124,20 @@ def test_what_an_earlier_sweep_left_in_the_same_folder_is_not_this_ones(six):
     Worker(six.root, []).leave(0, "ok")
     six.begin({})
     assert six.outcome(six.jobs[0]).state is NOT_RUN
+
+
+def test_what_jobs_of_a_launcher_delivered_is_printed_in_their_order(six, capfd):
+    launch(six, ["ok", "failed", "ok", "crash", "ok", "ok"])
+    for number in (4, 0):
+        path = six.record(six.jobs[number])
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"artifact": f"/there/{number}.onnx"}))
+    sweeps._print_delivered(six, six.jobs)
+    assert capfd.readouterr().out == "/there/0.onnx\n/there/4.onnx\n"
+
+
+def test_a_job_finds_its_number_by_its_folder(six):
+    assert [number_in(six.root, folder) for folder in ("4-net", "elsewhere")] == [4, None]
+    assert number_in(six.root / "nowhere", "4-net") is None
 
 
 # Two models, each for two opsets in two precisions, as their stages: load, export, compile.

@@ -167,6 +167,14 @@ def test_a_line_goes_to_what_stderr_is_now(monkeypatch):
     assert sys.stderr.getvalue() == "hello\n"
 
 
+def test_each_line_of_a_job_among_others_begins_with_its_number(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    for number in (7, None):
+        with console.named(number):
+            StderrHandler().emit(logging.makeLogRecord({"msg": "two\nlines"}))
+    assert sys.stderr.getvalue() == "job 7  two\njob 7  lines\ntwo\nlines\n"
+
+
 def test_a_traceback_is_for_the_log_alone(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     record = logging.makeLogRecord({"msg": "it failed", "exc_info": (ValueError, ValueError("deep"), None)})
