@@ -10,10 +10,8 @@ No engine: jobs are launched by Hydra's launchers and handed to them by a sweepe
 from __future__ import annotations
 
 import contextlib
-import importlib
 import itertools
 import json
-import os
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -34,9 +32,8 @@ from pipeline.config.wiring import CONF
 from pipeline.errors import ConfigError, DrydockError, StageError, listed
 from pipeline.printable import tell
 from pipeline.running import isolation
-from pipeline.running.parent import die_with
 from pipeline.runs.jobs import Job, State, Sweep
-from pipeline.sweeping import live
+from pipeline.sweeping import launchers, live
 from pipeline.terminal.command import stdout_for_the_result
 
 SWEEPER = "hydra_plugins.drydock.DrydockSweeper"
@@ -66,6 +63,7 @@ def run(
 
     Raises:
         DrydockError: When there is no job, or none can be composed; when `select` is no rule.
+        BackendMissing: When the cluster that is to run them does not answer.
         OSError: When the sweep's folder cannot be written.
     """
     if not grid:
@@ -75,7 +73,8 @@ def run(
 
         Rule.read(master.select)  # raises, before any work, for one that says nothing
     if master.plan:
-        launcher = _here(launcher, master)
+        launcher = launchers.of_this_process(launcher, master)
+    launchers.refuse_unreachable(launcher)
     root = Path(master.hydra.sweep.dir).absolute()  # first: jobs take over the time that it names
     with shared_work(loader):
         composed = [_compose(loader, master, overrides) for overrides in grid]
@@ -102,7 +101,7 @@ def run(
         launcher.hydra_context = HydraContext(cast("Any", _Composed(loader, ready)), launcher.hydra_context.callbacks)
     runnable = [job for job in jobs if job.number not in refused]
     size = at_once or len(runnable) or 1
-    with live.view(sweep, axes, here=here) as say, _wait_for_all(launcher):
+    with live.view(sweep, axes, here=here) as say, launchers.waiting_for_all(launcher):
         for first in range(0, len(runnable), size):
             group = runnable[first : first + size]
             try:
@@ -110,14 +109,6 @@ def run(
             finally:  # when it is interrupted too
                 if not here:
                     _print_delivered(sweep, group)
-
-
-def _here(launcher: Launcher, master: DictConfig) -> Launcher:
-    """A launcher of this process in place of another: a plan takes less time than a process does."""
-    here = BasicLauncher()
-    its: Any = launcher
-    here.setup(hydra_context=its.hydra_context, task_function=its.task_function, config=master)
-    return here
 
 
 def _refuse_nothing(master: DictConfig, loader: ConfigLoader) -> NoReturn:
@@ -301,37 +292,3 @@ def _launch(sweep: Sweep, jobs: Sequence[Job], launcher: Launcher, say: live.Say
 
 def _first_line(error: object) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no message'])[0]}"
-
-
-@contextlib.contextmanager
-def _wait_for_all(launcher: Launcher) -> Iterator[None]:
-    """Makes launchers wait for every job: submitit's and Ray's stop at the first lost job while the others run on.
-
-    joblib's wait; its processes, even those that never get a job, would outlive this one if it is killed.
-    """
-    owner: Any
-    if "submitit" in (plugin := type(launcher).__module__):
-        owner, name = importlib.import_module("submitit.core.core").Job, "results"
-    elif "joblib" in plugin:
-        vars(launcher)["joblib"] |= {"initializer": die_with, "initargs": (os.getpid(),)}
-        yield
-        return
-    elif "ray" in plugin:
-        os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # lines that differ by the job's number alone are no repetition
-        owner, name = importlib.import_module("ray"), "get"
-    else:
-        yield
-        return
-    wait = getattr(owner, name)
-
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return wait(*args, **kwargs)
-        except Exception as e:
-            return e if name == "get" else [e]
-
-    setattr(owner, name, answer)
-    try:
-        yield
-    finally:
-        setattr(owner, name, wait)
