@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Bytes. Larger weights go into their own file beside the graph. Protobuf's limit is twice that, but a program that
-# reads or writes such a graph has it in memory four times.
-LARGEST_PROTOBUF = 2**30
+# Bytes. Larger weights go into their own file beside the graph. Protobuf's limit is 2 GiB, but a program that reads or
+# writes such a graph has it in memory four times; weights beside it are mapped, and shared by later stages.
+LARGEST_PROTOBUF = 2**28
 # Bytes. That file has tensors of this size and more; shapes and scalars stay in the graph, where tools expect them.
 SMALLEST_EXTERNAL = 1024
 
