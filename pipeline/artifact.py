@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,7 +83,17 @@ class Artifact:
         """
         assert self.folder is not None
         if not disk.link(self.folder / name, folder / name):
-            shutil.copyfile(self.folder / name, folder / name)
+            disk.copy(self.folder / name, folder / name)
+
+    def copy(self, name: str, to: Path) -> None:
+        """Copies a file of this artifact, for somebody who may change it. Raises OSError.
+
+        Args:
+            name: The file's path in its folder.
+            to: The copy.
+        """
+        assert self.folder is not None
+        disk.copy(self.folder / name, to)
 
     def noting(self, **notes: Unpack[Notes]) -> Artifact:
         """The same artifact with other notes: the result of a stage that changes nothing."""

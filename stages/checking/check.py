@@ -86,6 +86,8 @@ class Check(Running):
             problems = [replace(p, what=p.what + explanation.sentence, command=explanation.command) for p in e.problems]
             raise CheckFailed(problems) from e
         session.must_compute_in(self.compute, running.computes_in, graphs.its_own(artifact))
+        computes_in, properties, assumed = running.computes_in, dict(running.properties), session.assumed(running)
+        del running  # and its copy of the weights, before anything else reads them
         model = reference_cases.stands_for(inputs["reference"])
         blamed = self._blamed(artifact, inputs["reference"], result) if result.wrong or self.blame else None
         caution = ""
@@ -118,7 +120,6 @@ class Check(Running):
                 command=command,
             )
         not_compared = self._tables(artifact, inputs["reference"], model)
-        assumed = session.assumed(running)
         notes = layer_blame.BlameNotes(
             says=f"worst relative error {result.worst:.1e}"
             + (f", {len(result.families)} families of values among it" if result.families else "")
@@ -128,8 +129,8 @@ class Check(Running):
             + (f"; NOT CHECKED: rows of {listed(not_compared)}" if not_compared else ""),
             parity={
                 "runtime": session.name(artifact.kind),
-                "computes_in": running.computes_in,
-                "properties": dict(running.properties),
+                "computes_in": computes_in,
+                "properties": properties,
                 "against": model,
                 "cases": result.cases,
                 "left_out": list(result.left_out),

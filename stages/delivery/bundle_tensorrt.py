@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ class BundleTensorrt(EngineSettings):
         # Weights that are beside the graph keep the name that it has for them.
         copies |= {p.name: p.name for p in graph.folder.glob(f"{graph.file.name}.data")}
         for copy, original in copies.items():
-            shutil.copyfile(graph.folder / original, folder / copy)
+            graph.copy(original, folder / copy)
         cases = bundle.cases(graph, reference)
         bundle.write_cases(cases, folder / bundle.REFERENCE)
         manifest = self._manifest(graph, file)

@@ -88,7 +88,7 @@ class Save(Stage):
                 top = bundle.CALLING
             copy = folder.joinpath(top, *inside)
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            source.copy(original.as_posix(), copy)
             copies[copy.relative_to(folder).as_posix()] = original.as_posix()
         file = name + main.suffix
         if self.bundle and formats.format_of(source.kind).generation:

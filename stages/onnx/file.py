@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import onnx
 
 METADATA_PREFIX = "drydock."
-# Bytes. Larger weights go into their own file beside the graph. Protobuf's limit is twice that, but a program that
-# reads or writes such a graph has it in memory four times.
-LARGEST_PROTOBUF = 2**30
+# Bytes. Larger weights go into their own file beside the graph. Protobuf's limit is 2 GiB, but a program that reads or
+# writes such a graph has it in memory four times; weights beside it are mapped, and shared by later stages.
+LARGEST_PROTOBUF = 2**28
 # Bytes. That file has tensors of this size and more; shapes and scalars stay in the graph, where tools expect them.
 SMALLEST_EXTERNAL = 1024
 
@@ -51,20 +51,43 @@ def take_in(model: onnx.ModelProto, folder: Path) -> None:
         del tensor.external_data[:]
 
 
+def values(tensor: onnx.TensorProto, folder: Path) -> Any:
+    """A tensor's values as an array; those in a file beside the graph are mapped, and not read before they are used.
+
+    Raises StageError as `read` does.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    if not is_external(tensor):
+        return numpy_helper.to_array(tensor)
+    path, start = _place(tensor, folder)
+    if not size(tensor):  # nothing cannot be mapped
+        return np.empty(tensor.dims, helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    mapped = np.memmap(path, np.uint8, "r", start, size(tensor))
+    return mapped.view(helper.tensor_dtype_to_np_dtype(tensor.data_type)).reshape(tensor.dims)
+
+
 def _content(tensor: onnx.TensorProto, folder: Path) -> bytes:
+    path, start = _place(tensor, folder)
+    with path.open("rb") as f:
+        f.seek(start)
+        return f.read(size(tensor))
+
+
+def _place(tensor: onnx.TensorProto, folder: Path) -> tuple[Path, int]:
+    """The file with a tensor's values, and where they begin. Raises StageError where it is not there, or too short."""
     place: dict[str, str] = {e.key: e.value for e in tensor.external_data}
-    path = folder / place["location"]
+    path, start = folder / place["location"], int(place.get("offset", 0))
     if path.parent != folder or path.is_symlink() or not path.is_file():
         raise StageError(
             f"the graph's weight '{tensor.name}' is in '{place['location']}', which is no file beside the graph",
             allowed="plain files in the graph's own folder",
         )
-    with path.open("rb") as f:
-        f.seek(int(place.get("offset", 0)))
-        content = f.read(int(place.get("length", -1)))
-    if len(content) != size(tensor):
-        raise StageError(f"{path.name} holds {len(content)} bytes of the weight '{tensor.name}', not {size(tensor)}")
-    return content
+    content = max(0, min(path.stat().st_size - start, int(place.get("length", sys.maxsize))))
+    if content < size(tensor):
+        raise StageError(f"{path.name} holds {content} bytes of the weight '{tensor.name}', not {size(tensor)}")
+    return path, start
 
 
 def write(model: onnx.ModelProto, folder: Path) -> Path:

@@ -38,7 +38,7 @@ def matrices(path: Path, extensions: Sequence[str], shapes: Collection[tuple[int
     model = onnx_file.read(path, weights=False)
     for tensor in onnx_file.tensors(model):
         if tuple(tensor.dims) in shapes and tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
-            yield onnx.numpy_helper.to_array(tensor, str(path.parent))
+            yield onnx_file.values(tensor, path.parent)
 
 
 def _of_graph(graph: Any, outer: Mapping[str, str]) -> NodeGraph:

@@ -89,6 +89,8 @@ def _cast(values: Array, dtype: str, name: str) -> Array:
     """
     import numpy as np
 
+    if values.dtype == np.dtype(dtype):
+        return values
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(dtype)
         whole = not (values.dtype.kind == cast.dtype.kind == "f")

@@ -109,18 +109,25 @@ def not_asked(reference: Artifact) -> dict[str, str]:
     return reasons
 
 
+def labels(reference: Artifact) -> dict[str, str]:
+    """The family of each case by its label, in the order in which they were recorded."""
+    cases = json.loads(reference.file.with_name(CASES).read_text())["cases"]
+    return {case["label"]: case["family"] for case in cases}
+
+
 def read(reference: Artifact) -> Iterator[Case]:
     """The cases of a reference, in the order in which they were recorded: the example first, other values last."""
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    arrays = load_file(reference.file)
     names = json.loads(reference.file.with_name(CASES).read_text())
     places = padding.followed(drawn(reference), Interface.read(reference).outputs)
     for case in names["cases"]:
-        label = case["label"]
-        inputs, outputs = ({n: arrays[f"{label}/{n}"] for n in names[which]} for which in ("inputs", "outputs"))
-        raw = {n: arrays[f"{label}/raw/{n}"] for n in names["raw"].get(label, ())}
-        exact = {n: arrays[f"{label}/exact/{n}"] for n in case["exact"]}
+        # Opened for each case, and closed: a file that is mapped counts as memory of this process.
+        with safe_open(reference.file, "numpy") as arrays:
+            label, load = case["label"], arrays.get_tensor
+            inputs, outputs = ({n: load(f"{label}/{n}") for n in names[which]} for which in ("inputs", "outputs"))
+            raw = {n: load(f"{label}/raw/{n}") for n in names["raw"].get(label, ())}
+            exact = {n: load(f"{label}/exact/{n}") for n in case["exact"]}
         counts = padding.valid(inputs, outputs, places) if outputs else {}
         yield Case(label, inputs, outputs, raw, case["family"], case["ties"], exact, counts)
 

@@ -93,8 +93,14 @@ def better(cases: Sequence[Case], ask: Callable[[Arrays], Arrays]) -> list[Case]
 
 
 def _of_one_shape(exact: Arrays, case: Case) -> Arrays:
-    """Without the outputs whose shape depends on the last bits, such as detected boxes."""
-    return {n: v for n, v in exact.items() if v.shape == case.outputs[n].shape}
+    """Without the outputs whose shape depends on the last bits, such as detected boxes, and those with other NaN.
+
+    A weight that was read by other means than an operator is NaN; see exact.py.
+    """
+    import numpy as np
+
+    of_shape = {n: v for n, v in exact.items() if v.shape == case.outputs[n].shape}
+    return {n: v for n, v in of_shape.items() if np.array_equal(np.isnan(v), np.isnan(case.outputs[n]))}
 
 
 def determined(cases: Sequence[Case], ask: Ask, take: Take) -> tuple[list[Case], dict[str, str]]:

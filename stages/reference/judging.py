@@ -8,8 +8,10 @@ model's own error exceeds the constant, only this bound applies: the model itsel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stages.portable import comparison
@@ -67,13 +69,11 @@ class Verdict:
 
 def usual(cases: Sequence[Case]) -> dict[str, Usual]:
     """What each floating-point output is like at the draws."""
-    import numpy as np
-
     by_output: dict[str, Usual] = {}
     drawn = [c for c in cases if c.family in (SIZES, DRAWS)]
     for name in {n: None for c in drawn for n, v in c.outputs.items() if v.dtype.kind == "f"}:
-        values = [v[np.isfinite(v)].astype("f8") for v in (c.outputs[name] for c in drawn)]
-        errors = [(_rms(c.outputs[name] - e), _rms(e), _largest(c.outputs[name] - e)) for c, e in _exact(drawn, name)]
+        values = [c.outputs[name] for c in drawn]
+        errors = [(_rms(v, e), _rms(e), _largest(v, e)) for v, e in _exact(drawn, name)]
         largest = max(map(_largest, values), default=0.0)
         by_output[name] = Usual(
             max(map(_rms, values), default=0.0),
@@ -145,14 +145,14 @@ class _Output:
     def expected(self) -> Array:
         return self.case.outputs[self.name]
 
-    @property
+    @cached_property
     def exact_rms(self) -> float:
         return _rms(self.case.exact[self.name])
 
-    @property
+    @cached_property
     def bound(self) -> float:
         """The largest rms of the error that the model's own error allows."""
-        own = max(_rms(self.expected - self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
+        own = max(_rms(self.expected, self.case.exact[self.name]), (self.usual.noise or 0.0) * self.exact_rms)
         # An output that is nearly zero at a family's values is still computed from numbers of the usual size.
         size = self.exact_rms if self._is_drawn else max(self.exact_rms, self.usual.rms)
         bound = self._times * max(own, FLOOR * size)
@@ -178,7 +178,7 @@ class _Output:
         """Whether the constant is tighter than any order of summation: then it applies as it is."""
         return self.tolerance.max_rel < (self.tolerance.noise or 0.0) * FLOOR
 
-    @property
+    @cached_property
     def figures(self) -> Figures:
         """Relative to the output's largest; at values that nobody draws, to its usual largest if that is larger."""
         relative = comparison.compare(self.actual, self.expected)
@@ -194,7 +194,7 @@ class _Output:
         exact = self.case.exact.get(self.name) if self.tolerance.noise is not None else None
         if exact is None:
             return self._beyond_constant()
-        error, bound = _rms(self.actual - exact), self.bound
+        error, bound = _rms(self.actual, exact), self.bound
         sentences = []
         if not error <= bound:
             error, bound = (v / max(self.exact_rms, 1e-300) for v in (error, bound))
@@ -217,22 +217,35 @@ class _Output:
         return own if self._is_drawn else max(own, self.usual.largest)
 
 
-def _exact(cases: Sequence[Case], name: str) -> list[tuple[Case, Array]]:
-    return [(c, c.exact[name]) for c in cases if name in c.exact]
+def _exact(cases: Sequence[Case], name: str) -> list[tuple[Array, Array]]:
+    """An output's answers in float32 with those in float64, of the cases that have both."""
+    return [(c.outputs[name], c.exact[name]) for c in cases if name in c.exact]
 
 
 def _share(error: float, size: float) -> float:
     return (error / size if size else float("inf")) if error else 0.0
 
 
-def _rms(values: Array) -> float:
+def _rms(values: Array, other: Array | None = None) -> float:
+    """Of the finite values, or of their differences from others."""
+    squares, count = 0.0, 0
+    for part in _finite(values, other):
+        squares, count = squares + float(part @ part), count + part.size
+    return math.sqrt(squares / count) if count else 0.0
+
+
+def _largest(values: Array, other: Array | None = None) -> float:
+    """The largest magnitude of the finite values, or of their differences from others."""
     import numpy as np
 
-    finite = values[np.isfinite(values)].astype("f8")
-    return float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+    return max((float(np.abs(part).max(initial=0.0)) for part in _finite(values, other)), default=0.0)
 
 
-def _largest(values: Array) -> float:
+def _finite(values: Array, other: Array | None) -> Iterator[Array]:
+    """The finite values, or differences from others, in float64: so many at once as take little memory."""
     import numpy as np
 
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    wide = (part.astype("f8") for part in comparison.parts(values))
+    if other is not None:
+        wide = (part - less for part, less in zip(wide, comparison.parts(other), strict=True))
+    return (part[np.isfinite(part)] for part in wide)

@@ -59,7 +59,7 @@ def without(outputs: Arrays, counts: Mapping[str, Array]) -> dict[str, Array]:
     import numpy as np
 
     return {
-        n: np.where(counts[n], v, v.dtype.type(0)) if n in counts and _fits(v, counts[n]) else v
+        n: np.where(counts[n], v, v.dtype.type(0)) if n in counts and _fits(v, counts[n]) and not counts[n].all() else v
         for n, v in outputs.items()
     }
 

@@ -120,11 +120,11 @@ def measure(artifact: Artifact, running: Session, reference: Artifact, tolerance
             measured[case.label] = _case_notes(case, shape, verdict, tolerance)
     in_order = [measured[c.label] for c in cases]
     sentences = [sentence for c in cases for sentence in wrong.get(c.label, ())]
-    missing = [c for c in reference_cases.read(reference) if c.label not in measured and c.family in levels]
-    left_out = [c.label for c in missing if c.family == SIZES]
+    missing = {n: f for n, f in reference_cases.labels(reference).items() if n not in measured and f in levels}
+    left_out = [label for label, family in missing.items() if family == SIZES]
     furthest = max(in_order, key=lambda m: m["max_rel"])
     suspect = next((c.label for c in cases if c.label in wrong), str(furthest["label"]))
-    not_taken = [c.label for c in missing if c.family != SIZES]
+    not_taken = [label for label, family in missing.items() if family != SIZES]
     return Parity(in_order, sentences, left_out, suspect, unsure, not_taken, failing)
 
 

@@ -95,5 +95,8 @@ def _marks(weight: Array) -> tuple[Array, Array]:
     import numpy as np
 
     signs = np.random.default_rng(weight.shape[1]).choice([-1.0, 1.0], weight.shape[1])
-    chunks = [weight[at : at + CHUNK].astype("f8") for at in range(0, len(weight), CHUNK)]
-    return np.concatenate([c @ signs for c in chunks]), np.concatenate([np.abs(c).sum(1) for c in chunks])
+    marks, sizes = np.empty(len(weight)), np.empty(len(weight))
+    for at in range(0, len(weight), CHUNK):
+        rows = weight[at : at + CHUNK].astype("f8")
+        marks[at : at + CHUNK], sizes[at : at + CHUNK] = rows @ signs, np.abs(rows).sum(1)
+    return marks, sizes

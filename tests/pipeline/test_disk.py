@@ -96,3 +96,26 @@ def test_a_file_system_without_modes_is_worked_on_and_another_error_is_told(tmp_
             monkeypatch.setattr(os, call, refuse)
             with pytest.raises(OSError, match="nput") if raises else contextlib.nullcontext():
                 disk.chmod(place, 0o600)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_a_copy_shares_blocks_where_the_file_system_can(shares, tmp_path, monkeypatch):
+    def ioctl(new, request, original):
+        if not shares:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        new.write(b"by " + os.pread(original, 9, 0))
+
+    monkeypatch.setattr(disk.sys, "platform", "linux")
+    monkeypatch.setattr(disk.fcntl, "ioctl", ioctl)
+    (tmp_path / "source").write_bytes(b"sharing")
+    disk.copy(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == (b"by sharing" if shares else b"sharing")
+
+
+def test_a_copy_is_independent(tmp_path):
+    (tmp_path / "source").write_bytes(b"content")
+    disk.copy(tmp_path / "source", tmp_path / "target")
+    (tmp_path / "target").write_bytes(b"changed")
+    assert (tmp_path / "source").read_bytes() == b"content"
+    with pytest.raises(FileNotFoundError):
+        disk.copy(tmp_path / "absent", tmp_path / "target")

@@ -112,3 +112,12 @@ def test_a_share_of_whole_numbers_and_truths_may_differ_where_precision_is_lower
 )
 def test_sums_of_one_number_are_held_to_the_constant_and_others_to_the_models_own_error(label, error, wrong):
     assert bool(judged(error, replace(case(family="extremes"), label=label)).wrong) is wrong
+
+
+def test_the_models_own_error_is_measured_in_parts_as_in_one(monkeypatch):
+    question = case(noise=1e-6)
+    whole = judged(1e-3, question)
+    monkeypatch.setattr(judging.comparison, "PART", 7)
+    parts = judged(1e-3, question)
+    assert parts.bound == pytest.approx(whole.bound, rel=1e-12)
+    assert [w[:20] for w in parts.wrong] == [w[:20] for w in whole.wrong] != []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from torch import nn
@@ -59,3 +61,12 @@ def test_a_copy_of_which_some_rows_were_trained_further_is_a_table_of_its_own():
 
 def test_a_row_that_was_looked_up_is_compared_too():
     assert compared([changed(2, 1.01)])[0] == ["row 2 of a.weight"]
+
+
+def test_a_large_table_is_not_widened_as_a_whole(monkeypatch):
+    monkeypatch.setattr(tables, "CHUNK", 2**7)
+    table = np.ones((2**12, 64), "f4")
+    tracemalloc.start()
+    tables.compared(list(tables.looked_up(nn.Embedding(*table.shape), {"weight": np.ones(len(table), bool)})), [table])
+    assert tracemalloc.get_traced_memory()[1] < table.nbytes
+    tracemalloc.stop()
