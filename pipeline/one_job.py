@@ -98,7 +98,7 @@ def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
     """From its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
     composed = launch.compose()
     config = composed.config
-    manifest.asked(config, None)
+    manifest.note_configuration(config, None)
     ready = jobs.ready(composed, launch.here or Path.cwd())
     if launch.ready is not None:
         launch.ready(ready)

@@ -90,16 +90,16 @@ def _of(known: Contents, some: Sequence[Result]) -> dict[str, int]:
     return {"count": len(some), "bytes": known.size(some)}
 
 
-def sizes_text(told: Mapping[str, Any]) -> str:
+def sizes_text(sizes: Mapping[str, Any]) -> str:
     """The same for a person."""
-    rows = [("results", told["results"]["bytes"], f"{told['results']['count']} of them")]
-    if len(told["owners"]) > 1:
-        rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in told["owners"].items()]
-    if told["pinned"]["count"]:
-        rows.append(("  pinned", told["pinned"]["bytes"], f"{told['pinned']['count']}"))
-    rows.append(("entries", told["entries"]["bytes"], f"{told['entries']['count']}: which key gave which result"))
-    rows += [(name, count, OTHERS[name]) for name, count in told["others"].items() if count]
-    rows.append(("total", told["total"], told["store"]))
+    rows = [("results", sizes["results"]["bytes"], f"{sizes['results']['count']} of them")]
+    if len(sizes["owners"]) > 1:
+        rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in sizes["owners"].items()]
+    if sizes["pinned"]["count"]:
+        rows.append(("  pinned", sizes["pinned"]["bytes"], f"{sizes['pinned']['count']}"))
+    rows.append(("entries", sizes["entries"]["bytes"], f"{sizes['entries']['count']}: which key gave which result"))
+    rows += [(name, count, OTHERS[name]) for name, count in sizes["others"].items() if count]
+    rows.append(("total", sizes["total"], sizes["store"]))
     width = max(len(name) for name, _, _ in rows)
     return "\n".join(f"{name:<{width}}  {units.size(count):>10}  {text}" for name, count, text in rows)
 

@@ -67,7 +67,7 @@ class RunManifest:
         self._write()
         self._lock = hold(path.parent)
 
-    def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
+    def note_configuration(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
         """Takes note of the configuration, plain JSON, and of `pipeline.machine.git.state`. Raises DrydockError."""
         self._content |= {"config": config, "seed": config["seed"], "git": git}
         self._write()

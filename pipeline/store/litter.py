@@ -39,9 +39,9 @@ def sweep(root: Path) -> None:
     The marks are held meanwhile: one that is made just now is free for a moment too, and whoever makes it then waits
     for the lock, sees that its file is gone, and makes another.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         marks = _names(root / MARKS)
-        died = [name for name in filter(MARK.fullmatch, marks) if _takes(root / MARKS / name, held)]
+        died = [name for name in filter(MARK.fullmatch, marks) if _takes(root / MARKS / name, locks)]
         _clear(root, marks, died)
 
 
@@ -66,10 +66,10 @@ def _clear(root: Path, marks: Collection[str], died: Collection[str]) -> None:
                 remove(root / MARKS / name)
 
 
-def _takes(path: Path, held: contextlib.ExitStack) -> bool:
+def _takes(path: Path, locks: contextlib.ExitStack) -> bool:
     """Takes a lock whose holder has died; False where it lives."""
     lock = Lock(path, path.name, contextlib.nullcontext)
-    held.callback(lock.release)
+    locks.callback(lock.release)
     try:
         return lock.try_acquire() and lock.is_locked
     except OSError:

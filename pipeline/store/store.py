@@ -169,7 +169,7 @@ class Store:
         """
         litter.sweep(self.root)
 
-    def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
+    def publish(self, artifact: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
 
         Args:
@@ -178,14 +178,14 @@ class Store:
 
         Raises ConfigError, StageError.
         """
-        if made.folder is None:
-            raise StageError(f"a {made.kind} artifact without files was to be stored")
+        if artifact.folder is None:
+            raise StageError(f"a {artifact.kind} artifact without files was to be stored")
         with self.explained():
-            write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
+            write_json(artifact.folder / FACTS, {"kind": str(artifact.kind), "facts": dict(artifact.facts)})
             if self._uses is not None:
-                self._uses.begin(made.folder / FACTS)
+                self._uses.begin(artifact.folder / FACTS)
             try:
-                digest = self.objects.publish(made.folder, sources)
+                digest = self.objects.publish(artifact.folder, sources)
             except ValueError as e:
                 raise StageError(
                     f"a result cannot be stored: {e}",
@@ -194,7 +194,7 @@ class Store:
             folder = self.objects.folder(digest)
             if self._uses is not None:
                 self._uses.add(digest, folder / FACTS)
-            return replace(made, folder=folder, digest=digest)
+            return replace(artifact, folder=folder, digest=digest)
 
     def adopt(self, artifact: Artifact) -> None:
         """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""

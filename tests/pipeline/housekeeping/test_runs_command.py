@@ -31,7 +31,7 @@ def run(tmp_path):
 def ran(folder, *, days=0.0, opset=18, error=1e-7, size=1000, end="ok"):
     """A run that ended so many days ago."""
     manifest = RunManifest(folder / "run.json", [f"opset={opset}"], {"model": "net", "target": "onnx"})
-    manifest.asked({**CONFIG, "opset": opset, "stages": {"export": {"opset": opset}}}, None)
+    manifest.note_configuration({**CONFIG, "opset": opset, "stages": {"export": {"opset": opset}}}, None)
     if end == "ok":
         manifest.finish(finished("built", str(opset), str(opset), error, size=size))
     elif end == "failed":
@@ -56,8 +56,8 @@ def test_list_says_what_became_of_each_the_oldest_first(run, tmp_path):
     lines = run("list").stdout.splitlines()
     assert [line.split()[2:4] for line in lines] == [["failed", "3"], ["ok", "net"], ["1", "planned,"]]
     assert lines[0].split()[-1] == "runs/day/1-a"
-    told = json.loads(run("list", "--json", "runs").stdout)
-    assert [(one["status"], one["exit_code"], one["folder"]) for one in told] == [
+    listed = json.loads(run("list", "--json", "runs").stdout)
+    assert [(one["status"], one["exit_code"], one["folder"]) for one in listed] == [
         ("failed", 3, "runs/day/1-a"),
         ("ok", 0, "runs/day/2-b"),
     ]
@@ -72,8 +72,8 @@ def test_compare_says_what_separates_two_and_not_the_same_twice(run, tmp_path):
     assert not any("stages.export.opset" in line for line in lines)
     assert {"measured  error: 1.0e-07 → 3.0e-06", "measured  size: 1000 B → 2.0 KiB"} <= {*lines}
     assert any(line.startswith("results   export: bytes: ") for line in lines)
-    told = json.loads(run("compare", "a/run.json", "b", "--json").stdout)["changes"]
-    assert {"what": "settings", "place": "opset", "a": "18", "b": "20"} in told
+    changes = json.loads(run("compare", "a/run.json", "b", "--json").stdout)["changes"]
+    assert {"what": "settings", "place": "opset", "a": "18", "b": "20"} in changes
     assert run("compare", "a", "a").stdout.endswith("the same, in all that is recorded\n")
     assert run("compare", "a", "nowhere").returncode == 2
 

@@ -47,9 +47,9 @@ def test_list_and_size_give_tables_to_people_and_data_to_scripts(store, run):
         (["--by", "size", "--no-index"], [new, old]),
     ]:
         assert [r["digest"] for r in json.loads(run("list", "--json", *args).stdout)["results"]] == found, args
-    told = json.loads(run("size", "--json").stdout)
+    size = json.loads(run("size", "--json").stdout)
     on_disk = sum(p.stat().st_size for p in (store.root / "objects").glob("*/*/*"))
-    assert (told["results"], told["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
+    assert (size["results"], size["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
 
 
 def test_remove_says_what_would_go_and_then_removes_it_and_its_entries(store, run):
@@ -151,7 +151,7 @@ def test_verify_repairs_what_spares_no_work_and_keeps_what_does(store, run):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "words"),
     [
         (["list", "--stage", "exprt"], "did you mean 'export'?"),
         (["list", "--older", "3x"], "3x is no age"),
@@ -167,13 +167,13 @@ def test_verify_repairs_what_spares_no_work_and_keeps_what_does(store, run):
         ([], "required: COMMAND"),
     ],
 )
-def test_a_slip_is_exit_code_2_and_a_way_on(store, run, tmp_path, args, told):
+def test_a_slip_is_exit_code_2_and_a_way_on(store, run, tmp_path, args, words):
     put(store, "one")
     (full := tmp_path / "full").mkdir()
     (full / "file").write_text("")
     done = run(*(a.format(store=store.root, full=full) for a in args))
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert words in done.stderr
     assert len(digests(store)) == 1
 
 
@@ -228,9 +228,9 @@ def test_only_ones_own_go_from_a_shared_store_and_the_rest_is_counted_by_whose_i
         done = run_light("pipeline.store", args, home / str(BOB), {**os.environ, "DRYDOCK_STORE": str(shared)})
         return done.returncode, done.stdout, done.stderr
 
-    code, out, told = as_one(BOB, lambda: command("remove", "--older", "0s"))
-    assert (code, digests(Store(shared))) == (0, {theirs}), told
-    assert f"1 results stay: of {ANA}, who alone may remove them" in told
+    code, out, err = as_one(BOB, lambda: command("remove", "--older", "0s"))
+    assert (code, digests(Store(shared))) == (0, {theirs}), err
+    assert f"1 results stay: of {ANA}, who alone may remove them" in err
     assert mine not in digests(Store(shared))
     assert f"of {ANA}" in as_one(BOB, lambda: command("list"))[1]
     code, out, _ = as_one(BOB, lambda: command("verify"))
@@ -272,9 +272,9 @@ def test_a_store_that_this_user_may_not_write_is_read_and_everything_else_is_exi
     ]  # fmt: skip
     assert digests(Store(shared)) == {digest}
     (shared / "objects").chmod(0o700)
-    code, out, told = as_user(ANA, lambda: (os.chdir(home / str(ANA)), command("list"))[1])
+    code, out, err = as_user(ANA, lambda: (os.chdir(home / str(ANA)), command("list"))[1])
     assert (code, out) == (2, "")
-    assert "cannot be read: Permission denied at" in told
+    assert "cannot be read: Permission denied at" in err
 
 
 def test_every_command_of_the_page_works(store, tmp_path, monkeypatch):
