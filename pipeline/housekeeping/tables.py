@@ -1,4 +1,4 @@
-"""What a store holds, as a person reads it and as a script does."""
+"""The content of a store as text for people and as data for scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _of_another(owner: int, mine: int) -> list[str]:
 
 
 def _models(note: str, source: str) -> str:
-    """What a result was used for, by its note; where no run has said so, what its model was made of."""
+    """The models that a result was used for, by its note; without a note, the source of its model."""
     names = [f"{model} → {target}" for model, target in use.names_of(note)]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return ", ".join(names[:2]) + more or source.rpartition(".")[2]
@@ -70,7 +70,7 @@ def when(seconds: float) -> str:
 
 
 def sizes(known: Contents, others: Mapping[str, int], pinned: Collection[str]) -> dict[str, Any]:
-    """What takes how much, in bytes, for a script."""
+    """The bytes that each part of a store takes, for a script."""
     by_owner: dict[int, list[Result]] = defaultdict(list)
     for result in known.results:
         by_owner[result.owner].append(result)
@@ -91,7 +91,7 @@ def _of(known: Contents, some: Sequence[Result]) -> dict[str, int]:
 
 
 def sizes_text(sizes: Mapping[str, Any]) -> str:
-    """The same for a person."""
+    """The bytes that each part of a store takes, as lines for a person."""
     rows = [("results", sizes["results"]["bytes"], f"{sizes['results']['count']} of them")]
     if len(sizes["owners"]) > 1:
         rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in sizes["owners"].items()]

@@ -189,7 +189,7 @@ def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False
             why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
             return Outcome(job, State.FAILED, where, why, code)
         case "running" if not interrupted:
-            return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
+            return Outcome(job, State.LOST, where, "its process ended without a result: a crash, or out of memory")
     return Outcome(job, State.INTERRUPTED, where, code=code)
 
 

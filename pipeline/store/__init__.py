@@ -4,7 +4,7 @@ format.json                      what wrote this store; another format is neithe
 actions/<stage>/<key>.json       action entries: key → content digest, with the whole key document
 objects/<ab>/<digest>/           an immutable artifact: a folder of read-only files
 objects/<ab>/<digest>.json       its manifest: every file's size and SHA-256
-seen/<digest>.json               stat of each file when it was last hashed; while it is the same, no file is hashed again
+seen/<digest>.json               stat of each file when it was last hashed; only a changed file is hashed again
 facts/                           what is true of this machine for now: digests of the user's files, unreachable hosts
 runs/<digest>.json               notes that this user's run wrote the run.json with this digest, wherever that file lies
 locks/<key>.lock                 one builder per key; it saves work, and correctness never depends on it

@@ -271,7 +271,7 @@ class Store:
         return self._described(digest)
 
     def glance(self, digest: str) -> Artifact:
-        """A stored artifact that a plan found present, its bytes not read again; without its files if it is elsewhere."""
+        """A stored artifact that a plan found present. Its bytes are not read again; one elsewhere has no files."""
         if (listing := self._listed_elsewhere(digest)) is not None:
             described = listing.described
             return Artifact(Kind(described["kind"]), self.objects.folder(digest), described["facts"], digest=digest)

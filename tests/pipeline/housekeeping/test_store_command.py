@@ -67,7 +67,7 @@ def test_remove_without_a_word_of_what_removes_nothing(store, run):
     put(store, "one")
     done = run("remove")
     assert (done.returncode, len(digests(store))) == (2, 1)
-    assert "nothing says what to remove" in done.stderr
+    assert "does not say what to remove" in done.stderr
 
 
 def test_a_budget_leaves_entries_and_what_is_in_use(store, run):
@@ -103,7 +103,7 @@ def test_what_no_kept_run_uses_goes(store, run, tmp_path):
     (folder / "run.json").write_text("{")
     done = run("remove", "--unused-by", "runs")
     assert (done.returncode, digests(store)) == (2, {used})
-    assert "nobody knows what that run uses" in done.stderr
+    assert "not known what that run uses" in done.stderr
     assert run("remove", "--unused-by", tmp_path / "store").returncode == 2
     assert digests(store) == {used}
 
@@ -120,7 +120,10 @@ def run_of(folder, digests):
 
 def test_verify_sets_damage_aside_says_so_and_ends_with_5(store, run):
     good, bad = put(store, "good"), put(store, "bad")
-    assert (run("verify").returncode, run("verify").stdout.splitlines()[-1]) == (0, "all of it is as it was published")
+    assert (run("verify").returncode, run("verify").stdout.splitlines()[-1]) == (
+        0,
+        "every result is as it was published",
+    )
     flip(store.objects.folder(bad) / "model.onnx")
     done = run("verify")
     assert (done.returncode, digests(store)) == (5, {good})
