@@ -1,6 +1,6 @@
 """Drydock: `convert` and `sweep` for Python; below, the core, which plans, looks up, runs and publishes stages.
 
-The core knows no stage by name. Nothing is imported before it is used.
+The core knows no stage by name. Each module is imported when it is first used.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -17,7 +17,7 @@ RECORD = "drydock.record"
 
 
 def carried(before: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a result: those of its first input and its own, which come first; None in its own removes one."""
+    """The facts of a result: those of its first input, overridden by its own; None in its own removes a fact."""
     return {name: fact for name, fact in {**before, **own}.items() if fact is not None}
 
 
@@ -26,7 +26,7 @@ class Origin:
     """Where an artifact comes from in this run's graph.
 
     Args:
-        stage: The name of the stage that made it.
+        stage: The name of the stage that built it.
         source: Opens that stage's input, the artifact of its first port, which has an origin itself; None for a stage
             without ports.
     """
@@ -41,17 +41,17 @@ class Artifact:
 
     Args:
         kind: What it is.
-        folder: Where its files are; read-only once published. None for an artifact that lives in memory.
+        folder: Where its files are, read-only once published. None for an artifact that lives in memory.
         facts: Plain JSON that travels with the artifact and is part of its content, such as where its weights
-            came from. The runner adds those of the first input, so a stage states only what it adds; None for one that
-            holds no longer. See `carried`.
+            came from. The runner adds those of the first input, so a stage states only its own; None removes a fact
+            that is no longer true. See `carried`.
         notes: Plain JSON about this run of this stage, such as parity figures; not part of the content. See notes.py.
         live: The object itself while it is in memory, so that the next stage need not read it again.
-        digest: What identifies the content; set by the runner.
+        digest: The digest of the content; set by the runner.
         origin: Where it comes from; set by the runner. Only for the explanation of a failure: no verdict and no
             content may depend on it.
-        record: What it was made of and what vouches for it, see pipeline/record/; given by the runner to a stage that
-            delivers.
+        record: What it was built from and which checks it passed, see pipeline/record/; set by the runner for a stage
+            that delivers.
     """
 
     kind: Kind
@@ -71,13 +71,13 @@ class Artifact:
         return self.folder / self.kind.file
 
     def share(self, name: str, folder: Path) -> None:
-        """Gives another result a file of this one's: by a hard link, which takes no space and is not hashed again.
+        """Shares a file with another result, by a hard link, which takes no space and is not hashed again.
 
-        Where the system makes no link it is copied: of another user's file, on another disk.
+        The file is copied where the system makes no link: another user's file, another disk.
 
         Args:
-            name: The file's, here and there.
-            folder: The other result's.
+            name: The name of the file, in both results.
+            folder: The folder of the other result.
 
         Raises OSError.
         """

@@ -1,4 +1,4 @@
-"""A command that Hydra composes: a run of its own, a sweep, or what a flag asks for; and what Hydra says of it."""
+"""A command that Hydra composes: a single run, a sweep, or one of Hydra's flags; and Hydra's errors in our words."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ compose_once()
 
 # The exit code of each job that ran in this process; Hydra hands nothing back.
 _codes: list[int] = []
-# Of this command: the run folders that were there before, and whether a person wants to see tracebacks.
+# Of this command: the run folders that existed before it, and whether a person wants to see tracebacks.
 _there_before: list[Path] = []
 _wants_tracebacks: list[bool] = []
-# What the last job had in memory, for the next one of the same sweep.
+# The last job's artifacts in memory, for the next job of the same sweep.
 _in_memory: dict[str, Artifact] = {}
 
 
@@ -104,19 +104,19 @@ def _report_end(begun: Sweep, *, interrupted: bool = False) -> int:
             room = width_of(sys.stderr) if sys.stderr.isatty() else None
             swept = report.of_sweep(begun.root, Rule.read(begun.select) if begun.select else None)
             tell(f"{tables.terminal(swept, failures=False, columns=room)}\nreport    {begun.root / report.PAGE}")
-        except Exception as e:  # whatever it is, the jobs' outcomes are valid, and are printed below
+        except Exception as e:  # whatever went wrong here, the jobs' outcomes are valid, and are printed below
             trace.error("the report failed", exc_info=e)
             tell(f"the report cannot be made: {type(e).__name__}: {e}")
     return begun.tell(interrupted=interrupted)
 
 
 def launched_elsewhere() -> bool:
-    """Whether a sweep of this process has jobs in others."""
+    """Whether a sweep of this process has jobs in other processes."""
     return any(not begun.here for begun in sweep.begun)
 
 
 def job(cfg: DictConfig) -> int:
-    """One job. What goes wrong in it is in its run.json and its exit code, so that it cannot end a sweep by raising."""
+    """Runs one job. Its run.json and exit code say what went wrong; it raises nothing, so that a sweep goes on."""
     its = HydraConfig.get()
     if its.mode is RunMode.MULTIRUN:
         sweep.refuse_others(its.sweeper["_target_"])

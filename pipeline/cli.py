@@ -79,7 +79,7 @@ def _run(composition: Composition) -> int:
 
 
 def entry() -> NoReturn:
-    """The command itself: main, and out.
+    """The command itself: runs `main` and ends the process.
 
     The process ends at once, unless a sweep was launched elsewhere: launchers clean up behind themselves.
     """

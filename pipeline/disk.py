@@ -69,8 +69,8 @@ def explained(what: str, command: str, folder: Path) -> Iterator[None]:
 def as_error(error: OSError, what: str, command: str, folder: Path) -> DrydockError:
     """The error of ours for one of the operating system's; see `explained`.
 
-    A place that cannot be written is a ConfigError, since another can be named; all else is a Stopped, since the
-    place was right and something happened to it.
+    A place that cannot be written is a ConfigError, since the user can name another. Everything else is a Stopped: the
+    place was right, and something happened to it.
     """
     why = error.strerror or _first(error)
     where = f" at {error.filename}" if error.filename and str(error.filename) != str(folder) else ""
@@ -83,7 +83,7 @@ def as_error(error: OSError, what: str, command: str, folder: Path) -> DrydockEr
 
 
 def _first(error: OSError) -> str:
-    """What went wrong, without an errno; of a tree that was copied, with the first of its files."""
+    """What went wrong, without an errno; for a copied tree, the first file's error."""
     failed = error.args[0] if isinstance(error, shutil.Error) and error.args else None
     return str(failed[0][2]) if failed and isinstance(failed, list) else str(error)
 

@@ -32,15 +32,15 @@ from pipeline.store import Store, Trust
 from pipeline.store.trial import trial
 from pipeline.terminal import command
 
-# What computes in each type without a detour through float32; see pipeline/machine/processor.py.
+# The instructions that compute in each type without a conversion to float32; see pipeline/machine/processor.py.
 NATIVE = {
     "float16": ("avx512_fp16", "amx_fp16", "asimdhp"),
     "bfloat16": ("avx512_bf16", "amx_bf16", "bf16", "svebf16"),
     "int8": ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm"),
 }
-# What the core imports, whatever the graph; the last of it only on a terminal.
+# The modules that the core imports for every graph; the last one only on a terminal.
 ITSELF = ("filelock", "hydra", "omegaconf", "packaging", "rich")
-# What changes results or speed, and is easily forgotten.
+# Environment variables that change results or speed, and that are easily forgotten.
 DECISIVE = """
 ATEN_CPU_CAPABILITY CUDA_VISIBLE_DEVICES MKL_NUM_THREADS NVIDIA_TF32_OVERRIDE OMP_NUM_THREADS
 ONEDNN_DEFAULT_FPMATH_MODE ONEDNN_MAX_CPU_ISA TORCH_ALLOW_TF32_CUBLAS_OVERRIDE
@@ -57,8 +57,8 @@ class Report:
         machine: Facts of this machine that change results, by name.
         store: Where it is, and facts of its file system, by name.
         backends: Every library that is needed or known.
-        problems: What keeps the configuration from running here.
-        exit_code: What that amounts to.
+        problems: Why the configuration cannot run here.
+        exit_code: The exit code of these problems.
     """
 
     machine: Mapping[str, Any]
@@ -88,13 +88,13 @@ def main(say: command.Say, arguments: Sequence[str] | None = None) -> int:
 
 
 def examine(store: Sequence[Path], needed: Mapping[str, Sequence[str]], devices: Sequence[Problem] = ()) -> Report:
-    """Looks at everything, and stops at nothing.
+    """Examines everything; a problem does not stop it.
 
     Args:
         store: The folder for finished stages, created if it is not there, as a run does; then the other folders
             where they are looked for.
         needed: The modules that the configuration needs, each with what runs on it.
-        devices: What devices it needs that are not there.
+        devices: The devices that it needs and that are not there.
     """
     facts, refusal = _store(*store)
     libraries = backends.examine(needed)
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _needed(nodes: Sequence[Node]) -> dict[str, list[str]]:
-    """The modules that a run of a graph takes, each with what runs on it. Raises ConfigError."""
+    """The modules that a run of a graph needs, each with what needs it. Raises ConfigError."""
     with contextlib.suppress(BackendMissing):  # reported later, with all the others
         plan.check(nodes)
     needed = {module: [f"stages.{name}" for name in names] for module, names in plan.needed(nodes).items()}
@@ -148,7 +148,7 @@ def _gpus() -> list[str] | str:
 
 
 def _store(root: Path, *lower: Path) -> tuple[dict[str, Any], Sequence[Problem]]:
-    """Facts of the store, and why it cannot be used."""
+    """Facts of the store, and the reasons why it cannot be used."""
     refusal: Sequence[Problem] = ()
     lacks: list[str] = []
     try:

@@ -1,6 +1,6 @@
 """What can go wrong, and the exit code that each outcome promises.
 
-DrydockError            1   a bug of ours; everything below is an outcome we foresaw
+DrydockError            1   a bug of ours; every class below is an expected outcome
 ├── ConfigError         2   the request cannot be carried out: a key, a value, a file, the graph, the store
 ├── StageError          3   a stage failed
 │   └── Stopped         3   it was ended from outside: time, memory, disk
@@ -21,12 +21,12 @@ OK, BUG, USAGE, STAGE_FAILED, BACKEND_MISSING, CHECK_FAILED, SWEEP_FAILED, INTER
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing to put right.
+    """One thing to correct.
 
     Args:
         what: A sentence with the place and the value found, such as "stages.export.opset is 17".
-        allowed: What would have been accepted.
-        command: The next thing to type or to do.
+        allowed: The values that are accepted.
+        command: The next command to type, or the next step.
     """
 
     what: str
@@ -81,7 +81,7 @@ class BackendMissing(DrydockError):
 
 
 class CheckFailed(DrydockError):
-    """An artifact does not agree with the PyTorch model that it was made from."""
+    """An artifact does not agree with the PyTorch model that it was converted from."""
 
     exit_code = CHECK_FAILED
 

@@ -6,10 +6,9 @@
     formats.kinds("runtime")        the kinds that can be run
     formats.part(ONNX, "runtime")   the module stages.onnx.runtime
 
-A format is one folder: a new one is found because its folder has a `format.py`. That file declares and imports nothing
-but this contract, so that anybody can read it at any time. The code behind a key is found in the same declarations, by
-reading them: see pipeline/code/. It understands `part(…, "name")` and `Format(name="file")` as they stand here, so both
-take their names as plain text.
+A format is one folder: a new one is found because its folder has a `format.py`. That file declares things and imports
+only this contract, so that reading it costs nothing. pipeline/code/ reads the same declarations to find the code of a
+key. It understands `part(…, "name")` and `Format(name="file")` only with literal names, so write the names as literals.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ ROOMS = "stages"
 
 
 class Kind(str):
-    """What an artifact is, such as "onnx". Those below belong to no format; a format's own are in its `format.py`."""
+    """The kind of an artifact, such as "onnx". The kinds below belong to no format; the others are in a `format.py`."""
 
     __slots__ = ()
 
     MODULE: ClassVar[Kind]  # torch.nn.Module, in memory only
     REFERENCE: ClassVar[Kind]  # seeded inputs and the eager module's outputs
-    SAMPLES: ClassVar[Kind]  # inputs that ranges are calibrated on
-    ANSWERS: ClassVar[Kind]  # labelled samples and what the eager module says to them
+    SAMPLES: ClassVar[Kind]  # inputs for the calibration of ranges
+    ANSWERS: ClassVar[Kind]  # labelled samples and the eager module's outputs for them
     DELIVERY: ClassVar[Kind]  # the copy that the user gets
 
     @property
@@ -59,15 +58,15 @@ Kind.DELIVERY = Kind("delivery")
 class Format:
     """What one kind of artifact offers to other code.
 
-    The first group are facts. Each value of the second group is the name of a file in the format's room, without its
+    The first group has facts. Each value of the second group is the name of a file in the format's folder, without its
     suffix; None where the format has no such part. Each part is explained where it is used.
 
     Args:
-        file: The file of an artifact's folder that a reader opens; None where no one file is it.
-        delivered: Whether a user may be handed an artifact of this kind.
-        on_device: The files that a device needs; all of the artifact's folder where it is empty.
-        native: By library, the modules that it works without until it needs them; a run looks for them first.
-        blocked: Modules that a library would send data by; they are kept from being imported.
+        file: The file of an artifact's folder that a reader opens; None where there is no single file.
+        delivered: Whether an artifact of this kind may be delivered to a user.
+        on_device: The files that a device needs; empty for the artifact's whole folder.
+        native: By library, modules that it imports only when it needs them; a run looks for them before any work.
+        blocked: Modules with which a library would send data; their import is prevented.
 
         record: Puts a record into a model file and takes it out: `Record`; see pipeline/record/carrier.py.
         probe: What doctor reads from a library that was imported: `FACTS`; see pipeline/machine/probe.py.
@@ -77,14 +76,14 @@ class Format:
         types: Reads what a graph stores and computes in: `REQUIRES`, `read`; see stages/formats/graphs.py.
         constants: Gives constants of a graph: `matrices(path, extensions, shapes)`, arrays of floating-point numbers.
         layers: Counts layers by type where no graph can be read: `layers`; see stages/checking/audit.py.
-        values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, the values
-            to go on with in place of what layers compute; and all of them: `all_values(artifact, inputs, how)`, see
+        values: Gives values inside a graph: `values(artifact, names, inputs, fed, how)`; `fed` has, by name, values
+            that replace the results of layers. `all_values(artifact, inputs, how)` gives all of them; see
             stages/formats/inner.py.
         largest: Gives the largest magnitude among layers: `largest(artifact, names, inputs)`.
         generation: Lays out the folder that a runtime for language models loads, and generates with it; see
             stages/generation/folders.py.
-        host: Checks a delivered model where it goes: a script with `RUNTIME`; see stages/portable/selfcheck.py.
-        bundle: What the README of a bundle says of it: `Bundle`; see stages/delivery/bundle.py.
+        host: Checks a delivered model on the user's machine: a script with `RUNTIME`; see stages/portable/selfcheck.py.
+        bundle: The format's part of a bundle's README: `Bundle`; see stages/delivery/bundle.py.
     """
 
     file: str | None = None
@@ -145,12 +144,12 @@ def parts(name: str) -> Collection[ModuleType]:
 
 
 def native(module: str) -> tuple[str, ...]:
-    """The modules that a library works without until it needs them."""
+    """The modules that a library imports only when it needs them."""
     return next((d.native[module] for _, d in all_formats().values() if module in d.native), ())
 
 
 def block() -> None:
-    """Prevents the import of modules that libraries would send data by, in this process."""
+    """Prevents, in this process, the import of modules with which libraries would send data."""
     for _, declared in all_formats().values():
         for module in declared.blocked:
             sys.modules.setdefault(module, None)  # type: ignore[arg-type]  # makes an import of it fail

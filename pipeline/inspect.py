@@ -1,4 +1,4 @@
-"""`python -m pipeline.inspect PATH [OTHER]`: what an artifact was made of, and what separates two of them."""
+"""`python -m pipeline.inspect PATH [OTHER]`: the record of an artifact, or the differences between two records."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main(say: command.Say) -> int:
     """Prints a record, or the differences between two. Raises ConfigError when there is none."""
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.inspect"),
-        description="Prints what an artifact was made of, by the record that it carries; of two, what separates them.",
+        description="Prints the record of an artifact: its sources and checks. Of two, prints the differences.",
         epilog=f"PATH is {locate.ALLOWED}.",
     )
     parser.add_argument("path", metavar="PATH", type=Path)
@@ -43,7 +43,7 @@ def main(say: command.Say) -> int:
     if options.json:
         say(json.dumps(output if options.other else output[0], indent=1))
     else:
-        # Names and texts of a record may be anybody's: none of them may control a terminal.
+        # A record may come from anybody: none of its texts may control a terminal.
         say("\n".join(printable(line, keep="") for line in [*map(str, output), *changes]))
     return errors.CHECK_FAILED if changes else errors.OK
 
@@ -88,7 +88,7 @@ def _lines(one: LocatedRecord) -> Iterator[str]:
 
 
 def _elsewhere(one: LocatedRecord) -> Iterator[tuple[str, str]]:
-    """The results of a bundle's script where it was run; they are no claims of ours."""
+    """The results of a bundle's script on the machine where it ran. They are not our claims."""
     path = one.path.parent / SELFCHECK
     if not path.is_file():
         return
@@ -109,7 +109,7 @@ def _elsewhere(one: LocatedRecord) -> Iterator[tuple[str, str]]:
 
 
 def _of_run(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What only the run knows: when, where, at which commit, and what its checks measured there."""
+    """What only run.json has: when, where, at which commit, and what the checks measured there."""
     yield "run", f"{run['started']} on {run['machine']['host']}, {run['machine']['cpu']}"
     if git := run.get("git"):
         changes = f", with changes {git['diff'][:12]}" if git["dirty"] else ""
@@ -155,12 +155,12 @@ def _claim(check: Mapping[str, Any]) -> str:
 
 
 def _brief(fact: Any) -> str:
-    """A fact by its own sentence, where it has one; --json has all of it."""
+    """A fact as the sentence that it carries, if it has one; --json has all of it."""
     return str(fact["says"]) if isinstance(fact, dict) and "says" in fact else _plain(fact)
 
 
 def _plain(value: Any) -> str:
-    """A value of a record in one line, without JSON's quotes and braces around what is plain."""
+    """A value of a record in one line, without JSON's quotes and braces where they are not needed."""
     if isinstance(value, dict):
         return ", ".join(
             f"{n} {_plain(v)}" if not isinstance(v, dict) else f"{n} {{{_plain(v)}}}" for n, v in value.items()

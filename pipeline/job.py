@@ -87,7 +87,7 @@ class Job:
     ) -> Result:
         delivery.check(self.output)
         state = git.state(self.world, (runs, self.store.root, self.output))
-        manifest.asked(self.config, state)
+        manifest.note_configuration(self.config, state)
         if self.config["require_clean"]:
             git.refuse_changes(state)
         both = _Both(listener(), manifest)

@@ -1,4 +1,4 @@
-"""`python -m pipeline.models [LIBRARY] [PATTERN]`: the models that can be had by name, with their input sizes."""
+"""`python -m pipeline.models [LIBRARY] [PATTERN]`: the models that can be converted by name, with their input sizes."""
 
 from __future__ import annotations
 

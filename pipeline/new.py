@@ -1,4 +1,4 @@
-"""`python -m pipeline.new NAME`: a project of one's own, with a model, an experiment, a test and a workflow for CI."""
+"""`python -m pipeline.new NAME`: writes a project: a model, an experiment, a test and a workflow for CI."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_{name}_converts_and_agrees(tmp_path):
     result = convert("{name}", experiment="{name}", output=tmp_path / "artifact")
     assert result.checks
 '''
-WORKFLOW = """# Converts {name} for every change, and keeps what came of it.
+WORKFLOW = """# Converts {name} at every change, and keeps the artifact.
 name: {name}
 on: [push, pull_request]
 jobs:
@@ -66,14 +66,16 @@ jobs:
 
 
 def main(say: command.Say) -> int:
-    """Writes the files of a project, none of which may be there. Raises ConfigError."""
+    """Writes the files of a project, none of which may exist. Raises ConfigError."""
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.new"),
         description="Writes conf/model/NAME.yaml, conf/experiment/NAME.yaml, tests/test_NAME.py and "
         ".github/workflows/NAME.yml in the current folder. No file is ever replaced.",
     )
-    parser.add_argument("name", metavar="NAME", help="what the model is to be called: letters, digits, underscores")
-    parser.add_argument("--factory", default="", help="dotted path of what returns the torch.nn.Module")
+    parser.add_argument("name", metavar="NAME", help="the model's name: letters, digits, underscores")
+    parser.add_argument(
+        "--factory", default="", help="dotted path of a class or function that returns the torch.nn.Module"
+    )
     parser.add_argument("--weights", default="random", help="the file with its state dict, or random")
     parser.add_argument(
         "--input",
@@ -138,7 +140,7 @@ def written(name: str, factory: str, weights: str, inputs: Sequence[str], target
 
 
 def _pinned(weights: str) -> str:
-    """What an experiment says of the file of its weights, which `pin` asks for; nothing where there is none yet."""
+    """The SHA-256 of the file of weights for the experiment, which `pin` needs; empty where there is no file yet."""
     path = Path(weights)
     if weights == "random" or not path.is_file():
         return ""

@@ -1,8 +1,8 @@
-"""What a stage says beside its files, where the core reads it.
+"""The types of the notes and facts that a stage returns beside its files and the core reads.
 
-Notes are about one run of a stage, and stand in run.json and the store; facts travel with an artifact and are part of
-its content. Both are plain JSON, and these are its types: a key that is misspelt, or of another type, fails the type
-check of the stage, and what earlier versions wrote is read as it is. A stage with keys of its own extends the class:
+Notes are about one run of a stage; run.json and the store keep them. Facts travel with an artifact and are part of its
+content. Both are plain JSON. With these types, mypy reports a misspelt key or a value of another type in a stage. JSON
+of earlier versions is read as it is. A stage with keys of its own extends the class:
 
     class Counted(Notes):
         nodes: int
@@ -18,14 +18,14 @@ class Case(TypedDict):
     """One comparison with the model.
 
     Attributes:
-        label: Which case of the reference it is.
-        shape: Of the inputs, such as "2x3x224x224".
+        label: The label of the reference's case.
+        shape: The shape of the inputs, such as "2x3x224x224".
         max_rel: The largest error of any output, as a share of its largest value.
-        family: How far its values are from what the YAML draws; see stages/reference/families.py.
+        family: The family of its values, beside those that the YAML draws; see stages/reference/families.py.
         outputs: Every figure, by output.
-        bound: By output, the share of its rms that the error may have, by the model's own error.
-        differing: By output of whole numbers or truths, the share that are others.
-        undetermined: By output that the model's own arithmetic determines less well than the constants ask, how well.
+        bound: By output, the allowed error as a share of the output's rms, derived from the model's own error.
+        differing: By output of integers or booleans, the share of values that differ.
+        undetermined: `bound` of the outputs where it is above `max_rel`: the model itself determines them no better.
     """
 
     label: NotRequired[str]
@@ -42,13 +42,13 @@ class Parity(TypedDict):
     """How far an artifact is from the model.
 
     Attributes:
-        runtime: What ran it.
-        computes_in: What that says it computes in.
-        properties: Its settings as read back.
+        runtime: The runtime that ran it.
+        computes_in: The type that the runtime says it computes in.
+        properties: The runtime's settings as read back.
         against: What it was compared with, such as "the PyTorch model".
-        cases: What was compared.
-        left_out: Labels of the reference's cases that the artifact does not take.
-        not_judged: What lies outside where the model itself decides by rounding alone, a sentence each.
+        cases: The comparisons.
+        left_out: Labels of the reference's cases that the artifact does not accept.
+        not_judged: Differences that were not judged, since the model's own rounding decides there; a sentence each.
     """
 
     runtime: str
@@ -61,11 +61,11 @@ class Parity(TypedDict):
 
 
 class Questions(TypedDict):
-    """What a model was asked.
+    """The questions of a reference: the cases that the model was run on.
 
     Attributes:
         asked: Labels of the cases.
-        not_asked: By family of values, why it was not.
+        not_asked: By family of values that was left out, why.
         tables: By embedding table, how many of its rows were looked up, and how many there are.
         not_in_float64: Why there are no answers in float64; empty where there are.
     """
@@ -77,7 +77,7 @@ class Questions(TypedDict):
 
 
 class Unchecked(TypedDict):
-    """That an artifact runs, and was compared with nothing, and why."""
+    """An artifact that runs and was compared with nothing, and why."""
 
     runtime: str
     computes_in: str
@@ -99,12 +99,12 @@ class Evaluation(TypedDict):
 
 
 class Benchmark(TypedDict):
-    """What was measured side by side.
+    """The result of a benchmark, whose contenders are measured side by side.
 
     Attributes:
         artifact: The contender that is the artifact.
         contenders: Figures by contender; see stages/checking/contest.py.
-        not_measured: Why others were not, by contender.
+        not_measured: By contender that was not measured, why.
         table: The lines that a person reads.
     """
 
@@ -120,20 +120,20 @@ class Benchmark(TypedDict):
 
 
 class Generation(TypedDict):
-    """What was compared of a language model's tokens.
+    """The comparison of a language model's tokens.
 
     Attributes:
-        runtime: What ran it.
-        by_ours: Why that is our own loop over the graph, and not the runtime that the folder is for; empty where it is.
-        computes_in: What the graph says it computes in.
-        properties: Its settings as read back.
+        runtime: The runtime that generated the tokens.
+        by_ours: Why our own loop over the graph generated them instead of the folder's runtime; empty where it did not.
+        computes_in: The type that the graph says it computes in.
+        properties: The runtime's settings as read back.
         against: What it was compared with.
-        equal: How many tokens are the same.
-        open: How many were not compared, after a choice that is too close to call.
-        own: How many of the equal ones come of prompts that the runtime does not take together, by our own loop.
-        alike: Where some were not compared, how many the runtime has in common with our own loop over its graph.
-        batches: How many are equal, by prompt.
-        logits: How far logits are off at most, by prompt, as a share of the largest; empty where a runtime gives none.
+        equal: How many tokens are equal.
+        open: How many tokens were not compared, since they follow a choice that is too close to call.
+        own: How many of the equal tokens our own loop generated, for prompts that the runtime does not take together.
+        alike: Of the tokens that were not compared, how many the runtime and our own loop over its graph share.
+        batches: By prompt, how many tokens are equal.
+        logits: By prompt, the largest error of logits as a share of the largest; empty where a runtime gives none.
     """
 
     runtime: str
@@ -155,13 +155,13 @@ class Perplexity(TypedDict):
     Attributes:
         value: Its perplexity.
         of_the_model: The PyTorch model's on the same texts.
-        ratio: The one as a multiple of the other.
-        max_ratio: What that may be; None where nothing was asked for.
-        kl: Of what each expects next, in nats, the mean over all places.
-        agreement: The share of places, in 0..1, where both have the same first choice.
-        tokens: How many places there are.
-        texts: What they are of: the model's own, or what was given.
-        computes_in: What the graph says it computes in.
+        ratio: Its perplexity divided by the model's.
+        max_ratio: The largest ratio that is allowed; None for no limit.
+        kl: The Kullback-Leibler divergence of the next token's distribution, in nats, the mean over all positions.
+        agreement: The share of positions, in 0..1, where both have the same first choice.
+        tokens: The number of positions.
+        texts: Where the texts come from: the model's own, or given ones.
+        computes_in: The type that the graph says it computes in.
         properties: Its runtime's settings as read back.
     """
 
@@ -183,20 +183,20 @@ class Notes(TypedDict, total=False):
     Attributes:
         says: A line for the screen.
         caution: What a person should know before they rely on the result.
-        claims: What a stage that passes its artifact on vouches for; see `pipeline.stage.Stage.run`.
-        parity: Of a check.
-        unchecked: Of a check that had nothing to compare with.
-        questions: Of a reference.
-        generation: Of a check of tokens.
-        evaluation: Of a measured accuracy.
-        perplexity: Of a language model, on texts.
-        benchmark: Of a benchmark.
+        claims: What the stage vouches for; see `pipeline.stage.Stage.run`.
+        parity: A check's comparison.
+        unchecked: A check that had nothing to compare with.
+        questions: A reference's questions.
+        generation: A comparison of tokens.
+        evaluation: A measured accuracy.
+        perplexity: A language model's perplexity on texts.
+        benchmark: A benchmark's result.
         audit: How many weights and operations there are of each type.
-        file: Of a delivery: the name of the file that is the model.
-        copies: Of a delivery: for each file's path, the path in the stored artifact that it is a copy of.
-        instead: Of a way that served instead of what was chosen: by group, the option; see pipeline/planning/ways.py.
-        refused: Of the same: why those before it did not, a line each.
-        bundle: Of a delivery: whether it is one that can check itself.
+        file: A delivery's model file, by name.
+        copies: A delivery's files: each path, and the path in the stored artifact that it is a copy of.
+        instead: The alternative that served instead of the choice: option by group; see pipeline/planning/ways.py.
+        refused: Why the choices before that alternative did not serve, a line each.
+        bundle: Whether a delivery is a bundle, which can check itself.
     """
 
     says: str
@@ -223,8 +223,8 @@ class Weights(TypedDict):
     Attributes:
         says: A line for the screen.
         trained: Whether they are trained; False for random ones.
-        sha256: Of their file.
-        seed: Of random ones.
+        sha256: The SHA-256 of their file.
+        seed: The seed of random weights.
     """
 
     says: str
@@ -234,19 +234,19 @@ class Weights(TypedDict):
 
 
 class Lowered(TypedDict):
-    """What was done to weights, as `says`, and how."""
+    """How weights were reduced: a line for the screen, `says`, and the settings."""
 
     says: str
 
 
 class Facts(TypedDict, total=False):
-    """What the core reads of an artifact's facts.
+    """The facts of an artifact that the core reads.
 
     Attributes:
-        source: What the model is: its builder and "bytes", the size of its weights.
+        source: The model's builder, and "bytes", the size of its weights.
         weights: Where its weights came from.
         pruning: How weights were pruned.
-        quantization: How weights, and what passes between operations, came to have few bits.
+        quantization: How weights and activations were quantized.
         interface: The inputs, outputs and dynamic dimensions; see stages/interface/interface.py.
     """
 

@@ -38,18 +38,17 @@ class Launch:
     """A job that begins.
 
     Args:
-        folder: Its own, which is there.
+        folder: Its own folder, which exists.
         overrides: What was typed.
         choices: Config group to the option that was chosen.
-        compose: Gives its configuration. Raises ConfigError.
+        compose: Composes its configuration. Raises ConfigError.
         here: The folder that the command was typed in.
-        in_sweep: Whether it is one of several.
-        number: Of its sweep's jobs, where a launcher runs them in processes of their own: its lines begin with that,
+        in_sweep: Whether it is one job of a sweep.
+        number: Its number, where a launcher runs the sweep's jobs in processes of their own: its lines begin with it,
             and the sweep prints what it delivered. Else None.
-        in_memory: What the last job of the same process had in memory; kept up to date for the next. None to keep
-            nothing.
-        ready: Is called with the job once its graph is checked.
-        removable: Whether the folder is this run's alone, so that it may go when the run is refused before any work.
+        in_memory: The artifacts in memory that jobs of the same process share, updated by each. None to keep none.
+        ready: Called with the job once its graph is checked.
+        removable: Whether the folder is this run's alone: it is then removed if the run is refused before any work.
         tracebacks: Whether a person wants to see them.
     """
 
@@ -67,7 +66,7 @@ class Launch:
 
 
 def run(launch: Launch) -> int:
-    """Runs it and returns its exit code. What goes wrong is in its run.json; KeyboardInterrupt alone is raised."""
+    """Runs the job and returns its exit code. Errors go into its run.json; only KeyboardInterrupt is raised."""
     with named(launch.number):
         return _code(launch)
 
@@ -75,7 +74,7 @@ def run(launch: Launch) -> int:
 def _code(launch: Launch) -> int:
     manifest = None
     try:
-        logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages tell those that matter
+        logging.captureWarnings(True)  # vendors' warnings belong in the log file; stages report those that matter
         manifest = RunManifest(launch.folder / "run.json", launch.overrides, launch.choices)
         with watchdog.at_end(partial(_failed, manifest)), stdout_for_the_result() as say:
             _run(launch, manifest, say)
@@ -93,7 +92,7 @@ def _code(launch: Launch) -> int:
 
 
 def _is_refused(error: BaseException, launch: Launch, manifest: RunManifest | None) -> bool:
-    """Whether nothing but words is left of a run."""
+    """Whether a run was refused before any work and has left nothing but its message."""
     return launch.removable and isinstance(error, ConfigError) and (manifest is None or not manifest.began_work)
 
 
@@ -103,10 +102,10 @@ def _failed(manifest: RunManifest | None, error: DrydockError | None) -> None:
 
 
 def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
-    """From its configuration to its artifact: check everything, plan, run, tell. Raises DrydockError."""
+    """From the configuration to the artifact: checks everything, plans, runs, reports. Raises DrydockError."""
     composed = launch.compose()
     config = composed.config
-    manifest.asked(config, None)
+    manifest.note_configuration(config, None)
     ready = jobs.ready(composed, launch.here or Path.cwd())
     if launch.ready is not None:
         launch.ready(ready)
@@ -135,16 +134,16 @@ def _run(launch: Launch, manifest: RunManifest, say: Say) -> None:
 
 
 def _runs(folder: Path) -> Path:
-    """The folder that this run and others like it write to: below the current one, what its first part names."""
+    """The folder that runs write to: the first part of the run folder's path below the current folder."""
     here = Path.cwd()
     inside = folder.is_relative_to(here) and folder != here
     return here / folder.relative_to(here).parts[0] if inside else folder
 
 
 def _reported(error: BaseException, launch: Launch, refused: bool) -> DrydockError:
-    """Shows what went wrong in a job, and returns it as an error of ours; the traceback goes to the log file alone.
+    """Shows what went wrong in a job, and returns it as an error of ours. The traceback goes to the log file alone.
 
-    A run that was refused before any work leaves no log: all that it says is on the screen.
+    A run that was refused before any work leaves no log: its whole message is on the screen.
     """
     where = launch.folder / "pipeline.log"
     if isinstance(error, DrydockError):

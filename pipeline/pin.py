@@ -1,4 +1,4 @@
-"""`python -m pipeline.pin experiment=NAME`: writes what an experiment comes to into a lock beside its YAML."""
+"""`python -m pipeline.pin experiment=NAME`: runs an experiment and writes its results into a lock beside its YAML."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ def _undecided(name: str, composed: Composed, nodes: Sequence[Node], error: Dryd
             continue
         if refused.leaves_open(others):
             chosen = ", ".join(f"override /{group}: {option}" for group, option in changes.items())
-            what = f"{GROUP}={name} leaves {errors.listed(changes)} to what serves, and what is pinned is one choice"
-            yield Problem(what, command=f"{chosen} in its YAML, where a run says that it serves")
+            what = f"{GROUP}={name} leaves {errors.listed(changes)} open (auto), and a lock has one choice"
+            yield Problem(what, command=f"{chosen} in its YAML, which is what a run has chosen")
             return
 
 
 def _demand_pinned(name: str, config: Mapping[str, Any]) -> None:
-    """Refuses what may mean something else on another machine."""
+    """Refuses settings that may mean something else on another machine."""
     model = config["model"]
-    weights = model["weights"] or model["path"]  # a file of another framework has them in it
+    weights = model["weights"] or model["path"]  # a file of another framework contains its weights
     if weights == "auto":
         raise ConfigError(
-            f"{GROUP}={name} leaves model.weights to what can be had at the time: auto",
+            f"{GROUP}={name} leaves model.weights open: auto",
             allowed="a file, with model.sha256; pretrained, with model.sha256; or random",
             command="model: {weights: …, sha256: …} in the experiment's YAML",
         )

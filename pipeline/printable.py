@@ -1,6 +1,6 @@
-"""Text for a terminal: what came from a model, an exception or a file must not control it.
+"""Text for a terminal, which a text from a model, an exception or a file must not control.
 
-Our texts write commands as `python -m pipeline`; who typed the console script reads them with that.
+Our texts write commands as `python -m pipeline`; users of the console script see its name instead.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TextIO
 
 SCRIPT = "torch-drydock"
-WIDTH = 80  # of a terminal that does not say
-# What a terminal shows in colour: what stands before it, what is coloured, and the code of ISO 6429 for that.
+WIDTH = 80  # where the terminal does not say
+# What a terminal shows in colour: the text before it, the coloured text, and its code of ISO 6429.
 COLOURS = (
     (re.compile(r"^()(error:)", re.MULTILINE), "1;31"),
     (re.compile(r"^( +)(try:|again:)", re.MULTILINE), "36"),
@@ -25,19 +25,19 @@ COLOURS = (
     (re.compile(r"^([\w.]+ +)(built|miss)\b", re.MULTILINE), "33"),
     (re.compile(r"^()(artifact)(?=  )", re.MULTILINE), "1;32"),
 )
-# Where the text of a line begins: a label's, a stage's.
+# Where the text of a line begins, after a label or a stage.
 LABEL = re.compile(r"\S+ +(?:built|hit|delivered) +[\d.]+ s +(?:[\d.]+ [KMGT]?i?B)?  |  \w+: +|\w+:? +(?=\S)")
 COMMAND = re.compile(
     r" +(try|again|log):|\w+ +/\S+$|log: |load {6}\S"
-)  # to be pasted: a terminal breaks it without a break in it
+)  # a command to paste: the terminal wraps it without a line break in the text
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """A text with everything written out that a terminal would obey instead of show, such as ESC as \\x1b.
+    """A text with its control characters written out, such as ESC as \\x1b.
 
     Args:
         text: From any source.
-        keep: Characters that stay as they are all the same.
+        keep: Control characters that stay.
     """
     if text.isprintable():
         return text
@@ -59,7 +59,7 @@ def _by_script(match: re.Match[str]) -> str:
 
 
 def shown(text: str, stream: TextIO) -> str:
-    """A text as a stream is to show it: on a terminal in colour, unless NO_COLOR is set, and in lines that fit.
+    """A text for a stream: on a terminal in lines that fit, and in colour unless NO_COLOR is set.
 
     Source: https://no-color.org
     """
@@ -72,14 +72,14 @@ def shown(text: str, stream: TextIO) -> str:
 
 
 def coloured(text: str) -> str:
-    """A text with what matters in it in colour."""
+    """A text with its important parts in colour."""
     for pattern, code in COLOURS:
         text = pattern.sub(rf"\1\033[{code}m\2\033[0m", text)
     return text
 
 
 def fitting(text: str, width: int) -> str:
-    """A text in lines of at most so many columns, but for commands, paths and what has no space in it."""
+    """A text in lines of at most `width` columns. Commands, paths and words without a space stay whole."""
     return "\n".join(part for line in text.split("\n") for part in _parts(line, width))
 
 

@@ -1,6 +1,6 @@
 """Ranges, choices and other declarations that stand beside the type of a setting.
 
-annotated-types has markers for some of them, and takes 30 ms to import; these answer for themselves, with their units.
+annotated-types has markers for some of them, but takes 30 ms to import. These check their value themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Between(Setting):
 
 
 class AtLeast(Between):
-    """A finite number from the lowest up."""
+    """A finite number that is not below the lowest."""
 
     def __init__(self, low: float, allowed: str = "", command: str = "") -> None:
         super().__init__(low, sys.float_info.max, allowed or f"{low:g} or more", command)
@@ -66,7 +66,7 @@ class OneOf(Setting):
 
 
 class SomeOf(OneOf):
-    """A list of some of a few texts.
+    """A list whose values are all among a few texts.
 
     Args:
         choices: The texts.
@@ -107,13 +107,13 @@ class Each(Setting):
 
 
 class Unkeyed(Setting):
-    """What decides no result, and is no part of the key."""
+    """A setting that decides no result and is not part of the key."""
 
     keyed = False
 
 
 class FilePath(Unkeyed):
-    """The path of a file or folder: what it holds is part of the key, by another setting, and never the path.
+    """The path of a file or folder. Its content enters the key through another setting; the path never does.
 
     Args:
         words: Values that name no file.
@@ -127,14 +127,14 @@ class FilePath(Unkeyed):
 
 
 class Code(Setting):
-    """The dotted path of a class or function: its code is part of the key. There must be its top-level module."""
+    """The dotted path of a class or function. Its code is part of the key. Its top-level module must exist."""
 
     def identity(self, name: str, value: Any, world: World) -> Any:
         return {"path": value, "code": dict(world.code(value))}
 
 
 class Requires(Setting):
-    """Importable modules that a stage requires besides, by the value."""
+    """Importable modules that a stage requires for certain values of the setting."""
 
     def __init__(self, modules: Mapping[Any, tuple[str, ...]]) -> None:
         self._modules = modules

@@ -1,6 +1,6 @@
-"""`python -m pipeline.reproduce`: makes a pinned experiment, a run or a delivered artifact again, and compares.
+"""`python -m pipeline.reproduce`: builds a pinned experiment, a run or a delivered artifact again, and compares.
 
-what was pinned ──► the same graph, in an empty store ──► stage by stage: the same, or what made the difference
+the pinned record ──► the same graph, in an empty store ──► stage by stage: the same, or the cause of the difference
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from pipeline.terminal import command
 
 @dataclass(frozen=True)
 class Pinned:
-    """What is to be rebuilt.
+    """The thing to rebuild: an experiment, a run or an artifact.
 
     Args:
-        says: What it is, for messages.
+        says: Its name in messages.
         record: Its record.
-        nodes: The graph that makes it.
-        about: What the new record is to say beside the stages.
+        nodes: The graph that builds it.
+        about: What the new record says beside the stages.
         lock: Its lock, where it is an experiment.
-        source: Where its record was, otherwise.
+        source: The place of its record, where it is no experiment.
         changed: The files that changed since the delivery, a sentence each.
         store: The folders of the store that may still have it.
     """
@@ -60,10 +60,13 @@ class Pinned:
 
 
 def main(say: command.Say) -> int:
-    """Makes it again and says how it compares; 0 only where every delivered byte is the same. Raises DrydockError."""
+    """Builds it again and prints how it compares. Returns 0 only where every delivered byte is the same.
+
+    Raises DrydockError.
+    """
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.reproduce"),
-        description="Makes a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
+        description="Builds a pinned experiment, a run or a delivered artifact again in an empty store, and compares. "
         "Ends with 0 when every delivered byte is the same (but a blob's, which differ each time); else with 5, and "
         "says which stage differs first, and why.",
         epilog=f"PATH is {locate.ALLOWED}.",
@@ -105,14 +108,14 @@ def main(say: command.Say) -> int:
 
 
 def _pinned(what: str, assignments: Sequence[str]) -> Pinned:
-    """The experiment, run or artifact, with the graph that makes it. Raises DrydockError."""
+    """The experiment, run or artifact, with the graph that builds it. Raises DrydockError."""
     if what.startswith(f"{GROUP}=") and not Path(what).exists():
         name = lock.experiment_of(what)
         return _experiment(what, Lock.read(name), assignments)
     at = locate.find(Path(what))
     if at.lock is not None:
         name = str(at.lock.get("experiment"))
-        lock.file(name)  # raises for a name that is none of an experiment's, such as the path of any YAML
+        lock.file(name)  # raises for a name that is no experiment, such as the path of any YAML
         return _experiment(what, Lock.of_file(at, name), assignments)
     with locate.whole(at.path):
         store = store_folders({"store": None})
@@ -157,7 +160,7 @@ def _tell(pinned: Pinned, rebuilt: Rebuilt, folder: Path, say: command.Say) -> i
     elif identical:
         say(f"{pinned.says}: the same but for {new['made_by']}, whose bytes differ each time it is made")
     elif again:
-        say(f"{pinned.says}: made again as it was recorded, and what is there is not that any more")
+        say(f"{pinned.says}: built again as it was recorded; the files there have changed since")
     else:
         say(f"{pinned.says}: not what was pinned")
     for text in pinned.changed:
@@ -181,10 +184,10 @@ def _tell(pinned: Pinned, rebuilt: Rebuilt, folder: Path, say: command.Say) -> i
 
 
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether every delivered byte is as it was: those of the content, and the record that the files carry with them.
+    """Whether every delivered byte is the same, of the content and of the record that the files carry.
 
-    Of what cannot be made again byte for byte, whether everything else is. That our own code was changed is told, and
-    is no verdict: results decide. A check of today may ask more than the record knows of, and vouch for more.
+    Where bytes cannot be the same, such as a blob's, whether everything else is. A change of our code is reported and
+    does not count: results decide. Today's check may ask more questions than the recorded one, and claim more.
     """
     ours = {"sources"} if lineage.is_repeatable(new) else {"sources", "digest", "content"}
     # A delivered folder's artifact.json says more than the record, such as the names of its files.
@@ -211,7 +214,7 @@ def _table(old: Mapping[str, Any], new: Mapping[str, Any], differences: Sequence
 def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference]) -> str:
     """Why the first differing stage differs: the changes of it, and of the stages that it depends on.
 
-    A stage before it whose result has the same digest is out of it, with all that is before that one.
+    An earlier stage whose result has the same digest cannot be the cause, nor can any stage before that one.
     """
     stages = {s["name"]: s for s in record["stages"]}
     suspects, waiting = set[str](), [stage]
@@ -228,7 +231,7 @@ def _why(stage: str, record: Mapping[str, Any], differences: Sequence[Difference
 
 
 def _code(differences: Sequence[Difference]) -> Iterator[str]:
-    """Each source file that does something else now, with the stages that it is behind."""
+    """Each source file whose code has changed, with the stages that it is part of."""
     behind: dict[str, list[str]] = {}
     for one in differences:
         if one.what is What.CODE:
@@ -248,7 +251,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def _between(pinned: Pinned, rebuilt: Rebuilt, folder: Path) -> str:
-    """How far the pinned artifact and the new one are apart when they run, if the pinned one is still to be had."""
+    """How far the outputs of the pinned artifact and of the new one differ, if the pinned one is still there."""
     record = rebuilt.result.record or {}
     old = _old(pinned, folder / "old")
     references = [
@@ -273,7 +276,7 @@ def _between(pinned: Pinned, rebuilt: Rebuilt, folder: Path) -> str:
 
 
 def _old(pinned: Pinned, folder: Path) -> Artifact | None:
-    """The artifact that was pinned: the one at hand, else the store's."""
+    """The pinned artifact: the delivered one, else the store's."""
     record = pinned.record
     if pinned.source and pinned.source.model:
         folder.mkdir()
@@ -291,10 +294,10 @@ def _old(pinned: Pinned, folder: Path) -> Artifact | None:
 
 
 def _constraints(what: str) -> Iterator[str]:
-    """What pip's --constraint takes: a version for each distribution that is known to have been there."""
+    """A file for pip's --constraint: a version for each distribution that is known to have been installed."""
     at = locate.find(lock.file(lock.experiment_of(what)) if what.startswith(f"{GROUP}=") else Path(what))
     if at.run is None:
-        yield f"# The libraries that had a part in {what}; all that was installed is known to a run's run.json alone."
+        yield f"# The libraries that {what} was built with; only a run's run.json knows all that was installed."
         yield from _lines((distribution(m), v) for m, v in at.record["libraries"].items())
         return
     yield f"# What was installed for the run of {at.run['started']}, under Python {at.run['versions']['python']}."
@@ -303,7 +306,7 @@ def _constraints(what: str) -> Iterator[str]:
 
 
 def _lines(versions: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A line for each; what is no name or no version would be an option to whoever reads the file."""
+    """A line for each. Refuses a text that is no name or no version: pip would read it as an option."""
     return (f"{n}=={v}" for n, v in versions if re.fullmatch(r"[\w.-]+", n) and re.fullmatch(r"[\w.+!-]+", str(v)))
 
 

@@ -1,6 +1,6 @@
-"""Settings that answer for themselves: what is wrong with them, which files they name, what of them decides a result.
+"""Settings that know their own rules: what is wrong with them, which files they name, and what enters the key.
 
-What a setting is beyond its type is declared beside the type, and a stage asks its fields:
+The rules of a setting beyond its type are declared beside the type, and a stage asks its fields:
 
     opset: Annotated[int, Between(7, 23)]
     extensions: Annotated[list[str], Extensions()]  # a Setting of one's own: it knows what to do with the paths
@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError, Problem
 
 
 class World(Protocol):
-    """What a stage may ask about things outside its settings while its key is computed."""
+    """What a stage may ask about the outside world while its key is computed."""
 
     @property
     def may_fetch(self) -> bool:
@@ -32,28 +32,28 @@ class World(Protocol):
         """The SHA-256 of a file's content, as 64 hex digits. Raises OSError."""
 
     def code(self, import_path: str) -> Mapping[str, str]:
-        """What identifies the code behind a dotted path: a distribution's version, or a digest of its source.
+        """The version of the distribution that has the code of a dotted path, or a digest of its source.
 
         Raises ConfigError when there is no such top-level module.
         """
 
     def processor(self) -> Mapping[str, str]:
-        """What of this machine's processor decides results that are native to it: architecture, name, instructions."""
+        """The facts of this machine's processor that decide native results: architecture, name, instructions."""
 
     def gpu(self) -> Mapping[str, str]:
-        """What of this machine's NVIDIA GPU decides results that are native to it: name, driver, compute_capability.
+        """The facts of this machine's NVIDIA GPU that decide native results: name, driver, compute_capability.
 
         Raises BackendMissing where there is none.
         """
 
     def cores(self) -> int:
-        """How many logical cores there are to use; apart from the processor, since few results depend on it."""
+        """How many logical cores can be used; separate from `processor`, since few results depend on it."""
 
     def recall(self, fact: str, max_age: float) -> str | None:
         """What `remember` noted under `fact` within the last `max_age` seconds."""
 
     def remember(self, fact: str, value: str) -> None:
-        """Notes a passing fact about this machine, such as a host that cannot be reached. Never a result."""
+        """Notes a fact about this machine that may change, such as a host that cannot be reached. Never a result."""
 
 
 def digest_of(path: Path, world: World, place: str, *, allowed: str = "", command: str = "an existing file") -> str:
@@ -73,11 +73,11 @@ def digest_of(path: Path, world: World, place: str, *, allowed: str = "", comman
 
 
 class Setting:
-    """What a setting is beyond its type: an instance stands beside the type in Annotated, and judges the value.
+    """The rules of a setting beyond its type: an instance stands beside the type in Annotated, and checks the value.
 
     Attributes:
-        keyed: Whether the value decides the result, and so is part of the key.
-        required: Whether it judges None too, which stands for a setting that is left out.
+        keyed: Whether the value decides the result and so is part of the key.
+        required: Whether it checks None too, the value of a setting that is left out.
     """
 
     keyed: ClassVar[bool] = True
@@ -101,12 +101,12 @@ class Setting:
         return value
 
     def identity(self, name: str, value: Any, world: World) -> Any:
-        """What stands for the value in a key: the file's content, not its path. Raises ConfigError if it is missing."""
+        """The value's form in a key: a file's content, not its path. Raises ConfigError if the file is missing."""
         return value
 
 
 class Settings:
-    """A dataclass that asks its fields: a stage, or a group of settings in one. Subclasses add what is their own."""
+    """A dataclass that asks its fields: a stage, or a group of settings in one. Subclasses add their own rules."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -124,20 +124,20 @@ class Settings:
             yield name, value, tuple(kind for kind in kinds if value is not None or kind.required)
 
     def unused(self) -> Collection[str]:
-        """Names of settings that other settings make useless: they are not looked up, and are null in the key."""
+        """Names of settings that have no effect beside the other settings: not looked up, and null in the key."""
         return ()
 
     def problems(self) -> list[Problem]:
-        """What is wrong with the settings, beyond their types: with each by itself, and with all together."""
+        """What is wrong with the settings beyond their types: each by itself, and in combination."""
         each = [p for name, value, kinds in self._declarations() for kind in kinds for p in kind.problems(name, value)]
         return [*each, *self.conflicts()]
 
     def conflicts(self) -> Iterable[Problem]:
-        """Where the settings do not go together."""
+        """Problems of settings that do not go together."""
         return ()
 
     def useless(self, names: Iterable[str], why: str, allowed: str = "null") -> Iterator[Problem]:
-        """The problems of settings that have a value and no use, for a reason such as "granularity is per_tensor"."""
+        """A problem for each setting without effect, with a reason such as "granularity is per_tensor"."""
         for name in names:
             if (value := getattr(self, name)) is not None:
                 yield Problem(f"{name} is {value}, and {why}", allowed)
@@ -147,12 +147,12 @@ class Settings:
         return {module for _, value, kinds in self._declarations() for kind in kinds for module in kind.modules(value)}
 
     def files(self) -> frozenset[str]:
-        """Those values that name files or folders; a record has what these hold in their place."""
+        """The values that name files or folders. A record leaves these paths out."""
         declarations = self._declarations(self.unused())
         return frozenset(file for _, value, kinds in declarations for kind in kinds for file in kind.files(value))
 
     def settle(self, world: World) -> Self:
-        """The same with every value that depends on the outside world made definite (a file's digest, say).
+        """The settings with every value resolved that depends on the outside world, such as a file's digest.
 
         Raises ConfigError, with every problem, when something that a setting names is not there.
         """
@@ -169,9 +169,9 @@ class Settings:
         return dataclasses.replace(self, **settled)
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        """Plain JSON that decides the result, inputs and library versions apart.
+        """Plain JSON that decides the result, apart from inputs and library versions.
 
-        Paths do not belong in it; what the files hold does.
+        It has no paths, but the content of files.
         """
         identity: dict[str, Any] = {}
         for name, value, kinds in self._declarations(self.unused()):

@@ -1,8 +1,8 @@
-"""The contract of a stage: what it takes, makes and needs, and the one method that does the work.
+"""The contract of a stage: what it consumes, produces and requires, and the one method that does the work.
 
 A stage is a frozen dataclass. Its fields are its settings; their defaults live in its YAML under conf/stage/. It is
 built without importing its vendor and without touching a file, so that a whole plan can be checked before any work.
-What a setting is beyond its type is declared beside it, see pipeline/settings.py; a stage asks its fields.
+The rules of a setting beyond its type are declared beside the type, see pipeline/settings.py; a stage asks its fields.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from pipeline.settings import Settings as Settings
 from pipeline.settings import World as World
 from pipeline.settings import digest_of as digest_of
 
-# Part of every key. Raised when a change of this file, artifact.py or errors.py gives stages another result.
+# Part of every key. Increase it when a change of this file, artifact.py or errors.py changes results of stages.
 CONTRACT = 1
 
 
 class Keep(StrEnum):
-    """What becomes of a stage's result."""
+    """Where a stage's result is kept."""
 
     STORED = "stored"  # published in the store, shared by every run, unless the stage leaves no files
     MEMORY = "memory"  # never stored: its key stands for its content, and it is rebuilt only when something needs it
@@ -48,7 +48,7 @@ class Keep(StrEnum):
 
 @dataclass(frozen=True)
 class SameKindAs:
-    """For `Stage.produces`: something new, of the kind that a port receives."""
+    """For `Stage.produces`: a new artifact of the kind that a port receives."""
 
     port: str
 
@@ -60,18 +60,18 @@ class Stage(Settings, ABC):
     Attributes:
         consumes: Port name to the kinds it accepts. The facts of the first port's artifact travel on.
         on_request: Port name to the kinds that it accepts only from a stage listed in `needs`, never by default.
-        optional: Ports that may stay unfed; `run` then gets nothing for them. Never the one passed through.
-        produces: The kind made; or the name of the port whose artifact is passed through; or SameKindAs a port.
+        optional: Ports that may have no input; `run` then gets nothing for them. Never the port that is passed through.
+        produces: The kind of the result; or the port whose artifact is passed through; or SameKindAs a port.
         requires: Importable modules that `run` uses; looked up, not imported, before any work. Their versions are
             part of the key.
-        needs_gpu: Whether `run` takes an NVIDIA GPU; looked for before any work.
-        otherwise: What to type on a machine that lacks what it requires, beside installing that.
-        consent: The setting by which a person says that a file may run code when it is loaded.
-        native_to: What of this machine decides the result, and joins the key: processor, cores, gpu.
-        repeatable: Whether equal keys give equal bytes on every machine; not so for what is measured, or native to one.
-        isolable: Whether `run` may happen in a process of its own, so that a crash, a hang or all memory gone ends this
-            stage alone: for what calls a native compiler or runtime. The settings are pickled, nothing that is `live`
-            comes with its inputs, and nothing that its result keeps in memory comes back.
+        needs_gpu: Whether `run` needs an NVIDIA GPU; looked for before any work.
+        otherwise: What to type on a machine that lacks a requirement, if it cannot be installed.
+        consent: The setting by which a person allows a file to run code when it is loaded.
+        native_to: The parts of this machine that decide the result and join the key: processor, cores, gpu.
+        repeatable: Whether equal keys give equal bytes on every machine. False for measured and for native results.
+        isolable: Whether `run` may work in a process of its own, so that a crash, a hang or a lack of memory ends this
+            stage alone: for stages that call a native compiler or runtime. The settings are pickled. Objects in
+            memory (`live`) do not cross, neither with the inputs nor with the result.
     """
 
     consumes: ClassVar[Mapping[str, frozenset[Kind]]] = {}
@@ -88,7 +88,7 @@ class Stage(Settings, ABC):
     isolable: ClassVar[bool] = False
 
     def ports(self) -> Mapping[str, frozenset[Kind]]:
-        """`consumes`, less the ports that the settings leave without a use."""
+        """`consumes` without the ports that these settings do not use."""
         return self.consumes
 
     def makes(self, kinds: Mapping[str, Kind]) -> Kind:
@@ -99,7 +99,7 @@ class Stage(Settings, ABC):
 
     @property
     def passes_on(self) -> str | None:
-        """The port whose artifact is the result; None where that is something new."""
+        """The port whose artifact is passed through as the result; None where the result is new."""
         produces = self.produces
         return produces if isinstance(produces, str) and not isinstance(produces, Kind) else None
 
@@ -108,13 +108,13 @@ class Stage(Settings, ABC):
         return tuple(dict.fromkeys((*self.requires, *sorted(self.libraries()))))
 
     def lacking(self, kinds: Mapping[str, Kind]) -> list[Problem]:
-        """What this machine does not have beside modules and a GPU, for the kinds that the ports really receive."""
+        """What this machine lacks besides modules and a GPU, for the kinds that the ports really receive."""
         return []
 
     def identity(self, world: World) -> Mapping[str, Any]:
-        """Plain JSON that decides the result, inputs and library versions apart: the settings, by default.
+        """Plain JSON that decides the result, apart from inputs and library versions: the settings, by default.
 
-        Paths do not belong in it; what the files hold does.
+        It has no paths, but the content of files.
         """
         machine = {name: getattr(world, name)() for name in self.native_to}
         return {**super().identity(world), **{n: dict(v) if isinstance(v, Mapping) else v for n, v in machine.items()}}
@@ -122,13 +122,13 @@ class Stage(Settings, ABC):
     def parts(
         self, inputs: Mapping[str, Artifact], folder: Path
     ) -> Iterator[tuple[str, Stage, Mapping[str, Artifact]]]:
-        """Small pieces of the work, each as a stage with its inputs, to find the one that ends a process.
+        """Small pieces of the work, each as a stage with its inputs, to find the piece that crashes a process.
 
-        Used after a process died alone, and never for a result.
+        Used only after an isolated process has died, and never for a result.
 
         Args:
             inputs: As for `run`.
-            folder: For the files of the pieces.
+            folder: A folder for the files of the pieces.
 
         Yields the name of a piece for a message, such as "STFT 'node_stft'", with a stage that can be isolated and its
         inputs.
@@ -136,7 +136,7 @@ class Stage(Settings, ABC):
         return iter(())
 
     def describe(self) -> str:
-        """A few words for the plan: what a reader should know that the stage's name does not say."""
+        """A few words for the plan that the stage's name does not say."""
         return ""
 
     @abstractmethod
@@ -147,12 +147,12 @@ class Stage(Settings, ABC):
             inputs: Port name to artifact, for the ports that are fed. Their folders are read-only.
             folder: Where the files of the result go.
 
-        A stage that vouches for what it passes on or makes says so in its notes, under "claims", and what it leaves
-        open too: plain JSON that the content and the settings alone decide, never a measured figure. It travels in the
-        artifact's record.
+        A stage that has checked its artifact says in its notes, under "claims", what it vouches for and what it leaves
+        open. Claims are plain JSON that the content and the settings alone decide, never a measured figure. They travel
+        in the artifact's record.
 
         A result may share a file with an input by a hard link, which costs no space and is not hashed again. A result
-        with an object in memory and no folder is not stored: it is made again when something after it must run.
+        with an object in memory and no folder is not stored: it is built again when a later stage must run.
 
         Raises StageError or CheckFailed; anything else a vendor raises is wrapped by the runner.
         """
@@ -172,7 +172,7 @@ def snake_case(name: str) -> str:
 
 
 def settings_of(stage: Stage) -> dict[str, Any]:
-    """A stage's settings as plain JSON, by the names of its fields; a path is its text."""
+    """A stage's settings as plain JSON, by the names of its fields; a path becomes text."""
     settings = json.loads(json.dumps(asdict(stage), default=str))
     assert isinstance(settings, dict)
     return settings

@@ -3,9 +3,9 @@
     job ends ─► run.json ─► one MLflow run, tagged with its sweep ─┐
     sweep ends ──────────────────────────────────────► a run above them
 
-Each job is logged by the process that ran it, and what belongs together is found by a tag, so that it does not matter
-where jobs run; a sweep that is cut short leaves finished runs, and none that seems to go on. A run's result never
-depends on any of this: what cannot be logged is reported in one line.
+Each job is logged by the process that ran it, and a tag connects the jobs of a sweep, so it does not matter where jobs
+run. An interrupted sweep leaves finished runs, and none that seems to go on. A run's result never depends on the
+logging: an error is reported in one line.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Mlflow(Callback):
     """The callback.
 
     Args:
-        tracking_uri: Where to: a folder, or an address that the installed MLflow opens.
+        tracking_uri: A folder, or an address that the installed MLflow opens.
         experiment: The experiment's name; created if it does not exist.
         artifacts: Whether the delivered files are logged too.
 
@@ -75,16 +75,16 @@ class Mlflow(Callback):
             object.__setattr__(self, "tracking_uri", Path(self.tracking_uri).expanduser().absolute().as_uri())
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Makes the experiment, so that jobs that begin together do not make several."""
+        """Creates the experiment before any job, so that jobs that begin together do not create several."""
         if not config.plan:
             with self._logging():
                 self._experiment(self._client())
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Logs one job, whether it ended well or not; nothing for a mere plan."""
+        """Logs one job, whether it succeeded or not; nothing for a plan."""
         if not config.plan:
             with self._logging():
-                # Its property raises what the job did, and complains on stderr.
+                # Its property raises the job's own exception, and prints to stderr.
                 self._log_job(config, failed=job_return._return_value != OK)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -114,7 +114,7 @@ class Mlflow(Callback):
                     client.log_artifacts(began, str(path), "artifact")
                 else:
                     client.log_artifact(began, str(path))
-        finally:  # it has ended, whatever became of the rest
+        finally:  # mark it as ended, whatever happened to the rest
             client.set_terminated(began, "FAILED" if failed else "FINISHED", _at(run, "ended"))
 
     def _log_sweep(self, folder: Path) -> None:
@@ -157,7 +157,7 @@ class Mlflow(Callback):
 
     @contextlib.contextmanager
     def _logging(self) -> Iterator[None]:
-        """Keeps stdout for the result, and whatever goes wrong from the run."""
+        """Keeps MLflow's output away from stdout, and its errors away from the run."""
         try:
             with stdout_for_the_result():
                 yield
@@ -188,7 +188,7 @@ def _parameters(choices: Mapping[str, Any], job: Job, run: Mapping[str, Any] | N
 
 
 def _metrics(job: Job) -> dict[str, float]:
-    """What was measured, by the names of sweep.json; nothing for a job that was refused before any work."""
+    """The measured figures, by the names of sweep.json; none for a job that was refused before any work."""
     measured = {name: measure.value(job) for name, measure in MEASURES.items()}
     if job.stages:
         measured |= {"hits": job.hits, "stored": job.stored, "saved": job.saved}
@@ -212,7 +212,7 @@ def _tags(job: Job, run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _files(folder: Path, run: Mapping[str, Any] | None, *, whole: bool) -> Iterator[Path]:
-    """What is logged of a run's files: its record and log; of what it delivered all, or only what is said of it."""
+    """The files of a run to log: its record and its log; all delivered files, or only their description."""
     yield from (path for path in (folder / LOG, *([folder / RUN] if run else [])) if path.is_file())
     if run and run.get("artifact"):
         delivered = Path(run["artifact"]).parent
@@ -220,7 +220,7 @@ def _files(folder: Path, run: Mapping[str, Any] | None, *, whole: bool) -> Itera
 
 
 def _name(key: str) -> str:
-    """A key as MLflow takes it: it has neither the @ of a package nor a folder's /, which would make folders there."""
+    """A key in MLflow's spelling, without the @ of a package and without /, which would create folders there."""
     return re.sub(r"[^\w.-]", "_", key.lstrip("~"))
 
 
@@ -229,19 +229,19 @@ def _sweep_folder(config: DictConfig) -> Path:
 
 
 def _at(run: Mapping[str, Any] | None, moment: str) -> int | None:
-    """When a run started or ended, in milliseconds; None, which MLflow takes for now, where nothing says."""
+    """When a run started or ended, in milliseconds. None where that is not known; MLflow then takes the present."""
     when = (run or {}).get(moment)
     return round(datetime.fromisoformat(when).timestamp() * 1000) if when else None
 
 
 @functools.cache
 def _tell_once(why: str) -> None:
-    """Says on stderr that nothing is logged, once for all jobs of this process that meet the same obstacle."""
+    """Says on stderr that nothing is logged, once for all jobs of this process with the same obstacle."""
     tell(f"not logged to MLflow: {why}; try hydra.callbacks.mlflow.tracking_uri=/a/folder")
 
 
 def _keep_out_of_git(folder: Path) -> None:
-    """Makes the folder, and has git pass over it: else a run in a checkout would count as one with changes."""
+    """Makes the folder and hides it from git: otherwise a run in a checkout would count as one with changes."""
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as f:
         f.write("*\n")

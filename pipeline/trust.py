@@ -1,4 +1,4 @@
-"""`python -m pipeline.trust`: this user's signing key, made if there is none, and what others type to trust it."""
+"""`python -m pipeline.trust`: makes this user's signing key if there is none, and prints how others trust it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.terminal import command
 
 
 def main(say: command.Say) -> int:
-    """Says the public key as it is typed in `trust=[…]`. Raises ConfigError for a key that others can read."""
+    """Prints the public key as `trust=[…]` takes it. Raises ConfigError for a private key that others can read."""
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.trust"),
         description="Prints this user's public key, as others type it: 'trust=[key:…]'. Results that are put into a "

@@ -47,7 +47,7 @@ def duration(seconds: float, *, whole: bool = False) -> str:
 
     Args:
         seconds: 0 or more.
-        whole: Whether less than a minute is rounded too, such as 12 s: for what is shown while it grows.
+        whole: Whether a time below a minute is rounded too, such as 12 s: for a time that grows on the screen.
     """
     digits = 0 if whole else 1
     if round(seconds, digits) < 60:

@@ -54,7 +54,7 @@ class FakeSweep:
         git = {"commit": "c0ffee", "branch": "main", "dirty": False}
         path = self.folder / self.jobs[-1]["folder"] / "run.json"
         manifest = RunManifest(path, overrides, {"model": "small", "target": "openvino"})
-        manifest.asked(config, git)
+        manifest.note_configuration(config, git)
         return manifest
 
     def skip(self, *swept: str, base: Sequence[str] = BASE) -> None:

@@ -103,7 +103,7 @@ class AsksBackToTheFirst(AsksWhatItIsMadeOf):
         while source.origin is not None and source.origin.source is not None:
             stage, source = source.origin.stage, source.origin.source()
             facts.append([stage, str(source.kind), source.live])
-        return inputs["model"].noting(told=facts, last=source.origin and source.origin.stage, pid=os.getpid())
+        return inputs["model"].noting(origins=facts, last=source.origin and source.origin.stage, pid=os.getpid())
 
 
 def nothing(folder: Path) -> None:

@@ -428,7 +428,7 @@ MISTAKES = [
     ("pipeline.inspect", "conf", "holds neither artifact.json nor run.json"),
     ("pipeline.inspect", "conf/experiment/small.yaml", "no format that carries a record"),
     ("pipeline.pin", "small", "names no experiment"),
-    ("pipeline.pin", "experiment=open", "leaves model.weights to what can be had"),
+    ("pipeline.pin", "experiment=open", "leaves model.weights open"),
     ("pipeline.pin", "experiment=loose", r"model\.sha256 is null"),
 ]
 

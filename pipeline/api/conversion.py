@@ -226,7 +226,7 @@ def _run(
     manifest = RunManifest(folder / "run.json", composed.overrides, composed.choices)
     screen = Console(began) if progress and sys.stderr is not None else None
     try:
-        manifest.asked(composed.config, None)
+        manifest.note_configuration(composed.config, None)
         ready = job.ready(composed, Path.cwd())
         result = ready.run(manifest, lambda: screen or _Silent(), folder.parents[1], cache)
     except DrydockError as e:

@@ -1,4 +1,4 @@
-"""Refuses choices that cannot be, with a message. Every composition of ours passes through here.
+"""Refuses impossible choices, with a message. Every composition of ours passes through here.
 
 typed ──► none of it is wiring ──► Hydra composes ──► each `goes_with` holds
                                      └── it cannot ──► because two choices do not go together?
@@ -129,7 +129,7 @@ def _composed(overrides: list[str], mode: RunMode, compose: Compose, tree: Tree)
 
 
 def _no_options(cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """Options that `instead` names and that do not exist: otherwise nobody would notice before a stage fails."""
+    """A problem for each option in `instead` that does not exist. A run would notice only when a stage fails."""
     for group in map(str, cfg.instead):
         options = [o for o in tree.options(group) if o != "none"]
         for option in cfg.instead[group]:
@@ -234,7 +234,7 @@ def _not_offered(path: str, asker: str, overrides: list[str], compose: Compose, 
 
 
 def _options(override: str) -> list[str]:
-    """The options that an override of a group gives."""
+    """The options that an override chooses in a group."""
     value = OverridesParser.create().parse_override(override).value()
     return [str(v) for v in (value if isinstance(value, list) else [value])]
 

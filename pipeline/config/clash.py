@@ -70,7 +70,7 @@ def _has_modules(folder: Path) -> bool:
 
 
 def _holds(check: Callable[[], bool]) -> bool:
-    """The result of a look at the disk; False where that fails: what cannot be looked at cannot be imported either."""
+    """Whether a check of a path succeeds; False for an OSError: what cannot be read cannot be imported either."""
     try:
         return check()
     except OSError:

@@ -28,15 +28,15 @@ RENAMED = {"also/raw_images": "also=image"}
 
 
 def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockError:
-    """Our own error for anything that went wrong while a configuration was composed: a ConfigError, unless it was ours.
+    """Our own error for any error while a configuration was composed: a ConfigError, unless it is one of ours.
 
     Args:
         error: What was raised.
         conf: The folder of the shipped configurations.
-        sweeps: Whether the command could have been one for several values of a key.
+        sweeps: Whether the command accepts several values of a key.
     """
     if ours := next((e for e in chain(error) if isinstance(e, DrydockError)), None):
-        return ours  # a callback of ours that cannot work here
+        return ours  # one of our callbacks cannot work here
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_option(error)
     if missing := re.search(r"[Mm]issing mandatory value: (\S+)", str(error)):
@@ -63,7 +63,7 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
     if exchanging := re.match(r"In '([^']+)/([^']+)': Could not override '([^']+)'", str(error)):
         group, option, place = exchanging.groups()
         return ConfigError(
-            f"{group}={option} exchanges {place}, and nothing else that was chosen has that",
+            f"{group}={option} replaces {place}, which no other choice has",
             allowed=f"what conf/{group}/{option}.yaml says that it goes with",
             command=f"the target and the precision that it names, or without {group}={option}",
         )
@@ -71,7 +71,7 @@ def of_hydra(error: Exception, conf: Path, *, sweeps: bool = True) -> DrydockErr
 
 
 def of_logging(error: Exception) -> ConfigError | None:
-    """The error of ours for what Python's logging says of its configuration; None for anything else."""
+    """Our error for an error of Python's logging about its configuration; None for any other error."""
     if not (match := re.match(r"Unable to (?:configure|add|set) (\w+)(?: '([^']+)')?", str(error))):
         return None
     place = f"hydra.job_logging.{match[1]}s{f'.{match[2]}' if match[2] else ''}"
@@ -88,7 +88,7 @@ def _missing_option(error: MissingConfigException) -> DrydockError:
     if now := RENAMED.get(f"{group}/{option}"):
         return ConfigError(f"{group}={option} is {now} now", command=now)
     options = sorted(error.options or [])
-    asker = re.match(r"In '([^']+/[^']+)'", str(error))  # a choice that names this one, not the person
+    asker = re.match(r"In '([^']+/[^']+)'", str(error))  # another choice names it, not the person
     return ConfigError(
         f"{group or 'config'}={option}{f', which {asker[1]} asks for' if asker else ''}: "
         f"there is no such option{nearest(option, options)}",

@@ -37,7 +37,7 @@ class UserConfigs(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if all(str(CONF) not in str(element.path) for element in search_path.get_path()):
-            return  # a program of somebody else's, which uses Hydra too
+            return  # another program, which uses Hydra too
         for folder in folders()[1:]:
             search_path.append("drydock", f"file://{folder}")
 
@@ -50,14 +50,14 @@ choices.guard(CONF)
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """What `python -m pipeline OVERRIDES…` would run, without its run folder being made.
+    """The configuration of `python -m pipeline OVERRIDES…`. Makes no run folder.
 
     Raises:
-        ConfigError: For whatever is wrong with the overrides or with a YAML, a sweep over several values included.
+        ConfigError: For every error in the overrides or in a YAML, and for a sweep over several values.
     """
     refuse_missing_folders()
     before, theirs = HydraConfig.instance().cfg, GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()  # of a program that Hydra runs
+    GlobalHydra.instance().clear()  # belongs to a program that Hydra runs
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = hydra.compose("config", list(overrides), return_hydra_config=True)
@@ -77,7 +77,7 @@ def compose(overrides: Sequence[str]) -> Composed:
 
 
 def changed(composed: Composed, choices: Mapping[str, str]) -> Composed:
-    """The same with other options in some groups, in the same run folder.
+    """The same configuration with other options in some groups, in the same run folder.
 
     Raises ConfigError: for options that do not go with the rest, or that lack a key that was typed.
     """
@@ -92,7 +92,7 @@ def of_job(cfg: DictConfig) -> Composed:
 
 
 def _surroundings() -> list[str]:
-    """Overrides that compose the job which Hydra is running again, in its own folder."""
+    """Overrides that compose again the job that Hydra is running, in its own folder."""
     runtime = HydraConfig.get().runtime
     folders = [s.path for s in runtime.config_sources if s.schema == "file" and s.provider not in OURS]
     search_path = [f"hydra.searchpath={json.dumps([f'file://{path}' for path in folders])}"] if folders else []
@@ -100,7 +100,7 @@ def _surroundings() -> list[str]:
 
 
 def typed(hydra: Any) -> list[str]:
-    """The overrides of a job, by Hydra's own configuration, as they were typed: ${…} in them is of the job's."""
+    """The overrides of a job as they were typed, from Hydra's own configuration; ${…} in them is not resolved."""
     task = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     assert isinstance(task, list)
     return [str(override) for override in task]
@@ -128,11 +128,11 @@ def _environment_folders() -> list[Path]:
 
 
 def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Raises ConfigError for unknown and for removed keys at the top, and for sizes that are no range.
+    """Raises ConfigError for unknown and for removed top-level keys, and for sizes that are no range.
 
     Args:
         cfg: A whole configuration, or one without Hydra's own part.
-        overrides: Those that it was composed with.
+        overrides: The overrides that it was composed with.
     """
     if unknown := [str(k) for k in cfg if k not in (*ROOT, "hydra")]:
         if (own := slips.no_such_keys(unknown, overrides)) is not None:
@@ -140,7 +140,7 @@ def refuse_unknown(cfg: DictConfig, overrides: Sequence[str]) -> None:
         raise ConfigError([complaints.no_such_key(k, ROOT, CONF) for k in unknown])
     if removed := [name for name in ROOT if name not in cfg]:
         raise ConfigError(
-            [Problem(f"~{name} takes out what every run needs", command=f"no ~{name}") for name in removed]
+            [Problem(f"~{name} removes a key that every run needs", command=f"no ~{name}") for name in removed]
         )
     inputs.refuse_sizes(cfg, overrides)
 
@@ -156,12 +156,12 @@ def _resolved(cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
         raise complaints.of_hydra(e, CONF) from e
     assert isinstance(plain, dict)
     config = {str(k): v for k, v in plain.items()}
-    remotes.address_of(config)  # here, before any of it is written down: it may have a secret in it
+    remotes.address_of(config)  # here, before any of it is written to a file: it may have a secret in it
     return config
 
 
 def _missing(value: Any, place: str) -> Iterator[str]:
-    """The places that still hold ???. OmegaConf.missing_keys resolves everything on the way, ten times as slowly."""
+    """The places that still have ???. OmegaConf.missing_keys also resolves everything and takes ten times as long."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from _missing(item, f"{place}.{name}".lstrip("."))

@@ -1,4 +1,4 @@
-"""A job's configuration, and what is read from it: its stages and its store. Hydra is not needed for that."""
+"""A job's configuration, and its stages and its store, which are read from it without Hydra."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.stage import Stage
 from pipeline.store import Store, Trust, places
 
 log = logging.getLogger(__name__)
-# The stages that this process has built, by name and settings: those of a sweep share most of them.
+# The stages that this process has built, by name and settings: jobs of a sweep share most of them.
 _known: dict[str, Stage] = {}
 
 
@@ -29,11 +29,11 @@ class Composed:
 
     Args:
         config: Plain values, every interpolation resolved; its keys are those of `pipeline.config.schema.Root`.
-        overrides: What was typed, without what is Hydra's own.
+        overrides: The overrides that were typed, without Hydra's own.
         choices: Config group to the option that was chosen; None where none is.
-        surroundings: Hydra's own overrides that compose it again as it was: the run's folder, and where to look for
-            YAMLs.
-        stages: Each stage, where they are built already.
+        surroundings: Hydra's own overrides that are needed to compose it again: the run's folder, and where to look
+            for YAMLs.
+        stages: The stages, if they are built already.
     """
 
     config: dict[str, Any]
@@ -48,10 +48,10 @@ def checked_graph(config: Mapping[str, Any], stages: Mapping[str, Stage] | None 
 
     Args:
         config: The configuration.
-        stages: The stages of it, where they are built already.
+        stages: Its stages, if they are built already.
 
     Raises:
-        ConfigError: With every problem of the settings, and every missing library too when there is one.
+        ConfigError: With every problem of the settings, and then every missing library too.
         BackendMissing: With every missing library, when the settings are right.
     """
     nodes = graph_of(config, stages)
@@ -89,7 +89,7 @@ def _built(config: Mapping[str, Any]) -> dict[str, Stage]:
 
 
 def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[Path]:
-    """Where finished stages are kept, and then where else they are looked for.
+    """The folder that keeps finished stages, then the folders that are only searched for them.
 
     `store`, a folder or a list of them; else $DRYDOCK_STORE, with colons between them; else drydock/ in the user's
     cache folder. A relative `store` is relative to `here`, or else to the current folder.
@@ -102,7 +102,7 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
         if not isinstance(folders, list) or not all(isinstance(folder, str) and folder for folder in folders):
             raise ConfigError(
                 f"store is {configured!r}",
-                allowed="a folder, or a list of them: the first is written to, the others only looked into",
+                allowed="a folder, or a list of them: the first is written to, the others are only read",
                 command="store=/mine, or 'store=[/mine,/theirs]'",
             )
         return [(here or Path.cwd()) / Path(folder).expanduser() for folder in folders]
@@ -110,6 +110,6 @@ def store_folders(config: Mapping[str, Any], here: Path | None = None) -> list[P
 
 
 def store_of(config: Mapping[str, Any], here: Path | None = None) -> Store:
-    """The store of a configuration, with whom it trusts and its remote. Raises ConfigError, BackendMissing."""
+    """The store of a configuration, with its trusted users and its remote. Raises ConfigError, BackendMissing."""
     folders, trust = store_folders(config, here), Trust.of(config["trust"])
     return Store(*folders, trust=trust, elsewhere=remotes.of(config, folders[0], trust, here))

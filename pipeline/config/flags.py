@@ -34,10 +34,10 @@ NUMBER_OF_BRACKETS = {"{": 1, "[": 1, "(": 1, "}": -1, "]": -1, ")": -1}
 
 
 def refuse(typed: Sequence[str], keys: Sequence[str], conf: Path) -> None:
-    """Raises ConfigError for whatever is no flag of ours and no KEY=VALUE, with the line that was meant.
+    """Raises ConfigError for each word that is no flag of ours and no KEY=VALUE, with the line that was meant.
 
     Args:
-        typed: What came after the name of the program.
+        typed: The words after the name of the program.
         keys: The keys of the configuration's top.
         conf: The folder of the shipped configurations.
     """
@@ -54,7 +54,7 @@ def refuse(typed: Sequence[str], keys: Sequence[str], conf: Path) -> None:
 
 def _refuse_command(name: str, rest: Sequence[str]) -> None:
     if name == "plan":
-        raise ConfigError("plan is no command but a key", command=again.command([*rest, "plan=true"]))
+        raise ConfigError("plan is a key, not a command", command=again.command([*rest, "plan=true"]))
     line = again.command(rest).replace("python -m pipeline", f"python -m pipeline.{name}", 1)
     raise ConfigError(f"{name} is a command of its own", command=line)
 
@@ -105,7 +105,7 @@ class _Reading:
         self.wrong: list[str] = []
 
     def words(self, typed: Sequence[str]) -> list[str]:
-        """The words that were meant, flags first where they stood between others; fills `wrong`."""
+        """The words that were meant, with flags moved to the front; fills `wrong`."""
         flags: list[str] = []
         overrides: list[str] = []
         split = False
@@ -128,7 +128,7 @@ class _Reading:
         return [*flags, *overrides]
 
     def _flag(self, word: str, rest: list[str], overrides: list[str]) -> list[str]:
-        """The flags that a word with dashes stands for; what is no flag goes to the overrides."""
+        """The flags that a word with dashes stands for; another word is added to the overrides."""
         name, sign, value = word.partition("=")
         if word in ALONE:
             return [word]
@@ -141,7 +141,7 @@ class _Reading:
             if sign or (rest and rest[0] in INFO_OF):
                 return [word] if sign else [word, rest.pop(0)]
             if rest and "=" in rest[0]:
-                self.wrong.append(f"{name} takes {rest[0]} for what it is to show")
+                self.wrong.append(f"{name} takes {rest[0]} for its own value")
                 return [name, "all"]
             return [name]
         if name in NOT_OURS:
@@ -215,6 +215,6 @@ class _Reading:
         return habits.model(word) or []
 
     def _group_of(self, option: str) -> str | None:
-        """The group that has an option of this name; of several the one that is chosen first."""
+        """The group that has an option of this name; if several have it, the one that is chosen first."""
         order = ("model", "target", "precision", "also", "experiment", "sweep", "capture", "route")
         return next((g for g in order if (self._conf / g / f"{option}.yaml").is_file()), None)

@@ -1,9 +1,9 @@
-"""What YAMLs say under `goes_with`: by group and option, which values of another group or key go with that option.
+"""The rules of YAMLs under `goes_with`: by group and option, which values of another group or key go with it.
 
     goes_with: {also: {compiled: {target: [openvino]}}, route: {direct: {opset: [null]}}}
 
 A rule that allows an option allows those built on it too: target=openvino_direct has openvino in its defaults list.
-What a user's own options go with is not known, so they are never refused.
+The rules do not know a user's own options, so these are never refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.errors import Problem, listed
 
 
 def broken(rules: Mapping[str, Any], cfg: DictConfig, tree: Tree) -> Iterator[Problem]:
-    """The rules that a configuration breaks, without those of an option that another rule already refuses."""
+    """The rules that a configuration breaks; rules of an option that another rule already refuses are left out."""
     choices = cfg.hydra.runtime.choices
     violations: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
     for group, options in rules.items():

@@ -48,10 +48,10 @@ def _text(names: Mapping[str, Any], name: str) -> str | None:
 
 
 def model(typed: str) -> list[str] | None:
-    """What to type for a model that is no option, such as a name of torchvision's; None where none is like it.
+    """What to type for a model that is no option, such as a name of torchvision's; None for an unknown name.
 
     Args:
-        typed: What stood after `model=`.
+        typed: The text after `model=`.
     """
     if words := table()["files"].get(Path(typed).suffix):
         return [str(word).replace("FILE", typed) for word in words]
@@ -59,7 +59,7 @@ def model(typed: str) -> list[str] | None:
         return ["model=transformers", "model.factory=transformers.AutoModel", f"model.weights={typed}"]
     if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\.[A-Z]\w*", typed):
         return ["model=custom", f"model.factory={typed}", "model.weights=random"]
-    kinds = dict(reversed([*_library_models()]))  # of two libraries that have a name, the first
+    kinds = dict(reversed([*_library_models()]))  # where two libraries have the name, the first
     tag = typed.lower().replace("-", "_")
     if near := difflib.get_close_matches(tag.partition(".")[0], kinds, n=1, cutoff=0.85):
         kind = kinds[near[0]]

@@ -26,14 +26,16 @@ def answer(typed: Sequence[str]) -> str | None:
     if "--version" in typed:
         return f"drydock {own_version()}"
     if {"--help", "-h"} & {*typed}:
-        from pipeline.config.compose import folders  # here, since that registers what a composition needs
+        from pipeline.config.compose import (
+            folders,
+        )  # imported here, since the import registers schemas, which takes time
 
         return full(folders())
     return None
 
 
 def brief(say: Say) -> int:
-    """The text of the console script when nothing was typed after it."""
+    """The text that the console script prints without arguments."""
     texts = _texts()
     shown = texts["examples"].splitlines()[:3]
     lines = [texts["purpose"], "", *(f"  {line}" for line in shown), "", "python -m pipeline --help has the rest."]
@@ -55,7 +57,7 @@ def full(folders: Sequence[Path]) -> str:
         "\n".join(f"  {line}" for line in texts["examples"].splitlines()),
         "Choose first, as KEY=VALUE:",
         "\n".join(first + _table(texts["keys"])),
-        "Then, where it matters:",
+        "Then, if needed:",
         "\n".join(others + _table(texts["placed"])),
         _wrapped(texts["yours"]),
         "Other commands:",

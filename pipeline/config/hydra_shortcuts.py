@@ -24,10 +24,10 @@ MAY_SET_MODE = re.compile(r"[+~]*(hydra(\.mode|[=/@]|$)|(experiment|sweep)\b)")
 
 
 def compose_once() -> None:
-    """Skips, in this process, the first of the two times that Hydra composes the whole configuration.
+    """Skips, in this process, the first of the two compositions of the whole configuration.
 
-    Hydra does so only to read hydra.mode, and it takes a quarter of a warm run. Nothing but an experiment, a sweep, a
-    group of hydra's or hydra.mode itself can set another mode than the command line does. Unless one of them was typed,
+    Hydra composes twice only to read hydra.mode, which takes a quarter of a warm run. Only an experiment, a sweep, one
+    of hydra's groups or hydra.mode itself can set another mode than the command line does. If none of them was typed,
     the answer is None: the mode of the command line.
     """
     thorough = Hydra.get_mode

@@ -23,7 +23,7 @@ def remove_others(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
     Args:
         cfg: A whole configuration, which is changed.
-        overrides: Those that it was composed with.
+        overrides: The overrides that it was composed with.
     """
     mappings = [o for o in overrides if o.lstrip("+").startswith(f"{KEY}={{")]
     if not mappings or not isinstance(cfg.model.inputs, DictConfig):
@@ -37,12 +37,12 @@ def remove_others(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def add_mapping(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, with the + by which Hydra accepts new names in `model.inputs={…}`."""
+    """The same overrides, with the + that makes Hydra accept new names in `model.inputs={…}`."""
     return [f"+{o}" if o.startswith(f"{KEY}={{") else o for o in overrides]
 
 
 def is_nameless(error: Exception) -> bool:
-    """Whether Hydra refused `model.inputs.NAME.…=…` because the model's YAML has no inputs: a file has its own."""
+    """Whether Hydra refused `model.inputs.NAME.…=…` because the YAML has no inputs, as for a file with its own."""
     cause = error.__cause__
     if not isinstance(cause, ConfigKeyError | ConfigAttributeError) or cause.parent_node:
         return False
@@ -50,7 +50,7 @@ def is_nameless(error: Exception) -> bool:
 
 
 def add_names(overrides: Sequence[str]) -> list[str]:
-    """The same overrides, with the + by which Hydra accepts a new name in `model.inputs.NAME.…=…`."""
+    """The same overrides, with the + that makes Hydra accept a new name in `model.inputs.NAME.…=…`."""
     return [f"+{o}" if o.startswith(f"{KEY}.") else o for o in overrides]
 
 
@@ -66,6 +66,6 @@ def refuse_sizes(cfg: DictConfig, overrides: Sequence[str]) -> None:
             added = "+" if typed and typed[0].startswith("+") else ""
             raise ConfigError(
                 f"{place} is {size}",
-                allowed="its smallest, usual and largest size; one that is always the same stands in the input's shape",
+                allowed="its smallest, usual and largest size; a fixed size is written in the input's shape",
                 command=again.with_change(overrides, {o: [f"{added}{place}={span}"] for o in typed}),
             )

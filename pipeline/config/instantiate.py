@@ -1,9 +1,9 @@
 """From a stage's configuration to the stage: the one place where a name in a config becomes code.
 
-A stage of ours is named (`_target_: simplify`) and found wherever its file lies. Another one is a dotted path
-(`_target_: my_pkg.fp8.CastFp8`) to a package that the person at the keyboard, not the config, has named. Only a
-`pipeline.stage.Stage` is ever called, and only with typed settings. Hydra's own `instantiate` would call anything
-importable; it is not used.
+One of our stages is written by its name (`_target_: simplify`), wherever its file is. Any other stage is a dotted path
+(`_target_: my_pkg.fp8.CastFp8`) into a package that the user has named outside the config. Only subclasses of
+`pipeline.stage.Stage` are called, and only with typed settings. Hydra's own `instantiate` would call anything that can
+be imported; it is not used.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
     Raises:
         ConfigError: With every problem found.
     """
-    from omegaconf import OmegaConf  # here, since a run whose composition is kept needs none of it
+    from omegaconf import OmegaConf  # imported here: a run with a cached composition does not need it
     from omegaconf.errors import OmegaConfBaseException
 
     values = {k: v for k, v in settings.items() if k not in ("_target_", "needs")}
@@ -123,7 +123,7 @@ def build_stage(place: str, settings: Mapping[str, Any]) -> Stage:
 
 
 def _each_wrong_value(place: str, stage: type[Stage], values: Mapping[str, Any]) -> list[Problem]:
-    """One problem for each wrong setting; a merge of them all stops at the first."""
+    """One problem for each wrong setting. Merging all settings at once would stop at the first."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

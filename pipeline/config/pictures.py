@@ -14,13 +14,13 @@ from typing import Any
 from pipeline.config import wiring
 
 FILE = "pictures.json"
-# What most models of both take; used for a name that the table does not have.
+# The values of most models of both; used for a name that the table does not have.
 USUAL = {"size": [3, 224, 224], "resize": 256, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @functools.cache
 def _models(library: str) -> Mapping[str, Mapping[str, Any]]:
-    """What a library's models take, by their names; by a tag too, such as resnet18.a1_in1k, where it differs."""
+    """Size and preprocessing of a library's models by name; also by tag, such as resnet18.a1_in1k, where it differs."""
     groups = json.loads((wiring.CONF / wiring.GROUP / FILE).read_text("utf-8"))[library]
     return {name: group for group in groups for name in group["names"].split()}
 

@@ -1,7 +1,7 @@
-"""What is typed of the key `remote`, which Hydra cannot set: see pipeline/config/remotes.py.
+"""Overrides of the key `remote`, which Hydra cannot set: see pipeline/config/remotes.py.
 
-Hydra cannot set `remote.write` where a YAML has `remote: s3://…`, nor a text where one has a mapping. So what is typed
-of it is kept from Hydra, and set here on what the YAMLs came to.
+Hydra cannot set `remote.write` where a YAML has `remote: s3://…`, nor a text where a YAML has a mapping. So these
+overrides are taken out before Hydra composes, and applied here to the composed configuration.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pipeline.remote.address import ALLOWED, refuse_secrets
 
 
 def typed(overrides: Sequence[str]) -> list[str]:
-    """What was typed of the remote, but for a sweep over several. Raises ConfigError for one with a secret in it."""
+    """The overrides of `remote`, except a sweep over several. Raises ConfigError for a URL with a secret in it."""
     words = [o for o in overrides if o.lstrip("+").partition("=")[0].partition(".")[0] == KEY and "=" in o]
     for word in words:
         refuse_secrets(word.partition("=")[2])
@@ -28,11 +28,11 @@ def typed(overrides: Sequence[str]) -> list[str]:
 
 
 def settle(cfg: DictConfig, words: Sequence[str]) -> None:
-    """Makes the remote of a composed configuration a mapping, with what was typed of it.
+    """Makes the remote of a composed configuration a mapping, and applies its overrides.
 
     Args:
         cfg: A whole configuration, which is changed.
-        words: What was typed of it, in order.
+        words: The overrides of `remote`, in order.
 
     Raises ConfigError for what is no setting of a remote.
     """
@@ -55,7 +55,7 @@ def _parsed(word: str) -> Override:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """All settings, where a text, a mapping or nothing is given."""
+    """All settings of a remote, from a text, a mapping or None."""
     return {**SETTINGS, **_partial(value)}
 
 

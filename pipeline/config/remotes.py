@@ -20,7 +20,7 @@ VARIABLE = "DRYDOCK_REMOTE"
 
 
 def address_of(config: Mapping[str, Any], here: Path | None = None) -> Address | None:
-    """Where the remote of a configuration is; None where there is none. Raises ConfigError."""
+    """The address of a configuration's remote; None where it has none. Raises ConfigError."""
     if url := config[KEY]["url"]:
         return _address(str(url), KEY, here)
     if url := os.environ.get(VARIABLE):
@@ -33,22 +33,22 @@ def of(config: Mapping[str, Any], root: Path, trust: Trust, here: Path | None = 
 
     Args:
         config: The configuration.
-        root: The folder of the store that it lies behind.
-        trust: Whose entries count.
-        here: The folder that a relative one is relative to; None for the current one.
+        root: The folder of the local store.
+        trust: Whose entries are used.
+        here: The base of a relative folder; None for the current folder.
 
     Raises ConfigError, BackendMissing.
     """
     address = address_of(config, here)
     if address is None:
         return None
-    from pipeline.remote.remote import Remote  # here, so that only who has one pays for it
+    from pipeline.remote.remote import Remote  # imported here, so that only runs with a remote pay for it
 
     return Remote.of(address, root, trust.keys, write=config[KEY]["write"])
 
 
 def modules(address: Address | None) -> Sequence[str]:
-    """What a remote takes beside the core."""
+    """The modules that a remote needs beside the core."""
     return () if address is None else MODULES
 
 
@@ -57,7 +57,7 @@ def serves(config: Mapping[str, Any], root: Path, trust: Trust) -> str:
     try:
         remote = of(config, root, trust)
     except BackendMissing:
-        return "what it takes is not installed"
+        return "the libraries that it needs are not installed"
     return remote.serves() if remote is not None else ""
 
 

@@ -1,4 +1,4 @@
-"""What our YAMLs may say in ${…} besides OmegaConf's own resolvers."""
+"""Our own resolvers for ${…} in YAMLs, beside those of OmegaConf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.config import pictures
 
 
 def register() -> None:
-    """Makes them known to OmegaConf."""
+    """Registers the resolvers with OmegaConf."""
     OmegaConf.register_new_resolver("pick", _pick, replace=True)
     OmegaConf.register_new_resolver("below", _below, replace=True)
     OmegaConf.register_new_resolver("as_checked", _as_checked, replace=True)
@@ -20,19 +20,19 @@ def register() -> None:
 
 
 def _pick(chosen: str, options: Mapping[str, str]) -> str:
-    """`${pick:${route},{auto: A, else: B}}` in a defaults list: A where route=auto was chosen, B elsewhere."""
+    """`${pick:${route},{auto: A, else: B}}` in a defaults list: A if route=auto was chosen, otherwise B."""
     return options.get(chosen, options["else"])
 
 
 def _below(number: int | None, limit: int, below: Any, other: Any) -> Any:
-    """`${below:${opset},18,A,B}`: A where the opset is less than 18; B elsewhere, and where there is none."""
+    """`${below:${opset},18,A,B}`: A if the opset is less than 18; B if it is not, or if there is none."""
     return below if number is not None and number < limit else other
 
 
 def _as_checked(*checks: str, _root_: Any, _node_: Node) -> Any:
     """`max_rel: ${as_checked:check_quantize,check_compile}`: max_rel of the first of these checks that the graph has.
 
-    Without any of them the strictest value: such a graph lacks a check, and an error of its own says so.
+    Without any of them, the strictest value: such a graph lacks a check, and another error reports that.
     """
     for check in checks:
         if (tolerance := OmegaConf.select(_root_, f"stages.{check}.tolerance")) is not None:

@@ -27,7 +27,7 @@ VARIABLES = "vars"
 
 @dataclass
 class Samples:
-    """Where samples come from; docs/precision.md explains each key."""
+    """The source of samples; docs/precision.md explains each key."""
 
     source: Optional[str] = None
     path: Optional[str] = None
@@ -107,9 +107,9 @@ class Batch:
 
 @dataclass
 class Target:
-    """The format to reach, what it computes in, operations that its runtime lacks, what becomes of weights.
+    """The format, the type it computes in, operations that its runtime lacks, and limits for reduced weights.
 
-    A format adds fields of its own: the dataclass `Target` of the part that its `format.py` calls `target`.
+    A format adds fields of its own, with the dataclass `Target` of its part `target`; see pipeline/formats.py.
     """
 
     name: str = MISSING
@@ -117,14 +117,14 @@ class Target:
     extensions: list[str] = field(default_factory=list)
     wide: list[str] = field(default_factory=list)  # types of operations that no target of this kind has in float16
     symmetric: bool = False  # whether its runtime knows 8-bit numbers by a scale alone
-    batch: Batch = field(default_factory=Batch)  # the sizes of a batch that models are asked for
+    batch: Batch = field(default_factory=Batch)  # the sizes of a batch that checks use
     pruned: bool = False
-    lowered: dict[str, Any] = field(default_factory=dict)  # how far outputs may be once weights are in fewer bits
+    lowered: dict[str, Any] = field(default_factory=dict)  # how far outputs may deviate once weights have fewer bits
 
 
 @dataclass
 class Running:
-    """Where stages that call native code run, and within which limits; conf/config.yaml explains each key."""
+    """Whether stages with native code run in a process of their own, and their limits; see conf/config.yaml."""
 
     isolate: bool = True
     memory: Optional[str] = None
@@ -149,16 +149,16 @@ class Root:
     runner: Running = field(default_factory=Running)
     select: Optional[str] = None
     vars: dict[str, Any] = field(default_factory=dict)  # VARIABLES
-    store: Any = None  # a folder, or a list of them, which no type of a schema's says; composed.store_folders does
+    store: Any = None  # a folder, or a list of them: no schema type has both; composed.store_folders checks it
     keep: Optional[str] = None
     remote: Any = None  # a URL, or a mapping of `url` and `write`; see pipeline/config/remotes.py
     trust: list[str] = field(default_factory=list)
     output: str = MISSING
-    # Group, option, then by another group or a key of these which values go with it; see pipeline/config/choices.py.
+    # By group and option: by another group or key, the values that go with it; see pipeline/config/choices.py.
     goes_with: dict[str, dict[str, dict[str, list[Any]]]] = field(default_factory=dict)
 
 
-# The keys of the top.
+# The top-level keys.
 ROOT = [f.name for f in dataclasses.fields(Root)]
 
 
@@ -182,7 +182,7 @@ def _root() -> type:
 class _Schemas(dict[str, Any]):
     """The stages' schemas, each built from a `_target_` when a composition needs it.
 
-    Few stages are in any one graph, and to import one takes milliseconds of every start.
+    A graph has few of them, and importing a stage takes milliseconds of every start.
     """
 
     def __getitem__(self, name: str) -> ConfigNode:
@@ -199,9 +199,9 @@ def stage_targets(conf: Path) -> Iterator[tuple[str, str]]:
 
 
 def stage_schema(stage: type[Stage], target: str) -> type:
-    """A stage's fields and their types as a schema of its own, with `_target_` and `needs` beside them.
+    """A schema with a stage's fields and their types, and `_target_` and `needs`.
 
-    Not the stage itself: it is frozen, and OmegaConf would refuse every override that the schema is here to check.
+    The stage itself cannot be the schema: it is frozen, and OmegaConf would refuse every override.
     """
     fields = [(f.name, hints[f.name], f) for hints in [get_type_hints(stage)] for f in dataclasses.fields(stage)]
     extra = [("_target_", str, dataclasses.field(default=target)), ("needs", Any, dataclasses.field(default=None))]

@@ -1,7 +1,7 @@
-"""Overrides that cannot be composed, with the whole command as it was meant: a line to paste.
+"""Errors for overrides that cannot be composed, with the whole command that was meant, to paste.
 
-`weights=net.pth` is `model.weights=net.pth`, `model=resnet101` is `model=torchvision model.name=resnet101`. Where
-nothing like what was typed is known, complaints.py says what is wrong.
+`weights=net.pth` is `model.weights=net.pth`, `model=resnet101` is `model=torchvision model.name=resnet101`. Where no
+near match is known, complaints.py says what is wrong.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Compose = Callable[[list[str]], DictConfig]
 FIXED = {
     "hydra/sweeper": (
         "drydock",
-        "a sweep of ours is a grid, whose jobs share their work: no other sweeper can do that",
+        "our sweeper runs a grid whose jobs share their work; no other sweeper does that",
     ),
-    "hydra.job.chdir": ("false", "paths are those of the folder that the command is typed in"),
+    "hydra.job.chdir": ("false", "paths are relative to the folder in which the command is typed"),
 }
 
 
@@ -40,20 +40,20 @@ def refuse_fixed(overrides: Sequence[str]) -> None:
         if key in FIXED and value.lower() != FIXED[key][0]:
             allowed, why = FIXED[key]
             line = again.with_change(overrides, {typed: []})
-            raise ConfigError(f"{typed}: {why}", allowed=f"{key}={allowed}, as it is", command=line)
+            raise ConfigError(f"{typed}: {why}", allowed=f"{key}={allowed}, the default", command=line)
 
 
 def explained(
     error: Exception, overrides: Sequence[str], compose: Compose, tree: Tree, *, sweeps: bool
 ) -> ConfigError | None:
-    """The error for what was typed, with the command that was meant; None where nothing like it is known.
+    """The error for wrong overrides, with the command that was meant; None where no near match is known.
 
     Args:
         error: What Hydra raised.
         overrides: What was typed.
         compose: Composes overrides.
-        tree: What there is to choose from.
-        sweeps: Whether the command could have been one for several values of a key.
+        tree: The options that exist.
+        sweeps: Whether the command accepts several values of a key.
     """
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _option(str(error.missing_cfg_file), overrides, tree)
@@ -82,7 +82,7 @@ def explained(
 
 
 def no_such_keys(keys: Sequence[str], overrides: Sequence[str]) -> ConfigError | None:
-    """The error for keys of a person's own at the top, which were added with +; None where none of these was."""
+    """The error for unknown top-level keys that were added with +; None where there is none."""
     own = {o: o.lstrip("+") for o in overrides if o.startswith("+") and re.split(r"[.=@/]", o.lstrip("+"))[0] in keys}
     if not own:
         return None
@@ -92,7 +92,7 @@ def no_such_keys(keys: Sequence[str], overrides: Sequence[str]) -> ConfigError |
             f"{keys[0]}: there is no such key, did you mean '{near[0]}'?", command=again.with_change(overrides, change)
         )
     change = {o: [f"+{VARIABLES}.{bare}"] for o, bare in own.items()}
-    for o in overrides:  # what refers to them
+    for o in overrides:  # the values that refer to them
         moved = re.sub(rf"\$\{{({'|'.join(map(re.escape, keys))})\b", rf"${{{VARIABLES}.\1", change.get(o, [o])[0])
         if moved != o:
             change[o] = [moved]
@@ -103,12 +103,12 @@ def no_such_keys(keys: Sequence[str], overrides: Sequence[str]) -> ConfigError |
     )
 
 
-# The names of the configuration's top; for a near match alone.
+# The names of the top-level keys, only for a near match.
 _TOP = ("model", "target", "precision", "stages", "experiment", "sweep", "capture", "route", "also", "hydra")
 
 
 def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | None:
-    """An option that a group does not have."""
+    """The error for an option that a group does not have."""
     groups = {o: o.lstrip("+").partition("=")[0].partition("@")[0] for o in overrides}
     fitting = ((o, g) for o, g in groups.items() if path.startswith(f"{g}/") and path.removeprefix(f"{g}/") in o)
     typed, group = next(fitting, ("", ""))
@@ -121,7 +121,7 @@ def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | No
     if meant is None:
         return None
     words = meant
-    if "," in value:  # of several, one is wrong; the others stay
+    if "," in value:  # one of several options is wrong; the others stay
         (word, *more) = meant
         words = (
             [f"{key}={value.replace(option, word.partition('=')[2])}", *more] if word.startswith(f"{group}=") else meant
@@ -136,7 +136,7 @@ def _option(path: str, overrides: Sequence[str], tree: Tree) -> ConfigError | No
 
 
 def _meant(group: str, option: str, options: Sequence[str], tree: Tree) -> list[str] | None:
-    """The overrides that an option which is not there stands for."""
+    """The overrides that were meant by an option that does not exist."""
     if ours := habits.option(group, option.lower().replace("-", "_")):
         return [f"{group}={ours}"]
     folded = {re.sub(r"[-_. ]", "", o).lower(): o for o in options}
@@ -152,7 +152,7 @@ def _meant(group: str, option: str, options: Sequence[str], tree: Tree) -> list[
 
 
 def _key(full: str, overrides: Sequence[str], compose: Compose, tree: Tree) -> ConfigError | None:
-    """A key that is not there."""
+    """The error for a key that does not exist."""
     typed = next((o for o in overrides if _is_of(o, full)), None)
     if typed is None:
         return None
@@ -176,14 +176,14 @@ def _key(full: str, overrides: Sequence[str], compose: Compose, tree: Tree) -> C
 
 
 def _meant_key(key: str, sign: str, rest: str, cfg: DictConfig, tree: Tree) -> list[str] | None:
-    """The overrides that a key which is not there stands for.
+    """The overrides that were meant by a key that does not exist.
 
     Args:
-        key: In full.
-        sign: What stood before it.
+        key: The full key.
+        sign: The sign before it, such as +.
         rest: "=" and the value, or nothing.
         cfg: The configuration without it.
-        tree: What there is to choose from.
+        tree: The options that exist.
     """
     head, _, tail = key.partition(".")
     value = rest.removeprefix("=")
@@ -248,7 +248,7 @@ def _is_of(override: str, full: str) -> bool:
 
 
 def _list(full: str, overrides: Sequence[str]) -> ConfigError | None:
-    """One value where a list is meant."""
+    """The error for one value where the key is a list."""
     typed = next((o for o in overrides if o.lstrip("+").partition("=")[0] == full), None)
     if typed is None:
         return None
@@ -259,7 +259,7 @@ def _list(full: str, overrides: Sequence[str]) -> ConfigError | None:
 
 
 def _unreadable(error: OverrideParseException, overrides: Sequence[str]) -> ConfigError | None:
-    """What Hydra's grammar does not take: a value with =, brackets or a space in it, which quotes make one text."""
+    """The error for a value that Hydra's grammar refuses, with =, brackets or a space in it: it needs quotes."""
     typed = str(error.override)
     key, sign, value = typed.partition("=")
     if not sign or typed not in overrides or value.startswith(("'", '"', "{", "[")):
@@ -272,11 +272,11 @@ def _unreadable(error: OverrideParseException, overrides: Sequence[str]) -> Conf
 
 
 def _overrides_first(path: str, tree: Tree) -> ConfigError:
-    """A YAML whose defaults list has an override before an addition."""
+    """The error for a YAML whose defaults list has an override before an addition."""
     lines = ", ".join(_in_yaml(part) for part in _in_order(path, tree))
     return ConfigError(
-        f"{path}.yaml: its defaults list has an override before something else",
-        allowed="first what is added, then what is overridden",
+        f"{path}.yaml: its defaults list has an override before an addition",
+        allowed="additions first, then overrides",
         command=f"defaults: [{lines}] in {path}.yaml",
     )
 

@@ -24,19 +24,19 @@ class Tree:
         self._repository = repository
 
     def is_group(self, name: str) -> bool:
-        """Whether options lie there."""
+        """Whether this folder has options."""
         return self._repository.group_exists(name)
 
     def options(self, group: str) -> list[str]:
-        """The options of a group, a user's among them."""
+        """The options of a group, including the user's."""
         return self._repository.get_group_options(group)
 
     def is_shipped(self, group: str, option: str) -> bool:
-        """Whether it is one of ours."""
+        """Whether an option ships with Drydock."""
         return (self.conf / group / f"{option}.yaml").is_file()
 
     def content(self, path: str) -> Container:
-        """What a YAML says by itself, such as that of "also/image"; nothing where there is none."""
+        """The content of one YAML, such as "also/image"; empty where there is none."""
         loaded = self._repository.load_config(path)
         return loaded.config if loaded else OmegaConf.create({})
 
@@ -46,7 +46,7 @@ class Tree:
         return (loaded and loaded.defaults_list) or []
 
     def includes(self, group: str, option: str) -> Iterator[str]:
-        """An option, those of its group that its defaults list includes, and those that these include."""
+        """An option and all options of its group that its defaults list includes, directly or not."""
         yield option
         for default in self.defaults(f"{group}/{option}"):
             if isinstance(default, ConfigDefault) and not default.is_self():
@@ -62,6 +62,6 @@ class Tree:
                     yield str(default.group).removeprefix("/"), by[1]
 
     def offered(self, group: str, option: str, choice: str) -> list[str]:
-        """The options of `choice` that exist in every group in which it decides for an option."""
+        """The options of `choice` that exist in every group whose option `choice` decides."""
         options = [set(self.options(decided)) for decided, by in self.decided(group, option) if by == choice]
         return sorted(set.intersection(*options)) if options else []

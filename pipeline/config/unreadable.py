@@ -1,4 +1,4 @@
-"""YAML that cannot be read, or never ends, and options that are no names."""
+"""Errors for YAML that cannot be read or includes itself, and for options that are no names."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ NUMBER_LIKE = re.compile(r"=\s*[-+.]?(\d|nan|inf|true|false)", re.IGNORECASE)
 
 
 def guard() -> None:
-    """Reports a YAML that cannot be read by its name, in this process; see pipeline/config/choices.py."""
-    source: Any = SourcesRegistry.instance().resolve("file")  # a class of its own, whatever may be imported by its name
+    """Makes errors about an unreadable YAML name its file, in this process; see pipeline/config/choices.py."""
+    source: Any = SourcesRegistry.instance().resolve(
+        "file"
+    )  # the class that Hydra uses, which an import by name may not give
     load = source.load_config
 
     def load_config(self: ConfigSource, config_path: str) -> ConfigResult:
@@ -71,7 +73,7 @@ def _converted(path: Path) -> str:
 
 
 def refuse_numbers(overrides: Sequence[str], tree: Tree) -> None:
-    """Raises ConfigError for options that are read as something else than a name, such as `model=nan`."""
+    """Raises ConfigError for options that YAML does not read as a name, such as `model=nan`."""
     problems = []
     for typed in filter(NUMBER_LIKE.search, overrides):  # Hydra's parser is slow
         try:
@@ -95,7 +97,7 @@ def endless(overrides: Sequence[str], tree: Tree) -> ConfigError:
     for start in starts:
         for ring in _rings(start, tree, []):
             return ConfigError(
-                f"defaults lists that lead back to themselves: {' → '.join(f'{path}.yaml' for path in ring)}",
+                f"defaults lists that include themselves: {' → '.join(f'{path}.yaml' for path in ring)}",
                 command=f"another option in the defaults list of {ring[-2]}.yaml",
             )
     return ConfigError(

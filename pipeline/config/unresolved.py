@@ -1,4 +1,4 @@
-"""${…} that leads nowhere: which key has it, and what to type."""
+"""Errors for a ${…} that cannot be resolved: which key has it, and what to type."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def error(raised: InterpolationResolutionError) -> ConfigError:
 
 
 def _written(raised: InterpolationResolutionError, name: str) -> tuple[str, str]:
-    """The key whose value names what is not there, and that value."""
+    """The key whose value refers to something that does not exist, and that value."""
     root = raised.parent_node._get_root() if raised.parent_node is not None else None
     if isinstance(root, DictConfig):
         for place, text in _texts(OmegaConf.to_container(root, resolve=False), ""):
-            pattern = re.escape(name or place)  # a key that is its own value, if nothing else is lacking
+            pattern = re.escape(name or place)  # a key that refers to itself, if no other key is missing
             if not place.startswith("hydra.") and re.search(rf"\$\{{[^}}]*{pattern}\b", text):
                 return place, text
     return str(raised.full_key or raised.key), ""

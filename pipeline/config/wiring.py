@@ -1,4 +1,4 @@
-"""conf/wiring/: the groups that other choices decide. A message says what to type instead of one of them.
+"""conf/wiring/: the groups that other choices decide. A message says what to type instead.
 
 The texts of the messages stand in conf/wiring/names.yaml.
 """
@@ -37,9 +37,9 @@ def renamed(group: str, option: str, written: str, conf: Path) -> Problem | None
     """The Problem of a defaults list that has the former name of a wiring group; None for any other group.
 
     Args:
-        group: As the list has it, such as "/ir" or "override /ir".
-        option: What it chooses there.
-        written: What it says, and where.
+        group: The group as it is written there, such as "/ir" or "override /ir".
+        option: The option that is chosen there.
+        written: The text of the entry, and its place.
         conf: The folder of the shipped configurations.
     """
     name = group.rpartition("/")[2]
@@ -59,8 +59,8 @@ def _typed(typed: str, conf: Path) -> Problem | None:
         instead = out if "~" in match["sign"] else _words(group, "type", (match["options"] or "").split(","), conf)
         return Problem(f"{typed}: {group} is {GROUP} that {chosen}", command=instead)
     if match["path"].partition("/")[0] == GROUP:
-        shows = "python -m pipeline --help shows what may be chosen"
-        return Problem(f"{typed}: what lies in conf/{GROUP}/ is not chosen by itself", command=shows)
+        shows = "python -m pipeline --help shows all choices"
+        return Problem(f"{typed}: nothing in conf/{GROUP}/ is chosen by itself", command=shows)
     return None
 
 

@@ -1,4 +1,4 @@
-"""What keeps stores and runs within bounds: what is there, how large it is, what goes, and where it goes.
+"""Housekeeping of stores and runs: lists, measures, verifies, removes and moves them.
 
-`python -m pipeline.store` and `python -m pipeline.runs` are made of this.
+`python -m pipeline.store` and `python -m pipeline.runs` are built from this room.
 """

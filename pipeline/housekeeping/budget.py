@@ -1,4 +1,4 @@
-"""`keep=50GiB`: after a run, what was least recently used goes until this user's results take no more than that."""
+"""`keep=50GiB`: after a run, removes the least recently used results until this user's take no more than that."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "DRYDOCK_KEEP"
 ALLOWED = "null, or a size above 0, such as 512MiB or 50GiB"
-SECONDS = 20.0  # that a run may take for it; the next one goes on
+SECONDS = 20.0  # of a run's time at most; the next run goes on
 
 
 def of(config: Mapping[str, Any]) -> int | None:
@@ -34,7 +34,7 @@ def of(config: Mapping[str, Any]) -> int | None:
 
 @contextlib.contextmanager
 def after(store: Store, limit: int | None) -> Iterator[None]:
-    """Keeps a store within a budget after the block, however that ends but by an interruption."""
+    """Brings a store below its budget after the block, also when the block failed, but not after an interruption."""
     try:
         yield
     except Exception:
@@ -46,11 +46,11 @@ def after(store: Store, limit: int | None) -> Iterator[None]:
 
 
 def enforce(store: Store, budget: int) -> None:
-    """Removes what is above a budget, in bounded time. Where it cannot, it says so, and no run fails for it."""
+    """Removes results until the budget is kept, in bounded time. Where it cannot, it says so; no run fails for it."""
     try:
         guard = eviction.lock(store)
         if not guard.try_acquire():
-            return  # another run is at it
+            return  # another run does it
         try:
             if guard.is_locked:
                 _enforce(store, budget)

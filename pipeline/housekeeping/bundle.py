@@ -1,12 +1,12 @@
-"""What a run is made of, as one file: `export` writes it from a store, `import` takes it into another.
+"""A run's results as one file: `export` writes it from a store, `import` adds them to another.
 
     bundle.json                     which results and entries there are
     run.json                        the run, for people
     entries/<stage>/<key>.json      action entries
     objects/<digest>/…              the files of each result
 
-It is a tar file without compression. `import` believes nothing of it: names, kinds of members, digests and keys are
-verified before anything is seen in the store.
+It is a tar file without compression. `import` does not trust it: names, types of members, digests and keys are
+verified before anything is published in the store.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ MOST_ENTRIES = 10_000
 
 @dataclass
 class Imported:
-    """What an import came to.
+    """The result of an import.
 
     Args:
-        run: The run.json that was exported; for people, and nothing else.
+        run: The run.json that was exported. Only people read it.
         results: Digests of results that are new in the store.
-        present: How many were there already.
-        entries: How many entries it recorded.
+        present: How many results were there already.
+        entries: How many entries were recorded.
     """
 
     run: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Imported:
 
 
 def write(store: Store, folder: Path, run: Mapping[str, Any], file: Path) -> tuple[int, int]:
-    """Writes what a run is made of into a file, which is there whole or not at all.
+    """Writes a run's results and entries into a file, which appears whole or not at all.
 
     Args:
         store: Where its results are.
@@ -99,7 +99,7 @@ def write(store: Store, folder: Path, run: Mapping[str, Any], file: Path) -> tup
 
 
 def _entries(store: Store, run: Mapping[str, Any], digests: list[str]) -> list[Entry]:
-    """The trusted entries of a run's stages, and of the way that it went."""
+    """The trusted entries of a run's stages, and those that say which alternative served it."""
     found = []
     for key in sorted({str(stage.get("key")) for stage in run["stages"]}):
         for stage in sorted({path.parent.name for path in (store.root / "actions").glob(f"*/{key}*.json")}):
@@ -109,7 +109,7 @@ def _entries(store: Store, run: Mapping[str, Any], digests: list[str]) -> list[E
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes | IO[bytes], size: int | None = None) -> None:
-    """Adds a member that says nothing of when, where or by whom."""
+    """Adds a member without time, host or user."""
     member = tarfile.TarInfo(name)
     stream = io.BytesIO(content) if isinstance(content, bytes) else content
     member.size = len(content) if isinstance(content, bytes) else size or 0
@@ -118,18 +118,18 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes | IO[bytes], size: int 
 
 
 def read(store: Store, file: Path) -> Imported:
-    """Takes what was exported into a store. What was taken in before an end that comes too early is kept.
+    """Adds an exported run to a store. If the file ends too early, the results before that stay in the store.
 
     Raises:
         ConfigError: For a file that is no such bundle, or cannot be read.
-        CheckFailed: Where content is not what its name says.
+        CheckFailed: Where a content's digest is not its name.
     """
     if what := disk.special(file):
         raise ConfigError(f"{file} is {what}", allowed="a file that `export` wrote")
     try:
         with tarfile.open(file, "r:") as tar, store.keeping():
             return _read(store, file, tar)
-    except (tarfile.TarError, EOFError, OverflowError, RecursionError, ValueError) as e:  # what tarfile raises
+    except (tarfile.TarError, EOFError, OverflowError, RecursionError, ValueError) as e:  # tarfile raises these
         raise _refused(file, f"{type(e).__name__}: {e}") from e
     except OSError as e:
         if e.filename is None or Path(os.fsdecode(e.filename)) != file:
@@ -174,7 +174,7 @@ def _take_in(
     files: list[tuple[tarfile.TarInfo, str]],
     done: Imported,
 ) -> None:
-    """Writes the files of one result into a build folder, and publishes them when they are what their name says."""
+    """Writes the files of one result into a build folder, and publishes them if their digest is their name."""
     if store.state(digest) is State.PRESENT:
         done.present += 1
         return
@@ -190,24 +190,24 @@ def _take_in(
         if tree_digest(records(folder, shared={})) != digest:
             raise CheckFailed(
                 f"{file}: objects/{digest[:12]}… is not what its name says: its content has another SHA-256",
-                command="the file once more, from where it was exported",
+                command="export the run again, and import that file",
             )
         if not (
             isinstance(facts, dict) and isinstance(facts.get("kind"), str) and isinstance(facts.get("facts"), dict)
         ):
-            raise _refused(file, f"objects/{digest[:12]}… says not what kind it is")
+            raise _refused(file, f"objects/{digest[:12]}… does not say of what kind it is")
         store.objects.publish(folder)
     store.state(digest)
     done.results.append(digest)
 
 
 def _entry(file: Path, content: Any, stage: str, key: str) -> Entry:
-    """An entry whose key is that of what it says. Raises ConfigError."""
+    """An entry, verified: its key is the digest of its document. Raises ConfigError."""
     entry = actions.parse(content, key)
     with contextlib.suppress(KeyError, TypeError):
         if entry is not None and entry.key_document["stage"] == stage and keys.digest(entry.key_document) == key:
             if stage == SERVED and not _is_way(entry):
-                raise _refused(file, f"the entry {key[:12]} says of no way that it served")
+                raise _refused(file, f"the entry {key[:12]} names no alternative that served")
             return entry
     raise _refused(file, f"entries/{stage}/{key[:12]}….json is no entry of that key")
 
@@ -217,7 +217,7 @@ def _is_way(entry: Entry) -> bool:
 
 
 class _Members:
-    """The members of a tar file in their order, each of which must be a plain file with a name of ours."""
+    """The members of a tar file in their order. Each must be a plain file with one of our names."""
 
     def __init__(self, file: Path, tar: tarfile.TarFile) -> None:
         self._file, self._tar = file, tar
@@ -257,7 +257,7 @@ class _Members:
         return found
 
     def entries(self) -> Iterator[tuple[tarfile.TarInfo, str, str]]:
-        """Each entry that comes next, with its stage and key."""
+        """The entries that follow, each with its stage and key."""
         count = 0
         while self._next is not None and (found := MEMBER.fullmatch(self._next.name)) is not None and found[1]:
             if (count := count + 1) > MOST_ENTRIES:
@@ -266,13 +266,13 @@ class _Members:
             self._next = self._take()
 
     def objects(self) -> Iterator[tuple[str, list[tuple[tarfile.TarInfo, str]]]]:
-        """Each result that comes next, with its files and their paths in it."""
+        """The results that follow, each with its files and their paths in it."""
         while self._next is not None:
             digest, files = "", []
             while self._next is not None:
                 found = MEMBER.fullmatch(self._next.name)
                 if found is None or found[3] is None or not _is_inside(found[4]):
-                    raise _refused(self._file, f"{self._next.name!r} is the name of nothing that is exported")
+                    raise _refused(self._file, f"{self._next.name!r} is no name that `export` writes")
                 if digest and found[3] != digest:
                     break
                 digest = found[3]
@@ -285,7 +285,7 @@ class _Members:
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path of a file stays below the folder that it is relative to, however it is read."""
+    """Whether a relative path stays inside its folder, by the rules of every system."""
     parts = path.split("/")
     plain = all(part not in ("", ".", "..") and len(os.fsencode(part)) <= 255 for part in parts)
     return plain and "\0" not in path and "\\" not in path and str(PurePosixPath(path)) == path

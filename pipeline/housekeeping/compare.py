@@ -1,4 +1,4 @@
-"""What separates two runs, by their run.json: settings, versions, results, figures and time."""
+"""The differences of two runs, by their run.json: settings, versions, results, figures and time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pipeline.report.job import Job, ended, measured, outcomes
 from pipeline.report.measures import MEASURES
 from pipeline.store import key as keys
 
-# What the record says that settings and versions have said already.
+# Keys of the record that settings and versions show already.
 SAID = (What.SETTINGS, What.LIBRARY)
 SHOWN = 60  # characters of a value
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not the same in two runs.
+    """One difference between two runs.
 
     Args:
         what: settings, versions, results or measured.
         place: Where, such as "opset", "torch", "export: bytes" or "error".
-        a: There, in the first run; None where it has no such thing.
-        b: In the second.
+        a: The value in the first run; None where it has none.
+        b: The value in the second run; None where it has none.
     """
 
     what: str
@@ -42,12 +42,12 @@ class Change:
 
 
 def between(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
-    """Everything that separates two runs, causes before their consequences; `started` and `folder` are left out."""
+    """All differences of two runs, causes before consequences, without `started` and `folder`."""
     return [*_settings(a, b), *_versions(a, b), *_results(a, b), *_figures(a, b)]
 
 
 def _settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
-    """What was asked for; a stage's setting that is a value from above it is left out where that says as much."""
+    """Differences of settings. A stage's setting is left out where it only repeats a changed top-level key."""
     configs = [{n: v for n, v in run["config"].items() if n not in ("output", "store")} for run in (a, b)]
     changes = keys.changes(configs[0], configs[1])
     above = {(_leaf(place), *values) for place, *values in changes if not place.startswith("stages.")}
@@ -72,7 +72,7 @@ def _surroundings(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
-    """Where results differ: by the records of what was delivered, or by the stages where one run delivered nothing."""
+    """Differences of results: of the records that were delivered, or of stages where one run delivered nothing."""
     if a.get("record") and b.get("record"):
         for one in difference.between(a["record"], b["record"]):
             if one.what not in SAID:

@@ -1,11 +1,11 @@
-"""What goes, in which order, and how: nothing that is pinned, that a run uses, or that somebody else made.
+"""Removes results: which ones, in which order, and how. Never one that is pinned, in use, or another user's.
 
     alone with the result ──► its manifest ──► one rename into a build folder ──► its files
          └── a run uses it: it stays
 
-A result is there whole, or is not there, at any moment: a process that dies between the rename and the end leaves a
-build folder, which the next run clears away. What a budget takes leaves its entry behind, a few kilobytes: by that,
-what was made of the result stays a hit.
+At any moment a result is whole, or it is not there: a process that dies after the rename leaves a build folder, which
+the next run removes. A budget removes results and leaves their entries, a few kilobytes: with them, the results that
+were built from a removed one stay hits.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from pipeline.store.store import FACTS
 
 log = logging.getLogger(__name__)
 
-LOCK = "housekeeping"  # among the locks of keys, none of which is called so
+LOCK = "housekeeping"  # in the folder of keys' locks; no key has this name
 AT_ONCE = 64  # results that lie in one build folder until they are deleted
 
 
 @dataclass
 class Removed:
-    """What became of results that were to be removed.
+    """How a removal ended.
 
     Args:
-        results: Those that are gone.
+        results: The results that were removed.
         freed: The bytes that this freed on the disk.
-        entries: How many entries went.
-        in_use: Those that a run uses.
-        gone: Those that somebody else removed first.
-        denied: Those that this user may not remove, with the reason.
-        out_of_time: Whether time ended it.
+        entries: How many entries were removed.
+        in_use: Results that stay because a run uses them.
+        gone: Results that somebody else removed first.
+        denied: Results that this user may not remove, with the reason.
+        out_of_time: Whether the limit of time ended it.
     """
 
     results: list[Result] = field(default_factory=list)
@@ -56,23 +56,23 @@ class Removed:
 
 
 def lock(store: Store) -> Lock:
-    """What one process at a time holds that removes, moves or pins."""
+    """The lock of the store for removing, moving and pinning: one process at a time."""
     return store.lock(LOCK, "the store's housekeeping")
 
 
 def removable(results: Sequence[Result], pinned: Collection[str]) -> list[Result]:
-    """Of some results this user's own that are not pinned, the least recently used first, of those the largest."""
+    """This user's own results that are not pinned: the least recently used first, and of equal age the largest."""
     mine = (r for r in results if r.owner == os.geteuid() and r.digest not in pinned)
     return sorted(mine, key=lambda r: (r.used, -r.size))
 
 
 def over(known: Contents, budget: int, candidates: Sequence[Result]) -> list[Result]:
-    """What is to go so that this user's results take no more than a budget.
+    """Which results to remove so that this user's take no more than a budget.
 
     Args:
-        known: What there is.
+        known: The content of the store.
         budget: Bytes.
-        candidates: What may go, in order.
+        candidates: The results that may be removed, in order.
     """
     left = known.size([r for r in known.results if r.owner == os.geteuid()])
     chosen: list[Result] = []
@@ -92,7 +92,7 @@ def freed(known: Contents, chosen: Sequence[Result]) -> int:
 
 
 class _Freeing:
-    """The bytes that each of several results frees, in turn: a shared file's with the last of those that have it."""
+    """The bytes that each of several results frees, in turn. A shared file counts with the last result that has it."""
 
     def __init__(self, known: Contents) -> None:
         self._known = known
@@ -119,15 +119,15 @@ def remove(
     budget: int | None = None,
     seconds: float | None = None,
 ) -> Removed:
-    """Removes results, in their order; whoever calls this has the lock.
+    """Removes results, in their order. The caller has the lock.
 
     Args:
         store: The store.
-        known: What is known of it, which may be out of date: what is removed is looked at again.
+        known: The content of the store. It may be out of date: each result is looked at again before it is removed.
         chosen: The results.
-        entries: Entries that go too, once no result is left that they lead to.
-        budget: Bytes that this user's results may take: nothing more goes once they do; None removes all.
-        seconds: After which no further result is begun with.
+        entries: Entries that are removed too, once their result is gone.
+        budget: Bytes that this user's results may take: removing stops there; None removes all that were chosen.
+        seconds: The limit of time, after which no further result is removed.
 
     Raises ConfigError where the store cannot be written.
     """
@@ -178,13 +178,13 @@ def _remove(store: Store, known: Contents, result: Result, aside: Path, done: Re
 
 
 def _last(aside: Path, file: os.stat_result) -> bool:
-    """Whether all names of a file are in a build folder by now."""
+    """Whether all hard links of a file are in a build folder by now."""
     return sum(at.st_ino == file.st_ino for at in _files(aside)) >= file.st_nlink
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Has a result for oneself; one without its facts' file is damaged, and used by nobody."""
+    """Locks a result exclusively. One without its facts' file is damaged, and nobody uses it."""
     if (folder / FACTS).is_file():
         with use.alone(folder / FACTS):
             yield
@@ -193,7 +193,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _remove_entries(store: Store, known: Contents, entries: Sequence[Listed], done: Removed) -> None:
-    """Removes entries of this user's whose result is gone, and what was noted of their keys."""
+    """Removes this user's entries whose result is gone, and the notes on their keys."""
     for entry in entries:
         plain = store.root / "objects" / entry.digest[:2] / entry.digest
         if entry.owner != os.geteuid() or (entry.digest and plain.is_dir()):
@@ -215,13 +215,13 @@ def _remove_entries(store: Store, known: Contents, entries: Sequence[Listed], do
 
 
 def refuse_without_locks(store: Store) -> None:
-    """Raises ConfigError where the file system has no locks: nobody knows there what runs use."""
+    """Raises ConfigError where the file system has no locks: there is then no way to see what runs use."""
     with store.staging() as folder, store.explained():
         (folder / FACTS).write_text("{}")
         with contextlib.suppress(use.InUse), use.alone(folder / FACTS):
             return
     raise ConfigError(
-        f"store={store.root}: its file system has no locks, so nobody knows what runs use",
+        f"store={store.root}: its file system has no locks, so it is not known which results runs use",
         allowed="a file system with flock, as local disks have",
         command="end all runs, and remove the whole folder",
     )

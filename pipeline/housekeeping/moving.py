@@ -1,8 +1,8 @@
-"""A store in another place: each of this user's results by one rename, or copied, verified and then removed.
+"""Moves a store: each of this user's results by one rename, or it is copied, verified and then removed here.
 
-    entries ──► there ──► results, one at a time ──► entries and notes that nothing needs here any more ──► gone
+    copy entries ──► move results, one at a time ──► remove the entries and notes here that nothing needs any more
 
-At any moment each result is whole in one of the two places, so that whatever ends it, the same command goes on.
+At any moment each result is whole in one of the two places. After any interruption, the same command goes on.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from pipeline.store.files import read_json, records, remove, remove_tree, tree_d
 from pipeline.store.root import Root
 from pipeline.store.store import FACTS
 
-# What saves time and nothing else, or is of the place: it is not moved, and goes with the last result.
+# Files that only save time or belong to the place. They are not moved; they are removed with the last result.
 OF_THE_PLACE = ("seen", "used", "facts", "locks", "index", "pins", "runs", "marks", "staging")
 
 
 @dataclass
 class Moved:
-    """What became of a store's results.
+    """How a move ended.
 
     Args:
-        results: How many are in the new place now.
+        results: How many results are in the new place now.
         size: Their bytes.
-        left: Those that stay, each with the reason.
-        emptied: Whether nothing is left in the old place.
+        left: Results that stay, each with the reason.
+        emptied: Whether the old place is empty.
     """
 
     results: int = 0
@@ -44,7 +44,7 @@ class Moved:
 
 
 def move(store: Store, known: Contents, to: Store, progress: Callable[[int, int], None]) -> Moved:
-    """Moves this user's results, entries and pins; whoever calls this has the locks of both.
+    """Moves this user's results, entries and pins. The caller has the locks of both stores.
 
     Raises DrydockError where one of the two cannot be written.
     """
@@ -88,7 +88,7 @@ def _copy_notes(source: Path, target: Path, root: Path) -> None:
 def _move(
     store: Store, known: Contents, result: Result, to: Store, copied: dict[tuple[int, int], tuple[str, Path]]
 ) -> str:
-    """Moves one result; why it stays, or nothing."""
+    """Moves one result. Returns why it stays; None if it was moved."""
     folder = known.folder(result)
     with store.explained():
         try:
@@ -108,19 +108,19 @@ def _move(
 
 
 def _take_in(folder: Path, result: Result, to: Store, copied: dict[tuple[int, int], tuple[str, Path]]) -> bool:
-    """Moves or copies one result into another store; False where it is not what its name says."""
+    """Moves or copies one result into another store; False where its digest is not its name."""
     try:
         if folder.stat().st_dev == to.root.stat().st_dev:
             to.objects.take_in(folder)
             return True
     except OSError as e:
-        if e.errno != errno.EXDEV:  # two places of one device that is mounted twice
+        if e.errno != errno.EXDEV:  # two mount points of one device
             raise
     return _copy(folder, result, to, copied)
 
 
 def _copy(folder: Path, result: Result, to: Store, copied: dict[tuple[int, int], tuple[str, Path]]) -> bool:
-    """Publishes a copy of a result in another store; False where it is not what its name says.
+    """Publishes a copy of a result in another store; False where its digest is not its name.
 
     Files that results share stay shared.
     """
@@ -149,7 +149,7 @@ def _copy(folder: Path, result: Result, to: Store, copied: dict[tuple[int, int],
 
 
 def _take_note(result: Result, to: Store) -> None:
-    """Has the new place know when a result was last used, and for what."""
+    """Copies the note of when a result was last used, and for what."""
     with to.keeping():
         to.state(result.digest)
     for model, target in result.names:
@@ -160,7 +160,7 @@ def _take_note(result: Result, to: Store) -> None:
 
 
 def _clear(store: Store, known: Contents, done: Moved) -> None:
-    """Removes entries whose result went, and the folder itself where nothing of anybody's is left in it."""
+    """Removes entries whose result was moved, and the folder itself where nobody has anything left in it."""
     stay = {result.digest for result, _ in done.left}
     for entry in known.entries:
         if entry.owner == os.geteuid() and entry.digest not in stay:
@@ -180,5 +180,5 @@ def _clear(store: Store, known: Contents, done: Moved) -> None:
         for name in OF_THE_PLACE:
             remove_tree(store.root / name)
         remove(store.root / mark.FILE)
-        with contextlib.suppress(OSError):  # of a folder that others have put something into
+        with contextlib.suppress(OSError):  # others have put something into the folder
             store.root.rmdir()

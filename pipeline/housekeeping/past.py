@@ -1,6 +1,6 @@
-"""Past runs and sweeps, by their run.json and jobs.json alone: what there is, and what of it goes.
+"""Past runs and sweeps, by their run.json and jobs.json alone: lists them, and removes them.
 
-Only what a run writes is removed, in folders whose run.json is ours; a folder that something else lies in stays, and no
+Only files that a run writes are removed, in folders whose run.json is ours. A folder with any other file stays, and no
 link is followed.
 """
 
@@ -24,13 +24,13 @@ from pipeline.runs.folders import JOBS, RUN
 from pipeline.store.files import read_json
 from pipeline.store.store import FACTS
 
-# What a run, its sweep, their reports and Hydra write. `artifact` goes where it is a delivery.
+# Names that a run, its sweep, their reports and Hydra write. `artifact` is removed where it is a delivery.
 FILES = (RUN, "pipeline.log", "report.html")
 SWEEP_FILES = (JOBS, "sweep.json", "report.html", "multirun.yaml", "pipeline.log")
 HYDRA, ARTIFACT, EXAMPLES = ".hydra", "artifact", "examples"
 HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 DAY = re.compile(r"\d{4}-\d\d-\d\d")
-FORGOTTEN_SECONDS = 7 * 86400.0  # after which nobody waits for a run on a machine that is not heard of
+FORGOTTEN_SECONDS = 7 * 86400.0  # a run on another machine whose files are this old is taken for ended
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Past:
 
     Args:
         folder: Where it is.
-        runs: The folder and the run.json of each run; of a run that is none of a sweep, itself.
-        jobs: How many jobs a sweep was to have; None for a run.
+        runs: The folder and the run.json of each run; for a single run, its own.
+        jobs: How many jobs a sweep has; None for a run.
         host: The machine that a sweep was started on.
     """
 
@@ -56,12 +56,12 @@ class Past:
 
     @property
     def ended(self) -> float:
-        """When the last run ended, or was last heard of."""
+        """When the last run ended, or last wrote something."""
         return max((_seconds(run.get("ended") or run["started"]) for _, run in self.runs), default=0.0)
 
     @property
     def status(self) -> str:
-        """What became of it: of a sweep the counts, such as "7 ok, 2 failed"."""
+        """How it ended; for a sweep the counts, such as "7 ok, 2 failed"."""
         states = [status(folder, run) for folder, run in self.runs]
         if self.jobs is None:
             return states[0]
@@ -71,7 +71,7 @@ class Past:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it is not known to be over."""
+        """Whether it may still run."""
         if any(status(folder, run) == "running" for folder, run in self.runs):
             return True
         return self.jobs is not None and (
@@ -97,14 +97,14 @@ def find(places: Sequence[Path]) -> list[Past]:
 
 
 def status(folder: Path, run: Mapping[str, Any]) -> str:
-    """What became of a run: ok, failed, interrupted, planned, running, or lost: it never said how it ended."""
+    """How a run ended: ok, failed, interrupted, planned, running, or lost, which means that it never wrote its end."""
     if run["status"] != "running":
         return str(run["status"])
     return "running" if folders.is_held(folder) or _may_go_on(folder / RUN, run["machine"].get("host")) else "lost"
 
 
 def _may_go_on(file: Path, host: Any) -> bool:
-    """Whether what a file tells of may go on on another machine, whose locks are not seen here."""
+    """Whether a run may still go on at another machine, whose locks are not seen here."""
     with contextlib.suppress(OSError):
         return host not in (None, platform.node()) and time.time() - file.stat().st_mtime < FORGOTTEN_SECONDS
     return False
@@ -118,7 +118,7 @@ def _seconds(moment: Any) -> float:
 
 
 def seconds_of(run: Mapping[str, Any]) -> float | None:
-    """How long a run took; None for one that did not end."""
+    """How many seconds a run took; None for one that did not end."""
     began, ended = _seconds(run["started"]), _seconds(run.get("ended"))
     return ended - began if began and ended else None
 
@@ -129,11 +129,11 @@ def size(past: Past) -> int:
 
 
 def chosen(found: Sequence[Past], older: float | None, keep: int) -> list[Past]:
-    """What is to go, of what is over.
+    """Which of the ended runs to remove.
 
     Args:
-        found: What there is, the oldest first.
-        older: Seconds since its end at least; None for any.
+        found: All runs, the oldest first.
+        older: Seconds since the end of a run at least; None for any.
         keep: How many of the latest stay in any case.
     """
     now = time.time()
@@ -142,7 +142,7 @@ def chosen(found: Sequence[Past], older: float | None, keep: int) -> list[Past]:
 
 
 def strangers(past: Past) -> list[str]:
-    """What lies in its folders that no run wrote."""
+    """Files in its folders that no run wrote."""
     found = [name for folder, _ in past.runs for name in _strangers(folder)]
     if past.jobs is not None:
         jobs = {folder.name for folder, _ in past.runs if folder.parent == past.folder}
@@ -151,23 +151,23 @@ def strangers(past: Past) -> list[str]:
 
 
 def remove_past(past: Past) -> bool:
-    """Removes what a run or a sweep wrote, where nothing else lies among it; whether it is gone. Raises OSError."""
+    """Removes the files of a run or a sweep, unless other files lie among them. Returns whether. Raises OSError."""
     if strangers(past):
         return False
     for folder, _ in past.runs:
         _remove_run(folder)
     if past.jobs is not None:
-        for name in (*SWEEP_FILES[1:], JOBS):  # last: until then it is known as a sweep
+        for name in (*SWEEP_FILES[1:], JOBS):  # last: until then the folder is still seen as a sweep
             (past.folder / name).unlink(missing_ok=True)
         past.folder.rmdir()
     if DAY.fullmatch(past.folder.parent.name):
-        with contextlib.suppress(OSError):  # of a day that has others
+        with contextlib.suppress(OSError):  # the day's folder has other runs
             past.folder.parent.rmdir()
     return True
 
 
 def _strangers(folder: Path) -> Iterator[str]:
-    """What lies in the folder of a run that a run does not write."""
+    """Files in a run's folder that a run does not write."""
     for name in sorted(_names(folder) - {*FILES}):
         path = folder / name
         whole = {HYDRA: _is_hydras, EXAMPLES: _is_examples, ARTIFACT: _is_delivery}.get(name)
@@ -184,7 +184,7 @@ def _is_examples(folder: Path) -> bool:
 
 
 def _is_delivery(folder: Path) -> bool:
-    """Whether a folder holds a delivery and nothing else, several of them in folders of their own, or nothing."""
+    """Whether a folder holds a delivery, or several in folders of their own, or nothing, and no other file."""
     facts = read_json(folder / FACTS)
     if isinstance(facts, dict) and isinstance(facts.get("files"), list):
         return _names(folder) <= {FACTS, *map(str, facts["files"])}
@@ -196,7 +196,7 @@ def _remove_run(folder: Path) -> None:
     for name in (HYDRA, EXAMPLES, ARTIFACT):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
-    for name in (*FILES[1:], RUN):  # last: until then it is known as a run
+    for name in (*FILES[1:], RUN):  # last: until then the folder is still seen as a run
         (folder / name).unlink(missing_ok=True)
     folder.rmdir()
 

@@ -1,6 +1,6 @@
-"""Pins: results that nothing removes, by a run that they are of or by their digests, until they are unpinned.
+"""Pins: results of a run, or named by digest, that no command removes until they are unpinned.
 
-pins/<id>.json     {"of": what was pinned, "digests": […], "since": when}
+pins/<id>.json     {"of": the run or the digest, "digests": […], "since": the time}
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Pin:
 
     Args:
         path: Its file.
-        of: What was pinned: the path of a run's folder, or a digest.
+        of: The path of a run's folder, or a digest.
         digests: The results.
-        since: When, ISO 8601.
+        since: The time of pinning, ISO 8601.
         owner: The number of the user who pinned.
     """
 
@@ -44,7 +44,7 @@ def add(root: Path, of: str, digests: Collection[str]) -> None:
 
 
 def remove(root: Path, of: str) -> bool:
-    """Takes a pin back, and says whether there was one. Raises OSError."""
+    """Removes a pin. Returns whether there was one. Raises OSError."""
     path = _path(root, of)
     there = path.exists()
     path.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def remove(root: Path, of: str) -> bool:
 
 
 def read(root: Path) -> list[Pin]:
-    """Every pin that can be read, by the time that it was made."""
+    """Every pin that can be read, the oldest first."""
     found = []
     for path in (root / PLACE).glob("[0-9a-f]*.json"):
         content, at = read_owned(path)

@@ -22,11 +22,11 @@ from pipeline.terminal import command
 log = logging.getLogger(__name__)
 
 PLACES = ("runs", "sweeps")
-EPILOG = "AGE is such as 30d, 12h or 2w. Without FOLDER, ./runs and ./sweeps are looked through."
+EPILOG = "AGE is for example 30d, 12h or 2w. Without FOLDER, ./runs and ./sweeps are searched."
 
 
 def main(say: command.Say) -> int:
-    """Does what was typed and returns the exit code. Raises DrydockError."""
+    """Runs the command that was typed and returns the exit code. Raises DrydockError."""
     args = _parser().parse_args()
     act: Callable[[argparse.Namespace, command.Say], int] = args.act
     return act(args, say)
@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
 
     one = add("list", _list, "every run and sweep, the oldest first")
     one.add_argument("places", metavar="FOLDER", type=Path, nargs="*")
-    one = add("compare", _compare, "what separates two runs: settings, versions, results, figures, time")
+    one = add("compare", _compare, "how two runs differ: settings, versions, results, figures, time")
     one.add_argument("a", metavar="A", type=Path, help="a run's folder")
-    one.add_argument("b", metavar="B", type=Path, help="another's")
-    one = add("remove", _remove, "remove runs that are over: what they wrote, where nothing else lies among it")
+    one.add_argument("b", metavar="B", type=Path, help="another run's folder")
+    one = add("remove", _remove, "remove the files of ended runs; a folder with other files stays")
     one.add_argument("places", metavar="FOLDER", type=Path, nargs="*", help="a run, or where to look for runs")
-    one.add_argument("--older", metavar="AGE", type=age_of, help="those that ended so long ago")
-    one.add_argument("--keep", metavar="N", type=_count, default=0, help="all but the latest N")
-    one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    one.add_argument("--older", metavar="AGE", type=age_of, help="only runs that ended at least this long ago")
+    one.add_argument("--keep", metavar="N", type=_count, default=0, help="keep the latest N")
+    one.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
     return parser
 
 
@@ -67,7 +67,7 @@ def _count(text: str) -> int:
 
 
 def _found(places: Sequence[Path]) -> list[Past]:
-    """The runs at some places, or where runs are by default. Raises ConfigError for a place that is no folder."""
+    """The runs in some folders, or in the default ones. Raises ConfigError for a place that is no folder."""
     for place in places:
         if not place.is_dir():
             raise ConfigError(f"{place} is no folder", allowed="a folder with runs in it, or a run's")
@@ -102,7 +102,7 @@ def _as_data(one: Past) -> dict[str, Any]:
 
 
 def _names(one: Past) -> str:
-    """What was to be made: the model, the target and the precision that all of its runs have, and * for several."""
+    """The model, the target and the precision that all its runs share; * where they differ."""
     rows = [[_choice(run, group) for group in ("model", "target", "precision")] for _, run in one.runs]
     model, target, precision = (v[0] if len({*v}) == 1 else "*" for v in zip(*rows, strict=True)) if rows else "???"
     return f"{model} → {target} {precision}"
@@ -140,7 +140,7 @@ def _compare(args: argparse.Namespace, say: command.Say) -> int:
             f"{letter}  {path}  {run['started']}  {run['status']}"
             for letter, path, run in zip("AB", (args.a, args.b), both, strict=True)
         ]
-        lines += [f"{change.what:<9} {change}" for change in changes] or ["the same, in all that is recorded"]
+        lines += [f"{change.what:<9} {change}" for change in changes] or ["no difference in what is recorded"]
     say("\n".join(printable(line, keep="") for line in lines))
     return errors.OK
 
@@ -159,7 +159,7 @@ def _remove(args: argparse.Namespace, say: command.Say) -> int:
     named = bool(args.places) and {p.absolute() for p in args.places} == {one.folder.absolute() for one in runs}
     if args.older is None and not args.keep and not named:
         raise ConfigError(
-            "nothing says which runs to remove",
+            "the command does not say which runs to remove",
             allowed="the folders of runs, --older AGE, --keep N",
             command="python -m pipeline.runs remove --older 30d --dry-run",
         )
@@ -172,10 +172,10 @@ def _remove(args: argparse.Namespace, say: command.Say) -> int:
         with disk.explained(f"the run folder {one.folder}", "another FOLDER", one.folder):
             past.remove_past(one)
     for one in going:
-        log.info("%s stays: it goes on", one.folder)
+        log.info("%s stays: it still runs", one.folder)
     for folder, why in stay.items():
         if why:
-            log.warning("%s stays: %s lies in it, which no run wrote", folder, why)
+            log.warning("%s stays: it has %s in it, which no run wrote", folder, why)
     if args.json:
         name = "would_remove" if args.dry_run else "removed"
         say(json.dumps({name: [str(one.folder) for one in goes], "freed": size}, indent=1))

@@ -1,4 +1,4 @@
-"""Which of a store's results are meant: by stage, model, age, size, digest, or by what runs use."""
+"""Selects results of a store: by stage, model, age, size, digest, or by whether runs use them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What results must be to be meant; what is empty or None leaves all.
+    """The conditions of a selection. A condition that is empty or None selects all.
 
     Args:
-        stage: The name of a stage that they are a result of.
-        model: The name of a model that they were used for, with * for any letters.
-        older: Seconds since their last use at least.
+        stage: The name of the stage that built the result.
+        model: The name of a model that the result was used for, with * for any letters.
+        older: Seconds since the last use at least.
         larger: Bytes at least.
-        digests: They are one of these.
-        unused_by: Folders with runs: they are used by none of those.
+        digests: The digests to choose from.
+        unused_by: Folders with runs, none of which uses the result.
     """
 
     stage: str | None = None
@@ -43,18 +43,18 @@ class Selection:
 
     @property
     def means_all(self) -> bool:
-        """Whether nothing was said, so that it leaves all."""
+        """Whether it has no condition, so that it selects all."""
         return not any((self.stage, self.model, self.larger, self.digests, self.unused_by)) and self.older is None
 
     def results(self, known: Contents) -> list[Result]:
-        """The results that are meant. Raises ConfigError for a stage or a digest that there is none of."""
+        """The selected results. Raises ConfigError for a stage or a digest of which there is no result."""
         if self.means_all:
             return list(known.results)
         wanted = {digest_of(text, known) for text in self.digests}
         if self.stage and self.stage not in (stages := {s for r in known.results for s in r.stages}):
             near = nearest(self.stage, stages)
             raise ConfigError(
-                f"--stage {self.stage}: no result is of such a stage{near}", allowed=listed(sorted(stages))
+                f"--stage {self.stage}: there is no result of this stage{near}", allowed=listed(sorted(stages))
             )
         used = used_by(self.unused_by)
         return [r for r in known.results if self._means(r, wanted, used)]
@@ -70,7 +70,7 @@ class Selection:
         )
 
     def entries(self, known: Contents, chosen: Iterable[Result]) -> list[Listed]:
-        """The entries that go with results; by age alone also those that lead to none, and are as old."""
+        """The entries of the selected results. A selection by age alone also selects old entries without a result."""
         digests = {result.digest for result in chosen}
         found = [entry for entry in known.entries if entry.digest in digests]
         if self.older is not None and not (self.model or self.larger or self.digests):
@@ -104,7 +104,7 @@ def digest_of(text: str, known: Contents) -> str:
 
 
 def used_by(places: Iterable[Path]) -> set[str]:
-    """The results that runs use, of those in some folders. Raises ConfigError for a folder without runs."""
+    """The results that the runs in some folders use. Raises ConfigError for a folder without runs."""
     return {digest for place in places for run in _runs(place) for digest in run}
 
 
@@ -115,13 +115,14 @@ def _runs(place: Path) -> Iterator[set[str]]:
         raise ConfigError(f"{place} cannot be read: {e.strerror}", allowed="a folder with runs in it") from e
     if not found:
         raise ConfigError(
-            f"{place} holds no run, and so everything would be unused", allowed="a folder with runs in it, such as runs"
+            f"{place} holds no run, so that every result would count as unused",
+            allowed="a folder with runs in it, such as runs",
         )
     for folder in found:
         run = folders.read_run(folder)
         if run is None:
             raise ConfigError(
-                f"{folder / folders.RUN} cannot be read, and so nobody knows what that run uses",
+                f"{folder / folders.RUN} cannot be read, so that it is not known what that run uses",
                 command="another folder, or remove that one",
             )
         yield folders.digests(run)

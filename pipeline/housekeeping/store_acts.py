@@ -1,4 +1,4 @@
-"""The commands of `python -m pipeline.store` that change a store, or vouch for it."""
+"""The commands of `python -m pipeline.store` that change a store or verify it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WAIT_SECONDS = 0.1
 
 
 def verify(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Hashes everything; 5 where something is damaged. Raises DrydockError."""
+    """Hashes everything. Returns exit code 5 where a result is damaged, else 0. Raises DrydockError."""
     store = Store(root)
     found = verification.verify(store, _known(root), repair=args.repair, progress=_progress("hashed"))
     if args.json:
@@ -43,7 +43,7 @@ def verify(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     else:
         say("\n".join(_verified(found)))
     if found.useless and not args.repair:
-        log.info("`python -m pipeline.store verify --repair` removes entries that spare no work")
+        log.info("`python -m pipeline.store verify --repair` removes entries that are of no use any more")
     return errors.CHECK_FAILED if found.damaged or found.unreadable else errors.OK
 
 
@@ -51,20 +51,20 @@ def _verified(found: verification.Verified) -> Iterator[str]:
     yield f"{found.results} results hashed, {units.size(found.size)}; {found.entries} entries read"
     yield from (f"damaged: {name}: {became}" for name, became in found.damaged)
     yield from (f"no entry: {name}" for name in found.unreadable)
-    yield from (f"spares no work, its result is gone: {name}" for name in found.useless)
+    yield from (f"of no use, since its result is gone: {name}" for name in found.useless)
     yield from (f"repaired: {what}" for what in found.repaired)
     if found.evicted:
-        yield f"{found.evicted} entries lead to results that were removed, and what was made of these is still a hit"
+        yield f"{found.evicted} entries lead to results that were removed; what was built from those is still a hit"
     if not found.damaged and not found.unreadable:
-        yield "all of it is as it was published"
+        yield "every result is as it was published"
 
 
 def remove(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Removes what is meant, or says what would go. Raises DrydockError."""
+    """Removes the selected results, or shows what would be removed. Raises DrydockError."""
     selection = Selection(args.stage, args.model, args.older, args.larger, args.digests, args.unused_by)
     if selection.means_all and args.budget is None and not args.quarantine:
         raise ConfigError(
-            "nothing says what to remove",
+            "the command does not say what to remove",
             allowed="DIGEST, --older, --larger, --stage, --model, --unused-by, --budget, --quarantine",
             command="python -m pipeline.store remove --older 30d --dry-run",
         )
@@ -104,7 +104,7 @@ def remove(root: Path, args: argparse.Namespace, say: command.Say) -> int:
 def _meant(
     root: Path, known: Contents, selection: Selection, args: argparse.Namespace
 ) -> tuple[list[Result], list[Listed], dict[str, int]]:
-    """What is to go, the entries that go with it, and how many results stay, by the reason."""
+    """The results to remove, their entries, and how many results stay, by the reason."""
     named = not selection.means_all
     if not named and args.budget is None:
         return [], [], {}
@@ -135,7 +135,7 @@ def _would_remove(root: Path, selection: Selection, args: argparse.Namespace, sa
 
 
 def _quarantined(root: Path, args: argparse.Namespace) -> list[tuple[Path, int]]:
-    """What of this user's was set aside and is to go, with its bytes."""
+    """This user's damaged results that were set aside and will be removed, with their bytes."""
     found = []
     for path in (root / "quarantine").glob("*") if args.quarantine else ():
         with contextlib.suppress(OSError):
@@ -172,7 +172,7 @@ def pin(root: Path, args: argparse.Namespace, say: command.Say) -> int:
 
 
 def unpin(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Takes pins back. Raises DrydockError."""
+    """Removes pins. Raises DrydockError."""
     store, known = Store(root), _known(root)
     with _alone(store), store.explained():
         for what in args.what:
@@ -184,7 +184,7 @@ def unpin(root: Path, args: argparse.Namespace, say: command.Say) -> int:
 
 
 def _pinnable(what: str, known: Contents) -> tuple[str, list[str]]:
-    """What a pin is called, and the results that it keeps."""
+    """The name of a pin, and the results that it keeps."""
     path = Path(what).expanduser()
     if path.exists():
         folder, run = _run(path)
@@ -205,19 +205,19 @@ def _run(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def export(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Writes what a run is made of into a file, and prints its path. Raises DrydockError."""
+    """Writes a run's results into a file, and prints its path. Raises DrydockError."""
     folder, run = _run(args.run)
     if os.path.lexists(args.file):
         raise ConfigError(f"{args.file} is there already", allowed="a file that does not exist")
     with disk.explained(f"{args.file}", "another FILE", args.file.absolute().parent):
         count, size = bundle.write(Store(root), folder, run, args.file)
-    log.info("%s results, %s; run.json in it names folders and hosts of this machine", count, units.size(size))
+    log.info("%s results, %s; the run.json in it names folders and hosts of this machine", count, units.size(size))
     say(str(args.file))
     return errors.OK
 
 
 def import_(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Takes in what was exported, into a new store where there is none. Raises DrydockError."""
+    """Adds exported results to the store, or to a new store where there is none. Raises DrydockError."""
     store = Store(root)
     done = bundle.read(store, args.file)
     if args.json:
@@ -225,12 +225,12 @@ def import_(root: Path, args: argparse.Namespace, say: command.Say) -> int:
         say(json.dumps(document, indent=1))
     else:
         say(f"{len(done.results)} results are new, {done.present} were there; {done.entries} entries")
-    log.info("what it says of keys counts as your own results from now on: docs/trust.md")
+    log.info("its entries count as your own from now on: docs/trust.md")
     return errors.OK
 
 
 def move(root: Path, args: argparse.Namespace, say: command.Say) -> int:
-    """Moves what is this user's, and prints the new place. Raises DrydockError."""
+    """Moves this user's results, and prints the new place. Raises DrydockError."""
     target = args.folder.expanduser().absolute()
     there = target.resolve()
     if there == root.resolve() or there.is_relative_to(root.resolve()) or root.resolve().is_relative_to(there):
@@ -243,7 +243,7 @@ def move(root: Path, args: argparse.Namespace, say: command.Say) -> int:
     for why, count in Counter(why for _, why in done.left).items():
         log.warning("%s results stay in %s: %s", count, root, why)
     if done.left:
-        log.info("the same command once more moves what is free by then")
+        log.info("run the same command again later to move those that are free by then")
     log.info("%s results are there now, %s", done.results, units.size(done.size))
     log.info("from now on: export DRYDOCK_STORE=%s", shlex.quote(str(target)))
     say(str(target))
@@ -257,7 +257,7 @@ def _known(root: Path) -> Contents:
 
 @contextlib.contextmanager
 def _alone(store: Store) -> Iterator[None]:
-    """Waits until nobody else removes, moves or pins, and keeps others from it meanwhile."""
+    """Waits until no other process removes, moves or pins, and keeps others from it meanwhile."""
     guard = eviction.lock(store)
     if not guard.try_acquire():
         log.info("another process removes, moves or pins in %s; waiting", store.root)

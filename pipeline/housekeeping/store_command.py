@@ -1,4 +1,4 @@
-"""`python -m pipeline.store COMMAND`: what finished stages take, and what is done about it."""
+"""`python -m pipeline.store COMMAND`: lists, measures, verifies, removes, pins and moves stored results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from pipeline.terminal import command
 
 log = logging.getLogger(__name__)
 
-EPILOG = "SIZE is such as 50GiB, AGE such as 30d, 12h or 2w. FOLDER of --store is else what DRYDOCK_STORE names."
+EPILOG = (
+    "SIZE is for example 50GiB, AGE 30d, 12h or 2w. Without --store, the store is the one that DRYDOCK_STORE names."
+)
 
 
 def main(say: command.Say) -> int:
-    """Does what was typed and returns the exit code. Raises DrydockError."""
+    """Runs the command that was typed and returns the exit code. Raises DrydockError."""
     args = _parser().parse_args()
     root = args.store.expanduser().absolute() if args.store else places.usual()[0]
     (refuse_another_use if args.act is import_ else refuse_what_is_none)(root)
@@ -43,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     some = parser.add_subparsers(metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--store", metavar="FOLDER", type=Path, help="the store; else what DRYDOCK_STORE names")
+    common.add_argument("--store", metavar="FOLDER", type=Path, help="the store's folder")
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--json", action="store_true", help="print data, for scripts")
 
@@ -56,27 +58,34 @@ def _parser() -> argparse.ArgumentParser:
     _add_selection(one)
     one.add_argument("--by", choices=[*ORDERS], default="used", help="the order; the oldest use comes first")
     one.add_argument("--no-index", action="store_true", help="read everything anew")
-    one = add("size", _size, "what takes how much", data)
+    one = add("size", _size, "how much space results, entries and other files take", data)
     one.add_argument("--no-index", action="store_true", help="read everything anew")
     one = add("verify", verify, "hash every result; exit code 5 when one is damaged, which is set aside", data)
-    one.add_argument("--repair", action="store_true", help="remove entries that lead nowhere, too")
+    one.add_argument("--repair", action="store_true", help="also remove entries that are unreadable or of no use")
     one = add("remove", remove, "remove results of yours that no run uses and nothing pins", data)
     one.add_argument("digests", metavar="DIGEST", nargs="*", help="results, by the first digits of their digests")
     _add_selection(one)
-    one.add_argument("--budget", metavar="SIZE", type=_size_of, help="the least recently used, until yours take that")
     one.add_argument(
-        "--unused-by", metavar="FOLDER", type=Path, nargs="+", default=[], help="what no run in these folders uses"
+        "--budget", metavar="SIZE", type=_size_of, help="the least recently used, until yours take at most SIZE"
+    )
+    one.add_argument(
+        "--unused-by",
+        metavar="FOLDER",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="results that no run in these folders uses",
     )
     one.add_argument("--quarantine", action="store_true", help="damaged results that were set aside")
-    one.add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
-    one = add("pin", pin, "keep the results of runs, or some by their digests; alone, list what is pinned", data)
+    one.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
+    one = add("pin", pin, "protect results from removal, by run or digest; without arguments, list the pins", data)
     one.add_argument("what", metavar="RUN|DIGEST", nargs="*")
-    one = add("unpin", unpin, "take pins back")
+    one = add("unpin", unpin, "remove pins")
     one.add_argument("what", metavar="RUN|DIGEST", nargs="+")
     one = add("export", export, "write the results of a run into one file")
     one.add_argument("run", metavar="RUN", type=Path, help="a run's folder")
     one.add_argument("file", metavar="FILE", type=Path)
-    one = add("import", import_, "take in what was exported, as your own", data)
+    one = add("import", import_, "add exported results to the store, as your own", data)
     one.add_argument("file", metavar="FILE", type=Path)
     one = add("move", move, "move your results to another folder or disk; go on with the same command")
     one.add_argument("folder", metavar="FOLDER", type=Path)
@@ -85,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", metavar="NAME", help="results of one stage, such as export_by_opset")
-    parser.add_argument("--model", metavar="NAME", help="results that a model was made with; * stands for any letters")
-    parser.add_argument("--older", metavar="AGE", type=age_of, help="not used for so long")
+    parser.add_argument("--model", metavar="NAME", help="results of this model; * stands for any letters")
+    parser.add_argument("--older", metavar="AGE", type=age_of, help="not used for at least this long")
     parser.add_argument("--larger", metavar="SIZE", type=_size_of, help="of this size or more")
 
 

@@ -1,4 +1,4 @@
-"""The folder that a command of the store's is given: whether it is one, and what keeps it from being read."""
+"""Checks the folder of a command of the store: whether it is a store, and whether it can be read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def refuse_what_is_none(root: Path) -> None:
 
 
 def refuse_another_use(root: Path) -> None:
-    """Raises ConfigError for a folder that is neither a store nor one to be made: of another format, or with files."""
+    """Raises ConfigError for a folder that is no store and cannot become one: of another format, or with files."""
     if mark.read(root) is not None:
         refuse_what_is_none(root)
         return
@@ -36,7 +36,7 @@ def refuse_another_use(root: Path) -> None:
 
 @contextlib.contextmanager
 def readable(root: Path) -> Iterator[None]:
-    """Makes a ConfigError of whatever the file system refuses while a store is read."""
+    """Turns every OSError in the block, which reads a store, into a ConfigError."""
     try:
         yield
     except OSError as e:

@@ -1,4 +1,4 @@
-"""What a store holds, as a person reads it and as a script does."""
+"""The content of a store as text for people and as data for scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _of_another(owner: int, mine: int) -> list[str]:
 
 
 def _models(note: str, source: str) -> str:
-    """What a result was used for, by its note; where no run has said so, what its model was made of."""
+    """The models that a result was used for, by its note; without a note, the source of its model."""
     names = [f"{model} → {target}" for model, target in use.names_of(note)]
     more = f" and {len(names) - 2} more" if len(names) > 2 else ""
     return ", ".join(names[:2]) + more or source.rpartition(".")[2]
@@ -70,7 +70,7 @@ def when(seconds: float) -> str:
 
 
 def sizes(known: Contents, others: Mapping[str, int], pinned: Collection[str]) -> dict[str, Any]:
-    """What takes how much, in bytes, for a script."""
+    """The bytes that each part of a store takes, for a script."""
     by_owner: dict[int, list[Result]] = defaultdict(list)
     for result in known.results:
         by_owner[result.owner].append(result)
@@ -90,16 +90,16 @@ def _of(known: Contents, some: Sequence[Result]) -> dict[str, int]:
     return {"count": len(some), "bytes": known.size(some)}
 
 
-def sizes_text(told: Mapping[str, Any]) -> str:
-    """The same for a person."""
-    rows = [("results", told["results"]["bytes"], f"{told['results']['count']} of them")]
-    if len(told["owners"]) > 1:
-        rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in told["owners"].items()]
-    if told["pinned"]["count"]:
-        rows.append(("  pinned", told["pinned"]["bytes"], f"{told['pinned']['count']}"))
-    rows.append(("entries", told["entries"]["bytes"], f"{told['entries']['count']}: which key gave which result"))
-    rows += [(name, count, OTHERS[name]) for name, count in told["others"].items() if count]
-    rows.append(("total", told["total"], told["store"]))
+def sizes_text(sizes: Mapping[str, Any]) -> str:
+    """The bytes that each part of a store takes, as lines for a person."""
+    rows = [("results", sizes["results"]["bytes"], f"{sizes['results']['count']} of them")]
+    if len(sizes["owners"]) > 1:
+        rows += [(f"  of {name}", of["bytes"], f"{of['count']}") for name, of in sizes["owners"].items()]
+    if sizes["pinned"]["count"]:
+        rows.append(("  pinned", sizes["pinned"]["bytes"], f"{sizes['pinned']['count']}"))
+    rows.append(("entries", sizes["entries"]["bytes"], f"{sizes['entries']['count']}: which key gave which result"))
+    rows += [(name, count, OTHERS[name]) for name, count in sizes["others"].items() if count]
+    rows.append(("total", sizes["total"], sizes["store"]))
     width = max(len(name) for name, _, _ in rows)
     return "\n".join(f"{name:<{width}}  {units.size(count):>10}  {text}" for name, count, text in rows)
 

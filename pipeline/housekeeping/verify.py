@@ -23,17 +23,17 @@ YOUNG_SECONDS = 3600.0
 
 @dataclass
 class Verified:
-    """What was found.
+    """The result of a verification.
 
     Args:
         results: How many results were hashed.
         size: Their bytes.
-        damaged: Those that are not what they were published as, each with what became of it.
+        damaged: Results that differ from what was published, each with what was done about it.
         entries: How many entries were read.
-        unreadable: Those that are none: torn, of another key, or of another place.
-        useless: Those whose result is gone and which no other entry stands on: they spare no work.
-        evicted: Those whose result is gone, by which what was made of it stays a hit.
-        repaired: What was put right, a sentence each.
+        unreadable: Files that are no valid entry: torn, of another key, or of another place.
+        useless: Entries whose result is gone and whose digest no other entry has as an input. They save no work.
+        evicted: How many entries lead to a removed result and keep the results that were built from it hits.
+        repaired: What was repaired, a sentence each.
     """
 
     results: int = 0
@@ -47,13 +47,13 @@ class Verified:
 
 
 def verify(store: Store, known: Contents, *, repair: bool, progress: Callable[[int, int], None]) -> Verified:
-    """Hashes every result, whoever made it, and sets aside what is damaged, where this user may.
+    """Hashes every result of every user, and sets aside damaged ones where this user may.
 
     Args:
         store: The store.
-        known: What it holds.
-        repair: Whether to remove entries that lead nowhere, and manifests of results that are gone.
-        progress: Is told how many bytes of how many were hashed.
+        known: The content of the store.
+        repair: Whether to remove unreadable and useless entries, and manifests of results that are gone.
+        progress: Called with the number of bytes that were hashed, and of all bytes.
 
     Raises DrydockError for a store that cannot be read.
     """
@@ -82,7 +82,7 @@ def _hash(store: Store, known: Contents, result: Result, found: Verified) -> Non
             became = "cannot be set aside" if folder.is_dir() else "set aside in quarantine/"
             found.damaged.append((result.name, became))
         elif not had and manifest.is_file():
-            found.repaired.append(f"the manifest of {result.name[:12]} was lost, and is derived again")
+            found.repaired.append(f"the manifest of {result.name[:12]} was lost, and was written again")
     except DrydockError as e:
         found.damaged.append((result.name, f"damaged or unreadable: {e.problems[0].what}"))
     finally:
@@ -93,7 +93,7 @@ def _hash(store: Store, known: Contents, result: Result, found: Verified) -> Non
 
 
 def _entries(store: Store, known: Contents, found: Verified, *, repair: bool) -> None:
-    """Reads every entry again, and says which are none and which lead nowhere."""
+    """Reads every entry again, and sorts out those that are unreadable or useless."""
     there = {p.name[:64] for p in (store.root / "objects").glob("*/*") if p.is_dir()}
     stands_on: dict[str, set[Listed]] = {}  # digest of an input: the entries that have it
     gone: list[tuple[Listed, list[str]]] = []
@@ -106,7 +106,7 @@ def _entries(store: Store, known: Contents, found: Verified, *, repair: bool) ->
             inputs = _inputs(entry, content)
         except (AttributeError, KeyError, TypeError, ValueError):
             found.unreadable.append(f"{entry.stage}/{entry.name}")
-            _repair(_path(store, entry), repair, found, f"the entry {found.unreadable[-1]}, which is none, is removed")
+            _repair(_path(store, entry), repair, found, f"the unreadable entry {found.unreadable[-1]} is removed")
             continue
         for digest in inputs:
             stands_on.setdefault(digest, set()).add(entry)
@@ -119,13 +119,13 @@ def _entries(store: Store, known: Contents, found: Verified, *, repair: bool) ->
                 stands_on[digest].discard(entry)
             found.useless.append(f"{entry.stage}/{entry.name}")
             _repair(
-                _path(store, entry), repair, found, f"the entry {found.useless[-1]}, which spared no work, is removed"
+                _path(store, entry), repair, found, f"the entry {found.useless[-1]}, whose result is gone, is removed"
             )
     found.evicted = len(gone)
 
 
 def _inputs(entry: Listed, content: Any) -> list[str]:
-    """The digests of what a stage had, by its entry. Raises whatever comes of a file that is no entry."""
+    """The digests of a stage's inputs, by its entry. A file that is no entry raises any exception."""
     document, key = content["key_document"], entry.name.partition(".")[0]
     if content["key"] != key or keys.digest(document) != key or document["stage"] != entry.stage or not entry.digest:
         raise ValueError(key)
@@ -137,7 +137,7 @@ def _path(store: Store, entry: Listed) -> Path:
 
 
 def _strays(store: Store, found: Verified) -> None:
-    """Removes manifests without a result, of processes that died; a young one's result may be about to come."""
+    """Removes manifests without a result, left by processes that died. A young one's result may still come."""
     for path in (store.root / "objects").glob("*/*.json"):
         folder = path.with_name(path.name.removesuffix(".json"))
         with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.store.files import read_json
 
 RUN, JOBS = "run.json", "jobs.json"
-# What a run.json has at least; see pipeline/runs/manifest.py.
+# The keys that every run.json has; see pipeline/runs/manifest.py.
 HAS: Mapping[str, type] = {
     **dict.fromkeys(("status", "started", "folder", "drydock"), str),
     **dict.fromkeys(("overrides", "command", "stages"), list),
@@ -22,7 +22,7 @@ DEEPEST = 4
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """run.json of a run's folder; None where there is none of ours that can be read."""
+    """The run.json of a run's folder; None where there is none, or it is not ours, or it cannot be read."""
     run = read_json(folder / RUN)
     return run if isinstance(run, dict) and all(isinstance(run.get(n), t) for n, t in HAS.items()) else None
 
@@ -41,7 +41,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def sweeps(place: Path) -> list[Path]:
-    """Every folder with a jobs.json at a place or below it, likewise. Raises OSError."""
+    """Every folder with a jobs.json at a place or below it, by their paths; links are not followed. Raises OSError."""
     return sorted(_sweeps(place, DEEPEST))
 
 
@@ -59,7 +59,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def hold(folder: Path) -> int | None:
-    """Shows that something of this process goes on in a folder; until `let_go` or the process' end, however it ends.
+    """Shows that this process works in a folder, until `let_go` or the process's end, however it ends.
 
     None where the file system has no locks.
     """
@@ -76,13 +76,13 @@ def hold(folder: Path) -> int | None:
 
 
 def let_go(lock: int | None) -> None:
-    """Says that it is over."""
+    """Shows that the work in the folder has ended."""
     if lock is not None:
         os.close(lock)
 
 
 def is_held(folder: Path) -> bool:
-    """Whether something goes on in a folder, by a process of this machine."""
+    """Whether a process of this machine works in a folder."""
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -99,6 +99,6 @@ def is_held(folder: Path) -> bool:
 
 
 def digests(run: Mapping[str, Any]) -> set[str]:
-    """The stored results that a run used or made."""
+    """The digests of the stored results that a run used or built."""
     stages = (stage for stage in run["stages"] if isinstance(stage, dict))
     return {stage["digest"] for stage in stages if isinstance(stage.get("digest"), str)}

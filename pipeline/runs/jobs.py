@@ -1,6 +1,6 @@
-"""What a sweep's files say: jobs.json, written when it starts, and what each job's run.json tells became of it.
+"""A sweep's files: jobs.json, written when the sweep starts, and each job's run.json, which says how the job ended.
 
-Files alone are asked, since most launchers run a job elsewhere, where a native library may end its process.
+Only files are read: most launchers run a job in another process, which a native library may end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Job:
     Args:
         number: Its place in the order of the sweep.
         folder: Where it writes, below the sweep's root.
-        overrides: What was asked for it.
+        overrides: Its overrides.
     """
 
     number: int
@@ -56,13 +56,14 @@ def number_in(root: str | Path, folder: str) -> int | None:
 
 
 def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
-    """The command that runs one job of a sweep by itself: the flags that were typed, what the sweeper made of the rest.
+    """The command that runs one job of a sweep by itself: the flags that were typed, and the job's overrides.
 
-    Hydra's own settings were the sweep's. One without -m sweeps because its YAML says so, and has to be told not to.
+    Hydra's own settings are left out: they belong to the sweep. A sweep without -m sweeps because its YAML says so; the
+    command then switches that off.
 
     Args:
-        overrides: The job's.
-        typed: What the sweep was started with, such as --config-dir, -m and overrides.
+        overrides: The job's overrides.
+        typed: The arguments that the sweep was started with, such as --config-dir, -m and overrides.
     """
     overrides = [o for o in overrides if split(o)[0] != "select"]  # of a sweep, not of a job
     own = {"select", *(split(o)[0] for o in overrides)}
@@ -72,12 +73,12 @@ def alone(overrides: Sequence[str], typed: Sequence[str]) -> str:
 
 
 def repeating(overrides: Sequence[str], command: Sequence[str]) -> str:
-    """The command that repeats a run which was typed by itself; of a sweep's job, the one that runs it alone.
+    """The command that repeats a run; for a job of a sweep, the command that runs the job by itself.
 
     Args:
-        overrides: The run's.
-        command: The program and what it was started with; another's says nothing of the run, such as a script's that
-            converts from Python.
+        overrides: The run's overrides.
+        command: The program and its arguments. Those of another program are ignored, such as a script that converts
+            from Python.
     """
     program, *typed = command or [""]
     if Path(program).name not in PROGRAMS:
@@ -88,24 +89,24 @@ def repeating(overrides: Sequence[str], command: Sequence[str]) -> str:
 
 
 def split(override: str) -> tuple[str, str]:
-    """Key and value of an override; that a key is added says nothing of which it is."""
+    """Key and value of an override; a leading + is not part of the key."""
     key, _, value = override.partition("=")
     return key.lstrip("+"), value
 
 
 class State(StrEnum):
-    """What became of a job."""
+    """How a job ended."""
 
     OK = "ok"
     FAILED = "failed"
-    LOST = "lost"  # its process ended without a word
+    LOST = "lost"  # its process ended and wrote nothing
     INTERRUPTED = "interrupted"
     NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job, where and why; code is the exit code that it would have had by itself, if it has one."""
+    """How a job ended, where and why; `code` is the exit code that it would have had by itself, if it has one."""
 
     job: Job
     state: State
@@ -120,9 +121,9 @@ class Sweep:
     Args:
         root: The sweep's folder.
         jobs: In the order of their numbers.
-        select: By which rule the best job is told, if by any; see pipeline/report/select.py.
-        reported: Whether it ends with a report; a sweep of plans has nothing to report.
-        here: Whether this process runs the jobs itself, so that no launcher has anything to clean up in the end.
+        select: The rule that chooses the best job, if there is one; see pipeline/report/select.py.
+        reported: Whether the sweep ends with a report; a sweep of plans has nothing to report.
+        here: Whether this process runs the jobs itself: no launcher has then anything to clean up.
     """
 
     def __init__(
@@ -133,12 +134,12 @@ class Sweep:
         self.select = select
         self.reported = reported
         self.here = here
-        self.lost: set[int] = set()  # numbers of those that are known to be while others still run
+        self.lost: set[int] = set()  # numbers of jobs that are known to have ended while others still run
         self._lock: int | None = None
         self.gave_up = ""  # why the launcher ended before its jobs did
 
     def begin(self, axes: dict[str, list[str]]) -> None:
-        """Writes jobs.json, and removes what an earlier sweep in the same folder says of its jobs. Raises OSError."""
+        """Writes jobs.json, and removes the run.json files of an earlier sweep in the same folder. Raises OSError."""
         remove_dead(self.root)
         self._lock = hold(self.root)  # as long as this process lives
         for job in self.jobs:
@@ -155,18 +156,18 @@ class Sweep:
         write_json(self.root / FILE, content, ordered=True)
 
     def refuse(self, job: Job, error: DrydockError) -> None:
-        """Writes down that a job failed before it could begin. Raises OSError."""
+        """Records that a job failed before it could begin. Raises OSError."""
         RunManifest(self.record(job), job.overrides, {}).fail(error, error.exit_code)
 
     def forget(self, job: Job) -> None:
-        """Makes a job one that has not begun. Raises OSError."""
+        """Removes a job's record, so that it counts as not begun. Raises OSError."""
         self.record(job).unlink(missing_ok=True)
 
     def outcome(self, job: Job, *, interrupted: bool = False) -> Outcome:
-        """What a job's run.json says became of it.
+        """How a job ended, by its run.json.
 
         Args:
-            job: The job, which is not running any more.
+            job: The job, which no longer runs.
             interrupted: Whether somebody ended the sweep.
         """
         record = read_json(self.record(job))
@@ -181,7 +182,7 @@ class Sweep:
         return artifact if isinstance(artifact, str) else None
 
     def tell(self, *, interrupted: bool = False) -> int:
-        """Shows what became of the jobs on stderr, each that did not end well with its command; the exit code."""
+        """Shows on stderr how the jobs ended, with a command for each that did not succeed. Returns the exit code."""
         outcomes = [self.outcome(job, interrupted=interrupted) for job in self.jobs]
         tell(table(outcomes, sys.argv[1:]))
         if interrupted:
@@ -189,12 +190,12 @@ class Sweep:
         return errors.OK if all(o.state is State.OK for o in outcomes) else errors.SWEEP_FAILED
 
     def record(self, job: Job) -> Path:
-        """A job's run.json, which is there once it has begun."""
+        """A job's run.json, which exists once the job has begun."""
         return self.root / job.folder / "run.json"
 
 
 def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False) -> Outcome:
-    """What a run.json says became of its job; one that runs by it counts as lost, or as interrupted with the others."""
+    """How a job ended, by its run.json. One that says it still runs is lost, or was interrupted with the others."""
     where, code = record.get("stage") or "", record.get("exit_code")
     match record.get("status"):
         case "ok" | "planned":
@@ -204,16 +205,16 @@ def outcome_of(job: Job, record: Mapping[str, Any], *, interrupted: bool = False
             why = str(problems[0]["what"]).partition("\n")[0].removeprefix(f"{where}: ")
             return Outcome(job, State.FAILED, where, why, code)
         case "running" if not interrupted:
-            return Outcome(job, State.LOST, where, "its process ended without a word: a crash, or out of memory")
+            return Outcome(job, State.LOST, where, "its process ended without a result: a crash, or out of memory")
     return Outcome(job, State.INTERRUPTED, where, code=code)
 
 
 def table(outcomes: Sequence[Outcome], typed: Sequence[str]) -> str:
-    """How many jobs there were; and of each that did not end well its state, where, why, and what repeats it.
+    """How many jobs there were. For each that did not succeed: its state, where, why, and the command that repeats it.
 
     Args:
-        outcomes: What became of the jobs.
-        typed: What the sweep was started with.
+        outcomes: How the jobs ended.
+        typed: The arguments that the sweep was started with.
     """
     counts = ", ".join(f"{n} {state}" for state in State if (n := sum(o.state is state for o in outcomes)))
     bad = [o for o in outcomes if o.state is not State.OK]

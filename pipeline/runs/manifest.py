@@ -1,4 +1,4 @@
-"""run.json: what a run was made of and what came of it, enough to explain the artifact a year later."""
+"""run.json: what went into a run and how it ended, enough to explain the artifact a year later."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ ALWAYS = ("hydra-core", "omegaconf", "filelock")
 
 
 class RunManifest:
-    """The run.json of one run: written when it starts, kept up as its stages start, and replaced when it ends.
+    """The run.json of one run: written when it starts, updated at each stage, and completed when it ends.
 
-    Others learn from it what became of a run, so it is there from before anything can go wrong.
+    Other programs read from it how a run ended, so it is written before anything can fail.
 
     Args:
         path: Where it is written.
@@ -67,29 +67,29 @@ class RunManifest:
         self._write()
         self._lock = hold(path.parent)
 
-    def asked(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
-        """Takes note of the configuration, plain JSON, and of `pipeline.machine.git.state`. Raises DrydockError."""
+    def note_configuration(self, config: Mapping[str, Any], git: Mapping[str, Any] | None) -> None:
+        """Records the configuration, plain JSON, and `pipeline.machine.git.state`. Raises DrydockError."""
         self._content |= {"config": config, "seed": config["seed"], "git": git}
         self._write()
 
     def goes_on(self, config: Mapping[str, Any], changes: Mapping[str, str]) -> None:
-        """Takes note that another way is gone, and what is chosen there by group. Raises DrydockError."""
+        """Records that the run goes on with other choices, by group, after one way failed. Raises DrydockError."""
         self._content |= {"config": config, "choices": {**self._content["choices"], **changes}, "stages": []}
         self._write()
 
     def planned(self, steps: Sequence[Step]) -> None:
-        """Takes note of the library versions that the stages' keys stand on."""
+        """Records the library versions that are part of the stages' keys."""
         for step in steps:
             self._content["versions"] |= (step.key_document or {}).get("libraries", {})
 
     def started(self, name: str) -> None:
-        """Writes which stage runs now. Raises DrydockError."""
+        """Records which stage runs now. Raises DrydockError."""
         self.began_work = True
         self._content["stage"] = name
         self._write()
 
     def stage(self, outcome: Outcome) -> None:
-        """Takes note of a finished stage."""
+        """Records a finished stage."""
         self._content["stage"] = None
         known = [s for s in self._content["stages"] if s["name"] != outcome.name]
         self._content["stages"] = [*known, asdict(outcome)]
@@ -102,11 +102,11 @@ class RunManifest:
         self._end("ok", exit_code=OK, artifact=artifact, record=result.record, **more)
 
     def only_planned(self) -> None:
-        """Writes the end of a run that was only to be planned. Raises DrydockError."""
+        """Writes the end of a run that only planned. Raises DrydockError."""
         self._end("planned", exit_code=OK)
 
     def fail(self, error: DrydockError | None, exit_code: int) -> None:
-        """Writes the end of a run that did not, if that can be: an error of ours, or None for an interruption."""
+        """Writes the end of a run that failed, if it can: an error of ours, or None for an interruption."""
         problems = [asdict(p) for p in error.problems] if error else []
         try:
             self._end("failed" if error else "interrupted", problems=problems, exit_code=exit_code)
@@ -115,7 +115,7 @@ class RunManifest:
             self._write_over()
 
     def _write_over(self) -> None:
-        """Writes how a run ended where its beginning is, without all that takes space: on a disk that is full."""
+        """Writes, on a full disk, how a run ended: in place of its beginning, and without all that takes space."""
         short = json.dumps({**self._content, "config": {}, "environment": {}, "stages": []}).encode()
         with contextlib.suppress(OSError):
             if len(short) <= self.path.stat().st_size:
@@ -137,7 +137,7 @@ class RunManifest:
 
 
 def machine() -> dict[str, Any]:
-    """What this machine is: names and counts, no secrets."""
+    """A description of this machine: names and counts, no secrets."""
     return {
         "host": platform.node(),
         "system": platform.platform(),

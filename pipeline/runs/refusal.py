@@ -1,4 +1,4 @@
-"""A run that was refused before any work leaves no folder: what it had to say was on the screen."""
+"""A run that was refused before any work leaves no folder: its message was on the screen."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HYDRA, LOG = ".hydra", "pipeline.log"  # as Hydra and conf/hydra/job_logging cal
 
 
 def named(typed: Sequence[str]) -> list[Path]:
-    """The run folders that a command line names and that are there already: those are somebody's.
+    """The run folders that a command line names and that exist already: they belong to somebody.
 
-    So is one that cannot be looked at.
+    So may one that cannot be looked at.
     """
     folders = [Path(word.partition("=")[2]).absolute() for word in typed if word.startswith("hydra.run.dir=")]
     return [folder for folder in folders if _may_be_there(folder)]
@@ -30,14 +30,14 @@ def _may_be_there(folder: Path) -> bool:
 
 
 def is_fresh(folder: Path) -> bool:
-    """Whether nothing but what Hydra has just put there is in the folder of a run that begins."""
+    """Whether the folder of a run that begins has only the files that Hydra has just written."""
     return _names(folder) <= {HYDRA}
 
 
 def remove(folder: Path) -> None:
-    """Removes the folder of a refused run, which was fresh, and those above it, below the current one, if empty.
+    """Removes the folder of a refused run, which was fresh, and its empty parents below the current folder.
 
-    A folder that something else was put into meanwhile stays.
+    A folder that has got other files meanwhile stays.
     """
     if not _names(folder) <= {HYDRA, LOG, RUN}:
         return

@@ -4,18 +4,18 @@ format.json                      what wrote this store; another format is neithe
 actions/<stage>/<key>.json       action entries: key → content digest, with the whole key document
 objects/<ab>/<digest>/           an immutable artifact: a folder of read-only files
 objects/<ab>/<digest>.json       its manifest: every file's size and SHA-256
-seen/<digest>.json               stat of each file when it was last hashed, so that a look costs no hashing
-facts/                           passing facts about this machine: digests of the user's files, unreachable hosts
-runs/<digest>.json               that a run of this user's wrote the run.json with this digest, wherever it lies
-locks/<key>.lock                 one builder per key; saves work, correctness never depends on it
+seen/<digest>.json               stat of each file when it was last hashed; only a changed file is hashed again
+facts/                           what is true of this machine for now: digests of the user's files, unreachable hosts
+runs/<digest>.json               notes that this user's run wrote the run.json with this digest, wherever that file lies
+locks/<key>.lock                 one builder per key; it saves work, and correctness never depends on it
 marks/{run,staging}-<id>.lock    a run, or a build folder, that is not finished; free when its owner died
 staging/<id>/                    where results are built, privately, until they are published by one rename
 quarantine/                      damaged objects, kept as evidence
-remote/<id>/                     entries, with their signatures, and manifests that were read in a remote
+remote/<id>/                     entries with their signatures, and manifests, both read from a remote
 
-Folders are of the root's group and mode; where the name of an entry or an object is another user's, one's own has the
-number of its owner in it, and only those of trusted owners are read: see owners.py. A store may look into others below
-it, which it never writes to, and last into a place elsewhere: see elsewhere.py.
+Folders have the root's group and mode. Two users may publish under one name: the second file then has its owner's
+number in its name. Only files of trusted owners are read: see owners.py. Where this store has no entry, it looks into
+the stores below it, which it never writes to, and last into a remote place: see elsewhere.py.
 """
 
 from pipeline.store.actions import Entry

@@ -27,9 +27,9 @@ class Entry:
         key_document: What the key is the digest of.
         digest: The content digest of the result; the key itself for one that was kept in memory.
         kind: The kind of the result.
-        notes: What the stage told of its run, parity figures for instance.
+        notes: What the stage said of its run, such as parity figures.
         seconds: How long the run took.
-        sources: The files of ours that made it, each with the digest of what it does; to say why a later key differs.
+        sources: Our source files that built it, each with the digest of its code. They explain why a later key differs.
     """
 
     key: str
@@ -62,7 +62,7 @@ class Actions:
     Args:
         root: The store's folder.
         trust: Whose entries count.
-        below: Those of the store that is looked into where this one has none.
+        below: The entries of the store below, which is searched where this one has no entry.
     """
 
     def __init__(self, root: Path, trust: Trust | None = None, below: Actions | None = None) -> None:
@@ -71,7 +71,7 @@ class Actions:
         self._below = below
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, or None; one that does not parse, names another key or is not trusted counts as none."""
+        """The entry of a key, or None. One that does not parse, names another key or is not trusted is ignored."""
         found = self._trust.choose(self._path(stage, key), lambda path: self._look(path, key))
         if found is None and self._below is not None:
             found = self._below.find(stage, key)
@@ -84,7 +84,7 @@ class Actions:
 
         Args:
             entry: The success.
-            replacing: A content digest that is no longer to be had; an entry naming it gives way.
+            replacing: The digest of a content that is gone; an entry with this digest is replaced.
 
         Raises OSError.
         """
@@ -103,7 +103,7 @@ class Actions:
     def _give_name(
         self, beside: Path, path: Path, entry: Entry, replacing: str | None, *, anybody: bool
     ) -> Entry | None:
-        """Puts an entry in its place and returns the one that stands; None where that is another user's."""
+        """Puts an entry in its place. Returns the entry that is there then; None where it belongs to another user."""
         try:
             if disk.link(beside, path):
                 return entry
@@ -142,7 +142,7 @@ class Actions:
             yield from self._below.of_stage(stage, newest)
 
     def _look(self, path: Path, key: str) -> tuple[Entry, os.stat_result] | None:
-        """The entry in a file, with the stat of that file; one that nobody trusted wrote is noted."""
+        """The entry in a file, and the file's stat. Notes an entry whose owner is not trusted."""
         read, at = read_owned(path)
         entry = parse(read, key)
         if entry is None or at is None:
@@ -156,7 +156,7 @@ class Actions:
 
 
 def _newest(folder: Path, most: int) -> list[str]:
-    """The names of entries that were written last, the latest first; quickly, since there may be many thousands."""
+    """The names of the entries that were written last, the latest first. It is fast: there may be many thousands."""
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -167,7 +167,7 @@ def _newest(folder: Path, most: int) -> list[str]:
 
 
 def parse(read: Any, key: str) -> Entry | None:
-    """What was read, if it is an entry of ours: others may write to a shared store, and a digest becomes a path."""
+    """The entry in a document, if it is one. Others may write to a shared store, and a digest becomes a path."""
     if not isinstance(read, dict) or read.get("key") != key:
         return None
     values: dict[str, Any] = {name: read.get(name) for name in TYPES}

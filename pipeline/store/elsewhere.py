@@ -1,4 +1,4 @@
-"""What a store asks of a place that it looks into last, which costs more than a look: pipeline/remote is one."""
+"""The interface of a remote place that a store searches last, since a request costs time. pipeline/remote is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Listing:
 
     Args:
         files: Their records.
-        described: What its artifact.json says: kind and facts.
+        described: The content of its artifact.json: kind and facts.
     """
 
     files: Sequence[FileRecord]
@@ -26,31 +26,31 @@ class Listing:
 
 
 class Elsewhere(Protocol):
-    """Such a place. What it cannot answer is a miss; it raises nothing for that."""
+    """A remote place. What it cannot answer counts as a miss and raises nothing."""
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, of somebody who is trusted."""
+        """The entry of a key, if a trusted owner wrote it."""
 
     def knows(self, digest: str) -> bool:
-        """Whether an object is known to be there; nobody is asked."""
+        """Whether an object is known to be there; sends no request."""
 
     def has(self, digest: str) -> bool:
         """Whether an object is there."""
 
     def listing(self, digest: str) -> Listing | None:
-        """What an object consists of; None where it cannot be had."""
+        """The files and the description of an object; None where they cannot be read."""
 
     def fetch(self, digest: str, folder: Path) -> None:
         """Writes an object's files into an empty folder, verified. Raises Damaged, and OSError of the folder."""
 
     def offer(self, entry: Entry, folder: Path | None, files: Sequence[FileRecord]) -> None:
-        """Has a result put there in the background; the folder is None for one that has no files of its own."""
+        """Uploads a result in the background; the folder is None for one that has no files of its own."""
 
     def session(self) -> AbstractContextManager[None]:
-        """Surrounds a run: at its end, what was offered is there, or it is said why not."""
+        """Surrounds a run: at its end, every offered result is there, or a message says why not."""
 
     def tell_passed_over(self) -> None:
-        """Says how many entries of whom were not trusted so far, and what to type."""
+        """Says how many entries were not trusted so far, whose they are, and what to type."""
 
     def why_missed(self, key: str) -> str:
-        """Why there is an entry of a key that does not count; empty where there is none."""
+        """Why an entry of a key is there and is not used; empty where there is none."""

@@ -21,7 +21,7 @@ from pipeline import disk
 
 # A manifest or an entry is a few kilobytes; anything beyond this is not ours, and reading it could exhaust memory.
 LARGEST_JSON = 16 * 1024 * 1024
-# The name of a file, or of a folder, that is to be put in another's place.
+# The name of a file or a folder that will replace another.
 HIDDEN = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
@@ -45,10 +45,10 @@ def walk(folder: Path, *, shared: Collection[int] | None = ()) -> Iterator[Path]
 
     Args:
         folder: Where to look.
-        shared: Inodes of the files that may have another name elsewhere; None allows it for all.
+        shared: Inodes of the files that may have a second hard link elsewhere; None allows it for all.
 
     Raises:
-        ValueError: For any other link or a special file: those could be changed from outside the folder.
+        ValueError: For any other link or a special file: these could be changed from outside the folder.
         OSError: For a folder that cannot be listed.
     """
     found = [Path(at, name) for at, *names in os.walk(folder, onerror=_raise) for name in itertools.chain(*names)]
@@ -71,8 +71,8 @@ def records(folder: Path, *, shared: Mapping[int, str] | None) -> list[FileRecor
 
     Args:
         folder: Where to look.
-        shared: By inode, the files that may have another name elsewhere, with their SHA-256; all others are hashed
-            now. None allows other names for all.
+        shared: SHA-256 by inode, of the files that may have a second hard link elsewhere. All others are hashed now.
+            None allows second links for all.
 
     Raises OSError, ValueError.
     """
@@ -85,7 +85,7 @@ def records(folder: Path, *, shared: Mapping[int, str] | None) -> list[FileRecor
 
 
 def tree_digest(files: list[FileRecord]) -> str:
-    """What identifies a folder's content: SHA-256 over the names, sizes and digests of its files."""
+    """The digest of a folder's content: SHA-256 over the names, sizes and digests of its files."""
     listed = json.dumps([[r.path, r.size, r.sha256] for r in sorted(files, key=lambda r: r.path)])
     return hashlib.sha256(listed.encode()).hexdigest()
 
@@ -97,12 +97,12 @@ def stamp(path: Path) -> list[int]:
 
 
 def differ_by_links_alone(then: Any, now: list[int]) -> bool:
-    """Whether a stamp is apart from an earlier one, as read back, by no more than making a link changes: ctime."""
+    """Whether two stamps differ in ctime alone, which a new hard link changes; `then` is read back from JSON."""
     return isinstance(then, list) and then != now and then[:3] == now[:3]
 
 
 def read_json(path: Path) -> Any | None:
-    """The content of a JSON file; None when it is absent, no file, too large or not JSON: all the same to a reader."""
+    """The content of a JSON file; None when it is absent, not a file, too large or not JSON."""
     return read_owned(path)[0]
 
 
@@ -111,7 +111,7 @@ def read_owned(path: Path) -> tuple[Any | None, os.stat_result | None]:
     try:
         with os.fdopen(
             os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-        ) as f:  # a pipe is not waited for
+        ) as f:  # does not wait for a pipe's writer
             at = os.fstat(f.fileno())
             is_ours = stat.S_ISREG(at.st_mode) and at.st_size <= LARGEST_JSON
             return (json.loads(f.read()) if is_ours else None), at
@@ -128,8 +128,8 @@ def write_json(
         path: Where to.
         value: What.
         durable: Whether it must survive a power loss.
-        ordered: Whether mappings keep their order, which in a configuration may say which argument is which.
-        mode: Who may read it, and nobody may write to it even while it is written; None for what the umask says.
+        ordered: Whether mappings keep their order. In a configuration, the order may decide which argument is which.
+        mode: The file's mode. Nobody else may write to it, even while it is written. None for what the umask says.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with hidden(path, mode) as beside:
@@ -152,17 +152,17 @@ def dump(path: Path, value: Any, *, durable: bool = False, ordered: bool = False
 
 @contextlib.contextmanager
 def hidden(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """A hidden file beside `path`, to be put in its place; gone afterwards, and locked meanwhile: see `remove_dead`.
+    """A hidden file beside `path`, which the caller moves to `path`; removed at the end.
 
-    With a mode for later, nobody else may write to it until then.
+    It is locked meanwhile: see `remove_dead`. With a `mode`, nobody else may write to it before it has that mode.
     """
     while True:
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         lock = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
         try:
-            with contextlib.suppress(OSError):  # where there are no locks, nobody takes it for dead either
+            with contextlib.suppress(OSError):  # where there are no locks, nobody removes it as a dead writer's
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            if os.fstat(lock).st_nlink:  # otherwise taken for dead before it was locked
+            if os.fstat(lock).st_nlink:  # otherwise another process removed it before it was locked
                 yield beside
                 return
         finally:
@@ -173,9 +173,9 @@ def hidden(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 
 def remove(path: Path) -> bool:
-    """Removes a file if that can be done, and says whether it is gone.
+    """Removes a file if that is possible, and returns whether it is gone.
 
-    For cleaning up, which must not hide what went wrong before it.
+    It raises nothing: a clean-up must not hide the error before it.
     """
     try:
         path.unlink(missing_ok=True)
@@ -185,15 +185,15 @@ def remove(path: Path) -> bool:
 
 
 def remove_tree(folder: Path) -> None:
-    """Removes a folder as far as that can be done; shutil ignores errors, but not all."""
+    """Removes a folder as far as possible. shutil.rmtree ignores most errors, not all."""
     with contextlib.suppress(OSError):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_dead(folder: Path) -> bool:
-    """Removes the hidden files in a folder whose writers died: the kernel has freed their locks. Empty folders, too.
+    """Removes hidden files whose writers died, and empty hidden folders: the kernel has freed their locks.
 
-    Returns whether all of them are gone; one of another user may stay, until that runs again.
+    Returns whether all of them are gone. A file of another user may stay until that user's next run.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208 (names alone: there may be many)
@@ -206,7 +206,7 @@ def remove_dead(folder: Path) -> bool:
 
 
 def _remove_if_dead(path: Path) -> bool:
-    """Whether a hidden file is gone, or its writer lives; a folder is made anew by one that does: see root.py."""
+    """Whether a hidden file is gone, or its writer lives. A living writer makes a removed folder again: see root.py."""
     try:
         if stat.S_ISDIR(path.lstat().st_mode):
             path.rmdir()
@@ -229,7 +229,7 @@ def _remove_if_dead(path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Makes a file's content, or the renames in a folder, survive a power loss, if it can. Raises OSError."""
+    """Makes a file's content, or the renames in a folder, survive a power loss, where the disk can. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

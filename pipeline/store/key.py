@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 SCHEMA = 2
-# Where a document has the digest of our own code; files say more of what changed.
+# The field with the digest of our own code. `differences` names changed files instead.
 OWN_CODE = "code.stages"
 
 
@@ -18,8 +18,8 @@ def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces.
 
     Raises:
-        TypeError: For NaN, infinities, keys that are not strings, sets and any other type, which the standard encoder
-            would let through or turn into two texts for one value.
+        TypeError: For NaN, infinities, keys that are not strings, sets and every other type. The standard encoder
+            accepts some of them, or has two texts for one value.
     """
     _refuse_the_ambiguous(value, "")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -56,11 +56,11 @@ def document(
     Args:
         stage: The stage's name.
         contract: The version of the contract between stages and core.
-        code: What identifies the code that makes the result: a digest of the files of ours, and for a stage that is not
-            ours its distribution's version or its source's digest.
+        code: Identifies the code that builds the result: a digest of our files. For a stage from elsewhere also its
+            distribution's version or its source's digest.
         settings: The stage's identity, plain JSON.
         inputs: Port name to content digest.
-        libraries: Module name to installed version, for the libraries the stage declares.
+        libraries: Module name to installed version, for the libraries that the stage declares.
     """
     return {
         "schema": SCHEMA,
@@ -84,13 +84,13 @@ def differences(
     had: Mapping[str, str] = MappingProxyType({}),
     have: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """What separates two key documents, one short phrase each, such as "settings.opset: 18 → 20".
+    """The differences of two key documents, a short phrase for each, such as "settings.opset: 18 → 20".
 
     Args:
         before: One document.
         after: The other.
-        had: The source files of the first, by path, each with its digest.
-        have: Likewise, of the other.
+        had: The digests of the first document's source files, by path.
+        have: The digests of the other document's source files, by path.
     """
     apart = changes(before, after)
     found = [_phrase(*change) for change in apart if change[0] != OWN_CODE]
@@ -101,14 +101,14 @@ def differences(
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Where two plain mappings differ: the place, and the text of the innermost value on either side."""
+    """Where two plain mappings differ: the place, and the text of the innermost value in each of them."""
     old, new = dict(_leaves(before, "")), dict(_leaves(after, ""))
     changed = sorted(k for k in old.keys() | new.keys() if k and old.get(k) != new.get(k))  # "": an empty mapping
     return [(k, old.get(k, "absent"), new.get(k, "absent")) for k in changed]
 
 
 def _leaves(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Each innermost value as its canonical text, which tells 1 from 1.0 and from true."""
+    """Each innermost value as its canonical text, in which 1, 1.0 and true differ."""
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
             yield from _leaves(item, f"{place}.{name}".lstrip("."))

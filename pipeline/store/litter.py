@@ -1,4 +1,4 @@
-"""What the dead left in a store: build folders, and files and folders that they had half made."""
+"""Removes what dead processes left in a store: build folders, and unfinished files and folders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.store.files import remove, remove_dead, remove_tree
 from pipeline.store.locks import Lock
 
-# The locks that show that something is not finished, in a folder of their own: those of keys are as many as keys. And
-# where files are written that a death leaves half done.
+# The folder of locks that mark unfinished work, apart from the locks of keys, which are many; and the folders where a
+# process that dies may leave unfinished files.
 MARKS = "marks"
 MARK = re.compile(r"(staging|run)-[0-9a-f]{32}\.lock")
 WRITTEN = (
@@ -34,14 +34,14 @@ WRITTEN = (
 
 
 def sweep(root: Path) -> None:
-    """Removes what can be removed; a mark stays until all of it can, by another run or another user's.
+    """Removes what it may remove. A mark stays until all its files are gone; another run, or its owner's, removes them.
 
-    The marks are held meanwhile: one that is made just now is free for a moment too, and whoever makes it then waits
-    for the lock, sees that its file is gone, and makes another.
+    This process holds the marks' locks meanwhile. A new mark is free for a moment too: its maker then waits for the
+    lock, sees that the file is gone, and makes another.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         marks = _names(root / MARKS)
-        died = [name for name in filter(MARK.fullmatch, marks) if _takes(root / MARKS / name, held)]
+        died = [name for name in filter(MARK.fullmatch, marks) if _takes(root / MARKS / name, locks)]
         _clear(root, marks, died)
 
 
@@ -52,13 +52,15 @@ def _clear(root: Path, marks: Collection[str], died: Collection[str]) -> None:
         if what == "staging":
             remove_tree(root / what / folder)
             gone = gone and not (root / what / folder).exists()
-        for other in (m for m in marks if m.startswith(f".{name}.")):  # the same file, which looks locked: by us
+        for other in (
+            m for m in marks if m.startswith(f".{name}.")
+        ):  # a second name of the same file, which we have locked
             gone = remove(root / MARKS / other) and gone
     for name in _names(staging := root / "staging"):
-        if not (root / MARKS / f"staging-{name}.lock").exists():  # whoever builds there has marked it first
+        if not (root / MARKS / f"staging-{name}.lock").exists():  # a builder makes its mark before its folder
             remove_tree(staging / name)
-            remove(staging / name)  # what is no folder
-    if died or any(name.startswith(".") for name in marks):  # of one that died before it had its own
+            remove(staging / name)  # where it is not a folder
+    if died or any(name.startswith(".") for name in marks):  # a process died before it had its own mark
         written = [root, *(p for place in WRITTEN for p in root.glob(place))]
         cleared = [remove_dead(folder) for folder in written]
         if all(cleared) and gone:
@@ -66,10 +68,10 @@ def _clear(root: Path, marks: Collection[str], died: Collection[str]) -> None:
                 remove(root / MARKS / name)
 
 
-def _takes(path: Path, held: contextlib.ExitStack) -> bool:
-    """Takes a lock whose holder has died; False where it lives."""
+def _takes(path: Path, locks: contextlib.ExitStack) -> bool:
+    """Takes the lock of a process that has died; False where that process lives."""
     lock = Lock(path, path.name, contextlib.nullcontext)
-    held.callback(lock.release)
+    locks.callback(lock.release)
     try:
         return lock.try_acquire() and lock.is_locked
     except OSError:

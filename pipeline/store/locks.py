@@ -1,4 +1,4 @@
-"""One builder per key. A lock saves duplicate work; nothing is wrong when it fails."""
+"""One builder per key. A lock saves duplicate work; a result is right without it too."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PATIENCE_SECONDS = 10.0
 class Lock:
     """The lock of one key. The kernel frees it when its holder dies, however it dies.
 
-    Where the file system has no locks, every lock is to be had, and none is `is_locked`.
+    Where the file system has no locks, every lock can be acquired, and none is `is_locked`.
 
     Args:
         path: The lock's file, which stays.
         what: Names the lock to a person who waits.
         explained: Surrounds what touches the disk, to turn its errors into ours.
-        mode: Who may take it, whatever the umask; -1 for what that says.
+        mode: The mode of its file, whatever the umask; -1 for what the umask gives.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Lock:
 
     @property
     def is_locked(self) -> bool:
-        """Whether nobody else can have it now."""
+        """Whether this process holds it, so that nobody else can."""
         return self._lock.is_locked
 
     def try_acquire(self) -> bool:
@@ -70,7 +70,7 @@ class Lock:
         return True
 
     def _create(self) -> None:
-        """Makes the lock's file with its mode: one that a death left without would shut others out for ever."""
+        """Makes the lock's file with its mode in one step, so that a process that dies here shuts nobody out."""
         if self._mode == -1 or self._path.exists():
             return
         with hidden(self._path, self._mode) as beside:
@@ -79,7 +79,7 @@ class Lock:
                 disk.link(beside, self._path)
 
     def release(self) -> None:
-        """Frees the lock; harmless when it is not held, and when it cannot be: the kernel frees it in the end."""
+        """Frees the lock. It may be free already, and an error does no harm: the kernel frees it in the end."""
         with suppress(OSError):
             self._lock.release(force=True)
 

@@ -1,4 +1,4 @@
-"""A store's mark: which format it was written in. Another one, or one that cannot be told, is never written over."""
+"""A store's mark: the format of the store. A mark of another format, or an unreadable one, is never overwritten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT = {"format": 1, "digest": "sha256"}
 
 
 def read(root: Path) -> Any | None:
-    """What a store's mark says of its format; None where there is no store. Raises ConfigError for one unreadable."""
+    """The format that a store's mark names; None where there is no store. Raises ConfigError for an unreadable mark."""
     marker = root / FILE
     try:
         if what := disk.special(marker):  # reading it may never end
@@ -39,7 +39,7 @@ def read(root: Path) -> Any | None:
 
 
 def demand(root: Path, found: Any | None) -> None:
-    """Raises ConfigError for a folder that is no store, or one of another format, by what `read` found."""
+    """Raises ConfigError for a folder that is no store, or a store of another format; `found` comes from `read`."""
     if found is None:
         raise ConfigError(
             f"store={root} is no store: there is no {FILE} in it",

@@ -31,16 +31,16 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """How an object stands."""
+    """Whether an object is there, and whole."""
 
     PRESENT = "present"
     ABSENT = "absent"
     DAMAGED = "damaged"
-    REMOTE = "remote"  # not here, and to be had from elsewhere; see Store.state
+    REMOTE = "remote"  # not here, and can be fetched from a remote; see Store.state
 
 
 class Damaged(Exception):
-    """A stored artifact is gone, or is not what it was when it was published and has been set aside."""
+    """A stored artifact is gone, or was set aside because its content differs from what was published."""
 
     def __init__(self, digest: str) -> None:
         super().__init__(digest)
@@ -52,9 +52,9 @@ class Objects:
 
     Args:
         root: The store's folder.
-        trust: Whose objects are taken.
-        below: Those of the store that is looked into where this one has none.
-        above: The folder of the store that looks into this one, which keeps the stamps of both and is alone written to.
+        trust: Whose objects are used.
+        below: The objects of the store below, which is searched where this one has no object.
+        above: The folder of the store above this one. It keeps the stamps of both, and is the only one written to.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Objects:
         self._below = below
         self._stamps_in = Root(above or root)
         self._from = "" if above is None else f".{hashlib.sha256(os.fsencode(root)).hexdigest()[:8]}"
-        self._spoilt: set[Path] = set()  # what is damaged, and is not this user's to set aside
+        self._spoilt: set[Path] = set()  # damaged objects that this user may not set aside
 
     def folder(self, digest: str) -> Path:
-        """Where the object with this digest is, or would be put."""
+        """The folder where the object with this digest is, or would be."""
         found = self._found(digest)
         if found is None and self._below is not None:
             found = self._below._found(digest)
@@ -76,15 +76,15 @@ class Objects:
         return found or (self._trust.own(plain) if os.path.lexists(plain) else plain)
 
     def publish(self, staged: Path, sources: Collection[str] = ()) -> str:
-        """Moves a finished folder into place and returns its digest; an equal object that is there already wins.
+        """Moves a finished folder into place and returns its digest. An equal object that is there already stays.
 
-        The order is the promise: content reaches the disk, then the manifest, then the one rename that makes the
-        object visible.
+        The order matters: the content reaches the disk first, then the manifest, then one rename makes the object
+        visible.
 
         Args:
             staged: The folder.
-            sources: Objects whose files the folder may share by hard links; these are on the disk already, and their
-                SHA-256 is taken from the manifest.
+            sources: Digests of objects whose files the folder may share by hard links. These files are on the disk
+                already, and the manifest has their SHA-256.
 
         Raises OSError; ValueError for other links and special files.
         """
@@ -104,7 +104,7 @@ class Objects:
         return digest
 
     def _move(self, staged: Path, digest: str, files: list[FileRecord]) -> None:
-        """Gives a folder the name of its digest, or the one beside it when that is another's."""
+        """Gives a folder the name of its digest; where another user has that name, the one with the owner's number."""
         for folder in (staged, *(p for p in staged.rglob("*") if p.is_dir())):
             disk.chmod(folder, self._root.mode(0o755))
         plain = self._plain(digest)
@@ -116,7 +116,7 @@ class Objects:
                 if not target.is_dir():
                     raise
                 if self._found(digest):
-                    break  # somebody published the same content first. Theirs is as good as ours.
+                    break  # somebody published the same content first: theirs is used
                 refused = e
             else:
                 break
@@ -128,7 +128,7 @@ class Objects:
     def take_in(self, folder: Path) -> None:
         """Moves an object of another store on the same file system into this one, by one rename. Raises OSError.
 
-        Its bytes are not looked at, as those of any object are not until it is used.
+        Its bytes are checked when it is used, as those of every object are.
         """
         there = Objects(folder.parents[2], self._trust)
         files = there._listed(folder) or records(folder, shared=None)
@@ -137,9 +137,9 @@ class Objects:
             there._forget(folder)
 
     def restamp(self, sources: Collection[str], inodes: Collection[int]) -> None:
-        """Takes note that files of these objects got or lost another name, which changes their ctime and no content.
+        """Notes that files of these objects got or lost a hard link, which changes their ctime and not their content.
 
-        Without this they would be hashed again. Any other change is left to be found.
+        Without the note they would be hashed again. Any other change is still detected.
         """
         for digest in sources if inodes else ():
             if (folder := self._found(digest)) is None:
@@ -147,15 +147,15 @@ class Objects:
             then, now = self._then_and_now(folder)
             moved = {n: s for n, s in now.items() if s[2] in inodes and differ_by_links_alone(then.get(n), s)}
             if moved:
-                with contextlib.suppress(OSError):  # a memo that cannot be kept costs time and nothing else
+                with contextlib.suppress(OSError):  # without the memo the next look hashes again
                     self._stamps_in.write(self._stamps(folder), {**then, **moved})
         if self._below is not None:
             self._below.restamp(sources, inodes)
 
     def state(self, digest: str, *, thorough: bool = False) -> State:
-        """Whether an object is there and whole; one that is not whole is set aside first.
+        """Whether an object is there and whole. A damaged one is set aside.
 
-        Files are hashed when their stat is not that of the last time they were hashed, or always if `thorough`.
+        A file is hashed when its stat has changed since it was last hashed, or always if `thorough`.
         """
         below = self._below.state(digest, thorough=thorough) if self._below and not self._found(digest) else None
         if below is not None or (folder := self._found(digest)) is None:
@@ -163,17 +163,17 @@ class Objects:
         return self.check(folder, thorough=thorough)
 
     def check(self, folder: Path, *, thorough: bool) -> State:
-        """Whether the object in a folder of this store is whole, as `state` says it."""
+        """Whether the object in a folder of this store is whole, in the words of `state`."""
         if (not thorough and self._untouched(folder)) or self._matches(folder):
             return State.PRESENT
         self._set_aside(folder)
         return State.DAMAGED
 
     def withdraw(self, folder: Path, to: Path) -> None:
-        """Moves an object out of sight by one rename. Raises OSError.
+        """Takes an object out of the store by one rename. Raises OSError.
 
-        Its manifest and its stamps go first: whoever publishes the same content again writes them anew. An object that
-        a death leaves without them gets them back when it is looked at.
+        Its manifest and its stamps are removed first: a later publisher of the same content writes them again. If the
+        process dies between the two, the object gets them back at the next look.
         """
         self._forget(folder)
         folder.rename(to)
@@ -196,7 +196,7 @@ class Objects:
         return self._root.path / "objects" / digest[:2] / digest
 
     def _found(self, digest: str) -> Path | None:
-        """The folder of an object, of those in this store that are trusted and have not been found damaged."""
+        """The folder of an object in this store that is trusted and not known to be damaged."""
         return self._trust.choose(self._plain(digest), self._look)
 
     def _look(self, path: Path) -> tuple[Path, os.stat_result] | None:
@@ -209,7 +209,8 @@ class Objects:
     def _shareable(self, sources: Collection[str], device: int) -> dict[int, str]:
         """The SHA-256 of every file of some objects on a device, by inode. Raises Damaged when one of them is gone.
 
-        It is not computed again: should a file have been harmed meanwhile, whoever shares it is found damaged with it.
+        It comes from the manifests and is not computed again. If such a file is damaged, each object that shares it is
+        found damaged too.
         """
         shared = {}
         for digest in sources:
@@ -235,7 +236,9 @@ class Objects:
         if self._listed(folder) != files:
             if self._from:
                 return False
-            with contextlib.suppress(OSError):  # the digest is the name, so a lost or torn manifest is derived again
+            with contextlib.suppress(
+                OSError
+            ):  # the name is the digest, so that a lost or torn manifest can be written again
                 self._root.write(self._manifest(folder), [vars(f) for f in files])
         if not self._untouched(folder):
             with contextlib.suppress(OSError):
@@ -246,7 +249,7 @@ class Objects:
         return folder.with_name(f"{folder.name}.json")
 
     def _listed(self, folder: Path) -> list[FileRecord]:
-        """What the manifest of an object lists; nothing where that does not come to its digest, whoever wrote it."""
+        """The files that an object's manifest lists; none where their digest is not the object's, whoever wrote it."""
         listed = read_json(self._manifest(folder))
         try:
             files = [FileRecord(**f) for f in listed or ()]
@@ -265,7 +268,7 @@ class Objects:
         return bool(now) and then == now
 
     def _then_and_now(self, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The stat of each file of an object when it was last hashed, and at present; empty where there is none."""
+        """The stat of each file of an object when it was last hashed, and now; empty where there is none."""
         then = read_json(self._stamps(folder))
         try:
             now = self._stat(folder, self._listed(folder))
@@ -277,7 +280,7 @@ class Objects:
         return {f.path: stat_of(folder / f.path) for f in files}
 
     def _set_aside(self, folder: Path) -> None:
-        """Moves what is damaged away; what is another user's or of a store below is passed over from now on."""
+        """Moves a damaged object away. From now on, passes over one of another user or of a store below."""
         owner, digest = folder.lstat().st_uid, folder.name[:12]
         try:
             if self._from:

@@ -1,16 +1,16 @@
-"""Who is trusted: a result is a hit when this user made it, or one whom they named.
+"""Who is trusted: a result is a hit when this user built it, or a user whom they named.
 
-An entry says that a key gave a content, and nothing but its maker vouches for that. So its owner is asked, as the file
-system knows them, and that nobody else can write to it. Content vouches for itself by its digest; that its folder's
-owner is asked too keeps others from changing it while it is read.
+An entry says that a key gave a content, and only its author can vouch for that. So the file's owner must be trusted,
+and nobody else may be able to write to the file. A content is verified by its digest; its folder's owner must be
+trusted too, so that others cannot change it while it is read.
 
-The first to publish a result has the plain name; another owner's lies beside it under the number of its owner, which
-neither reads the other's nor stands in its way:
+The first user who publishes a result gets the plain name. A second user's result lies beside it, with the number of
+its owner in its name. Neither hides the other:
 
     actions/<stage>/<key>.json      objects/<ab>/<digest>/
     actions/<stage>/<key>.1001.json objects/<ab>/<digest>.1001/
 
-What is taken of them is this user's own, or else the first of somebody who is named.
+This user's own result is used; otherwise the first one of a user who is named.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from pipeline.errors import ConfigError, Problem, listed
 
 T = TypeVar("T")
 ALLOWED = "user:NAME or group:NAME, of this machine's users and groups, or their numbers; key:HEX, a signer's"
-# What a signer's public key begins with, where it is typed.
+# The prefix of a signer's public key in `trust=`.
 KEY = "key"
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Whose results are taken.
+    """Whose results are used.
 
     Args:
         uid: This user.
-        users: Others, by their numbers.
+        users: Other trusted users, by their numbers.
         groups: Groups whose members are trusted.
-        keys: Public keys of those whose entries in a remote are trusted, 64 hex digits each.
-        passed_over: The keys for which there is a result of nobody trusted, with its owner; kept up to date here.
+        keys: Public keys of trusted signers of entries in a remote, 64 hex digits each.
+        passed_over: By key, the owner of a result that is not trusted; updated as entries are read.
     """
 
     uid: int = field(default_factory=os.geteuid)
@@ -55,7 +55,7 @@ class Trust:
 
     @classmethod
     def of(cls, named: Sequence[str]) -> Trust:
-        """This user, and those whom `trust=[user:ana, group:ci, key:…]` names. Raises ConfigError for nobody's name."""
+        """Trusts this user and those in `trust=[user:ana, group:ci, key:…]`. Raises ConfigError for an unknown name."""
         numbers: dict[str, set[int]] = {"user": set(), "group": set()}
         signers: set[str] = set()
         problems = []
@@ -78,17 +78,17 @@ class Trust:
         return cls(users=frozenset(numbers["user"]), groups=frozenset(numbers["group"]), keys=frozenset(signers))
 
     def covers(self, at: os.stat_result) -> bool:
-        """Whether what somebody made is trusted: by its owner and, of a file, that they alone can write to it."""
+        """Whether a file or folder is trusted: its owner is, and only the owner can write to it if it is a file."""
         if stat.S_ISREG(at.st_mode) and at.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return False
         return at.st_uid in (self.uid, *self.users) or not self.groups.isdisjoint(_groups_of(at.st_uid))
 
     def choose(self, plain: Path, look: Callable[[Path], tuple[T, os.stat_result] | None]) -> T | None:
-        """Which of the results under a name is taken, if any.
+        """Which of the results under a name is used, if any.
 
         Args:
             plain: The name.
-            look: What is there under a name, plain or another owner's, with its stat; None where nothing is.
+            look: Reads what is under a name, plain or with an owner's number, and its stat; None where nothing is.
         """
         taken = None
         for path in (plain, self.own(plain)):
@@ -103,12 +103,12 @@ class Trust:
         return None if taken is None else taken[0]
 
     def own(self, plain: Path) -> Path:
-        """Where this user's lies when the plain name is another's."""
+        """The path of this user's result when another user has the plain name."""
         key, dot, suffix = plain.name.partition(".")
         return plain.with_name(f"{key}.{self.uid}{dot}{suffix}")
 
     def summary(self) -> str:
-        """How many results of whom were passed over, and what to type; empty where none was."""
+        """How many results were passed over, whose they are, and what to type; empty where none was."""
         counts = Counter(self.passed_over.values())
         if not counts:
             return ""
@@ -134,7 +134,7 @@ def _number(kind: str, name: str) -> int | None:
 
 @functools.cache
 def _groups_of(uid: int) -> frozenset[int]:
-    """The groups of a user; none of one that this machine does not know."""
+    """The groups of a user; none for a user whom this machine does not know."""
     try:
         user = pwd.getpwuid(uid)
     except KeyError:

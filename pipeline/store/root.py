@@ -1,4 +1,4 @@
-"""The folder that a store lies in. What is made below it is for whoever may use the folder, whatever the umask."""
+"""The folder of a store. Everything below it can be used by all who may use the folder, whatever the umask."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pipeline.store.files import write_json
 class Root:
     """A store's folder.
 
-    Folders get its group and its mode, setgid included, so that all who may write to it can publish. Files are read by
-    whoever may read it and written by their owner alone: an entry that others could change would be anybody's.
+    Folders get its group and its mode, setgid included, so that all who may write to it can publish. A file can be read
+    by all who may read the root, and written by its owner alone: otherwise an entry's owner would prove nothing.
     """
 
     path: Path
@@ -36,19 +36,21 @@ class Root:
         return path
 
     def _make(self, path: Path) -> None:
-        """Makes a folder under a hidden name first: one that a death left without its mode would shut others out."""
+        """Makes a folder under a hidden name first. A process that dies before the chmod thus shuts nobody out."""
         new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         new.mkdir()
         try:
             expected, actual = self.path.stat(), new.stat()
             if actual.st_gid != expected.st_gid:
-                with contextlib.suppress(PermissionError):  # not a group of this user's
+                with contextlib.suppress(PermissionError):  # this user is not in the group
                     os.chown(new, -1, expected.st_gid)
             if stat.S_IMODE(actual.st_mode) != stat.S_IMODE(expected.st_mode):
                 new.chmod(stat.S_IMODE(expected.st_mode))
             new.rename(path)
         except OSError:
-            if new.exists() and not path.is_dir():  # otherwise it was taken for a dead one's, or another run was first
+            if (
+                new.exists() and not path.is_dir()
+            ):  # otherwise another process removed it as a dead one's, or another run was first
                 raise
         finally:
             with contextlib.suppress(OSError):
@@ -60,5 +62,5 @@ class Root:
         write_json(path, value, durable=durable, mode=self.mode(0o644))
 
     def mode(self, most: int) -> int:
-        """The bits of `most` that the root has too, and all that its owner needs."""
+        """The bits of `most` that the root has too, and those that the owner needs."""
         return (self.path.stat().st_mode | stat.S_IRWXU) & most

@@ -29,11 +29,11 @@ from pipeline.store.root import Root
 
 # The facts of an artifact are part of its content, so they live among its files.
 FACTS = "artifact.json"
-# Less than this many bytes free is worth a word when a stage fails.
+# When a stage fails, its message says so if fewer bytes than these are free.
 SCANT = 64 * 2**20
-# How many entries of a stage are looked through to say why a key missed.
+# How many entries of a stage are compared to say why a key missed.
 COMPARED = 50
-# Why an entry of this user's own is none.
+# Why an entry of this user's own is not used.
 NOT_ALONE = "there is one, which others could have written to"
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,11 @@ class Store:
 
     Args:
         root: The folder.
-        lower: Folders of other stores: what this one has not is looked for there, in order. Nothing is written to them.
+        lower: Folders of other stores, searched in order for what this one does not have. Nothing is written to them.
         trust: Whose results are hits; by default this user's alone.
-        elsewhere: What is asked last, and given what is built here.
+        elsewhere: A remote place, searched last; results that are built here are uploaded to it.
 
-    Raises ConfigError when the folder cannot be written or one of them was written by another format.
+    Raises ConfigError when the folder cannot be written, or one of them has another format.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Store:
         with self.explained():
             self.root.mkdir(parents=True, exist_ok=True)
             if found is None:
-                remove_dead(self.root)  # of a death so early that there was no place for a mark
+                remove_dead(self.root)  # of a process that died before there was a folder for marks
             if found is None or not all((self.root / name).is_dir() for name in ("staging", "facts")):
                 with self._marked_run():
                     self._furnish(found)
@@ -84,7 +84,7 @@ class Store:
         if found is None:
             self._owned.write(self.root / mark.FILE, mark.FORMAT)
         self._owned.folder(self.root / "staging")
-        with contextlib.suppress(OSError):  # what is known of this machine saves time and nothing else
+        with contextlib.suppress(OSError):  # facts about this machine only save time
             self._owned.folder(self.root / "facts")
 
     def lock(self, key: str, what: str) -> Lock:
@@ -98,10 +98,10 @@ class Store:
 
     @contextlib.contextmanager
     def staging(self, sources: Collection[str] = ()) -> Iterator[Path]:
-        """A private, empty folder that is gone afterwards, unless it was published.
+        """A private, empty folder. It is removed at the end, unless it was published.
 
         Args:
-            sources: Digests of the objects to whose files it may hold hard links.
+            sources: Digests of the objects to whose files it may have hard links.
         """
         name = uuid.uuid4().hex
         folder = self.root / "staging" / name
@@ -115,7 +115,7 @@ class Store:
                 self._clear(folder, sources)
 
     def abandon(self) -> None:
-        """Removes what is being built: for a process that is ended in the middle of it."""
+        """Removes the build folders: for a process that is ended while it builds."""
         for folder in self._building:
             remove_tree(folder)
 
@@ -129,10 +129,10 @@ class Store:
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
-        """For the length of a run: first what dead ones left is cleared away. One that dies leaves its own mark."""
+        """Surrounds a run. First removes what dead runs left. A run that dies leaves its own mark."""
         self.sweep()
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(DrydockError):  # a store that is only read has nothing left in it
+            with contextlib.suppress(DrydockError):  # in a store that is only read, no run leaves anything
                 stack.enter_context(self._marked_run())
             stack.enter_context(self.keeping())
             if self._elsewhere is not None:
@@ -141,7 +141,7 @@ class Store:
 
     @contextlib.contextmanager
     def keeping(self) -> Iterator[None]:
-        """Nobody removes what is looked up or published in the block before its end; see use.py."""
+        """Until the end of the block, nobody removes a result that is looked up or published in it; see use.py."""
         uses = self._uses = use.Uses(self._owned)
         try:
             yield
@@ -154,7 +154,7 @@ class Store:
 
     @contextlib.contextmanager
     def _marked(self, name: str, what: str) -> Iterator[None]:
-        """Shows to other runs that something of ours is not finished, by a lock that is free when we are dead."""
+        """Shows other runs that our work is not finished, by a lock that the kernel frees when we die."""
         lock = self._lock(litter.MARKS, name, what)
         lock.acquire()
         try:
@@ -163,29 +163,29 @@ class Store:
             lock.remove()
 
     def sweep(self) -> None:
-        """Removes what the dead left: build folders, and once somebody died, files that they had half written.
+        """Removes what dead processes left: build folders and, if some process died, unfinished files.
 
-        What cannot be removed stays, with the mark, for another run or its owner's, and is no reason for a run to end.
+        What cannot be removed stays, with its mark, for a later run or a run of its owner's; it is no error.
         """
         litter.sweep(self.root)
 
-    def publish(self, made: Artifact, sources: Collection[str] = ()) -> Artifact:
+    def publish(self, artifact: Artifact, sources: Collection[str] = ()) -> Artifact:
         """Makes a finished artifact visible under its content digest.
 
         Args:
-            made: The artifact, its folder a staging folder.
-            sources: Digests of the objects to whose files the folder may hold hard links.
+            artifact: The artifact; its folder is a staging folder.
+            sources: Digests of the objects to whose files the folder may have hard links.
 
         Raises ConfigError, StageError.
         """
-        if made.folder is None:
-            raise StageError(f"a {made.kind} artifact without files was to be stored")
+        if artifact.folder is None:
+            raise StageError(f"a {artifact.kind} artifact without files was to be stored")
         with self.explained():
-            write_json(made.folder / FACTS, {"kind": str(made.kind), "facts": dict(made.facts)})
+            write_json(artifact.folder / FACTS, {"kind": str(artifact.kind), "facts": dict(artifact.facts)})
             if self._uses is not None:
-                self._uses.begin(made.folder / FACTS)
+                self._uses.begin(artifact.folder / FACTS)
             try:
-                digest = self.objects.publish(made.folder, sources)
+                digest = self.objects.publish(artifact.folder, sources)
             except ValueError as e:
                 raise StageError(
                     f"a result cannot be stored: {e}",
@@ -194,7 +194,7 @@ class Store:
             folder = self.objects.folder(digest)
             if self._uses is not None:
                 self._uses.add(digest, folder / FACTS)
-            return replace(made, folder=folder, digest=digest)
+            return replace(artifact, folder=folder, digest=digest)
 
     def adopt(self, artifact: Artifact) -> None:
         """Keeps a copy of another store's artifact, under the same digest. Raises ConfigError, StageError."""
@@ -206,7 +206,7 @@ class Store:
                 self.publish(replace(artifact, folder=folder))
 
     def record(self, entry: Entry, *, replacing: str | None = None) -> Entry:
-        """Records which content a key gave, and returns the entry that stands: the first writer's."""
+        """Records which content a key gave. Returns the entry that is in the store then: the first writer's."""
         with self.explained():
             stands = self.actions.add(entry, replacing=replacing)
         if self.actions.find(entry.key_document["stage"], entry.key) is None:
@@ -219,14 +219,14 @@ class Store:
         return stands
 
     def find(self, stage: str, key: str) -> Entry | None:
-        """The entry of a key, here or elsewhere; None where there is none that counts."""
+        """The entry of a key, here or elsewhere; None where no trusted one exists."""
         entry = self.actions.find(stage, key)
         return self._elsewhere.find(stage, key) if entry is None and self._elsewhere is not None else entry
 
     def state(self, digest: str, *, thorough: bool = False) -> State:
-        """How the object with this digest stands; see Objects.state. Raises ConfigError when damage cannot be moved.
+        """The state of the object with this digest; see Objects.state. Raises ConfigError when damage cannot be moved.
 
-        REMOTE for one that is not here whole, and known to be elsewhere.
+        REMOTE for an object that is not whole here and is known to be elsewhere.
         """
         with self.explained():
             if self._uses is not None:
@@ -238,11 +238,11 @@ class Store:
         return State.REMOTE if there else state
 
     def is_elsewhere(self, digest: str) -> bool:
-        """Whether an object that is not here can be had from elsewhere; asks there."""
+        """Whether an object that is not here can be fetched from elsewhere; sends a request."""
         return self._elsewhere is not None and self._elsewhere.has(digest)
 
     def fetch(self, digest: str) -> None:
-        """Brings an object here from elsewhere; nothing where it is here. Raises Damaged, ConfigError, StageError."""
+        """Fetches an object from elsewhere, unless it is here. Raises Damaged, ConfigError, StageError."""
         if self._elsewhere is None or self.objects.state(digest) is State.PRESENT:
             return
         with self.staging() as folder, self.explained():
@@ -255,9 +255,9 @@ class Store:
                 self._uses.add(digest, self.objects.folder(digest) / FACTS)
 
     def offer(self, entry: Entry) -> None:
-        """Has a result of this user's put elsewhere in the background, where that is wanted."""
+        """Uploads a result of this user's in the background, where a remote is set."""
         if self._elsewhere is not None and self.actions.is_own(entry.key_document["stage"], entry.key):
-            stored = self.objects.state(entry.digest) is State.PRESENT  # otherwise it is of something in memory
+            stored = self.objects.state(entry.digest) is State.PRESENT  # otherwise the result is in memory only
             files = self.objects.files(entry.digest) if stored else []
             self._elsewhere.offer(entry, self.objects.folder(entry.digest) if stored else None, files)
 
@@ -271,7 +271,7 @@ class Store:
         return self._described(digest)
 
     def glance(self, digest: str) -> Artifact:
-        """A stored artifact that a plan found present, its bytes not read again; one elsewhere without its files."""
+        """A stored artifact that a plan found present. Its bytes are not read again; one elsewhere has no files."""
         if (listing := self._listed_elsewhere(digest)) is not None:
             described = listing.described
             return Artifact(Kind(described["kind"]), self.objects.folder(digest), described["facts"], digest=digest)
@@ -285,7 +285,7 @@ class Store:
             return self.objects.files(digest)
 
     def _listed_elsewhere(self, digest: str) -> Listing | None:
-        """What is known of an object that is elsewhere and not here. Raises Damaged when nothing is."""
+        """The listing of an object that is elsewhere and not here. Raises Damaged when there is none."""
         if self._elsewhere is None or self.state(digest) is not State.REMOTE:
             return None
         listing = self._elsewhere.listing(digest)
@@ -294,7 +294,7 @@ class Store:
         return listing
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Surrounds what touches the store's files; see pipeline/disk.py."""
+        """Surrounds code that touches the store's files; turns errors of the disk into ours: see pipeline/disk.py."""
         command = "store=/another/folder, or set DRYDOCK_STORE"
         return disk.explained(f"store={self.root}", command, self.root)
 
@@ -307,12 +307,15 @@ class Store:
         return Artifact(Kind(described["kind"]), folder, facts=described["facts"], digest=digest)
 
     def note_run(self, run: Any) -> None:
-        """Takes note that this user's run wrote a run.json, by what it holds: so it is known wherever it lies."""
-        with contextlib.suppress(OSError, DrydockError), self._marked_run():  # else it is treated as anybody's
+        """Notes the digest of a run.json that this user's run wrote, so that it is recognised wherever it lies."""
+        with (
+            contextlib.suppress(OSError, DrydockError),
+            self._marked_run(),
+        ):  # without the note it counts as a stranger's
             self._owned.write(self._run(run), {"run": _digest_of(run)})
 
     def name(self, digests: Iterable[str], model: str, target: str) -> None:
-        """Notes for which model and target results are, which only people read."""
+        """Notes for which model and target results were built. Only people read the note."""
         for digest in digests:
             with contextlib.suppress(OSError):
                 use.name(self._owned, digest, model, target)
@@ -321,13 +324,15 @@ class Store:
         """Whether a run of this user's wrote a run.json of exactly this content."""
         read, at = read_owned(self._run(run))
         mine = at is not None and at.st_uid == self.trust.uid and self.trust.covers(at)
-        return mine and read == {"run": _digest_of(run)}  # by its content too: anybody may give a note another name
+        return mine and read == {
+            "run": _digest_of(run)
+        }  # compares the content too: anybody may give a note another name
 
     def _run(self, run: Any) -> Path:
         return self.root / "runs" / f"{_digest_of(run)}.json"
 
     def shortage(self) -> str:
-        """What to do about a disk that is nearly full, which vendors tell in words of their own; empty otherwise."""
+        """What to do about a disk that is nearly full; empty otherwise. Vendors report a full disk in many ways."""
         try:
             free = shutil.disk_usage(self.root).free
         except OSError:
@@ -335,18 +340,18 @@ class Store:
         return f"free some space: {units.size(free)} are left for the store in {self.root}" if free < SCANT else ""
 
     def tell_passed_over(self) -> None:
-        """Says how many results of whom were not trusted so far, and what to type."""
+        """Says how many results were not trusted so far, whose they are, and what to type."""
         if passed_over := self.trust.summary():
             log.warning("%s", passed_over)
         if self._elsewhere is not None:
             self._elsewhere.tell_passed_over()
 
     def why_missed(self, key_document: Mapping[str, Any], sources: Mapping[str, str] = MappingProxyType({})) -> str:
-        """In a few words, what separates a key from the nearest one that was built before.
+        """In a few words, how a key differs from the nearest one that was built before.
 
         Args:
             key_document: What the key is the digest of.
-            sources: The files of ours behind the stage, each with the digest of what it does.
+            sources: Our source files of the stage, each with the digest of its code.
         """
         if (owner := self.trust.passed_over.get(keys.digest(key_document))) is not None:
             return f"there is one of {user_name(owner)}, who is not trusted" if owner != self.trust.uid else NOT_ALONE
@@ -362,5 +367,5 @@ class Store:
 
 
 def _digest_of(run: Any) -> str:
-    """What identifies a run.json; order included, which says in a configuration which argument is which."""
+    """The digest of a run.json. The order counts: in a configuration it may decide which argument is which."""
     return hashlib.sha256(json.dumps(run).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Whether a store's file system does what the store takes for granted; tried, since what it is called says little.
+"""Tries whether a store's file system has what the store needs, since its name says little.
 
-`python -m pipeline.store.trial FILE` is the other process: it says whether it got the lock, and dies with it.
+`python -m pipeline.store.trial FILE` is the other process: it says whether it got the lock, and dies holding it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PATIENCE_SECONDS = 60.0
 
 
 def trial(store: Store) -> list[str]:
-    """Makes hard links and takes locks, in a private folder that is gone afterwards.
+    """Makes hard links and takes locks, in a private folder that is removed at the end.
 
-    Returns what the file system lacks that the store goes without. Raises ConfigError for what does not work.
+    Returns what the file system lacks and the store can do without. Raises ConfigError for what it needs.
     """
     try:
         with store.staging() as folder, store.explained():

@@ -1,8 +1,8 @@
-"""What a run uses of a store, so that nobody removes it meanwhile; and when each result was last used.
+"""Which results a run uses, so that nobody removes them meanwhile; and when each result was last used.
 
-A result in use has a shared lock on its facts' file, which the kernel frees when the run dies, however it dies. Who
-removes or moves a result takes that lock for itself first, and leaves the result alone where it cannot. The file is of
-the result's own folder, so a result that was removed and built again is another one.
+A result in use has a shared lock on its facts' file. The kernel frees it when the run dies, however it dies. A process
+that removes or moves a result first takes that lock exclusively, and leaves the result alone where it cannot. The file
+is in the result's own folder, so that a result that was removed and built again has another lock.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 from pipeline.store.root import Root
 
 PLACE = "used"
-STALE_SECONDS = 3600.0  # after which a use is noted anew
+STALE_SECONDS = 3600.0  # a use is noted again after this time
 PATIENCE_SECONDS = 1.0  # somebody else's lock may be held for ever
 LONGEST = 4096  # bytes of names in a note
 NAME = re.compile(r"[^\s\0]{1,100}\t[^\s\0]{1,100}")
 
 
 class InUse(Exception):
-    """A result cannot be had alone: a run uses it, or its file system has no locks to tell."""
+    """A result may be in use: a run has its lock, or its file system has no locks."""
 
 
 class Uses:
@@ -44,17 +44,17 @@ class Uses:
         self._one_thread = threading.Lock()
 
     def begin(self, facts: Path) -> None:
-        """Keeps others from removing a result that is about to be published, by its facts' file."""
+        """Keeps others from removing a result that will be published, by a lock on its facts' file."""
         if (lock := shared(facts)) is not None:
             with self._one_thread:
                 self._early.append(lock)
 
     def add(self, digest: str, facts: Path) -> None:
-        """Keeps others from removing a result, and notes that it is used. Whether it is there, the caller looks after.
+        """Keeps others from removing a result, and notes its use. The caller checks afterwards whether it is there.
 
         Args:
-            digest: Of the result.
-            facts: Its facts' file.
+            digest: The result's digest.
+            facts: The result's facts' file.
         """
         with self._one_thread:
             self._note(digest)
@@ -74,13 +74,13 @@ class Uses:
         with self._one_thread:
             for lock in (*self._locks.values(), *self._early):
                 with contextlib.suppress(OSError):
-                    fcntl.flock(lock, fcntl.LOCK_UN)  # a process that was forked may have it open for longer
+                    fcntl.flock(lock, fcntl.LOCK_UN)  # a forked process may have it open for longer
                 os.close(lock)
             self._locks.clear()
             self._early.clear()
 
     def _note(self, digest: str) -> None:
-        """Sets the time of the last use, at most once in STALE_SECONDS; a store that is only read has none."""
+        """Sets the time of the last use, at most once in STALE_SECONDS. Does nothing in a store that is only read."""
         path = self._root.path / PLACE / digest
         with contextlib.suppress(OSError):
             try:
@@ -125,13 +125,13 @@ def read_note(path: Path) -> str:
 
 @contextlib.contextmanager
 def alone(facts: Path) -> Iterator[None]:
-    """Has a result for oneself in the block: nobody uses it, and nobody begins to.
+    """Locks a result exclusively in the block: nobody uses it, and nobody can begin to.
 
     Args:
-        facts: Its facts' file.
+        facts: The result's facts' file.
 
     Raises:
-        InUse: Where somebody does, or where that cannot be told.
+        InUse: Where somebody uses it, or the file system has no locks.
         FileNotFoundError: Where there is no such result.
     """
     lock = os.open(facts, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -148,7 +148,7 @@ def alone(facts: Path) -> Iterator[None]:
 
 
 def shared(path: Path) -> int | None:
-    """A descriptor with a shared lock on the file at a path; None where there is no file, or no lock to be had."""
+    """A descriptor with a shared lock on the file at a path; None where there is no file, or the lock cannot be had."""
     try:
         lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -180,7 +180,7 @@ def _is_at(lock: int, path: Path) -> bool:
 
 
 def _create(root: Root, path: Path) -> None:
-    """Makes a note that all who use the store may date. Raises OSError."""
+    """Makes a note whose time all users of the store may set. Raises OSError."""
     mode = root.mode(0o666)
     root.folder(path.parent)
     note = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

@@ -33,8 +33,8 @@ def record(name: str, ask: Callable[[np.ndarray], np.ndarray], *, channels_last:
     arrays = {}
     for batch in BATCHES:
         shape = (batch, SIZE, SIZE, CHANNELS) if channels_last else (batch, CHANNELS, SIZE, SIZE)
-        given = np.random.default_rng(batch).random(shape, dtype=np.float32)
-        arrays |= {f"{batch}/in": given, f"{batch}/out": np.asarray(ask(given))}
+        images = np.random.default_rng(batch).random(shape, dtype=np.float32)
+        arrays |= {f"{batch}/in": images, f"{batch}/out": np.asarray(ask(images))}
     np.savez_compressed(HERE / f"{name}.expected.npz", **arrays)
 
 
@@ -61,20 +61,20 @@ def tensorflow() -> None:
     shutil.rmtree(HERE / "saved_model", ignore_errors=True)
     tf.saved_model.save(net, HERE / "saved_model", signatures=function)
     signature = tf.saved_model.load(HERE / "saved_model").signatures["serving_default"]
-    record("saved_model", lambda given: signature(image=tf.constant(given))["logits"], channels_last=True)
+    record("saved_model", lambda images: signature(image=tf.constant(images))["logits"], channels_last=True)
 
     frozen = convert_variables_to_constants_v2(function)
     (HERE / "frozen.pb").write_bytes(frozen.graph.as_graph_def().SerializeToString(deterministic=True))
-    record("frozen", lambda given: frozen(tf.constant(given))[0], channels_last=True)
+    record("frozen", lambda images: frozen(tf.constant(images))[0], channels_last=True)
 
     (HERE / "lite.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(HERE / "saved_model")).convert())
     lite = tf.lite.Interpreter(str(HERE / "lite.tflite"))
 
-    def ask(given: np.ndarray) -> np.ndarray:
+    def ask(images: np.ndarray) -> np.ndarray:
         place = lite.get_input_details()[0]["index"]
-        lite.resize_tensor_input(place, given.shape)
+        lite.resize_tensor_input(place, images.shape)
         lite.allocate_tensors()
-        lite.set_tensor(place, given)
+        lite.set_tensor(place, images)
         lite.invoke()
         return lite.get_tensor(lite.get_output_details()[0]["index"])
 
@@ -105,7 +105,7 @@ def paddle() -> None:
     forget_where(HERE / "paddle.pdmodel")
     (HERE / "paddle.pdiparams.info").unlink(missing_ok=True)  # names for training; no reader needs it
     saved = paddle.jit.load(str(HERE / "paddle"))
-    record("paddle", lambda given: saved(paddle.to_tensor(given)).numpy())
+    record("paddle", lambda images: saved(paddle.to_tensor(images)).numpy())
 
 
 def forget_where(path: Path) -> None:
@@ -146,7 +146,7 @@ def torch() -> None:
         dynamic_axes={"image.1": {0: "batch"}, "logits": {0: "batch"}},
     )
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    record("torch", lambda given: session.run(None, {"image.1": given})[0])
+    record("torch", lambda images: session.run(None, {"image.1": images})[0])
 
 
 if __name__ == "__main__":

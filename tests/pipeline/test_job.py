@@ -6,11 +6,11 @@ from pipeline import job
 from pipeline.config import compose
 from pipeline.errors import ConfigError
 
-ASKED = ["model=custom", "model.factory=net.Net", "model.weights=random", "target=onnx"]
+OVERRIDES = ["model=custom", "model.factory=net.Net", "model.weights=random", "target=onnx"]
 
 
 def ready(tmp_path, *more):
-    return job.ready(compose.compose([*ASKED, f"store={tmp_path}/store", *more]), tmp_path)
+    return job.ready(compose.compose([*OVERRIDES, f"store={tmp_path}/store", *more]), tmp_path)
 
 
 @pytest.mark.parametrize(

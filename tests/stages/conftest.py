@@ -88,14 +88,16 @@ class Digits:
     samples: Artifact
     spoiled: Artifact
     answers: Artifact
-    made: dict[str, Artifact] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
 
     def onnx(self, opset: int = 18) -> Artifact:
         """Its ONNX graph: by the TorchScript exporter to opset 20, by the dynamo exporter above."""
         old = opset <= 20
         stage = ExportTorchscript(opset, {}, False) if old else ExportOnnx(opset, {}, False)
-        given = {"program": self.traced if old else self.exported, "reference": self.reference}
-        return self._once(f"opset {opset}", lambda folder: run_stage(stage, given if old else given["program"], folder))
+        inputs = {"program": self.traced if old else self.exported, "reference": self.reference}
+        return self._once(
+            f"opset {opset}", lambda folder: run_stage(stage, inputs if old else inputs["program"], folder)
+        )
 
     def package(self, target: str = "iOS18", compute: str = "float32") -> Artifact:
         """Its Core ML package."""
@@ -113,9 +115,9 @@ class Digits:
         return self._once(f"int8 {kind}", lambda folder: conversions.quantized(self.graph(kind), self.samples, folder))
 
     def _once(self, name: str, make: Callable[[Path], Artifact]) -> Artifact:
-        if name not in self.made:
-            self.made[name] = make(self.house / name)
-        return self.made[name]
+        if name not in self.artifacts:
+            self.artifacts[name] = make(self.house / name)
+        return self.artifacts[name]
 
 
 @pytest.fixture(scope="session")
@@ -127,16 +129,16 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     loaded = run_stage(weights.settle(harness.world(house)), {}, house / "load")
     module = run_stage(SetEval(), loaded, house / "eval")
     images = {"images": Input(["batch", 1, 8, 8], fill={"factory": "digits.some"})}
-    asked = RecordReference(
+    record = RecordReference(
         images, {"batch": Dim(1, 16, 64)}, ["scores"], None, None, False, None, [], 0, "quick", None, 16
     )
-    reference = run_stage(asked, module, house / "reference")
+    reference = run_stage(record, module, house / "reference")
     both = {"module": module, "reference": reference}
 
     def drawn(dataset: str) -> Artifact:
         source = {"source": "dataset", "path": f"digits.{dataset}", "kwargs": {"split": "calibration"}}
-        made = run_stage(DrawSamples(source, 300, None, 0), reference, house / dataset)
-        return replace(made, digest=dataset[0].lower() * 64)
+        samples = run_stage(DrawSamples(source, 300, None, 0), reference, house / dataset)
+        return replace(samples, digest=dataset[0].lower() * 64)
 
     test = {"source": "dataset", "path": "digits.Digits", "kwargs": {"split": "test"}}
     return Digits(

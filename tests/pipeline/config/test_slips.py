@@ -167,7 +167,7 @@ def attempt(*words):
 
 
 # Two slips in one command: what the line for the first leads to.
-SLIPS_AGAIN = {"recision=int8": "precision=int8", "-m hydra/sweeper=optuna opset=18,20": "a sweep of ours is a grid"}
+SLIPS_AGAIN = {"recision=int8": "precision=int8", "-m hydra/sweeper=optuna opset=18,20": "our sweeper runs a grid"}
 # Each takes a composition of its own, and others are like it.
 SLOW = (
     "also=benchmark",

@@ -45,14 +45,14 @@ def test_yamls_that_include_each_other_are_named(conf, ring):
     for name, below in zip(ring, [*ring[1:], ring[0]], strict=True):
         (conf / "model" / f"{name}.yaml").write_text(f"defaults: [{below}]\n")
     names = " → ".join(f"model/{name}.yaml" for name in [*ring, ring[0]])
-    assert refused("model=one").what.endswith(f"lead back to themselves: {names}")
+    assert refused("model=one").what.endswith(f"include themselves: {names}")
 
 
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
         ("model=nan", "model=nan: nan is no name of an option"),
-        ("~stages", "~stages takes out what every run needs"),
+        ("~stages", "~stages removes a key that every run needs"),
         ("model.name=${nope}", "model.name: ${nope} cannot be resolved: there is no key nope"),
     ],
 )

@@ -73,8 +73,8 @@ def test_the_words_for_it_say_who_decides():
         ("packager=none", "the same command without it, as no package is made of a file"),
         ("~ir", "the same command without it"),
         ("~wiring/ir=fp16", "the same command without it"),
-        ("wiring=tensorrt", "python -m pipeline --help shows what may be chosen"),
-        ("+wiring/mine=x", "python -m pipeline --help shows what may be chosen"),
+        ("wiring=tensorrt", "python -m pipeline --help shows all choices"),
+        ("+wiring/mine=x", "python -m pipeline --help shows all choices"),
     ],
 )
 def test_where_no_option_serves_it_says_what_does(typed, instead):

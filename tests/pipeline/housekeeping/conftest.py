@@ -20,20 +20,20 @@ def put(store, text, *, days=0.0, stage="export", size=1000, inputs=None):
     """Publishes a result with its entry, used so many days ago; its digest."""
     with store.staging() as folder:
         (folder / ONNX.file).write_text(text.ljust(size, "."))
-        made = store.publish(Artifact(ONNX, folder, facts={"source": {"factory": f"nets.{text}"}}))
+        result = store.publish(Artifact(ONNX, folder, facts={"source": {"factory": f"nets.{text}"}}))
     document = keys.document(
         stage=stage, contract=1, code={}, settings={"text": text}, inputs=inputs or {}, libraries={}
     )
-    store.record(Entry(keys.digest(document), document, made.digest, "onnx", {}, 1.0))
+    store.record(Entry(keys.digest(document), document, result.digest, "onnx", {}, 1.0))
     with store.keeping():
-        store.state(made.digest)
+        store.state(result.digest)
     at = time.time() - days * DAY
-    os.utime(store.root / use.PLACE / made.digest, (at, at))
-    os.utime(made.folder, (at, at))
+    os.utime(store.root / use.PLACE / result.digest, (at, at))
+    os.utime(result.folder, (at, at))
     for path in (store.root / "actions" / stage).glob("*.json"):
-        if path.is_file() and made.digest in path.read_text():
+        if path.is_file() and result.digest in path.read_text():
             os.utime(path, (at, at))
-    return made.digest
+    return result.digest
 
 
 def look(store, **how):

@@ -172,7 +172,7 @@ def test_a_result_that_does_not_say_what_it_is_is_refused(exported, tmp_path):
         ("run.json", b"{}"),
         (f"objects/{digest}/artifact.json", content),
     ]
-    with pytest.raises(ConfigError, match="says not what kind it is"):
+    with pytest.raises(ConfigError, match="does not say of what kind it is"):
         bundle.read(Store(tmp_path / "other"), written(tmp_path / "f.tar", members))
 
 

@@ -153,5 +153,5 @@ def test_a_store_without_locks_is_refused(store, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr("fcntl.flock", flock)
-    with pytest.raises(ConfigError, match="has no locks, so nobody knows what runs use"):
+    with pytest.raises(ConfigError, match="has no locks, so it is not known which results runs use"):
         eviction.refuse_without_locks(store)

@@ -31,7 +31,7 @@ def run(tmp_path):
 def ran(folder, *, days=0.0, opset=18, error=1e-7, size=1000, end="ok"):
     """A run that ended so many days ago."""
     manifest = RunManifest(folder / "run.json", [f"opset={opset}"], {"model": "net", "target": "onnx"})
-    manifest.asked({**CONFIG, "opset": opset, "stages": {"export": {"opset": opset}}}, None)
+    manifest.note_configuration({**CONFIG, "opset": opset, "stages": {"export": {"opset": opset}}}, None)
     if end == "ok":
         manifest.finish(finished("built", str(opset), str(opset), error, size=size))
     elif end == "failed":
@@ -56,8 +56,8 @@ def test_list_says_what_became_of_each_the_oldest_first(run, tmp_path):
     lines = run("list").stdout.splitlines()
     assert [line.split()[2:4] for line in lines] == [["failed", "3"], ["ok", "net"], ["1", "planned,"]]
     assert lines[0].split()[-1] == "runs/day/1-a"
-    told = json.loads(run("list", "--json", "runs").stdout)
-    assert [(one["status"], one["exit_code"], one["folder"]) for one in told] == [
+    listed = json.loads(run("list", "--json", "runs").stdout)
+    assert [(one["status"], one["exit_code"], one["folder"]) for one in listed] == [
         ("failed", 3, "runs/day/1-a"),
         ("ok", 0, "runs/day/2-b"),
     ]
@@ -72,9 +72,9 @@ def test_compare_says_what_separates_two_and_not_the_same_twice(run, tmp_path):
     assert not any("stages.export.opset" in line for line in lines)
     assert {"measured  error: 1.0e-07 → 3.0e-06", "measured  size: 1000 B → 2.0 KiB"} <= {*lines}
     assert any(line.startswith("results   export: bytes: ") for line in lines)
-    told = json.loads(run("compare", "a/run.json", "b", "--json").stdout)["changes"]
-    assert {"what": "settings", "place": "opset", "a": "18", "b": "20"} in told
-    assert run("compare", "a", "a").stdout.endswith("the same, in all that is recorded\n")
+    changes = json.loads(run("compare", "a/run.json", "b", "--json").stdout)["changes"]
+    assert {"what": "settings", "place": "opset", "a": "18", "b": "20"} in changes
+    assert run("compare", "a", "a").stdout.endswith("no difference in what is recorded\n")
     assert run("compare", "a", "nowhere").returncode == 2
 
 
@@ -126,7 +126,7 @@ def test_a_run_that_goes_on_stays_and_one_that_was_killed_does_not(run, tmp_path
     manifest = ran(tmp_path / "runs" / "1", days=40, end="lost")
     assert "running" in run("list").stdout
     done = run("remove", "--older", "30d")
-    assert "runs/1 stays: it goes on" in done.stderr
+    assert "runs/1 stays: it still runs" in done.stderr
     assert (tmp_path / "runs" / "1" / "run.json").exists()
     manifest.only_planned()
     process = child(lambda: (ran(tmp_path / "runs" / "2", days=40, end="lost"), os._exit(9)))
@@ -153,10 +153,10 @@ def test_a_sweep_goes_as_a_whole_once_it_is_over(run, tmp_path):
     root.mkdir(parents=True)
     sweep.begin({})
     ran(root / "0-net", days=40)
-    assert "stays: it goes on" in run("remove", "--older", "30d").stderr
+    assert "stays: it still runs" in run("remove", "--older", "30d").stderr
     os.close(sweep._lock)
     (root / "0-net" / "mine").write_text("")
-    assert "0-net/mine lies in it" in run("remove", "--older", "30d").stderr
+    assert "0-net/mine in it" in run("remove", "--older", "30d").stderr
     (root / "0-net" / "mine").unlink()
     assert run("remove", "--older", "30d").stdout.startswith("removed 1 runs and sweeps")
     assert list((tmp_path / "sweeps").iterdir()) == []

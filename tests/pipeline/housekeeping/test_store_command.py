@@ -47,9 +47,9 @@ def test_list_and_size_give_tables_to_people_and_data_to_scripts(store, run):
         (["--by", "size", "--no-index"], [new, old]),
     ]:
         assert [r["digest"] for r in json.loads(run("list", "--json", *args).stdout)["results"]] == found, args
-    told = json.loads(run("size", "--json").stdout)
+    size = json.loads(run("size", "--json").stdout)
     on_disk = sum(p.stat().st_size for p in (store.root / "objects").glob("*/*/*"))
-    assert (told["results"], told["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
+    assert (size["results"], size["entries"]["count"]) == ({"count": 2, "bytes": on_disk}, 2)
 
 
 def test_remove_says_what_would_go_and_then_removes_it_and_its_entries(store, run):
@@ -67,7 +67,7 @@ def test_remove_without_a_word_of_what_removes_nothing(store, run):
     put(store, "one")
     done = run("remove")
     assert (done.returncode, len(digests(store))) == (2, 1)
-    assert "nothing says what to remove" in done.stderr
+    assert "does not say what to remove" in done.stderr
 
 
 def test_a_budget_leaves_entries_and_what_is_in_use(store, run):
@@ -103,7 +103,7 @@ def test_what_no_kept_run_uses_goes(store, run, tmp_path):
     (folder / "run.json").write_text("{")
     done = run("remove", "--unused-by", "runs")
     assert (done.returncode, digests(store)) == (2, {used})
-    assert "nobody knows what that run uses" in done.stderr
+    assert "not known what that run uses" in done.stderr
     assert run("remove", "--unused-by", tmp_path / "store").returncode == 2
     assert digests(store) == {used}
 
@@ -120,7 +120,10 @@ def run_of(folder, digests):
 
 def test_verify_sets_damage_aside_says_so_and_ends_with_5(store, run):
     good, bad = put(store, "good"), put(store, "bad")
-    assert (run("verify").returncode, run("verify").stdout.splitlines()[-1]) == (0, "all of it is as it was published")
+    assert (run("verify").returncode, run("verify").stdout.splitlines()[-1]) == (
+        0,
+        "every result is as it was published",
+    )
     flip(store.objects.folder(bad) / "model.onnx")
     done = run("verify")
     assert (done.returncode, digests(store)) == (5, {good})
@@ -151,7 +154,7 @@ def test_verify_repairs_what_spares_no_work_and_keeps_what_does(store, run):
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "words"),
     [
         (["list", "--stage", "exprt"], "did you mean 'export'?"),
         (["list", "--older", "3x"], "3x is no age"),
@@ -167,13 +170,13 @@ def test_verify_repairs_what_spares_no_work_and_keeps_what_does(store, run):
         ([], "required: COMMAND"),
     ],
 )
-def test_a_slip_is_exit_code_2_and_a_way_on(store, run, tmp_path, args, told):
+def test_a_slip_is_exit_code_2_and_a_way_on(store, run, tmp_path, args, words):
     put(store, "one")
     (full := tmp_path / "full").mkdir()
     (full / "file").write_text("")
     done = run(*(a.format(store=store.root, full=full) for a in args))
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert words in done.stderr
     assert len(digests(store)) == 1
 
 
@@ -228,9 +231,9 @@ def test_only_ones_own_go_from_a_shared_store_and_the_rest_is_counted_by_whose_i
         done = run_light("pipeline.store", args, home / str(BOB), {**os.environ, "DRYDOCK_STORE": str(shared)})
         return done.returncode, done.stdout, done.stderr
 
-    code, out, told = as_one(BOB, lambda: command("remove", "--older", "0s"))
-    assert (code, digests(Store(shared))) == (0, {theirs}), told
-    assert f"1 results stay: of {ANA}, who alone may remove them" in told
+    code, out, err = as_one(BOB, lambda: command("remove", "--older", "0s"))
+    assert (code, digests(Store(shared))) == (0, {theirs}), err
+    assert f"1 results stay: of {ANA}, who alone may remove them" in err
     assert mine not in digests(Store(shared))
     assert f"of {ANA}" in as_one(BOB, lambda: command("list"))[1]
     code, out, _ = as_one(BOB, lambda: command("verify"))
@@ -272,9 +275,9 @@ def test_a_store_that_this_user_may_not_write_is_read_and_everything_else_is_exi
     ]  # fmt: skip
     assert digests(Store(shared)) == {digest}
     (shared / "objects").chmod(0o700)
-    code, out, told = as_user(ANA, lambda: (os.chdir(home / str(ANA)), command("list"))[1])
+    code, out, err = as_user(ANA, lambda: (os.chdir(home / str(ANA)), command("list"))[1])
     assert (code, out) == (2, "")
-    assert "cannot be read: Permission denied at" in told
+    assert "cannot be read: Permission denied at" in err
 
 
 def test_every_command_of_the_page_works(store, tmp_path, monkeypatch):

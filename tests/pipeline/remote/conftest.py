@@ -133,8 +133,8 @@ def answer(status: int, code: str) -> None:
 def on(method: str, part: str, act: Callable[[S3Handler], Any]) -> Fault:
     """A fault of the requests of a method for names with this in them."""
 
-    def fault(handler: S3Handler, asked: str, name: str) -> None:
-        if method in ("", asked) and part in name:
+    def fault(handler: S3Handler, request: str, name: str) -> None:
+        if method in ("", request) and part in name:
             act(handler)
 
     return fault

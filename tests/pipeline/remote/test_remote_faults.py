@@ -63,10 +63,10 @@ def test_a_bucket_that_does_not_serve_is_left_alone_after_one_caution(one, serve
     assert "remote=null" in caution
     assert len(caplog.messages) == 1
     assert server.count("PUT", "") == 0
-    asked = len(server.requests)
+    requests = len(server.requests)
     one.change("export", text="other")
     one.run()
-    assert len(server.requests) == asked
+    assert len(server.requests) == requests
 
 
 def test_a_server_that_stops_in_mid_run_ends_no_run_and_what_was_not_put_there_is_the_next_time(

@@ -138,9 +138,9 @@ class Large(Export):
     """Writes weights of more than one part."""
 
     def make(self, inputs, folder):
-        made = super().make(inputs, folder)
+        artifact = super().make(inputs, folder)
         (folder / "weights" / "0.bin").write_bytes(b"\x01\x02\x03" * (PART - 1))
-        return made
+        return artifact
 
 
 def test_a_large_file_goes_in_parts_several_at_once(machines, server):

@@ -147,7 +147,7 @@ def run_in(folder, *typed, program="pipeline/__main__.py", overrides=None):
     """A run that somebody typed by itself."""
     manifest = RunManifest(folder / "run.json", typed if overrides is None else overrides, {"model": "small"})
     manifest._content["command"] = [program, *typed]
-    manifest.asked({"seed": 0, "model": {"name": "small"}, "target": {"name": "openvino"}}, None)
+    manifest.note_configuration({"seed": 0, "model": {"name": "small"}, "target": {"name": "openvino"}}, None)
     return manifest
 
 

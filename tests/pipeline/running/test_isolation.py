@@ -167,7 +167,7 @@ def test_a_stage_may_ask_what_its_input_was_made_of(yard: Yard) -> None:
 def test_a_stage_may_ask_back_to_the_model_which_is_sent_as_it_is(yard: Yard) -> None:
     stages = {"load": InMemory(), "export": Exported(), "compile": Isolated(), "check": AsksBackToTheFirst()}
     notes = yard.ran(stages)["check"].notes
-    assert notes["told"] == [["compile", "onnx", None], ["export", "module", "weights"]]
+    assert notes["origins"] == [["compile", "onnx", None], ["export", "module", "weights"]]
     assert notes["last"] == "load"
     assert notes["pid"] != os.getpid()
 

@@ -19,7 +19,7 @@ from tests.pipeline.conftest import raising
 def run(tmp_path):
     config, git = {"seed": 7, "opset": 18}, {"commit": "abc", "dirty": False}
     run = RunManifest(tmp_path / "runs" / "1" / "run.json", ["opset=18"], {"target": "onnx"})
-    run.asked(config, git)
+    run.note_configuration(config, git)
     return run
 
 

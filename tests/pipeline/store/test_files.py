@@ -18,11 +18,11 @@ from tests.pipeline.conftest import raising, restore_mtime
 @pytest.fixture
 def folder(tmp_path):
     """Three files, one of them in a folder of its own that sorts between the others."""
-    made = tmp_path / "artifact"
-    (made / "b").mkdir(parents=True)
+    path = tmp_path / "artifact"
+    (path / "b").mkdir(parents=True)
     for name in ("a", "b/x", "c"):
-        (made / name).write_text(f"content of {name}")
-    return made
+        (path / name).write_text(f"content of {name}")
+    return path
 
 
 def test_a_digest_is_the_sha256_of_the_content(folder):

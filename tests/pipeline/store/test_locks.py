@@ -26,17 +26,17 @@ def lock_of(path):
 
 def held_by_another(path):
     """A process that holds a lock until it is killed."""
-    ready, told = os.pipe()
+    reading, writing = os.pipe()
 
     def hold():
         lock = lock_of(path)
         lock.acquire()
-        os.write(told, b"x")
+        os.write(writing, b"x")
         signal.pause()
 
     process = child(hold)
     process.start()
-    os.read(ready, 1)
+    os.read(reading, 1)
     return process
 
 

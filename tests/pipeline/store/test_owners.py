@@ -50,10 +50,10 @@ def as_user(uid, act, *, umask=0o022):
 
     process = context.Process(target=run)
     process.start()
-    done, told = ours.recv()
+    done, result = ours.recv()
     process.join()
-    assert done, told
-    return told
+    assert done, result
+    return result
 
 
 @pytest.fixture
@@ -98,15 +98,16 @@ BUILT = dict.fromkeys(STORED, "built")
 HIT = dict.fromkeys(STORED, "hit")
 
 
-def of(told):
-    return {name: told[name] for name in STORED}
+def stored(results):
+    """How each stored stage came to be."""
+    return {name: results[name] for name in STORED}
 
 
 @two_users
 @pytest.mark.parametrize("umask", [0o002, 0o022, 0o077], ids=oct)
 def test_two_users_of_one_store_build_hit_and_build_again_whatever_their_umask(home, umask):
-    assert of(as_user(ANA, running(home, ANA), umask=umask)) == BUILT
-    assert of(as_user(BOB, running(home, BOB, [f"user:{ANA}"]), umask=umask)) == HIT
+    assert stored(as_user(ANA, running(home, ANA), umask=umask)) == BUILT
+    assert stored(as_user(BOB, running(home, BOB, [f"user:{ANA}"]), umask=umask)) == HIT
     # A miss, though ana made every folder.
     mine = running(home, BOB, [f"user:{ANA}"], export={"text": "opset 20"})
     assert as_user(BOB, mine, umask=umask)["export"] == "built"
@@ -120,14 +121,14 @@ def test_two_users_of_one_store_build_hit_and_build_again_whatever_their_umask(h
 @two_users
 def test_forged_results_of_another_owner_are_no_hits_and_harm_neither(home, caplog):
     """Attack A2: right keys, wrong content, published by the store's own way."""
-    assert of(as_user(ANA, running(home, ANA))) == BUILT
+    assert stored(as_user(ANA, running(home, ANA))) == BUILT
     for path in (home / "store" / "actions").glob("*/*.json"):
         forged = path.read_text().replace('"seconds"', '"canary": 1, "seconds"')
         path.unlink()
         as_user(BOB, lambda path=path, forged=forged: path.write_text(forged) and None)
     before = {p: p.read_bytes() for p in (home / "store" / "actions").rglob("*.json")}
-    assert of(as_user(ANA, running(home, ANA))) == BUILT
-    assert of(as_user(ANA, running(home, ANA))) == HIT
+    assert stored(as_user(ANA, running(home, ANA))) == BUILT
+    assert stored(as_user(ANA, running(home, ANA))) == HIT
     assert {p: p.read_bytes() for p in before} == before
 
 
@@ -137,34 +138,34 @@ def test_what_was_passed_over_is_told_once_with_what_to_type(dock, caplog):
         os.chown(path, ANA, -1) if os.geteuid() == 0 else path.chmod(0o666)
     caplog.clear()
     dock.run()
-    (told,) = [m for m in caplog.messages if "not trusted" in m]
+    (caution,) = [m for m in caplog.messages if "not trusted" in m]
     if os.geteuid() == 0:
         # Later ones have the digest of a result that is passed over in their keys.
-        assert "passed over: 1 of 12345\n" in told or "passed over: 2 of 12345\n" in told
-        assert f"'trust=[user:{ANA}]'" in told
+        assert "passed over: 1 of 12345\n" in caution or "passed over: 2 of 12345\n" in caution
+        assert f"'trust=[user:{ANA}]'" in caution
 
 
 @two_users
 def test_each_has_an_entry_of_their_own_and_neither_reads_the_others(home):
     store = Store(home / "store")
-    made = {uid: as_user(uid, lambda uid=uid: _published(home, str(uid))) for uid in (ANA, BOB)}
+    digests = {uid: as_user(uid, lambda uid=uid: _published(home, str(uid))) for uid in (ANA, BOB)}
     for uid in (ANA, BOB):
-        assert as_user(uid, lambda: _found(home)) == made[uid]
-    assert as_user(BOB, lambda: _found(home, f"user:{ANA}")) == made[BOB]
-    assert _found(home) is None
-    assert _found(home, f"user:{BOB}") == made[BOB]
-    assert _found(home, f"user:{ANA}", f"user:{BOB}") == made[ANA]
+        assert as_user(uid, lambda: _digest_of_entry(home)) == digests[uid]
+    assert as_user(BOB, lambda: _digest_of_entry(home, f"user:{ANA}")) == digests[BOB]
+    assert _digest_of_entry(home) is None
+    assert _digest_of_entry(home, f"user:{BOB}") == digests[BOB]
+    assert _digest_of_entry(home, f"user:{ANA}", f"user:{BOB}") == digests[ANA]
     names = sorted(p.name for p in (store.root / "actions").glob("*/*"))
     assert names == sorted([f"{KEY}.json", f"{KEY}.{BOB}.json"])
 
 
 def _published(home, content, *named):
     store = Store(home / "store", trust=Trust.of(named))
-    made = publish(store, content)
-    return store.record(entry_of(made, KEY)).digest
+    artifact = publish(store, content)
+    return store.record(entry_of(artifact, KEY)).digest
 
 
-def _found(home, *named):
+def _digest_of_entry(home, *named):
     entry = Store(home / "store", trust=Trust.of(named)).actions.find("stages.export.Export", KEY)
     return entry and entry.digest
 
@@ -183,8 +184,8 @@ def test_an_equal_object_of_another_owner_is_not_what_is_read(home):
 def test_a_member_of_a_group_that_is_named_is_trusted(home, monkeypatch):
     monkeypatch.setattr(owners, "_groups_of", lambda uid: frozenset({TEAM}) if uid == ANA else frozenset())
     mine = {uid: as_user(uid, lambda uid=uid: _published(home, str(uid))) for uid in (BOB, ANA)}
-    assert _found(home, f"group:{TEAM}") == mine[ANA]
-    assert _found(home, "group:999999") is None
+    assert _digest_of_entry(home, f"group:{TEAM}") == mine[ANA]
+    assert _digest_of_entry(home, "group:999999") is None
 
 
 def test_the_groups_of_a_user_are_those_of_the_system():
@@ -202,15 +203,15 @@ def test_root_is_trusted_by_others_only_when_named(tmp_path):
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666], ids=oct)
 def test_an_entry_that_others_could_have_written_is_none_and_is_made_anew(store, mode):
     """An attack: a file of the victim's, open to a group, with another's words in it."""
-    made = publish(store)
-    store.record(entry_of(made))
+    artifact = publish(store)
+    store.record(entry_of(artifact))
     (path,) = store.root.glob("actions/*/*.json")
     path.chmod(mode)
     assert store.actions.find("stages.export.Export", KEY) is None
     assert store.trust.summary().startswith("results in the store are not trusted and are passed over: 1 of yours")
-    assert store.why_missed(entry_of(made).key_document)
-    store.record(entry_of(made))
-    assert store.actions.find("stages.export.Export", KEY) == entry_of(made)
+    assert store.why_missed(entry_of(artifact).key_document)
+    store.record(entry_of(artifact))
+    assert store.actions.find("stages.export.Export", KEY) == entry_of(artifact)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
@@ -221,9 +222,9 @@ def test_no_entry_is_ever_open_to_others_for_writing(store, umask, monkeypatch):
     store.root.chmod(0o2777)
     before = os.umask(umask)
     try:
-        made = publish(store)
+        artifact = publish(store)
         monkeypatch.setattr(os, "fchmod", lambda fd, mode: (modes.append(os.fstat(fd).st_mode & 0o777), real(fd, mode)))
-        store.record(entry_of(made))
+        store.record(entry_of(artifact))
     finally:
         os.umask(before)
     assert set(modes) == {0o600 & ~umask}
@@ -241,14 +242,14 @@ def test_an_entry_of_the_users_under_another_key_is_none(store):
 
 def test_a_manifest_that_others_wrote_says_nothing(store):
     """An attack: what a record says of the files of an artifact comes from the manifest beside it."""
-    made = publish(store)
-    manifest = made.folder.with_name(f"{made.digest}.json")
+    artifact = publish(store)
+    manifest = artifact.folder.with_name(f"{artifact.digest}.json")
     listed = json.loads(manifest.read_text())
     manifest.write_text(json.dumps([{**f, "sha256": "0" * 64} for f in listed]))
     with pytest.raises(Damaged):
-        store.files(made.digest)
-    assert store.state(made.digest) is State.PRESENT  # which hashes the files
-    assert [vars(f) for f in store.files(made.digest)] == listed
+        store.files(artifact.digest)
+    assert store.state(artifact.digest) is State.PRESENT  # which hashes the files
+    assert [vars(f) for f in store.files(artifact.digest)] == listed
 
 
 @two_users
@@ -278,15 +279,15 @@ def test_damage_that_is_anothers_is_passed_over_and_built_beside_it(home, caplog
     digest = json.loads(entry.read_text())["digest"]
     flip(home / "store" / "objects" / digest[:2] / digest / "model.bin")
 
-    def told():
+    def states():
         store = Store(home / "store", trust=Trust.of([f"user:{ANA}"]))
         return store.state(digest), store.state(digest), sorted(p.name for p in (home / "store").glob("quarantine/*"))
 
-    assert as_user(BOB, told) == (State.DAMAGED, State.ABSENT, [])
+    assert as_user(BOB, states) == (State.DAMAGED, State.ABSENT, [])
     built = as_user(BOB, running(home, BOB, [f"user:{ANA}"]))
-    assert of(built) == {**HIT, "compile": "built"}
-    assert of(as_user(BOB, running(home, BOB, [f"user:{ANA}"]))) == HIT
-    assert of(as_user(ANA, running(home, ANA))) == {**HIT, "compile": "built"}  # who sets it aside
+    assert stored(built) == {**HIT, "compile": "built"}
+    assert stored(as_user(BOB, running(home, BOB, [f"user:{ANA}"]))) == HIT
+    assert stored(as_user(ANA, running(home, ANA))) == {**HIT, "compile": "built"}  # who sets it aside
 
 
 @two_users
@@ -299,14 +300,14 @@ def test_a_store_below_is_looked_into_and_never_written_to(home, read_only):
             path.chmod(path.stat().st_mode & ~0o222)
     before = {p: p.stat().st_mtime_ns for p in theirs.rglob("*")}
     stores, trusted = [mine, theirs], [f"user:{ANA}"]
-    assert of(as_user(BOB, running(home, BOB, store=stores))) == BUILT  # nobody is trusted
+    assert stored(as_user(BOB, running(home, BOB, store=stores))) == BUILT  # nobody is trusted
     shutil.rmtree(mine)
-    assert of(as_user(BOB, running(home, BOB, trusted, stores))) == HIT
+    assert stored(as_user(BOB, running(home, BOB, trusted, stores))) == HIT
     assert not [*mine.glob("objects/*/*/")]
     changed = running(home, BOB, trusted, stores, tidy={"text": "changed"})
-    assert of(as_user(BOB, changed)) == {**HIT, "tidy": "built", "compile": "built"}
+    assert stored(as_user(BOB, changed)) == {**HIT, "tidy": "built", "compile": "built"}
     assert {p: p.stat().st_mtime_ns for p in theirs.rglob("*")} == before
-    assert of(as_user(BOB, running(home, BOB, store=[theirs] if read_only else [mine], named=trusted)))
+    assert stored(as_user(BOB, running(home, BOB, store=[theirs] if read_only else [mine], named=trusted)))
 
 
 def test_damage_in_a_store_below_is_left_there_and_built_above(tmp_path, dock):
@@ -319,7 +320,7 @@ def test_damage_in_a_store_below_is_left_there_and_built_above(tmp_path, dock):
     assert damaged.is_dir()
     world = ThisMachine(above / "facts", may_fetch=True)
     result = Runner(dock.nodes(), store, world, dock.output, Quiet(), ABOUT).run()
-    assert of(how(result)) == {**HIT, "compile": "built"}
+    assert stored(how(result)) == {**HIT, "compile": "built"}
     assert store.objects.folder(damaged.name).is_relative_to(above)
 
 
@@ -344,12 +345,12 @@ def test_a_mark_that_cannot_be_read_is_told_and_never_replaced(home):
     (home / "store" / "format.json").write_text('{"format": 9}')
     (home / "store" / "format.json").chmod(0o600)
 
-    def told():
+    def code():
         with pytest.raises(ConfigError, match="cannot be read: Permission denied") as caught:
             Store(home / "store")
         return caught.value.exit_code
 
-    assert as_user(ANA, told) == 2
+    assert as_user(ANA, code) == 2
     assert (home / "store" / "format.json").read_text() == '{"format": 9}'
 
 

@@ -22,8 +22,8 @@ def root(tmp_path):
 
 
 def test_a_folder_is_of_the_roots_mode(root):
-    made = root.folder(root.path / "objects" / "ab")
-    assert [stat.S_IMODE(p.stat().st_mode) for p in (made, made.parent)] == [0o775, 0o775]
+    folder = root.folder(root.path / "objects" / "ab")
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (folder, folder.parent)] == [0o775, 0o775]
 
 
 def test_a_folder_that_cannot_get_its_mode_is_not_there(root, monkeypatch):

@@ -25,21 +25,21 @@ def publish(store, content="graph", **facts):
         return store.publish(Artifact(ONNX, folder, facts=facts, notes={"says": "x"}, live="live"))
 
 
-def entry_of(made, key="0a" * 32, **settings):
+def entry_of(artifact, key="0a" * 32, **settings):
     document = {"stage": "stages.export.Export", "settings": settings}
-    return Entry(key, document, made.digest, str(made.kind), {}, 0.5)
+    return Entry(key, document, artifact.digest, str(artifact.kind), {}, 0.5)
 
 
 def test_what_is_published_can_be_opened_with_its_facts(store):
-    made = publish(store, opset=18)
-    assert store.open(made.digest) == Artifact(ONNX, made.folder, facts={"opset": 18}, digest=made.digest)
-    assert store.glance(made.digest) == store.open(made.digest)
-    assert made.file.read_text() == "graph"
+    artifact = publish(store, opset=18)
+    assert store.open(artifact.digest) == Artifact(ONNX, artifact.folder, facts={"opset": 18}, digest=artifact.digest)
+    assert store.glance(artifact.digest) == store.open(artifact.digest)
+    assert artifact.file.read_text() == "graph"
 
 
 def test_what_is_published_keeps_its_live_object_and_notes(store):
-    made = publish(store)
-    assert (made.live, made.notes) == ("live", {"says": "x"})
+    artifact = publish(store)
+    assert (artifact.live, artifact.notes) == ("live", {"says": "x"})
 
 
 def test_facts_are_part_of_the_content_and_notes_are_not(store):
@@ -58,25 +58,25 @@ def test_what_is_absent_cannot_be_opened(store):
 
 @pytest.mark.parametrize("name", ["model.onnx", "artifact.json"])
 def test_what_is_damaged_is_not_opened_even_when_its_time_was_set_back(store, name):
-    made = publish(store)
-    flip(made.folder / name)
+    artifact = publish(store)
+    flip(artifact.folder / name)
     with pytest.raises(Damaged) as caught:
-        store.open(made.digest)
-    assert caught.value.digest == made.digest
+        store.open(artifact.digest)
+    assert caught.value.digest == artifact.digest
     assert len(list((store.root / "quarantine").iterdir())) == 1
 
 
 def test_a_glance_at_an_object_without_facts_says_that_it_is_damaged(store):
-    made = publish(store)
-    (made.folder / "artifact.json").unlink()
+    artifact = publish(store)
+    (artifact.folder / "artifact.json").unlink()
     with pytest.raises(Damaged):
-        store.glance(made.digest)
+        store.glance(artifact.digest)
 
 
 def test_a_store_is_marked_with_its_format_and_opened_again(store):
     assert json.loads((store.root / "format.json").read_text()) == {"format": 1, "digest": "sha256"}
-    made = publish(store)
-    assert Store(store.root).open(made.digest).digest == made.digest
+    artifact = publish(store)
+    assert Store(store.root).open(artifact.digest).digest == artifact.digest
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_a_build_folder_that_cannot_be_made_says_what_to_do(store, monkeypatch, 
 
 
 def test_damage_that_cannot_be_set_aside_says_what_to_do(store, monkeypatch):
-    made = publish(store)
-    flip(made.file)
+    artifact = publish(store)
+    flip(artifact.file)
     monkeypatch.setattr("pathlib.Path.rename", raising(OSError(errno.EACCES, "no")))
     with pytest.raises(ConfigError, match="cannot be written"):
-        store.open(made.digest)
+        store.open(artifact.digest)
 
 
 def test_a_link_among_the_files_is_the_stages_failure(store):
@@ -181,17 +181,17 @@ def test_a_build_that_fails_leaves_no_folder(store, error):
 
 
 def test_the_folders_of_the_living_stay_and_those_of_the_dead_are_swept(store):
-    ready, told = os.pipe()
+    reading, writing = os.pipe()
 
     def build():
         with store.staging() as folder:
             (folder / "half").write_text("x")
-            os.write(told, b"x")
+            os.write(writing, b"x")
             signal.pause()
 
     process = child(build)
     process.start()
-    os.read(ready, 1)
+    os.read(reading, 1)
     store.sweep()
     assert len([*(store.root / "staging").glob("*/half")]) == 1
     process.kill()
@@ -238,10 +238,10 @@ def test_what_lies_among_the_build_folders_and_is_none_is_gone_after_the_next_ru
 
 
 def test_a_store_that_can_only_be_read_is_read(store, monkeypatch):
-    made = publish(store)
+    artifact = publish(store)
     monkeypatch.setattr("filelock.FileLock.acquire", raising(OSError(errno.EROFS, "Read-only file system")))
     with store.in_use():
-        assert store.open(made.digest)
+        assert store.open(artifact.digest)
 
 
 def test_a_file_that_outgrows_what_a_process_may_write_is_told(store):
@@ -279,13 +279,13 @@ def test_a_file_system_without_links_or_modes_is_worked_on(store, monkeypatch, c
 
 
 def test_a_process_without_file_descriptors_takes_no_object_for_damaged(store, monkeypatch):
-    made = publish(store)
+    artifact = publish(store)
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.open", raising(OSError(errno.EMFILE, "Too many open files")))
         with pytest.raises(StageError, match="Too many open files") as caught:
-            store.open(made.digest)
+            store.open(artifact.digest)
     assert "ulimit -n" in caught.value.problems[0].command
-    assert store.open(made.digest)
+    assert store.open(artifact.digest)
 
 
 def test_what_fails_while_cleaning_up_does_not_hide_what_failed_first(store, monkeypatch):
@@ -313,17 +313,17 @@ def test_an_entry_is_recorded_once(store):
 
 
 def test_a_miss_is_explained_by_the_nearest_build(store):
-    made = publish(store)
-    store.record(entry_of(made, "0a" * 32, opset=17, mode="a"))
-    store.record(entry_of(made, "0b" * 32, opset=18, mode="b"))
-    wanted = entry_of(made, opset=18, mode="c").key_document
+    artifact = publish(store)
+    store.record(entry_of(artifact, "0a" * 32, opset=17, mode="a"))
+    store.record(entry_of(artifact, "0b" * 32, opset=18, mode="b"))
+    wanted = entry_of(artifact, opset=18, mode="c").key_document
     assert store.why_missed(wanted) == "settings.mode: b → c"
 
 
 def test_a_miss_names_three_reasons_at_most(store):
-    made = publish(store)
-    store.record(entry_of(made, a=1, b=1, c=1, d=1))
-    wanted = entry_of(made, a=2, b=2, c=2, d=2).key_document
+    artifact = publish(store)
+    store.record(entry_of(artifact, a=1, b=1, c=1, d=1))
+    wanted = entry_of(artifact, a=2, b=2, c=2, d=2).key_document
     assert store.why_missed(wanted) == "settings.a: 1 → 2; settings.b: 1 → 2; settings.c: 1 → 2"
 
 
@@ -380,8 +380,8 @@ def test_a_death_before_a_store_has_a_place_for_marks_leaves_nothing_either(tmp_
 
 
 def test_what_is_looked_at_of_an_object_is_told_in_words_when_it_cannot_be(store, monkeypatch):
-    made = publish(store)
+    artifact = publish(store)
     monkeypatch.setattr(Path, "is_dir", raising(OSError(errno.EIO, "input/output error")))
     for look in (store.glance, store.files, store.open):
         with pytest.raises(StageError, match="failed"):
-            look(made.digest)
+            look(artifact.digest)

@@ -26,13 +26,13 @@ def test_locks_that_another_process_does_not_heed_are_refused(store, tmp_path, m
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "code", "told"),
+    ("module", "name", "code", "words"),
     [(os, "link", errno.EPERM, "no hard links"), (fcntl, "flock", errno.ENOLCK, "no locks")],
 )
-def test_what_a_file_system_lacks_that_costs_time_alone_is_told(store, monkeypatch, module, name, code, told):
+def test_what_a_file_system_lacks_that_costs_time_alone_is_told(store, monkeypatch, module, name, code, words):
     monkeypatch.setattr(module, name, raising(OSError(code, "not here")))
     (lacks,) = trial.trial(store)
-    assert lacks.startswith(told)
+    assert lacks.startswith(words)
 
 
 def test_a_disk_that_fails_is_told_as_such(store, monkeypatch):
@@ -42,10 +42,10 @@ def test_a_disk_that_fails_is_told_as_such(store, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "words"),
     [([True], "two processes at once"), ([False, False], "does not give a lock that was released")],
 )
-def test_what_the_other_process_says_decides(store, monkeypatch, answers, told):
+def test_what_the_other_process_says_decides(store, monkeypatch, answers, words):
     monkeypatch.setattr(trial, "_another_gets", lambda path: answers.pop(0))
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=words):
         trial.trial(store)

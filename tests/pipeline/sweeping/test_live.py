@@ -60,7 +60,7 @@ def test_a_job_that_is_known_to_be_lost_does_not_run_whatever_its_record_says(th
     begin(three, 0).started("load")
     with live.view(three, ["opset"], here=False):
         three.lost.add(0)
-    assert capsys.readouterr().err.startswith("1/3  lost  opset=0  load: its process ended without a word")
+    assert capsys.readouterr().err.startswith("1/3  lost  opset=0  load: its process ended without a result")
 
 
 def test_a_job_of_a_sweep_without_axes_is_called_by_its_folder():
