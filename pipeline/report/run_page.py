@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import units
 from pipeline.planning.ways import Served
 from pipeline.report.html import Piece, joined, page, tag
-from pipeline.report.job import Job, ended, measured, outcomes
+from pipeline.report.job import Job, of_run, outcomes
 from pipeline.report.measures import MEASURES
 from pipeline.report.page import definitions, environment, status
 from pipeline.running.outcome import Outcome
@@ -54,7 +54,7 @@ def _instead(run: Mapping[str, Any]) -> list[str]:
 def html(run: Mapping[str, Any]) -> str:
     """The page of a run, of its run.json."""
     stages = outcomes(run)
-    job = Job(0, "", (), {}, **ended(run), **measured(stages))
+    job = Job(0, "", (), {}, **of_run(run))
     title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {"git": None, **run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
