@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.report import page, places, run_page
+from pipeline.report import delivered, page, places, run_page
 from pipeline.report.collect import collect
 from pipeline.report.select import Rule
 from pipeline.report.sweep import Sweep
@@ -54,5 +54,6 @@ def of_run(folder: Path, *, with_paths: bool = False) -> Path | None:
     if (run := read_run(folder)) is None:
         return None
     path = folder / PAGE
-    path.write_text(run_page.html(run if with_paths else places.without(run)), encoding="utf-8")
+    shown = run if with_paths else places.without(run)
+    path.write_text(run_page.html(shown, delivered.find(folder, run)), encoding="utf-8")
     return path

@@ -9,19 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline import units
-from pipeline.notes import TAIL
 from pipeline.report import charts
 from pipeline.report.html import HERE, Piece, joined, link, page, tag
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
-from pipeline.report.tables import MARKS, by_chance, columns, doubts, figure, hits, is_best
+from pipeline.report.tables import MARKS, NOISE, by_chance, columns, doubts, figure, hits, is_best
 
 MOST_EMPTY = 10  # cells for each job, in a grid that is drawn
-NOISE = (
-    "~ is noisy: the medians of its blocks differ by more than the benchmark allows, or p99 is more than "
-    f"{TAIL:g}× p50. No speed-up is claimed from such a figure. "
-)
 
 
 def html(sweep: Sweep, pages: Collection[int] = ()) -> str:

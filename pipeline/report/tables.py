@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipeline import units
+from pipeline.notes import TAIL
 from pipeline.printable import printable
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
@@ -16,6 +17,10 @@ from pipeline.report.sweep import Sweep
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 FORMULAS = ("=", "+", "-", "@", "\t")
 SPEEDS = ("latency", "speedup")
+NOISE = (
+    "~ is noisy: the medians of its blocks differ by more than the benchmark allows, or p99 is more than "
+    f"{TAIL:g}× p50. No speed-up is claimed from such a figure. "
+)
 MARKS = {"ok": "✓", "planned": "○", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
