@@ -41,7 +41,7 @@ class Place:
     after: tuple[int, ...]
 
 
-def _title(run: Mapping[str, Any]) -> str:
+def title(run: Mapping[str, Any]) -> str:
     """What a run was to make, by the names in its configuration; by its choices, where it had none yet."""
     model, target = (
         run["config"].get(group, {}).get("name") or run["choices"].get(group) for group in ("model", "target")
@@ -64,16 +64,16 @@ def html(run: Mapping[str, Any], delivered: Delivered | None = None) -> str:
     """
     stages = outcomes(run)
     job = Job(0, "", (), {}, **of_run(run))
-    title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
+    chosen = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {"git": None, **run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
     rows = [("Started", run["started"]), ("Settings", typed), ("In", run["folder"]), *environment(more)]
     return page(
-        f"Run: {title}",
+        f"Run: {chosen}",
         tag(
             "header",
             tag("p", "Drydock run", class_="eyebrow"),
-            tag("h1", _title(run)),
+            tag("h1", title(run)),
             tag("p", status(job), f": {', '.join(_lead(job))}", class_="lead"),
             *(tag("p", f"instead: {text}") for text in _instead(run)),
             *(_problem(p) for p in run.get("problems", ())),
