@@ -119,6 +119,23 @@ class Benchmark(TypedDict):
     table: Sequence[str]
 
 
+# How many times the median the slowest of a hundred inferences may take, before a figure is noise.
+TAIL = 2.0
+
+
+def noise(figures: Mapping[str, Any]) -> str:
+    """Why the figures of one contender of a benchmark support no claim, in words; empty where they are quiet.
+
+    They are noisy where the medians of their blocks differ by more than the benchmark allows (`noisy_above`), or where
+    p99 is more than TAIL times p50: on a quiet machine both stay far below.
+    """
+    says = (
+        [f"spread {figures['spread']:.0%}" if "spread" in figures else "its blocks differ"] if figures["noisy"] else []
+    )
+    tail = figures.get("p99_ms", 0.0) / max(figures["p50_ms"], 1e-9)
+    return ", ".join([*says, *([f"p99 {tail:.3g}× p50"] if tail > TAIL else [])])
+
+
 class Generation(TypedDict):
     """The comparison of a language model's tokens.
 

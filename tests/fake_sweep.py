@@ -28,10 +28,18 @@ def parity(*errors: float) -> dict[str, Any]:
     return {"parity": {"against": "the PyTorch model", "cases": cases}, "says": f"worst {max(errors)}"}
 
 
-def benchmark(p50: float, *, noisy: bool = False) -> dict[str, Any]:
-    """What a benchmark notes."""
-    contenders = {"openvino": {"p50_ms": p50, "noisy": noisy}, "eager": {"p50_ms": 99.0, "noisy": True}}
-    return {"benchmark": {"artifact": "openvino", "contenders": contenders, "table": ["as told"]}}
+def benchmark(
+    p50: float, *, by: str = "openvino", spread: float = 0.02, tail: float = 1.2, eager: float = 0.02
+) -> dict[str, Any]:
+    """What a benchmark notes; the p99 is `tail` times the p50, and `eager` is the spread of eager PyTorch."""
+
+    def figures(p50: float, spread: float, tail: float) -> dict[str, Any]:
+        times = {"p50_ms": p50, "p90_ms": 1.1 * p50, "p99_ms": tail * p50, "to_first_answer_ms": 1e3}
+        return {**times, "items_per_second": 1e3 / p50, "peak_bytes": 1 << 27, "spread": spread, "noisy": spread > 0.1}
+
+    contenders = {by: figures(p50, spread, tail), "eager": figures(24.0, eager, 1.2)}
+    case = {"case": {"label": "example", "shapes": "input 2x3", "items": 2}, "threads": 2, "rounds": 5}
+    return {"benchmark": {"artifact": by, "contenders": contenders, "not_measured": {}, **case, "table": ["as told"]}}
 
 
 def evaluation(value: float, drop: float) -> dict[str, Any]:
@@ -46,14 +54,14 @@ class FakeSweep:
     folder: Path
     jobs: list[dict[str, Any]] = field(default_factory=list)
 
-    def job(self, *swept: str, base: Sequence[str] = BASE) -> RunManifest:
+    def job(self, *swept: str, base: Sequence[str] = BASE, target: str = "openvino") -> RunManifest:
         """A job that has begun."""
         overrides = [*base, *swept]
         self.skip(*swept, base=base)
-        config = {"seed": 0, "model": {"name": "small"}, "target": {"name": "openvino"}}
+        config = {"seed": 0, "model": {"name": "small"}, "target": {"name": target}}
         git = {"commit": "c0ffee", "branch": "main", "dirty": False}
         path = self.folder / self.jobs[-1]["folder"] / "run.json"
-        manifest = RunManifest(path, overrides, {"model": "small", "target": "openvino"})
+        manifest = RunManifest(path, overrides, {"model": "small", "target": target})
         manifest.note_configuration(config, git)
         return manifest
 
@@ -99,12 +107,12 @@ def write(folder: Path) -> Path:
     sweep = FakeSweep(folder)
     fp32 = finished("built", "a", "18", 1e-7, 2e-7, size=4000, seconds=2.0, **benchmark(8.0), **evaluation(0.9, 0.0))
     sweep.job("opset=18", "precision=fp32").finish(fp32)
-    fp16 = finished("hit", "b", "18", 3e-4, size=2000, **benchmark(5.0, noisy=True), **evaluation(0.898, 0.002))
+    fp16 = finished("hit", "b", "18", 3e-4, size=2000, **benchmark(5.0, spread=0.31), **evaluation(0.898, 0.002))
     sweep.job("opset=18", "precision=fp16").finish(fp16)
     failed = sweep.job("opset=18", "precision=int8")
     failed.stage(outcome("export", "hit", 3.0, "k-export-18", "d-export-18"))
     failed.fail(CheckFailed("check: <b>wrong</b> by 0.5", allowed="0.1", command="precision=fp16"), 5)
-    slow = finished("built", "c", "20", 1e-7, size=10000, **benchmark(10.5), **evaluation(0.9, 0.0))
+    slow = finished("built", "c", "20", 1e-7, size=10000, **benchmark(10.5, eager=1.9), **evaluation(0.9, 0.0))
     sweep.job("opset=20", "precision=fp32").finish(slow)
     sweep.job("opset=20", "precision=fp16")
     sweep.skip("opset=20", "precision=int8")

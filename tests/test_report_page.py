@@ -66,7 +66,14 @@ def test_a_request_would_be_refused_and_noticed(page: Browser) -> None:
 
 def test_the_figures_are_those_of_sweep_json(page: Browser, folder: Path) -> None:
     jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
-    columns = {"Error": "error", "Accuracy": "accuracy", "Drop": "drop", "Latency": "latency", "Size": "size"}
+    columns = {
+        "Error": "error",
+        "Accuracy": "accuracy",
+        "Drop": "drop",
+        "Latency": "latency",
+        "Speed-up": "speedup",
+        "Size": "size",
+    }
     for title, name in {**columns, "Build": "seconds", "Saved": "saved"}.items():
         values = [None if v is None else float(v) for v in column(page, title)]
         assert values == [job[name] for job in jobs], title

@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +51,12 @@ class Past:
     @property
     def began(self) -> float:
         """When the first run began, in seconds since the epoch; 0 where no run says."""
-        return min((_seconds(run["started"]) for _, run in self.runs), default=0.0)
+        return min((folders.moment(run["started"]) for _, run in self.runs), default=0.0)
 
     @property
     def ended(self) -> float:
         """When the last run ended, or last wrote something."""
-        return max((_seconds(run.get("ended") or run["started"]) for _, run in self.runs), default=0.0)
+        return max((folders.moment(run.get("ended") or run["started"]) for _, run in self.runs), default=0.0)
 
     @property
     def status(self) -> str:
@@ -108,19 +107,6 @@ def _may_go_on(file: Path, host: Any) -> bool:
     with contextlib.suppress(OSError):
         return host not in (None, platform.node()) and time.time() - file.stat().st_mtime < FORGOTTEN_SECONDS
     return False
-
-
-def _seconds(moment: Any) -> float:
-    try:
-        return datetime.fromisoformat(str(moment)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def seconds_of(run: Mapping[str, Any]) -> float | None:
-    """How many seconds a run took; None for one that did not end."""
-    began, ended = _seconds(run["started"]), _seconds(run.get("ended"))
-    return ended - began if began and ended else None
 
 
 def size(past: Past) -> int:

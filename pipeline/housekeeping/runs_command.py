@@ -11,11 +11,12 @@ from typing import Any
 
 from pipeline import disk, errors, units
 from pipeline.errors import ConfigError
-from pipeline.housekeeping import compare, past
+from pipeline.housekeeping import past
 from pipeline.housekeeping.past import Past
 from pipeline.housekeeping.store_command import age_of
 from pipeline.printable import as_typed, printable
 from pipeline.record import locate
+from pipeline.report import compare
 from pipeline.runs import folders
 from pipeline.terminal import command
 
@@ -118,7 +119,7 @@ def _table(runs: Sequence[Past]) -> str:
     for one in runs:
         started = str(one.runs[0][1]["started"])[:16].replace("T", " ") if one.runs else ""
         run = one.runs[0][1] if one.jobs is None else {}
-        took = past.seconds_of(run) if run else one.ended - one.began if one.runs else None
+        took = folders.seconds_of(run) if run else one.ended - one.began if one.runs else None
         code = f" {run['exit_code']}" if run.get("exit_code") else ""
         shown = "" if took is None else units.duration(took)
         rows.append((started, f"{one.status}{code}", _names(one), shown, str(one.folder)))

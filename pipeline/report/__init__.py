@@ -5,7 +5,8 @@
                                              ├─► CSV, Markdown, the terminal's table
                                              └─► the best job by a rule: select
 
-`python -m pipeline.report DIR` makes all of it anew from what the jobs' folders say.
+`python -m pipeline.report DIR` makes all of it anew from what the jobs' folders say; with two runs' folders it makes a
+page that compares them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import ConfigError
-from pipeline.report import page, places, run_page
+from pipeline.record import locate
+from pipeline.report import comparison, delivered, page, places, run_page
 from pipeline.report.collect import collect
 from pipeline.report.select import Rule
 from pipeline.report.sweep import Sweep
@@ -21,7 +23,7 @@ from pipeline.runs.folders import RUN, read_run
 from pipeline.runs.jobs import FILE as JOBS
 from pipeline.store.files import write_json
 
-PAGE, DATA = "report.html", "sweep.json"
+PAGE, DATA, COMPARED = "report.html", "sweep.json", "compare.html"
 ALLOWED = f"the folder of a sweep, which has {JOBS}, of runs, or of a run, which has {RUN}"
 
 
@@ -54,5 +56,24 @@ def of_run(folder: Path, *, with_paths: bool = False) -> Path | None:
     if (run := read_run(folder)) is None:
         return None
     path = folder / PAGE
-    path.write_text(run_page.html(run if with_paths else places.without(run)), encoding="utf-8")
+    shown = run if with_paths else places.without(run)
+    path.write_text(run_page.html(shown, delivered.find(folder, run)), encoding="utf-8")
     return path
+
+
+def of_two(folders: tuple[Path, Path], to: Path, *, with_paths: bool = False) -> None:
+    """Writes a page that compares two runs. Raises ConfigError where a folder has none, OSError.
+
+    Args:
+        folders: The runs'.
+        to: Where it is written.
+        with_paths: See `of_sweep`.
+    """
+    runs = []
+    for folder in folders:
+        if (run := read_run(folder)) is None:
+            raise ConfigError(f"{folder} holds no {RUN} of ours", allowed=f"the folders of two runs, each with {RUN}")
+        runs.append({**run, "of": str(folder.absolute())})
+    a, b = runs if with_paths else places.without(runs)
+    with locate.whole(folders[0]):
+        to.write_text(comparison.html(a, b, (a["of"], b["of"])), encoding="utf-8")

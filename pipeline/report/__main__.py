@@ -1,4 +1,4 @@
-"""`python -m pipeline.report DIR`: makes a sweep's report anew from its jobs' folders, or the page of a single run."""
+"""`python -m pipeline.report DIR [DIR]`: a sweep's report anew, the page of a single run, or of two runs compared."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ def main(say: command.Say) -> int:
     """Prints the table and where the page is. Raises ConfigError when there is nothing to report."""
     parser = argparse.ArgumentParser(
         prog=as_typed("python -m pipeline.report"),
-        description="Makes sweep.json and report.html anew from what the jobs left, and prints the table.",
+        description="Makes sweep.json and report.html anew from what the jobs left, and prints the table. "
+        f"Of two runs' folders, it makes {report.COMPARED}, which compares them.",
         epilog=f"DIR is {report.ALLOWED}. RULE is {FORM}.",
     )
     parser.add_argument("folder", metavar="DIR", type=Path)
+    parser.add_argument("other", metavar="DIR", type=Path, nargs="?", help="another run, to compare with")
+    parser.add_argument("--to", metavar="FILE", type=Path, help=f"where the comparison is written: {report.COMPARED}")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="write every job and measure there")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write a table for a pull request there")
     parser.add_argument(
@@ -36,6 +39,15 @@ def main(say: command.Say) -> int:
 
 def _report(args: argparse.Namespace, rule: Rule | None, say: command.Say) -> int:
     folder: Path = args.folder
+    if args.other is not None:
+        if rule or args.csv or args.markdown:
+            raise ConfigError("two runs have no table", allowed="two folders, --to and --paths")
+        to = args.to or Path(report.COMPARED)
+        report.of_two((folder, args.other), to, with_paths=args.paths)
+        say(str(to))
+        return errors.OK
+    if args.to is not None:
+        raise ConfigError("--to is for a comparison", allowed="the folders of two runs", command="without --to")
     if not folder.is_dir():
         raise ConfigError(f"{folder} is no folder", allowed=report.ALLOWED)
     if (folder / RUN).is_file():

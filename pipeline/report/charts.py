@@ -7,13 +7,15 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
+from pipeline.report.tables import doubts
+from pipeline.report.tables import figure as shown_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 # matplotlib wants colours; these stand for the page's, which differ in light and dark.
 INK, SOFT, LINE, ACCENT, PALE, PAPER = "#010203", "#010204", "#010205", "#010206", "#010207", "#010208"
 NAMED = {INK: "ink", SOFT: "soft", LINE: "line", ACCENT: "accent", PALE: "pale", PAPER: "paper"}
+# A target has a shape and a colour, and the legend says which: the colour is never alone. The first is the accent.
+SHAPES = "osD^vPX"
+COLOURS = (ACCENT, *(f"#01030{i}" for i in range(1, len(SHAPES))))
+NAMED |= {colour: f"target-{i}" for i, colour in enumerate(COLOURS) if i}
+RING: dict[str, Any] = {
+    "markersize": 14,
+    "markerfacecolor": "none",
+    "markeredgecolor": SOFT,
+    "markeredgewidth": 0.8,
+}  # of what is noisy
 WIDTH = 5.6  # inches of 72 points; the page scales it
 MOST = 40  # bars that a person still compares
 STYLE: dict[Any, Any] = {
@@ -94,22 +106,30 @@ def _trade(sweep: Sweep) -> Iterator[Chart]:
     axes.margins(0.14)
     on_front = sorted((xs[i], ys[i]) for i in best)
     axes.plot(*zip(*on_front, strict=True), color=PALE, linewidth=2, drawstyle="steps-post", zorder=2)
+    looks = _looks(sweep)
     for i, job in enumerate(jobs):
-        face = ACCENT if i in best else PAPER
+        shape, colour = looks[job.target]
         axes.plot(
-            xs[i], ys[i], "o", markersize=7, color=face, markeredgecolor=ACCENT, markeredgewidth=1.5, zorder=3,
-            url=f"#job-{job.number}",
+            xs[i], ys[i], shape, markersize=7, color=colour if i in best else PAPER, markeredgecolor=colour,
+            markeredgewidth=1.5, zorder=3, url=f"#job-{job.number}",
         )  # fmt: skip
+        if _doubted(job, across):
+            axes.plot(xs[i], ys[i], "o", zorder=2, **RING)
     axes.set_xlabel(_axis(across, axes.get_xscale()))
     axes.set_ylabel(_axis(up, axes.get_yscale()))
     _ticks(axes, across, up)
-    _label(axes, [(xs[i], ys[i], _short(jobs[i])) for i in best])
+    _label(axes, [(xs[i], ys[i], _marked(jobs[i], across, with_target=len(looks) == 1)) for i in best])
+    _legend(figure, {job.target: looks[job.target] for job in jobs}, noisy=any(_doubted(j, across) for j in jobs))
     titles = {
-        j.number: f"{j.name}: {across.title.lower()} {across.text_of(j)}, {up.title.lower()} {up.text_of(j)}"
+        j.number: f"{j.name}: {across.title.lower()} {_in_full(j, across)}, {up.title.lower()} {_in_full(j, up)}"
         for j in jobs
     }
     side = "left and up" if differs else "left and down"
     says = f"{side.capitalize()} is better. Filled: the Pareto front, where no other job is as good in both."
+    if any(_doubted(j, across) for j in jobs):
+        says += " Ringed: a noisy latency, whose place may be chance."
+    foreign = {f"{j.target}'s is {j.runtime}'s" for j in jobs if across.name == "latency" and j.not_by}
+    says += f" The latency is not of the target's own runtime: {'; '.join(sorted(foreign))}." if foreign else ""
     yield Chart(f"{across.title} against {up.title.lower()}", says, _svg(figure, "trade", titles))
 
 
@@ -124,8 +144,10 @@ def _sizes(sweep: Sweep) -> Iterator[Chart]:
     shown = sorted(jobs, key=lambda j: (-(j.size or 0), j.number))[:MOST]
     figure, axes = _bars([_short(job) for job in shown])
     sizes = [float(job.size or 0) for job in shown]
+    looks = _looks(sweep)
     for i, (job, size) in enumerate(zip(shown, sizes, strict=True)):
-        axes.barh(i, size, height=0.62, color=ACCENT, url=f"#job-{job.number}")
+        axes.barh(i, size, height=0.62, color=looks[job.target][1], url=f"#job-{job.number}")
+    _legend(figure, {job.target: ("s", looks[job.target][1]) for job in shown}, noisy=False)
     _ends(axes, sizes, [MEASURES["size"].text_of(job) for job in shown])
     more = f" The {MOST} largest of {len(jobs)}." if len(jobs) > MOST else ""
     titles = {j.number: f"{j.name}: {MEASURES['size'].text_of(j)}" for j in shown}
@@ -200,6 +222,41 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
 def _short(job: Job) -> str:
     text = " · ".join(job.swept.values()) or f"job {job.number}"
     return text if len(text) <= 28 else f"{text[:27]}…"
+
+
+def _looks(sweep: Sweep) -> dict[str, tuple[str, str]]:
+    """Target to the shape and colour of its marks, the same in every chart of a sweep."""
+    targets = dict.fromkeys(job.target for job in sweep.jobs)
+    return {t: (SHAPES[i % len(SHAPES)], COLOURS[i % len(COLOURS)]) for i, t in enumerate(targets)}
+
+
+def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]], *, noisy: bool) -> None:
+    """What each mark stands for, below the axes; nothing where all are of one target and quiet."""
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], marker=shape, color=colour, linestyle="none", markersize=7, label=target)
+        for target, (shape, colour) in looks.items()
+        if len(looks) > 1
+    ]
+    marks += [Line2D([], [], marker="o", linestyle="none", label="noisy", **RING)] if noisy else []
+    if marks:
+        figure.legend(handles=marks, loc="outside lower left", ncols=4, labelcolor=INK, handletextpad=0.2)
+
+
+def _doubted(job: Job, across: Measure) -> bool:
+    return across.name == "latency" and bool(job.noise)
+
+
+def _marked(job: Job, across: Measure, *, with_target: bool) -> str:
+    """A label beside a mark, without the target where a legend has that."""
+    axes = {axis: value for axis, value in job.swept.items() if with_target or axis != "target"}
+    return f"{'~' if _doubted(job, across) else ''}{_short(replace(job, swept=axes) if axes else job)}"
+
+
+def _in_full(job: Job, measure: Measure) -> str:
+    """A figure with what it must not be read without."""
+    return " ".join([shown_figure(job, measure), *(f"({doubt})" for doubt in doubts(job, measure))])
 
 
 def _axis(measure: Measure, scale: str) -> str:

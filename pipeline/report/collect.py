@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from pipeline.report.job import Job, began, ended, measured, outcomes
+from pipeline.report.job import Job, began, of_run
 from pipeline.report.sweep import Sweep
 from pipeline.runs import folders
 from pipeline.runs.folders import read_run
@@ -54,7 +54,7 @@ def _job(
         overrides=overrides,
         swept={axis: values[axis] for axis in axes if axis in values},
         command=alone(overrides, typed) if typed or run is None else repeating(overrides, run["command"]),
-        **({**ended(run), **measured(outcomes(run))} if run else {"status": "lost" if began(folder) else "not run"}),
+        **(of_run(run) if run else {"status": "lost" if began(folder) else "not run"}),
     )
 
 

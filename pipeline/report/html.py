@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -42,9 +43,23 @@ def joined(*pieces: str | int | None) -> Piece:
     return Piece("\n".join(_safe(p) for p in pieces if p is not None and p != ""))
 
 
+def marked(text: str) -> Piece:
+    """Text in which `code` stands between backticks."""
+    parts = text.split("`")
+    return Piece("".join(tag("code", part) if i % 2 else escape(part) for i, part in enumerate(parts)))
+
+
 def link(text: str, path: str, **attributes: str | None) -> Piece:
     """A link to a file beside the page. A path is never taken for an address."""
     return tag("a", text, href=f"./{quote(path)}", **attributes)
+
+
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Piece:
+    """A table under a title; it scrolls by itself where it is wider than the page. Its first column names the rows."""
+    cells = (tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows)
+    heads = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
+    whole = tag("table", heads, tag("tbody", *cells), class_="plain")
+    return joined(tag("h3", title), tag("div", whole, class_="scrolled", role="region", aria_label=title, tabindex=0))
 
 
 def page(title: str, *body: str, script: str = "") -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pipeline.report import speed
 from pipeline.running.outcome import Outcome
 from pipeline.runs.folders import RUN
 
@@ -51,8 +52,13 @@ class Job:
         ratio: That as a multiple of the PyTorch model's.
         kl: How far what it expects next is from what the PyTorch model does, in nats.
         agreement: The share of places, in 0..1, where both have the same first choice.
+        target: The target's name.
         latency: p50 of one inference, in milliseconds.
-        noisy: Whether the benchmark calls its own figures noisy.
+        noise: Why that figure supports no claim, such as "spread 31%"; empty where it is quiet.
+        runtime: What ran it, such as "onnxruntime".
+        not_by: What the target is for, where another runtime was measured, such as "tensorrt".
+        speedup: How many times as fast as eager PyTorch; None where nothing was measured beside it, or one is noisy.
+        unclaimed: Why there is no speed-up though both were measured.
         size: Bytes of the delivered artifact's files.
         digest: Content digest of what was delivered.
     """
@@ -80,8 +86,13 @@ class Job:
     ratio: float | None = None
     kl: float | None = None
     agreement: float | None = None
+    target: str = ""
     latency: float | None = None
-    noisy: bool = False
+    noise: str = ""
+    runtime: str = ""
+    not_by: str = ""
+    speedup: float | None = None
+    unclaimed: str = ""
     size: int | None = None
     digest: str | None = None
 
@@ -89,6 +100,11 @@ class Job:
     def went_well(self) -> bool:
         """Whether it succeeded; a plan has no artifact, and is no failure."""
         return self.status in ("ok", "planned")
+
+    @property
+    def noisy(self) -> bool:
+        """Whether its latency is noisy; see `pipeline.notes.noise`."""
+        return bool(self.noise)
 
     @property
     def story(self) -> str:
@@ -114,6 +130,15 @@ def outcomes(run: Mapping[str, Any]) -> list[Outcome]:
     """The outcomes that a run.json recorded; keys that another version added are left out."""
     names = {f.name for f in fields(Outcome)}
     return [Outcome(**{n: v for n, v in stage.items() if n in names}) for stage in run["stages"]]
+
+
+def of_run(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a run.json says of its job, as fields of a Job."""
+    figures = measured(outcomes(run))
+    target = str((run["config"].get("target") or {}).get("name") or run["choices"].get("target") or "")
+    if contender := figures.get("runtime"):
+        figures |= {"runtime": speed.library(contender), "not_by": speed.meant(target, contender)}
+    return {"target": target, **ended(run), **figures}
 
 
 def ended(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +181,5 @@ def _of_notes(notes: Mapping[str, Any]) -> dict[str, Any]:
     if perplexity := notes.get("perplexity"):
         figures |= {"perplexity": perplexity["value"], **{n: perplexity[n] for n in ("ratio", "kl", "agreement")}}
     if benchmark := notes.get("benchmark"):
-        ours = benchmark["contenders"][benchmark["artifact"]]
-        figures |= {"latency": ours["p50_ms"], "noisy": ours["noisy"]}
+        figures |= speed.figures(benchmark)
     return figures

@@ -60,6 +60,7 @@ MEASURES = {
         Measure("kl", "KL", lambda v: f"{v:.1e}", "what it expects next against what the PyTorch model does, in nats"),
         Measure("agreement", "Top-1", lambda v: f"{v:.1%}", "how often its first choice is the PyTorch model's"),
         Measure("latency", "Latency", lambda v: f"{significant(v)} ms", "p50 of one inference, in milliseconds"),
+        Measure("speedup", "Speed-up", lambda v: f"{significant(v)}×", "how many times as fast as eager PyTorch"),
         Measure("size", "Size", units.size, "of the delivered folder, in bytes"),
         Measure("seconds", "Build", units.duration, "what building and delivering took in that job, in seconds"),
     )

@@ -14,7 +14,7 @@ from pipeline.report.html import HERE, Piece, joined, link, page, tag
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
 from pipeline.report.sweep import Sweep
-from pipeline.report.tables import MARKS, figure, hits, is_best
+from pipeline.report.tables import MARKS, NOISE, by_chance, columns, doubts, figure, hits, is_best
 
 MOST_EMPTY = 10  # cells for each job, in a grid that is drawn
 
@@ -93,7 +93,7 @@ def _best(sweep: Sweep) -> Piece:
     assert sweep.best is not None
     job = next((job for job in sweep.jobs if is_best(sweep, job)), None)
     winner = tag("a", job.name, href=f"#job-{job.number}") if job else "no job meets that"
-    return tag("p", "★ ", tag("code", sweep.best.rule), ": ", winner, class_="best")
+    return tag("p", "★ ", tag("code", sweep.best.rule), ": ", winner, by_chance(sweep), class_="best")
 
 
 def _grid(sweep: Sweep) -> Piece:
@@ -127,8 +127,9 @@ def _grid(sweep: Sweep) -> Piece:
 def _cell(job: Job | None, shown: Measure | None) -> Piece:
     if job is None:
         return tag("td", tag("span", "no such job", class_="unseen"))
-    value = shown.text_of(job) if shown else ""
-    inside = (status(job), tag("small", value) if value else None)
+    value = figure(job, shown) if shown else ""
+    why = doubts(job, shown) if shown else []
+    inside = (status(job), tag("small", value) if value else None, *(tag("small", text) for text in why))
     return tag("td", tag("a", *inside, href=f"#job-{job.number}", title=job.name), class_=_class(job.status))
 
 
@@ -160,7 +161,7 @@ def _repeats(job: Job) -> Piece:
 
 
 def _table(sweep: Sweep, pages: Collection[int]) -> Piece:
-    shown = [m for m in MEASURES.values() if m.is_measured(sweep.jobs)]
+    shown = columns(sweep)
     heads = [
         _sorts("#", "num", "the job's number"),
         *(_sorts(axis, "", f"swept: {axis}") for axis in sweep.axes),
@@ -179,10 +180,19 @@ def _table(sweep: Sweep, pages: Collection[int]) -> Piece:
         tag("output", f"{len(sweep.jobs)} of {len(sweep.jobs)} jobs", id="count", aria_live="polite"),
         class_="tools",
     )
-    noisy = "~ marks a latency whose benchmark calls it noisy. " if any(job.noisy for job in sweep.jobs) else ""
-    unchecked = "NOT CHECKED: there was nothing to compare with. " if any(job.unchecked for job in sweep.jobs) else ""
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), id="jobs")
-    return _section("Jobs", joined(tools, _scrolled("Jobs", table)), f"{noisy}{unchecked}A column's head sorts by it.")
+    return _section("Jobs", joined(tools, _scrolled("Jobs", table)), f"{_marks(sweep)}A column's head sorts by it.")
+
+
+def _marks(sweep: Sweep) -> str:
+    """What the marks in the table mean, of those that it has."""
+    measured = any(job.latency is not None for job in sweep.jobs)
+    meanings = {
+        NOISE: measured,
+        "† was measured by another runtime than the target is for. ": any(job.not_by for job in sweep.jobs),
+        "NOT CHECKED: there was nothing to compare with. ": any(job.unchecked for job in sweep.jobs),
+    }
+    return "".join(text for text, is_there in meanings.items() if is_there)
 
 
 def _sorts(title: str, class_: str, explained: str) -> Piece:
@@ -198,7 +208,7 @@ def _row(sweep: Sweep, job: Job, shown: list[Measure], has_page: bool) -> Piece:
         _figure(str(job.number), job.number),
         *(tag("td", job.swept.get(axis, "")) for axis in sweep.axes),
         tag("td", status(job), best),
-        *(_figure(figure(job, m), m.value(job)) for m in shown),
+        *(_figure(figure(job, m), m.value(job), *doubts(job, m)) for m in shown),
         _figure(hits(job), job.hits if job.stored else None),
         _figure("" if job.saved is None else units.duration(job.saved), job.saved),
         tag("td", *(Piece(f"{o} ") for o in opened)),
@@ -207,8 +217,9 @@ def _row(sweep: Sweep, job: Job, shown: list[Measure], has_page: bool) -> Piece:
     )
 
 
-def _figure(text: str, value: float | None) -> Piece:
-    return tag("td", text, class_="num", data_v=None if value is None else repr(value))
+def _figure(text: str, value: float | None, *doubts: str) -> Piece:
+    beside = (tag("small", doubt) for doubt in doubts)
+    return tag("td", text, *beside, class_="num", data_v=None if value is None else repr(value))
 
 
 def _charts(sweep: Sweep) -> Piece:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from typing import Any
 
 from pipeline import units
 from pipeline.planning.ways import Served
+from pipeline.report import contenders, speed
+from pipeline.report.delivered import Delivered, section
 from pipeline.report.html import Piece, joined, page, tag
-from pipeline.report.job import Job, ended, measured, outcomes
+from pipeline.report.job import Job, of_run, outcomes
 from pipeline.report.measures import MEASURES
 from pipeline.report.page import definitions, environment, status
+from pipeline.report.tables import doubts, figure
 from pipeline.running.outcome import Outcome
 
 LANE, NODE = 16, 20  # pixels from lane to lane, and from a line's top to its node
@@ -37,7 +41,7 @@ class Place:
     after: tuple[int, ...]
 
 
-def _title(run: Mapping[str, Any]) -> str:
+def title(run: Mapping[str, Any]) -> str:
     """What a run was to make, by the names in its configuration; by its choices, where it had none yet."""
     model, target = (
         run["config"].get(group, {}).get("name") or run["choices"].get(group) for group in ("model", "target")
@@ -51,24 +55,31 @@ def _instead(run: Mapping[str, Any]) -> list[str]:
     return [str(Served(served["changes"], served["why"]))] if served else []
 
 
-def html(run: Mapping[str, Any]) -> str:
-    """The page of a run, of its run.json."""
+def html(run: Mapping[str, Any], delivered: Delivered | None = None) -> str:
+    """The page of a run.
+
+    Args:
+        run: Its run.json.
+        delivered: What it delivered, where that still exists.
+    """
     stages = outcomes(run)
-    job = Job(0, "", (), {}, **ended(run), **measured(stages))
-    title = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
+    job = Job(0, "", (), {}, **of_run(run))
+    chosen = " ".join(str(run["choices"].get(name)) for name in ("model", "target", "precision"))
     more = {"git": None, **run, "machines": [run["machine"]]}
     typed = tag("code", f"python -m pipeline {shlex.join(run['overrides'])}")
     rows = [("Started", run["started"]), ("Settings", typed), ("In", run["folder"]), *environment(more)]
     return page(
-        f"Run: {title}",
+        f"Run: {chosen}",
         tag(
             "header",
             tag("p", "Drydock run", class_="eyebrow"),
-            tag("h1", _title(run)),
+            tag("h1", title(run)),
             tag("p", status(job), f": {', '.join(_lead(job))}", class_="lead"),
             *(tag("p", f"instead: {text}") for text in _instead(run)),
             *(_problem(p) for p in run.get("problems", ())),
         ),
+        section(run, job, delivered),
+        contenders.section(stages, job),
         tag("section", tag("h2", "Stages"), _graph(run, stages)),
         tag("section", tag("h2", "Made with"), definitions(iter(rows))),
     )
@@ -143,7 +154,8 @@ def _lead(job: Job) -> Iterator[str]:
         yield f"NOT CHECKED: {job.unchecked}"
     for measure in MEASURES.values():
         if measure.name != "seconds" and measure.value(job) is not None:
-            yield f"{measure.title.lower()} {measure.text_of(job)}"
+            why = "".join(f" ({doubt})" for doubt in doubts(job, measure))
+            yield f"{measure.title.lower()} {figure(job, measure)}{why}"
 
 
 def _problem(problem: Mapping[str, str]) -> Piece:
@@ -200,7 +212,7 @@ def _drawn(place: Place, outcome: Outcome) -> Piece:
 def _line(
     outcome: Outcome, fed: Sequence[str], recorded: Mapping[str, Any] | None, check: Mapping[str, Any] | None
 ) -> Piece:
-    says = outcome.notes.get("says")
+    says = _without_claim(outcome)
     caution = outcome.notes.get("caution")
     head = tag(
         "div",
@@ -218,6 +230,15 @@ def _line(
         tag("p", f"caution: {caution}") if caution else None,
         tag("details", tag("summary", "details"), definitions(iter(rows))) if rows else None,
     )
+
+
+def _without_claim(outcome: Outcome) -> str | None:
+    """A stage's line; without the ratio of a benchmark whose figures are noisy, which older versions made of them."""
+    says = outcome.notes.get("says")
+    benchmark = outcome.notes.get("benchmark")
+    if says is None or benchmark is None or not speed.figures(benchmark)["unclaimed"]:
+        return says
+    return re.sub(r", [\d.]+× the speed of eager PyTorch", "", says)
 
 
 def _details(

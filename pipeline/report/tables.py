@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from pipeline import units
+from pipeline.notes import TAIL
 from pipeline.printable import printable
 from pipeline.report.job import Job
 from pipeline.report.measures import MEASURES, Measure
@@ -15,6 +16,11 @@ from pipeline.report.sweep import Sweep
 
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.IGNORECASE)
 FORMULAS = ("=", "+", "-", "@", "\t")
+SPEEDS = ("latency", "speedup")
+NOISE = (
+    "~ is noisy: the medians of its blocks differ by more than the benchmark allows, or p99 is more than "
+    f"{TAIL:g}× p50. No speed-up is claimed from such a figure. "
+)
 MARKS = {"ok": "✓", "planned": "○", "failed": "✕", "interrupted": "‖", "lost": "?", "not run": "–"}
 
 
@@ -61,15 +67,27 @@ def markdown(sweep: Sweep) -> str:
         for job in sweep.jobs
         if not job.went_well
     ]
-    best = [f"\n{line}" for line in _best(sweep)]
-    return "\n".join([*lines, *(["", *failed] if failed else []), *best]) + "\n"
+    below = [f"\n{_in_markdown(line)}" for line in (*_best(sweep), *doubted(sweep, len(sweep.jobs)))]
+    return "\n".join([*lines, *(["", *failed] if failed else []), *below]) + "\n"
 
 
 def as_csv(sweep: Sweep) -> str:
     """Every job and every measure, as plain numbers."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
-    more = ("hits", "stored", "saved", "noisy", "digest", "folder", "problem")
+    more = (
+        "hits",
+        "stored",
+        "saved",
+        "noisy",
+        "noise",
+        "runtime",
+        "not_by",
+        "unclaimed",
+        "digest",
+        "folder",
+        "problem",
+    )
     out.writerow(["number", *map(_in_csv, sweep.axes), "status", "exit_code", *MEASURES, *more])
     for job in sweep.jobs:
         axes = [job.swept.get(axis, "") for axis in sweep.axes]
@@ -79,7 +97,7 @@ def as_csv(sweep: Sweep) -> str:
 
 
 def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
-    shown = [m for m in MEASURES.values() if m.is_measured(sweep.jobs)]
+    shown = columns(sweep)
     head = ["#", *sweep.axes, "Status", *(m.title for m in shown), "Hits", "Saved"]
     rows = [
         [
@@ -95,12 +113,30 @@ def _cells(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
+def columns(sweep: Sweep) -> list[Measure]:
+    """The measures that any job has a value of, or a reason why it has none."""
+    return [m for m in MEASURES.values() if m.is_measured(sweep.jobs) or any(doubts(job, m) for job in sweep.jobs)]
+
+
 def figure(job: Job, measure: Measure) -> str:
-    """A measure of a job as tables have it: what is noisy or was not checked says so."""
+    """A measure of a job as tables have it: what is noisy, another runtime's or was not checked says so."""
     if measure.name == "error" and job.unchecked:
         return "NOT CHECKED"
-    noisy = "~" if measure.name == "latency" and job.noisy else ""
-    return f"{noisy}{measure.text_of(job)}"
+    if measure.name == "speedup" and job.speedup is None and job.unclaimed:
+        return "noisy"
+    noisy = "~" if measure.name == "latency" and job.noise else ""
+    foreign = "†" if measure.name in SPEEDS and job.not_by and measure.value(job) is not None else ""
+    return f"{noisy}{foreign}{measure.text_of(job)}"
+
+
+def doubts(job: Job, measure: Measure) -> list[str]:
+    """What a figure must not be read without; empty where it can."""
+    if measure.name not in SPEEDS:
+        return []
+    noisy = f"noisy: {job.noise}" if job.noise else ""
+    first = noisy if measure.name == "latency" else job.unclaimed
+    foreign = f"by {job.runtime}, not by {job.not_by}" if job.not_by and measure.value(job) is not None else ""
+    return [text for text in (first, foreign) if text]
 
 
 def hits(job: Job) -> str:
@@ -129,15 +165,36 @@ def _totals(sweep: Sweep, *, counted: bool) -> Iterator[str]:
         f"{f'{len(sweep.jobs)} jobs: {counts}; ' if counted else ''}{units.duration(total.built)} of work, "
         f"{units.duration(total.shared)} saved by sharing, {units.duration(total.earlier)} by earlier runs"
     )
-    if any(job.noisy for job in sweep.jobs):
-        yield "~ measured on a machine that was not quiet"
+    yield from doubted(sweep, 3)
+
+
+def doubted(sweep: Sweep, most: int) -> Iterator[str]:
+    """What the marks of `figure` mean, a line for each, with at most some of the jobs that have it."""
+    kinds: dict[str, dict[str, str]] = {
+        "~ noisy, no ground for a claim": {job.name: job.noise for job in sweep.jobs},
+        "† another runtime's": {job.name: f"by {job.runtime}, not by {job.not_by}" for job in sweep.jobs if job.not_by},
+        "no speed-up, for noise": {job.name: job.unclaimed for job in sweep.jobs if job.latency is not None},
+    }
+    for kind, reasons in kinds.items():
+        said = [f"{name} ({why})" for name, why in reasons.items() if why]
+        more = [f"and {len(said) - most} more"] if len(said) > most else []
+        if said:
+            yield f"{kind}: {'; '.join([*said[:most], *more])}"
+
+
+def by_chance(sweep: Sweep) -> str:
+    """That the best job was chosen by noisy latencies, in words; empty where it was not."""
+    noisy = sum(job.noisy for job in sweep.jobs)
+    if sweep.best is None or not noisy or not {"latency", "speedup"} & {*re.findall(r"\w+", sweep.best.rule)}:
+        return ""
+    return f"; {noisy} of {len(sweep.jobs)} latencies are noisy, so another run may choose another job"
 
 
 def _best(sweep: Sweep) -> Sequence[str]:
     if sweep.best is None:
         return ()
     job = next((j for j in sweep.jobs if is_best(sweep, j)), None)
-    return (f"★ {sweep.best.rule}: {job.name if job else 'no job meets that'}",)
+    return (f"★ {sweep.best.rule}: {job.name if job else 'no job meets that'}{by_chance(sweep)}",)
 
 
 def _code(job: Job) -> str:

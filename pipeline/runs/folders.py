@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,17 @@ def digests(run: Mapping[str, Any]) -> set[str]:
     """The digests of the stored results that a run used or built."""
     stages = (stage for stage in run["stages"] if isinstance(stage, dict))
     return {stage["digest"] for stage in stages if isinstance(stage.get("digest"), str)}
+
+
+def moment(text: Any) -> float:
+    """Seconds since 1970 of a time in a run.json; 0 for what is none."""
+    try:
+        return datetime.fromisoformat(str(text)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def seconds_of(run: Mapping[str, Any]) -> float | None:
+    """How long a run took; None for one that did not end."""
+    began, ended = moment(run["started"]), moment(run.get("ended"))
+    return ended - began if began and ended else None

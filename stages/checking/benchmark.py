@@ -13,10 +13,11 @@ from pipeline import formats
 from pipeline.artifact import Artifact, Kind
 from pipeline.errors import Problem, StageError, listed, nearest
 from pipeline.notes import Benchmark as Measured
+from pipeline.notes import noise
 from pipeline.stage import Above, AtLeast, SomeOf, World
 from stages.checking import generators, jobs
 from stages.checking.contender import Job
-from stages.checking.contest import Contender, Figures, in_turn
+from stages.checking.contest import Contender, Figures, claim, in_turn
 from stages.formats import session
 from stages.formats.extensions import Extensions
 from stages.formats.running import COMPUTE, Running
@@ -39,8 +40,8 @@ class Benchmark(Running):
     """Latency, throughput, time to the first answer, size and peak memory, side by side with PyTorch.
 
     Each contender runs in a process of its own with one inference at a time and its threads pinned. They are measured
-    in turn, a block each, round after round. The spread of a contender's blocks is reported, and marked NOISY where it
-    is too large to rely on. The artifact passes through unchanged.
+    in turn, a block each, round after round. Figures that vary too much to rely on are marked NOISY, and compared with
+    nothing; see pipeline.notes.noise. The artifact passes through unchanged.
 
     A language model's folder continues a prompt: measured are the time to its first token, and the tokens per second of
     the prompt and of what follows.
@@ -223,13 +224,12 @@ def _inside(artifact: Artifact) -> str:
 
 
 def _headline(ours: str, measurements: Mapping[str, Mapping[str, Any]]) -> str:
-    """The stage's line: "p50 7.1 ms, 2.9× eager PyTorch; NOISY: blocks of openvino differ by 31 %"."""
+    """The stage's line: "p50 7.1 ms, 2.90× the speed of eager PyTorch"; noisy figures are compared with nothing."""
     p50 = measurements[ours]["p50_ms"]
-    text = f"p50 {p50:.3g} ms"
-    if "eager" in measurements:
-        text += f", {measurements['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch"
-    noisy = [f"{name} by {f['spread']:.0%}" for name, f in measurements.items() if f["noisy"]]
-    return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
+    compared = (
+        f", {measurements['eager']['p50_ms'] / p50:.2f}× the speed of eager PyTorch" if "eager" in measurements else ""
+    )
+    return claim(f"p50 {p50:.3g} ms", compared, measurements)
 
 
 def _table(measured: Measured) -> list[str]:
@@ -249,5 +249,5 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
         f"{name:<13} p50 {figures['p50_ms']:.3g} p90 {figures['p90_ms']:.3g} p99 {figures['p99_ms']:.3g} ms, "
         f"{figures['items_per_second']:.4g} items/s, first answer {figures['to_first_answer_ms'] / 1e3:.2f} s, "
         f"{figures['disk_bytes'] / MIB:.1f} MiB on disk, peak {figures['peak_bytes'] / MIB:.0f} MiB, "
-        f"{figures['computes_in']}, spread {figures['spread']:.0%}{' NOISY' if figures['noisy'] else ''}"
+        f"{figures['computes_in']}, spread {figures['spread']:.0%}{' NOISY' if noise(figures) else ''}"
     )

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipeline.errors import StageError
+from pipeline.notes import noise
 from stages.checking.contender import Job
 
 LAST_WORDS = 5  # lines
@@ -100,7 +101,7 @@ class Figures:
         inferences: How many were timed.
         block_p50_ms: The median of each block, in milliseconds.
         spread: Largest difference between the medians of two blocks, as a share of the median of the medians.
-        noisy: Whether that is above what was allowed.
+        noisy: Whether that is above what was allowed; see `pipeline.notes.noise`.
     """
 
     p50_ms: float
@@ -151,3 +152,17 @@ def in_turn(
             blocks[contender.name].append(answer["ms"])
             peaks[contender.name] = answer["peak_bytes"]
     return blocks, peaks
+
+
+def claim(text: str, compared: str, measurements: Mapping[str, Mapping[str, Any]]) -> str:
+    """A benchmark's line: the comparison with eager PyTorch is left out where either figure is noisy.
+
+    Args:
+        text: The artifact's own figures.
+        compared: How they compare; empty where nothing was measured beside them.
+        measurements: Figures by contender, the artifact's first.
+    """
+    noisy = {name: why for name, figures in measurements.items() if (why := noise(figures))}
+    ours = next(iter(measurements))
+    says = text + ("" if {ours, "eager"} & noisy.keys() else compared)
+    return says + (f"; NOISY: {'; '.join(f'{n} {why}' for n, why in noisy.items())}" if noisy else "")

@@ -16,9 +16,10 @@ from pipeline import formats
 from pipeline.artifact import Artifact
 from pipeline.errors import StageError, listed, nearest
 from pipeline.notes import Benchmark as Measured
+from pipeline.notes import noise
 from stages.checking import jobs
 from stages.checking.contender import Job
-from stages.checking.contest import Contender, Figures, in_turn
+from stages.checking.contest import Contender, Figures, claim, in_turn
 from stages.formats import session
 from stages.formats.session import How
 from stages.interface.generation import FACT
@@ -179,11 +180,11 @@ def _headline(ours: str, measurements: Mapping[str, Mapping[str, Any]]) -> str:
     """The stage's line: "first token 3.1 ms, then 410 tokens/s, 1.90× the speed of eager PyTorch"."""
     figures = measurements[ours]
     text = f"first token {figures['first_token_ms']:.3g} ms, then {figures['decoding_tokens_per_second']:.4g} tokens/s"
+    compared = ""
     if "eager" in measurements:
         share = figures["decoding_tokens_per_second"] / measurements["eager"]["decoding_tokens_per_second"]
-        text += f", {share:.2f}× the speed of eager PyTorch"
-    noisy = [f"{name} by {f['spread']:.0%}" for name, f in measurements.items() if f["noisy"]]
-    return text + (f"; NOISY: blocks differ, {listed(noisy)}" if noisy else "")
+        compared = f", {share:.2f}× the speed of eager PyTorch"
+    return claim(text, compared, measurements)
 
 
 def _table(measurement: Measured) -> list[str]:
@@ -204,5 +205,5 @@ def _row(name: str, figures: Mapping[str, Any]) -> str:
         f"tokens/s, then {figures['decoding_tokens_per_second']:.4g} tokens/s, "
         f"loaded in {figures['load_ms'] / 1e3:.2f} s, {figures['disk_bytes'] / MIB:.1f} MiB on disk, "
         f"peak {figures['peak_bytes'] / MIB:.0f} MiB, {figures['computes_in']}, "
-        f"spread {figures['spread']:.0%}{' NOISY' if figures['noisy'] else ''}"
+        f"spread {figures['spread']:.0%}{' NOISY' if noise(figures) else ''}"
     )

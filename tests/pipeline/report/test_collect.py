@@ -36,7 +36,7 @@ def test_a_job_says_what_was_measured_of_what_it_delivered(sweep):
     first = sweep.jobs[0]
     assert (first.error, first.accuracy, first.metric, first.drop) == (2e-7, 0.9, "top1", 0.0)
     assert (first.latency, first.noisy, first.size) == (8.0, False, 4000)
-    assert sweep.jobs[1].noisy
+    assert (sweep.jobs[1].noise, sweep.jobs[1].speedup, first.speedup) == ("spread 31%", None, 3.0)
 
 
 def test_a_language_model_has_its_perplexity_in_columns_and_rules(tmp_path):

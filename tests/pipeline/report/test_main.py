@@ -38,6 +38,17 @@ def test_a_run_that_failed_has_its_problem_on_its_page(folder):
     assert "it has no record" in page
 
 
+def test_two_runs_are_compared_on_a_page_of_their_own(folder, tmp_path):
+    done = run(folder / "0-small", folder / "1-small", "--to", tmp_path / "both.html")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/both.html\n"), done.stderr
+    page = (tmp_path / "both.html").read_text()
+    assert "<span>~5.00 ms</span><small>noisy: spread 31%</small></td><td>noisy</td>" in page
+    assert "<td><span>3.9 KiB</span></td><td><span>2.0 KiB</span></td><td>0.5×</td>" in page
+    assert "export: bytes" not in page
+    assert '<th scope="row">compile: bytes</th><td><div>d-a → d-b</div></td>' in page
+    assert str(folder) not in page
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -47,6 +58,9 @@ def test_a_run_that_failed_has_its_problem_on_its_page(folder):
         (["{empty}/none"], 2, "is no folder"),
         (["{sweep}/0-small", "--csv", "x"], 2, "is a single run's, which has no table"),
         (["{sweep}", "--csv", "{empty}/none/a.csv"], 2, "the report cannot be written"),
+        (["{sweep}/0-small", "{sweep}"], 2, "holds no run.json of ours"),
+        (["{sweep}/0-small", "{sweep}/1-small", "--csv", "x"], 2, "two runs have no table"),
+        (["{sweep}", "--to", "x"], 2, "--to is for a comparison"),
         ([], 2, "usage:"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.checking.contest import Figures, in_turn
+from stages.checking.contest import Figures, claim, in_turn
 
 
 def figures(*blocks, items=1, noisy_above=0.1):
@@ -52,3 +52,26 @@ def test_blocks_are_taken_in_turn_and_the_last_peak_counts():
     assert order == [("a", 0.5, 2), ("b", 0.5, 2)] * 3
     assert blocks == {"a": [[1.0], [3.0], [5.0]], "b": [[2.0], [4.0], [6.0]]}
     assert peaks == {"a": 5, "b": 6}
+
+
+QUIET = {"p50_ms": 5.0, "p99_ms": 6.0, "spread": 0.03, "noisy": False}
+SPREAD = {**QUIET, "spread": 1.86, "noisy": True}
+TAIL = {**QUIET, "p99_ms": 45.0}
+
+
+@pytest.mark.parametrize(
+    ("contenders", "says"),
+    [
+        ({"onnx": QUIET, "eager": QUIET}, "5 ms, 40.61×"),
+        ({"onnx": QUIET, "eager": {**QUIET, "p99_ms": 10.0}}, "5 ms, 40.61×"),
+        ({"onnx": QUIET, "eager": SPREAD}, "5 ms; NOISY: eager spread 186%"),
+        ({"onnx": TAIL, "eager": QUIET}, "5 ms; NOISY: onnx p99 9× p50"),
+        (
+            {"onnx": SPREAD | {"p99_ms": 45.0}, "eager": SPREAD},
+            "5 ms; NOISY: onnx spread 186%, p99 9× p50; eager spread 186%",
+        ),
+        ({"onnx": QUIET, "eager": QUIET, "torch_compile": TAIL}, "5 ms, 40.61×; NOISY: torch_compile p99 9× p50"),
+    ],
+)
+def test_noisy_figures_are_compared_with_nothing(contenders, says):
+    assert claim("5 ms", ", 40.61×", contenders) == says

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import units
-from pipeline.housekeeping.past import seconds_of
 from pipeline.record import difference
 from pipeline.record.difference import What
-from pipeline.report.job import Job, ended, measured, outcomes
+from pipeline.report.job import Job, of_run, outcomes
 from pipeline.report.measures import MEASURES
+from pipeline.runs.folders import seconds_of
 from pipeline.store import key as keys
 
 # Keys of the record that settings and versions show already.
@@ -38,7 +38,12 @@ class Change:
     def __str__(self) -> str:
         if self.what == "results":
             return f"{self.place}: {self.b}"
-        return f"{self.place}: {_shown(self.place, self.a)} → {_shown(self.place, self.b)}"
+        return f"{self.place}: {' → '.join(self.shown)}"
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both values in words, the first run's first."""
+        return _shown(self.place, self.a), _shown(self.place, self.b)
 
 
 def between(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Change]:
@@ -89,13 +94,17 @@ def _results(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
 
 
 def _figures(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Change]:
-    jobs = [Job(0, "", (), {}, **ended(run), **measured(outcomes(run))) for run in (a, b)]
+    jobs = [Job(0, "", (), {}, **of_run(run)) for run in (a, b)]
     if jobs[0].status != jobs[1].status:
         yield Change("measured", "status", jobs[0].status, jobs[1].status)
     for name, measure in MEASURES.items():
         values = [measure.value(job) for job in jobs]
         if values[0] != values[1]:
             yield Change("measured", name, *values)
+            if name == "latency" and any(job.noise for job in jobs):
+                yield Change("measured", "noise of latency", *(job.noise or None for job in jobs))
+            if name == "latency" and jobs[0].runtime != jobs[1].runtime:
+                yield Change("measured", "runtime of latency", *(job.runtime or None for job in jobs))
     took = [seconds_of(run) for run in (a, b)]
     if took[0] != took[1]:
         yield Change("measured", "time", *took)
