@@ -3,9 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?= model=resnet50 target=openvino
-# A worker for each core; a file's tests stay together, so that what they share is made once. A worker that dies ends
-# the session: xdist would start another and, by file, wait for ever at the end.
-TOGETHER := -n auto --dist loadfile --max-worker-restart=0
+# A worker more than cores, since each waits for processes of its own a third of the time; a file's tests stay together,
+# so that what they share is made once. A worker that dies ends the session: xdist would start another and, by file,
+# wait for ever at the end.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+TOGETHER = -n $(WORKERS) --dist loadfile --max-worker-restart=0
 .DEFAULT_GOAL := help
 
 help: ## this list

@@ -277,6 +277,11 @@ WRONG = [
 
 # What a test of the room that refuses it has too, and something like it is here.
 ELSEWHERE = {
+    "opset=99",
+    "seed=-1",
+    "also=raw_images",
+    "route=direct opset=17",
+    "stages.check_compile.tolerance.cosine=2",
     "+experimnt=x",
     "stages.export.opsett=3",
     "target=onnx precision=palette4",

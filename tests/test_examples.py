@@ -68,6 +68,7 @@ def where_openvino_and_numpy_are_alone(code: str, model: Path, folder: Path) -> 
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_delivered_ir_answers_where_only_openvino_and_numpy_can_be_imported(
     tried: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ def opsets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Sweep, dict[tuple[
     return sweep, declared
 
 
+@pytest.mark.slow  # stages/onnx has the opsets of a graph, stages/capture what is refused
 @pytest.mark.parametrize(("opset", "capture"), itertools.product(OPSETS, ("export", "trace")))
 def test_a_delivered_graph_has_the_opset_or_nothing_is_begun(
     opsets: tuple[Sweep, dict[tuple[str, ...], int]], opset: int, capture: str
@@ -155,6 +156,7 @@ def test_a_delivered_graph_has_the_opset_or_nothing_is_begun(
         assert declared[cell] == opset
 
 
+@pytest.mark.slow
 def test_what_is_refused_names_the_capture_that_serves_the_opset(
     opsets: tuple[Sweep, dict[tuple[str, ...], int]],
 ) -> None:

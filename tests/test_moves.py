@@ -104,6 +104,7 @@ REWORDED = {
 }
 
 
+@pytest.mark.slow  # pipeline/code/test_reading has each kind
 def test_comments_docstrings_and_formatting_cost_nothing(project: Project) -> None:
     with project.edited(REWORDED):
         assert project.misses() == {}
