@@ -159,17 +159,15 @@ def _read(root: Path, index: Index, *, entries: bool) -> Contents:
         stage = folder.name
         of_stage = [Listed(stage, *row) for row in index.rows(folder, _entries)]
         listed += of_stage
-        for entry in of_stage:
-            known = stages.get(entry.digest, ())
-            if stage not in known:
-                stages[entry.digest] = (*known, stage)
+        for digest in {entry.digest for entry in of_stage}:
+            stages[digest] = (*stages[digest], stage) if digest in stages else (stage,)
     used = _used(root, index)
     results: list[Result] = []
     for folder in _folders(root / "objects"):
         for row in index.rows(folder, _objects):
             digest = row[0][:64]
             when, note = used.get(digest, NEVER)
-            results.append(Result._make((*row, max(row[2], when), note, stages.get(digest, ()))))
+            results.append(Result(*row, max(row[2], when), note, stages.get(digest, ())))
     return Contents(root, results, listed, used)
 
 
