@@ -24,8 +24,8 @@ class Contender:
     """A process that has loaded one model and run it once; it runs blocks of inferences on request.
 
     Args:
-        name: What it is called in messages and results.
-        job: What it runs.
+        name: Its name in messages and results.
+        job: The job that it runs.
         folder: For its files.
 
     Attributes:

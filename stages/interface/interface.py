@@ -147,9 +147,9 @@ class Interface:
     """The complete inputs and outputs of a model.
 
     Args:
-        inputs: By name, in the order in which every target takes them.
-        dims: By name.
-        outputs: By name, in the order in which every target returns them.
+        inputs: The inputs by name, in the order in which every target takes them.
+        dims: The dimensions, by name.
+        outputs: The outputs by name, in the order in which every target returns them.
         call: How forward is called; see stages/interface/call.py.
     """
 
@@ -220,7 +220,7 @@ def check_dims(inputs: Mapping[str, Input], dims: Mapping[str, Dim]) -> None:
 
     Raises:
         ConfigError: When one has no range.
-        CheckFailed: When a range is asked for that no input follows.
+        CheckFailed: When a range is set that no input uses.
     """
     used = {d for spec in inputs.values() for d in spec.names}
     shapes = listed(f"{n} {s.shape}" for n, s in inputs.items())
