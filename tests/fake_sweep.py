@@ -1,4 +1,4 @@
-"""A sweep's folder as its jobs would leave it, without the work: one of every way to end, and every measure."""
+"""A sweep's folder as its jobs would leave it, without the work: with every kind of end, and every measure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def outcome(name: str, how: str, seconds: float, key: str, digest: str | None, *
 
 
 def parity(*errors: float) -> dict[str, Any]:
-    """What a check notes."""
+    """The notes of a check."""
     cases = [{"shape": f"{i + 1}x3", "max_rel": error} for i, error in enumerate(errors)]
     return {"parity": {"against": "the PyTorch model", "cases": cases}, "says": f"worst {max(errors)}"}
 
 
 def benchmark(p50: float, *, noisy: bool = False) -> dict[str, Any]:
-    """What a benchmark notes."""
+    """The notes of a benchmark."""
     contenders = {"openvino": {"p50_ms": p50, "noisy": noisy}, "eager": {"p50_ms": 99.0, "noisy": True}}
     return {"benchmark": {"artifact": "openvino", "contenders": contenders, "table": ["as told"]}}
 
 
 def evaluation(value: float, drop: float) -> dict[str, Any]:
-    """What an evaluation notes."""
+    """The notes of an evaluation."""
     return {"evaluation": {"metric": "top1", "value": value, "of_the_model": value + drop, "drop": drop}}
 
 

@@ -305,7 +305,7 @@ def cases(dims: Mapping[str, Dim]) -> dict[str, dict[str, int]]:
 
 
 def _odd_sizes(dims: Mapping[str, Dim]) -> dict[str, int]:
-    """An odd multiple for each dimension, and another size for each where there are enough: swapped axes show."""
+    """An odd multiple for each dimension, different ones if possible, so that swapped axes are noticed."""
     sizes: dict[str, int] = {}
     for name, dim in dims.items():
         odd = [n for n in dim.sizes if n // dim.multiple % 2 and n not in (dim.example, dim.min, dim.max)]
