@@ -141,7 +141,7 @@ def in_turn(
 ) -> tuple[dict[str, list[list[float]]], dict[str, int]]:
     """Blocks of each contender's times, and its peak memory in bytes, by name.
 
-    A block of the first, one of the second, … and again, so that a machine that slows down slows all of them.
+    Runs a block of each contender in turn, again and again, so that a machine that slows down affects all of them.
     """
     blocks: dict[str, list[list[float]]] = {c.name: [] for c in contenders}
     peaks: dict[str, int] = {}

@@ -223,7 +223,7 @@ class _Search:
         return number
 
     def _row(self, number: int, one: _Pass) -> Iterator[int]:
-        """A result and the results that may be fused with it: each next one while it is the only one computed from the last."""
+        """A result and those that may be fused with it, while exactly one result is computed from the last one."""
         for _ in range(FUSED):
             yield number
             following = [n for n, r in enumerate(one.recording.results) if number in r.sources]
